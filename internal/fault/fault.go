@@ -1,0 +1,150 @@
+// Package fault holds the errors that a caller is told about.
+//
+// A fault has two halves: a public sentence that may leave the house, and a private cause that goes to the log.
+// The package refuses to know HTTP: which status a kind becomes is the business of httpapi.
+package fault
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"time"
+)
+
+// Kind says what went wrong in the coarsest terms; every transport maps each kind once.
+type Kind string
+
+// The kinds.
+const (
+	Invalid         Kind = "invalid"         // the request is wrong and stays wrong
+	Unauthenticated Kind = "unauthenticated" // no token, or one that does not hold
+	Forbidden       Kind = "forbidden"       // a good token that may not do this
+	NotFound        Kind = "not_found"       // no such thing, or not the caller's
+	NotAllowed      Kind = "not_allowed"     // the thing exists, the verb does not
+	Conflict        Kind = "conflict"        // contradicts what is already recorded
+	TooLarge        Kind = "too_large"       // over a size limit
+	Unsupported     Kind = "unsupported"     // a media type that is not spoken
+	OutOfRange      Kind = "out_of_range"    // a range that the thing does not have
+	Busy            Kind = "busy"            // try again later, nothing was recorded
+	Unavailable     Kind = "unavailable"     // a part that is needed is down
+	Internal        Kind = "internal"        // our own defect
+)
+
+// Code is the exact cause in the words of the wire.
+type Code string
+
+// The codes, as the wire spells them.
+const (
+	InvalidJSON            Code = "INVALID_JSON"
+	MissingParameter       Code = "MISSING_PARAMETER"
+	InvalidRequest         Code = "INVALID_REQUEST"
+	UnsupportedLanguage    Code = "UNSUPPORTED_LANGUAGE"
+	CallbackNotAllowed     Code = "CALLBACK_NOT_ALLOWED"
+	AuthenticationRequired Code = "AUTHENTICATION_REQUIRED"
+	InvalidToken           Code = "INVALID_TOKEN"
+	AccessForbidden        Code = "FORBIDDEN"
+	ExecutionNotFound      Code = "EXECUTION_NOT_FOUND"
+	ProcessNotFound        Code = "PROCESS_NOT_FOUND"
+	RouteNotFound          Code = "ROUTE_NOT_FOUND"
+	MethodNotAllowed       Code = "METHOD_NOT_ALLOWED"
+	Contradiction          Code = "CONFLICT"
+	PayloadTooLarge        Code = "PAYLOAD_TOO_LARGE"
+	UnsupportedMediaType   Code = "UNSUPPORTED_MEDIA_TYPE"
+	RangeNotSatisfiable    Code = "RANGE_NOT_SATISFIABLE"
+	RateLimitExceeded      Code = "RATE_LIMIT_EXCEEDED"
+	QueueFull              Code = "QUEUE_FULL"
+	InternalError          Code = "INTERNAL_ERROR"
+	ServiceUnavailable     Code = "SERVICE_UNAVAILABLE"
+)
+
+// Kind returns the kind that a code belongs to; an unknown code is Internal.
+func (c Code) Kind() Kind {
+	switch c {
+	case InvalidJSON, MissingParameter, InvalidRequest, UnsupportedLanguage, CallbackNotAllowed:
+		return Invalid
+	case AuthenticationRequired, InvalidToken:
+		return Unauthenticated
+	case AccessForbidden:
+		return Forbidden
+	case ExecutionNotFound, ProcessNotFound, RouteNotFound:
+		return NotFound
+	case MethodNotAllowed:
+		return NotAllowed
+	case Contradiction:
+		return Conflict
+	case PayloadTooLarge:
+		return TooLarge
+	case UnsupportedMediaType:
+		return Unsupported
+	case RangeNotSatisfiable:
+		return OutOfRange
+	case RateLimitExceeded, QueueFull:
+		return Busy
+	case ServiceUnavailable:
+		return Unavailable
+	case InternalError:
+		return Internal
+	}
+	return Internal
+}
+
+// Error is one fault. The zero value is not useful; make one with New.
+type Error struct {
+	Code       Code
+	Sentence   string         // public: one sentence for a person
+	Details    map[string]any // public: "field" names the part of the request that is wrong
+	RetryAfter time.Duration  // 0 = say nothing about when to try again
+	cause      error          // private
+}
+
+// New makes a fault with its public sentence. The sentence must not contain what the caller may not see.
+func New(code Code, format string, args ...any) *Error {
+	return &Error{Code: code, Sentence: fmt.Sprintf(format, args...)}
+}
+
+// Field returns a copy that names the field of the request that is wrong.
+func (e *Error) Field(name string) *Error { return e.Detail("field", name) }
+
+// Detail returns a copy with one more public detail.
+func (e *Error) Detail(key string, value any) *Error {
+	c := *e
+	c.Details = maps.Clone(e.Details)
+	if c.Details == nil {
+		c.Details = make(map[string]any, 1)
+	}
+	c.Details[key] = value
+	return &c
+}
+
+// After returns a copy that asks the caller to come back after d.
+func (e *Error) After(d time.Duration) *Error {
+	c := *e
+	c.RetryAfter = d
+	return &c
+}
+
+// Because returns a copy with its private cause, which is logged and never sent.
+func (e *Error) Because(cause error) *Error {
+	c := *e
+	c.cause = cause
+	return &c
+}
+
+// Error renders both halves; it is for logs, never for a client.
+func (e *Error) Error() string {
+	if e.cause != nil {
+		return e.Sentence + ": " + e.cause.Error()
+	}
+	return e.Sentence
+}
+
+// Unwrap returns the private cause.
+func (e *Error) Unwrap() error { return e.cause }
+
+// Of finds the fault in err; an error that holds none becomes an InternalError with err as its cause.
+func Of(err error) *Error {
+	if f, ok := errors.AsType[*Error](err); ok {
+		return f
+	}
+	return New(InternalError, "Something went wrong on our side. The request id finds it in the log.").Because(err)
+}

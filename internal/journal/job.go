@@ -1,0 +1,113 @@
+package journal
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"path"
+	"strings"
+)
+
+const (
+	maxJob  = 64 << 20 // bytes of JSON
+	maxTail = 16 << 20 // bytes; the init keeps them in memory
+)
+
+// WriteJob sends a job in one write: the length of its JSON in four bytes, big-endian, and the JSON.
+// A job that is not valid is not sent.
+func WriteJob(w io.Writer, j Job) error {
+	if err := j.Validate(); err != nil {
+		return fmt.Errorf("write job: %w", err)
+	}
+	var b bytes.Buffer
+	b.Write(make([]byte, 4))
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(j); err != nil {
+		return fmt.Errorf("write job: %w", err)
+	}
+	size := b.Len() - 4
+	if size > maxJob {
+		return fmt.Errorf("write job: %d bytes are more than %d", size, maxJob)
+	}
+	binary.BigEndian.PutUint32(b.Bytes(), uint32(size)) //nolint:gosec // bounded by maxJob
+	if _, err := w.Write(b.Bytes()); err != nil {
+		return fmt.Errorf("write job: %w", err)
+	}
+	return nil
+}
+
+// ReadJob reads what WriteJob sent. It returns io.EOF when the sender went away without a word, and an error that
+// wraps io.ErrUnexpectedEOF when it went away half way. In every error case there is no job.
+func ReadJob(r io.Reader) (Job, error) {
+	var prefix [4]byte
+	if _, err := io.ReadFull(r, prefix[:]); errors.Is(err, io.EOF) {
+		return Job{}, io.EOF
+	} else if err != nil {
+		return Job{}, fmt.Errorf("read job: %w", err)
+	}
+	size := binary.BigEndian.Uint32(prefix[:])
+	if size > maxJob {
+		return Job{}, fmt.Errorf("read job: %d bytes are more than %d", size, maxJob)
+	}
+	body := make([]byte, size)
+	if _, err := io.ReadFull(r, body); errors.Is(err, io.EOF) {
+		return Job{}, fmt.Errorf("read job: %w", io.ErrUnexpectedEOF)
+	} else if err != nil {
+		return Job{}, fmt.Errorf("read job: %w", err)
+	}
+	var j Job
+	if err := json.Unmarshal(body, &j); err != nil {
+		return Job{}, fmt.Errorf("read job: %w", err)
+	}
+	if err := j.Validate(); err != nil {
+		return Job{}, fmt.Errorf("read job: %w", err)
+	}
+	return j, nil
+}
+
+// Validate tells whether the init can work with the job. That the program can be started is for the init to find out.
+func (j Job) Validate() error {
+	switch raw, err := hex.DecodeString(j.Nonce); {
+	case err != nil || len(raw) != nonceSize:
+		return fmt.Errorf("nonce: want %d hexadecimal digits", 2*nonceSize)
+	case len(j.Argv) == 0 || j.Argv[0] == "":
+		return errors.New("argv: no program is named")
+	case j.File == "" || j.File == "." || j.File == ".." || strings.ContainsRune(j.File, '/'):
+		return fmt.Errorf("file: %q is not a plain file name", j.File)
+	case !path.IsAbs(j.Dir):
+		return fmt.Errorf("dir: %q is not absolute", j.Dir)
+	case j.Timeout <= 0:
+		return fmt.Errorf("timeout: %v is not positive", j.Timeout)
+	case j.Grace < 0:
+		return fmt.Errorf("grace: %v is negative", j.Grace)
+	case j.Head < 0:
+		return fmt.Errorf("head: %d is negative", j.Head)
+	case j.Tail < 0 || j.Tail > maxTail:
+		return fmt.Errorf("tail: %d is not within 0 and %d", j.Tail, maxTail)
+	}
+	for name := range j.Env {
+		if name == "" || strings.ContainsRune(name, '=') {
+			return fmt.Errorf("env: %q is not a name", name)
+		}
+	}
+	return j.refuseNUL()
+}
+
+// refuseNUL finds what the kernel would cut off at a NUL byte.
+func (j Job) refuseNUL() error {
+	fields := append([]string{j.File, j.Dir}, j.Argv...)
+	for name, value := range j.Env {
+		fields = append(fields, name, value)
+	}
+	for _, f := range fields {
+		if strings.ContainsRune(f, 0) {
+			return errors.New("file, dir, argv or env: a NUL byte")
+		}
+	}
+	return nil
+}
