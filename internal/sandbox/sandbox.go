@@ -1,0 +1,119 @@
+// Package sandbox is the contract for running one program in a fresh, hardened container: prepare a berth, assign a
+// job to it, follow its journal, end it, remove it.
+//
+// It refuses to know Docker, and what an execution is. The package sandboxtest holds the contract's tests and a fake.
+package sandbox
+
+import (
+	"context"
+	"errors"
+	"io"
+
+	"boomerang/internal/journal"
+)
+
+// The errors of a sandbox. Everything else that comes back is a defect of the engine or of ours, and may be tried again.
+var (
+	// ErrImageUnavailable: the image is not there and cannot be pulled.
+	ErrImageUnavailable = errors.New("image unavailable")
+	// ErrStart: the engine has the image and will not start this container (a bad runtime, a foreign architecture).
+	ErrStart = errors.New("container cannot be started")
+	// ErrUnavailable: the engine does not answer. Nothing is known; try again.
+	ErrUnavailable = errors.New("container engine unavailable")
+	// ErrGone: there is no such berth any more.
+	ErrGone = errors.New("no such berth")
+)
+
+// Spec is all that must be known to prepare a berth, before there is a job for it.
+type Spec struct {
+	Execution string // the execution's id; names and labels the container. Empty for a berth that waits for one
+	Language  string
+	Image     string
+	Pull      string // PullMissing, also when empty, or PullNever
+	Limits    Limits
+	Slot      int    // 0…; concurrent berths of one node have different slots, and so different UIDs
+	Network   string // "none"
+	Runtime   string // empty = the engine's default
+}
+
+// Whether an image that is not there is pulled.
+const (
+	PullMissing = "missing" // pulled once for all who wait
+	PullNever   = "never"   // ErrImageUnavailable: nobody else's image may take the name
+)
+
+// Limits bound what one container may take.
+type Limits struct {
+	Memory    int64   // bytes; swap is not added to it; tmpfs pages count
+	CPUs      float64 // > 0
+	PIDs      int64   // the program's; the init's threads are added
+	Files     int64   // open files of one process
+	Workspace int64   // bytes of the tmpfs at /workspace
+	Tmp       int64   // bytes of the tmpfs at /tmp
+	Output    int64   // bytes of each stream that are passed on as they come
+	Tail      int64   // bytes of each stream that are kept beyond these
+}
+
+// Sandbox makes berths and finds those that an earlier process left.
+//
+// All methods may be called at the same time. A context bounds the call alone: when it ends, containers go on.
+type Sandbox interface {
+	// Prepare makes a berth: a container that is started and whose init waits for a job. Nothing of a program has
+	// run in it. Errors: ErrImageUnavailable, ErrStart, ErrUnavailable. On an error no container is left behind.
+	Prepare(ctx context.Context, spec Spec) (Berth, error)
+
+	// Berths lists every berth of this node, whatever its state, also those of earlier processes. Errors: ErrUnavailable.
+	Berths(ctx context.Context) ([]Found, error)
+}
+
+// Found is a berth that is there, with what its labels say of it.
+type Found struct {
+	Berth     Berth
+	Execution string // empty: it was waiting for one
+	Epoch     int64
+	Slot      int // as in its Spec
+	Running   bool
+}
+
+// Berth is one container, used for one job and destroyed.
+//
+// The order is Assign, Follow, Remove; a berth that Berths found skips Assign. Stop may be called at any time and from
+// any goroutine.
+type Berth interface {
+	// ID is the engine's name of the container.
+	ID() string
+
+	// Assign sends the job to the init, which starts the program. It is called at most once. After an error the
+	// program may have started or not: only the journal knows.
+	Assign(ctx context.Context, job journal.Job) error
+
+	// Follow reads the journal from its beginning and writes what the program wrote to stdout and stderr as it comes,
+	// without the frames, each byte once and in order. It returns when both ends are proven, or when the container
+	// has ended and its log holds no more. It may be called again, also by another process; it begins anew.
+	// A write error of stdout or stderr is ignored. When ctx ends it returns context.Cause(ctx) and the container
+	// goes on. Errors: ErrUnavailable, ErrGone.
+	Follow(ctx context.Context, nonce string, stdout, stderr io.Writer) (Outcome, error)
+
+	// Stop tells the init to end the program: SIGTERM, the job's grace, SIGKILL, end frames. If the container does not
+	// end soon after that it is killed. It returns when the container has ended. It is idempotent; a berth that is gone is no
+	// error. Errors: ErrUnavailable.
+	Stop(ctx context.Context) error
+
+	// Remove destroys the container, running or not. It is idempotent; a berth that is gone is no error.
+	// Errors: ErrUnavailable.
+	Remove(ctx context.Context) error
+}
+
+// Outcome is what the journal proves and, where it does not, what the engine says.
+type Outcome struct {
+	Start  *journal.Start // nil: the journal holds no start frame
+	Stdout *journal.End   // nil: the end of stdout is not proven
+	Stderr *journal.End   // nil: the end of stderr is not proven
+
+	// ExitCode and OOMKilled are the engine's words on the container; they are read only when an end is not proven.
+	ExitCode  int
+	OOMKilled bool
+}
+
+// Proven tells whether both streams carry the proof of their end.
+func (o Outcome) Proven() bool { return o.Stdout != nil && o.Stderr != nil }

@@ -1,0 +1,249 @@
+package sandboxtest
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"sync"
+	"syscall"
+	"time"
+
+	"boomerang/internal/execution"
+	"boomerang/internal/journal"
+	"boomerang/internal/sandbox"
+)
+
+// Script says how a Fake departs from a good sandbox.
+type Script struct {
+	Images   []string // the images that are there; nil = all
+	Epoch    int64    // of the berths that it prepares
+	Prepare  []error  // what the first calls of Prepare return, one each; nil = that call goes on
+	Assign   []error  // the same for Assign; the job arrives all the same
+	Follow   []error  // the same for Follow
+	Unproven bool     // no journal gets its ends: somebody killed PID 1
+	OOM      bool     // with Unproven: the kernel did, for want of memory
+}
+
+// Fake is a sandbox that plays the Program in each job's code. It starts no goroutine, and it works in the bubbles of
+// testing/synctest.
+type Fake struct {
+	mu     sync.Mutex // guards all below and every berth
+	script Script
+	made   int
+	berths map[string]*fakeBerth
+}
+
+var _ sandbox.Sandbox = (*Fake)(nil)
+
+// New makes a fake that follows a script.
+func New(script Script) *Fake { return &Fake{script: script, berths: make(map[string]*fakeBerth)} }
+
+// Prepare implements sandbox.Sandbox.
+func (f *Fake) Prepare(ctx context.Context, spec sandbox.Spec) (sandbox.Berth, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err := next(&f.script.Prepare); err != nil {
+		return nil, err
+	}
+	if ctx.Err() != nil {
+		return nil, fmt.Errorf("prepare: %w", context.Cause(ctx))
+	}
+	if f.script.Images != nil && !slices.Contains(f.script.Images, spec.Image) {
+		return nil, fmt.Errorf("%w: %s", sandbox.ErrImageUnavailable, spec.Image)
+	}
+	f.made++
+	b := &fakeBerth{
+		fake: f, id: "berth-" + strconv.Itoa(f.made), spec: spec, epoch: f.script.Epoch,
+		stop: forever, changed: make(chan struct{}),
+	}
+	f.berths[b.id] = b
+	return b, nil
+}
+
+// Berths implements sandbox.Sandbox.
+func (f *Fake) Berths(context.Context) ([]sandbox.Found, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	found := make([]sandbox.Found, 0, len(f.berths))
+	for _, b := range f.berths {
+		found = append(found, sandbox.Found{
+			Berth: b, Execution: b.spec.Execution, Epoch: b.epoch, Slot: b.spec.Slot, Running: b.remaining() > 0,
+		})
+	}
+	return found, nil
+}
+
+// next takes the next error off a script.
+func next(errs *[]error) error {
+	if len(*errs) == 0 {
+		return nil
+	}
+	err := (*errs)[0]
+	*errs = (*errs)[1:]
+	return err
+}
+
+type fakeBerth struct {
+	fake  *Fake
+	id    string
+	spec  sandbox.Spec
+	epoch int64
+
+	job       *journal.Job // nil: not assigned
+	timeline  timeline
+	startedAt time.Time
+	stop      time.Duration // when somebody asked for the end, counted from the start
+	stopped   bool
+	removed   bool
+	changed   chan struct{} // closed, and made anew, when one of these changes
+}
+
+// ID implements sandbox.Berth.
+func (b *fakeBerth) ID() string { return b.id }
+
+// Assign implements sandbox.Berth.
+func (b *fakeBerth) Assign(_ context.Context, job journal.Job) error {
+	b.fake.mu.Lock()
+	defer b.fake.mu.Unlock()
+	err := next(&b.fake.script.Assign)
+	if b.removed || b.stopped || b.job != nil {
+		return fmt.Errorf("assign job: %w", io.ErrClosedPipe)
+	}
+	b.job, b.timeline, b.startedAt = &job, newTimeline(job), time.Now()
+	b.change()
+	return err
+}
+
+// Stop implements sandbox.Berth.
+func (b *fakeBerth) Stop(ctx context.Context) error {
+	b.fake.mu.Lock()
+	if !b.stopped {
+		b.stopped, b.stop = true, time.Since(b.startedAt)
+		b.change()
+	}
+	b.fake.mu.Unlock()
+	for {
+		b.fake.mu.Lock()
+		remaining, changed := b.remaining(), b.changed
+		b.fake.mu.Unlock()
+		if remaining <= 0 {
+			return nil
+		}
+		if err := wait(ctx, remaining, changed); err != nil {
+			return fmt.Errorf("stop: %w", err)
+		}
+	}
+}
+
+// Remove implements sandbox.Berth.
+func (b *fakeBerth) Remove(context.Context) error {
+	b.fake.mu.Lock()
+	defer b.fake.mu.Unlock()
+	if !b.removed {
+		b.removed = true
+		delete(b.fake.berths, b.id)
+		b.change()
+	}
+	return nil
+}
+
+// Follow implements sandbox.Berth.
+func (b *fakeBerth) Follow(ctx context.Context, nonce string, stdout, stderr io.Writer) (sandbox.Outcome, error) {
+	b.fake.mu.Lock()
+	err := next(&b.fake.script.Follow)
+	b.fake.mu.Unlock()
+	if err != nil {
+		return sandbox.Outcome{}, err
+	}
+	r := reading{outlets: map[execution.Stream]*outlet{execution.Stdout: {to: stdout}, execution.Stderr: {to: stderr}}}
+	for {
+		b.fake.mu.Lock()
+		outcome, pause, err := b.play(&r, nonce)
+		changed := b.changed
+		b.fake.mu.Unlock()
+		if err != nil || pause <= 0 {
+			return outcome, err
+		}
+		if err := wait(ctx, pause, changed); err != nil {
+			return sandbox.Outcome{}, fmt.Errorf("follow: %w", err)
+		}
+	}
+}
+
+// reading is how far one Follow has come.
+type reading struct {
+	event   int
+	outlets map[execution.Stream]*outlet
+}
+
+// play writes what has been written by now and tells how long to wait for more; 0 with the outcome when it is over.
+func (b *fakeBerth) play(r *reading, nonce string) (outcome sandbox.Outcome, pause time.Duration, err error) {
+	switch {
+	case b.removed:
+		return outcome, 0, fmt.Errorf("follow: %w", sandbox.ErrGone)
+	case b.job == nil:
+		return sandbox.Outcome{ExitCode: journal.ExitNoJob}, b.remaining(), nil
+	}
+	elapsed := time.Since(b.startedAt)
+	until, end := b.timeline.ending(*b.job, b.stop)
+	for ; r.event < len(b.timeline.events); r.event++ {
+		e := b.timeline.events[r.event]
+		if e.at > until {
+			break
+		}
+		if e.at > elapsed {
+			return outcome, e.at - elapsed, nil
+		}
+		o := r.outlets[e.stream]
+		o.head, o.tail = b.job.Head, b.job.Tail
+		o.write(e.text)
+	}
+	if elapsed < until {
+		return outcome, until - elapsed, nil
+	}
+	if b.job.Nonce == nonce {
+		outcome.Start = &journal.Start{At: b.startedAt}
+	}
+	if b.fake.script.Unproven || b.job.Nonce != nonce {
+		outcome.ExitCode, outcome.OOMKilled = 128+int(syscall.SIGKILL), b.fake.script.OOM
+		return outcome, 0, nil
+	}
+	end.StartedAt, end.EndedAt, end.Elapsed = b.startedAt, b.startedAt.Add(until), until
+	outcome.Stdout = r.outlets[execution.Stdout].finish(end)
+	outcome.Stderr = r.outlets[execution.Stderr].finish(end)
+	return outcome, 0, nil
+}
+
+// remaining is how long the berth goes on as things stand now; not positive when it has ended.
+func (b *fakeBerth) remaining() time.Duration {
+	switch {
+	case b.removed:
+		return 0
+	case b.job == nil && b.stopped:
+		return 0
+	case b.job == nil:
+		return forever
+	}
+	until, _ := b.timeline.ending(*b.job, b.stop)
+	return until - time.Since(b.startedAt)
+}
+
+func (b *fakeBerth) change() {
+	close(b.changed)
+	b.changed = make(chan struct{})
+}
+
+// wait waits for d, for a change, or for the end of ctx, whose cause it returns.
+func wait(ctx context.Context, d time.Duration, changed <-chan struct{}) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-changed:
+	case <-timer.C:
+	}
+	return nil
+}

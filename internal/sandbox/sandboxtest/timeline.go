@@ -1,0 +1,105 @@
+package sandboxtest
+
+import (
+	"bytes"
+	"io"
+	"strings"
+	"syscall"
+	"time"
+
+	"boomerang/internal/execution"
+	"boomerang/internal/journal"
+)
+
+// forever is longer than any test waits, and short enough to be added to a time.
+const forever = 100 * 365 * 24 * time.Hour
+
+// timeline is what a program does, and when, counted from its start.
+type timeline struct {
+	events []event
+	length time.Duration // until it ends by itself
+	deaf   time.Duration // from when on it ignores SIGTERM
+	end    journal.End   // how it ends by itself
+}
+
+type event struct {
+	at     time.Duration
+	stream execution.Stream
+	text   []byte
+}
+
+// newTimeline reads the program of a job. What is no program cannot be started.
+func newTimeline(job journal.Job) timeline {
+	t := timeline{deaf: forever}
+	program, err := Read(strings.NewReader(job.Code))
+	if err != nil || job.Argv[0] == Missing {
+		t.end.StartError = "the fake plays nothing but programs of sandboxtest"
+		return t
+	}
+	for _, s := range program {
+		switch {
+		case len(s.Stdout) > 0:
+			t.events = append(t.events, event{t.length, execution.Stdout, bytes.Repeat(s.Stdout, max(s.Times, 1))})
+		case len(s.Stderr) > 0:
+			t.events = append(t.events, event{t.length, execution.Stderr, bytes.Repeat(s.Stderr, max(s.Times, 1))})
+		case s.Sleep > 0:
+			t.length += s.Sleep
+		case s.IgnoreTerm:
+			t.deaf = t.length
+		case s.Exit > 0:
+			t.end.ExitCode = s.Exit
+			return t
+		case s.Die > 0:
+			t.end.Signal = s.Die
+			return t
+		case s.Hang:
+			t.length = forever
+			return t
+		}
+	}
+	return t
+}
+
+// ending is when and how the program ends if it is stopped at stop, which may be forever.
+func (t timeline) ending(job journal.Job, stop time.Duration) (time.Duration, journal.End) {
+	end, order := t.end, min(job.Timeout, stop)
+	if order >= t.length {
+		return t.length, end
+	}
+	end.TimedOut, end.Stopped = job.Timeout <= stop, stop < job.Timeout
+	killed, signal := order, syscall.SIGTERM
+	if t.deaf <= order {
+		killed, signal = order+job.Grace, syscall.SIGKILL
+	}
+	if killed >= t.length {
+		return t.length, end
+	}
+	end.ExitCode, end.Signal = 0, int(signal)
+	return killed, end
+}
+
+// outlet passes on one stream as the init does: the head as it comes, and in the end the tail.
+type outlet struct {
+	to         io.Writer
+	head, tail int64
+	bytes      int64
+	behind     []byte // the last bytes behind the head, up to tail
+}
+
+func (o *outlet) write(text []byte) {
+	head := min(max(o.head-o.bytes, 0), int64(len(text)))
+	_, _ = o.to.Write(text[:head])
+	o.bytes += int64(len(text))
+	o.behind = append(o.behind, text[head:]...)
+	o.behind = o.behind[max(0, int64(len(o.behind))-o.tail):]
+}
+
+func (o *outlet) finish(end journal.End) *journal.End {
+	_, _ = o.to.Write(o.behind)
+	end.Bytes = o.bytes
+	end.LeftOut = max(o.bytes-o.head-int64(len(o.behind)), 0)
+	if end.LeftOut > 0 {
+		end.Tail = int64(len(o.behind))
+	}
+	return &end
+}
