@@ -1,0 +1,5 @@
+//go:build linux && integration
+
+package main
+
+const sysProcessVMReadv = 270

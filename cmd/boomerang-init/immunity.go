@@ -1,0 +1,72 @@
+//go:build linux
+
+package main
+
+import (
+	"runtime"
+	"sync"
+	"syscall"
+	"unsafe"
+)
+
+// turnDeaf ignores every signal that the Go runtime has a handler for, but those named. The kernel drops the others
+// already: of a PID namespace's own processes PID 1 receives only signals that it handles.
+//
+// Handling them all with os/signal would not do: a SIGSEGV sent by rt_sigqueueinfo looks like a fault of the
+// runtime's own and crashes it. The runtime still believes in its handlers and so gives the program default
+// dispositions. Two handlers stay, and are harmless: SIGURG's, by which the runtime preempts goroutines, and
+// SIGCHLD's, because children of a process that ignores it cannot be waited for.
+func turnDeaf(but syscall.Signal) {
+	for sig := syscall.Signal(1); sig <= 64; sig++ {
+		act := disposition(sig)
+		if act.handler == handlerDefault || sig == but || sig == syscall.SIGURG || sig == syscall.SIGCHLD {
+			continue
+		}
+		act.handler = handlerIgnore
+		setDisposition(sig, act)
+	}
+}
+
+const (
+	handlerDefault = 0
+	handlerIgnore  = 1
+)
+
+// action is the kernel's struct sigaction of amd64 and arm64.
+type action struct {
+	handler, flags, restorer uintptr
+	mask                     uint64
+}
+
+func disposition(sig syscall.Signal) (act action) {
+	_, _, _ = syscall.RawSyscall6(syscall.SYS_RT_SIGACTION, uintptr(sig), 0, uintptr(unsafe.Pointer(&act)), unsafe.Sizeof(act.mask), 0, 0)
+	return act
+}
+
+func setDisposition(sig syscall.Signal, act action) {
+	_, _, _ = syscall.RawSyscall6(syscall.SYS_RT_SIGACTION, uintptr(sig), uintptr(unsafe.Pointer(&act)), 0, unsafe.Sizeof(act.mask), 0, 0)
+}
+
+// spareThreads is how many threads the runtime is given in advance. It needs one for each goroutine that may be inside a
+// system call (the reaper, two streams, the supervisor), one that waits for signals, one that polls, one that runs.
+const spareThreads = 9
+
+// stockThreads makes the runtime start its threads now: a program that has used up the container's PIDs would make
+// it fail to start one later, and die of that. Threads that have nothing to do stay and are taken first.
+func stockThreads() {
+	var ready, done sync.WaitGroup
+	release := make(chan struct{})
+	for range spareThreads {
+		ready.Add(1)
+		done.Go(func() {
+			// A locked goroutine keeps its thread even while it waits, so each of them needs another one.
+			runtime.LockOSThread()
+			defer runtime.UnlockOSThread()
+			ready.Done()
+			<-release
+		})
+	}
+	ready.Wait()
+	close(release)
+	done.Wait()
+}

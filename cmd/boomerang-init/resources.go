@@ -1,0 +1,100 @@
+//go:build linux
+
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"boomerang/internal/journal"
+)
+
+const cgroupRoot = "/sys/fs/cgroup"
+
+// usage is what the kernel has counted for the whole container. A negative number is not known.
+type usage struct {
+	cpu      time.Duration
+	memory   int64 // bytes at the peak
+	oomKills int64
+}
+
+// measure reads the control group that is mounted at root, version 2 or 1.
+func measure(root string) usage {
+	u := usage{cpu: -1, memory: -1, oomKills: -1}
+	if n := number(root, "cpu.stat", "usage_usec"); n >= 0 {
+		u.cpu = time.Duration(n) * time.Microsecond
+	} else if n := number(root, "cpuacct/cpuacct.usage", ""); n >= 0 {
+		u.cpu = time.Duration(n)
+	}
+	u.memory = max(number(root, "memory.peak", ""), number(root, "memory/memory.max_usage_in_bytes", ""))
+	u.oomKills = max(number(root, "memory.events", "oom_kill"), number(root, "memory/memory.oom_control", "oom_kill"))
+	return u
+}
+
+// number reads the number behind key, or the only one where key is empty; -1 if there is none.
+func number(root, file, key string) int64 {
+	text, err := os.ReadFile(filepath.Join(root, file))
+	if err != nil {
+		return -1
+	}
+	for line := range strings.Lines(string(text)) {
+		value, ok := strings.CutPrefix(strings.TrimSpace(line), key)
+		if !ok {
+			continue
+		}
+		// A longer key that begins with this one leaves no number behind.
+		if n, err := strconv.ParseInt(strings.TrimSpace(value), 10, 64); err == nil {
+			return n
+		}
+	}
+	return -1
+}
+
+// report fills in what the program used: as the control group counts it, or else the sum of the processes that were
+// reaped.
+func report(end *journal.End, before, after usage) {
+	var reaped syscall.Rusage
+	_ = syscall.Getrusage(syscall.RUSAGE_CHILDREN, &reaped)
+	end.CPUTime = time.Duration(reaped.Utime.Nano() + reaped.Stime.Nano())
+	end.MaxMemory = reaped.Maxrss << 10
+	if before.cpu >= 0 && after.cpu >= before.cpu {
+		end.CPUTime = after.cpu - before.cpu
+	}
+	if after.memory >= 0 {
+		end.MaxMemory = after.memory
+	}
+	end.OutOfMem = after.oomKills > 0
+}
+
+// victim makes the program what the kernel kills first when the container's memory is used up. Best effort: where
+// /proc does not allow it the kernel decides alone.
+type victim struct {
+	file *os.File
+	own  []byte // the init's own score
+}
+
+func openVictim() *victim {
+	f, err := os.OpenFile("/proc/self/oom_score_adj", os.O_RDWR, 0)
+	if err != nil {
+		return &victim{}
+	}
+	own := make([]byte, 16)
+	n, _ := f.Read(own)
+	return &victim{file: f, own: own[:n]}
+}
+
+// prefer gives the init the highest score, to be inherited by the program.
+func (v *victim) prefer() { v.set([]byte("1000")) }
+
+// restore takes it back.
+func (v *victim) restore() { v.set(v.own) }
+
+func (v *victim) set(score []byte) {
+	if v.file != nil {
+		_, _ = v.file.WriteAt(score, 0)
+	}
+}

@@ -1,0 +1,144 @@
+//go:build linux
+
+package main
+
+import (
+	"fmt"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"boomerang/internal/journal"
+)
+
+// execute runs one job and writes its journal. An error says that the journal is not whole.
+func execute(job journal.Job, victim *victim, stop <-chan os.Signal) error {
+	stdout, stdoutEnd, err := openStream(syscall.Stdout, job)
+	if err != nil {
+		return err
+	}
+	stderr, stderrEnd, err := openStream(syscall.Stderr, job)
+	if err != nil {
+		return err
+	}
+	before := measure(cgroupRoot)
+	started := time.Now()
+	end := journal.End{StartedAt: started.UTC()}
+	stderr.log.raw(journal.AppendStart(nil, job.Nonce, journal.Start{At: end.StartedAt}))
+	if stderr.log.err != nil {
+		return fmt.Errorf("write start frame: %w", stderr.log.err)
+	}
+
+	pid, err := startProgram(job, stdoutEnd, stderrEnd, victim)
+	_, _ = stdoutEnd.Close(), stderrEnd.Close()
+	var streams sync.WaitGroup
+	streams.Go(stdout.pump)
+	streams.Go(stderr.pump)
+	if err != nil {
+		end.StartError = err.Error()
+		end.EndedAt = time.Now().UTC()
+	} else {
+		supervise(job, pid, started, stop, &end)
+	}
+	stdout.settle()
+	stderr.settle()
+	streams.Wait()
+	report(&end, before, measure(cgroupRoot))
+
+	var failed [2]error
+	streams.Go(func() { failed[0] = stdout.finish(job.Nonce, end) })
+	streams.Go(func() { failed[1] = stderr.finish(job.Nonce, end) })
+	streams.Wait()
+	for _, err := range failed {
+		if err != nil {
+			return fmt.Errorf("write end frame: %w", err)
+		}
+	}
+	return nil
+}
+
+// openStream joins a pipe, whose end for the program it returns, to the log behind fd.
+func openStream(fd int, job journal.Job) (*stream, *os.File, error) {
+	// A copy, because the os package ends the process when fd 1 or 2 itself is broken.
+	dup, err := syscall.Dup(fd)
+	if err != nil {
+		return nil, nil, fmt.Errorf("open log: %w", err)
+	}
+	syscall.CloseOnExec(dup)
+	var ends [2]int
+	if err := syscall.Pipe2(ends[:], syscall.O_CLOEXEC); err != nil {
+		return nil, nil, fmt.Errorf("open pipe: %w", err)
+	}
+	s := newStream(pollable(ends[0], "pipe"), newLog(pollable(dup, "log"), job.Nonce), job.Head, job.Tail)
+	return s, os.NewFile(uintptr(ends[1]), "pipe"), nil
+}
+
+// supervise returns when the program has ended and nothing but the init is left in the container. It depends on
+// nothing else: not on the log, not on what the program does.
+func supervise(job journal.Job, pid int, started time.Time, stop <-chan os.Signal, end *journal.End) {
+	ended := make(chan syscall.WaitStatus, 1)
+	alone := make(chan struct{})
+	go reap(pid, ended, alone)
+
+	deadline := time.NewTimer(job.Timeout - time.Since(started))
+	defer deadline.Stop()
+	var kill <-chan time.Time // set once the program was told to end
+	for running := true; running; {
+		select {
+		case status := <-ended:
+			end.EndedAt = time.Now().UTC()
+			end.Elapsed = time.Since(started)
+			if status.Signaled() {
+				end.Signal = int(status.Signal())
+			} else {
+				end.ExitCode = status.ExitStatus()
+			}
+			running = false
+		case <-deadline.C:
+			if kill == nil {
+				end.TimedOut = true
+				kill = terminate(job.Grace)
+			}
+		case <-stop:
+			if kill == nil {
+				end.Stopped = true
+				kill = terminate(job.Grace)
+			}
+		case <-kill:
+			signalAll(syscall.SIGKILL)
+		}
+	}
+	<-alone
+}
+
+// terminate asks every process to end, not the program's group alone: daemons may want to clean up, too.
+func terminate(grace time.Duration) <-chan time.Time {
+	signalAll(syscall.SIGTERM)
+	return time.After(grace)
+}
+
+// signalAll signals every process of the container but the init.
+func signalAll(sig syscall.Signal) { _ = syscall.Kill(-1, sig) }
+
+// reap takes in every process that ends, the program's orphans too. When the program has ended it kills the others.
+func reap(program int, ended chan<- syscall.WaitStatus, alone chan<- struct{}) {
+	over := false
+	for {
+		if over {
+			// Each time: whatever escapes one kill because it was just being forked has a parent that is yet to be reaped.
+			signalAll(syscall.SIGKILL)
+		}
+		var status syscall.WaitStatus
+		pid, err := syscall.Wait4(-1, &status, syscall.WALL, nil)
+		if err == syscall.ECHILD {
+			close(alone)
+			return
+		}
+		// A child that asked to be traced by its parent, the init, is reported when it stops.
+		if err == nil && pid == program && (status.Exited() || status.Signaled()) {
+			ended <- status
+			over = true
+		}
+	}
+}
