@@ -1,0 +1,86 @@
+package auth
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+const (
+	keyFile = "token.key"
+	minKey  = 32   // bytes; RFC 7518, section 3.2: at least as long as the hash
+	maxKey  = 4096 // bytes; a longer file is not a key
+)
+
+// openKey reads the key file in dir, or makes it. The file's text is the key as it stands, less the white space around
+// it, so that any JWT library can sign with it.
+func openKey(dir string) ([]byte, error) {
+	path := filepath.Join(dir, keyFile)
+	key, err := readKey(path)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return key, err
+	}
+	if err := makeKey(dir, path); err != nil {
+		return nil, fmt.Errorf("make token key: %w", err)
+	}
+	return readKey(path)
+}
+
+func readKey(path string) ([]byte, error) {
+	file, err := os.Open(path) //nolint:gosec // the data directory is the operator's choice
+	if err != nil {
+		return nil, fmt.Errorf("read token key: %w", err)
+	}
+	defer func() { _ = file.Close() }() // read only: nothing can be lost
+	info, err := file.Stat()
+	if err != nil {
+		return nil, fmt.Errorf("read token key: %w", err)
+	}
+	if mode := info.Mode().Perm(); mode&0o077 != 0 {
+		return nil, fmt.Errorf("read token key: others than its owner may use %s (mode %04o): chmod 600 it", path, mode)
+	}
+	text, err := io.ReadAll(io.LimitReader(file, maxKey+1))
+	if err != nil {
+		return nil, fmt.Errorf("read token key: %w", err)
+	}
+	key := strings.TrimSpace(string(text))
+	if len(key) < minKey || len(key) > maxKey {
+		return nil, fmt.Errorf("read token key: %s must hold %d to %d bytes", path, minKey, maxKey)
+	}
+	return []byte(key), nil
+}
+
+// makeKey puts 32 random bytes, in hexadecimal, at path. The file appears there whole or not at all, and one that
+// another process put there in the meantime stays.
+func makeKey(dir, path string) error {
+	random := make([]byte, 32)
+	_, _ = rand.Read(random) // never fails
+	file, err := os.CreateTemp(dir, keyFile+".*")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.Remove(file.Name()) }() // the link stays
+	_, err = file.WriteString(hex.EncodeToString(random) + "\n")
+	if err = errors.Join(err, file.Sync(), file.Close()); err != nil {
+		return err
+	}
+	if err := os.Link(file.Name(), path); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return syncDir(dir)
+}
+
+// syncDir makes a new name in dir outlive a power failure.
+func syncDir(dir string) error {
+	d, err := os.Open(dir) //nolint:gosec // the data directory is the operator's choice
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
