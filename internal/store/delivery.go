@@ -1,0 +1,140 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"boomerang/internal/execution"
+)
+
+const (
+	deliveryColumns = `SELECT e.id, coalesce(d.state, 'none'), coalesce(d.reason, ''), coalesce(d.attempts, 0),
+		d.next_at, d.created_at, d.ended_at, b.body,
+		coalesce(c.url, ''), c.header_names, coalesce(c.depth, 0), c.headers, c.secret`
+	selectDelivery = deliveryColumns + ` FROM executions e
+		LEFT JOIN callbacks c ON c.execution = e.seq
+		LEFT JOIN deliveries d ON d.execution = e.seq
+		LEFT JOIN bodies b ON b.execution = e.seq`
+	// Along the index of what is pending, which knows the destinations: what is passed over is never looked up. SQLite
+	// never reorders a cross join.
+	selectDue = deliveryColumns + ` FROM deliveries d
+		CROSS JOIN executions e ON e.seq = d.execution
+		CROSS JOIN callbacks c ON c.execution = d.execution
+		CROSS JOIN bodies b ON b.execution = d.execution
+		WHERE d.state = 'pending' AND d.next_at <= ?
+			AND d.destination NOT IN (SELECT value FROM json_each(?))
+			AND e.id NOT IN (SELECT value FROM json_each(?))
+		ORDER BY d.next_at LIMIT ?`
+	selectNextDue = `SELECT min(next_at) FROM deliveries WHERE state = 'pending' AND next_at > ?`
+)
+
+// deliver makes the delivery pending.
+func (t *tx) deliver(ctx context.Context, seq int64, url string, d execution.Delivery) error {
+	if _, err := t.exec(ctx, `INSERT INTO deliveries (execution, destination, state, reason, attempts, next_at, created_at)
+		VALUES (?, ?, ?, '', 0, ?, ?)`,
+		seq, execution.Callback{URL: url}.Destination(), execution.Pending, stamp(d.NextAt), stamp(d.CreatedAt)); err != nil {
+		return err
+	}
+	_, err := t.exec(ctx, `INSERT INTO bodies (execution, body) VALUES (?, ?)`, seq, d.Body)
+	return err
+}
+
+// Due returns up to limit pending deliveries whose NextAt has come, the one that is longest due first, with the sealed
+// callback and the body. It leaves out the executions in inFlight and the destinations in closed. Reading does not
+// reserve: a delivery is due until its attempt is recorded.
+func (s *Store) Due(
+	ctx context.Context, now time.Time, limit int, inFlight []execution.ID, closed []string,
+) ([]execution.Delivery, error) {
+	return collect(ctx, s.readers, "list due deliveries", scanDelivery, selectDue, stamp(now), array(closed), array(inFlight), limit)
+}
+
+// array is a JSON array for json_each, which takes nothing for no rows.
+func array[T ~string](items []T) string {
+	if len(items) == 0 {
+		return "[]"
+	}
+	text, _ := json.Marshal(items) // strings always marshal
+	return string(text)
+}
+
+// NextDue returns when the first pending delivery is due that is not due at now; ok is false when there is none.
+func (s *Store) NextDue(ctx context.Context, now time.Time) (at time.Time, ok bool, err error) {
+	var next sql.Null[int64]
+	err = s.readers.QueryRowContext(ctx, selectNextDue, stamp(now)).Scan(&next)
+	return maybe(next), next.Valid, explain("find next delivery", err)
+}
+
+// Record adds an attempt and moves the delivery to the state that follows from it: pending with the time of the next
+// attempt, delivered, or dead with its reason. ErrStale unless the delivery is pending and a.Number follows the attempts
+// recorded so far, so no attempt is counted twice.
+//
+// The secret and the callback's headers stay, sealed, as long as the execution does: a delivery can be sent again
+// after it was delivered or given up, and must then carry the same headers and a signature. It has ended for good when
+// the execution is removed, and they with it.
+func (s *Store) Record(
+	ctx context.Context, a execution.Attempt, state execution.DeliveryState, reason execution.DeadReason, nextAt time.Time,
+) error {
+	var ended time.Time
+	switch state {
+	case execution.Pending:
+		reason = ""
+	case execution.Delivered, execution.Dead:
+		nextAt, ended = time.Time{}, a.StartedAt.Add(a.Duration)
+	case execution.NoDelivery:
+		return fmt.Errorf("record attempt: no attempt leads to %s", state)
+	}
+	return s.writer.do(ctx, "record attempt", durable, func(ctx context.Context, t *tx) (news, error) {
+		n, err := t.exec(ctx, `UPDATE deliveries SET state = ?, reason = ?, attempts = ?, next_at = ?, ended_at = ?
+			WHERE execution = (SELECT seq FROM executions WHERE id = ?) AND state = 'pending' AND attempts = ?`,
+			state, reason, a.Number, stamp(nextAt), stamp(ended), a.Execution, a.Number-1)
+		if err != nil {
+			return news{}, err
+		}
+		if n == 0 {
+			return news{}, ErrStale
+		}
+		_, err = t.exec(ctx, `INSERT INTO attempts (execution, number, started_at, duration, outcome, status_code, detail, answer, retry_after)
+			SELECT seq, ?, ?, ?, ?, ?, ?, ?, ? FROM executions WHERE id = ?`,
+			a.Number, stamp(a.StartedAt), a.Duration, a.Outcome, a.StatusCode, a.Detail, a.Answer, a.RetryAfter,
+			a.Execution)
+		return news{}, err
+	})
+}
+
+// Delivery returns the delivery of an execution, with the sealed callback and the body; its state is none while there
+// is none. Fault EXECUTION_NOT_FOUND.
+func (s *Store) Delivery(ctx context.Context, id execution.ID) (execution.Delivery, error) {
+	d, err := scanDelivery(s.readers.QueryRowContext(ctx, selectDelivery+` WHERE e.id = ?`, id))
+	return d, explain("get delivery", missing(err))
+}
+
+// Attempts returns the attempts of an execution's delivery, the first one first. None is no error.
+func (s *Store) Attempts(ctx context.Context, id execution.ID) ([]execution.Attempt, error) {
+	return collect(ctx, s.readers, "list attempts", scanAttempt, `SELECT e.id, a.number, a.started_at, a.duration, a.outcome,
+			a.status_code, a.detail, a.answer, a.retry_after
+		FROM executions e JOIN attempts a ON a.execution = e.seq WHERE e.id = ? ORDER BY a.number`, id)
+}
+
+func scanDelivery(r scanner) (d execution.Delivery, err error) {
+	var next, created, ended sql.Null[int64]
+	var headerNames sql.Null[string]
+	if err := r.Scan(&d.Execution, &d.State, &d.Reason, &d.Attempts, &next, &created, &ended, &d.Body,
+		&d.Callback.URL, &headerNames, &d.Callback.Depth, (*[]byte)(&d.Callback.Headers), (*[]byte)(&d.Callback.Secret)); err != nil {
+		return d, err
+	}
+	d.NextAt, d.CreatedAt, d.EndedAt = maybe(next), maybe(created), maybe(ended)
+	if d.Callback.HeaderNames, err = parseNames(headerNames); err != nil {
+		return d, fmt.Errorf("read header names: %w", err)
+	}
+	return d, nil
+}
+
+func scanAttempt(r scanner) (a execution.Attempt, err error) {
+	var started int64
+	err = r.Scan(&a.Execution, &a.Number, &started, &a.Duration, &a.Outcome, &a.StatusCode, &a.Detail, &a.Answer, &a.RetryAfter)
+	a.StartedAt = moment(started)
+	return a, err
+}

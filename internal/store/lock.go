@@ -1,0 +1,41 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// lockDir takes the directory for this process until the file is closed; the kernel gives it free when the process
+// dies. The file stays, with the number of the process that has or had it.
+func lockDir(dir string) (lock *os.File, err error) {
+	f, err := os.OpenFile(filepath.Join(dir, lockFile), os.O_CREATE|os.O_RDWR, 0o600) //nolint:gosec // the operator's own directory
+	if err != nil {
+		return nil, fmt.Errorf("lock data directory: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, f.Close())
+		}
+	}()
+	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		pid, _ := io.ReadAll(io.LimitReader(f, 32))
+		return nil, fmt.Errorf("data directory %s is in use by process %s", dir, strings.TrimSpace(string(pid)))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("lock data directory: %w", err)
+	}
+	if err := f.Truncate(0); err != nil {
+		return nil, fmt.Errorf("lock data directory: %w", err)
+	}
+	if _, err := fmt.Fprintln(f, os.Getpid()); err != nil {
+		return nil, fmt.Errorf("lock data directory: %w", err)
+	}
+	return f, nil
+}

@@ -1,0 +1,245 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	"boomerang/internal/execution"
+	"boomerang/internal/fault"
+)
+
+const (
+	remembered = 24 * time.Hour  // how long an idempotency key is kept
+	fullRetry  = 5 * time.Second // when a caller that found the queue full is asked to come back
+
+	selectExpired = `SELECT subject, key FROM idempotency WHERE created_at <= ? ORDER BY created_at LIMIT 2`
+)
+
+// place is where the queue counts an execution.
+type place string
+
+const (
+	nowhere place = "nowhere" // not stored yet, or ended
+	waiting place = "waiting" // queued, and nobody's
+	claimed place = "claimed" // queued, and promised to a worker
+	running place = "running"
+)
+
+// count is 1 for the place that p is, so that a move is a subtraction.
+func (p place) count(q place) int {
+	if p == q {
+		return 1
+	}
+	return 0
+}
+
+// Enqueue stores e as queued. With a key that the subject used within 24 h before e.CreatedAt nothing is stored: for the
+// same fingerprint the execution of then is returned as it is now, and replayed is true.
+//
+// Faults: CONFLICT for another fingerprint under the key; QUEUE_FULL, with RetryAfter and the detail "limit" ("total" or
+// "subject"), when as many executions as a limit allows are queued, claimed ones included.
+func (s *Store) Enqueue(
+	ctx context.Context, e execution.Execution, key *execution.Idempotency, limits execution.QueueLimits,
+) (stored execution.Execution, replayed bool, err error) {
+	err = s.writer.do(ctx, "enqueue execution", durable, func(ctx context.Context, t *tx) (news, error) {
+		if key != nil {
+			first, ok, err := t.remember(ctx, e, *key)
+			if err != nil || ok {
+				stored, replayed = first, ok
+				return news{}, err
+			}
+		}
+		if err := t.room(ctx, e.Subject, limits); err != nil {
+			return news{}, err
+		}
+		seq, err := t.insert(ctx, e)
+		if err != nil {
+			return news{}, err
+		}
+		if key != nil {
+			if err := t.memorize(ctx, e, seq, *key); err != nil {
+				return news{}, err
+			}
+		}
+		stored = e
+		stored.State = execution.Queued
+		return news{queued: true}, t.move(ctx, e.Subject, nowhere, waiting)
+	})
+	if err != nil {
+		return execution.Execution{}, false, err
+	}
+	return stored, replayed, nil
+}
+
+// remember finds the execution that the subject has stored under the key.
+func (t *tx) remember(ctx context.Context, e execution.Execution, key execution.Idempotency) (first execution.Execution, ok bool, err error) {
+	var seq, at int64
+	var fingerprint string
+	err = t.row(ctx, `SELECT fingerprint, execution, created_at FROM idempotency WHERE subject = ? AND key = ?`, e.Subject, key.Key).
+		Scan(&fingerprint, &seq, &at)
+	if errors.Is(err, sql.ErrNoRows) || err == nil && e.CreatedAt.Sub(moment(at)) >= remembered {
+		return execution.Execution{}, false, nil
+	}
+	if err != nil {
+		return execution.Execution{}, false, err
+	}
+	if fingerprint != key.Fingerprint {
+		return execution.Execution{}, false, fault.New(fault.Contradiction, "This Idempotency-Key was used for another request.")
+	}
+	first, err = scanExecution(t.row(ctx, selectRecord+` WHERE e.seq = ?`, seq))
+	return first, err == nil, err
+}
+
+// memorize writes the key over an expired one of the same name, and forgets two other expired ones: so there are never
+// more than were made in the busiest day, and no write pays for all of them.
+func (t *tx) memorize(ctx context.Context, e execution.Execution, seq int64, key execution.Idempotency) error {
+	if _, err := t.exec(ctx, `INSERT OR REPLACE INTO idempotency (subject, key, fingerprint, execution, created_at) VALUES (?, ?, ?, ?, ?)`,
+		e.Subject, key.Key, key.Fingerprint, seq, stamp(e.CreatedAt)); err != nil {
+		return err
+	}
+	_, err := t.exec(ctx, `DELETE FROM idempotency WHERE (subject, key) IN (`+selectExpired+`)`, stamp(e.CreatedAt.Add(-remembered)))
+	return err
+}
+
+// room refuses when the queue is full.
+func (t *tx) room(ctx context.Context, subject string, limits execution.QueueLimits) error {
+	if limits.Total > 0 && t.queued >= limits.Total {
+		return fault.New(fault.QueueFull, "The queue is full: %d executions are waiting.", t.queued).
+			Detail("limit", "total").After(fullRetry)
+	}
+	if limits.PerSubject <= 0 {
+		return nil
+	}
+	var queued int
+	err := t.row(ctx, `SELECT waiting + claimed FROM subjects WHERE subject = ?`, subject).Scan(&queued)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return err
+	}
+	if queued >= limits.PerSubject {
+		return fault.New(fault.QueueFull, "Your queue is full: %d executions are waiting.", queued).
+			Detail("limit", "subject").After(fullRetry)
+	}
+	return nil
+}
+
+func (t *tx) insert(ctx context.Context, e execution.Execution) (seq int64, err error) {
+	err = t.row(ctx, `INSERT INTO executions (id, subject, language, working_dir, timeout, env_names, created_at, state)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?) RETURNING seq`,
+		e.ID, e.Subject, e.Language, e.WorkingDir, e.Timeout, names(e.EnvNames), stamp(e.CreatedAt), execution.Queued).Scan(&seq)
+	if err != nil {
+		return 0, err
+	}
+	if _, err := t.exec(ctx, `INSERT INTO programs (execution, code, env) VALUES (?, ?, ?)`, seq, e.Code, e.Env); err != nil {
+		return 0, err
+	}
+	if e.Callback.URL == "" {
+		return seq, nil
+	}
+	_, err = t.exec(ctx, `INSERT INTO callbacks (execution, url, header_names, depth, headers, secret) VALUES (?, ?, ?, ?, ?, ?)`,
+		seq, e.Callback.URL, names(e.Callback.HeaderNames), e.Callback.Depth, e.Callback.Headers, e.Callback.Secret)
+	return seq, err
+}
+
+// The two questions of a claim. Both are answered by the first entry of an index, however long the queue is.
+const (
+	nextSubject = `SELECT subject FROM subjects WHERE waiting > 0 ORDER BY claimed + running, served LIMIT 1`
+	nextOfOne   = `SELECT seq FROM executions WHERE subject = ? AND state = 'queued' AND claimed = 0 ORDER BY seq LIMIT 1`
+)
+
+// Claim promises up to n queued executions to the caller, with their code and env. Each next one belongs to the subject
+// with the fewest claimed and running executions, among these to the one whose last claim is longest ago (a subject that
+// left the queue meanwhile counts as new, and first), and is its oldest. None is no error.
+//
+// A claim is kept in memory and in the log without fsync; after a restart it is void.
+func (s *Store) Claim(ctx context.Context, n int) (claims []execution.Execution, err error) {
+	err = s.writer.do(ctx, "claim executions", volatile, func(ctx context.Context, t *tx) (news, error) {
+		for len(claims) < n {
+			e, ok, err := t.claim(ctx)
+			if err != nil {
+				return news{}, err
+			}
+			if !ok {
+				break
+			}
+			claims = append(claims, e)
+		}
+		return news{}, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return claims, nil
+}
+
+// claim promises the next one; ok is false when nobody waits.
+func (t *tx) claim(ctx context.Context) (e execution.Execution, ok bool, err error) {
+	var subject string
+	err = t.row(ctx, nextSubject).Scan(&subject)
+	if errors.Is(err, sql.ErrNoRows) {
+		return e, false, nil
+	}
+	if err != nil {
+		return e, false, err
+	}
+	var seq int64
+	if err := t.row(ctx, nextOfOne, subject).Scan(&seq); err != nil {
+		return e, false, fmt.Errorf("find the next of subject %q: %w", subject, err)
+	}
+	if _, err := t.exec(ctx, `UPDATE executions SET claimed = 1 WHERE seq = ?`, seq); err != nil {
+		return e, false, err
+	}
+	if err := t.move(ctx, subject, waiting, claimed); err != nil {
+		return e, false, err
+	}
+	e, err = scanExecution(t.row(ctx, selectRecord+` WHERE e.seq = ?`, seq))
+	if err != nil {
+		return e, false, err
+	}
+	err = t.row(ctx, `SELECT code, env FROM programs WHERE execution = ?`, seq).Scan((*[]byte)(&e.Code), (*[]byte)(&e.Env))
+	return e, err == nil, err
+}
+
+// Release gives a claim back; the execution is where it was in line. ErrStale if it is not queued and claimed.
+func (s *Store) Release(ctx context.Context, id execution.ID) error {
+	return s.writer.do(ctx, "release execution", volatile, func(ctx context.Context, t *tx) (news, error) {
+		r, err := t.find(ctx, id)
+		if err != nil {
+			return news{}, err
+		}
+		if r.place() != claimed {
+			return news{}, ErrStale
+		}
+		if _, err := t.exec(ctx, `UPDATE executions SET claimed = 0 WHERE seq = ?`, r.seq); err != nil {
+			return news{}, err
+		}
+		return news{queued: true}, t.move(ctx, r.subject, claimed, waiting)
+	})
+}
+
+// move is the only place that counts: every change of an execution's place goes through it, in the same transaction.
+func (t *tx) move(ctx context.Context, subject string, from, to place) error {
+	t.queued += to.count(waiting) + to.count(claimed) - from.count(waiting) - from.count(claimed)
+	if from == nowhere { // what is stored waits first
+		_, err := t.exec(ctx, `INSERT INTO subjects (subject, waiting, claimed, running, served) VALUES (?, 1, 0, 0, 0)
+			ON CONFLICT DO UPDATE SET waiting = waiting + 1`, subject)
+		return err
+	}
+	served := int64(0)
+	if to == claimed {
+		t.served++
+		served = t.served
+	}
+	if _, err := t.exec(ctx, `UPDATE subjects SET waiting = waiting + ?, claimed = claimed + ?, running = running + ?, served = max(served, ?)
+		WHERE subject = ?`, to.count(waiting)-from.count(waiting), to.count(claimed)-from.count(claimed),
+		to.count(running)-from.count(running), served, subject); err != nil {
+		return err
+	}
+	if to != nowhere {
+		return nil
+	}
+	_, err := t.exec(ctx, `DELETE FROM subjects WHERE subject = ? AND waiting + claimed + running = 0`, subject)
+	return err
+}

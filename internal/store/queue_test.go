@@ -1,0 +1,223 @@
+package store
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"boomerang/internal/execution"
+)
+
+// recount compares what the queue counts with what is there.
+func recount(t *testing.T, s *Store) {
+	t.Helper()
+	count := func(query string) map[string]string {
+		rows, err := s.readers.QueryContext(t.Context(), query)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer rows.Close() //nolint:errcheck // Err says it
+		counts := make(map[string]string)
+		for rows.Next() {
+			var subject string
+			var waiting, claimed, running int
+			if err := rows.Scan(&subject, &waiting, &claimed, &running); err != nil {
+				t.Fatal(err)
+			}
+			counts[subject] = fmt.Sprint(waiting, " waiting, ", claimed, " claimed, ", running, " running")
+		}
+		if err := rows.Err(); err != nil {
+			t.Fatal(err)
+		}
+		return counts
+	}
+	got := count(`SELECT subject, waiting, claimed, running FROM subjects`)
+	want := count(`SELECT subject, sum(state = 'queued' AND NOT claimed), sum(state = 'queued' AND claimed), sum(state = 'running')
+		FROM executions WHERE state IN ('queued', 'running') GROUP BY subject`)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("subjects: -there +counted:\n%s", diff)
+	}
+	var queued int
+	if err := s.readers.QueryRowContext(t.Context(), `SELECT count(*) FROM executions WHERE state = 'queued'`).Scan(&queued); err != nil {
+		t.Fatal(err)
+	}
+	if s.writer.tx.queued != queued { // the writer is idle
+		t.Errorf("queued: counted %d, there %d", s.writer.tx.queued, queued)
+	}
+}
+
+func TestTheCountsAgreeWithTheRowsWhateverHappens(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := open(t, dir)
+	random := rand.New(rand.NewPCG(1, 2))
+	var known []execution.ID
+	result := execution.Result{State: execution.Failed, Reason: execution.Lost, CompletedAt: time.Now()}
+	delivery := &execution.Delivery{Body: []byte("{}"), NextAt: time.Now(), CreatedAt: time.Now()}
+	pick := func() execution.ID { return known[random.IntN(len(known))] }
+	for i := range 400 {
+		var err error
+		switch random.IntN(8) {
+		case 0, 1:
+			e := sample(fmt.Sprint("subject", random.IntN(4)))
+			if _, _, err = s.Enqueue(t.Context(), e, nil, execution.QueueLimits{Total: 20, PerSubject: 7}); err == nil {
+				known = append(known, e.ID)
+			}
+		case 2:
+			_, err = s.Claim(t.Context(), random.IntN(3))
+		default:
+			if len(known) == 0 {
+				continue
+			}
+			switch random.IntN(5) {
+			case 0:
+				err = s.Release(t.Context(), pick())
+			case 1:
+				err = s.Start(t.Context(), pick(), execution.Run{Berth: "b", Nonce: "n"})
+			case 2:
+				err = s.Requeue(t.Context(), pick())
+			case 3:
+				err = s.Finish(t.Context(), pick(), result, delivery)
+			case 4:
+				_, err = s.Cancel(t.Context(), pick(), time.Now(), func(execution.Execution) (execution.Result, *execution.Delivery) {
+					return execution.Result{State: execution.Cancelled, Reason: execution.WasCancelled}, delivery
+				})
+			}
+		}
+		if i%20 == 0 || err == nil && i%3 == 0 {
+			recount(t, s)
+		}
+		if i == 200 {
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			s = open(t, dir)
+			recount(t, s)
+		}
+	}
+}
+
+// A claim must not look at more than it takes, however many wait; nor may the other questions that are asked all the
+// time. Each is one walk along an index in the order of the answer: there is no "USE TEMP B-TREE" and no SCAN of a table.
+func TestTheQuestionsWalkAlongIndexes(t *testing.T) {
+	t.Parallel()
+	s := open(t, t.TempDir())
+	joins := []string{
+		"SEARCH c USING INTEGER PRIMARY KEY (rowid=?) LEFT-JOIN",
+		"SEARCH r USING INTEGER PRIMARY KEY (rowid=?) LEFT-JOIN",
+		"SEARCH z USING INTEGER PRIMARY KEY (rowid=?) LEFT-JOIN",
+		"SEARCH o USING PRIMARY KEY (execution=? AND stream=?) LEFT-JOIN",
+		"SEARCH p USING PRIMARY KEY (execution=? AND stream=?) LEFT-JOIN",
+	}
+	check := func(name, query string, args []any, want ...string) {
+		t.Helper()
+		if diff := cmp.Diff(want, plan(t, s, query, args...)); diff != "" {
+			t.Errorf("%s: -want +got:\n%s", name, diff)
+		}
+	}
+	check("next subject", nextSubject, nil, "SCAN subjects USING INDEX subjects_next")
+	check("its oldest", nextOfOne, []any{"ann"},
+		"SEARCH executions USING COVERING INDEX executions_queued (subject=? AND claimed=?)")
+	check("expired keys", selectExpired, []any{1}, "SEARCH idempotency USING COVERING INDEX idempotency_oldest (created_at<?)")
+	check("due", selectDue, []any{1, "[]", "[]", 1},
+		"SEARCH d USING INDEX deliveries_pending (next_at<?)",
+		"LIST SUBQUERY 1", "SCAN json_each VIRTUAL TABLE INDEX 1:", "CREATE BLOOM FILTER",
+		"SEARCH e USING INTEGER PRIMARY KEY (rowid=?)",
+		"LIST SUBQUERY 2", "SCAN json_each VIRTUAL TABLE INDEX 1:", "CREATE BLOOM FILTER",
+		"SEARCH c USING INTEGER PRIMARY KEY (rowid=?)",
+		"SEARCH b USING INTEGER PRIMARY KEY (rowid=?)")
+	check("next due", selectNextDue, []any{1}, "SEARCH deliveries USING COVERING INDEX deliveries_pending (next_at>?)")
+	check("running", selectRunning, nil, append([]string{"SEARCH e USING INDEX executions_running (state=?)"}, joins...)...)
+	check("cancel requests", selectCancelRequested, nil, "SEARCH executions USING INDEX executions_running (state=?)")
+
+	f := execution.Filter{Before: "x", Since: time.Now(), Language: "python", Limit: 1}
+	query, args := selectList(f)
+	check("everybody's list", query, args, append([]string{"SEARCH e USING INDEX sqlite_autoindex_executions_1 (id<?)"}, joins...)...)
+	f.Subject, f.States = "ann", execution.States()
+	query, args = selectList(f)
+	check("a subject's list", query, args, append([]string{
+		"SEARCH e USING INDEX executions_of_subject (subject=? AND id<?)",
+		"LIST SUBQUERY 1", "SCAN json_each VIRTUAL TABLE INDEX 1:", "CREATE BLOOM FILTER",
+	}, joins...)...)
+}
+
+// plan returns the lines of EXPLAIN QUERY PLAN.
+func plan(t *testing.T, s *Store, query string, args ...any) (lines []string) {
+	t.Helper()
+	rows, err := s.readers.QueryContext(t.Context(), `EXPLAIN QUERY PLAN `+query, args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close() //nolint:errcheck // Err says it
+	for rows.Next() {
+		var id, parent, unused int
+		var detail string
+		if err := rows.Scan(&id, &parent, &unused, &detail); err != nil {
+			t.Fatal(err)
+		}
+		lines = append(lines, strings.TrimSpace(detail))
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
+	return lines
+}
+
+func TestCodeAndEnvAreGoneWhenTheExecutionEnds(t *testing.T) {
+	t.Parallel()
+	s := open(t, t.TempDir())
+	e := sample("ann")
+	if _, _, err := s.Enqueue(t.Context(), e, nil, execution.QueueLimits{}); err != nil {
+		t.Fatal(err)
+	}
+	programs := func() (n int) {
+		if err := s.readers.QueryRowContext(t.Context(), `SELECT count(*) FROM programs`).Scan(&n); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	if n := programs(); n != 1 {
+		t.Fatalf("got %d programs before the end, want 1", n)
+	}
+	delivery := &execution.Delivery{Body: []byte("{}"), NextAt: time.Now(), CreatedAt: time.Now()}
+	if err := s.Finish(t.Context(), e.ID, execution.Result{State: execution.Failed, Reason: execution.StartFailed}, delivery); err != nil {
+		t.Fatal(err)
+	}
+	if n := programs(); n != 0 {
+		t.Errorf("got %d programs after the end, want 0", n)
+	}
+}
+
+func TestExpiredKeysAreForgottenInPassing(t *testing.T) {
+	t.Parallel()
+	s := open(t, t.TempDir())
+	start := time.Now()
+	keys := func() (n int) {
+		if err := s.readers.QueryRowContext(t.Context(), `SELECT count(*) FROM idempotency`).Scan(&n); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	use := func(key string, at time.Time) {
+		e := sample("ann")
+		e.CreatedAt = at
+		if _, _, err := s.Enqueue(t.Context(), e, &execution.Idempotency{Key: key, Fingerprint: "f"}, execution.QueueLimits{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range 10 {
+		use(fmt.Sprint("old", i), start)
+	}
+	var got []int
+	for i := range 8 {
+		use(fmt.Sprint("new", i), start.Add(remembered+time.Hour))
+		got = append(got, keys())
+	}
+	if diff := cmp.Diff([]int{9, 8, 7, 6, 5, 6, 7, 8}, got); diff != "" {
+		t.Errorf("keys kept: -want +got:\n%s", diff)
+	}
+}

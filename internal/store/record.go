@@ -1,0 +1,233 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"boomerang/internal/execution"
+	"boomerang/internal/fault"
+)
+
+// An execution is read with all its optional parts but what is large or sealed; selectWhole adds what was printed.
+const (
+	recordColumns = `e.id, e.subject, e.language, e.working_dir, e.timeout, e.env_names, e.created_at, e.state,
+		e.cancel_requested_at IS NOT NULL, coalesce(c.url, ''), c.header_names, coalesce(c.depth, 0),
+		r.node, r.epoch, r.berth, r.nonce, r.started_at, r.deadline,
+		z.reason, z.exit_code, z.error, z.started_at, z.completed_at, z.duration, z.output_complete, z.cpu_time, z.max_memory,
+		o.bytes, p.bytes`
+	recordTables = ` FROM executions e
+		LEFT JOIN callbacks c ON c.execution = e.seq
+		LEFT JOIN runs r ON r.execution = e.seq
+		LEFT JOIN results z ON z.execution = e.seq
+		LEFT JOIN outputs o ON o.execution = e.seq AND o.stream = 'stdout'
+		LEFT JOIN outputs p ON p.execution = e.seq AND p.stream = 'stderr'`
+	selectRecord = `SELECT ` + recordColumns + recordTables
+	selectWhole  = `SELECT ` + recordColumns + `, o.head, o.tail, p.head, p.tail` + recordTables
+)
+
+// Get returns one execution with its result and outputs. Code, env and the callback's sealed fields are not read: the
+// first two come with Claim alone, the others with a delivery. Fault EXECUTION_NOT_FOUND.
+func (s *Store) Get(ctx context.Context, id execution.ID) (execution.Execution, error) {
+	e, err := scanWhole(s.readers.QueryRowContext(ctx, selectWhole+` WHERE e.id = ?`, id))
+	return e, explain("get execution", missing(err))
+}
+
+// Output returns what is kept of one stream of an ended execution; it is empty for one that has not ended. Fault
+// EXECUTION_NOT_FOUND.
+func (s *Store) Output(ctx context.Context, id execution.ID, stream execution.Stream) (o execution.Output, err error) {
+	err = s.readers.QueryRowContext(ctx, `SELECT coalesce(o.bytes, 0), o.head, o.tail
+		FROM executions e LEFT JOIN outputs o ON o.execution = e.seq AND o.stream = ? WHERE e.id = ?`, stream, id).
+		Scan(&o.Bytes, &o.Head, &o.Tail)
+	return o, explain("get output", missing(err))
+}
+
+// List returns the executions that f chooses, newest first: by id, which sorts by time. Results carry the counts of
+// what was printed, not the text.
+func (s *Store) List(ctx context.Context, f execution.Filter) ([]execution.Execution, error) {
+	query, args := selectList(f)
+	return collect(ctx, s.readers, "list executions", scanExecution, query, args...)
+}
+
+func selectList(f execution.Filter) (query string, args []any) {
+	query = selectRecord + ` WHERE true`
+	only := func(condition string, value any) {
+		query += ` AND ` + condition
+		args = append(args, value)
+	}
+	if f.Subject != "" {
+		only(`e.subject = ?`, f.Subject)
+	}
+	if len(f.States) > 0 {
+		states, _ := json.Marshal(f.States) // strings always marshal
+		only(`e.state IN (SELECT value FROM json_each(?))`, string(states))
+	}
+	if f.Language != "" {
+		only(`e.language = ?`, f.Language)
+	}
+	if !f.Since.IsZero() {
+		only(`e.created_at >= ?`, stamp(f.Since))
+	}
+	if !f.Until.IsZero() {
+		only(`e.created_at < ?`, stamp(f.Until))
+	}
+	if f.Before != "" {
+		only(`e.id < ?`, f.Before)
+	}
+	return query + ` ORDER BY e.id DESC LIMIT ?`, append(args, f.Limit)
+}
+
+// missing makes the fault of a row that is not there.
+func missing(err error) error {
+	if errors.Is(err, sql.ErrNoRows) {
+		return fault.New(fault.ExecutionNotFound, "There is no such execution.")
+	}
+	return err
+}
+
+// scanExecution reads the columns of selectRecord.
+func scanExecution(r scanner) (execution.Execution, error) { return scanRecord(r, nil) }
+
+// scanWhole reads the columns of selectWhole.
+func scanWhole(r scanner) (execution.Execution, error) {
+	var z execution.Result
+	e, err := scanRecord(r, []any{&z.Stdout.Head, &z.Stdout.Tail, &z.Stderr.Head, &z.Stderr.Tail})
+	if err == nil && e.Result != nil {
+		e.Result.Stdout.Head, e.Result.Stdout.Tail = z.Stdout.Head, z.Stdout.Tail
+		e.Result.Stderr.Head, e.Result.Stderr.Tail = z.Stderr.Head, z.Stderr.Tail
+	}
+	return e, err
+}
+
+func scanRecord(r scanner, more []any) (e execution.Execution, err error) {
+	var envNames, headerNames sql.Null[string]
+	var created int64
+	var run runColumns
+	var result resultColumns
+	dest := []any{
+		&e.ID, &e.Subject, &e.Language, &e.WorkingDir, &e.Timeout, &envNames, &created, &e.State,
+		&e.CancelRequested, &e.Callback.URL, &headerNames, &e.Callback.Depth,
+	}
+	dest = append(dest, run.dest()...)
+	dest = append(dest, result.dest()...)
+	if err := r.Scan(append(dest, more...)...); err != nil {
+		return e, err
+	}
+	e.CreatedAt = moment(created)
+	e.Run = run.value()
+	e.Result = result.value(e.State)
+	if e.EnvNames, err = parseNames(envNames); err != nil {
+		return e, fmt.Errorf("read env names: %w", err)
+	}
+	if e.Callback.HeaderNames, err = parseNames(headerNames); err != nil {
+		return e, fmt.Errorf("read header names: %w", err)
+	}
+	return e, nil
+}
+
+// runColumns is a row of runs that may be missing.
+type runColumns struct {
+	node, berth, nonce       sql.Null[string]
+	epoch, started, deadline sql.Null[int64]
+}
+
+func (c *runColumns) dest() []any {
+	return []any{&c.node, &c.epoch, &c.berth, &c.nonce, &c.started, &c.deadline}
+}
+
+func (c *runColumns) value() *execution.Run {
+	if !c.node.Valid {
+		return nil
+	}
+	return &execution.Run{
+		Node: c.node.V, Epoch: c.epoch.V, Berth: c.berth.V, Nonce: c.nonce.V,
+		StartedAt: maybe(c.started), Deadline: maybe(c.deadline),
+	}
+}
+
+// resultColumns is a row of results, and two of outputs, that may be missing.
+type resultColumns struct {
+	reason, text                            sql.Null[string]
+	exit, started, completed, duration, cpu sql.Null[int64]
+	memory, stdout, stderr                  sql.Null[int64]
+	complete                                sql.Null[bool]
+}
+
+func (c *resultColumns) dest() []any {
+	return []any{
+		&c.reason, &c.exit, &c.text, &c.started, &c.completed, &c.duration, &c.complete, &c.cpu, &c.memory, &c.stdout, &c.stderr,
+	}
+}
+
+func (c *resultColumns) value(state execution.State) *execution.Result {
+	if !c.reason.Valid {
+		return nil
+	}
+	r := &execution.Result{
+		State: state, Reason: execution.Reason(c.reason.V), Error: c.text.V,
+		StartedAt: maybe(c.started), CompletedAt: maybe(c.completed), Duration: time.Duration(c.duration.V),
+		Stdout: execution.Output{Bytes: c.stdout.V}, Stderr: execution.Output{Bytes: c.stderr.V},
+		OutputComplete: c.complete.V, CPUTime: time.Duration(c.cpu.V), MaxMemory: c.memory.V,
+	}
+	if c.exit.Valid {
+		r.ExitCode = new(int(c.exit.V))
+	}
+	return r
+}
+
+func scanID(r scanner) (id execution.ID, err error) { return id, r.Scan(&id) }
+
+// collect reads all rows of a query.
+func collect[T any](
+	ctx context.Context, db *sql.DB, act string, scan func(scanner) (T, error), query string, args ...any,
+) (list []T, err error) {
+	rows, err := db.QueryContext(ctx, query, args...)
+	if err != nil {
+		return nil, explain(act, err)
+	}
+	defer rows.Close() //nolint:errcheck // Err below has what went wrong
+	for rows.Next() {
+		item, err := scan(rows)
+		if err != nil {
+			return nil, explain(act, err)
+		}
+		list = append(list, item)
+	}
+	return list, explain(act, rows.Err())
+}
+
+// stamp is how a time is stored: nanoseconds since 1970, NULL for none.
+func stamp(t time.Time) any {
+	if t.IsZero() {
+		return nil
+	}
+	return t.UnixNano()
+}
+
+func moment(ns int64) time.Time { return time.Unix(0, ns).UTC() }
+
+func maybe(ns sql.Null[int64]) time.Time {
+	if !ns.Valid {
+		return time.Time{}
+	}
+	return moment(ns.V)
+}
+
+// names is how a list of names is stored: a JSON array, NULL for none.
+func names(list []string) any {
+	if len(list) == 0 {
+		return nil
+	}
+	text, _ := json.Marshal(list) // strings always marshal
+	return string(text)
+}
+
+func parseNames(text sql.Null[string]) (list []string, err error) {
+	if !text.Valid {
+		return nil, nil
+	}
+	return list, json.Unmarshal([]byte(text.V), &list)
+}

@@ -1,0 +1,121 @@
+package storetest
+
+import (
+	"slices"
+	"time"
+
+	"boomerang/internal/execution"
+	"boomerang/internal/fault"
+)
+
+func recordTests() map[string]func(*house) {
+	return map[string]func(*house){
+		"ListShowsTheNewestFirst":           listNewestFirst,
+		"ListChooses":                       listChooses,
+		"ListPagesWithoutGapsOrRepeats":     listPages,
+		"ListCountsWhatWasPrintedAndNoMore": listCounts,
+		"WhatIsNotThereIsNotFound":          notFound,
+		"OutputIsEmptyUntilTheEnd":          outputIsEmpty,
+	}
+}
+
+func listNewestFirst(h *house) {
+	var want []execution.ID
+	for range 4 {
+		want = append(want, h.enqueue("ann"))
+	}
+	slices.Reverse(want)
+	list, err := h.List(h.ctx(), execution.Filter{Limit: 3})
+	h.ok(err)
+	h.same(ids(list), want[:3])
+}
+
+func listChooses(h *house) {
+	queued := h.enqueue("ann")
+	running := h.running("ann")
+	ended := h.ended("ann")
+	other := h.enqueue("ben")
+	node := h.execution("ben")
+	node.Language = "node"
+	_, _, err := h.Enqueue(h.ctx(), node, nil, execution.QueueLimits{})
+	h.ok(err)
+	at := func(id execution.ID) time.Time { return h.get(id).CreatedAt }
+	for name, c := range map[string]struct {
+		filter execution.Filter
+		want   []execution.ID
+	}{
+		"everything":      {execution.Filter{}, []execution.ID{node.ID, other, ended, running, queued}},
+		"subject":         {execution.Filter{Subject: "ann"}, []execution.ID{ended, running, queued}},
+		"no such subject": {execution.Filter{Subject: "cid"}, nil},
+		"one state":       {execution.Filter{States: []execution.State{execution.Queued}}, []execution.ID{node.ID, other, queued}},
+		"two states": {
+			execution.Filter{States: []execution.State{execution.Failed, execution.Running}, Subject: "ann"},
+			[]execution.ID{ended, running},
+		},
+		"language": {execution.Filter{Language: "node"}, []execution.ID{node.ID}},
+		"since":    {execution.Filter{Since: at(ended)}, []execution.ID{node.ID, other, ended}},
+		"until":    {execution.Filter{Until: at(ended)}, []execution.ID{running, queued}},
+		"before":   {execution.Filter{Before: running}, []execution.ID{queued}},
+		"all at once": {
+			execution.Filter{
+				Subject: "ann", States: execution.States(), Language: "python", Since: at(queued), Until: at(other), Before: ended,
+			},
+			[]execution.ID{running, queued},
+		},
+	} {
+		c.filter.Limit = 200
+		list, err := h.List(h.ctx(), c.filter)
+		h.ok(err)
+		if got := ids(list); !slices.Equal(got, c.want) {
+			h.t.Errorf("%s: got %v, want %v", name, got, c.want)
+		}
+	}
+}
+
+func listPages(h *house) {
+	var want, got []execution.ID
+	for i := range 11 {
+		want = append(want, h.enqueue(numbered("subject", i%2)))
+	}
+	slices.Reverse(want)
+	filter := execution.Filter{Limit: 4}
+	for {
+		page, err := h.List(h.ctx(), filter)
+		h.ok(err)
+		if len(page) == 0 {
+			break
+		}
+		got = append(got, ids(page)...)
+		filter.Before = page[len(page)-1].ID
+	}
+	h.same(got, want)
+}
+
+func listCounts(h *house) {
+	id := h.ended("ann")
+	list, err := h.List(h.ctx(), execution.Filter{Limit: 1})
+	h.ok(err)
+	want := h.get(id)
+	want.Result.Stdout.Head, want.Result.Stdout.Tail, want.Result.Stderr.Head = nil, nil, nil
+	h.same(list, []execution.Execution{want})
+	h.same(list[0].Result.Stdout.Bytes, int64(1<<33))
+}
+
+func notFound(h *house) {
+	id := execution.NewID(h.now)
+	_, err := h.Get(h.ctx(), id)
+	h.fault(err, fault.ExecutionNotFound)
+	_, err = h.Output(h.ctx(), id, execution.Stdout)
+	h.fault(err, fault.ExecutionNotFound)
+	_, err = h.Delivery(h.ctx(), id)
+	h.fault(err, fault.ExecutionNotFound)
+	attempts, err := h.Attempts(h.ctx(), id)
+	h.ok(err)
+	h.same(len(attempts), 0)
+}
+
+func outputIsEmpty(h *house) {
+	o, err := h.Output(h.ctx(), h.running("ann"), execution.Stdout)
+	h.ok(err)
+	h.same(o, execution.Output{})
+}

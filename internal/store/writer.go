@@ -1,0 +1,237 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+)
+
+// maxBatch bounds how many operations share one commit, and with it how long the first of them waits.
+const maxBatch = 256
+
+// durability says whether an operation must be on the disk before it is answered.
+type durability string
+
+const (
+	durable  durability = "durable"  // survives the loss of power
+	volatile durability = "volatile" // void after a restart, so it is not worth an fsync
+)
+
+// operation is one write that waits for its turn.
+type operation struct {
+	durability durability
+	run        func(context.Context, *tx) (news, error)
+	news       news
+	err        error
+	answered   chan struct{} // closed when news and err are final
+}
+
+// writer owns the only connection that writes. It takes all operations that wait, runs each inside a savepoint of one
+// transaction, commits once, and answers each: an operation that fails is undone alone, a commit that fails undoes and
+// answers all. It runs in one goroutine until stop.
+type writer struct {
+	tx         *tx
+	wakes      *wakes
+	operations chan *operation // unbuffered: what was handed over is run, what was not is not
+	stopping   chan struct{}
+	stopped    chan struct{}
+}
+
+func newWriter(ctx context.Context, t *tx, wakes *wakes) *writer {
+	w := &writer{
+		tx: t, wakes: wakes,
+		operations: make(chan *operation), stopping: make(chan struct{}), stopped: make(chan struct{}),
+	}
+	go w.loop(context.WithoutCancel(ctx))
+	return w
+}
+
+// stop ends the loop and waits for it. It is called once.
+func (w *writer) stop() error {
+	close(w.stopping)
+	<-w.stopped
+	return nil
+}
+
+// do runs one operation and returns after its commit. The context bounds the wait for the turn alone: an operation that
+// was begun may be committed, and then nobody may say that it was not.
+func (w *writer) do(ctx context.Context, act string, d durability, run func(context.Context, *tx) (news, error)) error {
+	o := &operation{durability: d, run: run, answered: make(chan struct{})}
+	select {
+	case w.operations <- o:
+		<-o.answered
+		return explain(act, o.err)
+	case <-w.stopping:
+		return unavailable(act, errClosed)
+	case <-ctx.Done():
+		return unavailable(act, context.Cause(ctx))
+	}
+}
+
+func (w *writer) loop(ctx context.Context) {
+	defer close(w.stopped)
+	for {
+		select {
+		case o := <-w.operations:
+			w.commit(ctx, w.gather(o))
+		case <-w.stopping:
+			return
+		}
+	}
+}
+
+// gather takes whoever else waits at this moment. While a batch is committed the next one lines up, so batches grow
+// with the load and nobody ever waits for company.
+func (w *writer) gather(first *operation) []*operation {
+	batch := []*operation{first}
+	for len(batch) < maxBatch {
+		select {
+		case o := <-w.operations:
+			batch = append(batch, o)
+		default:
+			return batch
+		}
+	}
+	return batch
+}
+
+func (w *writer) commit(ctx context.Context, batch []*operation) {
+	err := w.tx.transact(ctx, batch)
+	for _, o := range batch {
+		if err != nil {
+			o.err = err
+		}
+		if o.err == nil {
+			w.wakes.tell(o.news)
+		}
+		close(o.answered)
+	}
+}
+
+// tx is the writer's connection while a transaction runs on it. Statements are prepared once.
+type tx struct {
+	conn       *sql.Conn
+	statements map[string]*sql.Stmt
+	relaxed    bool  // the connection commits without fsync
+	queued     int   // executions in state queued, of all subjects
+	served     int64 // claims since the start
+}
+
+// transact runs the batch in one transaction. An error means that nothing of it was stored.
+func (t *tx) transact(ctx context.Context, batch []*operation) (err error) {
+	if err := t.relax(ctx, batch); err != nil {
+		return err
+	}
+	if err := t.control(ctx, `BEGIN IMMEDIATE`); err != nil {
+		return err
+	}
+	queued := t.queued
+	defer func() {
+		if err != nil {
+			t.queued = queued
+			_ = t.control(ctx, `ROLLBACK`) // SQLite may have done it already; the error that counts is err
+		}
+	}()
+	for _, o := range batch {
+		if err := t.attempt(ctx, o); err != nil {
+			return err
+		}
+	}
+	return t.control(ctx, `COMMIT`)
+}
+
+// attempt runs one operation and undoes it if it fails. An error means that the whole transaction is lost: on a full
+// disk SQLite gives it up, savepoints and all.
+func (t *tx) attempt(ctx context.Context, o *operation) error {
+	if err := t.control(ctx, `SAVEPOINT operation`); err != nil {
+		return err
+	}
+	queued := t.queued
+	if o.news, o.err = o.run(ctx, t); o.err != nil {
+		t.queued = queued
+		if err := t.control(ctx, `ROLLBACK TO operation`); err != nil {
+			if outage(o.err) {
+				return o.err // the reason why there is nothing left to roll back
+			}
+			return err
+		}
+	}
+	return t.control(ctx, `RELEASE operation`)
+}
+
+// relax commits without fsync when nothing in the batch asks for it. In WAL mode a later commit with fsync makes the
+// earlier ones durable too, and whatever is lost in between is lost from the end (sqlite.org/pragma.html#pragma_synchronous).
+func (t *tx) relax(ctx context.Context, batch []*operation) error {
+	relaxed := true
+	for _, o := range batch {
+		relaxed = relaxed && o.durability == volatile
+	}
+	if relaxed == t.relaxed {
+		return nil
+	}
+	pragma := `PRAGMA synchronous = FULL`
+	if relaxed {
+		pragma = `PRAGMA synchronous = NORMAL`
+	}
+	// Not prepared: this pragma takes effect when it is compiled.
+	if _, err := t.conn.ExecContext(ctx, pragma); err != nil {
+		return err
+	}
+	t.relaxed = relaxed
+	return nil
+}
+
+func (t *tx) prepared(ctx context.Context, query string) (*sql.Stmt, error) {
+	if s, ok := t.statements[query]; ok {
+		return s, nil
+	}
+	s, err := t.conn.PrepareContext(ctx, query)
+	if err != nil {
+		return nil, err
+	}
+	t.statements[query] = s
+	return s, nil
+}
+
+// control runs what has no arguments and no answer.
+func (t *tx) control(ctx context.Context, query string) error {
+	_, err := t.exec(ctx, query)
+	return err
+}
+
+// exec returns how many rows were changed.
+func (t *tx) exec(ctx context.Context, query string, args ...any) (int64, error) {
+	s, err := t.prepared(ctx, query) //nolint:sqlclosecheck // it lives as long as the connection
+	if err != nil {
+		return 0, err
+	}
+	r, err := s.ExecContext(ctx, args...)
+	if err != nil {
+		return 0, err
+	}
+	return r.RowsAffected()
+}
+
+func (t *tx) row(ctx context.Context, query string, args ...any) scanner {
+	s, err := t.prepared(ctx, query) //nolint:sqlclosecheck // it lives as long as the connection
+	if err != nil {
+		return failed{err}
+	}
+	return s.QueryRowContext(ctx, args...)
+}
+
+func (t *tx) close() error {
+	var errs []error
+	for _, s := range t.statements {
+		errs = append(errs, s.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// scanner is a row.
+type scanner interface{ Scan(dest ...any) error }
+
+// failed is the row of a query that could not be made.
+type failed struct{ err error }
+
+func (f failed) Scan(...any) error { return f.err }

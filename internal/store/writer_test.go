@@ -1,0 +1,235 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+
+	"boomerang/internal/execution"
+	"boomerang/internal/fault"
+)
+
+// hold keeps the writer busy with one operation until release is called; what is written meanwhile shares the next batch.
+func hold(t *testing.T, s *Store) (release func()) {
+	t.Helper()
+	begun, end, done := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+	go func() {
+		done <- s.writer.do(context.Background(), "hold", volatile, func(context.Context, *tx) (news, error) {
+			close(begun)
+			<-end
+			return news{}, nil
+		})
+	}()
+	<-begun
+	return func() {
+		close(end)
+		if err := <-done; err != nil {
+			t.Errorf("hold: %v", err)
+		}
+	}
+}
+
+// together runs the operations in one batch, in their order, and returns what each was answered.
+func together(t *testing.T, s *Store, operations ...func(context.Context, *tx) (news, error)) []error {
+	t.Helper()
+	var batch []*operation
+	for _, run := range operations {
+		batch = append(batch, &operation{durability: durable, run: run, answered: make(chan struct{})})
+	}
+	err := s.writer.do(t.Context(), "step aside", volatile, func(context.Context, *tx) (news, error) { return news{}, nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.writer.commit(t.Context(), batch) // the loop is idle: nobody else writes
+	var errs []error
+	for _, o := range batch {
+		<-o.answered
+		errs = append(errs, o.err)
+	}
+	return errs
+}
+
+func put(id execution.ID) func(context.Context, *tx) (news, error) {
+	return func(ctx context.Context, t *tx) (news, error) {
+		e := sample("ann")
+		e.ID = id
+		if _, err := t.insert(ctx, e); err != nil {
+			return news{}, err
+		}
+		return news{queued: true, ended: id}, t.move(ctx, "ann", nowhere, waiting)
+	}
+}
+
+func stored(t *testing.T, s *Store, id execution.ID) bool {
+	t.Helper()
+	_, err := s.Get(t.Context(), id)
+	if err != nil && fault.Of(err).Code != fault.ExecutionNotFound {
+		t.Fatalf("get: %v", err)
+	}
+	return err == nil
+}
+
+func TestAnOperationThatFailsIsUndoneAlone(t *testing.T) {
+	t.Parallel()
+	s := open(t, t.TempDir())
+	refused := errors.New("refused")
+	errs := together(t, s, put("one"),
+		func(ctx context.Context, t *tx) (news, error) {
+			n, err := put("two")(ctx, t)
+			return n, errors.Join(err, refused)
+		},
+		put("three"))
+	if errs[0] != nil || !errors.Is(errs[1], refused) || errs[2] != nil {
+		t.Fatalf("got %v", errs)
+	}
+	for id, want := range map[execution.ID]bool{"one": true, "two": false, "three": true} {
+		if got := stored(t, s, id); got != want {
+			t.Errorf("%s stored: got %v, want %v", id, got, want)
+		}
+	}
+	recount(t, s)
+}
+
+func TestACommitThatFailsUndoesAndAnswersAll(t *testing.T) {
+	t.Parallel()
+	s := open(t, t.TempDir())
+	ended, release := s.Ended("one")
+	defer release()
+	<-s.Queued() // set by Open
+	errs := together(t, s, put("one"), func(ctx context.Context, t *tx) (news, error) {
+		if err := t.control(ctx, `PRAGMA defer_foreign_keys = ON`); err != nil {
+			return news{}, err
+		}
+		_, err := t.exec(ctx, `INSERT INTO programs (execution) VALUES (12345)`) // whose execution? asked at the commit
+		return news{}, err
+	}, put("three"))
+	for i, err := range errs {
+		if err == nil {
+			t.Errorf("operation %d was told that it is stored", i)
+		}
+	}
+	for _, id := range []execution.ID{"one", "three"} {
+		if stored(t, s, id) {
+			t.Errorf("%s is stored", id)
+		}
+	}
+	select {
+	case <-s.Queued():
+		t.Error("something was signalled that did not happen")
+	case <-ended:
+		t.Error("an end was told that did not happen")
+	default:
+	}
+	recount(t, s)
+	if errs := together(t, s, put("one")); errs[0] != nil {
+		t.Errorf("the next batch: %v", errs[0])
+	}
+}
+
+func TestWhoGoesAwayBeforeTheTurnHasStoredNothing(t *testing.T) {
+	t.Parallel()
+	s := open(t, t.TempDir())
+	release := hold(t, s)
+	gone := errors.New("gone")
+	ctx, leave := context.WithCancelCause(t.Context())
+	leave(gone)
+	e := sample("ann")
+	_, _, err := s.Enqueue(ctx, e, nil, execution.QueueLimits{})
+	if fault.Of(err).Code != fault.ServiceUnavailable || !errors.Is(err, gone) {
+		t.Fatalf("got %v", err)
+	}
+	release()
+	if stored(t, s, e.ID) {
+		t.Error("it is stored")
+	}
+}
+
+func TestWhoGoesAwayInTheTurnLearnsThatItIsStored(t *testing.T) {
+	t.Parallel()
+	s := open(t, t.TempDir())
+	ctx, leave := context.WithCancel(t.Context())
+	err := s.writer.do(ctx, "enqueue", durable, func(ctx context.Context, t *tx) (news, error) {
+		leave()
+		return put("one")(ctx, t)
+	})
+	if err != nil || !stored(t, s, "one") {
+		t.Fatalf("got error %v, stored %v", err, stored(t, s, "one"))
+	}
+}
+
+func TestWhoWaitsTogetherSharesACommit(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		s := open(t, dir)
+		release := hold(t, s)
+		var answered atomic.Int32
+		var wg sync.WaitGroup
+		for range 40 {
+			wg.Go(func() {
+				err := s.writer.do(t.Context(), "beat", durable, func(ctx context.Context, t *tx) (news, error) {
+					_, err := t.exec(ctx, `UPDATE node SET beat_at = beat_at + 1`)
+					return news{}, errors.Join(err, early(answered.Load()))
+				})
+				if err != nil {
+					t.Error(err)
+				}
+				answered.Add(1)
+			})
+		}
+		synctest.Wait() // all 40 wait for the writer
+		release()
+		wg.Wait()
+	})
+}
+
+// early is an error when somebody was answered before all had run.
+func early(answered int32) error {
+	if answered == 0 {
+		return nil
+	}
+	return fmt.Errorf("%d were answered by an earlier commit", answered)
+}
+
+func TestClosedStoreRefuses(t *testing.T) {
+	t.Parallel()
+	s := open(t, t.TempDir())
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for name, err := range map[string]error{
+		"writable": s.Writable(t.Context()),
+		"start":    s.Start(t.Context(), "x", execution.Run{}),
+	} {
+		if fault.Of(err).Code != fault.ServiceUnavailable {
+			t.Errorf("%s: got %v", name, err)
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Errorf("closing again: %v", err)
+	}
+}
+
+func TestCloseLeavesNoGoroutine(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) { // fails if a goroutine of the bubble is left
+		s, err := Open(context.Background(), dir, Defaults(), quiet())
+		if err != nil {
+			t.Fatal(err)
+		}
+		fill(t, s, 50, 5)
+		if _, err := s.List(t.Context(), execution.Filter{Limit: 10}); err != nil {
+			t.Error(err)
+		}
+		for i := range 1000 {
+			_, _ = s.Ended(execution.ID(strconv.Itoa(i))) // who waits costs no goroutine
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
