@@ -1,0 +1,258 @@
+package callback
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"boomerang/internal/execution"
+)
+
+const (
+	readAnswer    = 64 << 10 // bytes of an answer's body that are read at most
+	keptAnswer    = 16 << 10 // bytes of it that are kept
+	answerHeaders = 32 << 10 // bytes of an answer's headers, those of 1xx answers with them
+	idle          = 30 * time.Second
+)
+
+// limits are how long the parts of an attempt may take.
+type limits struct {
+	connect time.Duration // resolving and connecting
+	tls     time.Duration // the handshake
+	whole   time.Duration // everything, the answer's body too
+}
+
+func usualLimits() limits {
+	return limits{connect: 5 * time.Second, tls: 5 * time.Second, whole: 30 * time.Second}
+}
+
+// Unsealer opens the sealed fields of an execution; no field gives no bytes. Errors: the seal is not ours.
+type Unsealer interface {
+	Unseal(id execution.ID, field string, sealed execution.Sealed) ([]byte, error)
+}
+
+// sender makes single attempts.
+type sender struct {
+	policy    *Policy
+	unsealer  Unsealer
+	transport *http.Transport
+	agent     string
+	whole     time.Duration
+	now       func() time.Time
+}
+
+func newSender(c Config, policy *Policy, unsealer Unsealer, version string, l limits) *sender {
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true) // HTTP/2 would write every header in lower case
+	transport := &http.Transport{
+		DialContext:            dialer{policy: policy, timeout: l.connect}.dial,
+		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
+		TLSHandshakeTimeout:    l.tls,
+		DisableCompression:     true,
+		MaxResponseHeaderBytes: answerHeaders,
+		MaxIdleConns:           c.Concurrency,
+		MaxIdleConnsPerHost:    perDestination,
+		IdleConnTimeout:        idle,
+		Protocols:              protocols,
+	}
+	if proxy, err := c.proxy(); err == nil && proxy != nil {
+		transport.Proxy = http.ProxyURL(proxy)
+		transport.DialContext = (&net.Dialer{Timeout: l.connect}).DialContext // to the proxy alone, which the operator named
+	}
+	return &sender{
+		policy: policy, unsealer: unsealer, transport: transport, agent: "boomerang/" + version, whole: l.whole, now: time.Now,
+	}
+}
+
+// send makes the next attempt of d. The error is why there was no answer: private, for the log; the attempt has it in
+// public words. An attempt that the end of ctx broke off proves nothing.
+func (s *sender) send(ctx context.Context, d execution.Delivery) (execution.Attempt, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.whole)
+	defer cancel()
+	a, err := s.attempt(ctx, d)
+	if atOnce(a) && ctx.Err() == nil {
+		return s.attempt(ctx, d)
+	}
+	return a, err
+}
+
+func (s *sender) attempt(ctx context.Context, d execution.Delivery) (execution.Attempt, error) {
+	a := execution.Attempt{Execution: d.Execution, Number: d.Attempts + 1, StartedAt: s.now()}
+	err := s.post(ctx, d, &a)
+	if err != nil {
+		a.Outcome, a.Detail = classify(err)
+	}
+	a.Duration = s.now().Sub(a.StartedAt)
+	return a, err
+}
+
+// post sends the delivery's body and writes the answer into a. It asks the policy about the URL again: it may have
+// changed since admission, and behind a proxy nobody else does.
+//
+// The transport is used without an http.Client, so there is nobody who follows redirects or keeps cookies.
+func (s *sender) post(ctx context.Context, d execution.Delivery, a *execution.Attempt) error {
+	if err := s.policy.CheckURL(d.Callback.URL); err != nil {
+		return err
+	}
+	var w witness
+	request, err := s.request(httptrace.WithClientTrace(ctx, w.trace()), d, *a)
+	if err != nil {
+		return &unsentError{err}
+	}
+	response, err := s.transport.RoundTrip(request)
+	if err != nil {
+		return w.explain(err)
+	}
+	defer response.Body.Close() //nolint:errcheck // the answer is known
+	a.StatusCode = response.StatusCode
+	a.Outcome, a.Detail = outcome(response.StatusCode)
+	if a.Outcome != execution.AttemptSucceeded {
+		a.RetryAfter = retryAfter(response.Header.Get("Retry-After"), s.now())
+	}
+	if response.StatusCode < 200 {
+		return nil // the body of a 101 is the bare connection, which no deadline ends
+	}
+	answer := read(response.Body)
+	if w.public() {
+		a.Answer = answer
+	}
+	return nil
+}
+
+// request writes the callback: body and headers as the wire has them, spelled as the wire spells them.
+func (s *sender) request(ctx context.Context, d execution.Delivery, a execution.Attempt) (*http.Request, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, d.Callback.URL, bytes.NewReader(d.Body))
+	if err != nil {
+		return nil, err
+	}
+	secret, err := s.unsealer.Unseal(d.Execution, execution.FieldCallbackSecret, d.Callback.Secret)
+	if err != nil {
+		return nil, fmt.Errorf("unseal secret: %w", err)
+	}
+	custom, err := s.custom(d)
+	if err != nil {
+		return nil, err
+	}
+	id := "msg_" + string(d.Execution)
+	timestamp := strconv.FormatInt(a.StartedAt.Unix(), 10)
+	headers := map[string]string{
+		"User-Agent":            s.agent,
+		"Content-Type":          "application/json",
+		"Idempotency-Key":       id, // net/http takes it as leave to send again on a fresh connection when an idle one was dead
+		HeaderTimestamp:         timestamp,
+		HeaderAttempt:           strconv.Itoa(a.Number),
+		HeaderDepth:             strconv.Itoa(d.Callback.Depth + 1),
+		HeaderStandardID:        id,
+		HeaderStandardTimestamp: timestamp,
+	}
+	if len(secret) > 0 {
+		headers[HeaderSignature] = Sign(string(secret), d.Body)
+		headers[HeaderStandardSignature] = SignStandard(id, a.StartedAt, d.Body, string(secret))
+	}
+	for name, value := range custom {
+		if strings.EqualFold(name, "User-Agent") {
+			name = "User-Agent" // the one header of ours that a client may replace
+		}
+		headers[name] = value
+	}
+	for name, value := range headers {
+		request.Header[name] = []string{value}
+	}
+	return request, nil
+}
+
+// custom returns the client's own headers.
+func (s *sender) custom(d execution.Delivery) (map[string]string, error) {
+	text, err := s.unsealer.Unseal(d.Execution, execution.FieldCallbackHeaders, d.Callback.Headers)
+	if err != nil {
+		return nil, fmt.Errorf("unseal headers: %w", err)
+	}
+	if len(text) == 0 {
+		return nil, nil
+	}
+	var headers map[string]string
+	if err := json.Unmarshal(text, &headers); err != nil {
+		return nil, fmt.Errorf("read headers: %w", err)
+	}
+	return headers, nil
+}
+
+// read returns the first 16 KiB of an answer's body and reads a little further, so that the connection of a talkative
+// receiver can be used again. An answer that breaks off or drips is as good as its headers.
+func read(body io.Reader) []byte {
+	kept, _ := io.ReadAll(io.LimitReader(body, keptAnswer))
+	_, _ = io.CopyN(io.Discard, body, readAnswer-keptAnswer)
+	return kept
+}
+
+// retryAfter reads a Retry-After header (RFC 9110 §10.2.3), seconds or a date. It is 0 when there is none, or none that
+// can be read, or its time has come.
+func retryAfter(value string, now time.Time) time.Duration {
+	if value != "" && strings.Trim(value, "0123456789") == "" {
+		seconds, err := strconv.ParseInt(value, 10, 32)
+		if err != nil {
+			return maxRetryAfter // more than an int32 holds, and so more than is honoured
+		}
+		return time.Duration(seconds) * time.Second
+	}
+	at, err := http.ParseTime(value)
+	if err != nil {
+		return 0
+	}
+	return max(at.Sub(now), 0)
+}
+
+// witness sees what the transport does not return: which connection carried the attempt, and an error of the handshake.
+type witness struct {
+	mu        sync.Mutex // a handshake may end after the attempt has
+	open      bool
+	handshake error
+}
+
+func (w *witness) trace() *httptrace.ClientTrace {
+	return &httptrace.ClientTrace{
+		GotConn: func(info httptrace.GotConnInfo) {
+			conn := info.Conn
+			if secured, ok := conn.(*tls.Conn); ok {
+				conn = secured.NetConn()
+			}
+			v, ok := conn.(*vetted)
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.open = ok && !v.excepted
+		},
+		TLSHandshakeDone: func(_ tls.ConnectionState, err error) {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.handshake = err
+		},
+	}
+}
+
+// public tells whether everybody may read what came back: whether the policy would have let the address through without
+// an exception. Behind a proxy nobody knows.
+func (w *witness) public() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.open
+}
+
+// explain marks an error of the handshake as one; crypto/tls has no type for most of them.
+func (w *witness) explain(err error) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.handshake != nil {
+		return &handshakeError{err}
+	}
+	return err
+}

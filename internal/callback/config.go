@@ -1,0 +1,101 @@
+// Package callback posts results to where they were asked to go. It decides where that may be, makes the body and its
+// signatures, makes single attempts, and keeps at it until a result has arrived or is given up.
+//
+// It knows executions and their deliveries, HTTP as a client, and which addresses a stranger may not reach through us.
+// It refuses to know SQL (Store is what it needs of it), how secrets are sealed, and how a program ran.
+package callback
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"net/url"
+	"time"
+
+	"github.com/alecthomas/units"
+)
+
+// Config is the settings of callbacks.
+type Config struct {
+	AllowCIDRs   []netip.Prefix   `yaml:"allow_cidrs"`   // addresses that are open although a rule closes them
+	AllowHosts   []string         `yaml:"allow_hosts"`   // names that are open wherever they lead
+	RequireHTTPS bool             `yaml:"require_https"` // refuse http://
+	Proxy        string           `yaml:"proxy"`         // URL of an egress proxy, which then judges addresses; empty = none
+	InlineOutput units.Base2Bytes `yaml:"inline_output"` // of each stream, in the body
+	Schedule     []time.Duration  `yaml:"schedule"`      // the pause before each attempt after the first
+	Concurrency  int              `yaml:"concurrency"`   // attempts at the same time, to all destinations together
+}
+
+// Defaults are eleven attempts in about three days, to public addresses alone.
+func Defaults() Config {
+	return Config{
+		InlineOutput: units.MiB,
+		Schedule: []time.Duration{
+			5 * time.Second, 30 * time.Second, 5 * time.Minute, 30 * time.Minute, 2 * time.Hour,
+			5 * time.Hour, 10 * time.Hour, 14 * time.Hour, 20 * time.Hour, 24 * time.Hour,
+		},
+		Concurrency: 64,
+	}
+}
+
+// The bounds of what can be configured.
+const (
+	minInline      = units.KiB
+	maxInline      = 64 * units.MiB
+	maxPause       = 30 * 24 * time.Hour
+	maxConcurrency = 4096
+)
+
+// Validate names the first key that cannot be used.
+func (c Config) Validate() error {
+	for _, prefix := range c.AllowCIDRs {
+		if !prefix.IsValid() {
+			return errors.New("allow_cidrs: every entry must be an address range like 10.0.0.0/8")
+		}
+	}
+	for _, host := range c.AllowHosts {
+		if err := checkAllowed(host); err != nil {
+			return fmt.Errorf("allow_hosts: %q %w", host, err)
+		}
+	}
+	if _, err := c.proxy(); err != nil {
+		return err
+	}
+	if c.InlineOutput < minInline || c.InlineOutput > maxInline {
+		return fmt.Errorf("inline_output must be between %s and %s", minInline, maxInline)
+	}
+	for _, pause := range c.Schedule {
+		if pause <= 0 || pause > maxPause {
+			return fmt.Errorf("schedule: every pause must be more than 0 and at most %s", maxPause)
+		}
+	}
+	if c.Concurrency < 1 || c.Concurrency > maxConcurrency {
+		return fmt.Errorf("concurrency must be between 1 and %d", maxConcurrency)
+	}
+	return nil
+}
+
+// checkAllowed tells why an entry of allow_hosts would not do what it seems to.
+func checkAllowed(host string) error {
+	switch {
+	case checkName(canonicalHost(host)) != nil:
+		return errors.New("must be a host name without scheme and port")
+	case endsInNumber(host):
+		return errors.New("is an address: put it into allow_cidrs")
+	case metadataNames[canonicalHost(host)]:
+		return errors.New("leads to cloud metadata, which is never opened")
+	}
+	return nil
+}
+
+// proxy returns the egress proxy; nil when there is none.
+func (c Config) proxy() (*url.URL, error) {
+	if c.Proxy == "" {
+		return nil, nil
+	}
+	u, err := url.Parse(c.Proxy)
+	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
+		return nil, errors.New("proxy must be an http:// or https:// URL") // without the value: it may hold a password
+	}
+	return u, nil
+}

@@ -1,0 +1,86 @@
+package callback
+
+import (
+	"bytes"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/alecthomas/units"
+	"github.com/goccy/go-yaml"
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestDefaultsAreValidAndOpenNothing(t *testing.T) {
+	c := Defaults()
+	if err := c.Validate(); err != nil {
+		t.Error(err)
+	}
+	if len(c.AllowCIDRs) != 0 || len(c.AllowHosts) != 0 || c.Proxy != "" {
+		t.Errorf("got %+v", c)
+	}
+}
+
+func TestEveryKeyIsReadFromYAML(t *testing.T) {
+	const text = `
+allow_cidrs: [10.0.0.0/8, "fd12::/16"]
+allow_hosts: [receiver, host.docker.internal]
+require_https: true
+proxy: http://user:pass@proxy:3128
+inline_output: 512KiB
+schedule: [1s, 2m, 3h]
+concurrency: 7
+`
+	c := Defaults()
+	if err := yaml.NewDecoder(strings.NewReader(text), yaml.Strict()).Decode(&c); err != nil {
+		t.Fatal(err)
+	}
+	want := Config{
+		AllowCIDRs:   []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd12::/16")},
+		AllowHosts:   []string{"receiver", "host.docker.internal"},
+		RequireHTTPS: true,
+		Proxy:        "http://user:pass@proxy:3128",
+		InlineOutput: 512 * units.KiB,
+		Schedule:     []time.Duration{time.Second, 2 * time.Minute, 3 * time.Hour},
+		Concurrency:  7,
+	}
+	if diff := cmp.Diff(want, c, cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" {
+		t.Errorf("want (-), got (+):\n%s", diff)
+	}
+	if err := c.Validate(); err != nil {
+		t.Error(err)
+	}
+	if err := yaml.NewDecoder(bytes.NewReader([]byte("allow_cidrs: [10.0.0.1]")), yaml.Strict()).Decode(&c); err == nil {
+		t.Error("an address without a length was taken for a range")
+	}
+}
+
+func TestValidateNamesTheKeyThatIsWrong(t *testing.T) {
+	for want, change := range map[string]func(*Config){
+		"allow_cidrs: every entry must be an address range":                func(c *Config) { c.AllowCIDRs = []netip.Prefix{{}} },
+		`allow_hosts: "http://receiver" must be a host name`:               func(c *Config) { c.AllowHosts = []string{"http://receiver"} },
+		`allow_hosts: "receiver:8080" must be a host name`:                 func(c *Config) { c.AllowHosts = []string{"receiver:8080"} },
+		`allow_hosts: "*.example.com" must be a host name`:                 func(c *Config) { c.AllowHosts = []string{"*.example.com"} },
+		`allow_hosts: "" must be a host name`:                              func(c *Config) { c.AllowHosts = []string{""} },
+		`allow_hosts: "10.0.0.1" is an address`:                            func(c *Config) { c.AllowHosts = []string{"10.0.0.1"} },
+		`allow_hosts: "Metadata.Google.Internal." leads to cloud metadata`: func(c *Config) { c.AllowHosts = []string{"Metadata.Google.Internal."} },
+		"proxy must be an http:// or https:// URL":                         func(c *Config) { c.Proxy = "proxy:3128" },
+		"proxy must be an http":                                            func(c *Config) { c.Proxy = "http://user:hush@%" },
+		"inline_output must be between":                                    func(c *Config) { c.InlineOutput = 0 },
+		"inline_output must be":                                            func(c *Config) { c.InlineOutput = units.GiB },
+		"schedule: every pause":                                            func(c *Config) { c.Schedule = []time.Duration{time.Second, 0} },
+		"schedule: every":                                                  func(c *Config) { c.Schedule = []time.Duration{365 * 24 * time.Hour} },
+		"concurrency must be between 1":                                    func(c *Config) { c.Concurrency = 0 },
+	} {
+		c := Defaults()
+		change(&c)
+		err := c.Validate()
+		if err == nil || !strings.HasPrefix(err.Error(), want) || strings.Contains(err.Error(), "hush") {
+			t.Errorf("got %v, want %q…", err, want)
+		}
+		if _, err := NewPolicy(c); err == nil {
+			t.Errorf("NewPolicy took what Validate refuses: %q", want)
+		}
+	}
+}

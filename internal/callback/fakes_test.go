@@ -1,0 +1,248 @@
+package callback
+
+import (
+	"bufio"
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	"boomerang/internal/execution"
+)
+
+// plain is an Unsealer of fields that were never sealed.
+type plain struct{ err error }
+
+func (p plain) Unseal(_ execution.ID, _ string, sealed execution.Sealed) ([]byte, error) {
+	return sealed, p.err
+}
+
+func testSender(p *Policy) *sender {
+	return newSender(Defaults(), p, plain{}, "1.2.3", usualLimits())
+}
+
+func aDelivery(url string) execution.Delivery {
+	return execution.Delivery{
+		Execution: anID, State: execution.Pending, Callback: execution.Callback{URL: url}, Body: []byte(`{"execution_id":"exec_1"}`),
+	}
+}
+
+func anAttempt() execution.Attempt {
+	return execution.Attempt{Execution: anID, Number: 1, StartedAt: time.Unix(1706400000, 0)}
+}
+
+// quiet is for servers whose clients misbehave on purpose.
+var quiet = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
+
+// hangUp closes where nothing can be done about an error.
+func hangUp(c io.Closer) { _ = c.Close() }
+
+// memory is a Store that forgets when the test ends.
+type memory struct {
+	mu         sync.Mutex
+	deliveries map[execution.ID]*execution.Delivery
+	attempts   []execution.Attempt
+	pending    chan struct{}
+	asked      int            // calls of Due
+	most       map[string]int // how many of a destination were in flight at one time
+	readError  error          // of Due and NextDue
+	writeError error          // of Record
+}
+
+func newMemory(deliveries ...execution.Delivery) *memory {
+	m := &memory{deliveries: make(map[execution.ID]*execution.Delivery), pending: make(chan struct{}, 1), most: make(map[string]int)}
+	m.add(deliveries...)
+	return m
+}
+
+// add makes deliveries pending, due now.
+func (m *memory) add(deliveries ...execution.Delivery) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, d := range deliveries {
+		if d.NextAt.IsZero() {
+			d.NextAt = time.Now()
+		}
+		m.deliveries[d.Execution] = &d
+	}
+	select {
+	case m.pending <- struct{}{}:
+	default:
+	}
+}
+
+// fail makes reading and writing fail from now on; nil mends them.
+func (m *memory) fail(read, write error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.readError, m.writeError = read, write
+}
+
+func (m *memory) Due(_ context.Context, now time.Time, limit int, inFlight []execution.ID, closed []string) ([]execution.Delivery, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.asked++
+	flying := make(map[string]int)
+	for _, id := range inFlight {
+		destination := m.deliveries[id].Callback.Destination()
+		flying[destination]++
+		m.most[destination] = max(m.most[destination], flying[destination])
+	}
+	if m.readError != nil {
+		return nil, m.readError
+	}
+	var due []execution.Delivery
+	for _, d := range m.deliveries {
+		if d.State == execution.Pending && !d.NextAt.After(now) &&
+			!slices.Contains(inFlight, d.Execution) && !slices.Contains(closed, d.Callback.Destination()) {
+			due = append(due, *d)
+		}
+	}
+	slices.SortFunc(due, func(a, b execution.Delivery) int { return a.NextAt.Compare(b.NextAt) })
+	return due[:min(limit, len(due))], nil
+}
+
+func (m *memory) NextDue(_ context.Context, now time.Time) (at time.Time, ok bool, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, d := range m.deliveries {
+		if d.State == execution.Pending && d.NextAt.After(now) && (!ok || d.NextAt.Before(at)) {
+			at, ok = d.NextAt, true
+		}
+	}
+	return at, ok, m.readError
+}
+
+func (m *memory) Record(ctx context.Context, a execution.Attempt, state execution.DeliveryState, reason execution.DeadReason, nextAt time.Time) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err := cmp.Or(m.writeError, ctx.Err()); err != nil {
+		return err
+	}
+	d := m.deliveries[a.Execution]
+	if d.State != execution.Pending || a.Number != d.Attempts+1 {
+		return fmt.Errorf("attempt %d of a delivery that is %s after %d", a.Number, d.State, d.Attempts)
+	}
+	m.attempts = append(m.attempts, a)
+	d.Attempts, d.State, d.Reason, d.NextAt = a.Number, state, reason, nextAt
+	return nil
+}
+
+func (m *memory) Pending() <-chan struct{} { return m.pending }
+
+// get returns the delivery of id as it is now.
+func (m *memory) get(id execution.ID) execution.Delivery {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return *m.deliveries[id]
+}
+
+// delivered tells how many deliveries have arrived.
+func (m *memory) delivered() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	n := 0
+	for _, d := range m.deliveries {
+		if d.State == execution.Delivered {
+			n++
+		}
+	}
+	return n
+}
+
+// arrival is one request that came to a receiver of the internet.
+type arrival struct {
+	at     time.Time
+	host   string
+	header http.Header
+	body   string
+}
+
+// unending is a status of success.
+const unending = 299
+
+// internet is a network of receivers without sockets, for bubbles of synctest. Every name is a receiver.
+type internet struct {
+	answer func(host string) (status int, after time.Duration) // status 0: never; unending: with a body that never ends
+
+	mu       sync.Mutex
+	arrivals []arrival
+	open     int // requests without an answer yet
+	most     int // the most of them at one time
+}
+
+func newInternet(answer func(host string) (int, time.Duration)) *internet {
+	return &internet{answer: answer}
+}
+
+func (n *internet) dial(_ context.Context, _, address string) (net.Conn, error) {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, err
+	}
+	client, server := net.Pipe()
+	go n.serve(host, server)
+	return client, nil
+}
+
+func (n *internet) serve(host string, conn net.Conn) {
+	defer hangUp(conn)
+	in := bufio.NewReader(conn)
+	for {
+		request, err := http.ReadRequest(in)
+		if err != nil {
+			return
+		}
+		body, err := io.ReadAll(request.Body)
+		if err != nil {
+			return
+		}
+		n.arrived(arrival{time.Now(), host, request.Header, string(body)})
+		status, after := n.answer(host)
+		if status == unending {
+			_, _ = io.WriteString(conn, "HTTP/1.1 299 X\r\nContent-Length: 1\r\n\r\n")
+		}
+		if status == 0 || status == unending {
+			_, _ = io.Copy(io.Discard, in) // until the other end has enough
+			return
+		}
+		<-time.After(after)
+		n.left()
+		if _, err := fmt.Fprintf(conn, "HTTP/1.1 %d X\r\nContent-Length: 0\r\n\r\n", status); err != nil {
+			return
+		}
+	}
+}
+
+func (n *internet) arrived(a arrival) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.arrivals = append(n.arrivals, a)
+	n.open++
+	n.most = max(n.most, n.open)
+}
+
+func (n *internet) left() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.open--
+}
+
+// at lists when requests came to host, counted from start.
+func (n *internet) at(host string, start time.Time) []time.Duration {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	var at []time.Duration
+	for _, a := range n.arrivals {
+		if a.host == host {
+			at = append(at, a.at.Sub(start))
+		}
+	}
+	return at
+}

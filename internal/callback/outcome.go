@@ -1,0 +1,105 @@
+package callback
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"syscall"
+
+	"boomerang/internal/execution"
+	"boomerang/internal/fault"
+)
+
+// unsentError says that a request could not even be made. It is ours, not the receiver's.
+type unsentError struct{ cause error }
+
+func (e *unsentError) Error() string { return "make request: " + e.cause.Error() }
+func (e *unsentError) Unwrap() error { return e.cause }
+
+// handshakeError is an error that ended a TLS handshake.
+type handshakeError struct{ cause error }
+
+func (e *handshakeError) Error() string { return "TLS handshake: " + e.cause.Error() }
+func (e *handshakeError) Unwrap() error { return e.cause }
+
+// outcome classes an answer by its status.
+func outcome(status int) (execution.AttemptOutcome, string) {
+	switch {
+	case status >= 200 && status < 300:
+		return execution.AttemptSucceeded, fmt.Sprintf("The receiver answered %d.", status)
+	case status >= 300 && status < 400:
+		return execution.AttemptRedirect, fmt.Sprintf("The receiver answered %d; redirects are not followed.", status)
+	}
+	return execution.AttemptStatus, fmt.Sprintf("The receiver answered %d.", status)
+}
+
+// classify tells what went wrong before there was an answer. The sentence is public: it is made here, because the texts
+// of errors hold addresses.
+func classify(err error) (execution.AttemptOutcome, string) {
+	if refusal, ok := errors.AsType[*RefusalError](err); ok {
+		return execution.AttemptBlocked, refusal.Error()
+	}
+	if closed, ok := errors.AsType[*fault.Error](err); ok {
+		return execution.AttemptBlocked, closed.Sentence
+	}
+	if _, ok := errors.AsType[*unsentError](err); ok {
+		return execution.AttemptConnection, "Not sent: the callback's headers or secret could not be read on our side."
+	}
+	if unresolved, ok := errors.AsType[*net.DNSError](err); ok {
+		if unresolved.IsNotFound {
+			return execution.AttemptDNS, "The receiver's name has no address."
+		}
+		return execution.AttemptDNS, "The receiver's name could not be resolved."
+	}
+	if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() || errors.Is(err, context.DeadlineExceeded) {
+		return execution.AttemptTimeout, "The receiver did not answer in time."
+	}
+	if errors.Is(err, syscall.ECONNREFUSED) {
+		return execution.AttemptRefused, "The receiver refused the connection."
+	}
+	if brokeOff(err) {
+		return execution.AttemptConnection, "The connection broke off before there was an answer."
+	}
+	if sentence := tlsProblem(err); sentence != "" {
+		return execution.AttemptTLS, sentence
+	}
+	return execution.AttemptConnection, "There was no answer that could be read."
+}
+
+// brokeOff tells whether the network or the other end cut the connection.
+func brokeOff(err error) bool {
+	if _, ok := errors.AsType[syscall.Errno](err); ok {
+		return true
+	}
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
+}
+
+// tlsProblem says what is wrong with the receiver's TLS; "" when it is something else.
+func tlsProblem(err error) string {
+	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
+		return "The receiver does not speak TLS."
+	}
+	if invalid, ok := errors.AsType[x509.CertificateInvalidError](err); ok && invalid.Reason == x509.Expired {
+		return "The receiver's certificate has expired or is not valid yet."
+	}
+	if _, ok := errors.AsType[x509.HostnameError](err); ok {
+		return "The receiver's certificate is for another name."
+	}
+	if _, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
+		return "The receiver's certificate is signed by nobody that this server trusts."
+	}
+	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return "The receiver's certificate is not valid."
+	}
+	if _, ok := errors.AsType[*handshakeError](err); ok {
+		return "The TLS handshake failed."
+	}
+	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "remote error" { // an alert after the handshake (TLS 1.3)
+		return "The receiver broke off with a TLS alert."
+	}
+	return ""
+}

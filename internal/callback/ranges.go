@@ -1,0 +1,113 @@
+package callback
+
+import "net/netip"
+
+// block is one range of addresses that strangers may not reach through us, and the public name of the rule.
+type block struct {
+	prefix netip.Prefix
+	rule   string
+}
+
+// blocks4 is the IANA IPv4 Special-Purpose Address Registry in its order, and multicast, which has a registry of its own.
+var blocks4 = []block{
+	{netip.MustParsePrefix("0.0.0.0/8"), "unspecified addresses (RFC 791)"},
+	{netip.MustParsePrefix("10.0.0.0/8"), "a private network (RFC 1918)"},
+	{netip.MustParsePrefix("100.64.0.0/10"), "a carrier's shared addresses (RFC 6598)"},
+	{netip.MustParsePrefix("127.0.0.0/8"), "loopback (RFC 1122)"},
+	{netip.MustParsePrefix("169.254.0.0/16"), "link-local addresses (RFC 3927)"},
+	{netip.MustParsePrefix("172.16.0.0/12"), "a private network (RFC 1918)"},
+	{netip.MustParsePrefix("192.0.0.0/24"), "IETF protocol assignments (RFC 6890)"}, // DS-Lite, PCP and TURN anycast, NAT64 discovery
+	{netip.MustParsePrefix("192.0.2.0/24"), "documentation addresses (RFC 5737)"},
+	{netip.MustParsePrefix("192.31.196.0/24"), "AS112 (RFC 7535)"},
+	{netip.MustParsePrefix("192.52.193.0/24"), "multicast tunnelling (RFC 7450)"},
+	{netip.MustParsePrefix("192.88.99.0/24"), "a 6to4 relay (RFC 7526)"},
+	{netip.MustParsePrefix("192.168.0.0/16"), "a private network (RFC 1918)"},
+	{netip.MustParsePrefix("192.175.48.0/24"), "AS112 (RFC 7534)"},
+	{netip.MustParsePrefix("198.18.0.0/15"), "benchmarking addresses (RFC 2544)"},
+	{netip.MustParsePrefix("198.51.100.0/24"), "documentation addresses (RFC 5737)"},
+	{netip.MustParsePrefix("203.0.113.0/24"), "documentation addresses (RFC 5737)"},
+	{netip.MustParsePrefix("224.0.0.0/4"), "multicast (RFC 5771)"},
+	{netip.MustParsePrefix("240.0.0.0/4"), "reserved addresses (RFC 1112)"}, // with 255.255.255.255 (RFC 8190)
+}
+
+// global6 is all of IPv6 that is given out for global use (RFC 4291). What lies outside is closed without a list:
+// loopback, IPv4-compatible, NAT64 (RFC 6052, RFC 8215), discard-only (RFC 6666), segment routing (RFC 9602), unique
+// local (RFC 4193), link-local, multicast, and whatever will be assigned next.
+var global6 = netip.MustParsePrefix("2000::/3")
+
+// blocks6 is the part of the IANA IPv6 Special-Purpose Address Registry that lies inside global6.
+var blocks6 = []block{
+	{netip.MustParsePrefix("2001::/23"), "IETF protocol assignments (RFC 2928)"}, // Teredo, benchmarking, AMT, ORCHID, drone ids
+	{netip.MustParsePrefix("2001:db8::/32"), "documentation addresses (RFC 3849)"},
+	{netip.MustParsePrefix("2002::/16"), "6to4 (RFC 3056)"},
+	{netip.MustParsePrefix("2620:4f:8000::/48"), "AS112 (RFC 7534)"},
+	{netip.MustParsePrefix("3fff::/20"), "documentation addresses (RFC 9637)"},
+}
+
+// The names of the rules that are no range.
+const (
+	ruleMetadata  = "cloud metadata"
+	ruleNotGlobal = "IPv6 addresses that are not global (RFC 4291)"
+	ruleOwn       = "an address of this host"
+)
+
+// metadataAddresses answer with a machine's credentials. They stay closed whatever the operator opens. 168.63.129.16 is
+// a public address: no range closes it.
+var metadataAddresses = map[netip.Addr]bool{
+	netip.MustParseAddr("169.254.169.254"): true, // AWS, Google, Azure, DigitalOcean, Oracle and more
+	netip.MustParseAddr("169.254.169.253"): true, // AWS: the resolver
+	netip.MustParseAddr("169.254.170.2"):   true, // AWS: credentials of an ECS task
+	netip.MustParseAddr("169.254.170.23"):  true, // AWS: credentials of an EKS pod
+	netip.MustParseAddr("169.254.0.23"):    true, // Tencent
+	netip.MustParseAddr("169.254.42.42"):   true, // Scaleway
+	netip.MustParseAddr("168.63.129.16"):   true, // Azure: the host agent
+	netip.MustParseAddr("100.100.100.200"): true, // Alibaba
+	netip.MustParseAddr("192.0.0.192"):     true, // Oracle
+	netip.MustParseAddr("fd00:ec2::254"):   true, // AWS
+	netip.MustParseAddr("fd00:ec2::253"):   true, // AWS: the resolver
+	netip.MustParseAddr("fd00:ec2::23"):    true, // AWS: credentials of an EKS pod
+	netip.MustParseAddr("fd20:ce::254"):    true, // Google
+	netip.MustParseAddr("fd00:42::42"):     true, // Scaleway
+}
+
+// metadataNames lead there.
+var metadataNames = map[string]bool{
+	"metadata":                   true,
+	"metadata.google.internal":   true,
+	"metadata.goog":              true,
+	"metadata.azure.internal":    true,
+	"metadata.tencentyun.com":    true,
+	"instance-data":              true,
+	"instance-data.ec2.internal": true,
+}
+
+// closed returns the rule that closes an address for everybody, or "". The address is unmapped and has no zone.
+func closed(addr netip.Addr) string {
+	blocks := blocks4
+	if addr.Is6() {
+		if !global6.Contains(addr) {
+			return ruleNotGlobal
+		}
+		blocks = blocks6
+	}
+	for _, b := range blocks {
+		if b.prefix.Contains(addr) {
+			return b.rule
+		}
+	}
+	return ""
+}
+
+// metadata tells whether an address is one of cloud metadata, by itself or once a translator has taken the IPv4 address
+// out of it: the last 32 bits (RFC 4291 §2.5.5, RFC 6052 with a /96), or those after 2002: (RFC 3056).
+func metadata(addr netip.Addr) bool {
+	if metadataAddresses[addr] {
+		return true
+	}
+	if addr.Is4() {
+		return false
+	}
+	b := addr.As16()
+	return metadataAddresses[netip.AddrFrom4([4]byte(b[12:16]))] ||
+		b[0] == 0x20 && b[1] == 0x02 && metadataAddresses[netip.AddrFrom4([4]byte(b[2:6]))]
+}

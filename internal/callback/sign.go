@@ -1,0 +1,108 @@
+package callback
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// The headers of a callback, in the spelling of the wire; Set of http.Header would write another.
+const (
+	HeaderSignature         = "X-HopX-Signature"
+	HeaderTimestamp         = "X-HopX-Timestamp"
+	HeaderAttempt           = "X-HopX-Attempt"
+	HeaderDepth             = "X-HopX-Callback-Depth"
+	HeaderStandardID        = "webhook-id"
+	HeaderStandardTimestamp = "webhook-timestamp"
+	HeaderStandardSignature = "webhook-signature"
+)
+
+// Tolerance is how far a timestamp may be from the receiver's clock; it is the one of the Standard Webhooks libraries.
+const Tolerance = 5 * time.Minute
+
+// What can be wrong with a signature.
+var (
+	ErrUnsigned = errors.New("there is no signature")
+	ErrMismatch = errors.New("the signature does not match")
+	ErrStale    = errors.New("the timestamp is missing or too far from this clock")
+)
+
+const (
+	sha256Prefix   = "sha256="
+	secretPrefix   = "whsec_"
+	standardPrefix = "v1,"
+)
+
+// Sign returns the value of X-HopX-Signature: "sha256=" and the lower-case hex HMAC-SHA256 of the body alone. The key is
+// the secret as it is, whatever it begins with.
+func Sign(secret string, body []byte) string {
+	return sha256Prefix + hex.EncodeToString(mac([]byte(secret), body))
+}
+
+// Verify checks a value of X-HopX-Signature, with or without its "sha256=", in constant time. It says nothing about when
+// the body was signed. Errors: ErrUnsigned, ErrMismatch.
+func Verify(secret, signature string, body []byte) error {
+	if signature == "" {
+		return ErrUnsigned
+	}
+	want := strings.TrimPrefix(Sign(secret, body), sha256Prefix)
+	if !hmac.Equal([]byte(strings.TrimPrefix(signature, sha256Prefix)), []byte(want)) {
+		return ErrMismatch
+	}
+	return nil
+}
+
+// SignStandard returns the value of webhook-signature (Standard Webhooks 1.0): for each secret "v1," and the base64
+// HMAC-SHA256 of "id.timestamp.body", separated by spaces. The part of a secret after "whsec_" is base64; any other
+// secret, and one whose part is not, is used as raw bytes.
+func SignStandard(id string, at time.Time, body []byte, secrets ...string) string {
+	message := append([]byte(id+"."+strconv.FormatInt(at.Unix(), 10)+"."), body...)
+	signatures := make([]string, len(secrets))
+	for i, secret := range secrets {
+		signatures[i] = standardPrefix + base64.StdEncoding.EncodeToString(mac(standardKey(secret), message))
+	}
+	return strings.Join(signatures, " ")
+}
+
+// VerifyStandard checks webhook-id, webhook-timestamp and webhook-signature of a request in constant time; one matching
+// signature among several is enough. The timestamp must be within Tolerance of now. Errors: ErrUnsigned, ErrStale,
+// ErrMismatch.
+func VerifyStandard(secret string, header http.Header, body []byte, now time.Time) error {
+	signatures := header.Get(HeaderStandardSignature)
+	if signatures == "" {
+		return ErrUnsigned
+	}
+	seconds, err := strconv.ParseInt(header.Get(HeaderStandardTimestamp), 10, 64)
+	at := time.Unix(seconds, 0)
+	if err != nil || now.Sub(at).Abs() > Tolerance {
+		return ErrStale
+	}
+	want := []byte(SignStandard(header.Get(HeaderStandardID), at, body, secret))
+	for signature := range strings.FieldsSeq(signatures) {
+		if hmac.Equal([]byte(signature), want) {
+			return nil
+		}
+	}
+	return ErrMismatch
+}
+
+func standardKey(secret string) []byte {
+	if encoded, ok := strings.CutPrefix(secret, secretPrefix); ok {
+		if key, err := base64.StdEncoding.DecodeString(encoded); err == nil {
+			return key
+		}
+	}
+	return []byte(secret)
+}
+
+func mac(key, message []byte) []byte {
+	h := hmac.New(sha256.New, key)
+	h.Write(message)
+	return h.Sum(nil)
+}

@@ -1,0 +1,180 @@
+package callback
+
+import (
+	"errors"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"boomerang/internal/fault"
+)
+
+// maxURL is in bytes.
+const maxURL = 2048
+
+// CheckURL decides at admission, without DNS, whether a callback may go to raw. The error is a *fault.Error that names
+// the rule: INVALID_REQUEST for what is no proper URL, CALLBACK_NOT_ALLOWED for one that the policy closes. Any other
+// error says that the policy could not be asked.
+//
+// A URL that passes is dialled by this parser's reading of it: what could be read in two ways is refused.
+func (p *Policy) CheckURL(raw string) error {
+	if err := checkText(raw); err != nil {
+		return err
+	}
+	u, err := url.Parse(raw)
+	if err != nil {
+		return malformed("is not a valid URL")
+	}
+	for _, check := range []func(*url.URL) error{p.checkScheme, checkAuthority, checkPort, p.checkHost} {
+		if err := check(u); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func malformed(what string) error {
+	return fault.New(fault.InvalidRequest, "callback_url %s.", what).Field("callback_url")
+}
+
+func notAllowed(why string) error {
+	return fault.New(fault.CallbackNotAllowed, "callback_url %s.", why).Field("callback_url")
+}
+
+// checkText refuses the characters on which parsers of URLs disagree.
+func checkText(raw string) error {
+	if len(raw) > maxURL {
+		return malformed("must have at most " + strconv.Itoa(maxURL) + " bytes")
+	}
+	for _, b := range []byte(raw) {
+		switch {
+		case b >= 0x80:
+			return malformed("must be ASCII: write a name in punycode and escape the rest")
+		case b <= ' ' || b == 0x7f:
+			return malformed("must not contain spaces or control characters")
+		case b == '\\':
+			return malformed("must not contain a backslash")
+		case b == '#':
+			return malformed("must not have a fragment")
+		}
+	}
+	return nil
+}
+
+func (p *Policy) checkScheme(u *url.URL) error {
+	switch {
+	case u.Scheme != "http" && u.Scheme != "https":
+		return malformed("must be an absolute http:// or https:// URL")
+	case p.https && u.Scheme != "https":
+		return notAllowed("must be https:// on this server")
+	}
+	return nil
+}
+
+func checkAuthority(u *url.URL) error {
+	switch {
+	case u.User != nil:
+		return malformed("must not contain a user name or password: use callback_headers")
+	case u.Opaque != "" || u.Hostname() == "":
+		return malformed("must name a host")
+	}
+	return nil
+}
+
+func checkPort(u *url.URL) error {
+	if strings.HasSuffix(u.Host, ":") {
+		return malformed("has an empty port")
+	}
+	port := u.Port()
+	if port == "" {
+		return nil
+	}
+	n, err := strconv.ParseUint(port, 10, 16)
+	switch {
+	case err != nil || n == 0 || strconv.FormatUint(n, 10) != port:
+		return malformed("must have a port from 1 to 65535")
+	case n < 1024 && n != 80 && n != 443:
+		return notAllowed("must not use a port below 1024 other than 80 and 443")
+	}
+	return nil
+}
+
+// checkHost decides about an address literal as the dial would, and about a name by its looks.
+func (p *Policy) checkHost(u *url.URL) error {
+	host := u.Hostname()
+	if strings.HasPrefix(u.Host, "[") || endsInNumber(host) {
+		return p.checkLiteral(host)
+	}
+	host = canonicalHost(host)
+	if err := checkName(host); err != nil {
+		return malformed(err.Error())
+	}
+	if metadataNames[host] {
+		return notAllowed("must not go to " + ruleMetadata)
+	}
+	if rule := localName(host); rule != "" && !p.hosts[host] {
+		return notAllowed("must not go to " + rule)
+	}
+	return nil
+}
+
+func (p *Policy) checkLiteral(host string) error {
+	addr, err := netip.ParseAddr(host)
+	switch {
+	case err != nil: // ParseAddr takes no shorthand, no octal and no hexadecimal
+		return malformed("must name its host by a name, by four decimal numbers or by an IPv6 address in brackets")
+	case addr.Zone() != "":
+		return malformed("must not have an IPv6 zone")
+	}
+	verdict, err := p.judge(host, addr)
+	if err != nil {
+		return err
+	}
+	if verdict.refusal != nil {
+		return notAllowed("must not go to " + verdict.refusal.Rule)
+	}
+	return nil
+}
+
+// endsInNumber tells whether anybody could take the host for an IPv4 address: its last label is decimal, octal or
+// hexadecimal (WHATWG URL, "ends in a number").
+func endsInNumber(host string) bool {
+	host = canonicalHost(host)
+	last := host[strings.LastIndexByte(host, '.')+1:]
+	if hex, ok := strings.CutPrefix(last, "0x"); ok {
+		return strings.Trim(hex, "0123456789abcdef") == ""
+	}
+	return last != "" && strings.Trim(last, "0123456789") == ""
+}
+
+// canonicalHost is the form in which names are compared: lower case, without the dot that closes an absolute name.
+func canonicalHost(host string) string { return strings.TrimSuffix(strings.ToLower(host), ".") }
+
+// checkName holds a canonical name to the letters, digits, hyphens (RFC 1123) and underscores that resolvers agree on.
+func checkName(host string) error {
+	if len(host) > 253 {
+		return errors.New("must have a host name of at most 253 characters")
+	}
+	for label := range strings.SplitSeq(host, ".") {
+		if label == "" || len(label) > 63 || strings.Trim(label, "abcdefghijklmnopqrstuvwxyz0123456789-_") != "" {
+			return errors.New("has a host name that is not valid")
+		}
+	}
+	return nil
+}
+
+// localName returns the rule that closes a canonical name which means something only near us, or "".
+func localName(host string) string {
+	switch {
+	case host == "localhost" || strings.HasSuffix(host, ".localhost"):
+		return "localhost (RFC 6761)"
+	case strings.HasSuffix(host, ".local"):
+		return "a .local name (RFC 6762)"
+	case strings.HasSuffix(host, ".internal"):
+		return "a .internal name"
+	case !strings.Contains(host, ".") && !strings.Contains(host, ":"):
+		return "a name without a dot"
+	}
+	return ""
+}

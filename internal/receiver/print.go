@@ -1,0 +1,140 @@
+package receiver
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+
+	"boomerang/internal/callback"
+)
+
+// The colours of a terminal (ECMA-48 SGR).
+const (
+	bold  = "1"
+	dim   = "2"
+	red   = "31"
+	green = "32"
+)
+
+// PrettyPrint writes a callback for a person at a terminal, with one Write. What a program printed cannot steer the
+// terminal: control characters are shown as pictures. The error is that of w.
+func PrettyPrint(w io.Writer, c Callback, color bool) error {
+	p := page{color: color}
+	p.headline(c)
+	p.signatures(c)
+	if c.Malformed != nil {
+		p.field("body", p.paint(red, "not a callback: "+clean(c.Malformed.Error())))
+	} else {
+		p.payload(c.Payload)
+	}
+	answered := strconv.Itoa(c.Status)
+	if c.Attempt > 0 {
+		answered += " after attempt " + strconv.Itoa(c.Attempt)
+	}
+	p.field("answered", answered)
+	p.text.WriteByte('\n')
+	_, err := w.Write(p.text.Bytes())
+	return err
+}
+
+// page collects lines.
+type page struct {
+	text  bytes.Buffer
+	color bool
+}
+
+func (p *page) headline(c Callback) {
+	hue := green
+	if !c.Payload.Success || c.Status >= 300 {
+		hue = red
+	}
+	status := clean(string(c.Payload.Status))
+	if c.Malformed != nil {
+		status = "unreadable"
+	}
+	fmt.Fprintf(&p.text, "%s %s  %s\n", p.paint(hue, "●"), p.paint(bold, status), clean(string(c.Payload.ExecutionID)))
+}
+
+func (p *page) signatures(c Callback) {
+	if !c.Checked {
+		p.field("signatures", p.paint(dim, "not checked: no secret was given"))
+		return
+	}
+	p.field("signatures", p.signature(callback.HeaderSignature, c.Signature))
+	p.field("", p.signature(callback.HeaderStandardSignature, c.Standard))
+}
+
+func (p *page) signature(header string, err error) string {
+	if err != nil {
+		return p.paint(red, "✗ "+header+": "+err.Error())
+	}
+	return p.paint(green, "✓ "+header)
+}
+
+// payload shows what every receiver knows, and of the rest what says more than that.
+func (p *page) payload(c callback.Payload) {
+	p.field("success", strconv.FormatBool(c.Success))
+	exit := p.paint(dim, "null")
+	if c.ExitCode != nil {
+		exit = strconv.Itoa(*c.ExitCode)
+	}
+	p.field("exit_code", exit)
+	p.field("reason", clean(string(c.Reason)))
+	if c.Error != nil {
+		p.field("error", p.paint(red, clean(*c.Error)))
+	}
+	p.field("execution_time", time.Duration(c.ExecutionTime).String())
+	started := p.paint(dim, "null")
+	if c.StartedAt != nil {
+		started = c.StartedAt.Format(time.RFC3339Nano)
+	}
+	p.field("started_at", started)
+	p.field("completed_at", c.CompletedAt.Format(time.RFC3339Nano))
+	p.output("stdout", c.Stdout, c.StdoutBytes, c.StdoutTruncated)
+	p.output("stderr", c.Stderr, c.StderrBytes, c.StderrTruncated)
+	if !c.OutputComplete {
+		p.field("", p.paint(red, "the end of the output could not be proven"))
+	}
+}
+
+func (p *page) output(name, text string, written int64, truncated bool) {
+	size := fmt.Sprintf("%d bytes", written)
+	if truncated {
+		size += ", truncated"
+	}
+	p.field(name, p.paint(dim, size))
+	for line := range strings.Lines(text) {
+		fmt.Fprintf(&p.text, "    %s %s\n", p.paint(dim, "│"), clean(strings.TrimSuffix(line, "\n")))
+	}
+}
+
+func (p *page) field(name, value string) {
+	fmt.Fprintf(&p.text, "  %s %s\n", p.paint(dim, fmt.Sprintf("%-14s", name)), value)
+}
+
+func (p *page) paint(hue, text string) string {
+	if !p.color {
+		return text
+	}
+	return "\x1b[" + hue + "m" + text + "\x1b[0m"
+}
+
+// clean shows C0 controls but tab as their pictures (U+2400…), and C1 controls as U+FFFD.
+func clean(text string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r == '\t':
+			return r
+		case r < ' ':
+			return '\u2400' + r
+		case r == 0x7f:
+			return '\u2421'
+		case r >= 0x80 && r < 0xa0:
+			return '\ufffd'
+		}
+		return r
+	}, text)
+}

@@ -1,0 +1,86 @@
+package receiver
+
+import (
+	"bytes"
+	"errors"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"boomerang/internal/callback"
+	"boomerang/internal/execution"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+func TestPrettyPrintIsPleasantToRead(t *testing.T) {
+	start := time.Date(2025, 1, 28, 0, 0, 0, 0, time.UTC)
+	good := Callback{Checked: true, Status: 200, Attempt: 1, Payload: callback.Payload{
+		ExecutionID: "exec_0dhk5m8t1c0pr9v2j6n4b8a3fg", Status: execution.Completed, Success: true, ExitCode: new(0),
+		Stdout: "Progress: 0 minutes\nProgress: 1 minutes\n\nComplete!", StdoutBytes: 51,
+		ExecutionTime: callback.Seconds(3600500 * time.Millisecond), StartedAt: &start, CompletedAt: start.Add(time.Hour),
+		Reason: execution.Exited, OutputComplete: true,
+	}}
+	bad := Callback{
+		Checked: true, Signature: callback.ErrMismatch, Standard: callback.ErrStale, Status: 401, Attempt: 3,
+		Payload: callback.Payload{
+			ExecutionID: "exec_0dhk5m8t1c0pr9v2j6n4b8a3fg", Status: execution.Failed, Reason: execution.Lost,
+			Error: new("The container was lost."), CompletedAt: start,
+			Stdout: "\x1b[2J\x1b]0;owned\x07\r\tkept\u009b31m\x7f\n", StdoutBytes: 1 << 30, StdoutTruncated: true,
+		},
+	}
+	for name, c := range map[string]Callback{
+		"completed": good,
+		"failed":    bad,
+		"unchecked": {Status: 200, Payload: callback.Payload{ExecutionID: "exec_1", Status: "evil\x1b[0m", OutputComplete: true}},
+		"malformed": {Status: 400, Malformed: errors.New("invalid character '\x1b'")},
+	} {
+		for suffix, color := range map[string]bool{".txt": false, ".color.txt": true} {
+			var w counter
+			if err := PrettyPrint(&w, c, color); err != nil || w.writes != 1 {
+				t.Errorf("%v, %d writes", err, w.writes)
+			}
+			path := filepath.Join("testdata", name+suffix)
+			if *update {
+				if err := os.WriteFile(path, w.Bytes(), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := w.String(); got != string(want) {
+				t.Errorf("%s\n got %q\nwant %q", path, got, want)
+			}
+			if !color && strings.ContainsAny(w.String(), "\x1b\x07\r\x7f\u009b") {
+				t.Errorf("%s: control characters reach the terminal: %q", path, w.String())
+			}
+		}
+	}
+}
+
+// counter counts writes, so that pages of several callbacks cannot be mixed.
+type counter struct {
+	bytes.Buffer
+	writes int
+}
+
+func (c *counter) Write(p []byte) (int, error) {
+	c.writes++
+	return c.Buffer.Write(p)
+}
+
+func TestPrettyPrintTellsWhenItCannotWrite(t *testing.T) {
+	broken := errors.New("broken pipe")
+	if err := PrettyPrint(refusing{broken}, Callback{}, false); !errors.Is(err, broken) {
+		t.Errorf("got %v", err)
+	}
+}
+
+type refusing struct{ err error }
+
+func (r refusing) Write([]byte) (int, error) { return 0, r.err }
