@@ -1,0 +1,216 @@
+package language
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/alecthomas/units"
+	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
+
+	"boomerang/internal/sandbox"
+)
+
+// file is languages.yaml. Each language is kept as it stands in the file until the defaults under it are known.
+type file struct {
+	Defaults  common              `yaml:"defaults"`
+	Languages map[string]ast.Node `yaml:"languages"`
+}
+
+// entry is one language of the file.
+type entry struct {
+	Image   string   `yaml:"image"`
+	File    string   `yaml:"file"`
+	Command []string `yaml:"command"`
+	Aliases []string `yaml:"aliases"`
+	Common  common   `yaml:",inline"`
+}
+
+// common is what may also stand under "defaults".
+type common struct {
+	Pull    string            `yaml:"pull"`
+	Env     map[string]string `yaml:"env"`
+	Network string            `yaml:"network"`
+	Runtime string            `yaml:"runtime"`
+	Limits  limits            `yaml:"limits"`
+}
+
+type limits struct {
+	Memory    size    `yaml:"memory"`
+	CPUs      float64 `yaml:"cpus"`
+	PIDs      int64   `yaml:"pids"`
+	Files     int64   `yaml:"files"`
+	Workspace size    `yaml:"workspace"`
+	Tmp       size    `yaml:"tmp"`
+	Output    size    `yaml:"output"`
+	Tail      size    `yaml:"tail"`
+}
+
+// size is a number of bytes, written with its unit.
+type size units.Base2Bytes
+
+// UnmarshalYAML reads a size; its error knows the line, which that of units does not.
+func (s *size) UnmarshalYAML(node ast.Node) error {
+	text := node.GetToken()
+	n, err := units.ParseBase2Bytes(text.Value)
+	if err != nil {
+		return &yaml.SyntaxError{Token: text, Message: fmt.Sprintf("%q is not a size such as 512MiB", text.Value)}
+	}
+	*s = size(n)
+	return nil
+}
+
+// builtin is what holds where the file is silent, as configs/languages.yaml documents it.
+func builtin() common {
+	return common{
+		Pull:    sandbox.PullMissing,
+		Network: "none",
+		Limits: limits{
+			Memory:    size(512 * units.MiB),
+			CPUs:      1,
+			PIDs:      128,
+			Files:     1024,
+			Workspace: size(256 * units.MiB),
+			Tmp:       size(64 * units.MiB),
+			Output:    size(units.MiB),
+			Tail:      size(64 * units.KiB),
+		},
+	}
+}
+
+// parse reads the text of languages.yaml. Errors name the language and the key, or the line.
+func parse(text []byte) ([]Language, error) {
+	f := file{Defaults: builtin()}
+	err := yaml.NewDecoder(bytes.NewReader(text), yaml.Strict()).Decode(&f)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, plain(err)
+	}
+	languages := make([]Language, 0, len(f.Languages))
+	for _, name := range slices.Sorted(maps.Keys(f.Languages)) {
+		e, err := read(f.Languages[name], f.Defaults)
+		if err == nil {
+			err = e.check(name)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("language %q: %w", name, err)
+		}
+		languages = append(languages, e.language(name))
+	}
+	return languages, nil
+}
+
+// read lays one language over the defaults. The node is nil where the file has nothing behind the name.
+func read(node ast.Node, defaults common) (entry, error) {
+	e := entry{Common: defaults}
+	if node != nil {
+		if err := yaml.NodeToValue(node, &e, yaml.Strict()); err != nil {
+			return entry{}, plain(err)
+		}
+	}
+	env := make(map[string]string)
+	maps.Copy(env, defaults.Env)
+	maps.Copy(env, e.Common.Env)
+	e.Common.Env = env
+	return e, nil
+}
+
+// plain is the parser's error on one line: [line:column] and what is wrong.
+func plain(err error) error { return errors.New(yaml.FormatError(err, false, false)) }
+
+var (
+	nameForm = regexp.MustCompile(`^[a-z][a-z0-9+#._-]{0,31}$`)
+	fileForm = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,254}$`) // never an option, never a path
+	envForm  = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+)
+
+const placeholder = "{file}"
+
+// check refuses what cannot be run. The error begins with the key.
+func (e entry) check(name string) error {
+	for _, n := range append([]string{name}, e.Aliases...) {
+		if !nameForm.MatchString(n) {
+			return fmt.Errorf("the name %q must begin with a letter, be lower case, and have at most 32 of a-z 0-9 + # . _ -", n)
+		}
+	}
+	if e.Image == "" || strings.ContainsAny(e.Image, " \t\n") {
+		return fmt.Errorf("image must name an image, not %q", e.Image)
+	}
+	if !fileForm.MatchString(e.File) {
+		return fmt.Errorf("file must be a plain file name, not %q", e.File)
+	}
+	if len(e.Command) == 0 || e.Command[0] == "" {
+		return errors.New("command must name a program")
+	}
+	if !slices.ContainsFunc(e.Command, func(arg string) bool { return strings.Contains(arg, placeholder) }) {
+		return fmt.Errorf("command must say with %s where the name of the code's file belongs", placeholder)
+	}
+	return e.Common.check()
+}
+
+func (c common) check() error {
+	if c.Pull != sandbox.PullMissing && c.Pull != sandbox.PullNever {
+		return fmt.Errorf("pull must be %s or %s, not %q", sandbox.PullMissing, sandbox.PullNever, c.Pull)
+	}
+	if c.Network != "none" {
+		return fmt.Errorf("network must be none, not %q: a program has no network", c.Network)
+	}
+	for key, value := range c.Env {
+		if !envForm.MatchString(key) || strings.ContainsRune(value, 0) {
+			return fmt.Errorf("env cannot hold %q: names are letters, digits and _, values have no NUL", key)
+		}
+	}
+	return c.Limits.check()
+}
+
+// check holds every limit against the least that can work; for memory and CPUs that is Docker's own minimum.
+func (l limits) check() error {
+	for _, limit := range []struct {
+		key   string
+		holds bool
+		least string
+	}{
+		{"memory", l.Memory >= 6*size(units.MiB), "6MiB"},
+		{"cpus", l.CPUs >= 0.01, "0.01"},
+		{"pids", l.PIDs >= 1, "1"},
+		{"files", l.Files >= 1, "1"},
+		{"workspace", l.Workspace >= 1, "1B"},
+		{"tmp", l.Tmp >= 1, "1B"},
+		{"output", l.Output >= 1, "1B"},
+		{"tail", l.Tail >= 1, "1B"},
+	} {
+		if !limit.holds {
+			return fmt.Errorf("limits.%s must be at least %s", limit.key, limit.least)
+		}
+	}
+	return nil
+}
+
+func (e entry) language(name string) Language {
+	return Language{
+		Name:    name,
+		Image:   e.Image,
+		File:    e.File,
+		Command: e.Command,
+		Aliases: e.Aliases,
+		Env:     e.Common.Env,
+		Limits: sandbox.Limits{
+			Memory:    int64(e.Common.Limits.Memory),
+			CPUs:      e.Common.Limits.CPUs,
+			PIDs:      e.Common.Limits.PIDs,
+			Files:     e.Common.Limits.Files,
+			Workspace: int64(e.Common.Limits.Workspace),
+			Tmp:       int64(e.Common.Limits.Tmp),
+			Output:    int64(e.Common.Limits.Output),
+			Tail:      int64(e.Common.Limits.Tail),
+		},
+		Network: e.Common.Network,
+		Runtime: e.Common.Runtime,
+		Pull:    e.Common.Pull,
+	}
+}

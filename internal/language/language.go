@@ -1,0 +1,124 @@
+// Package language knows the catalogue of languages — which image runs what is submitted, and how — and plans an
+// execution of one: what the container must be, and what its init is told.
+//
+// It refuses to know how a plan is carried out.
+package language
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"sync/atomic"
+
+	"boomerang/configs"
+	"boomerang/internal/fault"
+	"boomerang/internal/sandbox"
+)
+
+// Config says where the catalogue is.
+type Config struct {
+	// File is the path of languages.yaml. Empty: the one that ships with the program.
+	File string `yaml:"file"`
+}
+
+// Defaults is the catalogue that ships with the program.
+func Defaults() Config { return Config{} }
+
+// Validate has nothing to refuse: whether the file can be read is found out by Open.
+func (Config) Validate() error { return nil }
+
+// Language is one entry of the catalogue. Its slices and its map are shared: they are to be read only.
+type Language struct {
+	Name    string
+	Image   string
+	File    string   // the code's file name, in the working directory
+	Command []string // "{file}" stands for File
+	Aliases []string
+	Env     map[string]string
+	Limits  sandbox.Limits
+	Network string // "none"
+	Runtime string // empty = the engine's default
+	Pull    string // whether a missing image is pulled: sandbox.PullMissing or sandbox.PullNever
+}
+
+// fallback is the language of a submission that names none.
+const fallback = "python"
+
+// Catalogue holds the languages. It is safe for concurrent use.
+type Catalogue struct {
+	file    string
+	current atomic.Pointer[edition] // replaced whole, so that nobody sees half of a reload
+}
+
+// edition is the catalogue as it was read at one time.
+type edition struct {
+	languages []Language          // by name
+	named     map[string]Language // by name and by alias
+}
+
+// Open reads the catalogue. Errors name the file, and the language and the key that are wrong.
+func Open(c Config) (*Catalogue, error) {
+	catalogue := &Catalogue{file: c.File}
+	return catalogue, catalogue.Reload()
+}
+
+// Reload reads the catalogue again. On an error the old one stays.
+func (c *Catalogue) Reload() error {
+	name, text := "languages.yaml", configs.Languages
+	if c.file != "" {
+		var err error
+		name = c.file
+		if text, err = os.ReadFile(c.file); err != nil {
+			return fmt.Errorf("read languages: %w", err)
+		}
+	}
+	languages, err := parse(text)
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	next, err := index(languages)
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	c.current.Store(next)
+	return nil
+}
+
+// index sorts the languages and refuses a name that two of them bear.
+func index(languages []Language) (*edition, error) {
+	if len(languages) == 0 {
+		return nil, errors.New("languages must name at least one")
+	}
+	slices.SortFunc(languages, func(a, b Language) int { return cmp.Compare(a.Name, b.Name) })
+	e := &edition{languages: languages, named: make(map[string]Language)}
+	for _, l := range languages {
+		for _, name := range append([]string{l.Name}, l.Aliases...) {
+			if other, taken := e.named[name]; taken {
+				return nil, fmt.Errorf("language %q: the name %q already stands for %q", l.Name, name, other.Name)
+			}
+			e.named[name] = l
+		}
+	}
+	return e, nil
+}
+
+// Find returns the language of that name or alias; "" is python. Errors: *fault.Error UNSUPPORTED_LANGUAGE, which
+// lists the known ones.
+func (c *Catalogue) Find(name string) (Language, error) {
+	e := c.current.Load()
+	if l, ok := e.named[cmp.Or(name, fallback)]; ok {
+		return l, nil
+	}
+	known := make([]string, len(e.languages))
+	for i, l := range e.languages {
+		known[i] = l.Name
+	}
+	return Language{}, fault.New(fault.UnsupportedLanguage, "The language %.64q is not supported; these are: %s.",
+		cmp.Or(name, fallback), strings.Join(known, ", ")).Field("language").Detail("supported", known)
+}
+
+// Languages returns all of them, sorted by name.
+func (c *Catalogue) Languages() []Language { return slices.Clone(c.current.Load().languages) }

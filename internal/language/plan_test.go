@@ -1,0 +1,80 @@
+package language
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"boomerang/internal/journal"
+	"boomerang/internal/sandbox"
+)
+
+func TestPlanOfAFullRequest(t *testing.T) {
+	limits := sandbox.Limits{Memory: 1, CPUs: 2, PIDs: 3, Files: 4, Workspace: 5, Tmp: 6, Output: 7, Tail: 8}
+	spec, job := Plan(Language{
+		Name: "go", Image: "golang:1.26", File: "main.go",
+		Command: []string{"sh", "-c", "go build -o /tmp/main {file} && exec /tmp/main # {file}"},
+		Env:     map[string]string{"A": "language", "B": "language", "LANG": "C"},
+		Limits:  limits, Network: "none", Runtime: "runsc", Pull: sandbox.PullNever,
+	}, Request{
+		Execution: "exec_1", Code: "package main", Env: map[string]string{"B": "request", "HOME": "/tmp"},
+		WorkingDir: "/workspace/a b", Timeout: time.Minute, Nonce: "0123", Slot: 9,
+	})
+	if diff := cmp.Diff(sandbox.Spec{
+		Execution: "exec_1", Language: "go", Image: "golang:1.26", Pull: "never", Limits: limits,
+		Slot: 9, Network: "none", Runtime: "runsc",
+	}, spec); diff != "" {
+		t.Errorf("spec: %s", diff)
+	}
+	if diff := cmp.Diff(journal.Job{
+		Nonce: "0123", Code: "package main", File: "main.go",
+		Argv: []string{"sh", "-c", "go build -o /tmp/main main.go && exec /tmp/main # main.go"},
+		Env:  map[string]string{"A": "language", "B": "request", "HOME": "/tmp", "LANG": "C"},
+		Dir:  "/workspace/a b", Timeout: time.Minute, Grace: 2 * time.Second, Head: 7, Tail: 8,
+	}, job); diff != "" {
+		t.Errorf("job: %s", diff)
+	}
+}
+
+func TestPlanOfTheShippedLanguages(t *testing.T) {
+	c, err := Open(Defaults())
+	if err != nil {
+		t.Fatal(err)
+	}
+	type plan struct {
+		Image string
+		File  string
+		Argv  []string
+		Env   map[string]string
+		Dir   string
+	}
+	own := map[string]string{"HOME": "/workspace", "LANG": "C.UTF-8"}
+	want := map[string]plan{
+		"bash": {"boomerang/bash:latest", "main.sh", []string{"bash", "main.sh"}, own, "/workspace"},
+		"go":   {"boomerang/go:latest", "main.go", []string{"run-go", "main.go"}, own, "/workspace"},
+		"javascript": {
+			"boomerang/javascript:latest", "main.js", []string{"node", "main.js"}, own, "/workspace",
+		},
+		"python": {"boomerang/python:latest", "main.py", []string{"python3", "main.py"}, map[string]string{
+			"HOME": "/workspace", "LANG": "C.UTF-8", "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1",
+		}, "/workspace"},
+	}
+	got := map[string]plan{}
+	for _, l := range c.Languages() {
+		spec, job := Plan(l, Request{})
+		got[l.Name] = plan{spec.Image, job.File, job.Argv, job.Env, job.Dir}
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestPlanLeavesTheLanguageAsItIs(t *testing.T) {
+	l := Language{Command: []string{"{file}"}, File: "a", Env: map[string]string{"A": "language"}}
+	_, job := Plan(l, Request{Env: map[string]string{"A": "request"}})
+	job.Argv[0], job.Env["B"] = "changed", "changed"
+	if diff := cmp.Diff(Language{Command: []string{"{file}"}, File: "a", Env: map[string]string{"A": "language"}}, l); diff != "" {
+		t.Error(diff)
+	}
+}
