@@ -1,0 +1,231 @@
+package docker
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"github.com/docker/docker/api/types"
+	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/api/types/filters"
+
+	"boomerang/internal/journal"
+	"boomerang/internal/sandbox"
+)
+
+// berth is one container.
+type berth struct {
+	*Docker
+	id    string
+	stdin *types.HijackedResponse // the init's; nil when the berth was found
+}
+
+var _ sandbox.Berth = (*berth)(nil)
+
+// Prepare implements sandbox.Sandbox. What was remembered of the image and of the init's volume may have become untrue
+// behind our back, so a container that the engine refuses is tried once more with both looked at anew.
+func (d *Docker) Prepare(ctx context.Context, spec sandbox.Spec) (sandbox.Berth, error) {
+	if forbidden(spec.Network) {
+		return nil, fmt.Errorf("%w: the network %q is no wall", sandbox.ErrStart, spec.Network)
+	}
+	b, err := d.prepare(ctx, spec, false)
+	if errors.Is(err, errRefused) {
+		d.log.WithError(err).WithField("image", spec.Image).Warn("the engine refuses a container; look at the image and the init anew")
+		b, err = d.prepare(ctx, spec, true)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return b, nil
+}
+
+// errRefused marks an answer of the engine that may rest on what we wrongly remembered.
+var errRefused = errors.New("the engine refuses")
+
+func (d *Docker) prepare(ctx context.Context, spec sandbox.Spec, anew bool) (_ *berth, err error) {
+	image, err := d.image(ctx, spec.Image, anew)
+	if err != nil {
+		return nil, err
+	}
+	volume, err := d.initVolume(ctx, image, anew)
+	if err != nil {
+		return nil, err
+	}
+	name := containerName(spec.Execution)
+	defer func() {
+		if err != nil { // by name: the engine may not have told us the id
+			err = errors.Join(err, d.remove(context.WithoutCancel(ctx), name))
+		}
+	}()
+	id, err := d.create(ctx, name, spec, premises{
+		config: d.config, seccomp: d.seccomp, node: d.node, epoch: d.epoch, image: image, volume: volume,
+	})
+	if err != nil {
+		return nil, err
+	}
+	b := &berth{Docker: d, id: id}
+	if b.stdin, err = d.attach(ctx, id); err != nil {
+		return nil, err
+	}
+	if err := d.start(ctx, id); err != nil {
+		b.stdin.Close()
+		return nil, err
+	}
+	return b, nil
+}
+
+// containerName is for people, and for removing a container whose id we were not told. It is new each time: what is
+// left of an earlier try must not be in the way.
+func containerName(execution string) string {
+	suffix := strings.ToLower(rand.Text()[:8])
+	if execution == "" {
+		return "boomerang-berth-" + suffix
+	}
+	return "boomerang-" + execution + "-" + suffix
+}
+
+// create waits for the engine's answer even when ctx ends meanwhile: a create goes on in the engine, and what it makes
+// must be known in order to be removed.
+func (d *Docker) create(ctx context.Context, name string, spec sandbox.Spec, p premises) (id string, err error) {
+	if err := ctx.Err(); err != nil {
+		return "", told(ctx, "create container", err)
+	}
+	created, err := ask(context.WithoutCancel(ctx), d, "create container", func(ctx context.Context) (container.CreateResponse, error) {
+		return d.client.ContainerCreate(ctx, containerConfig(spec, p), hostConfig(spec, p), nil, nil, name)
+	})
+	switch {
+	case errdefs.IsNotFound(err):
+		return "", fmt.Errorf("%w: %w: %s: %w", sandbox.ErrImageUnavailable, errRefused, spec.Image, err)
+	case errdefs.IsInvalidArgument(err): // a runtime that is not there, more CPUs than there are
+		return "", fmt.Errorf("%w: %w: %w", sandbox.ErrStart, errRefused, err)
+	}
+	return created.ID, err
+}
+
+// attach takes hold of the init's stdin. It comes before the start: the first to attach owns stdin, and its going
+// away closes it.
+func (d *Docker) attach(ctx context.Context, id string) (*types.HijackedResponse, error) {
+	stdin, err := ask(ctx, d, "attach stdin", func(ctx context.Context) (types.HijackedResponse, error) {
+		return d.client.ContainerAttach(ctx, id, container.AttachOptions{Stream: true, Stdin: true})
+	})
+	return &stdin, err
+}
+
+func (d *Docker) start(ctx context.Context, id string) error {
+	err := order(ctx, d, "start container", func(ctx context.Context) error {
+		return d.client.ContainerStart(ctx, id, container.StartOptions{})
+	})
+	if err != nil && ctx.Err() == nil && !errors.Is(err, sandbox.ErrUnavailable) {
+		return fmt.Errorf("%w: %w: %w", sandbox.ErrStart, errRefused, err)
+	}
+	return err
+}
+
+// Berths implements sandbox.Sandbox.
+func (d *Docker) Berths(ctx context.Context) ([]sandbox.Found, error) {
+	list, err := ask(ctx, d, "list containers", func(ctx context.Context) ([]container.Summary, error) {
+		return d.client.ContainerList(ctx, container.ListOptions{
+			All: true, Filters: filters.NewArgs(filters.Arg("label", labelNode+"="+d.node)),
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	found := make([]sandbox.Found, 0, len(list))
+	for _, c := range list {
+		epoch, epochErr := strconv.ParseInt(c.Labels[labelEpoch], 10, 64)
+		slot, slotErr := strconv.Atoi(c.Labels[labelSlot])
+		if err := errors.Join(epochErr, slotErr); err != nil {
+			d.log.WithError(err).WithField("container", c.ID).Warn("a container with our label and without our numbers is left alone")
+			continue
+		}
+		found = append(found, sandbox.Found{
+			Berth:     &berth{Docker: d, id: c.ID},
+			Execution: c.Labels[labelExecution],
+			Epoch:     epoch,
+			Slot:      slot,
+			Running:   alive(c.State),
+		})
+	}
+	return found, nil
+}
+
+// alive tells whether there are processes in a container of this state.
+func alive(state container.ContainerState) bool {
+	switch state {
+	case container.StateRunning, container.StatePaused, container.StateRestarting:
+		return true
+	case container.StateCreated, container.StateRemoving, container.StateExited, container.StateDead:
+		return false
+	}
+	return false
+}
+
+// ID implements sandbox.Berth.
+func (b *berth) ID() string { return b.id }
+
+// Assign implements sandbox.Berth.
+func (b *berth) Assign(ctx context.Context, job journal.Job) error {
+	if b.stdin == nil {
+		return errors.New("assign job: this berth was found, its stdin is another's")
+	}
+	defer b.stdin.Close()
+	unhook := context.AfterFunc(ctx, func() { _ = b.stdin.Conn.SetWriteDeadline(time.Unix(1, 0)) })
+	defer unhook()
+	err := b.stdin.Conn.SetWriteDeadline(time.Now().Add(b.config.CallTimeout))
+	if err == nil && ctx.Err() == nil {
+		err = journal.WriteJob(b.stdin.Conn, job)
+	}
+	if err == nil {
+		err = b.stdin.CloseWrite()
+	}
+	return told(ctx, "assign job", err)
+}
+
+// Stop implements sandbox.Berth. The engine does all of it in one call (SIGTERM, time, SIGKILL), and finishes it also
+// when we are gone.
+func (b *berth) Stop(ctx context.Context) error {
+	bounded, cancel := context.WithTimeout(ctx, b.config.StopTimeout+b.config.CallTimeout)
+	defer cancel()
+	err := told(ctx, "stop container", b.client.ContainerStop(bounded, b.id, container.StopOptions{}))
+	if errdefs.IsNotFound(err) {
+		return nil
+	}
+	return err
+}
+
+// Remove implements sandbox.Berth.
+func (b *berth) Remove(ctx context.Context) error {
+	if b.stdin != nil {
+		b.stdin.Close()
+	}
+	return b.remove(ctx, b.id)
+}
+
+// remove destroys a container by its id or name and waits until it is gone, whoever else is destroying it.
+func (d *Docker) remove(ctx context.Context, container string) error {
+	bounded, cancel := context.WithTimeout(ctx, d.config.CallTimeout)
+	defer cancel()
+	for {
+		err := d.client.ContainerRemove(bounded, container, removal)
+		if err == nil || errdefs.IsNotFound(err) {
+			return nil
+		}
+		if !errdefs.IsConflict(err) { // conflict: somebody else's removal is under way
+			return told(ctx, "remove container", err)
+		}
+		if pause(bounded, removePause) != nil {
+			return told(ctx, "remove container", fmt.Errorf("%w: %w", context.DeadlineExceeded, err))
+		}
+	}
+}
+
+const removePause = 50 * time.Millisecond
+
+// removal kills what runs and takes the anonymous volumes along, should there be any.
+var removal = container.RemoveOptions{Force: true, RemoveVolumes: true}

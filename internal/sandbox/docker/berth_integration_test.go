@@ -1,0 +1,388 @@
+//go:build integration
+
+package docker
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"github.com/docker/docker/api/types/container"
+
+	"boomerang/internal/journal"
+	"boomerang/internal/sandbox"
+	"boomerang/internal/sandbox/sandboxtest"
+)
+
+func (k *kit) spec() sandbox.Spec {
+	return sandbox.Spec{
+		Language: "test", Image: k.image, Slot: 2, Network: "none",
+		Limits: sandbox.Limits{
+			Memory: 256 << 20, CPUs: 1, PIDs: 64, Files: 256, Workspace: 64 << 20, Tmp: 16 << 20, Output: 1 << 20, Tail: 64 << 10,
+		},
+	}
+}
+
+// prepare makes a berth that is removed at the end of the test.
+func prepare(t *testing.T, d *Docker, spec sandbox.Spec) *berth {
+	t.Helper()
+	made, err := d.Prepare(t.Context(), spec)
+	if err != nil {
+		t.Fatalf("prepare: %v", err)
+	}
+	b, ok := made.(*berth)
+	if !ok {
+		t.Fatalf("prepare made a %T", made)
+	}
+	t.Cleanup(func() { remove(t, b) })
+	return b
+}
+
+func remove(t *testing.T, b *berth) {
+	t.Helper()
+	if err := b.Remove(context.WithoutCancel(t.Context())); err != nil {
+		t.Errorf("remove: %v", err)
+	}
+}
+
+// follow assigns a job and follows it to its proof.
+func follow(t *testing.T, b *berth, job journal.Job) (stdout, stderr string, outcome sandbox.Outcome) {
+	t.Helper()
+	if err := b.Assign(t.Context(), job); err != nil {
+		t.Fatalf("assign: %v", err)
+	}
+	var out, errs bytes.Buffer
+	outcome, err := b.Follow(t.Context(), job.Nonce, &out, &errs)
+	if err != nil || !outcome.Proven() {
+		t.Fatalf("follow = %+v, %v, want a proof", outcome, err)
+	}
+	return out.String(), errs.String(), outcome
+}
+
+func TestTheEngineHasWhatWasOrdered(t *testing.T) {
+	k := needKit(t)
+	spec := k.spec()
+	spec.Execution = "exec_ordered"
+	b := prepare(t, k.open(t), spec)
+	got, err := k.client.ContainerInspect(t.Context(), b.id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := premises{config: b.config, seccomp: b.seccomp, node: k.node, epoch: 1, image: imageFacts{id: got.Image, volumes: []string{"/data", "/tmp"}}}
+	for _, m := range got.Mounts {
+		if m.Type != "volume" || m.Destination != initDir || m.RW {
+			t.Errorf("mount %+v, want the init's volume alone, read-only: an image's VOLUME writes to the host's disk", m)
+		}
+		p.volume = m.Name
+	}
+	wantHost := hostConfig(spec, p)
+	for what, pair := range map[string][2]any{
+		"tmpfs":       {got.HostConfig.Tmpfs, wantHost.Tmpfs},
+		"log":         {got.HostConfig.LogConfig, wantHost.LogConfig},
+		"memory":      {got.HostConfig.Memory, wantHost.Memory},
+		"swap":        {got.HostConfig.MemorySwap, wantHost.MemorySwap},
+		"cpus":        {got.HostConfig.NanoCPUs, wantHost.NanoCPUs},
+		"pids":        {got.HostConfig.PidsLimit, wantHost.PidsLimit},
+		"ulimits":     {got.HostConfig.Ulimits, wantHost.Ulimits},
+		"shm":         {got.HostConfig.ShmSize, wantHost.ShmSize},
+		"network":     {got.HostConfig.NetworkMode, wantHost.NetworkMode},
+		"ipc":         {got.HostConfig.IpcMode, wantHost.IpcMode},
+		"cgroup ns":   {got.HostConfig.CgroupnsMode, wantHost.CgroupnsMode},
+		"caps":        {got.HostConfig.CapDrop, wantHost.CapDrop},
+		"security":    {got.HostConfig.SecurityOpt, wantHost.SecurityOpt},
+		"read-only":   {got.HostConfig.ReadonlyRootfs, true},
+		"privileged":  {got.HostConfig.Privileged, false},
+		"init":        {got.HostConfig.Init, wantHost.Init},
+		"restart":     {got.HostConfig.RestartPolicy, wantHost.RestartPolicy},
+		"auto-remove": {got.HostConfig.AutoRemove, false},
+		"user":        {got.Config.User, "100002:100002"},
+		"entrypoint":  {[]string(got.Config.Entrypoint), []string{initPath}},
+		"command":     {len(got.Config.Cmd), 0},
+		"directory":   {got.Config.WorkingDir, workspaceDir},
+		"healthcheck": {got.Config.Healthcheck.Test, []string{"NONE"}},
+		"stop signal": {got.Config.StopSignal, "SIGTERM"},
+		"env":         {slices.Contains(got.Config.Env, "FROM_IMAGE=kept"), true},
+		"node":        {got.Config.Labels[labelNode], k.node},
+		"execution":   {got.Config.Labels[labelExecution], "exec_ordered"},
+		"slot":        {got.Config.Labels[labelSlot], "2"},
+	} {
+		if got, want := asJSON(t, pair[0]), asJSON(t, pair[1]); got != want {
+			t.Errorf("%s = %s, want %s", what, got, want)
+		}
+	}
+	if len(got.HostConfig.MaskedPaths) == 0 || len(got.HostConfig.ReadonlyPaths) == 0 {
+		t.Error("the engine masks no paths of /proc")
+	}
+}
+
+func asJSON(t *testing.T, v any) string {
+	t.Helper()
+	text, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+func TestTheEngineNeverSeesTheJob(t *testing.T) {
+	k := needKit(t)
+	b := prepare(t, k.open(t), k.spec())
+	const canary = "canary-7f3a"
+	job := sandboxtest.Program{sandboxtest.Out("ready")}.Job()
+	job.Env = map[string]string{"SECRET": canary}
+	job.Stdin = canary
+	job.Argv = append(job.Argv, canary)
+	follow(t, b, job)
+	_, inspected, err := k.client.ContainerInspectWithRaw(t.Context(), b.id, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	list, err := k.client.ContainerList(t.Context(), container.ListOptions{All: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for what, text := range map[string]string{"inspect": string(inspected), "list": asJSON(t, list)} {
+		for _, secret := range []string{canary, job.Nonce} {
+			if strings.Contains(text, secret) {
+				t.Errorf("%s shows %q", what, secret)
+			}
+		}
+	}
+}
+
+func TestNoLineIsLost(t *testing.T) {
+	k := needKit(t)
+	d := k.open(t)
+	const atOnce, lines = 2, 4000
+	runs := 200
+	if testing.Short() {
+		runs = 10
+	}
+	want := strings.Repeat("a line of a program that prints a lot\n", lines)
+	turns := make(chan struct{}, atOnce)
+	var all sync.WaitGroup
+	for i := range runs {
+		all.Go(func() {
+			turns <- struct{}{}
+			defer func() { <-turns }()
+			spec := k.spec()
+			spec.Slot = i
+			made, err := d.Prepare(t.Context(), spec)
+			if err != nil {
+				t.Errorf("prepare: %v", err)
+				return
+			}
+			defer func() { _ = made.Remove(context.WithoutCancel(t.Context())) }()
+			job := sandboxtest.Program{
+				sandboxtest.Times(lines, sandboxtest.Out("a line of a program that prints a lot\n")), sandboxtest.Err("done\n"),
+			}.Job()
+			var stdout, stderr bytes.Buffer
+			err = made.Assign(t.Context(), job)
+			outcome, followErr := made.Follow(t.Context(), job.Nonce, &stdout, &stderr)
+			if err := errors.Join(err, followErr); err != nil || !outcome.Proven() {
+				t.Errorf("run %d: %+v, %v, want a proof", i, outcome, err)
+			}
+			if stdout.String() != want || stderr.String() != "done\n" {
+				t.Errorf("run %d: %d bytes and %q, want %d bytes and %q", i, stdout.Len(), stderr.String(), len(want), "done\n")
+			}
+		})
+	}
+	all.Wait()
+}
+
+// TestTheLogHoldsTheWorst fills both streams with the most expensive output there is, and then a stream with much of a
+// cheaper kind: were the log to rotate, bytes would be missing.
+func TestTheLogHoldsTheWorst(t *testing.T) {
+	k := needKit(t)
+	for name, c := range map[string]struct {
+		head    int64
+		program sandboxtest.Program
+		stdout  string
+		stderr  string
+	}{
+		"newlines on both streams": {
+			head: 1 << 20,
+			program: sandboxtest.Program{
+				sandboxtest.Times(1088<<10, sandboxtest.Out("\n")), sandboxtest.Times(1088<<10, sandboxtest.Err("\n")),
+			},
+			stdout: strings.Repeat("\n", 1088<<10), stderr: strings.Repeat("\n", 1088<<10),
+		},
+		"64 MiB on one stream": {
+			head: 64 << 20,
+			program: sandboxtest.Program{
+				sandboxtest.Times(64<<10, sandboxtest.Out(strings.Repeat("x", 1023)+"\n")),
+			},
+			stdout: strings.Repeat(strings.Repeat("x", 1023)+"\n", 64<<10),
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			spec := k.spec()
+			spec.Limits.Output = c.head
+			b := prepare(t, k.open(t), spec)
+			job := c.program.Job()
+			job.Head = c.head
+			job.Timeout = 5 * time.Minute
+			stdout, stderr, outcome := follow(t, b, job)
+			if stdout != c.stdout || stderr != c.stderr {
+				t.Errorf("got %d and %d bytes, want %d and %d", len(stdout), len(stderr), len(c.stdout), len(c.stderr))
+			}
+			if outcome.Stdout.LeftOut != 0 || outcome.Stderr.LeftOut != 0 {
+				t.Errorf("left out %d and %d bytes, want none", outcome.Stdout.LeftOut, outcome.Stderr.LeftOut)
+			}
+			again, _, err := followed(t, b, job)
+			if err != nil || again != c.stdout {
+				t.Errorf("read again: %d bytes, %v, want %d", len(again), err, len(c.stdout))
+			}
+		})
+	}
+}
+
+func followed(t *testing.T, b *berth, job journal.Job) (stdout string, outcome sandbox.Outcome, err error) {
+	t.Helper()
+	var out bytes.Buffer
+	outcome, err = b.Follow(t.Context(), job.Nonce, &out, io.Discard)
+	return out.String(), outcome, err
+}
+
+func TestFollowEndsSoonAfterTheInitIsKilled(t *testing.T) {
+	k := needKit(t)
+	b := prepare(t, k.open(t), k.spec())
+	job := sandboxtest.Program{sandboxtest.Out("before"), sandboxtest.Hang()}.Job()
+	if err := b.Assign(t.Context(), job); err != nil {
+		t.Fatal(err)
+	}
+	var stdout bytes.Buffer
+	killed := writerFunc(func(p []byte) {
+		if stdout.Write(p); stdout.String() == "before" {
+			if err := k.client.ContainerKill(t.Context(), b.id, "KILL"); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	outcome, err := b.Follow(t.Context(), job.Nonce, killed, io.Discard)
+	if err != nil || outcome.Proven() || outcome.Start == nil || outcome.ExitCode != 137 {
+		t.Errorf("follow = %+v, %v, want a start, no proof and exit code 137", outcome, err)
+	}
+}
+
+func TestAProcessThatDiesBeforeTheJobLeavesNothingRunning(t *testing.T) {
+	k := needKit(t)
+	b := prepare(t, k.open(t), k.spec())
+	b.stdin.Close() // as the kernel does for a process that dies
+	outcome, err := b.Follow(t.Context(), journal.NewNonce(), io.Discard, io.Discard)
+	if err != nil || outcome.Start != nil || outcome.ExitCode != journal.ExitNoJob {
+		t.Errorf("follow = %+v, %v, want no start and exit code %d", outcome, err, journal.ExitNoJob)
+	}
+}
+
+func TestABerthThatWasNeverStartedIsFoundAndNotStarted(t *testing.T) {
+	k := needKit(t)
+	d := k.open(t)
+	b := prepare(t, d, k.spec()) // so that the image and the volume are known
+	image, err := d.image(t.Context(), k.image, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	id, err := d.create(t.Context(), containerName("exec_half"), k.spec(), premises{
+		config: d.config, seccomp: d.seccomp, node: k.node, epoch: 1, image: image, volume: d.init.name,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	half := &berth{Docker: d, id: id}
+	t.Cleanup(func() { remove(t, half) })
+	found, err := k.open(t).Berths(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	running := map[string]bool{}
+	for _, f := range found {
+		running[f.Berth.ID()] = f.Running
+	}
+	if isRunning, there := running[id]; !there || isRunning || !running[b.id] {
+		t.Errorf("berths = %v, want %s not running and %s running", running, id, b.id)
+	}
+	if outcome, err := half.Follow(t.Context(), journal.NewNonce(), io.Discard, io.Discard); err != nil || outcome.Start != nil {
+		t.Errorf("follow = %+v, %v, want no start", outcome, err)
+	}
+	if err := half.Stop(t.Context()); err != nil {
+		t.Errorf("stop = %v, want nil", err)
+	}
+}
+
+func TestPrepareThatFailsLeavesNothing(t *testing.T) {
+	k := needKit(t)
+	d := k.open(t)
+	for name, c := range map[string]struct {
+		spoil func(*sandbox.Spec)
+		want  error
+	}{
+		"a runtime that is not there": {func(s *sandbox.Spec) { s.Runtime = "no-such-runtime" }, sandbox.ErrStart},
+		"more CPUs than there are":    {func(s *sandbox.Spec) { s.Limits.CPUs = 10_000 }, sandbox.ErrStart},
+		"a network that is not there": {func(s *sandbox.Spec) { s.Network = "no-such-network" }, sandbox.ErrStart},
+		"the host's network":          {func(s *sandbox.Spec) { s.Network = "host" }, sandbox.ErrStart},
+	} {
+		t.Run(name, func(t *testing.T) {
+			spec := k.spec()
+			spec.Execution = "exec_spoilt"
+			c.spoil(&spec)
+			if _, err := d.Prepare(t.Context(), spec); !errors.Is(err, c.want) {
+				t.Errorf("prepare = %v, want %v", err, c.want)
+			}
+			wantNone(t, d, "exec_spoilt")
+		})
+	}
+}
+
+func TestAPrepareThatIsCutOffLeavesNothing(t *testing.T) {
+	k := needKit(t)
+	d := k.open(t)
+	prepare(t, d, k.spec()) // so that only the container's own calls are cut off
+	for patience := 5 * time.Millisecond; ; patience += patience / 4 {
+		spec := k.spec()
+		spec.Execution = fmt.Sprintf("exec_cut_%d", patience)
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		made, err := d.Prepare(ctx, spec)
+		cancel()
+		if err == nil {
+			if err := made.Remove(t.Context()); err != nil {
+				t.Error(err)
+			}
+			return
+		}
+		if !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("prepare = %v, want %v", err, context.DeadlineExceeded)
+		}
+		wantNone(t, d, spec.Execution)
+	}
+}
+
+func wantNone(t *testing.T, d *Docker, execution string) {
+	t.Helper()
+	found, err := d.Berths(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range found {
+		if f.Execution == execution {
+			t.Errorf("a berth was left behind: %+v", f)
+		}
+	}
+}
+
+func TestErrorsHoldTheEnginesWordsForTheLogAlone(t *testing.T) {
+	k := needKit(t)
+	err := k.open(t).HasImage(t.Context(), "boomerang.invalid/no/such:image")
+	if !errors.Is(err, sandbox.ErrImageUnavailable) || !errdefs.IsNotFound(err) {
+		t.Errorf("has image = %v, want %v with the engine's answer as its cause", err, sandbox.ErrImageUnavailable)
+	}
+}

@@ -1,0 +1,115 @@
+package docker
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"boomerang/configs"
+)
+
+// Config of the engine and of what every container gets.
+type Config struct {
+	// Host is the engine's address (unix:///…, tcp://…); empty follows DOCKER_HOST and its companions, then the default socket.
+	Host string `yaml:"host"`
+	// InitDir is where boomerang-init-linux-<architecture> lies; empty = beside this program.
+	InitDir string `yaml:"init_dir"`
+	// UIDBase is the UID and GID of slot 0; slot n has UIDBase + n. An engine with user namespaces may map fewer IDs.
+	UIDBase int `yaml:"uid_base"`
+	// CgroupParent puts all containers under one cgroup, whose limits then hold for all together. Empty = the engine's choice.
+	CgroupParent string `yaml:"cgroup_parent"`
+	// Seccomp is empty for the built-in profile, "default" for the engine's own, or a path to a profile in Docker's JSON.
+	Seccomp string `yaml:"seccomp"`
+	// Pull tells what to do about an image that is not there.
+	Pull Pull `yaml:"pull"`
+
+	CallTimeout time.Duration `yaml:"call_timeout"` // of one call to the engine
+	PullTimeout time.Duration `yaml:"pull_timeout"` // of one image
+	// StopTimeout is how long the init has between SIGTERM and SIGKILL, in whole seconds; more than any job's grace.
+	StopTimeout time.Duration `yaml:"stop_timeout"`
+}
+
+// Pull tells what to do about an image that is not there.
+type Pull string
+
+// The ways to get an image.
+const (
+	PullMissing Pull = "missing" // fetch it from its registry
+	PullNever   Pull = "never"   // give up: images come by other roads
+)
+
+// engineSeccomp is the value of Config.Seccomp that leaves the profile to the engine.
+const engineSeccomp = "default"
+
+// Defaults suit an engine on this machine.
+func Defaults() Config {
+	return Config{
+		UIDBase:     100_000,
+		Pull:        PullMissing,
+		CallTimeout: 30 * time.Second,
+		PullTimeout: 30 * time.Minute,
+		StopTimeout: 10 * time.Second,
+	}
+}
+
+// Validate names the key that is wrong.
+func (c Config) Validate() error {
+	switch c.Pull {
+	case PullMissing, PullNever:
+	default:
+		return fmt.Errorf("pull must be %q or %q, not %q", PullMissing, PullNever, c.Pull)
+	}
+	switch {
+	case c.UIDBase < 1 || c.UIDBase > 2_000_000_000:
+		return fmt.Errorf("uid_base must be between 1 and 2000000000, not %d", c.UIDBase)
+	case c.CallTimeout < time.Second:
+		return fmt.Errorf("call_timeout must be at least 1s, not %s", c.CallTimeout)
+	case c.PullTimeout < time.Second:
+		return fmt.Errorf("pull_timeout must be at least 1s, not %s", c.PullTimeout)
+	case c.StopTimeout < time.Second || c.StopTimeout%time.Second != 0:
+		return fmt.Errorf("stop_timeout must be whole seconds and at least 1s, not %s", c.StopTimeout)
+	}
+	return nil
+}
+
+// profile returns the seccomp profile as the engine's API wants it, in one line; empty leaves it to the engine.
+func (c Config) profile() (string, error) {
+	text := configs.Seccomp
+	switch c.Seccomp {
+	case engineSeccomp:
+		return "", nil
+	case "":
+	default:
+		var err error
+		if text, err = os.ReadFile(c.Seccomp); err != nil {
+			return "", fmt.Errorf("seccomp: %w", err)
+		}
+	}
+	var line bytes.Buffer
+	if err := json.Compact(&line, text); err != nil {
+		return "", fmt.Errorf("seccomp: %s: %w", c.Seccomp, err)
+	}
+	if line.String() == "{}" {
+		return "", errors.New("seccomp: an empty profile would allow everything")
+	}
+	return line.String(), nil
+}
+
+// initDir is where the init's binaries lie.
+func (c Config) initDir() (string, error) {
+	if c.InitDir != "" {
+		return c.InitDir, nil
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return "", fmt.Errorf("find this program: %w", err)
+	}
+	if self, err = filepath.EvalSymlinks(self); err != nil {
+		return "", fmt.Errorf("find this program: %w", err)
+	}
+	return filepath.Dir(self), nil
+}

@@ -1,0 +1,116 @@
+// Package docker is the sandbox on a Docker engine (API 1.41 and later: Engine 20.10). It knows how to make, follow
+// and destroy one hardened container per job.
+//
+// It is the only package that imports Docker's client. It refuses to know executions, languages and HTTP. What the
+// engine says in words stays in wrapped causes, for the log: its texts hold paths of the host.
+package docker
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/containerd/errdefs"
+	"github.com/docker/docker/client"
+	"github.com/sirupsen/logrus"
+
+	"boomerang/internal/sandbox"
+)
+
+// Docker makes berths on one engine for one node. It implements sandbox.Sandbox.
+type Docker struct {
+	config  Config
+	node    string
+	epoch   int64
+	seccomp string
+	client  *client.Client
+	images  *images
+	init    *initVolume
+	watch   watch
+	log     *logrus.Entry
+}
+
+var _ sandbox.Sandbox = (*Docker)(nil)
+
+// New makes the sandbox of a node in its present epoch. The engine need not be up. Errors: a profile that cannot be
+// read, an address that is none.
+func New(c Config, node string, epoch int64, log *logrus.Entry) (*Docker, error) {
+	seccomp, err := c.profile()
+	if err != nil {
+		return nil, err
+	}
+	options := []client.Opt{client.FromEnv, client.WithAPIVersionNegotiation()}
+	if c.Host != "" {
+		options = append(options, client.WithHost(c.Host))
+	}
+	engine, err := client.NewClientWithOpts(options...)
+	if err != nil {
+		return nil, fmt.Errorf("host: %w", err)
+	}
+	return &Docker{
+		config: c, node: node, epoch: epoch, seccomp: seccomp, client: engine,
+		images: newImages(), init: newInitVolume(), watch: defaultWatch(), log: log,
+	}, nil
+}
+
+// Close gives the connections back. Containers go on.
+func (d *Docker) Close() error {
+	if err := d.client.Close(); err != nil {
+		return fmt.Errorf("close docker client: %w", err)
+	}
+	return nil
+}
+
+// Ping tells whether the engine answers. Errors: sandbox.ErrUnavailable.
+func (d *Docker) Ping(ctx context.Context) error {
+	_, err := ask(ctx, d, "ping engine", d.client.Ping)
+	return err
+}
+
+// Capacity is how many CPUs and bytes of memory the engine's machine has. Errors: sandbox.ErrUnavailable.
+func (d *Docker) Capacity(ctx context.Context) (cpus int, memory int64, err error) {
+	info, err := ask(ctx, d, "ask engine for its size", d.client.Info)
+	return info.NCPU, info.MemTotal, err
+}
+
+// ask makes one call to the engine, bounded by the call timeout, and tells its error in the sandbox's words.
+func ask[T any](ctx context.Context, d *Docker, act string, call func(context.Context) (T, error)) (T, error) {
+	bounded, cancel := context.WithTimeout(ctx, d.config.CallTimeout)
+	defer cancel()
+	answer, err := call(bounded)
+	return answer, told(ctx, act, err)
+}
+
+// order is ask for calls that answer nothing.
+func order(ctx context.Context, d *Docker, act string, call func(context.Context) error) error {
+	_, err := ask(ctx, d, act, func(ctx context.Context) (struct{}, error) { return struct{}{}, call(ctx) })
+	return err
+}
+
+// told wraps the error of a call with its act: the cause of ctx when that has ended, the engine's own answer when it
+// gave one, else sandbox.ErrUnavailable.
+func told(ctx context.Context, act string, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return fmt.Errorf("%s: %w", act, context.Cause(ctx))
+	case answered(err):
+		return fmt.Errorf("%s: %w", act, err)
+	}
+	return fmt.Errorf("%s: %w: %w", act, sandbox.ErrUnavailable, err)
+}
+
+// answered tells whether err is the engine's own answer and not the lack of one. The client gives every HTTP status
+// a class of errdefs; connections that fail, answers that break off and deadlines have none of these.
+func answered(err error) bool {
+	for _, class := range []func(error) bool{
+		errdefs.IsNotFound, errdefs.IsInvalidArgument, errdefs.IsConflict, errdefs.IsInternal,
+		errdefs.IsPermissionDenied, errdefs.IsUnauthorized, errdefs.IsNotImplemented, errdefs.IsFailedPrecondition,
+		errdefs.IsResourceExhausted, errdefs.IsNotModified, errdefs.IsUnknown,
+	} {
+		if class(err) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,296 @@
+package docker
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"boomerang/internal/journal"
+	"boomerang/internal/sandbox"
+)
+
+// engine is a scripted Docker engine: it knows one container, whose log it shows one way on each request.
+type engine struct {
+	mu     sync.Mutex // guards all below
+	logs   []func(http.ResponseWriter)
+	states []string // of the container, one for each inspect; the last one stays
+	asked  []string // "follow", "read" or "inspect", in order
+}
+
+const (
+	running = `{"Status":"running","Running":true}`
+	exited  = `{"Status":"exited","ExitCode":0}`
+	killed  = `{"Status":"exited","ExitCode":137,"OOMKilled":true}`
+)
+
+// ServeHTTP implements http.Handler.
+func (e *engine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	switch {
+	case r.URL.Path == "/_ping":
+		w.Header().Set("Api-Version", "1.41")
+	case strings.HasSuffix(r.URL.Path, "/logs"):
+		e.nextLog(r)(w)
+	case strings.HasSuffix(r.URL.Path, "/json"):
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = io.WriteString(w, `{"Id":"c","State":`+e.nextState()+`}`)
+	default:
+		http.Error(w, "unexpected: "+r.URL.Path, http.StatusNotImplemented)
+	}
+}
+
+func (e *engine) nextLog(r *http.Request) func(http.ResponseWriter) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	verb := "read"
+	if r.URL.Query().Get("follow") == "1" {
+		verb = "follow"
+	}
+	if r.URL.Query().Has("since") {
+		verb += " since" // fragments of a line share a timestamp
+	}
+	e.asked = append(e.asked, verb)
+	if len(e.logs) == 0 {
+		return func(w http.ResponseWriter) { http.Error(w, "nothing left", http.StatusTeapot) }
+	}
+	log := e.logs[0]
+	e.logs = e.logs[1:]
+	return log
+}
+
+func (e *engine) nextState() string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.asked = append(e.asked, "inspect")
+	state := e.states[0]
+	if len(e.states) > 1 {
+		e.states = e.states[1:]
+	}
+	return state
+}
+
+// shows is a log that ends after these chunks.
+func shows(chunks ...string) func(http.ResponseWriter) {
+	return func(w http.ResponseWriter) { _, _ = io.WriteString(w, strings.Join(chunks, "")) }
+}
+
+// breaksAfter is a log whose connection breaks after these chunks.
+func breaksAfter(chunks ...string) func(http.ResponseWriter) {
+	return func(w http.ResponseWriter) {
+		shows(chunks...)(w)
+		_ = http.NewResponseController(w).Flush()
+		panic(http.ErrAbortHandler)
+	}
+}
+
+// refuses is an answer with an error.
+func refuses(status int) func(http.ResponseWriter) {
+	return func(w http.ResponseWriter) { http.Error(w, "/var/lib/docker/secret", status) }
+}
+
+// hangsAfter is a log that goes silent after these chunks, until until is closed.
+func hangsAfter(until <-chan struct{}, chunks ...string) func(http.ResponseWriter) {
+	return func(w http.ResponseWriter) {
+		shows(chunks...)(w)
+		_ = http.NewResponseController(w).Flush()
+		<-until
+	}
+}
+
+// serve starts the engine and returns its container as a berth.
+func (e *engine) serve(t *testing.T) *berth {
+	t.Helper()
+	server := httptest.NewServer(e)
+	t.Cleanup(server.Close)
+	config := Defaults()
+	config.Host = "tcp://" + server.Listener.Addr().String()
+	config.CallTimeout = 5 * time.Second
+	d, err := New(config, "node", 1, quiet())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = d.Close() })
+	d.watch.again = time.Millisecond
+	return &berth{Docker: d, id: "c"}
+}
+
+const nonce = "00112233445566778899aabbccddeeff"
+
+// The journal of a program that wrote "out\n" and "err\n".
+var (
+	startFrame = chunk(2, string(journal.AppendStart(nil, nonce, journal.Start{})))
+	outText    = chunk(1, "out\n")
+	errText    = chunk(2, "err\n")
+	outEnd     = chunk(1, string(journal.AppendEnd(nil, nonce, journal.End{Bytes: 4})))
+	errEnd     = chunk(2, string(journal.AppendEnd(nil, nonce, journal.End{Bytes: 4})))
+)
+
+func TestFollowProvesTheEnd(t *testing.T) {
+	whole := shows(startFrame, outText, errText, outEnd, errEnd)
+	for name, c := range map[string]struct {
+		logs   []func(http.ResponseWriter)
+		states []string
+		asked  string
+	}{
+		"in one pass, without asking anything else": {
+			logs: []func(http.ResponseWriter){whole}, asked: "follow",
+		},
+		"when the tail was cut off": {
+			logs:   []func(http.ResponseWriter){shows(startFrame, outText, outEnd), whole},
+			states: []string{exited}, asked: "follow inspect read",
+		},
+		"when a chunk was cut in two, and chunks come differently": {
+			logs: []func(http.ResponseWriter){
+				breaksAfter(startFrame, outText[:10]),
+				shows(startFrame, chunk(1, "o"), chunk(1, "ut"), errText, chunk(1, "\n"), errEnd, outEnd),
+			},
+			states: []string{exited}, asked: "follow inspect read",
+		},
+		"when the engine restarts and the container lives": {
+			logs:   []func(http.ResponseWriter){breaksAfter(startFrame, outText), shows(startFrame), whole},
+			states: []string{running}, asked: "follow inspect follow inspect follow",
+		},
+		"when the engine cannot read its log for a while": {
+			logs:   []func(http.ResponseWriter){shows(startFrame, outText, chunk(3, "i/o error")), whole},
+			states: []string{exited}, asked: "follow inspect read",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := &engine{logs: c.logs, states: c.states}
+			var stdout, stderr bytes.Buffer
+			outcome, err := e.serve(t).Follow(t.Context(), nonce, &stdout, &stderr)
+			if err != nil || !outcome.Proven() || outcome.Start == nil {
+				t.Errorf("follow = %+v, %v, want a start and both ends", outcome, err)
+			}
+			if stdout.String() != "out\n" || stderr.String() != "err\n" {
+				t.Errorf("output = %q, %q, want each byte once", stdout.String(), stderr.String())
+			}
+			if got := strings.Join(e.asked, " "); got != c.asked {
+				t.Errorf("the engine was asked to %s, want %s", got, c.asked)
+			}
+		})
+	}
+}
+
+func TestFollowTellsWhatIsNotProven(t *testing.T) {
+	cut := shows(startFrame, outText, outEnd, errText, chunk(2, "\x1eboom"))
+	e := &engine{logs: []func(http.ResponseWriter){cut, cut}, states: []string{killed}}
+	var stdout, stderr bytes.Buffer
+	outcome, err := e.serve(t).Follow(t.Context(), nonce, &stdout, &stderr)
+	if err != nil || outcome.Proven() || outcome.Start == nil || outcome.Stdout == nil {
+		t.Errorf("follow = %+v, %v, want a start and the end of stdout alone", outcome, err)
+	}
+	if outcome.ExitCode != 137 || !outcome.OOMKilled {
+		t.Errorf("exit code %d, out of memory %t, want the engine's words 137, true", outcome.ExitCode, outcome.OOMKilled)
+	}
+	if got, want := stderr.String(), "err\n\x1eboom"; got != want {
+		t.Errorf("stderr = %q, want %q: what looked like a frame is the program's", got, want)
+	}
+}
+
+func TestFollowLeavesADeadContainersSilentLog(t *testing.T) {
+	until := make(chan struct{})
+	e := &engine{
+		logs: []func(http.ResponseWriter){
+			hangsAfter(until, startFrame, outText), shows(startFrame, outText, errText, outEnd, errEnd),
+		},
+		states: []string{running, running, exited},
+	}
+	b := e.serve(t)
+	b.watch = watch{first: 10 * time.Millisecond, longest: 20 * time.Millisecond, settle: 10 * time.Millisecond}
+	t.Cleanup(func() { close(until) })
+	var stdout bytes.Buffer
+	outcome, err := b.Follow(t.Context(), nonce, &stdout, io.Discard)
+	if err != nil || !outcome.Proven() || stdout.String() != "out\n" {
+		t.Errorf("follow = %+v, %v with %q, want a proof", outcome, err, stdout.String())
+	}
+	if stacks := allStacks(); strings.Contains(stacks, "docker.demux") {
+		t.Errorf("a reader was left behind:\n%s", stacks)
+	}
+}
+
+func TestFollowDoesNotWaitForAHungEngine(t *testing.T) {
+	until := make(chan struct{})
+	e := &engine{logs: []func(http.ResponseWriter){shows(), hangsAfter(until, startFrame)}, states: []string{exited}}
+	b := e.serve(t)
+	b.config.CallTimeout = 50 * time.Millisecond
+	t.Cleanup(func() { close(until) })
+	if _, err := b.Follow(t.Context(), nonce, io.Discard, io.Discard); !errors.Is(err, sandbox.ErrUnavailable) {
+		t.Errorf("follow = %v, want %v", err, sandbox.ErrUnavailable)
+	}
+}
+
+func TestFollowEndsWithItsContext(t *testing.T) {
+	until := make(chan struct{})
+	e := &engine{logs: []func(http.ResponseWriter){hangsAfter(until, startFrame, outText)}, states: []string{running}}
+	b := e.serve(t)
+	t.Cleanup(func() { close(until) })
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cause := errors.New("detached")
+	seen := writerFunc(func([]byte) { cancel(cause) })
+	if _, err := b.Follow(ctx, nonce, seen, io.Discard); !errors.Is(err, cause) {
+		t.Errorf("follow = %v, want the cause of its context", err)
+	}
+}
+
+type writerFunc func([]byte)
+
+// Write implements io.Writer.
+func (f writerFunc) Write(p []byte) (int, error) {
+	f(p)
+	return len(p), nil
+}
+
+func TestFollowTellsErrorsApart(t *testing.T) {
+	for name, c := range map[string]struct {
+		status int
+		want   error
+	}{
+		"no such container": {http.StatusNotFound, sandbox.ErrGone},
+		"being removed":     {http.StatusConflict, sandbox.ErrGone},
+		"engine overloaded": {http.StatusServiceUnavailable, sandbox.ErrUnavailable},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := &engine{logs: []func(http.ResponseWriter){refuses(c.status)}, states: []string{exited}}
+			if _, err := e.serve(t).Follow(t.Context(), nonce, io.Discard, io.Discard); !errors.Is(err, c.want) {
+				t.Errorf("follow = %v, want %v", err, c.want)
+			}
+		})
+	}
+}
+
+func TestAnEngineThatIsDownIsUnavailable(t *testing.T) {
+	config := Defaults()
+	config.Host = "unix:///nonexistent/docker.sock"
+	d, err := New(config, "node", 1, quiet())
+	if err != nil {
+		t.Fatalf("new = %v, want no error: the engine need not be up", err)
+	}
+	b := &berth{Docker: d, id: "c"}
+	for act, call := range map[string]func() error{
+		"ping":      func() error { return d.Ping(t.Context()) },
+		"has image": func() error { return d.HasImage(t.Context(), "image") },
+		"capacity":  func() error { _, _, err := d.Capacity(t.Context()); return err },
+		"prepare":   func() error { _, err := d.Prepare(t.Context(), sandbox.Spec{Image: "image"}); return err },
+		"berths":    func() error { _, err := d.Berths(t.Context()); return err },
+		"follow":    func() error { _, err := b.Follow(t.Context(), nonce, io.Discard, io.Discard); return err },
+		"stop":      func() error { return b.Stop(t.Context()) },
+		"remove":    func() error { return b.Remove(t.Context()) },
+	} {
+		if err := call(); !errors.Is(err, sandbox.ErrUnavailable) {
+			t.Errorf("%s = %v, want %v", act, err, sandbox.ErrUnavailable)
+		}
+	}
+}
+
+func allStacks() string {
+	buffer := make([]byte, 1<<20)
+	return string(buffer[:runtime.Stack(buffer, true)])
+}

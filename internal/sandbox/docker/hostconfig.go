@@ -1,0 +1,194 @@
+package docker
+
+import (
+	"fmt"
+	"path"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/api/types/mount"
+
+	"boomerang/internal/journal"
+	"boomerang/internal/sandbox"
+)
+
+// What every container has, whatever the language. docs/SECURITY.md says why.
+const (
+	initDir      = "/.boomerang"
+	initPath     = initDir + "/" + initName
+	workspaceDir = "/workspace"
+	tmpDir       = "/tmp"
+
+	inodes      = 16384    // of /workspace and of /tmp: an inode of a tmpfs takes kernel memory
+	shmSize     = 64 << 20 // bytes of /dev/shm
+	coverSize   = 16 << 20 // bytes of a tmpfs over a VOLUME of the image
+	coverInodes = 1024
+
+	gvisorPIDs = 1024 // gVisor's own threads on the host count against the limit
+
+	// What a stream becomes in the log file, at worst (measured on Engine 20.10). A newline is an entry of its own: 8
+	// bytes of lengths, 8 of source, 10 of time; a longer line costs less for each of its bytes. To that the init adds
+	// two frames of at most 4 KiB and, for lines that are unfinished, 16384 wraps of 43 bytes and an entry each.
+	entrySize  = 26
+	framesSize = 2 << 20
+)
+
+// The labels of a container.
+const (
+	labelExecution = "boomerang.execution"
+	labelNode      = "boomerang.node"
+	labelEpoch     = "boomerang.epoch"
+	labelLanguage  = "boomerang.language"
+	labelSlot      = "boomerang.slot"
+)
+
+// premises is what a container's configuration depends on beside its Spec.
+type premises struct {
+	config  Config
+	seccomp string // the profile in one line; empty = the engine's
+	node    string
+	epoch   int64
+	image   imageFacts
+	volume  string // holds the init
+}
+
+// containerConfig translates a spec. Whatever the image says of how it is run is overridden, its labels included;
+// its environment stays, as the init hands it to the program.
+func containerConfig(s sandbox.Spec, p premises) *container.Config {
+	return &container.Config{
+		Image:       p.image.id,
+		User:        user(s, p),
+		WorkingDir:  workspaceDir,
+		Entrypoint:  []string{initPath},
+		AttachStdin: true,
+		OpenStdin:   true,
+		StdinOnce:   true, // when we go away before the job is sent, the init reads EOF and leaves
+		Healthcheck: &container.HealthConfig{Test: []string{"NONE"}},
+		StopSignal:  "SIGTERM",
+		StopTimeout: new(int(p.config.StopTimeout / time.Second)), // also when the engine itself shuts down
+		Labels: map[string]string{
+			labelExecution: s.Execution,
+			labelNode:      p.node,
+			labelEpoch:     strconv.FormatInt(p.epoch, 10),
+			labelLanguage:  s.Language,
+			labelSlot:      strconv.Itoa(s.Slot),
+		},
+	}
+}
+
+// hostConfig translates a spec into limits and walls.
+func hostConfig(s sandbox.Spec, p premises) *container.HostConfig {
+	return &container.HostConfig{
+		NetworkMode:    container.NetworkMode(network(s)),
+		IpcMode:        container.IPCModePrivate,
+		CgroupnsMode:   container.CgroupnsModePrivate,
+		CapDrop:        []string{"ALL"},
+		SecurityOpt:    securityOptions(p),
+		ReadonlyRootfs: true,
+		Tmpfs:          tmpfs(s, p),
+		Mounts:         []mount.Mount{initMount(p.volume, true)},
+		ShmSize:        shmSize,
+		Runtime:        s.Runtime,
+		Init:           new(false),
+		AutoRemove:     false,
+		RestartPolicy:  container.RestartPolicy{Name: container.RestartPolicyDisabled},
+		LogConfig:      logConfig(s.Limits),
+		Resources: container.Resources{
+			Memory:       s.Limits.Memory,
+			MemorySwap:   s.Limits.Memory, // memory and swap together: no swap
+			NanoCPUs:     int64(s.Limits.CPUs * 1e9),
+			PidsLimit:    new(pids(s)),
+			CgroupParent: p.config.CgroupParent,
+			Ulimits: []*container.Ulimit{
+				{Name: "core", Soft: 0, Hard: 0},
+				{Name: "nofile", Soft: s.Limits.Files, Hard: s.Limits.Files},
+			},
+		},
+	}
+}
+
+// uid is the slot's UID and GID.
+func uid(s sandbox.Spec, p premises) int { return p.config.UIDBase + s.Slot }
+
+func user(s sandbox.Spec, p premises) string { return fmt.Sprintf("%d:%d", uid(s, p), uid(s, p)) }
+
+func network(s sandbox.Spec) string {
+	if s.Network == "" {
+		return "none"
+	}
+	return s.Network
+}
+
+// forbidden tells whether a network would let the program out of its walls: into the host's network, into another
+// container's, or onto the bridge that everybody shares.
+func forbidden(network string) bool {
+	switch network {
+	case "host", "bridge", "default":
+		return true
+	}
+	return strings.HasPrefix(network, "container:")
+}
+
+func securityOptions(p premises) []string {
+	options := []string{"no-new-privileges"}
+	if p.seccomp != "" {
+		options = append(options, "seccomp="+p.seccomp)
+	}
+	return options
+}
+
+func pids(s sandbox.Spec) int64 {
+	limit := s.Limits.PIDs + journal.Threads
+	if strings.HasPrefix(s.Runtime, "runsc") {
+		return max(limit, gvisorPIDs)
+	}
+	return limit
+}
+
+// tmpfs are the only places that the program can write to.
+func tmpfs(s sandbox.Spec, p premises) map[string]string {
+	places := covers(p.image, uid(s, p))
+	places[workspaceDir] = tmpfsOptions(s.Limits.Workspace, inodes, uid(s, p))
+	places[tmpDir] = tmpfsOptions(s.Limits.Tmp, inodes, uid(s, p))
+	return places
+}
+
+// covers take the place of the image's volumes, which would write to the host's disk in spite of the read-only root.
+// The key must be the clean path, or the engine makes an anonymous volume all the same.
+func covers(image imageFacts, uid int) map[string]string {
+	places := make(map[string]string, len(image.volumes))
+	for _, volume := range image.volumes {
+		places[path.Clean(volume)] = tmpfsOptions(coverSize, coverInodes, uid)
+	}
+	return places
+}
+
+func tmpfsOptions(size int64, inodes, uid int) string {
+	return fmt.Sprintf("size=%d,nr_inodes=%d,mode=0700,uid=%d,gid=%d,nosuid,nodev,exec", size, inodes, uid, uid)
+}
+
+// initMount mounts the init's volume. NoCopy: what the image may have at that path stays out.
+func initMount(volume string, readOnly bool) mount.Mount {
+	return mount.Mount{
+		Type: mount.TypeVolume, Source: volume, Target: initDir, ReadOnly: readOnly,
+		VolumeOptions: &mount.VolumeOptions{NoCopy: true, Labels: map[string]string{labelInit: volume}},
+	}
+}
+
+// logConfig makes a log that holds all that the init can pass on and so never rotates: a log that rotates under its
+// reader loses data silently. Of the drivers only local keeps bytes that are not UTF-8.
+func logConfig(l sandbox.Limits) container.LogConfig {
+	const streams = 2
+	size := streams * ((l.Output+l.Tail)*entrySize + framesSize)
+	return container.LogConfig{
+		Type: "local",
+		Config: map[string]string{
+			"mode":     "blocking",
+			"max-size": strconv.FormatInt(size, 10),
+			"max-file": "2",
+			"compress": "false",
+		},
+	}
+}

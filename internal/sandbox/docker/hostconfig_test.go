@@ -1,0 +1,111 @@
+package docker
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/docker/docker/api/types/container"
+
+	"boomerang/internal/sandbox"
+)
+
+var update = flag.Bool("update", false, "write the golden files")
+
+// specs are like those of real languages.
+func specs() map[string]struct {
+	sandbox.Spec
+	volumes []string
+	config  Config
+} {
+	type c = struct {
+		sandbox.Spec
+		volumes []string
+		config  Config
+	}
+	limits := sandbox.Limits{
+		Memory: 512 << 20, CPUs: 1, PIDs: 128, Files: 1024, Workspace: 256 << 20, Tmp: 64 << 20, Output: 1 << 20, Tail: 64 << 10,
+	}
+	small := limits
+	small.Memory, small.CPUs, small.PIDs = 64<<20, 0.5, 16
+	parent := Defaults()
+	parent.CgroupParent = "boomerang.slice"
+	return map[string]c{
+		"python": {Spec: sandbox.Spec{
+			Execution: "exec_0example", Language: "python", Image: "boomerang/python", Limits: limits, Slot: 3, Network: "none",
+		}, config: Defaults()},
+		"waiting": {Spec: sandbox.Spec{Language: "bash", Image: "boomerang/bash", Limits: small}, config: parent},
+		"gvisor-with-volumes": {Spec: sandbox.Spec{
+			Execution: "exec_1example", Language: "go", Image: "golang:1.26", Limits: limits, Slot: 1, Network: "boomerang-egress", Runtime: "runsc",
+		}, volumes: []string{"/go/", "/tmp", "/var/lib/data"}, config: Defaults()},
+	}
+}
+
+// TestAContainerIsConfiguredAsWritten compares with files that a person has read: run with -update after a change and
+// read them again.
+func TestAContainerIsConfiguredAsWritten(t *testing.T) {
+	for name, c := range specs() {
+		t.Run(name, func(t *testing.T) {
+			p := premises{
+				config: c.config, seccomp: `{"the":"profile"}`, node: "node-a", epoch: 7,
+				image: imageFacts{id: "sha256:abc", volumes: c.volumes}, volume: "boomerang-init-0123456789ab",
+			}
+			var got bytes.Buffer
+			e := json.NewEncoder(&got)
+			e.SetEscapeHTML(false)
+			e.SetIndent("", "  ")
+			err := e.Encode(struct {
+				Config     *container.Config
+				HostConfig *container.HostConfig
+			}{containerConfig(c.Spec, p), hostConfig(c.Spec, p)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			golden := filepath.Join("testdata", name+".json")
+			if *update {
+				if err := os.WriteFile(golden, got.Bytes(), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(golden)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !bytes.Equal(got.Bytes(), want) {
+				t.Errorf("%s differs; got:\n%s", golden, got.Bytes())
+			}
+		})
+	}
+}
+
+func TestTheEnginesOwnProfileIsLeftToIt(t *testing.T) {
+	for _, option := range hostConfig(sandbox.Spec{}, premises{config: Defaults()}).SecurityOpt {
+		if strings.HasPrefix(option, "seccomp=") {
+			t.Errorf("security option = %q, want none for seccomp", option)
+		}
+	}
+}
+
+func TestANetworkThatIsNoWallIsForbidden(t *testing.T) {
+	for network, want := range map[string]bool{
+		"": false, "none": false, "boomerang-egress": false,
+		"host": true, "bridge": true, "default": true, "container:abc": true,
+	} {
+		if got := forbidden(network); got != want {
+			t.Errorf("forbidden(%q) = %t, want %t", network, got, want)
+		}
+	}
+}
+
+func TestContainerNamesNeverRepeat(t *testing.T) {
+	for _, execution := range []string{"", "exec_0example"} {
+		first, second := containerName(execution), containerName(execution)
+		if first == second || !strings.Contains(first, execution) || !strings.HasPrefix(first, "boomerang-") {
+			t.Errorf("names = %q, %q, want two of ours with %q in them", first, second, execution)
+		}
+	}
+}

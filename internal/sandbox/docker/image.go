@@ -1,0 +1,161 @@
+package docker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"github.com/docker/docker/api/types/image"
+
+	"boomerang/internal/sandbox"
+)
+
+// imageFacts is what must be known of an image before a container is made from it.
+type imageFacts struct {
+	id      string   // what the reference stood for when we asked: containers are made from just what was looked at
+	volumes []string // sorted
+}
+
+// How long an answer about an image is trusted. An image that is built or tagged anew is noticed after imageFresh; a
+// registry that does not have one is asked again after imageMissing.
+const (
+	imageFresh   = 30 * time.Second
+	imageMissing = 10 * time.Second
+)
+
+// images remembers what was found out about each reference.
+type images struct {
+	mu    sync.Mutex // guards known; each entry is guarded by its own turn
+	known map[string]*knownImage
+}
+
+type knownImage struct {
+	turn  chan struct{} // cap 1, held while looking: one pull serves all who wait for it
+	facts imageFacts
+	err   error
+	until time.Time
+}
+
+func newImages() *images { return &images{known: make(map[string]*knownImage)} }
+
+func (i *images) of(ref string) *knownImage {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	k := i.known[ref]
+	if k == nil {
+		k = &knownImage{turn: make(chan struct{}, 1)}
+		i.known[ref] = k
+	}
+	return k
+}
+
+// image finds an image and pulls it if it is missing and may be pulled. Whoever waits while another pulls gets the
+// other's answer; when the one who pulls goes away, the next in line goes on with what has been fetched.
+// With anew it asks the engine whatever is remembered. Errors: sandbox.ErrImageUnavailable, sandbox.ErrUnavailable.
+func (d *Docker) image(ctx context.Context, ref string, anew bool) (imageFacts, error) {
+	k := d.images.of(ref)
+	if err := take(ctx, k.turn); err != nil {
+		return imageFacts{}, fmt.Errorf("find image: %w", err)
+	}
+	defer release(k.turn)
+	if !anew && time.Now().Before(k.until) {
+		return k.facts, k.err
+	}
+	k.facts, k.err = d.findImage(ctx, ref)
+	switch {
+	case k.err == nil:
+		k.until = time.Now().Add(imageFresh)
+	case errors.Is(k.err, sandbox.ErrImageUnavailable):
+		k.until = time.Now().Add(imageMissing)
+	default:
+		k.until = time.Time{}
+	}
+	return k.facts, k.err
+}
+
+func (d *Docker) findImage(ctx context.Context, ref string) (imageFacts, error) {
+	facts, err := d.inspectImage(ctx, ref)
+	if d.config.Pull == PullNever || !errors.Is(err, sandbox.ErrImageUnavailable) {
+		return facts, err
+	}
+	if err := d.pull(ctx, ref); err != nil {
+		return imageFacts{}, err
+	}
+	return d.inspectImage(ctx, ref)
+}
+
+func (d *Docker) inspectImage(ctx context.Context, ref string) (imageFacts, error) {
+	found, err := ask(ctx, d, "inspect image", func(ctx context.Context) (image.InspectResponse, error) {
+		return d.client.ImageInspect(ctx, ref)
+	})
+	if errdefs.IsNotFound(err) || errdefs.IsInvalidArgument(err) { // 400: a reference that no image can have
+		return imageFacts{}, fmt.Errorf("%w: %s: %w", sandbox.ErrImageUnavailable, ref, err)
+	}
+	if err != nil {
+		return imageFacts{}, err
+	}
+	facts := imageFacts{id: found.ID}
+	if found.Config != nil {
+		facts.volumes = slices.Sorted(maps.Keys(found.Config.Volumes))
+	}
+	return facts, nil
+}
+
+func (d *Docker) pull(ctx context.Context, ref string) error {
+	d.log.WithField("image", ref).Info("pull image")
+	bounded, cancel := context.WithTimeout(ctx, d.config.PullTimeout)
+	defer cancel()
+	progress, err := d.client.ImagePull(bounded, ref, image.PullOptions{})
+	if err == nil {
+		err = errors.Join(pulled(progress), progress.Close())
+	}
+	if err := told(ctx, "pull image", err); err != nil {
+		if errors.Is(err, sandbox.ErrUnavailable) || ctx.Err() != nil {
+			return err
+		}
+		return fmt.Errorf("%w: %s: %w", sandbox.ErrImageUnavailable, ref, err)
+	}
+	return nil
+}
+
+// pulled reads the progress of a pull to its end, which is when the image is there, or the pull's error.
+func pulled(progress io.Reader) error {
+	messages := json.NewDecoder(progress)
+	for {
+		var message struct{ Error string }
+		switch err := messages.Decode(&message); {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return err
+		case message.Error != "":
+			return fmt.Errorf("%w: %s", errdefs.ErrUnknown, message.Error)
+		}
+	}
+}
+
+// HasImage tells whether an image is on the engine; it pulls nothing.
+// Errors: sandbox.ErrImageUnavailable, sandbox.ErrUnavailable.
+func (d *Docker) HasImage(ctx context.Context, ref string) error {
+	_, err := d.inspectImage(ctx, ref)
+	return err
+}
+
+// take waits for a turn; release gives it back.
+func take(ctx context.Context, turn chan struct{}) error {
+	select {
+	case turn <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func release(turn chan struct{}) { <-turn }

@@ -1,0 +1,247 @@
+package docker
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"github.com/docker/docker/api/types"
+	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/api/types/filters"
+	"github.com/docker/docker/api/types/mount"
+	"github.com/docker/docker/api/types/volume"
+)
+
+const (
+	initName   = "boomerang-init"
+	initPrefix = initName + "-" // of the volume and of the container that fills it, before the binary's hash
+
+	labelInit   = "boomerang.init"   // on the volume
+	labelHelper = "boomerang.helper" // on the container that fills it: the node
+
+	// helperPatience is how long another process's filling may take before it is held for dead. A filling takes less than a second.
+	helperPatience = 10 * time.Second
+	helperPause    = 100 * time.Millisecond
+)
+
+// initVolume is the volume that holds the init for this engine.
+type initVolume struct {
+	turn chan struct{} // cap 1, held while filling; guards name
+	name string        // empty: not filled by this process yet
+}
+
+func newInitVolume() *initVolume { return &initVolume{turn: make(chan struct{}, 1)} }
+
+// initVolume returns the name of a volume that holds the init, verified once per process. A container with the very
+// image at hand is made to fill it and is never started, so nothing but that image is needed.
+// With anew it is verified again: somebody may have removed the volume, whereupon the engine made an empty one.
+func (d *Docker) initVolume(ctx context.Context, image imageFacts, anew bool) (string, error) {
+	if err := take(ctx, d.init.turn); err != nil {
+		return "", fmt.Errorf("fill the init's volume: %w", err)
+	}
+	defer release(d.init.turn)
+	if d.init.name != "" && !anew {
+		return d.init.name, nil
+	}
+	binary, err := d.initBinary(ctx)
+	if err != nil {
+		return "", err
+	}
+	if err := d.sweepHelpers(ctx); err != nil {
+		return "", err
+	}
+	name, err := d.fill(ctx, image, binary)
+	if err != nil {
+		return "", fmt.Errorf("fill the init's volume: %w", err)
+	}
+	d.sweepVolumes(ctx, name)
+	d.init.name = name
+	return name, nil
+}
+
+// initBinary reads the init for the engine's architecture, which need not be ours.
+func (d *Docker) initBinary(ctx context.Context) ([]byte, error) {
+	version, err := ask(ctx, d, "ask engine for its architecture", d.client.ServerVersion)
+	if err != nil {
+		return nil, err
+	}
+	dir, err := d.config.initDir()
+	if err != nil {
+		return nil, err
+	}
+	binary, err := os.ReadFile(filepath.Join(dir, initName+"-linux-"+goarch(version)))
+	if err != nil {
+		return nil, fmt.Errorf("read the init: %w", err)
+	}
+	return binary, nil
+}
+
+// goarch spells the engine's architecture as Go does; some engines say what uname says.
+func goarch(v types.Version) string {
+	switch v.Arch {
+	case "x86_64":
+		return "amd64"
+	case "aarch64":
+		return "arm64"
+	}
+	return v.Arch
+}
+
+// fill makes the volume hold the binary, whatever state it is in, and proves it by reading it back. The helper's
+// name is the lock between processes.
+func (d *Docker) fill(ctx context.Context, image imageFacts, binary []byte) (string, error) {
+	sum := sha256.Sum256(binary)
+	name := initPrefix + hex.EncodeToString(sum[:])[:12]
+	helper, err := d.helper(ctx, name, image)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = d.remove(context.WithoutCancel(ctx), helper) }() // what stays is swept by the next process
+
+	if held, err := d.held(ctx, helper); err != nil || held == sum {
+		return name, err
+	}
+	archive, err := archived(binary)
+	if err != nil {
+		return "", err
+	}
+	err = order(ctx, d, "copy the init", func(ctx context.Context) error {
+		return d.client.CopyToContainer(ctx, helper, initDir, bytes.NewReader(archive), container.CopyToContainerOptions{})
+	})
+	if err != nil {
+		return "", err
+	}
+	switch held, err := d.held(ctx, helper); {
+	case err != nil:
+		return "", err
+	case held != sum:
+		return "", errors.New("the engine does not hold the init as it was sent")
+	}
+	return name, nil
+}
+
+// helper makes the container through which the volume is filled. While another process has one it waits.
+func (d *Docker) helper(ctx context.Context, name string, image imageFacts) (id string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, helperPatience+d.config.CallTimeout)
+	defer cancel()
+	for began := time.Now(); ; {
+		created, err := ask(ctx, d, "create helper", func(ctx context.Context) (container.CreateResponse, error) {
+			return d.client.ContainerCreate(ctx,
+				&container.Config{
+					Image: image.id, Entrypoint: []string{initPath},
+					Labels: map[string]string{labelHelper: d.node, labelEpoch: strconv.FormatInt(d.epoch, 10), labelNode: ""},
+				},
+				&container.HostConfig{
+					NetworkMode: "none", Mounts: []mount.Mount{initMount(name, false)}, Tmpfs: covers(image, 0),
+				},
+				nil, nil, name)
+		})
+		if !errdefs.IsConflict(err) {
+			return created.ID, err
+		}
+		if time.Since(began) > helperPatience {
+			err = d.remove(ctx, name)
+		} else {
+			err = pause(ctx, helperPause)
+		}
+		if err != nil {
+			return "", err
+		}
+	}
+}
+
+// held is the hash of what the volume holds as the init; the zero hash when it holds none.
+func (d *Docker) held(ctx context.Context, helper string) (sum [sha256.Size]byte, err error) {
+	return ask(ctx, d, "read the init back", func(ctx context.Context) (sum [sha256.Size]byte, err error) {
+		archive, _, err := d.client.CopyFromContainer(ctx, helper, initPath)
+		if errdefs.IsNotFound(err) {
+			return sum, nil
+		}
+		if err != nil {
+			return sum, err
+		}
+		defer func() { err = errors.Join(err, archive.Close()) }()
+		file := tar.NewReader(archive)
+		if _, err := file.Next(); err != nil {
+			return sum, err
+		}
+		hash := sha256.New()
+		if _, err := io.Copy(hash, file); err != nil { //nolint:gosec // bounded by what the volume holds and the deadline
+			return sum, err
+		}
+		return [sha256.Size]byte(hash.Sum(nil)), nil
+	})
+}
+
+// archived puts the binary into a tar file as the engine wants it.
+func archived(binary []byte) ([]byte, error) {
+	var archive bytes.Buffer
+	w := tar.NewWriter(&archive)
+	err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: initName, Mode: 0o755, Size: int64(len(binary))})
+	if err == nil {
+		_, err = w.Write(binary)
+	}
+	if err := errors.Join(err, w.Close()); err != nil {
+		return nil, fmt.Errorf("archive the init: %w", err)
+	}
+	return archive.Bytes(), nil
+}
+
+// sweepHelpers removes the helpers of this node's earlier epochs: they died half way.
+func (d *Docker) sweepHelpers(ctx context.Context) error {
+	helpers, err := ask(ctx, d, "list helpers", func(ctx context.Context) ([]container.Summary, error) {
+		return d.client.ContainerList(ctx, container.ListOptions{
+			All: true, Filters: filters.NewArgs(filters.Arg("label", labelHelper+"="+d.node)),
+		})
+	})
+	for _, h := range helpers {
+		if h.Labels[labelEpoch] != strconv.FormatInt(d.epoch, 10) {
+			err = errors.Join(err, d.remove(ctx, h.ID))
+		}
+	}
+	return err
+}
+
+// sweepVolumes removes the volumes of other versions that nobody uses. It does what it can: a volume that another
+// node finds missing is filled again.
+func (d *Docker) sweepVolumes(ctx context.Context, current string) {
+	volumes, err := ask(ctx, d, "list volumes", func(ctx context.Context) (volume.ListResponse, error) {
+		return d.client.VolumeList(ctx, volume.ListOptions{Filters: filters.NewArgs(filters.Arg("label", labelInit))})
+	})
+	for _, v := range volumes.Volumes {
+		if v.Name == current {
+			continue
+		}
+		removeErr := order(ctx, d, "remove volume", func(ctx context.Context) error {
+			return d.client.VolumeRemove(ctx, v.Name, false)
+		})
+		if !errdefs.IsConflict(removeErr) { // conflict: it is in use
+			err = errors.Join(err, removeErr)
+		}
+	}
+	if err != nil {
+		d.log.WithError(err).Warn("remove old volumes of the init")
+	}
+}
+
+// pause waits for d or for the end of ctx, whose cause it returns.
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}

@@ -1,0 +1,175 @@
+//go:build integration
+
+package docker
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/api/types/filters"
+	"github.com/docker/docker/api/types/image"
+	"github.com/docker/docker/api/types/volume"
+	"github.com/docker/docker/client"
+
+	"boomerang/internal/sandbox"
+	"boomerang/internal/sandbox/sandboxtest"
+)
+
+// kit is what the tests need of the engine: an image made of the player alone, with a configuration that would do
+// harm if it were followed, and the init beside the test's configuration.
+type kit struct {
+	client  *client.Client
+	initDir string
+	image   string
+	node    string
+}
+
+// theKit is made once by TestMain and only read after that; nil without an engine.
+var theKit *kit
+
+func TestMain(m *testing.M) {
+	code, err := withKit(m.Run)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+func withKit(run func() int) (code int, err error) {
+	engine, err := client.NewClientWithOpts(client.FromEnv, client.WithAPIVersionNegotiation())
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, engine.Close()) }()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
+	defer cancel()
+	if _, err := engine.Ping(ctx); err != nil {
+		if os.Getenv("REQUIRE_DOCKER") == "1" {
+			return 0, fmt.Errorf("REQUIRE_DOCKER=1: %w", err)
+		}
+		return run(), nil
+	}
+	dir, err := os.MkdirTemp("", "boomerang-docker-test-")
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	k := &kit{client: engine, initDir: dir, node: fmt.Sprintf("test-%d", time.Now().UnixNano())}
+	k.image = "boomerang-test-player:" + k.node
+	if err := k.build(ctx); err != nil {
+		return 0, err
+	}
+	theKit = k
+	code = run()
+	return code, k.cleanUp(ctx)
+}
+
+func (k *kit) build(ctx context.Context) error {
+	for name, from := range map[string]string{
+		initName + "-linux-" + runtime.GOARCH: "boomerang/cmd/boomerang-init",
+		"program":                             "boomerang/internal/sandbox/sandboxtest/program",
+	} {
+		build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", filepath.Join(k.initDir, name), from)
+		build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+runtime.GOARCH)
+		if out, err := build.CombinedOutput(); err != nil {
+			return fmt.Errorf("build %s: %w\n%s", from, err, out)
+		}
+	}
+	program, err := os.ReadFile(filepath.Join(k.initDir, "program"))
+	if err != nil {
+		return err
+	}
+	progress, err := k.client.ImageImport(ctx, image.ImportSource{Source: layer(program), SourceName: "-"}, k.image, image.ImportOptions{
+		Changes: []string{
+			"ENTRYPOINT /bin/false", "CMD /bin/false", "USER root", "WORKDIR /proc/self/fd/3",
+			"VOLUME /data", "VOLUME /tmp", "ENV FROM_IMAGE=kept", "HEALTHCHECK CMD /bin/false",
+			"LABEL " + labelNode + "=liar", "LABEL " + labelExecution + "=liar",
+		},
+	})
+	if err != nil {
+		return err
+	}
+	return errors.Join(pulled(progress), progress.Close())
+}
+
+// layer is a file system with nothing in it but the player.
+func layer(program []byte) io.Reader {
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	_ = w.WriteHeader(&tar.Header{
+		Typeflag: tar.TypeReg, Name: strings.TrimPrefix(sandboxtest.Player, "/"), Mode: 0o755, Size: int64(len(program)),
+	})
+	_, _ = w.Write(program)
+	_ = w.Close()
+	return &b
+}
+
+// cleanUp removes the image and the init's volume, and tells what a test left behind.
+func (k *kit) cleanUp(ctx context.Context) error {
+	var errs []error
+	for _, label := range []string{labelNode, labelHelper} {
+		left, err := k.client.ContainerList(ctx, container.ListOptions{
+			All: true, Filters: filters.NewArgs(filters.Arg("label", label+"="+k.node)),
+		})
+		errs = append(errs, err)
+		for _, c := range left {
+			errs = append(errs, fmt.Errorf("left behind: container %s %v", c.ID, c.Names), k.client.ContainerRemove(ctx, c.ID, removal))
+		}
+	}
+	_, err := k.client.ImageRemove(ctx, k.image, image.RemoveOptions{Force: true})
+	errs = append(errs, err)
+	volumes, err := k.client.VolumeList(ctx, volume.ListOptions{Filters: filters.NewArgs(filters.Arg("label", labelInit))})
+	errs = append(errs, err)
+	for _, v := range volumes.Volumes {
+		_ = k.client.VolumeRemove(ctx, v.Name, false) // another's, if it is in use
+	}
+	return errors.Join(errs...)
+}
+
+// needKit skips the test where there is no engine.
+func needKit(t *testing.T) *kit {
+	t.Helper()
+	if theKit == nil {
+		t.Skip("no Docker engine")
+	}
+	return theKit
+}
+
+// open is a fresh process of the node.
+func (k *kit) open(t *testing.T) *Docker {
+	t.Helper()
+	config := Defaults()
+	config.InitDir = k.initDir
+	config.Pull = PullNever
+	d, err := New(config, k.node, 1, quiet())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := d.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return d
+}
+
+func TestDockerKeepsTheContract(t *testing.T) {
+	k := needKit(t)
+	sandboxtest.Contract(t, sandboxtest.Harness{
+		Open:  func(t *testing.T) sandbox.Sandbox { t.Helper(); return k.open(t) },
+		Image: k.image,
+	})
+}
