@@ -1,0 +1,148 @@
+// Package admission turns a submission into a stored execution, or refuses it with a fault that names the field.
+//
+// It refuses to know HTTP and SQL: where a submission comes from, and how an execution is stored.
+package admission
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"boomerang/internal/execution"
+	"boomerang/internal/language"
+)
+
+// Languages is the catalogue.
+type Languages interface {
+	// Find resolves a name or an alias; "" is the default language. Errors: fault UNSUPPORTED_LANGUAGE.
+	Find(name string) (language.Language, error)
+}
+
+// Policy says where a callback may go and what it may carry. Errors are faults that name the field and the rule.
+type Policy interface {
+	CheckURL(raw string) error
+	CheckHeaders(headers map[string]string) error
+}
+
+// Sealer hides fields from everybody without the data directory's key.
+type Sealer interface {
+	// Seal binds the field's bytes to the execution and the field's name; of nothing it makes nothing.
+	Seal(id execution.ID, field string, plain []byte) execution.Sealed
+	// Fingerprint is the same for the same bytes and tells nothing about them.
+	Fingerprint(data []byte) string
+}
+
+// Store keeps executions.
+type Store interface {
+	// Enqueue stores e durably as queued, or finds what was stored under the key: then replayed is true and stored is
+	// that execution. Errors: faults CONFLICT, QUEUE_FULL, SERVICE_UNAVAILABLE; nothing is stored then.
+	Enqueue(ctx context.Context, e execution.Execution, key *execution.Idempotency, limits execution.QueueLimits) (
+		stored execution.Execution, replayed bool, err error)
+}
+
+// Submission is what a caller asks for, with types but not yet with sense. Zero values stand for what was not given.
+type Submission struct {
+	Subject         string // who asks: the "sub" of the token
+	Code            string
+	CallbackURL     string
+	Language        string // name or alias; "" = the default
+	Timeout         int64  // seconds; 0 = the default
+	WorkingDir      string // "" = /workspace
+	Env             map[string]string
+	CallbackHeaders map[string]string
+	Secret          string // signs the callback; "" = unsigned
+	IdempotencyKey  string // "" = none
+	Body            []byte // the request as it came: what the idempotency key stands for
+	Depth           int    // how many callbacks of ours led to this submission, ≥ 0
+}
+
+// Admission admits submissions. It is safe for concurrent use.
+type Admission struct {
+	config    Config
+	languages Languages
+	policy    Policy
+	sealer    Sealer
+	store     Store
+	now       func() time.Time
+}
+
+// New makes an Admission; c must be valid.
+func New(c Config, languages Languages, policy Policy, sealer Sealer, store Store, now func() time.Time) *Admission {
+	return &Admission{config: c, languages: languages, policy: policy, sealer: sealer, store: store, now: now}
+}
+
+// Admit stores the submission as a queued execution. When it returns without an error the execution is durable; replayed
+// tells that an earlier submission with the same idempotency key made it, and that nothing new was stored. Errors are
+// faults, and nothing was stored.
+func (a *Admission) Admit(ctx context.Context, s Submission) (e execution.Execution, replayed bool, err error) {
+	if err := a.check(s); err != nil {
+		return execution.Execution{}, false, err
+	}
+	l, err := a.languages.Find(s.Language)
+	if err != nil {
+		return execution.Execution{}, false, err
+	}
+	if e, err = a.execution(s, l.Name); err != nil {
+		return execution.Execution{}, false, err
+	}
+	var key *execution.Idempotency
+	if s.IdempotencyKey != "" {
+		key = &execution.Idempotency{Key: s.IdempotencyKey, Fingerprint: a.sealer.Fingerprint(s.Body)}
+	}
+	limits := execution.QueueLimits{Total: a.config.Queue.Total, PerSubject: a.config.Queue.PerSubject}
+	return a.store.Enqueue(ctx, e, key, limits)
+}
+
+// execution makes of a submission that was found good what is stored of it. What may be secret is sealed here, before
+// anything else sees it.
+func (a *Admission) execution(s Submission, languageName string) (execution.Execution, error) {
+	env, err := marshal(s.Env)
+	if err != nil {
+		return execution.Execution{}, fmt.Errorf("encode env: %w", err)
+	}
+	headers, err := marshal(s.CallbackHeaders)
+	if err != nil {
+		return execution.Execution{}, fmt.Errorf("encode callback headers: %w", err)
+	}
+	at := a.now().UTC().Truncate(time.Microsecond) // what the wire can show
+	id := execution.NewID(at)
+	return execution.Execution{
+		ID:         id,
+		Subject:    s.Subject,
+		Language:   languageName,
+		WorkingDir: cmp.Or(s.WorkingDir, workspace),
+		Timeout:    a.timeout(s.Timeout),
+		Code:       a.sealer.Seal(id, execution.FieldCode, []byte(s.Code)),
+		Env:        a.sealer.Seal(id, execution.FieldEnv, env),
+		EnvNames:   slices.Sorted(maps.Keys(s.Env)),
+		Callback: execution.Callback{
+			URL:         s.CallbackURL,
+			Headers:     a.sealer.Seal(id, execution.FieldCallbackHeaders, headers),
+			HeaderNames: slices.Sorted(maps.Keys(s.CallbackHeaders)),
+			Secret:      a.sealer.Seal(id, execution.FieldCallbackSecret, []byte(s.Secret)),
+			Depth:       s.Depth,
+		},
+		CreatedAt: at,
+		State:     execution.Queued,
+	}, nil
+}
+
+// timeout is s seconds, or the default for 0.
+func (a *Admission) timeout(s int64) time.Duration {
+	if s == 0 {
+		return a.config.Timeout.Default
+	}
+	return time.Duration(s) * time.Second
+}
+
+// marshal makes nothing of nothing.
+func marshal(m map[string]string) ([]byte, error) {
+	if len(m) == 0 {
+		return nil, nil
+	}
+	return json.Marshal(m)
+}

@@ -1,0 +1,155 @@
+package admission
+
+import (
+	"maps"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"boomerang/internal/callback"
+	"boomerang/internal/fault"
+)
+
+// The places of a container that a program may write to.
+const (
+	workspace = "/workspace"
+	tmp       = "/tmp"
+)
+
+const (
+	maxDir    = 1024 // bytes of a working directory
+	maxName   = 255  // bytes of one name in it: the file system's NAME_MAX
+	maxSecret = 1024 // bytes
+	maxKey    = 255  // characters of an idempotency key
+	maxDepth  = 3    // callbacks that may lead to one another
+)
+
+// HeaderKey names the idempotency key in a fault: it comes beside the body.
+const HeaderKey = "Idempotency-Key"
+
+// check applies every rule that needs no other room than the policy, in the order in which the wire lists the fields.
+func (a *Admission) check(s Submission) error {
+	for _, rule := range []func(Submission) error{
+		a.checkCode, a.checkCallback, a.checkTimeout, checkWorkingDir, a.checkEnv, a.checkHeaders, checkSecret, checkKey, checkDepth,
+	} {
+		if err := rule(s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (a *Admission) checkCode(s Submission) error {
+	switch {
+	case s.Code == "":
+		return missing("code")
+	case len(s.Code) > int(a.config.Code):
+		return fault.New(fault.PayloadTooLarge, "code must have at most %d bytes, not %d.", int(a.config.Code), len(s.Code)).Field("code")
+	}
+	return nil
+}
+
+func (a *Admission) checkCallback(s Submission) error {
+	if s.CallbackURL == "" {
+		return missing("callback_url")
+	}
+	return a.policy.CheckURL(s.CallbackURL)
+}
+
+func (a *Admission) checkTimeout(s Submission) error {
+	if most := int64(a.config.Timeout.Max / time.Second); s.Timeout < 0 || s.Timeout > most {
+		return invalid("timeout", "timeout must be between 1 and %d seconds; 0 stands for %d.", most, int64(a.config.Timeout.Default/time.Second))
+	}
+	return nil
+}
+
+func checkWorkingDir(s Submission) error {
+	dir := s.WorkingDir
+	switch {
+	case dir == "":
+		return nil
+	case len(dir) > maxDir || slices.ContainsFunc(strings.Split(dir, "/"), func(name string) bool { return len(name) > maxName }):
+		return invalid("working_dir", "working_dir must have at most %d bytes, and at most %d between two slashes.", maxDir, maxName)
+	case strings.ContainsRune(dir, 0):
+		return invalid("working_dir", "working_dir must not contain a NUL.")
+	case !path.IsAbs(dir):
+		return invalid("working_dir", "working_dir must be an absolute path.")
+	case path.Clean(dir) != dir:
+		return invalid("working_dir", `working_dir must be written without "." and "..", without double slashes and without a slash at its end.`)
+	case !within(dir, workspace) && !within(dir, tmp):
+		return invalid("working_dir", "working_dir must be %s or %s, or lie within one of them.", workspace, tmp)
+	}
+	return nil
+}
+
+// within tells whether the clean path dir is root or below it.
+func within(dir, root string) bool { return dir == root || strings.HasPrefix(dir, root+"/") }
+
+// envName is what a shell can name (POSIX.1-2017, base definitions, 3.235).
+var envName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+
+func (a *Admission) checkEnv(s Submission) error {
+	if len(s.Env) > a.config.Env.Entries {
+		return invalid("env", "env must have at most %d entries, not %d.", a.config.Env.Entries, len(s.Env))
+	}
+	size := 0
+	for _, name := range slices.Sorted(maps.Keys(s.Env)) {
+		size += len(name) + len("=") + len(s.Env[name]) + len("\x00")
+		switch {
+		case size > int(a.config.Env.Size):
+			return invalid("env", "env must have at most %d bytes in all, counted as NAME=value and one more each.", int(a.config.Env.Size)).
+				Detail("key", clip(name))
+		case !envName.MatchString(name):
+			return invalid("env", "env: %q is no name for a variable: letters, digits and underscores, and no digit first.", clip(name)).
+				Detail("key", clip(name))
+		case strings.ContainsRune(s.Env[name], 0):
+			return invalid("env", "env: the value of %s must not contain a NUL.", clip(name)).Detail("key", clip(name))
+		}
+	}
+	return nil
+}
+
+func (a *Admission) checkHeaders(s Submission) error { return a.policy.CheckHeaders(s.CallbackHeaders) }
+
+func checkSecret(s Submission) error {
+	if len(s.Secret) > maxSecret {
+		return invalid("callback_signature_secret", "callback_signature_secret must have at most %d bytes.", maxSecret)
+	}
+	return nil
+}
+
+func checkKey(s Submission) error {
+	visible := func(r rune) bool { return '!' <= r && r <= '~' }
+	if len(s.IdempotencyKey) > maxKey || strings.ContainsFunc(s.IdempotencyKey, func(r rune) bool { return !visible(r) }) {
+		return invalid(HeaderKey, "%s must be 1 to %d visible ASCII characters.", HeaderKey, maxKey)
+	}
+	return nil
+}
+
+// checkDepth ends a loop of executions that post their results to this server as new submissions.
+func checkDepth(s Submission) error {
+	if s.Depth > maxDepth {
+		return fault.New(fault.CallbackNotAllowed, "Callbacks led to callbacks %d times on the way here; %d are allowed.", s.Depth, maxDepth).
+			Field(callback.HeaderDepth)
+	}
+	return nil
+}
+
+func missing(field string) *fault.Error {
+	return fault.New(fault.MissingParameter, "%s is required.", field).Field(field)
+}
+
+func invalid(field, format string, args ...any) *fault.Error {
+	return fault.New(fault.InvalidRequest, format, args...).Field(field)
+}
+
+// clip keeps a client's own words short enough to be said back to it.
+func clip(s string) string {
+	const enough = 64
+	if len(s) <= enough {
+		return s
+	}
+	return strings.ToValidUTF8(s[:enough], "") + "…"
+}

@@ -1,0 +1,74 @@
+package admission
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/alecthomas/units"
+)
+
+// Config bounds what one submission may ask for and how much may wait.
+type Config struct {
+	// Code is the most code that is accepted.
+	Code    units.Base2Bytes `yaml:"code"`
+	Timeout Timeout          `yaml:"timeout"`
+	Env     Env              `yaml:"env"`
+	Queue   Queue            `yaml:"queue"`
+}
+
+// Timeout bounds how long a program may run, in whole seconds.
+type Timeout struct {
+	Default time.Duration `yaml:"default"` // where the submission says nothing
+	Max     time.Duration `yaml:"max"`
+}
+
+// Env bounds the environment variables.
+type Env struct {
+	Entries int              `yaml:"entries"`
+	Size    units.Base2Bytes `yaml:"size"` // of all together, each counted as the kernel does: NAME=value and a NUL
+}
+
+// Queue bounds how many executions may wait. 0 = no bound.
+type Queue struct {
+	Total      int `yaml:"total"`
+	PerSubject int `yaml:"per_subject"`
+}
+
+// Defaults are what the wire promises.
+func Defaults() Config {
+	return Config{
+		Code:    units.MiB,
+		Timeout: Timeout{Default: time.Hour, Max: 24 * time.Hour},
+		Env:     Env{Entries: 256, Size: 64 * units.KiB},
+		Queue:   Queue{Total: 100_000, PerSubject: 10_000},
+	}
+}
+
+// The widest bounds that an operator can set.
+const (
+	mostCode    = 64 * units.MiB
+	mostTimeout = 30 * 24 * time.Hour
+	mostEntries = 4096
+	mostEnv     = 128 * units.KiB // no single string of an environment may be longer on Linux (MAX_ARG_STRLEN)
+)
+
+// Validate names the key that is wrong.
+func (c Config) Validate() error {
+	switch {
+	case c.Code < 1 || c.Code > mostCode:
+		return fmt.Errorf("code must be between 1B and %s, not %s", mostCode, c.Code)
+	case c.Timeout.Max < time.Second || c.Timeout.Max > mostTimeout || c.Timeout.Max%time.Second != 0:
+		return fmt.Errorf("timeout.max must be whole seconds between 1s and %s, not %s", mostTimeout, c.Timeout.Max)
+	case c.Timeout.Default < time.Second || c.Timeout.Default > c.Timeout.Max || c.Timeout.Default%time.Second != 0:
+		return fmt.Errorf("timeout.default must be whole seconds between 1s and timeout.max, not %s", c.Timeout.Default)
+	case c.Env.Entries < 0 || c.Env.Entries > mostEntries:
+		return fmt.Errorf("env.entries must be between 0 and %d, not %d", mostEntries, c.Env.Entries)
+	case c.Env.Size < 0 || c.Env.Size > mostEnv:
+		return fmt.Errorf("env.size must be between 0B and %s, not %s", mostEnv, c.Env.Size)
+	case c.Queue.Total < 0:
+		return fmt.Errorf("queue.total must not be negative, but is %d", c.Queue.Total)
+	case c.Queue.PerSubject < 0:
+		return fmt.Errorf("queue.per_subject must not be negative, but is %d", c.Queue.PerSubject)
+	}
+	return nil
+}

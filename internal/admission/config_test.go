@@ -1,0 +1,37 @@
+package admission
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/alecthomas/units"
+)
+
+func TestDefaultsAreValid(t *testing.T) {
+	if err := Defaults().Validate(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestValidateNamesTheKey(t *testing.T) {
+	tests := map[string]func(*Config){
+		"code ":             func(c *Config) { c.Code = 0 },
+		"code must":         func(c *Config) { c.Code = 65 * units.MiB },
+		"timeout.max":       func(c *Config) { c.Timeout.Max = 0 },
+		"timeout.max must":  func(c *Config) { c.Timeout.Max = 31 * 24 * time.Hour },
+		"timeout.default":   func(c *Config) { c.Timeout.Default = 25 * time.Hour },
+		"timeout.default m": func(c *Config) { c.Timeout.Default = 1500 * time.Millisecond },
+		"env.entries":       func(c *Config) { c.Env.Entries = -1 },
+		"env.size":          func(c *Config) { c.Env.Size = 129 * units.KiB },
+		"queue.total":       func(c *Config) { c.Queue.Total = -1 },
+		"queue.per_subject": func(c *Config) { c.Queue.PerSubject = -1 },
+	}
+	for key, change := range tests {
+		c := Defaults()
+		change(&c)
+		if err := c.Validate(); err == nil || !strings.HasPrefix(err.Error(), key) {
+			t.Errorf("got %v; want an error that begins with %s", err, key)
+		}
+	}
+}

@@ -1,0 +1,539 @@
+package dispatch_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"boomerang/internal/dispatch"
+	"boomerang/internal/execution"
+	"boomerang/internal/fault"
+	"boomerang/internal/journal"
+	"boomerang/internal/language"
+	"boomerang/internal/sandbox"
+	"boomerang/internal/sandbox/sandboxtest"
+	"boomerang/internal/store"
+)
+
+// catalogue knows one language, whose programs the fake plays.
+type catalogue struct{}
+
+func (catalogue) Find(name string) (language.Language, error) {
+	if name != "play" {
+		return language.Language{}, fault.New(fault.UnsupportedLanguage, "There is no language %q.", name)
+	}
+	return language.Language{
+		Name: name, Image: "player", File: "program.json", Command: []string{sandboxtest.Player, "{file}"},
+		Limits: sandbox.Limits{Output: 1 << 20, Tail: 64 << 10},
+	}, nil
+}
+
+// open stands for a keyring: nothing is sealed here.
+type open struct{}
+
+func (open) Unseal(_ execution.ID, _ string, sealed execution.Sealed) ([]byte, error) {
+	return sealed, nil
+}
+
+// house is a dispatcher with a real store and a fake sandbox; it can be left and entered again.
+type house struct {
+	t       *testing.T
+	dir     string
+	slots   int
+	sandbox sandbox.Sandbox
+	store   *store.Store
+	wrap    func(dispatch.Store) dispatch.Store
+
+	dispatcher *dispatch.Dispatcher
+	stop       context.CancelFunc
+	done       chan error
+}
+
+func newHouse(t *testing.T, slots int, box sandbox.Sandbox) *house {
+	return &house{
+		t: t, dir: t.TempDir(), slots: slots, sandbox: box,
+		wrap: func(s dispatch.Store) dispatch.Store { return s },
+	}
+}
+
+// enter opens the store and starts a dispatcher, as a new process would; before is called between the two.
+func (h *house) enter(before ...func()) {
+	h.t.Helper()
+	log := logrus.New()
+	log.SetOutput(io.Discard)
+	entry := logrus.NewEntry(log)
+	var err error
+	if h.store, err = store.Open(h.t.Context(), h.dir, store.Defaults(), entry); err != nil {
+		h.t.Fatal(err)
+	}
+	for _, f := range before {
+		f()
+	}
+	h.dispatcher = dispatch.New(h.slots, dispatch.Deps{
+		Store: h.wrap(h.store), Sandbox: h.sandbox, Languages: catalogue{}, Unsealer: open{},
+		Payload: func(e execution.Execution, r execution.Result) []byte {
+			return fmt.Appendf(nil, "%s %s", e.ID, r.State)
+		},
+		Node: h.store.Node(), Epoch: h.store.Epoch(), Log: entry,
+	})
+	ctx, stop := context.WithCancel(context.WithoutCancel(h.t.Context()))
+	h.stop, h.done = stop, make(chan error, 1)
+	go func() { h.done <- h.dispatcher.Run(ctx) }()
+}
+
+// leave stops the dispatcher and closes the store.
+func (h *house) leave() {
+	h.t.Helper()
+	h.stop()
+	if err := <-h.done; err != nil {
+		h.t.Errorf("run: %v", err)
+	}
+	if err := h.store.Close(); err != nil {
+		h.t.Errorf("close store: %v", err)
+	}
+}
+
+func (h *house) submit(subject string, steps ...sandboxtest.Step) execution.ID {
+	h.t.Helper()
+	e := execution.Execution{
+		ID: execution.NewID(time.Now()), Subject: subject, Language: "play", WorkingDir: "/workspace", Timeout: time.Hour,
+		Code: execution.Sealed(sandboxtest.Program(steps).Code()), CreatedAt: time.Now(), State: execution.Queued,
+		Callback: execution.Callback{URL: "https://receiver.example/hook"},
+	}
+	if _, _, err := h.store.Enqueue(h.t.Context(), e, nil, execution.QueueLimits{}); err != nil {
+		h.t.Fatal(err)
+	}
+	return e.ID
+}
+
+func (h *house) get(id execution.ID) execution.Execution {
+	h.t.Helper()
+	e, err := h.store.Get(h.t.Context(), id)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return e
+}
+
+// ended waits until the execution has ended and everything behind it is at rest.
+func (h *house) ended(id execution.ID) execution.Execution {
+	h.t.Helper()
+	ch, release := h.store.Ended(id)
+	defer release()
+	if e := h.get(id); e.State.Terminal() {
+		return e
+	}
+	<-ch
+	synctest.Wait()
+	return h.get(id)
+}
+
+func (h *house) berths() int {
+	h.t.Helper()
+	found, err := h.sandbox.Berths(h.t.Context())
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return len(found)
+}
+
+func (h *house) expect(e execution.Execution, state execution.State, reason execution.Reason, stdout string) {
+	h.t.Helper()
+	if e.Result == nil {
+		h.t.Fatalf("%s is %s and has no result", e.ID, e.State)
+	}
+	if e.State != state || e.Result.Reason != reason || string(e.Result.Stdout.Kept()) != stdout {
+		h.t.Errorf("got %s/%s, stdout %q; want %s/%s, %q", e.State, e.Result.Reason, e.Result.Stdout.Kept(), state, reason, stdout)
+	}
+	d, err := h.store.Delivery(h.t.Context(), e.ID)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	if want := fmt.Sprintf("%s %s", e.ID, state); d.State != execution.Pending || string(d.Body) != want {
+		h.t.Errorf("the delivery is %s with %q, want pending with %q", d.State, d.Body, want)
+	}
+}
+
+func TestAnExecutionIsTakenToItsResult(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, 1, sandboxtest.New(sandboxtest.Script{}))
+		h.enter()
+		defer h.leave()
+		e := h.ended(h.submit("a", sandboxtest.Out("hello\n"), sandboxtest.Sleep(3*time.Second), sandboxtest.Err("oh"), sandboxtest.Exit(3)))
+		h.expect(e, execution.Failed, execution.Exited, "hello\n")
+		if *e.Result.ExitCode != 3 || string(e.Result.Stderr.Head) != "oh" || !e.Result.OutputComplete || e.Result.Duration != 3*time.Second {
+			t.Errorf("got %+v", e.Result)
+		}
+		if n := h.berths(); n != 0 {
+			t.Errorf("%d berths are left", n)
+		}
+	})
+}
+
+func TestOneSubjectsThousandDoNotStarveAnothersOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, 1, sandboxtest.New(sandboxtest.Script{}))
+		h.enter()
+		defer h.leave()
+		var many []execution.ID
+		for range 100 {
+			many = append(many, h.submit("many", sandboxtest.Sleep(time.Second)))
+		}
+		synctest.Wait()
+		one := h.ended(h.submit("one", sandboxtest.Sleep(time.Second)))
+		ended := 0
+		for _, id := range many {
+			if h.get(id).State.Terminal() {
+				ended++
+			}
+		}
+		if one.State != execution.Completed || ended > 2 {
+			t.Errorf("the one is %s after %d of the others", one.State, ended)
+		}
+		for _, id := range many {
+			if _, err := h.store.Cancel(t.Context(), id, time.Now(), h.dispatcher.Cancelled); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+}
+
+func TestAQueuedExecutionIsCancelledAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, 1, sandboxtest.New(sandboxtest.Script{}))
+		h.enter()
+		defer h.leave()
+		first := h.submit("a", sandboxtest.Sleep(time.Minute))
+		second := h.submit("a", sandboxtest.Out("never"))
+		synctest.Wait()
+		e, err := h.store.Cancel(t.Context(), second, time.Now(), h.dispatcher.Cancelled)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.expect(e, execution.Cancelled, execution.WasCancelled, "")
+		if e.Result.ExitCode != nil || !e.Result.StartedAt.IsZero() {
+			t.Errorf("what never ran has exit code %v and started at %v", e.Result.ExitCode, e.Result.StartedAt)
+		}
+		h.expect(h.ended(first), execution.Completed, execution.Exited, "")
+	})
+}
+
+func TestARunningExecutionIsCancelledWithWhatItPrinted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, 1, sandboxtest.New(sandboxtest.Script{}))
+		h.enter()
+		defer h.leave()
+		id := h.submit("a", sandboxtest.Out("so far\n"), sandboxtest.Hang())
+		time.Sleep(time.Second)
+		if live, ok := h.dispatcher.Live(id, execution.Stdout); !ok || string(live) != "so far\n" {
+			t.Errorf("live output is %q, %t", live, ok)
+		}
+		if _, err := h.store.Cancel(t.Context(), id, time.Now(), h.dispatcher.Cancelled); err != nil {
+			t.Fatal(err)
+		}
+		e := h.ended(id)
+		h.expect(e, execution.Cancelled, execution.WasCancelled, "so far\n")
+		if *e.Result.ExitCode != 143 {
+			t.Errorf("exit code %d, want 128 + SIGTERM", *e.Result.ExitCode)
+		}
+		if _, ok := h.dispatcher.Live(id, execution.Stdout); ok {
+			t.Error("it is live after its end")
+		}
+	})
+}
+
+// slow takes its time to prepare a berth.
+type slow struct{ sandbox.Sandbox }
+
+func (s slow) Prepare(ctx context.Context, spec sandbox.Spec) (sandbox.Berth, error) {
+	time.Sleep(time.Second)
+	return s.Sandbox.Prepare(ctx, spec)
+}
+
+func TestACancelWhileTheBerthIsPreparedLeavesNothingBehind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, 1, slow{sandboxtest.New(sandboxtest.Script{})})
+		h.enter()
+		defer h.leave()
+		id := h.submit("a", sandboxtest.Out("never"))
+		time.Sleep(500 * time.Millisecond)
+		if _, err := h.store.Cancel(t.Context(), id, time.Now(), h.dispatcher.Cancelled); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		h.expect(h.get(id), execution.Cancelled, execution.WasCancelled, "")
+		if n := h.berths(); n != 0 {
+			t.Errorf("%d berths are left", n)
+		}
+		h.expect(h.ended(h.submit("a", sandboxtest.Out("next"))), execution.Completed, execution.Exited, "next")
+	})
+}
+
+func TestADeadlineIsKept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, 1, sandboxtest.New(sandboxtest.Script{}))
+		h.enter()
+		defer h.leave()
+		e := h.ended(h.submit("a", sandboxtest.Out("until then"), sandboxtest.IgnoreTerm(), sandboxtest.Hang()))
+		h.expect(e, execution.Timeout, execution.TimedOut, "until then")
+		if *e.Result.ExitCode != 124 || e.Result.Duration < time.Hour {
+			t.Errorf("exit code %d after %s", *e.Result.ExitCode, e.Result.Duration)
+		}
+	})
+}
+
+// deaf has an init that does not keep deadlines.
+type deaf struct{ sandbox.Sandbox }
+
+func (s deaf) Prepare(ctx context.Context, spec sandbox.Spec) (sandbox.Berth, error) {
+	b, err := s.Sandbox.Prepare(ctx, spec)
+	return deafBerth{b}, err
+}
+
+type deafBerth struct{ sandbox.Berth }
+
+func (b deafBerth) Assign(ctx context.Context, job journal.Job) error {
+	job.Timeout *= 100
+	return b.Berth.Assign(ctx, job)
+}
+
+func TestAnInitThatDoesNotKeepTheDeadlineIsEndedFromOutside(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, 1, deaf{sandboxtest.New(sandboxtest.Script{})})
+		h.enter()
+		defer h.leave()
+		begin := time.Now()
+		h.expect(h.ended(h.submit("a", sandboxtest.Hang())), execution.Timeout, execution.TimedOut, "")
+		if late := time.Since(begin) - time.Hour; late < 0 || late > time.Minute {
+			t.Errorf("ended %s after its deadline", late)
+		}
+	})
+}
+
+func TestWithoutItsImageAnExecutionFailsAndTheNextGoesOn(t *testing.T) {
+	for _, c := range []struct {
+		err    error
+		reason execution.Reason
+	}{
+		{sandbox.ErrImageUnavailable, execution.ImageUnavailable},
+		{sandbox.ErrStart, execution.StartFailed},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			h := newHouse(t, 1, sandboxtest.New(sandboxtest.Script{Prepare: []error{fmt.Errorf("prepare: %w", c.err)}}))
+			h.enter()
+			defer h.leave()
+			first, second := h.submit("a", sandboxtest.Out("1")), h.submit("a", sandboxtest.Out("2"))
+			e := h.ended(first)
+			h.expect(e, execution.Failed, c.reason, "")
+			if e.Result.ExitCode != nil || !e.Result.StartedAt.IsZero() {
+				t.Errorf("what never ran has exit code %v and started at %v", e.Result.ExitCode, e.Result.StartedAt)
+			}
+			h.expect(h.ended(second), execution.Completed, execution.Exited, "2")
+		})
+	}
+}
+
+func TestASickEngineDelaysAndLosesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sick := fmt.Errorf("call: %w", sandbox.ErrUnavailable)
+		h := newHouse(t, 1, sandboxtest.New(sandboxtest.Script{
+			Prepare: []error{sick, errors.New("nobody knows"), sick}, Follow: []error{sick, sick},
+		}))
+		h.enter()
+		defer h.leave()
+		h.expect(h.ended(h.submit("a", sandboxtest.Out("in the end"))), execution.Completed, execution.Exited, "in the end")
+	})
+}
+
+func TestAnAssignmentThatMayHaveArrivedIsFollowed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, 1, sandboxtest.New(sandboxtest.Script{Assign: []error{io.ErrUnexpectedEOF}}))
+		h.enter()
+		defer h.leave()
+		h.expect(h.ended(h.submit("a", sandboxtest.Out("once"))), execution.Completed, execution.Exited, "once")
+	})
+}
+
+func TestAContainerThatIsRemovedBehindOurBackIsLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		box := sandboxtest.New(sandboxtest.Script{})
+		h := newHouse(t, 1, box)
+		h.enter()
+		defer h.leave()
+		id := h.submit("a", sandboxtest.Out("so far"), sandboxtest.Hang())
+		time.Sleep(time.Second)
+		found, err := box.Berths(t.Context())
+		if err != nil || len(found) != 1 {
+			t.Fatalf("berths: %v, %v", found, err)
+		}
+		if err := found[0].Berth.Remove(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		e := h.ended(id)
+		h.expect(e, execution.Failed, execution.Lost, "so far")
+		if e.Result.OutputComplete || e.Result.ExitCode != nil {
+			t.Errorf("complete: %t, exit code %v", e.Result.OutputComplete, e.Result.ExitCode)
+		}
+	})
+}
+
+func TestStoppingDetachesAndTheNextStartFollowsToTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, 1, sandboxtest.New(sandboxtest.Script{}))
+		h.enter()
+		id := h.submit("a", sandboxtest.Out("one "), sandboxtest.Sleep(time.Minute), sandboxtest.Out("two"))
+		time.Sleep(time.Second)
+		h.leave()
+		if n := h.berths(); n != 1 {
+			t.Fatalf("%d berths go on, want 1", n)
+		}
+		time.Sleep(10 * time.Second)
+		h.enter()
+		h.expect(h.ended(id), execution.Completed, execution.Exited, "one two")
+		synctest.Wait()
+		if n := h.berths(); n != 0 {
+			t.Errorf("%d berths are left", n)
+		}
+		h.leave()
+	})
+}
+
+func TestARunThatEndedWhileNobodyWatchedIsFinishedFromItsJournal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, 1, sandboxtest.New(sandboxtest.Script{}))
+		h.enter()
+		id := h.submit("a", sandboxtest.Sleep(time.Minute), sandboxtest.Out("done"), sandboxtest.Exit(4))
+		time.Sleep(time.Second)
+		h.leave()
+		time.Sleep(time.Hour)
+		h.enter()
+		defer h.leave()
+		e := h.ended(id)
+		h.expect(e, execution.Failed, execution.Exited, "done")
+		if e.Result.Duration != time.Minute {
+			t.Errorf("it took %s", e.Result.Duration)
+		}
+	})
+}
+
+// begun makes a row that says running, with a berth that is in the given state, as a crash would leave it.
+func (h *house) begun(id execution.ID, berth string) {
+	h.t.Helper()
+	if claimed, err := h.store.Claim(h.t.Context(), 1); err != nil || len(claimed) != 1 || claimed[0].ID != id {
+		h.t.Fatalf("claim: %v, %v", claimed, err)
+	}
+	now := time.Now()
+	if err := h.store.Start(h.t.Context(), id, execution.Run{
+		Berth: berth, Nonce: journal.NewNonce(), StartedAt: now, Deadline: now.Add(time.Hour),
+	}); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+// crashed opens the store, lets do leave something there, and closes it: nobody dispatches.
+func (h *house) crashed(do func()) {
+	h.t.Helper()
+	log := logrus.New()
+	log.SetOutput(io.Discard)
+	var err error
+	if h.store, err = store.Open(h.t.Context(), h.dir, store.Defaults(), logrus.NewEntry(log)); err != nil {
+		h.t.Fatal(err)
+	}
+	do()
+	if err := h.store.Close(); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+func TestACrashBeforeTheJobWasSentRunsTheProgramOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		box := sandboxtest.New(sandboxtest.Script{})
+		h := newHouse(t, 1, box)
+		var id execution.ID
+		h.crashed(func() {
+			id = h.submit("a", sandboxtest.Out("once"))
+			berth, err := box.Prepare(t.Context(), sandbox.Spec{Execution: string(id), Image: "player"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			h.begun(id, berth.ID())
+			if err := berth.Stop(t.Context()); err != nil { // the init leaves without a job
+				t.Fatal(err)
+			}
+		})
+		h.enter()
+		defer h.leave()
+		h.expect(h.ended(id), execution.Completed, execution.Exited, "once")
+		synctest.Wait()
+		if n := h.berths(); n != 0 {
+			t.Errorf("%d berths are left", n)
+		}
+	})
+}
+
+func TestARunningRowWithoutAContainerIsLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, 1, sandboxtest.New(sandboxtest.Script{}))
+		var id execution.ID
+		h.crashed(func() {
+			id = h.submit("a", sandboxtest.Out("never seen"))
+			h.begun(id, "berth-gone")
+		})
+		h.enter()
+		defer h.leave()
+		h.expect(h.ended(id), execution.Failed, execution.Lost, "")
+	})
+}
+
+func TestAContainerWithoutARowIsRemoved(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		box := sandboxtest.New(sandboxtest.Script{})
+		for _, name := range []string{string(execution.NewID(time.Now())), "", ""} {
+			if _, err := box.Prepare(t.Context(), sandbox.Spec{Execution: name, Image: "player"}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		h := newHouse(t, 1, box)
+		h.enter()
+		defer h.leave()
+		synctest.Wait()
+		if n := h.berths(); n != 0 {
+			t.Errorf("%d berths are left", n)
+		}
+	})
+}
+
+// stubborn is a store whose Finish fails some times.
+type stubborn struct {
+	dispatch.Store
+	failures *int
+}
+
+func (s stubborn) Finish(ctx context.Context, id execution.ID, r execution.Result, d *execution.Delivery) error {
+	if *s.failures > 0 {
+		*s.failures--
+		return fault.New(fault.ServiceUnavailable, "The store cannot be written to.")
+	}
+	return s.Store.Finish(ctx, id, r, d)
+}
+
+func TestAResultThatCannotBeWrittenIsWrittenLater(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, 1, sandboxtest.New(sandboxtest.Script{}))
+		failures := 5
+		h.wrap = func(s dispatch.Store) dispatch.Store { return stubborn{s, &failures} }
+		h.enter()
+		defer h.leave()
+		h.expect(h.ended(h.submit("a", sandboxtest.Out("kept"))), execution.Completed, execution.Exited, "kept")
+		if failures != 0 {
+			t.Errorf("%d failures were not met", failures)
+		}
+	})
+}

@@ -1,0 +1,83 @@
+package dispatch
+
+import (
+	"context"
+
+	"boomerang/internal/execution"
+	"boomerang/internal/sandbox"
+)
+
+// recover matches the rows that an earlier process left running with the berths that are there, and sends each down
+// the second half of the road. False: ctx ended first.
+func (d *Dispatcher) recover(ctx context.Context) bool {
+	rows, berths, ok := d.remains(ctx)
+	if !ok {
+		return false
+	}
+	running := make(map[execution.ID]bool, len(rows))
+	for _, e := range rows {
+		running[e.ID] = true
+	}
+	found := make(map[execution.ID]sandbox.Found, len(berths))
+	for _, f := range berths {
+		if id := execution.ID(f.Execution); running[id] {
+			found[id] = f
+			continue
+		}
+		// A berth without a running row: its execution has ended, or never left the queue.
+		d.slots.occupy(f.Slot)
+		d.wg.Go(func() {
+			defer d.slots.free(f.Slot)
+			d.leave(ctx, d.newRun(execution.Execution{ID: execution.ID(f.Execution)}, f.Slot), f.Berth)
+		})
+	}
+	for _, e := range rows {
+		f, there := found[e.ID]
+		d.takeOver(ctx, e, f, there)
+	}
+	return true
+}
+
+// remains reads both books; it goes on trying until both can be read.
+func (d *Dispatcher) remains(ctx context.Context) (rows []execution.Execution, berths []sandbox.Found, ok bool) {
+	for {
+		rows, err := d.Store.Running(ctx)
+		if err == nil {
+			berths, err = d.Sandbox.Berths(ctx)
+		}
+		if err == nil {
+			return rows, berths, true
+		}
+		if ctx.Err() == nil {
+			d.Log.WithError(err).Warn("look for what an earlier process left")
+		}
+		if !wait(ctx, breath, nil) {
+			return nil, nil, false
+		}
+	}
+}
+
+// takeOver follows the berth of a running row; a row without a berth is lost.
+func (d *Dispatcher) takeOver(ctx context.Context, e execution.Execution, f sandbox.Found, there bool) {
+	slot := f.Slot
+	if there {
+		d.slots.occupy(slot)
+	} else {
+		slot = noSlot
+	}
+	r := d.newRun(e, slot)
+	d.begin(r)
+	d.wg.Go(func() {
+		defer d.end(r)
+		if d.persist(ctx, r, "adopt execution", func() error { return d.Store.Adopt(ctx, e.ID) }) != nil {
+			return
+		}
+		r.execution.Run.Epoch = d.Epoch
+		if !there {
+			d.finish(ctx, r, result(r, evidence{gone: true}))
+			return
+		}
+		d.log(r).WithField("status", execution.Running).Info("execution taken over")
+		d.conclude(ctx, r, f.Berth)
+	})
+}

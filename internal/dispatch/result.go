@@ -1,0 +1,79 @@
+package dispatch
+
+import (
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"boomerang/internal/capture"
+	"boomerang/internal/execution"
+	"boomerang/internal/journal"
+)
+
+// result puts together the judgement, the outputs and the times of a run.
+func result(r *run, v evidence) execution.Result {
+	if v.neverStarted() && v.cancelled {
+		return cancelledUnstarted(time.Now())
+	}
+	res := judge(v)
+	res.OutputComplete = v.outcome.Proven()
+	res.Stdout, res.Stderr = output(r.stdout, v.outcome.Stdout), output(r.stderr, v.outcome.Stderr)
+	res.StartedAt, res.CompletedAt = r.execution.Run.StartedAt, time.Now()
+	if start := v.outcome.Start; start != nil {
+		res.StartedAt = start.At
+	}
+	res.Duration = max(res.CompletedAt.Sub(res.StartedAt), 0)
+	if end := v.outcome.Stderr; end != nil {
+		res.StartedAt, res.CompletedAt, res.Duration = end.StartedAt, end.EndedAt, end.Elapsed
+		res.CPUTime, res.MaxMemory = end.CPUTime, end.MaxMemory
+	}
+	if res.Reason == execution.StartFailed {
+		res.StartedAt, res.Duration = time.Time{}, 0
+	}
+	return res
+}
+
+func output(b *capture.Buffer, end *journal.End) execution.Output {
+	if end == nil {
+		return b.Unproven()
+	}
+	return b.Output(end.Bytes, end.Tail)
+}
+
+// neverRan completes the result of an execution whose program was not started: there is no output to miss.
+func neverRan(res execution.Result) execution.Result {
+	res.CompletedAt, res.OutputComplete = time.Now(), true
+	return res
+}
+
+// Cancelled gives the result and the delivery of an execution that is cancelled before it ran. It is pure and quick.
+func (d *Dispatcher) Cancelled(e execution.Execution) (execution.Result, *execution.Delivery) {
+	res := cancelledUnstarted(time.Now())
+	return res, d.delivery(e, res)
+}
+
+func cancelledUnstarted(at time.Time) execution.Result {
+	return execution.Result{
+		State: execution.Cancelled, Reason: execution.WasCancelled, CompletedAt: at, OutputComplete: true,
+		Error: "The execution was cancelled before it started.",
+	}
+}
+
+// delivery is the obligation that a result brings with it; nil when no callback was asked for.
+func (d *Dispatcher) delivery(e execution.Execution, res execution.Result) *execution.Delivery {
+	if e.Callback.URL == "" {
+		return nil
+	}
+	return &execution.Delivery{
+		Execution: e.ID, State: execution.Pending, Body: d.Payload(e, res),
+		NextAt: res.CompletedAt, CreatedAt: res.CompletedAt,
+	}
+}
+
+// signalName gives the name of a signal's number, "SIGKILL" for 9.
+func signalName(signal int) string {
+	if name := unix.SignalName(unix.Signal(signal)); name != "" {
+		return name
+	}
+	return "real-time"
+}

@@ -1,0 +1,294 @@
+package dispatch
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"boomerang/internal/capture"
+	"boomerang/internal/execution"
+	"boomerang/internal/journal"
+	"boomerang/internal/language"
+	"boomerang/internal/sandbox"
+)
+
+// margin is how long after its deadline a run is left to its init before it is ended from outside.
+const margin = 10 * time.Second
+
+// ceiling bounds what is kept of one stream in memory. The init passes on far less; this holds should it be broken.
+const ceiling = 128 << 20
+
+// run is one execution on its way through this room.
+type run struct {
+	execution      execution.Execution
+	slot           int
+	stdout, stderr *capture.Buffer
+	head           int64 // bytes of each stream that are certain to be followed by what comes next
+
+	cancelOnce sync.Once
+	cancelled  chan struct{} // closed when somebody asked for its end
+}
+
+func (d *Dispatcher) newRun(e execution.Execution, slot int) *run {
+	r := &run{
+		execution: e, slot: slot, cancelled: make(chan struct{}),
+		stdout: capture.New(ceiling), stderr: capture.New(ceiling),
+	}
+	if lang, err := d.Languages.Find(e.Language); err == nil {
+		r.head = lang.Limits.Output
+	}
+	if e.CancelRequested {
+		r.cancel()
+	}
+	return r
+}
+
+func (r *run) cancel() { r.cancelOnce.Do(func() { close(r.cancelled) }) }
+
+func (r *run) buffer(stream execution.Stream) *capture.Buffer {
+	if stream == execution.Stderr {
+		return r.stderr
+	}
+	return r.stdout
+}
+
+// execute takes a claimed execution from the queue to its result.
+func (d *Dispatcher) execute(ctx context.Context, r *run) {
+	spec, job, err := d.plan(r)
+	if err != nil {
+		d.log(r).WithError(err).Error("plan execution")
+		d.finish(ctx, r, neverRan(failed(execution.StartFailed, nil,
+			"The language or the code of this execution is not available any more.")))
+		return
+	}
+	berth, err := d.Sandbox.Prepare(ctx, spec)
+	if err != nil {
+		d.refuse(ctx, r, err)
+		return
+	}
+	now := time.Now()
+	r.execution.Run = &execution.Run{
+		Node: d.Node, Epoch: d.Epoch, Berth: berth.ID(), Nonce: job.Nonce,
+		StartedAt: now, Deadline: now.Add(r.execution.Timeout),
+	}
+	if err := d.Store.Start(ctx, r.execution.ID, *r.execution.Run); err != nil {
+		d.leave(ctx, r, berth)
+		if !errors.Is(err, execution.ErrStale) { // stale: it was cancelled meanwhile, and that is written already
+			d.release(ctx, r, err)
+		}
+		return
+	}
+	d.log(r).WithField("status", execution.Running).Info("execution started")
+	if err := berth.Assign(ctx, job); err != nil {
+		// A job that did not arrive whole makes the init leave, one that did makes it run: the journal will tell.
+		d.log(r).WithError(err).Warn("assign job")
+	}
+	d.conclude(ctx, r, berth)
+}
+
+// plan opens what is sealed and lets the language translate it.
+func (d *Dispatcher) plan(r *run) (sandbox.Spec, journal.Job, error) {
+	e := r.execution
+	lang, err := d.Languages.Find(e.Language)
+	if err != nil {
+		return sandbox.Spec{}, journal.Job{}, fmt.Errorf("find language: %w", err)
+	}
+	code, err := d.Unsealer.Unseal(e.ID, execution.FieldCode, e.Code)
+	if err != nil {
+		return sandbox.Spec{}, journal.Job{}, fmt.Errorf("unseal code: %w", err)
+	}
+	sealed, err := d.Unsealer.Unseal(e.ID, execution.FieldEnv, e.Env)
+	if err != nil {
+		return sandbox.Spec{}, journal.Job{}, fmt.Errorf("unseal env: %w", err)
+	}
+	var env map[string]string
+	if len(sealed) > 0 {
+		if err := json.Unmarshal(sealed, &env); err != nil {
+			return sandbox.Spec{}, journal.Job{}, fmt.Errorf("decode env: %w", err)
+		}
+	}
+	spec, job := language.Plan(lang, language.Request{
+		Execution: string(e.ID), Code: string(code), Env: env, WorkingDir: e.WorkingDir,
+		Timeout: e.Timeout, Nonce: journal.NewNonce(), Slot: r.slot,
+	})
+	if err := job.Validate(); err != nil { // found out later it would be sent again and again
+		return sandbox.Spec{}, journal.Job{}, fmt.Errorf("make job: %w", err)
+	}
+	return spec, job, nil
+}
+
+// refuse decides what becomes of an execution for which no berth could be prepared.
+func (d *Dispatcher) refuse(ctx context.Context, r *run, err error) {
+	lang := r.execution.Language
+	switch {
+	case errors.Is(err, sandbox.ErrImageUnavailable):
+		d.log(r).WithError(err).Error("prepare berth")
+		d.finish(ctx, r, neverRan(failed(execution.ImageUnavailable, nil, fmt.Sprintf(
+			"The image of the language %q is not available; the operator has to build or pull it.", lang))))
+	case errors.Is(err, sandbox.ErrStart):
+		d.log(r).WithError(err).Error("prepare berth")
+		d.finish(ctx, r, neverRan(failed(execution.StartFailed, nil, fmt.Sprintf(
+			"The container of the language %q could not be started; the operator finds the cause in the log.", lang))))
+	default:
+		d.release(ctx, r, err)
+	}
+}
+
+// release puts an execution back into the queue for a cause that will pass, and takes a breath in its slot, so that a
+// sick engine or store is not hammered.
+func (d *Dispatcher) release(ctx context.Context, r *run, cause error) {
+	if ctx.Err() == nil {
+		d.log(r).WithError(cause).Warn("execution goes back into the queue")
+		wait(ctx, breath, nil)
+	}
+	if err := d.Store.Release(context.WithoutCancel(ctx), r.execution.ID); err != nil {
+		d.log(r).WithError(err).Warn("release claim")
+	}
+}
+
+// conclude follows a berth to its end, writes the result, and removes the berth. It is the second half of every run,
+// be it ours from the beginning or taken over.
+func (d *Dispatcher) conclude(ctx context.Context, r *run, berth sandbox.Berth) {
+	v, ok := d.follow(ctx, r, berth)
+	if !ok {
+		return // detached: the container goes on, the next start follows it
+	}
+	if v.neverStarted() && !v.cancelled {
+		d.again(ctx, r, berth)
+		return
+	}
+	if d.finish(ctx, r, result(r, v)) {
+		d.leave(ctx, r, berth)
+	}
+}
+
+// follow reads the journal to its end, through any failure of the engine, and sees to it that the berth ends when
+// somebody asked for it or when it is overdue. False: ctx ended first.
+func (d *Dispatcher) follow(ctx context.Context, r *run, berth sandbox.Berth) (v evidence, ok bool) {
+	done := make(chan struct{})
+	var watch sync.WaitGroup
+	var cancelled, overdue bool
+	watch.Go(func() { cancelled, overdue = d.watch(ctx, r, berth, done) })
+	ok = d.read(ctx, r, berth, &v)
+	close(done)
+	watch.Wait()
+	v.cancelled, v.overdue = cancelled, overdue
+	return v, ok
+}
+
+func (d *Dispatcher) read(ctx context.Context, r *run, berth sandbox.Berth, v *evidence) bool {
+	for {
+		r.stdout.Rewind()
+		r.stderr.Rewind()
+		outcome, err := berth.Follow(ctx, r.execution.Run.Nonce, r.stdout, r.stderr)
+		switch {
+		case err == nil:
+			v.outcome = outcome
+			return true
+		case ctx.Err() != nil:
+			return false
+		case errors.Is(err, sandbox.ErrGone):
+			v.gone = true
+			return true
+		}
+		d.log(r).WithError(err).Warn("follow berth")
+		if !wait(ctx, breath, nil) {
+			return false
+		}
+	}
+}
+
+// watch waits for a reason to end a berth from outside and ends it; it tells which reason there was.
+func (d *Dispatcher) watch(ctx context.Context, r *run, berth sandbox.Berth, done <-chan struct{}) (cancelled, overdue bool) {
+	timer := time.NewTimer(time.Until(r.execution.Run.Deadline.Add(margin)))
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false, false
+	case <-done:
+		return false, false
+	case <-r.cancelled:
+		cancelled = true
+	case <-timer.C:
+		overdue = true
+	}
+	for {
+		err := berth.Stop(ctx)
+		if err == nil {
+			return cancelled, overdue
+		}
+		d.log(r).WithError(err).Warn("stop berth")
+		if !wait(ctx, breath, done) {
+			return cancelled, overdue
+		}
+		select {
+		case <-done:
+			return cancelled, overdue
+		default:
+		}
+	}
+}
+
+// again puts back an execution of which the journal proves that it never started.
+func (d *Dispatcher) again(ctx context.Context, r *run, berth sandbox.Berth) {
+	d.log(r).Warn("the program never started; it is queued again")
+	err := d.persist(ctx, r, "requeue execution", func() error { return d.Store.Requeue(ctx, r.execution.ID) })
+	if err == nil || errors.Is(err, execution.ErrStale) {
+		d.leave(ctx, r, berth)
+	}
+}
+
+// finish writes the result and the pending delivery. False: it could not be written before ctx ended, and the next
+// start will read the journal again.
+func (d *Dispatcher) finish(ctx context.Context, r *run, res execution.Result) bool {
+	delivery := d.delivery(r.execution, res)
+	err := d.persist(ctx, r, "finish execution", func() error {
+		return d.Store.Finish(ctx, r.execution.ID, res, delivery)
+	})
+	if err == nil {
+		d.log(r).WithFields(logrus.Fields{
+			"status": res.State, "reason": res.Reason, "duration_ms": res.Duration.Milliseconds(),
+		}).Info("execution ended")
+	}
+	return err == nil || errors.Is(err, execution.ErrStale)
+}
+
+// persist repeats a write until the store takes it, or says that the row has moved on (ErrStale), or ctx ends.
+func (d *Dispatcher) persist(ctx context.Context, r *run, act string, write func() error) error {
+	for {
+		err := write()
+		if err == nil {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		d.log(r).WithError(err).Warn(act)
+		if errors.Is(err, execution.ErrStale) || !wait(ctx, breath, nil) {
+			return err
+		}
+	}
+}
+
+// leave destroys the berth. A berth that cannot be destroyed keeps its slot: its number must not be used again.
+func (d *Dispatcher) leave(ctx context.Context, r *run, berth sandbox.Berth) {
+	for {
+		err := berth.Remove(context.WithoutCancel(ctx))
+		if err == nil {
+			return
+		}
+		d.log(r).WithError(err).Warn("remove berth")
+		if !wait(ctx, breath, nil) {
+			return
+		}
+	}
+}
+
+func (d *Dispatcher) log(r *run) *logrus.Entry {
+	return d.Log.WithFields(logrus.Fields{"execution_id": r.execution.ID, "language": r.execution.Language})
+}
