@@ -1,0 +1,211 @@
+// Package client calls the HTTP API of a boomerang server: submit, look, read what was printed, cancel.
+//
+// It knows the wire as a client does. It refuses to know how a server keeps its word.
+package client
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"boomerang/internal/execution"
+	"boomerang/internal/fault"
+)
+
+const (
+	// MaxWait is the longest that a server holds the answer of Get.
+	MaxWait = time.Minute
+	// patience is the longest that a call takes, from its request to the end of its answer.
+	patience = MaxWait + 30*time.Second
+	// maxProblem is how much of an error's body is read, in bytes.
+	maxProblem = 64 << 10
+)
+
+// Client speaks to one server with one token. It is safe for concurrent use.
+//
+// Errors of all methods: a *fault.Error is the server's own refusal, in its words; anything else says that no answer came
+// or that it was not one of boomerang's.
+type Client struct {
+	base  *url.URL
+	token string
+	http  *http.Client
+}
+
+// New makes a client of the server at an absolute http or https URL, which may have a path.
+func New(server, token string) (*Client, error) {
+	base, err := url.Parse(server)
+	if err != nil {
+		return nil, fmt.Errorf("server: %w", err)
+	}
+	if (base.Scheme != "http" && base.Scheme != "https") || base.Host == "" {
+		return nil, fmt.Errorf("server: %q is not an http or https URL", server)
+	}
+	return &Client{base: base, token: token, http: &http.Client{
+		Timeout:       patience,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }, // the token is for this server alone
+	}}, nil
+}
+
+// Submission is what is to be run. Zero values are left out, and the server's defaults stand.
+type Submission struct {
+	Code            string            `json:"code"`
+	CallbackURL     string            `json:"callback_url"`
+	Language        string            `json:"language,omitempty"`
+	Timeout         int64             `json:"timeout,omitempty"` // seconds
+	WorkingDir      string            `json:"working_dir,omitempty"`
+	Env             map[string]string `json:"env,omitempty"`
+	CallbackHeaders map[string]string `json:"callback_headers,omitempty"`
+	Secret          string            `json:"callback_signature_secret,omitempty"`
+	IdempotencyKey  string            `json:"-"` // makes it safe to submit again when no answer came
+}
+
+// Record is what the server shows of an execution. The fields from Success on hold only when Status is terminal.
+type Record struct {
+	ExecutionID     execution.ID     `json:"execution_id"`
+	Status          execution.State  `json:"status"`
+	Language        string           `json:"language"`
+	CreatedAt       time.Time        `json:"created_at"`
+	StartedAt       *time.Time       `json:"started_at"`
+	CompletedAt     *time.Time       `json:"completed_at"`
+	CancelRequested bool             `json:"cancel_requested"`
+	Success         bool             `json:"success"`
+	ExitCode        *int             `json:"exit_code"`      // nil: the program never ran, or how it ended is not known
+	ExecutionTime   float64          `json:"execution_time"` // seconds
+	Error           string           `json:"error"`          // one sentence; empty when completed
+	Reason          execution.Reason `json:"reason"`
+	StdoutBytes     int64            `json:"stdout_bytes"` // what the program wrote in all
+	StderrBytes     int64            `json:"stderr_bytes"`
+	OutputComplete  bool             `json:"output_complete"`
+	Callback        Callback         `json:"callback"`
+}
+
+// Callback is how far the result is on its way.
+type Callback struct {
+	URL           string                  `json:"url"`
+	State         execution.DeliveryState `json:"state"`
+	Reason        execution.DeadReason    `json:"reason"` // empty unless dead
+	Attempts      int                     `json:"attempts"`
+	NextAttemptAt *time.Time              `json:"next_attempt_at"`
+}
+
+// Submit hands in code. When it returns without an error the execution is stored and will run once.
+func (c *Client) Submit(ctx context.Context, s Submission) (execution.ID, error) {
+	body, err := json.Marshal(s)
+	if err != nil {
+		return "", fmt.Errorf("submit: %w", err)
+	}
+	header := http.Header{"Content-Type": {"application/json"}}
+	if s.IdempotencyKey != "" {
+		header.Set("Idempotency-Key", s.IdempotencyKey)
+	}
+	var accepted struct {
+		ExecutionID execution.ID `json:"execution_id"`
+	}
+	if err := c.call(ctx, http.MethodPost, c.base.JoinPath("execute", "async"), header, body, &accepted); err != nil {
+		return "", fmt.Errorf("submit: %w", err)
+	}
+	return accepted.ExecutionID, nil
+}
+
+// Get returns the record of an execution, as soon as it has ended or when wait is over. Wait is counted in whole seconds
+// and is at most MaxWait.
+func (c *Client) Get(ctx context.Context, id execution.ID, wait time.Duration) (r Record, err error) {
+	wait = min(wait, MaxWait).Truncate(time.Second)
+	u := c.base.JoinPath("executions", string(id))
+	u.RawQuery = url.Values{"wait": {strconv.Itoa(int(wait / time.Second))}}.Encode()
+	if err := c.call(ctx, http.MethodGet, u, nil, nil, &r); err != nil {
+		return Record{}, fmt.Errorf("get execution: %w", err)
+	}
+	return r, nil
+}
+
+// Cancel asks for the end of an execution and returns its record after that. One that has ended stays as it is.
+func (c *Client) Cancel(ctx context.Context, id execution.ID) (r Record, err error) {
+	if err := c.call(ctx, http.MethodPost, c.base.JoinPath("executions", string(id), "cancel"), nil, nil, &r); err != nil {
+		return Record{}, fmt.Errorf("cancel execution: %w", err)
+	}
+	return r, nil
+}
+
+// Output returns what a stream holds from offset on, and the state of the execution when it was read. Nothing new is
+// not an error. When the state is terminal, nothing more will come.
+func (c *Client) Output(ctx context.Context, id execution.ID, stream execution.Stream, offset int64) (
+	fresh []byte, state execution.State, err error,
+) {
+	u := c.base.JoinPath("executions", string(id), "output")
+	u.RawQuery = url.Values{"stream": {string(stream)}}.Encode()
+	response, err := c.send(ctx, http.MethodGet, u, http.Header{"Range": {fmt.Sprintf("bytes=%d-", offset)}}, nil)
+	if err != nil {
+		return nil, "", fmt.Errorf("read output: %w", err)
+	}
+	defer response.Body.Close() //nolint:errcheck // it was read to its end, or the error is told already
+	state = execution.State(response.Header.Get("X-Execution-Status"))
+	switch response.StatusCode {
+	case http.StatusRequestedRangeNotSatisfiable:
+		return nil, state, nil
+	case http.StatusOK, http.StatusPartialContent:
+	default:
+		return nil, "", fmt.Errorf("read output: %w", refusal(response))
+	}
+	if fresh, err = io.ReadAll(response.Body); err != nil {
+		return nil, "", fmt.Errorf("read output: %w", err)
+	}
+	if response.StatusCode == http.StatusOK { // somebody on the way did not pass on the range, or there is nothing yet
+		fresh = fresh[min(offset, int64(len(fresh))):]
+	}
+	return fresh, state, nil
+}
+
+// call sends a request and decodes the JSON of a 200 into answer.
+func (c *Client) call(ctx context.Context, method string, u *url.URL, header http.Header, body []byte, answer any) error {
+	response, err := c.send(ctx, method, u, header, body)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close() //nolint:errcheck // the answer was read, or the error is told already
+	if response.StatusCode != http.StatusOK {
+		return refusal(response)
+	}
+	if err := json.NewDecoder(response.Body).Decode(answer); err != nil {
+		return fmt.Errorf("read answer: %w", err)
+	}
+	return nil
+}
+
+func (c *Client) send(ctx context.Context, method string, u *url.URL, header http.Header, body []byte) (*http.Response, error) {
+	request, err := http.NewRequestWithContext(ctx, method, u.String(), bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	if header != nil {
+		request.Header = header
+	}
+	request.Header.Set("Authorization", "Bearer "+c.token)
+	return c.http.Do(request)
+}
+
+// refusal makes the server's fault out of its answer.
+func refusal(response *http.Response) error {
+	var problem struct {
+		Message    string         `json:"message"`
+		Code       fault.Code     `json:"code"`
+		Details    map[string]any `json:"details"`
+		RetryAfter int64          `json:"retry_after"`
+	}
+	text, err := io.ReadAll(io.LimitReader(response.Body, maxProblem))
+	if err = errors.Join(err, json.Unmarshal(text, &problem)); err != nil || problem.Code == "" {
+		return fmt.Errorf("%s answered %s, which is not an answer of boomerang: %.200q", response.Request.URL.Host, response.Status,
+			strings.TrimSpace(string(text)))
+	}
+	f := fault.New(problem.Code, "%s", problem.Message).After(time.Duration(problem.RetryAfter) * time.Second)
+	f.Details = problem.Details
+	return f
+}

@@ -1,0 +1,116 @@
+package client
+
+import (
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"boomerang/internal/execution"
+	"boomerang/internal/fault"
+)
+
+// serve makes a client of a server that answers as h does. What a real server answers is tested where the server is.
+func serve(t *testing.T, h http.HandlerFunc) *Client {
+	t.Helper()
+	server := httptest.NewServer(h)
+	t.Cleanup(server.Close)
+	c, err := New(server.URL+"/below", "token")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func TestEveryCallShowsTheTokenBelowTheServersPath(t *testing.T) {
+	var got []string
+	c := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		got = append(got, r.Method+" "+r.URL.RequestURI()+" "+r.Header.Get("Authorization"))
+		_, _ = w.Write([]byte("{}"))
+	})
+	_, err1 := c.Submit(t.Context(), Submission{})
+	_, err2 := c.Get(t.Context(), "exec_1", 90*time.Second)
+	_, err3 := c.Cancel(t.Context(), "exec_1")
+	_, _, err4 := c.Output(t.Context(), "exec_1", execution.Stderr, 7)
+	if err := errors.Join(err1, err2, err3, err4); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{
+		"POST /below/execute/async Bearer token",
+		"GET /below/executions/exec_1?wait=60 Bearer token",
+		"POST /below/executions/exec_1/cancel Bearer token",
+		"GET /below/executions/exec_1/output?stream=stderr Bearer token",
+	}
+	if strings.Join(got, "\n") != strings.Join(want, "\n") {
+		t.Errorf("got %q; want %q", got, want)
+	}
+}
+
+func TestARefusalIsTheServersFault(t *testing.T) {
+	c := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusTooManyRequests)
+		_, _ = w.Write([]byte(`{"message":"The queue is full.","code":"QUEUE_FULL","details":{"limit":"total"},"retry_after":5}`))
+	})
+	_, err := c.Submit(t.Context(), Submission{})
+	f, ok := errors.AsType[*fault.Error](err)
+	if !ok || f.Code != fault.QueueFull || f.Sentence != "The queue is full." || f.RetryAfter != 5*time.Second || f.Details["limit"] != "total" {
+		t.Errorf("got %#v; want the whole fault", err)
+	}
+}
+
+func TestAnAnswerOfSomebodyElseIsNoFault(t *testing.T) {
+	for name, h := range map[string]http.HandlerFunc{
+		"a proxy's page":  func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "<h1>Bad Gateway</h1>", http.StatusBadGateway) },
+		"other JSON":      func(w http.ResponseWriter, _ *http.Request) { http.Error(w, `{"detail":"no"}`, http.StatusForbidden) },
+		"a redirect":      func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/elsewhere", http.StatusFound) },
+		"no JSON in 200":  func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("hello")) },
+		"an empty answer": func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := serve(t, h).Get(t.Context(), "exec_1", 0)
+			if _, ok := errors.AsType[*fault.Error](err); err == nil || ok {
+				t.Errorf("got %v; want an error that is no fault", err)
+			}
+		})
+	}
+}
+
+func TestOutputIsWhatLiesBehindTheOffset(t *testing.T) {
+	for name, h := range map[string]http.HandlerFunc{
+		"a server that knows ranges": func(w http.ResponseWriter, r *http.Request) {
+			http.ServeContent(w, r, "", time.Time{}, strings.NewReader("0123456789"))
+		},
+		"a proxy that drops them": func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("0123456789")) },
+	} {
+		c := serve(t, func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("X-Execution-Status", "running")
+			h(w, r)
+		})
+		for offset, want := range map[int64]string{0: "0123456789", 7: "789", 10: "", 99: ""} {
+			got, state, err := c.Output(t.Context(), "exec_1", execution.Stdout, offset)
+			if err != nil || string(got) != want || state != execution.Running {
+				t.Errorf("%s, from %d: got %q, %s, %v; want %q, running", name, offset, got, state, err, want)
+			}
+		}
+	}
+}
+
+func TestOutputPassesOnARefusal(t *testing.T) {
+	c := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		http.Error(w, `{"message":"There is no such execution.","code":"EXECUTION_NOT_FOUND"}`, http.StatusNotFound)
+	})
+	_, _, err := c.Output(t.Context(), "exec_1", execution.Stdout, 0)
+	if f, ok := errors.AsType[*fault.Error](err); !ok || f.Code != fault.ExecutionNotFound {
+		t.Errorf("got %v; want EXECUTION_NOT_FOUND", err)
+	}
+}
+
+func TestNewRefusesWhatIsNoServer(t *testing.T) {
+	for _, server := range []string{"", "localhost:8080", "ftp://example.com", "http://", "http://a b"} {
+		if _, err := New(server, "token"); err == nil {
+			t.Errorf("%q: got a client; want an error", server)
+		}
+	}
+}

@@ -1,0 +1,109 @@
+package httpapi
+
+import (
+	"encoding/json"
+	"maps"
+	"math"
+	"slices"
+	"strconv"
+
+	"boomerang/internal/admission"
+	"boomerang/internal/fault"
+)
+
+// decodeSubmission reads the body of POST /execute/async. It knows the fields and their types; whether their values
+// are allowed is the business of admission. Unknown fields are ignored, and null is the same as absent. Errors are
+// faults: INVALID_JSON, or INVALID_REQUEST that names the field.
+func decodeSubmission(body []byte) (admission.Submission, error) {
+	if err := checkJSON(body); err != nil {
+		return admission.Submission{}, fault.New(fault.InvalidJSON, "The body must be one JSON object: %s.", err)
+	}
+	var o object
+	if err := json.Unmarshal(body, &o.fields); err != nil {
+		return admission.Submission{}, fault.New(fault.InvalidJSON, "The body must be one JSON object.").Because(err)
+	}
+	s := admission.Submission{
+		Code:            o.text("code"),
+		CallbackURL:     o.text("callback_url"),
+		Language:        o.text("language"),
+		Timeout:         o.seconds("timeout"),
+		WorkingDir:      o.text("working_dir"),
+		Env:             o.texts("env"),
+		CallbackHeaders: o.texts("callback_headers"),
+		Secret:          o.text("callback_signature_secret"),
+		Body:            body,
+	}
+	if dir := o.text("workdir"); dir != "" { // what the SDKs send
+		s.WorkingDir = dir
+	}
+	return s, o.err
+}
+
+// object reads typed fields and remembers the first that has another type. Names are exact; a struct would take
+// "CODE" for "code".
+type object struct {
+	fields map[string]json.RawMessage
+	err    error
+}
+
+func (o *object) text(name string) string {
+	var s string
+	if raw, there := o.get(name); there && !isText(raw, &s) {
+		o.refuse(fault.New(fault.InvalidRequest, "%s must be a string.", name).Field(name))
+	}
+	return s
+}
+
+// seconds reads a whole number. JSON knows no integers: 3600, 3600.0 and 3.6e3 are the same number and all are whole.
+func (o *object) seconds(name string) int64 {
+	raw, there := o.get(name)
+	if !there {
+		return 0
+	}
+	const exact = 1 << 53 // from here on a float64 does not tell neighbours apart; far above every limit
+	n, err := strconv.ParseFloat(string(raw), 64)
+	if raw[0] == '"' || (err != nil && !math.IsInf(n, 0)) || n != math.Trunc(n) {
+		o.refuse(fault.New(fault.InvalidRequest, "%s must be a whole number of seconds.", name).Field(name))
+		return 0
+	}
+	return int64(max(-exact, min(n, exact)))
+}
+
+func (o *object) texts(name string) map[string]string {
+	raw, there := o.get(name)
+	if !there {
+		return nil
+	}
+	var entries map[string]json.RawMessage
+	if err := json.Unmarshal(raw, &entries); err != nil {
+		o.refuse(fault.New(fault.InvalidRequest, "%s must be an object of strings.", name).Field(name))
+		return nil
+	}
+	texts := make(map[string]string, len(entries))
+	for _, key := range slices.Sorted(maps.Keys(entries)) {
+		var s string
+		if !isText(entries[key], &s) {
+			o.refuse(fault.New(fault.InvalidRequest, "%s must be an object of strings, and the value of %q is not one.", name, clip(key)).
+				Field(name).Detail("key", clip(key)))
+			return nil
+		}
+		texts[key] = s
+	}
+	return texts
+}
+
+func (o *object) get(name string) (raw json.RawMessage, there bool) {
+	raw = o.fields[name]
+	return raw, raw != nil && string(raw) != "null"
+}
+
+func (o *object) refuse(f *fault.Error) {
+	if o.err == nil {
+		o.err = f
+	}
+}
+
+// isText is strict where encoding/json is not: it takes null for an empty string.
+func isText(raw json.RawMessage, s *string) bool {
+	return raw[0] == '"' && json.Unmarshal(raw, s) == nil
+}

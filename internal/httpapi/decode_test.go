@@ -1,0 +1,210 @@
+package httpapi
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/google/go-cmp/cmp"
+
+	"boomerang/internal/admission"
+	"boomerang/internal/fault"
+)
+
+func TestDecodeReadsWhatIsThere(t *testing.T) {
+	tests := map[string]struct {
+		body string
+		want admission.Submission
+	}{
+		"nothing":            {`{}`, admission.Submission{}},
+		"white space around": {" \t\r\n{ } \n", admission.Submission{}},
+		"unknown fields":     {`{"CODE":"x","Code":"x","more":{"code":[1,{"a":null}]}}`, admission.Submission{}},
+		"null is absent":     {`{"code":null,"callback_url":null,"language":null,"timeout":null,"working_dir":null,"workdir":null,"env":null,"callback_headers":null,"callback_signature_secret":null}`, admission.Submission{}},
+		"code with escapes":  {`{"code":"a\"\\\n\u00e4\ud83d\ude00\u0000"}`, admission.Submission{Code: "a\"\\\nä😀\x00"}},
+		"an escaped backslash": {
+			`{"code":"\\ud800 \\\\ud800"}`, admission.Submission{Code: `\ud800 \\ud800`},
+		},
+		"an escaped name":           {`{"\u0063ode":"x"}`, admission.Submission{Code: "x"}},
+		"working_dir":               {`{"working_dir":"/tmp"}`, admission.Submission{WorkingDir: "/tmp"}},
+		"workdir":                   {`{"workdir":"/tmp"}`, admission.Submission{WorkingDir: "/tmp"}},
+		"workdir wins":              {`{"workdir":"/tmp","working_dir":"/workspace"}`, admission.Submission{WorkingDir: "/tmp"}},
+		"workdir wins from behind":  {`{"working_dir":"/workspace","workdir":"/tmp"}`, admission.Submission{WorkingDir: "/tmp"}},
+		"workdir is null":           {`{"working_dir":"/tmp","workdir":null}`, admission.Submission{WorkingDir: "/tmp"}},
+		"env":                       {`{"env":{"A":"1","B":""}}`, admission.Submission{Env: map[string]string{"A": "1", "B": ""}}},
+		"no variables":              {`{"env":{}}`, admission.Submission{Env: map[string]string{}}},
+		"a timeout":                 {`{"timeout":3600}`, admission.Submission{Timeout: 3600}},
+		"a whole number with a dot": {`{"timeout":3600.0}`, admission.Submission{Timeout: 3600}},
+		"a whole number as a power": {`{"timeout":36e2}`, admission.Submission{Timeout: 3600}},
+		"zero":                      {`{"timeout":0}`, admission.Submission{}},
+		"minus zero":                {`{"timeout":-0.0}`, admission.Submission{}},
+		"a negative number":         {`{"timeout":-1}`, admission.Submission{Timeout: -1}},
+		"more than 64 bits":         {`{"timeout":18446744073709551617}`, admission.Submission{Timeout: 1 << 53}},
+		"more than a float":         {`{"timeout":1e999}`, admission.Submission{Timeout: 1 << 53}},
+		"less than a float":         {`{"timeout":-1e999}`, admission.Submission{Timeout: -1 << 53}},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			got, err := decodeSubmission([]byte(test.body))
+			if err != nil {
+				t.Fatal(err)
+			}
+			test.want.Body = []byte(test.body)
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("the submission differs (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestDecodeRefusesWhatCouldBeReadInTwoWays(t *testing.T) {
+	deep := func(n int) string { return `{"x":` + strings.Repeat("[", n) + strings.Repeat("]", n) + `}` }
+	tests := map[string]struct{ body, says string }{
+		"nothing":                       {"", "unexpected end"},
+		"white space":                   {" \n", "unexpected end"},
+		"an array":                      {`[{}]`, "not an object"},
+		"a string":                      {`"{}"`, "not an object"},
+		"null":                          {`null`, "not an object"},
+		"half an object":                {`{"code":"x"`, "unexpected end"},
+		"two objects":                   {`{}{}`, "at byte 3"},
+		"a byte behind it":              {`{} x`, "at byte 4"},
+		"a NUL behind it":               {"{}\x00", "at byte 3"},
+		"a comma too many":              {`{"code":"x",}`, "at byte 13"},
+		"a comment":                     {`{/**/}`, "at byte 2"},
+		"single quotes":                 {`{'code':'x'}`, "at byte 2"},
+		"NaN":                           {`{"timeout":NaN}`, "at byte 12"},
+		"a number with a zero in front": {`{"timeout":010}`, "at byte 13"},
+		"a line break in a string":      {"{\"code\":\"a\nb\"}", "at byte"},
+		"a byte order mark":             {"\ufeff{}", "at byte 1"},
+		"bytes that are not UTF-8":      {"{\"code\":\"\xff\"}", "UTF-8"},
+		"UTF-8 for a surrogate":         {"{\"code\":\"\xed\xa0\x80\"}", "UTF-8"},
+		"UTF-16":                        {"{\x00}\x00", "at byte 2"},
+		"a high surrogate alone":        {`{"code":"\ud83d"}`, "surrogate"},
+		"a low surrogate alone":         {`{"code":"\ude00"}`, "surrogate"},
+		"surrogates in the wrong order": {`{"code":"\ude00\ud83d"}`, "surrogate"},
+		"two high surrogates":           {`{"code":"\ud83d\ud83d"}`, "surrogate"},
+		"a high one and a letter":       {`{"code":"\ud83dxxxxxxx"}`, "surrogate"},
+		"a lone one in a key":           {`{"\uDC00":1}`, "surrogate"},
+		"a repeated key":                {`{"code":"a","code":"b"}`, `"code" stands twice`},
+		"a repeated unknown key":        {`{"x":1,"x":1}`, `"x" stands twice`},
+		"a repeated key, escaped":       {`{"code":"a","\u0063ode":"b"}`, `"code" stands twice`},
+		"a repeated key within":         {`{"env":{"A":"1","A":"2"}}`, `"A" stands twice`},
+		"a repeated key far within":     {`{"x":[[{"y":{}},{"y":{},"y":[]}]]}`, `"y" stands twice`},
+		"a repeated key behind a number that no float holds": {`{"x":-1e999,"code":"a","code":"b"}`, `"code" stands twice`},
+		"33 levels":        {deep(32), "deeper than 32"},
+		"very many levels": {deep(1_000_000), "depth"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			_, err := decodeSubmission([]byte(test.body))
+			f := fault.Of(err)
+			if err == nil || f.Code != fault.InvalidJSON || !strings.Contains(f.Sentence, test.says) {
+				t.Errorf("got %v; want INVALID_JSON that says %q", err, test.says)
+			}
+		})
+	}
+	if _, err := decodeSubmission([]byte(deep(31))); err != nil {
+		t.Errorf("32 levels: got %v; want them accepted", err)
+	}
+	for _, body := range []string{`{"x":"a","y":"a"}`, `[{"x":1},{"x":2}]`, `{"x":["x","x"],"y":{"x":1}}`} {
+		if _, err := decodeSubmission([]byte(`{"ok":` + body + `}`)); err != nil {
+			t.Errorf("%s: got %v; want it accepted, no key stands twice in one object", body, err)
+		}
+	}
+}
+
+func TestDecodeNamesTheFieldOfAnotherType(t *testing.T) {
+	for body, want := range map[string][2]any{
+		`{"code":1}`:                      {"code", nil},
+		`{"code":["a"]}`:                  {"code", nil},
+		`{"code":{}}`:                     {"code", nil},
+		`{"code":true}`:                   {"code", nil},
+		`{"callback_url":false}`:          {"callback_url", nil},
+		`{"language":3}`:                  {"language", nil},
+		`{"working_dir":[]}`:              {"working_dir", nil},
+		`{"workdir":0}`:                   {"workdir", nil},
+		`{"callback_signature_secret":7}`: {"callback_signature_secret", nil},
+		`{"timeout":"60"}`:                {"timeout", nil},
+		`{"timeout":1.5}`:                 {"timeout", nil},
+		`{"timeout":1e-1}`:                {"timeout", nil},
+		`{"timeout":true}`:                {"timeout", nil},
+		`{"timeout":[60]}`:                {"timeout", nil},
+		`{"timeout":{}}`:                  {"timeout", nil},
+		`{"env":"A=1"}`:                   {"env", nil},
+		`{"env":["A=1"]}`:                 {"env", nil},
+		`{"env":{"A":"1","B":2}}`:         {"env", "B"},
+		`{"env":{"B":1,"A":2}}`:           {"env", "A"},
+		`{"env":{"A":null}}`:              {"env", "A"},
+		`{"env":{"A":{"B":"1"}}}`:         {"env", "A"},
+		`{"env":{"` + strings.Repeat("ä", 99) + `":1}}`: {"env", strings.Repeat("ä", 32) + "…"},
+		`{"callback_headers":{"X-A":["b"]}}`:            {"callback_headers", "X-A"},
+		`{"code":1,"timeout":"x"}`:                      {"code", nil},
+	} {
+		_, err := decodeSubmission([]byte(body))
+		f := fault.Of(err)
+		if err == nil || f.Code != fault.InvalidRequest || f.Details["field"] != want[0] || f.Details["key"] != want[1] {
+			t.Errorf("%s: got %v of %v; want INVALID_REQUEST of %v", body, err, f.Details, want)
+		}
+	}
+}
+
+// FuzzDecode: what is accepted means the same to encoding/json, and is valid text throughout.
+func FuzzDecode(f *testing.F) {
+	files, err := filepath.Glob("testdata/page-*.json")
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, file := range files {
+		body, err := os.ReadFile(file)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(body)
+	}
+	for _, body := range []string{
+		hello, `{"env":{"A":"\ud83d\ude00"},"timeout":1e3}`, `{"a":1,"a":2}`, `{"x":[[[{}]]]}`, `{"code":"\\ud800\ud800"}`, `[]`, "{}{}",
+	} {
+		f.Add([]byte(body))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		s, err := decodeSubmission(body)
+		if err != nil {
+			if f := fault.Of(err); f.Code.Kind() != fault.Invalid {
+				t.Fatalf("got %v; want a fault of the request", err)
+			}
+			return
+		}
+		var v map[string]any
+		d := json.NewDecoder(bytes.NewReader(body))
+		d.UseNumber() // a float64 does not hold 1e999
+		if err := d.Decode(&v); err != nil {
+			t.Fatalf("accepted %q, which encoding/json refuses: %v", body, err)
+		}
+		for name, got := range map[string]string{
+			"code": s.Code, "callback_url": s.CallbackURL, "language": s.Language, "callback_signature_secret": s.Secret,
+		} {
+			if want, _ := v[name].(string); got != want || !utf8.ValidString(got) {
+				t.Fatalf("%s of %q is %q; want %q", name, body, got, want)
+			}
+		}
+		for name, got := range map[string]map[string]string{"env": s.Env, "callback_headers": s.CallbackHeaders} {
+			want := map[string]string{}
+			entries, _ := v[name].(map[string]any)
+			for key, value := range entries {
+				want[key] = fmt.Sprint(value)
+			}
+			if !maps.Equal(got, want) {
+				t.Fatalf("%s of %q is %v; want %v", name, body, got, want)
+			}
+		}
+		number, _ := v["timeout"].(json.Number)
+		if want, _ := number.Float64(); want != float64(s.Timeout) && s.Timeout != 1<<53 && s.Timeout != -1<<53 {
+			t.Fatalf("timeout of %q is %d; want %v", body, s.Timeout, want)
+		}
+	})
+}

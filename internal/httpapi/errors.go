@@ -1,0 +1,114 @@
+package httpapi
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net/http"
+	"strconv"
+	"time"
+
+	"boomerang/internal/fault"
+)
+
+// statusOf is the only place where a kind of fault becomes a status. 410 and 501 are never used: clients that follow the
+// same wire read them as something else.
+func statusOf(f *fault.Error) int {
+	switch f.Code.Kind() {
+	case fault.Invalid:
+		return http.StatusBadRequest
+	case fault.Unauthenticated:
+		return http.StatusUnauthorized
+	case fault.Forbidden:
+		return http.StatusForbidden
+	case fault.NotFound:
+		return http.StatusNotFound
+	case fault.NotAllowed:
+		return http.StatusMethodNotAllowed
+	case fault.Conflict:
+		return http.StatusConflict
+	case fault.TooLarge:
+		return http.StatusRequestEntityTooLarge
+	case fault.Unsupported:
+		return http.StatusUnsupportedMediaType
+	case fault.OutOfRange:
+		return http.StatusRequestedRangeNotSatisfiable
+	case fault.Busy:
+		return http.StatusTooManyRequests
+	case fault.Unavailable:
+		return http.StatusServiceUnavailable
+	case fault.Internal:
+		return http.StatusInternalServerError
+	}
+	return http.StatusInternalServerError
+}
+
+// problem is the body of every error. Error and Message carry the same sentence: of the clients that exist, some read
+// the one and some the other.
+type problem struct {
+	Error      string         `json:"error"`
+	Message    string         `json:"message"`
+	Code       fault.Code     `json:"code"`
+	RequestID  string         `json:"request_id"`
+	Timestamp  time.Time      `json:"timestamp"`
+	Path       string         `json:"path"`
+	Details    map[string]any `json:"details,omitempty"`
+	RetryAfter int64          `json:"retry_after,omitempty"` // seconds
+}
+
+// patience is what a client is asked for that came too often and was not told how long to wait.
+const patience = time.Second
+
+// refuse answers with the public half of err; the private half goes into the line of the log. Only when nothing was sent
+// yet: an answer that was begun cannot be taken back.
+func (a *api) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	f := fault.Of(err)
+	if f.Code.Kind() == fault.Busy && f.RetryAfter == 0 {
+		f = f.After(patience)
+	}
+	x := exchangeOf(r)
+	x.fault = f
+	if x.status != 0 {
+		return
+	}
+	p := problem{
+		Error: f.Sentence, Message: f.Sentence, Code: f.Code, RequestID: x.id, Timestamp: onTheWire(a.Now()), Path: r.URL.Path,
+		Details: maps.Clone(f.Details), RetryAfter: int64((f.RetryAfter + time.Second - 1) / time.Second),
+	}
+	if p.RetryAfter > 0 {
+		w.Header().Set("Retry-After", strconv.FormatInt(p.RetryAfter, 10))
+	}
+	if f.Code.Kind() == fault.Unauthenticated {
+		w.Header().Set("WWW-Authenticate", challenge(f))
+	}
+	if err := respond(w, statusOf(f), p); err != nil {
+		a.Log.WithField("request_id", x.id).WithError(err).Debug("answer not sent")
+	}
+}
+
+// challenge says what is wrong with the token (RFC 6750, section 3). Our sentences hold neither quotes nor backslashes.
+func challenge(f *fault.Error) string {
+	if f.Code == fault.AuthenticationRequired {
+		return `Bearer realm="boomerang"`
+	}
+	return fmt.Sprintf(`Bearer realm="boomerang", error="invalid_token", error_description="%s"`, f.Sentence)
+}
+
+// respond writes v as JSON. It is encoded whole before the first byte is sent, so an error here can still be answered.
+func respond(w http.ResponseWriter, status int, v any) error {
+	var body bytes.Buffer
+	encoder := json.NewEncoder(&body)
+	encoder.SetEscapeHTML(false) // a program's output is not HTML
+	if err := encoder.Encode(v); err != nil {
+		return fmt.Errorf("encode answer: %w", err)
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Content-Length", strconv.Itoa(body.Len()))
+	w.WriteHeader(status)
+	_, _ = w.Write(body.Bytes()) // an error here means that the client has gone
+	return nil
+}
+
+// onTheWire is an instant in UTC, to the microsecond: more digits are read by few.
+func onTheWire(t time.Time) time.Time { return t.UTC().Truncate(time.Microsecond) }

@@ -1,0 +1,233 @@
+package httpapi
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/sirupsen/logrus"
+
+	"boomerang/internal/execution"
+	"boomerang/internal/fault"
+)
+
+func TestEveryKindHasItsStatus(t *testing.T) {
+	for code, want := range map[fault.Code]int{
+		fault.InvalidJSON: 400, fault.MissingParameter: 400, fault.InvalidRequest: 400, fault.UnsupportedLanguage: 400,
+		fault.CallbackNotAllowed: 400, fault.AuthenticationRequired: 401, fault.InvalidToken: 401, fault.AccessForbidden: 403,
+		fault.ExecutionNotFound: 404, fault.ProcessNotFound: 404, fault.RouteNotFound: 404, fault.MethodNotAllowed: 405,
+		fault.Contradiction: 409, fault.PayloadTooLarge: 413, fault.UnsupportedMediaType: 415, fault.RangeNotSatisfiable: 416,
+		fault.RateLimitExceeded: 429, fault.QueueFull: 429, fault.InternalError: 500, fault.ServiceUnavailable: 503, "?": 500,
+	} {
+		if got := statusOf(fault.New(code, "")); got != want {
+			t.Errorf("%s: got %d; want %d", code, got, want)
+		}
+	}
+}
+
+func TestWhoHasNoGoodTokenIsAsked(t *testing.T) {
+	h := open(t)
+	tests := map[string]struct {
+		headers []string
+		code    string
+		asked   string // the challenge
+	}{
+		"no token":          {nil, "AUTHENTICATION_REQUIRED", `Bearer realm="boomerang"`},
+		"another scheme":    {[]string{"Authorization: Basic YTpi"}, "AUTHENTICATION_REQUIRED", `Bearer realm="boomerang"`},
+		"no scheme":         {[]string{"Authorization: " + h.ann}, "AUTHENTICATION_REQUIRED", `Bearer realm="boomerang"`},
+		"the scheme alone":  {[]string{"Authorization: Bearer"}, "AUTHENTICATION_REQUIRED", `Bearer realm="boomerang"`},
+		"a token of no one": {[]string{"Authorization: Bearer x.y.z"}, "INVALID_TOKEN", `Bearer realm="boomerang", error="invalid_token", error_description="`},
+		"two tokens":        {[]string{"Authorization: Bearer " + h.ann, "Authorization: Bearer " + h.bob}, "INVALID_TOKEN", `error="invalid_token"`},
+		"an API key":        {[]string{"X-API-Key: " + h.ann}, "AUTHENTICATION_REQUIRED", `Bearer realm="boomerang"`},
+	}
+	for name, test := range tests {
+		for _, call := range [][2]string{
+			{http.MethodPost, "/execute/async"},
+			{http.MethodGet, "/executions"},
+			{http.MethodGet, "/executions/exec_00000000000000000000000000"},
+			{http.MethodPost, "/executions/exec_00000000000000000000000000/cancel"},
+			{http.MethodGet, "/executions/exec_00000000000000000000000000/output"},
+		} {
+			a := h.call(call[0], call[1], "", "", test.headers...)
+			if a.status != http.StatusUnauthorized || a.json(t)["code"] != test.code || !strings.Contains(a.header.Get("WWW-Authenticate"), test.asked) {
+				t.Errorf("%s, %s: got %d %s, challenge %q; want 401 %s", name, call[1], a.status, a.body, a.header.Get("WWW-Authenticate"), test.code)
+			}
+		}
+	}
+}
+
+func TestTheSchemeIsReadInAnyCase(t *testing.T) {
+	h := open(t)
+	if a := h.get("/executions", "", "Authorization: bEARER  "+h.ann); a.status != http.StatusOK {
+		t.Errorf("got %d %s; want 200 (RFC 9110, section 11.1)", a.status, a.body)
+	}
+}
+
+func TestAnErrorHasItsShape(t *testing.T) {
+	a := open(t).get("/executions/nonsense?wait=1", "", "X-Request-ID: mine-1")
+	got := a.json(t)
+	if got["error"] != got["message"] || got["error"] == "" {
+		t.Errorf("got error %q and message %q; want one sentence in both", got["error"], got["message"])
+	}
+	if got["request_id"] != "mine-1" || a.header.Get("X-Request-ID") != "mine-1" {
+		t.Errorf("got request id %v and %q; want mine-1", got["request_id"], a.header.Get("X-Request-ID"))
+	}
+	if got["path"] != "/executions/nonsense" {
+		t.Errorf("got path %v; want it without the query", got["path"])
+	}
+	if got := a.header.Get("Content-Type"); got != "application/json" {
+		t.Errorf("got content type %q; want application/json", got)
+	}
+}
+
+func TestARequestIDThatCouldHarmIsReplaced(t *testing.T) {
+	h := open(t)
+	seen := map[string]bool{}
+	for _, id := range []string{"", "a b", "a\"b", strings.Repeat("a", 65), "ü"} {
+		got := h.get("/healthz", "", "X-Request-ID: "+id).header.Get("X-Request-ID")
+		if !strings.HasPrefix(got, "req_") || seen[got] {
+			t.Errorf("%q: got %q; want a fresh one", id, got)
+		}
+		seen[got] = true
+	}
+}
+
+func TestUnknownRoutesAndMethodsAreToldInTheSameShape(t *testing.T) {
+	h := open(t)
+	tests := []struct {
+		method, path string
+		status       int
+		code, allow  string
+	}{
+		{"GET", "/", 404, "ROUTE_NOT_FOUND", ""},
+		{"GET", "/executions/", 404, "ROUTE_NOT_FOUND", ""},
+		{"GET", "//executions", 404, "ROUTE_NOT_FOUND", ""},
+		{"GET", "/executions/../health", 404, "ROUTE_NOT_FOUND", ""},
+		{"GET", "/debug/pprof/", 404, "ROUTE_NOT_FOUND", ""},
+		{"POST", "/execute/async/", 404, "ROUTE_NOT_FOUND", ""},
+		{"GET", "/execute/async", 405, "METHOD_NOT_ALLOWED", "POST, OPTIONS"},
+		{"DELETE", "/executions", 405, "METHOD_NOT_ALLOWED", "GET, HEAD, OPTIONS"},
+		{"PUT", "/executions/x", 405, "METHOD_NOT_ALLOWED", "GET, HEAD, OPTIONS"},
+		{"GET", "/executions/x/cancel", 405, "METHOD_NOT_ALLOWED", "POST, OPTIONS"},
+		{"TRACE", "/health", 405, "METHOD_NOT_ALLOWED", "GET, HEAD, OPTIONS"},
+		{"BREW", "/health", 405, "METHOD_NOT_ALLOWED", "GET, HEAD, OPTIONS"},
+	}
+	for _, test := range tests {
+		a := h.call(test.method, test.path, "", "")
+		if a.status != test.status || a.json(t)["code"] != test.code || a.header.Get("Allow") != test.allow {
+			t.Errorf("%s %s: got %d, Allow %q: %s; want %d %s, Allow %q",
+				test.method, test.path, a.status, a.header.Get("Allow"), a.body, test.status, test.code, test.allow)
+		}
+	}
+	if a := h.call(http.MethodOptions, "/execute/async", "", ""); a.status != http.StatusNoContent || a.header.Get("Allow") != "POST, OPTIONS" {
+		t.Errorf("OPTIONS: got %d, Allow %q; want 204, POST, OPTIONS", a.status, a.header.Get("Allow"))
+	}
+	if a := h.call(http.MethodHead, "/health", "", ""); a.status != http.StatusOK || a.body != "" || a.header.Get("Content-Length") == "" {
+		t.Errorf("HEAD: got %d, %q; want the headers of GET", a.status, a.body)
+	}
+}
+
+func TestEveryAnswerIsClosedToBrowsersAndCaches(t *testing.T) {
+	h := open(t)
+	for _, path := range []string{"/health", "/nothing", "/executions", "/openapi.yaml"} {
+		for name, want := range map[string]string{
+			"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store",
+			"Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'; sandbox",
+		} {
+			if got := h.get(path, "").header.Get(name); got != want {
+				t.Errorf("%s: got %s: %q; want %q", path, name, got, want)
+			}
+		}
+	}
+}
+
+// broken is records that fail in a way of their own.
+type broken struct {
+	Records
+	get func() (execution.Execution, error)
+}
+
+func (b broken) Get(context.Context, execution.ID) (execution.Execution, error) { return b.get() }
+
+func TestACauseGoesToTheLogAndNotToTheClient(t *testing.T) {
+	h := open(t, func(_ *Config, d *Deps) {
+		d.Records = broken{d.Records, func() (execution.Execution, error) {
+			return execution.Execution{}, errors.New("open /var/lib/SECRET: no such table")
+		}}
+	})
+	a := h.get("/executions/exec_00000000000000000000000000", h.ann, "X-Request-ID: r1")
+	if a.status != http.StatusInternalServerError || a.json(t)["code"] != "INTERNAL_ERROR" || strings.Contains(a.body, "SECRET") {
+		t.Errorf("got %d %s; want 500 INTERNAL_ERROR without the cause", a.status, a.body)
+	}
+	line := h.line("r1")
+	if line.Level != logrus.ErrorLevel || !strings.Contains(line.Data["error"].(error).Error(), "SECRET") { //nolint:errcheck // it must be one
+		t.Errorf("got %v %v; want the cause in a line of level error", line.Level, line.Data)
+	}
+}
+
+func TestAPanicIsAnInternalErrorWithItsStackInTheLog(t *testing.T) {
+	h := open(t, func(_ *Config, d *Deps) {
+		d.Records = broken{d.Records, func() (execution.Execution, error) { panic("SECRET") }}
+	})
+	a := h.get("/executions/exec_00000000000000000000000000", h.ann, "X-Request-ID: r1")
+	if a.status != http.StatusInternalServerError || a.json(t)["code"] != "INTERNAL_ERROR" || strings.Contains(a.body, "SECRET") {
+		t.Errorf("got %d %s; want 500 INTERNAL_ERROR without the cause", a.status, a.body)
+	}
+	line := h.line("r1")
+	if stack, _ := line.Data["stack"].(string); line.Level != logrus.ErrorLevel || !strings.Contains(stack, "errors_test.go") {
+		t.Errorf("got %v %v; want the stack in a line of level error", line.Level, line.Data)
+	}
+	if a := h.get("/health", ""); a.status != http.StatusOK {
+		t.Errorf("after the panic: got %d; want 200", a.status)
+	}
+}
+
+func TestAnAnswerThatPanicsHalfWayIsCutOff(t *testing.T) {
+	h := open(t)
+	h.api.router.Handle("/half", h.api.handler(func(w http.ResponseWriter, _ *http.Request) error {
+		_, _ = w.Write([]byte(strings.Repeat("x", 10_000)))
+		panic("half way")
+	}))
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, h.url+"/half", http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response, err := http.DefaultTransport.RoundTrip(r)
+	if err != nil {
+		return // cut off before the headers
+	}
+	defer response.Body.Close() //nolint:errcheck // it is expected to fail
+	if body, err := io.ReadAll(response.Body); err == nil {
+		t.Errorf("got %d bytes and no error; want an answer that is seen to be cut off", len(body))
+	}
+}
+
+func TestTheLogHasOneLineForEachRequestWithoutItsQuery(t *testing.T) {
+	h := open(t)
+	h.get("/executions?status=failed&cursor=SECRET", h.ann, "X-Request-ID: r1")
+	line := h.line("r1")
+	if line.Level != logrus.DebugLevel || line.Data["path"] != "/executions" || line.Data["status"] != 400 || line.Data["subject"] != "ann" {
+		t.Errorf("got %v %v; want one debug line with path, status and subject", line.Level, line.Data)
+	}
+	if text, err := line.String(); err != nil || strings.Contains(text, "SECRET") {
+		t.Errorf("got %s, %v; want a line without the query", text, err)
+	}
+}
+
+// line returns the only line of the log about a request.
+func (h *house) line(requestID string) *logrus.Entry {
+	h.t.Helper()
+	var found []*logrus.Entry
+	for _, entry := range h.log.AllEntries() {
+		if entry.Data["request_id"] == requestID {
+			found = append(found, entry)
+		}
+	}
+	if len(found) != 1 {
+		h.t.Fatalf("got %d lines about %s; want one", len(found), requestID)
+	}
+	return found[0]
+}

@@ -1,0 +1,110 @@
+package httpapi
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/gorilla/mux"
+
+	"boomerang/internal/auth"
+	"boomerang/internal/fault"
+)
+
+// action answers a request, or returns the fault that the client is told.
+type action func(w http.ResponseWriter, r *http.Request) error
+
+// private is an action for those who show who they are.
+type private func(w http.ResponseWriter, r *http.Request, p auth.Principal) error
+
+// routes is the table of all that can be called; openapi.yaml describes exactly these.
+func (a *api) routes() *mux.Router {
+	router := mux.NewRouter().SkipClean(true) // no redirects: a path is right or it is unknown
+	for _, route := range []struct {
+		method, path string
+		do           action
+	}{
+		{http.MethodPost, "/execute/async", a.private(a.submit)},
+		{http.MethodGet, "/executions", a.private(a.list)},
+		{http.MethodGet, "/executions/{id}", a.private(a.get)},
+		{http.MethodPost, "/executions/{id}/cancel", a.private(a.cancel)},
+		{http.MethodGet, "/executions/{id}/output", a.private(a.output)},
+		{http.MethodGet, "/health", a.health},
+		{http.MethodGet, "/healthz", a.alive},
+		{http.MethodGet, "/readyz", a.readyz},
+		{http.MethodGet, "/openapi.yaml", a.openAPI},
+	} {
+		methods := []string{route.method}
+		if route.method == http.MethodGet {
+			methods = append(methods, http.MethodHead)
+		}
+		router.Handle(route.path, a.handler(route.do)).Methods(methods...)
+	}
+	router.NotFoundHandler = a.handler(func(http.ResponseWriter, *http.Request) error {
+		return fault.New(fault.RouteNotFound, "There is no such route; /openapi.yaml lists them all.")
+	})
+	router.MethodNotAllowedHandler = a.handler(a.otherMethod)
+	return router
+}
+
+// handler is where every fault becomes an answer.
+func (a *api) handler(do action) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if err := do(w, r); err != nil {
+			a.refuse(w, r, err)
+		}
+	})
+}
+
+// private lets in who has a token that holds.
+func (a *api) private(do private) action {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		token, err := bearer(r)
+		if err != nil {
+			return err
+		}
+		p, err := a.Authenticator.Authenticate(token)
+		if err != nil {
+			return err
+		}
+		exchangeOf(r).subject = p.Subject
+		return do(w, r, p)
+	}
+}
+
+// bearer takes the token out of the request (RFC 6750, section 2.1); "" when there is none.
+func bearer(r *http.Request) (string, error) {
+	values := r.Header.Values("Authorization")
+	if len(values) > 1 {
+		return "", fault.New(fault.InvalidToken, "There is more than one Authorization header.")
+	}
+	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		return "", nil
+	}
+	return strings.TrimSpace(token), nil
+}
+
+// otherMethod answers for a path that exists and a method that does not: OPTIONS is told which do, all else is refused.
+func (a *api) otherMethod(w http.ResponseWriter, r *http.Request) error {
+	allowed := strings.Join(a.allowed(r), ", ")
+	w.Header().Set("Allow", allowed)
+	if r.Method == http.MethodOptions {
+		w.WriteHeader(http.StatusNoContent)
+		return nil
+	}
+	return fault.New(fault.MethodNotAllowed, "%s is not allowed here; allowed: %s.", clip(r.Method), allowed)
+}
+
+// allowed asks the router which methods the path has.
+func (a *api) allowed(r *http.Request) []string {
+	methods := slices.DeleteFunc(
+		[]string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete},
+		func(method string) bool {
+			probe := r.Clone(r.Context())
+			probe.Method = method
+			var match mux.RouteMatch
+			return !a.router.Match(probe, &match) || match.MatchErr != nil
+		})
+	return append(methods, http.MethodOptions)
+}

@@ -1,0 +1,107 @@
+package httpapi
+
+import (
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"boomerang/internal/admission"
+	"boomerang/internal/auth"
+	"boomerang/internal/callback"
+	"boomerang/internal/execution"
+	"boomerang/internal/fault"
+)
+
+// accepted is the answer to a submission.
+type accepted struct {
+	ExecutionID execution.ID    `json:"execution_id"`
+	Status      execution.State `json:"status"`
+	CallbackURL string          `json:"callback_url"`
+	Message     string          `json:"message"`
+	Timestamp   time.Time       `json:"timestamp"` // when it was accepted
+}
+
+// submit accepts code. After Admit has stored it nothing can go wrong any more: a client that reads a 5xx posts again,
+// and the code would run twice.
+func (a *api) submit(w http.ResponseWriter, r *http.Request, p auth.Principal) error {
+	body, err := a.readJSON(w, r)
+	if err != nil {
+		return err
+	}
+	s, err := decodeSubmission(body)
+	if err != nil {
+		return err
+	}
+	s.Subject = p.Subject
+	if s.IdempotencyKey, err = single(r, admission.HeaderKey); err != nil {
+		return err
+	}
+	if s.Depth, err = depth(r); err != nil {
+		return err
+	}
+	e, replayed, err := a.Admission.Admit(r.Context(), s)
+	if err != nil {
+		return err
+	}
+	a.Log.WithFields(logrus.Fields{
+		"execution_id": e.ID, "language": e.Language, "subject": e.Subject, "request_id": exchangeOf(r).id, "replayed": replayed,
+	}).Info("execution queued")
+	if replayed {
+		w.Header().Set("Idempotent-Replayed", "true")
+	}
+	return respond(w, http.StatusOK, accepted{
+		ExecutionID: e.ID,
+		Status:      execution.Queued, // also when replayed: it is the answer of the first time
+		CallbackURL: e.Callback.URL,
+		Message:     "Execution queued. The result will be posted to callback_url.",
+		Timestamp:   onTheWire(e.CreatedAt),
+	})
+}
+
+// readJSON reads a body that says it is JSON and is not too long.
+func (a *api) readJSON(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
+		return nil, fault.New(fault.UnsupportedMediaType, "The request must have the header Content-Type: application/json.")
+	}
+	if r.Header.Get("Content-Encoding") != "" {
+		return nil, fault.New(fault.UnsupportedMediaType, "The body must be sent without a Content-Encoding.")
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, int64(a.config.Body)))
+	if tooLarge, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return nil, fault.New(fault.PayloadTooLarge, "The body must have at most %d bytes.", tooLarge.Limit)
+	}
+	if err != nil {
+		return nil, fault.New(fault.InvalidRequest, "The body ended too early or came too slowly.").Because(err)
+	}
+	return body, nil
+}
+
+// single returns the value of a header that may be there once, and is not empty then.
+func single(r *http.Request, name string) (string, error) {
+	values := r.Header.Values(name)
+	switch {
+	case len(values) == 0:
+		return "", nil
+	case len(values) > 1 || values[0] == "":
+		return "", fault.New(fault.InvalidRequest, "%s must be given once and not be empty.", name).Field(name)
+	}
+	return values[0], nil
+}
+
+// depth reads how many callbacks of ours led to this request; 0 when it does not say.
+func depth(r *http.Request) (int, error) {
+	value, err := single(r, callback.HeaderDepth)
+	if err != nil || value == "" {
+		return 0, err
+	}
+	n, err := strconv.ParseUint(value, 10, 16)
+	if err != nil {
+		return 0, fault.New(fault.InvalidRequest, "%s must be a whole number.", callback.HeaderDepth).Field(callback.HeaderDepth)
+	}
+	return int(n), nil
+}

@@ -1,0 +1,148 @@
+package httpapi
+
+import (
+	"time"
+
+	"boomerang/internal/callback"
+	"boomerang/internal/execution"
+)
+
+// summary is what a list shows of an execution: all but what it printed and how its callback fares. Code, the values of
+// env and of the callback's headers, and the secret are never shown.
+type summary struct {
+	ExecutionID     execution.ID    `json:"execution_id"`
+	Status          execution.State `json:"status"`
+	Subject         string          `json:"subject"`
+	Language        string          `json:"language"`
+	Timeout         int64           `json:"timeout"` // seconds
+	WorkingDir      string          `json:"working_dir"`
+	EnvNames        []string        `json:"env_names"`
+	CreatedAt       time.Time       `json:"created_at"`
+	StartedAt       *time.Time      `json:"started_at"`   // null: it has not started, or never ran
+	Deadline        *time.Time      `json:"deadline"`     // null: it has not started
+	CompletedAt     *time.Time      `json:"completed_at"` // null: it has not ended
+	CancelRequested bool            `json:"cancel_requested"`
+	*outcome                        // absent until it ended
+	Callback        destination     `json:"callback"`
+}
+
+// outcome is how an execution ended, in the fields of the callback.
+type outcome struct {
+	Success        bool             `json:"success"`
+	ExitCode       *int             `json:"exit_code"`
+	ExecutionTime  callback.Seconds `json:"execution_time"`
+	Error          *string          `json:"error"`
+	Reason         execution.Reason `json:"reason"`
+	StdoutBytes    int64            `json:"stdout_bytes"`
+	StderrBytes    int64            `json:"stderr_bytes"`
+	OutputComplete bool             `json:"output_complete"`
+	Usage          callback.Usage   `json:"usage"`
+}
+
+// destination is where the result goes.
+type destination struct {
+	URL         string   `json:"url"`
+	HeaderNames []string `json:"header_names"`
+}
+
+// record is all that is shown of one execution.
+type record struct {
+	summary
+	*printed            // absent until it ended
+	Callback obligation `json:"callback"`
+}
+
+// printed is what an execution printed, as the callback shows it.
+type printed struct {
+	Stdout          string `json:"stdout"`
+	Stderr          string `json:"stderr"`
+	StdoutTruncated bool   `json:"stdout_truncated"`
+	StderrTruncated bool   `json:"stderr_truncated"`
+}
+
+// obligation is where the result goes and how far it is on its way.
+type obligation struct {
+	destination
+	Signed        bool                    `json:"signed"`
+	State         execution.DeliveryState `json:"state"`
+	Reason        *execution.DeadReason   `json:"reason"` // null unless dead
+	Attempts      int                     `json:"attempts"`
+	NextAttemptAt *time.Time              `json:"next_attempt_at"` // null unless pending
+	EndedAt       *time.Time              `json:"ended_at"`        // null until delivered or dead
+}
+
+func recordOf(e execution.Execution, d execution.Delivery, inline int) record {
+	r := record{summary: summaryOf(e), Callback: obligation{
+		destination:   destinationOf(e.Callback),
+		Signed:        len(d.Callback.Secret) > 0,
+		State:         d.State,
+		Attempts:      d.Attempts,
+		NextAttemptAt: instantOrNull(d.NextAt),
+		EndedAt:       instantOrNull(d.EndedAt),
+	}}
+	if d.Reason != "" {
+		r.Callback.Reason = &d.Reason
+	}
+	if e.Result != nil {
+		stdout, stdoutCut := e.Result.Stdout.Inline(inline)
+		stderr, stderrCut := e.Result.Stderr.Inline(inline)
+		r.printed = &printed{
+			Stdout: string(stdout), Stderr: string(stderr), StdoutTruncated: stdoutCut, StderrTruncated: stderrCut,
+		}
+	}
+	return r
+}
+
+func summaryOf(e execution.Execution) summary {
+	s := summary{
+		ExecutionID:     e.ID,
+		Status:          e.State,
+		Subject:         e.Subject,
+		Language:        e.Language,
+		Timeout:         int64(e.Timeout / time.Second),
+		WorkingDir:      e.WorkingDir,
+		EnvNames:        listOf(e.EnvNames),
+		CreatedAt:       onTheWire(e.CreatedAt),
+		CancelRequested: e.CancelRequested,
+		Callback:        destinationOf(e.Callback),
+	}
+	if e.Run != nil {
+		s.StartedAt, s.Deadline = instantOrNull(e.Run.StartedAt), instantOrNull(e.Run.Deadline)
+	}
+	if z := e.Result; z != nil {
+		s.StartedAt, s.CompletedAt = instantOrNull(z.StartedAt), instantOrNull(z.CompletedAt)
+		s.outcome = outcomeOf(z)
+	}
+	return s
+}
+
+func outcomeOf(z *execution.Result) *outcome {
+	o := &outcome{
+		Success:        z.State == execution.Completed,
+		ExitCode:       z.ExitCode,
+		ExecutionTime:  callback.Seconds(z.Duration),
+		Reason:         z.Reason,
+		StdoutBytes:    z.Stdout.Bytes,
+		StderrBytes:    z.Stderr.Bytes,
+		OutputComplete: z.OutputComplete,
+		Usage:          callback.Usage{CPUTime: callback.Seconds(z.CPUTime), MaxMemory: z.MaxMemory},
+	}
+	if !o.Success {
+		o.Error = &z.Error
+	}
+	return o
+}
+
+func destinationOf(c execution.Callback) destination {
+	return destination{URL: c.URL, HeaderNames: listOf(c.HeaderNames)}
+}
+
+// listOf writes no names as [], not as null.
+func listOf(names []string) []string { return append([]string{}, names...) }
+
+func instantOrNull(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return new(onTheWire(t))
+}
