@@ -1,0 +1,56 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+
+	"golang.org/x/term"
+
+	"boomerang/internal/receiver"
+)
+
+type listenCmd struct {
+	Addr   string `help:"Address to listen on, host:port." default:"127.0.0.1:9000" placeholder:"ADDR"`
+	Secret string `help:"What the callbacks are signed with; without it signatures are not checked." env:"BOOMERANG_SECRET" placeholder:"S"`
+	Once   bool   `help:"End after the first callback that was taken; the exit code is 1 if it did not hold."`
+	Fail   int    `help:"Answer 500 to so many callbacks before one is taken, to watch them come again." placeholder:"N"`
+}
+
+// Help says more than one line.
+func (listenCmd) Help() string {
+	return `A receiver for trying out. It verifies both signatures and shows what arrived. The server calls back private
+addresses only where it is told to:
+
+  BOOMERANG_CALLBACK_ALLOW_CIDRS=127.0.0.0/8 boomerang serve &
+  boomerang listen --secret s3cret &
+  boomerang run hello.py --callback-url http://127.0.0.1:9000/ --secret s3cret`
+}
+
+// Run receives until a signal comes, or once.
+func (l *listenCmd) Run(ctx context.Context) error {
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", l.Addr)
+	if err != nil {
+		return fmt.Errorf("listen: %w", err)
+	}
+	fmt.Fprintf(os.Stderr, "· waiting for callbacks on http://%s/\n", listener.Addr())
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	color := term.IsTerminal(int(os.Stdout.Fd()))
+	held := true
+	handler := receiver.New(receiver.Config{Secret: l.Secret, FailFirst: l.Fail, Handle: func(c receiver.Callback) {
+		_ = receiver.PrettyPrint(os.Stdout, c, color) // a terminal that is gone is no reason to refuse a callback
+		if l.Once && c.Status != 500 {
+			held = c.Status == 200
+			stop() // Serve lets this answer be sent
+		}
+	}})
+	if err := receiver.Serve(ctx, listener, handler); err != nil {
+		return err
+	}
+	if !held {
+		return exitCode(1)
+	}
+	return nil
+}

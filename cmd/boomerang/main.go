@@ -1,0 +1,51 @@
+// Command boomerang runs code in fresh containers and posts the signed results back.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+)
+
+// version is set by the linker.
+var version = "dev"
+
+// cli is the whole command line.
+type cli struct {
+	Serve   serveCmd   `cmd:"" help:"Run the server."`
+	Token   tokenCmd   `cmd:"" help:"Print a token for the API."`
+	Run     runCmd     `cmd:"" help:"Run a file on a server, follow it, and exit with its exit code."`
+	Listen  listenCmd  `cmd:"" help:"Receive callbacks, verify their signatures, and print them."`
+	Version versionCmd `cmd:"" help:"Print the version."`
+}
+
+// exitCode is an error that says which code to exit with; everything was said already.
+type exitCode int
+
+func (e exitCode) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
+
+func main() {
+	// The first signal ends the context and everything stops in order; the second one ends the process at once.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop)
+
+	parser := kong.Must(&cli{},
+		kong.Name("boomerang"),
+		kong.Description("Throw code at it, a signed result comes back.\n\nStart with `boomerang serve`, make a token with `boomerang token --sub me`, then `boomerang run hello.py`."),
+		kong.UsageOnError(),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
+		kong.BindTo(ctx, (*context.Context)(nil)),
+	)
+	command, err := parser.Parse(os.Args[1:])
+	parser.FatalIfErrorf(err)
+	err = command.Run()
+	if code, ok := errors.AsType[exitCode](err); ok {
+		os.Exit(int(code))
+	}
+	parser.FatalIfErrorf(err)
+}

@@ -1,0 +1,180 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"boomerang/internal/client"
+	"boomerang/internal/execution"
+	"boomerang/internal/journal"
+)
+
+type runCmd struct {
+	File        string            `arg:"" help:"The code. - reads standard input, and then --language is needed."`
+	Server      string            `help:"The server." default:"http://127.0.0.1:8080" env:"BOOMERANG_SERVER" placeholder:"URL"`
+	Token       string            `help:"A token that it accepts." required:"" env:"BOOMERANG_TOKEN"`
+	Language    string            `help:"The language; the file's ending says it otherwise." short:"l" placeholder:"NAME"`
+	Timeout     int64             `help:"Seconds until the program is ended; 0 is the server's default." short:"t" placeholder:"S"`
+	Env         map[string]string `help:"A variable of the program's environment; may be given more than once." short:"e" placeholder:"NAME=VALUE"`
+	WorkingDir  string            `help:"Where it runs, below /workspace or /tmp." placeholder:"DIR"`
+	CallbackURL string            `help:"Where the result is posted as well." placeholder:"URL"`
+	Secret      string            `help:"Signs the callback." placeholder:"S"`
+	Quiet       bool              `help:"Print nothing but what the program prints." short:"q"`
+}
+
+// Help says more than one line.
+func (runCmd) Help() string {
+	return `What the program prints appears as it comes: stdout on stdout, stderr on stderr. The exit code is the program's own,
+124 after a timeout, 128 + N after signal N, and 125 when the program could not be run. Ctrl-C cancels the execution.
+
+  boomerang run train.py --timeout 7200 -e EPOCHS=10
+  echo 'print(6*7)' | boomerang run - -l python`
+}
+
+// exitNotRun is the exit code when there is none of the program's own, as docker run has it.
+const exitNotRun = 125
+
+// pulse is the time between two looks at what a program has printed.
+const pulse = 150 * time.Millisecond
+
+// Run submits the file, shows what it prints, and ends as it ended.
+func (r *runCmd) Run(ctx context.Context) error {
+	code, err := r.read()
+	if err != nil {
+		return err
+	}
+	server, err := client.New(r.Server, r.Token)
+	if err != nil {
+		return err
+	}
+	id, err := server.Submit(ctx, client.Submission{
+		Code: code, CallbackURL: r.CallbackURL, Language: r.language(), Timeout: r.Timeout, WorkingDir: r.WorkingDir,
+		Env: r.Env, Secret: r.Secret, IdempotencyKey: journal.NewNonce(),
+	})
+	if err != nil {
+		return err
+	}
+	r.say("%s queued", id)
+	state, err := r.follow(ctx, server, id)
+	if ctx.Err() != nil {
+		return r.cancel(context.WithoutCancel(ctx), server, id)
+	}
+	if err != nil {
+		return fmt.Errorf("%s goes on without us: %w", id, err)
+	}
+	record, err := server.Get(ctx, id, 0)
+	if err != nil {
+		return err
+	}
+	r.say("%s %s after %.3f s%s", id, state, record.ExecutionTime, sentence(record.Error))
+	if record.ExitCode == nil {
+		return exitCode(exitNotRun)
+	}
+	if *record.ExitCode != 0 {
+		return exitCode(*record.ExitCode)
+	}
+	return nil
+}
+
+// follow prints both streams until the execution has ended and nothing more is to come.
+func (r *runCmd) follow(ctx context.Context, server *client.Client, id execution.ID) (execution.State, error) {
+	tick := time.NewTicker(pulse)
+	defer tick.Stop()
+	streams := []struct {
+		name   execution.Stream
+		to     io.Writer
+		offset int64
+	}{{name: execution.Stdout, to: os.Stdout}, {name: execution.Stderr, to: os.Stderr}}
+	running := false
+	for {
+		ended := 0
+		var state execution.State
+		for i := range streams {
+			s := &streams[i]
+			fresh, now, err := server.Output(ctx, id, s.name, s.offset)
+			if err != nil {
+				return "", err
+			}
+			if _, err := s.to.Write(fresh); err != nil {
+				return "", fmt.Errorf("print output: %w", err)
+			}
+			s.offset += int64(len(fresh))
+			if state = now; state.Terminal() {
+				ended++
+			}
+		}
+		if ended == len(streams) {
+			return state, nil
+		}
+		if state == execution.Running && !running {
+			running = true
+			r.say("%s running", id)
+		}
+		select {
+		case <-ctx.Done():
+			return "", context.Cause(ctx)
+		case <-tick.C:
+		}
+	}
+}
+
+// exitInterrupted is 128 + SIGINT.
+const exitInterrupted = 130
+
+// farewell bounds the last call after Ctrl-C.
+const farewell = 10 * time.Second
+
+func (r *runCmd) cancel(ctx context.Context, server *client.Client, id execution.ID) error {
+	ctx, stop := context.WithTimeout(ctx, farewell)
+	defer stop()
+	record, err := server.Cancel(ctx, id)
+	if err != nil {
+		return err
+	}
+	r.say("%s cancelled (it is %s)", id, record.Status)
+	return exitCode(exitInterrupted)
+}
+
+func (r *runCmd) read() (string, error) {
+	if r.File != "-" {
+		code, err := os.ReadFile(r.File)
+		return string(code), err
+	}
+	if r.Language == "" {
+		return "", errors.New("--language is needed for code from standard input")
+	}
+	code, err := io.ReadAll(os.Stdin)
+	return string(code), err
+}
+
+// language is what the flag says, or the name that the file's ending stands for; the server knows the aliases.
+func (r *runCmd) language() string {
+	ending := strings.TrimPrefix(filepath.Ext(r.File), ".")
+	if r.Language != "" || ending == "" {
+		return r.Language
+	}
+	if name, ok := map[string]string{"mjs": "javascript", "cjs": "javascript", "bash": "bash"}[ending]; ok {
+		return name
+	}
+	return ending
+}
+
+// say tells on stderr what happens to the execution.
+func (r *runCmd) say(format string, args ...any) {
+	if !r.Quiet {
+		fmt.Fprintf(os.Stderr, "· "+format+"\n", args...)
+	}
+}
+
+func sentence(s string) string {
+	if s == "" {
+		return ""
+	}
+	return ": " + s
+}

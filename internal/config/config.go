@@ -1,0 +1,130 @@
+// Package config composes the settings of every room into one file and its environment.
+//
+// Defaults and Validate live in the rooms; this package knows where a setting is written and refuses to know what it
+// means.
+package config
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/goccy/go-yaml"
+
+	"boomerang/internal/admission"
+	"boomerang/internal/auth"
+	"boomerang/internal/callback"
+	"boomerang/internal/dispatch"
+	"boomerang/internal/httpapi"
+	"boomerang/internal/language"
+	"boomerang/internal/sandbox/docker"
+	"boomerang/internal/store"
+)
+
+// Config is all of boomerang.yaml.
+type Config struct {
+	DataDir   string           `yaml:"data_dir"`
+	HTTP      httpapi.Config   `yaml:"http"`
+	Auth      auth.Config      `yaml:"auth"`
+	Admission admission.Config `yaml:"admission"`
+	Languages language.Config  `yaml:"languages"`
+	Dispatch  dispatch.Config  `yaml:"dispatch"`
+	Docker    docker.Config    `yaml:"docker"`
+	Callback  callback.Config  `yaml:"callback"`
+	Store     store.Config     `yaml:"store"`
+	Log       Log              `yaml:"log"`
+}
+
+// Defaults are the settings of a server without a configuration file.
+func Defaults() Config {
+	return Config{
+		DataDir:   "data",
+		HTTP:      httpapi.Defaults(),
+		Auth:      auth.Defaults(),
+		Admission: admission.Defaults(),
+		Languages: language.Defaults(),
+		Dispatch:  dispatch.Defaults(),
+		Docker:    docker.Defaults(),
+		Callback:  callback.Defaults(),
+		Store:     store.Defaults(),
+		Log:       Log{Level: "info", Format: "auto"},
+	}
+}
+
+// Load reads the file at path, or the first that Find finds when path is empty, or none; then the environment
+// (BOOMERANG_…, looked up by lookup) over it; then asks every room whether it can live with that. Errors name the key.
+func Load(path string, environ []string) (Config, error) {
+	c := Defaults()
+	if path == "" {
+		path = Find("boomerang.yaml")
+	}
+	if path != "" {
+		if err := c.read(path); err != nil {
+			return Config{}, err
+		}
+	}
+	if err := overlay(&c, environ); err != nil {
+		return Config{}, err
+	}
+	if c.Languages.File == "" {
+		c.Languages.File = Find("languages.yaml")
+	}
+	return c, c.Validate()
+}
+
+func (c *Config) read(path string) error {
+	text, err := os.ReadFile(path) //nolint:gosec // the operator names the file
+	if err != nil {
+		return fmt.Errorf("read configuration: %w", err)
+	}
+	if err := yaml.NewDecoder(bytes.NewReader(text), yaml.Strict()).Decode(c); err != nil && !errors.Is(err, io.EOF) {
+		return fmt.Errorf("%s: %s", path, yaml.FormatError(err, false, true))
+	}
+	return nil
+}
+
+// Validate asks every room; the error names the key.
+func (c Config) Validate() error {
+	if c.DataDir == "" {
+		return errors.New("data_dir must not be empty")
+	}
+	for _, room := range []struct {
+		key   string
+		check func() error
+	}{
+		{"http", c.HTTP.Validate},
+		{"auth", c.Auth.Validate},
+		{"admission", c.Admission.Validate},
+		{"languages", c.Languages.Validate},
+		{"dispatch", c.Dispatch.Validate},
+		{"docker", c.Docker.Validate},
+		{"callback", c.Callback.Validate},
+		{"store", c.Store.Validate},
+		{"log", c.Log.Validate},
+	} {
+		if err := room.check(); err != nil {
+			return fmt.Errorf("configuration: %s.%w", room.key, err)
+		}
+	}
+	return nil
+}
+
+// Find looks for a configuration file in configs/ beside the executable, in configs/ beside its folder, and in /etc/boomerang.
+// It returns "" when there is none.
+func Find(name string) string {
+	var folders []string
+	if exe, err := os.Executable(); err == nil {
+		dir := filepath.Dir(exe)
+		folders = append(folders, filepath.Join(dir, "configs"), filepath.Join(filepath.Dir(dir), "configs"))
+	}
+	for _, folder := range append(folders, "/etc/boomerang") {
+		path := filepath.Join(folder, name)
+		if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() {
+			return path
+		}
+	}
+	return ""
+}

@@ -1,0 +1,45 @@
+package config
+
+import (
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/sirupsen/logrus"
+	"golang.org/x/term"
+)
+
+// Log is how the log is written.
+type Log struct {
+	Level  string `yaml:"level"`  // debug, info, warn or error
+	Format string `yaml:"format"` // json, text, or auto: text on a terminal, JSON elsewhere
+}
+
+// Validate names the key that is wrong.
+func (l Log) Validate() error {
+	if _, err := logrus.ParseLevel(l.Level); err != nil {
+		return fmt.Errorf("level must be debug, info, warn or error, not %q", l.Level)
+	}
+	switch l.Format {
+	case "auto", "json", "text":
+		return nil
+	}
+	return fmt.Errorf("format must be auto, json or text, not %q", l.Format)
+}
+
+// Logger makes the logger that Log describes; l must be valid.
+func (l Log) Logger(out io.Writer) *logrus.Entry {
+	log := logrus.New()
+	log.SetOutput(out)
+	if level, err := logrus.ParseLevel(l.Level); err == nil {
+		log.SetLevel(level)
+	}
+	file, isFile := out.(*os.File)
+	terminal := isFile && term.IsTerminal(int(file.Fd()))
+	if l.Format == "json" || l.Format == "auto" && !terminal {
+		log.SetFormatter(&logrus.JSONFormatter{})
+	} else {
+		log.SetFormatter(&logrus.TextFormatter{ForceColors: terminal, FullTimestamp: true, TimestampFormat: "15:04:05.000"})
+	}
+	return logrus.NewEntry(log)
+}
