@@ -1,0 +1,93 @@
+# `make` lists what there is. What is missing on the machine (Docker, a compiler, …) is installed where that can be done:
+# as root on Debian. Elsewhere you are told.
+
+VERSION   ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LANGUAGES ?= $(filter-out base boomerang,$(notdir $(patsubst %/Dockerfile,%,$(wildcard images/*/Dockerfile))))
+
+GOLANGCI_LINT := v2.15.0
+DEADCODE      := v0.52.0
+
+export PATH := $(PATH):/usr/local/go/bin
+
+NEED    := @.ci/need
+LINT     = bin/tools/golangci-lint-$(GOLANGCI_LINT)
+DEAD     = bin/tools/deadcode-$(DEADCODE)
+TAGS    := integration e2e
+DOCKER_TESTS = $(addprefix ./,$(sort $(dir $(shell grep -rlE '^//go:build .*(integration|e2e)' --include='*_test.go' cmd internal))))
+
+.PHONY: help
+help: ## list what there is
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: LANGUAGES = python
+demo: images build ## the main job, once, for real: run a program, receive its signed callback
+	$(NEED) curl
+	@.ci/demo
+
+.PHONY: up
+up: images build ## start the server in Docker on 127.0.0.1:8080
+	$(NEED) compose curl
+	@.ci/compose up
+
+.PHONY: token
+token: ## print a token for the server that `make up` started
+	@.ci/compose token
+
+.PHONY: down
+down: ## stop it; what it stored stays
+	@.ci/compose down
+
+.PHONY: build
+build: ## compile the program and the init of the containers into bin/
+	$(NEED) go
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/boomerang ./cmd/boomerang
+	CGO_ENABLED=0 GOOS=linux GOARCH=amd64 go build -trimpath -ldflags '-s -w' -o bin/boomerang-init-linux-amd64 ./cmd/boomerang-init
+	CGO_ENABLED=0 GOOS=linux GOARCH=arm64 go build -trimpath -ldflags '-s -w' -o bin/boomerang-init-linux-arm64 ./cmd/boomerang-init
+
+.PHONY: images
+images: ## build the images of the languages, where they are not up to date; LANGUAGES="python go" for some, FRESH=1 for today's packages
+	$(NEED) docker
+	@images/build.sh $(LANGUAGES)
+
+.PHONY: test
+test: images build ## all tests, under the race detector and with Docker
+	$(NEED) docker gcc node python3 strace
+	go test -race ./...
+	REQUIRE_DOCKER=1 go test -race -count=1 -p 1 -timeout 30m -tags '$(TAGS)' $(DOCKER_TESTS)
+
+.PHONY: unit
+unit: ## the tests that need no Docker
+	$(NEED) go
+	go test ./...
+
+.PHONY: bench
+bench: images build ## the benchmarks, with Docker
+	$(NEED) docker python3
+	REQUIRE_DOCKER=1 go test -run '^$$' -bench . -benchmem -p 1 -timeout 60m -tags '$(TAGS)' ./...
+
+.PHONY: lint
+lint: $(LINT) $(DEAD) ## golangci-lint, vet, dead code, a tidy go.mod
+	go vet -tags '$(TAGS)' ./...
+	$(LINT) run --allow-parallel-runners
+	go mod tidy -diff
+	@dead=$$($(DEAD) -test -tags '$(TAGS)' ./...) && [ -z "$$dead" ] || { echo "$$dead"; exit 1; }
+
+$(LINT):
+	$(NEED) go
+	GOBIN=$(CURDIR)/bin/tools go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT)
+	mv bin/tools/golangci-lint $@
+
+$(DEAD):
+	$(NEED) go
+	GOBIN=$(CURDIR)/bin/tools go install golang.org/x/tools/cmd/deadcode@$(DEADCODE)
+	mv bin/tools/deadcode $@
+
+.PHONY: setup
+setup: ## check for all the tools that any of this needs
+	$(NEED) docker compose curl gcc go node python3 strace
+
+.PHONY: clean
+clean: ## remove all that make made: bin/, the images, the server and what it stored
+	@.ci/compose clean
+	rm -rf bin

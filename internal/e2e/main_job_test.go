@@ -1,0 +1,231 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"boomerang/internal/config"
+	"boomerang/internal/execution"
+)
+
+// The program of the page, shortened.
+const pagesProgram = "import time\nfor i in range(3):\n print(f\"Progress: {i} minutes\")\n time.sleep(0.5)\nprint(\"Complete!\")"
+
+func TestThePagesProgramIsCalledBackAsThePageSays(t *testing.T) {
+	h := enter(t)
+	status, answer := h.call(http.MethodPost, "/execute/async", fields{
+		"code": pagesProgram, "callback_url": h.hook.URL + "/webhook", "language": "python", "timeout": 7200,
+		"callback_signature_secret": secret, "callback_headers": map[string]string{"X-Custom-Header": "my-value", "X-Task-ID": "task-123"},
+	})
+	if status != http.StatusOK || answer["status"] != "queued" || answer["callback_url"] != h.hook.URL+"/webhook" {
+		t.Fatalf("answered %d %v", status, answer)
+	}
+	id := execution.ID(answer["execution_id"].(string))
+	h.running(id, "Progress: 0 minutes\n") // seen while it runs
+	if state := h.state(id); state != execution.Running {
+		t.Errorf("it printed and is %s", state)
+	}
+	c := h.callback(id)
+	if got := c.Header.Get("X-Custom-Header") + c.Header.Get("X-Task-ID"); got != "my-valuetask-123" {
+		t.Errorf("custom headers arrived as %q", got)
+	}
+	var body map[string]any
+	if err := json.Unmarshal(c.Body, &body); err != nil {
+		t.Fatal(err)
+	}
+	for field, want := range map[string]any{
+		"execution_id": string(id), "status": "completed", "success": true, "stderr": "", "exit_code": 0.0,
+		"stdout": "Progress: 0 minutes\nProgress: 1 minutes\nProgress: 2 minutes\nComplete!\n",
+	} {
+		if body[field] != want {
+			t.Errorf("%s is %v, want %v", field, body[field], want)
+		}
+	}
+	if took := body["execution_time"].(float64); took < 1.5 || took > 60 {
+		t.Errorf("execution_time is %v", took)
+	}
+	if !c.Payload.CompletedAt.After(*c.Payload.StartedAt) {
+		t.Errorf("from %v to %v", c.Payload.StartedAt, c.Payload.CompletedAt)
+	}
+}
+
+// The page's own function, as it stands there.
+const pagesVerifier = `
+import hmac
+import hashlib
+import sys
+
+def verify_webhook(payload_bytes, signature, secret):
+    """Verify HMAC-SHA256 signature"""
+    expected_signature = hmac.new(
+        secret.encode('utf-8'),
+        payload_bytes,
+        hashlib.sha256
+    ).hexdigest()
+    # Remove 'sha256=' prefix if present
+    if signature.startswith('sha256='):
+        signature = signature[7:]
+    return hmac.compare_digest(signature, expected_signature)
+
+print(verify_webhook(sys.stdin.buffer.read(), sys.argv[1], sys.argv[2]))
+`
+
+func TestThePagesOwnFunctionVerifiesACallback(t *testing.T) {
+	h := enter(t)
+	c := h.callback(h.submit(`print("grüße \U0001F388")`))
+	for secret, want := range map[string]string{secret: "True\n", "another": "False\n"} {
+		verify := exec.CommandContext(t.Context(), "python3", "-c", pagesVerifier, c.Header.Get("X-HopX-Signature"), secret)
+		verify.Stdin = strings.NewReader(string(c.Body))
+		out, err := verify.CombinedOutput()
+		if err != nil || string(out) != want {
+			t.Errorf("with the secret %q the page's function says %q, %v", secret, out, err)
+		}
+	}
+}
+
+func TestEveryLanguageRunsAndReports(t *testing.T) {
+	h := enter(t)
+	for language, c := range map[string]struct{ hello, exits, wrong string }{
+		"python":     {`print("hello")`, `import sys; print("e", file=sys.stderr); sys.exit(7)`, `print(`},
+		"javascript": {`console.log("hello")`, `console.error("e"); process.exit(7)`, `console.log(`},
+		"bash":       {`echo hello`, `echo e >&2; exit 7`, `if then`},
+		"go": {
+			"package main\n\nimport \"fmt\"\n\nfunc main() { fmt.Println(\"hello\") }\n",
+			"package main\n\nimport \"os\"\n\nfunc main() { os.Stderr.WriteString(\"e\\n\"); os.Exit(7) }\n",
+			"package main\n\nfunc main() { undefined() }\n",
+		},
+	} {
+		t.Run(language, func(t *testing.T) {
+			lang := fields{"language": language}
+			hello, exits, wrong := h.submit(c.hello, lang), h.submit(c.exits, lang), h.submit(c.wrong, lang)
+			if got := h.callback(hello).Payload; got.Stdout != "hello\n" || !got.Success || got.Language != language {
+				t.Errorf("hello: %+v", got)
+			}
+			if got := h.callback(exits).Payload; got.Stderr != "e\n" || got.Status != execution.Failed || *got.ExitCode != 7 {
+				t.Errorf("exit 7: %+v", got)
+			}
+			if got := h.callback(wrong).Payload; got.Status != execution.Failed || *got.ExitCode == 0 || got.Stderr == "" {
+				t.Errorf("a program that is wrong: %+v", got)
+			}
+		})
+	}
+}
+
+func TestEnvAndWorkingDirectoryAreApplied(t *testing.T) {
+	h := enter(t)
+	code := `import os; print(os.getcwd(), os.environ["GREETING"], os.environ["HOME"], os.path.exists("main.py"))`
+	for dir, field := range map[string]string{"/workspace/deep/er": "working_dir", "/tmp/there": "workdir"} {
+		c := h.callback(h.submit(code, fields{field: dir, "env": map[string]string{"GREETING": "hé=llo"}}))
+		if want := dir + " hé=llo /workspace True\n"; c.Payload.Stdout != want {
+			t.Errorf("printed %q, want %q; stderr %q", c.Payload.Stdout, want, c.Payload.Stderr)
+		}
+	}
+}
+
+func TestOneKeyIsOneExecution(t *testing.T) {
+	h := enter(t)
+	body := fmt.Sprintf(`{"code":"print(1)","callback_url":%q}`, h.hook.URL)
+	_, first := h.call(http.MethodPost, "/execute/async", body, "Idempotency-Key", "k-1")
+	status, again := h.call(http.MethodPost, "/execute/async", body, "Idempotency-Key", "k-1")
+	if status != http.StatusOK || again["execution_id"] != first["execution_id"] {
+		t.Errorf("again: %d %v, first %v", status, again, first)
+	}
+	status, other := h.call(http.MethodPost, "/execute/async", strings.Replace(body, "1", "2", 1), "Idempotency-Key", "k-1")
+	if status != http.StatusConflict || other["code"] != "CONFLICT" {
+		t.Errorf("another body: %d %v", status, other)
+	}
+	h.record(execution.ID(first["execution_id"].(string)))
+}
+
+func TestAnothersExecutionDoesNotExist(t *testing.T) {
+	h := enter(t)
+	id := h.submit("print(1)")
+	h.record(id)
+	h.token = h.tokenFor("another")
+	if status, answer := h.call(http.MethodGet, "/executions/"+string(id), nil); status != http.StatusNotFound || answer["code"] != "EXECUTION_NOT_FOUND" {
+		t.Errorf("another subject: %d %v", status, answer)
+	}
+	h.token = h.tokenFor("root", "admin")
+	if status, _ := h.call(http.MethodGet, "/executions/"+string(id), nil); status != http.StatusOK {
+		t.Errorf("an admin: %d", status)
+	}
+}
+
+func TestAFullQueueRefusesBeforeItStores(t *testing.T) {
+	h := enter(t, func(c *config.Config) {
+		c.Dispatch.Slots = 1
+		c.Admission.Queue.PerSubject = 2
+	})
+	first := h.submit("import time\nprint('up')\ntime.sleep(3600)")
+	h.running(first, "up")
+	second, third := h.submit("print(2)"), h.submit("print(3)")
+	status, answer := h.call(http.MethodPost, "/execute/async", fields{"code": "print(4)", "callback_url": h.hook.URL})
+	if status != http.StatusTooManyRequests || answer["code"] != "QUEUE_FULL" || answer["retry_after"] == nil {
+		t.Errorf("a full queue: %d %v", status, answer)
+	}
+	_, list := h.call(http.MethodGet, "/executions?limit=200", nil)
+	if n := list["count"].(float64); n != 3 {
+		t.Errorf("%v executions are stored, want 3", n)
+	}
+	for _, id := range []execution.ID{second, third, first} {
+		if status, answer := h.call(http.MethodPost, "/executions/"+string(id)+"/cancel", nil); status != http.StatusOK {
+			t.Errorf("cancel %s: %d %v", id, status, answer)
+		}
+	}
+	if got := h.callback(first).Payload; got.Status != execution.Cancelled || *got.ExitCode != 143 || got.Stdout != "up\n" {
+		t.Errorf("cancelled while it ran: %+v", got)
+	}
+	if got := h.callback(second).Payload; got.Status != execution.Cancelled || got.ExitCode != nil || got.StartedAt != nil {
+		t.Errorf("cancelled before it ran: %+v", got)
+	}
+	h.callback(third)
+}
+
+func TestAnUpgradeDoesNotEndWhatRuns(t *testing.T) {
+	h := enter(t)
+	id := h.submit("import time\nprint('before', flush=True)\ntime.sleep(4)\nprint('after')")
+	h.running(id, "before")
+	h.leave()
+	time.Sleep(500 * time.Millisecond)
+	h.start()
+	c := h.callback(id)
+	if c.Payload.Stdout != "before\nafter\n" || !c.Payload.Success || !c.Payload.OutputComplete {
+		t.Errorf("after a restart: %+v", c.Payload)
+	}
+}
+
+func TestADeliveryThatFailedIsSentAgainWithTheSameBytes(t *testing.T) {
+	h := enter(t, func(c *config.Config) { c.Callback.Schedule = []time.Duration{time.Second, time.Second} })
+	h.receiver.refuse(2)
+	id := h.submit("print(1)")
+	for len(h.arrivals(id)) < 3 {
+		time.Sleep(50 * time.Millisecond)
+	}
+	for i, c := range h.arrivals(id) {
+		if string(c.Body) != string(h.arrivals(id)[0].Body) || c.Attempt != i+1 || c.Header.Get("webhook-id") != "msg_"+string(id) {
+			t.Errorf("attempt %d: number %d, webhook-id %s", i+1, c.Attempt, c.Header.Get("webhook-id"))
+		}
+	}
+	for {
+		if callback := h.record(id)["callback"].(map[string]any); callback["state"] == "delivered" {
+			if callback["attempts"] != 3.0 {
+				t.Errorf("recorded %v attempts", callback["attempts"])
+			}
+			return
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+}
+
+func (h *house) state(id execution.ID) execution.State {
+	h.t.Helper()
+	_, record := h.call(http.MethodGet, "/executions/"+string(id), nil)
+	return execution.State(record["status"].(string))
+}
