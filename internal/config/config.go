@@ -8,11 +8,13 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/parser"
 
 	"boomerang/internal/admission"
 	"boomerang/internal/auth"
@@ -80,7 +82,14 @@ func (c *Config) read(path string) error {
 	if err != nil {
 		return fmt.Errorf("read configuration: %w", err)
 	}
-	if err := yaml.NewDecoder(bytes.NewReader(text), yaml.Strict()).Decode(c); err != nil && !errors.Is(err, io.EOF) {
+	parsed, err := parser.ParseBytes(text, 0)
+	if err != nil {
+		return fmt.Errorf("%s: %s", path, yaml.FormatError(err, false, true))
+	}
+	if !slices.ContainsFunc(parsed.Docs, func(d *ast.DocumentNode) bool { return d.Body != nil }) {
+		return nil // nothing but comments, which the decoder would take for an order to forget the defaults
+	}
+	if err := yaml.NewDecoder(bytes.NewReader(text), yaml.Strict()).Decode(c); err != nil {
 		return fmt.Errorf("%s: %s", path, yaml.FormatError(err, false, true))
 	}
 	return nil

@@ -23,11 +23,13 @@ import (
 
 	"github.com/sirupsen/logrus"
 	_ "modernc.org/sqlite" // the driver
+
+	"boomerang/internal/execution"
 )
 
 // ErrStale says that the row is not in the state that the write expected: it moved on, another epoch owns it, or it
 // is not there.
-var ErrStale = errors.New("not in the expected state")
+var ErrStale = execution.ErrStale
 
 // The files in the data directory.
 const (

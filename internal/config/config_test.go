@@ -1,0 +1,147 @@
+package config_test
+
+import (
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/alecthomas/units"
+	"github.com/goccy/go-yaml"
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"boomerang/internal/config"
+)
+
+const sample = "../../configs/boomerang.yaml"
+
+func same(a, b any) string {
+	return cmp.Diff(a, b, cmpopts.EquateEmpty(), cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }))
+}
+
+func write(t *testing.T, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "boomerang.yaml")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestTheSampleIsTheDefaults(t *testing.T) {
+	got, err := config.Load(sample, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := config.Defaults()
+	want.Languages.File = got.Languages.File // found on the disk, or not
+	if diff := same(want, got); diff != "" {
+		t.Errorf("configs/boomerang.yaml is not the defaults: -want +got\n%s", diff)
+	}
+}
+
+func TestTheSampleHasEveryKey(t *testing.T) {
+	text, err := os.ReadFile(sample)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var tree map[string]any
+	if err := yaml.Unmarshal(text, &tree); err != nil {
+		t.Fatal(err)
+	}
+	got, want := leaves("BOOMERANG", tree), config.Variables()
+	slices.Sort(got)
+	slices.Sort(want)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("-the code has +the sample has\n%s", diff)
+	}
+}
+
+func leaves(path string, tree map[string]any) (names []string) {
+	for key, value := range tree {
+		name := path + "_" + strings.ToUpper(key)
+		if below, ok := value.(map[string]any); ok {
+			names = append(names, leaves(name, below)...)
+		} else {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+func TestTheEnvironmentGoesBeforeTheFile(t *testing.T) {
+	path := write(t, "http: {addr: 'localhost:1'}\ndispatch: {slots: 3}\ncallback: {inline_output: 2MiB}\n")
+	c, err := config.Load(path, []string{
+		"BOOMERANG_HTTP_ADDR=localhost:2", "BOOMERANG_CALLBACK_ALLOW_CIDRS=127.0.0.0/8, 10.0.0.0/8", "BOOMERANG_CALLBACK_ALLOW_HOSTS=a.internal",
+		"BOOMERANG_CALLBACK_SCHEDULE=1s,2m", "BOOMERANG_ADMISSION_TIMEOUT_MAX=2h", "BOOMERANG_CALLBACK_REQUIRE_HTTPS=true",
+		"BOOMERANG_ADMISSION_CODE=64KiB", "BOOMERANG_AUTH_KEY=12345678901234567890123456789012", "BOOMERANG_TOKEN=ignored", "PATH=/bin",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := config.Defaults()
+	want.Languages.File = c.Languages.File
+	want.HTTP.Addr = "localhost:2"
+	want.Dispatch.Slots = 3
+	want.Callback.InlineOutput = 2 * units.MiB
+	want.Callback.AllowCIDRs = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("10.0.0.0/8")}
+	want.Callback.AllowHosts = []string{"a.internal"}
+	want.Callback.Schedule = []time.Duration{time.Second, 2 * time.Minute}
+	want.Callback.RequireHTTPS = true
+	want.Admission.Timeout.Max = 2 * time.Hour
+	want.Admission.Code = 64 * units.KiB
+	want.Auth.Key = "12345678901234567890123456789012"
+	if diff := same(want, c); diff != "" {
+		t.Errorf("-want +got\n%s", diff)
+	}
+}
+
+func TestABadSettingIsRefusedByItsName(t *testing.T) {
+	for name, c := range map[string]struct {
+		file    string
+		environ []string
+		want    string
+	}{
+		"unknown key":         {"http: {adr: x}", nil, "adr"},
+		"unknown room":        {"htp: {}", nil, "htp"},
+		"wrong type":          {"dispatch: {slots: many}", nil, "slots"},
+		"wrong value":         {"dispatch: {slots: -1}", nil, "dispatch.slots"},
+		"wrong duration":      {"docker: {call_timeout: 1ms}", nil, "docker.call_timeout"},
+		"wrong level":         {"log: {level: loud}", nil, "log.level"},
+		"no data directory":   {"data_dir: ''", nil, "data_dir"},
+		"short key":           {"auth: {key: short}", nil, "auth.key"},
+		"environment, type":   {"", []string{"BOOMERANG_DISPATCH_SLOTS=many"}, "BOOMERANG_DISPATCH_SLOTS"},
+		"environment, prefix": {"", []string{"BOOMERANG_CALLBACK_ALLOW_CIDRS=127.0.0.1"}, "BOOMERANG_CALLBACK_ALLOW_CIDRS"},
+		"environment, value":  {"", []string{"BOOMERANG_HTTP_ADDR=nowhere"}, "http.addr"},
+	} {
+		_, err := config.Load(write(t, c.file), c.environ)
+		if err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: got %v, want it to name %s", name, err, c.want)
+		}
+	}
+}
+
+func TestAFileThatSaysNothingChangesNothing(t *testing.T) {
+	for _, text := range []string{"", "\n", "# nothing but a comment\n", "---\n", "http:\n"} {
+		got, err := config.Load(write(t, text), nil)
+		if err != nil {
+			t.Errorf("%q: %v", text, err)
+			continue
+		}
+		want := config.Defaults()
+		want.Languages.File = got.Languages.File
+		if diff := same(want, got); diff != "" {
+			t.Errorf("%q: -want +got\n%s", text, diff)
+		}
+	}
+}
+
+func TestAFileThatIsNamedMustBeThere(t *testing.T) {
+	if _, err := config.Load(filepath.Join(t.TempDir(), "none.yaml"), nil); err == nil {
+		t.Error("a missing file was passed over")
+	}
+}
