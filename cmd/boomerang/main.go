@@ -21,6 +21,7 @@ type cli struct {
 	Token   tokenCmd   `cmd:"" help:"Print a token for the API."`
 	Run     runCmd     `cmd:"" help:"Run a file on a server, follow it, and exit with its exit code."`
 	Listen  listenCmd  `cmd:"" help:"Receive callbacks, verify their signatures, and print them."`
+	Backup  backupCmd  `cmd:"" help:"Copy the data directory while the server runs."`
 	Version versionCmd `cmd:"" help:"Print the version."`
 }
 

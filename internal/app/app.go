@@ -27,6 +27,7 @@ import (
 	"boomerang/internal/sandbox/docker"
 	"boomerang/internal/seal"
 	"boomerang/internal/store"
+	"boomerang/internal/upkeep"
 )
 
 // App is one server, ready to run.
@@ -83,22 +84,23 @@ func New(ctx context.Context, c config.Config, version string, log *logrus.Entry
 	}
 	a.closers = append(a.closers, engine.Close)
 
+	ledger, berths := mortal(records, engine)
 	dispatcher := dispatch.New(a.slots(ctx, c, engine), dispatch.Deps{
-		Store: records, Sandbox: engine, Languages: a.catalogue, Unsealer: keys,
+		Store: ledger, Sandbox: berths, Languages: a.catalogue, Unsealer: keys,
 		Payload: func(e execution.Execution, r execution.Result) []byte {
 			return callback.Body(e, r, int(c.Callback.InlineOutput))
 		},
 		Node: records.Node(), Epoch: records.Epoch(), Log: log,
 	})
-	deliverer := callback.NewDeliverer(c.Callback, records, keys, policy, version, log)
+	deliverer := callback.NewDeliverer(c.Callback, ledger, keys, policy, version, log)
 	handler, err := httpapi.New(c.HTTP, httpapi.Deps{
-		Admission:     admission.New(c.Admission, a.catalogue, policy, keys, records, time.Now),
+		Admission:     admission.New(c.Admission, a.catalogue, policy, keys, ledger, time.Now),
 		Records:       records,
 		Live:          dispatcher,
 		Authenticator: tokens,
 		Languages:     a.catalogue,
 		Cancel: func(ctx context.Context, id execution.ID) (execution.Execution, error) {
-			return records.Cancel(ctx, id, time.Now(), dispatcher.Cancelled)
+			return ledger.Cancel(ctx, id, time.Now(), dispatcher.Cancelled)
 		},
 		Checks:  a.checks(engine, records),
 		Inline:  int(c.Callback.InlineOutput),
@@ -117,6 +119,7 @@ func New(ctx context.Context, c config.Config, version string, log *logrus.Entry
 	a.parts = []part{
 		{"deliverer", deliverer.Run},
 		{"dispatcher", dispatcher.Run},
+		{"upkeep", upkeep.New(c.Upkeep, records, engine, dispatcher, log).Run},
 		{"http", a.serve},
 	}
 	return a, nil

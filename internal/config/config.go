@@ -24,6 +24,7 @@ import (
 	"boomerang/internal/language"
 	"boomerang/internal/sandbox/docker"
 	"boomerang/internal/store"
+	"boomerang/internal/upkeep"
 )
 
 // Config is all of boomerang.yaml.
@@ -37,6 +38,7 @@ type Config struct {
 	Docker    docker.Config    `yaml:"docker"`
 	Callback  callback.Config  `yaml:"callback"`
 	Store     store.Config     `yaml:"store"`
+	Upkeep    upkeep.Config    `yaml:"upkeep"`
 	Log       Log              `yaml:"log"`
 }
 
@@ -52,6 +54,7 @@ func Defaults() Config {
 		Docker:    docker.Defaults(),
 		Callback:  callback.Defaults(),
 		Store:     store.Defaults(),
+		Upkeep:    upkeep.Defaults(),
 		Log:       Log{Level: "info", Format: "auto"},
 	}
 }
@@ -112,6 +115,7 @@ func (c Config) Validate() error {
 		{"docker", c.Docker.Validate},
 		{"callback", c.Callback.Validate},
 		{"store", c.Store.Validate},
+		{"upkeep", c.Upkeep.Validate},
 		{"log", c.Log.Validate},
 	} {
 		if err := room.check(); err != nil {

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -109,7 +110,8 @@ type Deps struct {
 // Dispatcher owns the runs of one node.
 type Dispatcher struct {
 	Deps
-	slots *slots
+	slots     *slots
+	recovered atomic.Bool
 
 	mu   sync.Mutex // guards runs
 	runs map[execution.ID]*run
@@ -140,6 +142,7 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	if !d.recover(ctx) {
 		return nil
 	}
+	d.recovered.Store(true)
 	d.wg.Go(func() { d.watchCancels(ctx) })
 	for ctx.Err() == nil {
 		if !d.next(ctx) {
@@ -202,6 +205,10 @@ func (d *Dispatcher) Live(id execution.ID, stream execution.Stream) ([]byte, boo
 	return kept[:min(int64(len(kept)), r.head)], true
 }
 
+// Holds tells whether an execution has a run here: from before its container is made until after it is removed. Until
+// everything that an earlier process left is taken over, any may have one.
+func (d *Dispatcher) Holds(id execution.ID) bool { return !d.recovered.Load() || d.find(id) != nil }
+
 func (d *Dispatcher) begin(r *run) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -216,7 +223,9 @@ func (d *Dispatcher) find(id execution.ID) *run {
 
 func (d *Dispatcher) end(r *run) {
 	d.mu.Lock()
-	delete(d.runs, r.execution.ID)
+	if d.runs[r.execution.ID] == r { // what went back into the queue may have its next run already
+		delete(d.runs, r.execution.ID)
+	}
 	d.mu.Unlock()
 	d.slots.free(r.slot)
 }

@@ -537,3 +537,67 @@ func TestAResultThatCannotBeWrittenIsWrittenLater(t *testing.T) {
 		}
 	})
 }
+
+// clinging has berths that take a minute to remove.
+type clinging struct{ sandbox.Sandbox }
+
+func (s clinging) Berths(ctx context.Context) ([]sandbox.Found, error) {
+	found, err := s.Sandbox.Berths(ctx)
+	for i := range found {
+		found[i].Berth = clingingBerth{found[i].Berth}
+	}
+	return found, err
+}
+
+type clingingBerth struct{ sandbox.Berth }
+
+func (b clingingBerth) Remove(ctx context.Context) error {
+	time.Sleep(time.Minute)
+	return b.Berth.Remove(ctx)
+}
+
+func TestASecondRunIsHeldAlthoughTheFirstOnesBerthGoesLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		box := sandboxtest.New(sandboxtest.Script{})
+		h := newHouse(t, 2, clinging{box})
+		var id execution.ID
+		h.crashed(func() {
+			id = h.submit("a", sandboxtest.Out("second"), sandboxtest.Hang())
+			berth, err := box.Prepare(t.Context(), sandbox.Spec{Execution: string(id), Image: "player"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			h.begun(id, berth.ID())
+			if err := berth.Stop(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		})
+		h.enter()
+		defer h.leave()
+		time.Sleep(2 * time.Minute) // the second run goes on, the first one's berth is gone
+		if live, ok := h.dispatcher.Live(id, execution.Stdout); !h.dispatcher.Holds(id) || !ok || string(live) != "second" {
+			t.Errorf("held: %t, live: %q, %t", h.dispatcher.Holds(id), live, ok)
+		}
+		if _, err := h.store.Cancel(t.Context(), id, time.Now(), h.dispatcher.Cancelled); err != nil {
+			t.Fatal(err)
+		}
+		h.expect(h.ended(id), execution.Cancelled, execution.WasCancelled, "second")
+	})
+}
+
+func TestNothingIsFreeToBeSweptBeforeThePastIsTakenOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, 1, blind{sandboxtest.New(sandboxtest.Script{})})
+		h.enter()
+		defer h.leave()
+		time.Sleep(time.Hour)
+		if !h.dispatcher.Holds("exec_unknown") {
+			t.Error("it may be swept, although nobody knows what an earlier process left")
+		}
+	})
+}
+
+// blind cannot list its berths.
+type blind struct{ sandbox.Sandbox }
+
+func (blind) Berths(context.Context) ([]sandbox.Found, error) { return nil, sandbox.ErrUnavailable }

@@ -18,7 +18,7 @@ import (
 // outsider opens the database as another program would.
 func outsider(t *testing.T, dir string) *sql.Conn {
 	t.Helper()
-	db, err := sql.Open("sqlite", dsn(filepath.Join(dir, databaseFile), "rw", time.Second))
+	db, err := sql.Open("sqlite", dsn(filepath.Join(dir, DatabaseFile), "rw", time.Second))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -96,7 +96,7 @@ func TestAnyPathCanHoldTheData(t *testing.T) {
 	t.Chdir(t.TempDir())
 	dir := `relative/a?b=c&_pragma=x%41#d e`
 	fill(t, open(t, dir), 1, 1)
-	if _, err := os.Stat(filepath.Join(dir, databaseFile)); err != nil {
+	if _, err := os.Stat(filepath.Join(dir, DatabaseFile)); err != nil {
 		t.Error(err)
 	}
 }

@@ -33,7 +33,7 @@ var ErrStale = execution.ErrStale
 
 // The files in the data directory.
 const (
-	databaseFile = "boomerang.db"
+	DatabaseFile = "boomerang.db"
 	lockFile     = "boomerang.lock"
 )
 
@@ -96,7 +96,7 @@ func Open(ctx context.Context, dir string, c Config, log *logrus.Entry) (s *Stor
 		return nil, err
 	}
 	opened.push(lock.Close)
-	path := filepath.Join(dir, databaseFile)
+	path := filepath.Join(dir, DatabaseFile)
 	if err := makePrivate(path); err != nil {
 		return nil, fmt.Errorf("make database: %w", err)
 	}

@@ -68,6 +68,9 @@ CREATE TABLE results (
     max_memory      INTEGER NOT NULL
 ) STRICT;
 
+-- The order in which retention removes.
+CREATE INDEX results_completed ON results (completed_at);
+
 CREATE TABLE outputs (
     execution INTEGER NOT NULL REFERENCES executions ON DELETE CASCADE,
     stream    TEXT    NOT NULL,

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"boomerang/internal/execution"
+	"boomerang/internal/fault"
 )
 
 func deliveryTests() map[string]func(*house) {
@@ -20,6 +21,7 @@ func deliveryTests() map[string]func(*house) {
 		"AnEndedDeliveryCanStillBeSentAsItWas":  endedKeepsItsCallback,
 		"ADeliveryDoesNotTouchItsExecution":     deliveryAlone,
 		"ADeliveryBeginsWithoutAttempts":        noAttempts,
+		"WhatHasBeenKeptLongEnoughIsRemoved":    removalOfEnded,
 	}
 }
 
@@ -209,4 +211,42 @@ func noAttempts(h *house) {
 	attempts, err := h.Attempts(h.ctx(), h.ended("ann"))
 	h.ok(err)
 	h.same(len(attempts), 0)
+}
+
+func removalOfEnded(h *house) {
+	start := h.now
+	var ids []execution.ID
+	for range 5 {
+		ids = append(ids, h.deliverable(0))
+	}
+	queued := h.enqueue("ann")
+	delivered := func(i int) {
+		h.ok(h.Record(h.ctx(), h.attempt(ids[i], 1), execution.Delivered, "", time.Time{}))
+	}
+	delivered(0)
+	delivered(1)
+	delivered(3)
+	h.ok(h.Record(h.ctx(), h.attempt(ids[2], 1), execution.Dead, execution.Gone, time.Time{})) // and ids[4] stays pending
+
+	remove := func(ended, dead time.Time, limit, want int) {
+		h.t.Helper()
+		n, err := h.Remove(h.ctx(), ended, dead, limit)
+		h.ok(err)
+		h.same(n, want)
+	}
+	later := start.Add(1000 * time.Hour)
+	remove(start.Add(-time.Hour), later, 10, 0) // none ended before
+	remove(later, start, 1, 1)                  // the longest ended one alone
+	_, err := h.Get(h.ctx(), ids[0])
+	h.fault(err, fault.ExecutionNotFound)
+	_, err = h.Attempts(h.ctx(), ids[0])
+	h.ok(err)
+	remove(later, start, 10, 2) // not the dead one yet, and not the pending one
+	remove(later, start, 10, 0)
+	remove(later, later, 10, 1)
+	for _, id := range []execution.ID{ids[4], queued} {
+		_, err := h.Get(h.ctx(), id)
+		h.ok(err)
+	}
+	h.same(h.due(later, 10), []execution.ID{ids[4]})
 }

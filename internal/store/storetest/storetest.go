@@ -51,6 +51,9 @@ type Store interface {
 	NextDue(ctx context.Context, now time.Time) (at time.Time, ok bool, err error)
 	Record(ctx context.Context, a execution.Attempt, state execution.DeliveryState, reason execution.DeadReason, nextAt time.Time) error
 	Pending() <-chan struct{}
+
+	Remove(ctx context.Context, ended, dead time.Time, limit int) (removed int, err error)
+	Size(ctx context.Context) (int64, error)
 }
 
 // Engine makes an empty place for data. Each call of open opens it as the next process would; the one before must be

@@ -1,0 +1,185 @@
+//go:build chaos
+
+package app
+
+import (
+	"context"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"boomerang/internal/execution"
+	"boomerang/internal/journal"
+	"boomerang/internal/sandbox"
+	"boomerang/internal/sandbox/docker"
+	"boomerang/internal/store"
+)
+
+// crashAt is the environment variable that names the point at which the server kills itself, "after-start", or
+// "after-start:3" for the third time that it comes there.
+const crashAt = "BOOMERANG_CRASH_AT"
+
+// fate is where this process dies: as by kill -9, between two steps of an execution's way.
+type fate struct {
+	point string
+	left  *atomic.Int64
+}
+
+func newFate() fate {
+	point, nth, _ := strings.Cut(os.Getenv(crashAt), ":")
+	n, err := strconv.ParseInt(nth, 10, 64)
+	if err != nil {
+		n = 1
+	}
+	f := fate{point: point, left: new(atomic.Int64)}
+	f.left.Store(n)
+	return f
+}
+
+// reach ends the process if this is the point. Nothing runs after the signal: no deferred call, no flush.
+func (f fate) reach(point string) {
+	if f.point == point && f.left.Add(-1) == 0 {
+		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+		select {}
+	}
+}
+
+// mortal puts the points before and after the calls that the rooms make; the rooms do not know of it.
+func mortal(records *store.Store, engine *docker.Docker) (mortalStore, mortalEngine) {
+	f := newFate()
+	return mortalStore{records, f}, mortalEngine{engine, f}
+}
+
+// mortalStore has the points around the durable writes.
+type mortalStore struct {
+	*store.Store
+	fate fate
+}
+
+func (s mortalStore) Enqueue(
+	ctx context.Context, e execution.Execution, key *execution.Idempotency, limits execution.QueueLimits,
+) (execution.Execution, bool, error) {
+	stored, replayed, err := s.Store.Enqueue(ctx, e, key, limits)
+	s.fate.reach("after-enqueue")
+	return stored, replayed, err
+}
+
+func (s mortalStore) Claim(ctx context.Context, n int) ([]execution.Execution, error) {
+	claims, err := s.Store.Claim(ctx, n)
+	if len(claims) > 0 {
+		s.fate.reach("after-claim")
+	}
+	return claims, err
+}
+
+func (s mortalStore) Start(ctx context.Context, id execution.ID, run execution.Run) error {
+	err := s.Store.Start(ctx, id, run)
+	s.fate.reach("after-start")
+	return err
+}
+
+func (s mortalStore) Adopt(ctx context.Context, id execution.ID) error {
+	err := s.Store.Adopt(ctx, id)
+	s.fate.reach("after-adopt")
+	return err
+}
+
+func (s mortalStore) Requeue(ctx context.Context, id execution.ID) error {
+	s.fate.reach("before-requeue")
+	err := s.Store.Requeue(ctx, id)
+	s.fate.reach("after-requeue")
+	return err
+}
+
+func (s mortalStore) Finish(ctx context.Context, id execution.ID, r execution.Result, d *execution.Delivery) error {
+	s.fate.reach("before-finish")
+	err := s.Store.Finish(ctx, id, r, d)
+	s.fate.reach("after-finish")
+	return err
+}
+
+func (s mortalStore) Cancel(
+	ctx context.Context, id execution.ID, at time.Time,
+	finish func(execution.Execution) (execution.Result, *execution.Delivery),
+) (execution.Execution, error) {
+	after, err := s.Store.Cancel(ctx, id, at, finish)
+	s.fate.reach("after-cancel")
+	return after, err
+}
+
+func (s mortalStore) Due(
+	ctx context.Context, now time.Time, limit int, inFlight []execution.ID, closed []string,
+) ([]execution.Delivery, error) {
+	due, err := s.Store.Due(ctx, now, limit, inFlight, closed)
+	if len(due) > 0 {
+		s.fate.reach("before-post")
+	}
+	return due, err
+}
+
+func (s mortalStore) Record(
+	ctx context.Context, a execution.Attempt, state execution.DeliveryState, reason execution.DeadReason, nextAt time.Time,
+) error {
+	s.fate.reach("after-post")
+	err := s.Store.Record(ctx, a, state, reason, nextAt)
+	s.fate.reach("after-record")
+	return err
+}
+
+// mortalEngine has the points around what is done to containers.
+type mortalEngine struct {
+	*docker.Docker
+	fate fate
+}
+
+func (d mortalEngine) Prepare(ctx context.Context, spec sandbox.Spec) (sandbox.Berth, error) {
+	berth, err := d.Docker.Prepare(ctx, spec)
+	d.fate.reach("after-prepare")
+	if err != nil {
+		return nil, err
+	}
+	return mortalBerth{berth, d.fate}, nil
+}
+
+func (d mortalEngine) Berths(ctx context.Context) ([]sandbox.Found, error) {
+	found, err := d.Docker.Berths(ctx)
+	for i := range found {
+		found[i].Berth = mortalBerth{found[i].Berth, d.fate}
+	}
+	return found, err
+}
+
+type mortalBerth struct {
+	sandbox.Berth
+	fate fate
+}
+
+func (b mortalBerth) Assign(ctx context.Context, job journal.Job) error {
+	err := b.Berth.Assign(ctx, job)
+	b.fate.reach("after-assign")
+	return err
+}
+
+func (b mortalBerth) Follow(ctx context.Context, nonce string, stdout, stderr io.Writer) (sandbox.Outcome, error) {
+	outcome, err := b.Berth.Follow(ctx, nonce, stdout, stderr)
+	if err == nil {
+		b.fate.reach("after-follow")
+	}
+	return outcome, err
+}
+
+func (b mortalBerth) Stop(ctx context.Context) error {
+	err := b.Berth.Stop(ctx)
+	b.fate.reach("after-stop")
+	return err
+}
+
+func (b mortalBerth) Remove(ctx context.Context) error {
+	err := b.Berth.Remove(ctx)
+	b.fate.reach("after-remove")
+	return err
+}

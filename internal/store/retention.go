@@ -1,0 +1,66 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"time"
+)
+
+// What is removed is chosen along the index of the times at which executions ended. A pending delivery keeps its execution,
+// however old it is; a dead one keeps it longer than others.
+const selectRemovable = `SELECT r.execution FROM results r LEFT JOIN deliveries d ON d.execution = r.execution
+	WHERE r.completed_at < ?1 AND (d.state IS NULL OR d.state = 'delivered' OR d.state = 'dead' AND d.ended_at < ?2)
+	ORDER BY r.completed_at LIMIT ?3`
+
+// Remove forgets up to limit ended executions with all that belongs to them, the longest ended first: those that ended
+// before ended, and of those whose delivery is dead only the ones that were given up before dead. It returns how many;
+// fewer than limit means that no more are to be removed. It is not worth an fsync: what comes back after a crash is
+// removed again.
+func (s *Store) Remove(ctx context.Context, ended, dead time.Time, limit int) (removed int, err error) {
+	err = s.writer.do(ctx, "remove executions", volatile, func(ctx context.Context, t *tx) (news, error) {
+		n, err := t.exec(ctx, `DELETE FROM executions WHERE seq IN (`+selectRemovable+`)`, stamp(ended), stamp(dead), limit)
+		removed = int(n)
+		return news{}, err
+	})
+	return removed, err
+}
+
+// Size is how many bytes of the database are in use. The file itself does not shrink: what is free is used again.
+func (s *Store) Size(ctx context.Context) (size int64, err error) {
+	err = s.readers.QueryRowContext(ctx, `SELECT (p.page_count - f.freelist_count) * z.page_size
+		FROM pragma_page_count p, pragma_freelist_count f, pragma_page_size z`).Scan(&size)
+	return size, explain("measure database", err)
+}
+
+var errNoDatabase = errors.New("there is no database")
+
+// Backup copies the database of the data directory dir to the new file target, as it is at one moment, while a server
+// works with it or not. The copy is whole and compact; writers go on meanwhile.
+func Backup(ctx context.Context, dir, target string) (err error) {
+	path := filepath.Join(dir, DatabaseFile)
+	if target, err = filepath.Abs(target); err != nil {
+		return fmt.Errorf("find target: %w", err)
+	}
+	db, err := sql.Open("sqlite", dsn(path, "rw", Defaults().BusyTimeout))
+	if err != nil {
+		return fmt.Errorf("open database: %w", err)
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	var tables int
+	if err := db.QueryRowContext(ctx, `SELECT count(*) FROM sqlite_schema WHERE name = 'executions'`).Scan(&tables); err != nil {
+		return fmt.Errorf("open database %s: %w", path, err)
+	}
+	if tables == 0 {
+		return fmt.Errorf("%s: %w", path, errNoDatabase)
+	}
+	if err := makePrivate(target); err != nil { // VACUUM INTO takes an empty file, and keeps its rights
+		return fmt.Errorf("make %s: %w", target, err)
+	}
+	if _, err := db.ExecContext(ctx, `VACUUM INTO ?`, target); err != nil {
+		return fmt.Errorf("copy database to %s: %w", target, err)
+	}
+	return nil
+}
