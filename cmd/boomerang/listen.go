@@ -50,7 +50,7 @@ func (l *listenCmd) Run(ctx context.Context) error {
 		return err
 	}
 	if !held {
-		return exitCode(1)
+		return exitError(1)
 	}
 	return nil
 }

@@ -25,10 +25,10 @@ type cli struct {
 	Version versionCmd `cmd:"" help:"Print the version."`
 }
 
-// exitCode is an error that says which code to exit with; everything was said already.
-type exitCode int
+// exitError says which code to exit with; everything else was said already.
+type exitError int
 
-func (e exitCode) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
+func (e exitError) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
 
 func main() {
 	// The first signal ends the context and everything stops in order; the second one ends the process at once.
@@ -45,7 +45,7 @@ func main() {
 	command, err := parser.Parse(os.Args[1:])
 	parser.FatalIfErrorf(err)
 	err = command.Run()
-	if code, ok := errors.AsType[exitCode](err); ok {
+	if code, ok := errors.AsType[exitError](err); ok {
 		os.Exit(int(code))
 	}
 	parser.FatalIfErrorf(err)

@@ -74,10 +74,10 @@ func (r *runCmd) Run(ctx context.Context) error {
 	}
 	r.say("%s %s after %.3f s%s", id, state, record.ExecutionTime, sentence(record.Error))
 	if record.ExitCode == nil {
-		return exitCode(exitNotRun)
+		return exitError(exitNotRun)
 	}
 	if *record.ExitCode != 0 {
-		return exitCode(*record.ExitCode)
+		return exitError(*record.ExitCode)
 	}
 	return nil
 }
@@ -138,7 +138,7 @@ func (r *runCmd) cancel(ctx context.Context, server *client.Client, id execution
 		return err
 	}
 	r.say("%s cancelled (it is %s)", id, record.Status)
-	return exitCode(exitInterrupted)
+	return exitError(exitInterrupted)
 }
 
 func (r *runCmd) read() (string, error) {

@@ -12,6 +12,8 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -22,8 +24,10 @@ import (
 	"boomerang/internal/config"
 	"boomerang/internal/dispatch"
 	"boomerang/internal/execution"
+	"boomerang/internal/fault"
 	"boomerang/internal/httpapi"
 	"boomerang/internal/language"
+	"boomerang/internal/sandbox"
 	"boomerang/internal/sandbox/docker"
 	"boomerang/internal/seal"
 	"boomerang/internal/store"
@@ -102,7 +106,7 @@ func New(ctx context.Context, c config.Config, version string, log *logrus.Entry
 		Cancel: func(ctx context.Context, id execution.ID) (execution.Execution, error) {
 			return ledger.Cancel(ctx, id, time.Now(), dispatcher.Cancelled)
 		},
-		Checks:  a.checks(engine, records),
+		Checks:  a.checks(engine, records, c.Docker.Pull),
 		Inline:  int(c.Callback.InlineOutput),
 		Version: version,
 		Log:     log,
@@ -143,21 +147,38 @@ func (a *App) slots(ctx context.Context, c config.Config, engine *docker.Docker)
 	return dispatch.SlotsFor(cpus, memory, need)
 }
 
-// checks are what /readyz asks.
-func (a *App) checks(engine *docker.Docker, records *store.Store) []httpapi.Check {
+// checks are what /readyz asks; their faults are what it says, their causes go to the log.
+func (a *App) checks(engine *docker.Docker, records *store.Store, pull docker.Pull) []httpapi.Check {
 	return []httpapi.Check{
-		{Name: "docker", Run: engine.Ping},
-		{Name: "store", Run: records.Writable},
-		{Name: "images", Run: func(ctx context.Context) error {
-			var missing []error
-			for _, l := range a.catalogue.Languages() {
-				if err := engine.HasImage(ctx, l.Image); err != nil {
-					missing = append(missing, fmt.Errorf("%s: %w", l.Name, err))
-				}
+		{Name: "docker", Run: func(ctx context.Context) error {
+			if err := engine.Ping(ctx); err != nil {
+				return fault.New(fault.ServiceUnavailable, "The Docker engine does not answer. Executions wait until it does.").Because(err)
 			}
-			return errors.Join(missing...)
+			return nil
 		}},
+		{Name: "store", Run: records.Writable},
+		{Name: "images", Run: func(ctx context.Context) error { return a.images(ctx, engine, pull) }},
 	}
+}
+
+// images tells which languages cannot run for want of their image. One that may be pulled is as good as there.
+func (a *App) images(ctx context.Context, engine *docker.Docker, pull docker.Pull) error {
+	var missing []string
+	for _, l := range a.catalogue.Languages() {
+		if pull == docker.PullMissing && l.Pull == sandbox.PullMissing {
+			continue
+		}
+		switch err := engine.HasImage(ctx, l.Image); {
+		case errors.Is(err, sandbox.ErrImageUnavailable):
+			missing = append(missing, l.Name)
+		case err != nil:
+			return fault.New(fault.ServiceUnavailable, "The Docker engine does not tell which images it has.").Because(err)
+		}
+	}
+	if len(missing) > 0 {
+		return fault.New(fault.ServiceUnavailable, "No image for %s: build or pull it. The other languages work.", strings.Join(missing, ", "))
+	}
+	return nil
 }
 
 // Addr is the address that the server listens on.
@@ -191,10 +212,10 @@ func (a *App) Run(ctx context.Context) error {
 	case <-failed:
 	}
 	var errs []error
-	for i := len(started) - 1; i >= 0; i-- {
-		started[i].stop()
-		if err := <-started[i].done; err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", started[i].name, err))
+	for _, p := range slices.Backward(started) {
+		p.stop()
+		if err := <-p.done; err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", p.name, err))
 		}
 	}
 	errs = append(errs, a.close())
@@ -226,8 +247,8 @@ func (a *App) serve(ctx context.Context) error {
 
 func (a *App) close() error {
 	var errs []error
-	for i := len(a.closers) - 1; i >= 0; i-- {
-		errs = append(errs, a.closers[i]())
+	for _, f := range slices.Backward(a.closers) {
+		errs = append(errs, f())
 	}
 	a.closers = nil
 	return errors.Join(errs...)

@@ -4,6 +4,7 @@
 package capture
 
 import (
+	"slices"
 	"sync"
 
 	"boomerang/internal/execution"
@@ -55,7 +56,7 @@ func (b *Buffer) Rewind() {
 func (b *Buffer) Bytes() (kept []byte, grown <-chan struct{}) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.kept[:len(b.kept):len(b.kept)], b.grown
+	return slices.Clip(b.kept), b.grown
 }
 
 // Output divides what is kept into head and tail, as the proof of the stream's end says: written is what the program
@@ -70,5 +71,5 @@ func (b *Buffer) Output(written, tail int64) execution.Output {
 func (b *Buffer) Unproven() execution.Output {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return execution.Output{Head: b.kept[:len(b.kept):len(b.kept)], Bytes: b.bytes}
+	return execution.Output{Head: slices.Clip(b.kept), Bytes: b.bytes}
 }

@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"maps"
 	"reflect"
 	"strings"
 
@@ -51,9 +52,7 @@ func variables(v reflect.Value, path string) map[string]reflect.Value {
 		}
 		name := path + "_" + strings.ToUpper(tag)
 		if field := v.Field(i); field.Kind() == reflect.Struct {
-			for n, leaf := range variables(field, name) {
-				leaves[n] = leaf
-			}
+			maps.Copy(leaves, variables(field, name))
 		} else {
 			leaves[name] = field
 		}

@@ -56,14 +56,15 @@ type house struct {
 }
 
 func newHouse(t *testing.T, slots int, box sandbox.Sandbox) *house {
+	t.Helper()
 	return &house{
 		t: t, dir: t.TempDir(), slots: slots, sandbox: box,
 		wrap: func(s dispatch.Store) dispatch.Store { return s },
 	}
 }
 
-// enter opens the store and starts a dispatcher, as a new process would; before is called between the two.
-func (h *house) enter(before ...func()) {
+// enter opens the store and starts a dispatcher, as a new process would.
+func (h *house) enter() {
 	h.t.Helper()
 	log := logrus.New()
 	log.SetOutput(io.Discard)
@@ -71,9 +72,6 @@ func (h *house) enter(before ...func()) {
 	var err error
 	if h.store, err = store.Open(h.t.Context(), h.dir, store.Defaults(), entry); err != nil {
 		h.t.Fatal(err)
-	}
-	for _, f := range before {
-		f()
 	}
 	h.dispatcher = dispatch.New(h.slots, dispatch.Deps{
 		Store: h.wrap(h.store), Sandbox: h.sandbox, Languages: catalogue{}, Unsealer: open{},

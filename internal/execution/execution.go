@@ -7,6 +7,7 @@ package execution
 import (
 	"crypto/rand"
 	"encoding/base32"
+	"encoding/binary"
 	"strings"
 	"time"
 )
@@ -22,10 +23,9 @@ var idAlphabet = base32.NewEncoding("0123456789abcdefghijklmnopqrstuv").WithPadd
 // NewID makes an ID from the milliseconds of now and 80 random bits.
 func NewID(now time.Time) ID {
 	var b [16]byte
-	ms := uint64(max(now.UnixMilli(), 0))
-	for i := range 6 {
-		b[i] = byte(ms >> (8 * (5 - i)))
-	}
+	var ms [8]byte
+	binary.BigEndian.PutUint64(ms[:], uint64(max(now.UnixMilli(), 0)))
+	copy(b[:6], ms[2:])     // 48 bits reach to the year 10889
 	_, _ = rand.Read(b[6:]) // never fails: crypto/rand ends the program rather than return an error
 	return ID(idPrefix + idAlphabet.EncodeToString(b[:]))
 }

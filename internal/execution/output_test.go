@@ -37,19 +37,27 @@ func TestInline(t *testing.T) {
 		{"it fits", execution.Output{Head: []byte("hi\n"), Bytes: 3}, 32, "hi\n", false},
 		{"it fits exactly", execution.Output{Head: bytes.Repeat([]byte("x"), 32), Bytes: 32}, 32, strings.Repeat("x", 32), false},
 		{
-			"complete but too long", execution.Output{Head: []byte(long), Bytes: 2000}, 160,
+			"complete but too long",
+			execution.Output{Head: []byte(long), Bytes: 2000},
+			160,
 			strings.Repeat("x", 150) + "\n[... 1840 bytes left out ...]\n" + strings.Repeat("y", 10), true,
 		},
 		{
-			"with a tail that fits", execution.Output{Head: []byte("head\n"), Tail: []byte("tail"), Bytes: 1009}, 160,
+			"with a tail that fits",
+			execution.Output{Head: []byte("head\n"), Tail: []byte("tail"), Bytes: 1009},
+			160,
 			"head\n[... 1000 bytes left out ...]\ntail", true,
 		},
 		{
-			"with a tail that is too long", execution.Output{Head: bytes.Repeat([]byte("h"), 160), Tail: bytes.Repeat([]byte("t"), 160), Bytes: 1320}, 160,
+			"with a tail that is too long",
+			execution.Output{Head: bytes.Repeat([]byte("h"), 160), Tail: bytes.Repeat([]byte("t"), 160), Bytes: 1320},
+			160,
 			strings.Repeat("h", 150) + "\n[... 1160 bytes left out ...]\n" + strings.Repeat("t", 10), true,
 		},
 		{
-			"complete in two parts", execution.Output{Head: bytes.Repeat([]byte("h"), 160), Tail: bytes.Repeat([]byte("t"), 5), Bytes: 165}, 160,
+			"complete in two parts",
+			execution.Output{Head: bytes.Repeat([]byte("h"), 160), Tail: bytes.Repeat([]byte("t"), 5), Bytes: 165},
+			160,
 			strings.Repeat("h", 150) + "\n[... 5 bytes left out ...]\n" + strings.Repeat("h", 5) + strings.Repeat("t", 5), true,
 		},
 	} {

@@ -1,7 +1,6 @@
 package store_test
 
 import (
-	"context"
 	"database/sql"
 	"io"
 	"os"
@@ -31,6 +30,15 @@ func queued(code int) execution.Execution {
 	}
 }
 
+func closed(ch <-chan struct{}) bool {
+	select {
+	case <-ch:
+		return true
+	default:
+		return false
+	}
+}
+
 func TestABackupOfABusyStoreIsWholeAndHoldsWhatWasThere(t *testing.T) {
 	dir := t.TempDir()
 	s, err := store.Open(t.Context(), dir, store.Defaults(), silent())
@@ -46,10 +54,10 @@ func TestABackupOfABusyStoreIsWholeAndHoldsWhatWasThere(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	ctx, stop := context.WithCancel(t.Context())
+	stop := make(chan struct{})
 	var writer sync.WaitGroup
 	writer.Go(func() {
-		for ctx.Err() == nil {
+		for !closed(stop) {
 			if _, _, err := s.Enqueue(t.Context(), queued(10_000), nil, execution.QueueLimits{}); err != nil {
 				t.Errorf("a write during the backup: %v", err)
 				return
@@ -58,7 +66,7 @@ func TestABackupOfABusyStoreIsWholeAndHoldsWhatWasThere(t *testing.T) {
 	})
 	target := t.TempDir()
 	err = store.Backup(t.Context(), dir, filepath.Join(target, "boomerang.db"))
-	stop()
+	close(stop)
 	writer.Wait()
 	if err != nil {
 		t.Fatal(err)
