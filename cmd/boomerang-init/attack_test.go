@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -29,6 +30,8 @@ func attack(name string, args ...string) int {
 	case "print":
 		_, _ = io.Copy(os.Stdout, hex.NewDecoder(strings.NewReader(args[0])))
 		_, _ = io.Copy(os.Stderr, hex.NewDecoder(strings.NewReader(args[1])))
+	case "newlines":
+		_, _ = os.Stdout.WriteString(strings.Repeat("\n", count(args[0])))
 	case "flood":
 		return flood(count(args[0]))
 	case "describe":
@@ -39,6 +42,8 @@ func attack(name string, args ...string) int {
 		spy()
 	case "signal init":
 		return signalInit()
+	case "starve init":
+		return starveInit()
 	case "terminate init":
 		_ = syscall.Kill(1, syscall.SIGTERM)
 		forever()
@@ -68,6 +73,14 @@ func attack(name string, args ...string) int {
 		<-term
 		fmt.Println("bye")
 		return 3
+	case "insist": // that the init ends the program, again and again once it has begun
+		term := make(chan os.Signal, 1)
+		signal.Notify(term, syscall.SIGTERM)
+		<-term
+		for {
+			_ = syscall.Kill(1, syscall.SIGTERM)
+			<-time.After(10 * time.Millisecond)
+		}
 	case "stop itself":
 		_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
 	case "be traced": // by the init, its parent: it stops at the exec and the init is told so
@@ -205,7 +218,7 @@ func spy() {
 }
 
 func unwrapped(err error) error {
-	if e, ok := err.(*os.PathError); ok {
+	if e, ok := errors.AsType[*os.PathError](err); ok {
 		return e.Err
 	}
 	return err
@@ -249,6 +262,23 @@ func signalInit() int {
 	}
 	fmt.Printf("sent to %v threads\n", len(threads) > 1)
 	return 7
+}
+
+// starveInit takes every resource from the init that a process of the same user can take, but its processor time:
+// that makes the kernel kill it, which only a seccomp profile can prevent.
+func starveInit() int {
+	for resource := range 16 {
+		none := [2]uint64{}
+		if resource == syscall.RLIMIT_CPU {
+			continue
+		}
+		if _, _, errno := syscall.RawSyscall6(syscall.SYS_PRLIMIT64, 1, uintptr(resource), uintptr(unsafe.Pointer(&none)), 0, 0, 0); errno != 0 {
+			fmt.Println(resource, errno)
+			return 1
+		}
+	}
+	_, _, _ = syscall.RawSyscall(syscall.SYS_SETPRIORITY, 0, 1, 19)
+	return flood(8<<20) + orphans(10)
 }
 
 // hidePipe leaves its stdout in flight in a socket that only that socket itself refers to.

@@ -9,7 +9,7 @@ import (
 	"unsafe"
 )
 
-// turnDeaf ignores every signal that the Go runtime has a handler for, but those named. The kernel drops the others
+// turnDeaf ignores every signal that the Go runtime has a handler for, but the one named. The kernel drops the others
 // already: of a PID namespace's own processes PID 1 receives only signals that it handles.
 //
 // Handling them all with os/signal would not do: a SIGSEGV sent by rt_sigqueueinfo looks like a fault of the
@@ -39,16 +39,22 @@ type action struct {
 }
 
 func disposition(sig syscall.Signal) (act action) {
-	_, _, _ = syscall.RawSyscall6(syscall.SYS_RT_SIGACTION, uintptr(sig), 0, uintptr(unsafe.Pointer(&act)), unsafe.Sizeof(act.mask), 0, 0)
+	sigaction(sig, nil, &act)
 	return act
 }
 
-func setDisposition(sig syscall.Signal, act action) {
-	_, _, _ = syscall.RawSyscall6(syscall.SYS_RT_SIGACTION, uintptr(sig), uintptr(unsafe.Pointer(&act)), 0, unsafe.Sizeof(act.mask), 0, 0)
+func setDisposition(sig syscall.Signal, act action) { sigaction(sig, &act, nil) }
+
+// sigaction fails for SIGKILL and SIGSTOP alone.
+func sigaction(sig syscall.Signal, act, old *action) {
+	_, _, _ = syscall.RawSyscall6(syscall.SYS_RT_SIGACTION, uintptr(sig),
+		uintptr(unsafe.Pointer(act)), uintptr(unsafe.Pointer(old)), //nolint:gosec // the kernel keeps neither
+		unsafe.Sizeof(action{}.mask), 0, 0)
 }
 
 // spareThreads is how many threads the runtime is given in advance. It needs one for each goroutine that may be inside a
-// system call (the reaper, two streams, the supervisor), one that waits for signals, one that polls, one that runs.
+// system call (the reaper, two streams, the supervisor), one that waits for signals, one that polls, one that runs; the
+// other two cover the moments in which a thread has finished and is not yet back among the idle ones.
 const spareThreads = 9
 
 // stockThreads makes the runtime start its threads now: a program that has used up the container's PIDs would make

@@ -5,10 +5,12 @@ package main
 import (
 	"bytes"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -225,6 +227,15 @@ func TestNoSignalFromInsideEndsTheInit(t *testing.T) {
 	}
 }
 
+func TestInitNeedsNothingMoreOnceTheProgramRuns(t *testing.T) {
+	j := attacker("starve init")
+	res := box{}.run(t, j)
+	end := res.proven(t)
+	if all := flooded("out", 8<<20); end.ExitCode != 0 || end.Bytes != 8<<20 || res.out != all[:j.Head]+all[8<<20-j.Tail:] {
+		t.Errorf("got %+v and %d bytes, want exit code 0 and the flood's head and tail", end, len(res.out))
+	}
+}
+
 func TestSIGTERMFromInsideEndsTheProgram(t *testing.T) {
 	end := box{}.run(t, attacker("terminate init")).proven(t)
 	if end.Signal != 15 || !end.Stopped || end.TimedOut {
@@ -278,6 +289,7 @@ func TestDeadlineEndsTheProgram(t *testing.T) {
 	}{
 		"obey":        {out: "waiting\nbye\n", code: 3},
 		"ignore":      {out: "ignoring\n", signal: 9},
+		"insist":      {signal: 9},
 		"stop itself": {signal: 9},
 	} {
 		j := attacker(name)
@@ -306,7 +318,7 @@ func TestStoppedProcessesFoolNobody(t *testing.T) {
 }
 
 func TestDeadlineHoldsWhileTheLogIsBlocked(t *testing.T) {
-	j := attacker("flood", fmt.Sprint(64<<20))
+	j := attacker("flood", strconv.Itoa(64<<20))
 	j.Timeout, j.Grace = 500*time.Millisecond, 100*time.Millisecond
 	r := box{}.start(t)
 	r.send(j)
@@ -347,15 +359,15 @@ func childrenOf(pid int) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	var all string
+	var all []byte
 	for _, thread := range threads {
 		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%s/children", pid, thread.Name()))
 		if err != nil {
 			return "", err
 		}
-		all += string(text)
+		all = append(all, text...)
 	}
-	return all, nil
+	return string(all), nil
 }
 
 func flooded(stream string, size int) string {
@@ -368,7 +380,7 @@ func flooded(stream string, size int) string {
 
 func TestFloodIsCountedExactlyAndKeptInPart(t *testing.T) {
 	const size = 64 << 20
-	j := attacker("flood", fmt.Sprint(size))
+	j := attacker("flood", strconv.Itoa(size))
 	res := box{}.run(t, j)
 	res.proven(t)
 	for name, got := range map[string]struct {
@@ -382,6 +394,30 @@ func TestFloodIsCountedExactlyAndKeptInPart(t *testing.T) {
 		if want := all[:j.Head] + all[int64(size)-j.Tail:]; got.payload != want {
 			t.Errorf("%s: got %d bytes of payload, want %d, or they differ", name, len(got.payload), len(want))
 		}
+	}
+}
+
+func TestInitWaitsForALogOfManyLines(t *testing.T) {
+	r := box{}.start(t)
+	r.send(attacker("newlines", strconv.Itoa(maxPending+1)))
+	ofOut, ofErr := journal.NewSplitter(testNonce, io.Discard), journal.NewSplitter(testNonce, io.Discard)
+	for s, from := range map[*journal.Splitter]*os.File{ofOut: r.stdout, ofErr: r.stderr} {
+		for chunk := make([]byte, 4096); s.End() == nil; {
+			n, err := from.Read(chunk)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, _ = s.Write(chunk[:n])
+		}
+	}
+	_ = r.stdout.SetReadDeadline(time.Now().Add(300 * time.Millisecond))
+	if _, err := r.stdout.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("got %v, want the init to be there still", err)
+	}
+	_ = r.stdout.SetReadDeadline(time.Time{})
+	r.stop()
+	if res := r.wait(); res.code != 0 || len(res.rawOut)+len(res.rawErr) != 0 {
+		t.Errorf("got exit code %d and %d bytes, want 0 and nothing", res.code, len(res.rawOut)+len(res.rawErr))
 	}
 }
 
@@ -435,16 +471,16 @@ func TestOrphansAreReapedAllTheTime(t *testing.T) {
 
 func TestMemoryThatRunsOutIsReported(t *testing.T) {
 	small := box{Memory: 64 << 20}
-	end := small.run(t, attacker("allocate", fmt.Sprint(256<<20))).proven(t)
+	end := small.run(t, attacker("allocate", strconv.Itoa(256<<20))).proven(t)
 	if end.Signal != int(syscall.SIGKILL) || !end.OutOfMem {
 		t.Errorf("the program: got %+v, want it killed for memory", end)
 	}
-	res := small.run(t, attacker("lose a child", fmt.Sprint(256<<20)))
+	res := small.run(t, attacker("lose a child", strconv.Itoa(256<<20)))
 	end = res.proven(t)
 	if res.out != "signal: killed\n" || end.ExitCode != 0 || end.Signal != 0 || !end.OutOfMem {
 		t.Errorf("a child: got %q and %+v, want it killed for memory and the program's own end", res.out, end)
 	}
-	end = small.run(t, attacker("allocate", fmt.Sprint(16<<20))).proven(t)
+	end = small.run(t, attacker("allocate", strconv.Itoa(16<<20))).proven(t)
 	if end.OutOfMem || end.MaxMemory < 16<<20 || end.MaxMemory > 64<<20 {
 		t.Errorf("enough: got %+v, want between 16 and 64 MiB", end)
 	}

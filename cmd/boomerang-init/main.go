@@ -9,6 +9,7 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -43,6 +44,7 @@ func run() int {
 	signal.Notify(stop, syscall.SIGTERM)
 	turnDeaf(syscall.SIGTERM)
 	stockThreads()
+	rehearse()
 
 	jobs := make(chan journal.Job)
 	failed := make(chan error, 1)
@@ -93,6 +95,19 @@ func closeProc() error {
 		return fmt.Errorf("close /proc/1: %w", errno)
 	}
 	return nil
+}
+
+// rehearse goes once through what is slow the first time, for page faults and JSON's caches: a berth has time while it
+// waits, an execution has not. Measured: 2 ms the first time, 0.2 ms the second.
+func rehearse() {
+	var b bytes.Buffer
+	_ = journal.WriteJob(&b, journal.Job{
+		Nonce: journal.NewNonce(), File: "f", Argv: []string{"f"}, Env: map[string]string{"E": "e"}, Dir: "/", Timeout: 1,
+	})
+	_, _ = journal.ReadJob(&b)
+	_ = journal.AppendStart(nil, "", journal.Start{})
+	_ = journal.AppendEnd(nil, "", journal.End{})
+	_ = measure(cgroupRoot)
 }
 
 // pollable makes a file whose reads and writes wait in the runtime's poller instead of holding a thread.

@@ -39,7 +39,7 @@ func startProgram(job journal.Job, stdout, stderr *os.File, victim *victim) (pid
 	}
 	victim.prefer()
 	defer victim.restore()
-	pid, err = syscall.ForkExec(path, job.Argv, &syscall.ProcAttr{
+	pid, err = syscall.ForkExec(path, job.Argv, &syscall.ProcAttr{ //nolint:gosec // running it is the point
 		Env:   env,
 		Files: []uintptr{stdin.Fd(), stdout.Fd(), stderr.Fd()},
 		Sys:   &syscall.SysProcAttr{Setpgid: true},
@@ -52,7 +52,7 @@ func startProgram(job journal.Job, stdout, stderr *os.File, victim *victim) (pid
 
 // cause takes the path out of an error: the sentence has named it already.
 func cause(err error) error {
-	if e, ok := err.(*fs.PathError); ok { //nolint:errorlint // the os package wraps once
+	if e, ok := errors.AsType[*fs.PathError](err); ok {
 		return e.Err
 	}
 	return err
@@ -110,10 +110,10 @@ func lookUp(name string, env []string) (string, error) {
 			dir = "."
 		}
 		candidate := dir + "/" + name
-		switch err := executable(candidate); err {
-		case nil:
+		switch err := executable(candidate); {
+		case err == nil:
 			return candidate, nil
-		case syscall.EACCES:
+		case errors.Is(err, syscall.EACCES):
 			reason = err
 		}
 	}

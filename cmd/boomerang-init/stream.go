@@ -165,6 +165,7 @@ type log struct {
 	newline []byte // a wrap frame
 	open    int    // bytes since the last newline
 	live    int    // wraps that may still be spent on unfinished lines
+	lines   int    // written, with those of the frames
 	err     error
 }
 
@@ -202,6 +203,7 @@ func (l *log) wrap() {
 
 func (l *log) raw(p []byte) {
 	if l.err == nil && len(p) > 0 {
+		l.lines += bytes.Count(p, []byte{'\n'})
 		_, l.err = l.w.Write(p)
 	}
 }

@@ -23,7 +23,7 @@ type runCmd struct {
 	Timeout     int64             `help:"Seconds until the program is ended; 0 is the server's default." short:"t" placeholder:"S"`
 	Env         map[string]string `help:"A variable of the program's environment; may be given more than once." short:"e" placeholder:"NAME=VALUE"`
 	WorkingDir  string            `help:"Where it runs, below /workspace or /tmp." placeholder:"DIR"`
-	CallbackURL string            `help:"Where the result is posted as well." placeholder:"URL"`
+	CallbackURL string            `help:"Where the result is posted as well; without one it is kept in the record alone." placeholder:"URL"`
 	Secret      string            `help:"Signs the callback." placeholder:"S"`
 	Quiet       bool              `help:"Print nothing but what the program prints." short:"q"`
 }

@@ -47,6 +47,8 @@ type Store interface {
 // Submission is what a caller asks for, with types but not yet with sense. Zero values stand for what was not given.
 type Submission struct {
 	Subject         string // who asks: the "sub" of the token
+	Name            string // what the caller calls it; "" = nothing
+	Background      bool   // the result is to be kept and not posted: there is no callback
 	Code            string
 	CallbackURL     string
 	Language        string // name or alias; "" = the default
@@ -112,6 +114,7 @@ func (a *Admission) execution(s Submission, languageName string) (execution.Exec
 	id := execution.NewID(at)
 	return execution.Execution{
 		ID:         id,
+		Name:       s.Name,
 		Subject:    s.Subject,
 		Language:   languageName,
 		WorkingDir: cmp.Or(s.WorkingDir, workspace),

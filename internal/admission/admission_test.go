@@ -109,7 +109,9 @@ func TestAdmitStoresWhatWasAsked(t *testing.T) {
 
 func TestAdmitFillsInWhatWasNotSaid(t *testing.T) {
 	q := &queue{}
-	got, _, err := open(t, Defaults(), q).Admit(t.Context(), good())
+	s := good()
+	s.Env, s.CallbackHeaders = map[string]string{}, map[string]string{}
+	got, _, err := open(t, Defaults(), q).Admit(t.Context(), s)
 	if err != nil {
 		t.Fatal(err)
 	}

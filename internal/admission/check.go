@@ -22,6 +22,7 @@ const (
 	maxDir    = 1024 // bytes of a working directory
 	maxName   = 255  // bytes of one name in it: the file system's NAME_MAX
 	maxSecret = 1024 // bytes
+	maxTitle  = 255  // bytes of what a caller calls an execution
 	maxKey    = 255  // characters of an idempotency key
 	maxDepth  = 3    // callbacks that may lead to one another
 )
@@ -32,11 +33,18 @@ const HeaderKey = "Idempotency-Key"
 // check applies every rule that needs no other room than the policy, in the order in which the wire lists the fields.
 func (a *Admission) check(s Submission) error {
 	for _, rule := range []func(Submission) error{
-		a.checkCode, a.checkCallback, a.checkTimeout, checkWorkingDir, a.checkEnv, a.checkHeaders, checkSecret, checkKey, checkDepth,
+		checkName, a.checkCode, a.checkCallback, a.checkTimeout, checkWorkingDir, a.checkEnv, a.checkHeaders, checkSecret, checkKey, checkDepth,
 	} {
 		if err := rule(s); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+func checkName(s Submission) error {
+	if len(s.Name) > maxTitle {
+		return invalid("name", "name must have at most %d bytes.", maxTitle)
 	}
 	return nil
 }
@@ -52,6 +60,9 @@ func (a *Admission) checkCode(s Submission) error {
 }
 
 func (a *Admission) checkCallback(s Submission) error {
+	if s.Background {
+		return nil
+	}
 	if s.CallbackURL == "" {
 		return missing("callback_url")
 	}

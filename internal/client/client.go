@@ -20,13 +20,12 @@ import (
 	"boomerang/internal/fault"
 )
 
+// MaxWait is the longest that a server holds the answer of Get.
+const MaxWait = time.Minute
+
 const (
-	// MaxWait is the longest that a server holds the answer of Get.
-	MaxWait = time.Minute
-	// patience is the longest that a call takes, from its request to the end of its answer.
-	patience = MaxWait + 30*time.Second
-	// maxProblem is how much of an error's body is read, in bytes.
-	maxProblem = 64 << 10
+	patience   = MaxWait + 30*time.Second // the longest that a call takes, to the end of its answer
+	maxProblem = 64 << 10                 // bytes of an error's body that are read
 )
 
 // Client speaks to one server with one token. It is safe for concurrent use.
@@ -57,7 +56,7 @@ func New(server, token string) (*Client, error) {
 // Submission is what is to be run. Zero values are left out, and the server's defaults stand.
 type Submission struct {
 	Code            string            `json:"code"`
-	CallbackURL     string            `json:"callback_url"`
+	CallbackURL     string            `json:"callback_url,omitempty"` // empty: the result is kept and not posted
 	Language        string            `json:"language,omitempty"`
 	Timeout         int64             `json:"timeout,omitempty"` // seconds
 	WorkingDir      string            `json:"working_dir,omitempty"`
@@ -98,7 +97,7 @@ type Callback struct {
 
 // Submit hands in code. When it returns without an error the execution is stored and will run once.
 func (c *Client) Submit(ctx context.Context, s Submission) (execution.ID, error) {
-	body, err := json.Marshal(s)
+	body, err := json.Marshal(s) //nolint:gosec // the secret goes where it is meant to go
 	if err != nil {
 		return "", fmt.Errorf("submit: %w", err)
 	}
@@ -109,7 +108,11 @@ func (c *Client) Submit(ctx context.Context, s Submission) (execution.ID, error)
 	var accepted struct {
 		ExecutionID execution.ID `json:"execution_id"`
 	}
-	if err := c.call(ctx, http.MethodPost, c.base.JoinPath("execute", "async"), header, body, &accepted); err != nil {
+	route := "async"
+	if s.CallbackURL == "" {
+		route = "background"
+	}
+	if err := c.call(ctx, http.MethodPost, c.base.JoinPath("execute", route), header, body, &accepted); err != nil {
 		return "", fmt.Errorf("submit: %w", err)
 	}
 	return accepted.ExecutionID, nil

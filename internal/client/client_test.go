@@ -30,15 +30,17 @@ func TestEveryCallShowsTheTokenBelowTheServersPath(t *testing.T) {
 		got = append(got, r.Method+" "+r.URL.RequestURI()+" "+r.Header.Get("Authorization"))
 		_, _ = w.Write([]byte("{}"))
 	})
-	_, err1 := c.Submit(t.Context(), Submission{})
+	_, err1 := c.Submit(t.Context(), Submission{CallbackURL: "https://receiver.example/"})
+	_, err0 := c.Submit(t.Context(), Submission{})
 	_, err2 := c.Get(t.Context(), "exec_1", 90*time.Second)
 	_, err3 := c.Cancel(t.Context(), "exec_1")
 	_, _, err4 := c.Output(t.Context(), "exec_1", execution.Stderr, 7)
-	if err := errors.Join(err1, err2, err3, err4); err != nil {
+	if err := errors.Join(err0, err1, err2, err3, err4); err != nil {
 		t.Fatal(err)
 	}
 	want := []string{
 		"POST /below/execute/async Bearer token",
+		"POST /below/execute/background Bearer token", // nothing to post the result to
 		"GET /below/executions/exec_1?wait=60 Bearer token",
 		"POST /below/executions/exec_1/cancel Bearer token",
 		"GET /below/executions/exec_1/output?stream=stderr Bearer token",
@@ -62,7 +64,9 @@ func TestARefusalIsTheServersFault(t *testing.T) {
 
 func TestAnAnswerOfSomebodyElseIsNoFault(t *testing.T) {
 	for name, h := range map[string]http.HandlerFunc{
-		"a proxy's page":  func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "<h1>Bad Gateway</h1>", http.StatusBadGateway) },
+		"a proxy's page": func(w http.ResponseWriter, _ *http.Request) {
+			http.Error(w, "<h1>Bad Gateway</h1>", http.StatusBadGateway)
+		},
 		"other JSON":      func(w http.ResponseWriter, _ *http.Request) { http.Error(w, `{"detail":"no"}`, http.StatusForbidden) },
 		"a redirect":      func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/elsewhere", http.StatusFound) },
 		"no JSON in 200":  func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("hello")) },
@@ -74,6 +78,17 @@ func TestAnAnswerOfSomebodyElseIsNoFault(t *testing.T) {
 				t.Errorf("got %v; want an error that is no fault", err)
 			}
 		})
+	}
+}
+
+func TestTheTokenStaysWithItsServer(t *testing.T) {
+	other := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("a redirect was followed") }))
+	defer other.Close()
+	c := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, other.URL, http.StatusTemporaryRedirect)
+	})
+	if _, err := c.Submit(t.Context(), Submission{}); err == nil {
+		t.Error("got no error; want a redirect to be one")
 	}
 }
 

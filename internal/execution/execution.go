@@ -53,6 +53,7 @@ const (
 // Execution is one piece of code that was accepted, from its submission to its result.
 type Execution struct {
 	ID         ID
+	Name       string // what its owner calls it; may be empty
 	Subject    string // who owns it: the "sub" of the token
 	Language   string // canonical name
 	WorkingDir string
@@ -60,7 +61,7 @@ type Execution struct {
 	Code       Sealed
 	Env        Sealed   // JSON object of strings
 	EnvNames   []string // sorted; values are sealed
-	Callback   Callback
+	Callback   Callback // without a URL: the result is kept and not posted
 	CreatedAt  time.Time
 	State      State
 

@@ -11,7 +11,7 @@ import (
 	"boomerang/internal/fault"
 )
 
-// decodeSubmission reads the body of POST /execute/async. It knows the fields and their types; whether their values
+// decodeSubmission reads the body of POST /execute/async and its companions. It knows the fields and their types; whether their values
 // are allowed is the business of admission. Unknown fields are ignored, and null is the same as absent. Errors are
 // faults: INVALID_JSON, or INVALID_REQUEST that names the field.
 func decodeSubmission(body []byte) (admission.Submission, error) {
@@ -23,6 +23,7 @@ func decodeSubmission(body []byte) (admission.Submission, error) {
 		return admission.Submission{}, fault.New(fault.InvalidJSON, "The body must be one JSON object.").Because(err)
 	}
 	s := admission.Submission{
+		Name:            o.text("name"),
 		Code:            o.text("code"),
 		CallbackURL:     o.text("callback_url"),
 		Language:        o.text("language"),

@@ -87,6 +87,7 @@ func TestDecodeRefusesWhatCouldBeReadInTwoWays(t *testing.T) {
 		"a high surrogate alone":        {`{"code":"\ud83d"}`, "surrogate"},
 		"a low surrogate alone":         {`{"code":"\ude00"}`, "surrogate"},
 		"surrogates in the wrong order": {`{"code":"\ude00\ud83d"}`, "surrogate"},
+		"two low surrogates":            {`{"code":"\ude00\ude00"}`, "surrogate"},
 		"two high surrogates":           {`{"code":"\ud83d\ud83d"}`, "surrogate"},
 		"a high one and a letter":       {`{"code":"\ud83dxxxxxxx"}`, "surrogate"},
 		"a lone one in a key":           {`{"\uDC00":1}`, "surrogate"},

@@ -185,6 +185,25 @@ func TestAPanicIsAnInternalErrorWithItsStackInTheLog(t *testing.T) {
 	}
 }
 
+func TestAnAnswerThatWasBegunIsNotAddedTo(t *testing.T) {
+	h := open(t)
+	h.api.router.Handle("/begun", h.api.handler(func(w http.ResponseWriter, _ *http.Request) error {
+		_, _ = w.Write([]byte("begun"))
+		return errors.New("too late")
+	}))
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, h.url+"/begun", http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("X-Request-ID", "r1")
+	if a := h.send(r); a.body != "begun" {
+		t.Errorf("got %q; want nothing behind what was begun", a.body)
+	}
+	if line := h.line("r1"); line.Level != logrus.ErrorLevel {
+		t.Errorf("got level %s; want the error logged all the same", line.Level)
+	}
+}
+
 func TestAnAnswerThatPanicsHalfWayIsCutOff(t *testing.T) {
 	h := open(t)
 	h.api.router.Handle("/half", h.api.handler(func(w http.ResponseWriter, _ *http.Request) error {
@@ -207,8 +226,8 @@ func TestAnAnswerThatPanicsHalfWayIsCutOff(t *testing.T) {
 
 func TestTheLogHasOneLineForEachRequestWithoutItsQuery(t *testing.T) {
 	h := open(t)
-	h.get("/executions?status=failed&cursor=SECRET", h.ann, "X-Request-ID: r1")
-	line := h.line("r1")
+	h.get("/executions?status=failed&cursor=SECRET", h.ann, "X-Request-ID: r2")
+	line := h.line("r2")
 	if line.Level != logrus.DebugLevel || line.Data["path"] != "/executions" || line.Data["status"] != 400 || line.Data["subject"] != "ann" {
 		t.Errorf("got %v %v; want one debug line with path, status and subject", line.Level, line.Data)
 	}

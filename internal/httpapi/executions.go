@@ -79,15 +79,9 @@ func (a *api) find(ctx context.Context, id execution.ID, p auth.Principal) (exec
 	return e, nil
 }
 
-// extend gives this request d beyond what every request has. The deadline of reading is moved too: net/http reads on
-// to notice that the client has gone, and takes that deadline for it.
+// extend gives the answer of this request d beyond what every answer has.
 func (a *api) extend(w http.ResponseWriter, d time.Duration) error {
-	at := time.Now().Add(d + a.config.Timeout)
-	c := http.NewResponseController(w)
-	if err := c.SetReadDeadline(at); err != nil {
-		return fmt.Errorf("extend read deadline: %w", err)
-	}
-	if err := c.SetWriteDeadline(at); err != nil {
+	if err := http.NewResponseController(w).SetWriteDeadline(time.Now().Add(d + a.config.Timeout)); err != nil {
 		return fmt.Errorf("extend write deadline: %w", err)
 	}
 	return nil

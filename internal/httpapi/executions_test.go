@@ -24,7 +24,7 @@ func TestTheRecordFollowsAnExecutionThroughItsLife(t *testing.T) {
 	id := h.submit(h.ann, `{"code":"1","callback_url":"https://example.com/hook?q=1","language":"py","timeout":60,"workdir":"/tmp/a",
 		"env":{"B":"2","A":"1"},"callback_headers":{"X-B":"b"},"callback_signature_secret":"s"}`)
 	want := map[string]any{
-		"execution_id": string(id), "status": "queued", "subject": "ann", "language": "python", "timeout": 60.0,
+		"execution_id": string(id), "name": "", "status": "queued", "subject": "ann", "language": "python", "timeout": 60.0,
 		"working_dir": "/tmp/a", "env_names": []any{"A", "B"}, "started_at": nil, "deadline": nil, "completed_at": nil,
 		"cancel_requested": false,
 		"callback": map[string]any{

@@ -21,12 +21,12 @@ func checkJSON(text []byte) error {
 	if !utf8.Valid(text) {
 		return errors.New("it is not UTF-8")
 	}
-	if !json.Valid(text) {
-		var syntax *json.SyntaxError
-		if err := json.Unmarshal(text, new(json.RawMessage)); errors.As(err, &syntax) {
-			return fmt.Errorf("%w (at byte %d)", syntax, syntax.Offset)
-		}
-		return errors.New("it is not JSON")
+	err := json.Unmarshal(text, new(json.RawMessage))
+	if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
+		return fmt.Errorf("%w (at byte %d)", syntax, syntax.Offset)
+	}
+	if err != nil {
+		return err // never: raw text has no type that it could miss
 	}
 	if at := loneSurrogate(text); at >= 0 {
 		return fmt.Errorf("it has half of a surrogate pair (at byte %d)", at)

@@ -58,6 +58,9 @@ func (a *api) output(w http.ResponseWriter, r *http.Request, p auth.Principal) e
 	if !strings.HasPrefix(r.Header.Get("Range"), "bytes=") {
 		r.Header.Del("Range") // a unit that is not understood is ignored (RFC 9110, section 14.2)
 	}
+	for _, condition := range []string{"If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since"} {
+		r.Header.Del(condition) // what grows has no version that a condition could be about
+	}
 	ranged := &rangeWriter{ResponseWriter: w}
 	http.ServeContent(ranged, r, "", time.Time{}, bytes.NewReader(kept))
 	if ranged.outside {

@@ -28,6 +28,7 @@ func TestOutputIsTheBytesOfAStream(t *testing.T) {
 		"from a byte on":               {"?stream=stderr", []string{"Range: bytes=7-"}, 206, "789", "bytes 7-9/10"},
 		"a range":                      {"?stream=stderr", []string{"Range: bytes=2-4"}, 206, "234", "bytes 2-4/10"},
 		"the last bytes":               {"?stream=stderr", []string{"Range: bytes=-2"}, 206, "89", "bytes 8-9/10"},
+		"conditions":                   {"?stream=stderr", []string{`If-Match: "x"`, "If-None-Match: *"}, 200, "0123456789", ""},
 		"a range of something else":    {"?stream=stderr", []string{"Range: lines=1-2"}, 200, "0123456789", ""},
 		"a range that is none":         {"?stream=stderr", []string{"Range: bytes=x"}, 416, "", ""},
 		"from the end on":              {"?stream=stderr", []string{"Range: bytes=10-"}, 416, "", "bytes */10"},

@@ -26,33 +26,15 @@ type accepted struct {
 	Timestamp   time.Time       `json:"timestamp"` // when it was accepted
 }
 
-// submit accepts code. After Admit has stored it nothing can go wrong any more: a client that reads a 5xx posts again,
-// and the code would run twice.
+// submit accepts code and a place to post its result.
 func (a *api) submit(w http.ResponseWriter, r *http.Request, p auth.Principal) error {
-	body, err := a.readJSON(w, r)
+	s, err := a.readSubmission(w, r, p)
 	if err != nil {
 		return err
 	}
-	s, err := decodeSubmission(body)
+	e, err := a.admit(w, r, s)
 	if err != nil {
 		return err
-	}
-	s.Subject = p.Subject
-	if s.IdempotencyKey, err = single(r, admission.HeaderKey); err != nil {
-		return err
-	}
-	if s.Depth, err = depth(r); err != nil {
-		return err
-	}
-	e, replayed, err := a.Admission.Admit(r.Context(), s)
-	if err != nil {
-		return err
-	}
-	a.Log.WithFields(logrus.Fields{
-		"execution_id": e.ID, "language": e.Language, "subject": e.Subject, "request_id": exchangeOf(r).id, "replayed": replayed,
-	}).Info("execution queued")
-	if replayed {
-		w.Header().Set("Idempotent-Replayed", "true")
 	}
 	return respond(w, http.StatusOK, accepted{
 		ExecutionID: e.ID,
@@ -61,6 +43,72 @@ func (a *api) submit(w http.ResponseWriter, r *http.Request, p auth.Principal) e
 		Message:     "Execution queued. The result will be posted to callback_url.",
 		Timestamp:   onTheWire(e.CreatedAt),
 	})
+}
+
+// backgroundTimeout is what a program in the background gets that asks for none, in seconds (wire).
+const backgroundTimeout = 300
+
+// process is the answer to a program in the background. It goes by the name of its execution.
+type process struct {
+	ProcessID   execution.ID    `json:"process_id"`
+	ExecutionID execution.ID    `json:"execution_id"`
+	Name        string          `json:"name"`
+	Status      execution.State `json:"status"`
+	StartTime   time.Time       `json:"start_time"`
+	Message     string          `json:"message"`
+}
+
+// background accepts code whose result is kept and not posted.
+func (a *api) background(w http.ResponseWriter, r *http.Request, p auth.Principal) error {
+	s, err := a.readSubmission(w, r, p)
+	if err != nil {
+		return err
+	}
+	s.Background, s.CallbackURL, s.CallbackHeaders, s.Secret = true, "", nil, ""
+	if s.Timeout == 0 {
+		s.Timeout = backgroundTimeout
+	}
+	e, err := a.admit(w, r, s)
+	if err != nil {
+		return err
+	}
+	return respond(w, http.StatusOK, process{
+		ProcessID: e.ID, ExecutionID: e.ID, Name: e.Name, Status: execution.Queued, StartTime: onTheWire(e.CreatedAt),
+		Message: "Execution queued. Its record holds the result.",
+	})
+}
+
+// readSubmission reads what is to be run and the headers that belong to it.
+func (a *api) readSubmission(w http.ResponseWriter, r *http.Request, p auth.Principal) (s admission.Submission, err error) {
+	body, err := a.readJSON(w, r)
+	if err != nil {
+		return s, err
+	}
+	if s, err = decodeSubmission(body); err != nil {
+		return s, err
+	}
+	s.Subject = p.Subject
+	if s.IdempotencyKey, err = single(r, admission.HeaderKey); err != nil {
+		return s, err
+	}
+	s.Depth, err = depth(r)
+	return s, err
+}
+
+// admit stores a submission. After Admit has stored it nothing can go wrong any more: a client that reads a 5xx posts
+// again, and the code would run twice.
+func (a *api) admit(w http.ResponseWriter, r *http.Request, s admission.Submission) (execution.Execution, error) {
+	e, replayed, err := a.Admission.Admit(r.Context(), s)
+	if err != nil {
+		return execution.Execution{}, err
+	}
+	a.Log.WithFields(logrus.Fields{
+		"execution_id": e.ID, "language": e.Language, "subject": e.Subject, "request_id": exchangeOf(r).id, "replayed": replayed,
+	}).Info("execution queued")
+	if replayed {
+		w.Header().Set("Idempotent-Replayed", "true")
+	}
+	return e, nil
 }
 
 // readJSON reads a body that says it is JSON and is not too long.

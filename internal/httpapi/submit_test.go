@@ -52,6 +52,29 @@ func TestTheExamplesOfThePageAreAccepted(t *testing.T) {
 	}
 }
 
+func TestInTheBackgroundTheResultIsKept(t *testing.T) {
+	h := open(t)
+	a := h.call(http.MethodPost, "/execute/background", h.ann,
+		`{"code":"print(1)","language":"py","name":"nightly","callback_url":"not even a URL","callback_signature_secret":"s"}`, asJSON)
+	if a.status != http.StatusOK {
+		t.Fatalf("got %d: %s", a.status, a.body)
+	}
+	got := a.json(t)
+	if got["process_id"] != got["execution_id"] || got["name"] != "nightly" || got["status"] != "queued" {
+		t.Errorf("got %v", got)
+	}
+	e, err := h.store.Get(t.Context(), a.id(t))
+	if err != nil || e.Name != "nightly" || e.Callback.URL != "" || e.Timeout != 300*time.Second || e.Language != "python" {
+		t.Errorf("stored %+v, %v; want it without a callback, for 300 s", e, err)
+	}
+	if d, err := h.store.Delivery(t.Context(), e.ID); err != nil || len(d.Callback.Secret) != 0 {
+		t.Errorf("delivery %+v, %v; want no secret kept that nothing needs", d, err)
+	}
+	if a := h.call(http.MethodPost, "/execute/background", h.ann, `{"name":"nightly"}`, asJSON); a.status != http.StatusBadRequest {
+		t.Errorf("without code: got %d: %s", a.status, a.body)
+	}
+}
+
 // The file holds what published clients of this API send, as it was recorded.
 func TestTheRequestsOfTheSDKsAreAccepted(t *testing.T) {
 	file, err := os.Open("testdata/sdk-requests.jsonl")

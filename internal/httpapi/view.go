@@ -11,6 +11,7 @@ import (
 // env and of the callback's headers, and the secret are never shown.
 type summary struct {
 	ExecutionID     execution.ID    `json:"execution_id"`
+	Name            string          `json:"name"` // empty: it has none
 	Status          execution.State `json:"status"`
 	Subject         string          `json:"subject"`
 	Language        string          `json:"language"`
@@ -96,6 +97,7 @@ func recordOf(e execution.Execution, d execution.Delivery, inline int) record {
 func summaryOf(e execution.Execution) summary {
 	s := summary{
 		ExecutionID:     e.ID,
+		Name:            e.Name,
 		Status:          e.State,
 		Subject:         e.Subject,
 		Language:        e.Language,

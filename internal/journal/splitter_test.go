@@ -198,20 +198,20 @@ func FuzzFrames(f *testing.F) {
 			t.Skip("the program does not know the nonce")
 		}
 		random := rand.New(rand.NewPCG(seed, 0))
-		raw := startFrame()
+		raw := []byte(startFrame())
 		for rest := payload; len(rest) > 0; {
 			n := 1 + random.IntN(len(rest))
-			raw += string(rest[:n])
+			raw = append(raw, rest[:n]...)
 			rest = rest[n:]
 			if random.IntN(2) == 0 {
-				raw += wrapFrame()
+				raw = append(raw, wrapFrame()...)
 			}
 		}
-		raw += endFrame() + "x"
+		raw = append(raw, endFrame()+"x"...)
 
 		var got bytes.Buffer
 		s := journal.NewSplitter(nonce, &got)
-		for rest := []byte(raw); len(rest) > 0; {
+		for rest := raw; len(rest) > 0; {
 			n := 1 + random.IntN(min(len(rest), 100))
 			if wrote, err := s.Write(rest[:n]); wrote != n || err != nil {
 				t.Fatalf("wrote %d of %d: %v", wrote, n, err)

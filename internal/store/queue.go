@@ -126,9 +126,9 @@ func (t *tx) room(ctx context.Context, subject string, limits execution.QueueLim
 }
 
 func (t *tx) insert(ctx context.Context, e execution.Execution) (seq int64, err error) {
-	err = t.row(ctx, `INSERT INTO executions (id, subject, language, working_dir, timeout, env_names, created_at, state)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?) RETURNING seq`,
-		e.ID, e.Subject, e.Language, e.WorkingDir, e.Timeout, names(e.EnvNames), stamp(e.CreatedAt), execution.Queued).Scan(&seq)
+	err = t.row(ctx, `INSERT INTO executions (id, name, subject, language, working_dir, timeout, env_names, created_at, state)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING seq`,
+		e.ID, e.Name, e.Subject, e.Language, e.WorkingDir, e.Timeout, names(e.EnvNames), stamp(e.CreatedAt), execution.Queued).Scan(&seq)
 	if err != nil {
 		return 0, err
 	}

@@ -14,7 +14,7 @@ import (
 
 // An execution is read with all its optional parts but what is large or sealed; selectWhole adds what was printed.
 const (
-	recordColumns = `e.id, e.subject, e.language, e.working_dir, e.timeout, e.env_names, e.created_at, e.state,
+	recordColumns = `e.id, e.name, e.subject, e.language, e.working_dir, e.timeout, e.env_names, e.created_at, e.state,
 		e.cancel_requested_at IS NOT NULL, coalesce(c.url, ''), c.header_names, coalesce(c.depth, 0),
 		r.node, r.epoch, r.berth, r.nonce, r.started_at, r.deadline,
 		z.reason, z.exit_code, z.error, z.started_at, z.completed_at, z.duration, z.output_complete, z.cpu_time, z.max_memory,
@@ -108,7 +108,7 @@ func scanRecord(r scanner, more []any) (e execution.Execution, err error) {
 	var run runColumns
 	var result resultColumns
 	dest := []any{
-		&e.ID, &e.Subject, &e.Language, &e.WorkingDir, &e.Timeout, &envNames, &created, &e.State,
+		&e.ID, &e.Name, &e.Subject, &e.Language, &e.WorkingDir, &e.Timeout, &envNames, &created, &e.State,
 		&e.CancelRequested, &e.Callback.URL, &headerNames, &e.Callback.Depth,
 	}
 	dest = append(dest, run.dest()...)

@@ -13,6 +13,7 @@ CREATE TABLE node (
 CREATE TABLE executions (
     seq                 INTEGER PRIMARY KEY,
     id                  TEXT    NOT NULL UNIQUE,
+    name                TEXT    NOT NULL,
     subject             TEXT    NOT NULL,
     language            TEXT    NOT NULL,
     working_dir         TEXT    NOT NULL,

@@ -132,7 +132,7 @@ func (h *house) same(got, want any) {
 func (h *house) execution(subject string) execution.Execution {
 	h.now = h.now.Add(time.Millisecond)
 	return execution.Execution{
-		ID: execution.NewID(h.now), Subject: subject, Language: "python", WorkingDir: "/workspace/a", Timeout: 90 * time.Second,
+		ID: execution.NewID(h.now), Name: "nightly", Subject: subject, Language: "python", WorkingDir: "/workspace/a", Timeout: 90 * time.Second,
 		Code: execution.Sealed("sealed code"), Env: execution.Sealed("sealed env"), EnvNames: []string{"A", "B"},
 		Callback: execution.Callback{
 			URL: "https://receiver.example/hook", Headers: execution.Sealed("sealed headers"), HeaderNames: []string{"X-One"},
