@@ -118,7 +118,7 @@ func (a *Admission) execution(s Submission, languageName string) (execution.Exec
 		Subject:    s.Subject,
 		Language:   languageName,
 		WorkingDir: cmp.Or(s.WorkingDir, workspace),
-		Timeout:    a.timeout(s.Timeout),
+		Timeout:    a.timeout(s),
 		Code:       a.sealer.Seal(id, execution.FieldCode, []byte(s.Code)),
 		Env:        a.sealer.Seal(id, execution.FieldEnv, env),
 		EnvNames:   slices.Sorted(maps.Keys(s.Env)),
@@ -134,12 +134,18 @@ func (a *Admission) execution(s Submission, languageName string) (execution.Exec
 	}, nil
 }
 
-// timeout is s seconds, or the default for 0.
-func (a *Admission) timeout(s int64) time.Duration {
-	if s == 0 {
-		return a.config.Timeout.Default
+// inBackground is the timeout of a program in the background that asks for none, where so long a one is allowed (wire).
+const inBackground = 300 * time.Second
+
+// timeout is what the submission asks for, or the default of its kind.
+func (a *Admission) timeout(s Submission) time.Duration {
+	switch {
+	case s.Timeout != 0:
+		return time.Duration(s.Timeout) * time.Second
+	case s.Background:
+		return min(inBackground, a.config.Timeout.Max)
 	}
-	return time.Duration(s) * time.Second
+	return a.config.Timeout.Default
 }
 
 // marshal makes nothing of nothing.

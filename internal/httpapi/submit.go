@@ -45,9 +45,6 @@ func (a *api) submit(w http.ResponseWriter, r *http.Request, p auth.Principal) e
 	})
 }
 
-// backgroundTimeout is what a program in the background gets that asks for none, in seconds (wire).
-const backgroundTimeout = 300
-
 // process is the answer to a program in the background. It goes by the name of its execution.
 type process struct {
 	ProcessID   execution.ID    `json:"process_id"`
@@ -65,9 +62,6 @@ func (a *api) background(w http.ResponseWriter, r *http.Request, p auth.Principa
 		return err
 	}
 	s.Background, s.CallbackURL, s.CallbackHeaders, s.Secret = true, "", nil, ""
-	if s.Timeout == 0 {
-		s.Timeout = backgroundTimeout
-	}
 	e, err := a.admit(w, r, s)
 	if err != nil {
 		return err
