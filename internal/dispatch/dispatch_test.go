@@ -490,6 +490,43 @@ func TestARunningRowWithoutAContainerIsLost(t *testing.T) {
 	})
 }
 
+func TestABerthOfAnEarlierPreparationIsNotTakenForTheRuns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		box := sandboxtest.New(sandboxtest.Script{})
+		h := newHouse(t, 3, box)
+		var id execution.ID
+		h.crashed(func() {
+			id = h.submit("a", sandboxtest.Out("second run"))
+			var berths []sandbox.Berth
+			for slot := range 3 { // before the run's own and after it, in any list
+				berth, err := box.Prepare(t.Context(), sandbox.Spec{Execution: string(id), Image: "player", Slot: slot})
+				if err != nil {
+					t.Fatal(err)
+				}
+				berths = append(berths, berth)
+			}
+			h.begun(id, berths[1].ID())
+			job := sandboxtest.Program{sandboxtest.Out("first run")}.Job()
+			job.Nonce = h.get(id).Run.Nonce
+			if err := berths[1].Assign(t.Context(), job); err != nil {
+				t.Fatal(err)
+			}
+			for _, i := range []int{0, 2} {
+				if err := berths[i].Stop(t.Context()); err != nil { // their inits leave without a job
+					t.Fatal(err)
+				}
+			}
+		})
+		h.enter()
+		defer h.leave()
+		h.expect(h.ended(id), execution.Completed, execution.Exited, "first run")
+		synctest.Wait()
+		if n := h.berths(); n != 0 {
+			t.Errorf("%d berths are left", n)
+		}
+	})
+}
+
 func TestAContainerWithoutARowIsRemoved(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		box := sandboxtest.New(sandboxtest.Script{})

@@ -14,17 +14,19 @@ func (d *Dispatcher) recover(ctx context.Context) bool {
 	if !ok {
 		return false
 	}
-	running := make(map[execution.ID]bool, len(rows))
+	running := make(map[string]bool, len(rows))
 	for _, e := range rows {
-		running[e.ID] = true
+		running[e.Run.Berth] = true
 	}
-	found := make(map[execution.ID]sandbox.Found, len(berths))
+	found := make(map[string]sandbox.Found, len(berths))
 	for _, f := range berths {
-		if id := execution.ID(f.Execution); running[id] {
-			found[id] = f
+		if running[f.Berth.ID()] {
+			found[f.Berth.ID()] = f
 			continue
 		}
-		// A berth without a running row: its execution has ended, or never left the queue.
+		// A berth that no running row names: its execution has ended, or never left the queue, or runs in another berth,
+		// and this one is what an earlier preparation left. That one's journal says that nothing ran; it must not be
+		// taken for the run's.
 		d.slots.occupy(f.Slot)
 		d.wg.Go(func() {
 			defer d.slots.free(f.Slot)
@@ -32,7 +34,7 @@ func (d *Dispatcher) recover(ctx context.Context) bool {
 		})
 	}
 	for _, e := range rows {
-		f, there := found[e.ID]
+		f, there := found[e.Run.Berth]
 		d.takeOver(ctx, e, f, there)
 	}
 	return true
