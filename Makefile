@@ -12,8 +12,8 @@ export PATH := $(PATH):/usr/local/go/bin
 NEED    := @.ci/need
 LINT     = bin/tools/golangci-lint-$(GOLANGCI_LINT)
 DEAD     = bin/tools/deadcode-$(DEADCODE)
-TAGS    := integration e2e
-DOCKER_TESTS = $(addprefix ./,$(sort $(dir $(shell grep -rlE '^//go:build .*(integration|e2e)' --include='*_test.go' cmd internal))))
+TAGS    := integration e2e chaos
+DOCKER_TESTS = $(addprefix ./,$(sort $(dir $(shell grep -rlE '^//go:build .*(integration|e2e|chaos)' --include='*_test.go' cmd internal))))
 
 .PHONY: help
 help: ## list what there is
@@ -53,7 +53,7 @@ images: ## build the images of the languages, where they are not up to date; LAN
 .PHONY: test
 test: images build ## all tests, under the race detector and with Docker
 	$(NEED) docker gcc node python3 strace
-	go test -race ./...
+	go test -race -timeout 5m ./...
 	REQUIRE_DOCKER=1 go test -race -count=1 -p 1 -timeout 30m -tags '$(TAGS)' $(DOCKER_TESTS)
 
 .PHONY: unit
@@ -65,6 +65,13 @@ unit: ## the tests that need no Docker
 bench: images build ## the benchmarks, with Docker
 	$(NEED) docker python3
 	REQUIRE_DOCKER=1 go test -run '^$$' -bench . -benchmem -p 1 -timeout 60m -tags '$(TAGS)' ./...
+
+.PHONY: chaos
+chaos: LANGUAGES = bash
+chaos: images ## kill, stop, fill and cut off whatever there is while programs run, and audit what is left; as root. ROUNDS=30 EXECUTIONS=40 SEED=…
+	$(NEED) docker
+	ROUNDS=$(or $(ROUNDS),30) SEED=$(SEED) EXECUTIONS=$(EXECUTIONS) REQUIRE_DOCKER=1 \
+		go test -count=1 -v -timeout 0 -tags chaos -run Chaos ./internal/chaos
 
 .PHONY: lint
 lint: $(LINT) $(DEAD) ## golangci-lint, vet, dead code, a tidy go.mod

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -61,8 +62,9 @@ func TestMain(m *testing.M) {
 
 // house is a running server with everything around it.
 type house struct {
-	t        *testing.T
+	t        testing.TB
 	config   config.Config
+	app      *app.App
 	log      serverLog
 	url      string
 	token    string
@@ -99,7 +101,7 @@ type inbox struct {
 }
 
 // enter starts a server on a free port, with a receiver that it may call.
-func enter(t *testing.T, change ...func(*config.Config)) *house {
+func enter(t testing.TB, change ...func(*config.Config)) *house {
 	t.Helper()
 	h := &house{t: t, config: config.Defaults()}
 	h.config.DataDir = t.TempDir()
@@ -136,7 +138,12 @@ func enter(t *testing.T, change ...func(*config.Config)) *house {
 // start starts the server on the house's data directory, as a new process would.
 func (h *house) start() {
 	h.t.Helper()
+	level, err := logrus.ParseLevel(h.config.Log.Level)
+	if err != nil {
+		h.t.Fatal(err)
+	}
 	log := logrus.New()
+	log.SetLevel(level)
 	log.SetOutput(&h.log)
 	log.SetFormatter(&logrus.JSONFormatter{})
 	server, err := app.New(h.t.Context(), h.config, "test", logrus.NewEntry(log))
@@ -144,7 +151,7 @@ func (h *house) start() {
 		h.t.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(context.WithoutCancel(h.t.Context()))
-	h.stop, h.done, h.url = stop, make(chan error, 1), "http://"+server.Addr()
+	h.app, h.stop, h.done, h.url = server, stop, make(chan error, 1), "http://"+server.Addr()
 	go func() { h.done <- server.Run(ctx) }()
 }
 
@@ -182,7 +189,7 @@ func (h *house) containers() []container.Summary {
 	return list
 }
 
-func engine(t *testing.T) *client.Client {
+func engine(t testing.TB) *client.Client {
 	t.Helper()
 	docker, err := client.NewClientWithOpts(client.FromEnv, client.WithAPIVersionNegotiation())
 	if err != nil {
@@ -229,6 +236,12 @@ func (h *house) call(method, path string, body any, header ...string) (int, map[
 
 func (h *house) raw(method, path string, body any, header ...string) (int, []byte) {
 	h.t.Helper()
+	status, _, text := h.exchange(method, path, body, header...)
+	return status, text
+}
+
+func (h *house) exchange(method, path string, body any, header ...string) (int, http.Header, []byte) {
+	h.t.Helper()
 	var payload []byte
 	switch b := body.(type) {
 	case nil:
@@ -258,7 +271,7 @@ func (h *house) raw(method, path string, body any, header ...string) (int, []byt
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	return response.StatusCode, text
+	return response.StatusCode, response.Header, text
 }
 
 type fields map[string]any
@@ -268,9 +281,7 @@ func (h *house) submit(code string, f ...fields) execution.ID {
 	h.t.Helper()
 	request := fields{"code": code, "callback_url": h.hook.URL + "/webhook", "callback_signature_secret": secret, "timeout": 60}
 	for _, more := range f {
-		for key, value := range more {
-			request[key] = value
-		}
+		maps.Copy(request, more)
 	}
 	status, answer := h.call(http.MethodPost, "/execute/async", request)
 	if status != http.StatusOK {
@@ -293,13 +304,16 @@ func (h *house) record(id execution.ID) map[string]any {
 	}
 }
 
-// running waits until the execution runs and has printed text on stdout.
+// running waits until the execution has printed text on stdout, which it must do while it runs.
 func (h *house) running(id execution.ID, text string) {
 	h.t.Helper()
-	for {
-		if status, kept := h.raw(http.MethodGet, "/executions/"+string(id)+"/output?stream=stdout", nil); status == http.StatusOK &&
-			strings.Contains(string(kept), text) {
+	for end := time.Now().Add(patience); ; {
+		_, head, kept := h.exchange(http.MethodGet, "/executions/"+string(id)+"/output?stream=stdout", nil)
+		if strings.Contains(string(kept), text) {
 			return
+		}
+		if state := execution.State(head.Get("X-Execution-Status")); state.Terminal() || time.Now().After(end) {
+			h.t.Fatalf("%s is %s and printed %q, not %q", id, state, kept, text)
 		}
 		select {
 		case <-h.t.Context().Done():
@@ -309,7 +323,7 @@ func (h *house) running(id execution.ID, text string) {
 	}
 }
 
-// patience is how long a callback may take before the test fails.
+// patience is how long anything may take before the test fails.
 const patience = 2 * time.Minute
 
 // callback waits for the callback of an execution and returns the first that came.
@@ -362,7 +376,7 @@ func (h *house) arrivals(id execution.ID) []receiver.Callback {
 func (i *inbox) take(c receiver.Callback) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	id := execution.ID(c.Payload.ExecutionID)
+	id := c.Payload.ExecutionID
 	i.arrived[id] = append(i.arrived[id], c)
 	close(i.news)
 	i.news = make(chan struct{})

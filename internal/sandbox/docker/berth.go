@@ -48,7 +48,7 @@ func (d *Docker) Prepare(ctx context.Context, spec sandbox.Spec) (sandbox.Berth,
 var errRefused = errors.New("the engine refuses")
 
 func (d *Docker) prepare(ctx context.Context, spec sandbox.Spec, anew bool) (_ *berth, err error) {
-	image, err := d.image(ctx, spec.Image, anew)
+	image, err := d.image(ctx, spec, anew)
 	if err != nil {
 		return nil, err
 	}
@@ -59,7 +59,7 @@ func (d *Docker) prepare(ctx context.Context, spec sandbox.Spec, anew bool) (_ *
 	name := containerName(spec.Execution)
 	defer func() {
 		if err != nil { // by name: the engine may not have told us the id
-			err = errors.Join(err, d.remove(context.WithoutCancel(ctx), name))
+			err = errors.Join(err, d.undo(ctx, name))
 		}
 	}()
 	id, err := d.create(ctx, name, spec, premises{
@@ -78,6 +78,20 @@ func (d *Docker) prepare(ctx context.Context, spec sandbox.Spec, anew bool) (_ *
 	}
 	return b, nil
 }
+
+// undo removes what a preparation that failed may have left. While the engine does not answer it goes on trying until ctx
+// ends: a container that is let go of would be in the way of those that an engine under load is asked for next.
+func (d *Docker) undo(ctx context.Context, name string) error {
+	for {
+		err := d.remove(context.WithoutCancel(ctx), name)
+		if !errors.Is(err, sandbox.ErrUnavailable) || pause(ctx, undoPause) != nil {
+			return err
+		}
+		d.log.WithError(err).WithField("container", name).Warn("remove what a failed preparation left")
+	}
+}
+
+const undoPause = time.Second
 
 // containerName is for people, and for removing a container whose id we were not told. It is new each time: what is
 // left of an earlier try must not be in the way.
@@ -99,10 +113,10 @@ func (d *Docker) create(ctx context.Context, name string, spec sandbox.Spec, p p
 		return d.client.ContainerCreate(ctx, containerConfig(spec, p), hostConfig(spec, p), nil, nil, name)
 	})
 	switch {
-	case errdefs.IsNotFound(err):
-		return "", fmt.Errorf("%w: %w: %s: %w", sandbox.ErrImageUnavailable, errRefused, spec.Image, err)
-	case errdefs.IsInvalidArgument(err): // a runtime that is not there, more CPUs than there are
+	case errdefs.IsNotFound(err): // the image, by now, or a network
 		return "", fmt.Errorf("%w: %w: %w", sandbox.ErrStart, errRefused, err)
+	case errdefs.IsInvalidArgument(err): // a runtime that is not there, more CPUs than there are
+		return "", fmt.Errorf("%w: %w", sandbox.ErrStart, err)
 	}
 	return created.ID, err
 }

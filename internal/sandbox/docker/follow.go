@@ -128,8 +128,7 @@ func gone(err error) error {
 }
 
 // read makes one pass over the log. It returns nil at the log's end and when both ends are proven, and in any case
-// within bounds: a pass without follow that stays silent for the call timeout is broken off, and so is a follow of a
-// container that has ended.
+// within bounds: a pass that stays silent although its container has ended is broken off.
 func (b *berth) read(ctx context.Context, t *tape, follow bool) error {
 	bounded, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -169,7 +168,7 @@ func (b *berth) attend(ctx context.Context, cancel context.CancelFunc, t *tape, 
 		switch {
 		case t.heard.Swap(false):
 			// It is not silent.
-		case !follow || dead:
+		case dead:
 			cancel()
 		default:
 			state, err := b.state(ctx)

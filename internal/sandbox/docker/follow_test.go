@@ -20,7 +20,7 @@ import (
 // engine is a scripted Docker engine: it knows one container, whose log it shows one way on each request.
 type engine struct {
 	mu     sync.Mutex // guards all below
-	logs   []func(http.ResponseWriter)
+	logs   []http.HandlerFunc
 	states []string // of the container, one for each inspect; the last one stays
 	asked  []string // "follow", "read" or "inspect", in order
 }
@@ -37,7 +37,7 @@ func (e *engine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case r.URL.Path == "/_ping":
 		w.Header().Set("Api-Version", "1.41")
 	case strings.HasSuffix(r.URL.Path, "/logs"):
-		e.nextLog(r)(w)
+		e.nextLog(r)(w, r)
 	case strings.HasSuffix(r.URL.Path, "/json"):
 		w.Header().Set("Content-Type", "application/json")
 		_, _ = io.WriteString(w, `{"Id":"c","State":`+e.nextState()+`}`)
@@ -46,7 +46,7 @@ func (e *engine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func (e *engine) nextLog(r *http.Request) func(http.ResponseWriter) {
+func (e *engine) nextLog(r *http.Request) http.HandlerFunc {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	verb := "read"
@@ -58,7 +58,7 @@ func (e *engine) nextLog(r *http.Request) func(http.ResponseWriter) {
 	}
 	e.asked = append(e.asked, verb)
 	if len(e.logs) == 0 {
-		return func(w http.ResponseWriter) { http.Error(w, "nothing left", http.StatusTeapot) }
+		return func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "nothing left", http.StatusTeapot) }
 	}
 	log := e.logs[0]
 	e.logs = e.logs[1:]
@@ -77,30 +77,30 @@ func (e *engine) nextState() string {
 }
 
 // shows is a log that ends after these chunks.
-func shows(chunks ...string) func(http.ResponseWriter) {
-	return func(w http.ResponseWriter) { _, _ = io.WriteString(w, strings.Join(chunks, "")) }
+func shows(chunks ...string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, strings.Join(chunks, "")) }
 }
 
 // breaksAfter is a log whose connection breaks after these chunks.
-func breaksAfter(chunks ...string) func(http.ResponseWriter) {
-	return func(w http.ResponseWriter) {
-		shows(chunks...)(w)
+func breaksAfter(chunks ...string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		shows(chunks...)(w, nil)
 		_ = http.NewResponseController(w).Flush()
 		panic(http.ErrAbortHandler)
 	}
 }
 
 // refuses is an answer with an error.
-func refuses(status int) func(http.ResponseWriter) {
-	return func(w http.ResponseWriter) { http.Error(w, "/var/lib/docker/secret", status) }
+func refuses(status int) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "/var/lib/docker/secret", status) }
 }
 
-// hangsAfter is a log that goes silent after these chunks, until until is closed.
-func hangsAfter(until <-chan struct{}, chunks ...string) func(http.ResponseWriter) {
-	return func(w http.ResponseWriter) {
-		shows(chunks...)(w)
+// hangsAfter is a log that goes silent after these chunks until its reader goes away.
+func hangsAfter(chunks ...string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		shows(chunks...)(w, r)
 		_ = http.NewResponseController(w).Flush()
-		<-until
+		<-r.Context().Done()
 	}
 }
 
@@ -135,30 +135,33 @@ var (
 func TestFollowProvesTheEnd(t *testing.T) {
 	whole := shows(startFrame, outText, errText, outEnd, errEnd)
 	for name, c := range map[string]struct {
-		logs   []func(http.ResponseWriter)
+		logs   []http.HandlerFunc
 		states []string
 		asked  string
 	}{
 		"in one pass, without asking anything else": {
-			logs: []func(http.ResponseWriter){whole}, asked: "follow",
+			logs: []http.HandlerFunc{whole}, asked: "follow",
+		},
+		"without waiting for the end of the log": {
+			logs: []http.HandlerFunc{hangsAfter(startFrame, outText, errText, errEnd, outEnd)}, asked: "follow",
 		},
 		"when the tail was cut off": {
-			logs:   []func(http.ResponseWriter){shows(startFrame, outText, outEnd), whole},
+			logs:   []http.HandlerFunc{shows(startFrame, outText, outEnd), whole},
 			states: []string{exited}, asked: "follow inspect read",
 		},
 		"when a chunk was cut in two, and chunks come differently": {
-			logs: []func(http.ResponseWriter){
+			logs: []http.HandlerFunc{
 				breaksAfter(startFrame, outText[:10]),
 				shows(startFrame, chunk(1, "o"), chunk(1, "ut"), errText, chunk(1, "\n"), errEnd, outEnd),
 			},
 			states: []string{exited}, asked: "follow inspect read",
 		},
 		"when the engine restarts and the container lives": {
-			logs:   []func(http.ResponseWriter){breaksAfter(startFrame, outText), shows(startFrame), whole},
+			logs:   []http.HandlerFunc{breaksAfter(startFrame, outText), shows(startFrame), whole},
 			states: []string{running}, asked: "follow inspect follow inspect follow",
 		},
 		"when the engine cannot read its log for a while": {
-			logs:   []func(http.ResponseWriter){shows(startFrame, outText, chunk(3, "i/o error")), whole},
+			logs:   []http.HandlerFunc{shows(startFrame, outText, chunk(3, "i/o error")), whole},
 			states: []string{exited}, asked: "follow inspect read",
 		},
 	} {
@@ -181,7 +184,7 @@ func TestFollowProvesTheEnd(t *testing.T) {
 
 func TestFollowTellsWhatIsNotProven(t *testing.T) {
 	cut := shows(startFrame, outText, outEnd, errText, chunk(2, "\x1eboom"))
-	e := &engine{logs: []func(http.ResponseWriter){cut, cut}, states: []string{killed}}
+	e := &engine{logs: []http.HandlerFunc{cut, cut}, states: []string{killed}}
 	var stdout, stderr bytes.Buffer
 	outcome, err := e.serve(t).Follow(t.Context(), nonce, &stdout, &stderr)
 	if err != nil || outcome.Proven() || outcome.Start == nil || outcome.Stdout == nil {
@@ -196,16 +199,14 @@ func TestFollowTellsWhatIsNotProven(t *testing.T) {
 }
 
 func TestFollowLeavesADeadContainersSilentLog(t *testing.T) {
-	until := make(chan struct{})
 	e := &engine{
-		logs: []func(http.ResponseWriter){
-			hangsAfter(until, startFrame, outText), shows(startFrame, outText, errText, outEnd, errEnd),
+		logs: []http.HandlerFunc{
+			hangsAfter(startFrame, outText), shows(startFrame, outText, errText, outEnd, errEnd),
 		},
 		states: []string{running, running, exited},
 	}
 	b := e.serve(t)
 	b.watch = watch{first: 10 * time.Millisecond, longest: 20 * time.Millisecond, settle: 10 * time.Millisecond}
-	t.Cleanup(func() { close(until) })
 	var stdout bytes.Buffer
 	outcome, err := b.Follow(t.Context(), nonce, &stdout, io.Discard)
 	if err != nil || !outcome.Proven() || stdout.String() != "out\n" {
@@ -217,26 +218,22 @@ func TestFollowLeavesADeadContainersSilentLog(t *testing.T) {
 }
 
 func TestFollowDoesNotWaitForAHungEngine(t *testing.T) {
-	until := make(chan struct{})
-	e := &engine{logs: []func(http.ResponseWriter){shows(), hangsAfter(until, startFrame)}, states: []string{exited}}
+	e := &engine{logs: []http.HandlerFunc{shows(), hangsAfter(startFrame)}, states: []string{exited}}
 	b := e.serve(t)
-	b.config.CallTimeout = 50 * time.Millisecond
-	t.Cleanup(func() { close(until) })
+	b.config.CallTimeout, b.watch.settle = 50*time.Millisecond, time.Millisecond
 	if _, err := b.Follow(t.Context(), nonce, io.Discard, io.Discard); !errors.Is(err, sandbox.ErrUnavailable) {
 		t.Errorf("follow = %v, want %v", err, sandbox.ErrUnavailable)
 	}
 }
 
 func TestFollowEndsWithItsContext(t *testing.T) {
-	until := make(chan struct{})
-	e := &engine{logs: []func(http.ResponseWriter){hangsAfter(until, startFrame, outText)}, states: []string{running}}
+	e := &engine{logs: []http.HandlerFunc{hangsAfter(startFrame, outText)}, states: []string{running}}
 	b := e.serve(t)
-	t.Cleanup(func() { close(until) })
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cause := errors.New("detached")
 	seen := writerFunc(func([]byte) { cancel(cause) })
-	if _, err := b.Follow(ctx, nonce, seen, io.Discard); !errors.Is(err, cause) {
-		t.Errorf("follow = %v, want the cause of its context", err)
+	if _, err := b.Follow(ctx, nonce, seen, io.Discard); !errors.Is(err, cause) || errors.Is(err, sandbox.ErrUnavailable) {
+		t.Errorf("follow = %v, want the cause of its context alone", err)
 	}
 }
 
@@ -258,7 +255,7 @@ func TestFollowTellsErrorsApart(t *testing.T) {
 		"engine overloaded": {http.StatusServiceUnavailable, sandbox.ErrUnavailable},
 	} {
 		t.Run(name, func(t *testing.T) {
-			e := &engine{logs: []func(http.ResponseWriter){refuses(c.status)}, states: []string{exited}}
+			e := &engine{logs: []http.HandlerFunc{refuses(c.status)}, states: []string{exited}}
 			if _, err := e.serve(t).Follow(t.Context(), nonce, io.Discard, io.Discard); !errors.Is(err, c.want) {
 				t.Errorf("follow = %v, want %v", err, c.want)
 			}

@@ -14,7 +14,7 @@ import (
 	"boomerang/internal/sandbox"
 )
 
-// What every container has, whatever the language. docs/SECURITY.md says why.
+// What every container has, whatever the language.
 const (
 	initDir      = "/.boomerang"
 	initPath     = initDir + "/" + initName
@@ -88,7 +88,7 @@ func hostConfig(s sandbox.Spec, p premises) *container.HostConfig {
 		SecurityOpt:    securityOptions(p),
 		ReadonlyRootfs: true,
 		Tmpfs:          tmpfs(s, p),
-		Mounts:         []mount.Mount{initMount(p.volume, true)},
+		Mounts:         []mount.Mount{initMount(p.volume, p.node, true)},
 		ShmSize:        shmSize,
 		Runtime:        s.Runtime,
 		Init:           new(false),
@@ -147,7 +147,7 @@ func pids(s sandbox.Spec) int64 {
 	return limit
 }
 
-// tmpfs are the only places that the program can write to.
+// tmpfs are, beside /dev/shm, the only places that the program can write to.
 func tmpfs(s sandbox.Spec, p premises) map[string]string {
 	places := covers(p.image, uid(s, p))
 	places[workspaceDir] = tmpfsOptions(s.Limits.Workspace, inodes, uid(s, p))
@@ -169,11 +169,12 @@ func tmpfsOptions(size int64, inodes, uid int) string {
 	return fmt.Sprintf("size=%d,nr_inodes=%d,mode=0700,uid=%d,gid=%d,nosuid,nodev,exec", size, inodes, uid, uid)
 }
 
-// initMount mounts the init's volume. NoCopy: what the image may have at that path stays out.
-func initMount(volume string, readOnly bool) mount.Mount {
+// initMount mounts the init's volume, which the engine makes, labelled with the node, if it is not there. NoCopy: what
+// the image may have at that path stays out.
+func initMount(volume, node string, readOnly bool) mount.Mount {
 	return mount.Mount{
 		Type: mount.TypeVolume, Source: volume, Target: initDir, ReadOnly: readOnly,
-		VolumeOptions: &mount.VolumeOptions{NoCopy: true, Labels: map[string]string{labelInit: volume}},
+		VolumeOptions: &mount.VolumeOptions{NoCopy: true, Labels: map[string]string{labelInit: node}},
 	}
 }
 

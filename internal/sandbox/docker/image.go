@@ -33,7 +33,14 @@ const (
 // images remembers what was found out about each reference.
 type images struct {
 	mu    sync.Mutex // guards known; each entry is guarded by its own turn
-	known map[string]*knownImage
+	known map[wantedImage]*knownImage
+}
+
+// wantedImage is a reference and what may be done to get it: that an image may not be pulled for one language says
+// nothing to another that may.
+type wantedImage struct {
+	ref  string
+	pull bool
 }
 
 type knownImage struct {
@@ -43,24 +50,26 @@ type knownImage struct {
 	until time.Time
 }
 
-func newImages() *images { return &images{known: make(map[string]*knownImage)} }
+func newImages() *images { return &images{known: make(map[wantedImage]*knownImage)} }
 
-func (i *images) of(ref string) *knownImage {
+func (i *images) of(wanted wantedImage) *knownImage {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	k := i.known[ref]
+	k := i.known[wanted]
 	if k == nil {
 		k = &knownImage{turn: make(chan struct{}, 1)}
-		i.known[ref] = k
+		i.known[wanted] = k
 	}
 	return k
 }
 
-// image finds an image and pulls it if it is missing and may be pulled. Whoever waits while another pulls gets the
-// other's answer; when the one who pulls goes away, the next in line goes on with what has been fetched.
+// image finds the image of a spec. One that is missing is pulled where both the spec and the configuration allow it.
+// Whoever waits while another pulls gets the other's answer; when the one who pulls goes away, the next in line goes on
+// with what has been fetched.
 // With anew it asks the engine whatever is remembered. Errors: sandbox.ErrImageUnavailable, sandbox.ErrUnavailable.
-func (d *Docker) image(ctx context.Context, ref string, anew bool) (imageFacts, error) {
-	k := d.images.of(ref)
+func (d *Docker) image(ctx context.Context, spec sandbox.Spec, anew bool) (imageFacts, error) {
+	wanted := wantedImage{ref: spec.Image, pull: d.config.Pull != PullNever && spec.Pull != sandbox.PullNever}
+	k := d.images.of(wanted)
 	if err := take(ctx, k.turn); err != nil {
 		return imageFacts{}, fmt.Errorf("find image: %w", err)
 	}
@@ -68,7 +77,7 @@ func (d *Docker) image(ctx context.Context, ref string, anew bool) (imageFacts, 
 	if !anew && time.Now().Before(k.until) {
 		return k.facts, k.err
 	}
-	k.facts, k.err = d.findImage(ctx, ref)
+	k.facts, k.err = d.findImage(ctx, wanted)
 	switch {
 	case k.err == nil:
 		k.until = time.Now().Add(imageFresh)
@@ -80,15 +89,15 @@ func (d *Docker) image(ctx context.Context, ref string, anew bool) (imageFacts, 
 	return k.facts, k.err
 }
 
-func (d *Docker) findImage(ctx context.Context, ref string) (imageFacts, error) {
-	facts, err := d.inspectImage(ctx, ref)
-	if d.config.Pull == PullNever || !errors.Is(err, sandbox.ErrImageUnavailable) {
+func (d *Docker) findImage(ctx context.Context, wanted wantedImage) (imageFacts, error) {
+	facts, err := d.inspectImage(ctx, wanted.ref)
+	if !wanted.pull || !errors.Is(err, sandbox.ErrImageUnavailable) {
 		return facts, err
 	}
-	if err := d.pull(ctx, ref); err != nil {
+	if err := d.pull(ctx, wanted.ref); err != nil {
 		return imageFacts{}, err
 	}
-	return d.inspectImage(ctx, ref)
+	return d.inspectImage(ctx, wanted.ref)
 }
 
 func (d *Docker) inspectImage(ctx context.Context, ref string) (imageFacts, error) {

@@ -26,10 +26,10 @@ const (
 	initName   = "boomerang-init"
 	initPrefix = initName + "-" // of the volume and of the container that fills it, before the binary's hash
 
-	labelInit   = "boomerang.init"   // on the volume
+	labelInit   = "boomerang.init"   // on the volume: the node that made it
 	labelHelper = "boomerang.helper" // on the container that fills it: the node
 
-	// helperPatience is how long another process's filling may take before it is held for dead. A filling takes less than a second.
+	// A filling takes less than a second; another process's that takes longer than this is held for dead.
 	helperPatience = 10 * time.Second
 	helperPause    = 100 * time.Millisecond
 )
@@ -79,7 +79,7 @@ func (d *Docker) initBinary(ctx context.Context) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	binary, err := os.ReadFile(filepath.Join(dir, initName+"-linux-"+goarch(version)))
+	binary, err := os.ReadFile(filepath.Join(dir, initName+"-linux-"+goarch(version))) //nolint:gosec // the operator names the folder
 	if err != nil {
 		return nil, fmt.Errorf("read the init: %w", err)
 	}
@@ -142,7 +142,7 @@ func (d *Docker) helper(ctx context.Context, name string, image imageFacts) (id 
 					Labels: map[string]string{labelHelper: d.node, labelEpoch: strconv.FormatInt(d.epoch, 10), labelNode: ""},
 				},
 				&container.HostConfig{
-					NetworkMode: "none", Mounts: []mount.Mount{initMount(name, false)}, Tmpfs: covers(image, 0),
+					NetworkMode: "none", Mounts: []mount.Mount{initMount(name, d.node, false)}, Tmpfs: covers(image, 0),
 				},
 				nil, nil, name)
 		})
@@ -212,11 +212,11 @@ func (d *Docker) sweepHelpers(ctx context.Context) error {
 	return err
 }
 
-// sweepVolumes removes the volumes of other versions that nobody uses. It does what it can: a volume that another
-// node finds missing is filled again.
+// sweepVolumes removes the volumes that this node made for other versions and that nobody uses. It does what it can;
+// another node of such a version that finds its volume missing fills it again.
 func (d *Docker) sweepVolumes(ctx context.Context, current string) {
 	volumes, err := ask(ctx, d, "list volumes", func(ctx context.Context) (volume.ListResponse, error) {
-		return d.client.VolumeList(ctx, volume.ListOptions{Filters: filters.NewArgs(filters.Arg("label", labelInit))})
+		return d.client.VolumeList(ctx, volume.ListOptions{Filters: filters.NewArgs(filters.Arg("label", labelInit+"="+d.node))})
 	})
 	for _, v := range volumes.Volumes {
 		if v.Name == current {

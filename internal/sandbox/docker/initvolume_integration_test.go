@@ -87,7 +87,7 @@ func TestAFillingThatDiedHalfWayIsDoneAgain(t *testing.T) {
 	k := needKit(t)
 	dir, binary := k.freshInit(t)
 	dead := k.openNode(t, k.node, 1, dir)
-	image, err := dead.image(t.Context(), k.image, false)
+	image, err := dead.image(t.Context(), k.spec(), false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -175,7 +175,7 @@ func TestTheHelperIsNeverStarted(t *testing.T) {
 	k := needKit(t)
 	dir, binary := k.freshInit(t)
 	d := k.openNode(t, k.node, 1, dir)
-	image, err := d.image(t.Context(), k.image, false)
+	image, err := d.image(t.Context(), k.spec(), false)
 	if err != nil {
 		t.Fatal(err)
 	}

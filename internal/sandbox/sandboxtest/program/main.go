@@ -17,27 +17,33 @@ import (
 )
 
 func main() {
-	if err := play(os.Args[1]); err != nil {
+	code, err := play(os.Args[1])
+	if err != nil {
 		_, _ = fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
+		code = 1
 	}
+	os.Exit(code) //nolint:forbidigo // this is a main
 }
 
-func play(path string) error {
+// play does each step of the program at path and returns its exit code.
+func play(path string) (code int, err error) {
 	file, err := os.Open(path) //nolint:gosec // the job names it
 	if err != nil {
-		return err
+		return 0, err
 	}
 	program, err := sandboxtest.Read(file)
 	if err := errors.Join(err, file.Close()); err != nil {
-		return err
+		return 0, err
 	}
 	for _, step := range program {
+		if step.Exit > 0 {
+			return step.Exit, nil
+		}
 		if err := do(step); err != nil {
-			return err
+			return 0, err
 		}
 	}
-	return nil
+	return 0, nil
 }
 
 func do(s sandboxtest.Step) error {
@@ -50,13 +56,8 @@ func do(s sandboxtest.Step) error {
 		<-time.After(s.Sleep)
 	case s.IgnoreTerm:
 		signal.Ignore(syscall.SIGTERM)
-	case s.Exit > 0:
-		os.Exit(s.Exit)
 	case s.Die > 0:
-		if err := syscall.Kill(os.Getpid(), syscall.Signal(s.Die)); err != nil {
-			return err
-		}
-		<-time.After(time.Hour)
+		return errors.Join(syscall.Kill(os.Getpid(), syscall.Signal(s.Die)), do(sandboxtest.Hang()))
 	case s.Hang:
 		<-time.After(365 * 24 * time.Hour)
 	}

@@ -1,0 +1,59 @@
+//go:build chaos
+
+package chaos
+
+import (
+	"syscall"
+	"testing"
+	"time"
+)
+
+// TestNothingIsLostWhenTheServerDies kills the server at each point between the durable writes. Each name lists where
+// the first process dies, then where the one after it does.
+func TestNothingIsLostWhenTheServerDies(t *testing.T) {
+	short := plan{Program: Program{Lines: 5, Exit: 3}, every: 1, pause: 20 * time.Millisecond, timeout: 60}
+	long := plan{Program: Program{Endless: true}, every: 1, pause: 50 * time.Millisecond, timeout: 60}
+	for _, c := range []struct {
+		name  string
+		plan  plan
+		fates []string
+	}{
+		{"after write 1, before the answer", short, []string{"after-enqueue"}},
+		{"after the claim", short, []string{"after-claim"}},
+		{"after the container was prepared, before write 2", short, []string{"after-prepare"}},
+		{"after write 2, before the job was sent", short, []string{"after-start"}},
+		{"after the job was sent", short, []string{"after-assign"}},
+		{"after the job was sent, and after its run was adopted", short, []string{"after-assign", "after-adopt"}},
+		{"after write 2, and before the execution was queued again", short, []string{"after-start", "before-requeue"}},
+		{"after write 2, and after the execution was queued again", short, []string{"after-start", "after-requeue"}},
+		{"after the end was read", short, []string{"after-follow"}},
+		{"before write 3", short, []string{"before-finish"}},
+		{"before write 3, twice", short, []string{"before-finish", "before-finish"}},
+		{"after write 3", short, []string{"after-finish"}},
+		{"after the container was removed", short, []string{"after-remove"}},
+		{"before the attempt", short, []string{"before-post"}},
+		{"after the attempt, before it was recorded", short, []string{"after-post"}},
+		{"after the attempt was recorded", short, []string{"after-record"}},
+		{"after the end was asked for", long, []string{"after-cancel"}},
+		{"after the container was stopped", long, []string{"after-stop"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			h := enter(t, 1, nil, c.fates...)
+			c.plan.Mark = mark(t.Name())
+			ticket := h.book(c.plan)
+			h.customer.submit(t.Context(), ticket)
+			if c.plan.Endless {
+				for len(h.engine.nonces(c.plan.Mark)) == 0 && rest(t.Context(), 50*time.Millisecond) {
+				}
+				h.customer.cancel(t.Context(), ticket)
+			}
+			books := h.audit(syscall.SIGTERM)
+			if got, want := h.server.kills, len(c.fates); got != want {
+				t.Errorf("the server died %d times, want %d: it did not come to a point", got, want)
+			}
+			if got := len(books.Ran[c.plan.Mark]); got != 1 {
+				t.Errorf("the program was started %d times, want once", got)
+			}
+		})
+	}
+}

@@ -1,0 +1,231 @@
+//go:build chaos
+
+package chaos
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/api/types/filters"
+	"github.com/docker/docker/api/types/volume"
+	"github.com/docker/docker/client"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	image = "boomerang/bash:latest"
+
+	// The engine's runtime that opens the book of runs to every container. It is runc, and adds
+	// a mount: so a program can write down outside that it was started, which no file of the sandbox would outlive.
+	witness = "witness"
+
+	witnessScript = `#!/bin/sh
+# runc, and a mount of the book of runs at /witness
+bundle= previous=
+for argument; do
+	[ "$previous" = --bundle ] && bundle=$argument
+	previous=$argument
+done
+[ -z "$bundle" ] ||
+	sed -i 's#"mounts":\[#&{"destination":"/witness","type":"bind","source":"%s","options":["rbind","rw"]},#' "$bundle/config.json"
+exec runc "$@"
+`
+)
+
+// engine is a Docker engine of our own, on its own socket and data root, that can be stopped without harm to others.
+type engine struct {
+	dir    string
+	driver string
+	client *client.Client
+	shims  *exec.Cmd // containerd, which holds the containers and outlives dockerd
+
+	mu      sync.Mutex // guards what follows; held while the engine is being restarted
+	command *exec.Cmd
+	live    bool // containers survive its stop
+}
+
+// newEngine starts an engine in dir and gives it the image. Its storage driver is that of the machine's own engine.
+func newEngine(ctx context.Context, dir string) (*engine, error) {
+	local, err := client.NewClientWithOpts(client.FromEnv, client.WithAPIVersionNegotiation())
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = local.Close() }()
+	info, err := local.Info(ctx)
+	if err != nil {
+		return nil, err
+	}
+	e := &engine{dir: dir, driver: info.Driver, live: true}
+	if err := os.Mkdir(e.runs(), 0o777); err != nil {
+		return nil, err
+	}
+	if err := os.Chmod(e.runs(), 0o777); err != nil { // the programs are nobody; umask or not
+		return nil, err
+	}
+	for path, text := range map[string]string{
+		"witness":         fmt.Sprintf(witnessScript, e.runs()),
+		"containerd.toml": "version = 2\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n",
+		"daemon.json":     fmt.Sprintf(`{"runtimes": {%q: {"path": %q}}}`, witness, e.path("witness")),
+	} {
+		if err := os.WriteFile(e.path(path), []byte(text), 0o755); err != nil {
+			return nil, err
+		}
+	}
+	if e.client, err = client.NewClientWithOpts(client.WithHost("unix://"+e.socket()), client.WithAPIVersionNegotiation()); err != nil {
+		return nil, err
+	}
+	e.shims, err = e.daemon("containerd", "--config", e.path("containerd.toml"), "--address", e.path("containerd.sock"),
+		"--root", e.path("containerd"), "--state", e.path("containerd.state"))
+	if err != nil {
+		return nil, err
+	}
+	if err := e.start(ctx); err != nil {
+		return nil, err
+	}
+	saved, err := local.ImageSave(ctx, []string{image})
+	if err != nil {
+		return nil, fmt.Errorf("the image %s is not there; make images builds it: %w", image, err)
+	}
+	defer func() { _ = saved.Close() }()
+	loaded, err := e.client.ImageLoad(ctx, saved)
+	if err != nil {
+		return nil, err
+	}
+	return e, loaded.Body.Close()
+}
+
+func (e *engine) path(name string) string { return filepath.Join(e.dir, name) }
+func (e *engine) socket() string          { return e.path("docker.sock") }
+func (e *engine) runs() string            { return e.path("runs") }
+
+// start starts the engine and waits until it answers.
+func (e *engine) start(ctx context.Context) (err error) {
+	e.command, err = e.daemon("dockerd", "--data-root", e.path("data"), "--exec-root", e.path("exec"),
+		"--host", "unix://"+e.socket(), "--pidfile", e.path("dockerd.pid"), "--config-file", e.path("daemon.json"),
+		"--containerd", e.path("containerd.sock"), "--storage-driver", e.driver,
+		"--bridge=none", "--iptables=false", "--ip6tables=false", fmt.Sprintf("--live-restore=%v", e.live))
+	if err != nil {
+		return err
+	}
+	for range 600 {
+		if _, err = e.client.Ping(ctx); err == nil {
+			return nil
+		}
+		if !rest(ctx, 100*time.Millisecond) {
+			break
+		}
+	}
+	return fmt.Errorf("the engine does not answer, see %s: %w", e.path("dockerd.log"), err)
+}
+
+// daemon starts a program of the engine, with a log of its own.
+func (e *engine) daemon(name string, args ...string) (*exec.Cmd, error) {
+	log, err := os.OpenFile(e.path(name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = log.Close() }()
+	command := exec.Command(name, args...)
+	command.Stdout, command.Stderr = log, log
+	// An interrupt at the terminal is ours to pass on.
+	command.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGTERM}
+	return command, command.Start()
+}
+
+// restart stops the engine with the signal and starts it again, with live-restore from now on or not. It tells whether
+// containers could survive it.
+func (e *engine) restart(ctx context.Context, signal syscall.Signal, live bool, pause time.Duration) (survivable bool, err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	survivable = e.live && live
+	e.live = live
+	if err := e.command.Process.Signal(signal); err != nil {
+		return false, err
+	}
+	_ = e.command.Wait()
+	if signal == syscall.SIGKILL {
+		_ = os.Remove(e.path("dockerd.pid")) // nobody cleans up after it
+	}
+	rest(ctx, pause)
+	return survivable, e.start(ctx)
+}
+
+// running lists the containers of executions that run.
+func (e *engine) running(ctx context.Context) []container.Summary {
+	list, _ := e.client.ContainerList(ctx, container.ListOptions{Filters: filters.NewArgs(filters.Arg("label", "boomerang.execution"))})
+	return list
+}
+
+// left lists what should not be there when nothing runs: every container, and every volume but the init's.
+func (e *engine) left(ctx context.Context) (left []string, err error) {
+	containers, err := e.client.ContainerList(ctx, container.ListOptions{All: true})
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range containers {
+		left = append(left, fmt.Sprintf("container %s, %s", strings.Join(c.Names, " "), c.Status))
+	}
+	volumes, err := e.client.VolumeList(ctx, volume.ListOptions{})
+	if err != nil {
+		return nil, err
+	}
+	for i, v := range volumes.Volumes {
+		if i > 0 || !strings.HasPrefix(v.Name, "boomerang-init-") {
+			left = append(left, "volume "+v.Name)
+		}
+	}
+	return left, nil
+}
+
+// sweep removes every container, so that one violation is not found again in the next round.
+func (e *engine) sweep(ctx context.Context) {
+	containers, _ := e.client.ContainerList(ctx, container.ListOptions{All: true})
+	for _, c := range containers {
+		_ = e.client.ContainerRemove(ctx, c.ID, container.RemoveOptions{Force: true})
+	}
+}
+
+// close ends the engine and its containers.
+func (e *engine) close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.sweep(ctx)
+	var errs []error
+	for _, daemon := range []*exec.Cmd{e.command, e.shims} {
+		if err := daemon.Process.Signal(syscall.SIGTERM); err != nil {
+			errs = append(errs, err)
+		}
+		_ = daemon.Wait()
+	}
+	_ = unix.Unmount(e.path("data"), unix.MNT_DETACH) // an engine that was killed has left its mount
+	return errors.Join(append(errs, e.client.Close())...)
+}
+
+// nonces reads the book of runs.
+func (e *engine) nonces(mark string) []string {
+	text, _ := os.ReadFile(filepath.Join(e.runs(), mark))
+	return strings.Fields(string(text))
+}
+
+// rest waits; false when ctx ended first.
+func rest(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}

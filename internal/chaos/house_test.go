@@ -1,0 +1,350 @@
+//go:build chaos
+
+package chaos
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/sirupsen/logrus"
+	"golang.org/x/sys/unix"
+
+	"boomerang/internal/execution"
+	"boomerang/internal/store"
+)
+
+// The bounds of a house.
+const (
+	diskSize = 64 << 20         // bytes of the data directory's disk
+	patience = 4 * time.Minute  // for everything to end when nothing is broken any more
+	tidying  = 30 * time.Second // for the last containers to be removed after that
+)
+
+// premises are what all houses share: the program and the engine.
+var premises struct {
+	dir    string
+	engine *engine
+}
+
+func TestMain(m *testing.M) {
+	os.Exit(func() (code int) {
+		if os.Getuid() != 0 {
+			fmt.Println("chaos: skipped: only root can start an engine and mount a disk of its own")
+			return 0
+		}
+		dir, err := os.MkdirTemp("", "chaos-")
+		if err == nil {
+			premises.dir = dir
+			err = build(dir, runtime.GOARCH)
+		}
+		if err == nil {
+			premises.engine, err = newEngine(context.Background(), dir)
+		}
+		if err == nil {
+			interrupted, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+			defer stop()
+			context.AfterFunc(interrupted, func() {
+				_ = leave()
+				os.Exit(130)
+			})
+			code = m.Run()
+			err = leave()
+		}
+		if err == nil && code == 0 {
+			err = os.RemoveAll(dir)
+		}
+		if err != nil {
+			fmt.Println("chaos:", err)
+			return 1
+		}
+		return code
+	}())
+}
+
+// leave ends the engine and takes the disks of all houses away.
+func leave() error {
+	err := premises.engine.close()
+	disks, _ := filepath.Glob(filepath.Join(premises.dir, "house-*", "data"))
+	for _, disk := range disks {
+		_ = unix.Unmount(disk, unix.MNT_DETACH) // most are gone already
+	}
+	return err
+}
+
+const languages = `
+defaults: {pull: never, runtime: ` + witness + `, limits: {memory: 64MiB, workspace: 1MiB, tmp: 1MiB}}
+languages: {bash: {image: "` + image + `", file: main.sh, command: [bash, "{file}"]}}
+`
+
+// house is a server with a receiver, customers, and an engine that can be broken.
+type house struct {
+	t        *testing.T
+	dir      string
+	engine   *engine
+	proxy    *proxy
+	hook     *hook
+	server   *server
+	customer *customer
+
+	mu         sync.Mutex // guards what follows
+	tickets    []*ticket
+	scapegoats map[execution.ID][]execution.Reason
+}
+
+// enter opens a house. With chance nil the receiver is a good one. The fates are where the first processes die.
+func enter(t *testing.T, seed uint64, chance *rand.Rand, fates ...string) *house {
+	t.Helper()
+	dir, err := os.MkdirTemp(premises.dir, "house-") //nolint:usetesting // its sockets need a short path, and its log stays when a test fails
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := &house{t: t, dir: dir, engine: premises.engine, hook: newHook(chance), scapegoats: map[execution.ID][]execution.Reason{}}
+	t.Cleanup(h.hook.server.Close)
+	if h.proxy, err = newProxy(dir, h.engine.socket(), seed); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(h.proxy.close)
+	if err := os.WriteFile(filepath.Join(dir, "languages.yaml"), []byte(languages), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(h.data(), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount("tmpfs", h.data(), "tmpfs", 0, fmt.Sprintf("size=%d,mode=700", diskSize)); err != nil {
+		t.Fatalf("mount a disk: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(h.data(), unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	if h.server, err = newServer(filepath.Join(premises.dir, "boomerang"), h.data(), h.log(), h.env(), fates...); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { h.server.close(syscall.SIGKILL) })
+	h.ready()
+	token, err := h.server.token(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.customer = &customer{url: "http://" + h.server.addr, token: token, hook: h.hook.server.URL}
+	return h
+}
+
+func (h *house) data() string { return filepath.Join(h.dir, "data") }
+func (h *house) log() string  { return filepath.Join(h.dir, "server.log") }
+
+func (h *house) env() []string {
+	return []string{
+		"BOOMERANG_LANGUAGES_FILE=" + filepath.Join(h.dir, "languages.yaml"),
+		"BOOMERANG_DISPATCH_SLOTS=4",
+		"BOOMERANG_DOCKER_HOST=unix://" + h.proxy.socket,
+		"BOOMERANG_DOCKER_INIT_DIR=" + premises.dir,
+		"BOOMERANG_DOCKER_UID_BASE=300000",
+		"BOOMERANG_DOCKER_CALL_TIMEOUT=10s",
+		"BOOMERANG_DOCKER_STOP_TIMEOUT=4s",
+		"BOOMERANG_UPKEEP_INTERVAL=5s",
+		"BOOMERANG_CALLBACK_ALLOW_CIDRS=127.0.0.0/8",
+		"BOOMERANG_CALLBACK_SCHEDULE=" + strings.Repeat("200ms,", 40),
+	}
+}
+
+func (h *house) ready() {
+	h.t.Helper()
+	ctx, cancel := context.WithTimeout(h.t.Context(), patience)
+	defer cancel()
+	if err := h.server.ready(ctx); err != nil {
+		h.t.Fatalf("%v; its log: %s", err, h.log())
+	}
+}
+
+// book makes a ticket for a plan.
+func (h *house) book(p plan) *ticket {
+	t := &ticket{plan: p, s: Submission{Program: p.Program}}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.tickets = append(h.tickets, t)
+	return t
+}
+
+// blame explains the end of one execution.
+func (h *house) blame(id execution.ID, reasons ...execution.Reason) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.scapegoats[id] = append(h.scapegoats[id], reasons...)
+}
+
+// blameAll explains the end of every execution that has not ended, as far as the customers and the receiver know.
+func (h *house) blameAll(reasons ...execution.Reason) {
+	for _, t := range h.open() {
+		t.blame(reasons...)
+	}
+}
+
+// open are the tickets for which no callback was taken yet.
+func (h *house) open() (open []*ticket) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, t := range h.tickets {
+		if id := t.id(); id == "" || !h.hook.has(id) {
+			open = append(open, t)
+		}
+	}
+	return open
+}
+
+// audit waits until everything should have ended, ends the server with the signal, reads the books and compares them.
+func (h *house) audit(end syscall.Signal) Books {
+	h.t.Helper()
+	h.ready()
+	ctx, cancel := context.WithTimeout(h.t.Context(), patience)
+	defer cancel()
+	for !h.delivered(ctx) && rest(ctx, 100*time.Millisecond) {
+	}
+	var books Books
+	books.Left = h.left()
+	h.ready() // it may have died at the very end
+	state := h.server.close(end)
+	if end == syscall.SIGTERM && !state.Success() {
+		books.Left = append(books.Left, "a server that did not stop in order: "+state.String())
+	}
+	log, err := os.ReadFile(h.log())
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	books.Left = append(books.Left, goroutines(log)...)
+	h.read(&books)
+	for _, v := range Audit(books) {
+		h.t.Error(v)
+	}
+	if h.t.Failed() {
+		h.engine.sweep(context.WithoutCancel(ctx))
+		h.t.Logf("the log of the server: %s", h.log())
+	} else {
+		h.t.Cleanup(func() { _ = os.RemoveAll(h.dir) })
+	}
+	return books
+}
+
+// delivered tells whether the server says of every execution that its callback was delivered.
+func (h *house) delivered(ctx context.Context) bool {
+	if len(h.open()) > 0 {
+		return false
+	}
+	for _, t := range h.tickets {
+		if h.customer.delivery(ctx, t.id()) != execution.Delivered {
+			return false
+		}
+	}
+	return true
+}
+
+// left waits for the last containers to go.
+func (h *house) left() (left []string) {
+	ctx, cancel := context.WithTimeout(h.t.Context(), tidying)
+	defer cancel()
+	for {
+		left, err := h.engine.left(ctx)
+		if err == nil && len(left) == 0 {
+			return nil
+		}
+		if !rest(ctx, 200*time.Millisecond) {
+			if err != nil {
+				left = append(left, err.Error())
+			}
+			return left
+		}
+	}
+}
+
+// read copies the books.
+func (h *house) read(books *Books) {
+	h.t.Helper()
+	quiet := logrus.New()
+	quiet.SetOutput(io.Discard)
+	ctx := h.t.Context()
+	records, err := store.Open(ctx, h.data(), store.Defaults(), logrus.NewEntry(quiet))
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	defer func() {
+		if err := records.Close(); err != nil {
+			h.t.Error(err)
+		}
+	}()
+	for before := execution.ID(""); ; {
+		page, err := records.List(ctx, execution.Filter{Before: before, Limit: 200})
+		if err != nil {
+			h.t.Fatal(err)
+		}
+		if len(page) == 0 {
+			break
+		}
+		for _, e := range page {
+			before = e.ID
+			whole, err := records.Get(ctx, e.ID)
+			delivery, deliveryErr := records.Delivery(ctx, e.ID)
+			attempts, attemptsErr := records.Attempts(ctx, e.ID)
+			if err := errors.Join(err, deliveryErr, attemptsErr); err != nil {
+				h.t.Fatal(err)
+			}
+			books.Stored = append(books.Stored, Record{Execution: whole, Delivery: delivery, Attempts: len(attempts)})
+		}
+	}
+	books.Ran = map[string][]string{}
+	for _, t := range h.tickets {
+		if nonces := h.engine.nonces(t.Mark); len(nonces) > 0 {
+			books.Ran[t.Mark] = nonces
+		}
+		for _, id := range t.s.IDs {
+			t.s.Scapegoats = append(t.s.Scapegoats, h.scapegoats[id]...)
+		}
+		books.Told = append(books.Told, t.s)
+	}
+	books.Got, books.Stops = h.hook.got, h.server.stops
+}
+
+// delivery asks the server how far the delivery of an execution is.
+func (c *customer) delivery(ctx context.Context, id execution.ID) execution.DeliveryState {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, c.url+"/executions/"+string(id), nil)
+	if err != nil {
+		return ""
+	}
+	request.Header.Set("Authorization", "Bearer "+c.token)
+	response, err := c.http.Do(request)
+	if err != nil {
+		return ""
+	}
+	defer func() { _ = response.Body.Close() }()
+	var answer struct {
+		Callback struct{ State execution.DeliveryState }
+	}
+	if json.NewDecoder(response.Body).Decode(&answer) != nil {
+		return ""
+	}
+	return answer.Callback.State
+}
+
+// fails tells what the harness itself could not do.
+func (h *house) fails(act string, err error) {
+	h.t.Helper()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		h.t.Errorf("%s: %v", act, err)
+	}
+}

@@ -1,0 +1,34 @@
+package docker
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+func TestAFailedPreparationIsUndoneWhenTheEngineAnswersAgain(t *testing.T) {
+	var removals atomic.Int64
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case r.URL.Path == "/_ping":
+			w.Header().Set("Api-Version", "1.41")
+		case r.Method == http.MethodDelete && removals.Add(1) < 3:
+			panic(http.ErrAbortHandler) // no answer
+		case r.Method == http.MethodDelete:
+			w.WriteHeader(http.StatusNoContent)
+		}
+	}))
+	defer server.Close()
+	config := Defaults()
+	config.Host, config.CallTimeout = "tcp://"+server.Listener.Addr().String(), time.Second
+	d, err := New(config, "node", 1, quiet())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = d.Close() }()
+	if err := d.undo(t.Context(), "c"); err != nil || removals.Load() != 3 {
+		t.Errorf("undo = %v after %d removals, want nil after the third", err, removals.Load())
+	}
+}

@@ -1,0 +1,210 @@
+package sandboxtest
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"boomerang/internal/journal"
+	"boomerang/internal/sandbox"
+)
+
+// suite is the test of one obligation, with the handle of the process that prepares the berths.
+type suite struct {
+	*testing.T
+	Harness
+	sandbox sandbox.Sandbox
+}
+
+// spec is one with limits that no test runs into by chance.
+func (t suite) spec(execution, image string) sandbox.Spec {
+	return sandbox.Spec{
+		Execution: execution, Language: "test", Image: image, Slot: 1, Network: "none",
+		Limits: sandbox.Limits{
+			Memory: 256 << 20, CPUs: 1, PIDs: 64, Files: 256,
+			Workspace: 64 << 20, Tmp: 16 << 20, Output: 1 << 20, Tail: 64 << 10,
+		},
+	}
+}
+
+func (t suite) prepared(execution string) *attempt {
+	t.Helper()
+	berth, err := t.sandbox.Prepare(t.Context(), t.spec(execution, t.Image))
+	if err != nil {
+		t.Fatalf("prepare: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := berth.Remove(context.WithoutCancel(t.Context())); err != nil {
+			t.Errorf("remove: %v", err)
+		}
+	})
+	return &attempt{suite: t, berth: berth}
+}
+
+func (t suite) assigned(job journal.Job) *attempt {
+	t.Helper()
+	b := t.prepared("")
+	if err := b.berth.Assign(t.Context(), job); err != nil {
+		t.Fatalf("assign: %v", err)
+	}
+	b.nonce = job.Nonce
+	return b
+}
+
+// run takes a job through a berth of its own.
+func (t suite) run(job journal.Job) *following {
+	t.Helper()
+	return t.assigned(job).follow(t.Context(), nil, nil).wait()
+}
+
+// berths is what a fresh process finds.
+func (t suite) berths() []sandbox.Found {
+	t.Helper()
+	found, err := t.Open(t.T).Berths(t.Context())
+	if err != nil {
+		t.Fatalf("berths: %v", err)
+	}
+	return found
+}
+
+// found is b as a fresh process finds it.
+func (t suite) found(b *attempt) sandbox.Found {
+	t.Helper()
+	for _, f := range t.berths() {
+		if f.Berth.ID() == b.berth.ID() {
+			return f
+		}
+	}
+	t.Fatalf("berth %s is not listed", b.berth.ID())
+	return sandbox.Found{}
+}
+
+// attempt is one berth of a test, removed at its end.
+type attempt struct {
+	suite
+	berth sandbox.Berth
+	nonce string
+}
+
+func (b *attempt) stop() {
+	b.Helper()
+	if err := b.berth.Stop(b.Context()); err != nil {
+		b.Errorf("stop: %v", err)
+	}
+}
+
+func (b *attempt) remove() {
+	b.Helper()
+	if err := b.berth.Remove(b.Context()); err != nil {
+		b.Errorf("remove: %v", err)
+	}
+}
+
+// following is a Follow under way. Its results may be read once done is closed.
+type following struct {
+	suite
+	done           chan struct{}
+	outcome        sandbox.Outcome
+	err            error
+	stdout, stderr bytes.Buffer
+}
+
+// follow begins to follow; a nil writer keeps what comes for wantOutput. The test waits for its end.
+func (b *attempt) follow(ctx context.Context, stdout, stderr io.Writer) *following {
+	f := &following{suite: b.suite, done: make(chan struct{})}
+	if stdout == nil {
+		stdout = &f.stdout
+	}
+	if stderr == nil {
+		stderr = &f.stderr
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	go func() {
+		defer close(f.done)
+		f.outcome, f.err = b.berth.Follow(ctx, b.nonce, stdout, stderr)
+	}()
+	b.Cleanup(func() {
+		cancel()
+		<-f.done
+	})
+	return f
+}
+
+func (f *following) wait() *following {
+	f.Helper()
+	if <-f.done; f.err != nil {
+		f.Fatalf("follow: %v", f.err)
+	}
+	return f
+}
+
+func (f *following) end() journal.End {
+	f.Helper()
+	if !f.outcome.Proven() {
+		f.Fatalf("outcome = %+v, want both ends proven", f.outcome)
+	}
+	return *f.outcome.Stderr
+}
+
+func (f *following) wantOutput(stdout, stderr string) {
+	f.Helper()
+	for _, s := range []struct{ name, got, want string }{
+		{"stdout", f.stdout.String(), stdout}, {"stderr", f.stderr.String(), stderr},
+	} {
+		if s.got != s.want {
+			f.Errorf("%s: got %d bytes, want %d; they differ at byte %d", s.name, len(s.got), len(s.want), differAt(s.got, s.want))
+		}
+	}
+}
+
+func differAt(a, b string) int {
+	n := 0
+	for n < min(len(a), len(b)) && a[n] == b[n] {
+		n++
+	}
+	return n
+}
+
+// recorder is a writer that can be waited for.
+type recorder struct {
+	mu   sync.Mutex // guards text
+	text []byte
+	more chan struct{} // cap 1
+}
+
+func newRecorder() *recorder { return &recorder{more: make(chan struct{}, 1)} }
+
+// Write implements io.Writer.
+func (r *recorder) Write(p []byte) (int, error) {
+	r.mu.Lock()
+	r.text = append(r.text, p...)
+	r.mu.Unlock()
+	select {
+	case r.more <- struct{}{}:
+	default:
+	}
+	return len(p), nil
+}
+
+func (r *recorder) String() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return string(r.text)
+}
+
+// await waits until text has been written.
+func (t suite) await(r *recorder, text string) {
+	t.Helper()
+	late := time.After(time.Minute)
+	for !strings.Contains(r.String(), text) {
+		select {
+		case <-r.more:
+		case <-late:
+			t.Fatalf("output = %q, want %q in it", r, text)
+		}
+	}
+}
