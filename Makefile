@@ -70,7 +70,7 @@ bench: images build ## the benchmarks, with Docker
 chaos: LANGUAGES = bash
 chaos: images ## kill, stop, fill and cut off whatever there is while programs run, and audit what is left; as root. ROUNDS=30 EXECUTIONS=40 SEED=…
 	$(NEED) docker
-	ROUNDS=$(or $(ROUNDS),30) SEED=$(SEED) EXECUTIONS=$(EXECUTIONS) REQUIRE_DOCKER=1 \
+	ROUNDS=$(or $(ROUNDS),30) SEED=$(SEED) EXECUTIONS=$(or $(EXECUTIONS),40) REQUIRE_DOCKER=1 \
 		go test -count=1 -v -timeout 0 -tags chaos -run Chaos ./internal/chaos
 
 .PHONY: lint

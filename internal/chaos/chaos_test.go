@@ -44,7 +44,7 @@ type tally struct {
 // EXECUTIONS (of a round) come from the environment.
 func TestNothingIsLostInChaos(t *testing.T) {
 	seed := uint64(setting("SEED", int(time.Now().Unix())))
-	rounds, executions := setting("ROUNDS", 1), setting("EXECUTIONS", 40)
+	rounds, executions := setting("ROUNDS", 1), setting("EXECUTIONS", 20)
 	first := setting("FIRST", 1)
 	t.Logf("repeat with SEED=%d ROUNDS=%d EXECUTIONS=%d", seed, rounds, executions)
 	sum := tally{ends: map[execution.Reason]int{}, faults: map[string]int{}}
@@ -92,6 +92,7 @@ func round(t *testing.T, seed, n uint64, executions int, sum *tally) {
 		})
 	}
 	for _, f := range deck {
+		h.hook.await(ctx, f.news)
 		rest(ctx, f.after)
 		began := time.Now()
 		f.strike(ctx, h, f)

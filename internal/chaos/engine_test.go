@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -46,10 +47,10 @@ type engine struct {
 	dir    string
 	driver string
 	client *client.Client
-	shims  *exec.Cmd // containerd, which holds the containers and outlives dockerd
+	shims  *daemon // containerd, which holds the containers and outlives dockerd
 
 	mu      sync.Mutex // guards what follows; held while the engine is being restarted
-	command *exec.Cmd
+	dockerd *daemon
 	live    bool // containers survive its stop
 }
 
@@ -109,7 +110,7 @@ func (e *engine) runs() string            { return e.path("runs") }
 
 // start starts the engine and waits until it answers.
 func (e *engine) start(ctx context.Context) (err error) {
-	e.command, err = e.daemon("dockerd", "--data-root", e.path("data"), "--exec-root", e.path("exec"),
+	e.dockerd, err = e.daemon("dockerd", "--data-root", e.path("data"), "--exec-root", e.path("exec"),
 		"--host", "unix://"+e.socket(), "--pidfile", e.path("dockerd.pid"), "--config-file", e.path("daemon.json"),
 		"--containerd", e.path("containerd.sock"), "--storage-driver", e.driver,
 		"--bridge=none", "--iptables=false", "--ip6tables=false", fmt.Sprintf("--live-restore=%v", e.live))
@@ -127,8 +128,14 @@ func (e *engine) start(ctx context.Context) (err error) {
 	return fmt.Errorf("the engine does not answer, see %s: %w", e.path("dockerd.log"), err)
 }
 
+// daemon is a program that runs until it is told to stop, or until the harness dies.
+type daemon struct {
+	process *os.Process
+	done    chan struct{} // closed when it has ended
+}
+
 // daemon starts a program of the engine, with a log of its own.
-func (e *engine) daemon(name string, args ...string) (*exec.Cmd, error) {
+func (e *engine) daemon(name string, args ...string) (*daemon, error) {
 	log, err := os.OpenFile(e.path(name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, err
@@ -136,9 +143,33 @@ func (e *engine) daemon(name string, args ...string) (*exec.Cmd, error) {
 	defer func() { _ = log.Close() }()
 	command := exec.Command(name, args...)
 	command.Stdout, command.Stderr = log, log
-	// An interrupt at the terminal is ours to pass on.
-	command.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGTERM}
-	return command, command.Start()
+	// An interrupt at the terminal is ours to pass on. The signal at our death comes when the thread that started the
+	// program dies, so that thread waits for it and does nothing else.
+	//
+	// It has a network of its own: with --bridge=none an engine takes away the docker0 that it finds, and that would be
+	// the one of this machine's engine.
+	command.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGTERM, Cloneflags: syscall.CLONE_NEWNET}
+	started, done := make(chan error), make(chan struct{})
+	go func() {
+		runtime.LockOSThread()
+		err := command.Start()
+		started <- err
+		if err == nil {
+			_ = command.Wait()
+		}
+		close(done)
+	}()
+	if err := <-started; err != nil {
+		return nil, err
+	}
+	return &daemon{process: command.Process, done: done}, nil
+}
+
+// stop sends the signal and waits for the end.
+func (d *daemon) stop(signal syscall.Signal) error {
+	err := d.process.Signal(signal)
+	<-d.done
+	return err
 }
 
 // restart stops the engine with the signal and starts it again, with live-restore from now on or not. It tells whether
@@ -148,10 +179,9 @@ func (e *engine) restart(ctx context.Context, signal syscall.Signal, live bool, 
 	defer e.mu.Unlock()
 	survivable = e.live && live
 	e.live = live
-	if err := e.command.Process.Signal(signal); err != nil {
+	if err := e.dockerd.stop(signal); err != nil {
 		return false, err
 	}
-	_ = e.command.Wait()
 	if signal == syscall.SIGKILL {
 		_ = os.Remove(e.path("dockerd.pid")) // nobody cleans up after it
 	}
@@ -201,15 +231,9 @@ func (e *engine) close() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.sweep(ctx)
-	var errs []error
-	for _, daemon := range []*exec.Cmd{e.command, e.shims} {
-		if err := daemon.Process.Signal(syscall.SIGTERM); err != nil {
-			errs = append(errs, err)
-		}
-		_ = daemon.Wait()
-	}
+	err := errors.Join(e.dockerd.stop(syscall.SIGTERM), e.shims.stop(syscall.SIGTERM))
 	_ = unix.Unmount(e.path("data"), unix.MNT_DETACH) // an engine that was killed has left its mount
-	return errors.Join(append(errs, e.client.Close())...)
+	return errors.Join(err, e.client.Close())
 }
 
 // nonces reads the book of runs.

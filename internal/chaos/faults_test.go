@@ -21,7 +21,8 @@ import (
 // fault is one act of destruction. All that is random about it was drawn before the round began.
 type fault struct {
 	name   string
-	after  time.Duration // since the end of the fault before
+	news   int           // so many callbacks more have to be taken before it strikes…
+	after  time.Duration // …and this much time has to pass
 	hold   time.Duration // how long it lasts, where it lasts
 	kill   bool          // the server is killed in the middle of it
 	dice   int           // chooses among what there is
@@ -67,7 +68,8 @@ func shuffle(chance *rand.Rand) []fault {
 	}
 	chance.Shuffle(len(deck), func(i, j int) { deck[i], deck[j] = deck[j], deck[i] })
 	for i := range deck {
-		deck[i].after = between(chance, 200*time.Millisecond, 4*time.Second)
+		deck[i].news = chance.IntN(7)
+		deck[i].after = between(chance, time.Millisecond, time.Second)
 		deck[i].hold = between(chance, 200*time.Millisecond, 3*time.Second)
 		deck[i].kill = chance.IntN(2) == 0
 		deck[i].dice = chance.IntN(1 << 20)

@@ -17,6 +17,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -39,6 +40,7 @@ const (
 var premises struct {
 	dir    string
 	engine *engine
+	server atomic.Pointer[server] // the last house's
 }
 
 func TestMain(m *testing.M) {
@@ -76,8 +78,11 @@ func TestMain(m *testing.M) {
 	}())
 }
 
-// leave ends the engine and takes the disks of all houses away.
+// leave ends the server and the engine and takes the disks of all houses away.
 func leave() error {
+	if s := premises.server.Load(); s != nil {
+		s.close(syscall.SIGKILL)
+	}
 	err := premises.engine.close()
 	disks, _ := filepath.Glob(filepath.Join(premises.dir, "house-*", "data"))
 	for _, disk := range disks {
@@ -136,6 +141,7 @@ func enter(t *testing.T, seed uint64, chance *rand.Rand, fates ...string) *house
 	if h.server, err = newServer(filepath.Join(premises.dir, "boomerang"), h.data(), h.log(), h.env(), fates...); err != nil {
 		t.Fatal(err)
 	}
+	premises.server.Store(h.server)
 	t.Cleanup(func() { h.server.close(syscall.SIGKILL) })
 	h.ready()
 	token, err := h.server.token(t.Context())

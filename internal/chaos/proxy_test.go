@@ -4,6 +4,7 @@ package chaos
 
 import (
 	"context"
+	"log/slog"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -30,7 +31,7 @@ const (
 type proxy struct {
 	socket string
 	server *http.Server
-	served chan error
+	served chan struct{} // closed when it has ended
 
 	mu     sync.Mutex // guards what follows
 	mood   mood
@@ -44,7 +45,7 @@ type proxy struct {
 func newProxy(dir, engine string, seed uint64) (*proxy, error) {
 	p := &proxy{
 		socket: filepath.Join(dir, "proxy.sock"), mood: healthy, lifted: make(chan struct{}),
-		chance: rand.New(rand.NewPCG(seed, 1)), served: make(chan error, 1),
+		chance: rand.New(rand.NewPCG(seed, 1)), served: make(chan struct{}),
 	}
 	_ = os.Remove(p.socket)
 	listener, err := net.Listen("unix", p.socket)
@@ -59,9 +60,13 @@ func newProxy(dir, engine string, seed uint64) (*proxy, error) {
 		MaxIdleConns: 16,
 	}
 	forward.FlushInterval = -1
+	forward.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError) // calls are meant to break off
 	forward.ErrorHandler = func(http.ResponseWriter, *http.Request, error) { panic(http.ErrAbortHandler) }
 	p.server = &http.Server{Handler: p.treat(forward)}
-	go func() { p.served <- p.server.Serve(listener) }()
+	go func() {
+		defer close(p.served)
+		_ = p.server.Serve(listener)
+	}()
 	return p, nil
 }
 
@@ -131,5 +136,5 @@ func (p *proxy) light(calls int, blow func()) {
 
 func (p *proxy) close() {
 	_ = p.server.Close()
-	_ = <-p.served // it was closed
+	<-p.served
 }

@@ -3,6 +3,7 @@
 package chaos
 
 import (
+	"context"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
@@ -81,4 +82,19 @@ func (h *hook) has(id execution.ID) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.taken[id]
+}
+
+// await waits until so many executions more have had their callback taken: that keeps faults spread over the work,
+// however slow the machine is. It does not wait forever, for faults may be what everything waits for.
+func (h *hook) await(ctx context.Context, more int) {
+	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
+	defer cancel()
+	for target := h.count() + more; h.count() < target && rest(ctx, 20*time.Millisecond); {
+	}
+}
+
+func (h *hook) count() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.taken)
 }

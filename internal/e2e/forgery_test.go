@@ -135,7 +135,7 @@ func TestAProgramCannotHideHowItEnds(t *testing.T) {
 	for i, c := range cases {
 		limit := 60
 		if c.want.Status == execution.Timeout {
-			limit = 2
+			limit = 3
 		}
 		ids[i] = h.submit(c.code, bash, fields{"timeout": limit})
 	}
