@@ -15,7 +15,7 @@ import (
 	"boomerang/internal/execution"
 )
 
-// code is the program in bash. Its first act is to write its nonce to the book of runs.
+// code is the program in bash. Its first act is to write its nonce to the book of runs, its last to write when it ended.
 func (p plan) code() string {
 	if p.Endless {
 		p.Lines = 1 << 30
@@ -30,6 +30,7 @@ for ((i = 0; i < %[3]d; i++)); do
 	((i %% %[4]d)) || sleep %[5]f
 done
 echo "%[1]s $n end" >&2
+echo $EPOCHREALTIME >>/witness/%[1]s.end
 exit %[6]d
 `, p.Mark, p.Pad, p.Lines, p.every, p.pause.Seconds(), p.Exit)
 }

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -172,21 +173,20 @@ func (d *daemon) stop(signal syscall.Signal) error {
 	return err
 }
 
-// restart stops the engine with the signal and starts it again, with live-restore from now on or not. It tells whether
-// containers could survive it.
-func (e *engine) restart(ctx context.Context, signal syscall.Signal, live bool, pause time.Duration) (survivable bool, err error) {
+// restart stops the engine with the signal and starts it again, with live-restore from now on or not. Containers survive
+// when it was on before, too.
+func (e *engine) restart(ctx context.Context, signal syscall.Signal, live bool, pause time.Duration) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	survivable = e.live && live
 	e.live = live
 	if err := e.dockerd.stop(signal); err != nil {
-		return false, err
+		return err
 	}
 	if signal == syscall.SIGKILL {
 		_ = os.Remove(e.path("dockerd.pid")) // nobody cleans up after it
 	}
 	rest(ctx, pause)
-	return survivable, e.start(ctx)
+	return e.start(ctx)
 }
 
 // running lists the containers of executions that run.
@@ -240,6 +240,13 @@ func (e *engine) close() error {
 func (e *engine) nonces(mark string) []string {
 	text, _ := os.ReadFile(filepath.Join(e.runs(), mark))
 	return strings.Fields(string(text))
+}
+
+// ended reads in the book of runs when a program came to its end.
+func (e *engine) ended(mark string) (at time.Time, ok bool) {
+	text, _ := os.ReadFile(filepath.Join(e.runs(), mark+".end"))
+	seconds, err := strconv.ParseFloat(strings.TrimSpace(string(text)), 64)
+	return time.UnixMicro(int64(seconds * 1e6)), err == nil
 }
 
 // rest waits; false when ctx ended first.

@@ -118,7 +118,9 @@ func restartEngine(ctx context.Context, h *house, f fault) {
 		h.blameAll(execution.Lost, execution.Signaled)
 		defer h.blameAll(execution.Lost, execution.Signaled)
 	}
-	_, err := h.engine.restart(ctx, signal, live, f.hold/2)
+	h.outages = append(h.outages, outage{from: time.Now(), open: h.open()})
+	err := h.engine.restart(ctx, signal, live, f.hold/2)
+	h.outages[len(h.outages)-1].to = time.Now()
 	h.fails("restart dockerd", err)
 	h.t.Logf("dockerd: %s, live-restore from now on: %v", signal, live)
 }

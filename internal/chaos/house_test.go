@@ -109,6 +109,13 @@ type house struct {
 	mu         sync.Mutex // guards what follows
 	tickets    []*ticket
 	scapegoats map[execution.ID][]execution.Reason
+	outages    []outage
+}
+
+// outage is a time during which dockerd was away and containers went on.
+type outage struct {
+	from, to time.Time
+	open     []*ticket
 }
 
 // enter opens a house. With chance nil the receiver is a good one. The fates are where the first processes die.
@@ -199,6 +206,18 @@ func (h *house) blame(id execution.ID, reasons ...execution.Reason) {
 func (h *house) blameAll(reasons ...execution.Reason) {
 	for _, t := range h.open() {
 		t.blame(reasons...)
+	}
+}
+
+// blameOutages explains the end of programs that ended while dockerd was away. Their last words stand in a pipe that
+// the engine throws away now and then when it comes back (20.10 says "reading from a closed fifo"): then nobody can know.
+func (h *house) blameOutages() {
+	for _, o := range h.outages {
+		for _, t := range o.open {
+			if at, ok := h.engine.ended(t.Mark); !ok || at.After(o.from.Add(-time.Second)) && at.Before(o.to) {
+				t.blame(execution.Lost)
+			}
+		}
 	}
 }
 
@@ -312,6 +331,7 @@ func (h *house) read(books *Books) {
 			books.Stored = append(books.Stored, Record{Execution: whole, Delivery: delivery, Attempts: len(attempts)})
 		}
 	}
+	h.blameOutages()
 	books.Ran = map[string][]string{}
 	for _, t := range h.tickets {
 		if nonces := h.engine.nonces(t.Mark); len(nonces) > 0 {

@@ -104,6 +104,7 @@ func hardened(h *house, docker *client.Client) container.InspectResponse {
 
 // rawRun does by hand what an engine needs for one program: create, start, follow the log, wait, remove.
 func rawRun(b *testing.B, docker *client.Client, model container.InspectResponse) {
+	b.Helper()
 	ctx := context.Background()
 	config, host := *model.Config, *model.HostConfig
 	config.Labels, config.OpenStdin, config.StdinOnce, config.AttachStdin = nil, false, false, false
