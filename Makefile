@@ -12,8 +12,9 @@ export PATH := $(PATH):/usr/local/go/bin
 NEED    := @.ci/need
 LINT     = bin/tools/golangci-lint-$(GOLANGCI_LINT)
 DEAD     = bin/tools/deadcode-$(DEADCODE)
-TAGS    := integration e2e chaos
-DOCKER_TESTS = $(addprefix ./,$(sort $(dir $(shell grep -rlE '^//go:build .*(integration|e2e|chaos)' --include='*_test.go' cmd internal))))
+TAGS    := integration e2e
+ALL_TAGS = $(TAGS) chaos
+DOCKER_TESTS = $(addprefix ./,$(sort $(dir $(shell grep -rlE '^//go:build .*(integration|e2e)' --include='*_test.go' cmd internal))))
 
 .PHONY: help
 help: ## list what there is
@@ -51,10 +52,10 @@ images: ## build the images of the languages, where they are not up to date; LAN
 	@images/build.sh $(LANGUAGES)
 
 .PHONY: test
-test: images build ## all tests, under the race detector and with Docker
+test: images build ## all tests: the units under the race detector, and those with Docker
 	$(NEED) docker gcc node python3 strace
-	go test -race -timeout 5m ./...
-	REQUIRE_DOCKER=1 go test -race -count=1 -p 1 -timeout 30m -tags '$(TAGS)' $(DOCKER_TESTS)
+	go test -race -timeout 10m ./...
+	REQUIRE_DOCKER=1 go test -count=1 -p 1 -timeout 40m -tags '$(TAGS)' $(DOCKER_TESTS)
 
 .PHONY: unit
 unit: ## the tests that need no Docker
@@ -75,10 +76,10 @@ chaos: images ## kill, stop, fill and cut off whatever there is while programs r
 
 .PHONY: lint
 lint: $(LINT) $(DEAD) ## golangci-lint, vet, dead code, a tidy go.mod
-	go vet -tags '$(TAGS)' ./...
+	go vet -tags '$(ALL_TAGS)' ./...
 	$(LINT) run --allow-parallel-runners
 	go mod tidy -diff
-	@dead=$$($(DEAD) -test -tags '$(TAGS)' ./...) && [ -z "$$dead" ] || { echo "$$dead"; exit 1; }
+	@dead=$$($(DEAD) -test -tags '$(ALL_TAGS)' ./...) && [ -z "$$dead" ] || { echo "$$dead"; exit 1; }
 
 $(LINT):
 	$(NEED) go
