@@ -33,6 +33,10 @@ type stream struct {
 	passed int64
 	behind int64 // bytes that came behind the head
 
+	limit int64           // bytes that the program may write; 0 = any number
+	seen  int64           // bytes that it has written
+	over  chan<- struct{} // is told when they are more
+
 	mu   sync.Mutex // so that no deadline of pump's takes the place of settle's
 	last bool       // nothing can be written to the pipe any more
 }
@@ -73,6 +77,7 @@ func (s *stream) giveUp(at time.Time) {
 func (s *stream) read(p []byte) (int, error) {
 	n, err := s.pipe.Read(p)
 	if !errors.Is(err, os.ErrDeadlineExceeded) {
+		s.count(n)
 		return n, err
 	}
 	s.mu.Lock()
@@ -81,6 +86,17 @@ func (s *stream) read(p []byte) (int, error) {
 		return 0, err
 	}
 	return readNow(s.pipe, p)
+}
+
+// count tells who supervises when the program has written more than it may.
+func (s *stream) count(n int) {
+	s.seen += int64(n)
+	if s.limit > 0 && s.seen > s.limit {
+		select {
+		case s.over <- struct{}{}:
+		default:
+		}
+	}
 }
 
 // readNow reads without waiting; an empty pipe is at its end.

@@ -15,11 +15,12 @@ import (
 
 // execute runs one job and writes its journal. An error says that the journal is not whole.
 func execute(job journal.Job, victim *victim, stop <-chan os.Signal) error {
-	stdout, stdoutEnd, err := openStream(syscall.Stdout, job)
+	over := make(chan struct{}, 1)
+	stdout, stdoutEnd, err := openStream(syscall.Stdout, job, over)
 	if err != nil {
 		return err
 	}
-	stderr, stderrEnd, err := openStream(syscall.Stderr, job)
+	stderr, stderrEnd, err := openStream(syscall.Stderr, job, over)
 	if err != nil {
 		return err
 	}
@@ -40,7 +41,7 @@ func execute(job journal.Job, victim *victim, stop <-chan os.Signal) error {
 		end.StartError = err.Error()
 		end.EndedAt = time.Now().UTC()
 	} else {
-		supervise(job, pid, started, stop, &end)
+		supervise(job, pid, started, stop, over, &end)
 	}
 	stdout.settle()
 	stderr.settle()
@@ -82,7 +83,7 @@ func linger(stop <-chan os.Signal) {
 }
 
 // openStream joins a pipe, whose end for the program it returns, to the log behind fd.
-func openStream(fd int, job journal.Job) (*stream, *os.File, error) {
+func openStream(fd int, job journal.Job, over chan<- struct{}) (*stream, *os.File, error) {
 	// A copy, because the os package ends the process when fd 1 or 2 itself is broken.
 	dup, err := syscall.Dup(fd)
 	if err != nil {
@@ -94,12 +95,13 @@ func openStream(fd int, job journal.Job) (*stream, *os.File, error) {
 		return nil, nil, fmt.Errorf("open pipe: %w", err)
 	}
 	s := newStream(pollable(ends[0], "pipe"), newLog(pollable(dup, "log"), job.Nonce), job.Head, job.Tail)
+	s.limit, s.over = job.Limit, over
 	return s, os.NewFile(uintptr(ends[1]), "pipe"), nil
 }
 
 // supervise returns when the program has ended and nothing but the init is left in the container. It depends on
 // nothing else: not on the log, not on what the program does.
-func supervise(job journal.Job, pid int, started time.Time, stop <-chan os.Signal, end *journal.End) {
+func supervise(job journal.Job, pid int, started time.Time, stop <-chan os.Signal, over <-chan struct{}, end *journal.End) {
 	ended := make(chan syscall.WaitStatus, 1)
 	alone := make(chan struct{})
 	go reap(pid, ended, alone)
@@ -127,6 +129,12 @@ func supervise(job journal.Job, pid int, started time.Time, stop <-chan os.Signa
 			if kill == nil {
 				end.Stopped = true
 				kill = terminate(job.Grace)
+			}
+		case <-over:
+			if kill == nil {
+				end.OverLimit = true
+				kill = make(chan time.Time) // it is done: no grace for who floods
+				signalAll(syscall.SIGKILL)
 			}
 		case <-kill:
 			signalAll(syscall.SIGKILL)

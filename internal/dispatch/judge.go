@@ -46,6 +46,9 @@ func judge(v evidence) execution.Result {
 		return cancelled(signalOr(end.Signal, syscall.SIGTERM))
 	case end.TimedOut, end.Stopped && v.overdue:
 		return timedOut()
+	case end.OverLimit:
+		return failed(execution.OutputLimit, new(exitSignalBase+int(syscall.SIGKILL)),
+			"The program printed more than its limit allows and was killed.")
 	case end.OutOfMem && (end.Signal == int(syscall.SIGKILL) || end.ExitCode == exitSignalBase+int(syscall.SIGKILL)):
 		return outOfMemory()
 	case end.Signal != 0:

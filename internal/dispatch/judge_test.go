@@ -42,6 +42,7 @@ func TestEveryEndHasItsReason(t *testing.T) {
 		{"timed out", proven(journal.End{Signal: 15, TimedOut: true}), execution.Timeout, execution.TimedOut, 124},
 		{"timed out, killed", proven(journal.End{Signal: 9, TimedOut: true}), execution.Timeout, execution.TimedOut, 124},
 		{"timed out, left politely", proven(journal.End{TimedOut: true}), execution.Timeout, execution.TimedOut, 124},
+		{"printed too much", proven(journal.End{Signal: 9, OverLimit: true}), execution.Failed, execution.OutputLimit, 137},
 		{"cannot be started", proven(journal.End{StartError: "no such program"}), execution.Failed, execution.StartFailed, none},
 		{"cancelled", cancel(proven(journal.End{Signal: 15, Stopped: true})), execution.Cancelled, execution.WasCancelled, 143},
 		{"cancelled, ignored SIGTERM", cancel(proven(journal.End{Signal: 9, Stopped: true})), execution.Cancelled, execution.WasCancelled, 137},

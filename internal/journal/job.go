@@ -85,6 +85,8 @@ func (j Job) Validate() error {
 		return fmt.Errorf("timeout: %v is not positive", j.Timeout)
 	case j.Grace < 0:
 		return fmt.Errorf("grace: %v is negative", j.Grace)
+	case j.Limit < 0:
+		return fmt.Errorf("limit: %d is negative", j.Limit)
 	case j.Head < 0:
 		return fmt.Errorf("head: %d is negative", j.Head)
 	case j.Tail < 0 || j.Tail > maxTail:

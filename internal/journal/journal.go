@@ -29,6 +29,7 @@ type Job struct {
 	Grace   time.Duration     `json:"grace"`           // between SIGTERM and SIGKILL; >= 0
 	Head    int64             `json:"head"`            // bytes of each stream that are passed on as they come
 	Tail    int64             `json:"tail"`            // bytes of each stream that are kept beyond the head; <= 16 MiB
+	Limit   int64             `json:"limit,omitempty"` // bytes of a stream above which the program is killed; 0 = never
 }
 
 // Start is the frame that stands at the beginning of stderr: the program is about to be started. A complete journal
@@ -44,6 +45,7 @@ type End struct {
 	Signal     int           `json:"signal,omitempty"`      // the signal that ended it
 	TimedOut   bool          `json:"timed_out,omitempty"`   // the init ended it at its deadline
 	Stopped    bool          `json:"stopped,omitempty"`     // the init was told to end it (SIGTERM) before it had ended
+	OverLimit  bool          `json:"over_limit,omitempty"`  // the init killed it for what it printed
 	OutOfMem   bool          `json:"out_of_mem,omitempty"`  // the kernel killed something in the container for its memory
 	StartError string        `json:"start_error,omitempty"` // for a person, why the program could not be started; then nothing ran
 	StartedAt  time.Time     `json:"started_at"`

@@ -50,6 +50,7 @@ type limits struct {
 	Tmp       size    `yaml:"tmp"`
 	Output    size    `yaml:"output"`
 	Tail      size    `yaml:"tail"`
+	Flood     size    `yaml:"flood"`
 }
 
 // size is a number of bytes, written with its unit.
@@ -183,6 +184,7 @@ func (l limits) check() error {
 		{"tmp", l.Tmp >= 1, "1B"},
 		{"output", l.Output >= 1, "1B"},
 		{"tail", l.Tail >= 1, "1B"},
+		{"flood", l.Flood >= 0, "0"},
 	} {
 		if !limit.holds {
 			return fmt.Errorf("limits.%s must be at least %s", limit.key, limit.least)
@@ -208,6 +210,7 @@ func (e entry) language(name string) Language {
 			Tmp:       int64(e.Common.Limits.Tmp),
 			Output:    int64(e.Common.Limits.Output),
 			Tail:      int64(e.Common.Limits.Tail),
+			Flood:     int64(e.Common.Limits.Flood),
 		},
 		Network: e.Common.Network,
 		Runtime: e.Common.Runtime,

@@ -57,6 +57,7 @@ func Plan(l Language, r Request) (sandbox.Spec, journal.Job) {
 		Grace:   grace,
 		Head:    l.Limits.Output,
 		Tail:    l.Limits.Tail,
+		Limit:   l.Limits.Flood,
 	}
 	return spec, job
 }

@@ -52,6 +52,7 @@ type Limits struct {
 	Tmp       int64   // bytes of the tmpfs at /tmp
 	Output    int64   // bytes of each stream that are passed on as they come
 	Tail      int64   // bytes of each stream that are kept beyond these
+	Flood     int64   // bytes of a stream above which the program is killed; 0 = never
 }
 
 // Sandbox makes berths and finds those that an earlier process left.
