@@ -16,9 +16,16 @@ import (
 // runtime's own and crashes it. The runtime still believes in its handlers and so gives the program default
 // dispositions. Two handlers stay, and are harmless: SIGURG's, by which the runtime preempts goroutines, and
 // SIGCHLD's, because children of a process that ignores it cannot be waited for.
+//
+// What whoever started the init ignored is ignored no more, for the program would inherit it: glibc's posix_spawn, for
+// one, leaves the signals 32 and 33 that way.
 func turnDeaf(but syscall.Signal) {
 	for sig := syscall.Signal(1); sig <= 64; sig++ {
 		act := disposition(sig)
+		if act.handler == handlerIgnore {
+			act.handler = handlerDefault
+			setDisposition(sig, act)
+		}
 		if act.handler == handlerDefault || sig == but || sig == syscall.SIGURG || sig == syscall.SIGCHLD {
 			continue
 		}
