@@ -55,7 +55,7 @@ images: ## build the images of the languages, where they are not up to date; LAN
 test: images build ## all tests: the units under the race detector, and those with Docker
 	$(NEED) docker gcc node python3 strace
 	go test -race -timeout 10m ./...
-	REQUIRE_DOCKER=1 go test -count=1 -p 1 -timeout 40m -tags '$(TAGS)' $(DOCKER_TESTS)
+	REQUIRE_DOCKER=1 go test -count=1 -p 1 -timeout 15m -tags '$(TAGS)' $(DOCKER_TESTS)
 
 .PHONY: unit
 unit: ## the tests that need no Docker

@@ -116,7 +116,12 @@ func (b box) start(t *testing.T) *running {
 	for _, f := range theirs {
 		_ = f.Close()
 	}
+	tooLong := time.AfterFunc(2*time.Minute, func() {
+		t.Errorf("the container has not ended within two minutes")
+		_ = r.cmd.Process.Kill()
+	})
 	t.Cleanup(func() {
+		tooLong.Stop()
 		_ = r.cmd.Process.Kill()
 		_ = r.cmd.Wait()
 	})

@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -400,16 +401,21 @@ func TestFloodIsCountedExactlyAndKeptInPart(t *testing.T) {
 func TestInitWaitsForALogOfManyLines(t *testing.T) {
 	r := box{}.start(t)
 	r.send(attacker("newlines", strconv.Itoa(maxPending+1)))
-	ofOut, ofErr := journal.NewSplitter(testNonce, io.Discard), journal.NewSplitter(testNonce, io.Discard)
-	for s, from := range map[*journal.Splitter]*os.File{ofOut: r.stdout, ofErr: r.stderr} {
-		for chunk := make([]byte, 4096); s.End() == nil; {
-			n, err := from.Read(chunk)
-			if err != nil {
-				t.Fatal(err)
+	var readers sync.WaitGroup
+	for _, from := range []*os.File{r.stdout, r.stderr} {
+		readers.Go(func() {
+			s := journal.NewSplitter(testNonce, io.Discard)
+			for chunk := make([]byte, 4096); s.End() == nil; {
+				n, err := from.Read(chunk)
+				if err != nil {
+					t.Errorf("reading %s before its end frame: %v", from.Name(), err)
+					return
+				}
+				_, _ = s.Write(chunk[:n])
 			}
-			_, _ = s.Write(chunk[:n])
-		}
+		})
 	}
+	readers.Wait()
 	_ = r.stdout.SetReadDeadline(time.Now().Add(300 * time.Millisecond))
 	if _, err := r.stdout.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("got %v, want the init to be there still", err)
