@@ -24,6 +24,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"boomerang/internal/app"
+	"boomerang/internal/callback"
 	"boomerang/internal/config"
 	"boomerang/internal/execution"
 	"boomerang/internal/store"
@@ -289,11 +290,19 @@ func BenchmarkArrivals(b *testing.B) {
 	kinds := slices.Concat(slices.Repeat([]kind{hanging, refuses}, 5), slices.Repeat([]kind{slow}, 5), slices.Repeat([]kind{well}, 35))
 	table := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprint(table, "\n10 000 callbacks to 50 receivers\twell: p50 ms\tp99 ms\tmax ms\tattempts to the dead\t\n")
-	for _, breaker := range []bool{false, true} {
-		b.Run(fmt.Sprintf("breaker=%v", breaker), func(b *testing.B) {
+	usual := config.Defaults().Callback
+	for _, c := range []struct {
+		name   string
+		bounds callback.Destination
+	}{
+		{"no bounds for a destination", callback.Destination{Concurrency: usual.Concurrency}},
+		{"no breaker", callback.Destination{Concurrency: usual.Destination.Concurrency, Rate: usual.Destination.Rate}},
+		{"all bounds", usual.Destination},
+	} {
+		b.Run(c.name, func(b *testing.B) {
 			for range b.N {
-				waits, attempts := arrivals(b, breaker, kinds)
-				fmt.Fprintf(table, "breaker %v\t%.1f\t%.1f\t%.1f\t%d\t\n", breaker, waits.at(50), waits.at(99), waits.at(100), attempts)
+				waits, attempts := arrivals(b, c.bounds, kinds)
+				fmt.Fprintf(table, "%s\t%.1f\t%.1f\t%.1f\t%d\t\n", c.name, waits.at(50), waits.at(99), waits.at(100), attempts)
 				b.ReportMetric(waits.at(50), "ms-p50")
 				b.ReportMetric(waits.at(99), "ms-p99")
 			}
@@ -302,11 +311,11 @@ func BenchmarkArrivals(b *testing.B) {
 	_ = table.Flush()
 }
 
-func arrivals(b *testing.B, breaker bool, kinds []kind) (waits sample, attempts int) {
+func arrivals(b *testing.B, bounds callback.Destination, kinds []kind) (waits sample, attempts int) {
 	b.Helper()
 	c := gather(b, time.Second, kinds...)
 	c.owe(b, 10_000, time.Now().Add(15*time.Second), 40*time.Second)
-	kill := c.serve(b, func(s *config.Config) { s.Callback.Destination.Breaker = breaker })
+	kill := c.serve(b, func(s *config.Config) { s.Callback.Destination = bounds })
 	c.await(b, "all that can arrive", c.all)
 	kill()
 	for _, id := range c.living(well) {
