@@ -332,4 +332,3 @@ func arrivals(b *testing.B, bounds callback.Destination, kinds []kind) (waits sa
 	}
 	return waits, attempts
 }
-
