@@ -74,6 +74,12 @@ chaos: images ## kill, stop, fill and cut off whatever there is while programs r
 	ROUNDS=$(or $(ROUNDS),30) SEED=$(SEED) EXECUTIONS=$(or $(EXECUTIONS),40) REQUIRE_DOCKER=1 \
 		go test -count=1 -v -timeout 0 -tags chaos -run Chaos ./internal/chaos
 
+.PHONY: soak
+soak: LANGUAGES = bash
+soak: images ## keep all slots busy and report what the server holds; as root. MINUTES=60
+	$(NEED) docker
+	MINUTES=$(or $(MINUTES),60) REQUIRE_DOCKER=1 go test -count=1 -v -timeout 0 -tags chaos -run 'Flat|Printer' ./internal/chaos
+
 .PHONY: lint
 lint: $(LINT) $(DEAD) ## golangci-lint, vet, dead code, a tidy go.mod
 	go vet -tags '$(ALL_TAGS)' ./...
