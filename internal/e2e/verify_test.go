@@ -116,7 +116,7 @@ func python(t testing.TB) string {
 	return string(path)
 }
 
-func TestWhatWeOfferVerifiesACallback(t *testing.T) {
+func TestTheSamplesVerifyACallback(t *testing.T) {
 	m := post(t, enter(t))
 	for sample, command := range map[string][]string{
 		"Python": {python(t), "../../docs/verify/verify.py"},
