@@ -190,7 +190,7 @@ func TestAPrinterIsBounded(t *testing.T) {
 			}
 			t.Logf("%d bytes in %s; server: %d KiB before, %d KiB at most; its disk: %d KiB before, %d KiB after; log of the container: %d KiB at most",
 				c.bytes, took.Round(time.Millisecond), before.memory, memory, before.databases, after.databases, log>>10)
-			if most := int64(8 << 20); log > most {
+			if most := int64(40 << 20); log > most { // 1 MiB in lines of one byte, and what the engine writes with each
 				t.Errorf("the container's log took %d bytes, want at most %d", log, most)
 			}
 		})
