@@ -23,6 +23,7 @@ type cli struct {
 	Listen  listenCmd  `cmd:"" help:"Receive callbacks, verify their signatures, and print them."`
 	Verify  verifyCmd  `cmd:"" help:"Verify the signature of one callback."`
 	Backup  backupCmd  `cmd:"" help:"Copy the data directory while the server runs."`
+	Keys    keysCmd    `cmd:"" help:"The keys that seal what is stored: list, rotate, retire."`
 	Version versionCmd `cmd:"" help:"Print the version."`
 }
 
