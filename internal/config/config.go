@@ -27,9 +27,21 @@ import (
 	"boomerang/internal/upkeep"
 )
 
+// Role is the share of the work that a process does. One that listens and one that holds the engine's socket can be two,
+// which share the data directory and nothing else.
+type Role string
+
+// The roles.
+const (
+	Everything Role = "all"
+	API        Role = "api"    // listens, stores, sends callbacks; has no access to the engine
+	Runner     Role = "runner" // runs programs; has no listener
+)
+
 // Config is all of boomerang.yaml.
 type Config struct {
 	DataDir   string           `yaml:"data_dir"`
+	Role      Role             `yaml:"role"`
 	HTTP      httpapi.Config   `yaml:"http"`
 	Auth      auth.Config      `yaml:"auth"`
 	Admission admission.Config `yaml:"admission"`
@@ -46,6 +58,7 @@ type Config struct {
 func Defaults() Config {
 	return Config{
 		DataDir:   "data",
+		Role:      Everything,
 		HTTP:      httpapi.Defaults(),
 		Auth:      auth.Defaults(),
 		Admission: admission.Defaults(),
@@ -102,6 +115,9 @@ func (c *Config) read(path string) error {
 func (c Config) Validate() error {
 	if c.DataDir == "" {
 		return errors.New("data_dir must not be empty")
+	}
+	if !slices.Contains([]Role{Everything, API, Runner}, c.Role) {
+		return fmt.Errorf("role must be %s, %s or %s", Everything, API, Runner)
 	}
 	for _, room := range []struct {
 		key   string

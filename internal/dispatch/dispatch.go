@@ -62,6 +62,14 @@ type Store interface {
 	Cancels
 }
 
+// Publisher makes what running programs print readable for another process.
+type Publisher interface {
+	// Published returns what was published of a stream so far.
+	Published(ctx context.Context, id execution.ID, stream execution.Stream) ([]byte, error)
+	// Publish adds a piece at an offset. Errors: execution.ErrStale when the execution does not run.
+	Publish(ctx context.Context, id execution.ID, stream execution.Stream, at int64, piece []byte) error
+}
+
 // Languages is the catalogue.
 type Languages interface {
 	Find(name string) (language.Language, error)
@@ -101,6 +109,7 @@ type Deps struct {
 	Sandbox   sandbox.Sandbox
 	Languages Languages
 	Unsealer  Unsealer
+	Publisher Publisher                                          // nil: nobody reads it from another process
 	Payload   func(execution.Execution, execution.Result) []byte // the callback's body
 	Node      string
 	Epoch     int64

@@ -190,6 +190,9 @@ func (d *Dispatcher) follow(ctx context.Context, r *run, berth sandbox.Berth) (v
 	var watch sync.WaitGroup
 	var cancelled, overdue bool
 	watch.Go(func() { cancelled, overdue = d.watch(ctx, r, berth, done) })
+	if d.Publisher != nil {
+		watch.Go(func() { d.publish(ctx, r, done) })
+	}
 	ok = d.read(ctx, r, berth, &v)
 	close(done)
 	watch.Wait()

@@ -11,10 +11,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// lockDir takes the directory for this process until the file is closed; the kernel gives it free when the process
-// dies. The file stays, with the number of the process that has or had it.
-func lockDir(dir string) (lock *os.File, err error) {
-	f, err := os.OpenFile(filepath.Join(dir, lockFile), os.O_CREATE|os.O_RDWR, 0o600) //nolint:gosec // the operator's own directory
+// lockDir takes a part of the work in the directory for this process until the file is closed; the kernel gives it free when
+// the process dies. The file stays, with the number of the process that has or had it.
+func lockDir(dir, name string) (lock *os.File, err error) {
+	f, err := os.OpenFile(filepath.Join(dir, name), os.O_CREATE|os.O_RDWR, 0o600) //nolint:gosec // the operator's own directory
 	if err != nil {
 		return nil, fmt.Errorf("lock data directory: %w", err)
 	}
@@ -38,4 +38,17 @@ func lockDir(dir string) (lock *os.File, err error) {
 		return nil, fmt.Errorf("lock data directory: %w", err)
 	}
 	return f, nil
+}
+
+// alone calls f while no other process sets the directory up.
+func alone(dir string, f func() error) (err error) {
+	d, err := os.Open(dir) //nolint:gosec // the operator's own directory
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, d.Close()) }()
+	if err := unix.Flock(int(d.Fd()), unix.LOCK_EX); err != nil {
+		return err
+	}
+	return f()
 }

@@ -64,7 +64,7 @@ func TestADatabaseOfANewerProgramIsRefused(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	// What Open took before it failed was given back.
-	lock, err := lockDir(dir)
+	lock, err := lockDir(dir, lockFile)
 	if err != nil {
 		t.Fatalf("the directory is still locked: %v", err)
 	}

@@ -105,8 +105,12 @@ func (s *Store) Requeue(ctx context.Context, id execution.ID) error {
 		if err != nil {
 			return news{}, err
 		}
-		_, err = t.exec(ctx, `DELETE FROM runs WHERE execution = ?`, r.seq)
-		return news{queued: true}, err
+		for _, query := range []string{`DELETE FROM runs WHERE execution = ?`, `DELETE FROM live WHERE execution = ?`} {
+			if _, err := t.exec(ctx, query, r.seq); err != nil {
+				return news{}, err
+			}
+		}
+		return news{queued: true}, nil
 	})
 }
 
@@ -133,8 +137,10 @@ func (s *Store) finish(ctx context.Context, t *tx, id execution.ID, r execution.
 	if err := t.result(ctx, e.seq, r); err != nil {
 		return news{}, err
 	}
-	if _, err := t.exec(ctx, `DELETE FROM programs WHERE execution = ?`, e.seq); err != nil {
-		return news{}, err
+	for _, query := range []string{`DELETE FROM programs WHERE execution = ?`, `DELETE FROM live WHERE execution = ?`} {
+		if _, err := t.exec(ctx, query, e.seq); err != nil {
+			return news{}, err
+		}
 	}
 	if d == nil {
 		return news{ended: id}, nil

@@ -35,7 +35,29 @@ var ErrStale = execution.ErrStale
 const (
 	DatabaseFile = "boomerang.db"
 	lockFile     = "boomerang.lock"
+	frontLock    = "boomerang-front.lock"
 )
+
+// Part is the share of the work that a process does with a data directory. Each of the two shares is done by one process.
+type Part string
+
+// The parts.
+const (
+	Whole Part = "whole"
+	Front Part = "front" // takes executions in and sends their results
+	Back  Part = "back"  // runs them: it alone claims, and its starts are the epochs
+)
+
+func (p Part) locks() []string {
+	switch p {
+	case Front:
+		return []string{frontLock}
+	case Back:
+		return []string{lockFile}
+	case Whole:
+	}
+	return []string{lockFile, frontLock}
+}
 
 // Config is what an operator may set.
 type Config struct {
@@ -74,11 +96,17 @@ type Store struct {
 	close   func() error
 }
 
-// Open opens the database in dir and makes both if they are not there. It runs the migrations, begins a new epoch of
-// the node, voids all claims, and wakes whoever will wait for what is left to do.
+// Open opens the database in dir for the whole of the work, and makes both if they are not there. It runs the migrations,
+// begins a new epoch of the node, voids all claims, and wakes whoever will wait for what is left to do.
 //
 // One process may have a directory open; the error of the second names the first.
-func Open(ctx context.Context, dir string, c Config, log *logrus.Entry) (s *Store, err error) {
+func Open(ctx context.Context, dir string, c Config, log *logrus.Entry) (*Store, error) {
+	return OpenPart(ctx, dir, Whole, c, log)
+}
+
+// OpenPart opens the database in dir for a part of the work, beside a process that does the other. What the other commits
+// wakes those who wait here within watchPause.
+func OpenPart(ctx context.Context, dir string, part Part, c Config, log *logrus.Entry) (s *Store, err error) {
 	var opened stack
 	defer func() {
 		if err != nil {
@@ -91,42 +119,66 @@ func Open(ctx context.Context, dir string, c Config, log *logrus.Entry) (s *Stor
 	if err := os.MkdirAll(dir, 0o700); err != nil { //nolint:gosec // the operator's own directory
 		return nil, fmt.Errorf("make data directory: %w", err)
 	}
-	lock, err := lockDir(dir)
-	if err != nil {
+	for _, name := range part.locks() {
+		lock, err := lockDir(dir, name)
+		if err != nil {
+			return nil, err
+		}
+		opened.push(lock.Close)
+	}
+	s = &Store{wakes: newWakes()}
+	var t *tx
+	if err := alone(dir, func() (err error) {
+		t, err = s.setUp(ctx, dir, part, c, log, &opened)
+		return err
+	}); err != nil {
 		return nil, err
 	}
-	opened.push(lock.Close)
+	if s.readers, err = openReaders(dir, c, c.Readers); err != nil {
+		return nil, err
+	}
+	opened.push(s.readers.Close)
+	s.writer = newWriter(ctx, t, s.wakes)
+	opened.push(s.writer.stop)
+	if part != Whole {
+		if err := s.watchOther(ctx, dir, c, log, &opened); err != nil {
+			return nil, err
+		}
+	}
+	log.WithFields(logrus.Fields{"node": s.node, "epoch": s.epoch, "queued": t.queued}).Info("store opened")
+	s.close = sync.OnceValue(opened.close)
+	return s, nil
+}
+
+// setUp makes the connection that writes, brings the schema up to date and begins the epoch.
+func (s *Store) setUp(ctx context.Context, dir string, part Part, c Config, log *logrus.Entry, opened *stack) (*tx, error) {
 	path := filepath.Join(dir, DatabaseFile)
 	if err := makePrivate(path); err != nil {
 		return nil, fmt.Errorf("make database: %w", err)
 	}
-
-	conn, err := connect(ctx, path, c, &opened)
+	conn, err := connect(ctx, path, c, opened)
 	if err != nil {
 		return nil, fmt.Errorf("open database %s: %w", path, err)
 	}
 	if err := migrate(ctx, conn, log); err != nil {
 		return nil, fmt.Errorf("migrate database %s: %w", path, err)
 	}
-	t := &tx{conn: conn, statements: make(map[string]*sql.Stmt)}
+	t := &tx{conn: conn, statements: make(map[string]*sql.Stmt), shared: part != Whole}
 	opened.push(t.close)
-	node, epoch, err := t.begin(ctx)
-	if err != nil {
+	if s.node, s.epoch, err = t.begin(ctx, part); err != nil {
 		return nil, fmt.Errorf("begin epoch: %w", err)
 	}
-	readers, err := sql.Open("sqlite", dsn(path, "ro", c.BusyTimeout, "query_only(1)"))
+	return t, nil
+}
+
+func openReaders(dir string, c Config, n int) (*sql.DB, error) {
+	readers, err := sql.Open("sqlite", dsn(filepath.Join(dir, DatabaseFile), "ro", c.BusyTimeout, "query_only(1)"))
 	if err != nil {
 		return nil, fmt.Errorf("open database for reading: %w", err)
 	}
-	opened.push(readers.Close)
-	readers.SetMaxOpenConns(c.Readers)
-	readers.SetMaxIdleConns(c.Readers)
-
-	wakes := newWakes()
-	w := newWriter(ctx, t, wakes)
-	opened.push(w.stop)
-	log.WithFields(logrus.Fields{"node": node, "epoch": epoch, "queued": t.queued}).Info("store opened")
-	return &Store{wakes: wakes, writer: w, readers: readers, node: node, epoch: epoch, close: sync.OnceValue(opened.close)}, nil
+	readers.SetMaxOpenConns(n)
+	readers.SetMaxIdleConns(n)
+	return readers, nil
 }
 
 // connect makes the connection that writes.
@@ -170,36 +222,49 @@ func (s *Store) Writable(ctx context.Context) error {
 	})
 }
 
-// begin makes or finds the node, raises its epoch, voids all claims, and counts the queue anew.
-func (t *tx) begin(ctx context.Context) (node string, epoch int64, err error) {
+// begin makes or finds the node. Whoever claims raises its epoch, voids all claims, and counts the queue anew.
+func (t *tx) begin(ctx context.Context, part Part) (node string, epoch int64, err error) {
 	o := &operation{durability: durable, run: func(ctx context.Context, t *tx) (news, error) {
 		if _, err := t.exec(ctx, `INSERT INTO node (one, id, epoch, beat_at) VALUES (1, ?, 0, 0) ON CONFLICT DO NOTHING`,
 			strings.ToLower(rand.Text()[:16])); err != nil {
 			return news{}, err
 		}
-		for _, query := range []string{
-			`UPDATE executions SET claimed = 0 WHERE state = 'queued' AND claimed = 1`,
-			`DELETE FROM subjects`,
-			`INSERT INTO subjects (subject, waiting, claimed, running, served)
-				SELECT subject, count(*), 0, 0, 0 FROM executions WHERE state = 'queued' GROUP BY subject`,
-			`INSERT INTO subjects (subject, waiting, claimed, running, served)
-				SELECT subject, 0, 0, count(*), 0 FROM executions WHERE state = 'running' GROUP BY subject
-				ON CONFLICT DO UPDATE SET running = excluded.running`,
-		} {
-			if err := t.control(ctx, query); err != nil {
+		if part != Front {
+			if err := t.beginEpoch(ctx); err != nil {
 				return news{}, err
 			}
 		}
-		if err := t.row(ctx, `SELECT coalesce(sum(waiting), 0) FROM subjects`).Scan(&t.queued); err != nil {
+		if err := t.row(ctx, selectQueued).Scan(&t.queued); err != nil {
 			return news{}, err
 		}
-		return news{}, t.row(ctx, `UPDATE node SET epoch = epoch + 1 RETURNING id, epoch`).Scan(&node, &epoch)
+		return news{}, t.row(ctx, `SELECT id, epoch FROM node`).Scan(&node, &epoch)
 	}}
 	if err := t.transact(ctx, []*operation{o}); err != nil {
 		return "", 0, err
 	}
 	return node, epoch, o.err
 }
+
+func (t *tx) beginEpoch(ctx context.Context) error {
+	for _, query := range []string{
+		`UPDATE node SET epoch = epoch + 1`,
+		`UPDATE executions SET claimed = 0 WHERE state = 'queued' AND claimed = 1`,
+		`DELETE FROM subjects`,
+		`INSERT INTO subjects (subject, waiting, claimed, running, served)
+			SELECT subject, count(*), 0, 0, 0 FROM executions WHERE state = 'queued' GROUP BY subject`,
+		`INSERT INTO subjects (subject, waiting, claimed, running, served)
+			SELECT subject, 0, 0, count(*), 0 FROM executions WHERE state = 'running' GROUP BY subject
+			ON CONFLICT DO UPDATE SET running = excluded.running`,
+	} {
+		if err := t.control(ctx, query); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// selectQueued counts the executions in state queued, claimed ones included.
+const selectQueued = `SELECT coalesce(sum(waiting + claimed), 0) FROM subjects`
 
 // dsn is a file URI, so that no character of the path is taken for a setting.
 func dsn(path, mode string, busy time.Duration, pragmas ...string) string {

@@ -1,6 +1,8 @@
 package store
 
 import (
+	"maps"
+	"slices"
 	"sync"
 
 	"boomerang/internal/execution"
@@ -62,6 +64,13 @@ func (w *wakes) Ended(id execution.ID) (ch <-chan struct{}, release func()) {
 	}
 	v.holders++
 	return v.over, sync.OnceFunc(func() { w.leave(id, v) })
+}
+
+// awaited lists the executions whose end somebody waits for.
+func (w *wakes) awaited() []execution.ID {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Collect(maps.Keys(w.ended))
 }
 
 func (w *wakes) leave(id execution.ID, v *vigil) {

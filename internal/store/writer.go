@@ -114,6 +114,7 @@ type tx struct {
 	statements map[string]*sql.Stmt
 	relaxed    bool  // the connection commits without fsync
 	queued     int   // executions in state queued, of all subjects
+	shared     bool  // another process writes, too
 	served     int64 // claims since the start
 }
 
@@ -132,6 +133,11 @@ func (t *tx) transact(ctx context.Context, batch []*operation) (err error) {
 			_ = t.control(ctx, `ROLLBACK`) // SQLite may have done it already; the error that counts is err
 		}
 	}()
+	if t.shared {
+		if err := t.row(ctx, selectQueued).Scan(&t.queued); err != nil {
+			return err
+		}
+	}
 	for _, o := range batch {
 		if err := t.attempt(ctx, o); err != nil {
 			return err

@@ -76,7 +76,8 @@ type Upkeep struct {
 	log     *logrus.Entry
 }
 
-// New makes the upkeep of one node; c must be valid.
+// New makes the upkeep of one node; c must be valid. Without a store nothing is removed from it, without a sandbox no
+// containers are: another process does it.
 func New(c Config, store Store, box Sandbox, holder Holder, log *logrus.Entry) *Upkeep {
 	return &Upkeep{config: c, store: store, sandbox: box, holder: holder, log: log}
 }
@@ -97,9 +98,14 @@ func (u *Upkeep) Run(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 		}
-		for act, round := range map[string]func(context.Context) error{
-			"remove old executions": u.retain, "sweep containers": u.sweep,
-		} {
+		rounds := make(map[string]func(context.Context) error)
+		if u.store != nil {
+			rounds["remove old executions"] = u.retain
+		}
+		if u.sandbox != nil {
+			rounds["sweep containers"] = u.sweep
+		}
+		for act, round := range rounds {
 			if err := round(ctx); err != nil && ctx.Err() == nil {
 				u.log.WithError(err).Warn(act)
 			}

@@ -1,0 +1,131 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"boomerang/internal/execution"
+	"boomerang/internal/fault"
+)
+
+// watchPause is how often the other process is looked after: a commit of its is noticed that late at most.
+const watchPause = 20 * time.Millisecond
+
+// watchOther wakes those who wait here for what another process commits.
+func (s *Store) watchOther(ctx context.Context, dir string, c Config, log *logrus.Entry, opened *stack) error {
+	db, err := openReaders(dir, c, 1) // data_version compares with what this very connection saw before
+	if err != nil {
+		return err
+	}
+	opened.push(db.Close)
+	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
+	done := make(chan struct{})
+	opened.push(func() error {
+		stop()
+		<-done
+		return nil
+	})
+	go func() {
+		defer close(done)
+		tick := time.NewTicker(watchPause)
+		defer tick.Stop()
+		for last := int64(-1); ; {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+			}
+			var version int64
+			if err := db.QueryRowContext(ctx, `PRAGMA data_version`).Scan(&version); err != nil {
+				if ctx.Err() == nil {
+					log.WithError(err).Debug("look after the other process")
+				}
+				continue
+			}
+			if version != last {
+				last = version
+				s.tell(news{queued: true, cancelling: true, pending: true})
+				s.tellEnded(ctx, log)
+			}
+		}
+	}()
+	return nil
+}
+
+// tellEnded tells those who wait for an execution that has ended meanwhile.
+func (s *Store) tellEnded(ctx context.Context, log *logrus.Entry) {
+	awaited := s.awaited()
+	if len(awaited) == 0 {
+		return
+	}
+	ended, err := collect(ctx, s.readers, "list ended executions", func(r scanner) (id execution.ID, err error) {
+		err = r.Scan(&id)
+		return id, err
+	}, `SELECT e.id FROM executions e JOIN results r ON r.execution = e.seq WHERE e.id IN (SELECT value FROM json_each(?))`, array(awaited))
+	if err != nil && ctx.Err() == nil {
+		log.WithError(err).Debug("look for ended executions")
+	}
+	for _, id := range ended {
+		s.tell(news{ended: id})
+	}
+}
+
+// Publish keeps what a running execution has printed to a stream from offset at on, for another process to read. It is not
+// worth an fsync. ErrStale if the execution does not run.
+func (s *Store) Publish(ctx context.Context, id execution.ID, stream execution.Stream, at int64, piece []byte) error {
+	return s.writer.do(ctx, "publish output", volatile, func(ctx context.Context, t *tx) (news, error) {
+		n, err := t.exec(ctx, `INSERT OR IGNORE INTO live (execution, stream, at, piece)
+			SELECT seq, ?, ?, ? FROM executions WHERE id = ? AND state = 'running'`, stream, at, piece, id)
+		if err == nil && n == 0 {
+			err = ErrStale
+		}
+		return news{}, err
+	})
+}
+
+// Published returns what Publish has kept of a stream, in order. Nothing is no error.
+func (s *Store) Published(ctx context.Context, id execution.ID, stream execution.Stream) ([]byte, error) {
+	pieces, err := collect(ctx, s.readers, "read published output", func(r scanner) (piece []byte, err error) {
+		err = r.Scan(&piece)
+		return piece, err
+	}, `SELECT l.piece FROM executions e JOIN live l ON l.execution = e.seq WHERE e.id = ? AND l.stream = ? ORDER BY l.at`, id, stream)
+	var all []byte
+	for _, piece := range pieces {
+		all = append(all, piece...)
+	}
+	return all, err
+}
+
+// Report keeps what a check of this process said, for the other: nothing when it passed.
+func (s *Store) Report(ctx context.Context, name, sentence string) error {
+	return s.writer.do(ctx, "keep report", volatile, func(ctx context.Context, t *tx) (news, error) {
+		_, err := t.exec(ctx, `INSERT OR REPLACE INTO reports (name, at, sentence) VALUES (?, ?, ?)`, name, stamp(time.Now()), sentence)
+		return news{}, err
+	})
+}
+
+// reportsAge is how old a report may be. The other process makes one every few seconds.
+const reportsAge = 30 * time.Second
+
+// Reported returns what the check of that name said in the other process: nil when it passed, else a fault
+// SERVICE_UNAVAILABLE with its sentence, also when nothing was heard for half a minute.
+func (s *Store) Reported(ctx context.Context, name string) error {
+	var at int64
+	var sentence string
+	err := s.readers.QueryRowContext(ctx, `SELECT at, sentence FROM reports WHERE name = ?`, name).Scan(&at, &sentence)
+	switch {
+	case err != nil && !errors.Is(err, sql.ErrNoRows):
+		return explain("read report", err)
+	case err != nil || time.Since(moment(at)) > reportsAge:
+		return fault.New(fault.ServiceUnavailable, "The runner has not been heard of for %s. Executions wait until it is back.", reportsAge).
+			Because(fmt.Errorf("the last report on %s is of %s", name, moment(at)))
+	case sentence != "":
+		return fault.New(fault.ServiceUnavailable, "%s", sentence)
+	}
+	return nil
+}
