@@ -141,7 +141,7 @@ func (r *round) deliver(flight context.Context, d execution.Delivery) {
 	if flight.Err() != nil && a.StatusCode == 0 {
 		return // we broke it off: it says nothing about the receiver
 	}
-	n := after(a, r.schedule, r.jitter())
+	n := after(a, d.Resumed, r.schedule, r.jitter())
 	logAttempt(r.log, d, a, n, err)
 	r.record(flight, a, n)
 }
