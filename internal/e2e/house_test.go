@@ -113,7 +113,7 @@ func enter(t testing.TB, change ...func(*config.Config)) *house {
 		f(&h.config)
 	}
 	h.receiver = &inbox{arrived: map[execution.ID][]receiver.Callback{}, news: make(chan struct{})}
-	take := receiver.New(receiver.Config{Secret: secret, Handle: h.receiver.take})
+	take := receiver.New(receiver.Config{Secrets: []string{secret}, Handle: h.receiver.take})
 	h.hook = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !h.receiver.refuses() {
 			take.ServeHTTP(w, r)
