@@ -12,7 +12,6 @@ import (
 	"net/http/httptrace"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"boomerang/internal/execution"
@@ -77,34 +76,39 @@ func newSender(c Config, policy *Policy, unsealer Unsealer, version string, l li
 // send makes the next attempt of d. The error is why there was no answer: private, for the log; the attempt has it in
 // public words. An attempt that the end of ctx broke off proves nothing.
 func (s *sender) send(ctx context.Context, d execution.Delivery) (execution.Attempt, error) {
-	ctx, cancel := context.WithTimeout(ctx, s.whole)
-	defer cancel()
-	a, err := s.attempt(ctx, d)
-	if atOnce(a) && ctx.Err() == nil {
-		return s.attempt(ctx, d)
-	}
+	a, _, err := s.watched(ctx, d)
 	return a, err
 }
 
-func (s *sender) attempt(ctx context.Context, d execution.Delivery) (execution.Attempt, error) {
-	a := execution.Attempt{Execution: d.Execution, Number: d.Attempts + 1, StartedAt: s.now()}
-	err := s.post(ctx, d, &a)
+// watched is send, and tells also how far the connection came.
+func (s *sender) watched(ctx context.Context, d execution.Delivery) (execution.Attempt, *witness, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.whole)
+	defer cancel()
+	a, w, err := s.attempt(ctx, d)
+	if atOnce(a) && ctx.Err() == nil {
+		return s.attempt(ctx, d)
+	}
+	return a, w, err
+}
+
+func (s *sender) attempt(ctx context.Context, d execution.Delivery) (execution.Attempt, *witness, error) {
+	a, w := execution.Attempt{Execution: d.Execution, Number: d.Attempts + 1, StartedAt: s.now()}, new(witness)
+	err := s.post(ctx, d, &a, w)
 	if err != nil {
 		a.Outcome, a.Detail = classify(err)
 	}
 	a.Duration = s.now().Sub(a.StartedAt)
-	return a, err
+	return a, w, err
 }
 
 // post sends the delivery's body and writes the answer into a. It asks the policy about the URL again: it may have
 // changed since admission, and behind a proxy nobody else does.
 //
 // The transport is used without an http.Client, so there is nobody who follows redirects or keeps cookies.
-func (s *sender) post(ctx context.Context, d execution.Delivery, a *execution.Attempt) error {
+func (s *sender) post(ctx context.Context, d execution.Delivery, a *execution.Attempt, w *witness) error {
 	if err := s.policy.CheckURL(d.Callback.URL); err != nil {
 		return err
 	}
-	var w witness
 	request, err := s.request(httptrace.WithClientTrace(ctx, w.trace()), d, *a)
 	if err != nil {
 		return &unsentError{err}
@@ -135,9 +139,9 @@ func (s *sender) request(ctx context.Context, d execution.Delivery, a execution.
 	if err != nil {
 		return nil, err
 	}
-	secret, err := s.unsealer.Unseal(d.Execution, execution.FieldCallbackSecret, d.Callback.Secret)
+	secrets, err := s.secrets(d)
 	if err != nil {
-		return nil, fmt.Errorf("unseal secret: %w", err)
+		return nil, err
 	}
 	custom, err := s.custom(d)
 	if err != nil {
@@ -155,9 +159,9 @@ func (s *sender) request(ctx context.Context, d execution.Delivery, a execution.
 		HeaderStandardID:        id,
 		HeaderStandardTimestamp: timestamp,
 	}
-	if len(secret) > 0 {
-		headers[HeaderSignature] = Sign(string(secret), d.Body)
-		headers[HeaderStandardSignature] = SignStandard(id, a.StartedAt, d.Body, string(secret))
+	if len(secrets) > 0 {
+		headers[HeaderSignature] = Sign(secrets[0], d.Body)
+		headers[HeaderStandardSignature] = SignStandard(id, a.StartedAt, d.Body, secrets...)
 	}
 	for name, value := range custom {
 		if strings.EqualFold(name, "User-Agent") {
@@ -169,6 +173,22 @@ func (s *sender) request(ctx context.Context, d execution.Delivery, a execution.
 		request.Header[name] = []string{value}
 	}
 	return request, nil
+}
+
+// secrets returns what the callback is signed with, the newest first.
+func (s *sender) secrets(d execution.Delivery) ([]string, error) {
+	text, err := s.unsealer.Unseal(d.Execution, execution.FieldCallbackSecret, d.Callback.Secret)
+	if err != nil {
+		return nil, fmt.Errorf("unseal secret: %w", err)
+	}
+	if len(text) == 0 {
+		return nil, nil
+	}
+	var secrets []string
+	if err := json.Unmarshal(text, &secrets); err != nil {
+		return []string{string(text)}, nil //nolint:nilerr // a single secret, as it came
+	}
+	return secrets, nil
 }
 
 // custom returns the client's own headers.
@@ -210,49 +230,4 @@ func retryAfter(value string, now time.Time) time.Duration {
 		return 0
 	}
 	return max(at.Sub(now), 0)
-}
-
-// witness sees what the transport does not return: which connection carried the attempt, and an error of the handshake.
-type witness struct {
-	mu        sync.Mutex // a handshake may end after the attempt has
-	open      bool
-	handshake error
-}
-
-func (w *witness) trace() *httptrace.ClientTrace {
-	return &httptrace.ClientTrace{
-		GotConn: func(info httptrace.GotConnInfo) {
-			conn := info.Conn
-			if secured, ok := conn.(*tls.Conn); ok {
-				conn = secured.NetConn()
-			}
-			v, ok := conn.(*vetted)
-			w.mu.Lock()
-			defer w.mu.Unlock()
-			w.open = ok && !v.excepted
-		},
-		TLSHandshakeDone: func(_ tls.ConnectionState, err error) {
-			w.mu.Lock()
-			defer w.mu.Unlock()
-			w.handshake = err
-		},
-	}
-}
-
-// public tells whether everybody may read what came back: whether the policy would have let the address through without
-// an exception. Behind a proxy nobody knows.
-func (w *witness) public() bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.open
-}
-
-// explain marks an error of the handshake as one; crypto/tls has no type for most of them.
-func (w *witness) explain(err error) error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.handshake != nil {
-		return &handshakeError{err}
-	}
-	return err
 }
