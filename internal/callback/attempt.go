@@ -55,7 +55,7 @@ func newSender(c Config, policy *Policy, unsealer Unsealer, version string, l li
 	protocols.SetHTTP1(true) // HTTP/2 would write every header in lower case
 	transport := &http.Transport{
 		DialContext:            dialer{policy: policy, timeout: l.connect}.dial,
-		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
+		TLSClientConfig:        policy.trust.config(),
 		TLSHandshakeTimeout:    l.tls,
 		DisableCompression:     true,
 		MaxResponseHeaderBytes: answerHeaders,
@@ -67,6 +67,10 @@ func newSender(c Config, policy *Policy, unsealer Unsealer, version string, l li
 	if proxy, err := c.proxy(); err == nil && proxy != nil {
 		transport.Proxy = http.ProxyURL(proxy)
 		transport.DialContext = (&net.Dialer{Timeout: l.connect}).DialContext // to the proxy alone, which the operator named
+		secure := &tls.Dialer{NetDialer: &net.Dialer{Timeout: l.connect + l.tls}, Config: policy.trust.config()}
+		transport.DialTLSContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+			return secure.DialContext(with(ctx, proxy.Hostname()), network, address) // an https:// proxy: what is for the receiver is not for it
+		}
 	}
 	return &sender{
 		policy: policy, unsealer: unsealer, transport: transport, agent: "boomerang/" + version, whole: l.whole, now: time.Now,
@@ -113,6 +117,7 @@ func (s *sender) post(ctx context.Context, d execution.Delivery, a *execution.At
 	if err != nil {
 		return &unsentError{err}
 	}
+	request = request.WithContext(with(request.Context(), request.URL.Hostname()))
 	response, err := s.transport.RoundTrip(request)
 	if err != nil {
 		return w.explain(err)
