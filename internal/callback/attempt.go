@@ -12,7 +12,6 @@ import (
 	"net/http/httptrace"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"boomerang/internal/execution"
@@ -56,7 +55,7 @@ func newSender(c Config, policy *Policy, unsealer Unsealer, version string, l li
 	protocols.SetHTTP1(true) // HTTP/2 would write every header in lower case
 	transport := &http.Transport{
 		DialContext:            dialer{policy: policy, timeout: l.connect}.dial,
-		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
+		TLSClientConfig:        policy.trust.config(),
 		TLSHandshakeTimeout:    l.tls,
 		DisableCompression:     true,
 		MaxResponseHeaderBytes: answerHeaders,
@@ -68,6 +67,10 @@ func newSender(c Config, policy *Policy, unsealer Unsealer, version string, l li
 	if proxy, err := c.proxy(); err == nil && proxy != nil {
 		transport.Proxy = http.ProxyURL(proxy)
 		transport.DialContext = (&net.Dialer{Timeout: l.connect}).DialContext // to the proxy alone, which the operator named
+		secure := &tls.Dialer{NetDialer: &net.Dialer{Timeout: l.connect + l.tls}, Config: policy.trust.config()}
+		transport.DialTLSContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+			return secure.DialContext(with(ctx, proxy.Hostname()), network, address) // an https:// proxy: what is for the receiver is not for it
+		}
 	}
 	return &sender{
 		policy: policy, unsealer: unsealer, transport: transport, agent: "boomerang/" + version, whole: l.whole, now: time.Now,
@@ -77,38 +80,44 @@ func newSender(c Config, policy *Policy, unsealer Unsealer, version string, l li
 // send makes the next attempt of d. The error is why there was no answer: private, for the log; the attempt has it in
 // public words. An attempt that the end of ctx broke off proves nothing.
 func (s *sender) send(ctx context.Context, d execution.Delivery) (execution.Attempt, error) {
-	ctx, cancel := context.WithTimeout(ctx, s.whole)
-	defer cancel()
-	a, err := s.attempt(ctx, d)
-	if atOnce(a) && ctx.Err() == nil {
-		return s.attempt(ctx, d)
-	}
+	a, _, err := s.watched(ctx, d)
 	return a, err
 }
 
-func (s *sender) attempt(ctx context.Context, d execution.Delivery) (execution.Attempt, error) {
-	a := execution.Attempt{Execution: d.Execution, Number: d.Attempts + 1, StartedAt: s.now()}
-	err := s.post(ctx, d, &a)
+// watched is send, and tells also how far the connection came.
+func (s *sender) watched(ctx context.Context, d execution.Delivery) (execution.Attempt, *witness, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.whole)
+	defer cancel()
+	a, w, err := s.attempt(ctx, d)
+	if atOnce(a) && ctx.Err() == nil {
+		return s.attempt(ctx, d)
+	}
+	return a, w, err
+}
+
+func (s *sender) attempt(ctx context.Context, d execution.Delivery) (execution.Attempt, *witness, error) {
+	a, w := execution.Attempt{Execution: d.Execution, Number: d.Attempts + 1, StartedAt: s.now()}, new(witness)
+	err := s.post(ctx, d, &a, w)
 	if err != nil {
 		a.Outcome, a.Detail = classify(err)
 	}
 	a.Duration = s.now().Sub(a.StartedAt)
-	return a, err
+	return a, w, err
 }
 
 // post sends the delivery's body and writes the answer into a. It asks the policy about the URL again: it may have
 // changed since admission, and behind a proxy nobody else does.
 //
 // The transport is used without an http.Client, so there is nobody who follows redirects or keeps cookies.
-func (s *sender) post(ctx context.Context, d execution.Delivery, a *execution.Attempt) error {
+func (s *sender) post(ctx context.Context, d execution.Delivery, a *execution.Attempt, w *witness) error {
 	if err := s.policy.CheckURL(d.Callback.URL); err != nil {
 		return err
 	}
-	var w witness
 	request, err := s.request(httptrace.WithClientTrace(ctx, w.trace()), d, *a)
 	if err != nil {
 		return &unsentError{err}
 	}
+	request = request.WithContext(with(request.Context(), request.URL.Hostname()))
 	response, err := s.transport.RoundTrip(request)
 	if err != nil {
 		return w.explain(err)
@@ -221,49 +230,4 @@ func retryAfter(value string, now time.Time) time.Duration {
 		return 0
 	}
 	return max(at.Sub(now), 0)
-}
-
-// witness sees what the transport does not return: which connection carried the attempt, and an error of the handshake.
-type witness struct {
-	mu        sync.Mutex // a handshake may end after the attempt has
-	open      bool
-	handshake error
-}
-
-func (w *witness) trace() *httptrace.ClientTrace {
-	return &httptrace.ClientTrace{
-		GotConn: func(info httptrace.GotConnInfo) {
-			conn := info.Conn
-			if secured, ok := conn.(*tls.Conn); ok {
-				conn = secured.NetConn()
-			}
-			v, ok := conn.(*vetted)
-			w.mu.Lock()
-			defer w.mu.Unlock()
-			w.open = ok && !v.excepted
-		},
-		TLSHandshakeDone: func(_ tls.ConnectionState, err error) {
-			w.mu.Lock()
-			defer w.mu.Unlock()
-			w.handshake = err
-		},
-	}
-}
-
-// public tells whether everybody may read what came back: whether the policy would have let the address through without
-// an exception. Behind a proxy nobody knows.
-func (w *witness) public() bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.open
-}
-
-// explain marks an error of the handshake as one; crypto/tls has no type for most of them.
-func (w *witness) explain(err error) error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.handshake != nil {
-		return &handshakeError{err}
-	}
-	return err
 }

@@ -55,7 +55,7 @@ func (s *script) answer(query []byte) []byte {
 		labels = append(labels, string(query[end+1:end+1+int(query[end])]))
 		end += 1 + int(query[end])
 	}
-	name := strings.Join(labels, ".")
+	name := strings.ToLower(strings.Join(labels, "."))
 	kind := binary.BigEndian.Uint16(query[end+1:])
 	addresses, known := s.next(name, kind == 28)
 	answer := append([]byte{}, query[:2]...)
