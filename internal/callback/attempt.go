@@ -152,7 +152,7 @@ func (s *sender) request(ctx context.Context, d execution.Delivery, a execution.
 	if err != nil {
 		return nil, err
 	}
-	id := "msg_" + string(d.Execution)
+	id := WebhookID(d.Execution)
 	timestamp := strconv.FormatInt(a.StartedAt.Unix(), 10)
 	headers := map[string]string{
 		"User-Agent":            s.agent,
