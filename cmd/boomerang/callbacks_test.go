@@ -33,19 +33,26 @@ type house struct {
 	token    string
 	receiver *httptest.Server
 	status   atomic.Int32
-	answer   string
+	hold     chan struct{} // unless nil: the first attempt gives a value when it comes, and waits for another
 }
 
-func enter(t *testing.T) *house {
+func enter(t *testing.T, change ...func(*house)) *house {
 	t.Helper()
-	h := &house{t: t, config: config.Defaults(), answer: "\x1b[31mno"}
+	h := &house{t: t, config: config.Defaults()}
 	h.config.DataDir = t.TempDir()
 	h.config.HTTP.Addr = "127.0.0.1:0"
 	h.config.Docker.Host = "unix:///nonexistent/docker.sock"
 	h.config.Callback.AllowCIDRs = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
-	h.receiver = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		w.WriteHeader(int(h.status.Load()))
-		_, _ = io.WriteString(w, h.answer)
+	for _, f := range change {
+		f(h)
+	}
+	h.receiver = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		status := int(h.status.Load())
+		if h.hold != nil && r.Header.Get("X-Hopx-Attempt") == "1" {
+			h.hold <- struct{}{}
+			<-h.hold
+		}
+		w.WriteHeader(status)
 	}))
 	t.Cleanup(h.receiver.Close)
 	log := logrus.New()
@@ -198,6 +205,23 @@ func TestAnOperatorFindsOutWhyItDidNotArriveAndSendsItAgain(t *testing.T) {
 		t.Errorf("got %+v", again)
 	}
 	h.until(id, execution.Delivered)
+}
+
+// The schedule alone would let it wait for a day.
+func TestARedeliveryDuringAnAttemptIsNotLostWhenThatFails(t *testing.T) {
+	h := enter(t, func(h *house) {
+		h.config.Callback.Schedule = []time.Duration{24 * time.Hour}
+		h.hold = make(chan struct{})
+	})
+	h.status.Store(http.StatusInternalServerError)
+	id := h.ended()
+	<-h.hold
+	h.status.Store(http.StatusOK)
+	holds(t, h.ok("callbacks", "redeliver", string(id)), "No attempt has ended yet.")
+	h.hold <- struct{}{}
+	if got := h.until(id, execution.Delivered); len(got.Attempts) != 2 || *got.Attempts[0].StatusCode != 500 || *got.Attempts[1].StatusCode != 200 {
+		t.Errorf("got %+v; want a failure and a success", got)
+	}
 }
 
 func TestAnOperatorSendsAllDeadCallbacksAgain(t *testing.T) {
