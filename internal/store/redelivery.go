@@ -10,7 +10,7 @@ import (
 )
 
 // recoverBatch is how many deliveries one write recovers: enough to be quick, few enough that nobody waits for it.
-const recoverBatch = 200
+const recoverBatch = 100
 
 // Deliveries returns the deliveries that f chooses, those created last first, without their bodies and sealed fields.
 func (s *Store) Deliveries(ctx context.Context, f execution.DeliveryFilter) ([]execution.Delivery, error) {

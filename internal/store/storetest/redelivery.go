@@ -165,7 +165,9 @@ func againAndAgain(h *house) {
 	for range 4 {
 		asker.Go(func() {
 			for i := range 25 {
-				h.ok(h.Redeliver(h.ctx(), id, h.now.Add(time.Duration(i)*time.Minute)))
+				if err := h.Redeliver(h.ctx(), id, h.now.Add(time.Duration(i)*time.Minute)); err != nil {
+					h.t.Errorf("redeliver: %v", err)
+				}
 			}
 		})
 	}
@@ -380,8 +382,8 @@ func deliveriesChosen(h *house) {
 func deliveriesPage(h *house) {
 	var want, got []execution.ID
 	for i := range 11 {
-		id := h.ended(numbered("subject", i%2)) // all created at almost the same time
-		h.now = h.now.Add(-time.Millisecond)    // which is the same for all
+		id := h.ended([]string{"ann", "ben"}[i%2])
+		h.now = h.now.Add(-time.Millisecond) // so all are created at the same time
 		if i%3 == 0 {
 			h.recorded(id, 1, execution.Dead)
 		}
