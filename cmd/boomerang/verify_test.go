@@ -30,68 +30,84 @@ func TestVerifySaysWhatWasProven(t *testing.T) {
 		want  string
 	}{
 		"the page's": {
-			signatureCheck{secrets: []string{"new"}, signature: page}, body,
+			signatureCheck{secrets: []string{"new"}, signature: page},
+			body,
 			"valid: X-HopX-Signature signs this body with the secret, but not when it was sent",
 		},
 		"its digest alone": {
-			signatureCheck{secrets: []string{"new"}, signature: page[len("sha256="):]}, body,
+			signatureCheck{secrets: []string{"new"}, signature: page[len("sha256="):]},
+			body,
 			"valid: X-HopX-Signature signs this body with the secret, but not when it was sent",
 		},
 		"the second secret": {
-			signatureCheck{secrets: []string{"newer", "new"}, signature: page}, body,
+			signatureCheck{secrets: []string{"newer", "new"}, signature: page},
+			body,
 			"valid: X-HopX-Signature signs this body with secret 2 of 2, but not when it was sent",
 		},
 		"with a timestamp": {
-			signatureCheck{secrets: []string{"new"}, signature: page, timestamp: seconds(-off)}, body,
+			signatureCheck{secrets: []string{"new"}, signature: page, timestamp: seconds(-off)},
+			body,
 			"valid: X-HopX-Signature signs this body with the secret; the timestamp is 5m0s off, but this signature does not cover it",
 		},
 		"an old timestamp": {
-			signatureCheck{secrets: []string{"new"}, signature: page, timestamp: seconds(-off - time.Second)}, body,
+			signatureCheck{secrets: []string{"new"}, signature: page, timestamp: seconds(-off - time.Second)},
+			body,
 			"invalid, stale: X-HopX-Signature matches, but the timestamp is 5m1s off and at most 5m0s are allowed",
 		},
 		"another secret": {
-			signatureCheck{secrets: []string{"another"}, signature: page}, body,
+			signatureCheck{secrets: []string{"another"}, signature: page},
+			body,
 			"invalid, mismatch: this X-HopX-Signature does not sign this body with the secret",
 		},
 		"other secrets": {
-			signatureCheck{secrets: []string{"another", "a third"}, signature: page}, body,
+			signatureCheck{secrets: []string{"another", "a third"}, signature: page},
+			body,
 			"invalid, mismatch: this X-HopX-Signature does not sign this body with any of the 2 secrets",
 		},
 		"another body": {
-			signatureCheck{secrets: []string{"new"}, signature: page}, append(body, '\n'),
+			signatureCheck{secrets: []string{"new"}, signature: page},
+			append(body, '\n'),
 			"invalid, mismatch: this X-HopX-Signature does not sign this body with the secret",
 		},
 		"the prefix alone": {
-			signatureCheck{secrets: []string{"new"}, signature: "sha256="}, body,
+			signatureCheck{secrets: []string{"new"}, signature: "sha256="},
+			body,
 			"invalid, mismatch: this X-HopX-Signature does not sign this body with the secret",
 		},
 		"no signature": {signatureCheck{secrets: []string{"new"}}, body, "invalid, unsigned: there is no signature"},
 		"the standard's": {
-			signatureCheck{[]string{"new"}, sent(noon, "new"), true, "msg_1", seconds(0)}, body,
+			signatureCheck{[]string{"new"}, sent(noon, "new"), true, "msg_1", seconds(0)},
+			body,
 			"valid: webhook-signature signs this body with the secret and the timestamp, which is 0s off",
 		},
 		"one of its two": {
-			signatureCheck{[]string{"old"}, sent(noon, "new", "old"), true, "msg_1", seconds(0)}, body,
+			signatureCheck{[]string{"old"}, sent(noon, "new", "old"), true, "msg_1", seconds(0)},
+			body,
 			"valid: webhook-signature signs this body with the secret and the timestamp, which is 0s off",
 		},
 		"another id": {
-			signatureCheck{[]string{"new"}, sent(noon, "new"), true, "msg_2", seconds(0)}, body,
+			signatureCheck{[]string{"new"}, sent(noon, "new"), true, "msg_2", seconds(0)},
+			body,
 			"invalid, mismatch: this webhook-signature does not sign this body with the secret",
 		},
 		"another instant": {
-			signatureCheck{[]string{"new"}, sent(noon, "new"), true, "msg_1", seconds(time.Second)}, body,
+			signatureCheck{[]string{"new"}, sent(noon, "new"), true, "msg_1", seconds(time.Second)},
+			body,
 			"invalid, mismatch: this webhook-signature does not sign this body with the secret",
 		},
 		"from long ago": {
-			signatureCheck{[]string{"new"}, sent(noon.Add(-time.Hour), "new"), true, "msg_1", seconds(-time.Hour)}, body,
+			signatureCheck{[]string{"new"}, sent(noon.Add(-time.Hour), "new"), true, "msg_1", seconds(-time.Hour)},
+			body,
 			"invalid, stale: webhook-signature matches, but the timestamp is 1h0m0s off and at most 5m0s are allowed",
 		},
 		"from ahead": {
-			signatureCheck{[]string{"new"}, sent(noon.Add(time.Hour), "new"), true, "msg_1", seconds(time.Hour)}, body,
+			signatureCheck{[]string{"new"}, sent(noon.Add(time.Hour), "new"), true, "msg_1", seconds(time.Hour)},
+			body,
 			"invalid, stale: webhook-signature matches, but the timestamp is 1h0m0s off and at most 5m0s are allowed",
 		},
 		"from the end of time": {
-			signatureCheck{secrets: []string{"new"}, signature: page, timestamp: new(int64(math.MaxInt64))}, body,
+			signatureCheck{secrets: []string{"new"}, signature: page, timestamp: new(int64(math.MaxInt64))},
+			body,
 			"invalid, stale: X-HopX-Signature matches, but the timestamp is 2562047h47m16.854775807s off and at most 5m0s are allowed",
 		},
 	} {

@@ -60,7 +60,7 @@ func newSender(c Config, policy *Policy, unsealer Unsealer, version string, l li
 		DisableCompression:     true,
 		MaxResponseHeaderBytes: answerHeaders,
 		MaxIdleConns:           c.Concurrency,
-		MaxIdleConnsPerHost:    perDestination,
+		MaxIdleConnsPerHost:    c.Destination.Concurrency,
 		IdleConnTimeout:        idle,
 		Protocols:              protocols,
 	}

@@ -41,6 +41,10 @@ const secret = "your-secret-key"
 var initDir string
 
 func TestMain(m *testing.M) {
+	if text := os.Getenv(serveRole); text != "" {
+		fmt.Fprintln(os.Stderr, serveFor(text))
+		os.Exit(1)
+	}
 	os.Exit(func() int {
 		dir, err := os.MkdirTemp("", "boomerang-e2e-")
 		if err != nil {

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -53,40 +52,6 @@ func TestThePagesProgramIsCalledBackAsThePageSays(t *testing.T) {
 	}
 	if !c.Payload.CompletedAt.After(*c.Payload.StartedAt) {
 		t.Errorf("from %v to %v", c.Payload.StartedAt, c.Payload.CompletedAt)
-	}
-}
-
-// The page's own function, as it stands there.
-const pagesVerifier = `
-import hmac
-import hashlib
-import sys
-
-def verify_webhook(payload_bytes, signature, secret):
-    """Verify HMAC-SHA256 signature"""
-    expected_signature = hmac.new(
-        secret.encode('utf-8'),
-        payload_bytes,
-        hashlib.sha256
-    ).hexdigest()
-    # Remove 'sha256=' prefix if present
-    if signature.startswith('sha256='):
-        signature = signature[7:]
-    return hmac.compare_digest(signature, expected_signature)
-
-print(verify_webhook(sys.stdin.buffer.read(), sys.argv[1], sys.argv[2]))
-`
-
-func TestThePagesOwnFunctionVerifiesACallback(t *testing.T) {
-	h := enter(t)
-	c := h.callback(h.submit(`print("grüße \U0001F388")`))
-	for secret, want := range map[string]string{secret: "True\n", "another": "False\n"} {
-		verify := exec.CommandContext(t.Context(), "python3", "-c", pagesVerifier, c.Header.Get("X-HopX-Signature"), secret)
-		verify.Stdin = strings.NewReader(string(c.Body))
-		out, err := verify.CombinedOutput()
-		if err != nil || string(out) != want {
-			t.Errorf("with the secret %q the page's function says %q, %v", secret, out, err)
-		}
 	}
 }
 

@@ -311,7 +311,7 @@ func TestRecoverSendsAgainWhatIsChosen(t *testing.T) {
 			t.Errorf("%q: got %d %s; want %v", c.query, a.status, a.body, c.want)
 		}
 	}
-	due, err := h.store.Due(t.Context(), time.Now(), 10, nil, nil)
+	due, err := h.store.Due(t.Context(), time.Now(), 10, 10, nil, nil)
 	if err != nil || len(due) != 3 {
 		t.Errorf("got %d due, %v; want 3", len(due), err)
 	}

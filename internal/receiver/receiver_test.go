@@ -174,18 +174,25 @@ func TestServeAnswersWhatCameBeforeItsEnd(t *testing.T) {
 // single is a store of one delivery.
 type single struct {
 	delivery execution.Delivery
+	taken    bool
 	recorded chan execution.Attempt
 }
 
-func (s *single) Due(context.Context, time.Time, int, []execution.ID, []string) ([]execution.Delivery, error) {
-	if s.delivery.State != execution.Pending {
+func (s *single) Due(context.Context, time.Time, int, int, []execution.ID, []string) ([]execution.Due, error) {
+	if s.taken {
 		return nil, nil
 	}
-	s.delivery.State = execution.NoDelivery // once
-	d := s.delivery
-	d.State = execution.Pending
-	return []execution.Delivery{d}, nil
+	s.taken = true
+	return []execution.Due{{Execution: s.delivery.Execution, Destination: s.delivery.Callback.Destination()}}, nil
 }
+
+func (s *single) Delivery(context.Context, execution.ID) (execution.Delivery, error) {
+	return s.delivery, nil
+}
+
+func (*single) Breakers(context.Context) ([]execution.Breaker, error) { return nil, nil }
+
+func (*single) KeepBreaker(context.Context, execution.Breaker) error { return nil }
 
 func (*single) NextDue(context.Context, time.Time) (at time.Time, ok bool, err error) {
 	return at, false, nil

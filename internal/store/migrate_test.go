@@ -49,8 +49,11 @@ func TestDeliveriesOfTheFirstSchemaAreListedAndSentAgain(t *testing.T) {
 	if n, err := s.Recover(t.Context(), execution.Recovery{Subject: "ann"}, now); err != nil || n != 1 {
 		t.Fatalf("recovered %d, %v; want 1", n, err)
 	}
-	due, err := s.Due(t.Context(), now, 10, nil, nil)
-	if err != nil || len(due) != 1 || due[0].Attempts != 11 || due[0].Resumed != 11 || string(due[0].Body) != "{}" {
-		t.Errorf("due: %+v, %v; want it after 11 attempts", due, err)
+	due, err := s.Due(t.Context(), now, 10, 10, nil, nil)
+	if err != nil || len(due) != 1 {
+		t.Fatalf("due: %+v, %v; want one", due, err)
+	}
+	if d, err := s.Delivery(t.Context(), due[0].Execution); err != nil || d.Attempts != 11 || d.Resumed != 11 || string(d.Body) != "{}" {
+		t.Errorf("due: %+v, %v; want it after 11 attempts", d, err)
 	}
 }

@@ -66,9 +66,6 @@ func againAfterTheEnd(h *house) {
 		want.Attempts, want.Resumed, want.NextAt = 2, 2, now
 		h.same(h.deliveryOf(id), want)
 		h.same(h.due(now, 1), []execution.ID{id})
-		due, err := h.Due(h.ctx(), now, 1, nil, nil)
-		h.ok(err)
-		h.same(due, []execution.Delivery{want})
 		third := h.attempt(id, 3)
 		third.StartedAt = now
 		h.ok(h.Record(h.ctx(), third, execution.Delivered, "", time.Time{}))
