@@ -56,6 +56,7 @@ test: images build ## all tests: the units under the race detector, and those wi
 	$(NEED) docker gcc node php python3 ruby strace
 	go test -race -timeout 10m ./...
 	REQUIRE_DOCKER=1 go test -count=1 -p 1 -timeout 15m -tags '$(TAGS)' $(DOCKER_TESTS)
+	ROUNDS=1 SEED=14 EXECUTIONS=15 REQUIRE_DOCKER=1 go test -count=1 -timeout 10m -tags chaos ./internal/chaos
 
 .PHONY: unit
 unit: ## the tests that need no Docker

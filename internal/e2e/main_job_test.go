@@ -166,6 +166,53 @@ func TestAnUpgradeDoesNotEndWhatRuns(t *testing.T) {
 	}
 }
 
+func TestAReaderGoesOnAfterAnUpgradeWhereItStopped(t *testing.T) {
+	h := enter(t)
+	id := h.submit("for i in {1..80}; do echo line $i; sleep 0.05; done", bash)
+	var got strings.Builder
+	read := func() {
+		if status, _, more := h.output(id, "stdout", "Range", fmt.Sprintf("bytes=%d-", got.Len())); status == http.StatusPartialContent {
+			got.WriteString(more)
+		}
+	}
+	for range 2 {
+		for before := got.Len(); got.Len() < before+50; { // some lines more
+			read()
+		}
+		h.leave()
+		time.Sleep(500 * time.Millisecond)
+		h.start()
+	}
+	for ended := false; !ended; {
+		ended = h.state(id).Terminal() // asked before the last look
+		read()
+	}
+	var want strings.Builder
+	for i := range 80 {
+		fmt.Fprintf(&want, "line %d\n", i+1)
+	}
+	if got.String() != want.String() {
+		t.Errorf("read over two upgrades: %q, want %q", got.String(), want.String())
+	}
+}
+
+func TestADeadlineIsKeptWhileNoServerIsThere(t *testing.T) {
+	h := enter(t)
+	id := h.submit("echo up; exec sleep 3600", bash, fields{"timeout": 2})
+	h.running(id, "up\n")
+	container := h.container(id)
+	h.leave()
+	docker := engine(t)
+	if !eventually(t, func() bool {
+		c, err := docker.ContainerInspect(t.Context(), container)
+		return err == nil && !c.State.Running
+	}) {
+		t.Error("without a server the program outlives its deadline")
+	}
+	h.start()
+	h.expect(id, ending{Status: execution.Timeout, Reason: execution.TimedOut, ExitCode: 124, Stdout: "up\n"})
+}
+
 func TestADeliveryThatFailedIsSentAgainWithTheSameBytes(t *testing.T) {
 	h := enter(t, func(c *config.Config) { c.Callback.Schedule = []time.Duration{time.Second, time.Second} })
 	h.receiver.refuse(2)
