@@ -40,7 +40,11 @@ func (a *api) showDelivery(ctx context.Context, w http.ResponseWriter, e executi
 	if err != nil {
 		return fmt.Errorf("read attempts: %w", err)
 	}
-	return respond(w, http.StatusOK, deliveryOf(e, d, attempts, a.Now()))
+	breakers, err := a.Deliveries.Breakers(ctx)
+	if err != nil {
+		return fmt.Errorf("read breakers: %w", err)
+	}
+	return respond(w, http.StatusOK, deliveryOf(e, d, attempts, breakers, a.Now()))
 }
 
 // attempts answers with all that was tried to deliver one result.

@@ -119,6 +119,39 @@ func TestTheExplanationOfADeadDeliverySaysWhatWasWrong(t *testing.T) {
 	}
 }
 
+func TestTheExplanationOfADueDeliveryTellsOfAnOpenBreaker(t *testing.T) {
+	now := moment(100)
+	h := open(t, func(_ *Config, d *Deps) { d.Now = func() time.Time { return now } })
+	id := h.ended(h.ann, receiverURL)
+	h.attempted(id, 1, 3, failure(503), execution.Pending, "") // the next at moment 63
+	const due = "Attempt 1 failed: the receiver answered 503. The next attempt has been due since 2025-01-28T00:01:03Z."
+	for _, c := range []struct {
+		breaker execution.Breaker
+		want    string
+	}{
+		{execution.Breaker{Destination: "https://other.example:443", Openings: 1, OpenUntil: moment(160)}, due},
+		{execution.Breaker{Destination: "https://example.com:443", Openings: 1, OpenUntil: moment(99)}, due},
+		{
+			execution.Breaker{Destination: "https://example.com:443", Openings: 2, OpenUntil: moment(160)},
+			"Attempt 1 failed: the receiver answered 503. " +
+				"Nearly all attempts to https://example.com:443 fail, so nothing is sent there before 2025-01-28T00:02:40Z.",
+		},
+	} {
+		if err := h.store.KeepBreaker(t.Context(), c.breaker); err != nil {
+			t.Fatal(err)
+		}
+		if got := h.get("/executions/"+string(id)+"/callback", h.ann).json(t)["explanation"]; got != c.want {
+			t.Errorf("%+v: got %q; want %q", c.breaker, got, c.want)
+		}
+	}
+	now = moment(61)
+	h.attempted(id, 2, 120, failure(503), execution.Pending, "") // the next after the breaker's end
+	if got := h.get("/executions/"+string(id)+"/callback", h.ann).json(t)["explanation"]; got !=
+		"Attempt 2 failed: the receiver answered 503. The next attempt is at 2025-01-28T00:03:00Z." {
+		t.Errorf("later than the breaker: got %q", got)
+	}
+}
+
 func TestAnExecutionWithoutACallbackSaysSo(t *testing.T) {
 	h := open(t)
 	id := string(h.call(http.MethodPost, "/execute/background", h.ann, `{"code":"1"}`, asJSON).id(t))

@@ -52,18 +52,22 @@ func lineOf(d execution.Delivery) deliveryLine {
 	return line
 }
 
-func deliveryOf(e execution.Execution, d execution.Delivery, attempts []execution.Attempt, now time.Time) deliveryRecord {
+func deliveryOf(
+	e execution.Execution, d execution.Delivery, attempts []execution.Attempt, breakers []execution.Breaker, now time.Time,
+) deliveryRecord {
 	return deliveryRecord{
 		deliveryLine: lineOf(d),
 		WebhookID:    callback.WebhookID(d.Execution),
 		HeaderNames:  listOf(d.Callback.HeaderNames),
 		Signed:       len(d.Callback.Secret) > 0,
-		Explanation:  explain(e, d, attempts, now),
+		Explanation:  explain(e, d, attempts, breakers, now),
 	}
 }
 
 // explain answers why a result has not arrived, or that it has.
-func explain(e execution.Execution, d execution.Delivery, attempts []execution.Attempt, now time.Time) string {
+func explain(
+	e execution.Execution, d execution.Delivery, attempts []execution.Attempt, breakers []execution.Breaker, now time.Time,
+) string {
 	last := ""
 	for _, a := range attempts {
 		if a.Number == d.Attempts { // one more may have been recorded since d was read
@@ -77,7 +81,7 @@ func explain(e execution.Execution, d execution.Delivery, attempts []execution.A
 		}
 		return "The execution has not ended yet; its result is posted when it has."
 	case execution.Pending:
-		return soFar(d, last) + " " + coming(d, now)
+		return soFar(d, last) + " " + coming(d, breakers, now)
 	case execution.Delivered:
 		return fmt.Sprintf("Delivered at attempt %d: %s", d.Attempts, last)
 	case execution.Dead:
@@ -102,13 +106,20 @@ func soFar(d execution.Delivery, last string) string {
 }
 
 // coming says when the next attempt of a pending delivery is made.
-func coming(d execution.Delivery, now time.Time) string {
-	at := d.NextAt.UTC().Format(time.RFC3339)
-	if d.NextAt.After(now) {
-		return "The next attempt is at " + at + "."
+func coming(d execution.Delivery, breakers []execution.Breaker, now time.Time) string {
+	at := d.NextAt
+	for _, b := range breakers {
+		if b.Destination == d.Callback.Destination() && b.OpenUntil.After(now) && b.OpenUntil.After(at) {
+			return "Nearly all attempts to " + b.Destination + " fail, so nothing is sent there before " + rfc3339(b.OpenUntil) + "."
+		}
 	}
-	return "The next attempt has been due since " + at + "."
+	if at.After(now) {
+		return "The next attempt is at " + rfc3339(at) + "."
+	}
+	return "The next attempt has been due since " + rfc3339(at) + "."
 }
+
+func rfc3339(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
 // clause makes of a sentence what follows a colon.
 func clause(sentence string) string {

@@ -76,6 +76,8 @@ type Records interface {
 type Deliveries interface {
 	// Attempts returns all attempts of a delivery, the first one first.
 	Attempts(ctx context.Context, id execution.ID) ([]execution.Attempt, error)
+	// Breakers returns the destinations that are left alone, or were until their next attempt.
+	Breakers(ctx context.Context) ([]execution.Breaker, error)
 	// Deliveries lists deliveries, those created last first, without bodies and sealed fields.
 	Deliveries(ctx context.Context, f execution.DeliveryFilter) ([]execution.Delivery, error)
 	// Redeliver makes a delivery due at now, whatever became of it.
