@@ -24,6 +24,7 @@ type cli struct {
 	Verify    verifyCmd    `cmd:"" help:"Verify the signature of one callback."`
 	Callbacks callbacksCmd `cmd:"" help:"Look at callbacks, send them again, try receivers out."`
 	Backup    backupCmd    `cmd:"" help:"Copy the data directory while the server runs."`
+	Keys      keysCmd      `cmd:"" help:"The keys that seal what is stored: list, rotate, retire."`
 	Version   versionCmd   `cmd:"" help:"Print the version."`
 }
 

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -274,5 +275,36 @@ func TestExpiredKeysAreForgottenInPassing(t *testing.T) {
 	}
 	if diff := cmp.Diff([]int{9, 8, 7, 6, 5, 6, 7, 8}, got); diff != "" {
 		t.Errorf("keys kept: -want +got:\n%s", diff)
+	}
+}
+
+func TestEverySealedFieldIsShownByItsHead(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := open(t, dir)
+	e := sample("ann")
+	e.Code, e.Env, e.Callback.Headers, e.Callback.Secret = []byte("1-code"), []byte("2-env"), []byte("3-headers"), []byte("4-secret")
+	if _, _, err := s.Enqueue(t.Context(), e, nil, execution.QueueLimits{}); err != nil {
+		t.Fatal(err)
+	}
+	bare := sample("ann")
+	bare.Env, bare.Callback.Headers, bare.Callback.Secret, bare.Code = nil, nil, nil, []byte("5-code")
+	if _, _, err := s.Enqueue(t.Context(), bare, nil, execution.QueueLimits{}); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	if err := EachSealed(t.Context(), dir, 3, func(head []byte) error {
+		got = append(got, string(head))
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	slices.Sort(got)
+	if want := []string{"1-c", "2-e", "3-h", "4-s", "5-c"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	stop := errors.New("enough")
+	if err := EachSealed(t.Context(), dir, 3, func([]byte) error { return stop }); !errors.Is(err, stop) {
+		t.Errorf("got %v, want what f returned", err)
 	}
 }
