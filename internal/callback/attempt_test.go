@@ -33,16 +33,22 @@ func patient() limits {
 func localSender(t *testing.T, l limits) *sender {
 	t.Helper()
 	s := newSender(Defaults(), policy(t, onLoopback), plain{}, "1.2.3", l)
-	dial := s.transport.DialContext
-	s.transport.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+	s.transport.DialContext = asPublic(s.transport.DialContext)
+	t.Cleanup(s.transport.CloseIdleConnections)
+	return s
+}
+
+type dialing = func(ctx context.Context, network, address string) (net.Conn, error)
+
+// asPublic forgets that an exception let the connections of dial through.
+func asPublic(dial dialing) dialing {
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
 		conn, err := dial(ctx, network, address)
 		if v, ok := conn.(*vetted); ok {
 			v.excepted = false
 		}
 		return conn, err
 	}
-	t.Cleanup(s.transport.CloseIdleConnections)
-	return s
 }
 
 // sent makes one attempt and checks how it is classed.
