@@ -3,11 +3,9 @@ package callback
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptrace"
 	"strconv"
@@ -64,16 +62,12 @@ func newSender(c Config, policy *Policy, unsealer Unsealer, version string, l li
 		IdleConnTimeout:        idle,
 		Protocols:              protocols,
 	}
+	agent := "boomerang/" + version
 	if proxy, err := c.proxy(); err == nil && proxy != nil {
-		transport.Proxy = http.ProxyURL(proxy)
-		transport.DialContext = (&net.Dialer{Timeout: l.connect}).DialContext // to the proxy alone, which the operator named
-		secure := &tls.Dialer{NetDialer: &net.Dialer{Timeout: l.connect + l.tls}, Config: policy.trust.config()}
-		transport.DialTLSContext = func(ctx context.Context, network, address string) (net.Conn, error) {
-			return secure.DialContext(with(ctx, proxy.Hostname()), network, address) // an https:// proxy: what is for the receiver is not for it
-		}
+		through(transport, proxy, policy.trust, agent, l)
 	}
 	return &sender{
-		policy: policy, unsealer: unsealer, transport: transport, agent: "boomerang/" + version, whole: l.whole, now: time.Now,
+		policy: policy, unsealer: unsealer, transport: transport, agent: agent, whole: l.whole, now: time.Now,
 	}
 }
 

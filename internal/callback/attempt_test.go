@@ -201,6 +201,12 @@ func bare(t *testing.T, serve func(conn net.Conn, n int)) (url string, connectio
 	if err != nil {
 		t.Fatal(err)
 	}
+	return "http://" + l.Addr().String() + "/hook", serveBare(t, l, serve)
+}
+
+// serveBare accepts connections one after the other until the test ends.
+func serveBare(t *testing.T, l net.Listener, serve func(conn net.Conn, n int)) (connections *atomic.Int32) {
+	t.Helper()
 	connections = new(atomic.Int32)
 	done := make(chan struct{})
 	t.Cleanup(func() {
@@ -218,7 +224,7 @@ func bare(t *testing.T, serve func(conn net.Conn, n int)) (url string, connectio
 			hangUp(conn)
 		}
 	}()
-	return "http://" + l.Addr().String() + "/hook", connections
+	return connections
 }
 
 func TestBrokenAnswersAreConnectionErrors(t *testing.T) {
@@ -373,23 +379,6 @@ func TestNothingIsSentUnsignedWhenTheSecretCannotBeRead(t *testing.T) {
 	s := localSender(t, patient())
 	s.unsealer = plain{err: errors.New("another key")}
 	sent(t, s, receiver.URL, execution.AttemptConnection, 0)
-}
-
-func TestProxiesOfTheEnvironmentAreIgnored(t *testing.T) {
-	proxy := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("the proxy was asked") }))
-	defer proxy.Close()
-	for _, name := range []string{"HTTP_PROXY", "http_proxy", "ALL_PROXY"} {
-		t.Setenv(name, proxy.URL)
-	}
-	receiver := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
-	defer receiver.Close()
-	s := localSender(t, patient())
-	if s.transport.Proxy != nil { // net/http reads the environment once, perhaps before this test
-		t.Error("the transport asks for a proxy")
-	}
-	s.transport.DialContext = scripted(s.policy, map[string][][]string{"hooks.example.com": {{"127.0.0.1"}}}).dial
-	_, port, _ := net.SplitHostPort(receiver.Listener.Addr().String())
-	sent(t, s, "http://hooks.example.com:"+port+"/", execution.AttemptSucceeded, 200)
 }
 
 func TestTheConfiguredProxyGetsTheNameAndItsAnswersAreNotKept(t *testing.T) {

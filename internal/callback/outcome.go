@@ -49,6 +49,9 @@ func classify(err error) (execution.AttemptOutcome, string) {
 	if _, ok := errors.AsType[*unsentError](err); ok {
 		return execution.AttemptConnection, "Not sent: the callback's headers or secret could not be read on our side."
 	}
+	if _, ok := errors.AsType[*proxyError](err); ok {
+		return execution.AttemptConnection, "The egress proxy made no connection to the receiver."
+	}
 	if unresolved, ok := errors.AsType[*net.DNSError](err); ok {
 		if unresolved.IsNotFound {
 			return execution.AttemptDNS, "The receiver's name has no address."

@@ -294,20 +294,24 @@ func addInsecure(t *testing.T, table map[string]behaviour) {
 // receive serves b at 127.0.0.1 and counts its connections.
 func (b behaviour) receive(t *testing.T) (url string, connections *atomic.Int32) {
 	t.Helper()
-	if b.tls == nil || b.tls.Certificates == nil {
-		url, connections = bare(t, b.serve)
-	} else {
-		url, connections = bare(t, func(conn net.Conn, n int) {
-			secured := tls.Server(conn, b.tls)
-			b.serve(secured, n)
-			_ = secured.Close()
-		})
-	}
+	url, connections = bare(t, b.over())
 	_, port, _ := net.SplitHostPort(strings.TrimSuffix(strings.TrimPrefix(url, "http://"), "/hook"))
 	if b.tls != nil {
 		return "https://hooks.example.com:" + port + "/hook", connections
 	}
 	return "http://hooks.example.com:" + port + "/hook", connections
+}
+
+// over is what b does on a bare connection.
+func (b behaviour) over() func(net.Conn, int) {
+	if b.tls == nil || b.tls.Certificates == nil {
+		return b.serve
+	}
+	return func(conn net.Conn, n int) {
+		secured := tls.Server(conn, b.tls)
+		b.serve(secured, n)
+		_ = secured.Close()
+	}
 }
 
 // play sends deliveries of b one after the other, and returns what is on record of the last.
