@@ -107,11 +107,10 @@ func (s *sender) post(ctx context.Context, d execution.Delivery, a *execution.At
 	if err := s.policy.CheckURL(d.Callback.URL); err != nil {
 		return err
 	}
-	request, err := s.request(httptrace.WithClientTrace(ctx, w.trace()), d, *a)
+	request, err := s.request(httptrace.WithClientTrace(with(ctx, hostname(d.Callback.URL)), w.trace()), d, *a)
 	if err != nil {
 		return &unsentError{err}
 	}
-	request = request.WithContext(with(request.Context(), request.URL.Hostname()))
 	response, err := s.transport.RoundTrip(request)
 	if err != nil {
 		return w.explain(err)

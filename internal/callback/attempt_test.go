@@ -346,11 +346,24 @@ func TestNobodyThereIsARefusedConnection(t *testing.T) {
 	sent(t, localSender(t, patient()), receiver.URL, execution.AttemptRefused, 0)
 }
 
+func TestAnAttemptHasThePromisedTimes(t *testing.T) {
+	d := NewDeliverer(Defaults(), newMemory(), plain{}, policy(t, usual), "1.2.3", nil)
+	if d.sender.whole != 30*time.Second || d.sender.transport.TLSHandshakeTimeout != 5*time.Second || usualLimits().connect != 5*time.Second {
+		t.Errorf("got %v in all, %v for TLS, %v to connect", d.sender.whole, d.sender.transport.TLSHandshakeTimeout, usualLimits().connect)
+	}
+}
+
 func TestSilenceIsATimeout(t *testing.T) {
 	released := make(chan struct{})
 	url, _ := bare(t, func(net.Conn, int) { <-released })
 	defer close(released)
 	sent(t, localSender(t, limits{connect: 20 * time.Second, tls: 20 * time.Second, whole: 50 * time.Millisecond}), url, execution.AttemptTimeout, 0)
+	mute := localSender(t, patient())
+	hanging := dialer{policy: mute.policy, timeout: 50 * time.Millisecond, resolver: &net.Resolver{
+		PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) { <-ctx.Done(); return nil, ctx.Err() },
+	}}
+	mute.transport.DialContext = hanging.dial
+	sent(t, mute, "http://hooks.example.com/", execution.AttemptDNS, 0)
 	secure := strings.Replace(url, "http:", "https:", 1)
 	sent(t, localSender(t, limits{connect: 20 * time.Second, tls: 50 * time.Millisecond, whole: 20 * time.Second}), secure, execution.AttemptTimeout, 0)
 }

@@ -41,7 +41,7 @@ func TestNothingTellsWhatIsInside(t *testing.T) {
 	}
 	expired, trustedExpired := certificate(t, "hooks.example.com", time.Now().Add(-time.Hour))
 	other, trustedOther := certificate(t, "canary.internal", time.Now().Add(time.Hour))
-	secure := func(c tls.Certificate) *tls.Config { return &tls.Config{Certificates: []tls.Certificate{c}} } //nolint:gosec // a server's
+	secure := func(c tls.Certificate) *tls.Config { return &tls.Config{Certificates: []tls.Certificate{c}} }
 	outcomes := make(map[execution.AttemptOutcome]bool)
 	for name, b := range map[string]behaviour{
 		"success":       {serve: says(full(200)), outcome: execution.AttemptSucceeded},
@@ -59,7 +59,7 @@ func TestNothingTellsWhatIsInside(t *testing.T) {
 		"expired":       {serve: silence, tls: secure(expired), roots: trustedExpired, outcome: execution.AttemptTLS},
 		"another name":  {serve: silence, tls: secure(other), roots: trustedOther, outcome: execution.AttemptTLS},
 		"unknown":       {serve: silence, tls: secure(other), roots: x509.NewCertPool(), outcome: execution.AttemptTLS},
-		"plain for TLS": {serve: plainly, tls: &tls.Config{}, outcome: execution.AttemptTLS}, //nolint:gosec // none at all
+		"plain for TLS": {serve: plainly, tls: &tls.Config{}, outcome: execution.AttemptTLS},
 		"nobody":        {outcome: execution.AttemptRefused},
 		"closed":        {outcome: execution.AttemptBlocked},
 		"not in DNS":    {outcome: execution.AttemptDNS},
