@@ -53,9 +53,10 @@ images: ## build the images of the languages, where they are not up to date; LAN
 
 .PHONY: test
 test: images build ## all tests: the units under the race detector, and those with Docker
-	$(NEED) docker gcc node python3 strace
+	$(NEED) docker gcc node php python3 ruby strace
 	go test -race -timeout 10m ./...
 	REQUIRE_DOCKER=1 go test -count=1 -p 1 -timeout 15m -tags '$(TAGS)' $(DOCKER_TESTS)
+	ROUNDS=1 SEED=14 EXECUTIONS=15 REQUIRE_DOCKER=1 go test -count=1 -timeout 10m -tags chaos ./internal/chaos
 
 .PHONY: unit
 unit: ## the tests that need no Docker
@@ -73,6 +74,12 @@ chaos: images ## kill, stop, fill and cut off whatever there is while programs r
 	$(NEED) docker
 	ROUNDS=$(or $(ROUNDS),30) SEED=$(SEED) EXECUTIONS=$(or $(EXECUTIONS),40) REQUIRE_DOCKER=1 \
 		go test -count=1 -v -timeout 0 -tags chaos -run Chaos ./internal/chaos
+
+.PHONY: soak
+soak: LANGUAGES = bash
+soak: images ## keep all slots busy and report what the server holds; as root. MINUTES=60
+	$(NEED) docker
+	MINUTES=$(or $(MINUTES),60) REQUIRE_DOCKER=1 go test -count=1 -v -timeout 0 -tags chaos -run 'Flat|Printer' ./internal/chaos
 
 .PHONY: lint
 lint: $(LINT) $(DEAD) ## golangci-lint, vet, dead code, a tidy go.mod
@@ -93,7 +100,7 @@ $(DEAD):
 
 .PHONY: setup
 setup: ## check for all the tools that any of this needs
-	$(NEED) docker compose curl gcc go node python3 strace
+	$(NEED) docker compose curl gcc go node php python3 ruby strace
 
 .PHONY: clean
 clean: ## remove all that make made: bin/, the images, the server and what it stored

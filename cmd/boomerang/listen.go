@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 
 	"golang.org/x/term"
 
@@ -12,10 +13,10 @@ import (
 )
 
 type listenCmd struct {
-	Addr   string `help:"Address to listen on, host:port." default:"127.0.0.1:9000" placeholder:"ADDR"`
-	Secret string `help:"What the callbacks are signed with; without it signatures are not checked." env:"BOOMERANG_SECRET" placeholder:"S"`
-	Once   bool   `help:"End after the first callback that was taken; the exit code is 1 if it did not hold."`
-	Fail   int    `help:"Answer 500 to so many callbacks before one is taken, to watch them come again." placeholder:"N"`
+	Addr   string   `help:"Address to listen on, host:port." default:"127.0.0.1:9000" placeholder:"ADDR"`
+	Secret []string `help:"What the callbacks are signed with, one of several where it is given more than once; without it signatures are not checked." sep:"none" env:"BOOMERANG_SECRET" placeholder:"S"`
+	Once   bool     `help:"End after the first callback that was taken; the exit code is 1 if it did not hold."`
+	Fail   int      `help:"Answer 500 to so many callbacks before one is taken, to watch them come again." placeholder:"N"`
 }
 
 // Help says more than one line.
@@ -39,7 +40,7 @@ func (l *listenCmd) Run(ctx context.Context) error {
 	defer stop()
 	color := term.IsTerminal(int(os.Stdout.Fd()))
 	held := true
-	handler := receiver.New(receiver.Config{Secret: l.Secret, FailFirst: l.Fail, Handle: func(c receiver.Callback) {
+	handler := receiver.New(receiver.Config{Secrets: given(l.Secret), FailFirst: l.Fail, Handle: func(c receiver.Callback) {
 		_ = receiver.PrettyPrint(os.Stdout, c, color) // a terminal that is gone is no reason to refuse a callback
 		if l.Once && c.Status != 500 {
 			held = c.Status == 200
@@ -53,4 +54,9 @@ func (l *listenCmd) Run(ctx context.Context) error {
 		return exitError(1)
 	}
 	return nil
+}
+
+// given are the secrets that are not empty: a variable that is set to nothing is none.
+func given(secrets []string) []string {
+	return slices.DeleteFunc(secrets, func(secret string) bool { return secret == "" })
 }

@@ -21,7 +21,9 @@ type cli struct {
 	Token   tokenCmd   `cmd:"" help:"Print a token for the API."`
 	Run     runCmd     `cmd:"" help:"Run a file on a server, follow it, and exit with its exit code."`
 	Listen  listenCmd  `cmd:"" help:"Receive callbacks, verify their signatures, and print them."`
+	Verify  verifyCmd  `cmd:"" help:"Verify the signature of one callback."`
 	Backup  backupCmd  `cmd:"" help:"Copy the data directory while the server runs."`
+	Keys    keysCmd    `cmd:"" help:"The keys that seal what is stored: list, rotate, retire."`
 	Version versionCmd `cmd:"" help:"Print the version."`
 }
 
@@ -29,6 +31,19 @@ type cli struct {
 type exitError int
 
 func (e exitError) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
+
+// exitUsage is the exit code of a command line that cannot be read, here as in most programs; kong's own is another.
+const (
+	exitUsage     = 2
+	exitUsageKong = 80
+)
+
+func exit(code int) {
+	if code == exitUsageKong {
+		code = exitUsage
+	}
+	os.Exit(code)
+}
 
 func main() {
 	// The first signal ends the context and everything stops in order; the second one ends the process at once.
@@ -39,6 +54,7 @@ func main() {
 		kong.Name("boomerang"),
 		kong.Description("Throw code at it, a signed result comes back.\n\nStart with `boomerang serve`, make a token with `boomerang token --sub me`, then `boomerang run hello.py`."),
 		kong.UsageOnError(),
+		kong.Exit(exit),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
 		kong.BindTo(ctx, (*context.Context)(nil)),
 	)

@@ -24,7 +24,7 @@ type runCmd struct {
 	Env         map[string]string `help:"A variable of the program's environment; may be given more than once." short:"e" placeholder:"NAME=VALUE"`
 	WorkingDir  string            `help:"Where it runs, below /workspace or /tmp." placeholder:"DIR"`
 	CallbackURL string            `help:"Where the result is posted as well; without one it is kept in the record alone." placeholder:"URL"`
-	Secret      string            `help:"Signs the callback." placeholder:"S"`
+	Secret      []string          `help:"Signs the callback; during a rotation up to three, newest first." sep:"none" placeholder:"S"`
 	Quiet       bool              `help:"Print nothing but what the program prints." short:"q"`
 }
 
@@ -55,7 +55,7 @@ func (r *runCmd) Run(ctx context.Context) error {
 	}
 	id, err := server.Submit(ctx, client.Submission{
 		Code: code, CallbackURL: r.CallbackURL, Language: r.language(), Timeout: r.Timeout, WorkingDir: r.WorkingDir,
-		Env: r.Env, Secret: r.Secret, IdempotencyKey: journal.NewNonce(),
+		Env: r.Env, Secrets: r.Secret, IdempotencyKey: journal.NewNonce(),
 	})
 	if err != nil {
 		return err

@@ -56,10 +56,10 @@ type Submission struct {
 	WorkingDir      string // "" = /workspace
 	Env             map[string]string
 	CallbackHeaders map[string]string
-	Secret          string // signs the callback; "" = unsigned
-	IdempotencyKey  string // "" = none
-	Body            []byte // the request as it came: what the idempotency key stands for
-	Depth           int    // how many callbacks of ours led to this submission, ≥ 0
+	Secrets         []string // sign the callback, newest first; none = unsigned
+	IdempotencyKey  string   // "" = none
+	Body            []byte   // the request as it came: what the idempotency key stands for
+	Depth           int      // how many callbacks of ours led to this submission, ≥ 0
 }
 
 // Admission admits submissions. It is safe for concurrent use.
@@ -110,6 +110,10 @@ func (a *Admission) execution(s Submission, languageName string) (execution.Exec
 	if err != nil {
 		return execution.Execution{}, fmt.Errorf("encode callback headers: %w", err)
 	}
+	secrets, err := marshal(s.Secrets)
+	if err != nil {
+		return execution.Execution{}, fmt.Errorf("encode secrets: %w", err)
+	}
 	at := a.now().UTC().Truncate(time.Microsecond) // what the wire can show
 	id := execution.NewID(at)
 	return execution.Execution{
@@ -126,7 +130,7 @@ func (a *Admission) execution(s Submission, languageName string) (execution.Exec
 			URL:         s.CallbackURL,
 			Headers:     a.sealer.Seal(id, execution.FieldCallbackHeaders, headers),
 			HeaderNames: slices.Sorted(maps.Keys(s.CallbackHeaders)),
-			Secret:      a.sealer.Seal(id, execution.FieldCallbackSecret, []byte(s.Secret)),
+			Secret:      a.sealer.Seal(id, execution.FieldCallbackSecret, secrets),
 			Depth:       s.Depth,
 		},
 		CreatedAt: at,
@@ -149,9 +153,9 @@ func (a *Admission) timeout(s Submission) time.Duration {
 }
 
 // marshal makes nothing of nothing.
-func marshal(m map[string]string) ([]byte, error) {
-	if len(m) == 0 {
+func marshal[T map[string]string | []string](v T) ([]byte, error) {
+	if len(v) == 0 {
 		return nil, nil
 	}
-	return json.Marshal(m)
+	return json.Marshal(v)
 }

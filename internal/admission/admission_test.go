@@ -73,7 +73,7 @@ func TestAdmitStoresWhatWasAsked(t *testing.T) {
 	s := Submission{
 		Subject: "ann", Code: "print(1)", CallbackURL: "https://example.com/hook?a=b", Language: "py", Timeout: 7200,
 		WorkingDir: "/tmp/job", Env: map[string]string{"B": "2", "A": "<1>"}, CallbackHeaders: map[string]string{"X-B": "b", "X-A": "a"},
-		Secret: "s3cret", IdempotencyKey: "key-1", Body: []byte("{}"), Depth: 3,
+		Secrets: []string{"n3w", "s3cret"}, IdempotencyKey: "key-1", Body: []byte("{}"), Depth: 3,
 	}
 	got, replayed, err := open(t, Defaults(), q).Admit(t.Context(), s)
 	if err != nil || replayed {
@@ -85,7 +85,7 @@ func TestAdmitStoresWhatWasAsked(t *testing.T) {
 		Code: sealed("code", "print(1)"), Env: got.Env, EnvNames: []string{"A", "B"},
 		Callback: execution.Callback{
 			URL: "https://example.com/hook?a=b", Headers: sealed("callback_headers", `{"X-A":"a","X-B":"b"}`),
-			HeaderNames: []string{"X-A", "X-B"}, Secret: sealed("callback_signature_secret", "s3cret"), Depth: 3,
+			HeaderNames: []string{"X-A", "X-B"}, Secret: sealed("callback_signature_secret", `["n3w","s3cret"]`), Depth: 3,
 		},
 		CreatedAt: time.Date(2025, 1, 28, 11, 0, 0, 123456000, time.UTC), State: execution.Queued,
 	}
@@ -110,7 +110,7 @@ func TestAdmitStoresWhatWasAsked(t *testing.T) {
 func TestAdmitFillsInWhatWasNotSaid(t *testing.T) {
 	q := &queue{}
 	s := good()
-	s.Env, s.CallbackHeaders = map[string]string{}, map[string]string{}
+	s.Env, s.CallbackHeaders, s.Secrets = map[string]string{}, map[string]string{}, []string{}
 	got, _, err := open(t, Defaults(), q).Admit(t.Context(), s)
 	if err != nil {
 		t.Fatal(err)
@@ -147,7 +147,9 @@ func TestAdmitAcceptsTheExtremes(t *testing.T) {
 		"256 variables":                func(s *Submission) { s.Env = many },
 		"64 KiB of variables":          func(s *Submission) { s.Env = map[string]string{"A": strings.Repeat("x", 64<<10-3)} },
 		"a header for who is asked":    func(s *Submission) { s.CallbackHeaders = map[string]string{"Authorization": "Bearer x"} },
-		"a long secret":                func(s *Submission) { s.Secret = strings.Repeat("s", 1024) },
+		"a long secret":                func(s *Submission) { s.Secrets = []string{strings.Repeat("s", 1024)} },
+		"three secrets":                func(s *Submission) { s.Secrets = []string{"a", "b", "c"} },
+		"an empty list of secrets":     func(s *Submission) { s.Secrets = []string{} },
 		"a key of one character":       func(s *Submission) { s.IdempotencyKey = "!" },
 		"a key of 255 characters":      func(s *Submission) { s.IdempotencyKey = strings.Repeat("~", 255) },
 		"the third callback in a row":  func(s *Submission) { s.Depth = 3 },
@@ -155,8 +157,8 @@ func TestAdmitAcceptsTheExtremes(t *testing.T) {
 		"a URL with a query":           func(s *Submission) { s.CallbackURL = "http://example.com:8080/a?b=c" },
 		"an empty map of variables":    func(s *Submission) { s.Env = map[string]string{} },
 		"an empty map of headers":      func(s *Submission) { s.CallbackHeaders = map[string]string{} },
-		"a secret that looks encoded":  func(s *Submission) { s.Secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw" },
-		"a secret with an odd rune":    func(s *Submission) { s.Secret = "schlüssel\n" },
+		"a secret that looks encoded":  func(s *Submission) { s.Secrets = []string{"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"} },
+		"a secret with an odd rune":    func(s *Submission) { s.Secrets = []string{"schlüssel\n"} },
 		"a subject with a slash in it": func(s *Submission) { s.Subject = "team/ann" },
 	}
 	for name, change := range tests {
@@ -180,6 +182,7 @@ func TestAdmitRefusesAndNamesTheField(t *testing.T) {
 		return func(s *Submission) { s.Env = map[string]string{"GOOD": "1", name: value} }
 	}
 	dir := func(dir string) func(*Submission) { return func(s *Submission) { s.WorkingDir = dir } }
+	secrets := func(s ...string) func(*Submission) { return func(to *Submission) { to.Secrets = s } }
 	url := func(url string) func(*Submission) { return func(s *Submission) { s.CallbackURL = url } }
 	headers := func(h ...string) func(*Submission) {
 		return func(s *Submission) {
@@ -236,7 +239,10 @@ func TestAdmitRefusesAndNamesTheField(t *testing.T) {
 		"a header of the message":   {headers("Host"), fault.InvalidRequest, "callback_headers", ""},
 		"a header of ours":          {headers("X-HopX-Signature"), fault.InvalidRequest, "callback_headers", ""},
 		"one header in two ways":    {headers("X-A", "x-a"), fault.InvalidRequest, "callback_headers", ""},
-		"too long a secret":         {func(s *Submission) { s.Secret = strings.Repeat("s", 1025) }, fault.InvalidRequest, "callback_signature_secret", ""},
+		"too long a secret":         {secrets(strings.Repeat("s", 1025)), fault.InvalidRequest, "callback_signature_secret", ""},
+		"too long an old secret":    {secrets("new", strings.Repeat("s", 1025)), fault.InvalidRequest, "callback_signature_secret", ""},
+		"four secrets":              {secrets("a", "b", "c", "d"), fault.InvalidRequest, "callback_signature_secret", ""},
+		"an empty secret":           {secrets("new", ""), fault.InvalidRequest, "callback_signature_secret", ""},
 		"too long a key":            {func(s *Submission) { s.IdempotencyKey = strings.Repeat("k", 256) }, fault.InvalidRequest, "Idempotency-Key", ""},
 		"a key with a space":        {func(s *Submission) { s.IdempotencyKey = "a b" }, fault.InvalidRequest, "Idempotency-Key", ""},
 		"a key that is not ASCII":   {func(s *Submission) { s.IdempotencyKey = "ä" }, fault.InvalidRequest, "Idempotency-Key", ""},

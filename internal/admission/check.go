@@ -19,12 +19,13 @@ const (
 )
 
 const (
-	maxDir    = 1024 // bytes of a working directory
-	maxName   = 255  // bytes of one name in it: the file system's NAME_MAX
-	maxSecret = 1024 // bytes
-	maxTitle  = 255  // bytes of what a caller calls an execution
-	maxKey    = 255  // characters of an idempotency key
-	maxDepth  = 3    // callbacks that may lead to one another
+	maxDir     = 1024 // bytes of a working directory
+	maxName    = 255  // bytes of one name in it: the file system's NAME_MAX
+	maxSecret  = 1024 // bytes
+	maxSecrets = 3    // that sign at the same time
+	maxTitle   = 255  // bytes of what a caller calls an execution
+	maxKey     = 255  // characters of an idempotency key
+	maxDepth   = 3    // callbacks that may lead to one another
 )
 
 // HeaderKey names the idempotency key in a fault: it comes beside the body.
@@ -33,7 +34,7 @@ const HeaderKey = "Idempotency-Key"
 // check applies every rule that needs no other room than the policy, in the order in which the wire lists the fields.
 func (a *Admission) check(s Submission) error {
 	for _, rule := range []func(Submission) error{
-		checkName, a.checkCode, a.checkCallback, a.checkTimeout, checkWorkingDir, a.checkEnv, a.checkHeaders, checkSecret, checkKey, checkDepth,
+		checkName, a.checkCode, a.checkCallback, a.checkTimeout, checkWorkingDir, a.checkEnv, a.checkHeaders, checkSecrets, checkKey, checkDepth,
 	} {
 		if err := rule(s); err != nil {
 			return err
@@ -124,9 +125,17 @@ func (a *Admission) checkEnv(s Submission) error {
 
 func (a *Admission) checkHeaders(s Submission) error { return a.policy.CheckHeaders(s.CallbackHeaders) }
 
-func checkSecret(s Submission) error {
-	if len(s.Secret) > maxSecret {
-		return invalid("callback_signature_secret", "callback_signature_secret must have at most %d bytes.", maxSecret)
+func checkSecrets(s Submission) error {
+	if len(s.Secrets) > maxSecrets {
+		return invalid("callback_signature_secret", "callback_signature_secret must have at most %d secrets, not %d.", maxSecrets, len(s.Secrets))
+	}
+	for _, secret := range s.Secrets {
+		switch {
+		case secret == "":
+			return invalid("callback_signature_secret", "callback_signature_secret must not have an empty secret in its list.")
+		case len(secret) > maxSecret:
+			return invalid("callback_signature_secret", "callback_signature_secret must have at most %d bytes.", maxSecret)
+		}
 	}
 	return nil
 }

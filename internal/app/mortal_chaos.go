@@ -112,9 +112,9 @@ func (s mortalStore) Cancel(
 }
 
 func (s mortalStore) Due(
-	ctx context.Context, now time.Time, limit int, inFlight []execution.ID, closed []string,
-) ([]execution.Delivery, error) {
-	due, err := s.Store.Due(ctx, now, limit, inFlight, closed)
+	ctx context.Context, now time.Time, each, limit int, inFlight []execution.ID, closed []string,
+) ([]execution.Due, error) {
+	due, err := s.Store.Due(ctx, now, each, limit, inFlight, closed)
 	if len(due) > 0 {
 		s.fate.reach("before-post")
 	}

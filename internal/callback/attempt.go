@@ -58,7 +58,7 @@ func newSender(c Config, policy *Policy, unsealer Unsealer, version string, l li
 		DisableCompression:     true,
 		MaxResponseHeaderBytes: answerHeaders,
 		MaxIdleConns:           c.Concurrency,
-		MaxIdleConnsPerHost:    perDestination,
+		MaxIdleConnsPerHost:    c.Destination.Concurrency,
 		IdleConnTimeout:        idle,
 		Protocols:              protocols,
 	}
@@ -173,36 +173,31 @@ func (s *sender) request(ctx context.Context, d execution.Delivery, a execution.
 	return request, nil
 }
 
-// secrets returns what the callback is signed with, the newest first.
-func (s *sender) secrets(d execution.Delivery) ([]string, error) {
-	text, err := s.unsealer.Unseal(d.Execution, execution.FieldCallbackSecret, d.Callback.Secret)
-	if err != nil {
-		return nil, fmt.Errorf("unseal secret: %w", err)
-	}
-	if len(text) == 0 {
-		return nil, nil
-	}
-	var secrets []string
-	if err := json.Unmarshal(text, &secrets); err != nil {
-		return []string{string(text)}, nil //nolint:nilerr // a single secret, as it came
-	}
-	return secrets, nil
+// secrets returns what the callback is signed with, newest first.
+func (s *sender) secrets(d execution.Delivery) (secrets []string, err error) {
+	err = s.open(d, execution.FieldCallbackSecret, d.Callback.Secret, &secrets)
+	return secrets, err
 }
 
 // custom returns the client's own headers.
-func (s *sender) custom(d execution.Delivery) (map[string]string, error) {
-	text, err := s.unsealer.Unseal(d.Execution, execution.FieldCallbackHeaders, d.Callback.Headers)
+func (s *sender) custom(d execution.Delivery) (headers map[string]string, err error) {
+	err = s.open(d, execution.FieldCallbackHeaders, d.Callback.Headers, &headers)
+	return headers, err
+}
+
+// open reads the JSON of a sealed field into v; of nothing it reads nothing.
+func (s *sender) open(d execution.Delivery, field string, sealed execution.Sealed, v any) error {
+	text, err := s.unsealer.Unseal(d.Execution, field, sealed)
 	if err != nil {
-		return nil, fmt.Errorf("unseal headers: %w", err)
+		return fmt.Errorf("unseal %s: %w", field, err)
 	}
 	if len(text) == 0 {
-		return nil, nil
+		return nil
 	}
-	var headers map[string]string
-	if err := json.Unmarshal(text, &headers); err != nil {
-		return nil, fmt.Errorf("read headers: %w", err)
+	if err := json.Unmarshal(text, v); err != nil {
+		return fmt.Errorf("read %s: %w", field, err)
 	}
-	return headers, nil
+	return nil
 }
 
 // read returns the first 16 KiB of an answer's body and reads a little further, so that the connection of a talkative

@@ -392,6 +392,13 @@ func TestNothingIsSentUnsignedWhenTheSecretCannotBeRead(t *testing.T) {
 	s := localSender(t, patient())
 	s.unsealer = plain{err: errors.New("another key")}
 	sent(t, s, receiver.URL, execution.AttemptConnection, 0)
+
+	s.unsealer = plain{}
+	d := aDelivery(receiver.URL)
+	d.Callback.Secret = execution.Sealed(`["new"`)
+	if a, err := s.send(t.Context(), d); err == nil || a.Outcome != execution.AttemptConnection {
+		t.Errorf("half a list: got %+v, %v", a, err)
+	}
 }
 
 func TestTheConfiguredProxyGetsTheNameAndItsAnswersAreNotKept(t *testing.T) {

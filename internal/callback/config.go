@@ -26,6 +26,14 @@ type Config struct {
 	InlineOutput       units.Base2Bytes    `yaml:"inline_output"`       // of each stream, in the body
 	Schedule           []time.Duration     `yaml:"schedule"`            // the pause before each attempt after the first
 	Concurrency        int                 `yaml:"concurrency"`         // attempts at the same time, to all destinations together
+	Destination        Destination         `yaml:"destination"`
+}
+
+// Destination is the bounds of what goes to one destination: one scheme, host and port.
+type Destination struct {
+	Concurrency int     `yaml:"concurrency"` // attempts at the same time
+	Rate        float64 `yaml:"rate"`        // attempts a second, on average; 0 = without bound
+	Breaker     bool    `yaml:"breaker"`     // pause when nearly all attempts fail
 }
 
 // Defaults are eleven attempts in about three days, to public addresses alone.
@@ -37,6 +45,7 @@ func Defaults() Config {
 			5 * time.Hour, 10 * time.Hour, 14 * time.Hour, 20 * time.Hour, 24 * time.Hour,
 		},
 		Concurrency: 64,
+		Destination: Destination{Concurrency: 4, Rate: 10, Breaker: true},
 	}
 }
 
@@ -46,6 +55,7 @@ const (
 	maxInline      = 64 * units.MiB
 	maxPause       = 30 * 24 * time.Hour
 	maxConcurrency = 4096
+	maxRate        = 100_000 // a second
 )
 
 // Validate names the first key that cannot be used.
@@ -76,6 +86,12 @@ func (c Config) Validate() error {
 	}
 	if c.Concurrency < 1 || c.Concurrency > maxConcurrency {
 		return fmt.Errorf("concurrency must be between 1 and %d", maxConcurrency)
+	}
+	if d := c.Destination; d.Concurrency < 1 || d.Concurrency > c.Concurrency {
+		return fmt.Errorf("destination.concurrency must be between 1 and concurrency (%d)", c.Concurrency)
+	}
+	if d := c.Destination; !(d.Rate >= 0 && d.Rate <= maxRate) { // not a number is neither
+		return fmt.Errorf("destination.rate must be between 0 and %d", maxRate)
 	}
 	return nil
 }

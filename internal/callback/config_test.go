@@ -2,6 +2,7 @@ package callback
 
 import (
 	"bytes"
+	"math"
 	"net/netip"
 	"strings"
 	"testing"
@@ -33,6 +34,7 @@ client_certificates: [{host: a.example.com, certificate: /etc/a.pem, key: /etc/a
 inline_output: 512KiB
 schedule: [1s, 2m, 3h]
 concurrency: 7
+destination: {concurrency: 2, rate: 0.5, breaker: false}
 `
 	c := Defaults()
 	if err := yaml.NewDecoder(strings.NewReader(text), yaml.Strict()).Decode(&c); err != nil {
@@ -48,6 +50,7 @@ concurrency: 7
 		InlineOutput:       512 * units.KiB,
 		Schedule:           []time.Duration{time.Second, 2 * time.Minute, 3 * time.Hour},
 		Concurrency:        7,
+		Destination:        Destination{Concurrency: 2, Rate: 0.5},
 	}
 	if diff := cmp.Diff(want, c, cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" {
 		t.Errorf("want (-), got (+):\n%s", diff)
@@ -87,6 +90,9 @@ func TestValidateNamesTheKeyThatIsWrong(t *testing.T) {
 		"schedule: every pause":                                            func(c *Config) { c.Schedule = []time.Duration{time.Second, 0} },
 		"schedule: every":                                                  func(c *Config) { c.Schedule = []time.Duration{365 * 24 * time.Hour} },
 		"concurrency must be between 1":                                    func(c *Config) { c.Concurrency = 0 },
+		"destination.concurrency must be between 1 and concurrency (3)":    func(c *Config) { c.Concurrency = 3 },
+		"destination.rate must be between 0":                               func(c *Config) { c.Destination.Rate = math.NaN() },
+		"destination.rate must be":                                         func(c *Config) { c.Destination.Rate = -1 },
 	} {
 		c := Defaults()
 		change(&c)

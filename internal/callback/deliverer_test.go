@@ -162,11 +162,11 @@ func TestAHangingReceiverTakesFourPlacesAndHoldsNobodyUp(t *testing.T) {
 		}
 		sleep(2 * time.Minute)
 		r.stop()
-		if got := m.most["http://hanging.example.com:80"]; got != perDestination {
-			t.Errorf("%d requests hung at a time, want %d", got, perDestination)
+		if got := m.most["http://hanging.example.com:80"]; got != Defaults().Destination.Concurrency {
+			t.Errorf("%d requests hung at a time, want %d", got, Defaults().Destination.Concurrency)
 		}
-		if got := m.most["http://good0.example.com:80"]; got != perDestination {
-			t.Errorf("%d requests at a time to one of the others, want %d", got, perDestination)
+		if got := m.most["http://good0.example.com:80"]; got != Defaults().Destination.Concurrency {
+			t.Errorf("%d requests at a time to one of the others, want %d", got, Defaults().Destination.Concurrency)
 		}
 	})
 }
@@ -441,4 +441,135 @@ func TestEveryPartOfAnAttemptHasItsTime(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestADestinationTakesTenASecond(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemory()
+		for i := range 100 {
+			m.add(to("a.example.com", i))
+		}
+		n := newInternet(always(200))
+		began := time.Now()
+		r := start(t, m, n, 64)
+		sleep(20 * time.Second)
+		r.stop()
+		at := n.at("a.example.com", began)
+		if len(at) != 100 {
+			t.Fatalf("%d arrived, want 100", len(at))
+		}
+		for i, d := range at { // a burst of ten, then one each tenth of a second
+			if want := max(0, time.Duration(i-9)*100*time.Millisecond); d < want || d > want+time.Millisecond {
+				t.Errorf("arrival %d came after %s, want %s", i, d, want)
+			}
+		}
+	})
+}
+
+func TestADeadDestinationIsLeftAloneAndCostsNoAttempts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemory()
+		for i := range 200 {
+			m.add(to("dead.example.com", i))
+		}
+		well := false
+		n := newInternet(func(string) (int, time.Duration) {
+			if well {
+				return 200, 0
+			}
+			return 503, 0
+		})
+		r := start(t, m, n, 64)
+		sleep(10 * time.Minute)
+		if got := len(n.arrivals); got > 30 {
+			t.Errorf("%d requests in ten minutes to a receiver that fails all, want a few probes after the first ten", got)
+		}
+		if got := logged(r.hook, logrus.WarnLevel); got < 2 {
+			t.Errorf("%d warnings, want one each time that it is left alone", got)
+		}
+		attempts := 0
+		for i := range 200 {
+			attempts += m.get(to("", i).Execution).Attempts
+		}
+		if attempts != len(n.arrivals) {
+			t.Errorf("%d attempts were counted, %d were made", attempts, len(n.arrivals))
+		}
+		well = true
+		sleep(11 * time.Minute) // one probe, then ten a second
+		r.stop()
+		if got := m.delivered(); got != 200 {
+			t.Errorf("%d were delivered when it was well again, want all 200", got)
+		}
+		if len(m.breakers) != 0 {
+			t.Errorf("still kept: %v", m.breakers)
+		}
+	})
+}
+
+func TestABreakerOutlivesARestart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, n := newMemory(), newInternet(always(503))
+		for i := range 100 {
+			m.add(to("dead.example.com", i))
+		}
+		r := start(t, m, n, 64)
+		sleep(2 * time.Minute) // it has opened twice: for 30 s, then for a minute
+		r.stop()
+		before := len(n.arrivals)
+		r = start(t, m, n, 64)
+		defer func() { r.stop() }()
+		sleep(time.Second)
+		if got := len(n.arrivals) - before; got != 0 {
+			t.Errorf("%d requests after a restart to a destination that was left alone", got)
+		}
+		sleep(2 * time.Minute)
+		if got := len(n.arrivals) - before; got != 1 {
+			t.Errorf("%d requests within two minutes, want one probe", got)
+		}
+	})
+}
+
+// All places could be taken by those that hang, four each.
+func TestManyThatHangLeaveAPlaceForOneThatIsWell(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemory()
+		for i := range 400 {
+			m.add(to(fmt.Sprintf("hanging%d.example.com", i%20), i))
+		}
+		n := newInternet(func(host string) (int, time.Duration) {
+			if strings.HasPrefix(host, "hanging") {
+				return 0, 0
+			}
+			return 200, 0
+		})
+		r := start(t, m, n, 64)
+		sleep(time.Second)
+		began := time.Now()
+		m.add(to("good.example.com", 1000))
+		sleep(time.Second)
+		if got := n.at("good.example.com", began); len(got) != 1 || got[0] != 0 {
+			t.Errorf("the good one was called at %v, want at once", got)
+		}
+		r.stop()
+	})
+}
+
+func TestADeliveryThatCannotBeReadIsTriedAgainWithPauses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, n := newMemory(to("a.example.com", 1)), newInternet(always(200))
+		m.unreadable = errors.New("disk I/O error")
+		r := start(t, m, n, 64)
+		sleep(time.Minute)
+		if most := 2 * int(time.Minute/storePause+2); m.asked > most { // each time once more for others
+			t.Errorf("asked %d times in a minute, want at most %d", m.asked, most)
+		}
+		m.mu.Lock()
+		m.unreadable = nil
+		m.mu.Unlock()
+		sleep(storePause)
+		r.stop()
+		if m.delivered() != 1 || logged(r.hook, logrus.ErrorLevel) != 1 {
+			t.Errorf("%d delivered, %d errors logged, want 1 and 1", m.delivered(), logged(r.hook, logrus.ErrorLevel))
+		}
+	})
 }

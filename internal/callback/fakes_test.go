@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"slices"
@@ -51,12 +52,17 @@ type memory struct {
 	pending    chan struct{}
 	asked      int            // calls of Due
 	most       map[string]int // how many of a destination were in flight at one time
-	readError  error          // of Due and NextDue
-	writeError error          // of Record
+	breakers   map[string]execution.Breaker
+	readError  error // of Due and NextDue
+	writeError error // of Record
+	unreadable error // of Delivery
 }
 
 func newMemory(deliveries ...execution.Delivery) *memory {
-	m := &memory{deliveries: make(map[execution.ID]*execution.Delivery), pending: make(chan struct{}, 1), most: make(map[string]int)}
+	m := &memory{
+		deliveries: make(map[execution.ID]*execution.Delivery), pending: make(chan struct{}, 1), most: make(map[string]int),
+		breakers: make(map[string]execution.Breaker),
+	}
 	m.add(deliveries...)
 	return m
 }
@@ -84,7 +90,9 @@ func (m *memory) fail(read, write error) {
 	m.readError, m.writeError = read, write
 }
 
-func (m *memory) Due(_ context.Context, now time.Time, limit int, inFlight []execution.ID, closed []string) ([]execution.Delivery, error) {
+func (m *memory) Due(
+	_ context.Context, now time.Time, each, limit int, inFlight []execution.ID, closed []string,
+) ([]execution.Due, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.asked++
@@ -97,15 +105,48 @@ func (m *memory) Due(_ context.Context, now time.Time, limit int, inFlight []exe
 	if m.readError != nil {
 		return nil, m.readError
 	}
-	var due []execution.Delivery
+	var pending []execution.Delivery
 	for _, d := range m.deliveries {
 		if d.State == execution.Pending && !d.NextAt.After(now) &&
 			!slices.Contains(inFlight, d.Execution) && !slices.Contains(closed, d.Callback.Destination()) {
-			due = append(due, *d)
+			pending = append(pending, *d)
 		}
 	}
-	slices.SortFunc(due, func(a, b execution.Delivery) int { return a.NextAt.Compare(b.NextAt) })
-	return due[:min(limit, len(due))], nil
+	slices.SortFunc(pending, func(a, b execution.Delivery) int {
+		return cmp.Or(a.NextAt.Compare(b.NextAt), cmp.Compare(a.Execution, b.Execution))
+	})
+	var due []execution.Due
+	taken := make(map[string]int)
+	for _, d := range pending {
+		if destination := d.Callback.Destination(); taken[destination] < each && len(due) < limit {
+			taken[destination]++
+			due = append(due, execution.Due{Execution: d.Execution, Destination: destination})
+		}
+	}
+	return due, nil
+}
+
+func (m *memory) Delivery(_ context.Context, id execution.ID) (execution.Delivery, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return *m.deliveries[id], m.unreadable
+}
+
+func (m *memory) Breakers(context.Context) ([]execution.Breaker, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Collect(maps.Values(m.breakers)), nil
+}
+
+func (m *memory) KeepBreaker(_ context.Context, b execution.Breaker) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if b.Openings == 0 {
+		delete(m.breakers, b.Destination)
+		return nil
+	}
+	m.breakers[b.Destination] = b
+	return nil
 }
 
 func (m *memory) NextDue(_ context.Context, now time.Time) (at time.Time, ok bool, err error) {

@@ -37,7 +37,7 @@ func TestAProxyGetsConnectForHTTPSAndNothingOfTheClients(t *testing.T) {
 	defer proxy.Close()
 	s := byProxy(t, strings.Replace(proxy.URL, "http://", "http://user:hush@", 1), receiver, usual)
 	d := aDelivery("https://example.com:8443/hook?token=hush")
-	d.Callback.Headers, d.Callback.Secret = execution.Sealed(`{"Authorization":"Bearer hush","X-Custom":"hush"}`), execution.Sealed("hush")
+	d.Callback.Headers, d.Callback.Secret = execution.Sealed(`{"Authorization":"Bearer hush","X-Custom":"hush"}`), execution.Sealed(`["hush"]`)
 	if a, err := s.send(t.Context(), d); a.Outcome != execution.AttemptSucceeded || a.Answer != nil {
 		t.Fatalf("got %+v, %v", a, err)
 	}

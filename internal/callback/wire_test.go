@@ -61,13 +61,16 @@ func TestAttemptIsTheWireByteForByte(t *testing.T) {
 	for name, callback := range map[string]execution.Callback{
 		"attempt_bare.http": {},
 		"attempt_signed.http": {
-			Secret:  execution.Sealed("your-secret-key"),
+			Secret:  execution.Sealed(`["your-secret-key"]`),
 			Headers: execution.Sealed(`{"X-Custom-Header":"my-value","X-Task-ID":"task-123","x-lower":"ä"}`),
 			Depth:   2,
 		},
 		"attempt_standard.http": {
-			Secret:  execution.Sealed("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"),
+			Secret:  execution.Sealed(`["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"]`),
 			Headers: execution.Sealed(`{"user-agent":"mine","authorization":"Bearer t"}`),
+		},
+		"attempt_rotating.http": {
+			Secret: execution.Sealed(`["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw","your-secret-key"]`),
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -48,7 +48,7 @@ var (
 		{name: "fill the disk", strike: fillDisk},
 		{name: "lock the database", strike: lockDatabase},
 		{name: "slow engine", strike: func(ctx context.Context, h *house, f fault) { h.mood(ctx, f, slow) }},
-		{name: "failing engine", strike: failingEngine},
+		{name: "failing engine", strike: func(ctx context.Context, h *house, f fault) { h.mood(ctx, f, failing) }},
 		{name: "mute engine", strike: func(ctx context.Context, h *house, f fault) { h.mood(ctx, f, mute) }},
 		{name: "hanging engine", strike: func(ctx context.Context, h *house, f fault) { h.mood(ctx, f, hanging) }},
 	}
@@ -202,11 +202,4 @@ func (h *house) mood(ctx context.Context, f fault, m mood) {
 	h.proxy.set(m)
 	f.last(ctx, h)
 	h.proxy.set(healthy)
-}
-
-// failingEngine also refuses to start containers, in an engine's own words; twice in a row is a reason to give up.
-func failingEngine(ctx context.Context, h *house, f fault) {
-	h.blameAll(execution.StartFailed)
-	h.mood(ctx, f, failing)
-	h.blameAll(execution.StartFailed)
 }

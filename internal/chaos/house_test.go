@@ -49,6 +49,12 @@ func TestMain(m *testing.M) {
 			fmt.Println("chaos: skipped: only root can start an engine and mount a disk of its own")
 			return 0
 		}
+		for _, tool := range []string{"dockerd", "containerd", "runc"} {
+			if _, err := exec.LookPath(tool); err != nil {
+				fmt.Println("chaos: skipped: there is no", tool, "on this machine, and another machine's engine is not ours to stop")
+				return 0
+			}
+		}
 		dir, err := os.MkdirTemp("", "chaos-")
 		if err == nil {
 			premises.dir = dir

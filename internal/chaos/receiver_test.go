@@ -38,7 +38,7 @@ func (h *hook) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if chance >= 0.15 && chance < 0.2 {
 		rest(r.Context(), time.Second)
 	}
-	verify := receiver.New(receiver.Config{Secret: secret, Handle: func(c receiver.Callback) { h.write(at, c, chance >= 0.15) }})
+	verify := receiver.New(receiver.Config{Secrets: []string{secret}, Handle: func(c receiver.Callback) { h.write(at, c, chance >= 0.15) }})
 	switch {
 	case chance < 0.1:
 		verify.ServeHTTP(httptest.NewRecorder(), r)

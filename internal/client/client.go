@@ -62,8 +62,19 @@ type Submission struct {
 	WorkingDir      string            `json:"working_dir,omitempty"`
 	Env             map[string]string `json:"env,omitempty"`
 	CallbackHeaders map[string]string `json:"callback_headers,omitempty"`
-	Secret          string            `json:"callback_signature_secret,omitempty"`
+	Secrets         Secrets           `json:"callback_signature_secret,omitempty"`
 	IdempotencyKey  string            `json:"-"` // makes it safe to submit again when no answer came
+}
+
+// Secrets sign a callback, newest first; at most 3. A single one is a string on the wire.
+type Secrets []string
+
+// MarshalJSON writes a string or a list.
+func (s Secrets) MarshalJSON() ([]byte, error) {
+	if len(s) == 1 {
+		return json.Marshal(s[0])
+	}
+	return json.Marshal([]string(s))
 }
 
 // Record is what the server shows of an execution. The fields from Success on hold only when Status is terminal.
@@ -97,7 +108,7 @@ type Callback struct {
 
 // Submit hands in code. When it returns without an error the execution is stored and will run once.
 func (c *Client) Submit(ctx context.Context, s Submission) (execution.ID, error) {
-	body, err := json.Marshal(s) //nolint:gosec // the secret goes where it is meant to go
+	body, err := json.Marshal(s)
 	if err != nil {
 		return "", fmt.Errorf("submit: %w", err)
 	}

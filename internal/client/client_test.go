@@ -2,6 +2,7 @@ package client
 
 import (
 	"errors"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -47,6 +48,24 @@ func TestEveryCallShowsTheTokenBelowTheServersPath(t *testing.T) {
 	}
 	if strings.Join(got, "\n") != strings.Join(want, "\n") {
 		t.Errorf("got %q; want %q", got, want)
+	}
+}
+
+func TestSecretsAreAStringOrAList(t *testing.T) {
+	for want, secrets := range map[string]Secrets{
+		`{"code":""}`: nil,
+		`{"code":"","callback_signature_secret":"s"}`:           {"s"},
+		`{"code":"","callback_signature_secret":["new","old"]}`: {"new", "old"},
+	} {
+		c := serve(t, func(w http.ResponseWriter, r *http.Request) {
+			if got, err := io.ReadAll(r.Body); err != nil || string(got) != want {
+				t.Errorf("got %s, %v; want %s", got, err, want)
+			}
+			_, _ = w.Write([]byte("{}"))
+		})
+		if _, err := c.Submit(t.Context(), Submission{Secrets: secrets}); err != nil {
+			t.Error(err)
+		}
 	}
 }
 

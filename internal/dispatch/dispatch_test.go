@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -334,6 +335,24 @@ func TestWithoutItsImageAnExecutionFailsAndTheNextGoesOn(t *testing.T) {
 				t.Errorf("what never ran has exit code %v and started at %v", e.Result.ExitCode, e.Result.StartedAt)
 			}
 			h.expect(h.ended(second), execution.Completed, execution.Exited, "2")
+		})
+	}
+}
+
+func TestAStartThatFailsIsTriedAgainForAWhile(t *testing.T) {
+	unwell := fmt.Errorf("start: %w", sandbox.ErrStartFailed)
+	for failures, want := range map[int]execution.Reason{1: execution.Exited, 3: execution.Exited, 4: execution.StartFailed} {
+		synctest.Test(t, func(t *testing.T) {
+			h := newHouse(t, 1, sandboxtest.New(sandboxtest.Script{Prepare: slices.Repeat([]error{unwell}, failures)}))
+			h.enter()
+			defer h.leave()
+			begin := time.Now()
+			if e := h.ended(h.submit("a", sandboxtest.Out("1"))); e.Result.Reason != want {
+				t.Errorf("after %d starts that failed: %s, want %s", failures, e.Result.Reason, want)
+			}
+			if took, most := time.Since(begin), 8*time.Second; took > most {
+				t.Errorf("it took %s, want at most %s", took, most)
+			}
 		})
 	}
 }

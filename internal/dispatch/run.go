@@ -66,7 +66,7 @@ func (d *Dispatcher) execute(ctx context.Context, r *run) {
 			"The language or the code of this execution is not available any more.")))
 		return
 	}
-	berth, err := d.Sandbox.Prepare(ctx, spec)
+	berth, err := d.prepare(ctx, r, spec)
 	if err != nil {
 		d.refuse(ctx, r, err)
 		return
@@ -120,6 +120,22 @@ func (d *Dispatcher) plan(r *run) (sandbox.Spec, journal.Job, error) {
 		return sandbox.Spec{}, journal.Job{}, fmt.Errorf("make job: %w", err)
 	}
 	return spec, job, nil
+}
+
+// retries are the pauses before a start that failed is tried again: an engine that is unwell for a few seconds costs no
+// execution.
+var retries = []time.Duration{time.Second, 2 * time.Second, 4 * time.Second}
+
+func (d *Dispatcher) prepare(ctx context.Context, r *run, spec sandbox.Spec) (sandbox.Berth, error) {
+	for _, pause := range retries {
+		berth, err := d.Sandbox.Prepare(ctx, spec)
+		if !errors.Is(err, sandbox.ErrStartFailed) {
+			return berth, err
+		}
+		d.log(r).WithError(err).Warn("prepare berth")
+		wait(ctx, pause, r.cancelled)
+	}
+	return d.Sandbox.Prepare(ctx, spec)
 }
 
 // refuse decides what becomes of an execution for which no berth could be prepared.

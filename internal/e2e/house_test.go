@@ -41,6 +41,10 @@ const secret = "your-secret-key"
 var initDir string
 
 func TestMain(m *testing.M) {
+	if text := os.Getenv(serveRole); text != "" {
+		fmt.Fprintln(os.Stderr, serveFor(text))
+		os.Exit(1)
+	}
 	os.Exit(func() int {
 		dir, err := os.MkdirTemp("", "boomerang-e2e-")
 		if err != nil {
@@ -113,7 +117,7 @@ func enter(t testing.TB, change ...func(*config.Config)) *house {
 		f(&h.config)
 	}
 	h.receiver = &inbox{arrived: map[execution.ID][]receiver.Callback{}, news: make(chan struct{})}
-	take := receiver.New(receiver.Config{Secret: secret, Handle: h.receiver.take})
+	take := receiver.New(receiver.Config{Secrets: []string{secret}, Handle: h.receiver.take})
 	h.hook = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !h.receiver.refuses() {
 			take.ServeHTTP(w, r)

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -53,40 +52,6 @@ func TestThePagesProgramIsCalledBackAsThePageSays(t *testing.T) {
 	}
 	if !c.Payload.CompletedAt.After(*c.Payload.StartedAt) {
 		t.Errorf("from %v to %v", c.Payload.StartedAt, c.Payload.CompletedAt)
-	}
-}
-
-// The page's own function, as it stands there.
-const pagesVerifier = `
-import hmac
-import hashlib
-import sys
-
-def verify_webhook(payload_bytes, signature, secret):
-    """Verify HMAC-SHA256 signature"""
-    expected_signature = hmac.new(
-        secret.encode('utf-8'),
-        payload_bytes,
-        hashlib.sha256
-    ).hexdigest()
-    # Remove 'sha256=' prefix if present
-    if signature.startswith('sha256='):
-        signature = signature[7:]
-    return hmac.compare_digest(signature, expected_signature)
-
-print(verify_webhook(sys.stdin.buffer.read(), sys.argv[1], sys.argv[2]))
-`
-
-func TestThePagesOwnFunctionVerifiesACallback(t *testing.T) {
-	h := enter(t)
-	c := h.callback(h.submit(`print("grüße \U0001F388")`))
-	for secret, want := range map[string]string{secret: "True\n", "another": "False\n"} {
-		verify := exec.CommandContext(t.Context(), "python3", "-c", pagesVerifier, c.Header.Get("X-HopX-Signature"), secret)
-		verify.Stdin = strings.NewReader(string(c.Body))
-		out, err := verify.CombinedOutput()
-		if err != nil || string(out) != want {
-			t.Errorf("with the secret %q the page's function says %q, %v", secret, out, err)
-		}
 	}
 }
 
@@ -199,6 +164,53 @@ func TestAnUpgradeDoesNotEndWhatRuns(t *testing.T) {
 	if c.Payload.Stdout != "before\nafter\n" || !c.Payload.Success || !c.Payload.OutputComplete {
 		t.Errorf("after a restart: %+v", c.Payload)
 	}
+}
+
+func TestAReaderGoesOnAfterAnUpgradeWhereItStopped(t *testing.T) {
+	h := enter(t)
+	id := h.submit("for i in {1..80}; do echo line $i; sleep 0.05; done", bash)
+	var got strings.Builder
+	read := func() {
+		if status, _, more := h.output(id, "stdout", "Range", fmt.Sprintf("bytes=%d-", got.Len())); status == http.StatusPartialContent {
+			got.WriteString(more)
+		}
+	}
+	for range 2 {
+		for before := got.Len(); got.Len() < before+50; { // some lines more
+			read()
+		}
+		h.leave()
+		time.Sleep(500 * time.Millisecond)
+		h.start()
+	}
+	for ended := false; !ended; {
+		ended = h.state(id).Terminal() // asked before the last look
+		read()
+	}
+	var want strings.Builder
+	for i := range 80 {
+		fmt.Fprintf(&want, "line %d\n", i+1)
+	}
+	if got.String() != want.String() {
+		t.Errorf("read over two upgrades: %q, want %q", got.String(), want.String())
+	}
+}
+
+func TestADeadlineIsKeptWhileNoServerIsThere(t *testing.T) {
+	h := enter(t)
+	id := h.submit("echo up; exec sleep 3600", bash, fields{"timeout": 2})
+	h.running(id, "up\n")
+	container := h.container(id)
+	h.leave()
+	docker := engine(t)
+	if !eventually(t, func() bool {
+		c, err := docker.ContainerInspect(t.Context(), container)
+		return err == nil && !c.State.Running
+	}) {
+		t.Error("without a server the program outlives its deadline")
+	}
+	h.start()
+	h.expect(id, ending{Status: execution.Timeout, Reason: execution.TimedOut, ExitCode: 124, Stdout: "up\n"})
 }
 
 func TestADeliveryThatFailedIsSentAgainWithTheSameBytes(t *testing.T) {

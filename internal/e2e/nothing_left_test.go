@@ -181,7 +181,7 @@ func derive(t *testing.T, from, change string) string {
 func TestSecretsAreNowhereToBeFound(t *testing.T) {
 	const canary = "c4n4ry"
 	h := enter(t, slots(1), func(c *config.Config) { c.Log.Level = "trace" })
-	hook := httptest.NewServer(receiver.New(receiver.Config{Secret: canary + "-secret", Handle: h.receiver.take}))
+	hook := httptest.NewServer(receiver.New(receiver.Config{Secrets: []string{canary + "-secret"}, Handle: h.receiver.take}))
 	t.Cleanup(hook.Close)
 	deaf := httptest.NewServer(http.NotFoundHandler())
 	deaf.Close() // nobody takes its callbacks, so its delivery waits with all its secrets

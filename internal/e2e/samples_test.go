@@ -102,7 +102,7 @@ func (h *house) page(t *testing.T, body, path string, signed bool) receiver.Call
 	t.Helper()
 	config := receiver.Config{Handle: h.receiver.take}
 	if signed {
-		config.Secret = secret
+		config.Secrets = []string{secret}
 	}
 	routes := http.NewServeMux()
 	routes.Handle("POST "+path, receiver.New(config))

@@ -16,6 +16,19 @@ type Delivery struct {
 	EndedAt   time.Time // zero while pending
 }
 
+// Due is a pending delivery whose time has come.
+type Due struct {
+	Execution   ID
+	Destination string // as Callback.Destination
+}
+
+// Breaker is a destination that failed so often that nothing was sent to it until OpenUntil.
+type Breaker struct {
+	Destination string
+	Openings    int // in a row, without a success between them; 0 = it is closed
+	OpenUntil   time.Time
+}
+
 // DeadReason says why a delivery was given up.
 type DeadReason string
 

@@ -75,8 +75,8 @@ type Callback struct {
 	URL         string
 	Headers     Sealed   // JSON object of strings
 	HeaderNames []string // sorted; values are sealed
-	Secret      Sealed
-	Depth       int // how many callbacks of ours led to this submission; 0 for a client's own
+	Secret      Sealed   // JSON array of 1 to 3 strings, newest first
+	Depth       int      // how many callbacks of ours led to this submission; 0 for a client's own
 }
 
 // Run is what is known of a program from the moment it may have started.

@@ -31,7 +31,7 @@ func decodeSubmission(body []byte) (admission.Submission, error) {
 		WorkingDir:      o.text("working_dir"),
 		Env:             o.texts("env"),
 		CallbackHeaders: o.texts("callback_headers"),
-		Secret:          o.text("callback_signature_secret"),
+		Secrets:         o.textOrList("callback_signature_secret"),
 		Body:            body,
 	}
 	if dir := o.text("workdir"); dir != "" { // what the SDKs send
@@ -93,6 +93,24 @@ func (o *object) texts(name string) map[string]string {
 	return texts
 }
 
+// textOrList reads one string, where "" is none, or a list of strings.
+func (o *object) textOrList(name string) []string {
+	raw, there := o.get(name)
+	if !there {
+		return nil
+	}
+	var s string
+	var list []string
+	switch {
+	case isText(raw, &s) && s == "":
+	case isText(raw, &s):
+		list = []string{s}
+	case !isList(raw, &list):
+		o.refuse(fault.New(fault.InvalidRequest, "%s must be a string or a list of strings.", name).Field(name))
+	}
+	return list
+}
+
 func (o *object) get(name string) (raw json.RawMessage, there bool) {
 	raw = o.fields[name]
 	return raw, raw != nil && string(raw) != "null"
@@ -107,4 +125,19 @@ func (o *object) refuse(f *fault.Error) {
 // isText is strict where encoding/json is not: it takes null for an empty string.
 func isText(raw json.RawMessage, s *string) bool {
 	return raw[0] == '"' && json.Unmarshal(raw, s) == nil
+}
+
+func isList(raw json.RawMessage, list *[]string) bool {
+	var entries []json.RawMessage
+	if json.Unmarshal(raw, &entries) != nil {
+		return false
+	}
+	for _, entry := range entries {
+		var s string
+		if !isText(entry, &s) {
+			return false
+		}
+		*list = append(*list, s)
+	}
+	return true
 }

@@ -37,6 +37,11 @@ func TestDecodeReadsWhatIsThere(t *testing.T) {
 		"workdir wins from behind":  {`{"working_dir":"/workspace","workdir":"/tmp"}`, admission.Submission{WorkingDir: "/tmp"}},
 		"workdir is null":           {`{"working_dir":"/tmp","workdir":null}`, admission.Submission{WorkingDir: "/tmp"}},
 		"env":                       {`{"env":{"A":"1","B":""}}`, admission.Submission{Env: map[string]string{"A": "1", "B": ""}}},
+		"a secret":                  {`{"callback_signature_secret":"s"}`, admission.Submission{Secrets: []string{"s"}}},
+		"no secret":                 {`{"callback_signature_secret":""}`, admission.Submission{}},
+		"secrets":                   {`{"callback_signature_secret":["n\u00e9w", "old"]}`, admission.Submission{Secrets: []string{"néw", "old"}}},
+		"an empty secret":           {`{"callback_signature_secret":[""]}`, admission.Submission{Secrets: []string{""}}},
+		"a list of no secrets":      {`{"callback_signature_secret":[ ]}`, admission.Submission{}},
 		"no variables":              {`{"env":{}}`, admission.Submission{Env: map[string]string{}}},
 		"a timeout":                 {`{"timeout":3600}`, admission.Submission{Timeout: 3600}},
 		"a whole number with a dot": {`{"timeout":3600.0}`, admission.Submission{Timeout: 3600}},
@@ -121,27 +126,31 @@ func TestDecodeRefusesWhatCouldBeReadInTwoWays(t *testing.T) {
 
 func TestDecodeNamesTheFieldOfAnotherType(t *testing.T) {
 	for body, want := range map[string][2]any{
-		`{"code":1}`:                      {"code", nil},
-		`{"code":["a"]}`:                  {"code", nil},
-		`{"code":{}}`:                     {"code", nil},
-		`{"code":true}`:                   {"code", nil},
-		`{"callback_url":false}`:          {"callback_url", nil},
-		`{"language":3}`:                  {"language", nil},
-		`{"working_dir":[]}`:              {"working_dir", nil},
-		`{"workdir":0}`:                   {"workdir", nil},
-		`{"callback_signature_secret":7}`: {"callback_signature_secret", nil},
-		`{"timeout":"60"}`:                {"timeout", nil},
-		`{"timeout":1.5}`:                 {"timeout", nil},
-		`{"timeout":1e-1}`:                {"timeout", nil},
-		`{"timeout":true}`:                {"timeout", nil},
-		`{"timeout":[60]}`:                {"timeout", nil},
-		`{"timeout":{}}`:                  {"timeout", nil},
-		`{"env":"A=1"}`:                   {"env", nil},
-		`{"env":["A=1"]}`:                 {"env", nil},
-		`{"env":{"A":"1","B":2}}`:         {"env", "B"},
-		`{"env":{"B":1,"A":2}}`:           {"env", "A"},
-		`{"env":{"A":null}}`:              {"env", "A"},
-		`{"env":{"A":{"B":"1"}}}`:         {"env", "A"},
+		`{"code":1}`:                                    {"code", nil},
+		`{"code":["a"]}`:                                {"code", nil},
+		`{"code":{}}`:                                   {"code", nil},
+		`{"code":true}`:                                 {"code", nil},
+		`{"callback_url":false}`:                        {"callback_url", nil},
+		`{"language":3}`:                                {"language", nil},
+		`{"working_dir":[]}`:                            {"working_dir", nil},
+		`{"workdir":0}`:                                 {"workdir", nil},
+		`{"callback_signature_secret":7}`:               {"callback_signature_secret", nil},
+		`{"callback_signature_secret":{}}`:              {"callback_signature_secret", nil},
+		`{"callback_signature_secret":["a",7]}`:         {"callback_signature_secret", nil},
+		`{"callback_signature_secret":["a",null]}`:      {"callback_signature_secret", nil},
+		`{"callback_signature_secret":[["a"]]}`:         {"callback_signature_secret", nil},
+		`{"timeout":"60"}`:                              {"timeout", nil},
+		`{"timeout":1.5}`:                               {"timeout", nil},
+		`{"timeout":1e-1}`:                              {"timeout", nil},
+		`{"timeout":true}`:                              {"timeout", nil},
+		`{"timeout":[60]}`:                              {"timeout", nil},
+		`{"timeout":{}}`:                                {"timeout", nil},
+		`{"env":"A=1"}`:                                 {"env", nil},
+		`{"env":["A=1"]}`:                               {"env", nil},
+		`{"env":{"A":"1","B":2}}`:                       {"env", "B"},
+		`{"env":{"B":1,"A":2}}`:                         {"env", "A"},
+		`{"env":{"A":null}}`:                            {"env", "A"},
+		`{"env":{"A":{"B":"1"}}}`:                       {"env", "A"},
 		`{"env":{"` + strings.Repeat("ä", 99) + `":1}}`: {"env", strings.Repeat("ä", 32) + "…"},
 		`{"callback_headers":{"X-A":["b"]}}`:            {"callback_headers", "X-A"},
 		`{"code":1,"timeout":"x"}`:                      {"code", nil},
@@ -168,7 +177,7 @@ func FuzzDecode(f *testing.F) {
 		f.Add(body)
 	}
 	for _, body := range []string{
-		hello, `{"env":{"A":"\ud83d\ude00"},"timeout":1e3}`, `{"a":1,"a":2}`, `{"x":[[[{}]]]}`, `{"code":"\\ud800\ud800"}`, `[]`, "{}{}",
+		hello, `{"callback_signature_secret":["a","\ud83d\ude00"]}`, `{"env":{"A":"\ud83d\ude00"},"timeout":1e3}`, `{"a":1,"a":2}`, `{"x":[[[{}]]]}`, `{"code":"\\ud800\ud800"}`, `[]`, "{}{}",
 	} {
 		f.Add([]byte(body))
 	}
@@ -187,11 +196,23 @@ func FuzzDecode(f *testing.F) {
 			t.Fatalf("accepted %q, which encoding/json refuses: %v", body, err)
 		}
 		for name, got := range map[string]string{
-			"code": s.Code, "callback_url": s.CallbackURL, "language": s.Language, "callback_signature_secret": s.Secret,
+			"code": s.Code, "callback_url": s.CallbackURL, "language": s.Language,
 		} {
 			if want, _ := v[name].(string); got != want || !utf8.ValidString(got) {
 				t.Fatalf("%s of %q is %q; want %q", name, body, got, want)
 			}
+		}
+		var secrets []any
+		switch value := v["callback_signature_secret"].(type) {
+		case string:
+			if value != "" {
+				secrets = []any{value}
+			}
+		case []any:
+			secrets = value
+		}
+		if fmt.Sprintf("%q", s.Secrets) != fmt.Sprintf("%q", secrets) {
+			t.Fatalf("callback_signature_secret of %q is %q; want %q", body, s.Secrets, secrets)
 		}
 		for name, got := range map[string]map[string]string{"env": s.Env, "callback_headers": s.CallbackHeaders} {
 			want := map[string]string{}

@@ -77,7 +77,7 @@ func TestTheClientSpeaksThisAPI(t *testing.T) {
 	}
 	s := client.Submission{
 		Code: "1", CallbackURL: "https://example.com/hook", Language: "py", Timeout: 60, WorkingDir: "/tmp/a",
-		Env: map[string]string{"A": "1"}, CallbackHeaders: map[string]string{"X-A": "a"}, Secret: "s", IdempotencyKey: "k",
+		Env: map[string]string{"A": "1"}, CallbackHeaders: map[string]string{"X-A": "a"}, Secrets: client.Secrets{"s"}, IdempotencyKey: "k",
 	}
 	id, err := c.Submit(t.Context(), s)
 	if err != nil {

@@ -61,7 +61,7 @@ func (a *api) background(w http.ResponseWriter, r *http.Request, p auth.Principa
 	if err != nil {
 		return err
 	}
-	s.Background, s.CallbackURL, s.CallbackHeaders, s.Secret = true, "", nil, ""
+	s.Background, s.CallbackURL, s.CallbackHeaders, s.Secrets = true, "", nil, nil
 	e, err := a.admit(w, r, s)
 	if err != nil {
 		return err

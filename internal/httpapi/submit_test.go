@@ -75,6 +75,31 @@ func TestInTheBackgroundTheResultIsKept(t *testing.T) {
 	}
 }
 
+func TestAListOfSecretsIsSealedNewestFirst(t *testing.T) {
+	h := open(t)
+	submit := func(secrets string) answer {
+		return h.call(http.MethodPost, "/execute/async", h.ann,
+			`{"code":"1","callback_url":"https://example.com/","callback_signature_secret":`+secrets+`}`, asJSON)
+	}
+	for secrets, want := range map[string]string{`"one"`: `["one"]`, `["new","old"]`: `["new","old"]`, `""`: "", `[]`: ""} {
+		id := submit(secrets).id(t)
+		d, err := h.store.Delivery(t.Context(), id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := h.keys.Unseal(id, execution.FieldCallbackSecret, d.Callback.Secret); err != nil || string(got) != want {
+			t.Errorf("%s: sealed %s, %v; want %s", secrets, got, err, want)
+		}
+	}
+	for _, secrets := range []string{`7`, `[""]`, `["a",null]`, `["a","b","c","d"]`} {
+		a := submit(secrets)
+		details, _ := a.json(t)["details"].(map[string]any)
+		if a.status != http.StatusBadRequest || details["field"] != "callback_signature_secret" {
+			t.Errorf("%s: got %d: %s", secrets, a.status, a.body)
+		}
+	}
+}
+
 // The file holds what published clients of this API send, as it was recorded.
 func TestTheRequestsOfTheSDKsAreAccepted(t *testing.T) {
 	file, err := os.Open("testdata/sdk-requests.jsonl")

@@ -42,7 +42,7 @@ type Callback struct {
 
 // Config is what a receiver does with callbacks.
 type Config struct {
-	Secret    string         // empty: signatures are not checked
+	Secrets   []string       // one of them must have signed; none: signatures are not checked
 	FailFirst int            // how many requests are answered 500 before one is taken
 	Handle    func(Callback) // gets every POST, one at a time and before it is answered; may be nil
 }
@@ -50,8 +50,8 @@ type Config struct {
 // Receiver is an http.Handler that takes callbacks on any path. It answers 200, 401 when a signature does not hold, 400
 // when the body is not a callback's, and 500 as often as it was told to.
 type Receiver struct {
-	secret string
-	handle func(Callback)
+	secrets []string
+	handle  func(Callback)
 
 	mu   sync.Mutex // one callback at a time
 	fail int
@@ -62,7 +62,7 @@ func New(c Config) *Receiver {
 	if c.Handle == nil {
 		c.Handle = func(Callback) {}
 	}
-	return &Receiver{secret: c.Secret, handle: c.Handle, fail: c.FailFirst}
+	return &Receiver{secrets: c.Secrets, handle: c.Handle, fail: c.FailFirst}
 }
 
 // ServeHTTP takes one callback.
@@ -90,19 +90,29 @@ func (r *Receiver) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 
 // read verifies and parses, in this order: what does not come from the sender is not worth parsing, but is shown.
 func (r *Receiver) read(header http.Header, body []byte, now time.Time) Callback {
-	c := Callback{At: now, Header: header, Body: body, Checked: r.secret != "", Status: http.StatusOK}
+	c := Callback{At: now, Header: header, Body: body, Checked: len(r.secrets) > 0, Status: http.StatusOK}
 	c.Attempt, _ = strconv.Atoi(header.Get(callback.HeaderAttempt))
 	if c.Malformed = json.Unmarshal(body, &c.Payload); c.Malformed != nil {
 		c.Status = http.StatusBadRequest
 	}
 	if c.Checked {
-		c.Signature = callback.Verify(r.secret, header.Get(callback.HeaderSignature), body)
-		c.Standard = callback.VerifyStandard(r.secret, header, body, now)
+		c.Signature = r.one(func(secret string) error { return callback.Verify(secret, header.Get(callback.HeaderSignature), body) })
+		c.Standard = r.one(func(secret string) error { return callback.VerifyStandard(secret, header, body, now) })
 	}
 	if c.Signature != nil || c.Standard != nil {
 		c.Status = http.StatusUnauthorized
 	}
 	return c
+}
+
+// one returns nil when a signature is by one of the secrets.
+func (r *Receiver) one(verify func(secret string) error) (err error) {
+	for _, secret := range r.secrets {
+		if err = verify(secret); err == nil {
+			break
+		}
+	}
+	return err
 }
 
 // Serve answers on l until ctx ends, lets requests in flight finish for 5 s, and closes l.

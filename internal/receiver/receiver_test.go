@@ -45,7 +45,7 @@ func receive(c Config, request *http.Request) (got []Callback, answer *httptest.
 }
 
 func TestACallbackIsVerifiedReadAndHandedOn(t *testing.T) {
-	got, answer := receive(Config{Secret: secret}, signed(body, time.Now()))
+	got, answer := receive(Config{Secrets: []string{secret}}, signed(body, time.Now()))
 	if answer.Code != http.StatusOK || len(got) != 1 {
 		t.Fatalf("answered %d, %d callbacks", answer.Code, len(got))
 	}
@@ -69,7 +69,7 @@ func TestWhatDoesNotVerifyIsAnswered401AndHandedOn(t *testing.T) {
 		"one forged": {forged(signed(body, time.Now())), callback.ErrMismatch, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, answer := receive(Config{Secret: secret}, c.request)
+			got, answer := receive(Config{Secrets: []string{secret}}, c.request)
 			if answer.Code != http.StatusUnauthorized || len(got) != 1 {
 				t.Fatalf("answered %d, %d callbacks", answer.Code, len(got))
 			}
@@ -77,6 +77,22 @@ func TestWhatDoesNotVerifyIsAnswered401AndHandedOn(t *testing.T) {
 				t.Errorf("got %v and %v, want %v and %v", got[0].Signature, got[0].Standard, c.signature, c.standard)
 			}
 		})
+	}
+}
+
+func TestOneOfSeveralSecretsIsEnough(t *testing.T) {
+	for name, c := range map[string]struct {
+		secrets             []string
+		signature, standard error
+	}{
+		"the first":  {[]string{secret, "another"}, nil, nil},
+		"the second": {[]string{"another", secret}, nil, nil},
+		"none":       {[]string{"another", "a third"}, callback.ErrMismatch, callback.ErrMismatch},
+	} {
+		got, _ := receive(Config{Secrets: c.secrets}, signed(body, time.Now()))
+		if !errors.Is(got[0].Signature, c.signature) || !errors.Is(got[0].Standard, c.standard) {
+			t.Errorf("%s: got %v and %v, want %v and %v", name, got[0].Signature, got[0].Standard, c.signature, c.standard)
+		}
 	}
 }
 
@@ -98,7 +114,7 @@ func TestWithoutASecretNothingIsChecked(t *testing.T) {
 }
 
 func TestWhatIsNoCallbackIsRefused(t *testing.T) {
-	got, answer := receive(Config{Secret: secret}, signed("[]", time.Now()))
+	got, answer := receive(Config{Secrets: []string{secret}}, signed("[]", time.Now()))
 	if answer.Code != http.StatusBadRequest || len(got) != 1 || got[0].Malformed == nil {
 		t.Errorf("answered %d: %+v", answer.Code, got)
 	}
@@ -118,7 +134,7 @@ func (zeros) Read(p []byte) (int, error) { return len(p), nil }
 
 func TestTheFirstRequestsFailAsOftenAsToldAndAreHandedOn(t *testing.T) {
 	var statuses []int
-	r := New(Config{Secret: secret, FailFirst: 2, Handle: func(c Callback) { statuses = append(statuses, c.Status) }})
+	r := New(Config{Secrets: []string{secret}, FailFirst: 2, Handle: func(c Callback) { statuses = append(statuses, c.Status) }})
 	for _, want := range []int{500, 500, 200, 200} {
 		answer := httptest.NewRecorder()
 		r.ServeHTTP(answer, signed(body, time.Now()))
@@ -134,7 +150,7 @@ func TestServeAnswersWhatCameBeforeItsEnd(t *testing.T) {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	r := New(Config{Secret: secret, Handle: func(Callback) { cancel() }}) // as one who wants a single callback
+	r := New(Config{Secrets: []string{secret}, Handle: func(Callback) { cancel() }}) // as one who wants a single callback
 	served := make(chan error, 1)
 	go func() { served <- Serve(ctx, l, r) }()
 	request := signed(body, time.Now())
@@ -158,18 +174,25 @@ func TestServeAnswersWhatCameBeforeItsEnd(t *testing.T) {
 // single is a store of one delivery.
 type single struct {
 	delivery execution.Delivery
+	taken    bool
 	recorded chan execution.Attempt
 }
 
-func (s *single) Due(context.Context, time.Time, int, []execution.ID, []string) ([]execution.Delivery, error) {
-	if s.delivery.State != execution.Pending {
+func (s *single) Due(context.Context, time.Time, int, int, []execution.ID, []string) ([]execution.Due, error) {
+	if s.taken {
 		return nil, nil
 	}
-	s.delivery.State = execution.NoDelivery // once
-	d := s.delivery
-	d.State = execution.Pending
-	return []execution.Delivery{d}, nil
+	s.taken = true
+	return []execution.Due{{Execution: s.delivery.Execution, Destination: s.delivery.Callback.Destination()}}, nil
 }
+
+func (s *single) Delivery(context.Context, execution.ID) (execution.Delivery, error) {
+	return s.delivery, nil
+}
+
+func (*single) Breakers(context.Context) ([]execution.Breaker, error) { return nil, nil }
+
+func (*single) KeepBreaker(context.Context, execution.Breaker) error { return nil }
 
 func (*single) NextDue(context.Context, time.Time) (at time.Time, ok bool, err error) {
 	return at, false, nil
@@ -187,9 +210,13 @@ func (*single) Unseal(_ execution.ID, _ string, sealed execution.Sealed) ([]byte
 }
 
 func TestTheReceiverVerifiesWhatTheDelivererSends(t *testing.T) {
-	for _, secret := range []string{"your-secret-key", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"} {
+	for sealed, secret := range map[string]string{
+		`["your-secret-key"]`:                        "your-secret-key",
+		`["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"]`: "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+		`["your-secret-key","an old one"]`:           "your-secret-key",
+	} {
 		var got []Callback
-		server := httptest.NewServer(New(Config{Secret: secret, Handle: func(c Callback) { got = append(got, c) }}))
+		server := httptest.NewServer(New(Config{Secrets: []string{secret}, Handle: func(c Callback) { got = append(got, c) }}))
 		defer server.Close()
 		c := callback.Defaults()
 		c.AllowCIDRs = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
@@ -197,7 +224,7 @@ func TestTheReceiverVerifiesWhatTheDelivererSends(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		e := execution.Execution{ID: execution.NewID(time.Now()), Language: "python", Callback: execution.Callback{URL: server.URL, Secret: execution.Sealed(secret)}}
+		e := execution.Execution{ID: execution.NewID(time.Now()), Language: "python", Callback: execution.Callback{URL: server.URL, Secret: execution.Sealed(sealed)}}
 		r := execution.Result{State: execution.Completed, Reason: execution.Exited, ExitCode: new(0), CompletedAt: time.Now()}
 		s := &single{recorded: make(chan execution.Attempt), delivery: execution.Delivery{
 			Execution: e.ID, State: execution.Pending, Callback: e.Callback, Body: callback.Body(e, r, 1<<20),

@@ -7,6 +7,7 @@ package sandbox
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 
 	"boomerang/internal/journal"
@@ -18,6 +19,8 @@ var (
 	ErrImageUnavailable = errors.New("image unavailable")
 	// ErrStart: the engine has the image and will not start this container (a bad runtime, a foreign architecture).
 	ErrStart = errors.New("container cannot be started")
+	// ErrStartFailed is an ErrStart whose cause may be the container's or the engine's of this moment: worth a few tries.
+	ErrStartFailed = fmt.Errorf("%w this time", ErrStart)
 	// ErrUnavailable: the engine does not answer. Nothing is known; try again.
 	ErrUnavailable = errors.New("container engine unavailable")
 	// ErrGone: there is no such berth any more.
@@ -60,7 +63,7 @@ type Limits struct {
 // All methods may be called at the same time. A context bounds the call alone: when it ends, containers go on.
 type Sandbox interface {
 	// Prepare makes a berth: a container that is started and whose init waits for a job. Nothing of a program has
-	// run in it. Errors: ErrImageUnavailable, ErrStart, ErrUnavailable. On an error no container is left behind.
+	// run in it. Errors: ErrImageUnavailable, ErrStart, ErrStartFailed, ErrUnavailable. On an error no container is left behind.
 	Prepare(ctx context.Context, spec Spec) (Berth, error)
 
 	// Berths lists every berth of this node, whatever its state, also those of earlier processes. Errors: ErrUnavailable.

@@ -16,6 +16,8 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"os"
+	"sync/atomic"
 
 	"boomerang/internal/execution"
 )
@@ -26,10 +28,18 @@ var ErrUnreadable = errors.New("sealed field cannot be opened")
 // fingerprintUse separates the fingerprint's key from the one that seals.
 const fingerprintUse = "boomerang fingerprint"
 
-// Keyring seals with its first key and opens with all. All methods may be called at the same time.
+// Keyring seals with its first key and opens with all. It looks at its file each time, so a change of the file holds at
+// once. All methods may be called at the same time.
 type Keyring struct {
+	path string
+	keys atomic.Pointer[keys]
+}
+
+// keys are what one reading of the key file gave.
+type keys struct {
+	file        os.FileInfo
 	current     string
-	keys        map[string]cipher.AEAD // by id
+	ciphers     map[string]cipher.AEAD // by id
 	fingerprint []byte
 }
 
@@ -37,34 +47,59 @@ type Keyring struct {
 // same. Errors name the file.
 //
 // The file is text, one key a line: an id of 1–32 letters, digits, "-" or "_", a space, and 32 bytes in base64. Empty
-// lines and lines that begin with # are skipped. The first key is current, the last is the oldest. To change the key,
-// put a new line on top and restart; a line may go when nothing is left that it sealed, and with the last line the
-// fingerprints change. A file that others than its owner can read is refused, as ssh does with its keys.
+// lines and lines that begin with # are skipped. The first key is current, the last is the oldest. Rotate puts a new one
+// on top; Retire takes one away, when nothing is left that it sealed. With the last line the fingerprints change. A file
+// that others than its owner can read is refused, as ssh does with its keys.
 func Open(path string) (*Keyring, error) {
-	keys, err := readKeys(path)
+	k := &Keyring{path: path}
+	read, err := k.read()
 	if err != nil {
-		return nil, fmt.Errorf("open key file %s: %w", path, err)
+		return nil, err
 	}
-	k, err := newKeyring(keys)
-	if err != nil {
-		return nil, fmt.Errorf("open key file %s: %w", path, err)
-	}
+	k.keys.Store(read)
 	return k, nil
 }
 
-// newKeyring needs at least one key.
-func newKeyring(keys []key) (*Keyring, error) {
-	k := &Keyring{current: keys[0].id, keys: make(map[string]cipher.AEAD, len(keys))}
-	for _, key := range keys {
+// fresh returns the keys as they are in the file now. A file that cannot be read leaves them as they were.
+func (k *Keyring) fresh() *keys {
+	known := k.keys.Load()
+	if now, err := os.Stat(k.path); err != nil || os.SameFile(known.file, now) && known.file.ModTime().Equal(now.ModTime()) {
+		return known
+	}
+	read, err := k.read()
+	if err != nil {
+		return known
+	}
+	k.keys.Store(read)
+	return read
+}
+
+func (k *Keyring) read() (*keys, error) {
+	lines, file, err := readKeys(k.path)
+	if err != nil {
+		return nil, fmt.Errorf("open key file %s: %w", k.path, err)
+	}
+	read, err := newKeys(lines)
+	if err != nil {
+		return nil, fmt.Errorf("open key file %s: %w", k.path, err)
+	}
+	read.file = file
+	return read, nil
+}
+
+// newKeys needs at least one key.
+func newKeys(lines []key) (*keys, error) {
+	k := &keys{current: lines[0].id, ciphers: make(map[string]cipher.AEAD, len(lines))}
+	for _, key := range lines {
 		block, err := aes.NewCipher(key.secret)
 		if err != nil {
 			return nil, err
 		}
-		if k.keys[key.id], err = cipher.NewGCMWithRandomNonce(block); err != nil {
+		if k.ciphers[key.id], err = cipher.NewGCMWithRandomNonce(block); err != nil {
 			return nil, err
 		}
 	}
-	oldest := keys[len(keys)-1]
+	oldest := lines[len(lines)-1]
 	var err error
 	k.fingerprint, err = hkdf.Key(sha256.New, oldest.secret, nil, fingerprintUse, sha256.Size)
 	return k, err
@@ -78,8 +113,20 @@ func (k *Keyring) Seal(id execution.ID, field string, plain []byte) execution.Se
 	if len(plain) == 0 {
 		return nil
 	}
-	head := append([]byte{byte(len(k.current))}, k.current...)        //nolint:gosec // at most 32
-	return k.keys[k.current].Seal(head, nil, plain, bound(id, field)) //nolint:gosec // it makes a random nonce itself
+	keys := k.fresh()
+	head := append([]byte{byte(len(keys.current))}, keys.current...)           //nolint:gosec // at most 32
+	return keys.ciphers[keys.current].Seal(head, nil, plain, bound(id, field)) //nolint:gosec // it makes a random nonce itself
+}
+
+// HeadSize is how many bytes of a sealed field are enough for KeyOf.
+const HeadSize = 1 + maxKeyID
+
+// KeyOf names the key that closed a sealed field, given the field or its head; ok is false when it is none of ours.
+func KeyOf(head []byte) (id string, ok bool) {
+	if len(head) == 0 || len(head) < 1+int(head[0]) {
+		return "", false
+	}
+	return string(head[1 : 1+int(head[0])]), true
 }
 
 // Unseal opens what Seal has closed for the same execution and field; nothing stays nothing. Errors: ErrUnreadable, and
@@ -88,16 +135,15 @@ func (k *Keyring) Unseal(id execution.ID, field string, s execution.Sealed) ([]b
 	if len(s) == 0 {
 		return nil, nil
 	}
-	length := int(s[0])
-	if len(s) < 1+length {
+	name, ok := KeyOf(s)
+	if !ok {
 		return nil, fmt.Errorf("unseal %s of %s: %w", field, id, ErrUnreadable)
 	}
-	name, box := string(s[1:1+length]), s[1+length:]
-	aead, ok := k.keys[name]
+	aead, ok := k.fresh().ciphers[name]
 	if !ok {
 		return nil, fmt.Errorf("unseal %s of %s: the key file has no key %q", field, id, name)
 	}
-	plain, err := aead.Open(nil, nil, box, bound(id, field))
+	plain, err := aead.Open(nil, nil, s[1+len(name):], bound(id, field))
 	if err != nil { // says nothing more, on purpose
 		return nil, fmt.Errorf("unseal %s of %s: %w", field, id, ErrUnreadable)
 	}
@@ -112,7 +158,7 @@ func bound(id execution.ID, field string) []byte {
 // Fingerprint is the HMAC-SHA256 of data in hexadecimal, under a key derived from the oldest key, so that it stays the
 // same when a new one becomes current.
 func (k *Keyring) Fingerprint(data []byte) string {
-	h := hmac.New(sha256.New, k.fingerprint)
+	h := hmac.New(sha256.New, k.fresh().fingerprint)
 	h.Write(data)
 	return hex.EncodeToString(h.Sum(nil))
 }

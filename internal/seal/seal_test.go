@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"boomerang/internal/execution"
 )
@@ -128,8 +129,10 @@ func TestAfterAChangeOfKeysTheOldOnesStillOpen(t *testing.T) {
 	if plain, err := after.Unseal(id, execution.FieldCode, old); err != nil || string(plain) != "print(1)" {
 		t.Errorf("got %q, error %v", plain, err)
 	}
-	if _, err := before.Unseal(id, execution.FieldCode, after.Seal(id, execution.FieldCode, []byte("x"))); err == nil {
-		t.Error("the old key still seals")
+	for _, k := range []*Keyring{before, after} {
+		if sealer, _ := KeyOf(k.Seal(id, execution.FieldCode, []byte("x"))); sealer != "two" {
+			t.Errorf("%q seals, want the first key", sealer)
+		}
 	}
 	if one, two := before.Fingerprint([]byte("body")), after.Fingerprint([]byte("body")); one != two {
 		t.Errorf("the fingerprint changed from %s to %s", one, two)
@@ -269,4 +272,115 @@ func FuzzUnsealNeverOpensWhatWasNotSealed(f *testing.F) {
 			t.Errorf("opened to %q", plain)
 		}
 	})
+}
+
+func TestARotatedKeySealsAtOnceAndTheOldOneOpens(t *testing.T) {
+	t.Parallel()
+	path := keyPath(t)
+	k := open(t, path)
+	old := k.Seal(id, execution.FieldCode, []byte("old"))
+	fingerprint := k.Fingerprint([]byte("x"))
+	made, err := Rotate(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fresh := k.Seal(id, execution.FieldCode, []byte("new"))
+	if got, ok := KeyOf(fresh[:HeadSize]); !ok || got != made {
+		t.Errorf("after the rotation %q seals, want %q", got, made)
+	}
+	for want, sealed := range map[string]execution.Sealed{"old": old, "new": fresh} {
+		for name, k := range map[string]*Keyring{"the same keyring": k, "another": open(t, path)} {
+			if got, err := k.Unseal(id, execution.FieldCode, sealed); err != nil || string(got) != want {
+				t.Errorf("%s: got %q, %v, want %q", name, got, err, want)
+			}
+		}
+	}
+	if k.Fingerprint([]byte("x")) != fingerprint {
+		t.Error("a rotation changes fingerprints")
+	}
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("%v, %v, want a file of mode 0600", info, err)
+	}
+}
+
+func TestAKeyIsRetiredWhenItMayBe(t *testing.T) {
+	t.Parallel()
+	path := keyPath(t)
+	k := open(t, path)
+	sealed := k.Seal(id, execution.FieldCode, []byte("old"))
+	old, _ := KeyOf(sealed)
+	made, err := Rotate(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := Retire(path, old); err == nil || !strings.Contains(err.Error(), "try again") {
+		t.Errorf("a key was retired right after the rotation: %v", err)
+	}
+	settled := time.Now().Add(-2 * settling)
+	if err := os.Chtimes(path, settled, settled); err != nil {
+		t.Fatal(err)
+	}
+	for _, wrong := range []string{made, "nobody", ""} {
+		if err := Retire(path, wrong); err == nil {
+			t.Errorf("%q was retired", wrong)
+		}
+	}
+	if err := Retire(path, old); err != nil {
+		t.Fatal(err)
+	}
+	if ids, err := Keys(path); err != nil || len(ids) != 1 || ids[0] != made {
+		t.Errorf("left: %v, %v, want %s", ids, err, made)
+	}
+	if _, err := k.Unseal(id, execution.FieldCode, sealed); err == nil {
+		t.Error("a retired key still opens")
+	}
+}
+
+func TestManyRotationsAtOnceLoseNoKey(t *testing.T) {
+	t.Parallel()
+	path := keyPath(t)
+	k := open(t, path)
+	sealed := make([]execution.Sealed, 20)
+	var wg sync.WaitGroup
+	for i := range sealed {
+		wg.Go(func() {
+			if _, err := Rotate(path); err != nil {
+				t.Error(err)
+			}
+			sealed[i] = k.Seal(id, execution.FieldCode, []byte("x"))
+		})
+	}
+	wg.Wait()
+	if ids, err := Keys(path); err != nil || len(ids) != len(sealed)+1 {
+		t.Errorf("%d keys, %v, want %d", len(ids), err, len(sealed)+1)
+	}
+	for _, s := range sealed {
+		if _, err := k.Unseal(id, execution.FieldCode, s); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestWithoutItsFileNothingIsRotated(t *testing.T) {
+	t.Parallel()
+	path := keyPath(t)
+	if _, err := Rotate(path); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("got %v, want that there is no file", err)
+	}
+	if _, err := os.Stat(path); err == nil {
+		t.Error("it was made")
+	}
+}
+
+func TestAFileThatCannotBeReadLeavesTheKeysAsTheyWere(t *testing.T) {
+	t.Parallel()
+	path := keyPath(t)
+	k := open(t, path)
+	sealed := k.Seal(id, execution.FieldCode, []byte("x"))
+	if err := os.WriteFile(path, []byte("nonsense"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := k.Unseal(id, execution.FieldCode, sealed); err != nil || string(got) != "x" {
+		t.Errorf("got %q, %v", got, err)
+	}
 }

@@ -18,17 +18,27 @@ const (
 		LEFT JOIN callbacks c ON c.execution = e.seq
 		LEFT JOIN deliveries d ON d.execution = e.seq
 		LEFT JOIN bodies b ON b.execution = e.seq`
-	// Along the index of what is pending, which knows the destinations: what is passed over is never looked up. SQLite
-	// never reorders a cross join.
-	selectDue = deliveryColumns + ` FROM deliveries d
+	// From one destination that has something pending to the next, along the index of both: so much as waits for one of
+	// them costs the others nothing.
+	pendingDestinations = `WITH RECURSIVE pending(destination) AS (
+			SELECT min(destination) FROM deliveries WHERE state = 'pending'
+			UNION ALL
+			SELECT (SELECT min(d.destination) FROM deliveries d WHERE d.state = 'pending' AND d.destination > pending.destination)
+			FROM pending WHERE pending.destination IS NOT NULL
+		) `
+	// SQLite never reorders a cross join.
+	selectDue = pendingDestinations + `SELECT e.id, d.destination FROM pending
+		CROSS JOIN deliveries d
 		CROSS JOIN executions e ON e.seq = d.execution
-		CROSS JOIN callbacks c ON c.execution = d.execution
-		CROSS JOIN bodies b ON b.execution = d.execution
-		WHERE d.state = 'pending' AND d.next_at <= ?
-			AND d.destination NOT IN (SELECT value FROM json_each(?))
-			AND e.id NOT IN (SELECT value FROM json_each(?))
-		ORDER BY d.next_at LIMIT ?`
-	selectNextDue = `SELECT min(next_at) FROM deliveries WHERE state = 'pending' AND next_at > ?`
+		WHERE pending.destination NOT IN (SELECT value FROM json_each(?1))
+			AND d.execution IN (SELECT execution FROM deliveries
+				WHERE state = 'pending' AND destination = pending.destination AND next_at <= ?2
+					AND execution NOT IN (SELECT f.seq FROM executions f WHERE f.id IN (SELECT value FROM json_each(?3)))
+				ORDER BY next_at LIMIT ?4)
+		ORDER BY d.next_at LIMIT ?5`
+	selectNextDue = pendingDestinations + `SELECT min(
+			(SELECT min(next_at) FROM deliveries WHERE state = 'pending' AND destination = pending.destination AND next_at > ?)
+		) FROM pending`
 )
 
 // deliver makes the delivery pending.
@@ -42,13 +52,18 @@ func (t *tx) deliver(ctx context.Context, seq int64, url string, d execution.Del
 	return err
 }
 
-// Due returns up to limit pending deliveries whose NextAt has come, the one that is longest due first, with the sealed
-// callback and the body. It leaves out the executions in inFlight and the destinations in closed. Reading does not
+// Due returns pending deliveries whose NextAt has come at now, the one that is longest due first: up to limit, and of one
+// destination up to each. It leaves out the executions in inFlight and the destinations in closed. Reading does not
 // reserve: a delivery is due until its attempt is recorded.
 func (s *Store) Due(
-	ctx context.Context, now time.Time, limit int, inFlight []execution.ID, closed []string,
-) ([]execution.Delivery, error) {
-	return collect(ctx, s.readers, "list due deliveries", scanDelivery, selectDue, stamp(now), array(closed), array(inFlight), limit)
+	ctx context.Context, now time.Time, each, limit int, inFlight []execution.ID, closed []string,
+) ([]execution.Due, error) {
+	return collect(ctx, s.readers, "list due deliveries", scanDue, selectDue, array(closed), stamp(now), array(inFlight), each, limit)
+}
+
+func scanDue(r scanner) (d execution.Due, err error) {
+	err = r.Scan(&d.Execution, &d.Destination)
+	return d, err
 }
 
 // array is a JSON array for json_each, which takes nothing for no rows.
@@ -137,4 +152,29 @@ func scanAttempt(r scanner) (a execution.Attempt, err error) {
 	err = r.Scan(&a.Execution, &a.Number, &started, &a.Duration, &a.Outcome, &a.StatusCode, &a.Detail, &a.Answer, &a.RetryAfter)
 	a.StartedAt = moment(started)
 	return a, err
+}
+
+// KeepBreaker keeps a breaker, and forgets one that is closed. It is not worth an fsync: one that is lost opens again.
+func (s *Store) KeepBreaker(ctx context.Context, b execution.Breaker) error {
+	return s.writer.do(ctx, "keep breaker", volatile, func(ctx context.Context, t *tx) (news, error) {
+		if b.Openings == 0 {
+			_, err := t.exec(ctx, `DELETE FROM breakers WHERE destination = ?`, b.Destination)
+			return news{}, err
+		}
+		_, err := t.exec(ctx, `INSERT OR REPLACE INTO breakers (destination, openings, open_until) VALUES (?, ?, ?)`,
+			b.Destination, b.Openings, stamp(b.OpenUntil))
+		return news{}, err
+	})
+}
+
+// Breakers returns the breakers that have been kept, open or due for a probe.
+func (s *Store) Breakers(ctx context.Context) ([]execution.Breaker, error) {
+	return collect(ctx, s.readers, "list breakers", scanBreaker, `SELECT destination, openings, open_until FROM breakers`)
+}
+
+func scanBreaker(r scanner) (b execution.Breaker, err error) {
+	var until int64
+	err = r.Scan(&b.Destination, &b.Openings, &until)
+	b.OpenUntil = moment(until)
+	return b, err
 }

@@ -1,8 +1,10 @@
 package store
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -102,7 +104,7 @@ func TestTheCountsAgreeWithTheRowsWhateverHappens(t *testing.T) {
 }
 
 // A claim must not look at more than it takes, however many wait; nor may the other questions that are asked all the
-// time. Each is one walk along an index in the order of the answer: there is no "USE TEMP B-TREE" and no SCAN of a table.
+// time. Each is a walk along an index: there is no SCAN of a table, and nothing is sorted but the few deliveries that are due.
 func TestTheQuestionsWalkAlongIndexes(t *testing.T) {
 	t.Parallel()
 	s := open(t, t.TempDir())
@@ -123,14 +125,24 @@ func TestTheQuestionsWalkAlongIndexes(t *testing.T) {
 	check("its oldest", nextOfOne, []any{"ann"},
 		"SEARCH executions USING COVERING INDEX executions_queued (subject=? AND claimed=?)")
 	check("expired keys", selectExpired, []any{1}, "SEARCH idempotency USING COVERING INDEX idempotency_oldest (created_at<?)")
-	check("due", selectDue, []any{1, "[]", "[]", 1},
-		"SEARCH d USING INDEX deliveries_pending (next_at<?)",
-		"LIST SUBQUERY 1", "SCAN json_each VIRTUAL TABLE INDEX 1:", "CREATE BLOOM FILTER",
+	destinations := []string{ // one after another, not row after row
+		"CO-ROUTINE pending",
+		"SETUP", "SEARCH deliveries USING COVERING INDEX deliveries_pending",
+		"RECURSIVE STEP", "SCAN pending",
+		"CORRELATED SCALAR SUBQUERY 2", "SEARCH d USING COVERING INDEX deliveries_pending (destination>?)",
+	}
+	check("due", selectDue, []any{"[]", 1, "[]", 4, 64}, append(slices.Clone(destinations),
+		"SCAN pending",
+		"LIST SUBQUERY 4", "SCAN json_each VIRTUAL TABLE INDEX 1:", "CREATE BLOOM FILTER",
+		"SEARCH d USING INTEGER PRIMARY KEY (rowid=?)",
+		"CORRELATED LIST SUBQUERY 7", "SEARCH deliveries USING COVERING INDEX deliveries_pending (destination=? AND next_at<?)",
+		"LIST SUBQUERY 6", "SEARCH f USING COVERING INDEX sqlite_autoindex_executions_1 (id=?)",
+		"LIST SUBQUERY 5", "SCAN json_each VIRTUAL TABLE INDEX 1:", "CREATE BLOOM FILTER",
 		"SEARCH e USING INTEGER PRIMARY KEY (rowid=?)",
-		"LIST SUBQUERY 2", "SCAN json_each VIRTUAL TABLE INDEX 1:", "CREATE BLOOM FILTER",
-		"SEARCH c USING INTEGER PRIMARY KEY (rowid=?)",
-		"SEARCH b USING INTEGER PRIMARY KEY (rowid=?)")
-	check("next due", selectNextDue, []any{1}, "SEARCH deliveries USING COVERING INDEX deliveries_pending (next_at>?)")
+		"USE TEMP B-TREE FOR ORDER BY")...) // of a few of each
+	check("next due", selectNextDue, []any{1}, append(slices.Clone(destinations),
+		"SEARCH pending",
+		"CORRELATED SCALAR SUBQUERY 4", "SEARCH deliveries USING COVERING INDEX deliveries_pending (destination=? AND next_at>?)")...)
 	check("running", selectRunning, nil, append([]string{"SEARCH e USING INDEX executions_running (state=?)"}, joins...)...)
 	check("cancel requests", selectCancelRequested, nil, "SEARCH executions USING INDEX executions_running (state=?)")
 
@@ -219,5 +231,36 @@ func TestExpiredKeysAreForgottenInPassing(t *testing.T) {
 	}
 	if diff := cmp.Diff([]int{9, 8, 7, 6, 5, 6, 7, 8}, got); diff != "" {
 		t.Errorf("keys kept: -want +got:\n%s", diff)
+	}
+}
+
+func TestEverySealedFieldIsShownByItsHead(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := open(t, dir)
+	e := sample("ann")
+	e.Code, e.Env, e.Callback.Headers, e.Callback.Secret = []byte("1-code"), []byte("2-env"), []byte("3-headers"), []byte("4-secret")
+	if _, _, err := s.Enqueue(t.Context(), e, nil, execution.QueueLimits{}); err != nil {
+		t.Fatal(err)
+	}
+	bare := sample("ann")
+	bare.Env, bare.Callback.Headers, bare.Callback.Secret, bare.Code = nil, nil, nil, []byte("5-code")
+	if _, _, err := s.Enqueue(t.Context(), bare, nil, execution.QueueLimits{}); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	if err := EachSealed(t.Context(), dir, 3, func(head []byte) error {
+		got = append(got, string(head))
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	slices.Sort(got)
+	if want := []string{"1-c", "2-e", "3-h", "4-s", "5-c"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	stop := errors.New("enough")
+	if err := EachSealed(t.Context(), dir, 3, func([]byte) error { return stop }); !errors.Is(err, stop) {
+		t.Errorf("got %v, want what f returned", err)
 	}
 }

@@ -40,22 +40,14 @@ var errNoDatabase = errors.New("there is no database")
 // Backup copies the database of the data directory dir to the new file target, as it is at one moment, while a server
 // works with it or not. The copy is whole and compact; writers go on meanwhile.
 func Backup(ctx context.Context, dir, target string) (err error) {
-	path := filepath.Join(dir, DatabaseFile)
 	if target, err = filepath.Abs(target); err != nil {
 		return fmt.Errorf("find target: %w", err)
 	}
-	db, err := sql.Open("sqlite", dsn(path, "rw", Defaults().BusyTimeout))
+	db, err := openBeside(ctx, dir)
 	if err != nil {
-		return fmt.Errorf("open database: %w", err)
+		return err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
-	var tables int
-	if err := db.QueryRowContext(ctx, `SELECT count(*) FROM sqlite_schema WHERE name = 'executions'`).Scan(&tables); err != nil {
-		return fmt.Errorf("open database %s: %w", path, err)
-	}
-	if tables == 0 {
-		return fmt.Errorf("%s: %w", path, errNoDatabase)
-	}
 	if err := makePrivate(target); err != nil { // VACUUM INTO takes an empty file, and keeps its rights
 		return fmt.Errorf("make %s: %w", target, err)
 	}
@@ -63,4 +55,50 @@ func Backup(ctx context.Context, dir, target string) (err error) {
 		return fmt.Errorf("copy database to %s: %w", target, err)
 	}
 	return nil
+}
+
+// EachSealed calls f with the first length bytes of every sealed field in the database of the data directory dir, while a
+// server works with it or not. The error of f ends it.
+func EachSealed(ctx context.Context, dir string, length int, f func(head []byte) error) (err error) {
+	db, err := openBeside(ctx, dir)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	rows, err := db.QueryContext(ctx, `SELECT substr(code, 1, ?1) FROM programs WHERE code IS NOT NULL
+		UNION ALL SELECT substr(env, 1, ?1) FROM programs WHERE env IS NOT NULL
+		UNION ALL SELECT substr(headers, 1, ?1) FROM callbacks WHERE headers IS NOT NULL
+		UNION ALL SELECT substr(secret, 1, ?1) FROM callbacks WHERE secret IS NOT NULL`, length)
+	if err != nil {
+		return fmt.Errorf("read sealed fields: %w", err)
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		var head []byte
+		if err := rows.Scan(&head); err != nil {
+			return fmt.Errorf("read sealed fields: %w", err)
+		}
+		if err := f(head); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}
+
+// openBeside opens the database of a data directory that a server may be working with.
+func openBeside(ctx context.Context, dir string) (*sql.DB, error) {
+	path := filepath.Join(dir, DatabaseFile)
+	db, err := sql.Open("sqlite", dsn(path, "rw", Defaults().BusyTimeout))
+	if err != nil {
+		return nil, fmt.Errorf("open database: %w", err)
+	}
+	var tables int
+	err = db.QueryRowContext(ctx, `SELECT count(*) FROM sqlite_schema WHERE name = 'executions'`).Scan(&tables)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open database %s: %w", path, err), db.Close())
+	}
+	if tables == 0 {
+		return nil, errors.Join(fmt.Errorf("%s: %w", path, errNoDatabase), db.Close())
+	}
+	return db, nil
 }

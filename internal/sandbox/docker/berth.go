@@ -135,7 +135,7 @@ func (d *Docker) start(ctx context.Context, id string) error {
 		return d.client.ContainerStart(ctx, id, container.StartOptions{})
 	})
 	if err != nil && ctx.Err() == nil && !errors.Is(err, sandbox.ErrUnavailable) {
-		return fmt.Errorf("%w: %w: %w", sandbox.ErrStart, errRefused, err)
+		return fmt.Errorf("%w: %w: %w", sandbox.ErrStartFailed, errRefused, err)
 	}
 	return err
 }

@@ -10,7 +10,9 @@ import (
 func deliveryTests() map[string]func(*house) {
 	return map[string]func(*house){
 		"DueIsWhatHasComeTheLongestFirst":       dueIsWhatHasCome,
-		"DueCarriesAllThatAnAttemptNeeds":       dueCarries,
+		"DueTakesSomeOfEachDestination":         dueOfEach,
+		"DeliveryCarriesAllThatAnAttemptNeeds":  deliveryCarries,
+		"BreakersAreKept":                       breakersAreKept,
 		"DueLeavesOutWhatItIsTold":              dueLeavesOut,
 		"DueLosesNothingInARestart":             dueLosesNothing,
 		"NextDueIsTheFirst":                     nextDue,
@@ -45,7 +47,7 @@ func (h *house) attempt(id execution.ID, number int) execution.Attempt {
 
 func (h *house) due(at time.Time, limit int) (ids []execution.ID) {
 	h.t.Helper()
-	list, err := h.Due(h.ctx(), at, limit, nil, nil)
+	list, err := h.Due(h.ctx(), at, limit, limit, nil, nil)
 	h.ok(err)
 	for _, d := range list {
 		ids = append(ids, d.Execution)
@@ -88,22 +90,75 @@ func dueLeavesOut(h *house) {
 		{nil, []string{"https://elsewhere.example:443"}, 2},
 		{nil, []string{"https://elsewhere.example:443", d.Callback.Destination()}, 0},
 	} {
-		list, err := h.Due(h.ctx(), at, 10, c.inFlight, c.closed)
+		list, err := h.Due(h.ctx(), at, 10, 10, c.inFlight, c.closed)
 		h.ok(err)
 		h.same(len(list), c.want)
 	}
 }
 
-func dueCarries(h *house) {
+func deliveryCarries(h *house) {
 	given := h.execution("ann")
 	_, _, err := h.Enqueue(h.ctx(), given, nil, execution.QueueLimits{})
 	h.ok(err)
 	h.ok(h.Finish(h.ctx(), given.ID, h.result(execution.Failed, execution.ImageUnavailable), h.delivery()))
-	list, err := h.Due(h.ctx(), h.now.Add(time.Hour), 10, nil, nil)
+	got, err := h.Delivery(h.ctx(), given.ID)
 	h.ok(err)
 	want := *h.delivery()
 	want.Execution, want.State, want.Callback = given.ID, execution.Pending, given.Callback
-	h.same(list, []execution.Delivery{want})
+	h.same(got, want)
+}
+
+// dueOfEach has 50 deliveries wait for one destination, longer than three for another.
+func dueOfEach(h *house) {
+	busy, calm := map[execution.ID]bool{}, map[execution.ID]bool{}
+	to := func(url string, n int, ids map[execution.ID]bool) (destination string) {
+		for range n {
+			e := h.execution("ann")
+			e.Callback.URL = url
+			_, _, err := h.Enqueue(h.ctx(), e, nil, execution.QueueLimits{})
+			h.ok(err)
+			h.ok(h.Finish(h.ctx(), e.ID, h.result(execution.Failed, execution.ImageUnavailable), h.delivery()))
+			ids[e.ID] = true
+			destination = e.Callback.Destination()
+		}
+		return destination
+	}
+	busyAt := to("https://busy.example/hook", 50, busy)
+	calmAt := to("https://calm.example/hook", 3, calm)
+	at := h.now.Add(time.Hour)
+	for _, c := range []struct{ each, limit, wantBusy, wantCalm int }{{4, 64, 4, 3}, {2, 64, 2, 2}, {4, 5, 4, 1}, {100, 64, 50, 3}} {
+		list, err := h.Due(h.ctx(), at, c.each, c.limit, nil, nil)
+		h.ok(err)
+		counts := map[string]int{}
+		for _, d := range list {
+			h.same(busy[d.Execution], d.Destination == busyAt)
+			h.same(calm[d.Execution], d.Destination == calmAt)
+			counts[d.Destination]++
+		}
+		h.same(counts, map[string]int{busyAt: c.wantBusy, calmAt: c.wantCalm})
+	}
+	first, err := h.Due(h.ctx(), at, 1, 1, nil, nil)
+	h.ok(err)
+	second, err := h.Due(h.ctx(), at, 1, 1, []execution.ID{first[0].Execution}, nil) // the next of the same one
+	h.ok(err)
+	h.same(second[0].Destination, busyAt)
+	h.same(second[0].Execution == first[0].Execution, false)
+}
+
+func breakersAreKept(h *house) {
+	open := execution.Breaker{Destination: "https://a.example:443", Openings: 2, OpenUntil: h.now.Add(time.Minute)}
+	other := execution.Breaker{Destination: "https://b.example:443", Openings: 1, OpenUntil: h.now}
+	h.ok(h.KeepBreaker(h.ctx(), other))
+	h.ok(h.KeepBreaker(h.ctx(), execution.Breaker{Destination: open.Destination, Openings: 1, OpenUntil: h.now}))
+	h.ok(h.KeepBreaker(h.ctx(), open))
+	h.restart()
+	list, err := h.Breakers(h.ctx())
+	h.ok(err)
+	h.same(list, []execution.Breaker{open, other})
+	h.ok(h.KeepBreaker(h.ctx(), execution.Breaker{Destination: open.Destination}))
+	list, err = h.Breakers(h.ctx())
+	h.ok(err)
+	h.same(list, []execution.Breaker{other})
 }
 
 func dueLosesNothing(h *house) {

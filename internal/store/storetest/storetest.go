@@ -47,7 +47,9 @@ type Store interface {
 	Attempts(ctx context.Context, id execution.ID) ([]execution.Attempt, error)
 	Ended(id execution.ID) (ch <-chan struct{}, release func())
 
-	Due(ctx context.Context, now time.Time, limit int, inFlight []execution.ID, closed []string) ([]execution.Delivery, error)
+	Due(ctx context.Context, now time.Time, each, limit int, inFlight []execution.ID, closed []string) ([]execution.Due, error)
+	Breakers(ctx context.Context) ([]execution.Breaker, error)
+	KeepBreaker(ctx context.Context, b execution.Breaker) error
 	NextDue(ctx context.Context, now time.Time) (at time.Time, ok bool, err error)
 	Record(ctx context.Context, a execution.Attempt, state execution.DeliveryState, reason execution.DeadReason, nextAt time.Time) error
 	Pending() <-chan struct{}

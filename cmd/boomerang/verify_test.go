@@ -1,0 +1,171 @@
+package main
+
+import (
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/alecthomas/kong"
+	"github.com/google/go-cmp/cmp"
+
+	"boomerang/internal/callback"
+)
+
+var noon = time.Unix(1706400000, 0)
+
+func TestVerifySaysWhatWasProven(t *testing.T) {
+	body := []byte(`{"execution_id":"exec_1"}`)
+	page := callback.Sign("new", body)
+	sent := func(at time.Time, secrets ...string) string {
+		return callback.SignStandard("msg_1", at, body, secrets...)
+	}
+	seconds := func(after time.Duration) *int64 { return new(noon.Add(after).Unix()) }
+	const off = callback.Tolerance
+	for name, c := range map[string]struct {
+		check signatureCheck
+		body  []byte
+		want  string
+	}{
+		"the page's": {
+			signatureCheck{secrets: []string{"new"}, signature: page},
+			body,
+			"valid: X-HopX-Signature signs this body with the secret, but not when it was sent",
+		},
+		"its digest alone": {
+			signatureCheck{secrets: []string{"new"}, signature: page[len("sha256="):]},
+			body,
+			"valid: X-HopX-Signature signs this body with the secret, but not when it was sent",
+		},
+		"the second secret": {
+			signatureCheck{secrets: []string{"newer", "new"}, signature: page},
+			body,
+			"valid: X-HopX-Signature signs this body with secret 2 of 2, but not when it was sent",
+		},
+		"with a timestamp": {
+			signatureCheck{secrets: []string{"new"}, signature: page, timestamp: seconds(-off)},
+			body,
+			"valid: X-HopX-Signature signs this body with the secret; the timestamp is 5m0s off, but this signature does not cover it",
+		},
+		"an old timestamp": {
+			signatureCheck{secrets: []string{"new"}, signature: page, timestamp: seconds(-off - time.Second)},
+			body,
+			"invalid, stale: X-HopX-Signature matches, but the timestamp is 5m1s off and at most 5m0s are allowed",
+		},
+		"another secret": {
+			signatureCheck{secrets: []string{"another"}, signature: page},
+			body,
+			"invalid, mismatch: this X-HopX-Signature does not sign this body with the secret",
+		},
+		"other secrets": {
+			signatureCheck{secrets: []string{"another", "a third"}, signature: page},
+			body,
+			"invalid, mismatch: this X-HopX-Signature does not sign this body with any of the 2 secrets",
+		},
+		"another body": {
+			signatureCheck{secrets: []string{"new"}, signature: page},
+			append(body, '\n'),
+			"invalid, mismatch: this X-HopX-Signature does not sign this body with the secret",
+		},
+		"the prefix alone": {
+			signatureCheck{secrets: []string{"new"}, signature: "sha256="},
+			body,
+			"invalid, mismatch: this X-HopX-Signature does not sign this body with the secret",
+		},
+		"no signature": {signatureCheck{secrets: []string{"new"}}, body, "invalid, unsigned: there is no signature"},
+		"the standard's": {
+			signatureCheck{[]string{"new"}, sent(noon, "new"), true, "msg_1", seconds(0)},
+			body,
+			"valid: webhook-signature signs this body with the secret and the timestamp, which is 0s off",
+		},
+		"one of its two": {
+			signatureCheck{[]string{"old"}, sent(noon, "new", "old"), true, "msg_1", seconds(0)},
+			body,
+			"valid: webhook-signature signs this body with the secret and the timestamp, which is 0s off",
+		},
+		"another id": {
+			signatureCheck{[]string{"new"}, sent(noon, "new"), true, "msg_2", seconds(0)},
+			body,
+			"invalid, mismatch: this webhook-signature does not sign this body with the secret",
+		},
+		"another instant": {
+			signatureCheck{[]string{"new"}, sent(noon, "new"), true, "msg_1", seconds(time.Second)},
+			body,
+			"invalid, mismatch: this webhook-signature does not sign this body with the secret",
+		},
+		"from long ago": {
+			signatureCheck{[]string{"new"}, sent(noon.Add(-time.Hour), "new"), true, "msg_1", seconds(-time.Hour)},
+			body,
+			"invalid, stale: webhook-signature matches, but the timestamp is 1h0m0s off and at most 5m0s are allowed",
+		},
+		"from ahead": {
+			signatureCheck{[]string{"new"}, sent(noon.Add(time.Hour), "new"), true, "msg_1", seconds(time.Hour)},
+			body,
+			"invalid, stale: webhook-signature matches, but the timestamp is 1h0m0s off and at most 5m0s are allowed",
+		},
+		"from the end of time": {
+			signatureCheck{secrets: []string{"new"}, signature: page, timestamp: new(int64(math.MaxInt64))},
+			body,
+			"invalid, stale: X-HopX-Signature matches, but the timestamp is 2562047h47m16.854775807s off and at most 5m0s are allowed",
+		},
+	} {
+		valid, got := c.check.verdict(c.body, noon)
+		if got != c.want || valid != strings.HasPrefix(c.want, "valid") {
+			t.Errorf("%s: got %v, %q; want %q", name, valid, got, c.want)
+		}
+	}
+}
+
+func TestVerifyReadsItsFlags(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "secrets")
+	if err := os.WriteFile(file, []byte("new one\r\nold,one\n\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for line, want := range map[string]signatureCheck{
+		"--secret a,b --secret c --signature sha256=00": {secrets: []string{"a,b", "c"}, signature: "sha256=00"},
+		"--signature sha256=00":                         {secrets: []string{"from,env"}, signature: "sha256=00"},
+		"--secret a --signature=":                       {secrets: []string{"a"}},
+		"--secret a --signature 00 --timestamp=-1":      {secrets: []string{"a"}, signature: "00", timestamp: new(int64(-1))},
+		"--secret a --signature v1,00 --id msg_1 --timestamp 7": {
+			secrets: []string{"a"}, signature: "v1,00", standard: true, id: "msg_1", timestamp: new(int64(7)),
+		},
+		"--secret a --secret-file " + file + " --signature 00": {secrets: []string{"a", "new one", "old,one"}, signature: "00"},
+	} {
+		t.Setenv("BOOMERANG_SECRET", "from,env")
+		var c cli
+		if _, err := kong.Must(&c).Parse(append([]string{"verify"}, strings.Fields(line)...)); err != nil {
+			t.Errorf("%s: %v", line, err)
+			continue
+		}
+		got, err := c.Verify.read()
+		if diff := cmp.Diff(want, got, cmp.AllowUnexported(signatureCheck{})); err != nil || diff != "" {
+			t.Errorf("%s: %v (-want +got):\n%s", line, err, diff)
+		}
+	}
+}
+
+func TestVerifyNeedsWhatTheSignatureCovers(t *testing.T) {
+	for line, want := range map[string]string{
+		"--signature sha256=00":                   "a secret is needed",
+		"--secret= --signature sha256=00":         "a secret is needed",
+		"--secret-file /nowhere/s --signature 00": "/nowhere/s",
+		"--secret a":                                      "--signature is needed",
+		"--secret a --signature v1,00":                    "--id and --timestamp are needed",
+		"--secret a --signature v1,00 --id msg_1":         "--id and --timestamp are needed",
+		"--secret a --signature v1,00 --timestamp 1":      "--id and --timestamp are needed",
+		"--secret a --signature sha256=00 --timestamp x":  "--timestamp",
+		"--secret a --signature sha256=00 one-thing-more": "one-thing-more",
+	} {
+		t.Setenv("BOOMERANG_SECRET", "")
+		var c cli
+		_, err := kong.Must(&c).Parse(append([]string{"verify"}, strings.Fields(line)...))
+		if err == nil {
+			_, err = c.Verify.read()
+		}
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v; want it to say %q", line, err, want)
+		}
+	}
+}

@@ -1,0 +1,281 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"boomerang/internal/callback"
+)
+
+// What the callback of these tests is signed with, in the middle of a rotation.
+const (
+	newest = "ein Schlüssel"
+	oldest = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+)
+
+// message is a callback as it came, before anything has looked at it.
+type message struct {
+	header http.Header
+	body   []byte
+}
+
+// post lets a real execution post its result to a receiver that verifies nothing.
+func post(t *testing.T, h *house) message {
+	t.Helper()
+	arrived := make(chan message, 1)
+	hook := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			t.Error(err)
+		}
+		arrived <- message{r.Header, body}
+	}))
+	t.Cleanup(hook.Close)
+	h.submit(`import sys; sys.stdout.buffer.write("grüße \U0001F388 <&> \0\n".encode() + b"\xff\n")`, fields{
+		"callback_url": hook.URL, "callback_signature_secret": []string{newest, oldest},
+	})
+	select {
+	case m := <-arrived:
+		return m
+	case <-time.After(patience):
+		t.Fatal("no callback came")
+		return message{}
+	}
+}
+
+// but returns m with one header changed.
+func (m message) but(name, value string) message {
+	header := m.header.Clone()
+	header.Set(name, value)
+	return message{header, m.body}
+}
+
+func (m message) changed() message {
+	return message{m.header, bytes.Replace(m.body, []byte("completed"), []byte("failed"), 1)}
+}
+
+func (m message) at(t *testing.T) time.Time {
+	t.Helper()
+	seconds, err := strconv.ParseInt(m.header.Get(callback.HeaderStandardTimestamp), 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return time.Unix(seconds, 0)
+}
+
+// run starts a program with the body on its standard input and returns what it printed and its exit code.
+func (m message) run(t *testing.T, env []string, command ...string) (string, int) {
+	t.Helper()
+	c := exec.CommandContext(t.Context(), command[0], command[1:]...)
+	c.Stdin, c.Env = bytes.NewReader(m.body), append(os.Environ(), env...)
+	out, err := c.CombinedOutput()
+	if _, exited := errors.AsType[*exec.ExitError](err); err != nil && !exited {
+		t.Fatal(err)
+	}
+	return string(out), c.ProcessState.ExitCode()
+}
+
+// cgi is the headers as variables of a CGI program, and the clock.
+func (m message) cgi(now time.Time) []string {
+	env := []string{"NOW=" + strconv.FormatInt(now.Unix(), 10)}
+	for name := range m.header {
+		env = append(env, "HTTP_"+strings.ReplaceAll(strings.ToUpper(name), "-", "_")+"="+m.header.Get(name))
+	}
+	return env
+}
+
+func build(t *testing.T, what string) string {
+	t.Helper()
+	program := filepath.Join(t.TempDir(), "program")
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, what).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return program
+}
+
+// python is the interpreter itself: a python3 in the path may be a shim that costs more than Python does.
+func python(t testing.TB) string {
+	t.Helper()
+	path, err := exec.CommandContext(t.Context(), "python3", "-c", "import sys; print(sys.executable, end='')").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(path)
+}
+
+func TestTheSamplesVerifyACallback(t *testing.T) {
+	m := post(t, enter(t))
+	for sample, command := range map[string][]string{
+		"Python": {python(t), "../../docs/verify/verify.py"},
+		"Node":   {"node", "../../docs/verify/verify.mjs"},
+		"Go":     {build(t, "../../docs/verify/go/verify.go")},
+		"Ruby":   {"ruby", "../../docs/verify/verify.rb"},
+		"PHP":    {"php", "../../docs/verify/verify.php"},
+	} {
+		t.Run(sample, func(t *testing.T) { sampleVerifies(t, m, command) })
+	}
+	t.Run("boomerang verify", func(t *testing.T) { commandVerifies(t, m, build(t, "boomerang/cmd/boomerang")) })
+	t.Run("the page", func(t *testing.T) { pageVerifies(t, m) })
+}
+
+func sampleVerifies(t *testing.T, m message, command []string) {
+	t.Helper()
+	at := m.at(t)
+	both := []string{newest, oldest}
+	minute := strconv.FormatInt(at.Add(time.Minute).Unix(), 10)
+	standard, page := m.header.Get(callback.HeaderStandardSignature), m.header.Get(callback.HeaderSignature)
+	for name, c := range map[string]struct {
+		message        message
+		secrets        []string
+		now            time.Time
+		standard, page bool
+	}{
+		"the newest secret":            {m, []string{newest}, at, true, true},
+		"the old secret":               {m, []string{oldest}, at, true, false}, // X-HopX-Signature is by the newest
+		"both secrets":                 {m, both, at, true, true},
+		"the second of the receiver's": {m, []string{"another", newest}, at, true, true},
+		"the old one as the second":    {m, []string{"another", oldest}, at, true, false},
+		"another secret":               {m, []string{"another"}, at, false, false},
+		"another encoded secret":       {m, []string{"whsec_AAAA"}, at, false, false},
+		"no secret":                    {m, nil, at, false, false},
+		"a changed body":               {m.changed(), both, at, false, false},
+		"just in time":                 {m, both, at.Add(callback.Tolerance), true, true},
+		"played again later":           {m, both, at.Add(callback.Tolerance + time.Second), false, true},
+		"before its time":              {m, both, at.Add(-callback.Tolerance - time.Second), false, true},
+		"played again as a new one":    {m.but(callback.HeaderStandardTimestamp, minute), both, at.Add(time.Minute), false, true},
+		"a timestamp with more in it":  {m.but(callback.HeaderStandardTimestamp, minute+".0"), both, at, false, true},
+		"a timestamp that is none":     {m.but(callback.HeaderStandardTimestamp, "now"), both, at, false, true},
+		"another id":                   {m.but(callback.HeaderStandardID, "msg_exec_0"), both, at, false, true},
+		"a shortened signature":        {m.but(callback.HeaderStandardSignature, standard[:len(standard)/2-3]), both, at, false, true},
+		"no version":                   {m.but(callback.HeaderStandardSignature, strings.ReplaceAll(standard, "v1,", "")), both, at, false, true},
+		"empty signatures":             {m.but(callback.HeaderStandardSignature, "").but(callback.HeaderSignature, ""), both, at, false, false},
+		"no headers":                   {message{http.Header{}, m.body}, both, at, false, false},
+		"a shortened X-HopX-Signature": {m.but(callback.HeaderSignature, page[:len(page)-1]), both, at, true, false},
+		"its prefix alone":             {m.but(callback.HeaderSignature, "sha256="), both, at, true, false},
+	} {
+		want := fmt.Sprintf("webhook-signature %t\nX-HopX-Signature %t\n", c.standard, c.page)
+		if got, code := c.message.run(t, c.message.cgi(c.now), append(command, c.secrets...)...); got != want || code != 0 {
+			t.Errorf("%s: exit code %d, %q; want %q", name, code, got, want)
+		}
+	}
+}
+
+func commandVerifies(t *testing.T, m message, program string) {
+	t.Helper()
+	at := m.at(t)
+	long := time.Now().Add(-time.Hour)
+	id, page, standard := m.header.Get("webhook-id"), m.header.Get("X-HopX-Signature"), m.header.Get("webhook-signature")
+	unix := func(at time.Time) string { return strconv.FormatInt(at.Unix(), 10) }
+	byPage := []string{"--signature", page}
+	byStandard := []string{"--signature", standard, "--id", id, "--timestamp", unix(at)}
+	for name, c := range map[string]struct {
+		message message
+		secrets []string
+		flags   []string
+		code    int
+		says    string
+	}{
+		"the newest secret":          {m, []string{newest}, byPage, 0, "valid: X-HopX-Signature"},
+		"with its timestamp":         {m, []string{newest}, append(byPage, "--timestamp", unix(at)), 0, "does not cover"},
+		"with an old timestamp":      {m, []string{newest}, append(byPage, "--timestamp", unix(long)), 1, "invalid, stale"},
+		"another secret":             {m, []string{"another"}, byPage, 1, "invalid, mismatch"},
+		"the second secret":          {m, []string{"another", newest}, byPage, 0, "secret 2 of 2"},
+		"a changed body":             {m.changed(), []string{newest}, byPage, 1, "invalid, mismatch"},
+		"no signature":               {m, []string{newest}, []string{"--signature", ""}, 1, "invalid, unsigned"},
+		"no secret":                  {m, nil, byPage, 2, "a secret is needed"},
+		"a flag that is none":        {m, []string{newest}, append(byPage, "--now"), 2, "--now"},
+		"standard":                   {m, []string{newest}, byStandard, 0, "valid: webhook-signature"},
+		"standard, old secret":       {m, []string{oldest}, byStandard, 0, "valid: webhook-signature"},
+		"standard, second secret":    {m, []string{"another", oldest}, byStandard, 0, "secret 2 of 2"},
+		"standard, another secret":   {m, []string{"another"}, byStandard, 1, "invalid, mismatch"},
+		"standard, a changed body":   {m.changed(), []string{newest}, byStandard, 1, "invalid, mismatch"},
+		"standard, no id":            {m, []string{newest}, []string{"--signature", standard, "--timestamp", unix(at)}, 2, "--id"},
+		"standard, a later instant":  {m, []string{newest}, append(byStandard, "--timestamp", unix(at.Add(time.Second))), 1, "invalid, mismatch"},
+		"standard, from an hour ago": {m, []string{newest}, []string{"--signature", callback.SignStandard(id, long, m.body, newest), "--id", id, "--timestamp", unix(long)}, 1, "invalid, stale"},
+	} {
+		command := append([]string{program, "verify"}, c.flags...)
+		for _, secret := range c.secrets {
+			command = append(command, "--secret", secret)
+		}
+		if got, code := c.message.run(t, nil, command...); code != c.code || !strings.Contains(got, c.says) {
+			t.Errorf("%s: exit code %d, %q; want %d, %q", name, code, got, c.code, c.says)
+		}
+	}
+	if got, code := m.run(t, []string{"BOOMERANG_SECRET=" + newest}, append([]string{program, "verify"}, byPage...)...); code != 0 {
+		t.Errorf("with a secret of the environment: exit code %d, %q", code, got)
+	}
+}
+
+// pagePython and pageNode are the functions of the API's page, letter for letter, fed from the command line.
+const pagePython = `
+import hmac
+import hashlib
+import sys
+def verify_webhook(payload_bytes, signature, secret):
+    """Verify HMAC-SHA256 signature"""
+    expected_signature = hmac.new(
+        secret.encode('utf-8'),
+        payload_bytes,
+        hashlib.sha256
+    ).hexdigest()
+    # Remove 'sha256=' prefix if present
+    if signature.startswith('sha256='):
+        signature = signature[7:]
+    return hmac.compare_digest(signature, expected_signature)
+print(str(verify_webhook(sys.stdin.buffer.read(), sys.argv[1], sys.argv[2])).lower())
+`
+
+const pageNode = `
+const crypto = require('crypto');
+function verifyWebhook(payloadString, signature, secret) {
+  const expectedSignature = crypto
+    .createHmac('sha256', secret)
+    .update(payloadString)
+    .digest('hex');
+  // Remove 'sha256=' prefix if present
+  const actualSignature = signature.startsWith('sha256=')
+    ? signature.slice(7)
+    : signature;
+  return crypto.timingSafeEqual(
+    Buffer.from(actualSignature),
+    Buffer.from(expectedSignature)
+  );
+}
+const payloadString = require('fs').readFileSync(0).toString('utf8');
+console.log(verifyWebhook(payloadString, process.argv[1], process.argv[2]));
+`
+
+func pageVerifies(t *testing.T, m message) {
+	t.Helper()
+	signature := m.header.Get(callback.HeaderSignature)
+	for language, command := range map[string][]string{
+		"Python": {python(t), "-c", pagePython, signature},
+		"Node":   {"node", "-e", pageNode, signature},
+	} {
+		for what, c := range map[string]struct {
+			message      message
+			secret, want string
+		}{
+			"the newest secret": {m, newest, "true\n"},
+			"the old secret":    {m, oldest, "false\n"},
+			"a changed body":    {m.changed(), newest, "false\n"},
+		} {
+			if got, code := c.message.run(t, nil, append(command, c.secret)...); got != c.want || code != 0 {
+				t.Errorf("%s, %s: exit code %d, %q; want %q", language, what, code, got, c.want)
+			}
+		}
+	}
+}
