@@ -3,11 +3,9 @@ package callback
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptrace"
 	"strconv"
@@ -64,16 +62,12 @@ func newSender(c Config, policy *Policy, unsealer Unsealer, version string, l li
 		IdleConnTimeout:        idle,
 		Protocols:              protocols,
 	}
+	agent := "boomerang/" + version
 	if proxy, err := c.proxy(); err == nil && proxy != nil {
-		transport.Proxy = http.ProxyURL(proxy)
-		transport.DialContext = (&net.Dialer{Timeout: l.connect}).DialContext // to the proxy alone, which the operator named
-		secure := &tls.Dialer{NetDialer: &net.Dialer{Timeout: l.connect + l.tls}, Config: policy.trust.config()}
-		transport.DialTLSContext = func(ctx context.Context, network, address string) (net.Conn, error) {
-			return secure.DialContext(with(ctx, proxy.Hostname()), network, address) // an https:// proxy: what is for the receiver is not for it
-		}
+		through(transport, proxy, policy.trust, agent, l)
 	}
 	return &sender{
-		policy: policy, unsealer: unsealer, transport: transport, agent: "boomerang/" + version, whole: l.whole, now: time.Now,
+		policy: policy, unsealer: unsealer, transport: transport, agent: agent, whole: l.whole, now: time.Now,
 	}
 }
 
@@ -113,11 +107,10 @@ func (s *sender) post(ctx context.Context, d execution.Delivery, a *execution.At
 	if err := s.policy.CheckURL(d.Callback.URL); err != nil {
 		return err
 	}
-	request, err := s.request(httptrace.WithClientTrace(ctx, w.trace()), d, *a)
+	request, err := s.request(httptrace.WithClientTrace(with(ctx, hostname(d.Callback.URL)), w.trace()), d, *a)
 	if err != nil {
 		return &unsentError{err}
 	}
-	request = request.WithContext(with(request.Context(), request.URL.Hostname()))
 	response, err := s.transport.RoundTrip(request)
 	if err != nil {
 		return w.explain(err)

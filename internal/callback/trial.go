@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"net/netip"
-	"net/url"
 	"strings"
 	"time"
 
@@ -108,10 +107,6 @@ func ruleOf(err error) string {
 
 // isLiteral tells whether the host of a URL is an address.
 func isLiteral(raw string) bool {
-	u, err := url.Parse(raw)
-	if err != nil {
-		return false
-	}
-	_, err = netip.ParseAddr(u.Hostname())
+	_, err := netip.ParseAddr(hostname(raw))
 	return err == nil
 }

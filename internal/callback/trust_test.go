@@ -9,6 +9,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"fmt"
 	"io"
 	"math/big"
 	"net"
@@ -202,7 +203,9 @@ func TestAClientCertificateIsShownToItsHostAndToNobodyElse(t *testing.T) {
 // tunnel is a proxy that joins whoever sends CONNECT with target, and keeps the request that it got.
 func tunnel(target string, connect *bytes.Buffer) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		_ = r.Write(connect)
+		_, _ = fmt.Fprintf(connect, "%s %s HTTP/1.1\r\nHost: %s\r\n", r.Method, r.RequestURI, r.Host)
+		_ = r.Header.Write(connect)
+		_, _ = io.WriteString(connect, "\r\n")
 		if r.Method != http.MethodConnect {
 			w.WriteHeader(http.StatusMethodNotAllowed)
 			return

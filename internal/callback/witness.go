@@ -14,6 +14,7 @@ type witness struct {
 	connected bool
 	tls       string // the version; empty without TLS
 	open      bool
+	silent    bool // a connection stood, and nothing came back on it
 	handshake error
 }
 
@@ -39,7 +40,10 @@ func (w *witness) trace() *httptrace.ClientTrace {
 				conn = secured.NetConn()
 			}
 			v, ok := conn.(*vetted)
-			w.note(func() { w.open = ok && !v.excepted })
+			w.note(func() { w.open, w.silent = ok && !v.excepted, true })
+		},
+		GotFirstResponseByte: func() {
+			w.note(func() { w.silent = false })
 		},
 	}
 }
@@ -58,12 +62,16 @@ func (w *witness) public() bool {
 	return w.open
 }
 
-// explain marks an error of the handshake as one; crypto/tls has no type for most of them.
+// explain marks what has no type of its own: most errors of a handshake in crypto/tls, and in net/http the end of a
+// connection on which nothing has come back.
 func (w *witness) explain(err error) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.handshake != nil {
 		return &handshakeError{err}
+	}
+	if w.silent {
+		return &silentError{err}
 	}
 	return err
 }
