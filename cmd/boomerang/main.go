@@ -17,14 +17,15 @@ var version = "dev"
 
 // cli is the whole command line.
 type cli struct {
-	Serve   serveCmd   `cmd:"" help:"Run the server."`
-	Token   tokenCmd   `cmd:"" help:"Print a token for the API."`
-	Run     runCmd     `cmd:"" help:"Run a file on a server, follow it, and exit with its exit code."`
-	Listen  listenCmd  `cmd:"" help:"Receive callbacks, verify their signatures, and print them."`
-	Verify  verifyCmd  `cmd:"" help:"Verify the signature of one callback."`
-	Backup  backupCmd  `cmd:"" help:"Copy the data directory while the server runs."`
-	Keys    keysCmd    `cmd:"" help:"The keys that seal what is stored: list, rotate, retire."`
-	Version versionCmd `cmd:"" help:"Print the version."`
+	Serve     serveCmd     `cmd:"" help:"Run the server."`
+	Token     tokenCmd     `cmd:"" help:"Print a token for the API."`
+	Run       runCmd       `cmd:"" help:"Run a file on a server, follow it, and exit with its exit code."`
+	Listen    listenCmd    `cmd:"" help:"Receive callbacks, verify their signatures, and print them."`
+	Verify    verifyCmd    `cmd:"" help:"Verify the signature of one callback."`
+	Callbacks callbacksCmd `cmd:"" help:"Look at callbacks, send them again, try receivers out."`
+	Backup    backupCmd    `cmd:"" help:"Copy the data directory while the server runs."`
+	Keys      keysCmd      `cmd:"" help:"The keys that seal what is stored: list, rotate, retire."`
+	Version   versionCmd   `cmd:"" help:"Print the version."`
 }
 
 // exitError says which code to exit with; everything else was said already.

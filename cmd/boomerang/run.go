@@ -16,9 +16,8 @@ import (
 )
 
 type runCmd struct {
+	remote
 	File        string            `arg:"" help:"The code. - reads standard input, and then --language is needed."`
-	Server      string            `help:"The server." default:"http://127.0.0.1:8080" env:"BOOMERANG_SERVER" placeholder:"URL"`
-	Token       string            `help:"A token that it accepts." required:"" env:"BOOMERANG_TOKEN"`
 	Language    string            `help:"The language; the file's ending says it otherwise." short:"l" placeholder:"NAME"`
 	Timeout     int64             `help:"Seconds until the program is ended." default:"3600" short:"t" placeholder:"S"`
 	Env         map[string]string `help:"A variable of the program's environment; may be given more than once." short:"e" placeholder:"NAME=VALUE"`

@@ -43,6 +43,16 @@ func (a *Admission) check(s Submission) error {
 	return nil
 }
 
+// CheckCallback applies the rules of a submission's callback and of nothing else of it. Errors are faults that name the field.
+func (a *Admission) CheckCallback(s Submission) error {
+	for _, rule := range []func(Submission) error{a.checkCallback, a.checkHeaders, checkSecrets} {
+		if err := rule(s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func checkName(s Submission) error {
 	if len(s.Name) > maxTitle {
 		return invalid("name", "name must have at most %d bytes.", maxTitle)

@@ -100,12 +100,14 @@ func New(ctx context.Context, c config.Config, version string, log *logrus.Entry
 	handler, err := httpapi.New(c.HTTP, httpapi.Deps{
 		Admission:     admission.New(c.Admission, a.catalogue, policy, keys, ledger, time.Now),
 		Records:       records,
+		Deliveries:    records,
 		Live:          dispatcher,
 		Authenticator: tokens,
 		Languages:     a.catalogue,
 		Cancel: func(ctx context.Context, id execution.ID) (execution.Execution, error) {
 			return ledger.Cancel(ctx, id, time.Now(), dispatcher.Cancelled)
 		},
+		Try:     deliverer.Try,
 		Checks:  a.checks(engine, records, c.Docker.Pull),
 		Inline:  int(c.Callback.InlineOutput),
 		Version: version,

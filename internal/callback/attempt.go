@@ -3,16 +3,13 @@ package callback
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptrace"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"boomerang/internal/execution"
@@ -56,7 +53,7 @@ func newSender(c Config, policy *Policy, unsealer Unsealer, version string, l li
 	protocols.SetHTTP1(true) // HTTP/2 would write every header in lower case
 	transport := &http.Transport{
 		DialContext:            dialer{policy: policy, timeout: l.connect}.dial,
-		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
+		TLSClientConfig:        policy.trust.config(),
 		TLSHandshakeTimeout:    l.tls,
 		DisableCompression:     true,
 		MaxResponseHeaderBytes: answerHeaders,
@@ -65,47 +62,52 @@ func newSender(c Config, policy *Policy, unsealer Unsealer, version string, l li
 		IdleConnTimeout:        idle,
 		Protocols:              protocols,
 	}
+	agent := "boomerang/" + version
 	if proxy, err := c.proxy(); err == nil && proxy != nil {
-		transport.Proxy = http.ProxyURL(proxy)
-		transport.DialContext = (&net.Dialer{Timeout: l.connect}).DialContext // to the proxy alone, which the operator named
+		through(transport, proxy, policy.trust, agent, l)
 	}
 	return &sender{
-		policy: policy, unsealer: unsealer, transport: transport, agent: "boomerang/" + version, whole: l.whole, now: time.Now,
+		policy: policy, unsealer: unsealer, transport: transport, agent: agent, whole: l.whole, now: time.Now,
 	}
 }
 
 // send makes the next attempt of d. The error is why there was no answer: private, for the log; the attempt has it in
 // public words. An attempt that the end of ctx broke off proves nothing.
 func (s *sender) send(ctx context.Context, d execution.Delivery) (execution.Attempt, error) {
-	ctx, cancel := context.WithTimeout(ctx, s.whole)
-	defer cancel()
-	a, err := s.attempt(ctx, d)
-	if atOnce(a) && ctx.Err() == nil {
-		return s.attempt(ctx, d)
-	}
+	a, _, err := s.watched(ctx, d)
 	return a, err
 }
 
-func (s *sender) attempt(ctx context.Context, d execution.Delivery) (execution.Attempt, error) {
-	a := execution.Attempt{Execution: d.Execution, Number: d.Attempts + 1, StartedAt: s.now()}
-	err := s.post(ctx, d, &a)
+// watched is send, and tells also how far the connection came.
+func (s *sender) watched(ctx context.Context, d execution.Delivery) (execution.Attempt, *witness, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.whole)
+	defer cancel()
+	a, w, err := s.attempt(ctx, d)
+	if atOnce(a) && ctx.Err() == nil {
+		return s.attempt(ctx, d)
+	}
+	return a, w, err
+}
+
+func (s *sender) attempt(ctx context.Context, d execution.Delivery) (execution.Attempt, *witness, error) {
+	a, w := execution.Attempt{Execution: d.Execution, Number: d.Attempts + 1, StartedAt: s.now()}, new(witness)
+	err := s.post(ctx, d, &a, w)
 	if err != nil {
 		a.Outcome, a.Detail = classify(err)
 	}
 	a.Duration = s.now().Sub(a.StartedAt)
-	return a, err
+	return a, w, err
 }
 
 // post sends the delivery's body and writes the answer into a. It asks the policy about the URL again: it may have
 // changed since admission, and behind a proxy nobody else does.
 //
 // The transport is used without an http.Client, so there is nobody who follows redirects or keeps cookies.
-func (s *sender) post(ctx context.Context, d execution.Delivery, a *execution.Attempt) error {
+func (s *sender) post(ctx context.Context, d execution.Delivery, a *execution.Attempt, w *witness) error {
 	if err := s.policy.CheckURL(d.Callback.URL); err != nil {
 		return err
 	}
-	var w witness
-	request, err := s.request(httptrace.WithClientTrace(ctx, w.trace()), d, *a)
+	request, err := s.request(httptrace.WithClientTrace(with(ctx, hostname(d.Callback.URL)), w.trace()), d, *a)
 	if err != nil {
 		return &unsentError{err}
 	}
@@ -143,7 +145,7 @@ func (s *sender) request(ctx context.Context, d execution.Delivery, a execution.
 	if err != nil {
 		return nil, err
 	}
-	id := "msg_" + string(d.Execution)
+	id := WebhookID(d.Execution)
 	timestamp := strconv.FormatInt(a.StartedAt.Unix(), 10)
 	headers := map[string]string{
 		"User-Agent":            s.agent,
@@ -221,49 +223,4 @@ func retryAfter(value string, now time.Time) time.Duration {
 		return 0
 	}
 	return max(at.Sub(now), 0)
-}
-
-// witness sees what the transport does not return: which connection carried the attempt, and an error of the handshake.
-type witness struct {
-	mu        sync.Mutex // a handshake may end after the attempt has
-	open      bool
-	handshake error
-}
-
-func (w *witness) trace() *httptrace.ClientTrace {
-	return &httptrace.ClientTrace{
-		GotConn: func(info httptrace.GotConnInfo) {
-			conn := info.Conn
-			if secured, ok := conn.(*tls.Conn); ok {
-				conn = secured.NetConn()
-			}
-			v, ok := conn.(*vetted)
-			w.mu.Lock()
-			defer w.mu.Unlock()
-			w.open = ok && !v.excepted
-		},
-		TLSHandshakeDone: func(_ tls.ConnectionState, err error) {
-			w.mu.Lock()
-			defer w.mu.Unlock()
-			w.handshake = err
-		},
-	}
-}
-
-// public tells whether everybody may read what came back: whether the policy would have let the address through without
-// an exception. Behind a proxy nobody knows.
-func (w *witness) public() bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.open
-}
-
-// explain marks an error of the handshake as one; crypto/tls has no type for most of them.
-func (w *witness) explain(err error) error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.handshake != nil {
-		return &handshakeError{err}
-	}
-	return err
 }

@@ -17,14 +17,16 @@ import (
 
 // Config is the settings of callbacks.
 type Config struct {
-	AllowCIDRs   []netip.Prefix   `yaml:"allow_cidrs"`   // addresses that are open although a rule closes them
-	AllowHosts   []string         `yaml:"allow_hosts"`   // names that are open wherever they lead
-	RequireHTTPS bool             `yaml:"require_https"` // refuse http://
-	Proxy        string           `yaml:"proxy"`         // URL of an egress proxy, which then judges addresses; empty = none
-	InlineOutput units.Base2Bytes `yaml:"inline_output"` // of each stream, in the body
-	Schedule     []time.Duration  `yaml:"schedule"`      // the pause before each attempt after the first
-	Concurrency  int              `yaml:"concurrency"`   // attempts at the same time, to all destinations together
-	Destination  Destination      `yaml:"destination"`
+	AllowCIDRs         []netip.Prefix      `yaml:"allow_cidrs"`         // addresses that are open although a rule closes them
+	AllowHosts         []string            `yaml:"allow_hosts"`         // names that are open wherever they lead
+	RequireHTTPS       bool                `yaml:"require_https"`       // refuse http://
+	Proxy              string              `yaml:"proxy"`               // URL of an egress proxy, which then judges addresses; empty = none
+	CAFile             string              `yaml:"ca_file"`             // PEM file of authorities that are trusted beside the system's; empty = none
+	ClientCertificates []ClientCertificate `yaml:"client_certificates"` // for the receivers that ask for one
+	InlineOutput       units.Base2Bytes    `yaml:"inline_output"`       // of each stream, in the body
+	Schedule           []time.Duration     `yaml:"schedule"`            // the pause before each attempt after the first
+	Concurrency        int                 `yaml:"concurrency"`         // attempts at the same time, to all destinations together
+	Destination        Destination         `yaml:"destination"`
 }
 
 // Destination is the bounds of what goes to one destination: one scheme, host and port.
@@ -71,6 +73,9 @@ func (c Config) Validate() error {
 	if _, err := c.proxy(); err != nil {
 		return err
 	}
+	if err := c.checkClientCertificates(); err != nil {
+		return fmt.Errorf("client_certificates: %w", err)
+	}
 	if c.InlineOutput < minInline || c.InlineOutput > maxInline {
 		return fmt.Errorf("inline_output must be between %s and %s", minInline, maxInline)
 	}
@@ -87,6 +92,25 @@ func (c Config) Validate() error {
 	}
 	if d := c.Destination; !(d.Rate >= 0 && d.Rate <= maxRate) { // not a number is neither
 		return fmt.Errorf("destination.rate must be between 0 and %d", maxRate)
+	}
+	return nil
+}
+
+// checkClientCertificates does not look into the files: that is done once, at the start.
+func (c Config) checkClientCertificates() error {
+	seen := make(map[string]bool, len(c.ClientCertificates))
+	for _, own := range c.ClientCertificates {
+		host := identityHost(own.Host)
+		_, err := netip.ParseAddr(host)
+		switch {
+		case err != nil && (checkName(host) != nil || endsInNumber(host)):
+			return fmt.Errorf("%q must be a host name or an address, without scheme and port", own.Host)
+		case own.Certificate == "" || own.Key == "":
+			return fmt.Errorf("%q needs both certificate and key", own.Host)
+		case seen[host]:
+			return fmt.Errorf("%q is there twice", own.Host)
+		}
+		seen[host] = true
 	}
 	return nil
 }

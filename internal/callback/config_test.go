@@ -29,6 +29,8 @@ allow_cidrs: [10.0.0.0/8, "fd12::/16"]
 allow_hosts: [receiver, host.docker.internal]
 require_https: true
 proxy: http://user:pass@proxy:3128
+ca_file: /etc/ca.pem
+client_certificates: [{host: a.example.com, certificate: /etc/a.pem, key: /etc/a.key}]
 inline_output: 512KiB
 schedule: [1s, 2m, 3h]
 concurrency: 7
@@ -39,14 +41,16 @@ destination: {concurrency: 2, rate: 0.5, breaker: false}
 		t.Fatal(err)
 	}
 	want := Config{
-		AllowCIDRs:   []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd12::/16")},
-		AllowHosts:   []string{"receiver", "host.docker.internal"},
-		RequireHTTPS: true,
-		Proxy:        "http://user:pass@proxy:3128",
-		InlineOutput: 512 * units.KiB,
-		Schedule:     []time.Duration{time.Second, 2 * time.Minute, 3 * time.Hour},
-		Concurrency:  7,
-		Destination:  Destination{Concurrency: 2, Rate: 0.5},
+		AllowCIDRs:         []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd12::/16")},
+		AllowHosts:         []string{"receiver", "host.docker.internal"},
+		RequireHTTPS:       true,
+		Proxy:              "http://user:pass@proxy:3128",
+		CAFile:             "/etc/ca.pem",
+		ClientCertificates: []ClientCertificate{{"a.example.com", "/etc/a.pem", "/etc/a.key"}},
+		InlineOutput:       512 * units.KiB,
+		Schedule:           []time.Duration{time.Second, 2 * time.Minute, 3 * time.Hour},
+		Concurrency:        7,
+		Destination:        Destination{Concurrency: 2, Rate: 0.5},
 	}
 	if diff := cmp.Diff(want, c, cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" {
 		t.Errorf("want (-), got (+):\n%s", diff)
@@ -57,6 +61,10 @@ destination: {concurrency: 2, rate: 0.5, breaker: false}
 	if err := yaml.NewDecoder(bytes.NewReader([]byte("allow_cidrs: [10.0.0.1]")), yaml.Strict()).Decode(&c); err == nil {
 		t.Error("an address without a length was taken for a range")
 	}
+}
+
+func certificates(list ...ClientCertificate) func(*Config) {
+	return func(c *Config) { c.ClientCertificates = list }
 }
 
 func TestValidateNamesTheKeyThatIsWrong(t *testing.T) {
@@ -70,6 +78,13 @@ func TestValidateNamesTheKeyThatIsWrong(t *testing.T) {
 		`allow_hosts: "Metadata.Google.Internal." leads to cloud metadata`: func(c *Config) { c.AllowHosts = []string{"Metadata.Google.Internal."} },
 		"proxy must be an http:// or https:// URL":                         func(c *Config) { c.Proxy = "proxy:3128" },
 		"proxy must be an http":                                            func(c *Config) { c.Proxy = "http://user:hush@%" },
+		`client_certificates: "" must be a host`:                           certificates(ClientCertificate{Certificate: "c", Key: "k"}),
+		`client_certificates: "a:443" must be a host`:                      certificates(ClientCertificate{"a:443", "c", "k"}),
+		`client_certificates: "*.example.com" must be`:                     certificates(ClientCertificate{"*.example.com", "c", "k"}),
+		`client_certificates: "127.1" must be`:                             certificates(ClientCertificate{"127.1", "c", "k"}),
+		`client_certificates: "a" needs both`:                              certificates(ClientCertificate{Host: "a", Certificate: "c"}),
+		`client_certificates: "b" needs both`:                              certificates(ClientCertificate{Host: "b", Key: "k"}),
+		`client_certificates: "A." is there twice`:                         certificates(ClientCertificate{"a", "c", "k"}, ClientCertificate{"A.", "c", "k"}),
 		"inline_output must be between":                                    func(c *Config) { c.InlineOutput = 0 },
 		"inline_output must be":                                            func(c *Config) { c.InlineOutput = units.GiB },
 		"schedule: every pause":                                            func(c *Config) { c.Schedule = []time.Duration{time.Second, 0} },

@@ -209,7 +209,7 @@ func (r *round) deliver(flight context.Context, id execution.ID) {
 		return // we broke it off: it says nothing about the receiver
 	}
 	l.counts, l.began, l.sickens = true, a.StartedAt, sickens(a)
-	n := after(a, r.config.Schedule, r.jitter())
+	n := after(a, d.Resumed, r.config.Schedule, r.jitter())
 	logAttempt(r.log, d, a, n, err)
 	r.record(flight, a, n)
 }

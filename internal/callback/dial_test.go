@@ -14,10 +14,12 @@ import (
 	"time"
 )
 
-// script answers DNS queries: for each name the addresses of one answer after another, the last one for ever.
+// script answers DNS queries: for each name the addresses of one answer after another, the last one for ever. In place of
+// addresses there may be one other name, which is then told as the canonical one.
 type script struct {
-	mu      sync.Mutex
-	answers map[string][][]string
+	mu        sync.Mutex
+	answers   map[string][][]string
+	otherwise []string // the addresses of every other name; nil: there are no others
 }
 
 // resolver asks the script as if it were a name server that is reached over TCP.
@@ -55,41 +57,69 @@ func (s *script) answer(query []byte) []byte {
 		labels = append(labels, string(query[end+1:end+1+int(query[end])]))
 		end += 1 + int(query[end])
 	}
-	name := strings.Join(labels, ".")
+	name := strings.ToLower(strings.Join(labels, "."))
 	kind := binary.BigEndian.Uint16(query[end+1:])
-	addresses, known := s.next(name, kind == 28)
+	records, known := s.next(name, kind == 28)
 	answer := append([]byte{}, query[:2]...)
 	answer = append(answer, 0x81, 0x80, 0, 1, 0, 0, 0, 0, 0, 0) // a recursive answer to one question
 	answer = append(answer, query[12:end+5]...)
 	if !known {
 		answer[3] |= 3 // NXDOMAIN
 	}
-	for _, addr := range addresses {
-		if addr.Is6() != (kind == 28) {
+	owner := []byte{0xc0, 12} // the name of the question
+	for _, record := range records {
+		addr, err := netip.ParseAddr(record)
+		switch {
+		case err != nil:
+			canonical := encodeName(record)
+			answer = appendRecord(answer, owner, 5, canonical)
+			owner = canonical
+		case addr.Is6() == (kind == 28):
+			answer = appendRecord(answer, owner, kind, addr.AsSlice())
+		default:
 			continue
 		}
 		answer[7]++
-		answer = append(answer, 0xc0, 12, byte(kind>>8), byte(kind), 0, 1, 0, 0, 0, 0, 0, byte(len(addr.AsSlice()))) // the name of the question, no TTL
-		answer = append(answer, addr.AsSlice()...)
 	}
 	return answer
 }
 
-// next steps on to the following answer when the A record has been asked for: AAAA comes beside it.
-func (s *script) next(name string, six bool) (addresses []netip.Addr, known bool) {
+// appendRecord adds one without a time to live.
+func appendRecord(answer, owner []byte, kind uint16, data []byte) []byte {
+	answer = append(answer, owner...)
+	answer = append(answer, byte(kind>>8), byte(kind), 0, 1, 0, 0, 0, 0, 0, byte(len(data)))
+	return append(answer, data...)
+}
+
+func encodeName(name string) (encoded []byte) {
+	for label := range strings.SplitSeq(name, ".") {
+		encoded = append(append(encoded, byte(len(label))), label...)
+	}
+	return append(encoded, 0)
+}
+
+// next returns what is to be said of a name: canonical names and then addresses. It steps on to the following answer when
+// the A record has been asked for: AAAA comes beside it.
+func (s *script) next(name string, six bool) (records []string, known bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	answers, known := s.answers[name]
-	if !known {
-		return nil, false
+	for {
+		answers, known := s.answers[name]
+		if !known {
+			return append(records, s.otherwise...), s.otherwise != nil
+		}
+		records = append(records, answers[0]...)
+		if !six && len(answers) > 1 {
+			s.answers[name] = answers[1:]
+		}
+		if len(answers[0]) != 1 {
+			return records, true
+		}
+		if _, err := netip.ParseAddr(answers[0][0]); err == nil {
+			return records, true
+		}
+		name = answers[0][0]
 	}
-	for _, text := range answers[0] {
-		addresses = append(addresses, netip.MustParseAddr(text))
-	}
-	if !six && len(answers) > 1 {
-		s.answers[name] = answers[1:]
-	}
-	return addresses, true
 }
 
 // scripted makes a dialer whose names are those of answers.

@@ -26,6 +26,12 @@ type handshakeError struct{ cause error }
 func (e *handshakeError) Error() string { return "TLS handshake: " + e.cause.Error() }
 func (e *handshakeError) Unwrap() error { return e.cause }
 
+// silentError is an error of a connection on which nothing had come back.
+type silentError struct{ cause error }
+
+func (e *silentError) Error() string { return "no answer: " + e.cause.Error() }
+func (e *silentError) Unwrap() error { return e.cause }
+
 // outcome classes an answer by its status.
 func outcome(status int) (execution.AttemptOutcome, string) {
 	switch {
@@ -49,6 +55,9 @@ func classify(err error) (execution.AttemptOutcome, string) {
 	if _, ok := errors.AsType[*unsentError](err); ok {
 		return execution.AttemptConnection, "Not sent: the callback's headers or secret could not be read on our side."
 	}
+	if _, ok := errors.AsType[*proxyError](err); ok {
+		return execution.AttemptConnection, "The egress proxy made no connection to the receiver."
+	}
 	if unresolved, ok := errors.AsType[*net.DNSError](err); ok {
 		if unresolved.IsNotFound {
 			return execution.AttemptDNS, "The receiver's name has no address."
@@ -61,11 +70,15 @@ func classify(err error) (execution.AttemptOutcome, string) {
 	if errors.Is(err, syscall.ECONNREFUSED) {
 		return execution.AttemptRefused, "The receiver refused the connection."
 	}
+	const cut = "The connection broke off before there was an answer."
 	if brokeOff(err) {
-		return execution.AttemptConnection, "The connection broke off before there was an answer."
+		return execution.AttemptConnection, cut
 	}
 	if sentence := tlsProblem(err); sentence != "" {
 		return execution.AttemptTLS, sentence
+	}
+	if _, ok := errors.AsType[*silentError](err); ok {
+		return execution.AttemptConnection, cut
 	}
 	return execution.AttemptConnection, "There was no answer that could be read."
 }

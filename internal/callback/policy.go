@@ -19,19 +19,25 @@ type Policy struct {
 	cidrs []netip.Prefix
 	hosts map[string]bool
 	https bool
+	trust trust
 	own   func() ([]netip.Addr, error) // the addresses of this host's interfaces, as they are now
 }
 
-// NewPolicy makes the policy that c describes. Errors are those of Config.Validate.
+// NewPolicy makes the policy that c describes, and reads the files of certificates that c names. Errors are those of
+// Config.Validate, and of these files.
 func NewPolicy(c Config) (*Policy, error) {
 	if err := c.Validate(); err != nil {
+		return nil, err
+	}
+	trust, err := loadTrust(c)
+	if err != nil {
 		return nil, err
 	}
 	hosts := make(map[string]bool, len(c.AllowHosts))
 	for _, host := range c.AllowHosts {
 		hosts[canonicalHost(host)] = true
 	}
-	return &Policy{cidrs: slices.Clone(c.AllowCIDRs), hosts: hosts, https: c.RequireHTTPS, own: ownAddresses}, nil
+	return &Policy{cidrs: slices.Clone(c.AllowCIDRs), hosts: hosts, https: c.RequireHTTPS, trust: trust, own: ownAddresses}, nil
 }
 
 // verdict is what the policy says of one address under one name.

@@ -37,6 +37,13 @@ func FuzzCheckURL(f *testing.F) {
 		if err != nil || received.Host != request.URL.Host {
 			t.Fatalf("%q arrives as host %q, %v", raw, received.Host, err)
 		}
+		_, authority, _ := strings.Cut(raw, "://")
+		if i := strings.IndexAny(authority, "/?"); i >= 0 {
+			authority = authority[:i]
+		}
+		if authority != request.URL.Host {
+			t.Fatalf("%q names %q to a simple reader, and %q is dialled", raw, authority, request.URL.Host)
+		}
 		host := request.URL.Hostname()
 		addr, err := netip.ParseAddr(host)
 		if loose, ok := inetAton(host); ok {

@@ -1,5 +1,17 @@
 package callback
 
+// Which addresses a stranger may not reach through us, and why.
+//
+// A client chooses the receiver, and we stand inside the operator's network. Whatever has a meaning only there must be
+// closed: what an address means there is not what the client is entitled to ask. Two registries tell which these are, the
+// IANA IPv4 and IPv6 Special-Purpose Address Registries (RFC 6890, RFC 8190); every range of theirs is closed, also those
+// marked "globally reachable", for none of them is a receiver of webhooks. For IPv6 it is the other way about: only what
+// IANA has given out for global use is open. Addresses are unmapped first (::ffff:0:0/96, RFC 4291 §2.5.5.2), so a mapped
+// one is judged as IPv4.
+//
+// What cannot be known from an address: a NAT64 prefix of the operator's own (RFC 6052 §2.2) lies within global6 and leads
+// to IPv4. Only metadata addresses are found within one.
+
 import "net/netip"
 
 // block is one range of addresses that strangers may not reach through us, and the public name of the rule.
@@ -10,35 +22,51 @@ type block struct {
 
 // blocks4 is the IANA IPv4 Special-Purpose Address Registry in its order, and multicast, which has a registry of its own.
 var blocks4 = []block{
+	// "This network": as a destination the kernel takes 0.0.0.0 for this host (RFC 1122 §3.2.1.3).
 	{netip.MustParsePrefix("0.0.0.0/8"), "unspecified addresses (RFC 791)"},
+	// The inside of nearly every network; Docker's own bridges are in 172.16.0.0/12.
 	{netip.MustParsePrefix("10.0.0.0/8"), "a private network (RFC 1918)"},
+	// Between a carrier's customers and its NAT; clouds and overlay networks use it inside.
 	{netip.MustParsePrefix("100.64.0.0/10"), "a carrier's shared addresses (RFC 6598)"},
+	// All of it is this host, not 127.0.0.1 alone.
 	{netip.MustParsePrefix("127.0.0.0/8"), "loopback (RFC 1122)"},
+	// The neighbours on the wire, and the metadata services of clouds.
 	{netip.MustParsePrefix("169.254.0.0/16"), "link-local addresses (RFC 3927)"},
 	{netip.MustParsePrefix("172.16.0.0/12"), "a private network (RFC 1918)"},
-	{netip.MustParsePrefix("192.0.0.0/24"), "IETF protocol assignments (RFC 6890)"}, // DS-Lite, PCP and TURN anycast, NAT64 discovery
+	// Anycast to the nearest box of the provider: DS-Lite, PCP and TURN, NAT64 discovery.
+	{netip.MustParsePrefix("192.0.0.0/24"), "IETF protocol assignments (RFC 6890)"},
+	// For books; a network that uses them uses them inside.
 	{netip.MustParsePrefix("192.0.2.0/24"), "documentation addresses (RFC 5737)"},
+	// Sinks for reverse lookups of private addresses, often run inside.
 	{netip.MustParsePrefix("192.31.196.0/24"), "AS112 (RFC 7535)"},
+	// Anycast to the nearest relay of multicast (AMT).
 	{netip.MustParsePrefix("192.52.193.0/24"), "multicast tunnelling (RFC 7450)"},
+	// Anycast to the nearest relay into IPv6, deprecated.
 	{netip.MustParsePrefix("192.88.99.0/24"), "a 6to4 relay (RFC 7526)"},
 	{netip.MustParsePrefix("192.168.0.0/16"), "a private network (RFC 1918)"},
 	{netip.MustParsePrefix("192.175.48.0/24"), "AS112 (RFC 7534)"},
+	// Laboratories; used inside as if private.
 	{netip.MustParsePrefix("198.18.0.0/15"), "benchmarking addresses (RFC 2544)"},
 	{netip.MustParsePrefix("198.51.100.0/24"), "documentation addresses (RFC 5737)"},
 	{netip.MustParsePrefix("203.0.113.0/24"), "documentation addresses (RFC 5737)"},
+	// Not one receiver, and TCP knows none of it.
 	{netip.MustParsePrefix("224.0.0.0/4"), "multicast (RFC 5771)"},
-	{netip.MustParsePrefix("240.0.0.0/4"), "reserved addresses (RFC 1112)"}, // with 255.255.255.255 (RFC 8190)
+	// Class E, used inside by some; with the limited broadcast 255.255.255.255 (RFC 8190).
+	{netip.MustParsePrefix("240.0.0.0/4"), "reserved addresses (RFC 1112)"},
 }
 
 // global6 is all of IPv6 that is given out for global use (RFC 4291). What lies outside is closed without a list:
-// loopback, IPv4-compatible, NAT64 (RFC 6052, RFC 8215), discard-only (RFC 6666), segment routing (RFC 9602), unique
-// local (RFC 4193), link-local, multicast, and whatever will be assigned next.
+// unspecified and loopback (RFC 4291 §2.5), IPv4-compatible (§2.5.5.1), NAT64 (RFC 6052, RFC 8215), discard-only and
+// dummy (RFC 6666, RFC 9780), segment routing (RFC 9602), unique local (RFC 4193), link-local (§2.5.6) with the ISATAP
+// addresses in it (RFC 5214), site-local (RFC 3879), multicast (§2.7), and whatever will be assigned next.
 var global6 = netip.MustParsePrefix("2000::/3")
 
 // blocks6 is the part of the IANA IPv6 Special-Purpose Address Registry that lies inside global6.
 var blocks6 = []block{
-	{netip.MustParsePrefix("2001::/23"), "IETF protocol assignments (RFC 2928)"}, // Teredo, benchmarking, AMT, ORCHID, drone ids
+	// Teredo, which carries an IPv4 address and a port (RFC 4380), benchmarking, AMT, ORCHID, drone ids.
+	{netip.MustParsePrefix("2001::/23"), "IETF protocol assignments (RFC 2928)"},
 	{netip.MustParsePrefix("2001:db8::/32"), "documentation addresses (RFC 3849)"},
+	// Carries any IPv4 address after its prefix, a private one too.
 	{netip.MustParsePrefix("2002::/16"), "6to4 (RFC 3056)"},
 	{netip.MustParsePrefix("2620:4f:8000::/48"), "AS112 (RFC 7534)"},
 	{netip.MustParsePrefix("3fff::/20"), "documentation addresses (RFC 9637)"},

@@ -22,8 +22,10 @@ type next struct {
 }
 
 // after decides what follows attempt a. Schedule holds the pause before each attempt after the first, counted from the
-// end of the one before; jitter is from 0 to 1 and moves a pause by up to a fifth of it, 0.5 not at all.
-func after(a execution.Attempt, schedule []time.Duration, jitter float64) next {
+// end of the one before; it began after resumed attempts, 0 unless the delivery is sent again. Jitter is from 0 to 1 and moves
+// a pause by up to a fifth of it, 0.5 not at all.
+func after(a execution.Attempt, resumed int, schedule []time.Duration, jitter float64) next {
+	place := a.Number - resumed // in the schedule, from 1
 	switch {
 	case a.Outcome == execution.AttemptSucceeded:
 		return next{state: execution.Delivered}
@@ -31,10 +33,10 @@ func after(a execution.Attempt, schedule []time.Duration, jitter float64) next {
 		return next{state: execution.Dead, reason: execution.Blocked}
 	case a.StatusCode == http.StatusGone:
 		return next{state: execution.Dead, reason: execution.Gone}
-	case a.Number > len(schedule):
+	case place > len(schedule):
 		return next{state: execution.Dead, reason: execution.Exhausted}
 	}
-	planned := schedule[a.Number-1]
+	planned := schedule[place-1]
 	pause := planned + time.Duration(float64(planned)*jitterShare*(2*jitter-1))
 	pause = max(pause, min(a.RetryAfter, maxRetryAfter))
 	if overloaded(a) {

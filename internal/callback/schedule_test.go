@@ -19,19 +19,44 @@ func TestPausesAreThoseOfTheScheduleCountedFromTheEndOfTheAttempt(t *testing.T) 
 	schedule := Defaults().Schedule
 	for i, want := range []string{"5s", "30s", "5m0s", "30m0s", "2h0m0s", "5h0m0s", "10h0m0s", "14h0m0s", "20h0m0s", "24h0m0s"} {
 		a := attemptOf(i+1, execution.AttemptRefused, 0, 0)
-		n := after(a, schedule, 0.5)
+		n := after(a, 0, schedule, 0.5)
 		if got := n.at.Sub(a.StartedAt.Add(a.Duration)); n.state != execution.Pending || got.String() != want {
 			t.Errorf("after attempt %d: %s in %s, want pending in %s", i+1, n.state, got, want)
 		}
 	}
-	if n := after(attemptOf(11, execution.AttemptRefused, 0, 0), schedule, 0.5); n.state != execution.Dead || n.reason != execution.Exhausted {
+	if n := after(attemptOf(11, execution.AttemptRefused, 0, 0), 0, schedule, 0.5); n.state != execution.Dead || n.reason != execution.Exhausted {
 		t.Errorf("after attempt 11: got %+v, want dead, exhausted", n)
 	}
-	if n := after(attemptOf(12, execution.AttemptSucceeded, 200, 0), schedule, 0.5); n.state != execution.Delivered {
+	if n := after(attemptOf(12, execution.AttemptSucceeded, 200, 0), 0, schedule, 0.5); n.state != execution.Delivered {
 		t.Errorf("a success beyond the schedule: got %+v", n)
 	}
-	if n := after(attemptOf(1, execution.AttemptRefused, 0, 0), nil, 0.5); n.reason != execution.Exhausted {
+	if n := after(attemptOf(1, execution.AttemptRefused, 0, 0), 0, nil, 0.5); n.reason != execution.Exhausted {
 		t.Errorf("without a schedule: got %+v", n)
+	}
+}
+
+func TestTheScheduleBeginsAnewWhenADeliveryIsSentAgain(t *testing.T) {
+	schedule := []time.Duration{5 * time.Second, 30 * time.Second}
+	for _, c := range []struct {
+		number, resumed int
+		want            string // the pause; empty = given up
+	}{
+		{3, 0, ""},
+		{4, 3, "5s"},
+		{5, 3, "30s"},
+		{6, 3, ""},
+		{2, 1, "5s"}, // sent again after a success at once
+		{12, 11, "5s"},
+	} {
+		a := attemptOf(c.number, execution.AttemptRefused, 0, 0)
+		n := after(a, c.resumed, schedule, 0.5)
+		got := ""
+		if n.state == execution.Pending {
+			got = n.at.Sub(a.StartedAt.Add(a.Duration)).String()
+		}
+		if got != c.want {
+			t.Errorf("attempt %d, resumed after %d: %+v; want the next in %q", c.number, c.resumed, n, c.want)
+		}
 	}
 }
 
@@ -69,7 +94,7 @@ func TestWhatFollowsAnAttempt(t *testing.T) {
 			if c.want.state == execution.Pending {
 				c.want.at = c.attempt.StartedAt.Add(c.attempt.Duration + c.pause)
 			}
-			if got := after(c.attempt, Defaults().Schedule, c.jitter); got != c.want {
+			if got := after(c.attempt, 0, Defaults().Schedule, c.jitter); got != c.want {
 				t.Errorf("got %+v, want %+v", got, c.want)
 			}
 		})

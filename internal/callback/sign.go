@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"boomerang/internal/execution"
 )
 
 // The headers of a callback, in the spelling of the wire; Set of http.Header would write another.
@@ -22,6 +24,9 @@ const (
 	HeaderStandardTimestamp = "webhook-timestamp"
 	HeaderStandardSignature = "webhook-signature"
 )
+
+// WebhookID is the value of webhook-id: the same on every attempt of an execution's callback.
+func WebhookID(id execution.ID) string { return "msg_" + string(id) }
 
 // Tolerance is how far a timestamp may be from the receiver's clock; it is the one of the Standard Webhooks libraries.
 const Tolerance = 5 * time.Minute

@@ -42,6 +42,11 @@ func notAllowed(why string) error {
 	return fault.New(fault.CallbackNotAllowed, "callback_url %s.", why).Field("callback_url")
 }
 
+// closedBy refuses a URL for where it leads.
+func closedBy(refusal *RefusalError) error {
+	return fault.New(fault.CallbackNotAllowed, "callback_url must not go to %s.", refusal.Rule).Field("callback_url").Because(refusal)
+}
+
 // checkText refuses the characters on which parsers of URLs disagree.
 func checkText(raw string) error {
 	if len(raw) > maxURL {
@@ -111,10 +116,10 @@ func (p *Policy) checkHost(u *url.URL) error {
 		return malformed(err.Error())
 	}
 	if metadataNames[host] {
-		return notAllowed("must not go to " + ruleMetadata)
+		return closedBy(&RefusalError{ruleMetadata})
 	}
 	if rule := localName(host); rule != "" && !p.hosts[host] {
-		return notAllowed("must not go to " + rule)
+		return closedBy(&RefusalError{rule})
 	}
 	return nil
 }
@@ -132,7 +137,7 @@ func (p *Policy) checkLiteral(host string) error {
 		return err
 	}
 	if verdict.refusal != nil {
-		return notAllowed("must not go to " + verdict.refusal.Rule)
+		return closedBy(verdict.refusal)
 	}
 	return nil
 }
@@ -146,6 +151,15 @@ func endsInNumber(host string) bool {
 		return strings.Trim(hex, "0123456789abcdef") == ""
 	}
 	return last != "" && strings.Trim(last, "0123456789") == ""
+}
+
+// hostname returns the host of a URL without brackets and port; "" when there is none.
+func hostname(raw string) string {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return ""
+	}
+	return u.Hostname()
 }
 
 // canonicalHost is the form in which names are compared: lower case, without the dot that closes an absolute name.

@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"boomerang/internal/callback"
 	"boomerang/internal/config"
 )
 
@@ -79,6 +80,7 @@ func TestTheEnvironmentGoesBeforeTheFile(t *testing.T) {
 		"BOOMERANG_HTTP_ADDR=localhost:2", "BOOMERANG_CALLBACK_ALLOW_CIDRS=127.0.0.0/8, 10.0.0.0/8", "BOOMERANG_CALLBACK_ALLOW_HOSTS=a.internal",
 		"BOOMERANG_CALLBACK_SCHEDULE=1s,2m", "BOOMERANG_ADMISSION_TIMEOUT_MAX=2h", "BOOMERANG_CALLBACK_REQUIRE_HTTPS=true",
 		"BOOMERANG_ADMISSION_CODE=64KiB", "BOOMERANG_AUTH_KEY=12345678901234567890123456789012", "BOOMERANG_TOKEN=ignored", "PATH=/bin",
+		"BOOMERANG_CALLBACK_CLIENT_CERTIFICATES=[{host: a.internal, certificate: /a.pem, key: /a.key}]",
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -92,6 +94,7 @@ func TestTheEnvironmentGoesBeforeTheFile(t *testing.T) {
 	want.Callback.AllowHosts = []string{"a.internal"}
 	want.Callback.Schedule = []time.Duration{time.Second, 2 * time.Minute}
 	want.Callback.RequireHTTPS = true
+	want.Callback.ClientCertificates = []callback.ClientCertificate{{Host: "a.internal", Certificate: "/a.pem", Key: "/a.key"}}
 	want.Admission.Timeout.Max = 2 * time.Hour
 	want.Admission.Code = 64 * units.KiB
 	want.Auth.Key = "12345678901234567890123456789012"
@@ -116,6 +119,7 @@ func TestABadSettingIsRefusedByItsName(t *testing.T) {
 		"short key":           {"auth: {key: short}", nil, "auth.key"},
 		"environment, type":   {"", []string{"BOOMERANG_DISPATCH_SLOTS=many"}, "BOOMERANG_DISPATCH_SLOTS"},
 		"environment, prefix": {"", []string{"BOOMERANG_CALLBACK_ALLOW_CIDRS=127.0.0.1"}, "BOOMERANG_CALLBACK_ALLOW_CIDRS"},
+		"environment, entry":  {"", []string{"BOOMERANG_CALLBACK_CLIENT_CERTIFICATES=[{hots: a}]"}, "BOOMERANG_CALLBACK_CLIENT_CERTIFICATES"},
 		"environment, value":  {"", []string{"BOOMERANG_HTTP_ADDR=nowhere"}, "http.addr"},
 	} {
 		_, err := config.Load(write(t, c.file), c.environ)

@@ -164,7 +164,7 @@ func serveFor(text string) error {
 	return server.Run(context.Background())
 }
 
-// serve starts a server of its own process on the crowd's data. kill ends it as kill -9 does.
+// serve starts a server of its own process on the crowd's data, and returns what ends it as kill -9 does.
 func (c *crowd) serve(t testing.TB, change ...func(*config.Config)) (kill func()) {
 	t.Helper()
 	settings := config.Defaults()

@@ -10,7 +10,8 @@ type Delivery struct {
 	Reason    DeadReason // set when dead
 	Callback  Callback
 	Body      []byte // serialised once, sent byte for byte the same on every attempt
-	Attempts  int    // made so far
+	Attempts  int    // made so far, over all times that it was sent again
+	Resumed   int    // how many of them had been made when the schedule last began: 0 until it is sent again
 	NextAt    time.Time
 	CreatedAt time.Time
 	EndedAt   time.Time // zero while pending
@@ -67,3 +68,31 @@ type Attempt struct {
 	Answer     []byte        // the first 16 KiB of the answer's body; empty for a destination that only an exception allows
 	RetryAfter time.Duration // what the receiver asked for; 0 when it did not
 }
+
+// Recovery chooses the dead deliveries that are to be sent again.
+type Recovery struct {
+	Subject     string    // empty = everybody's
+	Destination string    // as Callback.Destination writes it; empty = all
+	Since       time.Time // created at or after; zero = no bound
+}
+
+// DeliveryFilter chooses deliveries for a list, newest first. A delivery is created when its execution ends, and keeps that
+// time when it is sent again.
+type DeliveryFilter struct {
+	Subject     string          // empty = everybody's
+	States      []DeliveryState // empty = all
+	Destination string          // as Callback.Destination writes it; empty = all
+	Since       time.Time       // created at or after; zero = no bound
+	Until       time.Time       // created before; zero = no bound
+	Before      DeliveryCursor  // what comes after this one in the list; zero = from the newest
+	Limit       int             // 1–200
+}
+
+// DeliveryCursor is the place of a delivery in a list. It holds when the delivery is not there any more.
+type DeliveryCursor struct {
+	CreatedAt time.Time
+	Execution ID
+}
+
+// Cursor is the place of d in a list.
+func (d Delivery) Cursor() DeliveryCursor { return DeliveryCursor{d.CreatedAt, d.Execution} }

@@ -71,6 +71,9 @@ const (
 	Dead       DeliveryState = "dead"      // given up; the reason says why
 )
 
+// DeliveryStates lists those that a delivery can be in once there is one.
+func DeliveryStates() []DeliveryState { return []DeliveryState{Pending, Delivered, Dead} }
+
 // DeliveryTransition is one step of a delivery that is allowed.
 type DeliveryTransition struct {
 	From, To DeliveryState
@@ -81,6 +84,8 @@ var deliveryTransitions = []DeliveryTransition{
 	{NoDelivery, Pending, "the execution ends"},
 	{Pending, Delivered, "a 2xx answer"},
 	{Pending, Dead, "gone, blocked or exhausted"},
+	{Delivered, Pending, "sent again"},
+	{Dead, Pending, "sent again"},
 }
 
 // DeliveryTransitions returns every allowed step of a delivery.

@@ -141,7 +141,7 @@ func (a *api) list(w http.ResponseWriter, r *http.Request, p auth.Principal) err
 
 func (a *api) filter(q *query) (execution.Filter, error) {
 	f := execution.Filter{
-		States:   q.states("status"),
+		States:   words(q, "status", execution.States()),
 		Language: q.text("language"),
 		Since:    q.instant("since"),
 		Until:    q.instant("until"),

@@ -96,6 +96,7 @@ func open(t *testing.T, changes ...func(*Config, *Deps)) *house {
 	d := Deps{
 		Admission:     admission.New(admission.Defaults(), catalogue, policy, keys, records, time.Now),
 		Records:       records,
+		Deliveries:    records,
 		Live:          h.live,
 		Authenticator: tokens,
 		Languages:     catalogue,

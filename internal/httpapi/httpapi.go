@@ -18,6 +18,7 @@ import (
 
 	"boomerang/internal/admission"
 	"boomerang/internal/auth"
+	"boomerang/internal/callback"
 	"boomerang/internal/execution"
 	"boomerang/internal/language"
 )
@@ -54,6 +55,8 @@ func (c Config) Validate() error {
 // Admission turns submissions into stored executions. Errors are faults; after one, nothing is stored.
 type Admission interface {
 	Admit(ctx context.Context, s admission.Submission) (e execution.Execution, replayed bool, err error)
+	// CheckCallback refuses a callback as Admit would.
+	CheckCallback(s admission.Submission) error
 }
 
 // Records reads what is stored. Errors: faults EXECUTION_NOT_FOUND, SERVICE_UNAVAILABLE.
@@ -66,6 +69,21 @@ type Records interface {
 	Delivery(ctx context.Context, id execution.ID) (execution.Delivery, error)
 	// Ended returns a channel that is closed when the execution ends from now on, and a function that gives it back.
 	Ended(id execution.ID) (ended <-chan struct{}, release func())
+}
+
+// Deliveries is the record of the callbacks. Errors: faults EXECUTION_NOT_FOUND, CONFLICT where there is nothing to deliver,
+// SERVICE_UNAVAILABLE.
+type Deliveries interface {
+	// Attempts returns all attempts of a delivery, the first one first.
+	Attempts(ctx context.Context, id execution.ID) ([]execution.Attempt, error)
+	// Breakers returns the destinations that are left alone, or were until their next attempt.
+	Breakers(ctx context.Context) ([]execution.Breaker, error)
+	// Deliveries lists deliveries, those created last first, without bodies and sealed fields.
+	Deliveries(ctx context.Context, f execution.DeliveryFilter) ([]execution.Delivery, error)
+	// Redeliver makes a delivery due at now, whatever became of it.
+	Redeliver(ctx context.Context, id execution.ID, now time.Time) error
+	// Recover does the same for dead deliveries and returns for how many, also beside an error.
+	Recover(ctx context.Context, r execution.Recovery, now time.Time) (recovered int, err error)
 }
 
 // Live knows the programs that run here.
@@ -92,11 +110,14 @@ type Languages interface {
 type Deps struct {
 	Admission     Admission
 	Records       Records
+	Deliveries    Deliveries
 	Live          Live
 	Authenticator Authenticator
 	Languages     Languages
 	// Cancel asks for the end of an execution and returns the record after that; an ended one is returned as it is.
-	Cancel  func(ctx context.Context, id execution.ID) (execution.Execution, error)
+	Cancel func(ctx context.Context, id execution.ID) (execution.Execution, error)
+	// Try sends a sample callback now. What goes wrong on the way is no error.
+	Try     func(ctx context.Context, s callback.Sample) (callback.Trial, error)
 	Checks  []Check
 	Inline  int // bytes of each stream that a record shows, as a callback does
 	Version string
@@ -110,11 +131,14 @@ type api struct {
 	started time.Time
 	router  *mux.Router
 	ready   *readiness
+	trials  chan struct{} // holds one for each callback that is being tested
 }
 
 // New makes the handler of the whole API; c must be valid.
 func New(c Config, d Deps) (http.Handler, error) {
-	a := &api{Deps: d, config: c, started: d.Now(), ready: newReadiness(d.Checks, d.Now, d.Log)}
+	a := &api{
+		Deps: d, config: c, started: d.Now(), ready: newReadiness(d.Checks, d.Now, d.Log), trials: make(chan struct{}, maxTrials),
+	}
 	a.router = a.routes()
 	return a, nil
 }

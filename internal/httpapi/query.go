@@ -69,22 +69,33 @@ func (q *query) instant(name string) time.Time {
 	return at
 }
 
-// states returns the states that a list separated by commas names.
-func (q *query) states(name string) []execution.State {
+// words returns the known words that a list separated by commas names.
+func words[T ~string](q *query, name string, known []T) (list []T) {
 	text := q.text(name)
 	if text == "" {
 		return nil
 	}
-	var states []execution.State
 	for word := range strings.SplitSeq(text, ",") {
-		state := execution.State(word)
-		if !slices.Contains(execution.States(), state) {
-			q.refuse(name, "%s must be one or more of %v, separated by commas.", name, execution.States())
+		if !slices.Contains(known, T(word)) {
+			q.refuse(name, "%s must be one or more of %v, separated by commas.", name, known)
 			return nil
 		}
-		states = append(states, state)
+		list = append(list, T(word))
 	}
-	return states
+	return list
+}
+
+// destination returns where the callbacks go that a URL of the receiver stands for; "" when none is given.
+func (q *query) destination(name string) string {
+	text := q.text(name)
+	if text == "" {
+		return ""
+	}
+	if u, err := url.Parse(text); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" {
+		q.refuse(name, "%s must be a URL like https://hooks.example.com; what follows the port does not count.", name)
+		return ""
+	}
+	return execution.Callback{URL: text}.Destination()
 }
 
 // stream returns the stream that is asked for, stdout when none is.

@@ -1,9 +1,11 @@
 package store
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -95,6 +97,85 @@ func BenchmarkClaim(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// BenchmarkDeliveries: the last page of the dead ones of one of 100 subjects, with few and with many there.
+func BenchmarkDeliveries(b *testing.B) {
+	for _, there := range []int{1000, 100_000} {
+		b.Run(fmt.Sprint(there, " there"), func(b *testing.B) {
+			s := open(b, b.TempDir())
+			fillDead(b, s, there)
+			f := execution.DeliveryFilter{Subject: "subject7", States: []execution.DeliveryState{execution.Dead}, Limit: 5}
+			f.Before.CreatedAt, f.Before.Execution = moment(600), "exec_600"
+			for b.Loop() {
+				if list, err := s.Deliveries(b.Context(), f); err != nil || len(list) != 5 {
+					b.Fatalf("got %d, error %v", len(list), err)
+				}
+			}
+		})
+	}
+}
+
+// fillDead makes n dead deliveries of 100 subjects.
+func fillDead(tb testing.TB, s *Store, n int) {
+	tb.Helper()
+	err := s.writer.do(tb.Context(), "fill", volatile, func(ctx context.Context, t *tx) (news, error) {
+		for _, query := range []string{
+			`INSERT INTO executions (seq, id, name, subject, language, working_dir, timeout, created_at, state)
+				SELECT value, 'exec_' || value, '', 'subject' || (value % 100), 'python', '/', 1, value, 'failed' FROM generate_series(1, ?)`,
+			`INSERT INTO callbacks (execution, url, depth) SELECT value, 'https://a.example/', 0 FROM generate_series(1, ?)`,
+			`INSERT INTO deliveries (execution, subject, destination, state, reason, attempts, created_at, ended_at)
+				SELECT value, 'subject' || (value % 100), 'https://a.example:443', 'dead', 'gone', 1, value, value FROM generate_series(1, ?)`,
+		} {
+			query = strings.Replace(query, "generate_series(1, ?)",
+				"(WITH RECURSIVE n(value) AS (SELECT 1 UNION ALL SELECT value + 1 FROM n WHERE value < ?) SELECT value FROM n)", 1)
+			if _, err := t.exec(ctx, query, n); err != nil {
+				return news{}, err
+			}
+		}
+		return news{}, nil
+	})
+	if err != nil {
+		tb.Fatal(err)
+	}
+}
+
+// BenchmarkRecover: how long another write waits while 10 000 are recovered.
+func BenchmarkRecover(b *testing.B) {
+	s := open(b, b.TempDir())
+	fillDead(b, s, 10_000)
+	for b.Loop() {
+		done := make(chan error, 1)
+		go func() {
+			n, err := s.Recover(b.Context(), execution.Recovery{}, time.Now())
+			if n != 10_000 && err == nil {
+				err = fmt.Errorf("recovered %d", n)
+			}
+			done <- err
+		}()
+		var longest time.Duration
+		for over := false; !over; {
+			begin := time.Now()
+			if err := s.Writable(b.Context()); err != nil {
+				b.Fatal(err)
+			}
+			longest = max(longest, time.Since(begin))
+			select {
+			case err := <-done:
+				if err != nil {
+					b.Fatal(err)
+				}
+				over = true
+			default:
+			}
+		}
+		b.ReportMetric(float64(longest.Microseconds())/1000, "longest-wait-ms")
+		if err := s.writer.do(b.Context(), "die again", volatile, func(ctx context.Context, t *tx) (news, error) {
+			return news{}, t.control(ctx, `UPDATE deliveries SET state = 'dead', ended_at = 1`)
+		}); err != nil {
+			b.Fatal(err)
+		}
 	}
 }
 

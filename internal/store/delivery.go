@@ -12,18 +12,19 @@ import (
 
 const (
 	deliveryColumns = `SELECT e.id, coalesce(d.state, 'none'), coalesce(d.reason, ''), coalesce(d.attempts, 0),
-		d.next_at, d.created_at, d.ended_at, b.body,
+		coalesce(d.resumed, 0), d.next_at, d.created_at, d.ended_at, b.body,
 		coalesce(c.url, ''), c.header_names, coalesce(c.depth, 0), c.headers, c.secret`
 	selectDelivery = deliveryColumns + ` FROM executions e
 		LEFT JOIN callbacks c ON c.execution = e.seq
 		LEFT JOIN deliveries d ON d.execution = e.seq
 		LEFT JOIN bodies b ON b.execution = e.seq`
 	// From one destination that has something pending to the next, along the index of both: so much as waits for one of
-	// them costs the others nothing.
+	// them costs the others nothing. Left alone, SQLite would take an index of the lists.
 	pendingDestinations = `WITH RECURSIVE pending(destination) AS (
-			SELECT min(destination) FROM deliveries WHERE state = 'pending'
+			SELECT min(destination) FROM deliveries INDEXED BY deliveries_pending WHERE state = 'pending'
 			UNION ALL
-			SELECT (SELECT min(d.destination) FROM deliveries d WHERE d.state = 'pending' AND d.destination > pending.destination)
+			SELECT (SELECT min(d.destination) FROM deliveries d INDEXED BY deliveries_pending
+				WHERE d.state = 'pending' AND d.destination > pending.destination)
 			FROM pending WHERE pending.destination IS NOT NULL
 		) `
 	// SQLite never reorders a cross join.
@@ -42,13 +43,13 @@ const (
 )
 
 // deliver makes the delivery pending.
-func (t *tx) deliver(ctx context.Context, seq int64, url string, d execution.Delivery) error {
-	if _, err := t.exec(ctx, `INSERT INTO deliveries (execution, destination, state, reason, attempts, next_at, created_at)
-		VALUES (?, ?, ?, '', 0, ?, ?)`,
-		seq, execution.Callback{URL: url}.Destination(), execution.Pending, stamp(d.NextAt), stamp(d.CreatedAt)); err != nil {
+func (t *tx) deliver(ctx context.Context, e row, d execution.Delivery) error {
+	if _, err := t.exec(ctx, `INSERT INTO deliveries (execution, subject, destination, state, reason, attempts, next_at, created_at)
+		VALUES (?, ?, ?, ?, '', 0, ?, ?)`,
+		e.seq, e.subject, execution.Callback{URL: e.url}.Destination(), execution.Pending, stamp(d.NextAt), stamp(d.CreatedAt)); err != nil {
 		return err
 	}
-	_, err := t.exec(ctx, `INSERT INTO bodies (execution, body) VALUES (?, ?)`, seq, d.Body)
+	_, err := t.exec(ctx, `INSERT INTO bodies (execution, body) VALUES (?, ?)`, e.seq, d.Body)
 	return err
 }
 
@@ -84,7 +85,7 @@ func (s *Store) NextDue(ctx context.Context, now time.Time) (at time.Time, ok bo
 
 // Record adds an attempt and moves the delivery to the state that follows from it: pending with the time of the next
 // attempt, delivered, or dead with its reason. ErrStale unless the delivery is pending and a.Number follows the attempts
-// recorded so far, so no attempt is counted twice.
+// recorded so far, so no attempt is counted twice. A failed attempt during which the delivery was asked for again leaves it due.
 //
 // The secret and the callback's headers stay, sealed, as long as the execution does: a delivery can be sent again
 // after it was delivered or given up, and must then carry the same headers and a signature. It has ended for good when
@@ -102,14 +103,12 @@ func (s *Store) Record(
 		return fmt.Errorf("record attempt: no attempt leads to %s", state)
 	}
 	return s.writer.do(ctx, "record attempt", durable, func(ctx context.Context, t *tx) (news, error) {
-		n, err := t.exec(ctx, `UPDATE deliveries SET state = ?, reason = ?, attempts = ?, next_at = ?, ended_at = ?
-			WHERE execution = (SELECT seq FROM executions WHERE id = ?) AND state = 'pending' AND attempts = ?`,
-			state, reason, a.Number, stamp(nextAt), stamp(ended), a.Execution, a.Number-1)
+		recorded, err := t.askedAgain(ctx, a, state)
+		if err == nil && !recorded {
+			err = t.advance(ctx, a, state, reason, nextAt, ended)
+		}
 		if err != nil {
 			return news{}, err
-		}
-		if n == 0 {
-			return news{}, ErrStale
 		}
 		_, err = t.exec(ctx, `INSERT INTO attempts (execution, number, started_at, duration, outcome, status_code, detail, answer, retry_after)
 			SELECT seq, ?, ?, ?, ?, ?, ?, ?, ? FROM executions WHERE id = ?`,
@@ -117,6 +116,33 @@ func (s *Store) Record(
 			a.Execution)
 		return news{}, err
 	})
+}
+
+// advance moves the delivery on as the attempt says.
+func (t *tx) advance(
+	ctx context.Context, a execution.Attempt, state execution.DeliveryState, reason execution.DeadReason, nextAt, ended time.Time,
+) error {
+	n, err := t.exec(ctx, `UPDATE deliveries SET state = ?, reason = ?, attempts = ?, next_at = ?, ended_at = ?
+		WHERE execution = (SELECT seq FROM executions WHERE id = ?) AND state = 'pending' AND attempts = ?`,
+		state, reason, a.Number, stamp(nextAt), stamp(ended), a.Execution, a.Number-1)
+	if err == nil && n == 0 {
+		return ErrStale
+	}
+	return err
+}
+
+// askedAgain counts a failed attempt of a delivery that somebody asked for again while the attempt was in flight, and leaves
+// it due: the attempt began too early to be the answer to that. An attempt begins when its delivery is due and not before,
+// so a time of the next one that lies behind its start was written during the flight. If nothing else would follow, the
+// schedule begins anew.
+func (t *tx) askedAgain(ctx context.Context, a execution.Attempt, state execution.DeliveryState) (bool, error) {
+	if state == execution.Delivered {
+		return false, nil
+	}
+	n, err := t.exec(ctx, `UPDATE deliveries SET attempts = ?1, resumed = CASE ?2 WHEN 'dead' THEN ?1 ELSE resumed END
+		WHERE execution = (SELECT seq FROM executions WHERE id = ?3) AND state = 'pending' AND attempts = ?1 - 1 AND next_at > ?4`,
+		a.Number, state, a.Execution, stamp(a.StartedAt))
+	return n == 1, err
 }
 
 // Delivery returns the delivery of an execution, with the sealed callback and the body; its state is none while there
@@ -136,7 +162,7 @@ func (s *Store) Attempts(ctx context.Context, id execution.ID) ([]execution.Atte
 func scanDelivery(r scanner) (d execution.Delivery, err error) {
 	var next, created, ended sql.Null[int64]
 	var headerNames sql.Null[string]
-	if err := r.Scan(&d.Execution, &d.State, &d.Reason, &d.Attempts, &next, &created, &ended, &d.Body,
+	if err := r.Scan(&d.Execution, &d.State, &d.Reason, &d.Attempts, &d.Resumed, &next, &created, &ended, &d.Body,
 		&d.Callback.URL, &headerNames, &d.Callback.Depth, (*[]byte)(&d.Callback.Headers), (*[]byte)(&d.Callback.Secret)); err != nil {
 		return d, err
 	}

@@ -157,6 +157,50 @@ func TestTheQuestionsWalkAlongIndexes(t *testing.T) {
 	}, joins...)...)
 }
 
+// A page of deliveries costs the page, however many there are: each state is one walk along a covering index that ends with
+// the page, and what is sorted is no more than a page of each.
+func TestListsOfDeliveriesWalkAlongIndexes(t *testing.T) {
+	t.Parallel()
+	s := open(t, t.TempDir())
+	before := execution.DeliveryCursor{CreatedAt: time.Now(), Execution: "x"}
+	for name, c := range map[string]struct {
+		filter execution.DeliveryFilter
+		walk   string
+		walks  int
+	}{
+		"everybody's dead":      {execution.DeliveryFilter{States: []execution.DeliveryState{execution.Dead}}, "deliveries_of_all (state=?)", 1},
+		"everybody's":           {execution.DeliveryFilter{}, "deliveries_of_all (state=?)", 3},
+		"to a destination":      {execution.DeliveryFilter{Destination: "https://a:443"}, "deliveries_of_all (state=?)", 3},
+		"since":                 {execution.DeliveryFilter{Since: time.Now()}, "deliveries_of_all (state=? AND created_at>?)", 3},
+		"from a cursor":         {execution.DeliveryFilter{Before: before}, "deliveries_of_all (state=? AND created_at<?)", 3},
+		"a subject's":           {execution.DeliveryFilter{Subject: "ann"}, "deliveries_of_subject (subject=? AND state=?)", 3},
+		"a subject's, at most":  {execution.DeliveryFilter{Subject: "ann", Until: time.Now()}, "deliveries_of_subject (subject=? AND state=? AND created_at<?)", 3},
+		"a subject's, paged on": {execution.DeliveryFilter{Subject: "ann", Before: before}, "deliveries_of_subject (subject=? AND state=? AND created_at<?)", 3},
+	} {
+		query, args := selectDeliveries(c.filter)
+		walks := 0
+		for _, line := range plan(t, s, query, args...) {
+			switch {
+			case strings.HasPrefix(line, "SEARCH deliveries"):
+				walks++
+				if line != "SEARCH deliveries USING COVERING INDEX "+c.walk {
+					t.Errorf("%s: %s", name, line)
+				}
+			case strings.HasPrefix(line, "SCAN") && line != "SCAN p" && !strings.HasPrefix(line, "SCAN (subquery-"):
+				t.Errorf("%s: %s", name, line)
+			}
+		}
+		if walks != c.walks {
+			t.Errorf("%s: got %d walks, want %d:\n%s", name, walks, c.walks, strings.Join(plan(t, s, query, args...), "\n"))
+		}
+	}
+	where, args := conditions("ann", execution.Dead, "https://a:443", time.Now())
+	if got := plan(t, s, resume+where+resumeOrder, append(append([]any{1}, args...), 1, 1)...); !strings.Contains(strings.Join(got, "\n"),
+		"SEARCH deliveries USING INDEX deliveries_of_subject (subject=? AND state=? AND created_at>?)") || strings.Contains(fmt.Sprint(got), "TEMP B-TREE") {
+		t.Errorf("recover: %v", got)
+	}
+}
+
 // plan returns the lines of EXPLAIN QUERY PLAN.
 func plan(t *testing.T, s *Store, query string, args ...any) (lines []string) {
 	t.Helper()

@@ -145,7 +145,7 @@ func (s *Store) finish(ctx context.Context, t *tx, id execution.ID, r execution.
 	if d == nil {
 		return news{ended: id}, nil
 	}
-	return news{ended: id, pending: true}, t.deliver(ctx, e.seq, e.url, *d)
+	return news{ended: id, pending: true}, t.deliver(ctx, e, *d)
 }
 
 func (t *tx) result(ctx context.Context, seq int64, r execution.Result) error {

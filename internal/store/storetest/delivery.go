@@ -37,9 +37,10 @@ func (h *house) deliverable(d time.Duration) execution.ID {
 	return id
 }
 
+// attempt is one that failed. Each begins an hour after the one before.
 func (h *house) attempt(id execution.ID, number int) execution.Attempt {
 	return execution.Attempt{
-		Execution: id, Number: number, StartedAt: h.now.Add(time.Minute + 3), Duration: 1234567 * time.Nanosecond,
+		Execution: id, Number: number, StartedAt: h.now.Add(time.Duration(number)*time.Hour + time.Minute + 3), Duration: 1234567 * time.Nanosecond,
 		Outcome: execution.AttemptStatus, StatusCode: 503, Detail: "The receiver answered 503.", Answer: []byte("busy\x00"),
 		RetryAfter: 7 * time.Second,
 	}

@@ -53,6 +53,9 @@ type Store interface {
 	NextDue(ctx context.Context, now time.Time) (at time.Time, ok bool, err error)
 	Record(ctx context.Context, a execution.Attempt, state execution.DeliveryState, reason execution.DeadReason, nextAt time.Time) error
 	Pending() <-chan struct{}
+	Deliveries(ctx context.Context, f execution.DeliveryFilter) ([]execution.Delivery, error)
+	Redeliver(ctx context.Context, id execution.ID, now time.Time) error
+	Recover(ctx context.Context, r execution.Recovery, now time.Time) (recovered int, err error)
 
 	Remove(ctx context.Context, ended, dead time.Time, limit int) (removed int, err error)
 	Size(ctx context.Context) (int64, error)
@@ -73,6 +76,7 @@ func Run(t *testing.T, engine Engine) {
 		{"Run", runTests()},
 		{"Record", recordTests()},
 		{"Delivery", deliveryTests()},
+		{"Redelivery", redeliveryTests()},
 		{"Wake", wakeTests()},
 	} {
 		for name, test := range group.tests {

@@ -1,0 +1,324 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/alecthomas/kong"
+	"github.com/sirupsen/logrus"
+
+	"boomerang/internal/app"
+	"boomerang/internal/auth"
+	"boomerang/internal/client"
+	"boomerang/internal/config"
+	"boomerang/internal/execution"
+	"boomerang/internal/fault"
+)
+
+// house is a server without an engine, and a receiver that answers as it is told. What is queued there can be cancelled, and
+// that is a result which has to be posted.
+type house struct {
+	t        *testing.T
+	url      string
+	config   config.Config
+	token    string
+	receiver *httptest.Server
+	status   atomic.Int32
+	hold     chan struct{} // unless nil: the first attempt gives a value when it comes, and waits for another
+}
+
+func enter(t *testing.T, change ...func(*house)) *house {
+	t.Helper()
+	h := &house{t: t, config: config.Defaults()}
+	h.config.DataDir = t.TempDir()
+	h.config.HTTP.Addr = "127.0.0.1:0"
+	h.config.Docker.Host = "unix:///nonexistent/docker.sock"
+	h.config.Callback.AllowCIDRs = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+	for _, f := range change {
+		f(h)
+	}
+	h.receiver = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		status := int(h.status.Load())
+		if h.hold != nil && r.Header.Get("X-Hopx-Attempt") == "1" {
+			h.hold <- struct{}{}
+			<-h.hold
+		}
+		w.WriteHeader(status)
+	}))
+	t.Cleanup(h.receiver.Close)
+	log := logrus.New()
+	log.SetOutput(io.Discard)
+	server, err := app.New(t.Context(), h.config, "test", logrus.NewEntry(log))
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.url = "http://" + server.Addr()
+	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
+	done := make(chan error, 1)
+	go func() { done <- server.Run(ctx) }()
+	t.Cleanup(func() {
+		stop()
+		if err := <-done; err != nil {
+			t.Errorf("run: %v", err)
+		}
+	})
+	h.token = h.tokenOf("me")
+	return h
+}
+
+func (h *house) tokenOf(subject string) string {
+	h.t.Helper()
+	tokens, err := auth.New(h.config.Auth, h.config.DataDir)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	token, err := tokens.Issue(subject, time.Hour)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return token
+}
+
+// run runs a command line as main does.
+func (h *house) run(args ...string) (out string, err error) {
+	h.t.Helper()
+	var text strings.Builder
+	parser, err := kong.New(&cli{}, kong.Writers(&text, io.Discard), kong.BindTo(h.t.Context(), (*context.Context)(nil)),
+		kong.Exit(func(int) { h.t.Errorf("%v: it exits", args) }))
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	command, err := parser.Parse(append(args, "--server", h.url, "--token", h.token))
+	if err != nil {
+		h.t.Fatalf("%v: %v", args, err)
+	}
+	err = command.Run()
+	return text.String(), err
+}
+
+// ok runs a command that must do what it is told.
+func (h *house) ok(args ...string) string {
+	h.t.Helper()
+	out, err := h.run(args...)
+	if err != nil {
+		h.t.Fatalf("%v: %v", args, err)
+	}
+	return out
+}
+
+// ended makes an execution that ends at once, and its callback due.
+func (h *house) ended() execution.ID {
+	h.t.Helper()
+	c, err := client.New(h.url, h.token)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	id, err := c.Submit(h.t.Context(), client.Submission{
+		Code: "1", CallbackURL: h.receiver.URL + "/hook", CallbackHeaders: map[string]string{"X-A": "a"}, Secrets: client.Secrets{"s"},
+	})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	if _, err := c.Cancel(h.t.Context(), id); err != nil {
+		h.t.Fatal(err)
+	}
+	return id
+}
+
+// shown is what show --json prints.
+type shown struct {
+	Callback client.DeliveryRecord
+	Attempts []client.Attempt
+}
+
+// until waits for a state of a callback.
+func (h *house) until(id execution.ID, state execution.DeliveryState) (s shown) {
+	h.t.Helper()
+	for end := time.Now().Add(time.Minute); ; {
+		decode(h.t, h.ok("callbacks", "show", "--json", string(id)), &s)
+		if s.Callback.State == state {
+			return s
+		}
+		if time.Now().After(end) {
+			h.t.Fatalf("%s is %s, not %s", id, s.Callback.State, state)
+		}
+		<-time.After(20 * time.Millisecond)
+	}
+}
+
+func decode(t *testing.T, text string, v any) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(text), v); err != nil {
+		t.Fatalf("%v in %q", err, text)
+	}
+}
+
+func holds(t *testing.T, text string, parts ...string) {
+	t.Helper()
+	for _, part := range parts {
+		if !strings.Contains(text, part) {
+			t.Errorf("got\n%s\nwant %q in it", text, part)
+		}
+	}
+}
+
+func TestAnOperatorFindsOutWhyItDidNotArriveAndSendsItAgain(t *testing.T) {
+	h := enter(t)
+	h.status.Store(http.StatusGone)
+	id := h.ended()
+	dead := h.until(id, execution.Dead)
+	if dead.Callback.Explanation != "Given up: the receiver answered 410 Gone." || len(dead.Attempts) != 1 || *dead.Attempts[0].StatusCode != 410 {
+		t.Errorf("got %+v", dead)
+	}
+	line := string(id) + "  dead (gone)  1"
+	holds(t, h.ok("callbacks", "list"), "EXECUTION", "NEXT ATTEMPT", line, h.receiver.URL+"/hook")
+	holds(t, h.ok("callbacks", "list", "--status", "dead,pending", "--since", "1h", "--to", h.receiver.URL), line)
+	for _, none := range [][]string{{"--status", "delivered"}, {"--to", "http://127.0.0.1:1/"}, {"--until", "1h"}, {"--since", "2261-01-01T00:00:00Z"}, {"--limit", "0"}} {
+		if out := h.ok(append([]string{"callbacks", "list"}, none...)...); strings.Contains(out, string(id)) {
+			t.Errorf("%v: got\n%s", none, out)
+		}
+	}
+	var list []client.Delivery
+	if decode(t, h.ok("callbacks", "list", "--json"), &list); len(list) != 1 || list[0].ExecutionID != id || *list[0].Reason != execution.Gone {
+		t.Errorf("got %+v", list)
+	}
+	holds(t, h.ok("callbacks", "show", string(id)),
+		"Given up: the receiver answered 410 Gone.\n", "state         dead (gone)\n", "webhook-id    msg_"+string(id)+"\n", "headers       X-A\n",
+		"signed        yes\n", "ATTEMPT  STARTED", "http_status  410     -            The receiver answered 410.  -\n")
+
+	h.status.Store(http.StatusNoContent)
+	holds(t, h.ok("callbacks", "redeliver", string(id)), "execution     "+string(id)+"\n", "state         ") // it may have arrived by now
+	if got := h.until(id, execution.Delivered); got.Callback.Explanation != "Delivered at attempt 2: the receiver answered 204." || len(got.Attempts) != 2 {
+		t.Errorf("got %+v", got)
+	}
+	var again client.DeliveryRecord
+	if decode(t, h.ok("callbacks", "redeliver", "--json", string(id)), &again); again.ExecutionID != id || again.Attempts < 2 {
+		t.Errorf("got %+v", again)
+	}
+	h.until(id, execution.Delivered)
+}
+
+// The schedule alone would let it wait for a day.
+func TestARedeliveryDuringAnAttemptIsNotLostWhenThatFails(t *testing.T) {
+	h := enter(t, func(h *house) {
+		h.config.Callback.Schedule = []time.Duration{24 * time.Hour}
+		h.hold = make(chan struct{})
+	})
+	h.status.Store(http.StatusInternalServerError)
+	id := h.ended()
+	<-h.hold
+	h.status.Store(http.StatusOK)
+	holds(t, h.ok("callbacks", "redeliver", string(id)), "No attempt has ended yet.")
+	h.hold <- struct{}{}
+	if got := h.until(id, execution.Delivered); len(got.Attempts) != 2 || *got.Attempts[0].StatusCode != 500 || *got.Attempts[1].StatusCode != 200 {
+		t.Errorf("got %+v; want a failure and a success", got)
+	}
+}
+
+func TestAnOperatorSendsAllDeadCallbacksAgain(t *testing.T) {
+	h := enter(t)
+	h.status.Store(http.StatusGone)
+	ids := []execution.ID{h.ended(), h.ended(), h.ended()}
+	for _, id := range ids {
+		h.until(id, execution.Dead)
+	}
+	h.status.Store(http.StatusOK)
+	for _, c := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"--to", "http://127.0.0.1:1/"}, "0 sent again\n"},
+		{[]string{"--since", "0s"}, "0 sent again\n"},
+		{[]string{"--since", "1h", "--to", h.receiver.URL}, "3 sent again\n"},
+		{[]string{"--json"}, "{\n  \"recovered\": 0\n}\n"},
+	} {
+		if got := h.ok(append([]string{"callbacks", "recover"}, c.args...)...); got != c.want {
+			t.Errorf("%v: got %q; want %q", c.args, got, c.want)
+		}
+	}
+	for _, id := range ids {
+		if got := h.until(id, execution.Delivered); got.Callback.Attempts != 2 {
+			t.Errorf("got %+v; want two attempts", got)
+		}
+	}
+}
+
+func TestTheCallbacksOfOthersAreNotThere(t *testing.T) {
+	h := enter(t)
+	h.status.Store(http.StatusGone)
+	id := h.ended()
+	h.until(id, execution.Dead)
+	h.token = h.tokenOf("another")
+	for _, verb := range []string{"show", "redeliver"} {
+		out, err := h.run("callbacks", verb, string(id))
+		if f, ok := errors.AsType[*fault.Error](err); !ok || f.Code != fault.ExecutionNotFound || out != "" {
+			t.Errorf("%s: got %q, %v; want EXECUTION_NOT_FOUND", verb, out, err)
+		}
+	}
+	if out := h.ok("callbacks", "list", "--json"); out != "[]\n" {
+		t.Errorf("list: got %q; want none", out)
+	}
+	if out := h.ok("callbacks", "recover"); out != "0 sent again\n" {
+		t.Errorf("recover: got %q; want none", out)
+	}
+}
+
+func TestATestShowsWhatHappenedAndExitsAsItWent(t *testing.T) {
+	h := enter(t)
+	args := []string{"callbacks", "test", h.receiver.URL + "/a?b=c", "--header", "X-A=1;2", "--header", "X-B=3", "--secret", "new", "--secret", "old"}
+	h.status.Store(http.StatusOK)
+	holds(t, h.ok(args...), "The receiver answered 200.\n\n", "arrived    yes\n", "outcome    delivered\n", "tls        -\n", "status     200\n", "signed     yes\n")
+
+	h.status.Store(http.StatusInternalServerError)
+	out, err := h.run(append(args, "--json")...)
+	if code, ok := errors.AsType[exitError](err); !ok || code != 1 {
+		t.Errorf("got %v; want exit code 1", err)
+	}
+	var trial client.Trial
+	if decode(t, out, &trial); trial.Arrived || *trial.StatusCode != 500 || trial.Outcome != execution.AttemptStatus || !trial.Connected {
+		t.Errorf("got %+v", trial)
+	}
+	out, err = h.run("callbacks", "test", "http://169.254.169.254/latest")
+	if f, ok := errors.AsType[*fault.Error](err); !ok || f.Code != fault.CallbackNotAllowed || out != "" {
+		t.Errorf("got %q, %v; want CALLBACK_NOT_ALLOWED", out, err)
+	}
+}
+
+func TestATimeIsAnInstantOrHowLongAgo(t *testing.T) {
+	for text, want := range map[string]time.Time{
+		"2025-01-28T01:00:00+01:00": time.Date(2025, 1, 28, 0, 0, 0, 0, time.UTC),
+		"90m":                       time.Now().Add(-90 * time.Minute),
+	} {
+		var i instant
+		if err := i.UnmarshalText([]byte(text)); err != nil || i.Sub(want).Abs() > time.Minute {
+			t.Errorf("%s: got %v, %v; want %v", text, i.Time, err, want)
+		}
+	}
+	for _, text := range []string{"", "yesterday", "-5m", "2025-01-28"} {
+		if err := new(instant).UnmarshalText([]byte(text)); err == nil {
+			t.Errorf("%q is taken for a time", text)
+		}
+	}
+}
+
+func TestWhatAReceiverSaidDoesNotSteerATerminal(t *testing.T) {
+	for answer, want := range map[string]string{
+		"":                      "-",
+		"ok\n":                  `"ok\n"`,
+		"\x1b[2Jé\u202e":        `"\x1b[2Jé\u202e"`,
+		strings.Repeat("ü", 61): `"` + strings.Repeat("ü", 60) + `"…`,
+	} {
+		if got := said(client.Reply{Answer: answer}); got != want {
+			t.Errorf("%q: got %s; want %s", answer, got, want)
+		}
+	}
+}

@@ -1,0 +1,393 @@
+package callback
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/sirupsen/logrus"
+	logtest "github.com/sirupsen/logrus/hooks/test"
+
+	"boomerang/internal/execution"
+)
+
+// behaviour is a receiver by script, and what must be on record after the first attempt of a delivery to it.
+type behaviour struct {
+	serve func(conn net.Conn, n int) // what connection number n does, from 1
+	tls   *tls.Config                // nil: plain HTTP
+	roots *x509.CertPool             // trusted with tls
+	hasty bool                       // the attempt may take 300 ms instead of 20 s
+	again bool                       // a first delivery has arrived, and its connection is idle
+
+	outcome     execution.AttemptOutcome
+	status      int
+	detail      string // part of it
+	answer      string
+	state       execution.DeliveryState
+	reason      execution.DeadReason
+	pause       time.Duration // to the next attempt
+	connections int32         // one when 0
+}
+
+// says answers each connection's first request with text and hangs up.
+func says(text string) func(net.Conn, int) {
+	return func(conn net.Conn, _ int) {
+		readRequest(conn)
+		_, _ = io.WriteString(conn, text)
+	}
+}
+
+// answers says an empty answer.
+func answers(status int, headers ...string) func(net.Conn, int) {
+	return says(fmt.Sprintf("HTTP/1.1 %d X\r\nContent-Length: 0\r\n%s\r\n", status, lines(headers)))
+}
+
+func lines(headers []string) string {
+	var text strings.Builder
+	for _, header := range headers {
+		text.WriteString(header + "\r\n")
+	}
+	return text.String()
+}
+
+// endlessly says begin and then again and again, until nobody listens any more.
+func endlessly(begin, again string) func(net.Conn, int) {
+	return func(conn net.Conn, n int) {
+		says(begin)(conn, n)
+		for {
+			if _, err := io.WriteString(conn, again); err != nil {
+				return
+			}
+		}
+	}
+}
+
+// drips says begin and then again and again with pauses, until nobody listens any more.
+func drips(begin, again string) func(net.Conn, int) {
+	return func(conn net.Conn, n int) {
+		says(begin)(conn, n)
+		for {
+			if _, err := io.WriteString(conn, again); err != nil {
+				return
+			}
+			<-time.After(10 * time.Millisecond)
+		}
+	}
+}
+
+// stalls says text and no more, and does not hang up.
+func stalls(text string) func(net.Conn, int) {
+	return func(conn net.Conn, n int) {
+		says(text)(conn, n)
+		silence(conn, n)
+	}
+}
+
+// each gives every connection a behaviour of its own, the last one for ever.
+func each(serve ...func(net.Conn, int)) func(net.Conn, int) {
+	return func(conn net.Conn, n int) { serve[min(n, len(serve))-1](conn, n) }
+}
+
+func silence(conn net.Conn, _ int)      { _, _ = io.Copy(io.Discard, conn) }
+func hangsUp(net.Conn, int)             {}
+func readsAndHangsUp(c net.Conn, _ int) { readRequest(c) }
+func readsAndResets(c net.Conn, n int)  { readsAndHangsUp(c, n); reset(c) }
+func answersThenResets(c net.Conn, _ int) {
+	answers(200)(c, 1)
+	readsAndResets(c, 1)
+}
+
+// pending is what most failures lead to.
+func (b behaviour) pending(pause time.Duration) behaviour {
+	b.state, b.pause = execution.Pending, pause
+	return b
+}
+
+func (b behaviour) delivered() behaviour {
+	b.outcome, b.state = execution.AttemptSucceeded, execution.Delivered
+	return b
+}
+
+func (b behaviour) dead(reason execution.DeadReason) behaviour {
+	b.state, b.reason = execution.Dead, reason
+	return b
+}
+
+// failing answers with a status that is a failure.
+func failing(status int, detail string, headers ...string) behaviour {
+	return behaviour{serve: answers(status, headers...), outcome: execution.AttemptStatus, status: status, detail: detail}
+}
+
+// theNoon is when everything in the table happens.
+var theNoon = time.Date(2026, 1, 28, 12, 0, 0, 0, time.UTC)
+
+// receivers are the table: what a receiver does, and what becomes of its delivery.
+func receivers(t *testing.T, elsewhere string) map[string]behaviour {
+	t.Helper()
+	const first, busy = 5 * time.Second, time.Minute
+	table := map[string]behaviour{
+		"200":                  behaviour{serve: says("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"), status: 200, detail: "answered 200", answer: "ok"}.delivered(),
+		"200 without a length": behaviour{serve: says("HTTP/1.1 200 OK\r\n\r\nok"), status: 200, answer: "ok"}.delivered(),
+		"204":                  behaviour{serve: answers(204), status: 204, detail: "answered 204"}.delivered(),
+		"100 and 200":          behaviour{serve: says("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"), status: 200}.delivered(),
+
+		"400":                           failing(400, "answered 400").pending(first),
+		"404":                           failing(404, "answered 404").pending(first),
+		"410":                           failing(410, "answered 410").dead(execution.Gone),
+		"410 with Retry-After":          failing(410, "", "Retry-After: 10").dead(execution.Gone),
+		"429":                           failing(429, "answered 429").pending(busy),
+		"429 with few seconds":          failing(429, "", "Retry-After: 10").pending(busy),
+		"429 with seconds":              failing(429, "", "Retry-After: 120").pending(2 * time.Minute),
+		"429 with a date":               failing(429, "", "Retry-After: Wed, 28 Jan 2026 13:00:00 GMT").pending(time.Hour),
+		"429 with a date that is past":  failing(429, "", "Retry-After: Wed, 28 Jan 2026 11:00:00 GMT").pending(busy),
+		"429 with a date in years":      failing(429, "", "Retry-After: Mon, 28 Jan 2030 11:00:00 GMT").pending(24 * time.Hour),
+		"429 with seconds beyond a day": failing(429, "", "Retry-After: 999999").pending(24 * time.Hour),
+		"429 with nonsense":             failing(429, "", "Retry-After: later").pending(busy),
+		"500":                           failing(500, "answered 500").pending(first),
+		"500 with Retry-After":          failing(500, "", "Retry-After: 30").pending(30 * time.Second),
+		"500 with less than is planned": failing(500, "", "Retry-After: 1").pending(first),
+		"502":                           failing(502, "answered 502").pending(busy),
+		"503":                           failing(503, "answered 503").pending(first),
+		"503 with a date":               failing(503, "", "Retry-After: Wed, 28 Jan 2026 12:10:00 GMT").pending(10 * time.Minute),
+		"504":                           failing(504, "answered 504").pending(busy),
+		"101":                           failing(101, "answered 101", "Connection: Upgrade", "Upgrade: x").pending(first),
+	}
+	for _, status := range []int{300, 301, 302, 303, 304, 307, 308} {
+		b := failing(status, "redirects are not followed", "Location: "+elsewhere).pending(first)
+		b.outcome = execution.AttemptRedirect
+		table[fmt.Sprintf("%d to a private address", status)] = b
+	}
+	addSlow(table)
+	addExcessive(table)
+	addBroken(table)
+	addInsecure(t, table)
+	return table
+}
+
+func addSlow(table map[string]behaviour) {
+	const head = "HTTP/1.1 200 OK\r\n"
+	slow := behaviour{hasty: true, outcome: execution.AttemptTimeout, detail: "did not answer in time"}.pending(time.Minute)
+	for name, serve := range map[string]func(net.Conn, int){
+		"no answer":              silence,
+		"headers that drip":      drips(head, "X-A: b\r\n"),
+		"a status that drips":    drips("HTTP/1.1 200 ", "O"),
+		"1xx answers that drip":  drips("", "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"),
+		"headers without an end": stalls(head),
+	} {
+		slow.serve = serve
+		table[name] = slow
+	}
+	table["no answer to a TLS handshake"] = behaviour{
+		serve: silence, tls: &tls.Config{}, hasty: true, outcome: execution.AttemptTimeout, detail: "did not answer in time",
+	}.pending(time.Minute)
+	table["a body that drips"] = behaviour{serve: drips(head+"\r\n", "x"), hasty: true, status: 200, answer: "x"}.delivered()
+	table["a body that stops"] = behaviour{serve: stalls(head + "Content-Length: 9\r\n\r\nbegin"), hasty: true, status: 200, answer: "begin"}.delivered()
+	table["a failure whose body stops"] = behaviour{
+		serve: stalls("HTTP/1.1 500 X\r\nContent-Length: 9\r\n\r\nbegin"), hasty: true, outcome: execution.AttemptStatus, status: 500, answer: "begin",
+	}.pending(5 * time.Second)
+}
+
+func addExcessive(table map[string]behaviour) {
+	kept := strings.Repeat("0123456789abcdef", keptAnswer/16)
+	var bomb bytes.Buffer
+	z := gzip.NewWriter(&bomb)
+	_, _ = z.Write(make([]byte, 4<<20))
+	_ = z.Close()
+	zipped := bomb.String()
+	table["an endless body"] = behaviour{serve: endlessly("HTTP/1.1 200 OK\r\n\r\n", kept), status: 200, answer: kept}.delivered()
+	table["an endless body in chunks"] = behaviour{
+		serve: endlessly("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "10\r\n0123456789abcdef\r\n"), status: 200, answer: kept,
+	}.delivered()
+	table["a gzip bomb"] = behaviour{
+		serve:  says(fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n%s", len(zipped), zipped)),
+		status: 200, answer: zipped,
+	}.delivered()
+	// Both of them twice: it may be a receiver that is just starting.
+	unreadable := behaviour{outcome: execution.AttemptConnection, connections: 2}.pending(5 * time.Second)
+	for name, serve := range map[string]func(net.Conn, int){
+		"endless 1xx answers":      endlessly("", "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"),
+		"endless headers":          endlessly("HTTP/1.1 200 OK\r\n", "X-A: b\r\n"),
+		"an endless status line":   endlessly("HTTP/1.1 200 O", "K"),
+		"headers over 32 KiB":      answers(200, "X-A: "+strings.Repeat("a", answerHeaders)),
+		"what is not HTTP":         says("SSH-2.0-OpenSSH_9.6\r\n\r\n"),
+		"a status that is not one": says("HTTP/1.1 ok OK\r\n\r\n"),
+		"two lengths":              says("HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab"),
+	} {
+		unreadable.serve = serve
+		table[name] = unreadable
+	}
+}
+
+func addBroken(table map[string]behaviour) {
+	broken := behaviour{outcome: execution.AttemptConnection, connections: 2}.pending(5 * time.Second)
+	for name, serve := range map[string]func(net.Conn, int){
+		"hangs up before the request": hangsUp,
+		"hangs up after the request":  readsAndHangsUp,
+		"resets after the request":    readsAndResets,
+		"hangs up within the headers": says("HTTP/1.1 200 OK\r\nX-A: b"),
+	} {
+		broken.serve, broken.detail = serve, "broke off"
+		table[name] = broken
+	}
+	arrived := behaviour{connections: 2, status: 200}.delivered()
+	for name, first := range map[string]func(net.Conn, int){
+		"hangs up, and answers at once":   hangsUp,
+		"resets, and answers at once":     readsAndResets,
+		"speaks nonsense, and then sense": says("nonsense\r\n\r\n"),
+	} {
+		arrived.serve = each(first, answers(200))
+		table[name] = arrived
+	}
+	arrived.again = true
+	for name, first := range map[string]func(net.Conn, int){
+		"a reused connection that was closed": answers(200),
+		"a reused connection that is reset":   answersThenResets,
+	} {
+		arrived.serve = each(first, answers(200))
+		table[name] = arrived
+	}
+	table["hangs up within the body"] = behaviour{serve: says("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nbegin"), status: 200, answer: "begin"}.delivered()
+}
+
+func addInsecure(t *testing.T, table map[string]behaviour) {
+	t.Helper()
+	tomorrow := time.Now().Add(24 * time.Hour)
+	good, trusted := certificate(t, "hooks.example.com", tomorrow)
+	expired, trustedExpired := certificate(t, "hooks.example.com", time.Now().Add(-time.Hour))
+	early, trustedEarly := certificate(t, "hooks.example.com", time.Now().Add(72*time.Hour))
+	other, trustedOther := certificate(t, "other.example.com", tomorrow)
+	with := func(c tls.Certificate, least, most uint16) *tls.Config {
+		return &tls.Config{Certificates: []tls.Certificate{c}, MinVersion: least, MaxVersion: most}
+	}
+	secure := func(c *tls.Config, roots *x509.CertPool) behaviour {
+		return behaviour{serve: answers(200), tls: c, roots: roots}
+	}
+	insecure := func(c *tls.Config, roots *x509.CertPool, detail string) behaviour {
+		b := secure(c, roots)
+		b.outcome, b.detail = execution.AttemptTLS, detail
+		return b.pending(5 * time.Second)
+	}
+	for name, version := range map[string]uint16{"TLS 1.3": tls.VersionTLS13, "TLS 1.2": tls.VersionTLS12} {
+		b := secure(with(good, version, version), trusted).delivered()
+		b.status = 200
+		table[name] = b
+	}
+	table["TLS 1.1"] = insecure(with(good, tls.VersionTLS10, tls.VersionTLS11), trusted, "handshake failed")
+	table["TLS 1.0"] = insecure(with(good, tls.VersionTLS10, tls.VersionTLS10), trusted, "handshake failed")
+	table["expired"] = insecure(with(expired, 0, 0), trustedExpired, "expired or is not valid yet")
+	table["not valid yet"] = insecure(with(early, 0, 0), trustedEarly, "expired or is not valid yet")
+	table["self-signed"] = insecure(with(good, 0, 0), x509.NewCertPool(), "nobody that this server trusts")
+	table["another name"] = insecure(with(other, 0, 0), trustedOther, "for another name")
+}
+
+// receive serves b at 127.0.0.1 and counts its connections.
+func (b behaviour) receive(t *testing.T) (url string, connections *atomic.Int32) {
+	t.Helper()
+	url, connections = bare(t, b.over())
+	_, port, _ := net.SplitHostPort(strings.TrimSuffix(strings.TrimPrefix(url, "http://"), "/hook"))
+	if b.tls != nil {
+		return "https://hooks.example.com:" + port + "/hook", connections
+	}
+	return "http://hooks.example.com:" + port + "/hook", connections
+}
+
+// over is what b does on a bare connection.
+func (b behaviour) over() func(net.Conn, int) {
+	if b.tls == nil || b.tls.Certificates == nil {
+		return b.serve
+	}
+	return func(conn net.Conn, n int) {
+		secured := tls.Server(conn, b.tls)
+		b.serve(secured, n)
+		_ = secured.Close()
+	}
+}
+
+// play sends deliveries of b one after the other, and returns what is on record of the last.
+func (b behaviour) play(t *testing.T, url string) (execution.Delivery, execution.Attempt) {
+	t.Helper()
+	l := patient()
+	if b.hasty {
+		l.whole = 300 * time.Millisecond
+	}
+	s := localSender(t, l)
+	s.transport.TLSClientConfig.RootCAs = b.roots
+	s.transport.DialContext = asPublic(scripted(s.policy, map[string][][]string{"hooks.example.com": {{"127.0.0.1"}}}).dial)
+	s.now = func() time.Time { return theNoon }
+	logger, _ := logtest.NewNullLogger()
+	m := newMemory()
+	d := NewDeliverer(Defaults(), m, plain{}, s.policy, "1.2.3", logrus.NewEntry(logger))
+	d.sender, d.jitter = s, func() float64 { return 0.5 }
+	ctx, quit := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- d.Run(ctx) }()
+	defer func() {
+		quit()
+		if err := <-done; err != nil {
+			t.Errorf("Run: %v", err)
+		}
+	}()
+	last := b.deliver(t, m, url, 1)
+	if b.again {
+		last = b.deliver(t, m, url, 2)
+	}
+	return last, m.attempts[len(m.attempts)-1]
+}
+
+// deliver waits until execution number n has had its first attempt.
+func (b behaviour) deliver(t *testing.T, m *memory, url string, n int) execution.Delivery {
+	t.Helper()
+	d := aDelivery(url)
+	d.Execution, d.NextAt = to("", n).Execution, theNoon
+	m.add(d)
+	for m.get(d.Execution).Attempts == 0 {
+		select {
+		case <-t.Context().Done():
+			t.Fatal("there was no attempt")
+		case <-time.After(time.Millisecond):
+		}
+	}
+	return m.get(d.Execution)
+}
+
+func TestEveryBehaviourOfAReceiverIsAnsweredAsPromised(t *testing.T) {
+	t.Parallel()
+	elsewhere := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("a redirect was followed") }))
+	t.Cleanup(elsewhere.Close)
+	for name, want := range receivers(t, elsewhere.URL) {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			url, connections := want.receive(t)
+			d, a := want.play(t, url)
+			if a.Outcome != want.outcome || a.StatusCode != want.status || !strings.Contains(a.Detail, want.detail) || a.Detail == "" {
+				t.Errorf("recorded %q, %d, %q; want %q, %d, %q", a.Outcome, a.StatusCode, a.Detail, want.outcome, want.status, want.detail)
+			}
+			if got := string(a.Answer); got != want.answer && (!want.hasty || !strings.HasPrefix(got, want.answer)) {
+				t.Errorf("kept %d bytes, %.40q; want %d, %.40q", len(got), got, len(want.answer), want.answer)
+			}
+			if a.Number != 1 || d.Attempts != 1 {
+				t.Errorf("attempt %d of %d, want the only one", a.Number, d.Attempts)
+			}
+			if d.State != want.state || d.Reason != want.reason {
+				t.Errorf("the delivery is %s (%s), want %s (%s)", d.State, d.Reason, want.state, want.reason)
+			}
+			if pause := d.NextAt.Sub(theNoon); d.State == execution.Pending && pause != want.pause {
+				t.Errorf("the next attempt is after %v, want %v", pause, want.pause)
+			}
+			if got := connections.Load(); got != max(want.connections, 1) {
+				t.Errorf("%d connections, want %d", got, max(want.connections, 1))
+			}
+		})
+	}
+}

@@ -1,0 +1,542 @@
+package httpapi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/sirupsen/logrus"
+
+	"boomerang/internal/callback"
+	"boomerang/internal/execution"
+)
+
+// ended submits an execution with a callback to url and takes it to its end.
+func (h *house) ended(token, url string) execution.ID {
+	h.t.Helper()
+	id := h.submit(token, fmt.Sprintf(`{"code":"1","callback_url":%q,"callback_headers":{"X-B":"CANARY"},"callback_signature_secret":"CANARY"}`, url))
+	h.start(id)
+	h.finish(id, completed("CANARY", ""))
+	return id
+}
+
+// attempted records an attempt that began at moment s and took a second.
+func (h *house) attempted(id execution.ID, n int, s int64, a execution.Attempt, state execution.DeliveryState, reason execution.DeadReason) {
+	h.t.Helper()
+	a.Execution, a.Number, a.StartedAt, a.Duration = id, n, moment(s), time.Second
+	if err := h.store.Record(h.t.Context(), a, state, reason, moment(s+60)); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+func failure(status int) execution.Attempt {
+	return execution.Attempt{Outcome: execution.AttemptStatus, StatusCode: status, Detail: fmt.Sprintf("The receiver answered %d.", status)}
+}
+
+func success() execution.Attempt {
+	return execution.Attempt{Outcome: execution.AttemptSucceeded, StatusCode: 204, Detail: "The receiver answered 204."}
+}
+
+const receiverURL = "https://example.com/hook?q=1"
+
+func TestTheDeliveryFollowsItsAttempts(t *testing.T) {
+	at := moment(0)
+	h := open(t, func(_ *Config, d *Deps) { d.Now = func() time.Time { return at } })
+	id := h.submit(h.ann, `{"code":"1","callback_url":"`+receiverURL+`","callback_headers":{"X-B":"b"},"callback_signature_secret":"s"}`)
+	want := map[string]any{
+		"execution_id": string(id), "state": "none", "reason": nil, "url": receiverURL, "destination": "https://example.com:443",
+		"attempts": 0.0, "next_attempt_at": nil, "created_at": nil, "ended_at": nil, "webhook_id": "msg_" + string(id),
+		"header_names": []any{"X-B"}, "signed": true,
+		"explanation": "The execution has not ended yet; its result is posted when it has.",
+	}
+	check := func(act string, a answer) {
+		t.Helper()
+		if diff := cmp.Diff(want, a.json(t)); diff != "" {
+			t.Errorf("%s: the delivery differs (-want +got):\n%s", act, diff)
+		}
+	}
+	expect := func(act string) {
+		t.Helper()
+		check(act, h.get("/executions/"+string(id)+"/callback", h.ann))
+	}
+	expect("queued")
+
+	h.start(id)
+	h.finish(id, completed("", ""))
+	at = moment(2)
+	want["state"], want["next_attempt_at"], want["created_at"] = "pending", "2025-01-28T00:00:02Z", "2025-01-28T00:00:02Z"
+	want["explanation"] = "No attempt has ended yet. The next attempt has been due since 2025-01-28T00:00:02Z."
+	expect("ended")
+
+	h.attempted(id, 1, 3, failure(503), execution.Pending, "")
+	want["attempts"], want["next_attempt_at"] = 1.0, "2025-01-28T00:01:03Z"
+	want["explanation"] = "Attempt 1 failed: the receiver answered 503. The next attempt is at 2025-01-28T00:01:03Z."
+	expect("failed")
+
+	h.attempted(id, 2, 63, failure(410), execution.Dead, execution.Gone)
+	want["attempts"], want["state"], want["reason"], want["next_attempt_at"], want["ended_at"] = 2.0, "dead", "gone", nil, "2025-01-28T00:01:04Z"
+	want["explanation"] = "Given up: the receiver answered 410 Gone."
+	expect("gone")
+
+	at = moment(100)
+	want["state"], want["reason"], want["next_attempt_at"], want["ended_at"] = "pending", nil, "2025-01-28T00:01:40Z", nil
+	want["explanation"] = "It is sent again after attempt 2: the receiver answered 410. The next attempt has been due since 2025-01-28T00:01:40Z."
+	check("redelivered", h.call(http.MethodPost, "/executions/"+string(id)+"/callback/redeliver", h.ann, ""))
+	expect("redelivered")
+
+	h.attempted(id, 3, 100, success(), execution.Delivered, "")
+	want["attempts"], want["state"], want["next_attempt_at"], want["ended_at"] = 3.0, "delivered", nil, "2025-01-28T00:01:41Z"
+	want["explanation"] = "Delivered at attempt 3: the receiver answered 204."
+	expect("delivered")
+
+	want["state"], want["next_attempt_at"], want["ended_at"] = "pending", "2025-01-28T00:01:40Z", nil
+	want["explanation"] = "It is sent again after attempt 3: the receiver answered 204. The next attempt has been due since 2025-01-28T00:01:40Z."
+	check("delivered once more", h.call(http.MethodPost, "/executions/"+string(id)+"/callback/redeliver", h.ann, ""))
+}
+
+func TestTheExplanationOfADeadDeliverySaysWhatWasWrong(t *testing.T) {
+	h := open(t)
+	blocked := execution.Attempt{Outcome: execution.AttemptBlocked, Detail: "The callback must not go to a private address."}
+	for reason, c := range map[execution.DeadReason]struct {
+		attempt execution.Attempt
+		want    string
+	}{
+		execution.Blocked:   {blocked, "Given up: the callback must not go to a private address."},
+		execution.Exhausted: {failure(500), "Given up: the schedule has no further attempt. Attempt 1 failed: the receiver answered 500."},
+	} {
+		id := h.ended(h.ann, receiverURL)
+		h.attempted(id, 1, 3, c.attempt, execution.Dead, reason)
+		if got := h.get("/executions/"+string(id)+"/callback", h.ann).json(t)["explanation"]; got != c.want {
+			t.Errorf("%s: got %q; want %q", reason, got, c.want)
+		}
+	}
+}
+
+func TestTheExplanationOfADueDeliveryTellsOfAnOpenBreaker(t *testing.T) {
+	now := moment(100)
+	h := open(t, func(_ *Config, d *Deps) { d.Now = func() time.Time { return now } })
+	id := h.ended(h.ann, receiverURL)
+	h.attempted(id, 1, 3, failure(503), execution.Pending, "") // the next at moment 63
+	const due = "Attempt 1 failed: the receiver answered 503. The next attempt has been due since 2025-01-28T00:01:03Z."
+	for _, c := range []struct {
+		breaker execution.Breaker
+		want    string
+	}{
+		{execution.Breaker{Destination: "https://other.example:443", Openings: 1, OpenUntil: moment(160)}, due},
+		{execution.Breaker{Destination: "https://example.com:443", Openings: 1, OpenUntil: moment(99)}, due},
+		{
+			execution.Breaker{Destination: "https://example.com:443", Openings: 2, OpenUntil: moment(160)},
+			"Attempt 1 failed: the receiver answered 503. " +
+				"Nearly all attempts to https://example.com:443 fail, so nothing is sent there before 2025-01-28T00:02:40Z.",
+		},
+	} {
+		if err := h.store.KeepBreaker(t.Context(), c.breaker); err != nil {
+			t.Fatal(err)
+		}
+		if got := h.get("/executions/"+string(id)+"/callback", h.ann).json(t)["explanation"]; got != c.want {
+			t.Errorf("%+v: got %q; want %q", c.breaker, got, c.want)
+		}
+	}
+	now = moment(61)
+	h.attempted(id, 2, 120, failure(503), execution.Pending, "") // the next after the breaker's end
+	if got := h.get("/executions/"+string(id)+"/callback", h.ann).json(t)["explanation"]; got !=
+		"Attempt 2 failed: the receiver answered 503. The next attempt is at 2025-01-28T00:03:00Z." {
+		t.Errorf("later than the breaker: got %q", got)
+	}
+}
+
+func TestAnExecutionWithoutACallbackSaysSo(t *testing.T) {
+	h := open(t)
+	id := string(h.call(http.MethodPost, "/execute/background", h.ann, `{"code":"1"}`, asJSON).id(t))
+	got := h.get("/executions/"+id+"/callback", h.ann).json(t)
+	if got["explanation"] != "The execution has no callback." || got["state"] != "none" || got["url"] != "" || got["destination"] != "" {
+		t.Errorf("got %v; want that there is none", got)
+	}
+	if a := h.get("/executions/"+id+"/callback/attempts", h.ann); a.json(t)["count"] != 0.0 {
+		t.Errorf("got %s; want no attempts", a.body)
+	}
+	queued := string(h.submit(h.ann, hello))
+	for id, want := range map[string]string{id: "The execution has no callback.", queued: "The execution has not ended yet; its result is posted when it has."} {
+		a := h.call(http.MethodPost, "/executions/"+id+"/callback/redeliver", h.ann, "")
+		if got := a.json(t); a.status != http.StatusConflict || got["code"] != "CONFLICT" || got["message"] != want {
+			t.Errorf("got %d %s; want 409 CONFLICT: %s", a.status, a.body, want)
+		}
+	}
+}
+
+func TestAttemptsAreShownWithWhatWasAnswered(t *testing.T) {
+	h := open(t)
+	id := h.ended(h.ann, receiverURL)
+	text := failure(503)
+	text.Answer, text.RetryAfter = []byte("maintenance <until noon>\n"), 90*time.Second
+	bytes := failure(500)
+	bytes.Answer = []byte("a\xff\x00b")
+	h.attempted(id, 1, 3, text, execution.Pending, "")
+	h.attempted(id, 2, 63, bytes, execution.Pending, "")
+	h.attempted(id, 3, 123, execution.Attempt{Outcome: execution.AttemptDNS, Detail: "The receiver's name has no address."}, execution.Pending, "")
+	want := map[string]any{
+		"execution_id": string(id), "count": 3.0,
+		"attempts": []any{
+			map[string]any{
+				"number": 1.0, "started_at": "2025-01-28T00:00:03Z", "duration": 1.0, "outcome": "http_status", "status_code": 503.0,
+				"detail": "The receiver answered 503.", "answer": "maintenance <until noon>\n", "answer_base64": nil, "retry_after": 90.0,
+			},
+			map[string]any{
+				"number": 2.0, "started_at": "2025-01-28T00:01:03Z", "duration": 1.0, "outcome": "http_status", "status_code": 500.0,
+				"detail": "The receiver answered 500.", "answer": "a\uFFFD\x00b", "answer_base64": "Yf8AYg==", "retry_after": nil,
+			},
+			map[string]any{
+				"number": 3.0, "started_at": "2025-01-28T00:02:03Z", "duration": 1.0, "outcome": "dns_error", "status_code": nil,
+				"detail": "The receiver's name has no address.", "answer": "", "answer_base64": nil, "retry_after": nil,
+			},
+		},
+	}
+	if diff := cmp.Diff(want, h.get("/executions/"+string(id)+"/callback/attempts", h.ann).json(t)); diff != "" {
+		t.Errorf("the attempts differ (-want +got):\n%s", diff)
+	}
+}
+
+func TestToOthersADeliveryDoesNotExist(t *testing.T) {
+	h := open(t)
+	id := h.ended(h.ann, receiverURL)
+	h.attempted(id, 1, 3, failure(410), execution.Dead, execution.Gone)
+	for _, call := range [][2]string{
+		{http.MethodGet, "/executions/%s/callback"},
+		{http.MethodGet, "/executions/%s/callback/attempts"},
+		{http.MethodPost, "/executions/%s/callback/redeliver"},
+	} {
+		words := map[string]bool{}
+		for _, id := range []string{string(id), "exec_00000000000000000000000000", "nonsense"} {
+			a := h.call(call[0], fmt.Sprintf(call[1], id), h.bob, "")
+			if a.status != http.StatusNotFound || a.json(t)["code"] != "EXECUTION_NOT_FOUND" {
+				t.Errorf("%v: got %d %s; want 404 EXECUTION_NOT_FOUND", call, a.status, a.body)
+			}
+			words[fmt.Sprint(a.json(t)["message"])] = true
+		}
+		if len(words) != 1 {
+			t.Errorf("%v: got %v; want the same words for another's, a missing and an impossible one", call, words)
+		}
+	}
+	if a := h.call(http.MethodPost, "/callbacks/recover", h.bob, ""); a.json(t)["recovered"] != 0.0 {
+		t.Errorf("another's recovery: got %s; want none", a.body)
+	}
+	if a := h.get("/callbacks", h.bob); a.json(t)["count"] != 0.0 {
+		t.Errorf("another's list: got %s; want none", a.body)
+	}
+	if d, err := h.store.Delivery(t.Context(), id); err != nil || d.State != execution.Dead {
+		t.Errorf("got %s, %v; want it still dead", d.State, err)
+	}
+	if a := h.get("/executions/"+string(id)+"/callback", h.admin); a.status != http.StatusOK {
+		t.Errorf("an administrator: got %d %s; want the delivery", a.status, a.body)
+	}
+	if a := h.call(http.MethodPost, "/callbacks/recover", h.admin, ""); a.json(t)["recovered"] != 1.0 {
+		t.Errorf("an administrator's recovery: got %s; want 1", a.body)
+	}
+}
+
+func TestDeliveriesShowNoSecrets(t *testing.T) {
+	h := open(t)
+	id := h.ended(h.ann, "https://example.com/hook")
+	for _, path := range []string{"/callbacks", "/executions/" + string(id) + "/callback", "/executions/" + string(id) + "/callback/attempts"} {
+		if a := h.get(path, h.ann); a.status != http.StatusOK || strings.Contains(a.body, "CANARY") {
+			t.Errorf("%s: got %d %s; want it without secrets", path, a.status, a.body)
+		}
+	}
+}
+
+func executionIDs(page map[string]any) (ids []execution.ID) {
+	list, _ := page["callbacks"].([]any)
+	for _, item := range list {
+		line, _ := item.(map[string]any)
+		ids = append(ids, execution.ID(fmt.Sprint(line["execution_id"])))
+	}
+	return ids
+}
+
+func TestCallbacksAreListedAndChosen(t *testing.T) {
+	h := open(t)
+	pending := h.ended(h.ann, receiverURL)
+	dead := h.ended(h.ann, "https://other.example:8443/hook")
+	h.attempted(dead, 1, 3, failure(410), execution.Dead, execution.Gone)
+	delivered := h.ended(h.ann, receiverURL)
+	h.attempted(delivered, 1, 3, success(), execution.Delivered, "")
+	h.ended(h.bob, receiverURL)
+	h.submit(h.ann, hello) // has not ended
+	for query, want := range map[string][]execution.ID{
+		"":                      {delivered, dead, pending},
+		"status=dead":           {dead},
+		"status=pending,dead":   {dead, pending},
+		"status=":               {delivered, dead, pending},
+		"limit=2":               {delivered, dead},
+		"since=" + stamped(2):   {delivered, dead, pending},
+		"since=" + stamped(3):   nil,
+		"until=" + stamped(2):   nil,
+		"until=" + stamped(3):   {delivered, dead, pending},
+		"destination=" + quoted: {delivered, pending},
+		"destination=" + url.QueryEscape("https://other.example:8443/elsewhere"): {dead},
+		"destination=" + url.QueryEscape("https://other.example"):                nil,
+	} {
+		a := h.get("/callbacks?"+query, h.ann)
+		if got := executionIDs(a.json(t)); a.status != http.StatusOK || !slices.Equal(got, want) {
+			t.Errorf("%s: got %d %v; want %v", query, a.status, got, want)
+		}
+	}
+	want := map[string]any{
+		"execution_id": string(dead), "state": "dead", "reason": "gone", "url": "https://other.example:8443/hook",
+		"destination": "https://other.example:8443", "attempts": 1.0, "next_attempt_at": nil,
+		"created_at": "2025-01-28T00:00:02Z", "ended_at": "2025-01-28T00:00:04Z",
+	}
+	if diff := cmp.Diff([]any{want}, h.get("/callbacks?status=dead", h.ann).json(t)["callbacks"]); diff != "" {
+		t.Errorf("the dead one (-want +got):\n%s", diff)
+	}
+	if p := h.get("/callbacks", h.admin).json(t); p["count"] != 4.0 {
+		t.Errorf("an administrator: got %v; want 4", p["count"])
+	}
+}
+
+var quoted = url.QueryEscape("https://EXAMPLE.com./anything")
+
+func stamped(s int64) string { return moment(s).Format(time.RFC3339) }
+
+func TestTheListOfCallbacksGoesThroughAllOnce(t *testing.T) {
+	h := open(t)
+	var want, got []execution.ID
+	for range 5 { // all created at the same time
+		want = append([]execution.ID{h.ended(h.ann, receiverURL)}, want...)
+	}
+	for path := "/callbacks?limit=2"; ; {
+		p := h.get(path, h.ann).json(t)
+		got = append(got, executionIDs(p)...)
+		if p["next_cursor"] == nil {
+			break
+		}
+		path = fmt.Sprintf("/callbacks?limit=2&cursor=%s", p["next_cursor"])
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %v; want %v", got, want)
+	}
+}
+
+func TestRecoverSendsAgainWhatIsChosen(t *testing.T) {
+	h := open(t)
+	for _, to := range []string{receiverURL, receiverURL, "https://other.example/"} {
+		id := h.ended(h.ann, to)
+		h.attempted(id, 1, 3, failure(500), execution.Dead, execution.Exhausted)
+	}
+	for _, c := range []struct {
+		query string
+		want  float64
+	}{
+		{"since=" + stamped(3), 0},
+		{"destination=" + quoted + "&since=" + stamped(2), 2},
+		{"", 1},
+		{"", 0},
+	} {
+		a := h.call(http.MethodPost, "/callbacks/recover?"+c.query, h.ann, "")
+		if a.status != http.StatusOK || a.json(t)["recovered"] != c.want {
+			t.Errorf("%q: got %d %s; want %v", c.query, a.status, a.body, c.want)
+		}
+	}
+	due, err := h.store.Due(t.Context(), time.Now(), 10, 10, nil, nil)
+	if err != nil || len(due) != 3 {
+		t.Errorf("got %d due, %v; want 3", len(due), err)
+	}
+}
+
+func TestAWrongParameterOfTheCallbacksIsNamed(t *testing.T) {
+	h := open(t)
+	for path, field := range map[string]string{
+		"GET /callbacks?status=none":                     "status",
+		"GET /callbacks?status=dead,":                    "status",
+		"GET /callbacks?limit=201":                       "limit",
+		"GET /callbacks?since=yesterday":                 "since",
+		"GET /callbacks?until=1":                         "until",
+		"GET /callbacks?cursor=last":                     "cursor",
+		"GET /callbacks?cursor=1738022402000000000":      "cursor",
+		"GET /callbacks?cursor=1738022402000000000.exec": "cursor",
+		"GET /callbacks?destination=example.com":         "destination",
+		"GET /callbacks?destination=ftp://example.com":   "destination",
+		"GET /callbacks?destination=https://":            "destination",
+		"POST /callbacks/recover?since=now":              "since",
+		"POST /callbacks/recover?destination=%2F":        "destination",
+	} {
+		method, target, _ := strings.Cut(path, " ")
+		a := h.call(method, target, h.ann, "")
+		details, _ := a.json(t)["details"].(map[string]any)
+		if a.status != http.StatusBadRequest || details["field"] != field {
+			t.Errorf("%s: got %d %s; want 400 of %s", path, a.status, a.body, field)
+		}
+	}
+}
+
+// scripted is a Try that answers with a trial and remembers the sample.
+type scripted struct {
+	trial  callback.Trial
+	err    error
+	sample callback.Sample
+}
+
+func (s *scripted) try(_ context.Context, sample callback.Sample) (callback.Trial, error) {
+	s.sample = sample
+	return s.trial, s.err
+}
+
+func TestTestAnswersWithWhatHappened(t *testing.T) {
+	s := &scripted{}
+	h := open(t, func(_ *Config, d *Deps) { d.Try = s.try })
+	body := `{"callback_url":"` + receiverURL + `","callback_headers":{"X-A":"a"},"callback_signature_secret":["new","old"]}`
+	for name, c := range map[string]struct {
+		trial callback.Trial
+		want  map[string]any
+	}{
+		"arrived": {
+			callback.Trial{
+				Outcome: execution.AttemptSucceeded, Resolved: true, Connected: true, TLS: "TLS 1.3", StatusCode: 200, Answer: []byte("ok"),
+				Detail: "The receiver answered 200.", Duration: 1500 * time.Millisecond, Body: []byte(`{"a":"<b>"}`),
+			},
+			map[string]any{
+				"url": receiverURL, "arrived": true, "outcome": "delivered", "detail": "The receiver answered 200.", "rule": nil, "resolved": true,
+				"connected": true, "tls": "TLS 1.3", "status_code": 200.0, "answer": "ok", "answer_base64": nil, "duration": 1.5, "signed": true,
+				"body": `{"a":"<b>"}`,
+			},
+		},
+		"blocked": {
+			callback.Trial{Outcome: execution.AttemptBlocked, Rule: "a private address", Detail: "The callback must not go to a private address.", Resolved: true},
+			map[string]any{
+				"url": receiverURL, "arrived": false, "outcome": "blocked", "detail": "The callback must not go to a private address.",
+				"rule": "a private address", "resolved": true, "connected": false, "tls": nil, "status_code": nil, "answer": "", "answer_base64": nil,
+				"duration": 0.0, "signed": true, "body": "",
+			},
+		},
+	} {
+		s.trial = c.trial
+		a := h.call(http.MethodPost, "/callbacks/test", h.ann, body, asJSON)
+		if diff := cmp.Diff(c.want, a.json(t)); a.status != http.StatusOK || diff != "" {
+			t.Errorf("%s: got %d (-want +got):\n%s", name, a.status, diff)
+		}
+		want := callback.Sample{URL: receiverURL, Headers: map[string]string{"X-A": "a"}, Secrets: []string{"new", "old"}}
+		if diff := cmp.Diff(want, s.sample); diff != "" {
+			t.Errorf("%s: the sample (-want +got):\n%s", name, diff)
+		}
+	}
+	for _, entry := range h.log.AllEntries() {
+		if line, _ := entry.String(); strings.Contains(line, "q=1") || strings.Contains(line, "hook") {
+			t.Errorf("the log has the path or query of the URL: %s", line)
+		}
+	}
+	s.err = errors.New("the cause")
+	if a := h.call(http.MethodPost, "/callbacks/test", h.ann, body, asJSON); a.status != http.StatusInternalServerError || strings.Contains(a.body, "cause") {
+		t.Errorf("our own failure: got %d %s; want 500 without its cause", a.status, a.body)
+	}
+}
+
+func TestTestRefusesWhatASubmissionWouldBeRefused(t *testing.T) {
+	h := open(t, func(_ *Config, d *Deps) {
+		d.Try = func(context.Context, callback.Sample) (callback.Trial, error) {
+			t.Error("something was sent")
+			return callback.Trial{}, nil
+		}
+	})
+	for body, code := range map[string]string{
+		`{}`:                     "MISSING_PARAMETER",
+		`{"callback_url":"/a"}`:  "INVALID_REQUEST",
+		`{"callback_url":3}`:     "INVALID_REQUEST",
+		`{"callback_url":"x"} x`: "INVALID_JSON",
+		`{"callback_url":"http://169.254.169.254/latest"}`:                               "CALLBACK_NOT_ALLOWED",
+		`{"callback_url":"https://example.com/","callback_headers":{"Host":"a"}}`:        "INVALID_REQUEST",
+		`{"callback_url":"https://example.com/","callback_signature_secret":[""]}`:       "INVALID_REQUEST",
+		`{"callback_url":"https://example.com/","callback_signature_secret":["a",null]}`: "INVALID_REQUEST",
+	} {
+		test := h.call(http.MethodPost, "/callbacks/test", h.ann, body, asJSON)
+		submission := h.call(http.MethodPost, "/execute/async", h.ann, strings.Replace(body, "{", `{"code":"1",`, 1), asJSON)
+		if body == `{}` {
+			submission = h.call(http.MethodPost, "/execute/async", h.ann, `{"code":"1"}`, asJSON)
+		}
+		got, want := test.json(t), submission.json(t)
+		if test.status != submission.status || got["code"] != code || want["code"] != code ||
+			code != "INVALID_JSON" && got["message"] != want["message"] || !cmp.Equal(got["details"], want["details"]) {
+			t.Errorf("%s: got %d %s; want as for a submission, %d %s", body, test.status, test.body, submission.status, submission.body)
+		}
+	}
+	if a := h.call(http.MethodPost, "/callbacks/test", h.ann, "{}"); a.status != http.StatusUnsupportedMediaType {
+		t.Errorf("without a type: got %d; want 415", a.status)
+	}
+	if a := h.call(http.MethodPost, "/callbacks/test", "", "{}", asJSON); a.status != http.StatusUnauthorized {
+		t.Errorf("without a token: got %d; want 401", a.status)
+	}
+}
+
+func TestSoManyTestsRunAtATimeAndNoMore(t *testing.T) {
+	begun, finish := make(chan struct{}), make(chan struct{})
+	h := open(t, func(_ *Config, d *Deps) {
+		d.Try = func(context.Context, callback.Sample) (callback.Trial, error) {
+			begun <- struct{}{}
+			<-finish
+			return callback.Trial{Outcome: execution.AttemptTimeout}, nil
+		}
+	})
+	const body = `{"callback_url":"https://example.com/"}`
+	answers := make(chan int, maxTrials)
+	for range maxTrials {
+		go func() { answers <- h.call(http.MethodPost, "/callbacks/test", h.ann, body, asJSON).status }()
+		<-begun
+	}
+	a := h.call(http.MethodPost, "/callbacks/test", h.ann, body, asJSON)
+	if a.status != http.StatusTooManyRequests || a.json(t)["code"] != "RATE_LIMIT_EXCEEDED" || a.header.Get("Retry-After") == "" {
+		t.Errorf("one too many: got %d %s; want 429 RATE_LIMIT_EXCEEDED", a.status, a.body)
+	}
+	close(finish)
+	for range maxTrials {
+		if status := <-answers; status != http.StatusOK {
+			t.Errorf("got %d; want 200", status)
+		}
+	}
+	go func() { <-begun }()
+	if a := h.call(http.MethodPost, "/callbacks/test", h.ann, body, asJSON); a.status != http.StatusOK {
+		t.Errorf("afterwards: got %d; want 200", a.status)
+	}
+}
+
+// The receiver takes longer than any other request may: 1.5 s with a timeout of 1 s.
+func TestATestMayTakeAsLongAsItsReceiver(t *testing.T) {
+	h := open(t, func(c *Config, d *Deps) {
+		c.Timeout = time.Second
+		d.Try = func(ctx context.Context, _ callback.Sample) (callback.Trial, error) {
+			select {
+			case <-ctx.Done():
+				return callback.Trial{}, context.Cause(ctx)
+			case <-time.After(1500 * time.Millisecond):
+				return callback.Trial{Outcome: execution.AttemptSucceeded, StatusCode: 200}, nil
+			}
+		}
+	})
+	a := h.call(http.MethodPost, "/callbacks/test", h.ann, `{"callback_url":"https://example.com/"}`, asJSON)
+	if a.status != http.StatusOK || a.json(t)["arrived"] != true {
+		t.Errorf("got %d %s; want what happened", a.status, a.body)
+	}
+}
+
+func TestAskingAgainIsLogged(t *testing.T) {
+	h := open(t)
+	id := h.ended(h.ann, receiverURL)
+	h.attempted(id, 1, 3, failure(500), execution.Dead, execution.Exhausted)
+	h.call(http.MethodPost, "/callbacks/recover", h.ann, "")
+	h.call(http.MethodPost, "/executions/"+string(id)+"/callback/redeliver", h.ann, "")
+	lines := map[string]logrus.Fields{}
+	for _, entry := range h.log.AllEntries() {
+		lines[entry.Message] = entry.Data
+	}
+	if got := lines["dead callbacks asked for again"]; got["recovered"] != 1 || got["subject"] != "ann" {
+		t.Errorf("recovery: %v", got)
+	}
+	if got := lines["callback asked for again"]; got["execution_id"] != id || got["subject"] != "ann" {
+		t.Errorf("redelivery: %v", got)
+	}
+}

@@ -1,0 +1,402 @@
+package storetest
+
+import (
+	"sync"
+	"time"
+
+	"boomerang/internal/execution"
+	"boomerang/internal/fault"
+)
+
+func redeliveryTests() map[string]func(*house) {
+	return map[string]func(*house){
+		"AnEndedDeliveryIsSentAgainAndItsAttemptsStay":     againAfterTheEnd,
+		"APendingDeliveryIsSentNowAndKeepsItsPlace":        againWhilePending,
+		"WhatHasNoDeliveryIsNotSentAgain":                  againWithoutADelivery,
+		"AFailureInFlightDoesNotUndoARedelivery":           againInFlight,
+		"TheLastFailureInFlightDoesNotUndoARedelivery":     againInTheLastFlight,
+		"ASuccessInFlightIsTheRedelivery":                  againInASuccessfulFlight,
+		"RedeliveriesBesideAttemptsLoseAndCountNothing":    againAndAgain,
+		"WhatIsSentAgainSurvivesARestart":                  againAfterARestart,
+		"WhatIsSentAgainIsKeptUntilItHasArrived":           againBeforeRemoval,
+		"SendingAgainSignals":                              againSignals,
+		"RecoverTakesTheDeadThatAreChosen":                 recoverChooses,
+		"RecoverTakesMoreThanOneBatchAndEachOnce":          recoverMany,
+		"RecoverLeavesWhatDiesLaterForTheNextTime":         recoverLeavesLater,
+		"DeliveriesAreListedByTheirCreationTheNewestFirst": deliveriesNewestFirst,
+		"DeliveriesAreChosen":                              deliveriesChosen,
+		"DeliveriesPageWithoutGapsOrRepeats":               deliveriesPage,
+	}
+}
+
+// recorded records attempt number n of id; it failed unless state is delivered.
+func (h *house) recorded(id execution.ID, n int, state execution.DeliveryState) {
+	h.t.Helper()
+	reason := map[execution.DeliveryState]execution.DeadReason{execution.Dead: execution.Gone}[state]
+	a := h.attempt(id, n)
+	h.ok(h.Record(h.ctx(), a, state, reason, a.StartedAt.Add(time.Minute)))
+}
+
+func (h *house) deliveryOf(id execution.ID) execution.Delivery {
+	h.t.Helper()
+	d, err := h.Delivery(h.ctx(), id)
+	h.ok(err)
+	return d
+}
+
+func (h *house) numbers(id execution.ID) (numbers []int) {
+	h.t.Helper()
+	attempts, err := h.Attempts(h.ctx(), id)
+	h.ok(err)
+	for _, a := range attempts {
+		numbers = append(numbers, a.Number)
+	}
+	return numbers
+}
+
+func againAfterTheEnd(h *house) {
+	for _, end := range []execution.DeliveryState{execution.Delivered, execution.Dead} {
+		id := h.deliverable(0)
+		h.recorded(id, 1, execution.Pending)
+		before := h.deliveryOf(id)
+		h.recorded(id, 2, end)
+		now := h.now.Add(100 * time.Hour)
+		h.ok(h.Redeliver(h.ctx(), id, now))
+		want := before
+		want.Attempts, want.Resumed, want.NextAt = 2, 2, now
+		h.same(h.deliveryOf(id), want)
+		h.same(h.due(now, 1), []execution.ID{id})
+		third := h.attempt(id, 3)
+		third.StartedAt = now
+		h.ok(h.Record(h.ctx(), third, execution.Delivered, "", time.Time{}))
+		h.same(h.numbers(id), []int{1, 2, 3})
+		want.State, want.Attempts, want.NextAt, want.EndedAt = execution.Delivered, 3, time.Time{}, now.Add(third.Duration)
+		h.same(h.deliveryOf(id), want)
+	}
+}
+
+func againWhilePending(h *house) {
+	id := h.deliverable(0)
+	h.recorded(id, 1, execution.Dead)
+	h.ok(h.Redeliver(h.ctx(), id, h.now.Add(90*time.Minute)))
+	h.recorded(id, 2, execution.Pending)
+	want := h.deliveryOf(id)
+	now := h.now.Add(100 * time.Hour)
+	for range 2 { // asking again changes nothing but the time
+		now = now.Add(time.Second)
+		h.ok(h.Redeliver(h.ctx(), id, now))
+		want.NextAt = now
+		h.same(h.deliveryOf(id), want)
+	}
+	h.same(want.Resumed, 1)
+}
+
+func againWithoutADelivery(h *house) {
+	running := h.running("ann")
+	without := h.execution("ann")
+	without.Callback = execution.Callback{}
+	_, _, err := h.Enqueue(h.ctx(), without, nil, execution.QueueLimits{})
+	h.ok(err)
+	h.ok(h.Finish(h.ctx(), without.ID, h.result(execution.Failed, execution.StartFailed), nil))
+	h.quieten()
+	words := map[string]bool{}
+	for id, code := range map[execution.ID]fault.Code{
+		running: fault.Contradiction, without.ID: fault.Contradiction, execution.NewID(h.now): fault.ExecutionNotFound,
+	} {
+		err := h.Redeliver(h.ctx(), id, h.now)
+		h.fault(err, code)
+		words[fault.Of(err).Sentence] = true
+	}
+	h.same(len(words), 3) // each says what is the matter
+	h.same(signalled(h.Pending()), false)
+	h.ok(h.Finish(h.ctx(), running, h.result(execution.Completed, execution.Exited), h.delivery()))
+}
+
+// inFlight takes a delivery through n failures and has it asked for again while attempt n+1 is on its way.
+func (h *house) inFlight(n int) (id execution.ID, next execution.Attempt, asked time.Time) {
+	h.t.Helper()
+	id = h.deliverable(0)
+	for i := range n {
+		h.recorded(id, i+1, execution.Pending)
+	}
+	next = h.attempt(id, n+1)
+	asked = next.StartedAt.Add(next.Duration / 2)
+	h.ok(h.Redeliver(h.ctx(), id, asked))
+	return id, next, asked
+}
+
+func againInFlight(h *house) {
+	id, a, asked := h.inFlight(1)
+	h.ok(h.Record(h.ctx(), a, execution.Pending, "", a.StartedAt.Add(24*time.Hour)))
+	d := h.deliveryOf(id)
+	h.same([]any{d.State, d.Attempts, d.Resumed, d.NextAt}, []any{execution.Pending, 2, 0, asked})
+	h.stale(h.Record(h.ctx(), a, execution.Pending, "", asked)) // not twice
+	h.same(h.numbers(id), []int{1, 2})
+
+	h.recorded(id, 3, execution.Pending) // it began later, so the schedule is in force again
+	h.same(h.deliveryOf(id).NextAt, h.attempt(id, 3).StartedAt.Add(time.Minute))
+}
+
+func againInTheLastFlight(h *house) {
+	for _, reason := range []execution.DeadReason{execution.Exhausted, execution.Gone, execution.Blocked} {
+		id, a, asked := h.inFlight(2)
+		h.ok(h.Record(h.ctx(), a, execution.Dead, reason, time.Time{}))
+		d := h.deliveryOf(id)
+		h.same([]any{d.State, d.Reason, d.Attempts, d.Resumed, d.NextAt, d.EndedAt},
+			[]any{execution.Pending, execution.DeadReason(""), 3, 3, asked, time.Time{}})
+		h.recorded(id, 4, execution.Dead)
+		h.same(h.deliveryOf(id).State, execution.Dead)
+	}
+}
+
+func againInASuccessfulFlight(h *house) {
+	id, a, _ := h.inFlight(0)
+	h.ok(h.Record(h.ctx(), a, execution.Delivered, "", time.Time{}))
+	d := h.deliveryOf(id)
+	h.same([]any{d.State, d.Attempts, d.NextAt}, []any{execution.Delivered, 1, time.Time{}})
+}
+
+func againAndAgain(h *house) {
+	id := h.deliverable(0)
+	var asker sync.WaitGroup
+	for range 4 {
+		asker.Go(func() {
+			for i := range 25 {
+				if err := h.Redeliver(h.ctx(), id, h.now.Add(time.Duration(i)*time.Minute)); err != nil {
+					h.t.Errorf("redeliver: %v", err)
+				}
+			}
+		})
+	}
+	for n := 1; n <= 50; n++ {
+		if d := h.deliveryOf(id); d.State != execution.Pending {
+			h.ok(h.Redeliver(h.ctx(), id, h.now))
+		}
+		h.recorded(id, n, []execution.DeliveryState{execution.Pending, execution.Delivered, execution.Dead}[n%3])
+	}
+	asker.Wait()
+	h.ok(h.Redeliver(h.ctx(), id, h.now))
+	want := make([]int, 50)
+	for i := range want {
+		want[i] = i + 1
+	}
+	h.same(h.numbers(id), want)
+	d := h.deliveryOf(id)
+	h.same([]any{d.State, d.Attempts}, []any{execution.Pending, 50})
+}
+
+func againAfterARestart(h *house) {
+	id := h.deliverable(0)
+	h.recorded(id, 1, execution.Dead)
+	h.ok(h.Redeliver(h.ctx(), id, h.now.Add(time.Hour)))
+	before := h.deliveryOf(id)
+	h.restart()
+	h.same(h.deliveryOf(id), before)
+	h.same(before.Resumed, 1)
+}
+
+func againBeforeRemoval(h *house) {
+	later := h.now.Add(1000 * time.Hour)
+	for _, end := range []execution.DeliveryState{execution.Delivered, execution.Dead} {
+		id := h.deliverable(0)
+		h.recorded(id, 1, end)
+		h.ok(h.Redeliver(h.ctx(), id, later))
+		n, err := h.Remove(h.ctx(), later, later, 10)
+		h.ok(err)
+		h.same(n, 0)
+		h.same(h.due(later, 10), []execution.ID{id})
+		h.recorded(id, 2, execution.Delivered)
+		n, err = h.Remove(h.ctx(), later, later, 10)
+		h.ok(err)
+		h.same(n, 1)
+	}
+}
+
+func againSignals(h *house) {
+	id := h.deliverable(0)
+	h.quieten()
+	h.ok(h.Redeliver(h.ctx(), id, h.now))
+	h.same(signalled(h.Pending()), true)
+	n, err := h.Recover(h.ctx(), execution.Recovery{}, h.now.Add(time.Hour))
+	h.ok(err)
+	h.same(n, 0)
+	h.same(signalled(h.Pending()), false)
+	h.recorded(id, 1, execution.Dead)
+	_, err = h.Recover(h.ctx(), execution.Recovery{}, h.now.Add(9*time.Hour))
+	h.ok(err)
+	h.same(signalled(h.Pending()), true)
+}
+
+// dead stores an ended execution whose callback was given up at its first attempt.
+func (h *house) dead(subject, url string) execution.ID {
+	h.t.Helper()
+	e := h.execution(subject)
+	e.Callback.URL = url
+	_, _, err := h.Enqueue(h.ctx(), e, nil, execution.QueueLimits{})
+	h.ok(err)
+	h.ok(h.Finish(h.ctx(), e.ID, h.result(execution.Failed, execution.StartFailed), h.delivery()))
+	h.recorded(e.ID, 1, execution.Dead)
+	return e.ID
+}
+
+const (
+	oneURL   = "https://one.example/hook"
+	oneHost  = "https://one.example:443"
+	otherURL = "https://other.example/hook"
+)
+
+func recoverChooses(h *house) {
+	a, b, c := h.dead("ann", oneURL), h.dead("ann", otherURL), h.dead("ben", oneURL)
+	h.deliverable(0) // pending: nothing to recover
+	h.recorded(h.deliverable(0), 1, execution.Delivered)
+	second := h.deliveryOf(b).CreatedAt
+	now := h.now.Add(100 * time.Hour)
+	for name, t := range map[string]struct {
+		recovery execution.Recovery
+		want     []execution.ID
+	}{
+		"all":         {execution.Recovery{}, []execution.ID{a, b, c}},
+		"subject":     {execution.Recovery{Subject: "ann"}, []execution.ID{a, b}},
+		"destination": {execution.Recovery{Destination: oneHost}, []execution.ID{a, c}},
+		"since":       {execution.Recovery{Since: second}, []execution.ID{b, c}},
+		"all at once": {execution.Recovery{Subject: "ben", Destination: oneHost, Since: second}, []execution.ID{c}},
+		"nothing":     {execution.Recovery{Since: now}, nil},
+	} {
+		n, err := h.Recover(h.ctx(), t.recovery, now)
+		h.ok(err)
+		var got []execution.ID
+		for _, id := range []execution.ID{a, b, c} {
+			if d := h.deliveryOf(id); d.State == execution.Pending {
+				h.same([]any{d.Reason, d.Attempts, d.Resumed, d.NextAt, d.EndedAt},
+					[]any{execution.DeadReason(""), d.Resumed, d.Attempts, now, time.Time{}})
+				again := h.attempt(id, d.Attempts+1)
+				again.StartedAt = now.Add(-again.Duration) // in flight since then: the recovery must not be undone by it
+				h.ok(h.Record(h.ctx(), again, execution.Dead, execution.Gone, time.Time{}))
+				h.same(h.deliveryOf(id).State, execution.Pending)
+				again.Number, again.StartedAt = again.Number+1, now
+				h.ok(h.Record(h.ctx(), again, execution.Dead, execution.Gone, time.Time{}))
+				got = append(got, id)
+			}
+		}
+		if n != len(t.want) {
+			h.t.Errorf("%s: recovered %d, want %d", name, n, len(t.want))
+		}
+		h.same(got, t.want)
+		now = now.Add(time.Hour)
+	}
+}
+
+func recoverMany(h *house) {
+	const many = 450
+	for range many {
+		h.dead("ann", oneURL)
+	}
+	now := h.now.Add(100 * time.Hour)
+	for _, want := range []int{many, 0} {
+		n, err := h.Recover(h.ctx(), execution.Recovery{Subject: "ann"}, now)
+		h.ok(err)
+		h.same(n, want)
+	}
+	h.same(len(h.due(now, 2*many)), many)
+}
+
+func recoverLeavesLater(h *house) {
+	id := h.dead("ann", oneURL)
+	ended := h.deliveryOf(id).EndedAt
+	n, err := h.Recover(h.ctx(), execution.Recovery{}, ended.Add(-1))
+	h.ok(err)
+	h.same(n, 0)
+	n, err = h.Recover(h.ctx(), execution.Recovery{}, ended)
+	h.ok(err)
+	h.same(n, 1)
+}
+
+func (h *house) deliveries(f execution.DeliveryFilter) (ids []execution.ID) {
+	h.t.Helper()
+	if f.Limit == 0 {
+		f.Limit = 200
+	}
+	list, err := h.Deliveries(h.ctx(), f)
+	h.ok(err)
+	for _, d := range list {
+		want := h.deliveryOf(d.Execution)
+		want.Body, want.Callback.Headers, want.Callback.Secret = nil, nil, nil
+		h.same(d, want)
+		ids = append(ids, d.Execution)
+	}
+	return ids
+}
+
+func deliveriesNewestFirst(h *house) {
+	early, late := h.running("ann"), h.running("ann")
+	dead := h.dead("ann", oneURL)
+	h.enqueue("ann") // has not ended
+	h.ok(h.Finish(h.ctx(), late, h.result(execution.Completed, execution.Exited), h.delivery()))
+	h.now = h.now.Add(time.Hour)
+	h.ok(h.Finish(h.ctx(), early, h.result(execution.Completed, execution.Exited), h.delivery()))
+	h.same(h.deliveries(execution.DeliveryFilter{}), []execution.ID{early, late, dead})
+	h.ok(h.Redeliver(h.ctx(), dead, h.now.Add(100*time.Hour))) // which is no second creation
+	h.same(h.deliveries(execution.DeliveryFilter{Limit: 2}), []execution.ID{early, late})
+}
+
+func deliveriesChosen(h *house) {
+	a, b, c := h.dead("ann", oneURL), h.dead("ann", otherURL), h.dead("ben", oneURL)
+	pending := h.ended("ann")
+	delivered := h.ended("ben")
+	h.recorded(delivered, 1, execution.Delivered)
+	at := func(id execution.ID) time.Time { return h.deliveryOf(id).CreatedAt }
+	states := func(s ...execution.DeliveryState) []execution.DeliveryState { return s }
+	for name, t := range map[string]struct {
+		filter execution.DeliveryFilter
+		want   []execution.ID
+	}{
+		"everything":      {execution.DeliveryFilter{}, []execution.ID{delivered, pending, c, b, a}},
+		"subject":         {execution.DeliveryFilter{Subject: "ann"}, []execution.ID{pending, b, a}},
+		"no such subject": {execution.DeliveryFilter{Subject: "cid"}, nil},
+		"dead":            {execution.DeliveryFilter{States: states(execution.Dead)}, []execution.ID{c, b, a}},
+		"two states":      {execution.DeliveryFilter{States: states(execution.Pending, execution.Delivered)}, []execution.ID{delivered, pending}},
+		"none":            {execution.DeliveryFilter{States: states(execution.NoDelivery)}, nil},
+		"destination":     {execution.DeliveryFilter{Destination: oneHost}, []execution.ID{c, a}},
+		"since":           {execution.DeliveryFilter{Since: at(c)}, []execution.ID{delivered, pending, c}},
+		"until":           {execution.DeliveryFilter{Until: at(c)}, []execution.ID{b, a}},
+		"before":          {execution.DeliveryFilter{Before: h.deliveryOf(c).Cursor()}, []execution.ID{b, a}},
+		"before what is gone": {
+			execution.DeliveryFilter{Before: execution.DeliveryCursor{CreatedAt: at(c), Execution: execution.NewID(h.now)}},
+			[]execution.ID{b, a},
+		},
+		"all at once": {
+			execution.DeliveryFilter{
+				Subject: "ann", States: states(execution.Dead), Destination: oneHost, Since: at(a), Until: at(pending), Before: h.deliveryOf(b).Cursor(),
+			},
+			[]execution.ID{a},
+		},
+	} {
+		h.t.Log(name)
+		h.same(h.deliveries(t.filter), t.want)
+	}
+}
+
+func deliveriesPage(h *house) {
+	var want, got []execution.ID
+	for i := range 11 {
+		id := h.ended([]string{"ann", "ben"}[i%2])
+		h.now = h.now.Add(-time.Millisecond) // so all are created at the same time
+		if i%3 == 0 {
+			h.recorded(id, 1, execution.Dead)
+		}
+		want = append([]execution.ID{id}, want...)
+	}
+	filter := execution.DeliveryFilter{Limit: 4}
+	for {
+		page, err := h.Deliveries(h.ctx(), filter)
+		h.ok(err)
+		if len(page) == 0 {
+			break
+		}
+		for _, d := range page {
+			got = append(got, d.Execution)
+		}
+		filter.Before = page[len(page)-1].Cursor()
+	}
+	h.same(got, want)
+}
