@@ -34,6 +34,7 @@ func (s settings) load() (config.Config, error) {
 type serveCmd struct {
 	settings
 	Addr string `help:"Address to listen on, host:port." placeholder:"ADDR"`
+	Role string `help:"all, or one half of the work: api listens and has no access to Docker, runner has it and no listener." enum:",all,api,runner" default:"" placeholder:"ROLE"`
 }
 
 // Help says more than one line.
@@ -47,6 +48,12 @@ Every key of the configuration file can be set by the environment, its path in u
 
   BOOMERANG_CALLBACK_ALLOW_CIDRS=127.0.0.0/8 boomerang serve
 
+Whoever holds Docker's socket holds the machine. So the half that listens and the half that runs programs can be two processes, which share
+the data directory and nothing else:
+
+  boomerang serve --role runner --data-dir data &
+  boomerang serve --role api --data-dir data
+
 SIGTERM stops it and leaves running executions running: the next start follows them. A second signal ends it at once.
 SIGHUP reads languages.yaml again.`
 }
@@ -59,6 +66,9 @@ func (s *serveCmd) Run(ctx context.Context) error {
 	}
 	if s.Addr != "" {
 		c.HTTP.Addr = s.Addr
+	}
+	if s.Role != "" {
+		c.Role = config.Role(s.Role)
 	}
 	log := c.Log.Logger(os.Stderr)
 	server, err := app.New(ctx, c, version, log)

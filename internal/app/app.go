@@ -37,9 +37,11 @@ import (
 // App is one server, ready to run.
 type App struct {
 	log       *logrus.Entry
+	role      config.Role
 	listener  net.Listener
 	server    *http.Server
 	catalogue *language.Catalogue
+	keys      *seal.Keyring
 	parts     []part         // in the order of their start
 	closers   []func() error // in the order of their opening
 }
@@ -53,7 +55,7 @@ type part struct {
 // New opens everything that the server needs and binds its address; port 0 binds a free one. The engine need not be
 // up. On an error nothing stays open.
 func New(ctx context.Context, c config.Config, version string, log *logrus.Entry) (_ *App, err error) {
-	a := &App{log: log}
+	a := &App{log: log, role: c.Role}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, a.close())
@@ -62,56 +64,115 @@ func New(ctx context.Context, c config.Config, version string, log *logrus.Entry
 	if err := os.MkdirAll(c.DataDir, 0o700); err != nil {
 		return nil, fmt.Errorf("make data directory: %w", err)
 	}
-	records, err := store.Open(ctx, c.DataDir, c.Store, log)
+	records, err := store.OpenPart(ctx, c.DataDir, parts[c.Role], c.Store, log)
 	if err != nil {
 		return nil, err
 	}
 	a.closers = append(a.closers, records.Close)
-	keys, err := seal.Open(filepath.Join(c.DataDir, "seal.key"))
-	if err != nil {
-		return nil, err
-	}
-	tokens, err := auth.New(c.Auth, c.DataDir)
-	if err != nil {
+	if a.keys, err = seal.Open(filepath.Join(c.DataDir, "seal.key")); err != nil {
 		return nil, err
 	}
 	if a.catalogue, err = language.Open(c.Languages); err != nil {
+		return nil, err
+	}
+	payload := func(e execution.Execution, r execution.Result) []byte {
+		return callback.Body(e, r, int(c.Callback.InlineOutput))
+	}
+	switch c.Role {
+	case config.Runner:
+		b, err := a.newBack(ctx, c, records, payload)
+		if err != nil {
+			return nil, err
+		}
+		a.parts = []part{
+			{"dispatcher", b.dispatcher.Run},
+			{"upkeep", upkeep.New(c.Upkeep, nil, b.engine, b.dispatcher, log).Run},
+			{"reports", func(ctx context.Context) error { return a.report(ctx, records, b.checks) }},
+		}
+	case config.API:
+		deliverer, err := a.newFront(ctx, c, version, records, payload, published{records}, reported(records))
+		if err != nil {
+			return nil, err
+		}
+		a.parts = []part{
+			{"deliverer", deliverer.Run},
+			{"upkeep", upkeep.New(c.Upkeep, records, nil, nil, log).Run},
+			{"http", a.serve},
+		}
+	case config.Everything:
+		b, err := a.newBack(ctx, c, records, payload)
+		if err != nil {
+			return nil, err
+		}
+		deliverer, err := a.newFront(ctx, c, version, records, payload, b.dispatcher, b.checks)
+		if err != nil {
+			return nil, err
+		}
+		a.parts = []part{
+			{"deliverer", deliverer.Run},
+			{"dispatcher", b.dispatcher.Run},
+			{"upkeep", upkeep.New(c.Upkeep, records, b.engine, b.dispatcher, log).Run},
+			{"http", a.serve},
+		}
+	}
+	return a, nil
+}
+
+// parts are the shares of the store's work that the roles do.
+var parts = map[config.Role]store.Part{config.Everything: store.Whole, config.API: store.Front, config.Runner: store.Back}
+
+// back is what runs executions.
+type back struct {
+	engine     *docker.Docker
+	dispatcher *dispatch.Dispatcher
+	checks     []httpapi.Check
+}
+
+func (a *App) newBack(ctx context.Context, c config.Config, records *store.Store, payload dispatch.Payload) (back, error) {
+	engine, err := docker.New(c.Docker, records.Node(), records.Epoch(), a.log)
+	if err != nil {
+		return back{}, err
+	}
+	a.closers = append(a.closers, engine.Close)
+	deps := dispatch.Deps{
+		Languages: a.catalogue, Unsealer: a.keys, Payload: payload, Node: records.Node(), Epoch: records.Epoch(), Log: a.log,
+	}
+	deps.Store, deps.Sandbox = mortalBack(records, engine)
+	if c.Role == config.Runner {
+		deps.Publisher = records
+	}
+	return back{engine, dispatch.New(a.slots(ctx, c, engine), deps), a.checks(engine, records, c.Docker.Pull)}, nil
+}
+
+// newFront makes what takes executions in and sends their results, and binds the address.
+func (a *App) newFront(
+	ctx context.Context, c config.Config, version string, records *store.Store, payload dispatch.Payload, live httpapi.Live, checks []httpapi.Check,
+) (*callback.Deliverer, error) {
+	tokens, err := auth.New(c.Auth, c.DataDir)
+	if err != nil {
 		return nil, err
 	}
 	policy, err := callback.NewPolicy(c.Callback)
 	if err != nil {
 		return nil, err
 	}
-	engine, err := docker.New(c.Docker, records.Node(), records.Epoch(), log)
-	if err != nil {
-		return nil, err
-	}
-	a.closers = append(a.closers, engine.Close)
-
-	ledger, berths := mortal(records, engine)
-	dispatcher := dispatch.New(a.slots(ctx, c, engine), dispatch.Deps{
-		Store: ledger, Sandbox: berths, Languages: a.catalogue, Unsealer: keys,
-		Payload: func(e execution.Execution, r execution.Result) []byte {
-			return callback.Body(e, r, int(c.Callback.InlineOutput))
-		},
-		Node: records.Node(), Epoch: records.Epoch(), Log: log,
-	})
-	deliverer := callback.NewDeliverer(c.Callback, ledger, keys, policy, version, log)
+	ledger := mortalFront(records)
+	deliverer := callback.NewDeliverer(c.Callback, ledger, a.keys, policy, version, a.log)
 	handler, err := httpapi.New(c.HTTP, httpapi.Deps{
-		Admission:     admission.New(c.Admission, a.catalogue, policy, keys, ledger, time.Now),
+		Admission:     admission.New(c.Admission, a.catalogue, policy, a.keys, ledger, time.Now),
 		Records:       records,
 		Deliveries:    records,
-		Live:          dispatcher,
+		Live:          live,
 		Authenticator: tokens,
 		Languages:     a.catalogue,
 		Cancel: func(ctx context.Context, id execution.ID) (execution.Execution, error) {
-			return ledger.Cancel(ctx, id, time.Now(), dispatcher.Cancelled)
+			return ledger.Cancel(ctx, id, time.Now(), payload.Cancelled)
 		},
 		Try:     deliverer.Try,
-		Checks:  a.checks(engine, records, c.Docker.Pull),
+		Checks:  checks,
 		Inline:  int(c.Callback.InlineOutput),
 		Version: version,
-		Log:     log,
+		Log:     a.log,
 		Now:     time.Now,
 	})
 	if err != nil {
@@ -122,13 +183,7 @@ func New(ctx context.Context, c config.Config, version string, log *logrus.Entry
 		return nil, fmt.Errorf("listen: %w", err)
 	}
 	a.closers = append(a.closers, func() error { return ignoreClosed(a.listener.Close()) })
-	a.parts = []part{
-		{"deliverer", deliverer.Run},
-		{"dispatcher", dispatcher.Run},
-		{"upkeep", upkeep.New(c.Upkeep, records, engine, dispatcher, log).Run},
-		{"http", a.serve},
-	}
-	return a, nil
+	return deliverer, nil
 }
 
 // slots is what the operator says, or what the engine's size suggests; an engine that is down is guessed to be as large
@@ -183,8 +238,13 @@ func (a *App) images(ctx context.Context, engine *docker.Docker, pull docker.Pul
 	return nil
 }
 
-// Addr is the address that the server listens on.
-func (a *App) Addr() string { return a.listener.Addr().String() }
+// Addr is the address that the server listens on; empty when its role has no listener.
+func (a *App) Addr() string {
+	if a.listener == nil {
+		return ""
+	}
+	return a.listener.Addr().String()
+}
 
 // Reload reads the catalogue of languages again; on an error the old one stays.
 func (a *App) Reload() error { return a.catalogue.Reload() }
@@ -208,7 +268,7 @@ func (a *App) Run(ctx context.Context) error {
 			failed <- struct{}{}
 		}()
 	}
-	a.log.WithField("addr", a.Addr()).Info("boomerang serves")
+	a.log.WithFields(logrus.Fields{"role": a.role, "addr": a.Addr()}).Info("boomerang serves")
 	select {
 	case <-ctx.Done():
 	case <-failed:

@@ -7,8 +7,10 @@ import (
 	"boomerang/internal/store"
 )
 
-// mortal returns both as they are. In the build for the tests that kill the server (tag chaos) both can die between
-// any two of their calls: mortal_chaos.go.
-func mortal(records *store.Store, engine *docker.Docker) (*store.Store, *docker.Docker) {
+// mortalFront returns the store as it is, mortalBack store and engine. In the build for the tests that kill the server (tag
+// chaos) they can die between any two of their calls: mortal_chaos.go.
+func mortalFront(records *store.Store) *store.Store { return records }
+
+func mortalBack(records *store.Store, engine *docker.Docker) (*store.Store, *docker.Docker) {
 	return records, engine
 }

@@ -48,10 +48,13 @@ func (f fate) reach(point string) {
 	}
 }
 
-// mortal puts the points before and after the calls that the rooms make; the rooms do not know of it.
-func mortal(records *store.Store, engine *docker.Docker) (mortalStore, mortalEngine) {
-	f := newFate()
-	return mortalStore{records, f}, mortalEngine{engine, f}
+// The points are before and after the calls that the rooms make; the rooms do not know of them.
+var theFate = newFate()
+
+func mortalFront(records *store.Store) mortalStore { return mortalStore{records, theFate} }
+
+func mortalBack(records *store.Store, engine *docker.Docker) (mortalStore, mortalEngine) {
+	return mortalStore{records, theFate}, mortalEngine{engine, theFate}
 }
 
 // mortalStore has the points around the durable writes.

@@ -109,8 +109,8 @@ type Deps struct {
 	Sandbox   sandbox.Sandbox
 	Languages Languages
 	Unsealer  Unsealer
-	Publisher Publisher                                          // nil: nobody reads it from another process
-	Payload   func(execution.Execution, execution.Result) []byte // the callback's body
+	Publisher Publisher // nil: nobody reads it from another process
+	Payload   Payload
 	Node      string
 	Epoch     int64
 	Log       *logrus.Entry

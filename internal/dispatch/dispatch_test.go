@@ -64,6 +64,11 @@ func newHouse(t *testing.T, slots int, box sandbox.Sandbox) *house {
 	}
 }
 
+// payload is the body of every callback.
+var payload dispatch.Payload = func(e execution.Execution, r execution.Result) []byte {
+	return fmt.Appendf(nil, "%s %s", e.ID, r.State)
+}
+
 // enter opens the store and starts a dispatcher, as a new process would.
 func (h *house) enter() {
 	h.t.Helper()
@@ -76,10 +81,8 @@ func (h *house) enter() {
 	}
 	h.dispatcher = dispatch.New(h.slots, dispatch.Deps{
 		Store: h.wrap(h.store), Sandbox: h.sandbox, Languages: catalogue{}, Unsealer: open{},
-		Payload: func(e execution.Execution, r execution.Result) []byte {
-			return fmt.Appendf(nil, "%s %s", e.ID, r.State)
-		},
-		Node: h.store.Node(), Epoch: h.store.Epoch(), Log: entry,
+		Payload: payload,
+		Node:    h.store.Node(), Epoch: h.store.Epoch(), Log: entry,
 	})
 	ctx, stop := context.WithCancel(context.WithoutCancel(h.t.Context()))
 	h.stop, h.done = stop, make(chan error, 1)
@@ -196,7 +199,7 @@ func TestOneSubjectsThousandDoNotStarveAnothersOne(t *testing.T) {
 			t.Errorf("the one is %s after %d of the others", one.State, ended)
 		}
 		for _, id := range many {
-			if _, err := h.store.Cancel(t.Context(), id, time.Now(), h.dispatcher.Cancelled); err != nil {
+			if _, err := h.store.Cancel(t.Context(), id, time.Now(), payload.Cancelled); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -211,7 +214,7 @@ func TestAQueuedExecutionIsCancelledAtOnce(t *testing.T) {
 		first := h.submit("a", sandboxtest.Sleep(time.Minute))
 		second := h.submit("a", sandboxtest.Out("never"))
 		synctest.Wait()
-		e, err := h.store.Cancel(t.Context(), second, time.Now(), h.dispatcher.Cancelled)
+		e, err := h.store.Cancel(t.Context(), second, time.Now(), payload.Cancelled)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -233,7 +236,7 @@ func TestARunningExecutionIsCancelledWithWhatItPrinted(t *testing.T) {
 		if live, ok := h.dispatcher.Live(id, execution.Stdout); !ok || string(live) != "so far\n" {
 			t.Errorf("live output is %q, %t", live, ok)
 		}
-		if _, err := h.store.Cancel(t.Context(), id, time.Now(), h.dispatcher.Cancelled); err != nil {
+		if _, err := h.store.Cancel(t.Context(), id, time.Now(), payload.Cancelled); err != nil {
 			t.Fatal(err)
 		}
 		e := h.ended(id)
@@ -262,7 +265,7 @@ func TestACancelWhileTheBerthIsPreparedLeavesNothingBehind(t *testing.T) {
 		defer h.leave()
 		id := h.submit("a", sandboxtest.Out("never"))
 		time.Sleep(500 * time.Millisecond)
-		if _, err := h.store.Cancel(t.Context(), id, time.Now(), h.dispatcher.Cancelled); err != nil {
+		if _, err := h.store.Cancel(t.Context(), id, time.Now(), payload.Cancelled); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Second)
@@ -632,7 +635,7 @@ func TestASecondRunIsHeldAlthoughTheFirstOnesBerthGoesLate(t *testing.T) {
 		if live, ok := h.dispatcher.Live(id, execution.Stdout); !h.dispatcher.Holds(id) || !ok || string(live) != "second" {
 			t.Errorf("held: %t, live: %q, %t", h.dispatcher.Holds(id), live, ok)
 		}
-		if _, err := h.store.Cancel(t.Context(), id, time.Now(), h.dispatcher.Cancelled); err != nil {
+		if _, err := h.store.Cancel(t.Context(), id, time.Now(), payload.Cancelled); err != nil {
 			t.Fatal(err)
 		}
 		h.expect(h.ended(id), execution.Cancelled, execution.WasCancelled, "second")

@@ -46,10 +46,13 @@ func neverRan(res execution.Result) execution.Result {
 	return res
 }
 
+// Payload makes the body of a callback.
+type Payload func(execution.Execution, execution.Result) []byte
+
 // Cancelled gives the result and the delivery of an execution that is cancelled before it ran. It is pure and quick.
-func (d *Dispatcher) Cancelled(e execution.Execution) (execution.Result, *execution.Delivery) {
+func (p Payload) Cancelled(e execution.Execution) (execution.Result, *execution.Delivery) {
 	res := cancelledUnstarted(time.Now())
-	return res, d.delivery(e, res)
+	return res, p.delivery(e, res)
 }
 
 func cancelledUnstarted(at time.Time) execution.Result {
@@ -60,12 +63,12 @@ func cancelledUnstarted(at time.Time) execution.Result {
 }
 
 // delivery is the obligation that a result brings with it; nil when no callback was asked for.
-func (d *Dispatcher) delivery(e execution.Execution, res execution.Result) *execution.Delivery {
+func (p Payload) delivery(e execution.Execution, res execution.Result) *execution.Delivery {
 	if e.Callback.URL == "" {
 		return nil
 	}
 	return &execution.Delivery{
-		Execution: e.ID, State: execution.Pending, Body: d.Payload(e, res),
+		Execution: e.ID, State: execution.Pending, Body: p(e, res),
 		NextAt: res.CompletedAt, CreatedAt: res.CompletedAt,
 	}
 }

@@ -265,7 +265,7 @@ func (d *Dispatcher) again(ctx context.Context, r *run, berth sandbox.Berth) {
 // finish writes the result and the pending delivery. False: it could not be written before ctx ended, and the next
 // start will read the journal again.
 func (d *Dispatcher) finish(ctx context.Context, r *run, res execution.Result) bool {
-	delivery := d.delivery(r.execution, res)
+	delivery := d.Payload.delivery(r.execution, res)
 	err := d.persist(ctx, r, "finish execution", func() error {
 		return d.Store.Finish(ctx, r.execution.ID, res, delivery)
 	})

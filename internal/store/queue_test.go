@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -306,5 +307,108 @@ func TestEverySealedFieldIsShownByItsHead(t *testing.T) {
 	stop := errors.New("enough")
 	if err := EachSealed(t.Context(), dir, 3, func([]byte) error { return stop }); !errors.Is(err, stop) {
 		t.Errorf("got %v, want what f returned", err)
+	}
+}
+
+func TestTheHalvesWakeEachOther(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	part := func(p Part) *Store {
+		s, err := OpenPart(t.Context(), dir, p, Defaults(), quiet())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = s.Close() })
+		return s
+	}
+	front, back := part(Front), part(Back)
+	await := func(what string, ch <-chan struct{}) {
+		t.Helper()
+		select {
+		case <-ch:
+		case <-time.After(time.Minute):
+			t.Fatalf("nobody was told: %s", what)
+		}
+	}
+	if front.Epoch() != 0 || back.Epoch() != 1 || front.Node() != back.Node() {
+		t.Errorf("epochs %d and %d, nodes %s and %s", front.Epoch(), back.Epoch(), front.Node(), back.Node())
+	}
+	for _, ch := range []<-chan struct{}{back.Queued(), back.Cancelling(), front.Pending()} {
+		await("the start", ch)
+	}
+	e := sample("ann")
+	if _, _, err := front.Enqueue(t.Context(), e, nil, execution.QueueLimits{Total: 1}); err != nil {
+		t.Fatal(err)
+	}
+	var claimed []execution.Execution
+	for len(claimed) == 0 {
+		await("that something is queued", back.Queued())
+		var err error
+		if claimed, err = back.Claim(t.Context(), 1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, _, err := front.Enqueue(t.Context(), sample("ann"), nil, execution.QueueLimits{Total: 1}); err == nil {
+		t.Error("a second one was taken into a queue of one")
+	}
+	if err := back.Start(t.Context(), e.ID, execution.Run{Node: back.Node(), Epoch: back.Epoch(), Berth: "b", Nonce: "n"}); err != nil {
+		t.Fatal(err)
+	}
+	for at, piece := range map[int64]string{0: "one ", 4: "two"} {
+		if err := back.Publish(t.Context(), e.ID, execution.Stdout, at, []byte(piece)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got, err := front.Published(t.Context(), e.ID, execution.Stdout); err != nil || string(got) != "one two" {
+		t.Errorf("got %q, %v", got, err)
+	}
+	ended, release := front.Ended(e.ID)
+	defer release()
+	r := execution.Result{State: execution.Completed, Reason: execution.Exited, ExitCode: new(0), CompletedAt: time.Now()}
+	var d *execution.Delivery
+	if e.Callback.URL != "" {
+		d = &execution.Delivery{Body: []byte("{}"), NextAt: time.Now(), CreatedAt: time.Now()}
+	}
+	if err := back.Finish(t.Context(), e.ID, r, d); err != nil {
+		t.Fatal(err)
+	}
+	await("that it ended", ended)
+	await("that its result is to be sent", front.Pending())
+	if got, err := front.Published(t.Context(), e.ID, execution.Stdout); err != nil || len(got) != 0 {
+		t.Errorf("after the end %q is still published, %v", got, err)
+	}
+	if err := back.Publish(t.Context(), e.ID, execution.Stdout, 7, []byte("late")); !errors.Is(err, ErrStale) {
+		t.Errorf("what ended was published: %v", err)
+	}
+	if _, _, err := front.Enqueue(t.Context(), sample("ann"), nil, execution.QueueLimits{Total: 1}); err != nil {
+		t.Errorf("the queue is empty again, and yet: %v", err)
+	}
+}
+
+func TestAReportThatIsOldIsNone(t *testing.T) {
+	t.Parallel()
+	s := open(t, t.TempDir())
+	if err := s.Reported(t.Context(), "docker"); err == nil {
+		t.Error("without a report all is well")
+	}
+	for _, sentence := range []string{"", "The engine sleeps."} {
+		if err := s.Report(t.Context(), "docker", sentence); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Reported(t.Context(), "docker"); (err == nil) != (sentence == "") || err != nil && !strings.Contains(err.Error(), sentence) {
+			t.Errorf("reported %q, got %v", sentence, err)
+		}
+	}
+	if err := s.Report(t.Context(), "docker", ""); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.writer.do(t.Context(), "age", durable, func(ctx context.Context, t *tx) (news, error) {
+		_, err := t.exec(ctx, `UPDATE reports SET at = at - ?`, reportsAge+time.Second)
+		return news{}, err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Reported(t.Context(), "docker"); err == nil || !strings.Contains(err.Error(), "not been heard of") {
+		t.Errorf("an old report: got %v", err)
 	}
 }

@@ -1,0 +1,70 @@
+package app
+
+import (
+	"context"
+	"time"
+
+	"boomerang/internal/execution"
+	"boomerang/internal/fault"
+	"boomerang/internal/httpapi"
+	"boomerang/internal/store"
+)
+
+// Two processes, one that listens and one that holds the engine's socket, share the store and nothing else. Here is what
+// each tells the other through it.
+
+// published reads what the runner's programs have printed so far.
+type published struct{ records *store.Store }
+
+// publishedPatience is how long the record of what a program printed is waited for.
+const publishedPatience = 2 * time.Second
+
+// Live implements httpapi.Live.
+func (p published) Live(id execution.ID, stream execution.Stream) ([]byte, bool) {
+	ctx, cancel := context.WithTimeout(context.Background(), publishedPatience)
+	defer cancel()
+	kept, err := p.records.Published(ctx, id, stream)
+	return kept, err == nil
+}
+
+// reported are the checks of an API that knows the engine by what the runner says of it.
+func reported(records *store.Store) []httpapi.Check {
+	checks := []httpapi.Check{{Name: "store", Run: records.Writable}}
+	for _, name := range []string{"docker", "images"} {
+		checks = append(checks, httpapi.Check{Name: name, Run: func(ctx context.Context) error { return records.Reported(ctx, name) }})
+	}
+	return checks
+}
+
+const (
+	reportEvery   = 5 * time.Second
+	reportTimeout = 5 * time.Second // of one check
+)
+
+// report tells the API how the runner's checks go, until ctx ends.
+func (a *App) report(ctx context.Context, records *store.Store, checks []httpapi.Check) error {
+	tick := time.NewTicker(reportEvery)
+	defer tick.Stop()
+	for {
+		for _, c := range checks {
+			if err := reportOne(ctx, records, c); err != nil && ctx.Err() == nil {
+				a.log.WithError(err).WithField("check", c.Name).Warn("keep report")
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+func reportOne(ctx context.Context, records *store.Store, c httpapi.Check) error {
+	checked, cancel := context.WithTimeout(ctx, reportTimeout)
+	defer cancel()
+	sentence := ""
+	if err := c.Run(checked); err != nil {
+		sentence = fault.Of(err).Sentence
+	}
+	return records.Report(ctx, c.Name, sentence)
+}

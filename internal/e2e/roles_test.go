@@ -1,0 +1,88 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"net/http"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"boomerang/internal/app"
+	"boomerang/internal/config"
+	"boomerang/internal/execution"
+)
+
+// divided is a server of two halves: the API in this process, which has no engine, and a runner in a process of its own.
+func divided(t *testing.T) (h *house, startRunner func() (kill func())) {
+	t.Helper()
+	var engine string
+	h = enter(t, func(c *config.Config) {
+		engine = c.Docker.Host
+		c.Role = config.API
+		c.Docker.Host = "unix://" + filepath.Join(t.TempDir(), "none.sock")
+	})
+	c := &crowd{dir: h.config.DataDir}
+	return h, func() func() {
+		return c.serve(t, func(s *config.Config) {
+			s.Role, s.Docker.Host, s.Docker.InitDir, s.Dispatch.Slots = config.Runner, engine, initDir, 2
+			s.HTTP.Addr = h.app.Addr() // taken: a runner that listened would fail
+		})
+	}
+}
+
+func TestTheHalvesOfAServerShareTheStoreAlone(t *testing.T) {
+	h, startRunner := divided(t)
+	waiting := h.submit("echo waited", bash)
+	kill := startRunner()
+	h.expect(waiting, ending{Status: execution.Completed, Reason: execution.Exited, Stdout: "waited\n"})
+
+	growing := h.submit("echo first; read -t 60 < <(sleep 60); echo last", bash, fields{"timeout": 50})
+	h.running(growing, "first\n") // while it runs, through the store
+	h.cancel(growing)
+	h.expect(growing, ending{Status: execution.Cancelled, Reason: execution.WasCancelled, ExitCode: 143, Stdout: "first\n"}, "cancelled")
+
+	begin := time.Now()
+	h.callback(h.submit("echo quick", bash))
+	if took := time.Since(begin); took > 20*time.Second {
+		t.Errorf("a callback came after %s: nobody was woken", took)
+	}
+	if !eventually(t, func() bool {
+		status, _ := h.call(http.MethodGet, "/readyz", nil)
+		return status == http.StatusOK
+	}) {
+		t.Error("with its runner it is not ready")
+	}
+
+	surviving := h.submit("for i in {1..40}; do echo $i; sleep 0.1; done", bash)
+	h.running(surviving, "1\n2\n")
+	kill()
+	_, _, seen := h.output(surviving, "stdout")
+	startRunner()
+	var want strings.Builder
+	for _, line := range strings.Fields("1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31 32 33 34 35 36 37 38 39 40") {
+		want.WriteString(line + "\n")
+	}
+	if !strings.HasPrefix(want.String(), seen) || seen == "" {
+		t.Errorf("while no runner was there: %q", seen)
+	}
+	h.expect(surviving, ending{Status: execution.Completed, Reason: execution.Exited, Stdout: want.String()})
+}
+
+func TestEachHalfIsThereOnce(t *testing.T) {
+	h, startRunner := divided(t)
+	startRunner()
+	h.callback(h.submit("echo up", bash)) // now the runner is there
+	quiet := logrus.New()
+	quiet.SetOutput(&h.log)
+	for _, role := range []config.Role{config.API, config.Runner, config.Everything} {
+		c := h.config
+		c.Role = role
+		if _, err := app.New(t.Context(), c, "test", logrus.NewEntry(quiet)); err == nil || !strings.Contains(err.Error(), "is in use by process") {
+			t.Errorf("a second %s: %v, want that the directory is in use", role, err)
+		}
+	}
+}
