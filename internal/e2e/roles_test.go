@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"fmt"
 	"net/http"
 	"path/filepath"
 	"strings"
@@ -31,6 +32,14 @@ func divided(t *testing.T) (h *house, startRunner func() (kill func())) {
 			s.Role, s.Docker.Host, s.Docker.InitDir, s.Dispatch.Slots = config.Runner, engine, initDir, 2
 			s.HTTP.Addr = h.app.Addr() // taken: a runner that listened would fail
 		})
+	}
+}
+
+// tidied fails when the runner leaves containers behind. It comes before the runner is killed.
+func (h *house) tidied(t *testing.T) {
+	t.Helper()
+	if !eventually(t, func() bool { return len(h.containers()) == 0 }) {
+		t.Error("the runner leaves containers behind")
 	}
 }
 
@@ -63,13 +72,14 @@ func TestTheHalvesOfAServerShareTheStoreAlone(t *testing.T) {
 	_, _, seen := h.output(surviving, "stdout")
 	startRunner()
 	var want strings.Builder
-	for _, line := range strings.Fields("1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31 32 33 34 35 36 37 38 39 40") {
-		want.WriteString(line + "\n")
+	for i := range 40 {
+		fmt.Fprintln(&want, i+1)
 	}
 	if !strings.HasPrefix(want.String(), seen) || seen == "" {
 		t.Errorf("while no runner was there: %q", seen)
 	}
 	h.expect(surviving, ending{Status: execution.Completed, Reason: execution.Exited, Stdout: want.String()})
+	h.tidied(t)
 }
 
 func TestEachHalfIsThereOnce(t *testing.T) {
@@ -85,4 +95,5 @@ func TestEachHalfIsThereOnce(t *testing.T) {
 			t.Errorf("a second %s: %v, want that the directory is in use", role, err)
 		}
 	}
+	h.tidied(t)
 }
