@@ -118,6 +118,9 @@ func Audit(b Books) []Violation {
 	for _, g := range b.Got {
 		a.got[g.ID] = append(a.got[g.ID], g)
 	}
+	for _, got := range a.got { // a receiver that takes its time writes the first down after the second
+		slices.SortStableFunc(got, func(x, y Arrival) int { return x.At.Compare(y.At) })
+	}
 	told := map[execution.ID]bool{}
 	for _, s := range b.Told {
 		for _, id := range s.IDs {

@@ -119,6 +119,11 @@ func TestWhatAFaultExplainsIsNoViolation(t *testing.T) {
 			b.Got[0].Taken = true
 			b.Stops = []time.Time{noon.Add(time.Second / 2)}
 		},
+		"sent again after a kill, and the first was written down last": func(b *Books) {
+			b.Got[0].Taken = true
+			b.Got[0], b.Got[1] = b.Got[1], b.Got[0]
+			b.Stops = []time.Time{noon.Add(time.Second / 2)}
+		},
 		"ended at its timeout": func(b *Books) {
 			b.Told[0].Endless = true
 			r := b.result()
