@@ -40,6 +40,7 @@ type App struct {
 	listener  net.Listener
 	server    *http.Server
 	catalogue *language.Catalogue
+	tokens    *auth.Auth
 	parts     []part         // in the order of their start
 	closers   []func() error // in the order of their opening
 }
@@ -71,8 +72,7 @@ func New(ctx context.Context, c config.Config, version string, log *logrus.Entry
 	if err != nil {
 		return nil, err
 	}
-	tokens, err := auth.New(c.Auth, c.DataDir)
-	if err != nil {
+	if a.tokens, err = auth.New(c.Auth, c.DataDir); err != nil {
 		return nil, err
 	}
 	if a.catalogue, err = language.Open(c.Languages); err != nil {
@@ -101,7 +101,7 @@ func New(ctx context.Context, c config.Config, version string, log *logrus.Entry
 		Admission:     admission.New(c.Admission, a.catalogue, policy, keys, ledger, time.Now),
 		Records:       records,
 		Live:          dispatcher,
-		Authenticator: tokens,
+		Authenticator: a.tokens,
 		Languages:     a.catalogue,
 		Cancel: func(ctx context.Context, id execution.ID) (execution.Execution, error) {
 			return ledger.Cancel(ctx, id, time.Now(), dispatcher.Cancelled)
@@ -124,6 +124,7 @@ func New(ctx context.Context, c config.Config, version string, log *logrus.Entry
 		{"deliverer", deliverer.Run},
 		{"dispatcher", dispatcher.Run},
 		{"upkeep", upkeep.New(c.Upkeep, records, engine, dispatcher, log).Run},
+		{"tokens", func(ctx context.Context) error { return a.tokens.Run(ctx, log) }},
 		{"http", a.serve},
 	}
 	return a, nil
@@ -157,6 +158,7 @@ func (a *App) checks(engine *docker.Docker, records *store.Store, pull docker.Pu
 			return nil
 		}},
 		{Name: "store", Run: records.Writable},
+		{Name: "tokens", Run: a.tokens.Ready},
 		{Name: "images", Run: func(ctx context.Context) error { return a.images(ctx, engine, pull) }},
 	}
 }
@@ -184,8 +186,8 @@ func (a *App) images(ctx context.Context, engine *docker.Docker, pull docker.Pul
 // Addr is the address that the server listens on.
 func (a *App) Addr() string { return a.listener.Addr().String() }
 
-// Reload reads the catalogue of languages again; on an error the old one stays.
-func (a *App) Reload() error { return a.catalogue.Reload() }
+// Reload reads the catalogue of languages and the files of token keys again; what cannot be read stays as it was.
+func (a *App) Reload() error { return errors.Join(a.catalogue.Reload(), a.tokens.Reload()) }
 
 // Run serves until ctx ends or a part fails, then stops the parts one after another, last started first: no more
 // requests, then no more executions (those that run go on without us), then no more deliveries, then the store.

@@ -12,7 +12,8 @@ import (
 const prefix = "BOOMERANG"
 
 // overlay puts the environment over c: every key of the file has a variable, its path in upper case joined by
-// underscores, so callback.allow_cidrs is BOOMERANG_CALLBACK_ALLOW_CIDRS. Lists are separated by commas.
+// underscores, so callback.allow_cidrs is BOOMERANG_CALLBACK_ALLOW_CIDRS. Lists are separated by commas, or written as in YAML, in
+// brackets.
 func overlay(c *Config, environ []string) error {
 	set := make(map[string]string, len(environ))
 	for _, pair := range environ {
@@ -67,6 +68,9 @@ func assign(field reflect.Value, value string) error {
 		field.SetString(value)
 		return nil
 	case reflect.Slice:
+		if strings.HasPrefix(value, "[") {
+			return yaml.UnmarshalWithOptions([]byte(value), field.Addr().Interface(), yaml.Strict())
+		}
 		list := reflect.New(field.Type()).Elem()
 		for item := range strings.SplitSeq(value, ",") {
 			if item = strings.TrimSpace(item); item == "" {
