@@ -48,7 +48,7 @@ Every key of the configuration file can be set by the environment, its path in u
   BOOMERANG_CALLBACK_ALLOW_CIDRS=127.0.0.0/8 boomerang serve
 
 SIGTERM stops it and leaves running executions running: the next start follows them. A second signal ends it at once.
-SIGHUP reads languages.yaml and the files of token keys again.`
+SIGHUP reads languages.yaml, the files of token keys and the TLS certificate again.`
 }
 
 // Run serves until a signal comes.

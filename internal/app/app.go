@@ -27,6 +27,7 @@ import (
 	"boomerang/internal/fault"
 	"boomerang/internal/httpapi"
 	"boomerang/internal/language"
+	"boomerang/internal/metrics"
 	"boomerang/internal/sandbox"
 	"boomerang/internal/sandbox/docker"
 	"boomerang/internal/seal"
@@ -39,6 +40,7 @@ type App struct {
 	log       *logrus.Entry
 	listener  net.Listener
 	server    *http.Server
+	cert      *httpapi.Certificate
 	catalogue *language.Catalogue
 	tokens    *auth.Auth
 	parts     []part         // in the order of their start
@@ -88,8 +90,11 @@ func New(ctx context.Context, c config.Config, version string, log *logrus.Entry
 	}
 	a.closers = append(a.closers, engine.Close)
 
-	ledger, berths := mortal(records, engine)
-	dispatcher := dispatch.New(a.slots(ctx, c, engine), dispatch.Deps{
+	slots := a.slots(ctx, c, engine)
+	numbers := metrics.New(metrics.Facts{Version: version, Slots: slots, Tally: records.Tally})
+	bare, berths := mortal(records, engine)
+	ledger := counted{bare, numbers}
+	dispatcher := dispatch.New(slots, dispatch.Deps{
 		Store: ledger, Sandbox: berths, Languages: a.catalogue, Unsealer: keys,
 		Payload: func(e execution.Execution, r execution.Result) []byte {
 			return callback.Body(e, r, int(c.Callback.InlineOutput))
@@ -106,28 +111,54 @@ func New(ctx context.Context, c config.Config, version string, log *logrus.Entry
 		Cancel: func(ctx context.Context, id execution.ID) (execution.Execution, error) {
 			return ledger.Cancel(ctx, id, time.Now(), dispatcher.Cancelled)
 		},
-		Checks:  a.checks(engine, records, c.Docker.Pull),
-		Inline:  int(c.Callback.InlineOutput),
-		Version: version,
-		Log:     log,
-		Now:     time.Now,
+		Checks:   a.checks(engine, records, c.Docker.Pull),
+		Inline:   int(c.Callback.InlineOutput),
+		Version:  version,
+		Answered: numbers.Answered,
+		Log:      log,
+		Now:      time.Now,
 	})
 	if err != nil {
 		return nil, err
 	}
-	a.server = httpapi.Server(c.HTTP, handler)
-	if a.listener, err = (&net.ListenConfig{}).Listen(ctx, "tcp", c.HTTP.Addr); err != nil {
-		return nil, fmt.Errorf("listen: %w", err)
+	a.server = httpapi.Server(c.HTTP, handler, log)
+	if a.cert, err = httpapi.OpenCertificate(c.HTTP); err != nil {
+		return nil, err
 	}
-	a.closers = append(a.closers, func() error { return ignoreClosed(a.listener.Close()) })
+	if a.listener, err = a.listen(ctx, c.HTTP.Addr); err != nil {
+		return nil, err
+	}
 	a.parts = []part{
 		{"deliverer", deliverer.Run},
 		{"dispatcher", dispatcher.Run},
 		{"upkeep", upkeep.New(c.Upkeep, records, engine, dispatcher, log).Run},
 		{"tokens", func(ctx context.Context) error { return a.tokens.Run(ctx, log) }},
-		{"http", a.serve},
+		{"http", func(ctx context.Context) error {
+			return a.serve(ctx, a.server, func() error { return a.cert.Serve(a.server, a.listener) })
+		}},
 	}
+	if c.Metrics.Addr == "" {
+		return a, nil
+	}
+	l, err := a.listen(ctx, c.Metrics.Addr)
+	if err != nil {
+		return nil, fmt.Errorf("metrics: %w", err)
+	}
+	server := numbers.Server()
+	a.parts = slices.Insert(a.parts, 0, part{"metrics", func(ctx context.Context) error {
+		return a.serve(ctx, server, func() error { return server.Serve(l) })
+	}})
+	log.WithField("addr", l.Addr().String()).Info("metrics are served")
 	return a, nil
+}
+
+func (a *App) listen(ctx context.Context, addr string) (net.Listener, error) {
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("listen: %w", err)
+	}
+	a.closers = append(a.closers, func() error { return ignoreClosed(l.Close()) })
+	return l, nil
 }
 
 // slots is what the operator says, or what the engine's size suggests; an engine that is down is guessed to be as large
@@ -186,8 +217,11 @@ func (a *App) images(ctx context.Context, engine *docker.Docker, pull docker.Pul
 // Addr is the address that the server listens on.
 func (a *App) Addr() string { return a.listener.Addr().String() }
 
-// Reload reads the catalogue of languages and the files of token keys again; what cannot be read stays as it was.
-func (a *App) Reload() error { return errors.Join(a.catalogue.Reload(), a.tokens.Reload()) }
+// Reload reads the catalogue of languages, the files of token keys and the TLS certificate again; what cannot be read
+// stays as it was.
+func (a *App) Reload() error {
+	return errors.Join(a.catalogue.Reload(), a.tokens.Reload(), a.cert.Reload())
+}
 
 // Run serves until ctx ends or a part fails, then stops the parts one after another, last started first: no more
 // requests, then no more executions (those that run go on without us), then no more deliveries, then the store.
@@ -229,20 +263,20 @@ func (a *App) Run(ctx context.Context) error {
 const farewell = 10 * time.Second
 
 // serve answers requests until ctx ends.
-func (a *App) serve(ctx context.Context) error {
+func (a *App) serve(ctx context.Context, server *http.Server, answer func() error) error {
 	stopped := make(chan error, 1)
 	unhook := context.AfterFunc(ctx, func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewell)
 		defer cancel()
-		stopped <- a.server.Shutdown(ctx)
+		stopped <- server.Shutdown(ctx)
 	})
-	err := a.server.Serve(a.listener)
+	err := answer()
 	if unhook() { // it ended by itself
 		return err
 	}
 	if err := <-stopped; err != nil {
 		a.log.WithError(err).Warn("requests were cut off")
-		return a.server.Close()
+		return server.Close()
 	}
 	return nil
 }

@@ -44,7 +44,7 @@ func checkHeader(token *jwt.Token) error {
 	return checkNames(header)
 }
 
-// checkNames refuses a JSON object in which a name stands twice, or that is no text. null passes.
+// checkNames refuses a JSON object in which a name stands twice, or that is no text. It lets null pass.
 func checkNames(text []byte) error {
 	if !utf8.Valid(text) {
 		return errors.New("it is not UTF-8")

@@ -83,7 +83,7 @@ func following(t *testing.T, i *issuer) (*Auth, *logtest.Hook, *logrus.Entry) {
 
 // published writes an Ed25519 key as it stands in a set.
 func published(id string, private ed25519.PrivateKey) string {
-	return fmt.Sprintf(`{"kty":"OKP","crv":"Ed25519","kid":%q,"x":%q}`, id, b64(private.Public().(ed25519.PublicKey)))
+	return fmt.Sprintf(`{"kty":"OKP","crv":"Ed25519","kid":%q,"x":%q}`, id, b64(publicOf(private)))
 }
 
 func b64(b []byte) string { return base64.RawURLEncoding.EncodeToString(b) }
@@ -160,7 +160,9 @@ func TestWhileTheURLIsDownTheLastSetGoesOn(t *testing.T) {
 			t.Errorf("got %v; want it ready", err)
 		}
 		stop()
-		<-done
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
 		var lines []string
 		for _, e := range hook.AllEntries() {
 			lines = append(lines, e.Level.String())
@@ -211,21 +213,21 @@ func TestASlowURLIsNotWaitedForLongerThanItsTimeout(t *testing.T) {
 func TestAnAnswerThatIsNoKeySetChangesNothing(t *testing.T) {
 	key := newEd25519()
 	answers := map[string]http.HandlerFunc{
-		"not JSON": func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "<html>") },
-		"no keys":  func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "{}") },
+		"not JSON": func(w http.ResponseWriter, _ *http.Request) { send(w, "<html>") },
+		"no keys":  func(w http.ResponseWriter, _ *http.Request) { send(w, "{}") },
 		"an error": func(w http.ResponseWriter, _ *http.Request) {
 			http.Error(w, `{"keys":[]}`, http.StatusInternalServerError)
 		},
 		"a redirect":  func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/good", http.StatusFound) },
 		"without end": func(w http.ResponseWriter, _ *http.Request) { endless(w) },
 		"65 keys": func(w http.ResponseWriter, _ *http.Request) {
-			fmt.Fprintf(w, `{"keys":[%s{}]}`, strings.Repeat("{},", maxKeys))
+			send(w, `{"keys":[`+strings.Repeat("{},", maxKeys)+`{}]}`)
 		},
 	}
 	for name, answer := range answers {
 		mux := http.NewServeMux()
 		mux.HandleFunc("/", answer)
-		mux.HandleFunc("/good", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintf(w, `{"keys":[%s]}`, published("2", key)) })
+		mux.HandleFunc("/good", func(w http.ResponseWriter, _ *http.Request) { send(w, `{"keys":[`+published("2", key)+`]}`) })
 		server := httptest.NewServer(mux)
 		r := newRemote(server.URL)
 		old := keyset{{id: "1"}}
@@ -236,6 +238,8 @@ func TestAnAnswerThatIsNoKeySetChangesNothing(t *testing.T) {
 		server.Close()
 	}
 }
+
+func send(w io.Writer, text string) { _, _ = io.WriteString(w, text) } // the client may be gone
 
 func endless(w io.Writer) {
 	for {
