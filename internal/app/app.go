@@ -145,6 +145,7 @@ func New(ctx context.Context, c config.Config, version string, log *logrus.Entry
 		return nil, fmt.Errorf("metrics: %w", err)
 	}
 	server := numbers.Server()
+	server.ErrorLog = a.server.ErrorLog
 	a.parts = slices.Insert(a.parts, 0, part{"metrics", func(ctx context.Context) error {
 		return a.serve(ctx, server, func() error { return server.Serve(l) })
 	}})

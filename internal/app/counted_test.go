@@ -20,7 +20,9 @@ type script struct {
 	running bool // what is cancelled runs, and is ended by somebody else
 }
 
-func (s script) Finish(context.Context, execution.ID, execution.Result, *execution.Delivery) error { return s.err }
+func (s script) Finish(context.Context, execution.ID, execution.Result, *execution.Delivery) error {
+	return s.err
+}
 
 func (s script) Record(context.Context, execution.Attempt, execution.DeliveryState, execution.DeadReason, time.Time) error {
 	return s.err

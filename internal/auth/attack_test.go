@@ -188,8 +188,13 @@ func attacks() []attack {
 	add("The token is meant for another audience.", "`aud` in another case", hs(strings.Replace(good, `"b"`, `"B"`, 1)))
 	add(misshapen, "no `aud`", hs(`{"sub":"ann","iss":"i","exp":946684860}`))
 	for _, sub := range []struct{ name, text string }{
-		{"empty", `""`}, {"a number", `7`}, {"a list", `["ann"]`}, {"with NUL", `"ann\u0000"`}, {"with a line break", `"ann\nbob"`},
-		{"with half of a surrogate pair", `"ann\ud800"`}, {"256 bytes", `"` + strings.Repeat("s", 256) + `"`},
+		{"empty", `""`},
+		{"a number", `7`},
+		{"a list", `["ann"]`},
+		{"with NUL", `"ann\u0000"`},
+		{"with a line break", `"ann\nbob"`},
+		{"with half of a surrogate pair", `"ann\ud800"`},
+		{"256 bytes", `"` + strings.Repeat("s", 256) + `"`},
 	} {
 		add(misshapen, "`sub` is "+sub.name, hs(strings.Replace(good, `"ann"`, sub.text, 1)))
 	}

@@ -23,7 +23,7 @@ const (
 )
 
 // Server makes the server that h is safe behind: every request is bounded in time and size. When it shuts down, those
-// that wait for an execution are answered at once. It speaks TLS when Serve gets a listener of Certificate's.
+// that wait for an execution are answered at once. Certificate.Serve runs it.
 func Server(c Config, h http.Handler, entry *logrus.Entry) *http.Server {
 	stopping := make(chan struct{})
 	server := &http.Server{
@@ -59,11 +59,12 @@ type complaints struct{ log *logrus.Entry }
 
 // Write gets one line.
 func (c complaints) Write(line []byte) (int, error) {
-	level := logrus.WarnLevel
+	log := c.log.WithField("said", strings.TrimSpace(string(line)))
 	if strings.HasPrefix(string(line), "http: TLS handshake error") {
-		level = logrus.DebugLevel
+		log.Debug("http server complains")
+	} else {
+		log.Warn("http server complains")
 	}
-	c.log.WithField("said", strings.TrimSpace(string(line))).Log(level, "http server")
 	return len(line), nil
 }
 
@@ -73,10 +74,10 @@ type Certificate struct {
 	loaded    atomic.Pointer[tls.Certificate]
 }
 
-// OpenCertificate reads the files that the configuration names; nil when it names none.
+// OpenCertificate reads the files that the configuration names. It returns nil, which serves without TLS, when there are none.
 func OpenCertificate(c Config) (*Certificate, error) {
 	if c.TLSCert == "" {
-		return nil, nil //nolint:nilnil // without a certificate there is no TLS
+		return nil, nil
 	}
 	certificate := &Certificate{cert: c.TLSCert, key: c.TLSKey}
 	return certificate, certificate.Reload()
