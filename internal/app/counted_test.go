@@ -39,7 +39,7 @@ func (s script) Cancel(
 
 func TestWhatWasWrittenIsCounted(t *testing.T) {
 	ended := execution.Result{State: execution.Cancelled, Reason: execution.WasCancelled}
-	finish := func(execution.Execution) (execution.Result, *execution.Delivery) { return ended, nil }
+	finish := func(execution.Execution) (execution.Result, *execution.Delivery) { return ended, &execution.Delivery{} }
 	const (
 		execs    = `boomerang_executions_total{reason="cancelled",state="cancelled"} 1`
 		attempts = `boomerang_callback_attempts_total{outcome="connection_refused"} 1`
