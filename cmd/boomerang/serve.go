@@ -55,7 +55,7 @@ the data directory and nothing else:
   boomerang serve --role api --data-dir data
 
 SIGTERM stops it and leaves running executions running: the next start follows them. A second signal ends it at once.
-SIGHUP reads languages.yaml again.`
+SIGHUP reads languages.yaml, the files of token keys and the TLS certificate again.`
 }
 
 // Run serves until a signal comes.
@@ -88,9 +88,9 @@ func (s *serveCmd) Run(ctx context.Context) error {
 				return
 			case <-hangup:
 				if err := server.Reload(); err != nil {
-					log.WithError(err).Error("languages not reloaded; the old ones stay")
+					log.WithError(err).Error("not everything was reloaded; what could not be stays as it was")
 				} else {
-					log.Info("languages reloaded")
+					log.Info("languages and keys reloaded")
 				}
 			}
 		}
@@ -111,6 +111,7 @@ type tokenCmd struct {
 // Help says more than one line.
 func (tokenCmd) Help() string {
 	return `The token is signed with the key in the data directory, so give the same --config and --data-dir as to serve.
+Where others sign the tokens (auth.keys, auth.jwks_url) and auth.key is not set, it refuses.
 Only the token is printed:
 
   export BOOMERANG_TOKEN=$(boomerang token --data-dir data --sub me)`

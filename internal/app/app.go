@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -27,6 +28,7 @@ import (
 	"boomerang/internal/fault"
 	"boomerang/internal/httpapi"
 	"boomerang/internal/language"
+	"boomerang/internal/metrics"
 	"boomerang/internal/sandbox"
 	"boomerang/internal/sandbox/docker"
 	"boomerang/internal/seal"
@@ -40,8 +42,13 @@ type App struct {
 	role      config.Role
 	listener  net.Listener
 	server    *http.Server
+	cert      *httpapi.Certificate
 	catalogue *language.Catalogue
 	keys      *seal.Keyring
+	numbers   *metrics.Metrics
+	engine    *docker.Docker // nil: this role has no access to it
+	slots     int
+	tokens    *auth.Auth
 	parts     []part         // in the order of their start
 	closers   []func() error // in the order of their opening
 }
@@ -64,7 +71,7 @@ func New(ctx context.Context, c config.Config, version string, log *logrus.Entry
 	if err := os.MkdirAll(c.DataDir, 0o700); err != nil {
 		return nil, fmt.Errorf("make data directory: %w", err)
 	}
-	records, err := store.OpenPart(ctx, c.DataDir, parts[c.Role], c.Store, log)
+	records, err := store.OpenPart(ctx, c.DataDir, shares[c.Role], c.Store, log)
 	if err != nil {
 		return nil, err
 	}
@@ -78,117 +85,146 @@ func New(ctx context.Context, c config.Config, version string, log *logrus.Entry
 	payload := func(e execution.Execution, r execution.Result) []byte {
 		return callback.Body(e, r, int(c.Callback.InlineOutput))
 	}
+	if c.Role != config.API {
+		if err := a.openBack(ctx, c, records); err != nil {
+			return nil, err
+		}
+	}
+	a.numbers = metrics.New(metrics.Facts{Version: version, Slots: a.slots, Tally: records.Tally})
+	if err := a.serveMetrics(ctx, c.Metrics); err != nil {
+		return nil, err
+	}
 	switch c.Role {
 	case config.Runner:
-		b, err := a.newBack(ctx, c, records, payload)
-		if err != nil {
-			return nil, err
-		}
-		a.parts = []part{
-			{"dispatcher", b.dispatcher.Run},
-			{"upkeep", upkeep.New(c.Upkeep, nil, b.engine, b.dispatcher, log).Run},
-			{"reports", func(ctx context.Context) error { return a.report(ctx, records, b.checks) }},
-		}
+		dispatcher := a.newDispatcher(records, payload, records)
+		a.parts = append(a.parts,
+			part{"dispatcher", dispatcher.Run},
+			part{"upkeep", upkeep.New(c.Upkeep, nil, a.engine, dispatcher, log).Run},
+			part{"reports", func(ctx context.Context) error { return a.report(ctx, records, a.checks(records, c.Docker.Pull)) }})
 	case config.API:
-		deliverer, err := a.newFront(ctx, c, version, records, payload, published{records}, reported(records))
+		deliverer, err := a.openFront(ctx, c, version, records, payload, published{records}, reported(records))
 		if err != nil {
 			return nil, err
 		}
-		a.parts = []part{
-			{"deliverer", deliverer.Run},
-			{"upkeep", upkeep.New(c.Upkeep, records, nil, nil, log).Run},
-			{"http", a.serve},
-		}
+		a.parts = append(a.parts,
+			part{"deliverer", deliverer.Run},
+			part{"upkeep", upkeep.New(c.Upkeep, records, nil, nil, log).Run})
 	case config.Everything:
-		b, err := a.newBack(ctx, c, records, payload)
+		dispatcher := a.newDispatcher(records, payload, nil)
+		deliverer, err := a.openFront(ctx, c, version, records, payload, dispatcher, a.checks(records, c.Docker.Pull))
 		if err != nil {
 			return nil, err
 		}
-		deliverer, err := a.newFront(ctx, c, version, records, payload, b.dispatcher, b.checks)
-		if err != nil {
-			return nil, err
-		}
-		a.parts = []part{
-			{"deliverer", deliverer.Run},
-			{"dispatcher", b.dispatcher.Run},
-			{"upkeep", upkeep.New(c.Upkeep, records, b.engine, b.dispatcher, log).Run},
-			{"http", a.serve},
-		}
+		a.parts = append(a.parts,
+			part{"deliverer", deliverer.Run},
+			part{"dispatcher", dispatcher.Run},
+			part{"upkeep", upkeep.New(c.Upkeep, records, a.engine, dispatcher, log).Run})
+	}
+	if c.Role != config.Runner {
+		a.parts = append(a.parts,
+			part{"tokens", func(ctx context.Context) error { return a.tokens.Run(ctx, log) }},
+			part{"http", func(ctx context.Context) error {
+				return a.serve(ctx, a.server, func() error { return a.cert.Serve(a.server, a.listener) })
+			}})
 	}
 	return a, nil
 }
 
-// parts are the shares of the store's work that the roles do.
-var parts = map[config.Role]store.Part{config.Everything: store.Whole, config.API: store.Front, config.Runner: store.Back}
+// shares are what the roles do of the store's work.
+var shares = map[config.Role]store.Part{config.Everything: store.Whole, config.API: store.Front, config.Runner: store.Back}
 
-// back is what runs executions.
-type back struct {
-	engine     *docker.Docker
-	dispatcher *dispatch.Dispatcher
-	checks     []httpapi.Check
+// openBack opens what runs executions.
+func (a *App) openBack(ctx context.Context, c config.Config, records *store.Store) (err error) {
+	if a.engine, err = docker.New(c.Docker, records.Node(), records.Epoch(), a.log); err != nil {
+		return err
+	}
+	a.closers = append(a.closers, a.engine.Close)
+	a.slots = a.countSlots(ctx, c)
+	return nil
 }
 
-func (a *App) newBack(ctx context.Context, c config.Config, records *store.Store, payload dispatch.Payload) (back, error) {
-	engine, err := docker.New(c.Docker, records.Node(), records.Epoch(), a.log)
-	if err != nil {
-		return back{}, err
-	}
-	a.closers = append(a.closers, engine.Close)
-	deps := dispatch.Deps{
-		Languages: a.catalogue, Unsealer: a.keys, Payload: payload, Node: records.Node(), Epoch: records.Epoch(), Log: a.log,
-	}
-	deps.Store, deps.Sandbox = mortalBack(records, engine)
-	if c.Role == config.Runner {
-		deps.Publisher = records
-	}
-	return back{engine, dispatch.New(a.slots(ctx, c, engine), deps), a.checks(engine, records, c.Docker.Pull)}, nil
+func (a *App) newDispatcher(records *store.Store, payload dispatch.Payload, publisher dispatch.Publisher) *dispatch.Dispatcher {
+	ledger, berths := mortalBack(records, a.engine)
+	return dispatch.New(a.slots, dispatch.Deps{
+		Store: counted{ledger, a.numbers}, Sandbox: berths, Publisher: publisher, Languages: a.catalogue, Unsealer: a.keys, Payload: payload,
+		Node: records.Node(), Epoch: records.Epoch(), Log: a.log,
+	})
 }
 
-// newFront makes what takes executions in and sends their results, and binds the address.
-func (a *App) newFront(
+// openFront makes what takes executions in and sends their results, and binds the address.
+func (a *App) openFront(
 	ctx context.Context, c config.Config, version string, records *store.Store, payload dispatch.Payload, live httpapi.Live, checks []httpapi.Check,
-) (*callback.Deliverer, error) {
-	tokens, err := auth.New(c.Auth, c.DataDir)
-	if err != nil {
+) (_ *callback.Deliverer, err error) {
+	if a.tokens, err = auth.New(c.Auth, c.DataDir); err != nil {
 		return nil, err
 	}
 	policy, err := callback.NewPolicy(c.Callback)
 	if err != nil {
 		return nil, err
 	}
-	ledger := mortalFront(records)
+	ledger := counted{mortalFront(records), a.numbers}
 	deliverer := callback.NewDeliverer(c.Callback, ledger, a.keys, policy, version, a.log)
 	handler, err := httpapi.New(c.HTTP, httpapi.Deps{
 		Admission:     admission.New(c.Admission, a.catalogue, policy, a.keys, ledger, time.Now),
 		Records:       records,
 		Deliveries:    records,
 		Live:          live,
-		Authenticator: tokens,
+		Authenticator: a.tokens,
 		Languages:     a.catalogue,
 		Cancel: func(ctx context.Context, id execution.ID) (execution.Execution, error) {
 			return ledger.Cancel(ctx, id, time.Now(), payload.Cancelled)
 		},
-		Try:     deliverer.Try,
-		Checks:  checks,
-		Inline:  int(c.Callback.InlineOutput),
-		Version: version,
-		Log:     a.log,
-		Now:     time.Now,
+		Try:      deliverer.Try,
+		Checks:   append(checks, httpapi.Check{Name: "tokens", Run: a.tokens.Ready}),
+		Inline:   int(c.Callback.InlineOutput),
+		Version:  version,
+		Answered: a.numbers.Answered,
+		Log:      a.log,
+		Now:      time.Now,
 	})
 	if err != nil {
 		return nil, err
 	}
-	a.server = httpapi.Server(c.HTTP, handler)
-	if a.listener, err = (&net.ListenConfig{}).Listen(ctx, "tcp", c.HTTP.Addr); err != nil {
-		return nil, fmt.Errorf("listen: %w", err)
+	a.server = httpapi.Server(c.HTTP, handler, a.log)
+	if a.cert, err = httpapi.OpenCertificate(c.HTTP); err != nil {
+		return nil, err
 	}
-	a.closers = append(a.closers, func() error { return ignoreClosed(a.listener.Close()) })
+	if a.listener, err = a.listen(ctx, c.HTTP.Addr); err != nil {
+		return nil, err
+	}
 	return deliverer, nil
 }
 
-// slots is what the operator says, or what the engine's size suggests; an engine that is down is guessed to be as large
-// as this machine.
-func (a *App) slots(ctx context.Context, c config.Config, engine *docker.Docker) int {
+// serveMetrics binds the second listener, if there is to be one.
+func (a *App) serveMetrics(ctx context.Context, c metrics.Config) error {
+	if c.Addr == "" {
+		return nil
+	}
+	l, err := a.listen(ctx, c.Addr)
+	if err != nil {
+		return fmt.Errorf("metrics: %w", err)
+	}
+	server := a.numbers.Server()
+	server.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
+	a.parts = append(a.parts, part{"metrics", func(ctx context.Context) error {
+		return a.serve(ctx, server, func() error { return server.Serve(l) })
+	}})
+	a.log.WithField("addr", l.Addr().String()).Info("metrics are served")
+	return nil
+}
+
+func (a *App) listen(ctx context.Context, addr string) (net.Listener, error) {
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("listen: %w", err)
+	}
+	a.closers = append(a.closers, func() error { return ignoreClosed(l.Close()) })
+	return l, nil
+}
+
+// countSlots returns what the operator says, or what the engine's size suggests; an engine that is down is guessed to be as
+// large as this machine.
+func (a *App) countSlots(ctx context.Context, c config.Config) int {
 	if c.Dispatch.Slots > 0 {
 		return c.Dispatch.Slots
 	}
@@ -196,7 +232,7 @@ func (a *App) slots(ctx context.Context, c config.Config, engine *docker.Docker)
 	for _, l := range a.catalogue.Languages() {
 		need = max(need, l.Limits.Memory)
 	}
-	cpus, memory, err := engine.Capacity(ctx)
+	cpus, memory, err := a.engine.Capacity(ctx)
 	if err != nil {
 		a.log.WithError(err).Warn("the engine does not tell its size; slots follow this machine's CPUs")
 		return 2 * runtime.NumCPU()
@@ -205,27 +241,27 @@ func (a *App) slots(ctx context.Context, c config.Config, engine *docker.Docker)
 }
 
 // checks are what /readyz asks; their faults are what it says, their causes go to the log.
-func (a *App) checks(engine *docker.Docker, records *store.Store, pull docker.Pull) []httpapi.Check {
+func (a *App) checks(records *store.Store, pull docker.Pull) []httpapi.Check {
 	return []httpapi.Check{
 		{Name: "docker", Run: func(ctx context.Context) error {
-			if err := engine.Ping(ctx); err != nil {
+			if err := a.engine.Ping(ctx); err != nil {
 				return fault.New(fault.ServiceUnavailable, "The Docker engine does not answer. Executions wait until it does.").Because(err)
 			}
 			return nil
 		}},
 		{Name: "store", Run: records.Writable},
-		{Name: "images", Run: func(ctx context.Context) error { return a.images(ctx, engine, pull) }},
+		{Name: "images", Run: func(ctx context.Context) error { return a.images(ctx, pull) }},
 	}
 }
 
 // images tells which languages cannot run for want of their image. One that may be pulled is as good as there.
-func (a *App) images(ctx context.Context, engine *docker.Docker, pull docker.Pull) error {
+func (a *App) images(ctx context.Context, pull docker.Pull) error {
 	var missing []string
 	for _, l := range a.catalogue.Languages() {
 		if pull == docker.PullMissing && l.Pull == sandbox.PullMissing {
 			continue
 		}
-		switch err := engine.HasImage(ctx, l.Image); {
+		switch err := a.engine.HasImage(ctx, l.Image); {
 		case errors.Is(err, sandbox.ErrImageUnavailable):
 			missing = append(missing, l.Name)
 		case err != nil:
@@ -246,8 +282,15 @@ func (a *App) Addr() string {
 	return a.listener.Addr().String()
 }
 
-// Reload reads the catalogue of languages again; on an error the old one stays.
-func (a *App) Reload() error { return a.catalogue.Reload() }
+// Reload reads the catalogue of languages, the files of token keys and the TLS certificate again; what cannot be read
+// stays as it was.
+func (a *App) Reload() error {
+	err := a.catalogue.Reload()
+	if a.tokens != nil {
+		err = errors.Join(err, a.tokens.Reload(), a.cert.Reload())
+	}
+	return err
+}
 
 // Run serves until ctx ends or a part fails, then stops the parts one after another, last started first: no more
 // requests, then no more executions (those that run go on without us), then no more deliveries, then the store.
@@ -289,20 +332,20 @@ func (a *App) Run(ctx context.Context) error {
 const farewell = 10 * time.Second
 
 // serve answers requests until ctx ends.
-func (a *App) serve(ctx context.Context) error {
+func (a *App) serve(ctx context.Context, server *http.Server, answer func() error) error {
 	stopped := make(chan error, 1)
 	unhook := context.AfterFunc(ctx, func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewell)
 		defer cancel()
-		stopped <- a.server.Shutdown(ctx)
+		stopped <- server.Shutdown(ctx)
 	})
-	err := a.server.Serve(a.listener)
+	err := answer()
 	if unhook() { // it ended by itself
 		return err
 	}
 	if err := <-stopped; err != nil {
 		a.log.WithError(err).Warn("requests were cut off")
-		return a.server.Close()
+		return server.Close()
 	}
 	return nil
 }

@@ -1,28 +1,40 @@
-// Package auth turns a bearer token into a principal: who asks, and whether as an administrator. It also issues tokens.
+// Package auth turns a bearer token into a principal: who asks, and whether as an administrator. It also issues tokens,
+// where the key to do so is its own.
 //
-// Tokens are JSON Web Tokens (RFC 7519) signed with HS256 and nothing else. The package refuses to know routes and
-// what a principal may do there.
+// Tokens are JSON Web Tokens (RFC 7519), signed with a secret of this server (HS256) or by somebody else, whose public
+// keys are in files or at a URL. Each key is bound to one algorithm. The package refuses to know routes and what a
+// principal may do there.
 package auth
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
+	"github.com/sirupsen/logrus"
 
 	"boomerang/internal/fault"
 )
 
-// Config of the tokens. The zero value accepts every token that is signed with the key.
+// Config of the tokens. The zero value accepts every token that is signed with a secret of the server's own making.
 type Config struct {
-	// Key signs and verifies tokens, ≥ 32 bytes. Empty: the file token.key in the data directory, made on first start.
+	// Key is the secret that signs and verifies tokens with HS256, ≥ 32 bytes. Empty: the file token.key in the data
+	// directory, made on first start; but no secret at all where Keys or JWKSURL say whose tokens are accepted.
 	Key string `yaml:"key"`
+	// Keys are public keys in PEM files. They are read again by Reload.
+	Keys []KeyFile `yaml:"keys"`
+	// JWKSURL is where a JSON Web Key Set (RFC 7517) is fetched from: https, or http on this machine alone.
+	JWKSURL string `yaml:"jwks_url"`
+	// JWKSAllowHTTP allows http to other machines, too: who is between them and us can then let in whom they want.
+	JWKSAllowHTTP bool `yaml:"jwks_allow_http"`
 	// Issuer must be the token's "iss". Empty: any, or none.
 	Issuer string `yaml:"issuer"`
-	// Audience must be among the token's "aud". Empty: any, or none.
+	// Audience must be among the token's "aud". Empty: any, or none; not allowed with JWKSURL.
 	Audience string `yaml:"audience"`
 }
 
@@ -34,6 +46,20 @@ func (c Config) Validate() error {
 	if c.Key != "" && len(c.Key) < minKey {
 		return fmt.Errorf("key must have at least %d bytes, not %d", minKey, len(c.Key))
 	}
+	for i, k := range c.Keys {
+		if err := k.validate(); err != nil {
+			return fmt.Errorf("keys[%d].%w", i, err)
+		}
+	}
+	if c.JWKSURL == "" {
+		return nil
+	}
+	if err := checkJWKSURL(c.JWKSURL, c.JWKSAllowHTTP); err != nil {
+		return fmt.Errorf("jwks_url %w", err)
+	}
+	if c.Audience == "" {
+		return errors.New("audience must be set with jwks_url: whoever has those keys signs tokens for other services, too")
+	}
 	return nil
 }
 
@@ -43,7 +69,7 @@ type Principal struct {
 	Admin   bool   // sees and may do everything
 }
 
-// ScopeAdmin in a token's "scope" claim makes its holder an administrator.
+// ScopeAdmin among a token's scopes makes its holder an administrator.
 const ScopeAdmin = "admin"
 
 const (
@@ -54,24 +80,37 @@ const (
 // Auth verifies and issues tokens. It is safe for concurrent use.
 type Auth struct {
 	config Config
-	key    []byte
+	secret []byte                 // signs with HS256; nil: tokens come from elsewhere
+	files  atomic.Pointer[keyset] // of PEM files
+	remote *remote                // nil without a URL
 	parser *jwt.Parser
 }
 
-// New makes an Auth with the configured key, or with the one in dataDir, a directory that must exist.
+// New makes an Auth with the configured keys, or with the one in dataDir, a directory that must exist. It reads the
+// files, and leaves the URL to Run.
 func New(c Config, dataDir string) (*Auth, error) {
 	if err := c.Validate(); err != nil {
 		return nil, fmt.Errorf("auth: %w", err)
 	}
-	key := []byte(c.Key)
+	a := &Auth{config: c, secret: []byte(c.Key), parser: parser(c)}
 	if c.Key == "" {
+		a.secret = nil
+	}
+	if c.Key == "" && len(c.Keys) == 0 && c.JWKSURL == "" {
 		var err error
-		if key, err = openKey(dataDir); err != nil {
+		if a.secret, err = openKey(dataDir); err != nil {
 			return nil, err
 		}
 	}
+	if c.JWKSURL != "" {
+		a.remote = newRemote(c.JWKSURL)
+	}
+	return a, a.Reload()
+}
+
+func parser(c Config) *jwt.Parser {
 	options := []jwt.ParserOption{
-		jwt.WithValidMethods([]string{jwt.SigningMethodHS256.Alg()}),
+		jwt.WithValidMethods(append(slices.Clone(publicAlgorithms), hs256)),
 		jwt.WithExpirationRequired(),
 		jwt.WithIssuedAt(),
 		jwt.WithLeeway(leeway),
@@ -83,11 +122,43 @@ func New(c Config, dataDir string) (*Auth, error) {
 	if c.Audience != "" {
 		options = append(options, jwt.WithAudience(c.Audience))
 	}
-	return &Auth{config: c, key: key, parser: jwt.NewParser(options...)}, nil
+	return jwt.NewParser(options...)
+}
+
+// Reload reads the key files again; on an error the old keys stay.
+func (a *Auth) Reload() error {
+	var keys keyset
+	for _, file := range a.config.Keys {
+		k, err := file.read()
+		if err != nil {
+			return fmt.Errorf("read token key %s: %w", file.File, err)
+		}
+		keys = append(keys, k)
+	}
+	a.files.Store(&keys)
+	return nil
+}
+
+// Run keeps the keys from the URL fresh until ctx ends, and returns nil then.
+func (a *Auth) Run(ctx context.Context, log *logrus.Entry) error {
+	if a.remote != nil {
+		a.remote.run(ctx, log)
+	}
+	<-ctx.Done()
+	return nil
+}
+
+// Ready tells whether there are keys. Errors: fault SERVICE_UNAVAILABLE until the URL has answered once.
+func (a *Auth) Ready(context.Context) error {
+	if a.remote != nil && a.remote.keys.Load() == nil {
+		return fault.New(fault.ServiceUnavailable, "The key set that tokens are verified with has not been read yet.")
+	}
+	return nil
 }
 
 // Authenticate tells who holds the token. Errors are faults: AUTHENTICATION_REQUIRED without a token, INVALID_TOKEN
-// with one that does not hold. What is wrong with its claims is told only if its signature holds.
+// with one that does not hold. What is wrong with its claims is told only if its signature holds. A token that names a
+// key which is not known can wait 5 s for the key set to be fetched again.
 func (a *Auth) Authenticate(token string) (Principal, error) {
 	if token == "" {
 		return Principal{}, fault.New(fault.AuthenticationRequired, "A bearer token is needed: Authorization: Bearer <token>.")
@@ -95,23 +166,60 @@ func (a *Auth) Authenticate(token string) (Principal, error) {
 	if len(token) > maxToken {
 		return Principal{}, fault.New(fault.InvalidToken, "The token is longer than %d bytes.", maxToken)
 	}
+	if strings.ContainsFunc(token, strange) {
+		return Principal{}, fault.New(fault.InvalidToken, "The token has a character that no token has.")
+	}
 	var c claims
-	if _, err := a.parser.ParseWithClaims(token, &c, a.keyFor); err != nil {
+	if _, err := a.parser.ParseWithClaims(token, &c, a.keysFor); err != nil {
 		return Principal{}, fault.New(fault.InvalidToken, "%s", sentence(err)).Because(err)
 	}
 	return Principal{Subject: c.subject, Admin: slices.Contains(c.scopes, ScopeAdmin)}, nil
 }
 
-// keyFor refuses what RFC 7515, section 4.1.11, says must be refused: a header that asks for extensions we do not know.
-func (a *Auth) keyFor(token *jwt.Token) (any, error) {
-	if _, critical := token.Header["crit"]; critical {
-		return nil, errors.New("critical extensions are not understood")
-	}
-	return a.key, nil
+// strange tells what is neither base64url nor the dot between the parts. The decoder would pass over line breaks.
+func strange(r rune) bool {
+	return (r < 'A' || r > 'Z') && (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '-' && r != '_' && r != '.'
 }
+
+// keysFor returns the keys that may have signed the token, by what its header says. Nothing else of the header is heeded:
+// no key and no address of a key in it. It refuses what RFC 7515, section 4.1.11, says must be refused: a header that
+// asks for extensions we do not know.
+func (a *Auth) keysFor(token *jwt.Token) (any, error) {
+	if err := checkHeader(token); err != nil {
+		return nil, err
+	}
+	id, ok := token.Header["kid"].(string)
+	if _, named := token.Header["kid"]; named && !ok {
+		return nil, errors.New("kid is not a string")
+	}
+	algorithm := token.Method.Alg()
+	if algorithm == hs256 {
+		if a.secret == nil || id != "" { // the secret has no name
+			return nil, errNoKey
+		}
+		return a.secret, nil
+	}
+	found := a.files.Load().find(algorithm, id)
+	if a.remote != nil {
+		found = append(found, a.remote.find(algorithm, id)...)
+	}
+	if len(found) == 0 {
+		return nil, errNoKey
+	}
+	return jwt.VerificationKeySet{Keys: found}, nil
+}
+
+var errNoKey = errors.New("there is no key of this algorithm and name")
+
+// errElsewhere is what Issue says where there is no secret.
+var errElsewhere = errors.New("this server only verifies tokens: auth.keys or auth.jwks_url says who signs them. " +
+	"Get one there, or set auth.key as well")
 
 // Issue signs a token for subject (1–255 bytes) that holds for ttl, counted in whole seconds, ≥ 1.
 func (a *Auth) Issue(subject string, ttl time.Duration, scopes ...string) (string, error) {
+	if a.secret == nil {
+		return "", fmt.Errorf("issue token: %w", errElsewhere)
+	}
 	if err := checkSubject(subject); err != nil {
 		return "", fmt.Errorf("issue token: %w", err)
 	}
@@ -133,7 +241,7 @@ func (a *Auth) Issue(subject string, ttl time.Duration, scopes ...string) (strin
 	if a.config.Audience != "" {
 		c["aud"] = a.config.Audience
 	}
-	token, err := jwt.NewWithClaims(jwt.SigningMethodHS256, c).SignedString(a.key)
+	token, err := jwt.NewWithClaims(jwt.SigningMethodHS256, c).SignedString(a.secret)
 	if err != nil {
 		return "", fmt.Errorf("issue token: %w", err)
 	}
@@ -142,7 +250,10 @@ func (a *Auth) Issue(subject string, ttl time.Duration, scopes ...string) (strin
 
 // sentence says publicly what is wrong with a token.
 func sentence(err error) string {
+	const form = "The token lacks a claim that is needed here, or has one of the wrong form (sub, exp, nbf, iat, scope, iss, aud)."
 	switch {
+	case errors.Is(err, errForm):
+		return form
 	case errors.Is(err, jwt.ErrTokenExpired):
 		return "The token has expired."
 	case errors.Is(err, jwt.ErrTokenNotValidYet), errors.Is(err, jwt.ErrTokenUsedBeforeIssued):
@@ -152,8 +263,8 @@ func sentence(err error) string {
 	case errors.Is(err, jwt.ErrTokenInvalidAudience):
 		return "The token is meant for another audience."
 	case errors.Is(err, jwt.ErrTokenInvalidClaims):
-		return "The token lacks a claim that is needed here, or has one of the wrong form (sub, exp, scope, iss, aud)."
+		return form
 	default:
-		return "The token is not one that was signed with HS256 and this server's key."
+		return "The token is malformed, or not signed by a key that is trusted here."
 	}
 }

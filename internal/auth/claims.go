@@ -2,11 +2,13 @@ package auth
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/golang-jwt/jwt/v5"
 )
@@ -25,18 +27,40 @@ func (c *claims) UnmarshalJSON(text []byte) error {
 	if err := json.Unmarshal(text, &c.MapClaims); err != nil {
 		return err
 	}
+	return checkNames(text)
+}
+
+// checkHeader refuses a header in which a parameter stands twice (RFC 7515, section 4), or with extensions that must be
+// understood.
+func checkHeader(token *jwt.Token) error {
+	if _, critical := token.Header["crit"]; critical {
+		return errors.New("critical extensions are not understood")
+	}
+	first, _, _ := strings.Cut(token.Raw, ".")
+	header, err := base64.RawURLEncoding.DecodeString(first)
+	if err != nil {
+		return err
+	}
+	return checkNames(header)
+}
+
+// checkNames refuses a JSON object in which a name stands twice, or that is no text. It lets null pass.
+func checkNames(text []byte) error {
+	if !utf8.Valid(text) {
+		return errors.New("it is not UTF-8")
+	}
 	d := json.NewDecoder(bytes.NewReader(text))
 	if _, err := d.Token(); err != nil { // the brace
 		return err
 	}
-	seen := make(map[json.Token]bool, len(c.MapClaims))
+	seen := map[json.Token]bool{}
 	for d.More() {
 		name, err := d.Token()
 		if err != nil {
 			return err
 		}
 		if seen[name] {
-			return fmt.Errorf("claim %q stands twice", name)
+			return fmt.Errorf("%q stands twice", name)
 		}
 		seen[name] = true
 		if err := d.Decode(new(json.RawMessage)); err != nil {
@@ -46,20 +70,42 @@ func (c *claims) UnmarshalJSON(text []byte) error {
 	return nil
 }
 
-// Validate is called by the library after the signature and the registered claims were found good.
-func (c *claims) Validate() error {
-	subject, err := c.GetSubject()
-	if err != nil {
+// errForm says that a claim has not the form that it must have.
+var errForm = errors.New("a claim has the wrong form")
+
+// Validate is called by the library after the signature was found good.
+func (c *claims) Validate() (err error) {
+	for _, name := range []string{"exp", "nbf", "iat"} {
+		if err := c.checkTime(name); err != nil {
+			return err
+		}
+	}
+	if c.subject, err = c.GetSubject(); err != nil {
+		return fmt.Errorf("%w: %w", errForm, err)
+	}
+	if err := checkSubject(c.subject); err != nil {
 		return err
 	}
-	if err := checkSubject(subject); err != nil {
-		return err
+	for _, name := range []string{"scope", "scopes", "scp"} {
+		if err := c.addScopes(name); err != nil {
+			return err
+		}
 	}
-	scope, ok := c.MapClaims["scope"].(string)
-	if _, there := c.MapClaims["scope"]; there && !ok {
-		return errors.New("scope is not a string")
+	return nil
+}
+
+// endOfTime is the last second of the year 9999. A number far above it overflows in the library.
+const endOfTime = 253_402_300_799
+
+// checkTime refuses what stands for a time and is none. One that is not there is none of its business.
+func (c *claims) checkTime(name string) error {
+	v, there := c.MapClaims[name]
+	if !there {
+		return nil
 	}
-	c.subject, c.scopes = subject, strings.Fields(scope)
+	if seconds, ok := v.(float64); !ok || seconds <= 0 || seconds > endOfTime {
+		return fmt.Errorf("%w: %s is not a time", errForm, name)
+	}
 	return nil
 }
 
@@ -69,11 +115,37 @@ const maxSubject = 255
 func checkSubject(subject string) error {
 	switch {
 	case subject == "":
-		return errors.New("the subject is empty")
+		return fmt.Errorf("%w: the subject is empty", errForm)
 	case len(subject) > maxSubject:
-		return fmt.Errorf("the subject is longer than %d bytes", maxSubject)
+		return fmt.Errorf("%w: the subject is longer than %d bytes", errForm, maxSubject)
 	case strings.ContainsFunc(subject, unicode.IsControl):
-		return errors.New("the subject holds a control character")
+		return fmt.Errorf("%w: the subject holds a control character", errForm)
+	case strings.ContainsRune(subject, utf8.RuneError): // half of a surrogate pair: many such would be one subject
+		return fmt.Errorf("%w: the subject holds what is not a character", errForm)
 	}
 	return nil
+}
+
+// addScopes reads a claim that holds words with spaces between them (RFC 8693, section 4.2), or a list of words, as
+// some issuers have it.
+func (c *claims) addScopes(name string) error {
+	v, there := c.MapClaims[name]
+	if !there {
+		return nil
+	}
+	switch v := v.(type) {
+	case string:
+		c.scopes = append(c.scopes, strings.Split(v, " ")...)
+		return nil
+	case []any:
+		for _, word := range v {
+			word, ok := word.(string)
+			if !ok {
+				return fmt.Errorf("%w: %s is not a list of strings", errForm, name)
+			}
+			c.scopes = append(c.scopes, word)
+		}
+		return nil
+	}
+	return fmt.Errorf("%w: %s is neither a string nor a list", errForm, name)
 }

@@ -47,7 +47,7 @@ func TestNewAtTheSameTimeAgreesOnOneKey(t *testing.T) {
 			if a, err := New(Config{}, dir); err != nil {
 				t.Error(err)
 			} else {
-				keys[i] = string(a.key)
+				keys[i] = string(a.secret)
 			}
 		})
 	}
@@ -66,8 +66,8 @@ func TestNewReadsAKeyThatAnOperatorPutThere(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if string(a.key) != testKey {
-		t.Errorf("got key %q; want the text without white space", a.key)
+	if string(a.secret) != testKey {
+		t.Errorf("got key %q; want the text without white space", a.secret)
 	}
 }
 

@@ -22,6 +22,7 @@ import (
 	"boomerang/internal/dispatch"
 	"boomerang/internal/httpapi"
 	"boomerang/internal/language"
+	"boomerang/internal/metrics"
 	"boomerang/internal/sandbox/docker"
 	"boomerang/internal/store"
 	"boomerang/internal/upkeep"
@@ -51,6 +52,7 @@ type Config struct {
 	Callback  callback.Config  `yaml:"callback"`
 	Store     store.Config     `yaml:"store"`
 	Upkeep    upkeep.Config    `yaml:"upkeep"`
+	Metrics   metrics.Config   `yaml:"metrics"`
 	Log       Log              `yaml:"log"`
 }
 
@@ -68,6 +70,7 @@ func Defaults() Config {
 		Callback:  callback.Defaults(),
 		Store:     store.Defaults(),
 		Upkeep:    upkeep.Defaults(),
+		Metrics:   metrics.Defaults(),
 		Log:       Log{Level: "info", Format: "auto"},
 	}
 }
@@ -132,6 +135,7 @@ func (c Config) Validate() error {
 		{"callback", c.Callback.Validate},
 		{"store", c.Store.Validate},
 		{"upkeep", c.Upkeep.Validate},
+		{"metrics", c.Metrics.Validate},
 		{"log", c.Log.Validate},
 	} {
 		if err := room.check(); err != nil {

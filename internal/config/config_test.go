@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"boomerang/internal/auth"
 	"boomerang/internal/callback"
 	"boomerang/internal/config"
 )
@@ -79,7 +80,8 @@ func TestTheEnvironmentGoesBeforeTheFile(t *testing.T) {
 	c, err := config.Load(path, []string{
 		"BOOMERANG_HTTP_ADDR=localhost:2", "BOOMERANG_CALLBACK_ALLOW_CIDRS=127.0.0.0/8, 10.0.0.0/8", "BOOMERANG_CALLBACK_ALLOW_HOSTS=a.internal",
 		"BOOMERANG_CALLBACK_SCHEDULE=1s,2m", "BOOMERANG_ADMISSION_TIMEOUT_MAX=2h", "BOOMERANG_CALLBACK_REQUIRE_HTTPS=true",
-		"BOOMERANG_ADMISSION_CODE=64KiB", "BOOMERANG_AUTH_KEY=12345678901234567890123456789012", "BOOMERANG_TOKEN=ignored", "PATH=/bin",
+		"BOOMERANG_ADMISSION_CODE=64KiB", "BOOMERANG_AUTH_KEY=12345678901234567890123456789012",
+		"BOOMERANG_AUTH_KEYS=[{file: a.pem, algorithm: ES256, kid: '1'}, {file: b.pem}]", "BOOMERANG_TOKEN=ignored", "PATH=/bin",
 		"BOOMERANG_CALLBACK_CLIENT_CERTIFICATES=[{host: a.internal, certificate: /a.pem, key: /a.key}]",
 	})
 	if err != nil {
@@ -98,6 +100,7 @@ func TestTheEnvironmentGoesBeforeTheFile(t *testing.T) {
 	want.Admission.Timeout.Max = 2 * time.Hour
 	want.Admission.Code = 64 * units.KiB
 	want.Auth.Key = "12345678901234567890123456789012"
+	want.Auth.Keys = []auth.KeyFile{{File: "a.pem", Algorithm: "ES256", ID: "1"}, {File: "b.pem"}}
 	if diff := same(want, c); diff != "" {
 		t.Errorf("-want +got\n%s", diff)
 	}
@@ -117,6 +120,8 @@ func TestABadSettingIsRefusedByItsName(t *testing.T) {
 		"wrong level":         {"log: {level: loud}", nil, "log.level"},
 		"no data directory":   {"data_dir: ''", nil, "data_dir"},
 		"short key":           {"auth: {key: short}", nil, "auth.key"},
+		"unknown algorithm":   {"auth: {keys: [{file: a, algorithm: none}]}", nil, "auth.keys[0].algorithm"},
+		"unknown key of one":  {"", []string{"BOOMERANG_AUTH_KEYS=[{path: a}]"}, "BOOMERANG_AUTH_KEYS"},
 		"environment, type":   {"", []string{"BOOMERANG_DISPATCH_SLOTS=many"}, "BOOMERANG_DISPATCH_SLOTS"},
 		"environment, prefix": {"", []string{"BOOMERANG_CALLBACK_ALLOW_CIDRS=127.0.0.1"}, "BOOMERANG_CALLBACK_ALLOW_CIDRS"},
 		"environment, entry":  {"", []string{"BOOMERANG_CALLBACK_CLIENT_CERTIFICATES=[{hots: a}]"}, "BOOMERANG_CALLBACK_CLIENT_CERTIFICATES"},

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -20,6 +21,7 @@ type exchange struct {
 	http.ResponseWriter
 	id      string // of the request
 	subject string // who asked; empty: nobody known
+	route   string // the path with its parameters' names; empty: none of ours
 	status  int    // 0: nothing was sent yet
 	bytes   int64  // of the answer's body
 	fault   *fault.Error
@@ -42,11 +44,24 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.Set("X-Request-ID", x.id)
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'; sandbox")
+	h.Set("Referrer-Policy", "no-referrer")
 	h.Set("Cache-Control", "no-store")
+	if r.TLS != nil {
+		h.Set("Strict-Transport-Security", "max-age=31536000")
+	}
 	defer a.logLine(x, r, time.Now())
 	defer a.catch(x, r)
+	if !probe(r) {
+		if err := a.addresses.take(h, neighbourhood(address(r, a.config.TrustedProxies)), a.Now()); err != nil {
+			a.refuse(x, r, err)
+			return
+		}
+	}
 	a.router.ServeHTTP(x, r)
 }
+
+// probe tells what a supervisor asks, who would end us if we told it that it asks too often.
+func probe(r *http.Request) bool { return r.URL.Path == "/healthz" || r.URL.Path == "/readyz" }
 
 // sane is what an id from outside may look like; it goes into the log and back to the client.
 var sane = regexp.MustCompile(`^[A-Za-z0-9._:-]{1,64}$`)
@@ -80,9 +95,11 @@ func (a *api) catch(x *exchange, r *http.Request) {
 
 // logLine writes the one line of a request: without its query and its headers, which may hold secrets.
 func (a *api) logLine(x *exchange, r *http.Request, started time.Time) {
+	took := time.Since(started)
+	a.Answered(knownMethod(r.Method), cmp.Or(x.route, "none"), x.status, took)
 	log := a.Log.WithFields(logrus.Fields{
 		"request_id": x.id, "method": r.Method, "path": r.URL.Path, "status": x.status, "bytes": x.bytes,
-		"duration_ms": float64(time.Since(started).Microseconds()) / 1000,
+		"duration_ms": float64(took.Microseconds()) / 1000,
 	})
 	if x.subject != "" {
 		log = log.WithField("subject", x.subject)
@@ -98,6 +115,15 @@ func (a *api) logLine(x *exchange, r *http.Request, started time.Time) {
 		return
 	}
 	log.Debug("request answered")
+}
+
+// knownMethod is "other" for what anybody may invent.
+func knownMethod(method string) string {
+	switch method {
+	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions:
+		return method
+	}
+	return "other"
 }
 
 // WriteHeader notes the status.

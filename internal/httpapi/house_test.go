@@ -40,7 +40,8 @@ type house struct {
 	keys             *seal.Keyring
 	live             *typewriter
 	log              *logtest.Hook
-	ann, bob, admin  string // tokens
+	answered         sync.Map // "GET /executions 200"
+	ann, bob, admin  string   // tokens
 	validateResponse func(t *testing.T, r *http.Request, a answer)
 }
 
@@ -105,8 +106,11 @@ func open(t *testing.T, changes ...func(*Config, *Deps)) *house {
 		},
 		Inline:  inline,
 		Version: "1.2.3",
-		Log:     log,
-		Now:     time.Now,
+		Answered: func(method, route string, status int, _ time.Duration) {
+			h.answered.Store(fmt.Sprint(method, " ", route, " ", status), true)
+		},
+		Log: log,
+		Now: time.Now,
 	}
 	for _, change := range changes {
 		change(&c, &d)
@@ -117,7 +121,7 @@ func open(t *testing.T, changes ...func(*Config, *Deps)) *house {
 	}
 	h.api, _ = handler.(*api)
 	server := httptest.NewUnstartedServer(nil)
-	server.Config = Server(c, handler)
+	server.Config = Server(c, handler, log)
 	server.Start()
 	t.Cleanup(server.Close)
 	h.url, h.server = server.URL, server.Config

@@ -6,10 +6,11 @@ package httpapi
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
-	"sync"
+	"net/netip"
 	"time"
 
 	"github.com/alecthomas/units"
@@ -31,6 +32,13 @@ type Config struct {
 	Body units.Base2Bytes `yaml:"body"`
 	// Timeout bounds one request: its reading, its work and its answer. Those that wait on purpose have more.
 	Timeout time.Duration `yaml:"timeout"`
+	// Rate is off unless set: what a subject can take of the machine is bounded by its queue.
+	Rate Rate `yaml:"rate"`
+	// TrustedProxies are the addresses whose X-Forwarded-For is believed.
+	TrustedProxies []netip.Prefix `yaml:"trusted_proxies"`
+	// TLSCert and TLSKey are PEM files; with both the server speaks TLS. They are read again by Certificate.Reload.
+	TLSCert string `yaml:"tls_cert"`
+	TLSKey  string `yaml:"tls_key"`
 }
 
 // Defaults listens for this machine alone.
@@ -48,6 +56,12 @@ func (c Config) Validate() error {
 	}
 	if c.Timeout < time.Second || c.Timeout > 10*time.Minute {
 		return fmt.Errorf("timeout must be between 1s and 10m, not %s", c.Timeout)
+	}
+	if (c.TLSCert == "") != (c.TLSKey == "") {
+		return errors.New("tls_cert and tls_key must both be set, or neither")
+	}
+	if err := c.Rate.validate(); err != nil {
+		return fmt.Errorf("rate.%w", err)
 	}
 	return nil
 }
@@ -121,8 +135,10 @@ type Deps struct {
 	Checks  []Check
 	Inline  int // bytes of each stream that a record shows, as a callback does
 	Version string
-	Log     *logrus.Entry
-	Now     func() time.Time
+	// Answered is told of every request: by the route's path, or "none", so that there are few of them.
+	Answered func(method, route string, status int, took time.Duration)
+	Log      *logrus.Entry
+	Now      func() time.Time
 }
 
 type api struct {
@@ -132,41 +148,16 @@ type api struct {
 	router  *mux.Router
 	ready   *readiness
 	trials  chan struct{} // holds one for each callback that is being tested
+
+	subjects, addresses *limiter
 }
 
 // New makes the handler of the whole API; c must be valid.
 func New(c Config, d Deps) (http.Handler, error) {
 	a := &api{
 		Deps: d, config: c, started: d.Now(), ready: newReadiness(d.Checks, d.Now, d.Log), trials: make(chan struct{}, maxTrials),
+		subjects: newLimiter(c.Rate.PerSubject), addresses: newLimiter(c.Rate.PerAddress),
 	}
 	a.router = a.routes()
 	return a, nil
-}
-
-// Server makes the server that h is safe behind: every request is bounded in time and size. When it shuts down, those
-// that wait for an execution are answered at once.
-func Server(c Config, h http.Handler) *http.Server {
-	stopping := make(chan struct{})
-	server := &http.Server{
-		Addr:              c.Addr,
-		Handler:           h,
-		ReadHeaderTimeout: 5 * time.Second,
-		ReadTimeout:       c.Timeout,
-		WriteTimeout:      c.Timeout,
-		IdleTimeout:       2 * time.Minute,
-		MaxHeaderBytes:    16 << 10,
-		BaseContext: func(net.Listener) context.Context {
-			return context.WithValue(context.Background(), stoppingKey{}, (<-chan struct{})(stopping))
-		},
-	}
-	server.RegisterOnShutdown(sync.OnceFunc(func() { close(stopping) }))
-	return server
-}
-
-type stoppingKey struct{}
-
-// stopping is closed when the server that ctx belongs to shuts down; nil, which never is, without such a server.
-func stopping(ctx context.Context) <-chan struct{} {
-	ch, _ := ctx.Value(stoppingKey{}).(<-chan struct{})
-	return ch
 }

@@ -57,6 +57,9 @@ func (a *api) routes() *mux.Router {
 // handler is where every fault becomes an answer.
 func (a *api) handler(do action) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if route := mux.CurrentRoute(r); route != nil {
+			exchangeOf(r).route, _ = route.GetPathTemplate()
+		}
 		if err := do(w, r); err != nil {
 			a.refuse(w, r, err)
 		}
@@ -75,6 +78,9 @@ func (a *api) private(do private) action {
 			return err
 		}
 		exchangeOf(r).subject = p.Subject
+		if err := a.subjects.take(w.Header(), p.Subject, a.Now()); err != nil {
+			return err
+		}
 		return do(w, r, p)
 	}
 }

@@ -1,0 +1,84 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"boomerang/internal/execution"
+	"boomerang/internal/metrics"
+)
+
+// script is a ledger whose writes end as told.
+type script struct {
+	ledger
+	err     error
+	running bool // what is cancelled runs, and is ended by somebody else
+}
+
+func (s script) Finish(context.Context, execution.ID, execution.Result, *execution.Delivery) error {
+	return s.err
+}
+
+func (s script) Record(context.Context, execution.Attempt, execution.DeliveryState, execution.DeadReason, time.Time) error {
+	return s.err
+}
+
+func (s script) Cancel(
+	_ context.Context, _ execution.ID, _ time.Time, finish func(execution.Execution) (execution.Result, *execution.Delivery),
+) (execution.Execution, error) {
+	if !s.running {
+		finish(execution.Execution{})
+	}
+	return execution.Execution{}, s.err
+}
+
+func TestWhatWasWrittenIsCounted(t *testing.T) {
+	ended := execution.Result{State: execution.Cancelled, Reason: execution.WasCancelled}
+	finish := func(execution.Execution) (execution.Result, *execution.Delivery) { return ended, &execution.Delivery{} }
+	const (
+		execs    = `boomerang_executions_total{reason="cancelled",state="cancelled"} 1`
+		attempts = `boomerang_callback_attempts_total{outcome="connection_refused"} 1`
+	)
+	for name, test := range map[string]struct {
+		ledger script
+		write  func(counted) error
+		line   string
+		want   bool
+	}{
+		"an end":             {script{}, func(c counted) error { return c.Finish(t.Context(), "", ended, nil) }, execs, true},
+		"an end not written": {script{err: execution.ErrStale}, func(c counted) error { return c.Finish(t.Context(), "", ended, nil) }, execs, false},
+		"cancelled in the queue": {script{}, func(c counted) error {
+			_, err := c.Cancel(t.Context(), "", time.Time{}, finish)
+			return err
+		}, execs, true},
+		"cancelled while it runs": {script{running: true}, func(c counted) error {
+			_, err := c.Cancel(t.Context(), "", time.Time{}, finish)
+			return err
+		}, execs, false},
+		"not cancelled": {script{err: execution.ErrStale}, func(c counted) error {
+			_, err := c.Cancel(t.Context(), "", time.Time{}, finish)
+			return err
+		}, execs, false},
+		"an attempt": {script{}, func(c counted) error {
+			return c.Record(t.Context(), execution.Attempt{Outcome: execution.AttemptRefused}, "", "", time.Time{})
+		}, attempts, true},
+		"an attempt not written": {script{err: execution.ErrStale}, func(c counted) error {
+			return c.Record(t.Context(), execution.Attempt{Outcome: execution.AttemptRefused}, "", "", time.Time{})
+		}, attempts, false},
+	} {
+		m := metrics.New(metrics.Facts{Tally: func(context.Context) (execution.Tally, error) { return execution.Tally{}, nil }})
+		if err := test.write(counted{test.ledger, m}); !errors.Is(err, test.ledger.err) {
+			t.Errorf("%s: got %v; want %v", name, err, test.ledger.err)
+		}
+		w := httptest.NewRecorder()
+		m.Server().Handler.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", http.NoBody))
+		if got := strings.Contains(w.Body.String(), test.line); got != test.want {
+			t.Errorf("%s: counted: %t; want %t", name, got, test.want)
+		}
+	}
+}

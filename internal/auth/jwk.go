@@ -1,0 +1,103 @@
+package auth
+
+import (
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rsa"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/big"
+	"slices"
+)
+
+// maxKeys is how many keys a set may have: a token that names none is tried with each of its algorithm.
+const maxKeys = 64
+
+// parseJWKS reads a JSON Web Key Set (RFC 7517, section 5). Keys that cannot verify tokens are passed over, as the RFC
+// asks for. A set without any is an answer, too: whoever publishes it trusts no key any more.
+func parseJWKS(text []byte) (keyset, error) {
+	var set struct {
+		Keys *[]json.RawMessage `json:"keys"`
+	}
+	if err := json.Unmarshal(text, &set); err != nil {
+		return nil, err
+	}
+	if set.Keys == nil {
+		return nil, errors.New("it is not a key set")
+	}
+	if len(*set.Keys) > maxKeys {
+		return nil, fmt.Errorf("it has %d keys; %d are read at most", len(*set.Keys), maxKeys)
+	}
+	keys := keyset{}
+	for _, raw := range *set.Keys {
+		if k, err := parseJWK(raw); err == nil {
+			keys = append(keys, k)
+		}
+	}
+	return keys, nil
+}
+
+// jwk is a JSON Web Key (RFC 7517, section 4; RFC 7518, section 6; RFC 8037, section 2): its public parts.
+type jwk struct {
+	Type       string   `json:"kty"`
+	Use        string   `json:"use"`
+	Operations []string `json:"key_ops"`
+	Algorithm  string   `json:"alg"`
+	ID         string   `json:"kid"`
+	Curve      string   `json:"crv"`
+	N          number   `json:"n"`
+	E          number   `json:"e"`
+	X          number   `json:"x"`
+	Y          number   `json:"y"`
+}
+
+// number is base64url text without padding.
+type number []byte
+
+// UnmarshalText decodes it.
+func (n *number) UnmarshalText(text []byte) (err error) {
+	*n, err = base64.RawURLEncoding.DecodeString(string(text))
+	return err
+}
+
+func parseJWK(text []byte) (key, error) {
+	var j jwk
+	if err := json.Unmarshal(text, &j); err != nil {
+		return key{}, err
+	}
+	if j.Use != "" && j.Use != "sig" || j.Operations != nil && !slices.Contains(j.Operations, "verify") {
+		return key{}, errors.New("it is not for signatures")
+	}
+	public, err := j.public()
+	if err != nil {
+		return key{}, err
+	}
+	return bind(j.ID, j.Algorithm, public)
+}
+
+// public puts the key together. A symmetric one ("oct") is refused: what is published is no secret.
+func (j jwk) public() (any, error) {
+	switch j.Type {
+	case "RSA":
+		e := new(big.Int).SetBytes(j.E)
+		if !e.IsInt64() || e.Int64() < 3 || e.Int64() > 1<<31-1 || e.Bit(0) == 0 {
+			return nil, errors.New("its exponent is not one of an RSA key")
+		}
+		return &rsa.PublicKey{N: new(big.Int).SetBytes(j.N), E: int(e.Int64())}, nil
+	case "EC":
+		curve := map[string]elliptic.Curve{"P-256": elliptic.P256(), "P-384": elliptic.P384(), "P-521": elliptic.P521()}[j.Curve]
+		if curve == nil {
+			return nil, fmt.Errorf("its curve %q is not known", j.Curve)
+		}
+		return ecdsa.ParseUncompressedPublicKey(curve, slices.Concat([]byte{4}, j.X, j.Y)) // checks that it is on the curve
+	case "OKP":
+		if j.Curve != "Ed25519" || len(j.X) != ed25519.PublicKeySize {
+			return nil, errors.New("it is not an Ed25519 key")
+		}
+		return ed25519.PublicKey(j.X), nil
+	}
+	return nil, fmt.Errorf("its type %q is not known", j.Type)
+}

@@ -1,0 +1,125 @@
+// Package metrics counts what happens and shows it on a listener of its own: /metrics in Prometheus' text format, and
+// /debug/pprof. Nothing of it asks for a token.
+//
+// It refuses to know who calls it: the rooms are counted from outside, by the wiring.
+package metrics
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/pprof"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"boomerang/internal/execution"
+)
+
+// Config of the listener.
+type Config struct {
+	// Addr is the host:port to listen on; port 0 takes a free one. Empty: nothing listens.
+	Addr string `yaml:"addr"`
+}
+
+// Defaults listens nowhere.
+func Defaults() Config { return Config{} }
+
+// Validate names the key that is wrong.
+func (c Config) Validate() error {
+	if c.Addr == "" {
+		return nil
+	}
+	if _, _, err := net.SplitHostPort(c.Addr); err != nil {
+		return fmt.Errorf("addr must be host:port: %w", err)
+	}
+	return nil
+}
+
+// Facts are what is asked for at each scrape.
+type Facts struct {
+	Version string
+	Slots   int // executions at the same time
+	// Tally counts what is in hand.
+	Tally func(ctx context.Context) (execution.Tally, error)
+}
+
+// Metrics counts. Its methods may be called at the same time.
+type Metrics struct {
+	registry   *prometheus.Registry
+	executions *prometheus.CounterVec
+	callbacks  *prometheus.CounterVec
+	requests   *prometheus.CounterVec
+	seconds    *prometheus.HistogramVec
+}
+
+// New makes the counters; they begin at 0 with the process.
+func New(f Facts) *Metrics {
+	m := &Metrics{
+		registry: prometheus.NewRegistry(),
+		executions: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "boomerang_executions_total", Help: "Executions that ended, by state and reason.",
+		}, []string{"state", "reason"}),
+		callbacks: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "boomerang_callback_attempts_total", Help: "Attempts to deliver a callback, by outcome.",
+		}, []string{"outcome"}),
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "boomerang_http_requests_total", Help: "HTTP requests, by method, route and status.",
+		}, []string{"method", "route", "status"}),
+		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "boomerang_http_request_seconds", Help: "How long HTTP requests took, by route. ?wait= waits on purpose.",
+			Buckets: []float64{.001, .005, .01, .05, .1, .5, 1, 5, 30},
+		}, []string{"route"}),
+	}
+	build := prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "boomerang_build_info", Help: "Always 1; the version is in the label.",
+	}, []string{"version"})
+	build.WithLabelValues(f.Version).Set(1)
+	m.registry.MustRegister(m.executions, m.callbacks, m.requests, m.seconds, build, tally{f},
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return m
+}
+
+// Ended counts an execution that ended.
+func (m *Metrics) Ended(state execution.State, reason execution.Reason) {
+	m.executions.WithLabelValues(string(state), string(reason)).Inc()
+}
+
+// Attempted counts an attempt to deliver a callback.
+func (m *Metrics) Attempted(outcome execution.AttemptOutcome) {
+	m.callbacks.WithLabelValues(string(outcome)).Inc()
+}
+
+// Answered counts an HTTP request. There must be few routes and methods; a status of 0 is a client that left.
+func (m *Metrics) Answered(method, route string, status int, took time.Duration) {
+	m.requests.WithLabelValues(method, route, strconv.Itoa(status)).Inc()
+	m.seconds.WithLabelValues(route).Observe(took.Seconds())
+}
+
+// profileTime is the longest that an answer may take: a profile of the CPU is asked for in seconds.
+const profileTime = 5 * time.Minute
+
+// Server answers for the metrics and profiles alone.
+func (m *Metrics) Server() *http.Server {
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{
+		MaxRequestsInFlight: 2, Timeout: scrapeTimeout, ErrorHandling: promhttp.ContinueOnError,
+	}))
+	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+	mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
+	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
+	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+	return &http.Server{
+		Handler:           mux,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       30 * time.Second,
+		WriteTimeout:      profileTime,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    16 << 10,
+	}
+}

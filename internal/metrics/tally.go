@@ -1,0 +1,46 @@
+package metrics
+
+import (
+	"context"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// scrapeTimeout bounds one scrape.
+const scrapeTimeout = 10 * time.Second
+
+// tally asks how much is in hand whenever somebody looks. What cannot be read is left out.
+type tally struct{ facts Facts }
+
+var (
+	slots = prometheus.NewDesc("boomerang_slots", "Executions that can run at the same time.", nil, nil)
+	queue = prometheus.NewDesc("boomerang_executions_queued", "Executions that wait.", nil, nil)
+	runs  = prometheus.NewDesc("boomerang_executions_running", "Executions that run.", nil, nil)
+	owed  = prometheus.NewDesc("boomerang_deliveries", "Callbacks that are not delivered: pending, or dead and kept.", []string{"state"}, nil)
+)
+
+// Describe names what Collect sends.
+func (t tally) Describe(out chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{slots, queue, runs, owed} {
+		out <- d
+	}
+}
+
+// Collect asks.
+func (t tally) Collect(out chan<- prometheus.Metric) {
+	gauge := func(d *prometheus.Desc, n int, labels ...string) {
+		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, float64(n), labels...)
+	}
+	gauge(slots, t.facts.Slots)
+	ctx, cancel := context.WithTimeout(context.Background(), scrapeTimeout)
+	defer cancel()
+	n, err := t.facts.Tally(ctx)
+	if err != nil {
+		return
+	}
+	gauge(queue, n.Queued)
+	gauge(runs, n.Running)
+	gauge(owed, n.Pending, "pending")
+	gauge(owed, n.Dead, "dead")
+}

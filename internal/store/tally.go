@@ -1,0 +1,17 @@
+package store
+
+import (
+	"context"
+
+	"boomerang/internal/execution"
+)
+
+// selectTally reads the counts that the queue keeps, and counts deliveries: the pending ones in their index.
+const selectTally = `SELECT (SELECT coalesce(sum(waiting + claimed), 0) FROM subjects), (SELECT coalesce(sum(running), 0) FROM subjects),
+	(SELECT count(*) FROM deliveries WHERE state = 'pending'), (SELECT count(*) FROM deliveries WHERE state = 'dead')`
+
+// Tally counts what is in hand.
+func (s *Store) Tally(ctx context.Context) (n execution.Tally, err error) {
+	err = s.readers.QueryRowContext(ctx, selectTally).Scan(&n.Queued, &n.Running, &n.Pending, &n.Dead)
+	return n, explain("count what is in hand", err)
+}
