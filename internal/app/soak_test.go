@@ -1,0 +1,182 @@
+//go:build integration
+
+package app
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"runtime"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/alecthomas/units"
+	"github.com/sirupsen/logrus"
+
+	"boomerang/internal/callback"
+	"boomerang/internal/dispatch"
+	"boomerang/internal/execution"
+	"boomerang/internal/fault"
+	"boomerang/internal/language"
+	"boomerang/internal/sandbox"
+	"boomerang/internal/sandbox/sandboxtest"
+	"boomerang/internal/store"
+	"boomerang/internal/upkeep"
+)
+
+// player is a catalogue of one language, whose programs the fake sandbox plays. It also stands for a keyring.
+type player struct{}
+
+func (player) Find(name string) (language.Language, error) {
+	if name != "play" {
+		return language.Language{}, fault.New(fault.UnsupportedLanguage, "There is no language %q.", name)
+	}
+	return language.Language{
+		Name: name, Image: "player", File: "program.json", Command: []string{sandboxtest.Player, "{file}"},
+		Limits: sandbox.Limits{Output: 64 << 10, Tail: 1 << 10},
+	}, nil
+}
+
+func (player) Unseal(_ execution.ID, _ string, sealed execution.Sealed) ([]byte, error) {
+	return sealed, nil
+}
+
+// held is what a process holds at one moment.
+type held struct {
+	at                              time.Duration
+	goroutines, files, berths, rows int
+	heap                            uint64 // bytes in use after a collection
+}
+
+func (h held) String() string {
+	return fmt.Sprintf("%8s  %3d goroutines  %3d files  %2d berths  %4d executions stored  %6d KiB of heap",
+		h.at.Round(time.Second), h.goroutines, h.files, h.berths, h.rows, h.heap>>10)
+}
+
+// TestTwoHoursLeaveNothingBehind has the rooms behind the API work for two hours of a clock that does not wait: mixed programs at
+// full slots, some cancelled, results given up at once, old ones removed. All that a process holds must stay as it was after
+// the first twenty minutes.
+func TestTwoHoursLeaveNothingBehind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		logger := logrus.New()
+		logger.SetOutput(io.Discard)
+		log := logrus.NewEntry(logger)
+		records, err := store.Open(t.Context(), t.TempDir(), store.Defaults(), log)
+		if err != nil {
+			t.Fatal(err)
+		}
+		box := sandboxtest.New(sandboxtest.Script{})
+		c := callback.Defaults()
+		policy, err := callback.NewPolicy(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		payload := dispatch.Payload(func(e execution.Execution, r execution.Result) []byte { return callback.Body(e, r, 4<<10) })
+		dispatcher := dispatch.New(4, dispatch.Deps{
+			Store: records, Sandbox: box, Languages: player{}, Unsealer: player{}, Payload: payload,
+			Node: records.Node(), Epoch: records.Epoch(), Log: log,
+		})
+		keep := upkeep.Config{Keep: 5 * time.Minute, KeepDead: 5 * time.Minute, KeepSize: units.GiB, Interval: time.Minute}
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan error)
+		parts := []func(context.Context) error{
+			dispatcher.Run, callback.NewDeliverer(c, records, player{}, policy, "test", log).Run,
+			upkeep.New(keep, records, box, dispatcher, log).Run,
+		}
+		for _, run := range parts {
+			go func() { done <- run(ctx) }()
+		}
+
+		measure := func(begin time.Time) held {
+			runtime.GC()
+			var memory runtime.MemStats
+			runtime.ReadMemStats(&memory)
+			files, err := os.ReadDir("/proc/self/fd")
+			if err != nil {
+				t.Fatal(err)
+			}
+			berths, err := box.Berths(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			rows, err := records.List(t.Context(), execution.Filter{Limit: 10_000})
+			if err != nil {
+				t.Fatal(err)
+			}
+			h := held{time.Since(begin), runtime.NumGoroutine(), len(files), len(berths), len(rows), memory.HeapAlloc}
+			t.Log(h)
+			return h
+		}
+		chance := rand.New(rand.NewPCG(1, 2))
+		begin := time.Now()
+		var early, late held
+		for n := 0; time.Since(begin) < 2*time.Hour; n++ {
+			submit(t, records, chance, n)
+			if n%7 == 0 {
+				if err := cancelOne(t.Context(), records, payload); err != nil {
+					t.Fatal(err)
+				}
+			}
+			time.Sleep(6 * time.Second)
+			synctest.Wait()
+			switch elapsed := time.Since(begin); {
+			case elapsed == 20*time.Minute:
+				early = measure(begin)
+			case elapsed%(20*time.Minute) == 0:
+				late = measure(begin)
+			}
+		}
+		time.Sleep(20 * time.Minute) // until the last has ended and is forgotten
+		synctest.Wait()
+		if end := measure(begin); end.berths != 0 || end.rows != 0 {
+			t.Errorf("at the end: %s, want no berths and no executions", end)
+		}
+		if late.goroutines > early.goroutines+8 || late.files > early.files+2 || late.berths > 4 || late.heap > early.heap*3/2+(4<<20) {
+			t.Errorf("after two hours:\n%s, after twenty minutes:\n%s", late, early)
+		}
+		stop()
+		for range parts {
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+		}
+		if err := records.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// submit stores a program of one of several kinds.
+func submit(t *testing.T, records *store.Store, chance *rand.Rand, n int) {
+	t.Helper()
+	nap := sandboxtest.Sleep(time.Duration(chance.IntN(20)) * time.Second)
+	kinds := []sandboxtest.Program{
+		{sandboxtest.Out("hello\n"), nap},
+		{sandboxtest.Times(500, sandboxtest.Out("a line that is not so short\n")), sandboxtest.Err("and a complaint\n"), sandboxtest.Exit(3)},
+		{sandboxtest.Times(4, sandboxtest.Out(string(make([]byte, 32<<10)))), nap},
+		{sandboxtest.Out("up\n"), sandboxtest.Hang()},
+		{sandboxtest.IgnoreTerm(), sandboxtest.Hang()},
+		{nap, sandboxtest.Die(11)},
+	}
+	e := execution.Execution{
+		ID: execution.NewID(time.Now()), Subject: fmt.Sprintf("s%d", n%5), Language: "play", WorkingDir: "/workspace",
+		Timeout: 20 * time.Second, Code: execution.Sealed(kinds[chance.IntN(len(kinds))].Code()), CreatedAt: time.Now(), State: execution.Queued,
+		Callback: execution.Callback{URL: "http://10.0.0.1/closed"}, // given up at the first attempt, without a packet sent
+	}
+	if _, _, err := records.Enqueue(t.Context(), e, nil, execution.QueueLimits{}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// cancelOne asks for the end of the newest execution.
+func cancelOne(ctx context.Context, records *store.Store, payload dispatch.Payload) error {
+	newest, err := records.List(ctx, execution.Filter{Limit: 1})
+	if err != nil {
+		return err
+	}
+	_, err = records.Cancel(ctx, newest[0].ID, time.Now(), payload.Cancelled)
+	return err
+}
