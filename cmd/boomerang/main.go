@@ -23,6 +23,7 @@ type cli struct {
 	Listen  listenCmd  `cmd:"" help:"Receive callbacks, verify their signatures, and print them."`
 	Verify  verifyCmd  `cmd:"" help:"Verify the signature of one callback."`
 	Backup  backupCmd  `cmd:"" help:"Copy the data directory while the server runs."`
+	Doctor  doctorCmd  `cmd:"" help:"Attack the containers that the server would run programs in, and report which walls held."`
 	Version versionCmd `cmd:"" help:"Print the version."`
 }
 

@@ -87,6 +87,10 @@ func New(ctx context.Context, c config.Config, version string, log *logrus.Entry
 		return nil, err
 	}
 	a.closers = append(a.closers, engine.Close)
+	facts := &engineFacts{engine: engine, strict: c.Docker.Strict, log: log}
+	if err := facts.atStart(ctx); err != nil {
+		return nil, err
+	}
 
 	ledger, berths := mortal(records, engine)
 	dispatcher := dispatch.New(a.slots(ctx, c, engine), dispatch.Deps{
@@ -106,7 +110,8 @@ func New(ctx context.Context, c config.Config, version string, log *logrus.Entry
 		Cancel: func(ctx context.Context, id execution.ID) (execution.Execution, error) {
 			return ledger.Cancel(ctx, id, time.Now(), dispatcher.Cancelled)
 		},
-		Checks:  a.checks(engine, records, c.Docker.Pull),
+		Checks:  append(a.checks(engine, records, c.Docker.Pull), facts.checks()...),
+		Notes:   facts.notes,
 		Inline:  int(c.Callback.InlineOutput),
 		Version: version,
 		Log:     log,

@@ -98,7 +98,8 @@ type Deps struct {
 	// Cancel asks for the end of an execution and returns the record after that; an ended one is returned as it is.
 	Cancel  func(ctx context.Context, id execution.ID) (execution.Execution, error)
 	Checks  []Check
-	Inline  int // bytes of each stream that a record shows, as a callback does
+	Notes   func(ctx context.Context) []string // what /readyz warns of; nil = nothing
+	Inline  int                                // bytes of each stream that a record shows, as a callback does
 	Version string
 	Log     *logrus.Entry
 	Now     func() time.Time
