@@ -46,8 +46,8 @@ func refused(calls ...call) func(probe.Task) (string, bool) {
 		var open, answers []string
 		for _, c := range calls {
 			result, _, errno := unix.Syscall6(c.number, c.args[0], c.args[1], c.args[2], c.args[3], c.args[4], c.args[5])
-			switch {
-			case errno == unix.EPERM || errno == unix.ENOSYS || errno == unix.EACCES:
+			switch closed := errno == unix.EPERM || errno == unix.ENOSYS || errno == unix.EACCES; {
+			case closed:
 				answers = append(answers, unix.ErrnoName(errno))
 			case errno == 0:
 				open = append(open, fmt.Sprintf("%s was done (%d)", c.name, int(result)))

@@ -38,7 +38,7 @@ func limits() []wall {
 			higher := unix.Rlimit{Cur: l.Max + 1, Max: l.Max + 1}
 			raised := unix.Setrlimit(unix.RLIMIT_NOFILE, &higher)
 			return fmt.Sprintf("hard %d, raising it: %s", l.Max, said(raised)),
-				err == nil && l.Max == uint64(task.Limits.Files) && raised != nil //nolint:gosec // positive
+				err == nil && l.Max == uint64(task.Limits.Files) && raised != nil
 		}},
 		{group, "open files, tried", "the next one fails with EMFILE", func(task probe.Task) (string, bool) {
 			var open []int
