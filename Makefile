@@ -40,11 +40,13 @@ down: ## stop it; what it stored stays
 	@.ci/compose down
 
 .PHONY: build
-build: ## compile the program and the init of the containers into bin/
+build: ## compile the program, the init of the containers and the doctor's probe into bin/
 	$(NEED) go
 	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/boomerang ./cmd/boomerang
 	CGO_ENABLED=0 GOOS=linux GOARCH=amd64 go build -trimpath -ldflags '-s -w' -o bin/boomerang-init-linux-amd64 ./cmd/boomerang-init
 	CGO_ENABLED=0 GOOS=linux GOARCH=arm64 go build -trimpath -ldflags '-s -w' -o bin/boomerang-init-linux-arm64 ./cmd/boomerang-init
+	CGO_ENABLED=0 GOOS=linux GOARCH=amd64 go build -trimpath -ldflags '-s -w' -o bin/boomerang-probe-linux-amd64 ./cmd/boomerang-probe
+	CGO_ENABLED=0 GOOS=linux GOARCH=arm64 go build -trimpath -ldflags '-s -w' -o bin/boomerang-probe-linux-arm64 ./cmd/boomerang-probe
 
 .PHONY: images
 images: ## build the images of the languages, where they are not up to date; LANGUAGES="python go" for some, FRESH=1 for today's packages

@@ -25,6 +25,7 @@ type cli struct {
 	Callbacks callbacksCmd `cmd:"" help:"Look at callbacks, send them again, try receivers out."`
 	Backup    backupCmd    `cmd:"" help:"Copy the data directory while the server runs."`
 	Keys      keysCmd      `cmd:"" help:"The keys that seal what is stored: list, rotate, retire."`
+	Doctor    doctorCmd    `cmd:"" help:"Attack the containers that the server would run programs in, and report which walls held."`
 	Version   versionCmd   `cmd:"" help:"Print the version."`
 }
 

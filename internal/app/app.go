@@ -47,6 +47,7 @@ type App struct {
 	keys      *seal.Keyring
 	numbers   *metrics.Metrics
 	engine    *docker.Docker // nil: this role has no access to it
+	facts     *engineFacts   // of it
 	slots     int
 	tokens    *auth.Auth
 	parts     []part         // in the order of their start
@@ -102,7 +103,7 @@ func New(ctx context.Context, c config.Config, version string, log *logrus.Entry
 			part{"upkeep", upkeep.New(c.Upkeep, nil, a.engine, dispatcher, log).Run},
 			part{"reports", func(ctx context.Context) error { return a.report(ctx, records, a.checks(records, c.Docker.Pull)) }})
 	case config.API:
-		deliverer, err := a.openFront(ctx, c, version, records, payload, published{records}, reported(records))
+		deliverer, err := a.openFront(ctx, c, version, records, payload, published{records}, reported(records, c.Docker.Strict))
 		if err != nil {
 			return nil, err
 		}
@@ -139,6 +140,10 @@ func (a *App) openBack(ctx context.Context, c config.Config, records *store.Stor
 		return err
 	}
 	a.closers = append(a.closers, a.engine.Close)
+	a.facts = &engineFacts{engine: a.engine, strict: c.Docker.Strict, log: a.log}
+	if err := a.facts.atStart(ctx); err != nil {
+		return err
+	}
 	a.slots = a.countSlots(ctx, c)
 	return nil
 }
@@ -162,6 +167,10 @@ func (a *App) openFront(
 	if err != nil {
 		return nil, err
 	}
+	var notes func(context.Context) []string
+	if a.facts != nil {
+		notes = a.facts.notes
+	}
 	ledger := counted{mortalFront(records), a.numbers}
 	deliverer := callback.NewDeliverer(c.Callback, ledger, a.keys, policy, version, a.log)
 	handler, err := httpapi.New(c.HTTP, httpapi.Deps{
@@ -178,6 +187,7 @@ func (a *App) openFront(
 		Checks:   append(checks, httpapi.Check{Name: "tokens", Run: a.tokens.Ready}),
 		Inline:   int(c.Callback.InlineOutput),
 		Version:  version,
+		Notes:    notes,
 		Answered: a.numbers.Answered,
 		Log:      a.log,
 		Now:      time.Now,
@@ -242,7 +252,7 @@ func (a *App) countSlots(ctx context.Context, c config.Config) int {
 
 // checks are what /readyz asks; their faults are what it says, their causes go to the log.
 func (a *App) checks(records *store.Store, pull docker.Pull) []httpapi.Check {
-	return []httpapi.Check{
+	return append([]httpapi.Check{
 		{Name: "docker", Run: func(ctx context.Context) error {
 			if err := a.engine.Ping(ctx); err != nil {
 				return fault.New(fault.ServiceUnavailable, "The Docker engine does not answer. Executions wait until it does.").Because(err)
@@ -251,7 +261,7 @@ func (a *App) checks(records *store.Store, pull docker.Pull) []httpapi.Check {
 		}},
 		{Name: "store", Run: records.Writable},
 		{Name: "images", Run: func(ctx context.Context) error { return a.images(ctx, pull) }},
-	}
+	}, a.facts.checks()...)
 }
 
 // images tells which languages cannot run for want of their image. One that may be pulled is as good as there.

@@ -28,9 +28,13 @@ func (p published) Live(id execution.ID, stream execution.Stream) ([]byte, bool)
 }
 
 // reported are the checks of an API that knows the engine by what the runner says of it.
-func reported(records *store.Store) []httpapi.Check {
+func reported(records *store.Store, strict bool) []httpapi.Check {
 	checks := []httpapi.Check{{Name: "store", Run: records.Writable}}
-	for _, name := range []string{"docker", "images"} {
+	names := []string{"docker", "images"}
+	if strict {
+		names = append(names, "engine")
+	}
+	for _, name := range names {
 		checks = append(checks, httpapi.Check{Name: name, Run: func(ctx context.Context) error { return records.Reported(ctx, name) }})
 	}
 	return checks

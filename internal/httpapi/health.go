@@ -55,8 +55,9 @@ func (a *api) alive(w http.ResponseWriter, _ *http.Request) error {
 
 // ready is the answer to whether work can be done.
 type ready struct {
-	Status string    `json:"status"` // ready or unready
-	Checks []checked `json:"checks"`
+	Status   string    `json:"status"` // ready or unready
+	Checks   []checked `json:"checks"`
+	Warnings []string  `json:"warnings,omitempty"` // names of what the operator should look at, though work goes on
 }
 
 // checked is what one check said.
@@ -69,6 +70,11 @@ type checked struct {
 
 func (a *api) readyz(w http.ResponseWriter, r *http.Request) error {
 	answer := ready{Status: "ready", Checks: a.ready.ask(r.Context())}
+	if a.Notes != nil {
+		ctx, cancel := context.WithTimeout(r.Context(), checkTimeout)
+		defer cancel()
+		answer.Warnings = a.Notes(ctx)
+	}
 	status := http.StatusOK
 	for _, c := range answer.Checks {
 		if !c.OK {

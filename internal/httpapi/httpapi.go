@@ -133,7 +133,8 @@ type Deps struct {
 	// Try sends a sample callback now. What goes wrong on the way is no error.
 	Try     func(ctx context.Context, s callback.Sample) (callback.Trial, error)
 	Checks  []Check
-	Inline  int // bytes of each stream that a record shows, as a callback does
+	Notes   func(ctx context.Context) []string // what /readyz warns of; nil = nothing
+	Inline  int                                // bytes of each stream that a record shows, as a callback does
 	Version string
 	// Answered is told of every request: by the route's path, or "none", so that there are few of them.
 	Answered func(method, route string, status int, took time.Duration)

@@ -24,6 +24,8 @@ type Config struct {
 	CgroupParent string `yaml:"cgroup_parent"`
 	// Seccomp is empty for the built-in profile, "default" for the engine's own, or a path to a profile in Docker's JSON.
 	Seccomp string `yaml:"seccomp"`
+	// Strict refuses to start on an engine whose facts hold a warning, or that does not answer.
+	Strict bool `yaml:"strict"`
 	// Pull tells what to do about an image that is not there.
 	Pull Pull `yaml:"pull"`
 

@@ -19,6 +19,7 @@ import (
 // Docker makes berths on one engine for one node. It implements sandbox.Sandbox.
 type Docker struct {
 	config  Config
+	carried []string // programs that lie beside the init in its volume
 	node    string
 	epoch   int64
 	seccomp string
@@ -31,9 +32,10 @@ type Docker struct {
 
 var _ sandbox.Sandbox = (*Docker)(nil)
 
-// New makes the sandbox of a node in its present epoch. The engine need not be up. Errors: a profile that cannot be
-// read, an address that is none.
-func New(c Config, node string, epoch int64, log *logrus.Entry) (*Docker, error) {
+// New makes the sandbox of a node in its present epoch. The engine need not be up. The programs that are carried, found
+// where the init is and named like it, are at Carried(name) in every container of this sandbox, and of no other.
+// Errors: a profile that cannot be read, an address that is none.
+func New(c Config, node string, epoch int64, log *logrus.Entry, carried ...string) (*Docker, error) {
 	seccomp, err := c.profile()
 	if err != nil {
 		return nil, err
@@ -47,10 +49,13 @@ func New(c Config, node string, epoch int64, log *logrus.Entry) (*Docker, error)
 		return nil, fmt.Errorf("host: %w", err)
 	}
 	return &Docker{
-		config: c, node: node, epoch: epoch, seccomp: seccomp, client: engine,
+		config: c, carried: carried, node: node, epoch: epoch, seccomp: seccomp, client: engine,
 		images: newImages(), init: newInitVolume(), watch: defaultWatch(), log: log,
 	}, nil
 }
+
+// Carried is the path of a carried program inside the containers.
+func Carried(name string) string { return initDir + "/" + name }
 
 // Close gives the connections back. Containers go on.
 func (d *Docker) Close() error {

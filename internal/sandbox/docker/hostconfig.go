@@ -21,7 +21,10 @@ const (
 	workspaceDir = "/workspace"
 	tmpDir       = "/tmp"
 
-	inodes      = 16384    // of /workspace and of /tmp: an inode of a tmpfs takes kernel memory
+	shmDir       = "/dev/shm"
+	terminalsDir = "/dev/pts"
+
+	inodes      = 16384    // of /workspace, /tmp and /dev/shm: an inode of a tmpfs takes kernel memory
 	shmSize     = 64 << 20 // bytes of /dev/shm
 	coverSize   = 16 << 20 // bytes of a tmpfs over a VOLUME of the image
 	coverInodes = 1024
@@ -147,11 +150,17 @@ func pids(s sandbox.Spec) int64 {
 	return limit
 }
 
-// tmpfs are, beside /dev/shm, the only places that the program can write to.
+// noTerminals takes the place of the pseudo terminals: all containers draw them from one stock of the kernel's
+// (kernel.pty.max), which one program can use up for the whole machine.
+const noTerminals = "size=4096,nr_inodes=1,mode=0500,ro,nosuid,nodev,noexec"
+
+// tmpfs are the only places that the program can write to, but for the last. The engine's own /dev/shm has no bound of inodes.
 func tmpfs(s sandbox.Spec, p premises) map[string]string {
 	places := covers(p.image, uid(s, p))
 	places[workspaceDir] = tmpfsOptions(s.Limits.Workspace, inodes, uid(s, p))
 	places[tmpDir] = tmpfsOptions(s.Limits.Tmp, inodes, uid(s, p))
+	places[shmDir] = strings.Replace(tmpfsOptions(shmSize, inodes, uid(s, p)), ",exec", ",noexec", 1)
+	places[terminalsDir] = noTerminals
 	return places
 }
 

@@ -53,14 +53,14 @@ func (d *Docker) initVolume(ctx context.Context, image imageFacts, anew bool) (s
 	if d.init.name != "" && !anew {
 		return d.init.name, nil
 	}
-	binary, err := d.initBinary(ctx)
+	files, err := d.binaries(ctx)
 	if err != nil {
 		return "", err
 	}
 	if err := d.sweepHelpers(ctx); err != nil {
 		return "", err
 	}
-	name, err := d.fill(ctx, image, binary)
+	name, err := d.fill(ctx, image, files)
 	if err != nil {
 		return "", fmt.Errorf("fill the init's volume: %w", err)
 	}
@@ -69,8 +69,14 @@ func (d *Docker) initVolume(ctx context.Context, image imageFacts, anew bool) (s
 	return name, nil
 }
 
-// initBinary reads the init for the engine's architecture, which need not be ours.
-func (d *Docker) initBinary(ctx context.Context) ([]byte, error) {
+// file is one program in the volume.
+type file struct {
+	name    string
+	content []byte
+}
+
+// binaries reads the init, and what is carried beside it, for the engine's architecture, which need not be ours.
+func (d *Docker) binaries(ctx context.Context) ([]file, error) {
 	version, err := ask(ctx, d, "ask engine for its architecture", d.client.ServerVersion)
 	if err != nil {
 		return nil, err
@@ -79,11 +85,15 @@ func (d *Docker) initBinary(ctx context.Context) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	binary, err := os.ReadFile(filepath.Join(dir, initName+"-linux-"+goarch(version))) //nolint:gosec // the operator names the folder
-	if err != nil {
-		return nil, fmt.Errorf("read the init: %w", err)
+	var files []file
+	for _, name := range append([]string{initName}, d.carried...) {
+		content, err := os.ReadFile(filepath.Join(dir, name+"-linux-"+goarch(version))) //nolint:gosec // the operator names the folder
+		if err != nil {
+			return nil, fmt.Errorf("read %s: %w", name, err)
+		}
+		files = append(files, file{name: name, content: content})
 	}
-	return binary, nil
+	return files, nil
 }
 
 // goarch spells the engine's architecture as Go does; some engines say what uname says.
@@ -97,21 +107,32 @@ func goarch(v types.Version) string {
 	return v.Arch
 }
 
-// fill makes the volume hold the binary, whatever state it is in, and proves it by reading it back. The helper's
+// volumeName is the same for all who need the init alone. With something beside it the volume is this node's own.
+func (d *Docker) volumeName(files []file) string {
+	hash := sha256.New()
+	for _, f := range files {
+		_, _ = hash.Write(f.content)
+	}
+	if len(files) > 1 {
+		_, _ = io.WriteString(hash, d.node)
+	}
+	return initPrefix + hex.EncodeToString(hash.Sum(nil))[:12]
+}
+
+// fill makes the volume hold the files, whatever state it is in, and proves it by reading them back. The helper's
 // name is the lock between processes.
-func (d *Docker) fill(ctx context.Context, image imageFacts, binary []byte) (string, error) {
-	sum := sha256.Sum256(binary)
-	name := initPrefix + hex.EncodeToString(sum[:])[:12]
+func (d *Docker) fill(ctx context.Context, image imageFacts, files []file) (string, error) {
+	name := d.volumeName(files)
 	helper, err := d.helper(ctx, name, image)
 	if err != nil {
 		return "", err
 	}
 	defer func() { _ = d.remove(context.WithoutCancel(ctx), helper) }() // what stays is swept by the next process
 
-	if held, err := d.held(ctx, helper); err != nil || held == sum {
+	if held, err := d.holds(ctx, helper, files); err != nil || held {
 		return name, err
 	}
-	archive, err := archived(binary)
+	archive, err := archived(files)
 	if err != nil {
 		return "", err
 	}
@@ -121,13 +142,23 @@ func (d *Docker) fill(ctx context.Context, image imageFacts, binary []byte) (str
 	if err != nil {
 		return "", err
 	}
-	switch held, err := d.held(ctx, helper); {
+	switch held, err := d.holds(ctx, helper, files); {
 	case err != nil:
 		return "", err
-	case held != sum:
+	case !held:
 		return "", errors.New("the engine does not hold the init as it was sent")
 	}
 	return name, nil
+}
+
+// holds tells whether the volume holds all the files as they are.
+func (d *Docker) holds(ctx context.Context, helper string, files []file) (bool, error) {
+	for _, f := range files {
+		if held, err := d.held(ctx, helper, f.name); err != nil || held != sha256.Sum256(f.content) {
+			return false, err
+		}
+	}
+	return true, nil
 }
 
 // helper makes the container through which the volume is filled. While another process has one it waits.
@@ -160,10 +191,10 @@ func (d *Docker) helper(ctx context.Context, name string, image imageFacts) (id 
 	}
 }
 
-// held is the hash of what the volume holds as the init; the zero hash when it holds none.
-func (d *Docker) held(ctx context.Context, helper string) (sum [sha256.Size]byte, err error) {
+// held is the hash of what the volume holds by that name; the zero hash when it holds none.
+func (d *Docker) held(ctx context.Context, helper, name string) (sum [sha256.Size]byte, err error) {
 	return ask(ctx, d, "read the init back", func(ctx context.Context) (sum [sha256.Size]byte, err error) {
-		archive, _, err := d.client.CopyFromContainer(ctx, helper, initPath)
+		archive, _, err := d.client.CopyFromContainer(ctx, helper, initDir+"/"+name)
 		if errdefs.IsNotFound(err) {
 			return sum, nil
 		}
@@ -183,18 +214,36 @@ func (d *Docker) held(ctx context.Context, helper string) (sum [sha256.Size]byte
 	})
 }
 
-// archived puts the binary into a tar file as the engine wants it.
-func archived(binary []byte) ([]byte, error) {
+// archived puts the files into a tar file as the engine wants it.
+func archived(files []file) ([]byte, error) {
 	var archive bytes.Buffer
 	w := tar.NewWriter(&archive)
-	err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: initName, Mode: 0o755, Size: int64(len(binary))})
-	if err == nil {
-		_, err = w.Write(binary)
+	for _, f := range files {
+		err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: f.name, Mode: 0o755, Size: int64(len(f.content))})
+		if err == nil {
+			_, err = w.Write(f.content)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("archive %s: %w", f.name, err)
+		}
 	}
-	if err := errors.Join(err, w.Close()); err != nil {
+	if err := w.Close(); err != nil {
 		return nil, fmt.Errorf("archive the init: %w", err)
 	}
 	return archive.Bytes(), nil
+}
+
+// Dismantle removes every container and every volume of this node: for a node that does not come back.
+// Errors: sandbox.ErrUnavailable.
+func (d *Docker) Dismantle(ctx context.Context) error {
+	found, err := d.Berths(ctx)
+	for _, f := range found {
+		err = errors.Join(err, f.Berth.Remove(ctx))
+	}
+	if err == nil {
+		d.sweepVolumes(ctx, "")
+	}
+	return err
 }
 
 // sweepHelpers removes the helpers of this node's earlier epochs: they died half way.

@@ -91,7 +91,7 @@ func TestAFillingThatDiedHalfWayIsDoneAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	name, err := dead.fill(t.Context(), image, binary)
+	name, err := dead.fill(t.Context(), image, []file{{initName, binary}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,7 +99,7 @@ func TestAFillingThatDiedHalfWayIsDoneAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	half, err := archived(binary[:len(binary)/2])
+	half, err := archived([]file{{initName, binary[:len(binary)/2]}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -179,7 +179,7 @@ func TestTheHelperIsNeverStarted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	name, err := d.fill(t.Context(), image, binary)
+	name, err := d.fill(t.Context(), image, []file{{initName, binary}})
 	if err != nil {
 		t.Fatal(err)
 	}

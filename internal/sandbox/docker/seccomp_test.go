@@ -64,7 +64,7 @@ func TestTheProfileNeverAllows(t *testing.T) {
 	p := builtIn(t)
 	for _, name := range []string{
 		"ptrace", "process_vm_readv", "process_vm_writev", "process_madvise", "kcmp", "pidfd_getfd",
-		"name_to_handle_at", "open_by_handle_at", "io_uring_setup", "io_uring_enter", "io_uring_register", "socketcall",
+		"name_to_handle_at", "open_by_handle_at", "io_uring_setup", "io_uring_enter", "io_uring_register", "io_setup", "io_submit", "socketcall",
 		"keyctl", "add_key", "request_key", "bpf", "perf_event_open", "userfaultfd", "clone3", "unshare", "setns",
 		"mount", "umount", "umount2", "mount_setattr", "move_mount", "open_tree", "open_tree_attr", "fsopen", "fsconfig",
 		"fsmount", "fspick", "pivot_root", "chroot", "modify_ldt", "init_module", "finit_module", "delete_module",
@@ -112,7 +112,7 @@ func TestTheProfileAllowsNoNewNamespaces(t *testing.T) {
 func TestWhatHasAFallbackIsToldToBeMissing(t *testing.T) {
 	const enosys = 38
 	for _, r := range builtIn(t).Syscalls {
-		for _, name := range []string{"clone3", "io_uring_setup"} {
+		for _, name := range []string{"clone3", "io_uring_setup", "io_setup"} {
 			if slices.Contains(r.Names, name) && (r.Action != "SCMP_ACT_ERRNO" || r.ErrnoRet != enosys) {
 				t.Errorf("%s: %s %d, want ENOSYS", name, r.Action, r.ErrnoRet)
 			}

@@ -1,0 +1,345 @@
+//go:build linux
+
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"boomerang/internal/probe"
+)
+
+func pointer[T any](p *T) unsafe.Pointer { return unsafe.Pointer(p) }
+
+// files is what the program can write, read and find in the file system.
+func files() []wall {
+	const group = "files"
+	return []wall{
+		{group, "root", "read-only", func(probe.Task) (string, bool) {
+			var open []string
+			for _, folder := range []string{"/", "/etc", "/usr", "/usr/bin", "/bin", "/lib", "/var", "/var/tmp", "/root", "/home", "/opt", "/run", "/srv", "/mnt"} {
+				if err := canWrite(folder); err == nil {
+					open = append(open, folder)
+				}
+			}
+			return "written to: " + orNone(open), len(open) == 0
+		}},
+		{group, "writable places", "memory of its own, bounded in bytes and inodes", func(task probe.Task) (string, bool) {
+			places, whole := writable()
+			held := whole
+			said := make([]string, len(places))
+			for i, p := range places {
+				said[i] = p.String()
+				held = held && p.bounded(task)
+			}
+			if !whole {
+				said = append(said, "not all was looked at")
+			}
+			return orNone(said), held
+		}},
+		place(group, "/workspace", func(l probe.Limits) int64 { return l.Workspace }),
+		place(group, "/tmp", func(l probe.Limits) int64 { return l.Tmp }),
+		{group, "left by others", "/workspace, /tmp and /dev/shm are empty but for the code", func(probe.Task) (string, bool) {
+			var found []string
+			for _, folder := range []string{"/workspace", "/tmp", "/dev/shm", "/dev/mqueue"} {
+				entries, _ := os.ReadDir(folder)
+				for _, e := range entries {
+					if path := filepath.Join(folder, e.Name()); !isTask(path) {
+						found = append(found, path)
+					}
+				}
+			}
+			return orNone(found), len(found) == 0
+		}},
+		{group, "engine's files", "/etc/hosts, /etc/hostname, /etc/resolv.conf: read-only", func(probe.Task) (string, bool) {
+			return refuseWriting("/etc/hosts", "/etc/hostname", "/etc/resolv.conf")
+		}},
+		{group, "beside PID 1", "its folder is read-only", func(probe.Task) (string, bool) {
+			folder := filepath.Dir(os.Args[0])
+			err := canWrite(folder)
+			init, _ := refuseWriting(os.Args[0], "/.boomerang/boomerang-init")
+			return folder + ": " + said(err) + "; files: " + init, err != nil && !strings.Contains(init, "open")
+		}},
+		{group, "engine's socket", "not there", func(probe.Task) (string, bool) {
+			return absent("/var/run/docker.sock", "/run/docker.sock", "/run/containerd/containerd.sock", "/run/podman/podman.sock",
+				"/run/crio/crio.sock", "/run/dbus/system_bus_socket", "/run/systemd/private", "/run/user")
+		}},
+		{group, "mounts", "nothing of the machine's but the engine's three files and PID 1's folder", foreignMounts},
+		{group, "devices", "the harmless ones alone", devices},
+		{group, "dangerous devices", "not there", func(probe.Task) (string, bool) {
+			return absent("/dev/mem", "/dev/kmem", "/dev/port", "/dev/kmsg", "/dev/fuse", "/dev/kvm", "/dev/net/tun", "/dev/loop-control",
+				"/dev/sda", "/dev/vda", "/dev/nvme0", "/dev/snapshot", "/dev/uinput", "/dev/vhost-vsock")
+		}},
+		{group, "making devices", "refused: mknod of a disk and of the memory", func(probe.Task) (string, bool) {
+			path := filepath.Join(os.TempDir(), "device")
+			disk := unix.Mknod(path, unix.S_IFBLK|0o600, int(unix.Mkdev(8, 0)))
+			memory := unix.Mknod(path, unix.S_IFCHR|0o600, int(unix.Mkdev(1, 1)))
+			_ = os.Remove(path)
+			return said(disk) + ", " + said(memory), disk != nil && memory != nil
+		}},
+		{group, "masked files", "nothing to read in /proc/kcore, keys, timer_list, acpi, /sys/firmware, …", func(probe.Task) (string, bool) {
+			var shown []string
+			for _, path := range []string{
+				"/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug",
+				"/proc/acpi", "/proc/scsi", "/proc/asound", "/proc/kmsg", "/sys/firmware", "/sys/kernel/debug", "/sys/kernel/tracing",
+				"/sys/kernel/security", "/sys/fs/bpf", "/proc/kpagecount",
+			} {
+				if shows(path) {
+					shown = append(shown, path)
+				}
+			}
+			return "shown: " + orNone(shown), len(shown) == 0
+		}},
+		{group, "kernel settings", "nothing in /proc/sys can be written", func(probe.Task) (string, bool) {
+			open, whole := writableFiles("/proc/sys")
+			return "writable: " + few(open), len(open) == 0 && whole
+		}},
+		{group, "/proc", "closed: sysrq-trigger, irq, bus, fs, mtrr", func(probe.Task) (string, bool) {
+			return refuseWriting("/proc/sysrq-trigger", "/proc/irq/default_smp_affinity", "/proc/mtrr", "/proc/bus/pci/devices", "/proc/fs/nfsd/exports")
+		}},
+		{group, "programs that the kernel starts", "closed: core_pattern, modprobe, uevent_helper, release_agent, binfmt_misc", func(probe.Task) (string, bool) {
+			agents, _ := filepath.Glob("/sys/fs/cgroup/*/release_agent")
+			return refuseWriting(append(agents, "/proc/sys/kernel/core_pattern", "/proc/sys/kernel/modprobe", "/proc/sys/kernel/hotplug",
+				"/sys/kernel/uevent_helper", "/sys/fs/cgroup/release_agent", "/proc/sys/fs/binfmt_misc/register")...)
+		}},
+		{group, "/sys", "nothing can be written", func(probe.Task) (string, bool) {
+			open, _ := writableFiles("/sys/kernel")
+			more, _ := writableFiles("/sys/fs")
+			open = append(open, more...)
+			if err := canWrite("/sys/fs/cgroup"); err == nil {
+				open = append(open, "/sys/fs/cgroup")
+			}
+			return "writable: " + few(open), len(open) == 0
+		}},
+		{group, "own limits", "the files of its cgroup cannot be written", func(probe.Task) (string, bool) {
+			return refuseWriting("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/pids.max", "/sys/fs/cgroup/cgroup.procs",
+				"/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/pids/pids.max", "/sys/fs/cgroup/cpu/cpu.cfs_quota_us",
+				"/sys/fs/cgroup/devices/devices.allow")
+		}},
+	}
+}
+
+// canWrite makes a file in a folder and removes it.
+func canWrite(folder string) error {
+	f, err := os.CreateTemp(folder, ".probe-*")
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Close(), os.Remove(f.Name()))
+}
+
+// refuseWriting holds when none of the files that are there can be opened for writing. Nothing is written.
+func refuseWriting(paths ...string) (string, bool) {
+	var open, answers []string
+	for _, path := range paths {
+		f, err := os.OpenFile(path, os.O_WRONLY, 0)
+		switch {
+		case err == nil:
+			_ = f.Close()
+			open = append(open, path)
+		case !errors.Is(err, fs.ErrNotExist):
+			answers = append(answers, said(err))
+		}
+	}
+	if len(open) > 0 {
+		return "open: " + strings.Join(open, ", "), false
+	}
+	return orNone(distinct(answers)), true
+}
+
+func absent(paths ...string) (string, bool) {
+	var there []string
+	for _, path := range paths {
+		if _, err := os.Lstat(path); err == nil {
+			there = append(there, path)
+		}
+	}
+	return "there: " + orNone(there), len(there) == 0
+}
+
+// shows tells whether a folder has entries or a file has bytes to read.
+func shows(path string) bool {
+	if entries, err := os.ReadDir(path); err == nil {
+		return len(entries) > 0
+	}
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return false
+	}
+	defer func() { _ = f.Close() }()
+	n, _ := f.Read(make([]byte, 1))
+	return n > 0
+}
+
+// room is a file system that the program can write to.
+type room struct {
+	path, kind    string
+	bytes, inodes int64
+}
+
+func (p room) String() string {
+	return fmt.Sprintf("%s (%s, %d MiB, %d inodes)", p.path, p.kind, p.bytes>>20, p.inodes)
+}
+
+// bounded holds for memory of the program's own with bounds of its own. Those of queues are a limit of the user.
+func (p room) bounded(task probe.Task) bool {
+	largest := max(task.Limits.Workspace, task.Limits.Tmp, 64<<20)
+	return p.kind == "tmpfs" && p.bytes <= largest && 0 < p.inodes && p.inodes <= mostInodes || p.kind == "mqueue"
+}
+
+const mostInodes = 1 << 20
+
+const lookFor = 20 * time.Second
+
+// writable finds every folder that the program can make a file in, and returns the file systems that they are in.
+func writable() (all []room, whole bool) {
+	end := time.Now().Add(lookFor)
+	found := map[string]bool{}
+	kinds := mountKinds()
+	err := filepath.WalkDir("/", func(path string, entry fs.DirEntry, err error) error {
+		switch {
+		case time.Now().After(end):
+			return fs.SkipAll
+		case err != nil || !entry.IsDir():
+			return nil //nolint:nilerr // what cannot be read is not written to
+		case path == "/proc" || path == "/sys":
+			return fs.SkipDir
+		}
+		if unix.Access(path, unix.W_OK) == nil && canWrite(path) == nil {
+			mount := mountOf(path, kinds)
+			if !found[mount] {
+				found[mount] = true
+				all = append(all, measured(mount, kinds[mount]))
+			}
+		}
+		return nil
+	})
+	return all, err == nil && time.Now().Before(end)
+}
+
+func measured(path, kind string) room {
+	var s unix.Statfs_t
+	_ = unix.Statfs(path, &s)
+	return room{path: path, kind: kind, bytes: int64(s.Blocks) * s.Bsize, inodes: int64(s.Files)}
+}
+
+// mountKinds maps each mount point to the kind of its file system.
+func mountKinds() map[string]string {
+	kinds := map[string]string{}
+	for _, m := range mounts() {
+		kinds[m.at] = m.kind
+	}
+	return kinds
+}
+
+func mountOf(path string, kinds map[string]string) string {
+	for ; ; path = filepath.Dir(path) {
+		if _, ok := kinds[path]; ok || path == "/" {
+			return path
+		}
+	}
+}
+
+type mounted struct{ root, at, kind, source string }
+
+// mounts reads /proc/self/mountinfo; see proc_pid_mountinfo(5).
+func mounts() []mounted {
+	text, _ := os.ReadFile("/proc/self/mountinfo")
+	var all []mounted
+	for line := range bytes.Lines(text) {
+		fields := strings.Fields(string(line))
+		dash := slices.Index(fields, "-")
+		const rootField, atField = 3, 4
+		if dash > atField && len(fields) > dash+2 {
+			all = append(all, mounted{root: fields[rootField], at: fields[atField], kind: fields[dash+1], source: fields[dash+2]})
+		}
+	}
+	return all
+}
+
+// foreignMounts finds mounts that are neither kernel's nor memory nor the root, nor those that every container has.
+func foreignMounts(probe.Task) (string, bool) {
+	known := []string{"/", "/etc/hosts", "/etc/hostname", "/etc/resolv.conf", filepath.Dir(os.Args[0])}
+	kinds := []string{"proc", "sysfs", "tmpfs", "devpts", "mqueue", "cgroup", "cgroup2", "devtmpfs"}
+	var foreign []string
+	for _, m := range mounts() {
+		// In /dev and /proc the engine mounts null and the like over what is masked.
+		masked := m.kind == "devtmpfs" && strings.HasPrefix(m.at, "/dev") && m.at == "/dev"
+		if masked || !slices.Contains(known, m.at) && !slices.Contains(kinds, m.kind) {
+			foreign = append(foreign, m.at+" ("+m.kind+" "+m.source+m.root+")")
+		}
+	}
+	return orNone(foreign), len(foreign) == 0
+}
+
+func devices(probe.Task) (string, bool) {
+	harmless := []string{
+		"null", "zero", "full", "random", "urandom", "tty", "console", "ptmx", "pts", "shm", "mqueue", "fd", "stdin",
+		"stdout", "stderr", "core",
+	}
+	var more []string
+	entries, err := os.ReadDir("/dev")
+	for _, e := range entries {
+		if !slices.Contains(harmless, e.Name()) {
+			more = append(more, e.Name())
+		}
+	}
+	return "beside these: " + orNone(more), err == nil && len(more) == 0
+}
+
+// place is a wall around one of the two places that every program has.
+func place(group, path string, size func(probe.Limits) int64) wall {
+	const should = "a tmpfs of the size that was told, its own, nosuid, nodev, inodes bounded"
+	return wall{group, path, should, func(task probe.Task) (string, bool) {
+		var s unix.Statfs_t
+		var info unix.Stat_t
+		if err := errors.Join(unix.Statfs(path, &s), unix.Stat(path, &info)); err != nil {
+			return said(err), false
+		}
+		m := measured(path, mountKinds()[path])
+		flags := s.Flags&unix.ST_NOSUID != 0 && s.Flags&unix.ST_NODEV != 0
+		mode := info.Mode & 0o7777
+		happened := fmt.Sprintf("%v, mode %04o, user %d, nosuid and nodev: %t", m, mode, info.Uid, flags)
+		return happened, m.kind == "tmpfs" && m.bytes <= size(task.Limits) && m.inodes <= mostInodes &&
+			int(info.Uid) == os.Getuid() && flags
+	}}
+}
+
+// writableFiles finds the files below a folder that the program may write to; it writes nothing.
+func writableFiles(folder string) (open []string, whole bool) {
+	end := time.Now().Add(lookFor)
+	_ = filepath.WalkDir(folder, func(path string, entry fs.DirEntry, err error) error {
+		if time.Now().After(end) {
+			return fs.SkipAll
+		}
+		if err == nil && !entry.IsDir() && entry.Type()&fs.ModeSymlink == 0 && unix.Access(path, unix.W_OK) == nil {
+			open = append(open, path)
+		}
+		return nil
+	})
+	return open, time.Now().Before(end)
+}
+
+func few(all []string) string {
+	const some = 5
+	if len(all) > some {
+		return fmt.Sprintf("%s and %d more", strings.Join(all[:some], ", "), len(all)-some)
+	}
+	return orNone(all)
+}
+
+func isTask(path string) bool {
+	task, err := os.Stat(os.Args[1])
+	info, infoErr := os.Stat(path)
+	return err == nil && infoErr == nil && os.SameFile(task, info)
+}

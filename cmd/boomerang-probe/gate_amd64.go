@@ -1,0 +1,44 @@
+//go:build linux
+
+package main
+
+import (
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"boomerang/internal/probe"
+)
+
+// compatGetpid is getpid by the gate for 32-bit programs.
+func compatGetpid() int32
+
+// throughGate makes a call by the gate for 32-bit programs.
+func throughGate() bool { return uintptr(compatGetpid()) == getpid(0) }
+
+// throughX32 makes the same call with the numbers of 32-bit pointers on 64-bit processors.
+func throughX32() bool {
+	const x32 = 0x40000000
+	return getpid(x32) == getpid(0)
+}
+
+func getpid(bits uintptr) uintptr {
+	pid, _, _ := syscall.RawSyscall(bits|unix.SYS_GETPID, 0, 0, 0)
+	return pid
+}
+
+func gate(probe.Task) (string, bool) { return dies(throughGate) }
+
+// architectureCalls are those that other processors do not have.
+func architectureCalls(group string) []wall {
+	ports := []call{
+		{"iopl", unix.SYS_IOPL, [6]uintptr{3}},
+		{"ioperm", unix.SYS_IOPERM, [6]uintptr{0x80, 1, 1}},
+	}
+	tables := []call{{"modify_ldt", unix.SYS_MODIFY_LDT, [6]uintptr{1}}}
+	return []wall{
+		{group, "x32 calls", "killed or refused: a call with an x32 number", func(probe.Task) (string, bool) { return dies(throughX32) }},
+		{group, "I/O ports", "refused: iopl, ioperm", refused(ports...)},
+		{group, "segment tables", "refused: modify_ldt", refused(tables...)},
+	}
+}

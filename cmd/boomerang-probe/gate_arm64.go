@@ -1,0 +1,11 @@
+//go:build linux
+
+package main
+
+import "boomerang/internal/probe"
+
+// gate has nothing to try: 64-bit programs of this processor cannot make 32-bit calls, and 32-bit programs need a
+// foreign binary.
+func gate(probe.Task) (string, bool) { return "there is none on this processor", true }
+
+func architectureCalls(string) []wall { return nil }

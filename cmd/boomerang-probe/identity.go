@@ -1,0 +1,197 @@
+//go:build linux
+
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"boomerang/internal/probe"
+)
+
+// identity is who the program is and what it may.
+func identity() []wall {
+	const group = "identity"
+	return []wall{
+		{group, "capabilities", "none: all five sets empty", func(probe.Task) (string, bool) {
+			var sets []string
+			for _, set := range []string{"CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"} {
+				if value := status("self", set); strings.Trim(value, "0") != "" || value == "" {
+					sets = append(sets, set+" "+value)
+				}
+			}
+			return orNone(sets), len(sets) == 0
+		}},
+		{group, "no new privileges", "set", func(probe.Task) (string, bool) {
+			value := status("self", "NoNewPrivs")
+			return "NoNewPrivs " + value, value == "1"
+		}},
+		{group, "seccomp", "a filter is on (mode 2)", func(probe.Task) (string, bool) {
+			value := status("self", "Seccomp")
+			return "mode " + value, value == "2"
+		}},
+		{group, "user", "not root, a group of its own, no others", func(probe.Task) (string, bool) {
+			groups, _ := os.Getgroups()
+			uid, gid := os.Getuid(), os.Getgid()
+			alone := !slices.ContainsFunc(groups, func(g int) bool { return g != gid })
+			return fmt.Sprintf("uid %d, gid %d, groups %v", uid, gid, groups), uid != 0 && gid != 0 && uid == os.Geteuid() && alone
+		}},
+		{group, "becoming root", "refused: setuid(0), setgid(0), setgroups", func(probe.Task) (string, bool) {
+			// On one thread alone: where it is allowed it ends with the thread.
+			_, _, user := unix.RawSyscall(unix.SYS_SETUID, 0, 0, 0)
+			_, _, groups := unix.RawSyscall(unix.SYS_SETGROUPS, 0, 0, 0)
+			return unix.ErrnoName(user) + ", " + unix.ErrnoName(groups), user == unix.EPERM && groups == unix.EPERM
+		}},
+		{group, "set-uid programs", "they run as whoever starts them", setUIDPrograms},
+		{group, "apparmor", "confined, where the engine has AppArmor", func(task probe.Task) (string, bool) {
+			if !task.Confined {
+				return "the engine has none", true
+			}
+			label, err := os.ReadFile("/proc/self/attr/current")
+			text := strings.TrimRight(string(label), "\n\x00")
+			if err != nil {
+				text = said(err)
+			}
+			return text, err == nil && text != "" && !strings.HasPrefix(text, "unconfined")
+		}},
+		{group, "namespaces", "none of the machine's own", func(probe.Task) (string, bool) {
+			// The numbers of the first namespaces are fixed: include/linux/proc_ns.h.
+			var shared []string
+			for name, first := range map[string]string{"ipc": "4026531839", "uts": "4026531838", "pid": "4026531836", "cgroup": "4026531835"} {
+				if link, err := os.Readlink("/proc/self/ns/" + name); err != nil || strings.Contains(link, first) {
+					shared = append(shared, name)
+				}
+			}
+			slices.Sort(shared)
+			return "shared with the machine: " + orNone(shared), len(shared) == 0
+		}},
+		{group, "priority", "refused: a better nice value, real-time scheduling", func(probe.Task) (string, bool) {
+			nice := unix.Setpriority(unix.PRIO_PROCESS, 0, -20)
+			parameter := int32(1)
+			_, _, realtime := unix.Syscall(unix.SYS_SCHED_SETSCHEDULER, 0, unix.SCHED_FIFO, uintptr(pointer(&parameter)))
+			return said(nice) + ", " + said(orNil(realtime)), nice != nil && realtime != 0
+		}},
+		{group, "who is killed first", "the program cannot make itself the last", func(probe.Task) (string, bool) {
+			before, _ := os.ReadFile("/proc/self/oom_score_adj")
+			err := os.WriteFile("/proc/self/oom_score_adj", []byte("-1000"), 0)
+			if err == nil {
+				_ = os.WriteFile("/proc/self/oom_score_adj", before, 0)
+			}
+			return said(err), err != nil
+		}},
+		{group, "environment", "nothing of the server's or the engine's", func(probe.Task) (string, bool) {
+			var theirs []string
+			for _, entry := range os.Environ() {
+				name, _, _ := strings.Cut(entry, "=")
+				if strings.HasPrefix(name, "BOOMERANG_") || strings.HasPrefix(name, "DOCKER_") {
+					theirs = append(theirs, name)
+				}
+			}
+			return orNone(theirs), len(theirs) == 0
+		}},
+		{group, "inherited files", "stdin, stdout and stderr alone", func(probe.Task) (string, bool) {
+			var more []string
+			entries, err := os.ReadDir("/proc/self/fd")
+			for _, e := range entries {
+				fd, _ := strconv.Atoi(e.Name())
+				// What is closed at an exec was opened since.
+				if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err == nil && fd > syscall.Stderr && flags&unix.FD_CLOEXEC == 0 {
+					target, _ := os.Readlink("/proc/self/fd/" + e.Name())
+					more = append(more, e.Name()+" "+target)
+				}
+			}
+			return orNone(more), err == nil && len(more) == 0
+		}},
+		{group, "terminal", "no controlling terminal", func(probe.Task) (string, bool) {
+			f, err := os.OpenFile("/dev/tty", os.O_RDWR, 0)
+			if err == nil {
+				_ = f.Close()
+			}
+			return said(err), err != nil
+		}},
+	}
+}
+
+// status is a line of /proc/PID/status.
+func status(pid, key string) string {
+	text, err := os.ReadFile("/proc/" + pid + "/status")
+	if err != nil {
+		return ""
+	}
+	for line := range bytes.Lines(text) {
+		if rest, ok := bytes.CutPrefix(line, []byte(key+":")); ok {
+			return string(bytes.TrimSpace(rest))
+		}
+	}
+	return ""
+}
+
+const manySetUID = 20
+
+// setUIDPrograms starts those that the image has and looks who they are. One that has ended is looked at as well: it
+// keeps its identity until it is waited for.
+func setUIDPrograms(probe.Task) (string, bool) {
+	found := 0
+	var risen []string
+	for _, folder := range []string{"/bin", "/sbin", "/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/lib", "/usr/libexec"} {
+		_ = filepath.WalkDir(folder, func(path string, entry fs.DirEntry, err error) error {
+			if err != nil || !entry.Type().IsRegular() || found >= manySetUID {
+				return nil //nolint:nilerr // what cannot be read cannot be started
+			}
+			if info, err := entry.Info(); err != nil || info.Mode()&(fs.ModeSetuid|fs.ModeSetgid) == 0 || info.Mode()&0o001 == 0 {
+				return nil //nolint:nilerr // as above
+			}
+			found++
+			if who := startedAs(path); who != fmt.Sprintf("%d %d", os.Getuid(), os.Getgid()) {
+				risen = append(risen, path+" as "+who)
+			}
+			return nil
+		})
+	}
+	if found == 0 {
+		return "the image has none", true
+	}
+	return fmt.Sprintf("%d started, with other rights: %s", found, orNone(risen)), len(risen) == 0
+}
+
+// startedAs starts a program and returns its effective user and group.
+func startedAs(path string) string {
+	cmd := exec.Command(path)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := cmd.Start(); err != nil {
+		return fmt.Sprintf("%d %d", os.Getuid(), os.Getgid()) // nothing was started
+	}
+	pid := strconv.Itoa(cmd.Process.Pid)
+	user, group := strings.Fields(status(pid, "Uid")), strings.Fields(status(pid, "Gid"))
+	_ = cmd.Process.Kill()
+	_ = cmd.Wait()
+	const effective = 1
+	if len(user) <= effective || len(group) <= effective {
+		return "somebody"
+	}
+	return user[effective] + " " + group[effective]
+}
+
+func orNone(all []string) string {
+	if len(all) == 0 {
+		return "none"
+	}
+	return strings.Join(all, ", ")
+}
+
+func orNil(errno syscall.Errno) error {
+	if errno == 0 {
+		return nil
+	}
+	return errno
+}

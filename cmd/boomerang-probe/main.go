@@ -1,0 +1,82 @@
+//go:build linux
+
+// Command boomerang-probe plays attacks inside a container of the doctor's and says what came of them. It is in the
+// containers of `boomerang doctor` alone.
+//
+// It refuses to know Docker and languages, and it does no harm where a wall is missing: what is tried is tried with
+// arguments that end in an error, or is bounded by itself.
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+
+	"boomerang/internal/probe"
+)
+
+func main() {
+	code, err := run(os.Args[1:])
+	if err != nil {
+		_, _ = fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+// run reads the task and plays it. A child that the program starts of itself has more arguments than the task.
+func run(args []string) (code int, err error) {
+	if len(args) == 0 {
+		return 0, errors.New("the task is missing")
+	}
+	text, err := os.ReadFile(args[0])
+	if err != nil {
+		return 0, err
+	}
+	var task probe.Task
+	if err := json.Unmarshal(text, &task); err != nil {
+		return 0, fmt.Errorf("read task: %w", err)
+	}
+	if len(args) > 1 {
+		return child(args[1]), nil
+	}
+	if task.Play == probe.Walls {
+		return 0, playWalls(task)
+	}
+	play, ok := plays[task.Play]
+	if !ok {
+		return 0, fmt.Errorf("no such play: %s", task.Play)
+	}
+	answer, err := play(task)
+	if err != nil {
+		return 0, err
+	}
+	return 0, probe.Write(os.Stdout, answer)
+}
+
+// playWalls tries every wall, one after another, and writes each finding at once: a wall that ends the program is seen
+// by what is missing.
+func playWalls(task probe.Task) error {
+	all := append(append(append(append(identity(), calls()...), files()...), others()...), limits()...)
+	all = append(all, network()...)
+	for i, w := range all {
+		if i == 0 {
+			if err := probe.Write(os.Stdout, probe.Answer{Count: int64(len(all))}); err != nil {
+				return err
+			}
+		}
+		happened, held := w.try(task)
+		err := probe.Write(os.Stdout, probe.Finding{Group: w.group, Name: w.name, Should: w.should, Happened: happened, Held: held})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// wall is one thing that a program must not be able to do.
+type wall struct {
+	group, name, should string
+	try                 func(probe.Task) (happened string, held bool)
+}

@@ -1,0 +1,109 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"boomerang/internal/probe"
+)
+
+// sharedPort, sharedSocket and sharedKey are what the doctor's neighbour offers to whoever can reach it.
+const (
+	sharedPort   = "47811"
+	sharedSocket = "@boomerang-probe"
+	sharedKey    = 0x626f6f6d
+)
+
+// network is what the program can reach. Each address is tried with a deadline, so a packet that is dropped shows as
+// well as one that has no way.
+func network() []wall {
+	return []wall{
+		{networkGroup, "interfaces", "lo alone", func(probe.Task) (string, bool) {
+			all, err := net.Interfaces()
+			names := make([]string, len(all))
+			for i, one := range all {
+				names[i] = one.Name
+			}
+			return strings.Join(names, ", "), err == nil && strings.Join(names, " ") == "lo"
+		}},
+		{networkGroup, "routes", "none", func(probe.Task) (string, bool) {
+			text, err := os.ReadFile("/proc/net/route")
+			lines := strings.Count(strings.TrimSpace(string(text)), "\n")
+			return strings.TrimSpace(strings.ReplaceAll(string(text), "\t", " ")[:min(len(text), 60)]), err == nil && lines == 0
+		}},
+		unreachable("public addresses", "192.0.2.1:80", "1.1.1.1:443", "[2606:4700:4700::1111]:443"),
+		unreachable("metadata services", "169.254.169.254:80", "[fd00:ec2::254]:80", "100.100.100.200:80", "168.63.129.16:80"),
+		unreachable("gateway and machine", "172.17.0.1:2375", "172.17.0.1:22", "172.18.0.1:8080", "10.0.2.2:22", "192.168.65.254:2375"),
+		unreachable("neighbour", "172.17.0.2:"+sharedPort, "172.17.0.3:"+sharedPort, "127.0.0.1:"+sharedPort),
+		unreachable("the machine's loopback", "127.0.0.1:2375", "127.0.0.1:22", "127.0.0.1:8080", "[::1]:22", "127.0.0.53:53"),
+		{networkGroup, "DNS", "no name is resolved", func(probe.Task) (string, bool) {
+			ctx, cancel := context.WithTimeout(context.Background(), patience)
+			defer cancel()
+			resolver := &net.Resolver{PreferGo: true}
+			found, err := resolver.LookupHost(ctx, "example.com")
+			if err == nil {
+				return strings.Join(found, ", "), false
+			}
+			return "no answer", true
+		}},
+	}
+}
+
+const (
+	networkGroup = "network"
+	patience     = 2 * time.Second
+)
+
+// unreachable holds when no connection comes about and no packet leaves: an address that does not answer is told from one
+// to which there is no way.
+func unreachable(name string, addresses ...string) wall {
+	return wall{networkGroup, name, "no way there: " + strings.Join(addresses, ", "), func(probe.Task) (string, bool) {
+		type tried struct {
+			address string
+			err     error
+		}
+		results := make(chan tried, len(addresses))
+		for _, address := range addresses {
+			go func() {
+				connection, err := (&net.Dialer{Timeout: patience}).Dial("tcp", address)
+				if err == nil {
+					_ = connection.Close()
+				}
+				results <- tried{address, err}
+			}()
+		}
+		var open, answers []string
+		for range addresses {
+			r := <-results
+			local := strings.HasPrefix(r.address, "127.") || strings.HasPrefix(r.address, "[::1]")
+			noWay := errors.Is(r.err, unix.ENETUNREACH) || errors.Is(r.err, unix.EADDRNOTAVAIL) || errors.Is(r.err, unix.EACCES)
+			if noWay || local && errors.Is(r.err, unix.ECONNREFUSED) {
+				answers = append(answers, said(r.err))
+			} else {
+				open = append(open, r.address+" "+inAWord(r.err))
+			}
+		}
+		if len(open) > 0 {
+			return strings.Join(open, ", "), false
+		}
+		return strings.Join(distinct(answers), ", "), true
+	}}
+}
+
+func inAWord(err error) string {
+	switch {
+	case err == nil:
+		return "answers"
+	case os.IsTimeout(err):
+		return "was sent to"
+	}
+	return said(err)
+}

@@ -1,0 +1,375 @@
+//go:build linux
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"boomerang/internal/journal"
+	"boomerang/internal/probe"
+)
+
+// plays are what has a container to itself.
+var plays = map[probe.Play]func(probe.Task) (probe.Answer, error){
+	probe.Neighbour:   neighbour,
+	probe.Pause:       pause,
+	probe.Spy:         spy,
+	probe.Forge:       forge,
+	probe.SignalInit:  signalInit,
+	probe.EndInit:     endInit,
+	probe.Ignore:      ignore,
+	probe.Freeze:      freeze,
+	probe.Daemon:      daemon,
+	probe.Orphans:     orphans,
+	probe.Zombies:     zombies,
+	probe.ForkBomb:    forkBomb,
+	probe.Memory:      func(probe.Task) (probe.Answer, error) { return probe.Answer{}, eat() },
+	probe.ChildMemory: childMemory,
+	probe.Memfd:       memfd,
+	probe.Bytes:       func(task probe.Task) (probe.Answer, error) { return fillAll(task, "bytes") },
+	probe.Inodes:      func(task probe.Task) (probe.Answer, error) { return fillAll(task, "inodes") },
+	probe.Spin:        spin,
+	probe.Flood:       func(probe.Task) (probe.Answer, error) { return flood(strings.Repeat("x", blockSize-1) + "\n") },
+	probe.Newlines:    func(probe.Task) (probe.Answer, error) { return flood(strings.Repeat("\n", blockSize)) },
+	probe.Inotify:     inotify,
+	probe.Pending:     pending,
+	probe.Pipes:       pipes,
+	probe.Terminals:   terminals,
+	probe.AIO:         aio,
+}
+
+// itself is this program as a child that does one thing.
+func itself(what string) *exec.Cmd { return exec.Command(os.Args[0], os.Args[1], what) }
+
+// child does what a parent started it for.
+func child(what string) int {
+	how, path, _ := strings.Cut(what, ":")
+	switch how {
+	case "eat":
+		return code(eat())
+	case "deaf":
+		signal.Ignore()
+		fmt.Println("deaf")
+		forever()
+	case "bytes", "inodes":
+		n, err := fill(path, how)
+		fmt.Printf("%d %s", n, said(err))
+	case "terminals":
+		return hold(func() error { _, err := unix.Open("/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY, 0); return err })
+	case "nothing":
+	}
+	return 0
+}
+
+func code(err error) int {
+	if err != nil {
+		return 1
+	}
+	return 0
+}
+
+func forever() { <-time.After(time.Hour) }
+
+// forked makes a child by a bare call; it may make bare calls alone, and must leave by one.
+func forked() (pid int, errno syscall.Errno) {
+	r, _, errno := syscall.RawSyscall6(unix.SYS_CLONE, uintptr(unix.SIGCHLD), 0, 0, 0, 0, 0)
+	return int(r), errno
+}
+
+func leave(code uintptr) { _, _, _ = syscall.RawSyscall(unix.SYS_EXIT_GROUP, code, 0, 0) }
+
+// pause is what is compared with: a program that does no harm.
+func pause(probe.Task) (probe.Answer, error) {
+	<-time.After(time.Second)
+	return probe.Answer{}, nil
+}
+
+// spy prints all text that it can find on its own execution. The nonce must not be in it.
+func spy(probe.Task) (probe.Answer, error) {
+	seen := int64(0)
+	for _, pattern := range []string{
+		"/proc/[0-9]*/environ", "/proc/[0-9]*/cmdline", "/proc/[0-9]*/maps", "/proc/[0-9]*/stat", "/proc/[0-9]*/auxv",
+		"/proc/[0-9]*/comm", "/proc/[0-9]*/mountinfo", "/workspace/*", "/workspace/.*", "/tmp/*", "/dev/shm/*", "/run/*",
+	} {
+		paths, _ := filepath.Glob(pattern)
+		for _, path := range paths {
+			if text, err := os.ReadFile(path); err == nil {
+				seen++
+				fmt.Printf("%s: %q\n", path, text)
+			}
+		}
+	}
+	links, _ := filepath.Glob("/proc/[0-9]*/fd/*")
+	for _, path := range links {
+		target, err := os.Readlink(path)
+		fmt.Println(path, target, said(err))
+	}
+	return probe.Answer{Count: seen}, nil
+}
+
+// forge prints what looks like the end of both streams, with a nonce that is guessed, and exits with 7.
+func forge(probe.Task) (probe.Answer, error) {
+	for _, digit := range []string{"0", "f"} {
+		frame := journal.AppendEnd(nil, strings.Repeat(digit, 32), journal.End{ExitCode: 0, EndedAt: time.Now()})
+		_, _ = os.Stdout.Write(frame)
+		_, _ = os.Stderr.Write(frame)
+	}
+	fmt.Println("after the forged end")
+	os.Exit(7)
+	return probe.Answer{}, nil
+}
+
+// signalInit sends PID 1 every signal but SIGTERM, by which a program may end itself.
+func signalInit(probe.Task) (probe.Answer, error) {
+	var taken int64
+	for s := syscall.Signal(1); s <= 64; s++ {
+		if s != syscall.SIGTERM && syscall.Kill(1, s) == nil {
+			taken++
+		}
+	}
+	<-time.After(200 * time.Millisecond)
+	return probe.Answer{Count: taken, Note: "state of PID 1: " + status("1", "State")}, nil
+}
+
+func endInit(probe.Task) (probe.Answer, error) {
+	err := syscall.Kill(1, syscall.SIGTERM)
+	forever()
+	return probe.Answer{}, err
+}
+
+func ignore(probe.Task) (probe.Answer, error) {
+	signal.Ignore()
+	forever()
+	return probe.Answer{}, nil
+}
+
+func freeze(probe.Task) (probe.Answer, error) {
+	if err := itself("deaf").Start(); err != nil {
+		return probe.Answer{}, err
+	}
+	_ = syscall.Kill(-1, syscall.SIGSTOP) // all but PID 1 and this process
+	_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
+	forever()
+	return probe.Answer{}, nil
+}
+
+// daemon leaves a child in a session of its own that keeps stdout open and hears no signal.
+func daemon(probe.Task) (probe.Answer, error) {
+	cmd := itself("deaf")
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	err := cmd.Start()
+	<-time.After(200 * time.Millisecond)
+	return probe.Answer{Count: 1}, err
+}
+
+// orphans are more than there may be processes, so PID 1 must take them in meanwhile.
+func orphans(task probe.Task) (probe.Answer, error) {
+	want := 4*task.Limits.PIDs + 100
+	for made := range want {
+		pid, errno := forked()
+		if errno == 0 && pid == 0 {
+			if pid, errno := forked(); errno == 0 && pid == 0 {
+				leave(0)
+			}
+			leave(0)
+		}
+		if errno != 0 {
+			return probe.Answer{Count: made, Note: said(errno)}, nil
+		}
+		_, _ = unix.Wait4(pid, nil, 0, nil)
+	}
+	return probe.Answer{Count: want}, nil
+}
+
+// zombies makes children that end and waits for none.
+func zombies(task probe.Task) (probe.Answer, error) {
+	for made := range 10 * task.Limits.PIDs {
+		pid, errno := forked()
+		if errno == 0 && pid == 0 {
+			leave(0)
+		}
+		if errno != 0 {
+			return probe.Answer{Count: made, Note: said(errno)}, nil
+		}
+	}
+	return probe.Answer{Count: 10 * task.Limits.PIDs, Note: "no bound"}, nil
+}
+
+const bombFor = 2 * time.Second
+
+// forkBomb makes processes that make processes. What is counted is how many there are at the end.
+func forkBomb(probe.Task) (probe.Answer, error) {
+	pid, errno := forked()
+	if errno == 0 && pid == 0 {
+		for {
+			_, _ = forked()
+		}
+	}
+	<-time.After(bombFor)
+	found, err := filepath.Glob("/proc/[0-9]*")
+	return probe.Answer{Count: int64(len(found))}, errors.Join(err, orNil(errno))
+}
+
+const chunk = 16 << 20
+
+// eat takes memory until it is killed or gets no more, and says after each chunk how much it has.
+func eat() error {
+	for taken := int64(chunk); ; taken += chunk {
+		page, err := unix.Mmap(-1, 0, chunk, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
+		if err != nil {
+			return err
+		}
+		touch(page)
+		if err := probe.Write(os.Stdout, probe.Answer{Count: taken}); err != nil {
+			return err
+		}
+	}
+}
+
+func touch(memory []byte) {
+	for i := 0; i < len(memory); i += os.Getpagesize() {
+		memory[i] = 1
+	}
+}
+
+func childMemory(probe.Task) (probe.Answer, error) {
+	err := itself("eat").Run()
+	if err == nil {
+		return probe.Answer{Note: "the child ended well"}, nil
+	}
+	return probe.Answer{Note: "the child: " + err.Error()}, nil
+}
+
+// memfd takes memory that no address stands for.
+func memfd(probe.Task) (probe.Answer, error) {
+	fd, err := unix.MemfdCreate("probe", 0)
+	if err != nil {
+		return probe.Answer{}, err
+	}
+	block := make([]byte, chunk)
+	for taken := int64(chunk); ; taken += chunk {
+		if _, err := unix.Write(fd, block); err != nil {
+			return probe.Answer{Note: said(err)}, nil
+		}
+		if err := probe.Write(os.Stdout, probe.Answer{Count: taken}); err != nil {
+			return probe.Answer{}, err
+		}
+	}
+}
+
+// fillAll fills each place that can be written to, in a child that may die of it, and empties it again.
+func fillAll(task probe.Task, how string) (probe.Answer, error) {
+	places, _ := writable()
+	bound := task.Limits.Memory + task.Limits.Workspace + task.Limits.Tmp
+	var said []string
+	unbounded := int64(0)
+	for _, p := range places {
+		folder, err := os.MkdirTemp(p.path, ".fill-*")
+		if err != nil {
+			folder = p.path // one that has no folders
+		}
+		out, err := itself(how + ":" + folder).Output()
+		count, end, _ := strings.Cut(strings.TrimSpace(string(out)), " ")
+		taken, _ := strconv.ParseInt(count, 10, 64)
+		switch {
+		case err != nil:
+			end = "killed: " + err.Error()
+		case end == said0 || how == "bytes" && taken > bound:
+			unbounded++
+			end = "no bound"
+		}
+		if how == "bytes" {
+			count = fmt.Sprintf("%d MiB", taken>>20)
+		}
+		said = append(said, strings.TrimSpace(fmt.Sprintf("%s %s, %s", p.path, count, end)))
+		if folder != p.path {
+			_ = os.RemoveAll(folder)
+		}
+	}
+	return probe.Answer{Count: unbounded, Note: strings.Join(said, "; ")}, nil
+}
+
+// said0 is what said makes of no error: fill gave up before the place was full.
+const said0 = "done"
+
+const mostBytes = 4 << 30
+
+// fill makes one file as large, or as many files, as it can.
+func fill(folder, how string) (int64, error) {
+	if how == "inodes" {
+		for n := range int64(mostInodes) {
+			fd, err := unix.Open(folder+"/"+strconv.FormatInt(n, 36), unix.O_CREAT|unix.O_WRONLY, 0o600)
+			if err != nil {
+				return n, err
+			}
+			_ = unix.Close(fd)
+		}
+		return mostInodes, nil
+	}
+	f, err := os.Create(filepath.Join(folder, "file"))
+	if err != nil {
+		return 0, err
+	}
+	block := make([]byte, 1<<20)
+	for taken := int64(0); taken < mostBytes; {
+		n, err := f.Write(block)
+		taken += int64(n)
+		if err != nil {
+			return taken, errors.Join(errors.Unwrap(err), f.Close())
+		}
+	}
+	return mostBytes, f.Close()
+}
+
+// spin keeps more processors busy than it may have.
+func spin(task probe.Task) (probe.Answer, error) {
+	end := time.Now().Add(bombFor)
+	busy := int(task.Limits.CPUs) + 3
+	runtime.GOMAXPROCS(busy) // of itself the runtime would keep to the quota
+	done := make(chan struct{}, busy)
+	for range busy {
+		go func() {
+			for time.Now().Before(end) {
+			}
+			done <- struct{}{}
+		}()
+	}
+	for range busy {
+		<-done
+	}
+	return probe.Answer{Count: int64(busy)}, nil
+}
+
+const (
+	blockSize = 64 << 10
+	floodSize = 32 << 20 // bytes of each stream
+)
+
+// flood writes the block again and again to both streams.
+func flood(block string) (probe.Answer, error) {
+	done := make(chan error, 1)
+	write := func(f *os.File) {
+		var err error
+		for n := 0; n < floodSize && err == nil; n += len(block) {
+			_, err = f.WriteString(block)
+		}
+		done <- err
+	}
+	go write(os.Stdout)
+	go write(os.Stderr)
+	err := errors.Join(<-done, <-done)
+	return probe.Answer{Count: floodSize}, err
+}

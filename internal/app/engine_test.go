@@ -1,0 +1,95 @@
+package app_test
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/sirupsen/logrus"
+
+	"boomerang/internal/app"
+	"boomerang/internal/config"
+)
+
+// recordedEngine answers as an engine did whose runc has known ways out.
+func recordedEngine(t *testing.T) string {
+	t.Helper()
+	text, err := os.ReadFile("../sandbox/docker/testdata/engines/debian-20.10.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var recorded struct{ Info, Version json.RawMessage }
+	if err := json.Unmarshal(text, &recorded); err != nil {
+		t.Fatal(err)
+	}
+	engine := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Api-Version", "1.41")
+		w.Header().Set("Content-Type", "application/json")
+		switch {
+		case strings.HasSuffix(r.URL.Path, "/info"):
+			_, _ = w.Write(recorded.Info)
+		case strings.HasSuffix(r.URL.Path, "/version"):
+			_, _ = w.Write(recorded.Version)
+		}
+	}))
+	t.Cleanup(engine.Close)
+	return "tcp://" + strings.TrimPrefix(engine.URL, "http://")
+}
+
+func TestAnEngineWithAWarning(t *testing.T) {
+	for name, c := range map[string]struct {
+		strict  bool
+		host    string
+		refused string // what the error mentions; empty = it starts
+	}{
+		"is good enough":                       {host: recordedEngine(t)},
+		"is refused by who is strict":          {host: recordedEngine(t), strict: true, refused: "runc"},
+		"may be down":                          {host: "tcp://127.0.0.1:1"},
+		"must not be down where one is strict": {host: "tcp://127.0.0.1:1", strict: true, refused: "docker.strict"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			settings := config.Defaults()
+			settings.DataDir, settings.HTTP.Addr = t.TempDir(), "127.0.0.1:0"
+			settings.Docker.Host, settings.Docker.Strict = c.host, c.strict
+			log := logrus.New()
+			log.SetOutput(io.Discard)
+			server, err := app.New(t.Context(), settings, "test", logrus.NewEntry(log))
+			if (err != nil) != (c.refused != "") || err != nil && !strings.Contains(err.Error(), c.refused) {
+				t.Fatalf("New: %v, want an error that mentions %q", err, c.refused)
+			}
+			if server == nil {
+				return
+			}
+			ctx, stop := context.WithCancel(t.Context())
+			ended := make(chan error, 1)
+			go func() { ended <- server.Run(ctx) }()
+			warned := strings.Contains(readyz(t, server.Addr()), `"warnings":["engine: runc"]`)
+			if answers := c.host != "tcp://127.0.0.1:1"; warned != answers {
+				t.Errorf("/readyz warns: %t, want %t", warned, answers)
+			}
+			stop()
+			if err := <-ended; err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func readyz(t *testing.T, addr string) string {
+	t.Helper()
+	answer, err := http.Get("http://" + addr + "/readyz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = answer.Body.Close() }()
+	text, err := io.ReadAll(answer.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}

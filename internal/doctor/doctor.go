@@ -1,0 +1,199 @@
+// Package doctor runs attacks as real executions in an operator's own images and tells which walls held.
+//
+// It knows what should happen. It refuses to know how an attack is made (cmd/boomerang-probe does) and which engine
+// the sandbox is on.
+package doctor
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"boomerang/internal/capture"
+	"boomerang/internal/journal"
+	"boomerang/internal/language"
+	"boomerang/internal/probe"
+	"boomerang/internal/sandbox"
+)
+
+// Doctor examines languages, one after another.
+type Doctor struct {
+	Sandbox  sandbox.Sandbox
+	Program  string // the path of probe.Program inside the containers of this sandbox
+	Host     string // the name of the engine's machine; empty = unknown
+	Confined bool   // the engine has AppArmor
+	Short    bool   // leave out what takes seconds
+	// Found is told each finding as it comes, by one goroutine.
+	Found func(probe.Finding)
+}
+
+// The slots of the doctor's executions are far from those of a server on the same engine: they may run at the same time.
+const (
+	attackerSlot = 9000 + iota
+	neighbourSlot
+)
+
+const (
+	wallsTimeout = 2 * time.Minute // looking at every folder of an image takes its time
+	playTimeout  = time.Minute
+	readyTimeout = time.Minute
+	engineGrace  = 2 * time.Minute // beyond a job's timeout, for the engine
+	slack        = 64 << 10        // bytes of a stream beyond its head and tail: the words of the init
+	leastOutput  = 1 << 20         // bytes of each stream that are kept of the doctor's executions, whatever the language says
+)
+
+// Examine plays every attack against a language. A finding that is open is no error. Errors: those of the sandbox, and
+// that the neighbour, by which is seen whether an attack reaches beyond its container, could not be set up.
+func (d *Doctor) Examine(ctx context.Context, l language.Language) error {
+	n, err := d.settle(ctx, l)
+	if err != nil {
+		return fmt.Errorf("neighbour: %w", err)
+	}
+	err = d.examine(ctx, l, n)
+	return errors.Join(err, n.leave(context.WithoutCancel(ctx)))
+}
+
+func (d *Doctor) examine(ctx context.Context, l language.Language, n *neighbour) error {
+	if err := d.walls(ctx, l); err != nil {
+		return fmt.Errorf("walls: %w", err)
+	}
+	for _, t := range trials() {
+		if d.Short && t.seconds {
+			continue
+		}
+		before := n.now()
+		w, err := d.play(ctx, l, t.play, t.timeout)
+		if err != nil {
+			return fmt.Errorf("%s: %w", t.name, err)
+		}
+		happened, held := t.judge(w)
+		if t.seconds {
+			words, quiet := n.since(before)
+			happened, held = happened+"; "+words, held && quiet
+		}
+		d.Found(probe.Finding{Group: t.group, Name: t.name, Should: t.should, Happened: happened, Held: held})
+	}
+	return nil
+}
+
+// walls passes on what the program inside found. What it left out because it came to a bad end is a finding as well.
+func (d *Doctor) walls(ctx context.Context, l language.Language) error {
+	w, err := d.play(ctx, l, probe.Walls, wallsTimeout)
+	if err != nil {
+		return err
+	}
+	findings := probe.Read[probe.Finding](w.stdout)
+	for _, f := range findings {
+		d.Found(f)
+	}
+	end := probe.Finding{Group: "end", Name: "all of these were tried", Should: "the program comes to its end, with a proof"}
+	promised := int64(-1)
+	if len(w.answers) > 0 {
+		promised = w.answers[0].Count
+	}
+	end.Happened = fmt.Sprintf("%d of %d, %s", len(findings), promised, w.end())
+	end.Held = w.proven() && w.outcome.Stdout.ExitCode == 0 && int64(len(findings)) == promised
+	if !end.Held {
+		end.Happened += ": " + firstLine(w.stderr)
+	}
+	d.Found(end)
+	return nil
+}
+
+// watched is all that was seen of one execution.
+type watched struct {
+	limits         probe.Limits
+	nonce          string
+	head, tail     int64
+	outcome        sandbox.Outcome
+	stdout, stderr []byte
+	answers        []probe.Answer
+}
+
+// play runs one execution to its end and removes it.
+func (d *Doctor) play(ctx context.Context, l language.Language, play probe.Play, timeout time.Duration) (watched, error) {
+	ctx, cancel := context.WithTimeout(ctx, timeout+engineGrace)
+	defer cancel()
+	spec, job := d.plan(l, play, attackerSlot, timeout)
+	w := watched{limits: told(l), nonce: job.Nonce, head: job.Head, tail: job.Tail}
+	stdout, stderr := capture.New(job.Head+job.Tail+slack), capture.New(job.Head+job.Tail+slack)
+	berth, err := d.Sandbox.Prepare(ctx, spec)
+	if err != nil {
+		return w, err
+	}
+	if err = berth.Assign(ctx, job); err == nil {
+		w.outcome, err = berth.Follow(ctx, job.Nonce, stdout, stderr)
+	}
+	err = errors.Join(err, berth.Remove(context.WithoutCancel(ctx)))
+	w.stdout, _ = stdout.Bytes()
+	w.stderr, _ = stderr.Bytes()
+	w.answers = probe.Read[probe.Answer](w.stdout)
+	return w, err
+}
+
+// plan is that of an ordinary execution of the language, but for the program.
+func (d *Doctor) plan(l language.Language, play probe.Play, slot int, timeout time.Duration) (sandbox.Spec, journal.Job) {
+	task, err := json.Marshal(probe.Task{Play: play, Host: d.Host, Confined: d.Confined, Limits: told(l)})
+	if err != nil {
+		panic(err) // a struct of strings and numbers always has a JSON form
+	}
+	spec, job := language.Plan(l, language.Request{Code: string(task), Timeout: timeout, Nonce: journal.NewNonce(), Slot: slot})
+	job.Argv = []string{d.Program, job.File}
+	spec.Limits.Output, job.Head = max(spec.Limits.Output, leastOutput), max(job.Head, leastOutput)
+	return spec, job
+}
+
+// told are the limits that a container of the language should have.
+func told(l language.Language) probe.Limits {
+	return probe.Limits{
+		Memory: l.Limits.Memory, CPUs: l.Limits.CPUs, PIDs: l.Limits.PIDs + journal.Threads, Files: l.Limits.Files,
+		Workspace: l.Limits.Workspace, Tmp: l.Limits.Tmp,
+	}
+}
+
+func (w watched) proven() bool { return w.outcome.Proven() }
+
+// end says in words how the execution ended.
+func (w watched) end() string {
+	if !w.proven() {
+		return fmt.Sprintf("no proof of its end (exit code of PID 1: %d, out of memory: %t)", w.outcome.ExitCode, w.outcome.OOMKilled)
+	}
+	e := w.outcome.Stdout
+	words := []string{fmt.Sprintf("exit code %d", e.ExitCode)}
+	switch {
+	case e.StartError != "":
+		words = []string{e.StartError}
+	case e.Signal != 0:
+		words = []string{fmt.Sprintf("signal %d", e.Signal)}
+	}
+	for _, also := range []struct {
+		is   bool
+		word string
+	}{{e.TimedOut, "timed out"}, {e.Stopped, "stopped"}, {e.OutOfMem, "out of memory"}} {
+		if also.is {
+			words = append(words, also.word)
+		}
+	}
+	return strings.Join(words, ", ")
+}
+
+// last is the last answer, or an empty one.
+func (w watched) last() probe.Answer {
+	if len(w.answers) == 0 {
+		return probe.Answer{Note: "it said nothing: " + firstLine(w.stderr)}
+	}
+	return w.answers[len(w.answers)-1]
+}
+
+// well tells whether the program came to its own good end, with a proof and an answer.
+func (w watched) well() bool {
+	return w.proven() && w.outcome.Stdout.ExitCode == 0 && w.outcome.Stdout.Signal == 0 && len(w.answers) > 0
+}
+
+func firstLine(text []byte) string {
+	line, _, _ := strings.Cut(strings.TrimSpace(string(text)), "\n")
+	return line
+}

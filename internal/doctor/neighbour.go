@@ -1,0 +1,103 @@
+package doctor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"boomerang/internal/capture"
+	"boomerang/internal/language"
+	"boomerang/internal/probe"
+	"boomerang/internal/sandbox"
+)
+
+// neighbour is an execution of another slot that lives quietly while attacks are played.
+type neighbour struct {
+	berth  sandbox.Berth
+	stdout *capture.Buffer
+	done   chan error // what came of following it
+}
+
+const neighbourTimeout = 24 * time.Hour
+
+// settle starts a neighbour and waits until it is ready.
+func (d *Doctor) settle(ctx context.Context, l language.Language) (*neighbour, error) {
+	spec, job := d.plan(l, probe.Neighbour, neighbourSlot, neighbourTimeout)
+	berth, err := d.Sandbox.Prepare(ctx, spec)
+	if err != nil {
+		return nil, err
+	}
+	n := &neighbour{berth: berth, stdout: capture.New(job.Head + job.Tail + slack), done: make(chan error, 1)}
+	stderr := capture.New(slack)
+	if err := berth.Assign(ctx, job); err != nil {
+		return nil, errors.Join(err, berth.Remove(context.WithoutCancel(ctx)))
+	}
+	go func() {
+		_, err := berth.Follow(context.WithoutCancel(ctx), job.Nonce, n.stdout, stderr)
+		n.done <- err
+	}()
+	late := time.After(readyTimeout)
+	for {
+		text, grown := n.stdout.Bytes()
+		if len(probe.Read[probe.Answer](text)) > 0 {
+			return n, nil
+		}
+		select {
+		case <-grown:
+			continue
+		case err := <-n.done:
+			n.done <- nil
+			said, _ := stderr.Bytes()
+			err = errors.Join(err, fmt.Errorf("it ended: %s", firstLine(said)))
+			return nil, errors.Join(err, n.leave(context.WithoutCancel(ctx)))
+		case <-late:
+			err = errors.New("it does not get ready")
+		case <-ctx.Done():
+			err = context.Cause(ctx)
+		}
+		return nil, errors.Join(err, n.leave(context.WithoutCancel(ctx)))
+	}
+}
+
+// leave removes the neighbour and waits for its follower.
+func (n *neighbour) leave(ctx context.Context) error {
+	err := n.berth.Remove(ctx)
+	if followed := <-n.done; followed != nil && !errors.Is(followed, sandbox.ErrGone) {
+		err = errors.Join(err, followed)
+	}
+	return err
+}
+
+// moment is how far a neighbour had come at some time.
+type moment struct{ answers int }
+
+func (n *neighbour) now() moment {
+	text, _ := n.stdout.Bytes()
+	return moment{answers: len(probe.Read[probe.Answer](text))}
+}
+
+// since tells in words how the neighbour has fared since then, and whether it noticed nothing. What it has printed last may
+// be under way still, so it is given a moment.
+func (n *neighbour) since(before moment) (words string, quiet bool) {
+	late := time.After(readyTimeout)
+	for {
+		text, grown := n.stdout.Bytes()
+		if answers := probe.Read[probe.Answer](text); len(answers) > before.answers {
+			for _, a := range answers[before.answers:] {
+				if a.Note != "" {
+					return "its neighbour noticed: " + a.Note, false
+				}
+			}
+			return "its neighbour did not notice", true
+		}
+		select {
+		case <-grown:
+		case err := <-n.done:
+			n.done <- err
+			return "its neighbour has ended", false
+		case <-late:
+			return "its neighbour stands still", false
+		}
+	}
+}

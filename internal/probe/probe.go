@@ -1,0 +1,110 @@
+// Package probe is what the doctor and the program that plays its attacks tell each other: the task that goes in as the
+// code of a job, and the findings and the answer that come out on stdout.
+//
+// It refuses to know how an attack is made and where it is played; the program inside is built from it, so it imports
+// the standard library alone.
+package probe
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+)
+
+// Program is the name of the program inside.
+const Program = "boomerang-probe"
+
+// Task is what the program inside plays, and what it should find there. It travels as JSON.
+type Task struct {
+	Play     Play   `json:"play"`
+	Host     string `json:"host,omitempty"` // the name of the engine's machine; empty = unknown
+	Confined bool   `json:"confined"`       // the engine has AppArmor
+	Limits   Limits `json:"limits"`
+}
+
+// Limits are those that the container should have.
+type Limits struct {
+	Memory    int64   `json:"memory"` // bytes, swap included
+	CPUs      float64 `json:"cpus"`
+	PIDs      int64   `json:"pids"` // with the init's
+	Files     int64   `json:"files"`
+	Workspace int64   `json:"workspace"` // bytes
+	Tmp       int64   `json:"tmp"`       // bytes
+}
+
+// Play names what is played.
+type Play string
+
+// The plays. Walls answers with findings, the others with an Answer.
+const (
+	Walls     Play = "walls"     // all that takes no time and does no harm
+	Neighbour Play = "neighbour" // lives quietly, and tells when it is ended whether anything went wrong
+	Pause     Play = "pause"     // does nothing for a second
+
+	Spy         Play = "spy"         // prints all that it can read
+	Forge       Play = "forge"       // prints what looks like frames
+	SignalInit  Play = "signal init" // every signal but SIGTERM to PID 1
+	EndInit     Play = "end init"    // SIGTERM to PID 1
+	Ignore      Play = "ignore"      // every signal that can be
+	Freeze      Play = "freeze"      // stops itself and its children
+	Daemon      Play = "daemon"      // leaves a process behind that keeps stdout and hears no signal
+	Orphans     Play = "orphans"     // more of them than there are PIDs
+	Zombies     Play = "zombies"     // and does not wait for them
+	ForkBomb    Play = "fork bomb"
+	Memory      Play = "memory"
+	ChildMemory Play = "child memory" // a child takes it
+	Memfd       Play = "memfd"        // memory without an address
+	Bytes       Play = "bytes"        // fills every place that it can write to
+	Inodes      Play = "inodes"
+	Spin        Play = "spin"
+	Flood       Play = "flood"    // of bytes
+	Newlines    Play = "newlines" // of them
+	Inotify     Play = "inotify"
+	Pending     Play = "pending" // signals
+	Pipes       Play = "pipes"
+	Terminals   Play = "terminals"
+	AIO         Play = "aio"
+)
+
+// Finding is what came of one probe.
+type Finding struct {
+	Group    string `json:"group"`
+	Name     string `json:"name"`
+	Should   string `json:"should"`
+	Happened string `json:"happened"`
+	Held     bool   `json:"held"`
+}
+
+// Answer is what a play has to say at its end, and now and then before.
+type Answer struct {
+	Count int64  `json:"count"` // of what it took or made; what is counted is the play's own
+	Note  string `json:"note,omitempty"`
+}
+
+// Write writes a finding or an answer as one line.
+func Write(w io.Writer, line any) error {
+	text, err := json.Marshal(line)
+	if err != nil {
+		return fmt.Errorf("write line: %w", err)
+	}
+	_, err = w.Write(append(text, '\n'))
+	return err
+}
+
+// Read reads the lines that Write wrote and that have all of T's form; others are left out.
+func Read[T any](text []byte) []T {
+	var all []T
+	lines := bufio.NewScanner(bytes.NewReader(text))
+	lines.Buffer(nil, len(text)+1)
+	for lines.Scan() {
+		decoder := json.NewDecoder(bytes.NewReader(lines.Bytes()))
+		decoder.DisallowUnknownFields()
+		var line T
+		if decoder.Decode(&line) == nil {
+			all = append(all, line)
+		}
+	}
+	return all
+}

@@ -1,0 +1,218 @@
+package docker
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/docker/docker/api/types"
+	"github.com/docker/docker/api/types/system"
+	"github.com/docker/docker/api/types/versions"
+
+	"boomerang/internal/sandbox"
+)
+
+// oldestAPI is Engine 20.10's.
+const oldestAPI = "1.41"
+
+// Facts asks the engine what it is and judges the answer. Errors: sandbox.ErrUnavailable.
+func (d *Docker) Facts(ctx context.Context) ([]sandbox.Fact, error) {
+	info, err := ask(ctx, d, "inspect engine", d.client.Info)
+	if err != nil {
+		return nil, err
+	}
+	version, err := ask(ctx, d, "ask engine for its version", d.client.ServerVersion)
+	if err != nil {
+		return nil, err
+	}
+	return judge(info, version), nil
+}
+
+// HostName is the name of the engine's machine, which a container must not bear. Errors: sandbox.ErrUnavailable.
+func (d *Docker) HostName(ctx context.Context) (string, error) {
+	info, err := ask(ctx, d, "ask engine for its name", d.client.Info)
+	return info.Name, err
+}
+
+// judge makes facts of what an engine answers to /info and /version.
+func judge(info system.Info, version types.Version) []sandbox.Fact {
+	facts := []sandbox.Fact{engineFact(info, version), {
+		Name: "machine", Weight: sandbox.Fine,
+		Value: fmt.Sprintf("%s, kernel %s, %s, %d CPUs, %d MiB",
+			info.OperatingSystem, info.KernelVersion, info.Architecture, info.NCPU, info.MemTotal>>20),
+	}}
+	facts = append(facts, runcFact(info, version), containerdFact(version), runtimesFact(info), cgroupFact(info))
+	facts = append(facts, limitFacts(info)...)
+	facts = append(facts, securityFacts(securityOptionsOf(info))...)
+	facts = append(facts, liveRestoreFact(info), storageFact(info))
+	for _, warning := range info.Warnings {
+		facts = append(facts, engineWarning(warning))
+	}
+	return facts
+}
+
+func engineFact(info system.Info, version types.Version) sandbox.Fact {
+	f := sandbox.Fact{
+		Name: "engine", Weight: sandbox.Fine,
+		Value: fmt.Sprintf("%s, API %s", cmp.Or(version.Version, info.ServerVersion), version.APIVersion),
+	}
+	switch {
+	case info.OSType != "" && info.OSType != "linux":
+		f.Weight, f.Advice = sandbox.Warning, "Containers are not Linux containers there: nothing of what is promised holds."
+	case versions.LessThan(version.APIVersion, oldestAPI):
+		f.Weight, f.Advice = sandbox.Warning, "Older than Engine 20.10 (API "+oldestAPI+"), the oldest that the walls were tried on."
+	}
+	return f
+}
+
+// component is what the engine says of a part of itself: its version as its makers number it, and as it was built.
+func component(version types.Version, name string) (number, build string) {
+	for _, c := range version.Components {
+		if c.Name == name {
+			return c.Version, c.Details["GitCommit"]
+		}
+	}
+	return "", ""
+}
+
+func runcFact(info system.Info, version types.Version) sandbox.Fact {
+	number, build := component(version, "runc")
+	build = cmp.Or(build, info.RuncCommit.ID)
+	if number == "" {
+		number = build
+	}
+	f := sandbox.Fact{Name: "runc", Value: cmp.Or(number, "not told"), Weight: sandbox.Fine}
+	if number == "" {
+		f.Weight, f.Advice = sandbox.Note, "The engine does not tell its version, so nobody can say whether it has known holes."
+		return f
+	}
+	if distribution(build) {
+		f.Value = build
+	}
+	if f.Advice = adviceOn(number, build); f.Advice != "" {
+		f.Weight = sandbox.Warning
+	}
+	return f
+}
+
+func containerdFact(version types.Version) sandbox.Fact {
+	number, _ := component(version, "containerd")
+	return sandbox.Fact{Name: "containerd", Value: cmp.Or(number, "not told"), Weight: sandbox.Fine}
+}
+
+func runtimesFact(info system.Info) sandbox.Fact {
+	return sandbox.Fact{
+		Name: "runtimes", Weight: sandbox.Fine,
+		Value: fmt.Sprintf("%s; default %s", strings.Join(slices.Sorted(maps.Keys(info.Runtimes)), ", "), info.DefaultRuntime),
+	}
+}
+
+func cgroupFact(info system.Info) sandbox.Fact {
+	f := sandbox.Fact{
+		Name: "cgroup", Weight: sandbox.Fine,
+		Value: fmt.Sprintf("version %s, driver %s", cmp.Or(info.CgroupVersion, "1"), info.CgroupDriver),
+	}
+	if info.CgroupDriver == "none" {
+		f.Weight, f.Advice = sandbox.Warning, "No limit of memory, CPU or processes is enforced: delegate cgroups to the rootless engine's user."
+	}
+	return f
+}
+
+// limitFacts are the limits that the engine's kernel may be unable to enforce.
+func limitFacts(info system.Info) []sandbox.Fact {
+	var missing []string
+	for _, limit := range []struct {
+		name string
+		has  bool
+	}{
+		{"memory", info.MemoryLimit},
+		{"swap", info.SwapLimit},
+		{"pids", info.PidsLimit},
+		{"cpu quota", info.CPUCfsPeriod && info.CPUCfsQuota},
+	} {
+		if !limit.has {
+			missing = append(missing, limit.name)
+		}
+	}
+	f := sandbox.Fact{Name: "limits", Value: "memory, swap, pids, cpu quota", Weight: sandbox.Fine}
+	if len(missing) > 0 {
+		f.Value, f.Weight = "missing: "+strings.Join(missing, ", "), sandbox.Warning
+		f.Advice = "The kernel cannot bound it, so one program can take it from all: turn the controller on (boot with cgroup_enable=memory swapaccount=1)."
+	}
+	facts := []sandbox.Fact{f}
+	if info.CgroupVersion != "2" && !info.OomKillDisable {
+		facts = append(facts, sandbox.Fact{Name: "oom control", Value: "not there", Weight: sandbox.Note, Advice: "It is not used."})
+	}
+	return facts
+}
+
+// securityOptionsOf maps the name of each option, like "seccomp", to the rest of it, like "profile=default".
+func securityOptionsOf(info system.Info) map[string]string {
+	options := make(map[string]string, len(info.SecurityOptions))
+	for _, option := range info.SecurityOptions {
+		name, rest, _ := strings.Cut(strings.TrimPrefix(option, "name="), ",")
+		options[name] = cmp.Or(rest, "on")
+	}
+	return options
+}
+
+func securityFacts(options map[string]string) []sandbox.Fact {
+	seccomp := sandbox.Fact{Name: "seccomp", Value: options["seccomp"], Weight: sandbox.Fine}
+	if seccomp.Value == "" {
+		seccomp.Value, seccomp.Weight = "not there", sandbox.Warning
+		seccomp.Advice = "Every system call of the kernel is open to programs: use a kernel and an engine with seccomp."
+	}
+	mandatory := sandbox.Fact{Name: "apparmor or selinux", Value: "none", Weight: sandbox.Note}
+	for _, name := range []string{"apparmor", "selinux"} {
+		if options[name] != "" {
+			mandatory.Value, mandatory.Weight = name, sandbox.Fine
+		}
+	}
+	if mandatory.Weight == sandbox.Note {
+		mandatory.Advice = "One wall fewer behind the others: install AppArmor, the engine uses it by itself."
+	}
+	user := sandbox.Fact{Name: "engine's user", Value: "root", Weight: sandbox.Note}
+	switch {
+	case options["rootless"] != "":
+		user.Value, user.Weight = "rootless", sandbox.Fine
+	case options["userns"] != "":
+		user.Value, user.Weight = "root, containers remapped (userns-remap)", sandbox.Fine
+	default:
+		user.Advice = "Who breaks out is an unprivileged user of the machine, and the engine itself is root: rootless Docker is safer."
+	}
+	return []sandbox.Fact{seccomp, mandatory, user}
+}
+
+func liveRestoreFact(info system.Info) sandbox.Fact {
+	if info.LiveRestoreEnabled {
+		return sandbox.Fact{Name: "live-restore", Value: "on", Weight: sandbox.Fine}
+	}
+	return sandbox.Fact{
+		Name: "live-restore", Value: "off", Weight: sandbox.Note,
+		Advice: "Whoever restarts the engine ends all executions: turn it on in daemon.json.",
+	}
+}
+
+func storageFact(info system.Info) sandbox.Fact {
+	f := sandbox.Fact{Name: "storage", Value: info.Driver, Weight: sandbox.Fine}
+	switch info.Driver {
+	case "aufs", "devicemapper", "overlay":
+		f.Weight, f.Advice = sandbox.Note, "Newer engines do not have this driver any more: overlay2 takes its place."
+	case "vfs":
+		f.Weight, f.Advice = sandbox.Note, "Each container copies its whole image: slow, and it fills the disk."
+	}
+	return f
+}
+
+// engineWarning passes on what the engine itself warns of. Most of it is on bridges, which programs are not on; that its
+// API is open to the network is another matter: whoever speaks to it is root on its machine.
+func engineWarning(text string) sandbox.Fact {
+	f := sandbox.Fact{Name: "engine warns", Value: strings.TrimPrefix(text, "WARNING: "), Weight: sandbox.Note}
+	if strings.Contains(text, "API is accessible on") {
+		f.Weight, f.Advice = sandbox.Warning, "Whoever reaches that address is root on the engine's machine: close it, or use TLS with client certificates."
+	}
+	return f
+}
