@@ -87,7 +87,7 @@ func (p *Printer) Sum(r Report) {
 	for _, l := range r.Languages {
 		count += len(l.Probes)
 	}
-	p.line("\n%d probes in %d languages, %d open; %d warnings on the engine.", count, len(r.Languages), r.Open, len(sandbox.Warnings(r.Engine)))
+	p.line("\nProbes: %d. Languages: %d. Open: %d. Warnings on the engine: %d.", count, len(r.Languages), r.Open, len(sandbox.Warnings(r.Engine)))
 	for _, l := range r.Languages {
 		for _, f := range l.Probes {
 			if !f.Held {

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -211,6 +212,20 @@ func TestADeadlineIsKeptWhileNoServerIsThere(t *testing.T) {
 	}
 	h.start()
 	h.expect(id, ending{Status: execution.Timeout, Reason: execution.TimedOut, ExitCode: 124, Stdout: "up\n"})
+}
+
+func TestASlowReceiverHoldsNoSlot(t *testing.T) {
+	h := enter(t, slots(1))
+	never := make(chan struct{})
+	hanging := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-never }))
+	t.Cleanup(hanging.Close)
+	t.Cleanup(func() { close(never) }) // first
+	for range 2 {
+		if record := h.record(h.submit("echo 1", bash, fields{"callback_url": hanging.URL + "/webhook"})); record["status"] != "completed" {
+			t.Errorf("got %v", record)
+		}
+	}
+	h.callback(h.submit("echo 2", bash))
 }
 
 func TestADeliveryThatFailedIsSentAgainWithTheSameBytes(t *testing.T) {

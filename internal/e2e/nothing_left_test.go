@@ -110,7 +110,7 @@ func TestNothingIsLeftOfOurs(t *testing.T) {
 		for i, file := range files {
 			files[i] = filepath.Base(file)
 		}
-		if diff := cmp.Diff([]string{"boomerang.db", "boomerang.lock", "seal.key", "token.key"}, files); diff != "" {
+		if diff := cmp.Diff([]string{"boomerang-front.lock", "boomerang.db", "boomerang.lock", "seal.key", "token.key"}, files); diff != "" {
 			t.Errorf("the data directory (-want +got):\n%s", diff)
 		}
 	})
