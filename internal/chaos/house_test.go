@@ -66,11 +66,12 @@ func TestMain(m *testing.M) {
 		if err == nil {
 			interrupted, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 			defer stop()
-			context.AfterFunc(interrupted, func() {
+			unhook := context.AfterFunc(interrupted, func() {
 				_ = leave()
 				os.Exit(130)
 			})
 			code = m.Run()
+			unhook() // stop ends the context, too
 			err = leave()
 		}
 		if err == nil && code == 0 {
