@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -472,16 +473,16 @@ func TestADeadDestinationIsLeftAloneAndCostsNoAttempts(t *testing.T) {
 		for i := range 200 {
 			m.add(to("dead.example.com", i))
 		}
-		well := false
+		var well atomic.Bool
 		n := newInternet(func(string) (int, time.Duration) {
-			if well {
+			if well.Load() {
 				return 200, 0
 			}
 			return 503, 0
 		})
 		r := start(t, m, n, 64)
 		sleep(10 * time.Minute)
-		if got := len(n.arrivals); got > 30 {
+		if got := n.count(); got > 30 {
 			t.Errorf("%d requests in ten minutes to a receiver that fails all, want a few probes after the first ten", got)
 		}
 		if got := logged(r.hook, logrus.WarnLevel); got < 2 {
@@ -491,10 +492,10 @@ func TestADeadDestinationIsLeftAloneAndCostsNoAttempts(t *testing.T) {
 		for i := range 200 {
 			attempts += m.get(to("", i).Execution).Attempts
 		}
-		if attempts != len(n.arrivals) {
-			t.Errorf("%d attempts were counted, %d were made", attempts, len(n.arrivals))
+		if attempts != n.count() {
+			t.Errorf("%d attempts were counted, %d were made", attempts, n.count())
 		}
-		well = true
+		well.Store(true)
 		sleep(11 * time.Minute) // one probe, then ten a second
 		r.stop()
 		if got := m.delivered(); got != 200 {
@@ -515,15 +516,15 @@ func TestABreakerOutlivesARestart(t *testing.T) {
 		r := start(t, m, n, 64)
 		sleep(2 * time.Minute) // it has opened twice: for 30 s, then for a minute
 		r.stop()
-		before := len(n.arrivals)
+		before := n.count()
 		r = start(t, m, n, 64)
 		defer func() { r.stop() }()
 		sleep(time.Second)
-		if got := len(n.arrivals) - before; got != 0 {
+		if got := n.count() - before; got != 0 {
 			t.Errorf("%d requests after a restart to a destination that was left alone", got)
 		}
 		sleep(2 * time.Minute)
-		if got := len(n.arrivals) - before; got != 1 {
+		if got := n.count() - before; got != 1 {
 			t.Errorf("%d requests within two minutes, want one probe", got)
 		}
 	})

@@ -275,6 +275,13 @@ func (n *internet) left() {
 	n.open--
 }
 
+// count is how many requests have come.
+func (n *internet) count() int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return len(n.arrivals)
+}
+
 // at lists when requests came to host, counted from start.
 func (n *internet) at(host string, start time.Time) []time.Duration {
 	n.mu.Lock()
