@@ -54,9 +54,9 @@ images: ## build the images of the languages, where they are not up to date; LAN
 	@images/build.sh $(LANGUAGES)
 
 .PHONY: test
-test: build ## all tests: the units under the race detector, and those with Docker
+test: images build ## all tests: the units under the race detector, and those with Docker
 	$(NEED) docker gcc node php python3 ruby strace
-	@images/build.sh $(LANGUAGES) & images=$$!; go test -race -timeout 10m ./...; units=$$?; wait $$images && exit $$units
+	go test -race -timeout 10m ./...
 	REQUIRE_DOCKER=1 go test -count=1 -p 1 -timeout 15m -tags '$(TAGS)' $(DOCKER_TESTS)
 	ROUNDS=1 SEED=14 EXECUTIONS=15 REQUIRE_DOCKER=1 go test -count=1 -timeout 10m -tags chaos -run 'Dies|InChaos' ./internal/chaos
 
