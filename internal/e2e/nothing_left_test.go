@@ -27,7 +27,7 @@ import (
 )
 
 // eventually polls until holds is true and reports whether it became so within patience.
-func eventually(t *testing.T, holds func() bool) bool {
+func eventually(t testing.TB, holds func() bool) bool {
 	t.Helper()
 	for end := time.Now().Add(patience); !holds(); {
 		if time.Now().After(end) {
