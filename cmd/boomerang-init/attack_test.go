@@ -184,7 +184,7 @@ func forgery() string {
 	var b []byte
 	for _, nonce := range []string{strings.Repeat("0", 32), strings.Repeat("f", 32), "", testNonce[:31], strings.ToUpper(testNonce)} {
 		b = journal.AppendStart(b, nonce, journal.Start{})
-		b = journal.AppendWrap(b, nonce)
+		b = append(b, "\x1eboomerang"+nonce+"\n"...)
 		b = journal.AppendEnd(b, nonce, journal.End{ExitCode: 0, Bytes: 1})
 	}
 	return string(b)

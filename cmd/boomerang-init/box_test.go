@@ -180,8 +180,6 @@ func (r *running) wait() result {
 	ofOut, ofErr := journal.NewSplitter(testNonce, &out), journal.NewSplitter(testNonce, &err)
 	_, _ = ofOut.Write(res.rawOut)
 	_, _ = ofErr.Write(res.rawErr)
-	ofOut.Flush()
-	ofErr.Flush()
 	res.out, res.err = out.String(), err.String()
 	res.start, res.endOut, res.endErr = ofErr.Start(), ofOut.End(), ofErr.End()
 	return res

@@ -5,14 +5,12 @@ package main
 import (
 	"bytes"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -247,7 +245,7 @@ func TestSIGTERMFromInsideEndsTheProgram(t *testing.T) {
 func TestSIGTERMEndsTheProgramOnce(t *testing.T) {
 	r := box{}.start(t)
 	r.send(attacker("obey"))
-	awaitOutput(r, "waiting\n")
+	awaitOutput(r, "waiting\x1en\n")
 	r.stop()
 	r.stop()
 	res := r.wait()
@@ -395,35 +393,6 @@ func TestFloodIsCountedExactlyAndKeptInPart(t *testing.T) {
 		if want := all[:j.Head] + all[int64(size)-j.Tail:]; got.payload != want {
 			t.Errorf("%s: got %d bytes of payload, want %d, or they differ", name, len(got.payload), len(want))
 		}
-	}
-}
-
-func TestInitWaitsForALogOfManyLines(t *testing.T) {
-	r := box{}.start(t)
-	r.send(attacker("newlines", strconv.Itoa(maxPending+1)))
-	var readers sync.WaitGroup
-	for _, from := range []*os.File{r.stdout, r.stderr} {
-		readers.Go(func() {
-			s := journal.NewSplitter(testNonce, io.Discard)
-			for chunk := make([]byte, 4096); s.End() == nil; {
-				n, err := from.Read(chunk)
-				if err != nil {
-					t.Errorf("reading %s before its end frame: %v", from.Name(), err)
-					return
-				}
-				_, _ = s.Write(chunk[:n])
-			}
-		})
-	}
-	readers.Wait()
-	_ = r.stdout.SetReadDeadline(time.Now().Add(300 * time.Millisecond))
-	if _, err := r.stdout.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
-		t.Errorf("got %v, want the init to be there still", err)
-	}
-	_ = r.stdout.SetReadDeadline(time.Time{})
-	r.stop()
-	if res := r.wait(); res.code != 0 || len(res.rawOut)+len(res.rawErr) != 0 {
-		t.Errorf("got exit code %d and %d bytes, want 0 and nothing", res.code, len(res.rawOut)+len(res.rawErr))
 	}
 }
 

@@ -3,11 +3,10 @@
 package main
 
 import (
-	"bytes"
 	"errors"
 	"io"
 	"os"
-	"sync"
+	"slices"
 	"syscall"
 	"time"
 
@@ -15,10 +14,12 @@ import (
 )
 
 const (
-	chunk     = 128 << 10              // bytes of one read
-	maxLine   = 8 << 10                // bytes that are written without a newline before a wrap
-	liveAfter = 100 * time.Millisecond // how long the beginning of a line is held back by the log before a wrap
-	liveWraps = 16 << 10               // how many wraps a stream may spend on that: they make the log longer
+	chunk = 128 << 10 // bytes of one read
+
+	// Each read becomes at least one entry of the log, which costs the engine some 10 µs. What an ordinary program prints
+	// is passed on at once; one that prints byte by byte without end fills its pipe meanwhile.
+	pace  = time.Millisecond // between two reads of the head, on average
+	burst = 256              // reads that need not wait
 )
 
 // stream carries one stream of the program into the container's log: the head as it comes, then nothing, and at the
@@ -37,13 +38,18 @@ type stream struct {
 	seen  int64           // bytes that it has written
 	over  chan<- struct{} // is told when they are more
 
-	mu   sync.Mutex // so that no deadline of pump's takes the place of settle's
-	last bool       // nothing can be written to the pipe any more
+	due     time.Time     // when the next read would come at an even pace
+	rest    *time.Timer   // until then; one for all, because nothing that the init allocates is ever collected
+	settled chan struct{} // closed when nothing can be written to the pipe any more
 }
 
 func newStream(pipe *os.File, log *log, head, tail int64) *stream {
-	// Pages of the buffer that nothing is read into cost no memory.
-	return &stream{pipe: pipe, log: log, head: head, tail: tail, buf: make([]byte, tail+chunk)}
+	return &stream{
+		pipe: pipe, log: log, head: head, tail: tail,
+		buf:     make([]byte, tail+chunk), // pages that nothing is read into cost no memory
+		rest:    time.NewTimer(0),
+		settled: make(chan struct{}),
+	}
 }
 
 // pump returns when it has read all, at the end of the file or after settle. While the log takes nothing it waits, and
@@ -51,7 +57,6 @@ func newStream(pipe *os.File, log *log, head, tail int64) *stream {
 func (s *stream) pump() {
 	defer func() { _ = s.pipe.Close() }()
 	if s.pumpHead() {
-		s.log.wrap()
 		s.pumpRest()
 	}
 }
@@ -59,33 +64,32 @@ func (s *stream) pump() {
 // settle tells pump that what is in the pipe is all. Nobody being left is not enough for an end of file: a program can
 // leave its end in flight in a socket of its own, where the kernel finds it when it next looks for garbage.
 func (s *stream) settle() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.last = true
+	close(s.settled)
 	_ = s.pipe.SetReadDeadline(time.Unix(1, 0))
-}
-
-// giveUp sets when a read ends with os.ErrDeadlineExceeded, zero for never.
-func (s *stream) giveUp(at time.Time) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.last {
-		_ = s.pipe.SetReadDeadline(at)
-	}
 }
 
 func (s *stream) read(p []byte) (int, error) {
 	n, err := s.pipe.Read(p)
-	if !errors.Is(err, os.ErrDeadlineExceeded) {
-		s.count(n)
-		return n, err
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return readNow(s.pipe, p)
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.last {
-		return 0, err
+	s.count(n)
+	return n, err
+}
+
+// breathe keeps the reads of the head at their pace, until settle.
+func (s *stream) breathe() {
+	now := time.Now()
+	if s.due = s.due.Add(pace); s.due.Before(now.Add(-burst * pace)) {
+		s.due = now.Add(-burst * pace)
 	}
-	return readNow(s.pipe, p)
+	if early := s.due.Sub(now); early > 0 {
+		s.rest.Reset(early)
+		select {
+		case <-s.settled:
+		case <-s.rest.C:
+		}
+	}
 }
 
 // count tells who supervises when the program has written more than it may.
@@ -119,29 +123,16 @@ func readNow(pipe *os.File, p []byte) (n int, err error) {
 
 // pumpHead tells whether there may be more than the head.
 func (s *stream) pumpHead() bool {
-	armed := false
 	for s.head > 0 {
-		if due := s.log.open > 0 && s.log.live > 0; due != armed {
-			armed = due
-			var at time.Time
-			if due {
-				at = time.Now().Add(liveAfter)
-			}
-			s.giveUp(at)
-		}
 		n, err := s.read(s.buf[:min(s.head, chunk)])
-		s.log.write(s.buf[:n])
+		s.log.payload(s.buf[:n])
 		s.passed += int64(n)
 		s.head -= int64(n)
-		switch {
-		case errors.Is(err, os.ErrDeadlineExceeded):
-			s.log.live--
-			s.log.wrap()
-		case err != nil:
+		if err != nil {
 			return false
 		}
+		s.breathe()
 	}
-	s.giveUp(time.Time{})
 	return true
 }
 
@@ -160,10 +151,10 @@ func (s *stream) pumpRest() {
 func (s *stream) finish(nonce string, end journal.End) error {
 	kept := min(s.tail, s.behind)
 	if from := int64(s.next) - kept; from >= 0 {
-		s.log.write(s.buf[from:s.next])
+		s.log.payload(s.buf[from:s.next])
 	} else {
-		s.log.write(s.buf[int64(len(s.buf))+from:])
-		s.log.write(s.buf[:s.next])
+		s.log.payload(s.buf[int64(len(s.buf))+from:])
+		s.log.payload(s.buf[:s.next])
 	}
 	end.Bytes = s.passed + s.behind
 	end.LeftOut = s.behind - kept
@@ -174,52 +165,24 @@ func (s *stream) finish(nonce string, end journal.End) error {
 	return s.log.err
 }
 
-// log writes to one stream of the container's log and keeps its lines short. After an error it takes everything and
-// writes nothing: the program goes on, and the missing end frame tells.
+// log writes to one stream of the container's log. After an error it takes everything and writes nothing: the program
+// goes on, and the missing end frame tells.
 type log struct {
-	w       io.Writer
-	newline []byte // a wrap frame
-	open    int    // bytes since the last newline
-	live    int    // wraps that may still be spent on unfinished lines
-	lines   int    // written, with those of the frames
-	err     error
+	w      io.Writer
+	packed []byte // made before the program starts: it may leave the init no more memory
+	err    error
 }
 
-func newLog(w io.Writer, nonce string) *log {
-	return &log{w: w, newline: journal.AppendWrap(nil, nonce), live: liveWraps}
-}
+func newLog(w io.Writer) *log { return &log{w: w, packed: make([]byte, 0, 2*journal.MaxPiece+1)} }
 
-// write writes p with a wrap wherever there is no newline in maxLine bytes.
-func (l *log) write(p []byte) {
-	from, to := 0, 0
-	for to < len(p) {
-		window := p[to:min(to+maxLine-l.open, len(p))]
-		to += len(window)
-		if i := bytes.LastIndexByte(window, '\n'); i >= 0 {
-			l.open = len(window) - 1 - i
-			continue
-		}
-		l.open += len(window)
-		if l.open == maxLine {
-			l.raw(p[from:to])
-			l.wrap()
-			from = to
-		}
-	}
-	l.raw(p[from:])
-}
-
-// wrap ends a line that is unfinished.
-func (l *log) wrap() {
-	if l.open > 0 {
-		l.raw(l.newline)
-		l.open = 0
+func (l *log) payload(p []byte) {
+	for piece := range slices.Chunk(p, journal.MaxPiece) {
+		l.raw(journal.AppendPayload(l.packed, piece))
 	}
 }
 
 func (l *log) raw(p []byte) {
 	if l.err == nil && len(p) > 0 {
-		l.lines += bytes.Count(p, []byte{'\n'})
 		_, l.err = l.w.Write(p)
 	}
 }

@@ -8,8 +8,8 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
-	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"boomerang/internal/journal"
@@ -29,7 +29,6 @@ func cut(t *testing.T, raw []byte) logged {
 	var payload bytes.Buffer
 	s := journal.NewSplitter(testNonce, &payload)
 	_, _ = s.Write(raw)
-	s.Flush()
 	if s.End() == nil {
 		t.Fatalf("no end frame in %d bytes", len(raw))
 	}
@@ -50,7 +49,7 @@ func pumped(t *testing.T, head, tail int64, pieces ...[]byte) logged {
 		_ = w.Close()
 	}()
 	var raw bytes.Buffer
-	s := newStream(r, newLog(&raw, testNonce), head, tail)
+	s := newStream(r, newLog(&raw), head, tail)
 	s.pump()
 	if err := s.finish(testNonce, journal.End{ExitCode: 3}); err != nil {
 		t.Fatal(err)
@@ -104,90 +103,62 @@ func TestStreamKeepsHeadAndTailAndCountsAll(t *testing.T) {
 	}
 }
 
-func TestLogHasNoLineThatDockerWouldBreakUp(t *testing.T) {
-	for name, all := range map[string][]byte{
-		"no newline":             bytes.Repeat([]byte("x"), 100_000),
-		"a line of 20000":        append(bytes.Repeat([]byte("x"), 20_000), '\n'),
-		"a line of 16384":        append(bytes.Repeat([]byte("x"), 16_384), '\n'),
-		"a line of 8191":         append(bytes.Repeat([]byte("x"), 8_191), '\n'),
-		"short, then no newline": append([]byte("a\nb\n"), bytes.Repeat([]byte("x"), 50_000)...),
-		"noise":                  noise(300_000),
-		"zeros":                  make([]byte, 100_000),
-	} {
-		got := pumped(t, 70_000, 30_000, all)
-		for line := range bytes.Lines(got.raw) {
-			if len(line) >= 16<<10 {
-				t.Errorf("%s: a line of %d bytes", name, len(line))
-			}
-		}
-		if left := got.end.LeftOut; left == 0 && !bytes.Equal(got.payload, all) {
-			t.Errorf("%s: the payload is not what was written", name)
-		}
-	}
-}
-
-func TestLogWrapsOnlyWhereItMust(t *testing.T) {
-	var raw strings.Builder
-	l := newLog(&raw, testNonce)
-	l.write([]byte(strings.Repeat("x", 100) + "\n"))
-	l.write([]byte(strings.Repeat("x", maxLine-1) + "\n"))
-	for range 10 {
-		l.write([]byte(strings.Repeat("x", 1000)))
-		l.write([]byte("\n"))
-	}
-	l.wrap()
-	if strings.Contains(raw.String(), testNonce) {
-		t.Error("a wrap where every line was short")
-	}
-}
-
-func TestUnfinishedLineIsHandedOnWhileTheProgramRuns(t *testing.T) {
+func TestWhatIsPrintedIsHandedOnWhileTheProgramRuns(t *testing.T) {
 	r, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	fromLog, log := io.Pipe()
-	s := newStream(r, newLog(log, testNonce), 100, 0)
+	fromLog, out := io.Pipe()
+	s := newStream(r, newLog(out), 100, 0)
 	done := make(chan struct{})
 	go func() {
 		s.pump()
-		_ = log.Close()
+		_ = out.Close()
 		close(done)
 	}()
 	_, _ = w.WriteString("50 %")
-	want := "50 %" + string(journal.AppendWrap(nil, testNonce))
-	got := make([]byte, len(want))
-	if _, err := io.ReadFull(fromLog, got); err != nil || string(got) != want {
-		t.Errorf("got %q, %v, want %q", got, err, want)
+	got := make([]byte, len("50 %\n"))
+	if _, err := io.ReadFull(fromLog, got); err != nil || string(got) != "50 %\n" {
+		t.Errorf("got %q, %v, want a line of the log for what is no line", got, err)
 	}
 	_, _ = w.WriteString("100 %\n")
 	_ = w.Close()
-	if rest, _ := io.ReadAll(fromLog); string(rest) != "100 %\n" {
-		t.Errorf("got %q, want %q", rest, "100 %\n")
+	if rest, _ := io.ReadAll(fromLog); string(rest) != "100 %\x1en\n" {
+		t.Errorf("got %q, want the rest", rest)
 	}
 	<-done
-	if s.log.live != liveWraps-1 {
-		t.Errorf("%d live wraps are left, want %d", s.log.live, liveWraps-1)
-	}
 }
 
-func TestUnfinishedLineWaitsWhenTheWrapsAreSpent(t *testing.T) {
-	r, w, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	go func() {
-		_, _ = w.WriteString("50 %")
-		<-time.After(2 * liveAfter)
-		_ = w.Close()
-	}()
-	var raw strings.Builder
-	s := newStream(r, newLog(&raw, testNonce), 100, 0)
-	s.log.live = 0
-	s.pump()
-	if raw.String() != "50 %" {
-		t.Errorf("got %q, want %q", raw.String(), "50 %")
-	}
+func TestTheHeadIsReadAtAPace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStream(nil, nil, 0, 0)
+		reads := func(n int) time.Duration {
+			from := time.Now()
+			for range n {
+				s.breathe()
+			}
+			return time.Since(from)
+		}
+		for _, c := range []struct {
+			pause time.Duration
+			n     int
+			want  time.Duration
+		}{
+			{0, burst + 1, 0},
+			{0, 1000, 1000 * pace},
+			{burst / 2 * pace, burst, burst / 2 * pace},
+			{time.Hour, burst + 11, 10 * pace},
+		} {
+			time.Sleep(c.pause)
+			if got := reads(c.n); got != c.want {
+				t.Errorf("%d reads after %v took %v, want %v", c.n, c.pause, got, c.want)
+			}
+		}
+		close(s.settled)
+		if got := reads(1000); got != 0 {
+			t.Errorf("a stream that is settled waited %v", got)
+		}
+	})
 }
 
 func TestSettledStreamTakesWhatIsThere(t *testing.T) {
@@ -202,7 +173,7 @@ func TestSettledStreamTakesWhatIsThere(t *testing.T) {
 			t.Fatal(err)
 		}
 		var raw bytes.Buffer
-		s := newStream(r, newLog(&raw, testNonce), head, 50_000)
+		s := newStream(r, newLog(&raw), head, 50_000)
 		done := make(chan struct{})
 		go func() {
 			s.pump()
@@ -229,7 +200,7 @@ func TestStreamOutlivesItsLog(t *testing.T) {
 		_ = w.Close()
 	}()
 	broken := errors.New("broken")
-	s := newStream(r, newLog(brokenWriter{broken}, testNonce), 10, 10)
+	s := newStream(r, newLog(brokenWriter{broken}), 10, 10)
 	s.pump()
 	if err := s.finish(testNonce, journal.End{}); !errors.Is(err, broken) {
 		t.Errorf("got %v, want %v", err, broken)

@@ -57,29 +57,7 @@ func execute(job journal.Job, victim *victim, stop <-chan os.Signal) error {
 			return fmt.Errorf("write end frame: %w", err)
 		}
 	}
-	if stdout.log.lines+stderr.log.lines > maxPending {
-		linger(stop)
-	}
 	return nil
-}
-
-// Docker gives its log copier at least two seconds after the exit of PID 1 and then closes the log, whatever has not
-// been copied. It copies a line in 5 to 10 µs of a free processor.
-const (
-	maxPending = 64 << 10 // lines with which the init may exit at once
-	lingerFor  = time.Minute
-)
-
-// linger gives the log time to be copied. It ends early by a SIGTERM from now on: nobody needs the init any more.
-func linger(stop <-chan os.Signal) {
-	select {
-	case <-stop: // one that came while the journal was not whole
-	default:
-	}
-	select {
-	case <-stop:
-	case <-time.After(lingerFor):
-	}
 }
 
 // openStream joins a pipe, whose end for the program it returns, to the log behind fd.
@@ -94,7 +72,7 @@ func openStream(fd int, job journal.Job, over chan<- struct{}) (*stream, *os.Fil
 	if err := syscall.Pipe2(ends[:], syscall.O_CLOEXEC); err != nil {
 		return nil, nil, fmt.Errorf("open pipe: %w", err)
 	}
-	s := newStream(pollable(ends[0], "pipe"), newLog(pollable(dup, "log"), job.Nonce), job.Head, job.Tail)
+	s := newStream(pollable(ends[0], "pipe"), newLog(pollable(dup, "log")), job.Head, job.Tail)
 	s.limit, s.over = job.Limit, over
 	return s, os.NewFile(uintptr(ends[1]), "pipe"), nil
 }

@@ -28,7 +28,7 @@ func TestFramesOfTheProgramsOwnAreItsOutput(t *testing.T) {
 	var forged []byte
 	for _, nonce := range []string{strings.Repeat("0", 32), strings.Repeat("f", 32), journal.NewNonce(), ""} {
 		forged = journal.AppendStart(forged, nonce, journal.Start{At: time.Unix(0, 0)})
-		forged = journal.AppendWrap(forged, nonce)
+		forged = append(forged, "\x1eboomerang"+nonce+"\n"...)
 		forged = journal.AppendEnd(forged, nonce, journal.End{Bytes: 1})
 	}
 	id := h.submit(fmt.Sprintf("import base64, os\nlie = base64.b64decode('%s')\nos.write(1, lie)\nos.write(2, lie)\nos._exit(3)",

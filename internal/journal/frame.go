@@ -1,23 +1,37 @@
 package journal
 
 import (
+	"bytes"
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
+	"slices"
 	"strings"
 )
 
-// A frame is a marker, a letter for its kind, JSON, and a newline, because Docker's log copier hands on at newlines.
-// A wrap frame is the marker and the newline alone. A frame stands wherever it was written, also behind a program's
-// output that did not end its line.
+// Docker's log copier hands on at newlines and makes an entry of each line. So the log has newlines where the init wants
+// them and nowhere else: at the end of a piece of payload, and at the end of a frame. In the program's own bytes the
+// newline and the escape are escaped.
+//
+// A frame is a marker, a letter for its kind, JSON, and a newline. No payload can hold a marker: behind an escape of the
+// program's stands one of two other letters.
 const (
+	escape         = '\x1e'
+	escapedNewline = 'n'
+	escapedEscape  = 'e'
+	special        = "\n\x1e" // what is escaped
+
 	nonceSize     = 16
-	markerPrefix  = "\x1eboomerang" // the control byte occurs nowhere else in a marker: a marker cannot begin inside another
+	markerPrefix  = "\x1eboomerang"
 	kindStart     = 'S'
 	kindEnd       = 'E'
 	maxFrame      = 4096 // bytes of letter and JSON
 	maxStartError = 512  // bytes; JSON makes at most six of one
 )
+
+// MaxPiece is how many of the program's bytes stand on one line of the log. Escaped they are less than the 16 KiB after which
+// Docker's log copier breaks a line.
+const MaxPiece = 8000
 
 // NewNonce returns 32 random hexadecimal digits.
 func NewNonce() string {
@@ -40,13 +54,26 @@ func AppendEnd(dst []byte, nonce string, e End) []byte {
 	return appendFrame(dst, nonce, kindEnd, e)
 }
 
-// AppendWrap appends a wrap frame to dst: a newline that is not the program's. Docker's log copier hands on at
-// newlines or after 16 KiB, and its "local" log of Engine 20.10 loses the newline of a longer line; with wraps no
-// line gets that long and unfinished lines are not held back.
-func AppendWrap(dst []byte, nonce string) []byte {
-	dst = append(dst, markerPrefix...)
-	dst = append(dst, nonce...)
-	return append(dst, '\n')
+// AppendPayload appends p to dst, in pieces of at most MaxPiece bytes. Of nothing it makes nothing.
+func AppendPayload(dst, p []byte) []byte {
+	for piece := range slices.Chunk(p, MaxPiece) {
+		for len(piece) > 0 {
+			n := bytes.IndexAny(piece, special)
+			if n < 0 {
+				dst = append(dst, piece...)
+				break
+			}
+			dst = append(dst, piece[:n]...)
+			if piece[n] == '\n' {
+				dst = append(dst, escape, escapedNewline)
+			} else {
+				dst = append(dst, escape, escapedEscape)
+			}
+			piece = piece[n+1:]
+		}
+		dst = append(dst, '\n')
+	}
+	return dst
 }
 
 func appendFrame(dst []byte, nonce string, kind byte, frame any) []byte {

@@ -3,8 +3,8 @@
 //
 // The log of a container is the complete, bounded record of one execution. On stderr it begins with a start frame;
 // each of the two streams ends with an end frame after which nothing can follow. Between them stands what the program
-// wrote, broken up by wrap frames where it has no newlines. Frames carry a nonce that the program cannot know, so they
-// cannot be forged.
+// wrote, with its newlines escaped: what a program prints decides neither where a line of the log ends nor what is a
+// frame. Frames also carry a nonce that the program cannot know.
 //
 // The package refuses to know Docker; the init is built from it, so it imports the standard library alone.
 package journal

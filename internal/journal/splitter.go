@@ -6,26 +6,38 @@ import (
 	"io"
 )
 
-// Splitter cuts the frames out of one raw stream of a container's log and passes on what the program wrote, at once
-// and byte for byte. Of the payload it holds back at most the beginning of a marker, 42 bytes.
+// Splitter reads one raw stream of a container's log: it passes on what the program wrote, byte for byte and as soon as
+// it is there, and reads the frames.
 //
-// What stands behind the right marker was written by the init, so it never becomes payload: a frame that the log cut
-// off, or that this version does not understand, is dropped, and proves nothing. Frames with another nonce are payload.
+// A frame that the log cut off, that bears another nonce, or that this version does not understand is dropped, and
+// proves nothing.
 type Splitter struct {
-	marker   []byte
+	marker   []byte // of a frame, behind its escape
 	payload  io.Writer
-	matched  int    // bytes of the marker that the input so far ends with
-	framed   bool   // a whole marker was read, and the frame behind it is being collected
-	frame    []byte // what of it has come
+	state    state
+	matched  int    // bytes of the marker that were read
+	frame    []byte // what has come of the frame behind a whole marker
+	plain    []byte // payload of one write, before it is passed on
 	start    *Start
 	end      *End
 	consumed int64
 }
 
+// state is where in the log a splitter stands.
+type state int
+
+const (
+	inPiece  state = iota // the program's bytes
+	escaped               // behind an escape
+	inMarker              // in what must become the marker of a frame
+	inFrame               // behind a marker
+	inScrap               // in what nobody understands; it ends at the newline
+)
+
 // NewSplitter makes a splitter for one stream. Write errors of payload are ignored: the proof of the end is worth more.
 func NewSplitter(nonce string, payload io.Writer) *Splitter {
 	return &Splitter{
-		marker:  []byte(markerPrefix + nonce),
+		marker:  []byte(markerPrefix + nonce)[1:],
 		payload: payload,
 		frame:   make([]byte, 0, maxFrame),
 	}
@@ -36,24 +48,25 @@ func NewSplitter(nonce string, payload io.Writer) *Splitter {
 func (s *Splitter) Write(p []byte) (int, error) {
 	n := len(p)
 	s.consumed += int64(n)
+	s.plain = s.plain[:0]
 	for len(p) > 0 && s.end == nil {
-		switch {
-		case s.framed:
-			p = s.collect(p)
-		case s.matched > 0:
+		switch s.state {
+		case inPiece:
+			p = s.unpack(p)
+		case escaped:
+			p = s.unescape(p)
+		case inMarker:
 			p = s.match(p)
-		default:
-			p = s.scan(p)
+		case inFrame:
+			p = s.collect(p)
+		case inScrap:
+			p = s.skip(p)
 		}
 	}
+	if len(s.plain) > 0 {
+		_, _ = s.payload.Write(s.plain)
+	}
 	return n, nil
-}
-
-// Flush passes on what was held back, for a stream that ended without its proof. A beginning of a marker is payload
-// then: it may be the program's own.
-func (s *Splitter) Flush() {
-	s.pass(s.marker[:s.matched])
-	s.matched = 0
 }
 
 // Start returns the first start frame, nil as long as there was none.
@@ -66,23 +79,34 @@ func (s *Splitter) End() *End { return s.end }
 // to go on.
 func (s *Splitter) Consumed() int64 { return s.consumed }
 
-// scan passes on payload up to a marker or to what may be the beginning of one, and returns what is behind it.
-func (s *Splitter) scan(p []byte) []byte {
-	if i := bytes.Index(p, s.marker); i >= 0 {
-		s.pass(p[:i])
-		s.framed = true
-		return p[i+len(s.marker):]
+// unpack takes payload up to an escape. The newlines in it end pieces and are not the program's.
+func (s *Splitter) unpack(p []byte) []byte {
+	piece, rest, found := bytes.Cut(p, []byte{escape})
+	for line := range bytes.SplitSeq(piece, []byte{'\n'}) {
+		s.plain = append(s.plain, line...)
 	}
-	rest := p[max(0, len(p)-len(s.marker)+1):]
-	if i := bytes.LastIndexByte(rest, s.marker[0]); i >= 0 && bytes.HasPrefix(s.marker, rest[i:]) {
-		s.matched = len(rest) - i
-		p = p[:len(p)-s.matched]
+	if found {
+		s.state = escaped
 	}
-	s.pass(p)
-	return nil
+	return rest
 }
 
-// match goes on with a marker that began in an earlier write.
+// unescape looks at the byte behind an escape.
+func (s *Splitter) unescape(p []byte) []byte {
+	s.state = inPiece
+	switch p[0] {
+	case escapedNewline:
+		s.plain = append(s.plain, '\n')
+	case escapedEscape:
+		s.plain = append(s.plain, escape)
+	default:
+		s.state, s.matched = inMarker, 0
+		return p
+	}
+	return p[1:]
+}
+
+// match goes on with a marker, maybe one that began in an earlier write.
 func (s *Splitter) match(p []byte) []byte {
 	n := 0
 	for n < len(p) && s.matched < len(s.marker) && p[n] == s.marker[s.matched] {
@@ -91,10 +115,9 @@ func (s *Splitter) match(p []byte) []byte {
 	}
 	switch {
 	case s.matched == len(s.marker):
-		s.matched, s.framed = 0, true
+		s.state, s.frame = inFrame, s.frame[:0]
 	case n < len(p):
-		s.pass(s.marker[:s.matched])
-		s.matched = 0
+		s.state = inScrap
 	}
 	return p[n:]
 }
@@ -105,14 +128,23 @@ func (s *Splitter) collect(p []byte) []byte {
 	s.frame = append(s.frame, text[:min(len(text), maxFrame-len(s.frame))]...)
 	if whole {
 		s.read(s.frame)
-		s.frame, s.framed = s.frame[:0], false
+		s.state = inPiece
+	}
+	return rest
+}
+
+// skip passes over what nobody understands.
+func (s *Splitter) skip(p []byte) []byte {
+	_, rest, found := bytes.Cut(p, []byte{'\n'})
+	if found {
+		s.state = inPiece
 	}
 	return rest
 }
 
 func (s *Splitter) read(frame []byte) {
 	if len(frame) == 0 {
-		return // a wrap
+		return
 	}
 	switch text := frame[1:]; frame[0] {
 	case kindStart:
@@ -125,11 +157,5 @@ func (s *Splitter) read(frame []byte) {
 		if err := json.Unmarshal(text, &end); err == nil {
 			s.end = &end
 		}
-	}
-}
-
-func (s *Splitter) pass(p []byte) {
-	if len(p) > 0 {
-		_, _ = s.payload.Write(p)
 	}
 }

@@ -70,9 +70,6 @@ func (t *tape) outcome() sandbox.Outcome {
 // bookkeeping. A follow that ends before proves nothing: engines cut off the tail, and all logs when they restart.
 func (b *berth) Follow(ctx context.Context, nonce string, stdout, stderr io.Writer) (sandbox.Outcome, error) {
 	t := &tape{stdout: journal.NewSplitter(nonce, stdout), stderr: journal.NewSplitter(nonce, stderr)}
-	defer t.stdout.Flush()
-	defer t.stderr.Flush()
-
 	state, err := b.followToItsEnd(ctx, t)
 	if err != nil || t.proven() {
 		return t.outcome(), err

@@ -126,8 +126,8 @@ const nonce = "00112233445566778899aabbccddeeff"
 // The journal of a program that wrote "out\n" and "err\n".
 var (
 	startFrame = chunk(2, string(journal.AppendStart(nil, nonce, journal.Start{})))
-	outText    = chunk(1, "out\n")
-	errText    = chunk(2, "err\n")
+	outText    = chunk(1, string(journal.AppendPayload(nil, []byte("out\n"))))
+	errText    = chunk(2, string(journal.AppendPayload(nil, []byte("err\n"))))
 	outEnd     = chunk(1, string(journal.AppendEnd(nil, nonce, journal.End{Bytes: 4})))
 	errEnd     = chunk(2, string(journal.AppendEnd(nil, nonce, journal.End{Bytes: 4})))
 )
@@ -152,7 +152,7 @@ func TestFollowProvesTheEnd(t *testing.T) {
 		"when a chunk was cut in two, and chunks come differently": {
 			logs: []http.HandlerFunc{
 				breaksAfter(startFrame, outText[:10]),
-				shows(startFrame, chunk(1, "o"), chunk(1, "ut"), errText, chunk(1, "\n"), errEnd, outEnd),
+				shows(startFrame, chunk(1, "o"), chunk(1, "ut"), errText, chunk(1, "\x1en\n"), errEnd, outEnd),
 			},
 			states: []string{exited}, asked: "follow inspect read",
 		},
@@ -183,7 +183,7 @@ func TestFollowProvesTheEnd(t *testing.T) {
 }
 
 func TestFollowTellsWhatIsNotProven(t *testing.T) {
-	cut := shows(startFrame, outText, outEnd, errText, chunk(2, "\x1eboom"))
+	cut := shows(startFrame, outText, outEnd, errText, chunk(2, "half a line\x1eboom"))
 	e := &engine{logs: []http.HandlerFunc{cut, cut}, states: []string{killed}}
 	var stdout, stderr bytes.Buffer
 	outcome, err := e.serve(t).Follow(t.Context(), nonce, &stdout, &stderr)
@@ -193,7 +193,7 @@ func TestFollowTellsWhatIsNotProven(t *testing.T) {
 	if outcome.ExitCode != 137 || !outcome.OOMKilled {
 		t.Errorf("exit code %d, out of memory %t, want the engine's words 137, true", outcome.ExitCode, outcome.OOMKilled)
 	}
-	if got, want := stderr.String(), "err\n\x1eboom"; got != want {
+	if got, want := stderr.String(), "err\nhalf a line"; got != want {
 		t.Errorf("stderr = %q, want %q: what looked like a frame is the program's", got, want)
 	}
 }

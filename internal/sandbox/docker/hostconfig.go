@@ -31,11 +31,11 @@ const (
 
 	gvisorPIDs = 1024 // gVisor's own threads on the host count against the limit
 
-	// What a stream becomes in the log file, at worst (measured on Engine 20.10). A newline is an entry of its own: 8
-	// bytes of lengths, 8 of source, 10 of time; a longer line costs less for each of its bytes. To that the init adds
-	// two frames of at most 4 KiB and, for lines that are unfinished, 16384 wraps of 43 bytes and an entry each.
-	entrySize  = 26
-	framesSize = 2 << 20
+	// What a stream becomes in the log file, at worst (measured on Engine 20.10): a byte that the init read alone is an
+	// entry of its own, with 8 bytes of lengths, 10 of source and content, 10 of time, and two of the byte, escaped. To that
+	// the init adds two frames of at most 4 KiB.
+	entrySize  = 30
+	framesSize = 16 << 10
 )
 
 // The labels of a container.
