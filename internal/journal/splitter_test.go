@@ -43,8 +43,8 @@ func split(raw string, chunk int) parts {
 	return parts{payload.String(), s.Start(), s.End(), s.Consumed()}
 }
 
-func startFrame() string { return string(journal.AppendStart(nil, nonce, start)) }
-func endFrame() string   { return string(journal.AppendEnd(nil, nonce, end)) }
+func startFrame() string           { return string(journal.AppendStart(nil, nonce, start)) }
+func endFrame() string             { return string(journal.AppendEnd(nil, nonce, end)) }
 func packed(payload string) string { return string(journal.AppendPayload(nil, []byte(payload))) }
 
 func TestSplitterCutsFramesOutOfAnyChunks(t *testing.T) {
