@@ -240,7 +240,7 @@ func (a *App) countSlots(ctx context.Context, c config.Config) int {
 	}
 	need := int64(0)
 	for _, l := range a.catalogue.Languages() {
-		need = max(need, l.Limits.Memory)
+		need = max(need, l.Most().Memory)
 	}
 	cpus, memory, err := a.engine.Capacity(ctx)
 	if err != nil {
