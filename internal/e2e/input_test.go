@@ -53,6 +53,9 @@ func TestEverythingThatIsGivenArrives(t *testing.T) {
 	shell := h.submit(`printf '%s|' "$@"; cat; cat lines; head -c 100000 /dev/zero | tr '\0' x`, bash, fields{
 		"args": []string{"-x", "", "ä b"}, "stdin": "in\n", "files": []fields{{"path": "lines", "text": "1\n2\n"}}, "limits": fields{"output": 1000},
 	})
+	least := h.submit(`echo "$(<file)"`, bash, fields{
+		"limits": fields{"memory": "16MiB", "pids": 2, "output": 5, "workspace": "64KiB"}, "files": []fields{{"path": "file", "text": "small"}},
+	})
 	toolarge := h.submit("true", bash, fields{"limits": fields{"workspace": "64KiB"}, "files": []fields{{"path": "big", "text": strings.Repeat("x", 1<<20)}}})
 
 	c := h.callback(python)
@@ -85,6 +88,9 @@ func TestEverythingThatIsGivenArrives(t *testing.T) {
 	got := h.callback(shell).Payload
 	if head := "-x||ä b|in\n1\n2\n"; !strings.HasPrefix(got.Stdout, head+"xxx") || !got.StdoutTruncated || got.StdoutBytes != int64(len(head)+100000) {
 		t.Errorf("got %.60q, truncated %t, of %d bytes", got.Stdout, got.StdoutTruncated, got.StdoutBytes)
+	}
+	if small := h.callback(least).Payload; small.Reason != execution.Exited || !strings.HasPrefix(small.Stdout, "small") {
+		t.Errorf("with the least limits: got %s, %q, %q", small.Reason, small.Stdout, small.Stderr)
 	}
 	failed := h.callback(toolarge).Payload
 	if failed.Reason != execution.StartFailed || failed.Error == nil || !strings.Contains(*failed.Error, "/workspace/big") {
