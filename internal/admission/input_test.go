@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -72,7 +73,7 @@ func TestAdmitRefusesAnInputAndNamesTheField(t *testing.T) {
 	limits := func(l execution.Limits) func(*Submission) { return func(s *Submission) { s.Limits = l } }
 	metadata := make(map[string]string)
 	for i := range 33 {
-		metadata[fmt.Sprint(i)] = ""
+		metadata[strconv.Itoa(i)] = ""
 	}
 	for name, test := range map[string]struct {
 		change func(*Submission)

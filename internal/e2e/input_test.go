@@ -75,7 +75,8 @@ func TestEverythingThatIsGivenArrives(t *testing.T) {
 	for field, want := range map[string]any{
 		"name": "nightly", "args": 3.0, "stdin_bytes": 3.0, "network": "none", "metadata": map[string]any{"ticket": "4711"},
 		"files": []any{
-			map[string]any{"path": "data/in.csv", "size": 4.0}, map[string]any{"path": "bin/tool", "size": 28.0},
+			map[string]any{"path": "data/in.csv", "size": 4.0},
+			map[string]any{"path": "bin/tool", "size": 28.0},
 			map[string]any{"path": "fetched", "size": 9.0},
 		},
 		"limits": map[string]any{"memory": 50331648.0, "cpus": 0.5, "pids": 64.0, "output": 65536.0, "workspace": 8388608.0},

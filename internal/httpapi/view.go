@@ -61,7 +61,7 @@ type record struct {
 
 // given is what a program was given beside its code, by its measures.
 type given struct {
-	Args  int                  `json:"args"`  // how many
+	Args  int                  `json:"args"`        // how many
 	Stdin int                  `json:"stdin_bytes"` // bytes
 	Files []execution.FileInfo `json:"files"`
 }
