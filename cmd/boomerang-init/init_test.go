@@ -53,7 +53,7 @@ func TestJournalHoldsHowTheProgramEnded(t *testing.T) {
 func TestProgramGetsWhatTheJobSays(t *testing.T) {
 	j := attacker("describe")
 	j.Dir = "/workspace/a/b"
-	j.Stdin = "in\x00\n"
+	j.Stdin = []byte("in\x00\xff\n")
 	j.Env["A"] = "job"
 	j.Env["LD_PRELOAD"] = ""
 	got := box{Env: []string{"A=image", "B=image"}}.run(t, j)
@@ -62,7 +62,7 @@ func TestProgramGetsWhatTheJobSays(t *testing.T) {
 env [A=job B=image BOOMERANG_INIT_TEST=program LD_PRELOAD= PATH=/usr/bin:/bin]
 dir /workspace/a/b, code "the code\n"
 files [main.txt] []
-stdin "in\x00\n"
+stdin "in\x00\xff\n"
 group true
 oom scores "1000\n", init "0\n"
 `

@@ -46,7 +46,7 @@ func run() int {
 	stockThreads()
 	rehearse()
 
-	jobs := make(chan journal.Job)
+	jobs := make(chan *journal.Job)
 	failed := make(chan error, 1)
 	go func() {
 		job, err := journal.ReadJob(pollable(syscall.Stdin, "job"))
@@ -54,7 +54,7 @@ func run() int {
 			failed <- err
 			return
 		}
-		jobs <- job
+		jobs <- &job
 	}()
 	select {
 	case job := <-jobs:

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"syscall"
@@ -15,23 +16,24 @@ import (
 	"boomerang/internal/journal"
 )
 
-// startProgram puts the code into its place and starts the program with the two pipes as its stdout and stderr.
-// The error is a sentence for the client; then nothing runs.
-func startProgram(job journal.Job, stdout, stderr *os.File, victim *victim) (pid int, err error) {
+// startProgram puts the code and the files into their place and starts the program with the two pipes as its stdout and
+// stderr. The error is a sentence for the client; then nothing runs. The job's code, stdin and files are gone afterwards.
+func startProgram(job *journal.Job, stdout, stderr *os.File, victim *victim) (pid int, err error) {
 	if err := os.MkdirAll(job.Dir, 0o700); err != nil {
 		return 0, fmt.Errorf("the working directory %s cannot be made: %w", job.Dir, cause(err))
 	}
 	if err := os.Chdir(job.Dir); err != nil {
 		return 0, fmt.Errorf("the working directory %s cannot be entered: %w", job.Dir, cause(err))
 	}
-	if err := os.WriteFile(job.File, []byte(job.Code), 0o600); err != nil {
-		return 0, fmt.Errorf("the code cannot be written to %s: %w", filepath.Join(job.Dir, job.File), cause(err))
+	if err := placeFiles(job); err != nil {
+		return 0, err
 	}
 	stdin, err := openStdin(job.Stdin)
 	if err != nil {
 		return 0, fmt.Errorf("stdin cannot be prepared: %w", cause(err))
 	}
 	defer func() { _ = stdin.Close() }()
+	forget(job)
 	env := environment(os.Environ(), job.Env)
 	path, err := lookUp(job.Argv[0], env)
 	if err != nil {
@@ -50,6 +52,64 @@ func startProgram(job journal.Job, stdout, stderr *os.File, victim *victim) (pid
 	return pid, nil
 }
 
+// placeFiles writes what the program is to find in the working directory, the code last. Nothing that lies there already
+// can lead a file elsewhere or hold it up, be it a link or a pipe.
+func placeFiles(job *journal.Job) error {
+	root, err := os.OpenRoot(".")
+	if err != nil {
+		return fmt.Errorf("the working directory %s cannot be entered: %w", job.Dir, cause(err))
+	}
+	defer func() { _ = root.Close() }()
+	for _, f := range job.Files {
+		if err := place(root, f.Path, fs.FileMode(f.Mode), f.Content); err != nil {
+			return fmt.Errorf("the file %s cannot be written: %w", filepath.Join(job.Dir, f.Path), cause(err))
+		}
+	}
+	if err := place(root, job.File, 0o600, []byte(job.Code)); err != nil {
+		return fmt.Errorf("the code cannot be written to %s: %w", filepath.Join(job.Dir, job.File), cause(err))
+	}
+	return nil
+}
+
+// place makes a new file, in the place of whatever was there, and the directories above it.
+func place(root *os.Root, name string, mode fs.FileMode, content []byte) (err error) {
+	if err := root.MkdirAll(filepath.Dir(name), 0o700); err != nil {
+		return err
+	}
+	const fresh = os.O_WRONLY | os.O_CREATE | os.O_EXCL
+	f, err := root.OpenFile(name, fresh, 0o600)
+	if errors.Is(err, fs.ErrExist) {
+		if err := root.Remove(name); err != nil {
+			return err
+		}
+		f, err = root.OpenFile(name, fresh, 0o600)
+	}
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	if _, err := f.Write(content); err != nil {
+		return err
+	}
+	return f.Chmod(mode) // past the umask
+}
+
+// large is from how many bytes on it is worth a collection, 1 ms and more, to give a job's memory to the program.
+const large = 1 << 20
+
+// forget drops what has been written, and gives its memory back. It runs while the program cannot have taken all PIDs yet,
+// for a collection may need a thread.
+func forget(job *journal.Job) {
+	size := len(job.Code) + len(job.Stdin)
+	for _, f := range job.Files {
+		size += len(f.Content)
+	}
+	job.Code, job.Stdin, job.Files = "", nil, nil
+	if size >= large {
+		debug.FreeOSMemory()
+	}
+}
+
 // cause takes the path out of an error: the sentence has named it already.
 func cause(err error) error {
 	if e, ok := errors.AsType[*fs.PathError](err); ok {
@@ -59,8 +119,8 @@ func cause(err error) error {
 }
 
 // openStdin returns what the program reads: the text in an unlinked file of the working directory, or /dev/null.
-func openStdin(text string) (*os.File, error) {
-	if text == "" {
+func openStdin(text []byte) (*os.File, error) {
+	if len(text) == 0 {
 		return os.Open(os.DevNull)
 	}
 	f, err := os.CreateTemp(".", ".stdin-*")
@@ -69,7 +129,7 @@ func openStdin(text string) (*os.File, error) {
 	}
 	defer func() { _ = f.Close() }()
 	defer func() { _ = os.Remove(f.Name()) }()
-	if _, err := f.WriteString(text); err != nil {
+	if _, err := f.Write(text); err != nil {
 		return nil, err
 	}
 	return os.Open(f.Name())

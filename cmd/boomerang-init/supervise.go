@@ -14,7 +14,7 @@ import (
 )
 
 // execute runs one job and writes its journal. An error says that the journal is not whole.
-func execute(job journal.Job, victim *victim, stop <-chan os.Signal) error {
+func execute(job *journal.Job, victim *victim, stop <-chan os.Signal) error {
 	over := make(chan struct{}, 1)
 	stdout, stdoutEnd, err := openStream(syscall.Stdout, job, over)
 	if err != nil {
@@ -61,7 +61,7 @@ func execute(job journal.Job, victim *victim, stop <-chan os.Signal) error {
 }
 
 // openStream joins a pipe, whose end for the program it returns, to the log behind fd.
-func openStream(fd int, job journal.Job, over chan<- struct{}) (*stream, *os.File, error) {
+func openStream(fd int, job *journal.Job, over chan<- struct{}) (*stream, *os.File, error) {
 	// A copy, because the os package ends the process when fd 1 or 2 itself is broken.
 	dup, err := syscall.Dup(fd)
 	if err != nil {
@@ -79,7 +79,7 @@ func openStream(fd int, job journal.Job, over chan<- struct{}) (*stream, *os.Fil
 
 // supervise returns when the program has ended and nothing but the init is left in the container. It depends on
 // nothing else: not on the log, not on what the program does.
-func supervise(job journal.Job, pid int, started time.Time, stop <-chan os.Signal, over <-chan struct{}, end *journal.End) {
+func supervise(job *journal.Job, pid int, started time.Time, stop <-chan os.Signal, over <-chan struct{}, end *journal.End) {
 	ended := make(chan syscall.WaitStatus, 1)
 	alone := make(chan struct{})
 	go reap(pid, ended, alone)

@@ -2,25 +2,31 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
-	"strings"
 	"time"
 
 	"boomerang/internal/client"
 	"boomerang/internal/execution"
-	"boomerang/internal/journal"
 )
 
 type runCmd struct {
 	remote
 	File        string            `arg:"" help:"The code. - reads standard input, and then --language is needed."`
+	Args        []string          `arg:"" optional:"" help:"Arguments of the program, behind -- if one of them begins with -."`
 	Language    string            `help:"The language; the file's ending says it otherwise." short:"l" placeholder:"NAME"`
 	Timeout     int64             `help:"Seconds until the program is ended." default:"3600" short:"t" placeholder:"S"`
 	Env         map[string]string `help:"A variable of the program's environment; may be given more than once." short:"e" placeholder:"NAME=VALUE"`
+	Stdin       string            `help:"A file whose bytes the program reads; - is standard input." placeholder:"FILE"`
+	Files       []string          `name:"file" help:"A file that the program finds at PATH in its working directory; may be given more than once." placeholder:"PATH[=LOCAL]" short:"f" sep:"none"`
+	Memory      string            `help:"Memory in place of the language's limit." placeholder:"64MiB"`
+	CPUs        float64           `name:"cpus" help:"CPUs in place of the language's limit." placeholder:"0.5"`
+	PIDs        int64             `name:"pids" help:"Processes and threads in place of the language's limit." placeholder:"N"`
+	Output      string            `help:"Output that is kept of each stream in place of the language's limit." placeholder:"1MiB"`
+	Workspace   string            `help:"Size of /workspace in place of the language's limit." placeholder:"64MiB"`
+	Name        string            `help:"What you call it." placeholder:"NAME"`
+	Metadata    map[string]string `help:"Your own words for it, sent back with the result; may be given more than once. No secrets." placeholder:"KEY=VALUE"`
 	WorkingDir  string            `help:"Where it runs, below /workspace or /tmp." placeholder:"DIR"`
 	CallbackURL string            `help:"Where the result is posted as well; without one it is kept in the record alone." placeholder:"URL"`
 	Secret      []string          `help:"Signs the callback; during a rotation up to three, newest first." sep:"none" placeholder:"S"`
@@ -32,7 +38,7 @@ func (runCmd) Help() string {
 	return `What the program prints appears as it comes: stdout on stdout, stderr on stderr. The exit code is the program's own,
 124 after a timeout, 128 + N after signal N, and 125 when the program could not be run. Ctrl-C cancels the execution.
 
-  boomerang run train.py --timeout 7200 -e EPOCHS=10
+  boomerang run train.py --timeout 7200 -e EPOCHS=10 -f data.csv -f lib/model.py=model.py --memory 256MiB -- --verbose
   echo 'print(6*7)' | boomerang run - -l python`
 }
 
@@ -44,7 +50,7 @@ const pulse = 150 * time.Millisecond
 
 // Run submits the file, shows what it prints, and ends as it ended.
 func (r *runCmd) Run(ctx context.Context) error {
-	code, err := r.read()
+	s, err := r.submission()
 	if err != nil {
 		return err
 	}
@@ -52,10 +58,7 @@ func (r *runCmd) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	id, err := server.Submit(ctx, client.Submission{
-		Code: code, CallbackURL: r.CallbackURL, Language: r.language(), Timeout: r.Timeout, WorkingDir: r.WorkingDir,
-		Env: r.Env, Secrets: r.Secret, IdempotencyKey: journal.NewNonce(),
-	})
+	id, err := server.Submit(ctx, s)
 	if err != nil {
 		return err
 	}
@@ -138,30 +141,6 @@ func (r *runCmd) cancel(ctx context.Context, server *client.Client, id execution
 	}
 	r.say("%s cancelled (it is %s)", id, record.Status)
 	return exitError(exitInterrupted)
-}
-
-func (r *runCmd) read() (string, error) {
-	if r.File != "-" {
-		code, err := os.ReadFile(r.File)
-		return string(code), err
-	}
-	if r.Language == "" {
-		return "", errors.New("--language is needed for code from standard input")
-	}
-	code, err := io.ReadAll(os.Stdin)
-	return string(code), err
-}
-
-// language is what the flag says, or the name that the file's ending stands for; the server knows the aliases.
-func (r *runCmd) language() string {
-	ending := strings.TrimPrefix(filepath.Ext(r.File), ".")
-	if r.Language != "" || ending == "" {
-		return r.Language
-	}
-	if name, ok := map[string]string{"mjs": "javascript", "cjs": "javascript", "bash": "bash"}[ending]; ok {
-		return name
-	}
-	return ending
 }
 
 // say tells on stderr what happens to the execution.

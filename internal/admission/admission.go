@@ -55,6 +55,12 @@ type Submission struct {
 	Timeout         int64  // seconds; 0 = the default
 	WorkingDir      string // "" = /workspace
 	Env             map[string]string
+	Args            []string // behind the language's command
+	Stdin           []byte
+	Files           []File
+	Limits          execution.Limits
+	Metadata        map[string]string // sent back with the result
+	Network         string            // "" = the language's
 	CallbackHeaders map[string]string
 	Secrets         []string // sign the callback, newest first; none = unsigned
 	IdempotencyKey  string   // "" = none
@@ -67,14 +73,17 @@ type Admission struct {
 	config    Config
 	languages Languages
 	policy    Policy
+	fetcher   Fetcher
 	sealer    Sealer
 	store     Store
 	now       func() time.Time
 }
 
-// New makes an Admission; c must be valid.
-func New(c Config, languages Languages, policy Policy, sealer Sealer, store Store, now func() time.Time) *Admission {
-	return &Admission{config: c, languages: languages, policy: policy, sealer: sealer, store: store, now: now}
+// New makes an Admission; c must be valid. The fetcher may be nil where c allows no URL of a file.
+func New(
+	c Config, languages Languages, policy Policy, fetcher Fetcher, sealer Sealer, store Store, now func() time.Time,
+) *Admission {
+	return &Admission{config: c, languages: languages, policy: policy, fetcher: fetcher, sealer: sealer, store: store, now: now}
 }
 
 // Admit stores the submission as a queued execution. When it returns without an error the execution is durable; replayed
@@ -86,6 +95,12 @@ func (a *Admission) Admit(ctx context.Context, s Submission) (e execution.Execut
 	}
 	l, err := a.languages.Find(s.Language)
 	if err != nil {
+		return execution.Execution{}, false, err
+	}
+	if err := checkWith(l, s); err != nil {
+		return execution.Execution{}, false, err
+	}
+	if s, err = a.fetch(ctx, s); err != nil {
 		return execution.Execution{}, false, err
 	}
 	if e, err = a.execution(s, l.Name); err != nil {
@@ -105,6 +120,10 @@ func (a *Admission) execution(s Submission, languageName string) (execution.Exec
 	env, err := marshal(s.Env)
 	if err != nil {
 		return execution.Execution{}, fmt.Errorf("encode env: %w", err)
+	}
+	input, err := inputOf(s)
+	if err != nil {
+		return execution.Execution{}, fmt.Errorf("encode input: %w", err)
 	}
 	headers, err := marshal(s.CallbackHeaders)
 	if err != nil {
@@ -126,6 +145,8 @@ func (a *Admission) execution(s Submission, languageName string) (execution.Exec
 		Code:       a.sealer.Seal(id, execution.FieldCode, []byte(s.Code)),
 		Env:        a.sealer.Seal(id, execution.FieldEnv, env),
 		EnvNames:   slices.Sorted(maps.Keys(s.Env)),
+		Input:      a.sealer.Seal(id, execution.FieldInput, input),
+		Options:    optionsOf(s),
 		Callback: execution.Callback{
 			URL:         s.CallbackURL,
 			Headers:     a.sealer.Seal(id, execution.FieldCallbackHeaders, headers),

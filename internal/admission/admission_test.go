@@ -60,7 +60,7 @@ func open(t *testing.T, c Config, q *queue) *Admission {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return New(c, catalogue, policy, glass{}, q, func() time.Time { return noon })
+	return New(c, catalogue, policy, &library{}, glass{}, q, func() time.Time { return noon })
 }
 
 // good is a submission that says as little as possible.

@@ -34,7 +34,8 @@ const HeaderKey = "Idempotency-Key"
 // check applies every rule that needs no other room than the policy, in the order in which the wire lists the fields.
 func (a *Admission) check(s Submission) error {
 	for _, rule := range []func(Submission) error{
-		checkName, a.checkCode, a.checkCallback, a.checkTimeout, checkWorkingDir, a.checkEnv, a.checkHeaders, checkSecrets, checkKey, checkDepth,
+		checkName, a.checkCode, a.checkCallback, a.checkTimeout, checkWorkingDir, a.checkEnv, a.checkHeaders, checkSecrets,
+		a.checkArgs, a.checkStdin, a.checkFiles, checkMetadata, checkKey, checkDepth,
 	} {
 		if err := rule(s); err != nil {
 			return err

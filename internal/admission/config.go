@@ -2,6 +2,7 @@ package admission
 
 import (
 	"fmt"
+	"net/netip"
 	"time"
 
 	"github.com/alecthomas/units"
@@ -13,7 +14,11 @@ type Config struct {
 	Code    units.Base2Bytes `yaml:"code"`
 	Timeout Timeout          `yaml:"timeout"`
 	Env     Env              `yaml:"env"`
-	Queue   Queue            `yaml:"queue"`
+	Args    Args             `yaml:"args"`
+	// Stdin is the most that a program is given to read.
+	Stdin units.Base2Bytes `yaml:"stdin"`
+	Files Files            `yaml:"files"`
+	Queue Queue            `yaml:"queue"`
 }
 
 // Timeout bounds how long a program may run, in whole seconds.
@@ -28,6 +33,20 @@ type Env struct {
 	Size    units.Base2Bytes `yaml:"size"` // of all together, each counted as the kernel does: NAME=value and a NUL
 }
 
+// Args bounds the arguments.
+type Args struct {
+	Entries int              `yaml:"entries"`
+	Size    units.Base2Bytes `yaml:"size"` // of all together, each with a NUL
+}
+
+// Files bounds the files that come with a submission.
+type Files struct {
+	Entries       int              `yaml:"entries"`
+	Size          units.Base2Bytes `yaml:"size"`            // of all together
+	URL           bool             `yaml:"url"`             // whether they may be fetched
+	URLAllowCIDRs []netip.Prefix   `yaml:"url_allow_cidrs"` // private addresses that they may be fetched from
+}
+
 // Queue bounds how many executions may wait. 0 = no bound.
 type Queue struct {
 	Total      int `yaml:"total"`
@@ -40,6 +59,9 @@ func Defaults() Config {
 		Code:    units.MiB,
 		Timeout: Timeout{Default: time.Hour, Max: 24 * time.Hour},
 		Env:     Env{Entries: 256, Size: 64 * units.KiB},
+		Args:    Args{Entries: 256, Size: 64 * units.KiB},
+		Stdin:   units.MiB,
+		Files:   Files{Entries: 100, Size: 4 * units.MiB},
 		Queue:   Queue{Total: 100_000, PerSubject: 10_000},
 	}
 }
@@ -50,6 +72,7 @@ const (
 	mostTimeout = 30 * 24 * time.Hour
 	mostEntries = 4096
 	mostEnv     = 128 * units.KiB // no single string of an environment may be longer on Linux (MAX_ARG_STRLEN)
+	mostInput   = 32 * units.MiB  // stdin and files together go into a job of at most 64 MiB as 43 MiB of base64
 )
 
 // Validate names the key that is wrong.
@@ -65,6 +88,16 @@ func (c Config) Validate() error {
 		return fmt.Errorf("env.entries must be between 0 and %d, not %d", mostEntries, c.Env.Entries)
 	case c.Env.Size < 0 || c.Env.Size > mostEnv:
 		return fmt.Errorf("env.size must be between 0B and %s, not %s", mostEnv, c.Env.Size)
+	case c.Args.Entries < 0 || c.Args.Entries > mostEntries:
+		return fmt.Errorf("args.entries must be between 0 and %d, not %d", mostEntries, c.Args.Entries)
+	case c.Args.Size < 0 || c.Args.Size > mostEnv:
+		return fmt.Errorf("args.size must be between 0B and %s, not %s", mostEnv, c.Args.Size)
+	case c.Stdin < 0 || c.Stdin > mostInput:
+		return fmt.Errorf("stdin must be between 0B and %s, not %s", mostInput, c.Stdin)
+	case c.Files.Entries < 0 || c.Files.Entries > mostEntries:
+		return fmt.Errorf("files.entries must be between 0 and %d, not %d", mostEntries, c.Files.Entries)
+	case c.Files.Size < 0 || c.Files.Size > mostInput-c.Stdin:
+		return fmt.Errorf("files.size must be between 0B and %s with stdin, not %s", mostInput, c.Files.Size)
 	case c.Queue.Total < 0:
 		return fmt.Errorf("queue.total must not be negative, but is %d", c.Queue.Total)
 	case c.Queue.PerSubject < 0:

@@ -24,6 +24,11 @@ func TestValidateNamesTheKey(t *testing.T) {
 		"timeout.default m": func(c *Config) { c.Timeout.Default = 1500 * time.Millisecond },
 		"env.entries":       func(c *Config) { c.Env.Entries = -1 },
 		"env.size":          func(c *Config) { c.Env.Size = 129 * units.KiB },
+		"args.entries":      func(c *Config) { c.Args.Entries = -1 },
+		"args.size":         func(c *Config) { c.Args.Size = 129 * units.KiB },
+		"stdin":             func(c *Config) { c.Stdin = 33 * units.MiB },
+		"files.entries":     func(c *Config) { c.Files.Entries = -1 },
+		"files.size":        func(c *Config) { c.Files.Size = 32 * units.MiB }, // stdin has 1 of them
 		"queue.total":       func(c *Config) { c.Queue.Total = -1 },
 		"queue.per_subject": func(c *Config) { c.Queue.PerSubject = -1 },
 	}

@@ -167,6 +167,10 @@ func (a *App) openFront(
 	if err != nil {
 		return nil, err
 	}
+	fetcher, err := callback.NewFetcher(c.Callback, c.Admission.Files.URLAllowCIDRs, version)
+	if err != nil {
+		return nil, err
+	}
 	var notes func(context.Context) []string
 	if a.facts != nil {
 		notes = a.facts.notes
@@ -174,7 +178,7 @@ func (a *App) openFront(
 	ledger := counted{mortalFront(records), a.numbers}
 	deliverer := callback.NewDeliverer(c.Callback, ledger, a.keys, policy, version, a.log)
 	handler, err := httpapi.New(c.HTTP, httpapi.Deps{
-		Admission:     admission.New(c.Admission, a.catalogue, policy, a.keys, ledger, time.Now),
+		Admission:     admission.New(c.Admission, a.catalogue, policy, fetcher, a.keys, ledger, time.Now),
 		Records:       records,
 		Deliveries:    records,
 		Live:          live,
@@ -240,7 +244,7 @@ func (a *App) countSlots(ctx context.Context, c config.Config) int {
 	}
 	need := int64(0)
 	for _, l := range a.catalogue.Languages() {
-		need = max(need, l.Limits.Memory)
+		need = max(need, l.Most().Memory)
 	}
 	cpus, memory, err := a.engine.Capacity(ctx)
 	if err != nil {

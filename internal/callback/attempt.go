@@ -49,6 +49,14 @@ type sender struct {
 }
 
 func newSender(c Config, policy *Policy, unsealer Unsealer, version string, l limits) *sender {
+	agent := "boomerang/" + version
+	return &sender{
+		policy: policy, unsealer: unsealer, transport: newTransport(c, policy, agent, l), agent: agent, whole: l.whole, now: time.Now,
+	}
+}
+
+// newTransport makes what connects to addresses that the policy lets through, or to the egress proxy, and to nothing else.
+func newTransport(c Config, policy *Policy, agent string, l limits) *http.Transport {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true) // HTTP/2 would write every header in lower case
 	transport := &http.Transport{
@@ -62,13 +70,10 @@ func newSender(c Config, policy *Policy, unsealer Unsealer, version string, l li
 		IdleConnTimeout:        idle,
 		Protocols:              protocols,
 	}
-	agent := "boomerang/" + version
 	if proxy, err := c.proxy(); err == nil && proxy != nil {
 		through(transport, proxy, policy.trust, agent, l)
 	}
-	return &sender{
-		policy: policy, unsealer: unsealer, transport: transport, agent: agent, whole: l.whole, now: time.Now,
-	}
+	return transport
 }
 
 // send makes the next attempt of d. The error is why there was no answer: private, for the log; the attempt has it in

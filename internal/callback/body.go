@@ -33,6 +33,10 @@ type Payload struct {
 	StderrBytes     int64            `json:"stderr_bytes"`
 	OutputComplete  bool             `json:"output_complete"`
 	Usage           Usage            `json:"usage"`
+
+	// What the caller gave to it comes back, if anything.
+	Name     string            `json:"name,omitempty"`
+	Metadata map[string]string `json:"metadata,omitempty"`
 }
 
 // Usage is what the program took.
@@ -89,6 +93,8 @@ func Body(e execution.Execution, r execution.Result, inline int) []byte {
 		StderrBytes:     r.Stderr.Bytes,
 		OutputComplete:  r.OutputComplete,
 		Usage:           Usage{CPUTime: Seconds(r.CPUTime), MaxMemory: r.MaxMemory},
+		Name:            e.Name,
+		Metadata:        e.Options.Metadata,
 	}
 	if !p.Success {
 		p.Error = &r.Error

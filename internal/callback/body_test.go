@@ -53,6 +53,17 @@ func completed() execution.Result {
 	}
 }
 
+func TestBodySendsBackWhatTheCallerGaveToIt(t *testing.T) {
+	e := execution.Execution{ID: anID, Language: "python"}
+	bare := Body(e, completed(), 1<<20)
+	e.Name, e.Options.Metadata = "<nightly>", map[string]string{"b": "2", "a": "1"}
+	got := Body(e, completed(), 1<<20)
+	want := strings.TrimSuffix(string(bare), "}") + `,"name":"<nightly>","metadata":{"a":"1","b":"2"}}`
+	if string(got) != want {
+		t.Errorf("got %s\nwant %s", got, want)
+	}
+}
+
 func TestBodyIsTheWireByteForByte(t *testing.T) {
 	lost := execution.Result{
 		State: execution.Failed, Reason: execution.Lost, Error: "The container was lost.",

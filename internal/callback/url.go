@@ -18,7 +18,21 @@ const maxURL = 2048
 // error says that the policy could not be asked.
 //
 // A URL that passes is dialled by this parser's reading of it: what could be read in two ways is refused.
-func (p *Policy) CheckURL(raw string) error {
+func (p *Policy) CheckURL(raw string) error { return inField("callback_url", p.checkURL(raw)) }
+
+// inField puts the field that a URL stands in before what is wrong with it.
+func inField(field string, err error) error {
+	f, ok := errors.AsType[*fault.Error](err)
+	if !ok {
+		return err
+	}
+	f = f.Field(field) // a copy
+	f.Sentence = field + " " + f.Sentence
+	return f
+}
+
+// checkURL is CheckURL of a field that has no name yet.
+func (p *Policy) checkURL(raw string) error {
 	if err := checkText(raw); err != nil {
 		return err
 	}
@@ -35,16 +49,16 @@ func (p *Policy) CheckURL(raw string) error {
 }
 
 func malformed(what string) error {
-	return fault.New(fault.InvalidRequest, "callback_url %s.", what).Field("callback_url")
+	return fault.New(fault.InvalidRequest, "%s.", what)
 }
 
 func notAllowed(why string) error {
-	return fault.New(fault.CallbackNotAllowed, "callback_url %s.", why).Field("callback_url")
+	return fault.New(fault.CallbackNotAllowed, "%s.", why)
 }
 
 // closedBy refuses a URL for where it leads.
 func closedBy(refusal *RefusalError) error {
-	return fault.New(fault.CallbackNotAllowed, "callback_url must not go to %s.", refusal.Rule).Field("callback_url").Because(refusal)
+	return fault.New(fault.CallbackNotAllowed, "must not go to %s.", refusal.Rule).Because(refusal)
 }
 
 // checkText refuses the characters on which parsers of URLs disagree.

@@ -61,9 +61,36 @@ type Submission struct {
 	Timeout         int64             `json:"timeout,omitempty"` // seconds
 	WorkingDir      string            `json:"working_dir,omitempty"`
 	Env             map[string]string `json:"env,omitempty"`
+	Name            string            `json:"name,omitempty"`
+	Args            []string          `json:"args,omitempty"`
+	Stdin           *Bytes            `json:"stdin,omitempty"`
+	Files           []File            `json:"files,omitempty"`
+	Limits          Limits            `json:"limits,omitzero"`
+	Metadata        map[string]string `json:"metadata,omitempty"`
 	CallbackHeaders map[string]string `json:"callback_headers,omitempty"`
 	Secrets         Secrets           `json:"callback_signature_secret,omitempty"`
 	IdempotencyKey  string            `json:"-"` // makes it safe to submit again when no answer came
+}
+
+// Bytes travel as base64.
+type Bytes struct {
+	Base64 []byte `json:"base64"` // not nil
+}
+
+// File is one that the program finds when it starts.
+type File struct {
+	Path string `json:"path"` // relative to the working directory
+	Bytes
+	Mode string `json:"mode,omitempty"` // permissions in octal digits; empty: 600
+}
+
+// Limits are what the program gets in place of its language's limits. Sizes are written like 64MiB; zero values are left out.
+type Limits struct {
+	Memory    string  `json:"memory,omitempty"`
+	CPUs      float64 `json:"cpus,omitempty"`
+	PIDs      int64   `json:"pids,omitempty"`
+	Output    string  `json:"output,omitempty"`
+	Workspace string  `json:"workspace,omitempty"`
 }
 
 // Secrets sign a callback, newest first; at most 3. A single one is a string on the wire.

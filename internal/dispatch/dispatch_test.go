@@ -381,6 +381,15 @@ func TestAnAssignmentThatMayHaveArrivedIsFollowed(t *testing.T) {
 	})
 }
 
+func TestAJobThatIsTooLargeIsNotTriedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, 1, sandboxtest.New(sandboxtest.Script{Assign: []error{fmt.Errorf("assign job: %w", journal.ErrTooLarge)}}))
+		h.enter()
+		defer h.leave()
+		h.expect(h.ended(h.submit("a", sandboxtest.Out("never"))), execution.Failed, execution.StartFailed, "")
+	})
+}
+
 func TestAContainerThatIsRemovedBehindOurBackIsLost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		box := sandboxtest.New(sandboxtest.Script{})

@@ -2,7 +2,6 @@ package dispatch
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"sync"
@@ -13,7 +12,6 @@ import (
 	"boomerang/internal/capture"
 	"boomerang/internal/execution"
 	"boomerang/internal/journal"
-	"boomerang/internal/language"
 	"boomerang/internal/sandbox"
 )
 
@@ -40,7 +38,7 @@ func (d *Dispatcher) newRun(e execution.Execution, slot int) *run {
 		stdout: capture.New(ceiling), stderr: capture.New(ceiling),
 	}
 	if lang, err := d.Languages.Find(e.Language); err == nil {
-		r.head = lang.Limits.Output
+		r.head = lang.Bound(e.Options.Limits).Output
 	}
 	if e.CancelRequested {
 		r.cancel()
@@ -84,42 +82,19 @@ func (d *Dispatcher) execute(ctx context.Context, r *run) {
 		return
 	}
 	d.log(r).WithField("status", execution.Running).Info("execution started")
-	if err := berth.Assign(ctx, job); err != nil {
+	err = berth.Assign(ctx, job)
+	if errors.Is(err, journal.ErrTooLarge) { // nothing was sent, and would not be the next time
+		d.log(r).WithError(err).Error("assign job")
+		if d.finish(ctx, r, neverRan(failed(execution.StartFailed, nil, "The code, stdin and files of this execution are too large together."))) {
+			d.leave(ctx, r, berth)
+		}
+		return
+	}
+	if err != nil {
 		// A job that did not arrive whole makes the init leave, one that did makes it run: the journal will tell.
 		d.log(r).WithError(err).Warn("assign job")
 	}
 	d.conclude(ctx, r, berth)
-}
-
-// plan opens what is sealed and lets the language translate it.
-func (d *Dispatcher) plan(r *run) (sandbox.Spec, journal.Job, error) {
-	e := r.execution
-	lang, err := d.Languages.Find(e.Language)
-	if err != nil {
-		return sandbox.Spec{}, journal.Job{}, fmt.Errorf("find language: %w", err)
-	}
-	code, err := d.Unsealer.Unseal(e.ID, execution.FieldCode, e.Code)
-	if err != nil {
-		return sandbox.Spec{}, journal.Job{}, fmt.Errorf("unseal code: %w", err)
-	}
-	sealed, err := d.Unsealer.Unseal(e.ID, execution.FieldEnv, e.Env)
-	if err != nil {
-		return sandbox.Spec{}, journal.Job{}, fmt.Errorf("unseal env: %w", err)
-	}
-	var env map[string]string
-	if len(sealed) > 0 {
-		if err := json.Unmarshal(sealed, &env); err != nil {
-			return sandbox.Spec{}, journal.Job{}, fmt.Errorf("decode env: %w", err)
-		}
-	}
-	spec, job := language.Plan(lang, language.Request{
-		Execution: string(e.ID), Code: string(code), Env: env, WorkingDir: e.WorkingDir,
-		Timeout: e.Timeout, Nonce: journal.NewNonce(), Slot: r.slot,
-	})
-	if err := job.Validate(); err != nil { // found out later it would be sent again and again
-		return sandbox.Spec{}, journal.Job{}, fmt.Errorf("make job: %w", err)
-	}
-	return spec, job, nil
 }
 
 // retries are the pauses before a start that failed is tried again: an engine that is unwell for a few seconds costs no

@@ -186,9 +186,13 @@ func TestSecretsAreNowhereToBeFound(t *testing.T) {
 	deaf := httptest.NewServer(http.NotFoundHandler())
 	deaf.Close() // nobody takes its callbacks, so its delivery waits with all its secrets
 	submit := func(url string) execution.ID {
-		return h.submit(`[ "$TOKEN" = `+canary+`-env ] && echo up; exec sleep 3600`, bash, fields{
+		return h.submit(`[ "$TOKEN" = `+canary+`-env ] && [ "$(cat)" = `+canary+`-stdin ] && [ "$(cat file)" = `+canary+`-file ] &&
+			[ "$1" = `+canary+`-arg ] && echo up; exec sleep 3600`, bash, fields{
 			"callback_url":              url,
 			"env":                       map[string]string{"TOKEN": canary + "-env"},
+			"args":                      []string{canary + "-arg"},
+			"stdin":                     canary + "-stdin",
+			"files":                     []fields{{"path": "file", "text": canary + "-file"}},
 			"callback_headers":          map[string]string{"Authorization": canary + "-header"},
 			"callback_signature_secret": canary + "-secret",
 		})

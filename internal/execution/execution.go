@@ -46,6 +46,7 @@ type Sealed []byte
 const (
 	FieldCode            = "code"
 	FieldEnv             = "env"
+	FieldInput           = "input"
 	FieldCallbackHeaders = "callback_headers"
 	FieldCallbackSecret  = "callback_signature_secret"
 )
@@ -61,6 +62,8 @@ type Execution struct {
 	Code       Sealed
 	Env        Sealed   // JSON object of strings
 	EnvNames   []string // sorted; values are sealed
+	Input      Sealed   // JSON of an Input
+	Options    Options
 	Callback   Callback // without a URL: the result is kept and not posted
 	CreatedAt  time.Time
 	State      State

@@ -30,6 +30,12 @@ func decodeSubmission(body []byte) (admission.Submission, error) {
 		Timeout:         o.seconds("timeout"),
 		WorkingDir:      o.text("working_dir"),
 		Env:             o.texts("env"),
+		Args:            o.list("args"),
+		Stdin:           o.content("stdin"),
+		Files:           o.files("files"),
+		Limits:          o.limits("limits"),
+		Metadata:        o.texts("metadata"),
+		Network:         o.text("network"),
 		CallbackHeaders: o.texts("callback_headers"),
 		Secrets:         o.textOrList("callback_signature_secret"),
 		Body:            body,
@@ -43,6 +49,7 @@ func decodeSubmission(body []byte) (admission.Submission, error) {
 // object reads typed fields and remembers the first that has another type. Names are exact; a struct would take
 // "CODE" for "code".
 type object struct {
+	prefix string // of its fields' names, in what is said of them
 	fields map[string]json.RawMessage
 	err    error
 }
@@ -50,24 +57,38 @@ type object struct {
 func (o *object) text(name string) string {
 	var s string
 	if raw, there := o.get(name); there && !isText(raw, &s) {
-		o.refuse(fault.New(fault.InvalidRequest, "%s must be a string.", name).Field(name))
+		o.refuse(name, "must be a string.")
 	}
 	return s
 }
 
-// seconds reads a whole number. JSON knows no integers: 3600, 3600.0 and 3.6e3 are the same number and all are whole.
 func (o *object) seconds(name string) int64 {
+	return o.whole(name, "must be a whole number of seconds.")
+}
+
+// whole reads a whole number. JSON knows no integers: 3600, 3600.0 and 3.6e3 are the same number and all are whole.
+func (o *object) whole(name, rule string) int64 {
+	const exact = 1 << 53 // from here on a float64 does not tell neighbours apart; far above every limit
+	n := o.number(name, rule)
+	if n != math.Trunc(n) {
+		o.refuse(name, rule)
+		return 0
+	}
+	return int64(max(-exact, min(n, exact)))
+}
+
+// number reads any number; one that no float64 holds is infinite.
+func (o *object) number(name, rule string) float64 {
 	raw, there := o.get(name)
 	if !there {
 		return 0
 	}
-	const exact = 1 << 53 // from here on a float64 does not tell neighbours apart; far above every limit
 	n, err := strconv.ParseFloat(string(raw), 64)
-	if raw[0] == '"' || (err != nil && !math.IsInf(n, 0)) || n != math.Trunc(n) {
-		o.refuse(fault.New(fault.InvalidRequest, "%s must be a whole number of seconds.", name).Field(name))
+	if raw[0] == '"' || (err != nil && !math.IsInf(n, 0)) {
+		o.refuse(name, rule)
 		return 0
 	}
-	return int64(max(-exact, min(n, exact)))
+	return n
 }
 
 func (o *object) texts(name string) map[string]string {
@@ -77,15 +98,15 @@ func (o *object) texts(name string) map[string]string {
 	}
 	var entries map[string]json.RawMessage
 	if err := json.Unmarshal(raw, &entries); err != nil {
-		o.refuse(fault.New(fault.InvalidRequest, "%s must be an object of strings.", name).Field(name))
+		o.refuse(name, "must be an object of strings.")
 		return nil
 	}
 	texts := make(map[string]string, len(entries))
 	for _, key := range slices.Sorted(maps.Keys(entries)) {
 		var s string
 		if !isText(entries[key], &s) {
-			o.refuse(fault.New(fault.InvalidRequest, "%s must be an object of strings, and the value of %q is not one.", name, clip(key)).
-				Field(name).Detail("key", clip(key)))
+			o.fail(fault.New(fault.InvalidRequest, "%s must be an object of strings, and the value of %q is not one.", o.prefix+name, clip(key)).
+				Field(o.prefix+name).Detail("key", clip(key)))
 			return nil
 		}
 		texts[key] = s
@@ -106,7 +127,7 @@ func (o *object) textOrList(name string) []string {
 	case isText(raw, &s):
 		list = []string{s}
 	case !isList(raw, &list):
-		o.refuse(fault.New(fault.InvalidRequest, "%s must be a string or a list of strings.", name).Field(name))
+		o.refuse(name, "must be a string or a list of strings.")
 	}
 	return list
 }
@@ -116,9 +137,13 @@ func (o *object) get(name string) (raw json.RawMessage, there bool) {
 	return raw, raw != nil && string(raw) != "null"
 }
 
-func (o *object) refuse(f *fault.Error) {
+func (o *object) refuse(name, rule string) {
+	o.fail(fault.New(fault.InvalidRequest, "%s %s", o.prefix+name, rule).Field(o.prefix + name))
+}
+
+func (o *object) fail(err error) {
 	if o.err == nil {
-		o.err = f
+		o.err = err // may be nil
 	}
 }
 

@@ -177,6 +177,8 @@ func FuzzDecode(f *testing.F) {
 		f.Add(body)
 	}
 	for _, body := range []string{
+		`{"args":["a","\u00e4"],"stdin":{"base64":"AP8="},"network":"none","metadata":{"a":"b"}}`, `{"stdin":"in","limits":{"memory":"1.5GiB","cpus":0.5,"pids":1e1}}`,
+		`{"files":[{"path":"a","text":"x"},{"path":"b","base64":"AP8=","mode":"755"},{"path":"c","url":"https://a.example"}]}`, `{"limits":{"memory":"999999999GiB","output":1e999}}`,
 		hello, `{"callback_signature_secret":["a","\ud83d\ude00"]}`, `{"env":{"A":"\ud83d\ude00"},"timeout":1e3}`, `{"a":1,"a":2}`, `{"x":[[[{}]]]}`, `{"code":"\\ud800\ud800"}`, `[]`, "{}{}",
 	} {
 		f.Add([]byte(body))
@@ -196,7 +198,7 @@ func FuzzDecode(f *testing.F) {
 			t.Fatalf("accepted %q, which encoding/json refuses: %v", body, err)
 		}
 		for name, got := range map[string]string{
-			"code": s.Code, "callback_url": s.CallbackURL, "language": s.Language,
+			"code": s.Code, "callback_url": s.CallbackURL, "language": s.Language, "network": s.Network,
 		} {
 			if want, _ := v[name].(string); got != want || !utf8.ValidString(got) {
 				t.Fatalf("%s of %q is %q; want %q", name, body, got, want)
@@ -214,7 +216,7 @@ func FuzzDecode(f *testing.F) {
 		if fmt.Sprintf("%q", s.Secrets) != fmt.Sprintf("%q", secrets) {
 			t.Fatalf("callback_signature_secret of %q is %q; want %q", body, s.Secrets, secrets)
 		}
-		for name, got := range map[string]map[string]string{"env": s.Env, "callback_headers": s.CallbackHeaders} {
+		for name, got := range map[string]map[string]string{"env": s.Env, "callback_headers": s.CallbackHeaders, "metadata": s.Metadata} {
 			want := map[string]string{}
 			entries, _ := v[name].(map[string]any)
 			for key, value := range entries {
@@ -224,6 +226,7 @@ func FuzzDecode(f *testing.F) {
 				t.Fatalf("%s of %q is %v; want %v", name, body, got, want)
 			}
 		}
+		checkInput(t, v, s)
 		number, _ := v["timeout"].(json.Number)
 		if want, _ := number.Float64(); want != float64(s.Timeout) && s.Timeout != 1<<53 && s.Timeout != -1<<53 {
 			t.Fatalf("timeout of %q is %d; want %v", body, s.Timeout, want)

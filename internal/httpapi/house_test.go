@@ -95,7 +95,7 @@ func open(t *testing.T, changes ...func(*Config, *Deps)) *house {
 	h := &house{t: t, keys: keys, store: records, live: &typewriter{}, log: hook, validateResponse: description(t).validate}
 	c := Defaults()
 	d := Deps{
-		Admission:     admission.New(admission.Defaults(), catalogue, policy, keys, records, time.Now),
+		Admission:     admission.New(admission.Defaults(), catalogue, policy, nil, keys, records, time.Now),
 		Records:       records,
 		Deliveries:    records,
 		Live:          h.live,

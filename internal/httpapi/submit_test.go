@@ -228,7 +228,7 @@ func TestAFullQueueSaysWhenToComeAgain(t *testing.T) {
 	h := open(t)
 	c := admission.Defaults()
 	c.Queue.PerSubject = 1
-	h.api.Admission = admission.New(c, languages(t), anywhere{}, h.keys, h.store, time.Now)
+	h.api.Admission = admission.New(c, languages(t), anywhere{}, nil, h.keys, h.store, time.Now)
 	h.submit(h.ann, hello)
 	a := h.call(http.MethodPost, "/execute/async", h.ann, hello, asJSON)
 	got := a.json(t)

@@ -1,30 +1,35 @@
 package httpapi
 
 import (
+	"cmp"
 	"time"
 
 	"boomerang/internal/callback"
 	"boomerang/internal/execution"
+	"boomerang/internal/language"
 )
 
 // summary is what a list shows of an execution: all but what it printed and how its callback fares. Code, the values of
-// env and of the callback's headers, and the secret are never shown.
+// env and of the callback's headers, arguments, stdin, the content of files, and the secret are never shown.
 type summary struct {
-	ExecutionID     execution.ID    `json:"execution_id"`
-	Name            string          `json:"name"` // empty: it has none
-	Status          execution.State `json:"status"`
-	Subject         string          `json:"subject"`
-	Language        string          `json:"language"`
-	Timeout         int64           `json:"timeout"` // seconds
-	WorkingDir      string          `json:"working_dir"`
-	EnvNames        []string        `json:"env_names"`
-	CreatedAt       time.Time       `json:"created_at"`
-	StartedAt       *time.Time      `json:"started_at"`   // null: it has not started, or never ran
-	Deadline        *time.Time      `json:"deadline"`     // null: it has not started
-	CompletedAt     *time.Time      `json:"completed_at"` // null: it has not ended
-	CancelRequested bool            `json:"cancel_requested"`
-	*outcome                        // absent until it ended
-	Callback        destination     `json:"callback"`
+	ExecutionID     execution.ID      `json:"execution_id"`
+	Name            string            `json:"name"` // empty: it has none
+	Status          execution.State   `json:"status"`
+	Subject         string            `json:"subject"`
+	Language        string            `json:"language"`
+	Timeout         int64             `json:"timeout"` // seconds
+	WorkingDir      string            `json:"working_dir"`
+	EnvNames        []string          `json:"env_names"`
+	Limits          execution.Limits  `json:"limits"` // what was asked for
+	Metadata        map[string]string `json:"metadata"`
+	Network         string            `json:"network"`
+	CreatedAt       time.Time         `json:"created_at"`
+	StartedAt       *time.Time        `json:"started_at"`   // null: it has not started, or never ran
+	Deadline        *time.Time        `json:"deadline"`     // null: it has not started
+	CompletedAt     *time.Time        `json:"completed_at"` // null: it has not ended
+	CancelRequested bool              `json:"cancel_requested"`
+	*outcome                          // absent until it ended
+	Callback        destination       `json:"callback"`
 }
 
 // outcome is how an execution ended, in the fields of the callback.
@@ -49,8 +54,16 @@ type destination struct {
 // record is all that is shown of one execution.
 type record struct {
 	summary
+	given
 	*printed            // absent until it ended
 	Callback obligation `json:"callback"`
+}
+
+// given is what a program was given beside its code, by its measures.
+type given struct {
+	Args  int                  `json:"args"`        // how many
+	Stdin int                  `json:"stdin_bytes"` // bytes
+	Files []execution.FileInfo `json:"files"`
 }
 
 // printed is what an execution printed, as the callback shows it.
@@ -73,7 +86,9 @@ type obligation struct {
 }
 
 func recordOf(e execution.Execution, d execution.Delivery, inline int) record {
-	r := record{summary: summaryOf(e), Callback: obligation{
+	r := record{summary: summaryOf(e), given: given{
+		Args: e.Options.Args, Stdin: e.Options.Stdin, Files: append([]execution.FileInfo{}, e.Options.Files...),
+	}, Callback: obligation{
 		destination:   destinationOf(e.Callback),
 		Signed:        len(d.Callback.Secret) > 0,
 		State:         d.State,
@@ -104,9 +119,15 @@ func summaryOf(e execution.Execution) summary {
 		Timeout:         int64(e.Timeout / time.Second),
 		WorkingDir:      e.WorkingDir,
 		EnvNames:        listOf(e.EnvNames),
+		Limits:          e.Options.Limits,
+		Metadata:        e.Options.Metadata,
+		Network:         cmp.Or(e.Options.Network, language.NoNetwork),
 		CreatedAt:       onTheWire(e.CreatedAt),
 		CancelRequested: e.CancelRequested,
 		Callback:        destinationOf(e.Callback),
+	}
+	if s.Metadata == nil {
+		s.Metadata = map[string]string{} // not null
 	}
 	if e.Run != nil {
 		s.StartedAt, s.Deadline = instantOrNull(e.Run.StartedAt), instantOrNull(e.Run.Deadline)

@@ -8,17 +8,21 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"path"
 	"strings"
 )
 
 const (
-	maxJob  = 64 << 20 // bytes of JSON
+	maxJob  = 64 << 20 // bytes of JSON, in which stdin and files take four bytes for three
 	maxTail = 16 << 20 // bytes; the init keeps them in memory
 )
 
+// ErrTooLarge says that a job is larger than an init takes: sending it again would not help.
+var ErrTooLarge = errors.New("the job is too large")
+
 // WriteJob sends a job in one write: the length of its JSON in four bytes, big-endian, and the JSON.
-// A job that is not valid is not sent.
+// A job that is not valid, or too large (ErrTooLarge), is not sent.
 func WriteJob(w io.Writer, j Job) error {
 	if err := j.Validate(); err != nil {
 		return fmt.Errorf("write job: %w", err)
@@ -32,7 +36,7 @@ func WriteJob(w io.Writer, j Job) error {
 	}
 	size := b.Len() - 4
 	if size > maxJob {
-		return fmt.Errorf("write job: %d bytes are more than %d", size, maxJob)
+		return fmt.Errorf("write job: %w: %d bytes are more than %d", ErrTooLarge, size, maxJob)
 	}
 	binary.BigEndian.PutUint32(b.Bytes(), uint32(size)) //nolint:gosec // bounded by maxJob
 	if _, err := w.Write(b.Bytes()); err != nil {
@@ -97,7 +101,22 @@ func (j Job) Validate() error {
 			return fmt.Errorf("env: %q is not a name", name)
 		}
 	}
+	if err := j.checkFiles(); err != nil {
+		return err
+	}
 	return j.refuseNUL()
+}
+
+func (j Job) checkFiles() error {
+	for _, f := range j.Files {
+		switch {
+		case !fs.ValidPath(f.Path) || f.Path == ".":
+			return fmt.Errorf("files: %q does not lie in the working directory", f.Path)
+		case f.Mode > 0o777:
+			return fmt.Errorf("files: %o are no permissions", f.Mode)
+		}
+	}
+	return nil
 }
 
 // refuseNUL finds what the kernel would cut off at a NUL byte.
@@ -106,9 +125,12 @@ func (j Job) refuseNUL() error {
 	for name, value := range j.Env {
 		fields = append(fields, name, value)
 	}
+	for _, f := range j.Files {
+		fields = append(fields, f.Path)
+	}
 	for _, f := range fields {
 		if strings.ContainsRune(f, 0) {
-			return errors.New("file, dir, argv or env: a NUL byte")
+			return errors.New("file, dir, argv, env or files: a NUL byte")
 		}
 	}
 	return nil

@@ -23,7 +23,7 @@ func validJob() journal.Job {
 		Argv:    []string{"python3", "main.py"},
 		Env:     map[string]string{"A": "1", "EMPTY": ""},
 		Dir:     "/workspace",
-		Stdin:   "in\n",
+		Stdin:   []byte("in\n"),
 		Timeout: time.Minute,
 		Grace:   2 * time.Second,
 		Head:    1 << 20,
@@ -137,6 +137,11 @@ func TestWriteJobSendsNothingThatIsNotValid(t *testing.T) {
 		"variable with =":        func(j *journal.Job) { j.Env["A=B"] = "1" },
 		"NUL in a name":          func(j *journal.Job) { j.Env["A\x00"] = "1" },
 		"NUL in a value":         func(j *journal.Job) { j.Env["A"] = "\x00" },
+		"a file outside":         func(j *journal.Job) { j.Files = []journal.File{{Path: "../a"}} },
+		"an absolute file":       func(j *journal.Job) { j.Files = []journal.File{{Path: "/a"}} },
+		"a file that is the dir": func(j *journal.Job) { j.Files = []journal.File{{Path: "."}} },
+		"NUL in a file's path":   func(j *journal.Job) { j.Files = []journal.File{{Path: "a\x00"}} },
+		"a file with setuid":     func(j *journal.Job) { j.Files = []journal.File{{Path: "a", Mode: 0o4755}} },
 		"too large":              func(j *journal.Job) { j.Code = strings.Repeat("x", 64<<20) },
 	} {
 		j := validJob()
@@ -150,7 +155,7 @@ func TestWriteJobSendsNothingThatIsNotValid(t *testing.T) {
 
 func TestWriteJobAllowsTheBounds(t *testing.T) {
 	j := validJob()
-	j.Code, j.Stdin, j.Env = "", "", nil
+	j.Code, j.Stdin, j.Env = "", nil, nil
 	j.Timeout, j.Grace, j.Head, j.Tail = 1, 0, 0, 16<<20
 	if err := journal.WriteJob(io.Discard, j); err != nil {
 		t.Error(err)

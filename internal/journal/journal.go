@@ -24,12 +24,20 @@ type Job struct {
 	Argv    []string          `json:"argv"`            // the program; never empty
 	Env     map[string]string `json:"env"`             // over the image's own environment
 	Dir     string            `json:"dir"`             // absolute; made if it is missing
-	Stdin   string            `json:"stdin,omitempty"` // what the program reads on its stdin
+	Stdin   []byte            `json:"stdin,omitempty"` // what the program reads on its stdin
+	Files   []File            `json:"files,omitempty"` // put below Dir before the program starts
 	Timeout time.Duration     `json:"timeout"`         // from the program's start to its end by the init; > 0
 	Grace   time.Duration     `json:"grace"`           // between SIGTERM and SIGKILL; >= 0
 	Head    int64             `json:"head"`            // bytes of each stream that are passed on as they come
 	Tail    int64             `json:"tail"`            // bytes of each stream that are kept beyond the head; <= 16 MiB
 	Limit   int64             `json:"limit,omitempty"` // bytes of a stream above which the program is killed; 0 = never
+}
+
+// File is one that the program finds when it starts.
+type File struct {
+	Path    string `json:"path"` // relative to Dir, and within it; the directories above it are made
+	Mode    uint32 `json:"mode"` // permissions, at most 0777
+	Content []byte `json:"content"`
 }
 
 // Start is the frame that stands at the beginning of stderr: the program is about to be started. A complete journal

@@ -14,6 +14,7 @@ import (
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
 
+	"boomerang/internal/execution"
 	"boomerang/internal/sandbox"
 )
 
@@ -39,6 +40,7 @@ type common struct {
 	Network string            `yaml:"network"`
 	Runtime string            `yaml:"runtime"`
 	Limits  limits            `yaml:"limits"`
+	Max     most              `yaml:"max"`
 }
 
 type limits struct {
@@ -51,6 +53,15 @@ type limits struct {
 	Output    size    `yaml:"output"`
 	Tail      size    `yaml:"tail"`
 	Flood     size    `yaml:"flood"`
+}
+
+// most bounds what one execution may ask for; 0 = the limit of the same name.
+type most struct {
+	Memory    size    `yaml:"memory"`
+	CPUs      float64 `yaml:"cpus"`
+	PIDs      int64   `yaml:"pids"`
+	Output    size    `yaml:"output"`
+	Workspace size    `yaml:"workspace"`
 }
 
 // size is a number of bytes, written with its unit.
@@ -166,7 +177,29 @@ func (c common) check() error {
 			return fmt.Errorf("env cannot hold %q: names are letters, digits and _, values have no NUL", key)
 		}
 	}
-	return c.Limits.check()
+	if err := c.Limits.check(); err != nil {
+		return err
+	}
+	return c.Max.check(c.Limits)
+}
+
+// check holds every bound against the limit that it stands above.
+func (m most) check(l limits) error {
+	for _, bound := range []struct {
+		key   string
+		holds bool
+	}{
+		{"memory", m.Memory == 0 || m.Memory >= l.Memory},
+		{"cpus", m.CPUs == 0 || m.CPUs >= l.CPUs},
+		{"pids", m.PIDs == 0 || m.PIDs >= l.PIDs},
+		{"output", m.Output == 0 || m.Output >= l.Output},
+		{"workspace", m.Workspace == 0 || m.Workspace >= l.Workspace},
+	} {
+		if !bound.holds {
+			return fmt.Errorf("max.%[1]s must not be less than limits.%[1]s", bound.key)
+		}
+	}
+	return nil
 }
 
 // check holds every limit against the least that can work; for memory and CPUs that is Docker's own minimum.
@@ -211,6 +244,13 @@ func (e entry) language(name string) Language {
 			Output:    int64(e.Common.Limits.Output),
 			Tail:      int64(e.Common.Limits.Tail),
 			Flood:     int64(e.Common.Limits.Flood),
+		},
+		Max: execution.Limits{
+			Memory:    int64(e.Common.Max.Memory),
+			CPUs:      e.Common.Max.CPUs,
+			PIDs:      e.Common.Max.PIDs,
+			Output:    int64(e.Common.Max.Output),
+			Workspace: int64(e.Common.Max.Workspace),
 		},
 		Network: e.Common.Network,
 		Runtime: e.Common.Runtime,

@@ -117,6 +117,9 @@ func TestARefusalSaysWhereAndWhat(t *testing.T) {
 		"no tmp":                  {minimal + "    limits: {tmp: 0B}", []string{`"ruby"`, "limits.tmp"}},
 		"no output":               {minimal + "    limits: {output: 0B}", []string{`"ruby"`, "limits.output"}},
 		"no tail":                 {minimal + "    limits: {tail: 0B}", []string{`"ruby"`, "limits.tail"}},
+		"max under the limit":     {minimal + "    limits: {pids: 9}\n    max: {pids: 8}", []string{`"ruby"`, "max.pids", "limits.pids"}},
+		"max memory of nothing":   {minimal + "    max: {memory: -1B}", []string{`"ruby"`, "max.memory"}},
+		"max of what is fixed":    {minimal + "    max: {tmp: 1GiB}", []string{`"ruby"`, `unknown field "tmp"`}},
 		"a default that is wrong": {"defaults: {limits: {pids: 0}}" + minimal, []string{`"ruby"`, "limits.pids"}},
 	} {
 		t.Run(name, func(t *testing.T) {

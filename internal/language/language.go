@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 
 	"boomerang/configs"
+	"boomerang/internal/execution"
 	"boomerang/internal/fault"
 	"boomerang/internal/sandbox"
 )
@@ -39,9 +40,10 @@ type Language struct {
 	Aliases []string
 	Env     map[string]string
 	Limits  sandbox.Limits
-	Network string // "none"
-	Runtime string // empty = the engine's default
-	Pull    string // whether a missing image is pulled: sandbox.PullMissing or sandbox.PullNever
+	Max     execution.Limits // the most that one execution may ask for; 0 = what Limits says
+	Network string           // "none"
+	Runtime string           // empty = the engine's default
+	Pull    string           // whether a missing image is pulled: sandbox.PullMissing or sandbox.PullNever
 }
 
 // fallback is the language of a submission that names none.

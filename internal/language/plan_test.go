@@ -6,6 +6,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"boomerang/internal/execution"
 	"boomerang/internal/journal"
 	"boomerang/internal/sandbox"
 )
@@ -17,21 +18,28 @@ func TestPlanOfAFullRequest(t *testing.T) {
 		Command: []string{"sh", "-c", "go build -o /tmp/main {file} && exec /tmp/main # {file}"},
 		Env:     map[string]string{"A": "language", "B": "language", "LANG": "C"},
 		Limits:  limits, Network: "none", Runtime: "runsc", Pull: sandbox.PullNever,
+		Max: execution.Limits{Memory: 100, CPUs: 0, PIDs: 50},
 	}, Request{
+		Input: execution.Input{
+			Args: []string{"-x", "{file}"}, Stdin: []byte("in"), Files: []execution.File{{Path: "a/b", Mode: 0o700, Content: []byte("c")}},
+		},
+		Limits:    execution.Limits{Memory: 90, CPUs: 0.5, PIDs: 60, Output: 3}, // no more than 50 processes by now
 		Execution: "exec_1", Code: "package main", Env: map[string]string{"B": "request", "HOME": "/tmp"},
 		WorkingDir: "/workspace/a b", Timeout: time.Minute, Nonce: "0123", Slot: 9,
 	})
 	if diff := cmp.Diff(sandbox.Spec{
-		Execution: "exec_1", Language: "go", Image: "golang:1.26", Pull: "never", Limits: limits,
-		Slot: 9, Network: "none", Runtime: "runsc",
+		Execution: "exec_1", Language: "go", Image: "golang:1.26", Pull: "never",
+		Limits: sandbox.Limits{Memory: 90, CPUs: 0.5, PIDs: 50, Files: 4, Workspace: 5, Tmp: 6, Output: 3, Tail: 8},
+		Slot:   9, Network: "none", Runtime: "runsc",
 	}, spec); diff != "" {
 		t.Errorf("spec: %s", diff)
 	}
 	if diff := cmp.Diff(journal.Job{
 		Nonce: "0123", Code: "package main", File: "main.go",
-		Argv: []string{"sh", "-c", "go build -o /tmp/main main.go && exec /tmp/main # main.go"},
-		Env:  map[string]string{"A": "language", "B": "request", "HOME": "/tmp", "LANG": "C"},
-		Dir:  "/workspace/a b", Timeout: time.Minute, Grace: 2 * time.Second, Head: 7, Tail: 8,
+		Argv:  []string{"sh", "-c", "go build -o /tmp/main main.go && exec /tmp/main # main.go", "-x", "{file}"},
+		Stdin: []byte("in"), Files: []journal.File{{Path: "a/b", Mode: 0o700, Content: []byte("c")}},
+		Env: map[string]string{"A": "language", "B": "request", "HOME": "/tmp", "LANG": "C"},
+		Dir: "/workspace/a b", Timeout: time.Minute, Grace: 2 * time.Second, Head: 3, Tail: 8,
 	}, job); diff != "" {
 		t.Errorf("job: %s", diff)
 	}

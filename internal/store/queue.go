@@ -126,13 +126,14 @@ func (t *tx) room(ctx context.Context, subject string, limits execution.QueueLim
 }
 
 func (t *tx) insert(ctx context.Context, e execution.Execution) (seq int64, err error) {
-	err = t.row(ctx, `INSERT INTO executions (id, name, subject, language, working_dir, timeout, env_names, created_at, state)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING seq`,
-		e.ID, e.Name, e.Subject, e.Language, e.WorkingDir, e.Timeout, names(e.EnvNames), stamp(e.CreatedAt), execution.Queued).Scan(&seq)
+	err = t.row(ctx, `INSERT INTO executions (id, name, subject, language, working_dir, timeout, env_names, options, created_at, state)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING seq`,
+		e.ID, e.Name, e.Subject, e.Language, e.WorkingDir, e.Timeout, names(e.EnvNames), object(e.Options), stamp(e.CreatedAt),
+		execution.Queued).Scan(&seq)
 	if err != nil {
 		return 0, err
 	}
-	if _, err := t.exec(ctx, `INSERT INTO programs (execution, code, env) VALUES (?, ?, ?)`, seq, e.Code, e.Env); err != nil {
+	if _, err := t.exec(ctx, `INSERT INTO programs (execution, code, env, input) VALUES (?, ?, ?, ?)`, seq, e.Code, e.Env, e.Input); err != nil {
 		return 0, err
 	}
 	if e.Callback.URL == "" {
@@ -149,7 +150,7 @@ const (
 	nextOfOne   = `SELECT seq FROM executions WHERE subject = ? AND state = 'queued' AND claimed = 0 ORDER BY seq LIMIT 1`
 )
 
-// Claim promises up to n queued executions to the caller, with their code and env. Each next one belongs to the subject
+// Claim promises up to n queued executions to the caller, with their code, env and input. Each next one belongs to the subject
 // with the fewest claimed and running executions, among these to the one whose last claim is longest ago (a subject that
 // left the queue meanwhile counts as new, and first), and is its oldest. None is no error.
 //
@@ -198,7 +199,8 @@ func (t *tx) claim(ctx context.Context) (e execution.Execution, ok bool, err err
 	if err != nil {
 		return e, false, err
 	}
-	err = t.row(ctx, `SELECT code, env FROM programs WHERE execution = ?`, seq).Scan((*[]byte)(&e.Code), (*[]byte)(&e.Env))
+	err = t.row(ctx, `SELECT code, env, input FROM programs WHERE execution = ?`, seq).
+		Scan((*[]byte)(&e.Code), (*[]byte)(&e.Env), (*[]byte)(&e.Input))
 	return e, err == nil, err
 }
 

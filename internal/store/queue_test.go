@@ -285,6 +285,7 @@ func TestEverySealedFieldIsShownByItsHead(t *testing.T) {
 	s := open(t, dir)
 	e := sample("ann")
 	e.Code, e.Env, e.Callback.Headers, e.Callback.Secret = []byte("1-code"), []byte("2-env"), []byte("3-headers"), []byte("4-secret")
+	e.Input = []byte("6-input")
 	if _, _, err := s.Enqueue(t.Context(), e, nil, execution.QueueLimits{}); err != nil {
 		t.Fatal(err)
 	}
@@ -301,7 +302,7 @@ func TestEverySealedFieldIsShownByItsHead(t *testing.T) {
 		t.Fatal(err)
 	}
 	slices.Sort(got)
-	if want := []string{"1-c", "2-e", "3-h", "4-s", "5-c"}; !slices.Equal(got, want) {
+	if want := []string{"1-c", "2-e", "3-h", "4-s", "5-c", "6-i"}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	stop := errors.New("enough")

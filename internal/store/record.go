@@ -14,7 +14,7 @@ import (
 
 // An execution is read with all its optional parts but what is large or sealed; selectWhole adds what was printed.
 const (
-	recordColumns = `e.id, e.name, e.subject, e.language, e.working_dir, e.timeout, e.env_names, e.created_at, e.state,
+	recordColumns = `e.id, e.name, e.subject, e.language, e.working_dir, e.timeout, e.env_names, e.options, e.created_at, e.state,
 		e.cancel_requested_at IS NOT NULL, coalesce(c.url, ''), c.header_names, coalesce(c.depth, 0),
 		r.node, r.epoch, r.berth, r.nonce, r.started_at, r.deadline,
 		z.reason, z.exit_code, z.error, z.started_at, z.completed_at, z.duration, z.output_complete, z.cpu_time, z.max_memory,
@@ -29,8 +29,8 @@ const (
 	selectWhole  = `SELECT ` + recordColumns + `, o.head, o.tail, p.head, p.tail` + recordTables
 )
 
-// Get returns one execution with its result and outputs. Code, env and the callback's sealed fields are not read: the
-// first two come with Claim alone, the others with a delivery. Fault EXECUTION_NOT_FOUND.
+// Get returns one execution with its result and outputs. Code, env, input and the callback's sealed fields are not read:
+// the first three come with Claim alone, the others with a delivery. Fault EXECUTION_NOT_FOUND.
 func (s *Store) Get(ctx context.Context, id execution.ID) (execution.Execution, error) {
 	e, err := scanWhole(s.readers.QueryRowContext(ctx, selectWhole+` WHERE e.id = ?`, id))
 	return e, explain("get execution", missing(err))
@@ -103,12 +103,12 @@ func scanWhole(r scanner) (execution.Execution, error) {
 }
 
 func scanRecord(r scanner, more []any) (e execution.Execution, err error) {
-	var envNames, headerNames sql.Null[string]
+	var envNames, options, headerNames sql.Null[string]
 	var created int64
 	var run runColumns
 	var result resultColumns
 	dest := []any{
-		&e.ID, &e.Name, &e.Subject, &e.Language, &e.WorkingDir, &e.Timeout, &envNames, &created, &e.State,
+		&e.ID, &e.Name, &e.Subject, &e.Language, &e.WorkingDir, &e.Timeout, &envNames, &options, &created, &e.State,
 		&e.CancelRequested, &e.Callback.URL, &headerNames, &e.Callback.Depth,
 	}
 	dest = append(dest, run.dest()...)
@@ -121,6 +121,11 @@ func scanRecord(r scanner, more []any) (e execution.Execution, err error) {
 	e.Result = result.value(e.State)
 	if e.EnvNames, err = parseNames(envNames); err != nil {
 		return e, fmt.Errorf("read env names: %w", err)
+	}
+	if options.Valid {
+		if err := json.Unmarshal([]byte(options.V), &e.Options); err != nil {
+			return e, fmt.Errorf("read options: %w", err)
+		}
 	}
 	if e.Callback.HeaderNames, err = parseNames(headerNames); err != nil {
 		return e, fmt.Errorf("read header names: %w", err)
@@ -222,6 +227,15 @@ func names(list []string) any {
 		return nil
 	}
 	text, _ := json.Marshal(list) // strings always marshal
+	return string(text)
+}
+
+// object is how options are stored: a JSON object, NULL for none.
+func object(o execution.Options) any {
+	text, _ := json.Marshal(o) // strings and finite numbers always marshal
+	if string(text) == "{}" {
+		return nil
+	}
 	return string(text)
 }
 

@@ -115,7 +115,7 @@ func (s *Store) Requeue(ctx context.Context, id execution.ID) error {
 }
 
 // Finish ends a queued execution, or a running one of this epoch: it writes the result and its outputs, makes the
-// delivery pending, and removes code and env, all or nothing. ErrStale if the execution has ended already, is another
+// delivery pending, and removes code, env and input, all or nothing. ErrStale if the execution has ended already, is another
 // epoch's, or cannot come to r.State from where it is.
 //
 // Without a callback d is nil. Of d the body, CreatedAt and NextAt are stored.
@@ -205,7 +205,7 @@ const (
 	selectCancelRequested = `SELECT id FROM executions WHERE state = 'running' AND cancel_requested_at IS NOT NULL ORDER BY seq`
 )
 
-// Running returns all running executions, without code and env, in the order in which they were stored.
+// Running returns all running executions, without what is sealed, in the order in which they were stored.
 func (s *Store) Running(ctx context.Context) ([]execution.Execution, error) {
 	return collect(ctx, s.readers, "list running executions", scanExecution, selectRunning)
 }

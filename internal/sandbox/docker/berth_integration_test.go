@@ -138,7 +138,7 @@ func TestTheEngineNeverSeesTheJob(t *testing.T) {
 	const canary = "canary-7f3a"
 	job := sandboxtest.Program{sandboxtest.Out("ready")}.Job()
 	job.Env = map[string]string{"SECRET": canary}
-	job.Stdin = canary
+	job.Stdin = []byte(canary)
 	job.Argv = append(job.Argv, canary)
 	follow(t, b, job)
 	_, inspected, err := k.client.ContainerInspectWithRaw(t.Context(), b.id, true)

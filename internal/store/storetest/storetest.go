@@ -140,6 +140,10 @@ func (h *house) execution(subject string) execution.Execution {
 	return execution.Execution{
 		ID: execution.NewID(h.now), Name: "nightly", Subject: subject, Language: "python", WorkingDir: "/workspace/a", Timeout: 90 * time.Second,
 		Code: execution.Sealed("sealed code"), Env: execution.Sealed("sealed env"), EnvNames: []string{"A", "B"},
+		Input: execution.Sealed("sealed input"), Options: execution.Options{
+			Args: 2, Stdin: 3, Files: []execution.FileInfo{{Path: "a/b", Size: 4}}, Metadata: map[string]string{"a": "<ü>"}, Network: "none",
+			Limits: execution.Limits{Memory: 1 << 30, CPUs: 0.1, PIDs: 5, Output: 6, Workspace: 7},
+		},
 		Callback: execution.Callback{
 			URL: "https://receiver.example/hook", Headers: execution.Sealed("sealed headers"), HeaderNames: []string{"X-One"},
 			Secret: execution.Sealed("sealed secret"), Depth: 2,
@@ -213,7 +217,7 @@ func (h *house) get(id execution.ID) execution.Execution {
 
 // bare is what every reader but Claim shows of e: nothing that is sealed.
 func bare(e execution.Execution) execution.Execution {
-	e.Code, e.Env, e.Callback.Headers, e.Callback.Secret = nil, nil, nil, nil
+	e.Code, e.Env, e.Input, e.Callback.Headers, e.Callback.Secret = nil, nil, nil, nil, nil
 	return e
 }
 

@@ -1,0 +1,228 @@
+package admission
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"boomerang/internal/execution"
+	"boomerang/internal/fault"
+	"boomerang/internal/language"
+)
+
+// File is a file that a program is to find.
+type File struct {
+	Path    string // relative to the working directory
+	Mode    uint32 // permissions; 0 = 0600, as the code has
+	Content []byte
+	URL     string // where Content is to be fetched from; "" = Content is given
+}
+
+// Fetcher brings what lies behind a URL.
+type Fetcher interface {
+	// Fetch returns at most limit bytes. Errors are faults that name field.
+	Fetch(ctx context.Context, field, url string, limit int) ([]byte, error)
+}
+
+const (
+	ordinary      = 0o600
+	permissions   = 0o777
+	maxMetadata   = 32      // entries
+	metadataBytes = 8 << 10 // of all keys and values together
+)
+
+// fetchTime bounds the fetching of all files of one submission: the SDKs give up after 10 s and post again.
+const fetchTime = 5 * time.Second
+
+func (a *Admission) checkArgs(s Submission) error {
+	if len(s.Args) > a.config.Args.Entries {
+		return invalid("args", "args must have at most %d entries, not %d.", a.config.Args.Entries, len(s.Args))
+	}
+	size := 0
+	for i, arg := range s.Args {
+		if strings.ContainsRune(arg, 0) {
+			return invalid(fmt.Sprintf("args[%d]", i), "args[%d] must not contain a NUL.", i)
+		}
+		size += len(arg) + len("\x00")
+	}
+	if size > int(a.config.Args.Size) {
+		return invalid("args", "args must have at most %d bytes in all, counted with one more each.", int(a.config.Args.Size))
+	}
+	return nil
+}
+
+func (a *Admission) checkStdin(s Submission) error {
+	if len(s.Stdin) > int(a.config.Stdin) {
+		return fault.New(fault.PayloadTooLarge, "stdin must have at most %d bytes, not %d.", int(a.config.Stdin), len(s.Stdin)).Field("stdin")
+	}
+	return nil
+}
+
+func (a *Admission) checkFiles(s Submission) error {
+	if len(s.Files) > a.config.Files.Entries {
+		return invalid("files", "files must have at most %d entries, not %d.", a.config.Files.Entries, len(s.Files))
+	}
+	size := 0
+	files, dirs := make(map[string]bool), make(map[string]bool)
+	for i, f := range s.Files {
+		field := func(name string) string { return fmt.Sprintf("files[%d].%s", i, name) }
+		if err := checkPath(field("path"), f.Path); err != nil {
+			return err
+		}
+		if files[f.Path] || dirs[f.Path] {
+			return invalid(field("path"), "%s: another file has this path, or one below it.", field("path"))
+		}
+		files[f.Path] = true
+		for dir := path.Dir(f.Path); dir != "."; dir = path.Dir(dir) {
+			if files[dir] {
+				return invalid(field("path"), "%s lies below another file.", field("path"))
+			}
+			dirs[dir] = true
+		}
+		if f.Mode > permissions {
+			return invalid(field("mode"), "%s must be permissions from 001 to 777.", field("mode"))
+		}
+		if f.URL != "" && !a.config.Files.URL {
+			return invalid(field("url"), "%s is not allowed on this server; send the file as text or base64.", field("url"))
+		}
+		size += len(f.Content)
+	}
+	if size > int(a.config.Files.Size) {
+		return fault.New(fault.PayloadTooLarge, "files must have at most %d bytes in all, not %d.", int(a.config.Files.Size), size).Field("files")
+	}
+	return nil
+}
+
+func checkPath(field, name string) error {
+	switch {
+	case name == "":
+		return missing(field)
+	case len(name) > maxDir || slices.ContainsFunc(strings.Split(name, "/"), func(part string) bool { return len(part) > maxName }):
+		return invalid(field, "%s must have at most %d bytes, and at most %d between two slashes.", field, maxDir, maxName)
+	case strings.ContainsRune(name, 0):
+		return invalid(field, "%s must not contain a NUL.", field)
+	case path.IsAbs(name):
+		return invalid(field, "%s must be relative to the working directory.", field)
+	case !fs.ValidPath(name) || name == ".":
+		return invalid(field, `%s must be written without "." and "..", without double slashes and without a slash at its end.`, field)
+	}
+	return nil
+}
+
+func checkMetadata(s Submission) error {
+	if len(s.Metadata) > maxMetadata {
+		return invalid("metadata", "metadata must have at most %d entries, not %d.", maxMetadata, len(s.Metadata))
+	}
+	size := 0
+	for key, value := range s.Metadata {
+		size += len(key) + len(value)
+	}
+	if size > metadataBytes {
+		return invalid("metadata", "metadata must have at most %d bytes in all, not %d.", metadataBytes, size)
+	}
+	return nil
+}
+
+// checkWith applies the rules that depend on the language.
+func checkWith(l language.Language, s Submission) error {
+	for i, f := range s.Files {
+		if f.Path == l.File || strings.HasPrefix(f.Path, l.File+"/") {
+			field := fmt.Sprintf("files[%d].path", i)
+			return invalid(field, "%s: the code itself is written to %s.", field, l.File)
+		}
+	}
+	if s.Network != "" && s.Network != language.NoNetwork && s.Network != l.Network {
+		return invalid("network", "network must be %q or what the language has, %q.", language.NoNetwork, l.Network)
+	}
+	return checkLimits(l, s.Limits)
+}
+
+// The least that a program can be started with. A language may have less.
+const (
+	leastMemory    = 16 << 20
+	leastCPUs      = 0.01
+	leastWorkspace = 64 << 10
+)
+
+func checkLimits(l language.Language, asked execution.Limits) error {
+	most := l.Most()
+	for _, err := range []error{
+		checkLimit("memory", "bytes", asked.Memory, leastMemory, most.Memory),
+		checkLimit("cpus", "CPUs", asked.CPUs, leastCPUs, most.CPUs),
+		checkLimit("pids", "processes", asked.PIDs, 1, most.PIDs),
+		checkLimit("output", "bytes", asked.Output, 1, most.Output),
+		checkLimit("workspace", "bytes", asked.Workspace, leastWorkspace, most.Workspace),
+	} {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func checkLimit[N int64 | float64](name, unit string, asked, least, most N) error {
+	least = min(least, most)
+	if asked == 0 || least <= asked && asked <= most {
+		return nil
+	}
+	field := "limits." + name
+	return invalid(field, "%s must be between %v and %v %s for this language.", field, least, most, unit).Detail("min", least).Detail("max", most)
+}
+
+// fetch brings the files that are given by a URL. It comes last, so that nothing is fetched for what is refused anyway, and
+// before the execution is stored, so that what runs is what the client saw accepted.
+func (a *Admission) fetch(ctx context.Context, s Submission) (Submission, error) {
+	if !slices.ContainsFunc(s.Files, func(f File) bool { return f.URL != "" }) {
+		return s, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, fetchTime)
+	defer cancel()
+	s.Files = slices.Clone(s.Files)
+	left := int(a.config.Files.Size)
+	for _, f := range s.Files {
+		left -= len(f.Content)
+	}
+	for i := range s.Files {
+		f := &s.Files[i]
+		if f.URL == "" {
+			continue
+		}
+		content, err := a.fetcher.Fetch(ctx, fmt.Sprintf("files[%d].url", i), f.URL, left)
+		if err != nil {
+			return Submission{}, err
+		}
+		f.Content = content
+		left -= len(content)
+	}
+	return s, nil
+}
+
+// inputOf is what is sealed of a submission beside code and env; nil for nothing.
+func inputOf(s Submission) ([]byte, error) {
+	input := execution.Input{Args: s.Args, Stdin: s.Stdin}
+	for _, f := range s.Files {
+		input.Files = append(input.Files, execution.File{Path: f.Path, Mode: cmp.Or(f.Mode, ordinary), Content: f.Content})
+	}
+	if input.Empty() {
+		return nil, nil
+	}
+	return json.Marshal(input)
+}
+
+// optionsOf is what everybody may see who may see the execution.
+func optionsOf(s Submission) execution.Options {
+	o := execution.Options{
+		Args: len(s.Args), Stdin: len(s.Stdin), Limits: s.Limits, Metadata: maps.Clone(s.Metadata), Network: s.Network,
+	}
+	for _, f := range s.Files {
+		o.Files = append(o.Files, execution.FileInfo{Path: f.Path, Size: len(f.Content)})
+	}
+	return o
+}

@@ -1,0 +1,200 @@
+package admission
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"boomerang/internal/execution"
+	"boomerang/internal/fault"
+)
+
+// library is a Fetcher that has what is in it, and writes down what it was asked for.
+type library struct {
+	books map[string]string
+	asked []string
+}
+
+func (l *library) Fetch(ctx context.Context, field, url string, limit int) ([]byte, error) {
+	if _, bounded := ctx.Deadline(); !bounded {
+		return nil, fmt.Errorf("%s may take for ever", field)
+	}
+	l.asked = append(l.asked, fmt.Sprint(field, " ", url, " ", limit))
+	book, ok := l.books[url]
+	if !ok || len(book) > limit {
+		return nil, fault.New(fault.InvalidRequest, "%s could not be fetched.", field).Field(field)
+	}
+	return []byte(book), nil
+}
+
+func TestAdmitSealsTheInputAndShowsItsMeasures(t *testing.T) {
+	s := good()
+	s.Name, s.Args, s.Stdin, s.Network = "nightly", []string{"-x", ""}, []byte("in\xff"), "none"
+	s.Files = []File{{Path: "a/b", Content: []byte("\x00\xff")}, {Path: "run", Mode: 0o755}}
+	s.Limits = execution.Limits{Memory: 16 << 20, CPUs: 0.01, PIDs: 1, Output: 1, Workspace: 64 << 10}
+	s.Metadata = map[string]string{"a": "b"}
+	got, _, err := open(t, Defaults(), &queue{}).Admit(t.Context(), s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := execution.Options{
+		Args: 2, Stdin: 3, Files: []execution.FileInfo{{Path: "a/b", Size: 2}, {Path: "run"}}, Limits: s.Limits,
+		Metadata: map[string]string{"a": "b"}, Network: "none",
+	}
+	if diff := cmp.Diff(want, got.Options); diff != "" || got.Name != "nightly" {
+		t.Errorf("name %q, the options differ (-want +got):\n%s", got.Name, diff)
+	}
+	text, sealed := strings.CutPrefix(string(got.Input), string(got.ID)+"/input/")
+	var input execution.Input
+	if err := json.Unmarshal([]byte(text), &input); err != nil || !sealed {
+		t.Fatalf("got %q, %v; want a sealed input", got.Input, err)
+	}
+	if diff := cmp.Diff(execution.Input{Args: s.Args, Stdin: s.Stdin, Files: []execution.File{
+		{Path: "a/b", Mode: 0o600, Content: []byte("\x00\xff")}, {Path: "run", Mode: 0o755},
+	}}, input); diff != "" {
+		t.Errorf("the input differs (-want +got):\n%s", diff)
+	}
+}
+
+func TestAdmitRefusesAnInputAndNamesTheField(t *testing.T) {
+	files := func(list ...File) func(*Submission) { return func(s *Submission) { s.Files = list } }
+	at := func(paths ...string) func(*Submission) {
+		var list []File
+		for _, p := range paths {
+			list = append(list, File{Path: p})
+		}
+		return files(list...)
+	}
+	limits := func(l execution.Limits) func(*Submission) { return func(s *Submission) { s.Limits = l } }
+	metadata := make(map[string]string)
+	for i := range 33 {
+		metadata[strconv.Itoa(i)] = ""
+	}
+	for name, test := range map[string]struct {
+		change func(*Submission)
+		code   fault.Code
+		field  string
+	}{
+		"a NUL in an argument":        {func(s *Submission) { s.Args = []string{"a", "\x00"} }, fault.InvalidRequest, "args[1]"},
+		"257 arguments":               {func(s *Submission) { s.Args = make([]string, 257) }, fault.InvalidRequest, "args"},
+		"too long arguments":          {func(s *Submission) { s.Args = []string{strings.Repeat("x", 64<<10)} }, fault.InvalidRequest, "args"},
+		"too long a stdin":            {func(s *Submission) { s.Stdin = make([]byte, 1<<20+1) }, fault.PayloadTooLarge, "stdin"},
+		"101 files":                   {files(make([]File, 101)...), fault.InvalidRequest, "files"},
+		"a file without a path":       {at("a", ""), fault.MissingParameter, "files[1].path"},
+		"an absolute path":            {at("/workspace/a"), fault.InvalidRequest, "files[0].path"},
+		"the parent":                  {at("../a"), fault.InvalidRequest, "files[0].path"},
+		"a parent within":             {at("a/../b"), fault.InvalidRequest, "files[0].path"},
+		"the directory itself":        {at("."), fault.InvalidRequest, "files[0].path"},
+		"a dot in front":              {at("./a"), fault.InvalidRequest, "files[0].path"},
+		"two slashes":                 {at("a//b"), fault.InvalidRequest, "files[0].path"},
+		"a slash at the end":          {at("a/"), fault.InvalidRequest, "files[0].path"},
+		"a NUL in a path":             {at("a\x00"), fault.InvalidRequest, "files[0].path"},
+		"too long a name":             {at(strings.Repeat("n", 256)), fault.InvalidRequest, "files[0].path"},
+		"too long a path":             {at(strings.Repeat("n/", 512) + "n"), fault.InvalidRequest, "files[0].path"},
+		"one path twice":              {at("a", "b", "a"), fault.InvalidRequest, "files[2].path"},
+		"a file below a file":         {at("a", "a/b/c"), fault.InvalidRequest, "files[1].path"},
+		"a file above a file":         {at("a/b/c", "a/b"), fault.InvalidRequest, "files[1].path"},
+		"the code's own file":         {at("a", "main.py"), fault.InvalidRequest, "files[1].path"},
+		"below the code's own file":   {at("main.py/a"), fault.InvalidRequest, "files[0].path"},
+		"setuid":                      {files(File{Path: "a", Mode: 0o4755}), fault.InvalidRequest, "files[0].mode"},
+		"a URL":                       {files(File{Path: "a", URL: "https://example.com/"}), fault.InvalidRequest, "files[0].url"},
+		"too many bytes of files":     {files(File{Path: "a", Content: make([]byte, 4<<20)}, File{Path: "b", Content: []byte("x")}), fault.PayloadTooLarge, "files"},
+		"33 entries of metadata":      {func(s *Submission) { s.Metadata = metadata }, fault.InvalidRequest, "metadata"},
+		"too large metadata":          {func(s *Submission) { s.Metadata = map[string]string{"a": strings.Repeat("x", 8<<10)} }, fault.InvalidRequest, "metadata"},
+		"another network":             {func(s *Submission) { s.Network = "host" }, fault.InvalidRequest, "network"},
+		"too much memory":             {limits(execution.Limits{Memory: 512<<20 + 1}), fault.InvalidRequest, "limits.memory"},
+		"too little memory":           {limits(execution.Limits{Memory: 16<<20 - 1}), fault.InvalidRequest, "limits.memory"},
+		"negative memory":             {limits(execution.Limits{Memory: -1}), fault.InvalidRequest, "limits.memory"},
+		"too many CPUs":               {limits(execution.Limits{CPUs: 1.01}), fault.InvalidRequest, "limits.cpus"},
+		"too little of a CPU":         {limits(execution.Limits{CPUs: 0.001}), fault.InvalidRequest, "limits.cpus"},
+		"too many processes":          {limits(execution.Limits{PIDs: 129}), fault.InvalidRequest, "limits.pids"},
+		"too much output":             {limits(execution.Limits{Output: 1<<20 + 1}), fault.InvalidRequest, "limits.output"},
+		"too large a workspace":       {limits(execution.Limits{Workspace: 257 << 20}), fault.InvalidRequest, "limits.workspace"},
+		"too small a workspace":       {limits(execution.Limits{Workspace: 1}), fault.InvalidRequest, "limits.workspace"},
+		"the second limit is too low": {limits(execution.Limits{Memory: 1 << 28, PIDs: -1}), fault.InvalidRequest, "limits.pids"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			q := &queue{}
+			s := good()
+			test.change(&s)
+			_, _, err := open(t, Defaults(), q).Admit(t.Context(), s)
+			f := fault.Of(err)
+			if err == nil || f.Code != test.code || f.Details["field"] != test.field || !strings.HasPrefix(f.Sentence, test.field) {
+				t.Fatalf("got %v of %v: %v; want %s of %s", f.Code, f.Details["field"], err, test.code, test.field)
+			}
+			if len(q.given) != 0 {
+				t.Errorf("stored %+v; want nothing", q.given)
+			}
+			if strings.HasPrefix(test.field, "limits.") && (f.Details["max"] == nil || f.Details["min"] == nil) {
+				t.Errorf("got %v; want what is allowed", f.Details)
+			}
+		})
+	}
+}
+
+func TestAdmitAcceptsTheExtremesOfInput(t *testing.T) {
+	for name, change := range map[string]func(*Submission){
+		"the longest stdin":    func(s *Submission) { s.Stdin = make([]byte, 1<<20) },
+		"the longest argument": func(s *Submission) { s.Args = []string{strings.Repeat("x", 64<<10-1)} },
+		"256 arguments":        func(s *Submission) { s.Args = make([]string, 256) },
+		"the largest file":     func(s *Submission) { s.Files = []File{{Path: "a", Content: make([]byte, 4<<20)}} },
+		"files side by side":   func(s *Submission) { s.Files = []File{{Path: "a/b"}, {Path: "a/c/d"}, {Path: "ab"}, {Path: "..."}} },
+		"much like the code":   func(s *Submission) { s.Files = []File{{Path: "main.pyx"}, {Path: "a/main.py"}} },
+		"every permission":     func(s *Submission) { s.Files = []File{{Path: "a", Mode: 0o777}} },
+		"the language's limits": func(s *Submission) {
+			s.Limits = execution.Limits{Memory: 512 << 20, CPUs: 1, PIDs: 128, Output: 1 << 20}
+		},
+		"8 KiB of metadata":      func(s *Submission) { s.Metadata = map[string]string{"a": strings.Repeat("x", 8<<10-1)} },
+		"metadata with anything": func(s *Submission) { s.Metadata = map[string]string{"": "\x00"} },
+	} {
+		q := &queue{}
+		s := good()
+		change(&s)
+		if _, _, err := open(t, Defaults(), q).Admit(t.Context(), s); err != nil || len(q.given) != 1 {
+			t.Errorf("%s: got %v with %d stored; want it stored", name, err, len(q.given))
+		}
+	}
+}
+
+func TestAdmitFetchesFilesLast(t *testing.T) {
+	c := Defaults()
+	c.Files.URL, c.Files.Size = true, 10
+	books := &library{books: map[string]string{"https://a.example/": "four", "https://b.example/": "five5"}}
+	q := &queue{}
+	a := open(t, c, q)
+	a.fetcher = books
+	s := good()
+	s.Files = []File{{Path: "a", URL: "https://a.example/"}, {Path: "own", Content: []byte("x")}, {Path: "b", URL: "https://b.example/"}}
+	e, _, err := a.Admit(t.Context(), s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"files[0].url https://a.example/ 9", "files[2].url https://b.example/ 5"}, books.asked); diff != "" {
+		t.Errorf("asked (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]execution.FileInfo{{Path: "a", Size: 4}, {Path: "own", Size: 1}, {Path: "b", Size: 5}}, e.Options.Files); diff != "" {
+		t.Errorf("files (-want +got):\n%s", diff)
+	}
+	if strings.Contains(fmt.Sprint(e.Options), "example") || s.Files[0].Content != nil {
+		t.Errorf("the URL is stored, or the submission was changed: %v, %v", e.Options, s.Files)
+	}
+
+	books.asked = nil
+	s.Files = append(s.Files, File{Path: "c", URL: "https://c.example/"})
+	if _, _, err := a.Admit(t.Context(), s); fault.Of(err).Details["field"] != "files[3].url" {
+		t.Errorf("got %v; want files[3].url refused", err)
+	}
+	books.asked = nil
+	s.Language = "cobol"
+	if _, _, err := a.Admit(t.Context(), s); err == nil || len(books.asked) != 0 {
+		t.Errorf("got %v, and %v was fetched for nothing", err, books.asked)
+	}
+	if len(q.given) != 1 {
+		t.Errorf("%d are stored; want the first alone", len(q.given))
+	}
+}

@@ -1,0 +1,55 @@
+package dispatch
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"boomerang/internal/execution"
+	"boomerang/internal/journal"
+	"boomerang/internal/language"
+	"boomerang/internal/sandbox"
+)
+
+// plan opens what is sealed and lets the language translate it.
+func (d *Dispatcher) plan(r *run) (sandbox.Spec, journal.Job, error) {
+	e := r.execution
+	lang, err := d.Languages.Find(e.Language)
+	if err != nil {
+		return sandbox.Spec{}, journal.Job{}, fmt.Errorf("find language: %w", err)
+	}
+	code, err := d.Unsealer.Unseal(e.ID, execution.FieldCode, e.Code)
+	if err != nil {
+		return sandbox.Spec{}, journal.Job{}, fmt.Errorf("unseal code: %w", err)
+	}
+	var env map[string]string
+	if err := d.unseal(e.ID, execution.FieldEnv, e.Env, &env); err != nil {
+		return sandbox.Spec{}, journal.Job{}, err
+	}
+	var input execution.Input
+	if err := d.unseal(e.ID, execution.FieldInput, e.Input, &input); err != nil {
+		return sandbox.Spec{}, journal.Job{}, err
+	}
+	spec, job := language.Plan(lang, language.Request{
+		Execution: string(e.ID), Code: string(code), Input: input, Env: env, WorkingDir: e.WorkingDir,
+		Timeout: e.Timeout, Nonce: journal.NewNonce(), Slot: r.slot, Limits: e.Options.Limits, Network: e.Options.Network,
+	})
+	if err := job.Validate(); err != nil { // found out later it would be sent again and again
+		return sandbox.Spec{}, journal.Job{}, fmt.Errorf("make job: %w", err)
+	}
+	return spec, job, nil
+}
+
+// unseal reads the JSON of a sealed field into v; of nothing it reads nothing.
+func (d *Dispatcher) unseal(id execution.ID, field string, sealed execution.Sealed, v any) error {
+	text, err := d.Unsealer.Unseal(id, field, sealed)
+	if err != nil {
+		return fmt.Errorf("unseal %s: %w", field, err)
+	}
+	if len(text) == 0 {
+		return nil
+	}
+	if err := json.Unmarshal(text, v); err != nil {
+		return fmt.Errorf("decode %s: %w", field, err)
+	}
+	return nil
+}

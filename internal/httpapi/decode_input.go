@@ -1,0 +1,167 @@
+package httpapi
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"regexp"
+	"strconv"
+
+	"github.com/alecthomas/units"
+
+	"boomerang/internal/admission"
+	"boomerang/internal/execution"
+)
+
+// list reads a list of strings.
+func (o *object) list(name string) (list []string) {
+	if raw, there := o.get(name); there && !isList(raw, &list) {
+		o.refuse(name, "must be a list of strings.")
+		return nil
+	}
+	return list
+}
+
+// content reads bytes: a string, or an object that has them as text or as base64.
+func (o *object) content(name string) []byte {
+	raw, there := o.get(name)
+	if !there {
+		return nil
+	}
+	var s string
+	if isText(raw, &s) {
+		return []byte(s)
+	}
+	const rule = `must be a string, {"text": …} or {"base64": …}.`
+	inner, ok := within(raw, o.prefix+name+".")
+	if !ok || inner.count("text", "base64") != 1 {
+		o.refuse(name, rule)
+		return nil
+	}
+	content := inner.bytes()
+	o.fail(inner.err)
+	return content
+}
+
+// bytes reads what an object has as text or as base64 (RFC 4648 §4, line breaks ignored).
+func (o *object) bytes() []byte {
+	if o.count("base64") == 0 {
+		return []byte(o.text("text"))
+	}
+	content, err := base64.StdEncoding.Strict().DecodeString(o.text("base64"))
+	if err != nil {
+		o.refuse("base64", "must be base64 with its padding.")
+	}
+	return content
+}
+
+func (o *object) files(name string) (files []admission.File) {
+	raw, there := o.get(name)
+	if !there {
+		return nil
+	}
+	var entries []json.RawMessage
+	if json.Unmarshal(raw, &entries) != nil {
+		o.refuse(name, "must be a list of files.")
+		return nil
+	}
+	for i, entry := range entries {
+		files = append(files, o.file(fmt.Sprintf("%s[%d]", name, i), entry))
+		if o.err != nil {
+			return nil
+		}
+	}
+	return files
+}
+
+func (o *object) file(name string, raw json.RawMessage) (f admission.File) {
+	inner, ok := within(raw, o.prefix+name+".")
+	if !ok || inner.count("text", "base64", "url") != 1 {
+		o.refuse(name, "must be an object with a path and exactly one of text, base64 and url.")
+		return f
+	}
+	f = admission.File{Path: inner.text("path"), Mode: inner.mode("mode"), URL: inner.text("url")}
+	switch {
+	case inner.count("url") == 0:
+		f.Content = inner.bytes()
+	case f.URL == "":
+		inner.refuse("url", "must be a URL.")
+	}
+	o.fail(inner.err)
+	return f
+}
+
+var octal = regexp.MustCompile(`^[0-7]{3,4}$`)
+
+// mode reads permissions as chmod writes them; a number would be taken for decimal by some and for octal by others.
+func (o *object) mode(name string) uint32 {
+	raw, there := o.get(name)
+	if !there {
+		return 0
+	}
+	var s string
+	if !isText(raw, &s) || !octal.MatchString(s) {
+		o.refuse(name, `must be a string of three or four octal digits, like "755".`)
+		return 0
+	}
+	mode, _ := strconv.ParseUint(s, 8, 32) // four digits fit
+	if mode == 0 {
+		o.refuse(name, "must be permissions from 001 to 777.")
+	}
+	return uint32(mode)
+}
+
+func (o *object) limits(name string) (l execution.Limits) {
+	raw, there := o.get(name)
+	if !there {
+		return l
+	}
+	inner, ok := within(raw, o.prefix+name+".")
+	if !ok {
+		o.refuse(name, "must be an object.")
+		return l
+	}
+	l = execution.Limits{
+		Memory:    inner.size("memory"),
+		CPUs:      inner.number("cpus", "must be a number."),
+		PIDs:      inner.whole("pids", "must be a whole number."),
+		Output:    inner.size("output"),
+		Workspace: inner.size("workspace"),
+	}
+	o.fail(inner.err)
+	return l
+}
+
+var sizeForm = regexp.MustCompile(`^([0-9]{1,15}B|[0-9]{1,9}(\.[0-9]{1,9})?[KMG]iB)$`) // never more than an int64
+
+// size reads a number of bytes.
+func (o *object) size(name string) int64 {
+	const rule = "must be a whole number of bytes or a size such as 256MiB."
+	raw, there := o.get(name)
+	var s string
+	if !there || !isText(raw, &s) {
+		return o.whole(name, rule)
+	}
+	n, err := units.ParseBase2Bytes(s)
+	if err != nil || !sizeForm.MatchString(s) {
+		o.refuse(name, rule)
+		return 0
+	}
+	return int64(n)
+}
+
+// within reads an object that stands in another.
+func within(raw json.RawMessage, prefix string) (inner object, ok bool) {
+	inner.prefix = prefix
+	return inner, raw[0] == '{' && json.Unmarshal(raw, &inner.fields) == nil
+}
+
+// count tells how many of the fields are there.
+func (o *object) count(names ...string) (n int) {
+	for _, name := range names {
+		if _, there := o.get(name); there {
+			n++
+		}
+	}
+	return n
+}
