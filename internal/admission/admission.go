@@ -42,6 +42,9 @@ type Store interface {
 	// that execution. Errors: faults CONFLICT, QUEUE_FULL, SERVICE_UNAVAILABLE; nothing is stored then.
 	Enqueue(ctx context.Context, e execution.Execution, key *execution.Idempotency, limits execution.QueueLimits) (
 		stored execution.Execution, replayed bool, err error)
+	// EnqueueAll stores all or none of the executions of one subject, in their order. Errors are those of Enqueue.
+	EnqueueAll(ctx context.Context, all []execution.Execution, key *execution.Idempotency, limits execution.QueueLimits) (
+		stored []execution.Execution, replayed bool, err error)
 }
 
 // Submission is what a caller asks for, with types but not yet with sense. Zero values stand for what was not given.
@@ -90,14 +93,8 @@ func New(
 // tells that an earlier submission with the same idempotency key made it, and that nothing new was stored. Errors are
 // faults, and nothing was stored.
 func (a *Admission) Admit(ctx context.Context, s Submission) (e execution.Execution, replayed bool, err error) {
-	if err := a.check(s); err != nil {
-		return execution.Execution{}, false, err
-	}
-	l, err := a.languages.Find(s.Language)
+	l, err := a.judge(s)
 	if err != nil {
-		return execution.Execution{}, false, err
-	}
-	if err := checkWith(l, s); err != nil {
 		return execution.Execution{}, false, err
 	}
 	if s, err = a.fetch(ctx, s); err != nil {
@@ -106,12 +103,30 @@ func (a *Admission) Admit(ctx context.Context, s Submission) (e execution.Execut
 	if e, err = a.execution(s, l.Name); err != nil {
 		return execution.Execution{}, false, err
 	}
-	var key *execution.Idempotency
-	if s.IdempotencyKey != "" {
-		key = &execution.Idempotency{Key: s.IdempotencyKey, Fingerprint: a.sealer.Fingerprint(s.Body)}
+	return a.store.Enqueue(ctx, e, a.key(s.IdempotencyKey, s.Body), a.limits())
+}
+
+// judge finds the language of a submission and applies every rule. Errors are faults that name the field.
+func (a *Admission) judge(s Submission) (language.Language, error) {
+	if err := a.check(s); err != nil {
+		return language.Language{}, err
 	}
-	limits := execution.QueueLimits{Total: a.config.Queue.Total, PerSubject: a.config.Queue.PerSubject}
-	return a.store.Enqueue(ctx, e, key, limits)
+	l, err := a.languages.Find(s.Language)
+	if err != nil {
+		return language.Language{}, err
+	}
+	return l, checkWith(l, s)
+}
+
+func (a *Admission) key(key string, body []byte) *execution.Idempotency {
+	if key == "" {
+		return nil
+	}
+	return &execution.Idempotency{Key: key, Fingerprint: a.sealer.Fingerprint(body)}
+}
+
+func (a *Admission) limits() execution.QueueLimits {
+	return execution.QueueLimits{Total: a.config.Queue.Total, PerSubject: a.config.Queue.PerSubject}
 }
 
 // execution makes of a submission that was found good what is stored of it. What may be secret is sealed here, before

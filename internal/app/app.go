@@ -83,8 +83,11 @@ func New(ctx context.Context, c config.Config, version string, log *logrus.Entry
 	if a.catalogue, err = language.Open(c.Languages); err != nil {
 		return nil, err
 	}
-	payload := func(e execution.Execution, r execution.Result) []byte {
-		return callback.Body(e, r, int(c.Callback.InlineOutput))
+	payload := dispatch.Payload{
+		Body: func(e execution.Execution, r execution.Result) []byte {
+			return callback.Body(e, r, int(c.Callback.InlineOutput))
+		},
+		Summary: callback.Summary,
 	}
 	if c.Role != config.API {
 		if err := a.openBack(ctx, c, records); err != nil {

@@ -71,6 +71,14 @@ func (s mortalStore) Enqueue(
 	return stored, replayed, err
 }
 
+func (s mortalStore) EnqueueAll(
+	ctx context.Context, all []execution.Execution, key *execution.Idempotency, limits execution.QueueLimits,
+) ([]execution.Execution, bool, error) {
+	stored, replayed, err := s.Store.EnqueueAll(ctx, all, key, limits)
+	s.fate.reach("after-enqueue")
+	return stored, replayed, err
+}
+
 func (s mortalStore) Claim(ctx context.Context, n int) ([]execution.Execution, error) {
 	claims, err := s.Store.Claim(ctx, n)
 	if len(claims) > 0 {

@@ -74,7 +74,7 @@ func TestTwoHoursLeaveNothingBehind(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		payload := dispatch.Payload(func(e execution.Execution, r execution.Result) []byte { return callback.Body(e, r, 4<<10) })
+		payload := dispatch.Payload{Body: func(e execution.Execution, r execution.Result) []byte { return callback.Body(e, r, 4<<10) }}
 		dispatcher := dispatch.New(4, dispatch.Deps{
 			Store: records, Sandbox: box, Languages: player{}, Unsealer: player{}, Payload: payload,
 			Node: records.Node(), Epoch: records.Epoch(), Log: log,

@@ -36,6 +36,7 @@ type Payload struct {
 
 	// What the caller gave to it comes back, if anything.
 	Name     string            `json:"name,omitempty"`
+	BatchID  execution.BatchID `json:"batch_id,omitempty"`
 	Metadata map[string]string `json:"metadata,omitempty"`
 }
 
@@ -94,20 +95,21 @@ func Body(e execution.Execution, r execution.Result, inline int) []byte {
 		OutputComplete:  r.OutputComplete,
 		Usage:           Usage{CPUTime: Seconds(r.CPUTime), MaxMemory: r.MaxMemory},
 		Name:            e.Name,
+		BatchID:         e.Batch.ID,
 		Metadata:        e.Options.Metadata,
 	}
 	if !p.Success {
 		p.Error = &r.Error
 	}
-	return p.encode()
+	return encode(p)
 }
 
 // encode leaves "<", ">" and "&" as they are: a program's output is not HTML.
-func (p Payload) encode() []byte {
+func encode(body any) []byte {
 	var text bytes.Buffer
 	encoder := json.NewEncoder(&text)
 	encoder.SetEscapeHTML(false)
-	_ = encoder.Encode(p) // cannot fail: every field is a string, a number, a bool or a time of our own
+	_ = encoder.Encode(body) // cannot fail: every field is a string, a number, a bool or a time of our own
 	return bytes.TrimSuffix(text.Bytes(), []byte("\n"))
 }
 

@@ -65,9 +65,9 @@ func newHouse(t *testing.T, slots int, box sandbox.Sandbox) *house {
 }
 
 // payload is the body of every callback.
-var payload dispatch.Payload = func(e execution.Execution, r execution.Result) []byte {
+var payload = dispatch.Payload{Body: func(e execution.Execution, r execution.Result) []byte {
 	return fmt.Appendf(nil, "%s %s", e.ID, r.State)
-}
+}}
 
 // enter opens the store and starts a dispatcher, as a new process would.
 func (h *house) enter() {

@@ -46,8 +46,11 @@ func neverRan(res execution.Result) execution.Result {
 	return res
 }
 
-// Payload makes the body of a callback.
-type Payload func(execution.Execution, execution.Result) []byte
+// Payload makes the bodies of callbacks.
+type Payload struct {
+	Body    func(execution.Execution, execution.Result) []byte // of one execution
+	Summary execution.Summary                                  // of a batch that has one callback for all
+}
 
 // Cancelled gives the result and the delivery of an execution that is cancelled before it ran. It is pure and quick.
 func (p Payload) Cancelled(e execution.Execution) (execution.Result, *execution.Delivery) {
@@ -67,10 +70,13 @@ func (p Payload) delivery(e execution.Execution, res execution.Result) *executio
 	if e.Callback.URL == "" {
 		return nil
 	}
-	return &execution.Delivery{
-		Execution: e.ID, State: execution.Pending, Body: p(e, res),
-		NextAt: res.CompletedAt, CreatedAt: res.CompletedAt,
+	d := &execution.Delivery{Execution: e.ID, State: execution.Pending, NextAt: res.CompletedAt, CreatedAt: res.CompletedAt}
+	if e.Batch.Summary {
+		d.Summary = p.Summary
+	} else {
+		d.Body = p.Body(e, res)
 	}
+	return d
 }
 
 // signalName gives the name of a signal's number, "SIGKILL" for 9.

@@ -9,9 +9,10 @@ type Delivery struct {
 	State     DeliveryState
 	Reason    DeadReason // set when dead
 	Callback  Callback
-	Body      []byte // serialised once, sent byte for byte the same on every attempt
-	Attempts  int    // made so far, over all times that it was sent again
-	Resumed   int    // how many of them had been made when the schedule last began: 0 until it is sent again
+	Body      []byte  // serialised once, sent byte for byte the same on every attempt
+	Summary   Summary // makes the Body when the execution is the last of a batch that has one callback for all; else nil
+	Attempts  int     // made so far, over all times that it was sent again
+	Resumed   int     // how many of them had been made when the schedule last began: 0 until it is sent again
 	NextAt    time.Time
 	CreatedAt time.Time
 	EndedAt   time.Time // zero while pending

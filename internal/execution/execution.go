@@ -64,6 +64,7 @@ type Execution struct {
 	EnvNames   []string // sorted; values are sealed
 	Input      Sealed   // JSON of an Input
 	Options    Options
+	Batch      Batch
 	Callback   Callback // without a URL: the result is kept and not posted
 	CreatedAt  time.Time
 	State      State
@@ -141,6 +142,7 @@ type Filter struct {
 	Subject  string // empty = everybody's
 	States   []State
 	Language string
+	Batch    BatchID   // empty = all
 	Since    time.Time // created at or after; zero = no bound
 	Until    time.Time // created before; zero = no bound
 	Before   ID        // older than this one: the cursor; empty = from the newest

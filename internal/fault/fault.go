@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"strings"
 	"time"
 )
 
@@ -121,6 +122,23 @@ func (e *Error) After(d time.Duration) *Error {
 	c := *e
 	c.RetryAfter = d
 	return &c
+}
+
+// Within returns a copy whose field is one of where, a part of the request like "executions[3]".
+func (e *Error) Within(where string) *Error {
+	field, named := e.Details["field"].(string)
+	c := e
+	if named {
+		c = e.Field(where + "." + field)
+	} else {
+		c = e.Field(where)
+	}
+	if named && strings.HasPrefix(e.Sentence, field) {
+		c.Sentence = where + "." + e.Sentence
+	} else {
+		c.Sentence = where + ": " + e.Sentence
+	}
+	return c
 }
 
 // Because returns a copy with its private cause, which is logged and never sent.

@@ -15,13 +15,28 @@ import (
 // are allowed is the business of admission. Unknown fields are ignored, and null is the same as absent. Errors are
 // faults: INVALID_JSON, or INVALID_REQUEST that names the field.
 func decodeSubmission(body []byte) (admission.Submission, error) {
+	o, err := objectOf(body)
+	if err != nil {
+		return admission.Submission{}, err
+	}
+	s := o.submission()
+	s.Body = body
+	return s, o.err
+}
+
+// objectOf is the object that a body must be. Errors: fault INVALID_JSON.
+func objectOf(body []byte) (o object, err error) {
 	if err := checkJSON(body); err != nil {
-		return admission.Submission{}, fault.New(fault.InvalidJSON, "The body must be one JSON object: %s.", err)
+		return o, fault.New(fault.InvalidJSON, "The body must be one JSON object: %s.", err)
 	}
-	var o object
 	if err := json.Unmarshal(body, &o.fields); err != nil {
-		return admission.Submission{}, fault.New(fault.InvalidJSON, "The body must be one JSON object.").Because(err)
+		return o, fault.New(fault.InvalidJSON, "The body must be one JSON object.").Because(err)
 	}
+	return o, nil
+}
+
+// submission reads the fields of one submission.
+func (o *object) submission() admission.Submission {
 	s := admission.Submission{
 		Name:            o.text("name"),
 		Code:            o.text("code"),
@@ -38,12 +53,11 @@ func decodeSubmission(body []byte) (admission.Submission, error) {
 		Network:         o.text("network"),
 		CallbackHeaders: o.texts("callback_headers"),
 		Secrets:         o.textOrList("callback_signature_secret"),
-		Body:            body,
 	}
 	if dir := o.text("workdir"); dir != "" { // what the SDKs send
 		s.WorkingDir = dir
 	}
-	return s, o.err
+	return s
 }
 
 // object reads typed fields and remembers the first that has another type. Names are exact; a struct would take

@@ -145,11 +145,15 @@ func (a *api) filter(q *query) (execution.Filter, error) {
 		Language: q.text("language"),
 		Since:    q.instant("since"),
 		Until:    q.instant("until"),
+		Batch:    execution.BatchID(q.text("batch")),
 		Before:   execution.ID(q.text("cursor")),
 		Limit:    q.number("limit", standardPage, 1, maxPage),
 	}
 	if f.Before != "" && !f.Before.Valid() {
 		q.refuse("cursor", "cursor must be the next_cursor of an earlier answer.")
+	}
+	if f.Batch != "" && !f.Batch.Valid() {
+		q.refuse("batch", "batch must be the batch_id of an earlier answer.")
 	}
 	if l, err := a.Languages.Find(f.Language); f.Language != "" && err == nil {
 		f.Language = l.Name // an alias; a language that is gone from the catalogue is still found by its name

@@ -69,6 +69,7 @@ func (c Config) Validate() error {
 // Admission turns submissions into stored executions. Errors are faults; after one, nothing is stored.
 type Admission interface {
 	Admit(ctx context.Context, s admission.Submission) (e execution.Execution, replayed bool, err error)
+	AdmitBatch(ctx context.Context, b admission.Batch) (all []execution.Execution, replayed bool, err error)
 	// CheckCallback refuses a callback as Admit would.
 	CheckCallback(s admission.Submission) error
 }

@@ -26,6 +26,7 @@ func (a *api) routes() *mux.Router {
 	}{
 		{http.MethodPost, "/execute/async", a.private(a.submit)},
 		{http.MethodPost, "/execute/background", a.private(a.background)},
+		{http.MethodPost, "/executions/batch", a.private(a.batch)},
 		{http.MethodGet, "/executions", a.private(a.list)},
 		{http.MethodGet, "/executions/{id}", a.private(a.get)},
 		{http.MethodPost, "/executions/{id}/cancel", a.private(a.cancel)},

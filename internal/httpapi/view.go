@@ -14,6 +14,7 @@ import (
 type summary struct {
 	ExecutionID     execution.ID      `json:"execution_id"`
 	Name            string            `json:"name"` // empty: it has none
+	BatchID         execution.BatchID `json:"batch_id,omitempty"`
 	Status          execution.State   `json:"status"`
 	Subject         string            `json:"subject"`
 	Language        string            `json:"language"`
@@ -113,6 +114,7 @@ func summaryOf(e execution.Execution) summary {
 	s := summary{
 		ExecutionID:     e.ID,
 		Name:            e.Name,
+		BatchID:         e.Batch.ID,
 		Status:          e.State,
 		Subject:         e.Subject,
 		Language:        e.Language,

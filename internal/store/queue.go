@@ -44,34 +44,83 @@ func (p place) count(q place) int {
 func (s *Store) Enqueue(
 	ctx context.Context, e execution.Execution, key *execution.Idempotency, limits execution.QueueLimits,
 ) (stored execution.Execution, replayed bool, err error) {
-	err = s.writer.do(ctx, "enqueue execution", durable, func(ctx context.Context, t *tx) (news, error) {
-		if key != nil {
-			first, ok, err := t.remember(ctx, e, *key)
-			if err != nil || ok {
-				stored, replayed = first, ok
-				return news{}, err
-			}
-		}
-		if err := t.room(ctx, e.Subject, limits); err != nil {
-			return news{}, err
-		}
-		seq, err := t.insert(ctx, e)
-		if err != nil {
-			return news{}, err
-		}
-		if key != nil {
-			if err := t.memorize(ctx, e, seq, *key); err != nil {
-				return news{}, err
-			}
-		}
-		stored = e
-		stored.State = execution.Queued
-		return news{queued: true}, t.move(ctx, e.Subject, nowhere, waiting)
-	})
+	all, replayed, err := s.EnqueueAll(ctx, []execution.Execution{e}, key, limits)
 	if err != nil {
 		return execution.Execution{}, false, err
 	}
+	return all[0], replayed, nil
+}
+
+// EnqueueAll stores executions of one subject as queued, all or none, in this order. The key stands for all of them; what it
+// replays are the executions of the batch that the first one belonged to. Faults as Enqueue's; there is room for all or the
+// queue is full.
+func (s *Store) EnqueueAll(
+	ctx context.Context, all []execution.Execution, key *execution.Idempotency, limits execution.QueueLimits,
+) (stored []execution.Execution, replayed bool, err error) {
+	err = s.writer.do(ctx, "enqueue executions", durable, func(ctx context.Context, t *tx) (news, error) {
+		if key != nil {
+			first, ok, err := t.remember(ctx, all[0], *key)
+			if err != nil {
+				return news{}, err
+			}
+			if ok {
+				replayed = true
+				stored, err = t.together(ctx, first)
+				return news{}, err
+			}
+		}
+		if err := t.room(ctx, all[0].Subject, len(all), limits); err != nil {
+			return news{}, err
+		}
+		for i, e := range all {
+			seq, err := t.insert(ctx, e)
+			if err != nil {
+				return news{}, err
+			}
+			if key != nil && i == 0 {
+				if err := t.memorize(ctx, e, seq, *key); err != nil {
+					return news{}, err
+				}
+			}
+			if err := t.move(ctx, e.Subject, nowhere, waiting); err != nil {
+				return news{}, err
+			}
+			e.State = execution.Queued
+			stored = append(stored, e)
+		}
+		return news{queued: true}, nil
+	})
+	if err != nil {
+		return nil, false, err
+	}
 	return stored, replayed, nil
+}
+
+const selectBatch = selectRecord + ` WHERE e.batch = ? ORDER BY e.seq`
+
+// together returns an execution and those that were stored with it.
+func (t *tx) together(ctx context.Context, e execution.Execution) ([]execution.Execution, error) {
+	if e.Batch.ID == "" {
+		return []execution.Execution{e}, nil
+	}
+	return t.batch(ctx, e.Batch.ID)
+}
+
+// batch returns the executions of a batch in the order in which they were stored.
+func (t *tx) batch(ctx context.Context, id execution.BatchID) (all []execution.Execution, err error) {
+	rows, err := t.rows(ctx, selectBatch, id)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close() //nolint:errcheck // Err below has what went wrong
+	for rows.Next() {
+		member, err := scanExecution(rows)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, member)
+	}
+	return all, rows.Err()
 }
 
 // remember finds the execution that the subject has stored under the key.
@@ -104,9 +153,9 @@ func (t *tx) memorize(ctx context.Context, e execution.Execution, seq int64, key
 	return err
 }
 
-// room refuses when the queue is full.
-func (t *tx) room(ctx context.Context, subject string, limits execution.QueueLimits) error {
-	if limits.Total > 0 && t.queued >= limits.Total {
+// room refuses when the queue has no place for n more.
+func (t *tx) room(ctx context.Context, subject string, n int, limits execution.QueueLimits) error {
+	if limits.Total > 0 && t.queued+n > limits.Total {
 		return fault.New(fault.QueueFull, "The queue is full: %d executions are waiting.", t.queued).
 			Detail("limit", "total").After(fullRetry)
 	}
@@ -118,7 +167,7 @@ func (t *tx) room(ctx context.Context, subject string, limits execution.QueueLim
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return err
 	}
-	if queued >= limits.PerSubject {
+	if queued+n > limits.PerSubject {
 		return fault.New(fault.QueueFull, "Your queue is full: %d executions are waiting.", queued).
 			Detail("limit", "subject").After(fullRetry)
 	}
@@ -126,10 +175,11 @@ func (t *tx) room(ctx context.Context, subject string, limits execution.QueueLim
 }
 
 func (t *tx) insert(ctx context.Context, e execution.Execution) (seq int64, err error) {
-	err = t.row(ctx, `INSERT INTO executions (id, name, subject, language, working_dir, timeout, env_names, options, created_at, state)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING seq`,
+	err = t.row(ctx, `INSERT INTO executions (id, name, subject, language, working_dir, timeout, env_names, options, created_at, state,
+			batch, summary)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, nullif(?, ''), ?) RETURNING seq`,
 		e.ID, e.Name, e.Subject, e.Language, e.WorkingDir, e.Timeout, names(e.EnvNames), object(e.Options), stamp(e.CreatedAt),
-		execution.Queued).Scan(&seq)
+		execution.Queued, e.Batch.ID, e.Batch.Summary).Scan(&seq)
 	if err != nil {
 		return 0, err
 	}

@@ -15,7 +15,7 @@ import (
 // An execution is read with all its optional parts but what is large or sealed; selectWhole adds what was printed.
 const (
 	recordColumns = `e.id, e.name, e.subject, e.language, e.working_dir, e.timeout, e.env_names, e.options, e.created_at, e.state,
-		e.cancel_requested_at IS NOT NULL, coalesce(c.url, ''), c.header_names, coalesce(c.depth, 0),
+		e.cancel_requested_at IS NOT NULL, coalesce(e.batch, ''), e.summary, coalesce(c.url, ''), c.header_names, coalesce(c.depth, 0),
 		r.node, r.epoch, r.berth, r.nonce, r.started_at, r.deadline,
 		z.reason, z.exit_code, z.error, z.started_at, z.completed_at, z.duration, z.output_complete, z.cpu_time, z.max_memory,
 		o.bytes, p.bytes`
@@ -68,6 +68,9 @@ func selectList(f execution.Filter) (query string, args []any) {
 	if f.Language != "" {
 		only(`e.language = ?`, f.Language)
 	}
+	if f.Batch != "" {
+		only(`e.batch = ?`, f.Batch)
+	}
 	if !f.Since.IsZero() {
 		only(`e.created_at >= ?`, stamp(f.Since))
 	}
@@ -109,7 +112,7 @@ func scanRecord(r scanner, more []any) (e execution.Execution, err error) {
 	var result resultColumns
 	dest := []any{
 		&e.ID, &e.Name, &e.Subject, &e.Language, &e.WorkingDir, &e.Timeout, &envNames, &options, &created, &e.State,
-		&e.CancelRequested, &e.Callback.URL, &headerNames, &e.Callback.Depth,
+		&e.CancelRequested, &e.Batch.ID, &e.Batch.Summary, &e.Callback.URL, &headerNames, &e.Callback.Depth,
 	}
 	dest = append(dest, run.dest()...)
 	dest = append(dest, result.dest()...)

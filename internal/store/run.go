@@ -20,6 +20,7 @@ type row struct {
 	node    string
 	epoch   int64
 	url     string
+	batch   execution.BatchID
 }
 
 func (r row) place() place {
@@ -40,10 +41,10 @@ func (r row) place() place {
 // find returns ErrStale for an execution that is not there.
 func (t *tx) find(ctx context.Context, id execution.ID) (r row, err error) {
 	err = t.row(ctx, `SELECT e.seq, e.subject, e.state, e.claimed, e.cancel_requested_at IS NOT NULL,
-			coalesce(r.node, ''), coalesce(r.epoch, 0), coalesce(c.url, '')
+			coalesce(r.node, ''), coalesce(r.epoch, 0), coalesce(c.url, ''), coalesce(e.batch, '')
 		FROM executions e LEFT JOIN runs r ON r.execution = e.seq LEFT JOIN callbacks c ON c.execution = e.seq
 		WHERE e.id = ?`, id).
-		Scan(&r.seq, &r.subject, &r.state, &r.claimed, &r.cancel, &r.node, &r.epoch, &r.url)
+		Scan(&r.seq, &r.subject, &r.state, &r.claimed, &r.cancel, &r.node, &r.epoch, &r.url, &r.batch)
 	if errors.Is(err, sql.ErrNoRows) {
 		return r, ErrStale
 	}
@@ -118,7 +119,8 @@ func (s *Store) Requeue(ctx context.Context, id execution.ID) error {
 // delivery pending, and removes code, env and input, all or nothing. ErrStale if the execution has ended already, is another
 // epoch's, or cannot come to r.State from where it is.
 //
-// Without a callback d is nil. Of d the body, CreatedAt and NextAt are stored.
+// Without a callback d is nil. Of d the body, CreatedAt and NextAt are stored. With a Summary, which runs inside the transaction
+// and must not call the store, d is stored for the last of the batch alone, with the body that the Summary makes.
 func (s *Store) Finish(ctx context.Context, id execution.ID, r execution.Result, d *execution.Delivery) error {
 	return s.writer.do(ctx, "finish execution", durable, func(ctx context.Context, t *tx) (news, error) { return s.finish(ctx, t, id, r, d) })
 }
@@ -145,7 +147,28 @@ func (s *Store) finish(ctx context.Context, t *tx, id execution.ID, r execution.
 	if d == nil {
 		return news{ended: id}, nil
 	}
+	if d.Summary != nil {
+		if last, err := t.summarise(ctx, e.batch, d); err != nil || !last {
+			return news{ended: id}, err
+		}
+	}
 	return news{ended: id, pending: true}, t.deliver(ctx, e, *d)
+}
+
+const selectOpen = `SELECT EXISTS (SELECT 1 FROM executions WHERE batch = ? AND batch IS NOT NULL AND state IN ('queued', 'running'))`
+
+// summarise makes the body of d when all of the batch have ended, the one that is being finished included.
+func (t *tx) summarise(ctx context.Context, batch execution.BatchID, d *execution.Delivery) (last bool, err error) {
+	var open bool
+	if err := t.row(ctx, selectOpen, batch).Scan(&open); err != nil || open {
+		return false, err
+	}
+	all, err := t.batch(ctx, batch)
+	if err != nil {
+		return false, err
+	}
+	d.Body = d.Summary(batch, all)
+	return true, nil
 }
 
 func (t *tx) result(ctx context.Context, seq int64, r execution.Result) error {

@@ -226,6 +226,14 @@ func (t *tx) row(ctx context.Context, query string, args ...any) scanner {
 	return s.QueryRowContext(ctx, args...)
 }
 
+func (t *tx) rows(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	s, err := t.prepared(ctx, query) //nolint:sqlclosecheck // it lives as long as the connection
+	if err != nil {
+		return nil, err
+	}
+	return s.QueryContext(ctx, args...)
+}
+
 func (t *tx) close() error {
 	var errs []error
 	for _, s := range t.statements {

@@ -27,6 +27,8 @@ type Store interface {
 
 	Enqueue(ctx context.Context, e execution.Execution, key *execution.Idempotency, limits execution.QueueLimits) (
 		stored execution.Execution, replayed bool, err error)
+	EnqueueAll(ctx context.Context, all []execution.Execution, key *execution.Idempotency, limits execution.QueueLimits) (
+		stored []execution.Execution, replayed bool, err error)
 	Claim(ctx context.Context, n int) ([]execution.Execution, error)
 	Release(ctx context.Context, id execution.ID) error
 	Start(ctx context.Context, id execution.ID, run execution.Run) error
@@ -73,6 +75,7 @@ func Run(t *testing.T, engine Engine) {
 		tests map[string]func(*house)
 	}{
 		{"Queue", queueTests()},
+		{"Batch", batchTests()},
 		{"Run", runTests()},
 		{"Record", recordTests()},
 		{"Delivery", deliveryTests()},

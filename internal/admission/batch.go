@@ -1,0 +1,79 @@
+package admission
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"boomerang/internal/execution"
+	"boomerang/internal/fault"
+)
+
+// maxBatch is how many submissions may come together.
+const maxBatch = 1000
+
+// Batch is submissions that are stored together or not at all. With a callback of its own it is called back once, when the last of
+// its executions has ended; without one each of them has its own.
+type Batch struct {
+	Subject         string
+	Submissions     []Submission // without what stands here for all of them
+	CallbackURL     string       // "" = each has its own
+	CallbackHeaders map[string]string
+	Secrets         []string
+	IdempotencyKey  string // "" = none
+	Body            []byte // the request as it came
+	Depth           int
+}
+
+// AdmitBatch stores the submissions of a batch as queued executions, in their order. Errors are faults that name the
+// submission by its place, from 0, and nothing was stored; else as Admit.
+func (a *Admission) AdmitBatch(ctx context.Context, b Batch) (all []execution.Execution, replayed bool, err error) {
+	if n := len(b.Submissions); n < 1 || n > maxBatch {
+		return nil, false, invalid("executions", "executions must have 1 to %d entries, not %d.", maxBatch, n)
+	}
+	common := Submission{
+		Subject: b.Subject, CallbackURL: b.CallbackURL, CallbackHeaders: b.CallbackHeaders, Secrets: b.Secrets,
+		IdempotencyKey: b.IdempotencyKey, Depth: b.Depth,
+	}
+	if err := checkKey(common); err != nil {
+		return nil, false, err
+	}
+	summary := b.CallbackURL != ""
+	if summary {
+		if err := a.CheckCallback(common); err != nil {
+			return nil, false, err
+		}
+	} else if len(b.CallbackHeaders) > 0 || len(b.Secrets) > 0 {
+		return nil, false, missing("callback_url")
+	}
+	id := execution.NewBatchID(a.now())
+	for i, s := range b.Submissions {
+		s.Subject, s.Depth = b.Subject, b.Depth
+		e, err := a.member(s, common, summary)
+		if err != nil {
+			return nil, false, fault.Of(err).Within(fmt.Sprintf("executions[%d]", i))
+		}
+		e.Batch = execution.Batch{ID: id, Summary: summary}
+		all = append(all, e)
+	}
+	return a.store.EnqueueAll(ctx, all, a.key(b.IdempotencyKey, b.Body), a.limits())
+}
+
+// member makes the execution of one submission of a batch.
+func (a *Admission) member(s, common Submission, summary bool) (execution.Execution, error) {
+	if summary {
+		if s.CallbackURL != "" {
+			return execution.Execution{}, invalid("callback_url", "callback_url must be given for the whole batch or for each of its executions, not for both.")
+		}
+		s.CallbackURL, s.CallbackHeaders, s.Secrets = common.CallbackURL, common.CallbackHeaders, common.Secrets
+	}
+	if i := slices.IndexFunc(s.Files, func(f File) bool { return f.URL != "" }); i >= 0 {
+		field := fmt.Sprintf("files[%d].url", i)
+		return execution.Execution{}, invalid(field, "%s: a batch fetches no files; send them as text or base64.", field)
+	}
+	l, err := a.judge(s)
+	if err != nil {
+		return execution.Execution{}, err
+	}
+	return a.execution(s, l.Name)
+}

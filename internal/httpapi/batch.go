@@ -1,0 +1,112 @@
+package httpapi
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"boomerang/internal/admission"
+	"boomerang/internal/auth"
+	"boomerang/internal/execution"
+	"boomerang/internal/fault"
+)
+
+// acceptedBatch is the answer to a batch.
+type acceptedBatch struct {
+	BatchID     execution.BatchID `json:"batch_id"`
+	Status      execution.State   `json:"status"`
+	CallbackURL *string           `json:"callback_url"` // null: each execution has its own
+	Count       int               `json:"count"`
+	Executions  []acceptedMember  `json:"executions"` // in the order in which they came
+	Message     string            `json:"message"`
+	Timestamp   time.Time         `json:"timestamp"`
+}
+
+type acceptedMember struct {
+	ExecutionID execution.ID    `json:"execution_id"`
+	Name        string          `json:"name"`
+	Status      execution.State `json:"status"`
+	CallbackURL string          `json:"callback_url"`
+}
+
+// batch accepts many submissions at once, all or none.
+func (a *api) batch(w http.ResponseWriter, r *http.Request, p auth.Principal) error {
+	body, err := a.readJSON(w, r)
+	if err != nil {
+		return err
+	}
+	b, err := decodeBatch(body)
+	if err != nil {
+		return err
+	}
+	b.Subject = p.Subject
+	if b.IdempotencyKey, err = single(r, admission.HeaderKey); err != nil {
+		return err
+	}
+	if b.Depth, err = depth(r); err != nil {
+		return err
+	}
+	all, replayed, err := a.Admission.AdmitBatch(r.Context(), b)
+	if err != nil {
+		return err
+	}
+	a.Log.WithFields(logrus.Fields{
+		"batch_id": all[0].Batch.ID, "executions": len(all), "subject": p.Subject, "request_id": exchangeOf(r).id, "replayed": replayed,
+	}).Info("batch queued")
+	if replayed {
+		w.Header().Set("Idempotent-Replayed", "true")
+	}
+	return respond(w, http.StatusOK, acceptedBatchOf(all))
+}
+
+func acceptedBatchOf(all []execution.Execution) acceptedBatch {
+	first := all[0]
+	answer := acceptedBatch{
+		BatchID: first.Batch.ID, Status: execution.Queued, Count: len(all), Timestamp: onTheWire(first.CreatedAt),
+		Message: "Executions queued. Each result will be posted to its callback_url.",
+	}
+	if first.Batch.Summary {
+		answer.CallbackURL = &first.Callback.URL
+		answer.Message = "Executions queued. One summary will be posted to callback_url when all have ended."
+	}
+	for _, e := range all {
+		answer.Executions = append(answer.Executions, acceptedMember{e.ID, e.Name, execution.Queued, e.Callback.URL})
+	}
+	return answer
+}
+
+// decodeBatch reads the body of POST /executions/batch: the fields of a callback, and the fields of each submission in executions.
+func decodeBatch(body []byte) (b admission.Batch, err error) {
+	o, err := objectOf(body)
+	if err != nil {
+		return b, err
+	}
+	b = admission.Batch{
+		CallbackURL:     o.text("callback_url"),
+		CallbackHeaders: o.texts("callback_headers"),
+		Secrets:         o.textOrList("callback_signature_secret"),
+		Body:            body,
+	}
+	var entries []json.RawMessage
+	if raw, there := o.get("executions"); !there {
+		o.fail(fault.New(fault.MissingParameter, "executions is required.").Field("executions"))
+	} else if json.Unmarshal(raw, &entries) != nil {
+		o.refuse("executions", "must be a list of objects.")
+	}
+	for i, entry := range entries {
+		name := fmt.Sprintf("executions[%d]", i)
+		member, ok := within(entry, name+".")
+		if !ok {
+			o.refuse(name, "must be an object.")
+		}
+		b.Submissions = append(b.Submissions, member.submission())
+		o.fail(member.err)
+		if o.err != nil {
+			break
+		}
+	}
+	return b, o.err
+}
