@@ -126,14 +126,14 @@ func (e *Error) After(d time.Duration) *Error {
 
 // Within returns a copy whose field is one of where, a part of the request like "executions[3]".
 func (e *Error) Within(where string) *Error {
-	field, named := e.Details["field"].(string)
-	c := e
-	if named {
-		c = e.Field(where + "." + field)
-	} else {
-		c = e.Field(where)
+	field, _ := e.Details["field"].(string)
+	if field == "" {
+		c := e.Field(where)
+		c.Sentence = where + ": " + e.Sentence
+		return c
 	}
-	if named && strings.HasPrefix(e.Sentence, field) {
+	c := e.Field(where + "." + field)
+	if strings.HasPrefix(e.Sentence, field) {
 		c.Sentence = where + "." + e.Sentence
 	} else {
 		c.Sentence = where + ": " + e.Sentence

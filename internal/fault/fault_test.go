@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"testing"
 
 	"boomerang/internal/fault"
@@ -35,6 +36,28 @@ func TestAddingADetailLeavesTheOriginalAlone(t *testing.T) {
 	a, b := base.Field("a"), base.Field("b").Detail("key", "k")
 	if base.Details != nil || a.Details["field"] != "a" || b.Details["field"] != "b" || len(a.Details) != 1 {
 		t.Errorf("base %v, a %v, b %v", base.Details, a.Details, b.Details)
+	}
+}
+
+func TestWithinNamesThePartThatIsWrong(t *testing.T) {
+	for _, c := range []struct{ in, want *fault.Error }{
+		{
+			fault.New(fault.InvalidRequest, "timeout must be whole.").Field("timeout"),
+			fault.New(fault.InvalidRequest, "all[3].timeout must be whole.").Field("all[3].timeout"),
+		},
+		{
+			fault.New(fault.InvalidRequest, "The language is not known.").Field("language").Detail("known", 1),
+			fault.New(fault.InvalidRequest, "all[3]: The language is not known.").Field("all[3].language").Detail("known", 1),
+		},
+		{fault.New(fault.InvalidRequest, "Wrong."), fault.New(fault.InvalidRequest, "all[3]: Wrong.").Field("all[3]")},
+	} {
+		before := c.in.Sentence
+		if got := c.in.Within("all[3]"); got.Sentence != c.want.Sentence || !maps.Equal(got.Details, c.want.Details) {
+			t.Errorf("got %q %v, want %q %v", got.Sentence, got.Details, c.want.Sentence, c.want.Details)
+		}
+		if c.in.Sentence != before {
+			t.Errorf("the original became %q", c.in.Sentence)
+		}
 	}
 }
 

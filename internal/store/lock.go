@@ -11,9 +11,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// lockDir takes a part of the work in the directory for this process until the file is closed; the kernel gives it free when
+// lockDir takes a part of the work in the directory for this process until it is released; the kernel gives it free when
 // the process dies. The file stays, with the number of the process that has or had it.
-func lockDir(dir, name string) (lock *os.File, err error) {
+func lockDir(dir, name string) (release func() error, err error) {
 	f, err := os.OpenFile(filepath.Join(dir, name), os.O_CREATE|os.O_RDWR, 0o600) //nolint:gosec // the operator's own directory
 	if err != nil {
 		return nil, fmt.Errorf("lock data directory: %w", err)
@@ -37,7 +37,10 @@ func lockDir(dir, name string) (lock *os.File, err error) {
 	if _, err := fmt.Fprintln(f, os.Getpid()); err != nil {
 		return nil, fmt.Errorf("lock data directory: %w", err)
 	}
-	return f, nil
+	return func() error {
+		// Closing alone would leave it to a child that was just forked and has not come to its exec.
+		return errors.Join(unix.Flock(int(f.Fd()), unix.LOCK_UN), f.Close())
+	}, nil
 }
 
 // alone calls f while no other process sets the directory up.

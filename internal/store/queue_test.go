@@ -145,6 +145,9 @@ func TestTheQuestionsWalkAlongIndexes(t *testing.T) {
 		"SEARCH pending",
 		"CORRELATED SCALAR SUBQUERY 4", "SEARCH deliveries USING COVERING INDEX deliveries_pending (destination=? AND next_at>?)")...)
 	check("running", selectRunning, nil, append([]string{"SEARCH e USING INDEX executions_running (state=?)"}, joins...)...)
+	check("open ones of a batch", selectOpen, []any{"x"}, "SCAN CONSTANT ROW", "SCALAR SUBQUERY 1",
+		"SEARCH executions USING INDEX executions_open_of_batch (batch=?)")
+	check("a batch", selectBatch, []any{"x"}, append([]string{"SEARCH e USING INDEX executions_of_batch (batch=?)"}, joins...)...)
 	check("cancel requests", selectCancelRequested, nil, "SEARCH executions USING INDEX executions_running (state=?)")
 
 	f := execution.Filter{Before: "x", Since: time.Now(), Language: "python", Limit: 1}

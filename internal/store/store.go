@@ -120,11 +120,11 @@ func OpenPart(ctx context.Context, dir string, part Part, c Config, log *logrus.
 		return nil, fmt.Errorf("make data directory: %w", err)
 	}
 	for _, name := range part.locks() {
-		lock, err := lockDir(dir, name)
+		release, err := lockDir(dir, name)
 		if err != nil {
 			return nil, err
 		}
-		opened.push(lock.Close)
+		opened.push(release)
 	}
 	s = &Store{wakes: newWakes()}
 	var t *tx
