@@ -79,6 +79,7 @@ var trials = []trial{
 	{name: "broken", failed: true, stderr: "{file}"}, // it is not even begun
 	{name: "exception", stdout: prints("before\n"), failed: true, stderr: "boom"},
 	{name: "exit", failed: true, code: 7, stderr: "leaving\n"},
+	{name: "stdin", request: fields{"stdin": "1\n2\n39\n"}, stdout: prints("42\n")},
 	{name: "unicode", stdout: prints("žluťoučký kůň, 日本語, 🚀\n")},
 	{name: "compute"}, // see primes
 }
