@@ -2,7 +2,8 @@
 # as root on Debian. Elsewhere you are told.
 
 VERSION   ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
-LANGUAGES ?= $(filter-out base boomerang,$(notdir $(patsubst %/Dockerfile,%,$(wildcard images/*/Dockerfile))))
+LANGUAGES ?= python javascript bash go
+CHOSEN     = $(if $(filter all,$(LANGUAGES)),$(filter-out base boomerang,$(notdir $(patsubst %/Dockerfile,%,$(wildcard images/*/Dockerfile)))),$(LANGUAGES))
 
 GOLANGCI_LINT := v2.15.0
 DEADCODE      := v0.52.0
@@ -18,7 +19,7 @@ DOCKER_TESTS = $(addprefix ./,$(sort $(dir $(shell grep -rlE '^//go:build .*(int
 
 .PHONY: help
 help: ## list what there is
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: LANGUAGES = python
@@ -49,16 +50,22 @@ build: ## compile the program, the init of the containers and the doctor's probe
 	CGO_ENABLED=0 GOOS=linux GOARCH=arm64 go build -trimpath -ldflags '-s -w' -o bin/boomerang-probe-linux-arm64 ./cmd/boomerang-probe
 
 .PHONY: images
-images: ## build the images of the languages, where they are not up to date; LANGUAGES="python go" for some, FRESH=1 for today's packages
+images: ## build the images of the languages, where they are not up to date; LANGUAGES="java rust" or all, FRESH=1 for today's packages
 	$(NEED) docker
-	@images/build.sh $(LANGUAGES)
+	@images/build.sh $(CHOSEN)
 
 .PHONY: test
 test: images build ## all tests: the units under the race detector, and those with Docker
 	$(NEED) docker gcc node php python3 ruby strace
 	go test -race -timeout 10m ./...
-	REQUIRE_DOCKER=1 go test -count=1 -p 1 -timeout 15m -tags '$(TAGS)' $(DOCKER_TESTS)
+	LANGUAGES="$(CHOSEN)" REQUIRE_DOCKER=1 go test -count=1 -p 1 -timeout 15m -tags '$(TAGS)' $(DOCKER_TESTS)
 	ROUNDS=1 SEED=14 EXECUTIONS=15 REQUIRE_DOCKER=1 go test -count=1 -timeout 10m -tags chaos -run 'Dies|InChaos' ./internal/chaos
+
+.PHONY: languages
+languages: LANGUAGES = all
+languages: images ## build all languages' images and run the trials of each; LANGUAGES="java rust" for some
+	$(NEED) docker
+	LANGUAGES="$(CHOSEN)" REQUIRE_DOCKER=1 go test -count=1 -v -timeout 60m -tags e2e -run Language ./internal/e2e
 
 .PHONY: unit
 unit: ## the tests that need no Docker

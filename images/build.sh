@@ -1,28 +1,43 @@
 #!/bin/sh
-# Builds boomerang/NAME:latest from images/NAME, for each NAME that it is given, and before them boomerang/base.
-# An image that was built from the same files on the same base is left as it is; with FRESH=1 all are built anew, and
-# so get today's packages.
+# Builds boomerang/NAME:latest from images/NAME, for each NAME that it is given, and before it the image that it is
+# built on. An image that was built from the same files on the same image is left as it is; with FRESH=1 all are built
+# anew, and so get today's packages.
 set -eu
 cd "$(dirname "$0")"
+
+# under prints what NAME is built on, as its Dockerfile says; nothing for base.
+under() { [ "$1" = base ] || sed -n 's|^ARG BASE=boomerang/\(.*\):latest$|\1|p' "$1/Dockerfile"; }
 
 # inputs prints a number that stands for all that an image is made of: its folder and the image under it.
 inputs() {
 	{
 		find "$1" -type f -exec cksum {} + | sort
-		[ "$1" = base ] || docker image inspect --format '{{.Id}}' boomerang/base:latest
+		[ "$1" = base ] || docker image inspect --format '{{.Id}}' "boomerang/$(under "$1"):latest"
 	} | cksum | cut -d ' ' -f 1
 }
 
-for name in base "$@"; do
-	inputs=$(inputs "$name")
-	built=$(docker image inspect --format '{{index .Config.Labels "boomerang.inputs"}}' "boomerang/$name:latest" 2>/dev/null || true)
-	if [ "$built" = "$inputs" ] && [ -z "${FRESH:-}" ]; then
-		continue
+done=
+build() {
+	case " $done " in *" $1 "*) return ;; esac
+	[ "$1" = base ] || build "$(under "$1")"
+	set -- "$1" "$(inputs "$1")"
+	done="$done $1"
+	built=$(docker image inspect --format '{{index .Config.Labels "boomerang.inputs"}}' "boomerang/$1:latest" 2>/dev/null || true)
+	if [ "$built" = "$2" ] && [ -z "${FRESH:-}" ]; then
+		return
 	fi
-	echo "building boomerang/$name" >&2
-	if [ "$name" = base ]; then
-		base/build.sh "boomerang.inputs=$inputs"
+	echo "building boomerang/$1" >&2
+	if [ "$1" = base ]; then
+		base/build.sh "boomerang.inputs=$2"
 	else
-		docker build --quiet ${FRESH:+--no-cache} --label "boomerang.inputs=$inputs" --tag "boomerang/$name:latest" "$name"
+		docker build --quiet ${FRESH:+--no-cache} --label "boomerang.inputs=$2" --tag "boomerang/$1:latest" "$1"
 	fi
+}
+
+for name; do
+	if [ ! -e "$name/Dockerfile" ]; then
+		echo "there is no images/$name/Dockerfile" >&2
+		exit 1
+	fi
+	build "$name"
 done

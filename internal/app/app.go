@@ -14,7 +14,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -29,7 +28,6 @@ import (
 	"boomerang/internal/httpapi"
 	"boomerang/internal/language"
 	"boomerang/internal/metrics"
-	"boomerang/internal/sandbox"
 	"boomerang/internal/sandbox/docker"
 	"boomerang/internal/seal"
 	"boomerang/internal/store"
@@ -44,10 +42,12 @@ type App struct {
 	server    *http.Server
 	cert      *httpapi.Certificate
 	catalogue *language.Catalogue
+	offer     *language.Offer // of it, to clients
 	keys      *seal.Keyring
 	numbers   *metrics.Metrics
 	engine    *docker.Docker // nil: this role has no access to it
 	facts     *engineFacts   // of it
+	stock     stock          // the same
 	slots     int
 	tokens    *auth.Auth
 	parts     []part         // in the order of their start
@@ -83,6 +83,7 @@ func New(ctx context.Context, c config.Config, version string, log *logrus.Entry
 	if a.catalogue, err = language.Open(c.Languages); err != nil {
 		return nil, err
 	}
+	a.offer = a.catalogue.Offer()
 	payload := dispatch.Payload{
 		Body: func(e execution.Execution, r execution.Result) []byte {
 			return callback.Body(e, r, int(c.Callback.InlineOutput))
@@ -104,7 +105,7 @@ func New(ctx context.Context, c config.Config, version string, log *logrus.Entry
 		a.parts = append(a.parts,
 			part{"dispatcher", dispatcher.Run},
 			part{"upkeep", upkeep.New(c.Upkeep, nil, a.engine, dispatcher, log).Run},
-			part{"reports", func(ctx context.Context) error { return a.report(ctx, records, a.checks(records, c.Docker.Pull)) }})
+			part{"reports", func(ctx context.Context) error { return a.report(ctx, records, a.checks(records)) }})
 	case config.API:
 		deliverer, err := a.openFront(ctx, c, version, records, payload, published{records}, reported(records, c.Docker.Strict))
 		if err != nil {
@@ -112,15 +113,17 @@ func New(ctx context.Context, c config.Config, version string, log *logrus.Entry
 		}
 		a.parts = append(a.parts,
 			part{"deliverer", deliverer.Run},
+			part{"offer", a.keepOffer(heard{records})},
 			part{"upkeep", upkeep.New(c.Upkeep, records, nil, nil, log).Run})
 	case config.Everything:
 		dispatcher := a.newDispatcher(records, payload, nil)
-		deliverer, err := a.openFront(ctx, c, version, records, payload, dispatcher, a.checks(records, c.Docker.Pull))
+		deliverer, err := a.openFront(ctx, c, version, records, payload, dispatcher, a.checks(records))
 		if err != nil {
 			return nil, err
 		}
 		a.parts = append(a.parts,
 			part{"deliverer", deliverer.Run},
+			part{"offer", a.keepOffer(a.stock)},
 			part{"dispatcher", dispatcher.Run},
 			part{"upkeep", upkeep.New(c.Upkeep, records, a.engine, dispatcher, log).Run})
 	}
@@ -147,6 +150,8 @@ func (a *App) openBack(ctx context.Context, c config.Config, records *store.Stor
 	if err := a.facts.atStart(ctx); err != nil {
 		return err
 	}
+	a.stock = stock{engine: a.engine, catalogue: a.catalogue, pull: c.Docker.Pull}
+	a.refreshOffer(ctx, a.stock)
 	a.slots = a.countSlots(ctx, c)
 	return nil
 }
@@ -181,12 +186,12 @@ func (a *App) openFront(
 	ledger := counted{mortalFront(records), a.numbers}
 	deliverer := callback.NewDeliverer(c.Callback, ledger, a.keys, policy, version, a.log)
 	handler, err := httpapi.New(c.HTTP, httpapi.Deps{
-		Admission:     admission.New(c.Admission, a.catalogue, policy, fetcher, a.keys, ledger, time.Now),
+		Admission:     admission.New(c.Admission, admitted{a.offer}, policy, fetcher, a.keys, ledger, time.Now),
 		Records:       records,
 		Deliveries:    records,
 		Live:          live,
 		Authenticator: a.tokens,
-		Languages:     a.catalogue,
+		Languages:     a.offer,
 		Cancel: func(ctx context.Context, id execution.ID) (execution.Execution, error) {
 			return ledger.Cancel(ctx, id, time.Now(), payload.Cancelled)
 		},
@@ -239,14 +244,14 @@ func (a *App) listen(ctx context.Context, addr string) (net.Listener, error) {
 	return l, nil
 }
 
-// countSlots returns what the operator says, or what the engine's size suggests; an engine that is down is guessed to be as
-// large as this machine.
+// countSlots returns what the operator says, or what the engine's size and the neediest language that is offered suggest;
+// an engine that is down is guessed to be as large as this machine.
 func (a *App) countSlots(ctx context.Context, c config.Config) int {
 	if c.Dispatch.Slots > 0 {
 		return c.Dispatch.Slots
 	}
 	need := int64(0)
-	for _, l := range a.catalogue.Languages() {
+	for _, l := range a.offer.Languages() {
 		need = max(need, l.Most().Memory)
 	}
 	cpus, memory, err := a.engine.Capacity(ctx)
@@ -258,7 +263,7 @@ func (a *App) countSlots(ctx context.Context, c config.Config) int {
 }
 
 // checks are what /readyz asks; their faults are what it says, their causes go to the log.
-func (a *App) checks(records *store.Store, pull docker.Pull) []httpapi.Check {
+func (a *App) checks(records *store.Store) []httpapi.Check {
 	return append([]httpapi.Check{
 		{Name: "docker", Run: func(ctx context.Context) error {
 			if err := a.engine.Ping(ctx); err != nil {
@@ -267,28 +272,8 @@ func (a *App) checks(records *store.Store, pull docker.Pull) []httpapi.Check {
 			return nil
 		}},
 		{Name: "store", Run: records.Writable},
-		{Name: "images", Run: func(ctx context.Context) error { return a.images(ctx, pull) }},
+		{Name: "images", Run: a.stock.check},
 	}, a.facts.checks()...)
-}
-
-// images tells which languages cannot run for want of their image. One that may be pulled is as good as there.
-func (a *App) images(ctx context.Context, pull docker.Pull) error {
-	var missing []string
-	for _, l := range a.catalogue.Languages() {
-		if pull == docker.PullMissing && l.Pull == sandbox.PullMissing {
-			continue
-		}
-		switch err := a.engine.HasImage(ctx, l.Image); {
-		case errors.Is(err, sandbox.ErrImageUnavailable):
-			missing = append(missing, l.Name)
-		case err != nil:
-			return fault.New(fault.ServiceUnavailable, "The Docker engine does not tell which images it has.").Because(err)
-		}
-	}
-	if len(missing) > 0 {
-		return fault.New(fault.ServiceUnavailable, "No image for %s: build or pull it. The other languages work.", strings.Join(missing, ", "))
-	}
-	return nil
 }
 
 // Addr is the address that the server listens on; empty when its role has no listener.

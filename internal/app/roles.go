@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"boomerang/internal/execution"
@@ -55,6 +56,9 @@ func (a *App) report(ctx context.Context, records *store.Store, checks []httpapi
 				a.log.WithError(err).WithField("check", c.Name).Warn("keep report")
 			}
 		}
+		if err := reportAbsent(ctx, records, a.stock); err != nil && ctx.Err() == nil {
+			a.log.WithError(err).WithField("check", absentReport).Warn("keep report")
+		}
 		select {
 		case <-ctx.Done():
 			return nil
@@ -71,4 +75,15 @@ func reportOne(ctx context.Context, records *store.Store, c httpapi.Check) error
 		sentence = fault.Of(err).Sentence
 	}
 	return records.Report(ctx, c.Name, sentence)
+}
+
+// reportAbsent says nothing while the engine does not.
+func reportAbsent(ctx context.Context, records *store.Store, from absences) error {
+	checked, cancel := context.WithTimeout(ctx, reportTimeout)
+	defer cancel()
+	absent, err := from.absent(checked)
+	if err != nil {
+		return nil // the check of the images says it
+	}
+	return records.Report(ctx, absentReport, strings.Join(absent, " "))
 }

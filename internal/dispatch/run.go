@@ -12,6 +12,7 @@ import (
 	"boomerang/internal/capture"
 	"boomerang/internal/execution"
 	"boomerang/internal/journal"
+	"boomerang/internal/language"
 	"boomerang/internal/sandbox"
 )
 
@@ -115,16 +116,18 @@ func (d *Dispatcher) prepare(ctx context.Context, r *run, spec sandbox.Spec) (sa
 
 // refuse decides what becomes of an execution for which no berth could be prepared.
 func (d *Dispatcher) refuse(ctx context.Context, r *run, err error) {
-	lang := r.execution.Language
+	lang := language.Language{Name: r.execution.Language}
+	if found, err := d.Languages.Find(lang.Name); err == nil {
+		lang = found
+	}
 	switch {
 	case errors.Is(err, sandbox.ErrImageUnavailable):
 		d.log(r).WithError(err).Error("prepare berth")
-		d.finish(ctx, r, neverRan(failed(execution.ImageUnavailable, nil, fmt.Sprintf(
-			"The image of the language %q is not available; the operator has to build or pull it.", lang))))
+		d.finish(ctx, r, neverRan(failed(execution.ImageUnavailable, nil, lang.NoImage())))
 	case errors.Is(err, sandbox.ErrStart):
 		d.log(r).WithError(err).Error("prepare berth")
 		d.finish(ctx, r, neverRan(failed(execution.StartFailed, nil, fmt.Sprintf(
-			"The container of the language %q could not be started; the operator finds the cause in the log.", lang))))
+			"The container of the language %q could not be started; the operator finds the cause in the log.", lang.Name))))
 	default:
 		d.release(ctx, r, err)
 	}

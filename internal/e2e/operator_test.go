@@ -6,6 +6,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
+	"crypto/rand"
 	"fmt"
 	"io"
 	"net/http"
@@ -15,6 +16,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/docker/docker/api/types/image"
 	"github.com/google/go-cmp/cmp"
@@ -189,4 +191,54 @@ func (h *house) failing() (status int, names []string) {
 		}
 	}
 	return status, names
+}
+
+func TestAnOptionalLanguageIsOfferedWhileItsImageIsThere(t *testing.T) {
+	docker := engine(t)
+	ref := "boomerang-e2e-optional:" + strings.ToLower(rand.Text()) // nobody else's
+	h := enter(t, slots(1), catalogue(t, `
+languages:
+  bash: {image: "boomerang/bash:latest", file: main.sh, command: [bash, "{file}"]}
+  later: {image: "`+ref+`", pull: never, optional: true, file: main.sh, command: [bash, "{file}"]}
+`))
+	if status, failing := h.failing(); status != http.StatusOK {
+		t.Errorf("readyz without the image of an optional language: %d, failing %v", status, failing)
+	}
+	later := fields{"code": "echo now", "language": "later", "callback_url": h.hook.URL}
+	status, answer := h.call(http.MethodPost, "/execute/async", later)
+	if status != http.StatusBadRequest || answer["code"] != "UNSUPPORTED_LANGUAGE" || !strings.Contains(answer["message"].(string), "not on this server") {
+		t.Errorf("without its image: %d %v", status, answer)
+	}
+	if err := docker.ImageTag(t.Context(), "boomerang/bash:latest", ref); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_, _ = docker.ImageRemove(context.WithoutCancel(t.Context()), ref, image.RemoveOptions{})
+	})
+	h.offers("bash", "later")
+	h.expect(h.submit("echo now", fields{"language": "later"}), ending{Status: execution.Completed, Reason: execution.Exited, Stdout: "now\n"})
+	if _, err := docker.ImageRemove(t.Context(), ref, image.RemoveOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	h.offers("bash")
+}
+
+// offers waits until just these languages are offered.
+func (h *house) offers(want ...any) {
+	h.t.Helper()
+	for end := time.Now().Add(patience); ; {
+		_, health := h.call(http.MethodGet, "/health", nil)
+		diff := cmp.Diff(want, health["features"].(map[string]any)["languages"])
+		if diff == "" {
+			return
+		}
+		if time.Now().After(end) {
+			h.t.Fatalf("languages (-want +got):\n%s", diff)
+		}
+		select {
+		case <-h.t.Context().Done():
+			h.t.Fatal(h.t.Context().Err())
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
 }

@@ -165,6 +165,9 @@ languages:
 	for _, id := range ghosts {
 		h.expect(id, ending{Status: execution.Failed, Reason: execution.ImageUnavailable, ExitCode: none, NeverRan: true}, `"ghost"`)
 	}
+	if status, failing := h.failing(); status != http.StatusServiceUnavailable || !cmp.Equal(failing, []string{"images"}) {
+		t.Errorf("readyz: %d, failing %v", status, failing)
+	}
 	if strings.Contains(h.log.String(), "pull image") {
 		t.Error("a registry was asked for an image that is never to be pulled")
 	}

@@ -18,18 +18,19 @@ import (
 )
 
 // divided is a server of two halves: the API in this process, which has no engine, and a runner in a process of its own.
-func divided(t *testing.T) (h *house, startRunner func() (kill func())) {
+func divided(t *testing.T, change ...func(*config.Config)) (h *house, startRunner func() (kill func())) {
 	t.Helper()
 	var engine string
-	h = enter(t, func(c *config.Config) {
+	h = enter(t, append(change, func(c *config.Config) {
 		engine = c.Docker.Host
 		c.Role = config.API
 		c.Docker.Host = "unix://" + filepath.Join(t.TempDir(), "none.sock")
-	})
+	})...)
 	c := &crowd{dir: h.config.DataDir}
 	return h, func() func() {
 		return c.serve(t, func(s *config.Config) {
 			s.Role, s.Docker.Host, s.Docker.InitDir, s.Dispatch.Slots = config.Runner, engine, initDir, 2
+			s.Languages = h.config.Languages
 			s.HTTP.Addr = h.app.Addr() // taken: a runner that listened would fail
 		})
 	}
@@ -41,6 +42,21 @@ func (h *house) tidied(t *testing.T) {
 	if !eventually(t, func() bool { return len(h.containers()) == 0 }) {
 		t.Error("the runner leaves containers behind")
 	}
+}
+
+func TestTheRunnerTellsTheAPIWhichLanguagesThereAre(t *testing.T) {
+	h, startRunner := divided(t, catalogue(t, `
+languages:
+  bash: {image: "boomerang/bash:latest", file: main.sh, command: [bash, "{file}"]}
+  ghost: {image: "boomerang/there-is-none:latest", pull: never, optional: true, file: main.g, command: [ghost, "{file}"]}
+`))
+	h.offers("bash", "ghost") // nobody knows better yet
+	kill := startRunner()
+	defer kill()
+	h.offers("bash")
+	h.leave() // the API that comes next knows it from the start
+	h.start()
+	h.offers("bash")
 }
 
 func TestTheHalvesOfAServerShareTheStoreAlone(t *testing.T) {

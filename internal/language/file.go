@@ -26,11 +26,12 @@ type file struct {
 
 // entry is one language of the file.
 type entry struct {
-	Image   string   `yaml:"image"`
-	File    string   `yaml:"file"`
-	Command []string `yaml:"command"`
-	Aliases []string `yaml:"aliases"`
-	Common  common   `yaml:",inline"`
+	Image    string   `yaml:"image"`
+	File     string   `yaml:"file"`
+	Command  []string `yaml:"command"`
+	Aliases  []string `yaml:"aliases"`
+	Optional bool     `yaml:"optional"`
+	Common   common   `yaml:",inline"`
 }
 
 // common is what may also stand under "defaults".
@@ -228,12 +229,13 @@ func (l limits) check() error {
 
 func (e entry) language(name string) Language {
 	return Language{
-		Name:    name,
-		Image:   e.Image,
-		File:    e.File,
-		Command: e.Command,
-		Aliases: e.Aliases,
-		Env:     e.Common.Env,
+		Name:     name,
+		Image:    e.Image,
+		File:     e.File,
+		Command:  e.Command,
+		Aliases:  e.Aliases,
+		Optional: e.Optional,
+		Env:      e.Common.Env,
 		Limits: sandbox.Limits{
 			Memory:    int64(e.Common.Limits.Memory),
 			CPUs:      e.Common.Limits.CPUs,

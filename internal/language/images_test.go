@@ -3,7 +3,7 @@ package language
 import (
 	"os"
 	"path/filepath"
-	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -47,15 +47,19 @@ func TestTheProgramThatALanguageOfOursStartsComesWithItsImage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := c.Find("go")
-	if err != nil {
-		t.Fatal(err)
+	count := 0
+	for _, l := range c.Languages() {
+		if !strings.HasPrefix(l.Command[0], "run-") {
+			continue
+		}
+		count++
+		program := filepath.Join(l.Name, l.Command[0])
+		info, err := os.Stat(filepath.Join(images, program))
+		if err != nil || info.Mode().Perm()&0o111 == 0 {
+			t.Errorf("images/%s: %v, want a program", program, err)
+		}
 	}
-	if !slices.Equal(l.Command, []string{"run-go", "{file}"}) {
-		t.Fatalf("command is %q", l.Command)
-	}
-	info, err := os.Stat(images + "/go/run-go")
-	if err != nil || info.Mode().Perm()&0o111 == 0 {
-		t.Errorf("images/go/run-go: %v, want a program", err)
+	if count == 0 {
+		t.Error("no language starts a program of ours")
 	}
 }

@@ -33,17 +33,27 @@ func (Config) Validate() error { return nil }
 
 // Language is one entry of the catalogue. Its slices and its map are shared: they are to be read only.
 type Language struct {
-	Name    string
-	Image   string
-	File    string   // the code's file name, in the working directory
-	Command []string // "{file}" stands for File
-	Aliases []string
-	Env     map[string]string
-	Limits  sandbox.Limits
-	Max     execution.Limits // the most that one execution may ask for; 0 = what Limits says
-	Network string           // "none"
-	Runtime string           // empty = the engine's default
-	Pull    string           // whether a missing image is pulled: sandbox.PullMissing or sandbox.PullNever
+	Name     string
+	Image    string
+	File     string   // the code's file name, in the working directory
+	Command  []string // "{file}" stands for File
+	Aliases  []string
+	Optional bool // while its image is not there it is not offered, and that is no fault
+	Env      map[string]string
+	Limits   sandbox.Limits
+	Max      execution.Limits // the most that one execution may ask for; 0 = what Limits says
+	Network  string           // "none"
+	Runtime  string           // empty = the engine's default
+	Pull     string           // whether a missing image is pulled: sandbox.PullMissing or sandbox.PullNever
+}
+
+// NoImage says to whom it concerns that the image is not there, and what can be done about it.
+func (l Language) NoImage() string {
+	if folder, ours := strings.CutPrefix(l.Image, "boomerang/"); ours {
+		folder, _, _ = strings.Cut(folder, ":")
+		return fmt.Sprintf("The image of the language %q is not on this server; the operator builds it with make images LANGUAGES=%s.", l.Name, folder)
+	}
+	return fmt.Sprintf("The image of the language %q is not on this server; the operator has to build or pull it.", l.Name)
 }
 
 // fallback is the language of a submission that names none.
@@ -114,12 +124,22 @@ func (c *Catalogue) Find(name string) (Language, error) {
 	if l, ok := e.named[cmp.Or(name, fallback)]; ok {
 		return l, nil
 	}
-	known := make([]string, len(e.languages))
-	for i, l := range e.languages {
-		known[i] = l.Name
+	return Language{}, unknown(name, e.languages)
+}
+
+// unknown is the refusal of a name that nothing bears.
+func unknown(name string, supported []Language) *fault.Error {
+	return unsupported(fmt.Sprintf("The language %.64q is not supported", cmp.Or(name, fallback)), supported)
+}
+
+// unsupported is a refusal that lists what is supported.
+func unsupported(sentence string, languages []Language) *fault.Error {
+	names := make([]string, len(languages))
+	for i, l := range languages {
+		names[i] = l.Name
 	}
-	return Language{}, fault.New(fault.UnsupportedLanguage, "The language %.64q is not supported; these are: %s.",
-		cmp.Or(name, fallback), strings.Join(known, ", ")).Field("language").Detail("supported", known)
+	return fault.New(fault.UnsupportedLanguage, "%s; these are: %s.", strings.TrimSuffix(sentence, "."), strings.Join(names, ", ")).
+		Field("language").Detail("supported", names)
 }
 
 // Languages returns all of them, sorted by name.

@@ -50,7 +50,9 @@ func TestWithoutAFileTheShippedLanguagesAreThere(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff([]string{"bash", "go", "javascript", "python"}, names(c)); diff != "" {
+	if diff := cmp.Diff([]string{
+		"bash", "c", "cpp", "go", "java", "javascript", "lua", "perl", "php", "python", "python-data", "python-ml", "r", "ruby", "rust", "typescript",
+	}, names(c)); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -66,11 +68,28 @@ func TestFindKnowsNamesAliasesAndTheDefault(t *testing.T) {
 		"javascript": "javascript", "node": "javascript", "nodejs": "javascript", "js": "javascript",
 		"bash": "bash", "sh": "bash", "shell": "bash",
 		"go": "go", "golang": "go",
+		"ts": "typescript", "rb": "ruby", "pl": "perl", "c++": "cpp", "cxx": "cpp", "rs": "rust", "torch": "python-ml",
 	} {
 		got, err := c.Find(asked)
 		if err != nil || got.Name != want {
 			t.Errorf("Find(%q) = %q, %v; want %q", asked, got.Name, err, want)
 		}
+	}
+}
+
+func TestWhatMustBeThereIsNotOptional(t *testing.T) {
+	c, err := Open(Defaults())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var required []string
+	for _, l := range c.Languages() {
+		if !l.Optional {
+			required = append(required, l.Name)
+		}
+	}
+	if diff := cmp.Diff([]string{"bash", "go", "javascript", "python"}, required); diff != "" {
+		t.Errorf("make images builds others: %s", diff)
 	}
 }
 

@@ -3,6 +3,8 @@ package language
 import (
 	"cmp"
 	"maps"
+	"math"
+	"strconv"
 	"strings"
 	"time"
 
@@ -34,6 +36,10 @@ type Request struct {
 	Network    string           // "none" = none, whatever the language has; empty = the language's
 }
 
+// threads is the variable by which OpenMP and those who learnt from it (OpenBLAS, PyTorch) are told how many threads to
+// start. Left alone they see all CPUs of the machine and start one for each.
+const threads = "OMP_NUM_THREADS"
+
 // Plan translates a request into the berth that it needs and the job that its init gets. It has no effects.
 func Plan(l Language, r Request) (sandbox.Spec, journal.Job) {
 	argv := make([]string, 0, len(l.Command)+len(r.Input.Args))
@@ -41,10 +47,14 @@ func Plan(l Language, r Request) (sandbox.Spec, journal.Job) {
 		argv = append(argv, strings.ReplaceAll(arg, placeholder, l.File))
 	}
 	argv = append(argv, r.Input.Args...)
-	env := map[string]string{"HOME": Workspace, "LANG": "C.UTF-8"} // an arbitrary UID has no home in /etc/passwd
+	limits := l.Bound(r.Limits)
+	env := map[string]string{
+		"HOME":  Workspace, // an arbitrary UID has none in /etc/passwd
+		"LANG":  "C.UTF-8",
+		threads: strconv.Itoa(int(math.Ceil(limits.CPUs))),
+	}
 	maps.Copy(env, l.Env)
 	maps.Copy(env, r.Env)
-	limits := l.Bound(r.Limits)
 	spec := sandbox.Spec{
 		Execution: r.Execution,
 		Language:  l.Name,

@@ -38,7 +38,7 @@ func TestPlanOfAFullRequest(t *testing.T) {
 		Nonce: "0123", Code: "package main", File: "main.go",
 		Argv:  []string{"sh", "-c", "go build -o /tmp/main main.go && exec /tmp/main # main.go", "-x", "{file}"},
 		Stdin: []byte("in"), Files: []journal.File{{Path: "a/b", Mode: 0o700, Content: []byte("c")}},
-		Env: map[string]string{"A": "language", "B": "request", "HOME": "/tmp", "LANG": "C"},
+		Env: map[string]string{"A": "language", "B": "request", "HOME": "/tmp", "LANG": "C", "OMP_NUM_THREADS": "1"},
 		Dir: "/workspace/a b", Timeout: time.Minute, Grace: 2 * time.Second, Head: 3, Tail: 8,
 	}, job); diff != "" {
 		t.Errorf("job: %s", diff)
@@ -57,7 +57,7 @@ func TestPlanOfTheShippedLanguages(t *testing.T) {
 		Env   map[string]string
 		Dir   string
 	}
-	own := map[string]string{"HOME": "/workspace", "LANG": "C.UTF-8"}
+	own := map[string]string{"HOME": "/workspace", "LANG": "C.UTF-8", "OMP_NUM_THREADS": "1"}
 	want := map[string]plan{
 		"bash": {"boomerang/bash:latest", "main.sh", []string{"bash", "main.sh"}, own, "/workspace"},
 		"go":   {"boomerang/go:latest", "main.go", []string{"run-go", "main.go"}, own, "/workspace"},
@@ -65,16 +65,28 @@ func TestPlanOfTheShippedLanguages(t *testing.T) {
 			"boomerang/javascript:latest", "main.js", []string{"node", "main.js"}, own, "/workspace",
 		},
 		"python": {"boomerang/python:latest", "main.py", []string{"python3", "main.py"}, map[string]string{
-			"HOME": "/workspace", "LANG": "C.UTF-8", "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1",
+			"HOME": "/workspace", "LANG": "C.UTF-8", "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1",
 		}, "/workspace"},
 	}
 	got := map[string]plan{}
 	for _, l := range c.Languages() {
+		if l.Optional {
+			continue
+		}
 		spec, job := Plan(l, Request{})
 		got[l.Name] = plan{spec.Image, job.File, job.Argv, job.Env, job.Dir}
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
+	}
+}
+
+func TestAPartOfACPUIsOneThread(t *testing.T) {
+	for cpus, want := range map[float64]string{0.25: "1", 1: "1", 1.5: "2", 4: "4"} {
+		_, job := Plan(Language{Limits: sandbox.Limits{CPUs: cpus}}, Request{})
+		if got := job.Env["OMP_NUM_THREADS"]; got != want {
+			t.Errorf("%v CPUs: OMP_NUM_THREADS is %q, want %q", cpus, got, want)
+		}
 	}
 }
 

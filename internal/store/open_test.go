@@ -64,11 +64,11 @@ func TestADatabaseOfANewerProgramIsRefused(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	// What Open took before it failed was given back.
-	lock, err := lockDir(dir, lockFile)
+	release, err := lockDir(dir, lockFile)
 	if err != nil {
 		t.Fatalf("the directory is still locked: %v", err)
 	}
-	_ = lock.Close()
+	_ = release()
 }
 
 func TestEachMigrationIsRecordedOnce(t *testing.T) {

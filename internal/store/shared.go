@@ -115,17 +115,24 @@ const reportsAge = 30 * time.Second
 // Reported returns what the check of that name said in the other process: nil when it passed, else a fault
 // SERVICE_UNAVAILABLE with its sentence, also when nothing was heard for half a minute.
 func (s *Store) Reported(ctx context.Context, name string) error {
+	sentence, err := s.Heard(ctx, name)
+	if err == nil && sentence != "" {
+		err = fault.New(fault.ServiceUnavailable, "%s", sentence)
+	}
+	return err
+}
+
+// Heard returns what the other process reported under that name. A fault SERVICE_UNAVAILABLE when nothing was heard for
+// half a minute.
+func (s *Store) Heard(ctx context.Context, name string) (sentence string, err error) {
 	var at int64
-	var sentence string
-	err := s.readers.QueryRowContext(ctx, `SELECT at, sentence FROM reports WHERE name = ?`, name).Scan(&at, &sentence)
+	err = s.readers.QueryRowContext(ctx, `SELECT at, sentence FROM reports WHERE name = ?`, name).Scan(&at, &sentence)
 	switch {
 	case err != nil && !errors.Is(err, sql.ErrNoRows):
-		return explain("read report", err)
+		return "", explain("read report", err)
 	case err != nil || time.Since(moment(at)) > reportsAge:
-		return fault.New(fault.ServiceUnavailable, "The runner has not been heard of for %s. Executions wait until it is back.", reportsAge).
+		return "", fault.New(fault.ServiceUnavailable, "The runner has not been heard of for %s. Executions wait until it is back.", reportsAge).
 			Because(fmt.Errorf("the last report on %s is of %s", name, moment(at)))
-	case sentence != "":
-		return fault.New(fault.ServiceUnavailable, "%s", sentence)
 	}
-	return nil
+	return sentence, nil
 }

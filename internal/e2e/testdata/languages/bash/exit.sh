@@ -1,0 +1,2 @@
+echo leaving >&2
+exit 7

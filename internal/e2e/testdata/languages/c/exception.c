@@ -1,0 +1,8 @@
+#include <assert.h>
+#include <stdio.h>
+
+int main(void) {
+	puts("before");
+	int boom = 0;
+	assert(boom);
+}

@@ -1,0 +1,6 @@
+#include <iostream>
+
+int main() {
+	std::cerr << "leaving\n";
+	return 7;
+}

@@ -1,0 +1,3 @@
+#include <print>
+
+int main() { std::println("{}", "žluťoučký kůň, 日本語, 🚀"); }

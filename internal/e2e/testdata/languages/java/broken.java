@@ -1,0 +1,6 @@
+public class Broken {
+    public static void main(String[] args) {
+        System.out.println("before");
+        int n = "one";
+    }
+}

@@ -1,0 +1,4 @@
+void main() {
+    System.err.println("leaving");
+    System.exit(7);
+}

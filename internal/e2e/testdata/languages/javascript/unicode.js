@@ -1,0 +1,1 @@
+console.log("žluťoučký kůň, 日本語, 🚀");

@@ -1,0 +1,2 @@
+io.stderr:write("leaving\n")
+os.exit(7)

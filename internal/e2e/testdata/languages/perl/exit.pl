@@ -1,0 +1,2 @@
+print STDERR "leaving\n";
+exit 7;

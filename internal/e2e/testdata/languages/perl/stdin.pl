@@ -1,0 +1,2 @@
+use List::Util qw(sum);
+print sum(<STDIN>), "\n";

@@ -1,0 +1,3 @@
+<?php
+fwrite(STDERR, "leaving\n");
+exit(7);

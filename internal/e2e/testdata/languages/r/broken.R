@@ -1,0 +1,2 @@
+x <- )
+cat("never\n")

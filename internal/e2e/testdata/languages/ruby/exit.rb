@@ -1,0 +1,2 @@
+warn "leaving"
+exit 7

@@ -1,0 +1,4 @@
+fn main() {
+    println!("before");
+    let n: i32 = "one";
+}

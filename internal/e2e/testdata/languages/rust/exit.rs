@@ -1,0 +1,4 @@
+fn main() {
+    eprintln!("leaving");
+    std::process::exit(7);
+}

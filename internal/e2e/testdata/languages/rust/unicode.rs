@@ -1,0 +1,3 @@
+fn main() {
+    println!("žluťoučký kůň, 日本語, 🚀");
+}

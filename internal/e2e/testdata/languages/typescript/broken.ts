@@ -1,0 +1,2 @@
+console.log("before");
+let x: number = ;

@@ -1,0 +1,5 @@
+import process from "node:process";
+
+const code: number = await Promise.resolve(7);
+console.error("leaving");
+process.exit(code);

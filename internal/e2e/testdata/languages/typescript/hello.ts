@@ -1,0 +1,5 @@
+interface Greeting {
+  readonly text: string;
+}
+const greeting: Greeting = { text: "hello" };
+console.log(greeting.text);
