@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"boomerang/internal/capture"
 	"boomerang/internal/execution"
 	"boomerang/internal/fault"
 	"boomerang/internal/httpapi"
@@ -24,8 +25,21 @@ const publishedPatience = 2 * time.Second
 func (p published) Live(id execution.ID, stream execution.Stream) ([]byte, bool) {
 	ctx, cancel := context.WithTimeout(context.Background(), publishedPatience)
 	defer cancel()
-	kept, err := p.records.Published(ctx, id, stream)
+	kept, err := p.records.Published(ctx, id, stream, 0)
 	return kept, err == nil
+}
+
+// publishedCeiling bounds what is kept of a stream in memory while it is followed. The runner publishes far less.
+const publishedCeiling = 128 << 20
+
+// Follow implements httpapi.Live. What is published is read once, however many follow.
+func (p published) Follow(id execution.ID) (read func(execution.Stream) (kept []byte, grown <-chan struct{}), release func()) {
+	m := capture.NewMirror(context.Background(), func(ctx context.Context, stream execution.Stream, from int64) ([]byte, error) {
+		ctx, cancel := context.WithTimeout(ctx, publishedPatience)
+		defer cancel()
+		return p.records.Published(ctx, id, stream, from)
+	}, publishedCeiling)
+	return m.Bytes, m.Close
 }
 
 // reported are the checks of an API that knows the engine by what the runner says of it.

@@ -64,8 +64,8 @@ type Store interface {
 
 // Publisher makes what running programs print readable for another process.
 type Publisher interface {
-	// Published returns what was published of a stream so far.
-	Published(ctx context.Context, id execution.ID, stream execution.Stream) ([]byte, error)
+	// Published returns what was published of a stream so far, from an offset on.
+	Published(ctx context.Context, id execution.ID, stream execution.Stream, from int64) ([]byte, error)
 	// Publish adds a piece at an offset. Errors: execution.ErrStale when the execution does not run.
 	Publish(ctx context.Context, id execution.ID, stream execution.Stream, at int64, piece []byte) error
 }
@@ -206,12 +206,29 @@ func (d *Dispatcher) watchCancels(ctx context.Context) {
 // Live returns what a running execution has written to a stream so far; false when it does not run here. The tail is
 // not part of it: how much is left out before the tail is known only at the end.
 func (d *Dispatcher) Live(id execution.ID, stream execution.Stream) ([]byte, bool) {
+	kept, _, ok := d.live(id, stream)
+	return kept, ok
+}
+
+// Follow returns what reads the streams of an execution while they grow: what Live returns, and a channel that is closed
+// when more has come, which is nil while it does not run here.
+func (d *Dispatcher) Follow(id execution.ID) (read func(execution.Stream) (kept []byte, grown <-chan struct{}), release func()) {
+	return func(stream execution.Stream) ([]byte, <-chan struct{}) {
+		kept, grown, _ := d.live(id, stream)
+		return kept, grown
+	}, func() {}
+}
+
+func (d *Dispatcher) live(id execution.ID, stream execution.Stream) (kept []byte, grown <-chan struct{}, ok bool) {
 	r := d.find(id)
 	if r == nil {
-		return nil, false
+		return nil, nil, false
 	}
-	kept, _ := r.buffer(stream).Bytes()
-	return kept[:min(int64(len(kept)), r.head)], true
+	kept, grown = r.buffer(stream).Bytes()
+	if int64(len(kept)) >= r.head {
+		return kept[:r.head], nil, true // what comes behind it is not for now
+	}
+	return kept, grown, true
 }
 
 // Holds tells whether an execution has a run here: from before its container is made until after it is removed. Until

@@ -14,7 +14,7 @@ const publishEvery = 100 * time.Millisecond
 func (d *Dispatcher) publish(ctx context.Context, r *run, done <-chan struct{}) {
 	sent := map[execution.Stream]int64{}
 	for stream := range map[execution.Stream]bool{execution.Stdout: true, execution.Stderr: true} {
-		kept, err := d.Publisher.Published(ctx, r.execution.ID, stream) // by an earlier process
+		kept, err := d.Publisher.Published(ctx, r.execution.ID, stream, 0) // by an earlier process
 		if err != nil {
 			d.log(r).WithError(err).Warn("read published output")
 			return

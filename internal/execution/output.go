@@ -37,8 +37,8 @@ func (o Output) Inline(limit int) (text []byte, cut bool) {
 		head = o.Kept()
 		tail = head
 	}
-	tail = afterPartialRune(tail[len(tail)-min(len(tail), limit/16):])
-	head = beforePartialRune(head[:min(len(head), limit-len(tail))])
+	tail = AfterPartialRune(tail[len(tail)-min(len(tail), limit/16):])
+	head = BeforePartialRune(head[:min(len(head), limit-len(tail))])
 	return join(head, o.Bytes-int64(len(head))-int64(len(tail)), tail), true
 }
 
@@ -51,8 +51,8 @@ func join(head []byte, missing int64, tail []byte) []byte {
 	return slices.Concat(head, []byte(line), tail)
 }
 
-// beforePartialRune drops the bytes of a rune that b ends in the middle of.
-func beforePartialRune(b []byte) []byte {
+// BeforePartialRune returns b without the bytes of a rune that it ends in the middle of, at most 3.
+func BeforePartialRune(b []byte) []byte {
 	for i := 1; i < utf8.UTFMax && i <= len(b); i++ {
 		last := b[len(b)-i:]
 		if utf8.RuneStart(last[0]) {
@@ -65,8 +65,8 @@ func beforePartialRune(b []byte) []byte {
 	return b
 }
 
-// afterPartialRune drops the bytes of a rune that b begins in the middle of.
-func afterPartialRune(b []byte) []byte {
+// AfterPartialRune returns b without the bytes of a rune that it begins in the middle of, at most 3.
+func AfterPartialRune(b []byte) []byte {
 	for i := range min(utf8.UTFMax, len(b)) {
 		if utf8.RuneStart(b[i]) {
 			return b[i:]

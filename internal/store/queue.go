@@ -295,3 +295,22 @@ func (t *tx) move(ctx context.Context, subject string, from, to place) error {
 	_, err := t.exec(ctx, `DELETE FROM subjects WHERE subject = ? AND waiting + claimed + running = 0`, subject)
 	return err
 }
+
+// maxAhead is how far Ahead counts.
+const maxAhead = 1000
+
+const selectAhead = `SELECT count(*) FROM (SELECT 1 FROM executions q
+	WHERE q.subject = ? AND q.claimed = 0 AND q.state = 'queued' AND q.seq < ? LIMIT ?)`
+
+// Ahead returns how many executions of the same subject are in line before a queued one, at most 1000; 0 for one that is not
+// queued. How many of other subjects come first depends on what they have running. Fault EXECUTION_NOT_FOUND.
+func (s *Store) Ahead(ctx context.Context, id execution.ID) (n int, err error) {
+	var seq int64
+	var subject string
+	var state execution.State
+	err = s.readers.QueryRowContext(ctx, `SELECT seq, subject, state FROM executions WHERE id = ?`, id).Scan(&seq, &subject, &state)
+	if err == nil && state == execution.Queued {
+		err = s.readers.QueryRowContext(ctx, selectAhead, subject, seq, maxAhead).Scan(&n)
+	}
+	return n, explain("count what is ahead", missing(err))
+}

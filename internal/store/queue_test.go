@@ -363,7 +363,7 @@ func TestTheHalvesWakeEachOther(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if got, err := front.Published(t.Context(), e.ID, execution.Stdout); err != nil || string(got) != "one two" {
+	if got, err := front.Published(t.Context(), e.ID, execution.Stdout, 0); err != nil || string(got) != "one two" {
 		t.Errorf("got %q, %v", got, err)
 	}
 	ended, release := front.Ended(e.ID)
@@ -378,7 +378,7 @@ func TestTheHalvesWakeEachOther(t *testing.T) {
 	}
 	await("that it ended", ended)
 	await("that its result is to be sent", front.Pending())
-	if got, err := front.Published(t.Context(), e.ID, execution.Stdout); err != nil || len(got) != 0 {
+	if got, err := front.Published(t.Context(), e.ID, execution.Stdout, 0); err != nil || len(got) != 0 {
 		t.Errorf("after the end %q is still published, %v", got, err)
 	}
 	if err := back.Publish(t.Context(), e.ID, execution.Stdout, 7, []byte("late")); !errors.Is(err, ErrStale) {

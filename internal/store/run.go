@@ -78,7 +78,7 @@ func (s *Store) Start(ctx context.Context, id execution.ID, run execution.Run) e
 		}
 		_, err = t.exec(ctx, `INSERT INTO runs (execution, node, epoch, berth, nonce, started_at, deadline) VALUES (?, ?, ?, ?, ?, ?, ?)`,
 			r.seq, s.node, s.epoch, run.Berth, run.Nonce, stamp(run.StartedAt), stamp(run.Deadline))
-		return news{cancelling: r.cancel}, err
+		return news{moved: id, cancelling: r.cancel}, err
 	})
 }
 
@@ -94,7 +94,7 @@ func (s *Store) Adopt(ctx context.Context, id execution.ID) error {
 			return news{}, ErrStale
 		}
 		_, err = t.exec(ctx, `UPDATE runs SET epoch = ? WHERE execution = ?`, s.epoch, r.seq)
-		return news{cancelling: r.cancel}, err
+		return news{moved: id, cancelling: r.cancel}, err
 	})
 }
 
@@ -111,7 +111,7 @@ func (s *Store) Requeue(ctx context.Context, id execution.ID) error {
 				return news{}, err
 			}
 		}
-		return news{queued: true}, nil
+		return news{moved: id, queued: true}, nil
 	})
 }
 

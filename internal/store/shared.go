@@ -34,6 +34,7 @@ func (s *Store) watchOther(ctx context.Context, dir string, c Config, log *logru
 		defer close(done)
 		tick := time.NewTicker(watchPause)
 		defer tick.Stop()
+		var seen map[execution.ID]execution.State
 		for last := int64(-1); ; {
 			select {
 			case <-ctx.Done():
@@ -50,29 +51,41 @@ func (s *Store) watchOther(ctx context.Context, dir string, c Config, log *logru
 			if version != last {
 				last = version
 				s.tell(news{queued: true, cancelling: true, pending: true})
-				s.tellEnded(ctx, log)
+				seen = s.tellMoved(ctx, log, seen)
 			}
 		}
 	}()
 	return nil
 }
 
-// tellEnded tells those who wait for an execution that has ended meanwhile.
-func (s *Store) tellEnded(ctx context.Context, log *logrus.Entry) {
+// tellMoved tells those who wait for an execution that has moved on since seen, the states at the last look, and returns
+// the states now.
+func (s *Store) tellMoved(ctx context.Context, log *logrus.Entry, seen map[execution.ID]execution.State) map[execution.ID]execution.State {
 	awaited := s.awaited()
 	if len(awaited) == 0 {
-		return
+		return nil
 	}
-	ended, err := collect(ctx, s.readers, "list ended executions", func(r scanner) (id execution.ID, err error) {
-		err = r.Scan(&id)
-		return id, err
-	}, `SELECT e.id FROM executions e JOIN results r ON r.execution = e.seq WHERE e.id IN (SELECT value FROM json_each(?))`, array(awaited))
-	if err != nil && ctx.Err() == nil {
-		log.WithError(err).Debug("look for ended executions")
+	now, err := collect(ctx, s.readers, "look at awaited executions", func(r scanner) (e execution.Execution, err error) {
+		err = r.Scan(&e.ID, &e.State)
+		return e, err
+	}, `SELECT id, state FROM executions WHERE id IN (SELECT value FROM json_each(?))`, array(awaited))
+	if err != nil {
+		if ctx.Err() == nil {
+			log.WithError(err).Debug("look at awaited executions")
+		}
+		return seen
 	}
-	for _, id := range ended {
-		s.tell(news{ended: id})
+	states := make(map[execution.ID]execution.State, len(now))
+	for _, e := range now {
+		states[e.ID] = e.State
+		switch {
+		case e.State.Terminal():
+			s.tell(news{ended: e.ID})
+		case e.State != seen[e.ID]:
+			s.tell(news{moved: e.ID})
+		}
 	}
+	return states
 }
 
 // Publish keeps what a running execution has printed to a stream from offset at on, for another process to read. It is not
@@ -88,12 +101,14 @@ func (s *Store) Publish(ctx context.Context, id execution.ID, stream execution.S
 	})
 }
 
-// Published returns what Publish has kept of a stream, in order. Nothing is no error.
-func (s *Store) Published(ctx context.Context, id execution.ID, stream execution.Stream) ([]byte, error) {
+// Published returns what Publish has kept of a stream, in order, from offset from on: 0, or the end of what was returned
+// so far. Nothing is no error.
+func (s *Store) Published(ctx context.Context, id execution.ID, stream execution.Stream, from int64) ([]byte, error) {
 	pieces, err := collect(ctx, s.readers, "read published output", func(r scanner) (piece []byte, err error) {
 		err = r.Scan(&piece)
 		return piece, err
-	}, `SELECT l.piece FROM executions e JOIN live l ON l.execution = e.seq WHERE e.id = ? AND l.stream = ? ORDER BY l.at`, id, stream)
+	}, `SELECT l.piece FROM executions e JOIN live l ON l.execution = e.seq WHERE e.id = ? AND l.stream = ? AND l.at >= ? ORDER BY l.at`,
+		id, stream, from)
 	var all []byte
 	for _, piece := range pieces {
 		all = append(all, piece...)

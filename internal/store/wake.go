@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"sync"
@@ -13,7 +14,8 @@ type news struct {
 	queued     bool         // something became claimable
 	cancelling bool         // a running execution was asked to end
 	pending    bool         // a delivery became pending
-	ended      execution.ID // empty: none
+	moved      execution.ID // came to another state or another owner; empty: none
+	ended      execution.ID // empty: none; it has moved, too
 }
 
 // wakes tells those who wait in this process. A signal says "look again", never what there is to see: it may come once
@@ -23,8 +25,9 @@ type wakes struct {
 	cancelling chan struct{}
 	pending    chan struct{}
 
-	mu    sync.Mutex // guards ended and the counts in it
+	mu    sync.Mutex // guards ended and the counts in it, and moves
 	ended map[execution.ID]*vigil
+	moves map[execution.ID]map[chan struct{}]bool
 }
 
 // vigil is all who wait for the end of one execution.
@@ -37,7 +40,7 @@ type vigil struct {
 func newWakes() *wakes {
 	w := &wakes{
 		queued: make(chan struct{}, 1), cancelling: make(chan struct{}, 1), pending: make(chan struct{}, 1),
-		ended: make(map[execution.ID]*vigil),
+		ended: make(map[execution.ID]*vigil), moves: make(map[execution.ID]map[chan struct{}]bool),
 	}
 	w.tell(news{queued: true, cancelling: true, pending: true})
 	return w
@@ -66,11 +69,30 @@ func (w *wakes) Ended(id execution.ID) (ch <-chan struct{}, release func()) {
 	return v.over, sync.OnceFunc(func() { w.leave(id, v) })
 }
 
-// awaited lists the executions whose end somebody waits for.
+// Moves returns a channel that is signalled whenever the execution has come to another state, or another process has
+// taken it over, and a function that gives it back. Look at the execution after calling it. One receiver; release is idempotent.
+func (w *wakes) Moves(id execution.ID) (ch <-chan struct{}, release func()) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	moves := make(chan struct{}, 1)
+	if w.moves[id] == nil {
+		w.moves[id] = make(map[chan struct{}]bool)
+	}
+	w.moves[id][moves] = true
+	return moves, func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if delete(w.moves[id], moves); len(w.moves[id]) == 0 {
+			delete(w.moves, id)
+		}
+	}
+}
+
+// awaited lists the executions that somebody waits for.
 func (w *wakes) awaited() []execution.ID {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return slices.Collect(maps.Keys(w.ended))
+	return slices.AppendSeq(slices.Collect(maps.Keys(w.ended)), maps.Keys(w.moves))
 }
 
 func (w *wakes) leave(id execution.ID, v *vigil) {
@@ -86,11 +108,14 @@ func (w *wakes) tell(n news) {
 	signal(w.queued, n.queued)
 	signal(w.cancelling, n.cancelling)
 	signal(w.pending, n.pending)
-	if n.ended == "" {
+	if n.ended == "" && n.moved == "" {
 		return
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	for ch := range w.moves[cmp.Or(n.ended, n.moved)] {
+		signal(ch, true)
+	}
 	if v, ok := w.ended[n.ended]; ok {
 		close(v.over)
 		delete(w.ended, n.ended)
