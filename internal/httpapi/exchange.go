@@ -128,7 +128,7 @@ func knownMethod(method string) string {
 
 // WriteHeader notes the status.
 func (x *exchange) WriteHeader(status int) {
-	if x.status == 0 && status >= http.StatusOK { // 1xx answers come before the answer
+	if x.status == 0 && (status >= http.StatusOK || status == http.StatusSwitchingProtocols) { // the other 1xx come before the answer
 		x.status = status
 	}
 	x.ResponseWriter.WriteHeader(status)

@@ -260,6 +260,7 @@ func cancelled(e execution.Execution) (execution.Result, *execution.Delivery) {
 type typewriter struct {
 	mu    sync.Mutex
 	texts map[string][]byte
+	grown chan struct{}
 }
 
 func (w *typewriter) print(id execution.ID, stream execution.Stream, text string) {
@@ -269,6 +270,21 @@ func (w *typewriter) print(id execution.ID, stream execution.Stream, text string
 		w.texts = map[string][]byte{}
 	}
 	w.texts[string(id)+string(stream)] = append(w.texts[string(id)+string(stream)], text...)
+	if w.grown != nil {
+		close(w.grown)
+		w.grown = nil
+	}
+}
+
+func (w *typewriter) Follow(id execution.ID) (read func(execution.Stream) ([]byte, <-chan struct{}), release func()) {
+	return func(stream execution.Stream) ([]byte, <-chan struct{}) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if w.grown == nil {
+			w.grown = make(chan struct{})
+		}
+		return bytes.Clone(w.texts[string(id)+string(stream)]), w.grown
+	}, func() {}
 }
 
 func (w *typewriter) Live(id execution.ID, stream execution.Stream) ([]byte, bool) {

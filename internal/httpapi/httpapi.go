@@ -21,6 +21,7 @@ import (
 	"boomerang/internal/auth"
 	"boomerang/internal/callback"
 	"boomerang/internal/execution"
+	"boomerang/internal/follow"
 	"boomerang/internal/language"
 )
 
@@ -34,6 +35,8 @@ type Config struct {
 	Timeout time.Duration `yaml:"timeout"`
 	// Rate is off unless set: what a subject can take of the machine is bounded by its queue.
 	Rate Rate `yaml:"rate"`
+	// Streams is how many streams (events, WebSockets) of one subject may be open. 0: any number.
+	Streams int `yaml:"streams"`
 	// TrustedProxies are the addresses whose X-Forwarded-For is believed.
 	TrustedProxies []netip.Prefix `yaml:"trusted_proxies"`
 	// TLSCert and TLSKey are PEM files; with both the server speaks TLS. They are read again by Certificate.Reload.
@@ -43,7 +46,7 @@ type Config struct {
 
 // Defaults listens for this machine alone.
 func Defaults() Config {
-	return Config{Addr: "127.0.0.1:8080", Body: 8 * units.MiB, Timeout: 30 * time.Second}
+	return Config{Addr: "127.0.0.1:8080", Body: 8 * units.MiB, Timeout: 30 * time.Second, Streams: 1000}
 }
 
 // Validate names the key that is wrong.
@@ -56,6 +59,9 @@ func (c Config) Validate() error {
 	}
 	if c.Timeout < time.Second || c.Timeout > 10*time.Minute {
 		return fmt.Errorf("timeout must be between 1s and 10m, not %s", c.Timeout)
+	}
+	if c.Streams < 0 {
+		return fmt.Errorf("streams must not be negative, but is %d", c.Streams)
 	}
 	if (c.TLSCert == "") != (c.TLSKey == "") {
 		return errors.New("tls_cert and tls_key must both be set, or neither")
@@ -84,6 +90,7 @@ type Records interface {
 	Delivery(ctx context.Context, id execution.ID) (execution.Delivery, error)
 	// Ended returns a channel that is closed when the execution ends from now on, and a function that gives it back.
 	Ended(id execution.ID) (ended <-chan struct{}, release func())
+	follow.Records
 }
 
 // Deliveries is the record of the callbacks. Errors: faults EXECUTION_NOT_FOUND, CONFLICT where there is nothing to deliver,
@@ -106,6 +113,7 @@ type Live interface {
 	// Live returns what a program has written to a stream so far; false when it does not run here. What it returned
 	// once stays a prefix of what it returns later. It stays true until the result is stored.
 	Live(id execution.ID, stream execution.Stream) (kept []byte, ok bool)
+	follow.Live
 }
 
 // Authenticator tells who holds a token. Errors: faults AUTHENTICATION_REQUIRED, INVALID_TOKEN.
@@ -150,6 +158,8 @@ type api struct {
 	router  *mux.Router
 	ready   *readiness
 	trials  chan struct{} // holds one for each callback that is being tested
+	hub     *follow.Hub
+	streams *places
 
 	subjects, addresses *limiter
 }
@@ -158,6 +168,7 @@ type api struct {
 func New(c Config, d Deps) (http.Handler, error) {
 	a := &api{
 		Deps: d, config: c, started: d.Now(), ready: newReadiness(d.Checks, d.Now, d.Log), trials: make(chan struct{}, maxTrials),
+		hub: follow.New(d.Records, d.Live, d.Log), streams: newPlaces(c.Streams),
 		subjects: newLimiter(c.Rate.PerSubject), addresses: newLimiter(c.Rate.PerAddress),
 	}
 	a.router = a.routes()

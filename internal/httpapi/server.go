@@ -3,6 +3,7 @@ package httpapi
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"log" //nolint:depguard // net/http takes nothing else
 	"net"
@@ -13,6 +14,8 @@ import (
 	"time"
 
 	"github.com/sirupsen/logrus"
+
+	"boomerang/internal/fault"
 )
 
 // The bounds of every connection, beside those of the configuration.
@@ -25,7 +28,7 @@ const (
 // Server makes the server that h is safe behind: every request is bounded in time and size. When it shuts down, those
 // that wait for an execution are answered at once. Certificate.Serve runs it.
 func Server(c Config, h http.Handler, entry *logrus.Entry) *http.Server {
-	stopping := make(chan struct{})
+	life := &lifetime{stopping: make(chan struct{})}
 	server := &http.Server{
 		Addr:              c.Addr,
 		Handler:           h,
@@ -36,22 +39,61 @@ func Server(c Config, h http.Handler, entry *logrus.Entry) *http.Server {
 		MaxHeaderBytes:    maxHeader - slack,
 		ErrorLog:          log.New(complaints{entry}, "", 0),
 		BaseContext: func(net.Listener) context.Context {
-			return context.WithValue(context.Background(), stoppingKey{}, (<-chan struct{})(stopping))
+			return context.WithValue(context.Background(), lifetimeKey{}, life)
 		},
 	}
-	server.RegisterOnShutdown(sync.OnceFunc(func() { close(stopping) }))
+	server.RegisterOnShutdown(life.stop)
 	return server
 }
 
 // slack is what net/http reads beyond MaxHeaderBytes.
 const slack = 4 << 10
 
-type stoppingKey struct{}
+type lifetimeKey struct{}
+
+// lifetime is that of a server.
+type lifetime struct {
+	stopping chan struct{} // closed when it shuts down
+
+	mu      sync.Mutex     // guards that sockets grows no more once stopping is closed
+	sockets sync.WaitGroup // connections that are not HTTP's any more, for which net/http does not wait
+}
+
+// stop is idempotent.
+func (l *lifetime) stop() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	select {
+	case <-l.stopping:
+	default:
+		close(l.stopping)
+	}
+}
 
 // stopping is closed when the server that ctx belongs to shuts down; nil, which never is, without such a server.
 func stopping(ctx context.Context) <-chan struct{} {
-	ch, _ := ctx.Value(stoppingKey{}).(<-chan struct{})
-	return ch
+	if life, ok := ctx.Value(lifetimeKey{}).(*lifetime); ok {
+		return life.stopping
+	}
+	return nil
+}
+
+// serving makes the server that ctx belongs to wait, before it has shut down, until done is called. Errors: fault
+// SERVICE_UNAVAILABLE when it shuts down already.
+func serving(ctx context.Context) (done func(), err error) {
+	life, ok := ctx.Value(lifetimeKey{}).(*lifetime)
+	if !ok {
+		return func() {}, nil
+	}
+	life.mu.Lock()
+	defer life.mu.Unlock()
+	select {
+	case <-life.stopping:
+		return nil, fault.New(fault.ServiceUnavailable, "The server stops.")
+	default:
+		life.sockets.Add(1)
+		return life.sockets.Done, nil
+	}
 }
 
 // complaints puts what net/http has to say into the log. What strangers can bring about is not a warning.
@@ -96,8 +138,19 @@ func (c *Certificate) Reload() error {
 	return nil
 }
 
-// Serve answers on l until the server is shut down or closed: with TLS when there is a certificate.
+// Serve answers on l until the server is shut down or closed: with TLS when there is a certificate. After a shutdown it
+// returns when the last WebSocket has ended, which is soon: they are told.
 func (c *Certificate) Serve(server *http.Server, l net.Listener) error {
+	life, ok := server.BaseContext(l).Value(lifetimeKey{}).(*lifetime)
+	err := c.serve(server, l)
+	if ok && errors.Is(err, http.ErrServerClosed) {
+		life.stop() // also after a Close
+		life.sockets.Wait()
+	}
+	return err
+}
+
+func (c *Certificate) serve(server *http.Server, l net.Listener) error {
 	if c == nil {
 		return server.Serve(l)
 	}

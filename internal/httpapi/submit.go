@@ -81,6 +81,11 @@ func (a *api) readSubmission(w http.ResponseWriter, r *http.Request, p auth.Prin
 	if s, err = decodeSubmission(body); err != nil {
 		return s, err
 	}
+	return withHeaders(s, r, p)
+}
+
+// withHeaders adds to a submission what comes beside its body.
+func withHeaders(s admission.Submission, r *http.Request, p auth.Principal) (_ admission.Submission, err error) {
 	s.Subject = p.Subject
 	if s.IdempotencyKey, err = single(r, admission.HeaderKey); err != nil {
 		return s, err

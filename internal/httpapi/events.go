@@ -1,0 +1,203 @@
+package httpapi
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"time"
+	"unicode/utf8"
+
+	"github.com/gorilla/mux"
+
+	"boomerang/internal/auth"
+	"boomerang/internal/execution"
+	"boomerang/internal/fault"
+	"boomerang/internal/follow"
+)
+
+// headerLast says what a client has of a stream of events that broke (HTML, section 9.2).
+const headerLast = "Last-Event-ID"
+
+// The data of the events.
+type (
+	standing struct {
+		ExecutionID execution.ID    `json:"execution_id"`
+		Status      execution.State `json:"status"`
+		CreatedAt   time.Time       `json:"created_at"`
+		StartedAt   *time.Time      `json:"started_at"` // null while it is queued
+		Ahead       *int            `json:"ahead"`      // null unless it is queued
+	}
+	piece struct {
+		Data     string `json:"data"`
+		Encoding string `json:"encoding,omitempty"` // base64, or none for text
+	}
+	hole struct {
+		Stream execution.Stream `json:"stream"`
+		Bytes  int64            `json:"bytes"`
+	}
+)
+
+// events tells what an execution prints and where it stands, as Server-Sent Events, from where the client is.
+func (a *api) events(w http.ResponseWriter, r *http.Request, p auth.Principal) error {
+	at, err := lastSeen(r)
+	if err != nil {
+		return err
+	}
+	f, leave, err := a.follow(r.Context(), execution.ID(mux.Vars(r)["id"]), p)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	if view, _ := f.Look(); !at.Within(view.Execution) {
+		return fault.New(fault.InvalidRequest, "%s is ahead of what this execution has printed.", headerLast).Field(headerLast)
+	}
+	if at.Told == follow.Ended {
+		w.WriteHeader(http.StatusNoContent) // an EventSource that has it all asks for more, until it is told so
+		return nil
+	}
+	w.Header().Set("Content-Type", "text/event-stream")
+	w.Header().Set("X-Accel-Buffering", "no")
+	w.WriteHeader(http.StatusOK)
+	if r.Method == http.MethodHead {
+		return nil
+	}
+	s := eventStream{w: w, control: http.NewResponseController(w), patience: a.config.Timeout}
+	if err := s.open(); err != nil {
+		return err
+	}
+	if err := f.Follow(r.Context(), stopping(r.Context()), at, s.tell); err != nil {
+		a.Log.WithField("request_id", exchangeOf(r).id).WithError(err).Debug("stream of events broke")
+	}
+	return nil
+}
+
+// lastSeen reads where the client is: the beginning, unless it says otherwise in the header or, where it cannot set one,
+// in the query.
+func lastSeen(r *http.Request) (follow.Position, error) {
+	name := headerLast
+	text, err := single(r, name)
+	if err == nil && text == "" {
+		name = "last_event_id"
+		q := queryOf(r)
+		text, err = q.text(name), q.err
+	}
+	if err != nil || text == "" {
+		return follow.Position{}, err
+	}
+	at, err := follow.Parse(text)
+	if err != nil {
+		return at, fault.New(fault.InvalidRequest, "%s must be the id of an event of this execution.", name).Field(name).Because(err)
+	}
+	return at, nil
+}
+
+// follow begins to follow an execution that p may see; leave ends it. Errors: fault EXECUTION_NOT_FOUND in the words of find,
+// RATE_LIMIT_EXCEEDED when the subject follows as much as it may.
+func (a *api) follow(ctx context.Context, id execution.ID, p auth.Principal) (f *follow.Followed, leave func(), err error) {
+	unknown := fault.New(fault.ExecutionNotFound, "There is no such execution.")
+	if !id.Valid() {
+		return nil, nil, unknown
+	}
+	give, err := a.streams.take(p.Subject)
+	if err != nil {
+		return nil, nil, err
+	}
+	if f, err = a.hub.Join(ctx, id); err != nil {
+		give()
+		if fault.Of(err).Code == fault.ExecutionNotFound {
+			err = unknown
+		}
+		return nil, nil, err
+	}
+	if view, _ := f.Look(); !p.Admin && view.Subject != p.Subject {
+		f.Leave()
+		give()
+		return nil, nil, unknown
+	}
+	return f, func() { f.Leave(); give() }, nil
+}
+
+// eventStream writes events to one client. A client that takes no bytes for longer than patience is cut off.
+type eventStream struct {
+	w        http.ResponseWriter
+	control  *http.ResponseController
+	patience time.Duration
+	text     bytes.Buffer
+}
+
+// comeBack is after how many milliseconds a client whose stream broke is to come again.
+const comeBack = 1000
+
+// open lets the client know that it is heard, and takes back the bounds of a short exchange.
+func (s *eventStream) open() error {
+	if err := s.control.SetReadDeadline(time.Time{}); err != nil {
+		return fmt.Errorf("lift read deadline: %w", err)
+	}
+	fmt.Fprintf(&s.text, "retry: %d\n\n", comeBack)
+	return s.flush()
+}
+
+// tell is what a follower is told.
+func (s *eventStream) tell(e follow.Event) error {
+	switch e.Kind {
+	case follow.Status:
+		return s.event(e, string(e.Kind), standingOf(e.View))
+	case follow.Output:
+		return s.event(e, string(e.Stream), pieceOf(e.Piece))
+	case follow.Gap:
+		return s.event(e, string(e.Kind), hole{e.Stream, e.Bytes})
+	case follow.End:
+		return s.event(e, string(e.Kind), summaryOf(e.View.Execution))
+	case follow.Idle:
+		s.text.WriteString(":\n\n")
+		return s.flush()
+	}
+	return nil
+}
+
+func (s *eventStream) event(e follow.Event, name string, data any) error {
+	fmt.Fprintf(&s.text, "id: %s\nevent: %s\ndata: ", e.At, name)
+	encoder := json.NewEncoder(&s.text) // writes one line
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(data); err != nil {
+		return fmt.Errorf("encode event: %w", err)
+	}
+	s.text.WriteByte('\n')
+	return s.flush()
+}
+
+func (s *eventStream) flush() error {
+	defer s.text.Reset()
+	if err := s.control.SetWriteDeadline(time.Now().Add(s.patience)); err != nil {
+		return fmt.Errorf("extend write deadline: %w", err)
+	}
+	if _, err := s.w.Write(s.text.Bytes()); err != nil {
+		return fmt.Errorf("write event: %w", err)
+	}
+	if err := s.control.Flush(); err != nil {
+		return fmt.Errorf("write event: %w", err)
+	}
+	return nil
+}
+
+func standingOf(v follow.View) standing {
+	s := standing{ExecutionID: v.ID, Status: v.State, CreatedAt: onTheWire(v.CreatedAt)}
+	if v.Run != nil {
+		s.StartedAt = instantOrNull(v.Run.StartedAt)
+	}
+	if v.State == execution.Queued {
+		s.Ahead = &v.Ahead
+	}
+	return s
+}
+
+// pieceOf keeps every byte: what is no text is written in base64.
+func pieceOf(b []byte) piece {
+	if utf8.Valid(b) {
+		return piece{Data: string(b)}
+	}
+	return piece{Data: base64.StdEncoding.EncodeToString(b), Encoding: "base64"}
+}

@@ -1,0 +1,274 @@
+package httpapi
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"boomerang/internal/admission"
+	"boomerang/internal/auth"
+	"boomerang/internal/callback"
+	"boomerang/internal/execution"
+	"boomerang/internal/fault"
+	"boomerang/internal/follow"
+)
+
+const (
+	// onStream is the timeout in seconds of a program on a stream that asks for none (wire, section 5).
+	onStream = 120
+	// frameDistance is between two frames: HopX's JavaScript client loses those that come together.
+	frameDistance = 50 * time.Millisecond
+	// pong is how long the other end may take to say that it is there.
+	pong = 10 * time.Second
+	// parting is how long the last frames may take when the server stops.
+	parting = 2 * time.Second
+)
+
+// The frames that are sent. Each says which execution it is about, once there is one.
+type (
+	outputFrame struct {
+		Type        execution.Stream `json:"type"`
+		Data        string           `json:"data"`
+		Timestamp   time.Time        `json:"timestamp"`
+		ExecutionID execution.ID     `json:"execution_id"`
+	}
+	resultFrame struct {
+		Type          string           `json:"type"`
+		ExitCode      *int             `json:"exit_code"` // null: the program never ran, or how it ended is not known
+		ExecutionTime callback.Seconds `json:"execution_time"`
+		Status        execution.State  `json:"status"`
+		Reason        execution.Reason `json:"reason"`
+		Timestamp     time.Time        `json:"timestamp"`
+		ExecutionID   execution.ID     `json:"execution_id"`
+	}
+	errorFrame struct {
+		Type        string         `json:"type"`
+		Error       string         `json:"error"`
+		Code        string         `json:"code"`
+		Details     map[string]any `json:"details,omitempty"`
+		Timestamp   time.Time      `json:"timestamp"`
+		ExecutionID execution.ID   `json:"execution_id,omitempty"`
+	}
+	completeFrame struct {
+		Type        string       `json:"type"`
+		Success     bool         `json:"success"`
+		Timestamp   time.Time    `json:"timestamp"`
+		ExecutionID execution.ID `json:"execution_id,omitempty"`
+	}
+)
+
+// stream runs the code of the first frame and tells what it prints as it comes, in HopX's frames. A socket that is lost
+// ends nothing: the execution is one like every other.
+func (a *api) stream(w http.ResponseWriter, r *http.Request, p auth.Principal) error {
+	if err := checkUpgrade(r); err != nil {
+		return err
+	}
+	if _, err := withHeaders(admission.Submission{}, r, p); err != nil { // while an answer can still say so
+		return err
+	}
+	done, err := serving(r.Context())
+	if err != nil {
+		return err
+	}
+	defer done()
+	conn, err := websocket.Accept(w, r, &websocket.AcceptOptions{InsecureSkipVerify: true}) // checkUpgrade has looked at the origin
+	if err != nil {
+		return fault.New(fault.InvalidRequest, "The request is no WebSocket handshake.").Because(err)
+	}
+	defer conn.CloseNow() //nolint:errcheck // it is closed, or lost
+	f := &frames{conn: conn, patience: a.config.Timeout, now: a.Now}
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	body, err := f.first(ctx, stopping(ctx), int64(a.config.Body))
+	if err == nil {
+		err = a.play(conn.CloseRead(ctx), w, r, p, body, f)
+	}
+	if err != nil {
+		exchangeOf(r).fault = fault.Of(err)
+		f.refuse(ctx, fault.Of(err))
+	}
+	return nil
+}
+
+// play stores what the first frame asks for and follows it to its end. What goes wrong before it is stored is returned.
+func (a *api) play(ctx context.Context, w http.ResponseWriter, r *http.Request, p auth.Principal, body []byte, f *frames) error {
+	s, err := decodeFrame(body)
+	if err != nil {
+		return err
+	}
+	if s, err = withHeaders(s, r, p); err != nil {
+		return err
+	}
+	e, err := a.admit(w, r, s)
+	if err != nil {
+		return err
+	}
+	f.id = e.ID
+	followed, leave, err := a.follow(ctx, e.ID, p)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	err = followed.Follow(ctx, stopping(ctx), follow.Position{}, func(event follow.Event) error { return f.tell(ctx, event) })
+	switch {
+	case err != nil || ctx.Err() != nil:
+		a.Log.WithField("execution_id", e.ID).WithError(cmp.Or(err, context.Cause(ctx))).Debug("socket of a stream is lost")
+	case f.ended:
+		_ = f.conn.Close(websocket.StatusNormalClosure, "")
+	default:
+		f.interrupt(ctx)
+	}
+	return nil
+}
+
+// checkUpgrade refuses what cannot become a WebSocket, and pages of other sites. A browser cannot send a token with a
+// handshake, so no page gets this far; should that change, a page has to be ours.
+func checkUpgrade(r *http.Request) error {
+	key, err := base64.StdEncoding.DecodeString(r.Header.Get("Sec-WebSocket-Key"))
+	if r.Method != http.MethodGet || r.ProtoMajor != 1 || !strings.EqualFold(r.Header.Get("Upgrade"), "websocket") ||
+		!strings.Contains(strings.ToLower(r.Header.Get("Connection")), "upgrade") ||
+		r.Header.Get("Sec-WebSocket-Version") != "13" || err != nil || len(key) != 16 {
+		return fault.New(fault.InvalidRequest, "This route speaks WebSocket (RFC 6455), over HTTP/1.1.").Because(err)
+	}
+	origin := r.Header.Get("Origin")
+	if u, err := url.Parse(origin); origin != "" && (err != nil || !strings.EqualFold(u.Host, r.Host)) {
+		return fault.New(fault.AccessForbidden, "Pages of other origins may not open a stream.")
+	}
+	return nil
+}
+
+// decodeFrame reads the first frame: what is to be run, to be kept and not posted.
+func decodeFrame(body []byte) (admission.Submission, error) {
+	s, err := decodeSubmission(body)
+	if err != nil {
+		return s, err
+	}
+	var o object
+	if err := json.Unmarshal(body, &o.fields); err != nil {
+		return s, fault.New(fault.InvalidJSON, "The frame must be one JSON object.").Because(err)
+	}
+	if kind := o.text("type"); o.err != nil || kind != "execute" {
+		return s, cmp.Or(o.err, error(fault.New(fault.InvalidRequest, `type must be "execute", not %q.`, clip(kind)).Field("type")))
+	}
+	s.Background, s.CallbackURL, s.CallbackHeaders, s.Secrets = true, "", nil, nil
+	s.Timeout = cmp.Or(s.Timeout, onStream)
+	return s, nil
+}
+
+// frames writes to one socket. A client that takes no bytes for longer than patience is cut off.
+type frames struct {
+	conn     *websocket.Conn
+	patience time.Duration
+	now      func() time.Time
+	id       execution.ID
+	last     time.Time // when a frame was written
+	ended    bool      // everything was told
+}
+
+// first reads the frame that says what to run.
+func (f *frames) first(ctx context.Context, stop <-chan struct{}, most int64) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, f.patience)
+	defer cancel()
+	read := make(chan struct{})
+	defer close(read)
+	go func() { // owned by this call: it ends with it
+		select {
+		case <-stop:
+			cancel()
+		case <-read:
+		}
+	}()
+	f.conn.SetReadLimit(most)
+	_, body, err := f.conn.Read(ctx)
+	if errors.Is(err, websocket.ErrMessageTooBig) {
+		return nil, fault.New(fault.PayloadTooLarge, "The frame must have at most %d bytes.", most)
+	}
+	if err != nil {
+		return nil, fault.New(fault.InvalidRequest, "The first frame came too late, or not at all.").Because(err)
+	}
+	return body, nil
+}
+
+// tell is what a follower is told.
+func (f *frames) tell(ctx context.Context, e follow.Event) error {
+	switch e.Kind {
+	case follow.Status:
+		return nil // there is no frame for it
+	case follow.Output:
+		return f.write(ctx, outputFrame{e.Stream, string(e.Piece), onTheWire(f.now()), f.id})
+	case follow.Gap:
+		return f.write(ctx, outputFrame{e.Stream, fmt.Sprintf("\n[... %d bytes left out ...]\n", e.Bytes), onTheWire(f.now()), f.id})
+	case follow.End:
+		return f.end(ctx, e.View.Result)
+	case follow.Idle:
+		ctx, cancel := context.WithTimeout(ctx, pong)
+		defer cancel()
+		return f.conn.Ping(ctx)
+	}
+	return nil
+}
+
+func (f *frames) end(ctx context.Context, z *execution.Result) error {
+	if z.ExitCode == nil {
+		if err := f.write(ctx, errorFrame{"error", z.Error, strings.ToUpper(string(z.Reason)), nil, onTheWire(f.now()), f.id}); err != nil {
+			return err
+		}
+	}
+	if err := f.write(ctx, resultFrame{
+		"result", z.ExitCode, callback.Seconds(z.Duration), z.State, z.Reason, onTheWire(f.now()), f.id,
+	}); err != nil {
+		return err
+	}
+	f.ended = true
+	return f.write(ctx, completeFrame{"complete", z.State == execution.Completed, onTheWire(f.now()), f.id})
+}
+
+// refuse says why nothing runs, and closes.
+func (f *frames) refuse(ctx context.Context, why *fault.Error) {
+	if f.write(ctx, errorFrame{"error", why.Sentence, string(why.Code), why.Details, onTheWire(f.now()), f.id}) == nil &&
+		f.write(ctx, completeFrame{"complete", false, onTheWire(f.now()), f.id}) == nil {
+		_ = f.conn.Close(websocket.StatusNormalClosure, "")
+	}
+}
+
+// interrupt says that the server stops, and that the execution does not.
+func (f *frames) interrupt(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, parting)
+	defer cancel()
+	sentence := fmt.Sprintf("The server stops. The execution goes on: GET /executions/%s/events follows it.", f.id)
+	if f.write(ctx, errorFrame{"error", sentence, string(fault.ServiceUnavailable), nil, onTheWire(f.now()), f.id}) == nil {
+		_ = f.conn.Close(websocket.StatusServiceRestart, "")
+	}
+}
+
+// write writes one frame, at a distance from the one before.
+func (f *frames) write(ctx context.Context, frame any) error {
+	timer := time.NewTimer(time.Until(f.last.Add(frameDistance)))
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-timer.C:
+	}
+	var text bytes.Buffer
+	encoder := json.NewEncoder(&text)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(frame); err != nil {
+		return fmt.Errorf("encode frame: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, f.patience)
+	defer cancel()
+	err := f.conn.Write(ctx, websocket.MessageText, text.Bytes())
+	f.last = time.Now()
+	return err
+}
