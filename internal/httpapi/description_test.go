@@ -25,6 +25,7 @@ type document struct {
 }
 
 var readDocument = sync.OnceValue(func() (d document) {
+	openapi3filter.RegisterBodyDecoder("text/event-stream", openapi3filter.FileBodyDecoder) // the events are checked one by one
 	loader := openapi3.NewLoader()
 	if d.doc, d.err = loader.LoadFromData(openAPI); d.err == nil {
 		d.router, d.err = gorillamux.NewRouter(d.doc)

@@ -131,11 +131,8 @@ type eventStream struct {
 // comeBack is after how many milliseconds a client whose stream broke is to come again.
 const comeBack = 1000
 
-// open lets the client know that it is heard, and takes back the bounds of a short exchange.
+// open lets the client know that it is heard.
 func (s *eventStream) open() error {
-	if err := s.control.SetReadDeadline(time.Time{}); err != nil {
-		return fmt.Errorf("lift read deadline: %w", err)
-	}
 	fmt.Fprintf(&s.text, "retry: %d\n\n", comeBack)
 	return s.flush()
 }
