@@ -20,6 +20,7 @@ type cli struct {
 	Serve     serveCmd     `cmd:"" help:"Run the server."`
 	Token     tokenCmd     `cmd:"" help:"Print a token for the API."`
 	Run       runCmd       `cmd:"" help:"Run a file on a server, follow it, and exit with its exit code."`
+	Logs      logsCmd      `cmd:"" help:"Print what an execution has printed, or follow it."`
 	Listen    listenCmd    `cmd:"" help:"Receive callbacks, verify their signatures, and print them."`
 	Verify    verifyCmd    `cmd:"" help:"Verify the signature of one callback."`
 	Callbacks callbacksCmd `cmd:"" help:"Look at callbacks, send them again, try receivers out."`

@@ -3,12 +3,9 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
-	"os"
 	"time"
 
 	"boomerang/internal/client"
-	"boomerang/internal/execution"
 )
 
 type runCmd struct {
@@ -45,9 +42,6 @@ func (runCmd) Help() string {
 // exitNotRun is the exit code when there is none of the program's own, as docker run has it.
 const exitNotRun = 125
 
-// pulse is the time between two looks at what a program has printed.
-const pulse = 150 * time.Millisecond
-
 // Run submits the file, shows what it prints, and ends as it ended.
 func (r *runCmd) Run(ctx context.Context) error {
 	s, err := r.submission()
@@ -62,19 +56,17 @@ func (r *runCmd) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r.say("%s queued", id)
-	state, err := r.follow(ctx, server, id)
+	shown := newScreen(id, r.Quiet)
+	shown.waits("queued")
+	record, err := server.Follow(ctx, id, shown.show)
 	if ctx.Err() != nil {
-		return r.cancel(context.WithoutCancel(ctx), server, id)
+		return r.cancel(context.WithoutCancel(ctx), server, shown)
 	}
 	if err != nil {
+		shown.settle()
 		return fmt.Errorf("%s goes on without us: %w", id, err)
 	}
-	record, err := server.Get(ctx, id, 0)
-	if err != nil {
-		return err
-	}
-	r.say("%s %s after %.3f s%s", id, state, record.ExecutionTime, sentence(record.Error))
+	shown.ended(record)
 	if record.ExitCode == nil {
 		return exitError(exitNotRun)
 	}
@@ -84,75 +76,19 @@ func (r *runCmd) Run(ctx context.Context) error {
 	return nil
 }
 
-// follow prints both streams until the execution has ended and nothing more is to come.
-func (r *runCmd) follow(ctx context.Context, server *client.Client, id execution.ID) (execution.State, error) {
-	tick := time.NewTicker(pulse)
-	defer tick.Stop()
-	streams := []struct {
-		name   execution.Stream
-		to     io.Writer
-		offset int64
-	}{{name: execution.Stdout, to: os.Stdout}, {name: execution.Stderr, to: os.Stderr}}
-	running := false
-	for {
-		ended := 0
-		var state execution.State
-		for i := range streams {
-			s := &streams[i]
-			fresh, now, err := server.Output(ctx, id, s.name, s.offset)
-			if err != nil {
-				return "", err
-			}
-			if _, err := s.to.Write(fresh); err != nil {
-				return "", fmt.Errorf("print output: %w", err)
-			}
-			s.offset += int64(len(fresh))
-			if state = now; state.Terminal() {
-				ended++
-			}
-		}
-		if ended == len(streams) {
-			return state, nil
-		}
-		if state == execution.Running && !running {
-			running = true
-			r.say("%s running", id)
-		}
-		select {
-		case <-ctx.Done():
-			return "", context.Cause(ctx)
-		case <-tick.C:
-		}
-	}
-}
-
 // exitInterrupted is 128 + SIGINT.
 const exitInterrupted = 130
 
 // farewell bounds the last call after Ctrl-C.
 const farewell = 10 * time.Second
 
-func (r *runCmd) cancel(ctx context.Context, server *client.Client, id execution.ID) error {
+func (r *runCmd) cancel(ctx context.Context, server *client.Client, shown *screen) error {
 	ctx, stop := context.WithTimeout(ctx, farewell)
 	defer stop()
-	record, err := server.Cancel(ctx, id)
+	record, err := server.Cancel(ctx, shown.id)
 	if err != nil {
 		return err
 	}
-	r.say("%s cancelled (it is %s)", id, record.Status)
+	shown.say("cancelled (it is %s)", record.Status)
 	return exitError(exitInterrupted)
-}
-
-// say tells on stderr what happens to the execution.
-func (r *runCmd) say(format string, args ...any) {
-	if !r.Quiet {
-		fmt.Fprintf(os.Stderr, "· "+format+"\n", args...)
-	}
-}
-
-func sentence(s string) string {
-	if s == "" {
-		return ""
-	}
-	return ": " + s
 }

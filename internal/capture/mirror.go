@@ -51,7 +51,9 @@ func (m *Mirror) copy(ctx context.Context, source Source) {
 }
 
 // Bytes is Buffer.Bytes of one stream.
-func (m *Mirror) Bytes(stream execution.Stream) (kept []byte, grown <-chan struct{}) { return m.buffers[stream].Bytes() }
+func (m *Mirror) Bytes(stream execution.Stream) (kept []byte, grown <-chan struct{}) {
+	return m.buffers[stream].Bytes()
+}
 
 // Close ends the reading and waits for it. What was handed out stays true.
 func (m *Mirror) Close() {

@@ -36,6 +36,8 @@ type Client struct {
 	base  *url.URL
 	token string
 	http  *http.Client
+	// streams has no bound on how long an answer takes.
+	streams *http.Client
 }
 
 // New makes a client of the server at an absolute http or https URL, which may have a path.
@@ -47,10 +49,11 @@ func New(server, token string) (*Client, error) {
 	if (base.Scheme != "http" && base.Scheme != "https") || base.Host == "" {
 		return nil, fmt.Errorf("server: %q is not an http or https URL", server)
 	}
-	return &Client{base: base, token: token, http: &http.Client{
-		Timeout:       patience,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }, // the token is for this server alone
-	}}, nil
+	stay := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse } // the token is for this server alone
+	return &Client{
+		base: base, token: token,
+		http: &http.Client{Timeout: patience, CheckRedirect: stay}, streams: &http.Client{CheckRedirect: stay},
+	}, nil
 }
 
 // Submission is what is to be run. Zero values are left out, and the server's defaults stand.
@@ -176,33 +179,22 @@ func (c *Client) Cancel(ctx context.Context, id execution.ID) (r Record, err err
 	return r, nil
 }
 
-// Output returns what a stream holds from offset on, and the state of the execution when it was read. Nothing new is
-// not an error. When the state is terminal, nothing more will come.
-func (c *Client) Output(ctx context.Context, id execution.ID, stream execution.Stream, offset int64) (
-	fresh []byte, state execution.State, err error,
-) {
+// Output returns what is kept of a stream so far.
+func (c *Client) Output(ctx context.Context, id execution.ID, stream execution.Stream) (kept []byte, err error) {
 	u := c.base.JoinPath("executions", string(id), "output")
 	u.RawQuery = url.Values{"stream": {string(stream)}}.Encode()
-	response, err := c.send(ctx, http.MethodGet, u, http.Header{"Range": {fmt.Sprintf("bytes=%d-", offset)}}, nil)
+	response, err := c.send(ctx, http.MethodGet, u, nil, nil)
 	if err != nil {
-		return nil, "", fmt.Errorf("read output: %w", err)
+		return nil, fmt.Errorf("read output: %w", err)
 	}
 	defer response.Body.Close() //nolint:errcheck // it was read to its end, or the error is told already
-	state = execution.State(response.Header.Get("X-Execution-Status"))
-	switch response.StatusCode {
-	case http.StatusRequestedRangeNotSatisfiable:
-		return nil, state, nil
-	case http.StatusOK, http.StatusPartialContent:
-	default:
-		return nil, "", fmt.Errorf("read output: %w", refusal(response))
+	if response.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("read output: %w", refusal(response))
 	}
-	if fresh, err = io.ReadAll(response.Body); err != nil {
-		return nil, "", fmt.Errorf("read output: %w", err)
+	if kept, err = io.ReadAll(response.Body); err != nil {
+		return nil, fmt.Errorf("read output: %w", err)
 	}
-	if response.StatusCode == http.StatusOK { // somebody on the way did not pass on the range, or there is nothing yet
-		fresh = fresh[min(offset, int64(len(fresh))):]
-	}
-	return fresh, state, nil
+	return kept, nil
 }
 
 // call sends a request and decodes the JSON of a 200 into answer.
@@ -222,6 +214,12 @@ func (c *Client) call(ctx context.Context, method string, u *url.URL, header htt
 }
 
 func (c *Client) send(ctx context.Context, method string, u *url.URL, header http.Header, body []byte) (*http.Response, error) {
+	return c.do(ctx, c.http, method, u, header, body)
+}
+
+func (c *Client) do(
+	ctx context.Context, by *http.Client, method string, u *url.URL, header http.Header, body []byte,
+) (*http.Response, error) {
 	request, err := http.NewRequestWithContext(ctx, method, u.String(), bytes.NewReader(body))
 	if err != nil {
 		return nil, err
@@ -230,7 +228,7 @@ func (c *Client) send(ctx context.Context, method string, u *url.URL, header htt
 		request.Header = header
 	}
 	request.Header.Set("Authorization", "Bearer "+c.token)
-	return c.http.Do(request)
+	return by.Do(request)
 }
 
 // refusal makes the server's fault out of its answer.

@@ -35,7 +35,7 @@ func TestEveryCallShowsTheTokenBelowTheServersPath(t *testing.T) {
 	_, err0 := c.Submit(t.Context(), Submission{})
 	_, err2 := c.Get(t.Context(), "exec_1", 90*time.Second)
 	_, err3 := c.Cancel(t.Context(), "exec_1")
-	_, _, err4 := c.Output(t.Context(), "exec_1", execution.Stderr, 7)
+	_, err4 := c.Output(t.Context(), "exec_1", execution.Stderr)
 	if err := errors.Join(err0, err1, err2, err3, err4); err != nil {
 		t.Fatal(err)
 	}
@@ -111,31 +111,11 @@ func TestTheTokenStaysWithItsServer(t *testing.T) {
 	}
 }
 
-func TestOutputIsWhatLiesBehindTheOffset(t *testing.T) {
-	for name, h := range map[string]http.HandlerFunc{
-		"a server that knows ranges": func(w http.ResponseWriter, r *http.Request) {
-			http.ServeContent(w, r, "", time.Time{}, strings.NewReader("0123456789"))
-		},
-		"a proxy that drops them": func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("0123456789")) },
-	} {
-		c := serve(t, func(w http.ResponseWriter, r *http.Request) {
-			w.Header().Set("X-Execution-Status", "running")
-			h(w, r)
-		})
-		for offset, want := range map[int64]string{0: "0123456789", 7: "789", 10: "", 99: ""} {
-			got, state, err := c.Output(t.Context(), "exec_1", execution.Stdout, offset)
-			if err != nil || string(got) != want || state != execution.Running {
-				t.Errorf("%s, from %d: got %q, %s, %v; want %q, running", name, offset, got, state, err, want)
-			}
-		}
-	}
-}
-
 func TestOutputPassesOnARefusal(t *testing.T) {
 	c := serve(t, func(w http.ResponseWriter, _ *http.Request) {
 		http.Error(w, `{"message":"There is no such execution.","code":"EXECUTION_NOT_FOUND"}`, http.StatusNotFound)
 	})
-	_, _, err := c.Output(t.Context(), "exec_1", execution.Stdout, 0)
+	_, err := c.Output(t.Context(), "exec_1", execution.Stdout)
 	if f, ok := errors.AsType[*fault.Error](err); !ok || f.Code != fault.ExecutionNotFound {
 		t.Errorf("got %v; want EXECUTION_NOT_FOUND", err)
 	}

@@ -93,7 +93,9 @@ func (s *stage) move(change func()) {
 	}
 }
 
-func (s *stage) print(stream execution.Stream, text string) { _, _ = s.buffer(stream).Write([]byte(text)) }
+func (s *stage) print(stream execution.Stream, text string) {
+	_, _ = s.buffer(stream).Write([]byte(text))
+}
 
 // end ends the execution; what was printed is the head, and so much is left out before the tail of stdout.
 func (s *stage) end(leftOut int64, tail string) {

@@ -118,7 +118,9 @@ func (e ending) Live(execution.ID, execution.Stream) ([]byte, bool) {
 	return nil, false
 }
 
-func (ending) Follow(execution.ID) (func(execution.Stream) ([]byte, <-chan struct{}), func()) { return nil, func() {} }
+func (ending) Follow(execution.ID) (func(execution.Stream) ([]byte, <-chan struct{}), func()) {
+	return nil, func() {}
+}
 
 func TestOutputMissesNothingOfAProgramThatEndsMeanwhile(t *testing.T) {
 	var end ending

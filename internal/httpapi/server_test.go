@@ -83,8 +83,8 @@ func TestTheClientSpeaksThisAPI(t *testing.T) {
 	}
 	h.start(id)
 	h.live.print(id, execution.Stderr, "so far")
-	if fresh, state, err := c.Output(t.Context(), id, execution.Stderr, 3); string(fresh) != "far" || state != execution.Running || err != nil {
-		t.Errorf("output: got %q, %s, %v; want far, running", fresh, state, err)
+	if kept, err := c.Output(t.Context(), id, execution.Stderr); string(kept) != "so far" || err != nil {
+		t.Errorf("output: got %q, %v", kept, err)
 	}
 	if r, err := c.Cancel(t.Context(), id); err != nil || r.Status != execution.Running || !r.CancelRequested {
 		t.Errorf("cancel: got %+v, %v; want it running and asked to end", r, err)
@@ -95,7 +95,13 @@ func TestTheClientSpeaksThisAPI(t *testing.T) {
 		r.StdoutBytes != 5 || r.Callback.State != execution.Pending || r.Callback.NextAttemptAt == nil {
 		t.Errorf("get: got %+v, %v; want the whole result", r, err)
 	}
-	if fresh, state, err := c.Output(t.Context(), id, execution.Stderr, 6); string(fresh) != " so good" || !state.Terminal() || err != nil {
-		t.Errorf("output: got %q, %s, %v; want the rest", fresh, state, err)
+	var told []string
+	end, err := c.Follow(t.Context(), id, func(e client.Event) error {
+		told = append(told, fmt.Sprintf("%s %s %s", e.Kind, e.Stream, e.Data))
+		return nil
+	})
+	if want := "output stdout hello, output stderr so far so good"; strings.Join(told, ", ") != want || err != nil ||
+		end.Status != execution.Completed || *end.ExitCode != 0 || end.ExecutionTime != 1.5 {
+		t.Errorf("follow: got %v, %+v, %v; want %s", told, end, err, want)
 	}
 }

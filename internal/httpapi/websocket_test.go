@@ -135,12 +135,12 @@ func TestAStreamRunsCodeAndTellsWhatItPrints(t *testing.T) {
 func TestWhatCannotBeStreamedIsSaid(t *testing.T) {
 	h := open(t, func(c *Config, _ *Deps) { c.Body = 2048 })
 	for frame, code := range map[string]string{
-		`{"type":"execute"}`:                                        "MISSING_PARAMETER",
-		`{"type":"run","code":"1"}`:                                 "INVALID_REQUEST",
-		`{"code":"1"}`:                                              "INVALID_REQUEST",
-		`{"type":"execute","code":"1","timeout":"x"}`:               "INVALID_REQUEST",
-		`{"type":"execute","code":"1","language":"x"}`:              "UNSUPPORTED_LANGUAGE",
-		`not JSON`:                                                  "INVALID_JSON",
+		`{"type":"execute"}`:                           "MISSING_PARAMETER",
+		`{"type":"run","code":"1"}`:                    "INVALID_REQUEST",
+		`{"code":"1"}`:                                 "INVALID_REQUEST",
+		`{"type":"execute","code":"1","timeout":"x"}`:  "INVALID_REQUEST",
+		`{"type":"execute","code":"1","language":"x"}`: "UNSUPPORTED_LANGUAGE",
+		`not JSON`: "INVALID_JSON",
 		`{"type":"execute","code":"` + strings.Repeat("x", 9999) + `"}`: "PAYLOAD_TOO_LARGE",
 	} {
 		conn, _ := h.dial(h.ann)
