@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -157,11 +158,13 @@ func serveFor(text string) error {
 	log := logrus.New()
 	log.SetOutput(os.Stderr)
 	log.SetLevel(logrus.WarnLevel)
-	server, err := app.New(context.Background(), c, "test", logrus.NewEntry(log))
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	server, err := app.New(ctx, c, "test", logrus.NewEntry(log))
 	if err != nil {
 		return err
 	}
-	return server.Run(context.Background())
+	return server.Run(ctx)
 }
 
 // serve starts a server of its own process on the crowd's data, and returns what ends it as kill -9 does.
@@ -176,6 +179,13 @@ func (c *crowd) serve(t testing.TB, change ...func(*config.Config)) (kill func()
 	for _, f := range change {
 		f(&settings)
 	}
+	end := launch(t, settings)
+	return func() { end(syscall.SIGKILL) }
+}
+
+// launch starts a server of its own process, and returns what ends it with a signal. The test ends it as kill -9 does.
+func launch(t testing.TB, settings config.Config) (end func(syscall.Signal)) {
+	t.Helper()
 	text, err := json.Marshal(settings)
 	if err != nil {
 		t.Fatal(err)
@@ -195,16 +205,19 @@ func (c *crowd) serve(t testing.TB, change ...func(*config.Config)) (kill func()
 	if err := process.Start(); err != nil {
 		t.Fatal(err)
 	}
-	kill = sync.OnceFunc(func() {
-		_ = process.Process.Kill()
-		_ = process.Wait()
-		if text, err := os.ReadFile(log.Name()); err == nil && t.Failed() {
-			t.Logf("log of the server:\n%s", text)
-		}
-		_ = log.Close()
-	})
-	t.Cleanup(kill)
-	return kill
+	var once sync.Once
+	end = func(with syscall.Signal) {
+		once.Do(func() {
+			_ = process.Process.Signal(with)
+			_ = process.Wait()
+			if text, err := os.ReadFile(log.Name()); err == nil && t.Failed() {
+				t.Logf("log of the server:\n%s", text)
+			}
+			_ = log.Close()
+		})
+	}
+	t.Cleanup(func() { end(syscall.SIGKILL) })
+	return end
 }
 
 // living are the executions whose receiver answers sooner or later.

@@ -83,6 +83,8 @@ func TestTheHalvesOfAServerShareTheStoreAlone(t *testing.T) {
 	}
 
 	surviving := h.submit("for i in {1..40}; do echo $i; sleep 0.1; done", bash)
+	followed := h.listen(surviving)
+	followed.hear(3) // each piece is seen within the pace of the store
 	h.running(surviving, "1\n2\n")
 	kill()
 	_, _, seen := h.output(surviving, "stdout")
@@ -94,6 +96,10 @@ func TestTheHalvesOfAServerShareTheStoreAlone(t *testing.T) {
 	if !strings.HasPrefix(want.String(), seen) || seen == "" {
 		t.Errorf("while no runner was there: %q", seen)
 	}
+	for followed.end == nil {
+		followed.hear(1000)
+	}
+	same(t, "what was followed through the store", followed.text["stdout"].String(), want.String())
 	h.expect(surviving, ending{Status: execution.Completed, Reason: execution.Exited, Stdout: want.String()})
 	h.tidied(t)
 }

@@ -247,6 +247,8 @@ func (f *frames) interrupt(ctx context.Context) {
 	defer cancel()
 	sentence := fmt.Sprintf("The server stops. The execution goes on: GET /executions/%s/events follows it.", f.id)
 	if f.write(ctx, errorFrame{"error", sentence, string(fault.ServiceUnavailable), nil, onTheWire(f.now()), f.id}) == nil {
+		late := time.AfterFunc(parting, func() { _ = f.conn.CloseNow() }) // Close would wait for 5 s for the other end
+		defer late.Stop()
 		_ = f.conn.Close(websocket.StatusServiceRestart, "")
 	}
 }
