@@ -125,6 +125,8 @@ func TestTheQuestionsWalkAlongIndexes(t *testing.T) {
 	check("next subject", nextSubject, nil, "SCAN subjects USING INDEX subjects_next")
 	check("its oldest", nextOfOne, []any{"ann"},
 		"SEARCH executions USING COVERING INDEX executions_queued (subject=? AND claimed=?)")
+	check("what is ahead", selectAhead, []any{"ann", 7, 1000}, "CO-ROUTINE (subquery-1)",
+		"SEARCH q USING COVERING INDEX executions_queued (subject=? AND claimed=? AND rowid<?)", "SCAN (subquery-1)")
 	check("expired keys", selectExpired, []any{1}, "SEARCH idempotency USING COVERING INDEX idempotency_oldest (created_at<?)")
 	destinations := []string{ // one after another, not row after row
 		"CO-ROUTINE pending",
@@ -355,8 +357,17 @@ func TestTheHalvesWakeEachOther(t *testing.T) {
 	if _, _, err := front.Enqueue(t.Context(), sample("ann"), nil, execution.QueueLimits{Total: 1}); err == nil {
 		t.Error("a second one was taken into a queue of one")
 	}
+	moves, leave := front.Moves(e.ID)
+	defer leave()
 	if err := back.Start(t.Context(), e.ID, execution.Run{Node: back.Node(), Epoch: back.Epoch(), Berth: "b", Nonce: "n"}); err != nil {
 		t.Fatal(err)
+	}
+	for got := (execution.Execution{}); got.State != execution.Running; { // the first signal may be of the state before
+		await("that it runs", moves)
+		var err error
+		if got, err = front.Get(t.Context(), e.ID); err != nil {
+			t.Fatal(err)
+		}
 	}
 	for at, piece := range map[int64]string{0: "one ", 4: "two"} {
 		if err := back.Publish(t.Context(), e.ID, execution.Stdout, at, []byte(piece)); err != nil {
@@ -365,6 +376,9 @@ func TestTheHalvesWakeEachOther(t *testing.T) {
 	}
 	if got, err := front.Published(t.Context(), e.ID, execution.Stdout, 0); err != nil || string(got) != "one two" {
 		t.Errorf("got %q, %v", got, err)
+	}
+	if got, err := front.Published(t.Context(), e.ID, execution.Stdout, 4); err != nil || string(got) != "two" {
+		t.Errorf("from there on: got %q, %v", got, err)
 	}
 	ended, release := front.Ended(e.ID)
 	defer release()
@@ -377,6 +391,7 @@ func TestTheHalvesWakeEachOther(t *testing.T) {
 		t.Fatal(err)
 	}
 	await("that it ended", ended)
+	await("that it ended, too", moves)
 	await("that its result is to be sent", front.Pending())
 	if got, err := front.Published(t.Context(), e.ID, execution.Stdout, 0); err != nil || len(got) != 0 {
 		t.Errorf("after the end %q is still published, %v", got, err)

@@ -16,6 +16,7 @@ func recordTests() map[string]func(*house) {
 		"ListCountsWhatWasPrintedAndNoMore": listCounts,
 		"WhatIsNotThereIsNotFound":          notFound,
 		"OutputIsEmptyUntilTheEnd":          outputIsEmpty,
+		"OnesOwnAreCountedAhead":            aheadCounts,
 	}
 }
 
@@ -118,4 +119,24 @@ func outputIsEmpty(h *house) {
 	o, err := h.Output(h.ctx(), h.running("ann"), execution.Stdout)
 	h.ok(err)
 	h.same(o, execution.Output{})
+}
+
+func aheadCounts(h *house) {
+	first, _, second, third := h.enqueue("ann"), h.enqueue("bob"), h.enqueue("ann"), h.enqueue("ann")
+	ahead := func(id execution.ID, want int) {
+		h.t.Helper()
+		n, err := h.Ahead(h.ctx(), id)
+		h.ok(err)
+		h.same(n, want)
+	}
+	ahead(first, 0)
+	ahead(second, 1)
+	ahead(third, 2)
+	h.same(h.claim(), first) // in hand: it waits no more
+	ahead(third, 1)
+	h.ok(h.Start(h.ctx(), first, h.run()))
+	ahead(first, 0)
+	ahead(third, 1)
+	_, err := h.Ahead(h.ctx(), "exec_00000000000000000000000000")
+	h.fault(err, fault.ExecutionNotFound)
 }

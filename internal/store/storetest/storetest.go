@@ -48,6 +48,8 @@ type Store interface {
 	Delivery(ctx context.Context, id execution.ID) (execution.Delivery, error)
 	Attempts(ctx context.Context, id execution.ID) ([]execution.Attempt, error)
 	Ended(id execution.ID) (ch <-chan struct{}, release func())
+	Moves(id execution.ID) (ch <-chan struct{}, release func())
+	Ahead(ctx context.Context, id execution.ID) (int, error)
 
 	Due(ctx context.Context, now time.Time, each, limit int, inFlight []execution.ID, closed []string) ([]execution.Due, error)
 	Breakers(ctx context.Context) ([]execution.Breaker, error)

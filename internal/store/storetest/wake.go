@@ -18,6 +18,7 @@ func wakeTests() map[string]func(*house) {
 		"ReleaseLeavesTheOthersWaiting":     releaseLeavesOthers,
 		"ACancelledQueuedExecutionHasEnded": cancelledHasEnded,
 		"WhoeverIsWokenSeesWhatHappened":    wokenSees,
+		"EveryStepOfAnExecutionSignals":     movesSignal,
 	}
 }
 
@@ -145,4 +146,33 @@ func wokenSees(h *house) {
 	case <-time.After(time.Minute):
 		h.t.Fatal("nobody was woken")
 	}
+}
+
+func movesSignal(h *house) {
+	id, other := h.enqueue("ann"), h.enqueue("ann")
+	one, releaseOne := h.Moves(id)
+	two, releaseTwo := h.Moves(id)
+	step := func(what string, err error) {
+		h.t.Helper()
+		h.ok(err)
+		for _, ch := range []<-chan struct{}{one, two} {
+			if !signalled(ch) || signalled(ch) {
+				h.t.Errorf("%s: want one signal", what)
+			}
+		}
+	}
+	h.ok(h.Start(h.ctx(), other, h.run()))
+	h.same(signalled(one), false)
+	step("started", h.Start(h.ctx(), id, h.run()))
+	step("taken over", h.Adopt(h.ctx(), id))
+	step("queued again", h.Requeue(h.ctx(), id))
+	h.ok(h.Start(h.ctx(), id, h.run()))
+	releaseTwo()
+	releaseTwo()
+	signalled(one)
+	signalled(two)
+	h.ok(h.Finish(h.ctx(), id, h.result(execution.Completed, execution.Exited), h.delivery()))
+	h.same(signalled(one), true)
+	h.same(signalled(two), false)
+	releaseOne()
 }
