@@ -179,12 +179,13 @@ func (c *crowd) serve(t testing.TB, change ...func(*config.Config)) (kill func()
 	for _, f := range change {
 		f(&settings)
 	}
-	end := launch(t, settings)
+	end, _ := launch(t, settings)
 	return func() { end(syscall.SIGKILL) }
 }
 
-// launch starts a server of its own process, and returns what ends it with a signal. The test ends it as kill -9 does.
-func launch(t testing.TB, settings config.Config) (end func(syscall.Signal)) {
+// launch starts a server of its own process, and returns what ends it with a signal, and its id. The test ends it as
+// kill -9 does.
+func launch(t testing.TB, settings config.Config) (end func(syscall.Signal), pid int) {
 	t.Helper()
 	text, err := json.Marshal(settings)
 	if err != nil {
@@ -217,7 +218,7 @@ func launch(t testing.TB, settings config.Config) (end func(syscall.Signal)) {
 		})
 	}
 	t.Cleanup(func() { end(syscall.SIGKILL) })
-	return end
+	return end, process.Process.Pid
 }
 
 // living are the executions whose receiver answers sooner or later.

@@ -146,30 +146,45 @@ func prints() (stdout, stderr string) {
 	return out.String(), err.String()
 }
 
-// A client that loses its connection five times, and a command that is never told of anything, have every byte once though
-// the server is killed and restarted meanwhile.
-func TestWhoFollowsLosesNothingWhateverBreaks(t *testing.T) {
-	binary := build(t, "boomerang/cmd/boomerang")
-	free, err := net.Listen("tcp", "127.0.0.1:0")
+// freePort is one that a server can listen on again after a restart.
+func freePort(t testing.TB) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &house{t: t, config: config.Defaults(), url: "http://" + free.Addr().String()}
-	h.config.DataDir, h.config.HTTP.Addr = t.TempDir(), free.Addr().String()
-	h.config.Docker.InitDir, h.config.Dispatch.Slots = initDir, 1
-	if err := free.Close(); err != nil {
+	defer l.Close()
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	if err != nil {
 		t.Fatal(err)
 	}
-	end := launch(t, h.config)
-	if !eventually(t, func() bool {
+	return port
+}
+
+// awaken waits until the server of another process answers.
+func (h *house) awaken() {
+	h.t.Helper()
+	if !eventually(h.t, func() bool {
 		response, err := http.Get(h.url + "/healthz")
 		if err == nil {
 			_ = response.Body.Close()
 		}
 		return err == nil
 	}) {
-		t.Fatal("the server does not start")
+		h.t.Fatal("the server does not start")
 	}
+}
+
+// A client that loses its connection five times, and a command that is never told of anything, have every byte once though
+// the server is killed and restarted meanwhile.
+func TestWhoFollowsLosesNothingWhateverBreaks(t *testing.T) {
+	binary := build(t, "boomerang/cmd/boomerang")
+	port := freePort(t)
+	h := &house{t: t, config: config.Defaults(), url: "http://127.0.0.1:" + port}
+	h.config.DataDir, h.config.HTTP.Addr = t.TempDir(), "127.0.0.1:"+port
+	h.config.Docker.InitDir, h.config.Dispatch.Slots = initDir, 1
+	end, _ := launch(t, h.config)
+	h.awaken()
 	h.token = h.tokenFor("me")
 
 	file := filepath.Join(t.TempDir(), "printer.py")
@@ -198,10 +213,10 @@ func TestWhoFollowsLosesNothingWhateverBreaks(t *testing.T) {
 		switch l.breaks {
 		case 2:
 			end(syscall.SIGKILL)
-			end = launch(t, h.config)
+			end, _ = launch(t, h.config)
 		case 4:
 			end(syscall.SIGTERM)
-			end = launch(t, h.config)
+			end, _ = launch(t, h.config)
 		}
 	}
 	if l.end != nil {
@@ -216,7 +231,7 @@ func TestWhoFollowsLosesNothingWhateverBreaks(t *testing.T) {
 	if l.end["status"] != "failed" || l.end["exit_code"] != 3.0 || l.end["stdout_bytes"] != float64(len(wantOut)) {
 		t.Errorf("it ended with %v", l.end)
 	}
-	err = command.Wait()
+	err := command.Wait()
 	if exit, ok := errors.AsType[*exec.ExitError](err); !ok || exit.ExitCode() != 3 {
 		t.Errorf("boomerang run: %v, want the program's exit code 3; stderr %q", err, stderr.String())
 	}

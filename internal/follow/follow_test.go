@@ -187,7 +187,7 @@ func TestAFollowerIsToldAllFromTheQueueToTheEnd(t *testing.T) {
 		s.mu.Lock()
 		s.ahead = 0 // nobody signals that
 		s.mu.Unlock()
-		time.Sleep(2 * time.Second)
+		time.Sleep(3 * time.Second)
 		s.move(func() { s.e.State = execution.Running })
 		synctest.Wait()
 		s.print(execution.Stdout, "one")

@@ -29,7 +29,7 @@ type Live interface {
 }
 
 const (
-	recount = time.Second      // between two looks at what is ahead of a queued execution
+	recount = 2 * time.Second  // between two looks at what is ahead of a queued execution
 	recheck = 15 * time.Second // between two looks at a running one, should a signal have been missed
 	retry   = time.Second      // after a look that failed
 )
