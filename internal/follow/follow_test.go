@@ -172,8 +172,9 @@ func join(t *testing.T, h *Hub, at Position, stop <-chan struct{}, tell func(Eve
 	}
 	done := make(chan error, 1)
 	go func() {
-		defer f.Leave()
-		done <- f.Follow(t.Context(), stop, at, tell)
+		err := f.Follow(t.Context(), stop, at, tell)
+		f.Leave()
+		done <- err
 	}()
 	return func() error { return <-done }
 }
@@ -245,7 +246,7 @@ func TestWhatWasCutIsTold(t *testing.T) {
 // Wherever a follower is cut off, and however often, in the end it has each byte once.
 func TestNothingIsLostOrRepeatedWhereverItBreaks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		random := rand.New(rand.NewPCG(1, 2))
+		random, cuts := rand.New(rand.NewPCG(1, 2)), rand.New(rand.NewPCG(3, 4))
 		s, h := newStage(execution.Running), (*Hub)(nil)
 		h = hub(s)
 		var want [2]bytes.Buffer
@@ -266,7 +267,7 @@ func TestNothingIsLostOrRepeatedWhereverItBreaks(t *testing.T) {
 		var got [2]bytes.Buffer
 		breaks := 0
 		for at := (Position{}); at.Told != Ended; {
-			n := &notebook{fail: 1 + random.IntN(6)}
+			n := &notebook{fail: 1 + cuts.IntN(6)}
 			if err := join(t, h, at, nil, n.tell)(); err != nil {
 				breaks++
 			}

@@ -46,11 +46,16 @@ func (a *api) events(w http.ResponseWriter, r *http.Request, p auth.Principal) e
 	if err != nil {
 		return err
 	}
-	f, leave, err := a.follow(r.Context(), execution.ID(mux.Vars(r)["id"]), p)
+	give, err := a.streams.take(p.Subject)
 	if err != nil {
 		return err
 	}
-	defer leave()
+	defer give()
+	f, err := a.join(r.Context(), execution.ID(mux.Vars(r)["id"]), p)
+	if err != nil {
+		return err
+	}
+	defer f.Leave()
 	if view, _ := f.Look(); !at.Within(view.Execution) {
 		return fault.New(fault.InvalidRequest, "%s is ahead of what this execution has printed.", headerLast).Field(headerLast)
 	}
@@ -94,30 +99,24 @@ func lastSeen(r *http.Request) (follow.Position, error) {
 	return at, nil
 }
 
-// follow begins to follow an execution that p may see; leave ends it. Errors: fault EXECUTION_NOT_FOUND in the words of find,
-// RATE_LIMIT_EXCEEDED when the subject follows as much as it may.
-func (a *api) follow(ctx context.Context, id execution.ID, p auth.Principal) (f *follow.Followed, leave func(), err error) {
+// join begins to follow an execution that p may see; Leave ends it. Errors: fault EXECUTION_NOT_FOUND in the words of find.
+func (a *api) join(ctx context.Context, id execution.ID, p auth.Principal) (*follow.Followed, error) {
 	unknown := fault.New(fault.ExecutionNotFound, "There is no such execution.")
 	if !id.Valid() {
-		return nil, nil, unknown
+		return nil, unknown
 	}
-	give, err := a.streams.take(p.Subject)
+	f, err := a.hub.Join(ctx, id)
 	if err != nil {
-		return nil, nil, err
-	}
-	if f, err = a.hub.Join(ctx, id); err != nil {
-		give()
 		if fault.Of(err).Code == fault.ExecutionNotFound {
-			err = unknown
+			return nil, unknown
 		}
-		return nil, nil, err
+		return nil, err
 	}
 	if view, _ := f.Look(); !p.Admin && view.Subject != p.Subject {
 		f.Leave()
-		give()
-		return nil, nil, unknown
+		return nil, unknown
 	}
-	return f, func() { f.Leave(); give() }, nil
+	return f, nil
 }
 
 // eventStream writes events to one client. A client that takes no bytes for longer than patience is cut off.

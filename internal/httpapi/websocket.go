@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/coder/websocket"
@@ -76,6 +77,11 @@ func (a *api) stream(w http.ResponseWriter, r *http.Request, p auth.Principal) e
 	if _, err := withHeaders(admission.Submission{}, r, p); err != nil { // while an answer can still say so
 		return err
 	}
+	give, err := a.streams.take(p.Subject) // before anything is stored
+	if err != nil {
+		return err
+	}
+	defer give()
 	done, err := serving(r.Context())
 	if err != nil {
 		return err
@@ -114,11 +120,11 @@ func (a *api) play(ctx context.Context, w http.ResponseWriter, r *http.Request, 
 		return err
 	}
 	f.id = e.ID
-	followed, leave, err := a.follow(ctx, e.ID, p)
+	followed, err := a.join(ctx, e.ID, p)
 	if err != nil {
 		return err
 	}
-	defer leave()
+	defer followed.Leave()
 	err = followed.Follow(ctx, stopping(ctx), follow.Position{}, func(event follow.Event) error { return f.tell(ctx, event) })
 	switch {
 	case err != nil || ctx.Err() != nil:
@@ -179,15 +185,17 @@ type frames struct {
 func (f *frames) first(ctx context.Context, stop <-chan struct{}, most int64) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, f.patience)
 	defer cancel()
+	var watch sync.WaitGroup
+	defer watch.Wait()
 	read := make(chan struct{})
 	defer close(read)
-	go func() { // owned by this call: it ends with it
+	watch.Go(func() {
 		select {
 		case <-stop:
 			cancel()
 		case <-read:
 		}
-	}()
+	})
 	f.conn.SetReadLimit(most)
 	_, body, err := f.conn.Read(ctx)
 	if errors.Is(err, websocket.ErrMessageTooBig) {
