@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -194,6 +195,7 @@ func TestAFollowerIsToldAllFromTheQueueToTheEnd(t *testing.T) {
 		s.print(execution.Stdout, "one")
 		synctest.Wait()
 		s.print(execution.Stdout, " two") // within the pace: these come together
+		synctest.Wait()
 		s.print(execution.Stderr, "oops")
 		s.print(execution.Stdout, " three")
 		time.Sleep(time.Second)
@@ -211,6 +213,32 @@ func TestAFollowerIsToldAllFromTheQueueToTheEnd(t *testing.T) {
 			`output stderr "oops" @o13.e4.s2`,
 			`output stdout " four" @o18.e4.s2`,
 			"end @o18.e4.s3",
+		)
+	})
+}
+
+// A rune that was cut where the head ends, or where the program ended.
+func TestTheLastBytesAreToldThoughTheyAreNoText(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, n := newStage(execution.Running), &notebook{}
+		wait := join(t, hub(s), Position{}, nil, n.tell)
+		s.print(execution.Stdout, "head\xc3")
+		s.print(execution.Stderr, "\xf0\x9f")
+		time.Sleep(time.Minute)
+		s.end(10, "\xbctail")
+		if err := wait(); err != nil {
+			t.Error(err)
+		}
+		n.events = slices.DeleteFunc(n.events, func(e Event) bool { return e.Kind == Idle })
+		n.is(t,
+			"status running 0 @o0.e0.s2",
+			`output stdout "head" @o4.e0.s2`,
+			`output stdout "\xc3" @o5.e0.s2`,
+			"gap stdout 10 @o15.e0.s2",
+			`output stdout "\xbc" @o16.e0.s2`,
+			`output stdout "tail" @o20.e0.s2`,
+			`output stderr "\xf0\x9f" @o20.e2.s2`,
+			"end @o20.e2.s3",
 		)
 	})
 }
@@ -439,9 +467,10 @@ func TestAStoreThatIsAwayEndsNothing(t *testing.T) {
 		s.print(execution.Stdout, "all the same")
 		time.Sleep(time.Second)
 		s.mu.Lock()
-		s.err = nil
+		s.err, s.moves = nil, nil // and nobody will say so
 		s.mu.Unlock()
 		s.end(0, "")
+		time.Sleep(2 * retry)
 		if err := wait(); err != nil {
 			t.Error(err)
 		}
