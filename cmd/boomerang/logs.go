@@ -47,12 +47,15 @@ func (l *logsCmd) Run(ctx context.Context) error {
 }
 
 func (l *logsCmd) once(ctx context.Context, server *client.Client) error {
-	for stream, to := range map[execution.Stream]*os.File{execution.Stdout: os.Stdout, execution.Stderr: os.Stderr} {
-		kept, err := server.Output(ctx, l.ID, stream)
+	for _, s := range []struct {
+		name execution.Stream
+		to   *os.File
+	}{{execution.Stdout, os.Stdout}, {execution.Stderr, os.Stderr}} {
+		kept, err := server.Output(ctx, l.ID, s.name)
 		if err != nil {
 			return err
 		}
-		if _, err := to.Write(kept); err != nil {
+		if _, err := s.to.Write(kept); err != nil {
 			return fmt.Errorf("print output: %w", err)
 		}
 	}
