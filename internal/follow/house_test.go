@@ -1,0 +1,174 @@
+package follow
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/sirupsen/logrus"
+	logtest "github.com/sirupsen/logrus/hooks/test"
+
+	"boomerang/internal/capture"
+	"boomerang/internal/execution"
+)
+
+const id execution.ID = "exec_00000000000000000000000001"
+
+// stage is one execution whose life a test plays. It is both what is stored and what runs.
+type stage struct {
+	mu             sync.Mutex
+	e              execution.Execution
+	ahead          int
+	err            error
+	gets, open     int // looks at the record; readings of the streams that are open
+	moves          []chan struct{}
+	stdout, stderr *capture.Buffer
+}
+
+func newStage(state execution.State) *stage {
+	return &stage{
+		e:      execution.Execution{ID: id, State: state},
+		stdout: capture.New(1 << 20), stderr: capture.New(1 << 20),
+	}
+}
+
+func (s *stage) Get(context.Context, execution.ID) (execution.Execution, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.gets++
+	return s.e, s.err
+}
+
+func (s *stage) Ahead(context.Context, execution.ID) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ahead, nil
+}
+
+func (s *stage) Moves(execution.ID) (<-chan struct{}, func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	ch := make(chan struct{}, 1)
+	s.moves = append(s.moves, ch)
+	return ch, func() {}
+}
+
+func (s *stage) Follow(execution.ID) (func(execution.Stream) ([]byte, <-chan struct{}), func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.open++
+	return func(stream execution.Stream) ([]byte, <-chan struct{}) { return s.buffer(stream).Bytes() }, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.open--
+	}
+}
+
+func (s *stage) buffer(stream execution.Stream) *capture.Buffer {
+	if stream == execution.Stderr {
+		return s.stderr
+	}
+	return s.stdout
+}
+
+// move changes what is stored and says so.
+func (s *stage) move(change func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	change()
+	for _, ch := range s.moves {
+		select {
+		case ch <- struct{}{}:
+		default:
+		}
+	}
+}
+
+func (s *stage) print(stream execution.Stream, text string) {
+	_, _ = s.buffer(stream).Write([]byte(text))
+}
+
+// end ends the execution; what was printed is the head, and so much is left out before the tail of stdout.
+func (s *stage) end(leftOut int64, tail string) {
+	stdout, _ := s.stdout.Bytes()
+	stderr, _ := s.stderr.Bytes()
+	s.move(func() {
+		s.e.State = execution.Completed
+		s.e.Result = &execution.Result{
+			State:  execution.Completed,
+			Stdout: execution.Output{Head: stdout, Tail: []byte(tail), Bytes: int64(len(stdout)+len(tail)) + leftOut},
+			Stderr: execution.Output{Head: stderr, Bytes: int64(len(stderr))},
+		}
+	})
+}
+
+// notebook is what a follower was told.
+type notebook struct {
+	mu     sync.Mutex
+	events []Event
+	fail   int // the event, counted from 1, that the follower does not get any more
+}
+
+var errGone = errors.New("the follower is gone")
+
+func (n *notebook) tell(e Event) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if len(n.events)+1 == n.fail {
+		return errGone
+	}
+	n.events = append(n.events, e)
+	return nil
+}
+
+// String writes the events in short.
+func (n *notebook) String() string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	var lines []string
+	for _, e := range n.events {
+		line := fmt.Sprint(e.Kind)
+		switch e.Kind {
+		case Status:
+			line += fmt.Sprintf(" %s %d", e.View.State, e.View.Ahead)
+		case Output:
+			line += fmt.Sprintf(" %s %q", e.Stream, e.Piece)
+		case Gap:
+			line += fmt.Sprintf(" %s %d", e.Stream, e.Bytes)
+		case End, Idle:
+		}
+		lines = append(lines, line+" @"+e.At.String())
+	}
+	return strings.Join(lines, "\n")
+}
+
+func (n *notebook) is(t *testing.T, want ...string) {
+	t.Helper()
+	if got := n.String(); got != strings.Join(want, "\n") {
+		t.Errorf("was told\n%s\nwant\n%s", got, strings.Join(want, "\n"))
+	}
+}
+
+func hub(s *stage) *Hub {
+	log, _ := logtest.NewNullLogger()
+	return New(s, s, logrus.NewEntry(log))
+}
+
+// join follows from a position on; the function that it returns waits for the end of it.
+func join(t *testing.T, h *Hub, at Position, stop <-chan struct{}, tell func(Event) error) (wait func() error) {
+	t.Helper()
+	f, err := h.Join(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() {
+		err := f.Follow(t.Context(), stop, at, tell)
+		f.Leave()
+		done <- err
+	}()
+	return func() error { return <-done }
+}

@@ -1,0 +1,89 @@
+package follow
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"boomerang/internal/execution"
+	"boomerang/internal/fault"
+)
+
+func TestOneLookServesAllFollowers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(execution.Running)
+		h := hub(s)
+		var waits []func() error
+		var notes []*notebook
+		for range 500 {
+			n := &notebook{}
+			notes = append(notes, n)
+			waits = append(waits, join(t, h, Position{}, nil, n.tell))
+		}
+		s.print(execution.Stdout, "shared")
+		time.Sleep(time.Second)
+		s.end(0, "")
+		for _, wait := range waits {
+			if err := wait(); err != nil {
+				t.Error(err)
+			}
+		}
+		if s.gets != 2 || s.open != 0 {
+			t.Errorf("the record was looked at %d times for 500 followers, want 2; %d readings are open", s.gets, s.open)
+		}
+		for _, n := range notes {
+			piece := n.events[1].Piece
+			if first := notes[0].events[1].Piece; &piece[0] != &first[0] {
+				t.Fatal("a follower has a copy of its own")
+			}
+		}
+		if len(h.followed) != 0 {
+			t.Errorf("%d are still followed", len(h.followed))
+		}
+	})
+}
+
+func TestWhatIsNotThereCannotBeFollowed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(execution.Running)
+		h := hub(s)
+		s.err = fault.New(fault.ServiceUnavailable, "The disk is full.")
+		if _, err := h.Join(t.Context(), id); fault.Of(err).Code != fault.ServiceUnavailable {
+			t.Errorf("got %v", err)
+		}
+		s.err = nil
+		f, err := h.Join(t.Context(), id)
+		if err != nil {
+			t.Fatalf("after that: %v", err)
+		}
+		f.Leave()
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if f, err := h.Join(ctx, id); err == nil {
+			f.Leave() // it was there already when it was looked at
+		}
+	})
+}
+
+// A look that fails while somebody follows is made again.
+func TestAStoreThatIsAwayEndsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, n := newStage(execution.Running), &notebook{}
+		wait := join(t, hub(s), Position{}, nil, n.tell)
+		synctest.Wait()
+		s.move(func() { s.err = fault.New(fault.ServiceUnavailable, "The disk is full.") })
+		time.Sleep(10 * time.Second)
+		s.print(execution.Stdout, "all the same")
+		time.Sleep(time.Second)
+		s.mu.Lock()
+		s.err, s.moves = nil, nil // and nobody will say so
+		s.mu.Unlock()
+		s.end(0, "")
+		time.Sleep(2 * retry)
+		if err := wait(); err != nil {
+			t.Error(err)
+		}
+		n.is(t, "status running 0 @o0.e0.s2", `output stdout "all the same" @o12.e0.s2`, "end @o12.e0.s3")
+	})
+}
