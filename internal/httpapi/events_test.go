@@ -246,7 +246,7 @@ func TestAClientThatTakesNothingIsCutOff(t *testing.T) {
 		t.Fatal(err)
 	}
 	quick, got := h.events(id, h.ann), 0
-	text := strings.Repeat(strings.Repeat("x", 1023)+"\n", 16<<10) // more than any buffer on the way
+	text := strings.Repeat(strings.Repeat("x", 1023)+"\n", 8<<10) // more than any buffer on the way
 	h.live.print(id, execution.Stdout, text)
 	for last := ""; got < len(text); {
 		e, ok := quick.next()
