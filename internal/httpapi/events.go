@@ -165,8 +165,15 @@ func (s *eventStream) event(e follow.Event, name string, data any) error {
 	return s.flush()
 }
 
+// roomy is the largest buffer, in bytes, that is kept for the next event: thousands of streams may be open.
+const roomy = 8 << 10
+
 func (s *eventStream) flush() error {
-	defer s.text.Reset()
+	defer func() {
+		if s.text.Reset(); s.text.Cap() > roomy {
+			s.text = bytes.Buffer{}
+		}
+	}()
 	if err := s.control.SetWriteDeadline(time.Now().Add(s.patience)); err != nil {
 		return fmt.Errorf("extend write deadline: %w", err)
 	}
