@@ -75,8 +75,9 @@ func (a *api) events(w http.ResponseWriter, r *http.Request, p auth.Principal) e
 	}
 	if err := f.Follow(r.Context(), stopping(r.Context()), at, s.tell); err != nil {
 		a.Log.WithField("request_id", exchangeOf(r).id).WithError(err).Debug("stream of events broke")
+		return nil
 	}
-	return nil
+	return s.bound(time.Now().Add(s.patience)) // of the last bytes, which net/http writes
 }
 
 // lastSeen reads where the client is: the beginning, unless it says otherwise in the header or, where it cannot set one,
@@ -174,14 +175,22 @@ func (s *eventStream) flush() error {
 			s.text = bytes.Buffer{}
 		}
 	}()
-	if err := s.control.SetWriteDeadline(time.Now().Add(s.patience)); err != nil {
-		return fmt.Errorf("extend write deadline: %w", err)
+	if err := s.bound(time.Now().Add(s.patience)); err != nil {
+		return err
 	}
 	if _, err := s.w.Write(s.text.Bytes()); err != nil {
 		return fmt.Errorf("write event: %w", err)
 	}
 	if err := s.control.Flush(); err != nil {
 		return fmt.Errorf("write event: %w", err)
+	}
+	return s.bound(time.Time{}) // over HTTP/2 a deadline ends a stream on which nothing is written, too
+}
+
+// bound is until when what is written now may take; zero for ever.
+func (s *eventStream) bound(at time.Time) error {
+	if err := s.control.SetWriteDeadline(at); err != nil {
+		return fmt.Errorf("set write deadline: %w", err)
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -311,5 +312,37 @@ func TestAServerThatStopsEndsItsStreams(t *testing.T) {
 	}
 	if err := r.lines.Err(); err != nil {
 		t.Errorf("the stream was cut, not closed: %v", err)
+	}
+}
+
+// Over HTTP/2, where a connection is not a stream's own, the same deadlines hold.
+func TestAStreamOutlivesTheTimeoutOfARequestOverHTTP2(t *testing.T) {
+	h := open(t, func(c *Config, _ *Deps) { c.Timeout = time.Second })
+	server := httptest.NewUnstartedServer(nil)
+	server.Config = Server(h.api.config, h.api, h.api.Log)
+	server.EnableHTTP2 = true
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	id := h.submit(h.ann, hello)
+	h.start(id)
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL+"/executions/"+string(id)+"/events", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Authorization", "Bearer "+h.ann)
+	response, err := server.Client().Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = response.Body.Close() })
+	e := &eventReader{t: t, response: response, lines: bufio.NewScanner(response.Body)}
+	e.next()
+	select {
+	case <-time.After(2500 * time.Millisecond):
+	case <-t.Context().Done():
+	}
+	h.finish(id, completed("late", ""))
+	if _, last := e.all(); last.name != "end" || response.ProtoMajor != 2 {
+		t.Errorf("over %s it ended with %s, %v", response.Proto, last, e.lines.Err())
 	}
 }
