@@ -133,8 +133,8 @@ sys.exit(3)`
 	printed = 60
 )
 
-// prints is what printer prints.
-func prints() (stdout, stderr string) {
+// printerPrints is what printer prints.
+func printerPrints() (stdout, stderr string) {
 	var out, err bytes.Buffer
 	for i := range printed {
 		digest := sha256.Sum256(fmt.Appendf(nil, "o%d", i))
@@ -225,7 +225,7 @@ func TestWhoFollowsLosesNothingWhateverBreaks(t *testing.T) {
 	for l.end == nil {
 		l.hear(1000)
 	}
-	wantOut, wantErr := prints()
+	wantOut, wantErr := printerPrints()
 	same(t, "stdout of the events", l.text["stdout"].String(), wantOut)
 	same(t, "stderr of the events", l.text["stderr"].String(), wantErr)
 	if l.end["status"] != "failed" || l.end["exit_code"] != 3.0 || l.end["stdout_bytes"] != float64(len(wantOut)) {
