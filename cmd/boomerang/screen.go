@@ -72,7 +72,7 @@ func (s *screen) ended(r client.Record) {
 		why = ": " + r.Error
 	}
 	if s.terminal && (s.midline[execution.Stdout] || s.midline[execution.Stderr]) && !s.quiet {
-		fmt.Fprintln(s.stderr) // what is printed and what we say share the terminal
+		_, _ = fmt.Fprintln(s.stderr) // what is printed and what we say share the terminal
 	}
 	s.say("%s after %.3f s%s", r.Status, r.ExecutionTime, why)
 }
@@ -83,7 +83,7 @@ func (s *screen) say(format string, args ...any) {
 		return
 	}
 	s.over()
-	fmt.Fprintf(s.stderr, "· %s %s\n", s.id, fmt.Sprintf(format, args...))
+	_, _ = fmt.Fprintf(s.stderr, "· %s %s\n", s.id, fmt.Sprintf(format, args...))
 	s.open = false
 }
 
@@ -93,7 +93,7 @@ func (s *screen) waits(what string) {
 		s.say("%s", what)
 	} else if !s.quiet {
 		s.over()
-		fmt.Fprintf(s.stderr, "· %s %s", s.id, what)
+		_, _ = fmt.Fprintf(s.stderr, "· %s %s", s.id, what)
 		s.open = true
 	}
 }
@@ -101,14 +101,14 @@ func (s *screen) waits(what string) {
 // over goes back to the beginning of a line of ours that is not ended.
 func (s *screen) over() {
 	if s.open {
-		fmt.Fprint(s.stderr, "\r\x1b[K")
+		_, _ = fmt.Fprint(s.stderr, "\r\x1b[K")
 	}
 }
 
 // settle ends the line.
 func (s *screen) settle() {
 	if s.open {
-		fmt.Fprintln(s.stderr)
+		_, _ = fmt.Fprintln(s.stderr)
 		s.open = false
 	}
 }

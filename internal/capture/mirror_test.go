@@ -30,13 +30,15 @@ func TestAMirrorReadsEachByteOnce(t *testing.T) {
 			sent += len(fresh)
 			return []byte(fresh), nil
 		}, 1<<20)
+		var textSb33 strings.Builder
 		for i := range 50 {
 			mu.Lock()
-			text += strings.Repeat("x", i)
+			textSb33.WriteString(strings.Repeat("x", i))
 			sick = i%7 == 3
 			mu.Unlock()
 			time.Sleep(70 * time.Millisecond)
 		}
+		text += textSb33.String()
 		mu.Lock()
 		sick = false
 		mu.Unlock()

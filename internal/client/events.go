@@ -16,13 +16,13 @@ import (
 )
 
 const (
-	// quiet is how long a stream may say nothing before it is taken for broken; a server breaks its silence every 15 s.
+	// Quiet is how long a stream may say nothing before it is taken for broken; a server breaks its silence every 15 s.
 	quiet = 45 * time.Second
-	// breath is between two tries to open a stream.
+	// Breath is between two tries to open a stream.
 	breath = time.Second
-	// lost is how long a server may be away before it is given up: longer than a restart takes.
+	// Lost is how long a server may be away before it is given up: longer than a restart takes.
 	lost = 2 * time.Minute
-	// maxEvent bounds one line of a stream, in bytes: a piece of output has 64 KiB and may be written in six times as many.
+	// MaxEvent bounds one line of a stream, in bytes: a piece of output has 64 KiB and may be written in six times as many.
 	maxEvent = 1 << 20
 )
 

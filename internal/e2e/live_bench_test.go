@@ -75,6 +75,7 @@ func vitalsOf(t testing.TB, pid int) (v vitals) {
 
 // peak watches the memory of a process until stop is called.
 func peak(t testing.TB, pid int) (stop func() (rss int)) {
+	t.Helper()
 	done, most := make(chan struct{}), 0
 	var watch sync.WaitGroup
 	watch.Go(func() {

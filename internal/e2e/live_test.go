@@ -279,7 +279,7 @@ func TestAFollowerIsToldWhatAFloodLeavesOut(t *testing.T) {
 func TestAStreamRunsCodeOverAWebSocket(t *testing.T) {
 	h := enter(t)
 	open := func(code string) *websocket.Conn {
-		conn, _, err := websocket.Dial(t.Context(), strings.Replace(h.url, "http", "ws", 1)+"/execute/stream",
+		conn, _, err := websocket.Dial(t.Context(), strings.Replace(h.url, "http", "ws", 1)+"/execute/stream", //nolint:bodyclose // it closes it
 			&websocket.DialOptions{HTTPHeader: http.Header{"Authorization": {"Bearer " + h.token}}})
 		if err != nil {
 			t.Fatal(err)

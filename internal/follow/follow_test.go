@@ -109,8 +109,8 @@ func TestWhatWasCutIsTold(t *testing.T) {
 func TestNothingIsLostOrRepeatedWhereverItBreaks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		random, cuts := rand.New(rand.NewPCG(1, 2)), rand.New(rand.NewPCG(3, 4))
-		s, h := newStage(execution.Running), (*Hub)(nil)
-		h = hub(s)
+		s := newStage(execution.Running)
+		h := hub(s)
 		var want [2]bytes.Buffer
 		go func() {
 			for range 200 {

@@ -34,10 +34,14 @@ func TestAPositionLiesWithinWhatWasWritten(t *testing.T) {
 		of   execution.Execution
 		want bool
 	}{
-		{"o0.e0.s1", queued, true}, {"o1.e0.s1", queued, false}, {"o0.e0.s3", queued, false},
+		{"o0.e0.s1", queued, true},
+		{"o1.e0.s1", queued, false},
+		{"o0.e0.s3", queued, false},
 		{"o10.e0.s2", running, true}, // it may have to be read again first
 		{"o0.e0.s3", running, false},
-		{"o1000.e2.s3", ended, true}, {"o1001.e2.s2", ended, false}, {"o1.e3.s2", ended, false},
+		{"o1000.e2.s3", ended, true},
+		{"o1001.e2.s2", ended, false},
+		{"o1.e3.s2", ended, false},
 	} {
 		p, err := Parse(c.at)
 		if err != nil {

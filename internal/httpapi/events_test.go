@@ -242,7 +242,11 @@ func TestAClientThatTakesNothingIsCutOff(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close() //nolint:errcheck // nothing is written
-	_ = conn.(*net.TCPConn).SetReadBuffer(4096)
+	tcp, ok := conn.(*net.TCPConn)
+	if !ok {
+		t.Fatalf("a connection of %T", conn)
+	}
+	_ = tcp.SetReadBuffer(4096)
 	if _, err := fmt.Fprintf(conn, "GET /executions/%s/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\n\r\n", id, h.ann); err != nil {
 		t.Fatal(err)
 	}

@@ -25,13 +25,13 @@ import (
 )
 
 const (
-	// onStream is the timeout in seconds of a program on a stream that asks for none (wire, section 5).
+	// OnStream is the timeout in seconds of a program on a stream that asks for none (wire, section 5).
 	onStream = 120
-	// frameDistance is between two frames: HopX's JavaScript client loses those that come together.
+	// FrameDistance is between two frames: HopX's JavaScript client loses those that come together.
 	frameDistance = 50 * time.Millisecond
-	// pong is how long the other end may take to say that it is there.
+	// Pong is how long the other end may take to say that it is there.
 	pong = 10 * time.Second
-	// parting is how long the last frames may take when the server stops.
+	// Parting is how long the last frames may take when the server stops.
 	parting = 2 * time.Second
 )
 

@@ -23,7 +23,7 @@ func (h *house) dial(token string, headers ...string) (*websocket.Conn, answer) 
 		name, value, _ := strings.Cut(line, ": ")
 		header.Add(name, value)
 	}
-	conn, response, err := websocket.Dial(h.t.Context(), strings.Replace(h.url, "http", "ws", 1)+"/execute/stream", &websocket.DialOptions{HTTPHeader: header})
+	conn, response, err := websocket.Dial(h.t.Context(), strings.Replace(h.url, "http", "ws", 1)+"/execute/stream", &websocket.DialOptions{HTTPHeader: header}) //nolint:bodyclose // its documentation: "You never need to close resp.Body yourself."
 	if err != nil {
 		var body [1024]byte
 		n, _ := response.Body.Read(body[:])
