@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/alecthomas/units"
+
+	"boomerang/internal/address"
 )
 
 // Config is the settings of callbacks.
@@ -122,7 +124,7 @@ func checkAllowed(host string) error {
 		return errors.New("must be a host name without scheme and port")
 	case endsInNumber(host):
 		return errors.New("is an address: put it into allow_cidrs")
-	case metadataNames[canonicalHost(host)]:
+	case address.MetadataName(canonicalHost(host)):
 		return errors.New("leads to cloud metadata, which is never opened")
 	}
 	return nil

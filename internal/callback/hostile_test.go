@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"boomerang/internal/address"
 	"boomerang/internal/execution"
 )
 
@@ -236,14 +237,18 @@ func (r *reached) dialer(p *Policy, answers []string) dialing {
 }
 
 func forbidden(addr netip.Addr) bool {
+	metadata := map[netip.Addr]bool{}
+	for _, a := range address.MetadataAddresses() {
+		metadata[a] = true
+	}
 	addr = addr.Unmap()
 	if addr.Is6() { // look through what carries an IPv4 address
 		b := addr.As16()
 		for _, carried := range [][4]byte{[4]byte(b[2:6]), [4]byte(b[12:16])} {
-			if metadataAddresses[netip.AddrFrom4(carried)] && (b[0] == 0x20 && b[1] == 2 || carried == [4]byte(b[12:16])) {
+			if metadata[netip.AddrFrom4(carried)] && (b[0] == 0x20 && b[1] == 2 || carried == [4]byte(b[12:16])) {
 				return true
 			}
 		}
 	}
-	return addr.IsPrivate() || !addr.IsGlobalUnicast() || metadataAddresses[addr] || addr == netip.MustParseAddr(ourOwn)
+	return addr.IsPrivate() || !addr.IsGlobalUnicast() || metadata[addr] || addr == netip.MustParseAddr(ourOwn)
 }

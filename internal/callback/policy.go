@@ -1,9 +1,10 @@
 package callback
 
 import (
-	"net"
 	"net/netip"
 	"slices"
+
+	"boomerang/internal/address"
 )
 
 // RefusalError is why a destination is closed. It names the rule and never an address: what DNS answered inside our network
@@ -37,7 +38,7 @@ func NewPolicy(c Config) (*Policy, error) {
 	for _, host := range c.AllowHosts {
 		hosts[canonicalHost(host)] = true
 	}
-	return &Policy{cidrs: slices.Clone(c.AllowCIDRs), hosts: hosts, https: c.RequireHTTPS, trust: trust, own: ownAddresses}, nil
+	return &Policy{cidrs: slices.Clone(c.AllowCIDRs), hosts: hosts, https: c.RequireHTTPS, trust: trust, own: address.Interfaces}, nil
 }
 
 // verdict is what the policy says of one address under one name.
@@ -50,18 +51,12 @@ type verdict struct {
 // error is that this host's own addresses cannot be told, which is nothing to give a delivery up for.
 func (p *Policy) judge(host string, addr netip.Addr) (verdict, error) {
 	addr = addr.Unmap().WithZone("") // a prefix contains no address with a zone
-	if metadata(addr) {
-		return verdict{refusal: &RefusalError{ruleMetadata}}, nil
+	rule, err := address.Rule(addr, p.own)
+	if err != nil {
+		return verdict{}, err
 	}
-	rule := closed(addr)
-	if rule == "" {
-		own, err := p.own()
-		if err != nil {
-			return verdict{}, err
-		}
-		if slices.Contains(own, addr) {
-			rule = ruleOwn
-		}
+	if rule == address.Metadata {
+		return verdict{refusal: &RefusalError{rule}}, nil
 	}
 	host = canonicalHost(host)
 	if p.hosts[host] || slices.ContainsFunc(p.cidrs, func(c netip.Prefix) bool { return c.Contains(addr) }) {
@@ -71,21 +66,4 @@ func (p *Policy) judge(host string, addr netip.Addr) (verdict, error) {
 		return verdict{refusal: &RefusalError{rule}}, nil
 	}
 	return verdict{}, nil
-}
-
-// ownAddresses asks the kernel each time: an address may come and go while we run. The dial asks only about an address
-// that nothing else closed.
-func ownAddresses() ([]netip.Addr, error) {
-	networks, err := net.InterfaceAddrs()
-	if err != nil {
-		return nil, err
-	}
-	own := make([]netip.Addr, 0, len(networks))
-	for _, network := range networks {
-		if ip, ok := network.(*net.IPNet); ok {
-			addr, _ := netip.AddrFromSlice(ip.IP)
-			own = append(own, addr.Unmap())
-		}
-	}
-	return own, nil
 }

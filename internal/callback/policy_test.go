@@ -3,10 +3,10 @@ package callback
 import (
 	"errors"
 	"net/netip"
-	"slices"
 	"strings"
 	"testing"
 
+	"boomerang/internal/address"
 	"boomerang/internal/fault"
 )
 
@@ -329,7 +329,7 @@ func TestMetadataStaysClosedWhateverIsOpened(t *testing.T) {
 	for _, url := range metadataURLs {
 		refusedBy(t, url, p.CheckURL(url), banned, "metadata")
 	}
-	for addr := range metadataAddresses {
+	for _, addr := range address.MetadataAddresses() {
 		if v, err := p.judge("evil.example.com", addr); err != nil || v.refusal == nil {
 			t.Errorf("%s under an allowed name: got %+v, %v", addr, v, err)
 		}
@@ -374,59 +374,4 @@ func TestJudgeFailsOpenForNobodyWhenInterfacesCannotBeRead(t *testing.T) {
 	if err := p.CheckURL("http://1.1.1.1/"); !errors.Is(err, broken) {
 		t.Errorf("got %v", err)
 	}
-}
-
-func TestOwnAddressesAreThoseOfTheKernel(t *testing.T) {
-	own, err := ownAddresses()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, addr := range own {
-		if addr.IsLoopback() {
-			return
-		}
-	}
-	t.Errorf("got %v, want the loopback address among them", own)
-}
-
-// TestClosedAgreesWithTheBordersOfEachRange looks at the first and the last address of each range, and at its neighbours.
-func TestClosedAgreesWithTheBordersOfEachRange(t *testing.T) {
-	for _, b := range append(slices.Clip(blocks4), blocks6...) {
-		first := b.prefix.Masked().Addr()
-		last := lastOf(b.prefix)
-		for _, addr := range []netip.Addr{first, last} {
-			if got := closed(addr); got == "" {
-				t.Errorf("%s of %s is open", addr, b.prefix)
-			}
-		}
-		for _, addr := range []netip.Addr{first.Prev(), last.Next()} {
-			if addr.IsValid() && closed(addr) == b.rule && !shared(b, addr) {
-				t.Errorf("%s outside of %s is closed by its rule", addr, b.prefix)
-			}
-		}
-	}
-	for _, open := range []string{"1.0.0.0", "9.255.255.255", "11.0.0.0", "100.63.255.255", "100.128.0.0", "172.15.255.255", "172.32.0.0", "223.255.255.255", "2001:200::", "2003::", "2620:4f:8001::", "3ffe:ffff::", "3fff:1000::"} {
-		if rule := closed(netip.MustParseAddr(open)); rule != "" {
-			t.Errorf("%s is closed by %q", open, rule)
-		}
-	}
-}
-
-// shared tells whether another range with the same rule holds addr.
-func shared(b block, addr netip.Addr) bool {
-	for _, other := range append(slices.Clip(blocks4), blocks6...) {
-		if other.prefix != b.prefix && other.rule == b.rule && other.prefix.Contains(addr) {
-			return true
-		}
-	}
-	return false
-}
-
-func lastOf(p netip.Prefix) netip.Addr {
-	b := p.Masked().Addr().AsSlice()
-	for i := p.Bits(); i < len(b)*8; i++ {
-		b[i/8] |= 1 << (7 - i%8)
-	}
-	addr, _ := netip.AddrFromSlice(b)
-	return addr
 }

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"boomerang/internal/address"
 	"boomerang/internal/fault"
 )
 
@@ -129,8 +130,8 @@ func (p *Policy) checkHost(u *url.URL) error {
 	if err := checkName(host); err != nil {
 		return malformed(err.Error())
 	}
-	if metadataNames[host] {
-		return closedBy(&RefusalError{ruleMetadata})
+	if address.MetadataName(host) {
+		return closedBy(&RefusalError{address.Metadata})
 	}
 	if rule := localName(host); rule != "" && !p.hosts[host] {
 		return closedBy(&RefusalError{rule})

@@ -23,6 +23,8 @@ import (
 	"boomerang/internal/httpapi"
 	"boomerang/internal/language"
 	"boomerang/internal/metrics"
+	"boomerang/internal/network"
+	"boomerang/internal/proxy"
 	"boomerang/internal/sandbox/docker"
 	"boomerang/internal/store"
 	"boomerang/internal/upkeep"
@@ -49,6 +51,8 @@ type Config struct {
 	Languages language.Config  `yaml:"languages"`
 	Dispatch  dispatch.Config  `yaml:"dispatch"`
 	Docker    docker.Config    `yaml:"docker"`
+	Network   network.Config   `yaml:"network"`
+	Proxy     proxy.Config     `yaml:"proxy"`
 	Callback  callback.Config  `yaml:"callback"`
 	Store     store.Config     `yaml:"store"`
 	Upkeep    upkeep.Config    `yaml:"upkeep"`
@@ -58,7 +62,7 @@ type Config struct {
 
 // Defaults are the settings of a server without a configuration file.
 func Defaults() Config {
-	return Config{
+	c := Config{
 		DataDir:   "data",
 		Role:      Everything,
 		HTTP:      httpapi.Defaults(),
@@ -67,12 +71,16 @@ func Defaults() Config {
 		Languages: language.Defaults(),
 		Dispatch:  dispatch.Defaults(),
 		Docker:    docker.Defaults(),
+		Network:   network.Defaults(),
+		Proxy:     proxy.Defaults(),
 		Callback:  callback.Defaults(),
 		Store:     store.Defaults(),
 		Upkeep:    upkeep.Defaults(),
 		Metrics:   metrics.Defaults(),
 		Log:       Log{Level: "info", Format: "auto"},
 	}
+	c.share()
+	return c
 }
 
 // Load reads the file at path, or the first that Find finds when path is empty, or none; then the environment
@@ -93,8 +101,15 @@ func Load(path string, environ []string) (Config, error) {
 	if c.Languages.File == "" {
 		c.Languages.File = Find("languages.yaml")
 	}
-	return c, c.Validate()
+	if err := c.Validate(); err != nil {
+		return c, err
+	}
+	c.share()
+	return c, nil
 }
+
+// share tells the rooms that need to know it what another room's setting is.
+func (c *Config) share() { c.Docker.Networks, c.Languages.Proxy = c.Network, c.Network.ProxyURL() }
 
 func (c *Config) read(path string) error {
 	text, err := os.ReadFile(path) //nolint:gosec // the operator names the file
@@ -132,6 +147,8 @@ func (c Config) Validate() error {
 		{"languages", c.Languages.Validate},
 		{"dispatch", c.Dispatch.Validate},
 		{"docker", c.Docker.Validate},
+		{"network", c.Network.Validate},
+		{"proxy", c.Proxy.Validate},
 		{"callback", c.Callback.Validate},
 		{"store", c.Store.Validate},
 		{"upkeep", c.Upkeep.Validate},

@@ -22,7 +22,7 @@ import (
 const sample = "../../configs/boomerang.yaml"
 
 func same(a, b any) string {
-	return cmp.Diff(a, b, cmpopts.EquateEmpty(), cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }))
+	return cmp.Diff(a, b, cmpopts.EquateEmpty(), cmpopts.EquateComparable(netip.Prefix{}, netip.Addr{}))
 }
 
 func write(t *testing.T, text string) string {
@@ -83,6 +83,7 @@ func TestTheEnvironmentGoesBeforeTheFile(t *testing.T) {
 		"BOOMERANG_ADMISSION_CODE=64KiB", "BOOMERANG_AUTH_KEY=12345678901234567890123456789012",
 		"BOOMERANG_AUTH_KEYS=[{file: a.pem, algorithm: ES256, kid: '1'}, {file: b.pem}]", "BOOMERANG_TOKEN=ignored", "PATH=/bin",
 		"BOOMERANG_CALLBACK_CLIENT_CERTIFICATES=[{host: a.internal, certificate: /a.pem, key: /a.key}]",
+		"BOOMERANG_NETWORK_DNS=8.8.8.8", "BOOMERANG_NETWORK_PROXY_SUBNET=10.9.0.0/24", "BOOMERANG_PROXY_ALLOW=pypi.org, *.example.com",
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -97,6 +98,10 @@ func TestTheEnvironmentGoesBeforeTheFile(t *testing.T) {
 	want.Callback.Schedule = []time.Duration{time.Second, 2 * time.Minute}
 	want.Callback.RequireHTTPS = true
 	want.Callback.ClientCertificates = []callback.ClientCertificate{{Host: "a.internal", Certificate: "/a.pem", Key: "/a.key"}}
+	want.Network.DNS = []netip.Addr{netip.MustParseAddr("8.8.8.8")}
+	want.Network.ProxySubnet = netip.MustParsePrefix("10.9.0.0/24")
+	want.Docker.Networks, want.Languages.Proxy = want.Network, "http://10.9.0.1:3128" // who makes containers needs it, too
+	want.Proxy.Allow = []string{"pypi.org", "*.example.com"}
 	want.Admission.Timeout.Max = 2 * time.Hour
 	want.Admission.Code = 64 * units.KiB
 	want.Auth.Key = "12345678901234567890123456789012"
@@ -125,6 +130,8 @@ func TestABadSettingIsRefusedByItsName(t *testing.T) {
 		"environment, type":   {"", []string{"BOOMERANG_DISPATCH_SLOTS=many"}, "BOOMERANG_DISPATCH_SLOTS"},
 		"environment, prefix": {"", []string{"BOOMERANG_CALLBACK_ALLOW_CIDRS=127.0.0.1"}, "BOOMERANG_CALLBACK_ALLOW_CIDRS"},
 		"environment, entry":  {"", []string{"BOOMERANG_CALLBACK_CLIENT_CERTIFICATES=[{hots: a}]"}, "BOOMERANG_CALLBACK_CLIENT_CERTIFICATES"},
+		"network":             {"network: {prefix: A}", nil, "network.prefix"},
+		"proxy":               {"proxy: {allow: ['*']}", nil, "proxy.allow"},
 		"environment, value":  {"", []string{"BOOMERANG_HTTP_ADDR=nowhere"}, "http.addr"},
 	} {
 		_, err := config.Load(write(t, c.file), c.environ)

@@ -15,6 +15,7 @@ import (
 	"github.com/goccy/go-yaml/ast"
 
 	"boomerang/internal/execution"
+	"boomerang/internal/network"
 	"boomerang/internal/sandbox"
 )
 
@@ -83,7 +84,7 @@ func (s *size) UnmarshalYAML(node ast.Node) error {
 func builtin() common {
 	return common{
 		Pull:    sandbox.PullMissing,
-		Network: "none",
+		Network: network.None,
 		Limits: limits{
 			Memory:    size(512 * units.MiB),
 			CPUs:      1,
@@ -170,8 +171,10 @@ func (c common) check() error {
 	if c.Pull != sandbox.PullMissing && c.Pull != sandbox.PullNever {
 		return fmt.Errorf("pull must be %s or %s, not %q", sandbox.PullMissing, sandbox.PullNever, c.Pull)
 	}
-	if c.Network != "none" {
-		return fmt.Errorf("network must be none, not %q: a program has no network", c.Network)
+	switch c.Network {
+	case network.None, network.Egress, network.Proxy:
+	default:
+		return fmt.Errorf("network must be %s, %s or %s, not %q", network.None, network.Egress, network.Proxy, c.Network)
 	}
 	for key, value := range c.Env {
 		if !envForm.MatchString(key) || strings.ContainsRune(value, 0) {

@@ -23,6 +23,8 @@ import (
 type Config struct {
 	// File is the path of languages.yaml. Empty: the one that ships with the program.
 	File string `yaml:"file"`
+	// Proxy is the URL at which the programs of the network "proxy" find it: the networks' own setting.
+	Proxy string `yaml:"-"`
 }
 
 // Defaults is the catalogue that ships with the program.
@@ -42,7 +44,8 @@ type Language struct {
 	Env      map[string]string
 	Limits   sandbox.Limits
 	Max      execution.Limits // the most that one execution may ask for; 0 = what Limits says
-	Network  string           // "none"
+	Network  string           // network.None, Egress or Proxy
+	Proxy    string           // the URL of the proxy, for those that have no other way out
 	Runtime  string           // empty = the engine's default
 	Pull     string           // whether a missing image is pulled: sandbox.PullMissing or sandbox.PullNever
 }
@@ -62,6 +65,7 @@ const fallback = "python"
 // Catalogue holds the languages. It is safe for concurrent use.
 type Catalogue struct {
 	file    string
+	proxy   string
 	current atomic.Pointer[edition] // replaced whole, so that nobody sees half of a reload
 }
 
@@ -73,7 +77,7 @@ type edition struct {
 
 // Open reads the catalogue. Errors name the file, and the language and the key that are wrong.
 func Open(c Config) (*Catalogue, error) {
-	catalogue := &Catalogue{file: c.File}
+	catalogue := &Catalogue{file: c.File, proxy: c.Proxy}
 	return catalogue, catalogue.Reload()
 }
 
@@ -90,6 +94,9 @@ func (c *Catalogue) Reload() error {
 	languages, err := parse(text)
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
+	}
+	for i := range languages {
+		languages[i].Proxy = c.proxy
 	}
 	next, err := index(languages)
 	if err != nil {

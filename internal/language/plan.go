@@ -10,6 +10,7 @@ import (
 
 	"boomerang/internal/execution"
 	"boomerang/internal/journal"
+	"boomerang/internal/network"
 	"boomerang/internal/sandbox"
 )
 
@@ -20,7 +21,7 @@ const Workspace = "/workspace"
 const grace = 2 * time.Second
 
 // NoNetwork is the network of an execution that has none.
-const NoNetwork = "none"
+const NoNetwork = network.None
 
 // Request is what one execution asks of its language.
 type Request struct {
@@ -40,6 +41,16 @@ type Request struct {
 // start. Left alone they see all CPUs of the machine and start one for each.
 const threads = "OMP_NUM_THREADS"
 
+// proxied is how programs are told of a proxy. There is no standard: most read one spelling or the other, curl the small
+// one alone for http.
+func proxied(url string) map[string]string {
+	const local = "localhost,127.0.0.1,::1"
+	return map[string]string{
+		"HTTP_PROXY": url, "HTTPS_PROXY": url, "NO_PROXY": local,
+		"http_proxy": url, "https_proxy": url, "no_proxy": local,
+	}
+}
+
 // Plan translates a request into the berth that it needs and the job that its init gets. It has no effects.
 func Plan(l Language, r Request) (sandbox.Spec, journal.Job) {
 	argv := make([]string, 0, len(l.Command)+len(r.Input.Args))
@@ -53,6 +64,10 @@ func Plan(l Language, r Request) (sandbox.Spec, journal.Job) {
 		"LANG":  "C.UTF-8",
 		threads: strconv.Itoa(int(math.Ceil(limits.CPUs))),
 	}
+	on := cmp.Or(r.Network, l.Network)
+	if on == network.Proxy {
+		maps.Copy(env, proxied(l.Proxy))
+	}
 	maps.Copy(env, l.Env)
 	maps.Copy(env, r.Env)
 	spec := sandbox.Spec{
@@ -62,7 +77,7 @@ func Plan(l Language, r Request) (sandbox.Spec, journal.Job) {
 		Pull:      l.Pull,
 		Limits:    limits,
 		Slot:      r.Slot,
-		Network:   cmp.Or(r.Network, l.Network),
+		Network:   on,
 		Runtime:   l.Runtime,
 	}
 	job := journal.Job{

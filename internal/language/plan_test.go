@@ -98,3 +98,25 @@ func TestPlanLeavesTheLanguageAsItIs(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+func TestProgramsBehindTheProxyAreToldOfIt(t *testing.T) {
+	l := Language{Name: "python", Command: []string{"python3", "{file}"}, Network: "proxy", Proxy: "http://10.213.16.1:3128"}
+	spec, job := Plan(l, Request{Env: map[string]string{"HTTPS_PROXY": "http://mine:1"}})
+	if spec.Network != "proxy" {
+		t.Errorf("network = %q, want proxy", spec.Network)
+	}
+	for name, want := range map[string]string{
+		"HTTP_PROXY": l.Proxy, "http_proxy": l.Proxy, "https_proxy": l.Proxy, "no_proxy": "localhost,127.0.0.1,::1",
+		"HTTPS_PROXY": "http://mine:1", // the program may have its own
+	} {
+		if got := job.Env[name]; got != want {
+			t.Errorf("%s = %q, want %q", name, got, want)
+		}
+	}
+	for _, network := range []string{"none", "egress"} {
+		l.Network = network
+		if _, job := Plan(l, Request{}); job.Env["HTTP_PROXY"] != "" || job.Env["https_proxy"] != "" {
+			t.Errorf("on %s a program is told of a proxy", network)
+		}
+	}
+}

@@ -21,6 +21,8 @@ var (
 	ErrStart = errors.New("container cannot be started")
 	// ErrStartFailed is an ErrStart whose cause may be the container's or the engine's of this moment: worth a few tries.
 	ErrStartFailed = fmt.Errorf("%w this time", ErrStart)
+	// ErrNetwork is an ErrStart: the network that the container should be on is not proven to be closed.
+	ErrNetwork = fmt.Errorf("%w: its network is not proven to be closed", ErrStart)
 	// ErrUnavailable: the engine does not answer. Nothing is known; try again.
 	ErrUnavailable = errors.New("container engine unavailable")
 	// ErrGone: there is no such berth any more.
@@ -35,7 +37,7 @@ type Spec struct {
 	Pull      string // PullMissing, also when empty, or PullNever
 	Limits    Limits
 	Slot      int    // 0…; concurrent berths of one node have different slots, and so different UIDs
-	Network   string // "none"
+	Network   string // "none", also when empty, "egress" or "proxy"
 	Runtime   string // empty = the engine's default
 }
 

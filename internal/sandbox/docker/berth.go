@@ -30,7 +30,7 @@ var _ sandbox.Berth = (*berth)(nil)
 // Prepare implements sandbox.Sandbox. What was remembered of the image and of the init's volume may have become untrue
 // behind our back, so a container that the engine refuses is tried once more with both looked at anew.
 func (d *Docker) Prepare(ctx context.Context, spec sandbox.Spec) (sandbox.Berth, error) {
-	if forbidden(spec.Network) {
+	if !known(spec.Network) {
 		return nil, fmt.Errorf("%w: the network %q is no wall", sandbox.ErrStart, spec.Network)
 	}
 	b, err := d.prepare(ctx, spec, false)
@@ -56,7 +56,7 @@ func (d *Docker) prepare(ctx context.Context, spec sandbox.Spec, anew bool) (_ *
 	if err != nil {
 		return nil, err
 	}
-	name := containerName(spec.Execution)
+	name := containerName(spec)
 	defer func() {
 		if err != nil { // by name: the engine may not have told us the id
 			err = errors.Join(err, d.undo(ctx, name))
@@ -94,13 +94,14 @@ func (d *Docker) undo(ctx context.Context, name string) error {
 const undoPause = time.Second
 
 // containerName is for people, and for removing a container whose id we were not told. It is new each time: what is
-// left of an earlier try must not be in the way.
-func containerName(execution string) string {
+// left of an earlier try must not be in the way. On a network the engine's name server tells it to neighbours who ask for
+// the name of an address, so there it says nothing.
+func containerName(s sandbox.Spec) string {
 	suffix := strings.ToLower(rand.Text()[:8])
-	if execution == "" {
+	if s.Execution == "" || networked(s.Network) {
 		return "boomerang-berth-" + suffix
 	}
-	return "boomerang-" + execution + "-" + suffix
+	return "boomerang-" + s.Execution + "-" + suffix
 }
 
 // create waits for the engine's answer even when ctx ends meanwhile: a create goes on in the engine, and what it makes

@@ -291,7 +291,7 @@ func TestABerthThatWasNeverStartedIsFoundAndNotStarted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	id, err := d.create(t.Context(), containerName("exec_half"), k.spec(), premises{
+	id, err := d.create(t.Context(), containerName(sandbox.Spec{Execution: "exec_half"}), k.spec(), premises{
 		config: d.config, seccomp: d.seccomp, node: k.node, epoch: 1, image: image, volume: d.init.name,
 	})
 	if err != nil {

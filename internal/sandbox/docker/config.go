@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"boomerang/configs"
+	"boomerang/internal/network"
 )
 
 // Config of the engine and of what every container gets.
@@ -33,6 +34,9 @@ type Config struct {
 	PullTimeout time.Duration `yaml:"pull_timeout"` // of one image
 	// StopTimeout is how long the init has between SIGTERM and SIGKILL, in whole seconds; more than any job's grace.
 	StopTimeout time.Duration `yaml:"stop_timeout"`
+
+	// Networks are those that a berth may be on: their own setting.
+	Networks network.Config `yaml:"-"`
 }
 
 // Pull tells what to do about an image that is not there.
@@ -55,6 +59,7 @@ func Defaults() Config {
 		CallTimeout: 30 * time.Second,
 		PullTimeout: 30 * time.Minute,
 		StopTimeout: 10 * time.Second,
+		Networks:    network.Defaults(),
 	}
 }
 

@@ -83,8 +83,12 @@ func containerConfig(s sandbox.Spec, p premises) *container.Config {
 
 // hostConfig translates a spec into limits and walls.
 func hostConfig(s sandbox.Spec, p premises) *container.HostConfig {
+	n := connected(s, p)
 	return &container.HostConfig{
-		NetworkMode:    container.NetworkMode(network(s)),
+		NetworkMode:    n.mode,
+		DNS:            n.servers,
+		DNSSearch:      n.search,
+		Sysctls:        n.sysctls,
 		IpcMode:        container.IPCModePrivate,
 		CgroupnsMode:   container.CgroupnsModePrivate,
 		CapDrop:        []string{"ALL"},
@@ -116,23 +120,6 @@ func hostConfig(s sandbox.Spec, p premises) *container.HostConfig {
 func uid(s sandbox.Spec, p premises) int { return p.config.UIDBase + s.Slot }
 
 func user(s sandbox.Spec, p premises) string { return fmt.Sprintf("%d:%d", uid(s, p), uid(s, p)) }
-
-func network(s sandbox.Spec) string {
-	if s.Network == "" {
-		return "none"
-	}
-	return s.Network
-}
-
-// forbidden tells whether a network would let the program out of its walls: into the host's network, into another
-// container's, or onto the bridge that everybody shares.
-func forbidden(network string) bool {
-	switch network {
-	case "host", "bridge", "default":
-		return true
-	}
-	return strings.HasPrefix(network, "container:")
-}
 
 func securityOptions(p premises) []string {
 	options := []string{"no-new-privileges"}

@@ -34,13 +34,21 @@ func specs() map[string]struct {
 	small.Memory, small.CPUs, small.PIDs = 64<<20, 0.5, 16
 	parent := Defaults()
 	parent.CgroupParent = "boomerang.slice"
+	prefixed := Defaults()
+	prefixed.Networks.Prefix = "second"
 	return map[string]c{
+		"egress": {Spec: sandbox.Spec{
+			Execution: "exec_2example", Language: "python", Image: "boomerang/python", Limits: limits, Network: "egress",
+		}, config: Defaults()},
+		"proxy": {Spec: sandbox.Spec{
+			Execution: "exec_3example", Language: "python", Image: "boomerang/python", Limits: limits, Network: "proxy",
+		}, config: prefixed},
 		"python": {Spec: sandbox.Spec{
 			Execution: "exec_0example", Language: "python", Image: "boomerang/python", Limits: limits, Slot: 3, Network: "none",
 		}, config: Defaults()},
 		"waiting": {Spec: sandbox.Spec{Language: "bash", Image: "boomerang/bash", Limits: small}, config: parent},
 		"gvisor-with-volumes": {Spec: sandbox.Spec{
-			Execution: "exec_1example", Language: "go", Image: "golang:1.26", Limits: limits, Slot: 1, Network: "boomerang-egress", Runtime: "runsc",
+			Execution: "exec_1example", Language: "go", Image: "golang:1.26", Limits: limits, Slot: 1, Network: "none", Runtime: "runsc",
 		}, volumes: []string{"/go/", "/tmp", "/var/lib/data"}, config: Defaults()},
 	}
 }
@@ -92,20 +100,32 @@ func TestTheEnginesOwnProfileIsLeftToIt(t *testing.T) {
 
 func TestANetworkThatIsNoWallIsForbidden(t *testing.T) {
 	for network, want := range map[string]bool{
-		"": false, "none": false, "boomerang-egress": false,
-		"host": true, "bridge": true, "default": true, "container:abc": true,
+		"": true, "none": true, "egress": true, "proxy": true,
+		"host": false, "bridge": false, "default": false, "container:abc": false, "boomerang-egress": false, "None": false, " ": false,
 	} {
-		if got := forbidden(network); got != want {
-			t.Errorf("forbidden(%q) = %t, want %t", network, got, want)
+		if got := known(network); got != want {
+			t.Errorf("known(%q) = %t, want %t", network, got, want)
+		}
+		if mode := hostConfig(sandbox.Spec{Network: network}, premises{config: Defaults()}).NetworkMode; !want && mode != "none" {
+			t.Errorf("the network %q makes %q of a container's, want none", network, mode)
 		}
 	}
 }
 
 func TestContainerNamesNeverRepeat(t *testing.T) {
 	for _, execution := range []string{"", "exec_0example"} {
-		first, second := containerName(execution), containerName(execution)
+		spec := sandbox.Spec{Execution: execution}
+		first, second := containerName(spec), containerName(spec)
 		if first == second || !strings.Contains(first, execution) || !strings.HasPrefix(first, "boomerang-") {
 			t.Errorf("names = %q, %q, want two of ours with %q in them", first, second, execution)
+		}
+	}
+}
+
+func TestAContainerThatOthersCanAskForTellsNothingByItsName(t *testing.T) {
+	for _, network := range []string{"egress", "proxy"} {
+		if name := containerName(sandbox.Spec{Execution: "exec_0example", Network: network}); strings.Contains(name, "exec_0example") {
+			t.Errorf("on %s it is called %s", network, name)
 		}
 	}
 }

@@ -1,27 +1,33 @@
-package callback
-
-// Which addresses a stranger may not reach through us, and why.
+// Package address knows which addresses a stranger may not reach through us, and why.
 //
-// A client chooses the receiver, and we stand inside the operator's network. Whatever has a meaning only there must be
+// It refuses to know who asks: callbacks, a proxy for programs and the rules of a firewall go by the same list.
+//
+// A client chooses the receiver, a program chooses whom it calls, and we stand inside the operator's network. Whatever has a meaning only there must be
 // closed: what an address means there is not what the client is entitled to ask. Two registries tell which these are, the
 // IANA IPv4 and IPv6 Special-Purpose Address Registries (RFC 6890, RFC 8190); every range of theirs is closed, also those
-// marked "globally reachable", for none of them is a receiver of webhooks. For IPv6 it is the other way about: only what
+// marked "globally reachable", for nobody out there whom a stranger may want to call is in one of them. For IPv6 it is the other way about: only what
 // IANA has given out for global use is open. Addresses are unmapped first (::ffff:0:0/96, RFC 4291 §2.5.5.2), so a mapped
 // one is judged as IPv4.
 //
 // What cannot be known from an address: a NAT64 prefix of the operator's own (RFC 6052 §2.2) lies within global6 and leads
 // to IPv4. Only metadata addresses are found within one.
+package address
 
-import "net/netip"
+import (
+	"maps"
+	"net"
+	"net/netip"
+	"slices"
+)
 
-// block is one range of addresses that strangers may not reach through us, and the public name of the rule.
-type block struct {
-	prefix netip.Prefix
-	rule   string
+// Block is one range of addresses that strangers may not reach through us, and the public name of the rule.
+type Block struct {
+	Prefix netip.Prefix
+	Rule   string
 }
 
 // blocks4 is the IANA IPv4 Special-Purpose Address Registry in its order, and multicast, which has a registry of its own.
-var blocks4 = []block{
+var blocks4 = []Block{
 	// "This network": as a destination the kernel takes 0.0.0.0 for this host (RFC 1122 §3.2.1.3).
 	{netip.MustParsePrefix("0.0.0.0/8"), "unspecified addresses (RFC 791)"},
 	// The inside of nearly every network; Docker's own bridges are in 172.16.0.0/12.
@@ -62,7 +68,7 @@ var blocks4 = []block{
 var global6 = netip.MustParsePrefix("2000::/3")
 
 // blocks6 is the part of the IANA IPv6 Special-Purpose Address Registry that lies inside global6.
-var blocks6 = []block{
+var blocks6 = []Block{
 	// Teredo, which carries an IPv4 address and a port (RFC 4380), benchmarking, AMT, ORCHID, drone ids.
 	{netip.MustParsePrefix("2001::/23"), "IETF protocol assignments (RFC 2928)"},
 	{netip.MustParsePrefix("2001:db8::/32"), "documentation addresses (RFC 3849)"},
@@ -74,9 +80,9 @@ var blocks6 = []block{
 
 // The names of the rules that are no range.
 const (
-	ruleMetadata  = "cloud metadata"
-	ruleNotGlobal = "IPv6 addresses that are not global (RFC 4291)"
-	ruleOwn       = "an address of this host"
+	Metadata  = "cloud metadata" // which nothing opens
+	NotGlobal = "IPv6 addresses that are not global (RFC 4291)"
+	Own       = "an address of this host"
 )
 
 // metadataAddresses answer with a machine's credentials. They stay closed whatever the operator opens. 168.63.129.16 is
@@ -109,18 +115,75 @@ var metadataNames = map[string]bool{
 	"instance-data.ec2.internal": true,
 }
 
+// MetadataName tells whether a name, in lower case and without a dot at its end, is known to lead to cloud metadata.
+func MetadataName(host string) bool { return metadataNames[host] }
+
+// MetadataAddresses are those that stay closed whatever an operator opens, in ascending order.
+func MetadataAddresses() []netip.Addr {
+	return slices.SortedFunc(maps.Keys(metadataAddresses), netip.Addr.Compare)
+}
+
+// Rule returns the rule that closes an address, or "": Metadata before all others, Own for an address of this host's
+// interfaces, which own lists and which is only asked when nothing else closes the address. Its error is own's.
+func Rule(addr netip.Addr, own func() ([]netip.Addr, error)) (string, error) {
+	addr = addr.Unmap().WithZone("") // a prefix contains no address with a zone
+	if metadata(addr) {
+		return Metadata, nil
+	}
+	if rule := closed(addr); rule != "" {
+		return rule, nil
+	}
+	mine, err := own()
+	if err != nil {
+		return "", err
+	}
+	if slices.Contains(mine, addr) {
+		return Own, nil
+	}
+	return "", nil
+}
+
+// Interfaces are the addresses of this host, or of the network namespace that this process is in. It asks the kernel each
+// time: an address may come and go while we run.
+func Interfaces() ([]netip.Addr, error) {
+	networks, err := net.InterfaceAddrs()
+	if err != nil {
+		return nil, err
+	}
+	own := make([]netip.Addr, 0, len(networks))
+	for _, network := range networks {
+		if ip, ok := network.(*net.IPNet); ok {
+			addr, _ := netip.AddrFromSlice(ip.IP)
+			own = append(own, addr.Unmap())
+		}
+	}
+	return own, nil
+}
+
+// Closed4 is every range of IPv4 that is closed, those of metadata that no other holds at the end: for who must write them
+// down where no program of ours can ask.
+func Closed4() []Block {
+	all := slices.Clone(blocks4)
+	for _, addr := range MetadataAddresses() {
+		if addr.Is4() && closed(addr) == "" {
+			all = append(all, Block{netip.PrefixFrom(addr, addr.BitLen()), Metadata})
+		}
+	}
+	return all
+}
+
 // closed returns the rule that closes an address for everybody, or "". The address is unmapped and has no zone.
 func closed(addr netip.Addr) string {
 	blocks := blocks4
 	if addr.Is6() {
 		if !global6.Contains(addr) {
-			return ruleNotGlobal
+			return NotGlobal
 		}
 		blocks = blocks6
 	}
 	for _, b := range blocks {
-		if b.prefix.Contains(addr) {
-			return b.rule
+		if b.Prefix.Contains(addr) {
+			return b.Rule
 		}
 	}
 	return ""

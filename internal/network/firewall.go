@@ -1,0 +1,118 @@
+package network
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+)
+
+// The errors of a firewall.
+var (
+	// ErrNotRoot: the rules are root's to see and to lay.
+	ErrNotRoot = errors.New("rules of the firewall are root's: run this as root, on the engine's machine")
+	// ErrNoTool: there is no iptables that has the engine's chain.
+	ErrNoTool = errors.New("no iptables here has the engine's chain " + dockerUser +
+		": install iptables, run this on the engine's machine, and let the engine manage iptables")
+	// ErrRules: the rules are not there, or not as they should be.
+	ErrRules = errors.New("the firewall lacks rules")
+)
+
+// Firewall lays the rules of a configuration with iptables, or takes them away.
+type Firewall struct {
+	config Config
+	run    func(ctx context.Context, stdin, tool string, args ...string) (string, error)
+	root   bool
+	ipv6   bool // the kernel has it
+}
+
+// NewFirewall is the firewall of this machine, or of the network namespace that this process is in.
+func NewFirewall(c Config) *Firewall {
+	_, err := os.Stat("/proc/net/if_inet6")
+	return &Firewall{config: c, run: run, root: os.Geteuid() == 0, ipv6: err == nil}
+}
+
+// run gives a tool its input and returns its output. The error has its words.
+func run(ctx context.Context, stdin, tool string, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, tool, args...)
+	cmd.Stdin = strings.NewReader(stdin)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return "", fmt.Errorf("%s: %w: %s", tool, err, strings.TrimSpace(stderr.String()))
+	}
+	return string(out), nil
+}
+
+// Lay puts the rules in place, each family's all at once; those that are there already are replaced. Errors: ErrNotRoot,
+// ErrNoTool, and the tool's own.
+func (f *Firewall) Lay(ctx context.Context) error {
+	return f.each(ctx, func(family family, saved string) (string, error) { return family.lay(f.config, saved), nil })
+}
+
+// Remove takes the rules away. Errors: as of Lay.
+func (f *Firewall) Remove(ctx context.Context) error {
+	return f.each(ctx, func(family family, saved string) (string, error) { return family.remove(f.config, saved), nil })
+}
+
+// Check compares the rules with what they should be. Errors: ErrRules, ErrNotRoot, ErrNoTool, and the tool's own.
+func (f *Firewall) Check(ctx context.Context) error {
+	return f.each(ctx, func(family family, saved string) (string, error) {
+		if missing := family.missing(f.config, saved); missing != "" {
+			return "", fmt.Errorf("%w: %s: %s", ErrRules, family.tool, missing)
+		}
+		return "", nil
+	})
+}
+
+// each asks for the rules of every family and applies the script that comes of them.
+func (f *Firewall) each(ctx context.Context, script func(family, string) (string, error)) error {
+	if !f.root {
+		return ErrNotRoot
+	}
+	variant, err := f.variant(ctx)
+	if err != nil {
+		return err
+	}
+	for _, family := range families {
+		if family.tool == "ip6tables" && !f.ipv6 {
+			continue
+		}
+		saved, err := f.run(ctx, "", family.tool+variant+"-save", "-t", "filter")
+		if err != nil {
+			return err
+		}
+		text, err := script(family, saved)
+		if err != nil {
+			return err
+		}
+		if text == "" {
+			continue
+		}
+		if _, err := f.run(ctx, text, family.tool+variant+"-restore", "-w", "10", "--noflush"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// variant finds the iptables that the engine uses: of the two that a machine may have (over nftables, or of its own) the
+// one that has the engine's chain, the machine's default first.
+func (f *Firewall) variant(ctx context.Context) (string, error) {
+	var errs []error
+	for _, variant := range []string{"", "-nft", "-legacy"} {
+		saved, err := f.run(ctx, "", "iptables"+variant+"-save", "-t", "filter")
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		if has(saved, dockerUser) {
+			return variant, nil
+		}
+	}
+	return "", errors.Join(append([]error{ErrNoTool}, errs...)...)
+}

@@ -1,0 +1,151 @@
+package network
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"boomerang/internal/address"
+)
+
+// family is IPv4 or IPv6 for the firewall.
+type family struct {
+	tool    string // iptables or ip6tables
+	forward string // the chain by which all that is forwarded comes
+	rules   func(Config) []chain
+}
+
+// chain is one of our own, with its rules in the form in which iptables prints them.
+type chain struct {
+	name  string
+	rules []string
+}
+
+// jump is a rule of somebody else's chain that leads into one of ours. It must come first there.
+type jump struct{ from, to string }
+
+// families are both. Docker puts DOCKER-USER before its own rules and keeps what is in it; the engines of before 27 have it
+// for IPv4 alone.
+var families = []family{
+	{"iptables", dockerUser, rules4},
+	{"ip6tables", "FORWARD", rules6},
+}
+
+const dockerUser = "DOCKER-USER"
+
+func (f family) jumps(c Config) []jump {
+	return []jump{{f.forward, c.chain("FORWARD")}, {"INPUT", c.chain("INPUT")}}
+}
+
+// rules4 close every address but public ones, and every way to the machine itself.
+//
+// INPUT is what goes to the machine, whatever its addresses are. FORWARD is what goes through it: what the network sends,
+// looked at packet by packet without regard to connections, and what it gets, which must be an answer. A connection whose
+// destination was rewritten (DNAT) is one to a port that the machine publishes for somebody else, and closed.
+func rules4(c Config) []chain {
+	egress, proxy := c.egress(), c.proxy()
+	input := []string{
+		fmt.Sprintf("-d %s/32 -i %s -p tcp -m tcp --dport %d -j ACCEPT", proxy.Gateway, proxy.Interface, c.ProxyPort),
+		fmt.Sprintf("-i %s -j DROP", proxy.Interface),
+		fmt.Sprintf("-i %s -j DROP", egress.Interface),
+	}
+	forward := []string{
+		fmt.Sprintf("-i %s -j DROP", proxy.Interface),
+		fmt.Sprintf("-o %s -j DROP", proxy.Interface),
+		fmt.Sprintf("-i %s -j %s", egress.Interface, c.chain("EGRESS")),
+		fmt.Sprintf("-o %s -m conntrack --ctstate ESTABLISHED -j RETURN", egress.Interface),
+		fmt.Sprintf("-o %s -p icmp -m conntrack --ctstate RELATED -j RETURN", egress.Interface),
+		fmt.Sprintf("-o %s -j DROP", egress.Interface),
+	}
+	out := []string{
+		fmt.Sprintf("! -s %s -j DROP", egress.Subnet),
+		fmt.Sprintf("-o %s -j DROP", egress.Interface), // neighbours
+		"-m conntrack --ctstate DNAT -j DROP",
+		fmt.Sprintf("-d %s/32 -p tcp -m tcp --dport %d -j REJECT --reject-with tcp-reset", Sentinel().Addr(), Sentinel().Port()),
+	}
+	for _, b := range address.Closed4() {
+		out = append(out, fmt.Sprintf("-d %s -j REJECT --reject-with icmp-admin-prohibited", b.Prefix))
+	}
+	return []chain{{c.chain("FORWARD"), forward}, {c.chain("EGRESS"), out}, {c.chain("INPUT"), input}}
+}
+
+// rules6 close IPv6: the networks have none.
+func rules6(c Config) []chain {
+	var input, forward []string
+	for _, b := range c.Bridges() {
+		input = append(input, fmt.Sprintf("-i %s -j DROP", b.Interface))
+		forward = append(forward, fmt.Sprintf("-i %s -j DROP", b.Interface), fmt.Sprintf("-o %s -j DROP", b.Interface))
+	}
+	return []chain{{c.chain("FORWARD"), forward}, {c.chain("INPUT"), input}}
+}
+
+// lay is the input of iptables-restore --noflush that puts a family's rules in place of those that saved, the output of
+// iptables-save, has of ours. It is taken whole or not at all.
+func (f family) lay(c Config, saved string) string {
+	var b strings.Builder
+	b.WriteString("*filter\n")
+	for _, chain := range f.rules(c) {
+		fmt.Fprintf(&b, ":%s - [0:0]\n", chain.name) // makes it, or empties it
+	}
+	for _, chain := range f.rules(c) {
+		for _, rule := range chain.rules {
+			fmt.Fprintf(&b, "-A %s %s\n", chain.name, rule)
+		}
+	}
+	for _, j := range f.jumps(c) {
+		b.WriteString(j.undone(saved))
+		fmt.Fprintf(&b, "-I %s 1 -j %s\n", j.from, j.to)
+	}
+	b.WriteString("COMMIT\n")
+	return b.String()
+}
+
+// remove is the input of iptables-restore --noflush that takes away what saved has of ours; empty when it has nothing.
+func (f family) remove(c Config, saved string) string {
+	var undone, chains strings.Builder
+	for _, j := range f.jumps(c) {
+		undone.WriteString(j.undone(saved))
+	}
+	for _, chain := range f.rules(c) {
+		if has(saved, chain.name) {
+			fmt.Fprintf(&undone, "-F %s\n", chain.name)
+			fmt.Fprintf(&chains, "-X %s\n", chain.name)
+		}
+	}
+	if undone.Len() == 0 {
+		return ""
+	}
+	return "*filter\n" + undone.String() + chains.String() + "COMMIT\n"
+}
+
+// undone deletes a jump as often as it is there.
+func (j jump) undone(saved string) string {
+	rule := fmt.Sprintf("-A %s -j %s", j.from, j.to)
+	deletion := fmt.Sprintf("-D %s -j %s\n", j.from, j.to)
+	return strings.Repeat(deletion, len(slices.DeleteFunc(strings.Split(saved, "\n"), func(line string) bool { return strings.TrimSpace(line) != rule })))
+}
+
+// has tells whether saved has a chain of that name.
+func has(saved, chain string) bool { return strings.Contains("\n"+saved, "\n:"+chain+" ") }
+
+// missing is the first thing of a family's rules that saved does not have as it should be; empty when all is there.
+func (f family) missing(c Config, saved string) string {
+	inOrder := make(map[string][]string)
+	for line := range strings.SplitSeq(saved, "\n") {
+		if rule, ok := strings.CutPrefix(strings.TrimSpace(line), "-A "); ok {
+			chain, rest, _ := strings.Cut(rule, " ")
+			inOrder[chain] = append(inOrder[chain], rest)
+		}
+	}
+	for _, j := range f.jumps(c) {
+		if first := inOrder[j.from]; len(first) == 0 || first[0] != "-j "+j.to {
+			return fmt.Sprintf("%s does not begin with a jump to %s", j.from, j.to)
+		}
+	}
+	for _, chain := range f.rules(c) {
+		if got := inOrder[chain.name]; !slices.Equal(got, chain.rules) {
+			return fmt.Sprintf("%s has not the rules that it should have", chain.name)
+		}
+	}
+	return ""
+}

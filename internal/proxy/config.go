@@ -1,0 +1,91 @@
+package proxy
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"boomerang/internal/address"
+)
+
+// Config is what the proxy lets through. Where it listens is the networks' setting.
+type Config struct {
+	// Allow are the names of hosts: example.com, or *.example.com for every name that ends in it. Nothing else is let through.
+	Allow []string `yaml:"allow"`
+	// Ports are those of these hosts.
+	Ports []uint16 `yaml:"ports"`
+	// AllowCIDRs are ranges that are open although a rule closes them; cloud metadata stays closed.
+	AllowCIDRs []netip.Prefix `yaml:"allow_cidrs"`
+}
+
+// Defaults let nothing through.
+func Defaults() Config { return Config{Ports: []uint16{80, 443}} }
+
+// Validate names the key that is wrong.
+func (c Config) Validate() error {
+	for _, entry := range c.Allow {
+		if err := checkEntry(entry); err != nil {
+			return fmt.Errorf("allow: %q %w", entry, err)
+		}
+	}
+	if len(c.Ports) == 0 || slices.Contains(c.Ports, 0) {
+		return errors.New("ports must name ports from 1 to 65535")
+	}
+	for _, prefix := range c.AllowCIDRs {
+		if !prefix.IsValid() {
+			return errors.New("allow_cidrs: every entry must be an address range like 10.0.0.0/8")
+		}
+	}
+	return nil
+}
+
+// anything begins an entry that stands for every name that ends in the rest of it.
+const anything = "*."
+
+func checkEntry(entry string) error {
+	host := canonical(strings.TrimPrefix(entry, anything))
+	_, err := netip.ParseAddr(host)
+	switch {
+	case err == nil:
+		return errors.New("is an address: programs are let through by name, and the name must lead to it")
+	case host == "" || strings.Trim(host, "abcdefghijklmnopqrstuvwxyz0123456789-._") != "":
+		return errors.New("must be the name of a host, or *. and a name; without scheme and port")
+	case address.MetadataName(host):
+		return errors.New("leads to cloud metadata, which is never opened")
+	case strings.HasPrefix(entry, anything) && !strings.Contains(host, "."):
+		return errors.New("would let a whole top-level domain through: if all of the internet is meant, network: egress is")
+	}
+	return nil
+}
+
+// canonical is the form in which names are compared: lower case, without the dot that closes an absolute name.
+func canonical(host string) string { return strings.TrimSuffix(strings.ToLower(host), ".") }
+
+// list is what is allowed, made to be asked.
+type list struct {
+	hosts    map[string]bool
+	suffixes []string // each with the dot before it
+	ports    []uint16
+}
+
+func newList(c Config) list {
+	l := list{hosts: make(map[string]bool), ports: c.Ports}
+	for _, entry := range c.Allow {
+		if rest, ok := strings.CutPrefix(entry, anything); ok {
+			l.suffixes = append(l.suffixes, "."+canonical(rest))
+		} else {
+			l.hosts[canonical(entry)] = true
+		}
+	}
+	return l
+}
+
+func (l list) allows(host string, port uint16) bool {
+	host = canonical(host)
+	named := l.hosts[host] || slices.ContainsFunc(l.suffixes, func(suffix string) bool {
+		return strings.HasSuffix(host, suffix) && len(host) > len(suffix)
+	})
+	return named && slices.Contains(l.ports, port) && !address.MetadataName(host)
+}

@@ -1,0 +1,162 @@
+package docker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/containerd/errdefs"
+	"github.com/docker/docker/api/types/container"
+	dockernetwork "github.com/docker/docker/api/types/network"
+
+	"boomerang/internal/network"
+	"boomerang/internal/sandbox"
+)
+
+// known tells whether a network is one of ours or none. Any other would let the program out of its walls: into the host's
+// network, into another container's, or onto a bridge that it shares with others.
+func known(name string) bool { return name == "" || name == network.None || networked(name) }
+
+// networked tells whether a berth is on a network at all.
+func networked(name string) bool { return name == network.Egress || name == network.Proxy }
+
+// connection is what a container's network asks of its HostConfig.
+type connection struct {
+	mode            container.NetworkMode
+	servers, search []string
+	sysctls         map[string]string
+}
+
+// connected translates the network of a spec. The engine would hand on the machine's own name servers and its search domains, which
+// tell of the inside; both are replaced. IPv6 is off in the container as well as on the network.
+func connected(s sandbox.Spec, p premises) connection {
+	bridge, ok := p.config.Networks.Bridge(s.Network)
+	if !ok {
+		return connection{mode: network.None}
+	}
+	c := connection{
+		mode:    container.NetworkMode(bridge.Name),
+		search:  []string{"."}, // the engine's word for none
+		sysctls: map[string]string{"net.ipv6.conf.all.disable_ipv6": "1", "net.ipv6.conf.default.disable_ipv6": "1"},
+	}
+	for _, server := range p.config.Networks.Servers(bridge.Network) {
+		c.servers = append(c.servers, server.String())
+	}
+	return c
+}
+
+// labelNetwork is on the networks that we made.
+const labelNetwork = "boomerang.network"
+
+// The options of a bridge, as the engine's driver calls them.
+const (
+	optionInterface = "com.docker.network.bridge.name"
+	optionNeighbors = "com.docker.network.bridge.enable_icc"
+)
+
+// ErrNetwork: there is a network of that name, and it is not as it should be.
+var ErrNetwork = errors.New("the engine has another network of that name")
+
+// creation translates a bridge.
+func creation(b network.Bridge) dockernetwork.CreateOptions {
+	return dockernetwork.CreateOptions{
+		Driver:     "bridge",
+		EnableIPv6: new(false),
+		Internal:   b.Internal,
+		Options:    map[string]string{optionInterface: b.Interface, optionNeighbors: "false"},
+		Labels:     map[string]string{labelNetwork: b.Network},
+		IPAM: &dockernetwork.IPAM{
+			Driver: "default",
+			Config: []dockernetwork.IPAMConfig{{Subnet: b.Subnet.String(), Gateway: b.Gateway.String()}},
+		},
+	}
+}
+
+// differs tells in words what a network has that it should not have; "" when it is as it should be.
+func differs(got dockernetwork.Inspect, b network.Bridge) string {
+	want := creation(b)
+	for name, value := range want.Options {
+		if got.Options[name] != value {
+			return fmt.Sprintf("%s is %q, not %q", name, got.Options[name], value)
+		}
+	}
+	switch {
+	case got.Driver != want.Driver:
+		return fmt.Sprintf("its driver is %q, not %q", got.Driver, want.Driver)
+	case got.Internal != want.Internal:
+		return fmt.Sprintf("internal is %t", got.Internal)
+	case got.EnableIPv6:
+		return "it has IPv6"
+	case len(got.IPAM.Config) != 1 || got.IPAM.Config[0].Subnet != want.IPAM.Config[0].Subnet:
+		return fmt.Sprintf("its range is %v, not %s", got.IPAM.Config, b.Subnet)
+	case got.Labels[labelNetwork] != b.Network:
+		return "it is not ours"
+	}
+	return ""
+}
+
+// MakeNetwork makes a network, or finds it made. Errors: ErrNetwork, sandbox.ErrUnavailable, and the engine's own.
+func (d *Docker) MakeNetwork(ctx context.Context, b network.Bridge) error {
+	there, err := d.HasNetwork(ctx, b)
+	if there || err != nil {
+		return err
+	}
+	_, err = ask(ctx, d, "create network", func(ctx context.Context) (dockernetwork.CreateResponse, error) {
+		return d.client.NetworkCreate(ctx, b.Name, creation(b))
+	})
+	return err
+}
+
+// HasNetwork tells whether a network is there. Errors: ErrNetwork, sandbox.ErrUnavailable.
+func (d *Docker) HasNetwork(ctx context.Context, b network.Bridge) (bool, error) {
+	got, err := ask(ctx, d, "inspect network", func(ctx context.Context) (dockernetwork.Inspect, error) {
+		return d.client.NetworkInspect(ctx, b.Name, dockernetwork.InspectOptions{})
+	})
+	if errdefs.IsNotFound(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	if difference := differs(got, b); difference != "" {
+		return false, fmt.Errorf("%w: %s: %s", ErrNetwork, b.Name, difference)
+	}
+	return true, nil
+}
+
+// RemoveNetwork removes a network, unless it is somebody else's; one that is not there is no error. Errors: ErrNetwork,
+// sandbox.ErrUnavailable, and the engine's own when containers are on it.
+func (d *Docker) RemoveNetwork(ctx context.Context, b network.Bridge) error {
+	got, err := ask(ctx, d, "inspect network", func(ctx context.Context) (dockernetwork.Inspect, error) {
+		return d.client.NetworkInspect(ctx, b.Name, dockernetwork.InspectOptions{})
+	})
+	if err == nil && got.Labels[labelNetwork] == "" {
+		return fmt.Errorf("%w: %s: it is not ours", ErrNetwork, b.Name)
+	}
+	if err == nil {
+		err = order(ctx, d, "remove network", func(ctx context.Context) error { return d.client.NetworkRemove(ctx, got.ID) })
+	}
+	if errdefs.IsNotFound(err) {
+		return nil
+	}
+	return err
+}
+
+// Gateways are the addresses that the engine's machine has on the engine's networks. Errors: sandbox.ErrUnavailable.
+func (d *Docker) Gateways(ctx context.Context) ([]netip.Addr, error) {
+	list, err := ask(ctx, d, "list networks", func(ctx context.Context) ([]dockernetwork.Summary, error) {
+		return d.client.NetworkList(ctx, dockernetwork.ListOptions{})
+	})
+	var gateways []netip.Addr
+	for _, n := range list {
+		for _, c := range n.IPAM.Config {
+			if addr, err := netip.ParseAddr(c.Gateway); err == nil {
+				gateways = append(gateways, addr)
+			}
+		}
+	}
+	slices.SortFunc(gateways, netip.Addr.Compare)
+	return slices.Compact(gateways), err
+}
