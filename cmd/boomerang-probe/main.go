@@ -41,8 +41,11 @@ func run(args []string) (code int, err error) {
 	if len(args) > 1 {
 		return child(args[1]), nil
 	}
-	if task.Play == probe.Walls {
+	switch task.Play {
+	case probe.Walls:
 		return 0, playWalls(task)
+	case probe.Reach:
+		return 0, playReach(task)
 	}
 	play, ok := plays[task.Play]
 	if !ok {
@@ -59,7 +62,7 @@ func run(args []string) (code int, err error) {
 // by what is missing.
 func playWalls(task probe.Task) error {
 	all := append(append(append(append(identity(), calls()...), files()...), others()...), limits()...)
-	all = append(all, network()...)
+	all = append(all, network(task)...)
 	for i, w := range all {
 		if i == 0 {
 			if err := probe.Write(os.Stdout, probe.Answer{Count: int64(len(all))}); err != nil {

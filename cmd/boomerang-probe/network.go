@@ -3,7 +3,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"net"
 	"os"
@@ -22,9 +21,15 @@ const (
 	sharedKey    = 0x626f6f6d
 )
 
-// network is what the program can reach. Each address is tried with a deadline, so a packet that is dropped shows as
+// network is what the program can reach, on the network that it is on. Each address is tried with a deadline, so a packet that is dropped shows as
 // well as one that has no way.
-func network() []wall {
+func network(task probe.Task) []wall {
+	switch task.Network {
+	case "egress":
+		return egress(task.Around)
+	case "proxy":
+		return proxied(task.Around)
+	}
 	return []wall{
 		{networkGroup, "interfaces", "lo alone", func(probe.Task) (string, bool) {
 			all, err := net.Interfaces()
@@ -44,16 +49,7 @@ func network() []wall {
 		unreachable("gateway and machine", "172.17.0.1:2375", "172.17.0.1:22", "172.18.0.1:8080", "10.0.2.2:22", "192.168.65.254:2375"),
 		unreachable("neighbour", "172.17.0.2:"+sharedPort, "172.17.0.3:"+sharedPort, "127.0.0.1:"+sharedPort),
 		unreachable("the machine's loopback", "127.0.0.1:2375", "127.0.0.1:22", "127.0.0.1:8080", "[::1]:22", "127.0.0.53:53"),
-		{networkGroup, "DNS", "no name is resolved", func(probe.Task) (string, bool) {
-			ctx, cancel := context.WithTimeout(context.Background(), patience)
-			defer cancel()
-			resolver := &net.Resolver{PreferGo: true}
-			found, err := resolver.LookupHost(ctx, "example.com")
-			if err == nil {
-				return strings.Join(found, ", "), false
-			}
-			return "no answer", true
-		}},
+		noNames,
 	}
 }
 

@@ -46,7 +46,7 @@ func neighbour(probe.Task) (probe.Answer, error) {
 			return probe.Answer{}, err
 		}
 	}
-	if err := probe.Write(os.Stdout, probe.Answer{Note: "ready"}); err != nil {
+	if err := probe.Write(os.Stdout, probe.Answer{Note: addresses()}); err != nil {
 		return probe.Answer{}, err
 	}
 	tick := time.NewTicker(pulse)

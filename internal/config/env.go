@@ -1,6 +1,7 @@
 package config
 
 import (
+	"encoding"
 	"fmt"
 	"maps"
 	"reflect"
@@ -52,13 +53,19 @@ func variables(v reflect.Value, path string) map[string]reflect.Value {
 			continue
 		}
 		name := path + "_" + strings.ToUpper(tag)
-		if field := v.Field(i); field.Kind() == reflect.Struct {
+		if field := v.Field(i); field.Kind() == reflect.Struct && !written(field) {
 			maps.Copy(leaves, variables(field, name))
 		} else {
 			leaves[name] = field
 		}
 	}
 	return leaves
+}
+
+// written tells whether a struct is written as one word, like an address range.
+func written(field reflect.Value) bool {
+	_, ok := field.Addr().Interface().(encoding.TextUnmarshaler)
+	return ok
 }
 
 // assign reads value as the YAML of the field's own type would be read.

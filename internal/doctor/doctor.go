@@ -9,12 +9,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/netip"
 	"strings"
 	"time"
 
 	"boomerang/internal/capture"
 	"boomerang/internal/journal"
 	"boomerang/internal/language"
+	"boomerang/internal/network"
 	"boomerang/internal/probe"
 	"boomerang/internal/sandbox"
 )
@@ -26,8 +28,13 @@ type Doctor struct {
 	Host     string // the name of the engine's machine; empty = unknown
 	Confined bool   // the engine has AppArmor
 	Short    bool   // leave out what takes seconds
+	// Networks are those that a language may be on, and Machine the addresses that the engine's machine is known to have.
+	Networks network.Config
+	Machine  []netip.Addr
 	// Found is told each finding as it comes, by one goroutine.
 	Found func(probe.Finding)
+
+	neighbours []netip.Addr // of those who live while attacks are played
 }
 
 // The slots of the doctor's executions are far from those of a server on the same engine: they may run at the same time.
@@ -52,12 +59,14 @@ func (d *Doctor) Examine(ctx context.Context, l language.Language) error {
 	if err != nil {
 		return fmt.Errorf("neighbour: %w", err)
 	}
-	err = d.examine(ctx, l, n)
+	inner := *d
+	inner.neighbours = n.addresses()
+	err = inner.examine(ctx, l, n)
 	return errors.Join(err, n.leave(context.WithoutCancel(ctx)))
 }
 
 func (d *Doctor) examine(ctx context.Context, l language.Language, n *neighbour) error {
-	if err := d.walls(ctx, l); err != nil {
+	if err := d.walls(ctx, l, probe.Walls, wallsTimeout); err != nil {
 		return fmt.Errorf("walls: %w", err)
 	}
 	for _, t := range trials() {
@@ -80,8 +89,8 @@ func (d *Doctor) examine(ctx context.Context, l language.Language, n *neighbour)
 }
 
 // walls passes on what the program inside found. What it left out because it came to a bad end is a finding as well.
-func (d *Doctor) walls(ctx context.Context, l language.Language) error {
-	w, err := d.play(ctx, l, probe.Walls, wallsTimeout)
+func (d *Doctor) walls(ctx context.Context, l language.Language, play probe.Play, timeout time.Duration) error {
+	w, err := d.play(ctx, l, play, timeout)
 	if err != nil {
 		return err
 	}
@@ -136,7 +145,7 @@ func (d *Doctor) play(ctx context.Context, l language.Language, play probe.Play,
 
 // plan is that of an ordinary execution of the language, but for the program.
 func (d *Doctor) plan(l language.Language, play probe.Play, slot int, timeout time.Duration) (sandbox.Spec, journal.Job) {
-	task, err := json.Marshal(probe.Task{Play: play, Host: d.Host, Confined: d.Confined, Limits: told(l)})
+	task, err := json.Marshal(probe.Task{Play: play, Host: d.Host, Confined: d.Confined, Limits: told(l), Network: on(l), Around: d.around(l)})
 	if err != nil {
 		panic(err) // a struct of strings and numbers always has a JSON form
 	}

@@ -22,6 +22,18 @@ type Task struct {
 	Host     string `json:"host,omitempty"` // the name of the engine's machine; empty = unknown
 	Confined bool   `json:"confined"`       // the engine has AppArmor
 	Limits   Limits `json:"limits"`
+	Network  string `json:"network,omitempty"` // "egress" or "proxy"; empty = none
+	Around   Around `json:"around"`
+}
+
+// Around is what is near a container that is on a network: all of it as host:port.
+type Around struct {
+	Machine    []string `json:"machine,omitempty"`    // the engine's machine, by all of its addresses that are known
+	Neighbours []string `json:"neighbours,omitempty"` // containers on the same network, which listen there
+	Metadata   []string `json:"metadata,omitempty"`   // services of clouds
+	Closed     []string `json:"closed,omitempty"`     // one address of each range that is closed
+	Sentinel   string   `json:"sentinel,omitempty"`   // refused by the firewall's rules, where they are in place
+	Proxy      string   `json:"proxy,omitempty"`      // the one that may answer
 }
 
 // Limits are those that the container should have.
@@ -37,9 +49,10 @@ type Limits struct {
 // Play names what is played.
 type Play string
 
-// The plays. Walls answers with findings, the others with an Answer.
+// The plays. Walls and Reach answer with findings, the others with an Answer.
 const (
 	Walls     Play = "walls"     // all that takes no time and does no harm
+	Reach     Play = "reach"     // those of the walls that are about the network
 	Neighbour Play = "neighbour" // lives quietly, and tells when it is ended whether anything went wrong
 	Pause     Play = "pause"     // does nothing for a second
 

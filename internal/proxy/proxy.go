@@ -54,8 +54,8 @@ func New(c Config, l *logrus.Entry) *Proxy {
 		},
 		Transport:     &http.Transport{DialContext: p.dialer.DialContext, DisableCompression: true, IdleConnTimeout: idleTimeout},
 		FlushInterval: -1,
-		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) { p.failed(w, r, r.URL.Host, err) },
-		ErrorLog:     log.New(io.Discard, "", 0),
+		ErrorHandler:  func(w http.ResponseWriter, r *http.Request, err error) { p.failed(w, r, r.URL.Host, err) },
+		ErrorLog:      log.New(io.Discard, "", 0),
 	}
 	return p
 }

@@ -1,0 +1,104 @@
+package doctor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+
+	"boomerang/internal/address"
+	"boomerang/internal/language"
+	"boomerang/internal/network"
+	"boomerang/internal/probe"
+)
+
+const (
+	reachTimeout = 30 * time.Second
+	sharedPort   = 47811 // of a neighbour
+)
+
+// Reach plays what is about the network alone, with a neighbour on the same one, and returns what is open. Errors: as of
+// Examine.
+func (d *Doctor) Reach(ctx context.Context, l language.Language) ([]probe.Finding, error) {
+	n, err := d.settle(ctx, l)
+	if err != nil {
+		return nil, fmt.Errorf("neighbour: %w", err)
+	}
+	var open []probe.Finding
+	inner := *d
+	inner.neighbours = n.addresses()
+	inner.Found = func(f probe.Finding) {
+		if !f.Held {
+			open = append(open, f)
+		}
+		if d.Found != nil {
+			d.Found(f)
+		}
+	}
+	err = inner.walls(ctx, l, probe.Reach, reachTimeout)
+	if err == nil && len(inner.neighbours) == 0 {
+		err = errors.New("the neighbour has no address")
+	}
+	return open, errors.Join(err, n.leave(context.WithoutCancel(ctx)))
+}
+
+// on is the network that a language is on; empty when it is on none.
+func on(l language.Language) string {
+	if l.Network == network.None {
+		return ""
+	}
+	return l.Network
+}
+
+// around is what must not be reached from a language's network. A machine that can be reached refuses a connection where nobody
+// listens, which is an answer as well: any ports will do.
+func (d *Doctor) around(l language.Language) probe.Around {
+	bridge, ok := d.Networks.Bridge(l.Network)
+	if !ok {
+		return probe.Around{}
+	}
+	a := probe.Around{Sentinel: network.Sentinel().String(), Proxy: d.Networks.ProxyAddr().String()}
+	for _, addr := range append([]netip.Addr{bridge.Gateway}, d.Machine...) {
+		if addr.Is4() && !addr.IsLoopback() {
+			a.Machine = append(a.Machine, ports(addr, 22, 2375, sharedPort)...)
+		}
+	}
+	for _, addr := range d.neighbours {
+		a.Neighbours = append(a.Neighbours, ports(addr, sharedPort)...)
+	}
+	for _, addr := range address.MetadataAddresses() {
+		a.Metadata = append(a.Metadata, ports(addr, 80)...)
+	}
+	for _, b := range address.Closed4() {
+		if first := b.Prefix.Addr(); b.Prefix.IsSingleIP() || first.IsLoopback() || first.IsMulticast() || first.IsUnspecified() {
+			continue // metadata, or what no connection is made to
+		}
+		a.Closed = append(a.Closed, ports(b.Prefix.Addr().Next(), 80)...)
+	}
+	return a
+}
+
+func ports(addr netip.Addr, numbers ...uint16) []string {
+	all := make([]string, len(numbers))
+	for i, n := range numbers {
+		all[i] = netip.AddrPortFrom(addr, n).String()
+	}
+	return all
+}
+
+// addresses are those that the neighbour says it has.
+func (n *neighbour) addresses() []netip.Addr {
+	text, _ := n.stdout.Bytes()
+	answers := probe.Read[probe.Answer](text)
+	var all []netip.Addr
+	if len(answers) > 0 {
+		for word := range strings.FieldsSeq(answers[0].Note) {
+			if addr, err := netip.ParseAddr(word); err == nil {
+				all = append(all, addr)
+			}
+		}
+	}
+	return all
+}

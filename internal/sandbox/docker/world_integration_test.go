@@ -1,0 +1,205 @@
+//go:build integration
+
+package docker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"boomerang/internal/network"
+)
+
+// laid makes the networks of a prefix of the tests' own and lays the rules; both are gone at the end of the test.
+func (k *kit) laid(t *testing.T, change func(*network.Config)) network.Config {
+	t.Helper()
+	if os.Geteuid() != 0 && os.Getenv("REQUIRE_DOCKER") != "1" {
+		t.Skip("rules of the firewall are root's")
+	}
+	c := network.Defaults()
+	c.Prefix = "bmtest"
+	change(&c)
+	d := k.open(t)
+	firewall := network.NewFirewall(c)
+	t.Cleanup(func() {
+		ctx := context.WithoutCancel(t.Context())
+		for _, b := range c.Bridges() {
+			if err := d.RemoveNetwork(ctx, b); err != nil {
+				t.Error(err)
+			}
+		}
+		if err := firewall.Remove(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := firewall.Lay(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, b := range c.Bridges() {
+		if err := d.MakeNetwork(t.Context(), b); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return c
+}
+
+// The world is a network namespace beside the machine, which the machine forwards to. It has one public address, and
+// addresses of every kind that is closed: a metadata service, and other people's private networks.
+const (
+	worldPublic = "11.22.33.44" // nobody's we would call: for the time of a test the machine finds it here
+	worldWay    = "11.22.33.1"  // the machine's end
+)
+
+var worldClosed = []string{"169.254.169.254", "10.66.0.7", "172.31.77.7", "192.168.77.7", "100.64.7.7", "168.63.129.16", "198.51.100.7", "240.7.7.7"}
+
+// world is what listens there and on the machine, on every address.
+type world struct {
+	port    int // of TCP and UDP everywhere
+	queries atomic.Int64
+}
+
+// newWorld makes it. The namespace belongs to a thread that ends with the test.
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	w := &world{}
+	thread, wired, ready, done, gone := make(chan int), make(chan struct{}), make(chan error), make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(gone)
+		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine, and the namespace with it
+		err := unix.Unshare(unix.CLONE_NEWNET)
+		thread <- unix.Gettid()
+		<-wired
+		ready <- errors.Join(err, w.furnish(t))
+		<-done
+	}()
+	inside := fmt.Sprint(<-thread)
+	t.Cleanup(func() {
+		close(done)
+		<-gone
+		_ = run("ip", "link", "del", "bmtest-w") // gone with the namespace, as a rule
+	})
+	err := errors.Join(
+		run("ip", "link", "add", "bmtest-w", "type", "veth", "peer", "name", "bmtest-i"),
+		run("ip", "link", "set", "bmtest-i", "netns", inside),
+		run("ip", "addr", "add", worldWay+"/24", "dev", "bmtest-w"),
+		run("ip", "link", "set", "bmtest-w", "up"))
+	close(wired)
+	if err := errors.Join(err, <-ready); err != nil {
+		t.Fatal(err)
+	}
+	for _, addr := range worldClosed {
+		ip(t, "route", "replace", addr+"/32", "via", worldPublic, "dev", "bmtest-w")
+	}
+	w.listen(t)
+	return w
+}
+
+// furnish gives the namespace that this thread is in its addresses and its services.
+func (w *world) furnish(t *testing.T) error {
+	t.Helper()
+	inside := [][]string{
+		{"link", "set", "lo", "up"},
+		{"addr", "add", worldPublic + "/24", "dev", "bmtest-i"},
+		{"link", "set", "bmtest-i", "up"},
+		{"route", "add", "default", "via", worldWay},
+	}
+	for _, addr := range worldClosed {
+		inside = append(inside, []string{"addr", "add", addr + "/32", "dev", "lo"})
+	}
+	for _, step := range inside {
+		if err := run("ip", step...); err != nil {
+			return err
+		}
+	}
+	w.listen(t)
+	w.nameServer(t, worldPublic)
+	return nil
+}
+
+// listen answers on TCP and UDP, on every address of the namespace that this thread is in. An answer by UDP must come from
+// the address that was asked, so each has a socket of its own.
+func (w *world) listen(t *testing.T) {
+	t.Helper()
+	tcp, err := net.Listen("tcp", fmt.Sprintf(":%d", w.port)) //nolint:noctx,gosec // closed below; everybody shall reach it
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	t.Cleanup(func() { _ = tcp.Close() })
+	w.port = tcp.Addr().(*net.TCPAddr).Port //nolint:forcetypeassert // of a TCP listener
+	go func() {
+		for {
+			c, err := tcp.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = c.Write([]byte("hello\n"))
+			_ = c.Close()
+		}
+	}()
+	for _, address := range machineAddresses(t) {
+		udp, err := net.ListenPacket("udp", net.JoinHostPort(address, fmt.Sprint(w.port))) //nolint:noctx // closed below
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		t.Cleanup(func() { _ = udp.Close() })
+		go echo(udp, func(b []byte) []byte { return b })
+	}
+}
+
+// nameServer counts the queries that it gets, and says that there is no such name.
+func (w *world) nameServer(t *testing.T, host string) {
+	t.Helper()
+	udp, err := net.ListenPacket("udp", host+":53") //nolint:noctx // closed below
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	t.Cleanup(func() { _ = udp.Close() })
+	go echo(udp, func(b []byte) []byte {
+		const header, answer, noSuchName = 12, 0x80, 3
+		if len(b) < header {
+			return nil
+		}
+		w.queries.Add(1)
+		b[2] |= answer
+		b[3] = b[3]&0xf0 | noSuchName
+		return b
+	})
+}
+
+func echo(udp net.PacketConn, answer func([]byte) []byte) {
+	b := make([]byte, 1500)
+	for {
+		n, from, err := udp.ReadFrom(b)
+		if err != nil {
+			return
+		}
+		_, _ = udp.WriteTo(answer(b[:n]), from)
+	}
+}
+
+func run(tool string, args ...string) error {
+	out, err := exec.Command(tool, args...).CombinedOutput() //nolint:noctx,gosec // by the namespace of this very thread
+	if err != nil {
+		return fmt.Errorf("%s %s: %w: %s", tool, strings.Join(args, " "), err, out)
+	}
+	return nil
+}
+
+func ip(t *testing.T, args ...string) {
+	t.Helper()
+	if err := run("ip", args...); err != nil {
+		t.Fatal(err)
+	}
+}
