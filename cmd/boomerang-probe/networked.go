@@ -45,30 +45,17 @@ func playReach(task probe.Task) error {
 	return nil
 }
 
-// egress is what a program on the network egress must not reach. That something is silent proves little, so there are two
-// that must speak: the sentinel, which refuses when what is forwarded goes through the rules, and the gateway, which would
-// refuse if it did not.
+// egress is what a program on the network egress must not reach. That somebody is silent proves little, so there are two that
+// would speak: the sentinel, which refuses as long as what is forwarded goes through the rules, and the machine, which would
+// refuse if the rules were not there.
 func egress(around probe.Around) []wall {
-	return append(bridged(around),
-		wall{networkGroup, "the firewall's rules", "they are in the way: " + around.Sentinel + " refuses", func(probe.Task) (string, bool) {
-			err := dial(around.Sentinel)
-			return inAWord(err), errors.Is(err, unix.ECONNREFUSED)
-		}},
-		silent("closed ranges", around.Closed),
-		silent("gateway and machine", around.Machine),
-	)
+	return append(bridged(around), silent("gateway and machine", around.Machine))
 }
 
 // proxied is what a program on the network proxy must not reach, the proxy's help included.
 func proxied(around probe.Around) []wall {
 	return append(bridged(around),
-		wall{networkGroup, "routes", "none but to the network itself", func(probe.Task) (string, bool) {
-			text, err := os.ReadFile("/proc/net/route")
-			lines := strings.Split(strings.TrimSpace(string(text)), "\n")
-			return fmt.Sprintf("%d", len(lines)-1), err == nil && len(lines) == 2 && !strings.Contains(lines[1], "\t00000000\t00000000\t")
-		}},
-		unreachable("public addresses", "1.1.1.1:443", "9.9.9.9:53", "[2606:4700:4700::1111]:443"),
-		silent("closed ranges", around.Closed),
+		silent("public addresses", []string{"1.1.1.1:443", "9.9.9.9:53", "8.8.8.8:443", "[2606:4700:4700::1111]:443"}),
 		silent("gateway and machine", slices.DeleteFunc(slices.Clone(around.Machine), func(a string) bool { return a == around.Proxy })),
 		noNames,
 		wall{networkGroup, "by the proxy", "no closed address, no machine, no neighbour", func(probe.Task) (string, bool) {
@@ -121,9 +108,26 @@ func bridged(around probe.Around) []wall {
 			closed := errors.Is(err, unix.EADDRNOTAVAIL) || errors.Is(err, unix.ENETUNREACH) || errors.Is(err, unix.EACCES)
 			return orNone(found) + "; " + said(err), len(found) == 0 && closed
 		}},
+		{networkGroup, "the firewall's rules", "they are in the way: " + around.Sentinel + " refuses", func(probe.Task) (string, bool) {
+			err := dial(around.Sentinel)
+			return inAWord(err), errors.Is(err, unix.ECONNREFUSED) || errors.Is(err, unix.ENETUNREACH) && !routed()
+		}},
+		silent("closed ranges", around.Closed),
 		silent("metadata services", around.Metadata),
 		silent("neighbour", around.Neighbours),
 	}
+}
+
+// routed tells whether there is a way to anybody beyond the network itself. The kernel's table has the destination second and
+// its mask eighth.
+func routed() bool {
+	text, err := os.ReadFile("/proc/net/route")
+	for line := range strings.Lines(string(text)) {
+		if f := strings.Fields(line); len(f) > 7 && f[1] == "00000000" && f[7] == "00000000" {
+			return true
+		}
+	}
+	return err != nil
 }
 
 // silent holds when nobody there answers: neither takes a connection nor refuses it.

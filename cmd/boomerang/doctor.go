@@ -87,6 +87,10 @@ func (c *doctorCmd) examine(ctx context.Context) (report doctor.Report, err erro
 	if err != nil {
 		return report, err
 	}
+	machine, err := engine.Machine(ctx)
+	if err != nil {
+		return report, err
+	}
 	out := io.Writer(os.Stdout)
 	if c.JSON {
 		out = io.Discard
@@ -98,6 +102,7 @@ func (c *doctorCmd) examine(ctx context.Context) (report doctor.Report, err erro
 	}()
 	doc := doctor.Doctor{
 		Sandbox: engine, Program: docker.Carried(probe.Program), Host: host, Short: c.Short, Confined: confined(report.Engine),
+		Networks: settings.Network, Machine: machine,
 	}
 	err = rounds(ctx, doc, languages, &report, doctor.NewPrinter(out))
 	return report, err

@@ -48,6 +48,7 @@ type App struct {
 	engine    *docker.Docker // nil: this role has no access to it
 	facts     *engineFacts   // of it
 	stock     stock          // the same
+	networks  *networks      // of it
 	slots     int
 	tokens    *auth.Auth
 	parts     []part         // in the order of their start
@@ -146,6 +147,9 @@ func (a *App) openBack(ctx context.Context, c config.Config, records *store.Stor
 		return err
 	}
 	a.closers = append(a.closers, a.engine.Close)
+	if err := a.openNetworks(c.Docker, records); err != nil {
+		return err
+	}
 	a.facts = &engineFacts{engine: a.engine, strict: c.Docker.Strict, log: a.log}
 	if err := a.facts.atStart(ctx); err != nil {
 		return err
@@ -156,10 +160,29 @@ func (a *App) openBack(ctx context.Context, c config.Config, records *store.Stor
 	return nil
 }
 
+// openNetworks makes what proves that networks are closed. What an earlier process left of it is removed first.
+func (a *App) openNetworks(c docker.Config, records *store.Store) error {
+	n, prober, err := openNetworks(c, a.engine, records.Node(), records.Epoch(), a.catalogue.Languages, a.log)
+	if err != nil {
+		return err
+	}
+	a.networks = n
+	a.closers = append(a.closers, prober.Close)
+	a.parts = append(a.parts, part{"networks", func(ctx context.Context) error {
+		if len(n.used()) > 0 {
+			if err := prober.Dismantle(ctx); err != nil && ctx.Err() == nil {
+				a.log.WithError(err).Warn("remove what was left of proving networks")
+			}
+		}
+		return n.Run(ctx)
+	}})
+	return nil
+}
+
 func (a *App) newDispatcher(records *store.Store, payload dispatch.Payload, publisher dispatch.Publisher) *dispatch.Dispatcher {
 	ledger, berths := mortalBack(records, a.engine)
 	return dispatch.New(a.slots, dispatch.Deps{
-		Store: counted{ledger, a.numbers}, Sandbox: berths, Publisher: publisher, Languages: a.catalogue, Unsealer: a.keys, Payload: payload,
+		Store: counted{ledger, a.numbers}, Sandbox: guarded{berths, a.networks}, Publisher: publisher, Languages: a.catalogue, Unsealer: a.keys, Payload: payload,
 		Node: records.Node(), Epoch: records.Epoch(), Log: a.log,
 	})
 }
@@ -273,6 +296,7 @@ func (a *App) checks(records *store.Store) []httpapi.Check {
 		}},
 		{Name: "store", Run: records.Writable},
 		{Name: "images", Run: a.stock.check},
+		{Name: "networks", Run: a.networks.check},
 	}, a.facts.checks()...)
 }
 

@@ -45,7 +45,7 @@ func (p published) Follow(id execution.ID) (read func(execution.Stream) (kept []
 // reported are the checks of an API that knows the engine by what the runner says of it.
 func reported(records *store.Store, strict bool) []httpapi.Check {
 	checks := []httpapi.Check{{Name: "store", Run: records.Writable}}
-	names := []string{"docker", "images"}
+	names := []string{"docker", "images", "networks"}
 	if strict {
 		names = append(names, "engine")
 	}

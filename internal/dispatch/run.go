@@ -124,6 +124,10 @@ func (d *Dispatcher) refuse(ctx context.Context, r *run, err error) {
 	case errors.Is(err, sandbox.ErrImageUnavailable):
 		d.log(r).WithError(err).Error("prepare berth")
 		d.finish(ctx, r, neverRan(failed(execution.ImageUnavailable, nil, lang.NoImage())))
+	case errors.Is(err, sandbox.ErrNetwork):
+		d.log(r).WithError(err).Error("prepare berth")
+		d.finish(ctx, r, neverRan(failed(execution.StartFailed, nil, fmt.Sprintf(
+			"The network of the language %q is not proven to be closed, so nothing was started on it; the operator has to run boomerang network check.", lang.Name))))
 	case errors.Is(err, sandbox.ErrStart):
 		d.log(r).WithError(err).Error("prepare berth")
 		d.finish(ctx, r, neverRan(failed(execution.StartFailed, nil, fmt.Sprintf(

@@ -48,6 +48,14 @@ func run(ctx context.Context, stdin, tool string, args ...string) (string, error
 	return string(out), nil
 }
 
+// Allowed tells whether this process may see and lay rules. Errors: ErrNotRoot.
+func (f *Firewall) Allowed() error {
+	if !f.root {
+		return ErrNotRoot
+	}
+	return nil
+}
+
 // Lay puts the rules in place, each family's all at once; those that are there already are replaced. Errors: ErrNotRoot,
 // ErrNoTool, and the tool's own.
 func (f *Firewall) Lay(ctx context.Context) error {
@@ -71,8 +79,8 @@ func (f *Firewall) Check(ctx context.Context) error {
 
 // each asks for the rules of every family and applies the script that comes of them.
 func (f *Firewall) each(ctx context.Context, script func(family, string) (string, error)) error {
-	if !f.root {
-		return ErrNotRoot
+	if err := f.Allowed(); err != nil {
+		return err
 	}
 	variant, err := f.variant(ctx)
 	if err != nil {

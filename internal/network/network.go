@@ -151,7 +151,7 @@ func (c Config) ProxyAddr() netip.AddrPort { return netip.AddrPortFrom(c.proxy()
 func (c Config) ProxyURL() string { return "http://" + c.ProxyAddr().String() }
 
 // Sentinel is an address that nobody has (RFC 7600) and whose port 9 refuses connections because the rules say so: a program
-// on egress that is refused there knows that the rules are in its way.
+// that is refused there knows that the rules are in its way.
 func Sentinel() netip.AddrPort { return netip.MustParseAddrPort("192.0.0.8:9") }
 
 // chain is the name of one of our chains.

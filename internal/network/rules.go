@@ -50,8 +50,9 @@ func rules4(c Config) []chain {
 		fmt.Sprintf("-i %s -j DROP", egress.Interface),
 	}
 	forward := []string{
-		fmt.Sprintf("-i %s -j DROP", proxy.Interface),
 		fmt.Sprintf("-o %s -j DROP", proxy.Interface),
+		fmt.Sprintf("-d %s/32 -i %s -p tcp -m tcp --dport %d -j REJECT --reject-with tcp-reset", Sentinel().Addr(), proxy.Interface, Sentinel().Port()),
+		fmt.Sprintf("-i %s -j REJECT --reject-with icmp-admin-prohibited", proxy.Interface),
 		fmt.Sprintf("-i %s -j %s", egress.Interface, c.chain("EGRESS")),
 		fmt.Sprintf("-o %s -m conntrack --ctstate ESTABLISHED -j RETURN", egress.Interface),
 		fmt.Sprintf("-o %s -p icmp -m conntrack --ctstate RELATED -j RETURN", egress.Interface),

@@ -32,7 +32,7 @@ type Around struct {
 	Neighbours []string `json:"neighbours,omitempty"` // containers on the same network, which listen there
 	Metadata   []string `json:"metadata,omitempty"`   // services of clouds
 	Closed     []string `json:"closed,omitempty"`     // one address of each range that is closed
-	Sentinel   string   `json:"sentinel,omitempty"`   // refused by the firewall's rules, where they are in place
+	Sentinel   string   `json:"sentinel,omitempty"`   // refuses by the firewall's rules, where they are in place
 	Proxy      string   `json:"proxy,omitempty"`      // the one that may answer
 }
 

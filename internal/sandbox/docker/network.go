@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/container"
 	dockernetwork "github.com/docker/docker/api/types/network"
 
+	"boomerang/internal/address"
 	"boomerang/internal/network"
 	"boomerang/internal/sandbox"
 )
@@ -144,8 +146,23 @@ func (d *Docker) RemoveNetwork(ctx context.Context, b network.Bridge) error {
 	return err
 }
 
-// Gateways are the addresses that the engine's machine has on the engine's networks. Errors: sandbox.ErrUnavailable.
-func (d *Docker) Gateways(ctx context.Context) ([]netip.Addr, error) {
+// Machine is the addresses that the engine's machine is known to have: on the engine's networks and, where the engine is on
+// this machine, all of this one's. Errors: sandbox.ErrUnavailable.
+func (d *Docker) Machine(ctx context.Context) ([]netip.Addr, error) {
+	all, err := d.gateways(ctx)
+	if err != nil || !strings.HasPrefix(d.client.DaemonHost(), "unix:") {
+		return all, err
+	}
+	own, err := address.Interfaces()
+	if err != nil {
+		return nil, fmt.Errorf("list addresses: %w", err)
+	}
+	all = append(all, own...)
+	slices.SortFunc(all, netip.Addr.Compare)
+	return slices.Compact(all), nil
+}
+
+func (d *Docker) gateways(ctx context.Context) ([]netip.Addr, error) {
 	list, err := ask(ctx, d, "list networks", func(ctx context.Context) ([]dockernetwork.Summary, error) {
 		return d.client.NetworkList(ctx, dockernetwork.ListOptions{})
 	})
@@ -157,6 +174,5 @@ func (d *Docker) Gateways(ctx context.Context) ([]netip.Addr, error) {
 			}
 		}
 	}
-	slices.SortFunc(gateways, netip.Addr.Compare)
-	return slices.Compact(gateways), err
+	return gateways, err
 }
