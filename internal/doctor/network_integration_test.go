@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"sync"
 	"testing"
 
 	"github.com/sirupsen/logrus"
@@ -62,41 +63,46 @@ func TestANetworkWithoutItsRulesIsSeenToBeOpen(t *testing.T) {
 	if err != nil || len(machine) == 0 {
 		t.Fatalf("addresses of the machine: %v, %v", machine, err)
 	}
-	reach := func(bridge network.Bridge) (open []string) {
+	reach := func() map[string][]string { // both at the same time
 		t.Helper()
-		l.Network = bridge.Network
-		found, err := (&doctor.Doctor{Sandbox: d, Program: docker.Carried(probe.Program), Networks: config.Networks, Machine: machine}).Reach(t.Context(), l)
-		if err != nil {
-			t.Errorf("%s: %v", bridge.Network, err)
+		var both sync.WaitGroup
+		var mu sync.Mutex
+		open := make(map[string][]string)
+		for _, b := range config.Networks.Bridges() {
+			l := l
+			l.Network = b.Network
+			both.Go(func() {
+				found, err := (&doctor.Doctor{Sandbox: d, Program: docker.Carried(probe.Program), Networks: config.Networks, Machine: machine}).Reach(t.Context(), l)
+				if err != nil {
+					t.Errorf("%s: %v", l.Network, err)
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				for _, f := range found {
+					open[l.Network] = append(open[l.Network], f.Name)
+					t.Logf("%s: %s: %s", l.Network, f.Name, f.Happened)
+				}
+			})
 		}
-		for _, f := range found {
-			open = append(open, f.Name)
-			t.Logf("%s: %s: %s", bridge.Network, f.Name, f.Happened)
-		}
+		both.Wait()
 		return open
 	}
-	for _, b := range config.Networks.Bridges() {
-		for range 2 { // the second time it is there
-			if err := d.MakeNetwork(t.Context(), b); err != nil {
-				t.Fatal(err)
-			}
+	for _, b := range slices.Concat(config.Networks.Bridges(), config.Networks.Bridges()) { // the second time it is there
+		if err := d.MakeNetwork(t.Context(), b); err != nil {
+			t.Fatal(err)
 		}
-		if open := reach(b); len(open) > 0 {
-			t.Errorf("%s, with its rules: open are %v", b.Network, open)
-		}
+	}
+	if open := reach(); len(open) > 0 {
+		t.Errorf("with the rules: open are %v", open)
 	}
 	if err := firewall.Remove(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	open := reach()
 	for _, b := range config.Networks.Bridges() {
-		want := []string{"gateway and machine"} // what the engine itself forwards for the proxy's network is nothing
-		if b.Network == network.Egress {
-			want = append(want, "the firewall's rules")
-		}
-		open := reach(b)
-		for _, name := range want {
-			if !slices.Contains(open, name) {
-				t.Errorf("%s, without rules: open are %v, want %q among them", b.Network, open, name)
+		for _, name := range []string{"gateway and machine", "the firewall's rules"} {
+			if !slices.Contains(open[b.Network], name) {
+				t.Errorf("%s, without rules: open are %v, want %q among them", b.Network, open[b.Network], name)
 			}
 		}
 	}

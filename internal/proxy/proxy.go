@@ -87,8 +87,9 @@ func (p *Proxy) guard(_ context.Context, _, target string, _ syscall.RawConn) er
 func (p *Proxy) Serve(ctx context.Context, l net.Listener) error {
 	server := &http.Server{
 		Handler: p, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: headerSize,
-		BaseContext: func(net.Listener) context.Context { return ctx },
-		ErrorLog:    log.New(io.Discard, "", 0), // what programs do wrong is theirs
+		DisableGeneralOptionsHandler: true,
+		BaseContext:                  func(net.Listener) context.Context { return ctx },
+		ErrorLog:                     log.New(io.Discard, "", 0), // what programs do wrong is theirs
 	}
 	unhook := context.AfterFunc(ctx, func() { _ = server.Close() })
 	defer p.tunnels.Wait()
