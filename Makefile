@@ -56,7 +56,7 @@ images: ## build the images of the languages, where they are not up to date; LAN
 
 .PHONY: test
 test: images build ## all tests: the units under the race detector, and those with Docker
-	$(NEED) docker gcc node php python3 ruby strace
+	$(NEED) docker gcc ip iptables node php python3 ruby strace
 	go test -race -timeout 10m ./...
 	LANGUAGES="$(CHOSEN)" REQUIRE_DOCKER=1 go test -count=1 -p 1 -timeout 15m -tags '$(TAGS)' $(DOCKER_TESTS)
 	ROUNDS=1 SEED=14 EXECUTIONS=15 REQUIRE_DOCKER=1 go test -count=1 -timeout 10m -tags chaos -run 'Dies|InChaos' ./internal/chaos
@@ -109,7 +109,7 @@ $(DEAD):
 
 .PHONY: setup
 setup: ## check for all the tools that any of this needs
-	$(NEED) docker compose curl gcc go node php python3 ruby strace
+	$(NEED) docker compose curl gcc go ip iptables node php python3 ruby strace
 
 .PHONY: clean
 clean: ## remove all that make made: bin/, the images, the server and what it stored

@@ -326,6 +326,7 @@ func TestWithoutItsImageAnExecutionFailsAndTheNextGoesOn(t *testing.T) {
 	}{
 		{sandbox.ErrImageUnavailable, execution.ImageUnavailable},
 		{sandbox.ErrStart, execution.StartFailed},
+		{sandbox.ErrNetwork, execution.StartFailed},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			h := newHouse(t, 1, sandboxtest.New(sandboxtest.Script{Prepare: []error{fmt.Errorf("prepare: %w", c.err)}}))

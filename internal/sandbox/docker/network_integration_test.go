@@ -272,7 +272,7 @@ func TestEgressReachesPublicAddressesAlone(t *testing.T) {
 	public := each(both, []string{worldPublic}, port)
 	closed := each(both, append(machineAddresses(t), worldClosed...), port)
 	closed = append(closed, each([]string{"tcp"}, append(machineAddresses(t), worldPublic), published)[:len(machineAddresses(t))]...)
-	closed = append(closed, "tcp "+other+" 4711")
+	closed = append(closed, "tcp "+other+" 4711", "tcp "+worldWay+" "+w.forward(t))
 	targets := slices.Concat(public, closed, []string{
 		"tcp " + neighbour + " 4711", "udp " + neighbour + " 4711", "tcp " + egress.Gateway.String() + " 4711", "tcp 0.0.0.0 " + port,
 		"tcp " + linkLocal(t, egress.Interface) + " " + port,

@@ -157,6 +157,22 @@ func (w *world) listen(t *testing.T) {
 	}
 }
 
+// forward makes the machine forward a port of its own to the world, as Docker does for what is published. It returns the port.
+func (w *world) forward(t *testing.T) string {
+	t.Helper()
+	const port = "4712"
+	rule := []string{"PREROUTING", "-d", worldWay, "-p", "tcp", "--dport", port, "-j", "DNAT", "--to-destination", fmt.Sprintf("%s:%d", worldPublic, w.port)}
+	if err := run("iptables", append([]string{"-w", "10", "-t", "nat", "-A"}, rule...)...); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := run("iptables", append([]string{"-w", "10", "-t", "nat", "-D"}, rule...)...); err != nil {
+			t.Error(err)
+		}
+	})
+	return port
+}
+
 // nameServer counts the queries that it gets, and says that there is no such name.
 func (w *world) nameServer(t *testing.T, host string) {
 	t.Helper()
