@@ -135,7 +135,7 @@ func (n *networks) try(ctx context.Context, name string) error {
 		case errors.Is(err, sandbox.ErrUnavailable):
 			return err
 		case err != nil:
-			return fmt.Errorf("%w: %w", sandbox.ErrNetwork, err)
+			return fmt.Errorf("%w: %s", sandbox.ErrNetwork, err.Error()) // of the probe's container, not of the program's: not for errors.Is
 		case len(open) > 0:
 			return fmt.Errorf("%w: %s: %s", sandbox.ErrNetwork, open[0].Name, open[0].Happened)
 		}
