@@ -41,10 +41,10 @@ func run(args []string) (code int, err error) {
 	if len(args) > 1 {
 		return child(args[1]), nil
 	}
-	switch task.Play {
-	case probe.Walls:
+	if task.Play == probe.Walls {
 		return 0, playWalls(task)
-	case probe.Reach:
+	}
+	if task.Play == probe.Reach {
 		return 0, playReach(task)
 	}
 	play, ok := plays[task.Play]

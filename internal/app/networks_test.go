@@ -27,7 +27,7 @@ type prover struct {
 
 func (p *prover) reach(_ context.Context, l language.Language) ([]probe.Finding, error) {
 	p.asks++
-	time.Sleep(p.took) //nolint:forbidigo // in a bubble
+	time.Sleep(p.took) // in a bubble
 	return p.open, p.errs[l.Name]
 }
 

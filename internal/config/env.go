@@ -64,7 +64,7 @@ func variables(v reflect.Value, path string) map[string]reflect.Value {
 
 // written tells whether a struct is written as one word, like an address range.
 func written(field reflect.Value) bool {
-	_, ok := field.Addr().Interface().(encoding.TextUnmarshaler)
+	_, ok := reflect.TypeAssert[encoding.TextUnmarshaler](field.Addr())
 	return ok
 }
 

@@ -37,7 +37,7 @@ func NewFirewall(c Config) *Firewall {
 
 // run gives a tool its input and returns its output. The error has its words.
 func run(ctx context.Context, stdin, tool string, args ...string) (string, error) {
-	cmd := exec.CommandContext(ctx, tool, args...)
+	cmd := exec.CommandContext(ctx, tool, args...) //nolint:gosec // the tools are iptables and its kin
 	cmd.Stdin = strings.NewReader(stdin)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr

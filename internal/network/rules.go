@@ -145,7 +145,7 @@ func (f family) missing(c Config, saved string) string {
 	}
 	for _, chain := range f.rules(c) {
 		if got := inOrder[chain.name]; !slices.Equal(got, chain.rules) {
-			return fmt.Sprintf("%s has not the rules that it should have", chain.name)
+			return chain.name + " has not the rules that it should have"
 		}
 	}
 	return ""

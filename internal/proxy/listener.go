@@ -29,10 +29,11 @@ func (l *listener) Accept() (net.Conn, error) {
 			return nil, err
 		}
 		tcp, ok := c.(*net.TCPConn)
-		if !ok {
+		peer, known := c.RemoteAddr().(*net.TCPAddr)
+		if !ok || !known {
 			return c, nil
 		}
-		from := tcp.RemoteAddr().(*net.TCPAddr).AddrPort().Addr() //nolint:forcetypeassert // of a TCPConn
+		from := peer.AddrPort().Addr()
 		if l.count(from, 1) > perProgram {
 			l.count(from, -1)
 			_ = c.Close()

@@ -9,7 +9,7 @@ import (
 	"context"
 	"errors"
 	"io"
-	"log"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httputil"
@@ -55,7 +55,7 @@ func New(c Config, l *logrus.Entry) *Proxy {
 		Transport:     &http.Transport{DialContext: p.dialer.DialContext, DisableCompression: true, IdleConnTimeout: idleTimeout},
 		FlushInterval: -1,
 		ErrorHandler:  func(w http.ResponseWriter, r *http.Request, err error) { p.failed(w, r, r.URL.Host, err) },
-		ErrorLog:      log.New(io.Discard, "", 0),
+		ErrorLog:      slog.NewLogLogger(slog.DiscardHandler, slog.LevelError),
 	}
 	return p
 }
@@ -89,7 +89,7 @@ func (p *Proxy) Serve(ctx context.Context, l net.Listener) error {
 		Handler: p, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: headerSize,
 		DisableGeneralOptionsHandler: true,
 		BaseContext:                  func(net.Listener) context.Context { return ctx },
-		ErrorLog:                     log.New(io.Discard, "", 0), // what programs do wrong is theirs
+		ErrorLog:                     slog.NewLogLogger(slog.DiscardHandler, slog.LevelError), // what programs do wrong is theirs
 	}
 	unhook := context.AfterFunc(ctx, func() { _ = server.Close() })
 	defer p.tunnels.Wait()

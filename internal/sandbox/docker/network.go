@@ -58,7 +58,7 @@ const (
 	optionNeighbors = "com.docker.network.bridge.enable_icc"
 )
 
-// ErrNetwork: there is a network of that name, and it is not as it should be.
+// ErrNetwork says that there is a network of that name and that it is not as it should be.
 var ErrNetwork = errors.New("the engine has another network of that name")
 
 // creation translates a bridge.

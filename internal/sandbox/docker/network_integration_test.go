@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -201,7 +202,7 @@ func (k *kit) published(t *testing.T) (address, port string) {
 		}
 		address = got.NetworkSettings.Networks["bridge"].IPAddress
 		port = got.NetworkSettings.Ports[inside][0].HostPort
-		c, err := net.DialTimeout("tcp", net.JoinHostPort(address, "4711"), time.Second) //nolint:noctx // bounded
+		c, err := net.DialTimeout("tcp", net.JoinHostPort(address, "4711"), time.Second)
 		if err == nil {
 			_ = c.Close()
 			return address, port
@@ -248,7 +249,7 @@ func linkLocal(t *testing.T, name string) string {
 	return ""
 }
 
-func each(protocols []string, hosts []string, port string) (targets []string) {
+func each(protocols, hosts []string, port string) (targets []string) {
 	for _, host := range hosts {
 		for _, protocol := range protocols {
 			targets = append(targets, protocol+" "+host+" "+port)
@@ -268,7 +269,7 @@ func TestEgressReachesPublicAddressesAlone(t *testing.T) {
 	neighbour := k.neighbour(t, d, network.Egress, 3)
 	other, published := k.published(t)
 
-	port, both := fmt.Sprint(w.port), []string{"tcp", "udp"}
+	port, both := strconv.Itoa(w.port), []string{"tcp", "udp"}
 	public := each(both, []string{worldPublic}, port)
 	closed := each(both, append(machineAddresses(t), worldClosed...), port)
 	closed = append(closed, each([]string{"tcp"}, append(machineAddresses(t), worldPublic), published)[:len(machineAddresses(t))]...)
@@ -369,7 +370,7 @@ func TestTheProxyIsTheOnlyWayOut(t *testing.T) {
 		Allow: []string{"localhost"}, Ports: []uint16{uint16(w.port)}, AllowCIDRs: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")},
 	})
 	neighbour := k.neighbour(t, d, network.Proxy, 3)
-	port, both := fmt.Sprint(w.port), []string{"tcp", "udp"}
+	port, both := strconv.Itoa(w.port), []string{"tcp", "udp"}
 	targets := slices.Concat(each(both, slices.Concat(machineAddresses(t), worldClosed, []string{worldPublic}), port), []string{
 		"tcp " + neighbour + " 4711", "tcp " + bridge.Gateway.String() + " 22", "tcp " + linkLocal(t, bridge.Interface) + " " + port,
 	})

@@ -7,9 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -81,7 +83,7 @@ func newWorld(t *testing.T) *world {
 		ready <- errors.Join(err, w.furnish(t))
 		<-done
 	}()
-	inside := fmt.Sprint(<-thread)
+	inside := strconv.Itoa(<-thread)
 	t.Cleanup(func() {
 		close(done)
 		<-gone
@@ -129,13 +131,13 @@ func (w *world) furnish(t *testing.T) error {
 // the address that was asked, so each has a socket of its own.
 func (w *world) listen(t *testing.T) {
 	t.Helper()
-	tcp, err := net.Listen("tcp", fmt.Sprintf(":%d", w.port)) //nolint:noctx,gosec // closed below; everybody shall reach it
+	tcp, err := net.Listen("tcp", fmt.Sprintf(":%d", w.port))
 	if err != nil {
 		t.Error(err)
 		return
 	}
 	t.Cleanup(func() { _ = tcp.Close() })
-	w.port = tcp.Addr().(*net.TCPAddr).Port //nolint:forcetypeassert // of a TCP listener
+	w.port = int(netip.MustParseAddrPort(tcp.Addr().String()).Port())
 	go func() {
 		for {
 			c, err := tcp.Accept()
@@ -147,7 +149,7 @@ func (w *world) listen(t *testing.T) {
 		}
 	}()
 	for _, address := range machineAddresses(t) {
-		udp, err := net.ListenPacket("udp", net.JoinHostPort(address, fmt.Sprint(w.port))) //nolint:noctx // closed below
+		udp, err := net.ListenPacket("udp", net.JoinHostPort(address, strconv.Itoa(w.port)))
 		if err != nil {
 			t.Error(err)
 			return
@@ -176,7 +178,7 @@ func (w *world) forward(t *testing.T) string {
 // nameServer counts the queries that it gets, and says that there is no such name.
 func (w *world) nameServer(t *testing.T, host string) {
 	t.Helper()
-	udp, err := net.ListenPacket("udp", host+":53") //nolint:noctx // closed below
+	udp, err := net.ListenPacket("udp", host+":53")
 	if err != nil {
 		t.Error(err)
 		return
@@ -206,7 +208,7 @@ func echo(udp net.PacketConn, answer func([]byte) []byte) {
 }
 
 func run(tool string, args ...string) error {
-	out, err := exec.Command(tool, args...).CombinedOutput() //nolint:noctx,gosec // by the namespace of this very thread
+	out, err := exec.Command(tool, args...).CombinedOutput() // in the namespace of this very thread
 	if err != nil {
 		return fmt.Errorf("%s %s: %w: %s", tool, strings.Join(args, " "), err, out)
 	}
