@@ -158,6 +158,7 @@ func (n *networks) keep(name string, err error) {
 	n.mu.Unlock()
 	log := n.log.WithField("network", name)
 	switch {
+	case errors.Is(err, sandbox.ErrImageUnavailable):
 	case err != nil && (!ok || before.err == nil):
 		log.WithError(err).Error("a network is not proven to be closed; no program is put on it")
 	case err == nil && (!ok || before.err != nil):
@@ -168,8 +169,8 @@ func (n *networks) keep(name string, err error) {
 // check names the networks that no program is put on, and the languages that do not run for it.
 func (n *networks) check(context.Context) error {
 	for name, languages := range n.used() {
-		if p, ok := n.known(name); ok && p.err == nil {
-			continue
+		if p, ok := n.known(name); ok && (p.err == nil || errors.Is(p.err, sandbox.ErrImageUnavailable)) {
+			continue // where there is no image another check fails, or none of the languages is offered
 		}
 		names := make([]string, len(languages))
 		for i, l := range languages {

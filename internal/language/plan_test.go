@@ -120,3 +120,11 @@ func TestProgramsBehindTheProxyAreToldOfIt(t *testing.T) {
 		}
 	}
 }
+
+func TestAnExecutionWithoutANetworkIsNotToldOfTheProxy(t *testing.T) {
+	l := Language{Name: "python", Command: []string{"python3", "{file}"}, Network: "proxy", Proxy: "http://10.213.16.1:3128"}
+	spec, job := Plan(l, Request{Network: NoNetwork})
+	if spec.Network != "none" || job.Env["HTTP_PROXY"] != "" {
+		t.Errorf("network %q, HTTP_PROXY %q, want none of either", spec.Network, job.Env["HTTP_PROXY"])
+	}
+}
