@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -19,15 +20,32 @@ import (
 
 // prover scripts what comes of trying a network.
 type prover struct {
-	open []probe.Finding
 	errs map[string]error // by language
 	took time.Duration
+
+	mu   sync.Mutex // guards what follows
+	open []probe.Finding
 	asks int
 }
 
+// now changes what is open from now on.
+func (p *prover) now(open ...probe.Finding) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.open = open
+}
+
+func (p *prover) tried() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.asks
+}
+
 func (p *prover) reach(_ context.Context, l language.Language) ([]probe.Finding, error) {
-	p.asks++
 	time.Sleep(p.took) // in a bubble
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.asks++
 	return p.open, p.errs[l.Name]
 }
 
@@ -54,18 +72,18 @@ func withNetworks(p *prover) (*networks, *cellar, guarded) {
 func TestNoProgramIsPutOnANetworkThatIsNotProven(t *testing.T) {
 	hole := []probe.Finding{{Name: "gateway and machine", Happened: "10.213.0.1:22 ECONNREFUSED"}}
 	for name, c := range map[string]struct {
-		prover prover
+		prover *prover
 		want   error // nil: it is put there
 	}{
-		"closed":                              {prover{}, nil},
-		"open":                                {prover{open: hole}, sandbox.ErrNetwork},
-		"not there":                           {prover{errs: map[string]error{"curl": sandbox.ErrStartFailed}}, sandbox.ErrNetwork},
-		"the engine does not answer":          {prover{errs: map[string]error{"curl": sandbox.ErrUnavailable}}, sandbox.ErrUnavailable},
-		"the first language has no image":     {prover{errs: map[string]error{"curl": sandbox.ErrImageUnavailable}}, nil},
-		"no language has an image":            {prover{errs: map[string]error{"curl": sandbox.ErrImageUnavailable, "wget": sandbox.ErrImageUnavailable}}, sandbox.ErrImageUnavailable},
-		"no image and, with the second, open": {prover{errs: map[string]error{"curl": sandbox.ErrImageUnavailable}, open: hole}, sandbox.ErrNetwork},
+		"closed":                              {&prover{}, nil},
+		"open":                                {&prover{open: hole}, sandbox.ErrNetwork},
+		"not there":                           {&prover{errs: map[string]error{"curl": sandbox.ErrStartFailed}}, sandbox.ErrNetwork},
+		"the engine does not answer":          {&prover{errs: map[string]error{"curl": sandbox.ErrUnavailable}}, sandbox.ErrUnavailable},
+		"the first language has no image":     {&prover{errs: map[string]error{"curl": sandbox.ErrImageUnavailable}}, nil},
+		"no language has an image":            {&prover{errs: map[string]error{"curl": sandbox.ErrImageUnavailable, "wget": sandbox.ErrImageUnavailable}}, sandbox.ErrImageUnavailable},
+		"no image and, with the second, open": {&prover{errs: map[string]error{"curl": sandbox.ErrImageUnavailable}, open: hole}, sandbox.ErrNetwork},
 	} {
-		n, cellar, g := withNetworks(&c.prover)
+		n, cellar, g := withNetworks(c.prover)
 		if _, err := g.Prepare(t.Context(), sandbox.Spec{Network: "egress"}); !errors.Is(err, c.want) {
 			t.Errorf("%s: %v, want %v", name, err, c.want)
 		}
@@ -82,8 +100,8 @@ func TestNoProgramIsPutOnANetworkThatIsNotProven(t *testing.T) {
 		if isFault != (c.want != nil && !errors.Is(c.want, sandbox.ErrImageUnavailable)) || isFault && !strings.Contains(f.Sentence, "curl, wget") {
 			t.Errorf("%s: the check says %v", name, f)
 		}
-		before := c.prover.asks
-		if _, err := g.Prepare(t.Context(), sandbox.Spec{Network: "none"}); err != nil || c.prover.asks != before {
+		before := c.prover.tried()
+		if _, err := g.Prepare(t.Context(), sandbox.Spec{Network: "none"}); err != nil || c.prover.tried() != before {
 			t.Errorf("%s: a program without a network: %v", name, err)
 		}
 	}
@@ -99,20 +117,20 @@ func TestAProofGrowsOldAndIsRenewed(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() { done <- n.Run(ctx) }()
-		if _, err := g.Prepare(t.Context(), sandbox.Spec{Network: "egress"}); err != nil || p.asks != 1 {
-			t.Errorf("the first program: %v after %d tries, want it to wait for the one that is under way", err, p.asks)
+		if _, err := g.Prepare(t.Context(), sandbox.Spec{Network: "egress"}); err != nil || p.tried() != 1 {
+			t.Errorf("the first program: %v after %d tries, want it to wait for the one that is under way", err, p.tried())
 		}
 		<-time.After(proofFresh)
-		if p.asks < 3 || n.check(t.Context()) != nil {
-			t.Errorf("%d tries in %s", p.asks, proofFresh)
+		if p.tried() < 3 || n.check(t.Context()) != nil {
+			t.Errorf("%d tries in %s", p.tried(), proofFresh)
 		}
-		p.open = []probe.Finding{{Name: "the firewall's rules"}} // somebody flushes them
+		p.now(probe.Finding{Name: "the firewall's rules"}) // somebody flushes them
 		<-time.After(proofEvery + 2*proofTick)
-		before := p.asks
-		if _, err := g.Prepare(t.Context(), sandbox.Spec{Network: "egress"}); !errors.Is(err, sandbox.ErrNetwork) || p.asks != before {
+		before := p.tried()
+		if _, err := g.Prepare(t.Context(), sandbox.Spec{Network: "egress"}); !errors.Is(err, sandbox.ErrNetwork) || p.tried() != before {
 			t.Errorf("after the rules are gone: %v", err)
 		}
-		p.open = nil
+		p.now()
 		<-time.After(proofAgain + 2*proofTick)
 		if _, err := g.Prepare(t.Context(), sandbox.Spec{Network: "egress"}); err != nil || len(cellar.prepared) != 2 {
 			t.Errorf("after they are back: %v, prepared %v", err, cellar.prepared)
@@ -122,7 +140,7 @@ func TestAProofGrowsOldAndIsRenewed(t *testing.T) {
 			t.Error(err)
 		}
 		<-time.After(proofFresh)
-		p.open = []probe.Finding{{Name: "the firewall's rules"}}
+		p.now(probe.Finding{Name: "the firewall's rules"})
 		if _, err := g.Prepare(t.Context(), sandbox.Spec{Network: "egress"}); !errors.Is(err, sandbox.ErrNetwork) {
 			t.Errorf("with an old proof: %v, want it tried anew", err)
 		}

@@ -19,7 +19,6 @@ import (
 
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/pkg/stdcopy"
-	"github.com/docker/go-connections/nat"
 
 	"boomerang/internal/network"
 	"boomerang/internal/proxy"
@@ -190,10 +189,15 @@ func (k *kit) plain(t *testing.T, code string, change func(*container.Config, *c
 // published is a container on the common bridge that serves at a port of the machine. It returns its own address and the port.
 func (k *kit) published(t *testing.T) (address, port string) {
 	t.Helper()
-	const inside = nat.Port("4711/tcp")
+	const inside = "4711/tcp"
 	id := k.plain(t, server, func(c *container.Config, h *container.HostConfig) {
-		c.ExposedPorts = nat.PortSet{inside: {}}
-		h.PortBindings = nat.PortMap{inside: {{HostIP: "0.0.0.0"}}}
+		err := json.Unmarshal([]byte(`{"ExposedPorts": {"4711/tcp": {}}, "PortBindings": {"4711/tcp": [{"HostIp": "0.0.0.0"}]}}`), &struct {
+			*container.Config
+			*container.HostConfig
+		}{c, h})
+		if err != nil {
+			t.Fatal(err)
+		}
 	})
 	for deadline := time.Now().Add(time.Minute); ; {
 		got, err := k.client.ContainerInspect(t.Context(), id)
