@@ -24,7 +24,7 @@ import (
 
 func (k *kit) spec() sandbox.Spec {
 	return sandbox.Spec{
-		Language: "test", Image: k.image, Slot: 2, Network: "none",
+		Language: "test", Image: k.image, Slot: 2, Network: "none", Runtime: otherRuntime(),
 		Limits: sandbox.Limits{
 			Memory: 256 << 20, CPUs: 1, PIDs: 64, Files: 256, Workspace: 64 << 20, Tmp: 16 << 20, Output: 1 << 20, Tail: 64 << 10,
 		},
