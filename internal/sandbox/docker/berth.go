@@ -48,6 +48,10 @@ func (d *Docker) Prepare(ctx context.Context, spec sandbox.Spec) (sandbox.Berth,
 var errRefused = errors.New("the engine refuses")
 
 func (d *Docker) prepare(ctx context.Context, spec sandbox.Spec, anew bool) (_ *berth, err error) {
+	engine, err := d.traits(ctx, anew)
+	if err != nil {
+		return nil, err
+	}
 	image, err := d.image(ctx, spec, anew)
 	if err != nil {
 		return nil, err
@@ -64,6 +68,7 @@ func (d *Docker) prepare(ctx context.Context, spec sandbox.Spec, anew bool) (_ *
 	}()
 	id, err := d.create(ctx, name, spec, premises{
 		config: d.config, seccomp: d.seccomp, node: d.node, epoch: d.epoch, image: image, volume: volume,
+		engine: engine,
 	})
 	if err != nil {
 		return nil, err

@@ -26,6 +26,7 @@ type Docker struct {
 	client  *client.Client
 	images  *images
 	init    *initVolume
+	known   knownTraits
 	watch   watch
 	log     *logrus.Entry
 }

@@ -1,6 +1,7 @@
 package docker
 
 import (
+	"cmp"
 	"fmt"
 	"path"
 	"strconv"
@@ -55,6 +56,7 @@ type premises struct {
 	epoch   int64
 	image   imageFacts
 	volume  string // holds the init
+	engine  traits
 }
 
 // containerConfig translates a spec. Whatever the image says of how it is run is overridden, its labels included;
@@ -102,7 +104,7 @@ func hostConfig(s sandbox.Spec, p premises) *container.HostConfig {
 			Memory:       s.Limits.Memory,
 			MemorySwap:   s.Limits.Memory, // memory and swap together: no swap
 			NanoCPUs:     int64(s.Limits.CPUs * 1e9),
-			PidsLimit:    new(pids(s)),
+			PidsLimit:    new(pids(s, p)),
 			CgroupParent: p.config.CgroupParent,
 			Ulimits: []*container.Ulimit{
 				{Name: "core", Soft: 0, Hard: 0},
@@ -113,7 +115,7 @@ func hostConfig(s sandbox.Spec, p premises) *container.HostConfig {
 }
 
 // uid is the slot's UID and GID.
-func uid(s sandbox.Spec, p premises) int { return p.config.UIDBase + s.Slot }
+func uid(s sandbox.Spec, p premises) int { return p.engine.uidBase(p.config) + s.Slot }
 
 func user(s sandbox.Spec, p premises) string { return fmt.Sprintf("%d:%d", uid(s, p), uid(s, p)) }
 
@@ -142,9 +144,9 @@ func securityOptions(p premises) []string {
 	return options
 }
 
-func pids(s sandbox.Spec) int64 {
+func pids(s sandbox.Spec, p premises) int64 {
 	limit := s.Limits.PIDs + journal.Threads
-	if strings.HasPrefix(s.Runtime, "runsc") {
+	if strings.HasPrefix(cmp.Or(s.Runtime, p.engine.runtime), "runsc") {
 		return max(limit, gvisorPIDs)
 	}
 	return limit
