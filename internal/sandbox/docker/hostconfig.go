@@ -30,6 +30,10 @@ const (
 	coverSize   = 16 << 20 // bytes of a tmpfs over a VOLUME of the image
 	coverInodes = 1024
 
+	// Where users are remapped they draw from one stock, that of whoever made the user namespaces: about 100 000 for all
+	// containers together. A timer takes one as long as it is there, a signal only until it is taken.
+	pendingSignals = 1024
+
 	gvisorPIDs = 1024 // gVisor's own threads on the host count against the limit
 
 	// What a stream becomes in the log file, at worst (measured on Engine 20.10): a byte that the init read alone is an
@@ -109,6 +113,7 @@ func hostConfig(s sandbox.Spec, p premises) *container.HostConfig {
 			Ulimits: []*container.Ulimit{
 				{Name: "core", Soft: 0, Hard: 0},
 				{Name: "nofile", Soft: s.Limits.Files, Hard: s.Limits.Files},
+				{Name: "sigpending", Soft: pendingSignals, Hard: pendingSignals},
 			},
 		},
 	}

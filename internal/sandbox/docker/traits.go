@@ -96,6 +96,8 @@ func usersFact(c Config, t traits) sandbox.Fact {
 	f := sandbox.Fact{Name: "programs' users", Value: fmt.Sprintf("%d and up, one for each slot", base), Weight: sandbox.Fine}
 	if t.remapped {
 		f.Value += ", of a user namespace"
+		f.Weight = sandbox.Note
+		f.Advice = "User namespaces share one quota of inotify instances (fs.inotify.max_user_instances of the engine's user): raise it, one program can use up all of it."
 		if base >= usuallyMapped {
 			f.Weight = sandbox.Warning
 			f.Advice = "Unless /etc/subuid maps that many to this engine no program can start: leave docker.uid_base at 0, which chooses one that fits."

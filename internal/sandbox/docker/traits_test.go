@@ -49,8 +49,8 @@ func TestProgramsAreUsersThatTheEngineHas(t *testing.T) {
 	}{
 		"as they are":                {want: 100_000, weight: sandbox.Fine},
 		"as set":                     {set: 5000, want: 5000, weight: sandbox.Fine},
-		"remapped":                   {options: []string{"name=userns"}, want: 20_000, weight: sandbox.Fine},
-		"rootless":                   {options: []string{"name=seccomp,profile=builtin", "name=rootless"}, want: 20_000, weight: sandbox.Fine},
+		"remapped":                   {options: []string{"name=userns"}, want: 20_000, weight: sandbox.Note},
+		"rootless":                   {options: []string{"name=seccomp,profile=builtin", "name=rootless"}, want: 20_000, weight: sandbox.Note},
 		"as set, on one that remaps": {set: 300_000, options: []string{"name=userns"}, want: 300_000, weight: sandbox.Warning},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -59,7 +59,7 @@ func TestProgramsAreUsersThatTheEngineHas(t *testing.T) {
 			if got, want := uid(sandbox.Spec{Slot: 3}, premises{config: config, engine: engine}), c.want+3; got != want {
 				t.Errorf("user of slot 3 = %d, want %d", got, want)
 			}
-			if got := usersFact(config, engine); got.Weight != c.weight || (got.Advice != "") != (c.weight == sandbox.Warning) {
+			if got := usersFact(config, engine); got.Weight != c.weight || (got.Advice == "") != (c.weight == sandbox.Fine) {
 				t.Errorf("got %+v, want a %s", got, c.weight)
 			}
 		})
