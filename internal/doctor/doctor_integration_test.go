@@ -87,6 +87,7 @@ func bash(t *testing.T, d *docker.Docker) language.Language {
 	if err := d.HasImage(t.Context(), l.Image); errors.Is(err, sandbox.ErrImageUnavailable) && os.Getenv("REQUIRE_DOCKER") != "1" {
 		t.Skipf("the image %s is not built", l.Image)
 	}
+	l.Runtime = os.Getenv("RUNTIME") // see `make walls`
 	return l
 }
 
