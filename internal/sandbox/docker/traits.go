@@ -81,12 +81,14 @@ func (c Config) fits(info system.Info) error {
 	case info.CgroupDriver == "systemd" && !sliceName.MatchString(c.CgroupParent):
 		return fmt.Errorf("%w: docker.cgroup_parent: with its cgroup driver, systemd, it must be the name of a slice, such as boomerang.slice, not %q",
 			ErrUnfit, c.CgroupParent)
-	case info.CgroupDriver == "cgroupfs" && !(path.IsAbs(c.CgroupParent) && path.Clean(c.CgroupParent) == c.CgroupParent && c.CgroupParent != "/"):
+	case info.CgroupDriver == "cgroupfs" && !cleanPath(c.CgroupParent):
 		return fmt.Errorf("%w: docker.cgroup_parent: with its cgroup driver, cgroupfs, it must be a path such as /boomerang, not %q",
 			ErrUnfit, c.CgroupParent)
 	}
 	return nil
 }
+
+func cleanPath(p string) bool { return path.IsAbs(p) && path.Clean(p) == p && p != "/" }
 
 var sliceName = regexp.MustCompile(`^[A-Za-z0-9:_.\\]+(-[A-Za-z0-9:_.\\]+)*\.slice$`)
 
