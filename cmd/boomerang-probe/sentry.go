@@ -15,7 +15,7 @@ import (
 // PID 1's environment is the image's, its maps and files tell nothing that is secret, its memory is closed.
 func besideThePoint() []string {
 	return []string{
-		"identity: namespaces", "identity: priority", "identity: who is killed first",
+		"identity: namespaces", "system calls: namespaces", "identity: priority", "identity: who is killed first",
 		"files: writable places", "files: /workspace", "files: /tmp", // no inodes and flags are shown; the sizes hold
 		"files: devices", "files: dangerous devices", "files: making devices",
 		"others: /proc/1/environ", "others: /proc/1/maps", "others: /proc/1/fd",

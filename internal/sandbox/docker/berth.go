@@ -66,8 +66,12 @@ func (d *Docker) prepare(ctx context.Context, spec sandbox.Spec, anew bool) (_ *
 			err = errors.Join(err, d.undo(ctx, name))
 		}
 	}()
+	seccomp := d.seccomp
+	if gvisor(spec, engine) {
+		seccomp = d.sentrys
+	}
 	id, err := d.create(ctx, name, spec, premises{
-		config: d.config, seccomp: d.seccomp, node: d.node, epoch: d.epoch, image: image, volume: volume,
+		config: d.config, seccomp: seccomp, node: d.node, epoch: d.epoch, image: image, volume: volume,
 		engine: engine,
 	})
 	if err != nil {

@@ -105,6 +105,32 @@ func (c Config) profile() (string, error) {
 	return line.String(), nil
 }
 
+// forGVisor is the profile for gVisor's kernel, which answers EPERM where a profile says ENOSYS: C libraries then start no
+// thread instead of taking clone. So clone3 is left to that kernel, whose namespaces are not the machine's.
+func forGVisor(profile string) (string, error) {
+	if profile == "" {
+		return "", nil
+	}
+	var whole map[string]any
+	if err := json.Unmarshal([]byte(profile), &whole); err != nil {
+		return "", fmt.Errorf("seccomp: %w", err)
+	}
+	rules, _ := whole["syscalls"].([]any)
+	for _, r := range rules {
+		rule, _ := r.(map[string]any)
+		names, _ := rule["names"].([]any)
+		if slices.Contains(names, any("clone3")) && rule["action"] == "SCMP_ACT_ERRNO" {
+			rule["names"] = slices.DeleteFunc(names, func(name any) bool { return name == "clone3" })
+		}
+	}
+	whole["syscalls"] = append(rules, map[string]any{"action": "SCMP_ACT_ALLOW", "names": []string{"clone3"}})
+	text, err := json.Marshal(whole)
+	if err != nil {
+		return "", fmt.Errorf("seccomp: %w", err)
+	}
+	return string(text), nil
+}
+
 // initDir is where the init's binaries lie.
 func (c Config) initDir() (string, error) {
 	if c.InitDir != "" {

@@ -149,9 +149,14 @@ func securityOptions(p premises) []string {
 	return options
 }
 
+// gvisor tells whether gVisor's kernel answers the program.
+func gvisor(s sandbox.Spec, engine traits) bool {
+	return strings.HasPrefix(cmp.Or(s.Runtime, engine.runtime), "runsc")
+}
+
 func pids(s sandbox.Spec, p premises) int64 {
 	limit := s.Limits.PIDs + journal.Threads
-	if strings.HasPrefix(cmp.Or(s.Runtime, p.engine.runtime), "runsc") {
+	if gvisor(s, p.engine) {
 		return max(limit, gvisorPIDs)
 	}
 	return limit

@@ -31,11 +31,42 @@ type profile struct {
 
 func builtIn(t *testing.T) profile {
 	t.Helper()
+	return parsed(t, string(configs.Seccomp))
+}
+
+func parsed(t *testing.T, text string) profile {
+	t.Helper()
 	var p profile
-	if err := json.Unmarshal(configs.Seccomp, &p); err != nil {
+	if err := json.Unmarshal([]byte(text), &p); err != nil {
 		t.Fatal(err)
 	}
 	return p
+}
+
+// TestGVisorsKernelAnswersCloneThreeItself: without it nothing that starts a thread runs there, see `make walls`.
+func TestGVisorsKernelAnswersCloneThreeItself(t *testing.T) {
+	ours := builtIn(t)
+	text, err := forGVisor(string(configs.Seccomp))
+	if err != nil {
+		t.Fatal(err)
+	}
+	theirs := parsed(t, text)
+	if len(theirs.allowing("clone3")) != 1 || len(ours.allowing("clone3")) != 0 {
+		t.Error("clone3 is to be allowed for gVisor's kernel alone")
+	}
+	for _, r := range theirs.Syscalls {
+		if r.Action == "SCMP_ACT_ERRNO" && slices.Contains(r.Names, "clone3") {
+			t.Errorf("clone3 is refused as well: %+v", r)
+		}
+		for _, name := range r.Names {
+			if name != "clone3" && len(theirs.allowing(name)) != len(ours.allowing(name)) {
+				t.Errorf("%s differs, want clone3 to be all", name)
+			}
+		}
+	}
+	if text, err := forGVisor(""); text != "" || err != nil {
+		t.Errorf("the engine's own profile becomes %q, %v", text, err)
+	}
 }
 
 // allowing returns the rules that let a system call through.
