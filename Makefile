@@ -14,7 +14,7 @@ NEED    := @.ci/need
 LINT     = bin/tools/golangci-lint-$(GOLANGCI_LINT)
 DEAD     = bin/tools/deadcode-$(DEADCODE)
 TAGS    := integration e2e
-ALL_TAGS = $(TAGS) chaos
+ALL_TAGS = $(TAGS) chaos walls
 DOCKER_TESTS = $(addprefix ./,$(sort $(dir $(shell grep -rlE '^//go:build .*(integration|e2e)' --include='*_test.go' cmd internal))))
 
 .PHONY: help
@@ -89,6 +89,19 @@ soak: LANGUAGES = bash
 soak: images ## keep all slots busy and report what the server holds; as root. MINUTES=60
 	$(NEED) docker
 	MINUTES=$(or $(MINUTES),60) REQUIRE_DOCKER=1 go test -count=1 -v -timeout 0 -tags chaos -run 'Flat|Printer' ./internal/chaos
+
+OTHER_ENGINE = REQUIRE_DOCKER=1 go test -count=1 -p 1 -timeout 30m -tags integration
+
+.PHONY: walls
+walls: LANGUAGES = python javascript bash go
+walls: images build ## the walls elsewhere: gVisor, an engine that remaps users, Java and torch; as root, some ten minutes
+	$(NEED) docker runsc
+	docker build --quiet --tag boomerang-test-runtimes internal/sandbox/docker/testdata/runtimes
+	REQUIRE_DOCKER=1 go test -count=1 -tags 'integration walls' -run LargeRuntimes ./internal/sandbox/docker
+	RUNTIME=runsc IMAGES='$(LANGUAGES:%=boomerang/%)' .ci/engine '' sh -c "$(OTHER_ENGINE) ./internal/sandbox/docker && \
+		DOCTOR=whole $(OTHER_ENGINE) -run TheWallsHold ./internal/doctor"
+	IMAGES='$(LANGUAGES:%=boomerang/%)' .ci/engine --userns-remap=default sh -c "$(OTHER_ENGINE) ./internal/sandbox/docker && \
+		$(OTHER_ENGINE) -run TheWallsHold ./internal/doctor"
 
 .PHONY: lint
 lint: $(LINT) $(DEAD) ## golangci-lint, vet, dead code, a tidy go.mod

@@ -12,7 +12,8 @@ import _ "embed" // for the files below
 //go:embed languages.yaml
 var Languages []byte
 
-// Seccomp is the built-in seccomp profile, in Docker's JSON.
+// Seccomp is the built-in seccomp profile, in Docker's JSON. It is made from seccomp.yaml.
 //
+//go:generate go run ./seccomp
 //go:embed seccomp.json
 var Seccomp []byte

@@ -28,9 +28,10 @@ func main() { os.Exit(run()) }
 // run returns 0 when both end frames were written, journal.ExitNoJob when no whole job came, so that nothing ran, and 1
 // when the journal is not whole.
 func run() int {
-	// These two come before closing /proc/1, which closes it to the init as well.
+	// What reads /proc/1 comes before closing it, which closes it to the init as well.
 	victim := openVictim()
 	keepFilesFromProgram()
+	mounts, _ := os.ReadFile("/proc/self/mountinfo")
 	if err := closeProc(); err != nil {
 		return complain(err)
 	}
@@ -38,6 +39,7 @@ func run() int {
 		// It signals every process that it can see.
 		return complain(errors.New("boomerang-init is made to be PID 1 of a container"))
 	}
+	closePlaces(string(mounts))
 	runtime.GOMAXPROCS(1)
 	debug.SetGCPercent(-1) // what it allocates is bounded by the job, and a waiting berth must not wake up to collect
 	stop := make(chan os.Signal, 1)

@@ -27,6 +27,7 @@ var (
 	root    = [2]byte{'/'}
 	badTime = [4]int64{0, 2e9, 0, 2e9} // nanoseconds that are none
 	scratch [512]byte
+	usual   [64]byte // the priority that everybody has
 )
 
 func at(p *byte) uintptr { return uintptr(unsafe.Pointer(p)) }
@@ -76,7 +77,11 @@ func distinct(words []string) []string {
 
 // calls are the families of system calls that the profile closes.
 func calls() []wall {
-	const group, userModeOnly = "system calls", 1 // the one kind of userfaultfd that needs no capability
+	const (
+		group         = "system calls"
+		userModeOnly  = 1 // the one kind of userfaultfd that needs no capability
+		ioprioProcess = 1 // IOPRIO_WHO_PROCESS
+	)
 	w := func(name string, calls ...call) wall {
 		return wall{group, name, "refused: " + names(calls), refused(calls...)}
 	}
@@ -147,6 +152,14 @@ func calls() []wall {
 			call{"mbind", unix.SYS_MBIND, [6]uintptr{}},
 			call{"move_pages", unix.SYS_MOVE_PAGES, [6]uintptr{1}},
 			call{"migrate_pages", unix.SYS_MIGRATE_PAGES, [6]uintptr{1}}),
+		w("priority of PID 1", // to what they are
+			call{"setpriority", unix.SYS_SETPRIORITY, [6]uintptr{unix.PRIO_PROCESS, 1, 0}},
+			call{"setpriority of its group", unix.SYS_SETPRIORITY, [6]uintptr{unix.PRIO_PGRP, 1, 0}},
+			call{"setpriority of its user", unix.SYS_SETPRIORITY, [6]uintptr{unix.PRIO_USER, 0, 0}},
+			call{"sched_setscheduler", unix.SYS_SCHED_SETSCHEDULER, [6]uintptr{1, unix.SCHED_NORMAL, at(&usual[0])}},
+			call{"sched_setparam", unix.SYS_SCHED_SETPARAM, [6]uintptr{1, at(&usual[0])}},
+			call{"sched_setattr", unix.SYS_SCHED_SETATTR, [6]uintptr{1, at(&usual[0])}},
+			call{"ioprio_set", unix.SYS_IOPRIO_SET, [6]uintptr{ioprioProcess, 1, 0}}),
 		w("limits of PID 1", call{"prlimit64", unix.SYS_PRLIMIT64, [6]uintptr{1, unix.RLIMIT_NOFILE, 0, buffer}}),
 	}
 	for _, family := range []struct {

@@ -299,7 +299,7 @@ func devices(probe.Task) (string, bool) {
 
 // place is a wall around one of the two places that every program has.
 func place(group, path string, size func(probe.Limits) int64) wall {
-	const should = "a tmpfs of the size that was told, its own, nosuid, nodev, inodes bounded"
+	const should = "a tmpfs of the size that was told, the user's alone (mode 0700), nosuid, nodev, inodes bounded"
 	return wall{group, path, should, func(task probe.Task) (string, bool) {
 		var s unix.Statfs_t
 		var info unix.Stat_t
@@ -311,7 +311,7 @@ func place(group, path string, size func(probe.Limits) int64) wall {
 		mode := info.Mode & 0o7777
 		happened := fmt.Sprintf("%v, mode %04o, user %d, nosuid and nodev: %t", m, mode, info.Uid, flags)
 		return happened, m.kind == "tmpfs" && m.bytes <= size(task.Limits) && m.inodes <= mostInodes &&
-			int(info.Uid) == os.Getuid() && flags
+			int(info.Uid) == os.Getuid() && mode == 0o700 && flags
 	}}
 }
 

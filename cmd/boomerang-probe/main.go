@@ -70,8 +70,11 @@ func playWalls(task probe.Task) error {
 			}
 		}
 		happened, held := w.try(task)
-		err := probe.Write(os.Stdout, probe.Finding{Group: w.group, Name: w.name, Should: w.should, Happened: happened, Held: held})
-		if err != nil {
+		finding := probe.Finding{Group: w.group, Name: w.name, Should: w.should, Happened: happened, Held: held}
+		if task.Sentry {
+			finding = underSentry(finding)
+		}
+		if err := probe.Write(os.Stdout, finding); err != nil {
 			return err
 		}
 	}

@@ -61,7 +61,7 @@ const (
 // unreachable holds when no connection comes about and no packet leaves: an address that does not answer is told from one
 // to which there is no way.
 func unreachable(name string, addresses ...string) wall {
-	return wall{networkGroup, name, "no way there: " + strings.Join(addresses, ", "), func(probe.Task) (string, bool) {
+	return wall{networkGroup, name, "no way there: " + strings.Join(addresses, ", "), func(task probe.Task) (string, bool) {
 		type tried struct {
 			address string
 			err     error
@@ -81,6 +81,7 @@ func unreachable(name string, addresses ...string) wall {
 			r := <-results
 			local := strings.HasPrefix(r.address, "127.") || strings.HasPrefix(r.address, "[::1]")
 			noWay := errors.Is(r.err, unix.ENETUNREACH) || errors.Is(r.err, unix.EADDRNOTAVAIL) || errors.Is(r.err, unix.EACCES)
+			noWay = noWay || task.Sentry && errors.Is(r.err, unix.EHOSTUNREACH) // its word for the same
 			if noWay || local && errors.Is(r.err, unix.ECONNREFUSED) {
 				answers = append(answers, said(r.err))
 			} else {

@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -28,14 +29,17 @@ type engineFacts struct {
 
 const factsFresh = time.Minute
 
-// atStart logs the facts. Where the operator is strict, an engine with warnings is an error, and so is one that does
+// atStart logs the facts. A setting that does not fit the engine is an error. Where the operator is strict, an engine with warnings is an error, and so is one that does
 // not answer: nobody knows what it is.
 func (f *engineFacts) atStart(ctx context.Context) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	facts, err := f.engine.Facts(ctx)
 	if err != nil {
-		if f.strict {
+		switch {
+		case errors.Is(err, docker.ErrUnfit):
+			return err
+		case f.strict:
 			return fmt.Errorf("docker.strict: %w", err)
 		}
 		f.log.WithError(err).Warn("the engine does not tell what it is")

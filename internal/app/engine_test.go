@@ -44,18 +44,20 @@ func recordedEngine(t *testing.T) string {
 func TestAnEngineWithAWarning(t *testing.T) {
 	for name, c := range map[string]struct {
 		strict  bool
+		parent  string // of all cgroups
 		host    string
 		refused string // what the error mentions; empty = it starts
 	}{
-		"is good enough":                       {host: recordedEngine(t)},
-		"is refused by who is strict":          {host: recordedEngine(t), strict: true, refused: "runc"},
-		"may be down":                          {host: "tcp://127.0.0.1:1"},
-		"must not be down where one is strict": {host: "tcp://127.0.0.1:1", strict: true, refused: "docker.strict"},
+		"is good enough":                         {host: recordedEngine(t)},
+		"is refused by who is strict":            {host: recordedEngine(t), strict: true, refused: "runc"},
+		"is refused by settings that do not fit": {host: recordedEngine(t), parent: "boomerang.slice", refused: "docker.cgroup_parent"},
+		"may be down":                            {host: "tcp://127.0.0.1:1"},
+		"must not be down where one is strict":   {host: "tcp://127.0.0.1:1", strict: true, refused: "docker.strict"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			settings := config.Defaults()
 			settings.DataDir, settings.HTTP.Addr = t.TempDir(), "127.0.0.1:0"
-			settings.Docker.Host, settings.Docker.Strict = c.host, c.strict
+			settings.Docker.Host, settings.Docker.Strict, settings.Docker.CgroupParent = c.host, c.strict, c.parent
 			log := logrus.New()
 			log.SetOutput(io.Discard)
 			server, err := app.New(t.Context(), settings, "test", logrus.NewEntry(log))

@@ -146,7 +146,9 @@ func TestAPrinterIsBounded(t *testing.T) {
 		name, code string
 		bytes      int64
 	}{
-		{"ten GiB", "yes $(printf %01000d 7) | head -c 10737418240", 10 << 30},
+		{"ten GiB of long lines", "yes $(printf %01000d 7) | head -c 10737418240", 10 << 30},
+		{"ten GiB of yes", "yes | head -c 10737418240", 10 << 30},
+		{"ten GiB of newlines", "yes '' | head -c 10737418240", 10 << 30},
 		{"a million short lines", "yes | head -n 1000000", 2_000_000},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -157,6 +159,7 @@ func TestAPrinterIsBounded(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			serverCPU, engineCPU := h.spent()
 			begin := time.Now()
 			status, id, _, err := h.customer.post(ctx, "/execute/async", map[string]any{
 				"code": c.code, "language": "bash", "timeout": 300, "callback_url": h.hook.server.URL, "callback_signature_secret": secret,
@@ -172,6 +175,7 @@ func TestAPrinterIsBounded(t *testing.T) {
 				log = max(log, h.engine.logged())
 			}
 			took := time.Since(begin)
+			serverAfter, engineAfter := h.spent()
 			after, err := h.footprint(ctx)
 			if err != nil {
 				t.Fatal(err)
@@ -186,13 +190,37 @@ func TestAPrinterIsBounded(t *testing.T) {
 			if r == nil || r.State != execution.Completed || r.Stdout.Bytes != c.bytes || !r.OutputComplete {
 				t.Errorf("got %+v, want it completed and %d bytes counted", r, c.bytes)
 			}
-			t.Logf("%d bytes in %s; server: %d KiB before, %d KiB at most; its disk: %d KiB before, %d KiB after; log of the container: %d KiB at most",
-				c.bytes, took.Round(time.Millisecond), before.memory, memory, before.databases, after.databases, log>>10)
+			t.Logf("%d bytes in %s; server: %d KiB before, %d KiB at most; its disk: %d KiB before, %d KiB after; log of the container: %d KiB at most; "+
+				"processor time: server %s, dockerd and containerd %s", c.bytes, took.Round(time.Millisecond), before.memory, memory,
+				before.databases, after.databases, log>>10, serverAfter-serverCPU, engineAfter-engineCPU)
 			if most := int64(40 << 20); log > most { // 1 MiB in lines of one byte, and what the engine writes with each
 				t.Errorf("the container's log took %d bytes, want at most %d", log, most)
 			}
 		})
 	}
+}
+
+// spent is how much processor time the server has used, and the engine's two daemons together.
+func (h *house) spent() (server, engine time.Duration) {
+	h.server.mu.Lock()
+	pid := h.server.command.Process.Pid
+	h.server.mu.Unlock()
+	h.engine.mu.Lock()
+	defer h.engine.mu.Unlock()
+	return processorTime(pid), processorTime(h.engine.dockerd.process.Pid) + processorTime(h.engine.shims.process.Pid)
+}
+
+// processorTime of a process and the children that it has waited for; see proc_pid_stat(5).
+func processorTime(pid int) (used time.Duration) {
+	text, _ := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	_, rest, _ := strings.Cut(string(text), ") ")
+	const first, last, tick = 11, 14, 10 * time.Millisecond // utime to cstime, in USER_HZ, which is 100 everywhere
+	for i, field := range strings.Fields(rest) {
+		if n, err := strconv.Atoi(field); err == nil && first <= i && i <= last {
+			used += time.Duration(n) * tick
+		}
+	}
+	return used
 }
 
 // logged is the size of all logs of the engine's containers.

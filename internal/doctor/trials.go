@@ -25,6 +25,12 @@ func trials() []trial {
 	return append(append(journalTrials(), endTrials()...), append(bombTrials(), quotaTrials()...)...)
 }
 
+// The groups of what takes all that it can get.
+const (
+	bombs  = "bombs"
+	quotas = "quotas"
+)
+
 const floodSize = 32 << 20 // bytes of each stream that a flood writes
 
 // journalTrials are about the proof of the end.
@@ -92,7 +98,7 @@ func endTrials() []trial {
 
 // bombTrials take all they can get of what is bounded.
 func bombTrials() []trial {
-	const group = "bombs"
+	const group = bombs
 	memory := func(w watched) (string, bool) {
 		taken := w.last().Count
 		killed := w.proven() && w.outcome.Stdout.Signal == int(syscall.SIGKILL) && w.outcome.Stdout.OutOfMem
@@ -148,7 +154,7 @@ func bounded(w watched) (string, bool) {
 
 // quotaTrials use up what the kernel keeps per user, or for the whole machine.
 func quotaTrials() []trial {
-	const group = "quotas"
+	const group = quotas
 	used := func(w watched) (string, bool) {
 		return fmt.Sprintf("%d, then %s", w.last().Count, w.last().Note), w.well()
 	}

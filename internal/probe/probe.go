@@ -21,6 +21,7 @@ type Task struct {
 	Play     Play   `json:"play"`
 	Host     string `json:"host,omitempty"` // the name of the engine's machine; empty = unknown
 	Confined bool   `json:"confined"`       // the engine has AppArmor
+	Sentry   bool   `json:"sentry"`         // gVisor's kernel answers the program, not the machine's
 	Limits   Limits `json:"limits"`
 	Network  string `json:"network,omitempty"` // "egress" or "proxy"; empty = none
 	Around   Around `json:"around"`

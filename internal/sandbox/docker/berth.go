@@ -48,6 +48,10 @@ func (d *Docker) Prepare(ctx context.Context, spec sandbox.Spec) (sandbox.Berth,
 var errRefused = errors.New("the engine refuses")
 
 func (d *Docker) prepare(ctx context.Context, spec sandbox.Spec, anew bool) (_ *berth, err error) {
+	engine, err := d.traits(ctx, anew)
+	if err != nil {
+		return nil, err
+	}
 	image, err := d.image(ctx, spec, anew)
 	if err != nil {
 		return nil, err
@@ -62,8 +66,13 @@ func (d *Docker) prepare(ctx context.Context, spec sandbox.Spec, anew bool) (_ *
 			err = errors.Join(err, d.undo(ctx, name))
 		}
 	}()
+	seccomp := d.seccomp
+	if gvisor(spec, engine) {
+		seccomp = d.sentrys
+	}
 	id, err := d.create(ctx, name, spec, premises{
-		config: d.config, seccomp: d.seccomp, node: d.node, epoch: d.epoch, image: image, volume: volume,
+		config: d.config, seccomp: seccomp, node: d.node, epoch: d.epoch, image: image, volume: volume,
+		engine: engine,
 	})
 	if err != nil {
 		return nil, err
@@ -222,16 +231,18 @@ func (b *berth) Remove(ctx context.Context) error {
 	return b.remove(ctx, b.id)
 }
 
-// remove destroys a container by its id or name and waits until it is gone, whoever else is destroying it.
+// remove destroys a container by its id or name and waits until it is gone, whoever else is destroying it. One that ends while
+// Engine 20.10 is about to kill it is an internal error there, so those are tried again for a moment.
 func (d *Docker) remove(ctx context.Context, container string) error {
 	bounded, cancel := context.WithTimeout(ctx, d.config.CallTimeout)
 	defer cancel()
-	for {
+	for try := 1; ; try++ {
 		err := d.client.ContainerRemove(bounded, container, removal)
 		if err == nil || errdefs.IsNotFound(err) {
 			return nil
 		}
-		if !errdefs.IsConflict(err) { // conflict: somebody else's removal is under way
+		underWay := errdefs.IsConflict(err) // somebody else's removal
+		if crossed := errdefs.IsInternal(err) && try < removeTries; !underWay && !crossed {
 			return told(ctx, "remove container", err)
 		}
 		if pause(bounded, removePause) != nil {
@@ -240,7 +251,10 @@ func (d *Docker) remove(ctx context.Context, container string) error {
 	}
 }
 
-const removePause = 50 * time.Millisecond
+const (
+	removePause = 50 * time.Millisecond
+	removeTries = 20 // after internal errors
+)
 
 // removal kills what runs and takes the anonymous volumes along, should there be any.
 var removal = container.RemoveOptions{Force: true, RemoveVolumes: true}

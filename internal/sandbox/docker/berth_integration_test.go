@@ -9,6 +9,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -24,7 +26,7 @@ import (
 
 func (k *kit) spec() sandbox.Spec {
 	return sandbox.Spec{
-		Language: "test", Image: k.image, Slot: 2, Network: "none",
+		Language: "test", Image: k.image, Slot: 2, Network: "none", Runtime: otherRuntime(),
 		Limits: sandbox.Limits{
 			Memory: 256 << 20, CPUs: 1, PIDs: 64, Files: 256, Workspace: 64 << 20, Tmp: 16 << 20, Output: 1 << 20, Tail: 64 << 10,
 		},
@@ -76,7 +78,14 @@ func TestTheEngineHasWhatWasOrdered(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := premises{config: b.config, seccomp: b.seccomp, node: k.node, epoch: 1, image: imageFacts{id: got.Image, volumes: []string{"/data", "/tmp"}}}
+	engine, err := b.traits(t.Context(), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := premises{config: b.config, seccomp: b.seccomp, node: k.node, epoch: 1, image: imageFacts{id: got.Image, volumes: []string{"/data", "/tmp"}}, engine: engine}
+	if gvisor(spec, engine) {
+		p.seccomp = b.sentrys
+	}
 	for _, m := range got.Mounts {
 		if m.Type != "volume" || m.Destination != initDir || m.RW {
 			t.Errorf("mount %+v, want the init's volume alone, read-only: an image's VOLUME writes to the host's disk", m)
@@ -103,16 +112,21 @@ func TestTheEngineHasWhatWasOrdered(t *testing.T) {
 		"init":        {got.HostConfig.Init, wantHost.Init},
 		"restart":     {got.HostConfig.RestartPolicy, wantHost.RestartPolicy},
 		"auto-remove": {got.HostConfig.AutoRemove, false},
-		"user":        {got.Config.User, "100002:100002"},
+		"parent":      {got.HostConfig.CgroupParent, ""},
+		"apparmor":    {got.AppArmorProfile == "unconfined", false},
+		"user":        {got.Config.User, user(spec, p)},
 		"entrypoint":  {[]string(got.Config.Entrypoint), []string{initPath}},
 		"command":     {len(got.Config.Cmd), 0},
 		"directory":   {got.Config.WorkingDir, workspaceDir},
 		"healthcheck": {got.Config.Healthcheck.Test, []string{"NONE"}},
+		"health":      {got.State.Health, nil},
+		"ports":       {len(got.NetworkSettings.Ports), 0},
 		"stop signal": {got.Config.StopSignal, "SIGTERM"},
 		"env":         {slices.Contains(got.Config.Env, "FROM_IMAGE=kept"), true},
 		"node":        {got.Config.Labels[labelNode], k.node},
 		"execution":   {got.Config.Labels[labelExecution], "exec_ordered"},
 		"slot":        {got.Config.Labels[labelSlot], "2"},
+		"epoch":       {got.Config.Labels[labelEpoch], "1"},
 	} {
 		if got, want := asJSON(t, pair[0]), asJSON(t, pair[1]); got != want {
 			t.Errorf("%s = %s, want %s", what, got, want)
@@ -121,6 +135,56 @@ func TestTheEngineHasWhatWasOrdered(t *testing.T) {
 	if len(got.HostConfig.MaskedPaths) == 0 || len(got.HostConfig.ReadonlyPaths) == 0 {
 		t.Error("the engine masks no paths of /proc")
 	}
+}
+
+// TestContainersAreBelowTheirCgroup looks where the engine has put PID 1, on an engine of this machine.
+func TestContainersAreBelowTheirCgroup(t *testing.T) {
+	k := needKit(t)
+	info, err := k.client.Info(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	parent := "/" + k.node
+	if info.CgroupDriver == "systemd" {
+		parent = strings.ReplaceAll(k.node, "-", "_") + ".slice"
+	}
+	d := k.open(t)
+	d.config.CgroupParent = parent
+	b := prepare(t, d, k.spec())
+	got, err := k.client.ContainerInspect(t.Context(), b.id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cgroups, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", got.State.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(cgroups)) {
+		_, path, _ := strings.Cut(strings.TrimSpace(line), ":/")
+		limits := strings.Contains(line, ":memory:") || strings.Contains(line, ":pids:") || strings.HasPrefix(line, "0::") && info.CgroupVersion == "2"
+		if limits && !strings.HasPrefix("/"+path, "/"+strings.TrimPrefix(parent, "/")+"/") {
+			t.Errorf("PID 1 is in %q, want it below %s", line, parent)
+		}
+	}
+	remove(t, b)
+	if info.CgroupDriver == "cgroupfs" { // systemd takes an empty slice away by itself
+		left, _ := filepath.Glob("/sys/fs/cgroup/*" + parent)
+		for _, folder := range append(left, "/sys/fs/cgroup"+parent) {
+			_ = os.Remove(folder)
+		}
+	}
+}
+
+func TestASettingThatDoesNotFitTheEngineStartsNothing(t *testing.T) {
+	k := needKit(t)
+	d := k.open(t)
+	d.config.CgroupParent = "neither/a/path/nor/a/slice"
+	spec := k.spec()
+	spec.Execution = "exec_unfit"
+	if _, err := d.Prepare(t.Context(), spec); !errors.Is(err, sandbox.ErrStart) || !errors.Is(err, ErrUnfit) {
+		t.Errorf("prepare = %v, want %v and %v", err, sandbox.ErrStart, ErrUnfit)
+	}
+	wantNone(t, d, spec.Execution)
 }
 
 func asJSON(t *testing.T, v any) string {

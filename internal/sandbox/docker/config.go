@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"boomerang/configs"
@@ -19,9 +21,10 @@ type Config struct {
 	Host string `yaml:"host"`
 	// InitDir is where boomerang-init-linux-<architecture> lies; empty = beside this program.
 	InitDir string `yaml:"init_dir"`
-	// UIDBase is the UID and GID of slot 0; slot n has UIDBase + n. An engine with user namespaces may map fewer IDs.
+	// UIDBase is the UID and GID of slot 0; slot n has UIDBase + n. 0: 100000, or 20000 on an engine that remaps users.
 	UIDBase int `yaml:"uid_base"`
-	// CgroupParent puts all containers under one cgroup, whose limits then hold for all together. Empty = the engine's choice.
+	// CgroupParent puts all containers under one cgroup, whose limits then hold for all together: a path for the engine's
+	// driver cgroupfs, the name of a slice for systemd. Empty = the engine's choice.
 	CgroupParent string `yaml:"cgroup_parent"`
 	// Seccomp is empty for the built-in profile, "default" for the engine's own, or a path to a profile in Docker's JSON.
 	Seccomp string `yaml:"seccomp"`
@@ -54,7 +57,6 @@ const engineSeccomp = "default"
 // Defaults suit an engine on this machine.
 func Defaults() Config {
 	return Config{
-		UIDBase:     100_000,
 		Pull:        PullMissing,
 		CallTimeout: 30 * time.Second,
 		PullTimeout: 30 * time.Minute,
@@ -71,8 +73,10 @@ func (c Config) Validate() error {
 		return fmt.Errorf("pull must be %q or %q, not %q", PullMissing, PullNever, c.Pull)
 	}
 	switch {
-	case c.UIDBase < 1 || c.UIDBase > 2_000_000_000:
-		return fmt.Errorf("uid_base must be between 1 and 2000000000, not %d", c.UIDBase)
+	case c.UIDBase < 0 || c.UIDBase > 2_000_000_000:
+		return fmt.Errorf("uid_base must be between 1 and 2000000000, or 0, not %d", c.UIDBase)
+	case c.CgroupParent != "" && slices.Contains(strings.Split(c.CgroupParent, "/"), ".."):
+		return fmt.Errorf("cgroup_parent must not lead upwards, as %q does", c.CgroupParent)
 	case c.CallTimeout < time.Second:
 		return fmt.Errorf("call_timeout must be at least 1s, not %s", c.CallTimeout)
 	case c.PullTimeout < time.Second:
@@ -104,6 +108,32 @@ func (c Config) profile() (string, error) {
 		return "", errors.New("seccomp: an empty profile would allow everything")
 	}
 	return line.String(), nil
+}
+
+// forGVisor is the profile for gVisor's kernel, which answers EPERM where a profile says ENOSYS: C libraries then start no
+// thread instead of taking clone. So clone3 is left to that kernel, whose namespaces are not the machine's.
+func forGVisor(profile string) (string, error) {
+	if profile == "" {
+		return "", nil
+	}
+	var whole map[string]any
+	if err := json.Unmarshal([]byte(profile), &whole); err != nil {
+		return "", fmt.Errorf("seccomp: %w", err)
+	}
+	rules, _ := whole["syscalls"].([]any)
+	for _, r := range rules {
+		rule, _ := r.(map[string]any)
+		names, _ := rule["names"].([]any)
+		if slices.Contains(names, any("clone3")) && rule["action"] == "SCMP_ACT_ERRNO" {
+			rule["names"] = slices.DeleteFunc(names, func(name any) bool { return name == "clone3" })
+		}
+	}
+	whole["syscalls"] = append(rules, map[string]any{"action": "SCMP_ACT_ALLOW", "names": []string{"clone3"}})
+	text, err := json.Marshal(whole)
+	if err != nil {
+		return "", fmt.Errorf("seccomp: %w", err)
+	}
+	return string(text), nil
 }
 
 // initDir is where the init's binaries lie.

@@ -16,11 +16,12 @@ func TestDefaultsAreValid(t *testing.T) {
 
 func TestValidateNamesTheKey(t *testing.T) {
 	for key, spoil := range map[string]func(*Config){
-		"uid_base":     func(c *Config) { c.UIDBase = 0 },
-		"pull":         func(c *Config) { c.Pull = "always" },
-		"call_timeout": func(c *Config) { c.CallTimeout = 0 },
-		"pull_timeout": func(c *Config) { c.PullTimeout = time.Millisecond },
-		"stop_timeout": func(c *Config) { c.StopTimeout = 1500 * time.Millisecond },
+		"uid_base":      func(c *Config) { c.UIDBase = -1 },
+		"cgroup_parent": func(c *Config) { c.CgroupParent = "/boomerang/../docker" },
+		"pull":          func(c *Config) { c.Pull = "always" },
+		"call_timeout":  func(c *Config) { c.CallTimeout = 0 },
+		"pull_timeout":  func(c *Config) { c.PullTimeout = time.Millisecond },
+		"stop_timeout":  func(c *Config) { c.StopTimeout = 1500 * time.Millisecond },
 	} {
 		c := Defaults()
 		spoil(&c)

@@ -23,9 +23,11 @@ type Docker struct {
 	node    string
 	epoch   int64
 	seccomp string
+	sentrys string // the same for gVisor's kernel, the Sentry
 	client  *client.Client
 	images  *images
 	init    *initVolume
+	known   knownTraits
 	watch   watch
 	log     *logrus.Entry
 }
@@ -40,6 +42,10 @@ func New(c Config, node string, epoch int64, log *logrus.Entry, carried ...strin
 	if err != nil {
 		return nil, err
 	}
+	sentrys, err := forGVisor(seccomp)
+	if err != nil {
+		return nil, err
+	}
 	options := []client.Opt{client.FromEnv, client.WithAPIVersionNegotiation()}
 	if c.Host != "" {
 		options = append(options, client.WithHost(c.Host))
@@ -49,7 +55,7 @@ func New(c Config, node string, epoch int64, log *logrus.Entry, carried ...strin
 		return nil, fmt.Errorf("host: %w", err)
 	}
 	return &Docker{
-		config: c, carried: carried, node: node, epoch: epoch, seccomp: seccomp, client: engine,
+		config: c, carried: carried, node: node, epoch: epoch, seccomp: seccomp, sentrys: sentrys, client: engine,
 		images: newImages(), init: newInitVolume(), watch: defaultWatch(), log: log,
 	}, nil
 }

@@ -12,6 +12,7 @@ import (
 // escape is a known way out of a container that a version of runc left open.
 type escape struct {
 	id    string
+	since string   // the version that brought it; empty = all before fixed have it
 	fixed []string // the first version of each branch without it, ascending; later branches never had it
 	built []string // how distributions number builds that have it mended under an older version: prefixes
 	what  string
@@ -19,7 +20,8 @@ type escape struct {
 
 // escapes of runc, newest first. Sources: the advisories at https://github.com/opencontainers/runc/security/advisories
 // (GHSA-9493-h29p-rfm2, GHSA-qw9x-cqr3-wc7r, GHSA-cgrx-mc8f-2prm of November 2025; GHSA-xr7r-f8xq-vfvv of January 2024;
-// GHSA-c3xm-pvg7-gh7r of May 2021), https://www.openwall.com/lists/oss-security/2019/02/11/2 for CVE-2019-5736; for
+// GHSA-vpvm-3wq2-2wvm and GHSA-g2j6-57v7-gm8c of March 2023; GHSA-c3xm-pvg7-gh7r of May 2021; GHSA-fh74-hm69-rqjw of
+// January 2020), https://www.openwall.com/lists/oss-security/2019/02/11/2 for CVE-2019-5736; for
 // builds the changelogs of the Debian package runc.
 //
 //nolint:gochecknoglobals // a table
@@ -28,10 +30,13 @@ var escapes = []escape{
 	{id: "CVE-2025-52565", fixed: []string{"1.2.8", "1.3.3", "1.4.0-rc.3"}, what: "a console that is mounted before paths are masked"},
 	{id: "CVE-2025-52881", fixed: []string{"1.2.8", "1.3.3", "1.4.0-rc.3"}, what: "writes to /proc that are led elsewhere"},
 	{
-		id: "CVE-2024-21626", fixed: []string{"1.1.12"}, built: []string{"1.1.5+ds1-1+deb12u"},
+		id: "CVE-2024-21626", since: "1.0.0-rc93", fixed: []string{"1.1.12"}, built: []string{"1.1.5+ds1-1+deb12u"},
 		what: "a working directory in a file that runc left open",
 	},
+	{id: "CVE-2023-27561", since: "1.0.0-rc95", fixed: []string{"1.1.5"}, what: "an image whose /proc is a link, with a volume"},
+	{id: "CVE-2023-28642", fixed: []string{"1.1.5"}, what: "AppArmor turned off by an image whose /proc is a link"},
 	{id: "CVE-2021-30465", fixed: []string{"1.0.0-rc95"}, what: "mounts that follow a link which was exchanged"},
+	{id: "CVE-2019-19921", fixed: []string{"1.0.0-rc10"}, what: "an image whose /proc is a link, with a volume that two share"},
 	{id: "CVE-2019-5736", fixed: []string{"1.0.0-rc7"}, what: "overwriting runc itself from inside"},
 }
 
@@ -44,7 +49,8 @@ func adviceOn(number, build string) string {
 	var known, fixed []string
 	for _, e := range escapes {
 		mended := slices.ContainsFunc(e.built, func(prefix string) bool { return strings.HasPrefix(build, prefix) })
-		if first := firstWithout(version, e.fixed); first != "" && !mended {
+		since, _ := parseVersion(e.since) // none: the smallest of all
+		if first := firstWithout(version, e.fixed); first != "" && !mended && slices.Compare(version[:], since[:]) >= 0 {
 			known = append(known, fmt.Sprintf("%s (%s)", e.id, e.what))
 			fixed = append(fixed, first)
 		}

@@ -18,7 +18,7 @@ import (
 // oldestAPI is Engine 20.10's.
 const oldestAPI = "1.41"
 
-// Facts asks the engine what it is and judges the answer. Errors: sandbox.ErrUnavailable.
+// Facts asks the engine what it is and judges the answer. Errors: sandbox.ErrUnavailable, ErrUnfit.
 func (d *Docker) Facts(ctx context.Context) ([]sandbox.Fact, error) {
 	info, err := ask(ctx, d, "inspect engine", d.client.Info)
 	if err != nil {
@@ -28,7 +28,10 @@ func (d *Docker) Facts(ctx context.Context) ([]sandbox.Fact, error) {
 	if err != nil {
 		return nil, err
 	}
-	return judge(info, version), nil
+	if err := d.config.fits(info); err != nil {
+		return nil, err
+	}
+	return append(judge(info, version), usersFact(d.config, traitsOf(info))), nil
 }
 
 // HostName is the name of the engine's machine, which a container must not bear. Errors: sandbox.ErrUnavailable.

@@ -102,10 +102,12 @@ func TestKnownWaysOutOfRunc(t *testing.T) {
 		number, build string
 		want, not     []string // CVEs
 	}{
-		{number: "1.0.0-rc6", want: []string{"CVE-2019-5736", "CVE-2021-30465", "CVE-2024-21626", "CVE-2025-31133"}},
-		{number: "1.0.0-rc10", want: []string{"CVE-2021-30465"}, not: []string{"CVE-2019-5736"}},
+		{number: "1.0.0-rc6", want: []string{"CVE-2019-5736", "CVE-2019-19921", "CVE-2021-30465", "CVE-2023-28642", "CVE-2025-31133"}, not: []string{"CVE-2024-21626", "CVE-2023-27561"}},
+		{number: "1.0.0-rc10", want: []string{"CVE-2021-30465"}, not: []string{"CVE-2019-5736", "CVE-2019-19921"}},
 		{number: "1.0.0~rc93+ds1", want: []string{"CVE-2021-30465"}},
-		{number: "1.0.0-rc95", want: []string{"CVE-2024-21626"}, not: []string{"CVE-2021-30465"}},
+		{number: "1.0.0-rc95", want: []string{"CVE-2024-21626", "CVE-2023-27561"}, not: []string{"CVE-2021-30465"}},
+		{number: "1.1.4", want: []string{"CVE-2023-27561", "CVE-2023-28642"}},
+		{number: "1.1.5", want: []string{"CVE-2024-21626"}, not: []string{"CVE-2023-27561", "CVE-2023-28642"}},
 		{number: "1.1.11", want: []string{"CVE-2024-21626", "CVE-2025-52565"}, not: []string{"CVE-2021-30465"}},
 		{number: "1.1.5+ds1", build: "1.1.5+ds1-1+deb12u1", want: []string{"CVE-2025-52881", "security tracker"}, not: []string{"CVE-2024-21626"}},
 		{number: "1.1.5+ds1", build: "1.1.5+ds1-1", want: []string{"CVE-2024-21626"}},

@@ -1,6 +1,7 @@
 package docker
 
 import (
+	"cmp"
 	"fmt"
 	"path"
 	"strconv"
@@ -29,6 +30,10 @@ const (
 	coverSize   = 16 << 20 // bytes of a tmpfs over a VOLUME of the image
 	coverInodes = 1024
 
+	// Where users are remapped they draw from one stock, that of whoever made the user namespaces: about 100 000 for all
+	// containers together. A timer takes one as long as it is there, a signal only until it is taken.
+	pendingSignals = 1024
+
 	gvisorPIDs = 1024 // gVisor's own threads on the host count against the limit
 
 	// What a stream becomes in the log file, at worst (measured on Engine 20.10): a byte that the init read alone is an
@@ -55,6 +60,7 @@ type premises struct {
 	epoch   int64
 	image   imageFacts
 	volume  string // holds the init
+	engine  traits
 }
 
 // containerConfig translates a spec. Whatever the image says of how it is run is overridden, its labels included;
@@ -106,18 +112,19 @@ func hostConfig(s sandbox.Spec, p premises) *container.HostConfig {
 			Memory:       s.Limits.Memory,
 			MemorySwap:   s.Limits.Memory, // memory and swap together: no swap
 			NanoCPUs:     int64(s.Limits.CPUs * 1e9),
-			PidsLimit:    new(pids(s)),
+			PidsLimit:    new(pids(s, p)),
 			CgroupParent: p.config.CgroupParent,
 			Ulimits: []*container.Ulimit{
 				{Name: "core", Soft: 0, Hard: 0},
 				{Name: "nofile", Soft: s.Limits.Files, Hard: s.Limits.Files},
+				{Name: "sigpending", Soft: pendingSignals, Hard: pendingSignals},
 			},
 		},
 	}
 }
 
 // uid is the slot's UID and GID.
-func uid(s sandbox.Spec, p premises) int { return p.config.UIDBase + s.Slot }
+func uid(s sandbox.Spec, p premises) int { return p.engine.uidBase(p.config) + s.Slot }
 
 func user(s sandbox.Spec, p premises) string { return fmt.Sprintf("%d:%d", uid(s, p), uid(s, p)) }
 
@@ -129,9 +136,14 @@ func securityOptions(p premises) []string {
 	return options
 }
 
-func pids(s sandbox.Spec) int64 {
+// gvisor tells whether gVisor's kernel answers the program.
+func gvisor(s sandbox.Spec, engine traits) bool {
+	return strings.HasPrefix(cmp.Or(s.Runtime, engine.runtime), "runsc")
+}
+
+func pids(s sandbox.Spec, p premises) int64 {
 	limit := s.Limits.PIDs + journal.Threads
-	if strings.HasPrefix(s.Runtime, "runsc") {
+	if gvisor(s, p.engine) {
 		return max(limit, gvisorPIDs)
 	}
 	return limit

@@ -140,7 +140,7 @@ func TestAnImageThatWasBuiltAnewIsUsed(t *testing.T) {
 	ref := "boomerang-test-player:again-" + k.node
 	build := func(label string) {
 		t.Helper()
-		progress, err := k.client.ImageImport(t.Context(), image.ImportSource{Source: layer(program), SourceName: "-"}, ref,
+		progress, err := k.client.ImageImport(t.Context(), image.ImportSource{Source: folder(file{player, program}), SourceName: "-"}, ref,
 			image.ImportOptions{Changes: []string{"LABEL build=" + label}})
 		if err == nil {
 			err = errors.Join(pulled(progress), progress.Close())

@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/docker/docker/api/types/build"
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/filters"
 	"github.com/docker/docker/api/types/image"
@@ -81,9 +82,9 @@ func (k *kit) build(ctx context.Context) error {
 		initName + "-linux-" + runtime.GOARCH: "boomerang/cmd/boomerang-init",
 		"program":                             "boomerang/internal/sandbox/sandboxtest/program",
 	} {
-		build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", filepath.Join(k.initDir, name), from)
-		build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+runtime.GOARCH)
-		if out, err := build.CombinedOutput(); err != nil {
+		compile := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", filepath.Join(k.initDir, name), from)
+		compile.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+runtime.GOARCH)
+		if out, err := compile.CombinedOutput(); err != nil {
 			return fmt.Errorf("build %s: %w\n%s", from, err, out)
 		}
 	}
@@ -91,27 +92,41 @@ func (k *kit) build(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	progress, err := k.client.ImageImport(ctx, image.ImportSource{Source: layer(program), SourceName: "-"}, k.image, image.ImportOptions{
-		Changes: []string{
-			"ENTRYPOINT /bin/false", "CMD /bin/false", "USER root", "WORKDIR /proc/self/fd/3",
-			"VOLUME /data", "VOLUME /tmp", "ENV FROM_IMAGE=kept", "HEALTHCHECK CMD /bin/false",
-			"LABEL " + labelNode + "=liar", "LABEL " + labelExecution + "=liar",
-		},
-	})
+	built, err := k.client.ImageBuild(ctx, folder(file{"Dockerfile", []byte(hostile)}, file{player, program}), build.ImageBuildOptions{Tags: []string{k.image}, Remove: true, ForceRemove: true})
 	if err != nil {
 		return err
 	}
-	return errors.Join(pulled(progress), progress.Close())
+	return errors.Join(pulled(built.Body), built.Body.Close())
 }
 
-// layer is a file system with nothing in it but the player.
-func layer(program []byte) io.Reader {
+// player is where an archive has the player.
+var player = strings.TrimPrefix(sandboxtest.Player, "/")
+
+// hostile is an image with nothing in it but the player, which says of itself all that an image can say.
+const hostile = `
+FROM scratch
+COPY program /program
+USER root
+WORKDIR /proc/self/fd/3
+VOLUME /data/ /tmp /workspace
+ENV FROM_IMAGE=kept
+HEALTHCHECK --interval=1s CMD ["/bin/false"]
+STOPSIGNAL SIGKILL
+ONBUILD USER root
+EXPOSE 80
+LABEL boomerang.node=liar boomerang.execution=liar boomerang.slot=99 boomerang.epoch=99
+ENTRYPOINT ["/bin/false"]
+CMD ["/bin/false"]
+`
+
+// folder is an archive of files: what an image is built from, or a file system to import.
+func folder(files ...file) io.Reader {
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
-	_ = w.WriteHeader(&tar.Header{
-		Typeflag: tar.TypeReg, Name: strings.TrimPrefix(sandboxtest.Player, "/"), Mode: 0o755, Size: int64(len(program)),
-	})
-	_, _ = w.Write(program)
+	for _, f := range files {
+		_ = w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: f.name, Mode: 0o755, Size: int64(len(f.content))})
+		_, _ = w.Write(f.content)
+	}
 	_ = w.Close()
 	return &b
 }
@@ -128,7 +143,7 @@ func (k *kit) cleanUp(ctx context.Context) error {
 			errs = append(errs, fmt.Errorf("left behind: container %s %v", c.ID, c.Names), k.client.ContainerRemove(ctx, c.ID, removal))
 		}
 	}
-	_, err := k.client.ImageRemove(ctx, k.image, image.RemoveOptions{Force: true})
+	_, err := k.client.ImageRemove(ctx, k.image, image.RemoveOptions{Force: true, PruneChildren: true})
 	errs = append(errs, err)
 	volumes, err := k.client.VolumeList(ctx, volume.ListOptions{Filters: filters.NewArgs(filters.Arg("label", labelInit))})
 	errs = append(errs, err)
@@ -139,6 +154,9 @@ func (k *kit) cleanUp(ctx context.Context) error {
 	}
 	return errors.Join(errs...)
 }
+
+// otherRuntime is what the tests run programs with, if it is not the engine's default: see `make walls`.
+func otherRuntime() string { return os.Getenv("RUNTIME") }
 
 // needKit skips the test where there is no engine.
 func needKit(t *testing.T) *kit {
@@ -171,6 +189,6 @@ func TestDockerKeepsTheContract(t *testing.T) {
 	k := needKit(t)
 	sandboxtest.Contract(t, sandboxtest.Harness{
 		Open:  func(t *testing.T) sandbox.Sandbox { t.Helper(); return k.open(t) },
-		Image: k.image,
+		Image: k.image, Runtime: otherRuntime(),
 	})
 }

@@ -3,6 +3,7 @@ package docker
 import (
 	"encoding/json"
 	"slices"
+	"syscall"
 	"testing"
 
 	"boomerang/configs"
@@ -30,11 +31,42 @@ type profile struct {
 
 func builtIn(t *testing.T) profile {
 	t.Helper()
+	return parsed(t, string(configs.Seccomp))
+}
+
+func parsed(t *testing.T, text string) profile {
+	t.Helper()
 	var p profile
-	if err := json.Unmarshal(configs.Seccomp, &p); err != nil {
+	if err := json.Unmarshal([]byte(text), &p); err != nil {
 		t.Fatal(err)
 	}
 	return p
+}
+
+// TestGVisorsKernelAnswersCloneThreeItself: without it nothing that starts a thread runs there, see `make walls`.
+func TestGVisorsKernelAnswersCloneThreeItself(t *testing.T) {
+	ours := builtIn(t)
+	text, err := forGVisor(string(configs.Seccomp))
+	if err != nil {
+		t.Fatal(err)
+	}
+	theirs := parsed(t, text)
+	if len(theirs.allowing("clone3")) != 1 || len(ours.allowing("clone3")) != 0 {
+		t.Error("clone3 is to be allowed for gVisor's kernel alone")
+	}
+	for _, r := range theirs.Syscalls {
+		if r.Action == "SCMP_ACT_ERRNO" && slices.Contains(r.Names, "clone3") {
+			t.Errorf("clone3 is refused as well: %+v", r)
+		}
+		for _, name := range r.Names {
+			if name != "clone3" && len(theirs.allowing(name)) != len(ours.allowing(name)) {
+				t.Errorf("%s differs, want clone3 to be all", name)
+			}
+		}
+	}
+	if text, err := forGVisor(""); text != "" || err != nil {
+		t.Errorf("the engine's own profile becomes %q, %v", text, err)
+	}
 }
 
 // allowing returns the rules that let a system call through.
@@ -70,7 +102,7 @@ func TestTheProfileNeverAllows(t *testing.T) {
 		"fsmount", "fspick", "pivot_root", "chroot", "modify_ldt", "init_module", "finit_module", "delete_module",
 		"kexec_load", "kexec_file_load", "reboot", "swapon", "swapoff", "quotactl", "quotactl_fd", "acct", "syslog",
 		"ioperm", "iopl", "settimeofday", "clock_settime", "sethostname", "setdomainname", "vhangup", "fanotify_init",
-		"lookup_dcookie", "mbind", "set_mempolicy", "move_pages", "migrate_pages", "uselib", "nfsservctl", "_sysctl",
+		"lookup_dcookie", "mbind", "set_mempolicy", "move_pages", "migrate_pages", "memfd_secret", "uselib", "nfsservctl", "_sysctl",
 	} {
 		if rules := p.allowing(name); len(rules) > 0 {
 			t.Errorf("%s is allowed by %+v", name, rules)
@@ -106,6 +138,28 @@ func TestTheProfileAllowsNoNewNamespaces(t *testing.T) {
 	}
 	if a := rules[0].Args[0]; a.Index != 0 || a.Op != "SCMP_CMP_MASKED_EQ" || a.Value != namespaces {
 		t.Errorf("clone's rule = %+v, want none of the flags %#x", a, namespaces)
+	}
+}
+
+// TestTheProfileLeavesPIDOneAlone: it has the program's user, so the kernel would let a program put it behind all others.
+func TestTheProfileLeavesPIDOneAlone(t *testing.T) {
+	const self = 0
+	p := builtIn(t)
+	for name, want := range map[string][]uint64{ // of its first arguments
+		"prlimit64": {self}, "sched_setattr": {self}, "sched_setparam": {self}, "sched_setscheduler": {self},
+		"setpriority": {syscall.PRIO_PROCESS, self}, "ioprio_set": {1, self},
+	} {
+		for _, r := range p.allowing(name) {
+			var got []uint64
+			for i, a := range r.Args {
+				if a.Op == "SCMP_CMP_EQ" && a.Index == uint64(i) {
+					got = append(got, a.Value)
+				}
+			}
+			if !slices.Equal(got, want) {
+				t.Errorf("%s is allowed by %+v, want its first arguments to be %v", name, r, want)
+			}
+		}
 	}
 }
 

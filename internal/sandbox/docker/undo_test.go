@@ -32,3 +32,38 @@ func TestAFailedPreparationIsUndoneWhenTheEngineAnswersAgain(t *testing.T) {
 		t.Errorf("undo = %v after %d removals, want nil after the third", err, removals.Load())
 	}
 }
+
+func TestARemovalThatCrossesTheEndIsTriedAgain(t *testing.T) {
+	for name, c := range map[string]struct {
+		failures int64
+		removed  bool
+	}{
+		"once":    {1, true},
+		"forever": {1 << 30, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var removals atomic.Int64
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				switch {
+				case r.URL.Path == "/_ping":
+					w.Header().Set("Api-Version", "1.41")
+				case r.Method == http.MethodDelete && removals.Add(1) <= c.failures:
+					http.Error(w, `{"message": "Could not kill running container c, cannot remove - Container c is not running"}`, http.StatusInternalServerError)
+				case r.Method == http.MethodDelete:
+					w.WriteHeader(http.StatusNoContent)
+				}
+			}))
+			defer server.Close()
+			config := Defaults()
+			config.Host = "tcp://" + server.Listener.Addr().String()
+			d, err := New(config, "node", 1, quiet())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = d.Close() }()
+			if err := d.remove(t.Context(), "c"); (err == nil) != c.removed {
+				t.Errorf("remove = %v after %d tries, want removed = %t", err, removals.Load(), c.removed)
+			}
+		})
+	}
+}

@@ -20,8 +20,9 @@ import (
 // Harness is a sandbox to be tested.
 type Harness struct {
 	// Open returns a handle on the one engine, as a fresh process of the node has it, and closes it at the end of t.
-	Open  func(t *testing.T) sandbox.Sandbox
-	Image string // holds the Player
+	Open    func(t *testing.T) sandbox.Sandbox
+	Image   string // holds the Player
+	Runtime string // of the engine; empty = its default
 }
 
 // Contract tests a sandbox: each subtest is one obligation of the comments in package sandbox.

@@ -23,7 +23,7 @@ type suite struct {
 // spec is one with limits that no test runs into by chance.
 func (t suite) spec(execution, image string) sandbox.Spec {
 	return sandbox.Spec{
-		Execution: execution, Language: "test", Image: image, Slot: 1, Network: "none",
+		Execution: execution, Language: "test", Image: image, Slot: 1, Network: "none", Runtime: t.Runtime,
 		Limits: sandbox.Limits{
 			Memory: 256 << 20, CPUs: 1, PIDs: 64, Files: 256,
 			Workspace: 64 << 20, Tmp: 16 << 20, Output: 1 << 20, Tail: 64 << 10,

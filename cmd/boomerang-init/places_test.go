@@ -1,0 +1,49 @@
+//go:build linux
+
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestPlacesOfTheUsersOwnAreClosed(t *testing.T) {
+	const anyone = os.ModeSticky | 0o777
+	dir := t.TempDir()
+	var mounts strings.Builder
+	want := map[string]os.FileMode{}
+	for name, c := range map[string]struct {
+		kind string
+		mode os.FileMode
+		want os.FileMode
+	}{
+		"like /tmp":       {"tmpfs", anyone, placeMode},
+		"like /workspace": {"tmpfs", 0o755, placeMode},
+		"closed already":  {"tmpfs", placeMode, placeMode},
+		"closed to us":    {"tmpfs", 0o500, placeMode},
+		"a disk":          {"ext4", anyone, anyone},
+	} {
+		path := filepath.Join(dir, strings.ReplaceAll(strings.TrimPrefix(name, "like /"), " ", "-"))
+		if err := os.Mkdir(path, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(path, c.mode); err != nil {
+			t.Fatal(err)
+		}
+		want[path] = c.want
+		fmt.Fprintf(&mounts, "124 107 0:59 / %s rw,nosuid - %s none rw,size=1024k\n", path, c.kind)
+	}
+	closePlaces(mounts.String() + "not a mount\n1 1 0:1 / /no/such/place rw - tmpfs none rw\n")
+	for path, mode := range want {
+		info, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := info.Mode() &^ os.ModeDir; got != mode {
+			t.Errorf("%s has mode %v, want %v", filepath.Base(path), got, mode)
+		}
+	}
+}

@@ -1,0 +1,150 @@
+// Command seccomp makes configs/seccomp.json, the profile in Docker's JSON, from configs/seccomp.yaml, the list of
+// system calls with the reason for each group. `go generate ./configs` runs it.
+//
+// It knows the form of the two files. It refuses to know who loads the profile.
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/goccy/go-yaml"
+)
+
+func main() {
+	if err := generate("seccomp.yaml", "seccomp.json"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+func generate(from, to string) error {
+	text, err := os.ReadFile(from) //nolint:gosec // the maker names it
+	if err != nil {
+		return fmt.Errorf("read list: %w", err)
+	}
+	l, err := parse(text)
+	if err != nil {
+		return fmt.Errorf("%s: %w", from, err)
+	}
+	return os.WriteFile(to, l.profile(), 0o644) //nolint:gosec // it is a source file
+}
+
+// list is seccomp.yaml.
+type list struct {
+	Architectures []string `yaml:"architectures"`
+	Allow         []group  `yaml:"allow"`
+	Absent        []group  `yaml:"absent"`  // answered with ENOSYS
+	Refused       []group  `yaml:"refused"` // answered with EPERM, as is whatever is not in the list
+}
+
+// group is some system calls and why they stand where they stand.
+type group struct {
+	Reason string      `yaml:"reason"`
+	Calls  []string    `yaml:"calls"`
+	When   []condition `yaml:"when"` // all of them must hold
+}
+
+// condition is one on an argument of a call: that it is a number, or that of the bits of a mask.
+type condition struct {
+	Argument uint   `yaml:"argument"` // 0…5
+	Mask     uint64 `yaml:"mask"`     // 0: all bits
+	Is       uint64 `yaml:"is"`
+}
+
+// parse reads a list and finds what a person gets wrong: no reason, no call, a call in two places that exclude each other.
+func parse(text []byte) (list, error) {
+	var l list
+	if err := yaml.NewDecoder(bytes.NewReader(text), yaml.Strict()).Decode(&l); err != nil {
+		return l, fmt.Errorf("parse: %w", err)
+	}
+	if len(l.Architectures) == 0 || len(l.Allow) == 0 {
+		return l, errors.New("without architectures and allowed calls it is no profile")
+	}
+	unconditional := map[string]bool{} // whether a call that was seen must not be seen again
+	for _, groups := range [][]group{l.Allow, l.Absent, l.Refused} {
+		for _, g := range groups {
+			if g.Reason == "" || len(g.Calls) == 0 {
+				return l, fmt.Errorf("a group needs a reason and calls: %+v", g)
+			}
+			for _, call := range g.Calls {
+				if before, seen := unconditional[call]; seen && (before || len(g.When) == 0) {
+					return l, fmt.Errorf("%s stands in two places", call)
+				}
+				unconditional[call] = len(g.When) == 0
+			}
+		}
+	}
+	return l, nil
+}
+
+// Docker's JSON. Its field names are those of libseccomp.
+type (
+	profile struct {
+		DefaultAction string         `json:"defaultAction"`
+		ArchMap       []architecture `json:"archMap"`
+		Syscalls      []rule         `json:"syscalls"`
+	}
+	architecture struct {
+		Architecture     string   `json:"architecture"`
+		SubArchitectures []string `json:"subArchitectures"`
+	}
+	rule struct {
+		Comment  string     `json:"comment"`
+		Action   string     `json:"action"`
+		ErrnoRet uint       `json:"errnoRet,omitempty"`
+		Names    []string   `json:"names"`
+		Args     []argument `json:"args,omitempty"`
+	}
+	argument struct {
+		Index    uint   `json:"index"`
+		Value    uint64 `json:"value"`
+		ValueTwo uint64 `json:"valueTwo"`
+		Op       string `json:"op"`
+	}
+)
+
+const (
+	allow  = "SCMP_ACT_ALLOW"
+	refuse = "SCMP_ACT_ERRNO" // with EPERM, unless it names another
+	enosys = 38
+)
+
+// profile makes the JSON. What is refused needs no rule: it is the default.
+func (l list) profile() []byte {
+	p := profile{DefaultAction: refuse}
+	for _, a := range l.Architectures {
+		p.ArchMap = append(p.ArchMap, architecture{Architecture: a, SubArchitectures: []string{}})
+	}
+	for _, g := range l.Allow {
+		p.Syscalls = append(p.Syscalls, g.rule(allow, 0))
+	}
+	for _, g := range l.Absent {
+		p.Syscalls = append(p.Syscalls, g.rule(refuse, enosys))
+	}
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	if err := e.Encode(p); err != nil {
+		panic(err) // strings and numbers always have a JSON form
+	}
+	return b.Bytes()
+}
+
+func (g group) rule(action string, errno uint) rule {
+	r := rule{Comment: strings.TrimSpace(g.Reason), Action: action, ErrnoRet: errno, Names: slices.Sorted(slices.Values(g.Calls))}
+	for _, c := range g.When {
+		a := argument{Index: c.Argument, Value: c.Is, Op: "SCMP_CMP_EQ"}
+		if c.Mask != 0 {
+			a = argument{Index: c.Argument, Value: c.Mask, ValueTwo: c.Is, Op: "SCMP_CMP_MASKED_EQ"}
+		}
+		r.Args = append(r.Args, a)
+	}
+	return r
+}

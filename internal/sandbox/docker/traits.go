@@ -1,0 +1,109 @@
+package docker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"regexp"
+	"sync"
+
+	"github.com/docker/docker/api/types/system"
+
+	"boomerang/internal/sandbox"
+)
+
+// ErrUnfit says that a setting cannot be had on this engine. Its text names the key and is for the operator.
+var ErrUnfit = errors.New("a setting does not fit the engine")
+
+// traits are what a container's configuration depends on and only the engine knows.
+type traits struct {
+	remapped bool   // containers have a user namespace of their own: userns-remap, or a rootless engine
+	runtime  string // the one that runs what names none
+}
+
+// The UID of slot 0 where the operator names none. A user namespace mostly maps 65536 users, as /etc/subuid is filled by
+// useradd.
+const (
+	uidBase         = 100_000
+	remappedUIDBase = 20_000
+	usuallyMapped   = 65_536
+)
+
+func (t traits) uidBase(c Config) int {
+	switch {
+	case c.UIDBase != 0:
+		return c.UIDBase
+	case t.remapped:
+		return remappedUIDBase
+	}
+	return uidBase
+}
+
+// knownTraits remembers them for as long as containers can be made by them.
+type knownTraits struct {
+	mu    sync.Mutex // guards known
+	known *traits
+}
+
+// traits asks the engine, once, and again with anew: it may have been exchanged behind our back. Errors:
+// sandbox.ErrUnavailable, and sandbox.ErrStart for a setting that does not fit.
+func (d *Docker) traits(ctx context.Context, anew bool) (traits, error) {
+	d.known.mu.Lock()
+	known := d.known.known
+	d.known.mu.Unlock()
+	if known != nil && !anew {
+		return *known, nil
+	}
+	info, err := ask(ctx, d, "inspect engine", d.client.Info)
+	if err != nil {
+		return traits{}, err
+	}
+	if err := d.config.fits(info); err != nil {
+		return traits{}, fmt.Errorf("%w: %w", sandbox.ErrStart, err)
+	}
+	t := traitsOf(info)
+	d.known.mu.Lock()
+	d.known.known = &t
+	d.known.mu.Unlock()
+	return t, nil
+}
+
+func traitsOf(info system.Info) traits {
+	options := securityOptionsOf(info)
+	return traits{remapped: options["userns"] != "" || options["rootless"] != "", runtime: info.DefaultRuntime}
+}
+
+// fits tells whether the engine can do what is set; see runc's and systemd's rules for the names of slices.
+func (c Config) fits(info system.Info) error {
+	switch {
+	case c.CgroupParent == "":
+	case info.CgroupDriver == "systemd" && !sliceName.MatchString(c.CgroupParent):
+		return fmt.Errorf("%w: docker.cgroup_parent: with its cgroup driver, systemd, it must be the name of a slice, such as boomerang.slice, not %q",
+			ErrUnfit, c.CgroupParent)
+	case info.CgroupDriver == "cgroupfs" && !cleanPath(c.CgroupParent):
+		return fmt.Errorf("%w: docker.cgroup_parent: with its cgroup driver, cgroupfs, it must be a path such as /boomerang, not %q",
+			ErrUnfit, c.CgroupParent)
+	}
+	return nil
+}
+
+func cleanPath(p string) bool { return path.IsAbs(p) && path.Clean(p) == p && p != "/" }
+
+var sliceName = regexp.MustCompile(`^[A-Za-z0-9:_.\\]+(-[A-Za-z0-9:_.\\]+)*\.slice$`)
+
+// usersFact tells who programs are on the engine's machine.
+func usersFact(c Config, t traits) sandbox.Fact {
+	base := t.uidBase(c)
+	f := sandbox.Fact{Name: "programs' users", Value: fmt.Sprintf("%d and up, one for each slot", base), Weight: sandbox.Fine}
+	if t.remapped {
+		f.Value += ", of a user namespace"
+		f.Weight = sandbox.Note
+		f.Advice = "User namespaces share one quota of inotify instances (fs.inotify.max_user_instances of the engine's user): raise it, one program can use up all of it."
+		if base >= usuallyMapped {
+			f.Weight = sandbox.Warning
+			f.Advice = "Unless /etc/subuid maps that many to this engine no program can start: leave docker.uid_base at 0, which chooses one that fits."
+		}
+	}
+	return f
+}
