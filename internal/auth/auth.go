@@ -1,5 +1,5 @@
-// Package auth turns a bearer token into a principal: who asks, and whether as an administrator. It also issues tokens,
-// where the key to do so is its own.
+// Package auth turns a bearer token or an API key into a principal: who asks, and whether as an administrator. It also
+// issues tokens, where the key to do so is its own.
 //
 // Tokens are JSON Web Tokens (RFC 7519), signed with a secret of this server (HS256) or by somebody else, whose public
 // keys are in files or at a URL. Each key is bound to one algorithm. The package refuses to know routes and what a
@@ -36,6 +36,8 @@ type Config struct {
 	Issuer string `yaml:"issuer"`
 	// Audience must be among the token's "aud". Empty: any, or none; not allowed with JWKSURL.
 	Audience string `yaml:"audience"`
+	// APIKeys are what tokens are given for, by hash. They need a secret of ours, which signs those tokens.
+	APIKeys []APIKey `yaml:"api_keys"`
 }
 
 // Defaults makes its own key and asks for no issuer and no audience.
@@ -51,6 +53,9 @@ func (c Config) Validate() error {
 			return fmt.Errorf("keys[%d].%w", i, err)
 		}
 	}
+	if err := c.validateAPIKeys(); err != nil {
+		return err
+	}
 	if c.JWKSURL == "" {
 		return nil
 	}
@@ -59,6 +64,24 @@ func (c Config) Validate() error {
 	}
 	if c.Audience == "" {
 		return errors.New("audience must be set with jwks_url: whoever has those keys signs tokens for other services, too")
+	}
+	return nil
+}
+
+func (c Config) validateAPIKeys() error {
+	first := map[string]int{}
+	for i, k := range c.APIKeys {
+		if err := k.validate(); err != nil {
+			return fmt.Errorf("api_keys[%d].%w", i, err)
+		}
+		sum := strings.ToLower(k.SHA256)
+		if j, twice := first[sum]; twice {
+			return fmt.Errorf("api_keys[%d].sha256 is that of api_keys[%d]", i, j)
+		}
+		first[sum] = i
+	}
+	if len(c.APIKeys) > 0 && c.Key == "" && (len(c.Keys) > 0 || c.JWKSURL != "") {
+		return errors.New("key must be set with api_keys: it signs the tokens that they are good for, and keys and jwks_url only verify")
 	}
 	return nil
 }
