@@ -32,6 +32,8 @@ type Policy interface {
 type Sealer interface {
 	// Seal binds the field's bytes to the execution and the field's name; of nothing it makes nothing.
 	Seal(id execution.ID, field string, plain []byte) execution.Sealed
+	// Unseal opens what Seal has closed for the same execution and field.
+	Unseal(id execution.ID, field string, s execution.Sealed) ([]byte, error)
 	// Fingerprint is the same for the same bytes and tells nothing about them.
 	Fingerprint(data []byte) string
 }
@@ -45,6 +47,11 @@ type Store interface {
 	// EnqueueAll stores all or none of the executions of one subject, in their order. Errors are those of Enqueue.
 	EnqueueAll(ctx context.Context, all []execution.Execution, key *execution.Idempotency, limits execution.QueueLimits) (
 		stored []execution.Execution, replayed bool, err error)
+	// Environment returns what ChangeEnvironment has stored for the subject; nil is nothing. Errors: fault SERVICE_UNAVAILABLE.
+	Environment(ctx context.Context, subject string) (execution.Sealed, error)
+	// ChangeEnvironment stores what change makes of it, durably, while nobody else changes it. Errors: that of change, fault
+	// SERVICE_UNAVAILABLE; nothing is changed then.
+	ChangeEnvironment(ctx context.Context, subject string, change func(execution.Sealed) (execution.Sealed, error)) error
 }
 
 // Submission is what a caller asks for, with types but not yet with sense. Zero values stand for what was not given.
@@ -52,6 +59,7 @@ type Submission struct {
 	Subject         string // who asks: the "sub" of the token
 	Name            string // what the caller calls it; "" = nothing
 	Background      bool   // the result is to be kept and not posted: there is no callback
+	Synchronous     bool   // the caller waits for the result; Background, too
 	Code            string
 	CallbackURL     string
 	Language        string // name or alias; "" = the default
@@ -98,6 +106,13 @@ func (a *Admission) Admit(ctx context.Context, s Submission) (e execution.Execut
 		return execution.Execution{}, false, err
 	}
 	if s, err = a.fetch(ctx, s); err != nil {
+		return execution.Execution{}, false, err
+	}
+	env, err := a.Environment(ctx, s.Subject)
+	if err != nil {
+		return execution.Execution{}, false, err
+	}
+	if s, err = a.over(env, s); err != nil {
 		return execution.Execution{}, false, err
 	}
 	if e, err = a.execution(s, l.Name); err != nil {
@@ -174,14 +189,20 @@ func (a *Admission) execution(s Submission, languageName string) (execution.Exec
 	}, nil
 }
 
-// inBackground is the timeout of a program in the background that asks for none, where so long a one is allowed (wire).
-const inBackground = 300 * time.Second
+// The timeouts of programs without a callback, where so long ones are allowed (wire).
+const (
+	inBackground = 300 * time.Second // of one in the background that asks for none
+	waitedFor    = 120 * time.Second // of one that is waited for and asks for none
+	maxWaitedFor = 300 * time.Second // the longest that one may ask for that is waited for
+)
 
 // timeout is what the submission asks for, or the default of its kind.
 func (a *Admission) timeout(s Submission) time.Duration {
 	switch {
 	case s.Timeout != 0:
 		return time.Duration(s.Timeout) * time.Second
+	case s.Synchronous:
+		return min(waitedFor, a.config.Timeout.Max)
 	case s.Background:
 		return min(inBackground, a.config.Timeout.Max)
 	}

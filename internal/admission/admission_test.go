@@ -28,6 +28,25 @@ type queue struct {
 	limits   execution.QueueLimits
 	replayed bool
 	err      error
+
+	environments map[string]execution.Sealed // by subject
+}
+
+func (q *queue) Environment(_ context.Context, subject string) (execution.Sealed, error) {
+	return q.environments[subject], q.err
+}
+
+func (q *queue) ChangeEnvironment(
+	_ context.Context, subject string, change func(execution.Sealed) (execution.Sealed, error),
+) error {
+	env, err := change(q.environments[subject])
+	if err == nil {
+		if q.environments == nil {
+			q.environments = map[string]execution.Sealed{}
+		}
+		q.environments[subject] = env
+	}
+	return err
 }
 
 func (q *queue) Enqueue(
@@ -52,6 +71,17 @@ func (glass) Seal(id execution.ID, field string, plain []byte) execution.Sealed 
 		return nil
 	}
 	return execution.Sealed(fmt.Sprintf("%s/%s/%s", id, field, plain))
+}
+
+func (glass) Unseal(id execution.ID, field string, s execution.Sealed) ([]byte, error) {
+	plain, ok := strings.CutPrefix(string(s), fmt.Sprintf("%s/%s/", id, field))
+	if len(s) == 0 {
+		return nil, nil
+	}
+	if !ok {
+		return nil, fmt.Errorf("%q is not sealed for %s of %s", s, field, id)
+	}
+	return []byte(plain), nil
 }
 
 func (glass) Fingerprint(data []byte) string { return "fingerprint of " + string(data) }

@@ -46,10 +46,14 @@ func (a *Admission) AdmitBatch(ctx context.Context, b Batch) (all []execution.Ex
 	} else if len(b.CallbackHeaders) > 0 || len(b.Secrets) > 0 {
 		return nil, false, missing("callback_url")
 	}
+	env, err := a.Environment(ctx, b.Subject)
+	if err != nil {
+		return nil, false, err
+	}
 	id := execution.NewBatchID(a.now())
 	for i, s := range b.Submissions {
 		s.Subject, s.Depth = b.Subject, b.Depth
-		e, err := a.member(s, common, summary)
+		e, err := a.member(s, common, summary, env)
 		if err != nil {
 			return nil, false, fault.Of(err).Within(fmt.Sprintf("executions[%d]", i))
 		}
@@ -59,8 +63,8 @@ func (a *Admission) AdmitBatch(ctx context.Context, b Batch) (all []execution.Ex
 	return a.store.EnqueueAll(ctx, all, a.key(b.IdempotencyKey, b.Body), a.limits())
 }
 
-// member makes the execution of one submission of a batch.
-func (a *Admission) member(s, common Submission, summary bool) (execution.Execution, error) {
+// member makes the execution of one submission of a batch, over the environment of its subject.
+func (a *Admission) member(s, common Submission, summary bool, env map[string]string) (execution.Execution, error) {
 	if summary {
 		if s.CallbackURL != "" {
 			return execution.Execution{}, invalid("callback_url", "callback_url must be given for the whole batch or for each of its executions, not for both.")
@@ -73,6 +77,9 @@ func (a *Admission) member(s, common Submission, summary bool) (execution.Execut
 	}
 	l, err := a.judge(s)
 	if err != nil {
+		return execution.Execution{}, err
+	}
+	if s, err = a.over(env, s); err != nil {
 		return execution.Execution{}, err
 	}
 	return a.execution(s, l.Name)

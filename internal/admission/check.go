@@ -82,8 +82,13 @@ func (a *Admission) checkCallback(s Submission) error {
 }
 
 func (a *Admission) checkTimeout(s Submission) error {
-	if most := int64(a.config.Timeout.Max / time.Second); s.Timeout < 0 || s.Timeout > most {
-		return invalid("timeout", "timeout must be between 1 and %d seconds; 0 stands for %d.", most, int64(a.config.Timeout.Default/time.Second))
+	most := a.config.Timeout.Max
+	if s.Synchronous {
+		most = min(most, maxWaitedFor)
+	}
+	if seconds := int64(most / time.Second); s.Timeout < 0 || s.Timeout > seconds {
+		s.Timeout = 0
+		return invalid("timeout", "timeout must be between 1 and %d seconds; 0 stands for %d.", seconds, int64(a.timeout(s)/time.Second))
 	}
 	return nil
 }
@@ -113,22 +118,25 @@ func within(dir, root string) bool { return dir == root || strings.HasPrefix(dir
 // envName is what a shell can name (POSIX.1-2017, base definitions, 3.235).
 var envName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
-func (a *Admission) checkEnv(s Submission) error {
-	if len(s.Env) > a.config.Env.Entries {
-		return invalid("env", "env must have at most %d entries, not %d.", a.config.Env.Entries, len(s.Env))
+func (a *Admission) checkEnv(s Submission) error { return a.checkVariables("env", s.Env) }
+
+// checkVariables applies the rules of variables, which the request calls field.
+func (a *Admission) checkVariables(field string, env map[string]string) error {
+	if len(env) > a.config.Env.Entries {
+		return invalid(field, "%s must have at most %d entries, not %d.", field, a.config.Env.Entries, len(env))
 	}
 	size := 0
-	for _, name := range slices.Sorted(maps.Keys(s.Env)) {
-		size += len(name) + len("=") + len(s.Env[name]) + len("\x00")
+	for _, name := range slices.Sorted(maps.Keys(env)) {
+		size += len(name) + len("=") + len(env[name]) + len("\x00")
 		switch {
 		case size > int(a.config.Env.Size):
-			return invalid("env", "env must have at most %d bytes in all, counted as NAME=value and one more each.", int(a.config.Env.Size)).
+			return invalid(field, "%s must have at most %d bytes in all, counted as NAME=value and one more each.", field, int(a.config.Env.Size)).
 				Detail("key", clip(name))
 		case !envName.MatchString(name):
-			return invalid("env", "env: %q is no name for a variable: letters, digits and underscores, and no digit first.", clip(name)).
+			return invalid(field, "%s: %q is no name for a variable: letters, digits and underscores, and no digit first.", field, clip(name)).
 				Detail("key", clip(name))
-		case strings.ContainsRune(s.Env[name], 0):
-			return invalid("env", "env: the value of %s must not contain a NUL.", clip(name)).Detail("key", clip(name))
+		case strings.ContainsRune(env[name], 0):
+			return invalid(field, "%s: the value of %s must not contain a NUL.", field, clip(name)).Detail("key", clip(name))
 		}
 	}
 	return nil

@@ -49,6 +49,7 @@ const (
 	FieldInput           = "input"
 	FieldCallbackHeaders = "callback_headers"
 	FieldCallbackSecret  = "callback_signature_secret"
+	FieldEnvironment     = "environment" // bound to a subject, which stands in for the execution
 )
 
 // Execution is one piece of code that was accepted, from its submission to its result.

@@ -7,3 +7,10 @@ type Tally struct {
 	Pending int // deliveries that are still to be made
 	Dead    int // deliveries that were given up and can be sent again
 }
+
+// Share is what of it is one subject's.
+type Share struct {
+	Queued  int // claimed ones included
+	Running int
+	Kept    int // all that are in the record, ended or not
+}

@@ -299,6 +299,9 @@ func TestEverySealedFieldIsShownByItsHead(t *testing.T) {
 	if _, _, err := s.Enqueue(t.Context(), bare, nil, execution.QueueLimits{}); err != nil {
 		t.Fatal(err)
 	}
+	if err := s.ChangeEnvironment(t.Context(), "ann", func(execution.Sealed) (execution.Sealed, error) { return []byte("7-environment"), nil }); err != nil {
+		t.Fatal(err)
+	}
 	var got []string
 	if err := EachSealed(t.Context(), dir, 3, func(head []byte) error {
 		got = append(got, string(head))
@@ -307,7 +310,7 @@ func TestEverySealedFieldIsShownByItsHead(t *testing.T) {
 		t.Fatal(err)
 	}
 	slices.Sort(got)
-	if want := []string{"1-c", "2-e", "3-h", "4-s", "5-c", "6-i"}; !slices.Equal(got, want) {
+	if want := []string{"1-c", "2-e", "3-h", "4-s", "5-c", "6-i", "7-e"}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	stop := errors.New("enough")

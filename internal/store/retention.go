@@ -68,6 +68,7 @@ func EachSealed(ctx context.Context, dir string, length int, f func(head []byte)
 	rows, err := db.QueryContext(ctx, `SELECT substr(code, 1, ?1) FROM programs WHERE code IS NOT NULL
 		UNION ALL SELECT substr(env, 1, ?1) FROM programs WHERE env IS NOT NULL
 		UNION ALL SELECT substr(input, 1, ?1) FROM programs WHERE input IS NOT NULL
+		UNION ALL SELECT substr(env, 1, ?1) FROM environments
 		UNION ALL SELECT substr(headers, 1, ?1) FROM callbacks WHERE headers IS NOT NULL
 		UNION ALL SELECT substr(secret, 1, ?1) FROM callbacks WHERE secret IS NOT NULL`, length)
 	if err != nil {

@@ -15,3 +15,12 @@ func (s *Store) Tally(ctx context.Context) (n execution.Tally, err error) {
 	err = s.readers.QueryRowContext(ctx, selectTally).Scan(&n.Queued, &n.Running, &n.Pending, &n.Dead)
 	return n, explain("count what is in hand", err)
 }
+
+const selectShare = `SELECT (SELECT coalesce(sum(waiting + claimed), 0) FROM subjects WHERE subject = ?1),
+	(SELECT coalesce(sum(running), 0) FROM subjects WHERE subject = ?1), (SELECT count(*) FROM executions WHERE subject = ?1)`
+
+// Share counts what one subject has in hand and in the record.
+func (s *Store) Share(ctx context.Context, subject string) (n execution.Share, err error) {
+	err = s.readers.QueryRowContext(ctx, selectShare, subject).Scan(&n.Queued, &n.Running, &n.Kept)
+	return n, explain("count what a subject has", err)
+}

@@ -61,6 +61,10 @@ type Store interface {
 	Redeliver(ctx context.Context, id execution.ID, now time.Time) error
 	Recover(ctx context.Context, r execution.Recovery, now time.Time) (recovered int, err error)
 
+	Environment(ctx context.Context, subject string) (execution.Sealed, error)
+	ChangeEnvironment(ctx context.Context, subject string, change func(execution.Sealed) (execution.Sealed, error)) error
+	Share(ctx context.Context, subject string) (execution.Share, error)
+
 	Remove(ctx context.Context, ended, dead time.Time, limit int) (removed int, err error)
 	Size(ctx context.Context) (int64, error)
 }
@@ -83,6 +87,7 @@ func Run(t *testing.T, engine Engine) {
 		{"Delivery", deliveryTests()},
 		{"Redelivery", redeliveryTests()},
 		{"Wake", wakeTests()},
+		{"Environment", environmentTests()},
 	} {
 		for name, test := range group.tests {
 			t.Run(group.name+"/"+name, func(t *testing.T) {

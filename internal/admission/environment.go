@@ -1,0 +1,112 @@
+package admission
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"net/url"
+	"regexp"
+
+	"boomerang/internal/execution"
+)
+
+// Mask is what Masked shows in place of a value that looks like a secret. Sent back, it stands for the value that is stored.
+const Mask = "***MASKED***"
+
+// Environment returns the variables that each program of the subject has without asking. Errors: fault SERVICE_UNAVAILABLE.
+func (a *Admission) Environment(ctx context.Context, subject string) (map[string]string, error) {
+	sealed, err := a.store.Environment(ctx, subject)
+	if err != nil {
+		return nil, err
+	}
+	return a.unsealEnvironment(subject, sealed)
+}
+
+// SetEnvironment puts env in the place of the subject's environment, or over it with merge, and returns what it is then. A
+// value that is Mask is left as it is. Errors are faults that name the field; nothing was changed then.
+func (a *Admission) SetEnvironment(ctx context.Context, subject string, env map[string]string, merge bool) (map[string]string, error) {
+	var after map[string]string
+	err := a.store.ChangeEnvironment(ctx, subject, func(sealed execution.Sealed) (execution.Sealed, error) {
+		before, err := a.unsealEnvironment(subject, sealed)
+		if err != nil && merge { // one that cannot be opened any more can still be replaced
+			return nil, err
+		}
+		after = make(map[string]string, len(env))
+		if merge {
+			maps.Copy(after, before)
+		}
+		for name, value := range env {
+			if stored, there := before[name]; value == Mask && there {
+				value = stored
+			} else if value == Mask {
+				return nil, invalid("env_vars", "env_vars: %s stands for a value that is stored, and none is stored for %s.", Mask, clip(name)).
+					Detail("key", clip(name))
+			}
+			after[name] = value
+		}
+		if err := a.checkVariables("env_vars", after); err != nil {
+			return nil, err
+		}
+		plain, err := marshal(after)
+		if err != nil {
+			return nil, fmt.Errorf("encode environment: %w", err)
+		}
+		return a.sealer.Seal(holder(subject), execution.FieldEnvironment, plain), nil
+	})
+	return after, err
+}
+
+// over lays what the submission asks for over env, what its subject has without asking.
+func (a *Admission) over(env map[string]string, s Submission) (Submission, error) {
+	if len(env) == 0 {
+		return s, nil
+	}
+	env = maps.Clone(env)
+	maps.Copy(env, s.Env)
+	s.Env = env
+	return s, a.checkVariables("env", s.Env)
+}
+
+func (a *Admission) unsealEnvironment(subject string, sealed execution.Sealed) (env map[string]string, err error) {
+	plain, err := a.sealer.Unseal(holder(subject), execution.FieldEnvironment, sealed)
+	if err != nil {
+		return nil, fmt.Errorf("unseal environment: %w", err)
+	}
+	if len(plain) == 0 {
+		return map[string]string{}, nil
+	}
+	if err := json.Unmarshal(plain, &env); err != nil {
+		return nil, errors.New("decode environment: it is not an object of strings")
+	}
+	return env, nil
+}
+
+// holder stands where the seal of other fields has their execution. No execution has a field of this name, so it does not
+// matter how a subject is called.
+func holder(subject string) execution.ID { return execution.ID(subject) }
+
+// secretName is part of a name whose value is better not shown.
+var secretName = regexp.MustCompile(`(?i)KEY|SECRET|PASS|PWD|TOKEN|CREDENTIAL|AUTH|PRIVATE|SIGNATURE|COOKIE|DSN|CERT`)
+
+// Masked returns env with Mask in place of what looks like a secret: by its name, or because it is a URL with a password.
+func Masked(env map[string]string) map[string]string {
+	shown := make(map[string]string, len(env))
+	for name, value := range env {
+		if secretName.MatchString(name) || hasPassword(value) {
+			value = Mask
+		}
+		shown[name] = value
+	}
+	return shown
+}
+
+func hasPassword(value string) bool {
+	u, err := url.Parse(value)
+	if err != nil {
+		return false
+	}
+	_, there := u.User.Password()
+	return there
+}
