@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"boomerang/internal/fault"
@@ -57,6 +58,19 @@ type problem struct {
 	RetryAfter int64          `json:"retry_after,omitempty"` // seconds
 }
 
+// nested is the body of an error below controlPaths, as the clients that call there read it.
+type nested struct {
+	Error      reading `json:"error"`
+	RequestID  string  `json:"request_id"`
+	RetryAfter int64   `json:"retry_after,omitempty"` // seconds
+}
+
+type reading struct {
+	Message string         `json:"message"`
+	Code    fault.Code     `json:"code"`
+	Details map[string]any `json:"details,omitempty"`
+}
+
 // patience is what a client is asked for that came too often and was not told how long to wait.
 const patience = time.Second
 
@@ -79,16 +93,25 @@ func (a *api) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	if p.RetryAfter > 0 {
 		w.Header().Set("Retry-After", strconv.FormatInt(p.RetryAfter, 10))
 	}
-	if f.Code.Kind() == fault.Unauthenticated {
-		w.Header().Set("WWW-Authenticate", challenge(f))
+	var body any = p
+	control := strings.HasPrefix(r.URL.Path, controlPaths)
+	if control {
+		body = nested{Error: reading{Message: p.Message, Code: p.Code, Details: p.Details}, RequestID: p.RequestID, RetryAfter: p.RetryAfter}
 	}
-	if err := respond(w, statusOf(f), p); err != nil {
+	if f.Code.Kind() == fault.Unauthenticated {
+		w.Header().Set("WWW-Authenticate", challenge(f, control))
+	}
+	if err := respond(w, statusOf(f), body); err != nil {
 		a.Log.WithField("request_id", x.id).WithError(err).Debug("answer not sent")
 	}
 }
 
-// challenge says what is wrong with the token (RFC 6750, section 3). Our sentences hold neither quotes nor backslashes.
-func challenge(f *fault.Error) string {
+// challenge says what is wrong with the token (RFC 6750, section 3). Our sentences hold neither quotes nor backslashes. For an
+// API key there is no scheme of its own.
+func challenge(f *fault.Error, control bool) string {
+	if control {
+		return `APIKey realm="boomerang"`
+	}
 	if f.Code == fault.AuthenticationRequired {
 		return `Bearer realm="boomerang"`
 	}

@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"time"
@@ -79,10 +80,12 @@ func (a *api) find(ctx context.Context, id execution.ID, p auth.Principal) (exec
 	return e, nil
 }
 
-// extend gives the answer of this request d beyond what every answer has.
+// extend gives this request, which was read whole, d beyond what every request has. The time to read it has to end later,
+// too: net/http goes on reading, to see the client leave, and takes the end of that time for it.
 func (a *api) extend(w http.ResponseWriter, d time.Duration) error {
-	if err := http.NewResponseController(w).SetWriteDeadline(time.Now().Add(d + a.config.Timeout)); err != nil {
-		return fmt.Errorf("extend write deadline: %w", err)
+	control, until := http.NewResponseController(w), time.Now().Add(d+a.config.Timeout)
+	if err := errors.Join(control.SetReadDeadline(until), control.SetWriteDeadline(until)); err != nil {
+		return fmt.Errorf("extend deadlines: %w", err)
 	}
 	return nil
 }

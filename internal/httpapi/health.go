@@ -30,20 +30,26 @@ type health struct {
 }
 
 type features struct {
-	CodeExecution bool     `json:"code_execution"`
-	Languages     []string `json:"languages"`
+	CodeExecution  bool     `json:"code_execution"`
+	BackgroundJobs bool     `json:"background_jobs"`
+	Languages      []string `json:"languages"`
 }
 
+const agentName = "boomerang"
+
 func (a *api) health(w http.ResponseWriter, _ *http.Request) error {
+	return respond(w, http.StatusOK, health{
+		Status: "healthy", Agent: agentName, Version: a.Version, GoVersion: runtime.Version(),
+		Uptime: a.uptime().String(), Features: a.features(),
+	})
+}
+
+func (a *api) features() features {
 	names := []string{}
 	for _, l := range a.Languages.Languages() {
 		names = append(names, l.Name)
 	}
-	return respond(w, http.StatusOK, health{
-		Status: "healthy", Agent: "boomerang", Version: a.Version, GoVersion: runtime.Version(),
-		Uptime:   a.Now().Sub(a.started).Truncate(time.Second).String(),
-		Features: features{CodeExecution: true, Languages: names},
-	})
+	return features{CodeExecution: true, BackgroundJobs: true, Languages: names}
 }
 
 // alive says that the process answers, and nothing else: a supervisor that restarts it cannot mend Docker.

@@ -37,8 +37,10 @@ type Config struct {
 	Rate Rate `yaml:"rate"`
 	// Streams is how many streams (events, WebSockets) of one subject may be open. 0: any number.
 	Streams int `yaml:"streams"`
-	// TrustedProxies are the addresses whose X-Forwarded-For is believed.
+	// TrustedProxies are the addresses whose X-Forwarded-For and X-Forwarded-Proto are believed.
 	TrustedProxies []netip.Prefix `yaml:"trusted_proxies"`
+	// PublicURL is where HopX's clients are sent that look a sandbox up. Empty: where their request was sent to.
+	PublicURL string `yaml:"public_url"`
 	// TLSCert and TLSKey are PEM files; with both the server speaks TLS. They are read again by Certificate.Reload.
 	TLSCert string `yaml:"tls_cert"`
 	TLSKey  string `yaml:"tls_key"`
@@ -69,6 +71,9 @@ func (c Config) Validate() error {
 	if err := c.Rate.validate(); err != nil {
 		return fmt.Errorf("rate.%w", err)
 	}
+	if c.PublicURL != "" {
+		return checkPublicURL(c.PublicURL)
+	}
 	return nil
 }
 
@@ -78,6 +83,10 @@ type Admission interface {
 	AdmitBatch(ctx context.Context, b admission.Batch) (all []execution.Execution, replayed bool, err error)
 	// CheckCallback refuses a callback as Admit would.
 	CheckCallback(s admission.Submission) error
+	// Environment returns the variables that each program of the subject has without asking.
+	Environment(ctx context.Context, subject string) (map[string]string, error)
+	// SetEnvironment replaces them, or lays env over them, and returns what they are then.
+	SetEnvironment(ctx context.Context, subject string, env map[string]string, merge bool) (map[string]string, error)
 }
 
 // Records reads what is stored. Errors: faults EXECUTION_NOT_FOUND, SERVICE_UNAVAILABLE.
@@ -91,6 +100,10 @@ type Records interface {
 	// Ended returns a channel that is closed when the execution ends from now on, and a function that gives it back.
 	Ended(id execution.ID) (ended <-chan struct{}, release func())
 	follow.Records
+	// Output returns what is kept of one stream of an ended execution.
+	Output(ctx context.Context, id execution.ID, stream execution.Stream) (execution.Output, error)
+	// Share counts what is one subject's.
+	Share(ctx context.Context, subject string) (execution.Share, error)
 }
 
 // Deliveries is the record of the callbacks. Errors: faults EXECUTION_NOT_FOUND, CONFLICT where there is nothing to deliver,
@@ -116,9 +129,12 @@ type Live interface {
 	follow.Live
 }
 
-// Authenticator tells who holds a token. Errors: faults AUTHENTICATION_REQUIRED, INVALID_TOKEN.
+// Authenticator tells who holds a token or an API key. Errors: faults AUTHENTICATION_REQUIRED, INVALID_TOKEN.
 type Authenticator interface {
 	Authenticate(token string) (auth.Principal, error)
+	AuthenticateKey(key string) (auth.Principal, error)
+	// Issue makes a token; where there are API keys it can.
+	Issue(subject string, ttl time.Duration, scopes ...string) (string, error)
 }
 
 // Languages is the catalogue.

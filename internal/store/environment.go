@@ -11,8 +11,12 @@ import (
 const selectEnvironment = `SELECT env FROM environments WHERE subject = ?`
 
 // Environment returns the sealed variables that each program of the subject has without asking; nil when there are none.
+// Fault SERVICE_UNAVAILABLE also after Close.
 func (s *Store) Environment(ctx context.Context, subject string) (env execution.Sealed, err error) {
 	env, err = scanEnvironment(s.readers.QueryRowContext(ctx, selectEnvironment, subject))
+	if err != nil && s.writer.stops() {
+		err = unavailable("read environment", errClosed)
+	}
 	return env, explain("read environment", err)
 }
 

@@ -53,6 +53,16 @@ func (w *writer) stop() error {
 	return nil
 }
 
+// stops tells whether stop was called.
+func (w *writer) stops() bool {
+	select {
+	case <-w.stopping:
+		return true
+	default:
+		return false
+	}
+}
+
 // do runs one operation and returns after its commit. The context bounds the wait for the turn alone: an operation that
 // was begun may be committed, and then nobody may say that it was not.
 func (w *writer) do(ctx context.Context, act string, d durability, run func(context.Context, *tx) (news, error)) error {
