@@ -54,7 +54,11 @@ func (d document) validate(t *testing.T, r *http.Request, a answer) {
 	}
 	route, params, err := d.router.FindRoute(r)
 	if err != nil { // an unknown route: the error has the one shape all the same
-		d.visit(t, d.doc.Components.Schemas["Error"].Value, a)
+		shape := "Error"
+		if strings.HasPrefix(r.URL.Path, controlPaths) {
+			shape = "ControlError"
+		}
+		d.visit(t, d.doc.Components.Schemas[shape].Value, a)
 		return
 	}
 	input := &openapi3filter.ResponseValidationInput{

@@ -2,7 +2,6 @@ package httpapi
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"time"
@@ -80,12 +79,10 @@ func (a *api) find(ctx context.Context, id execution.ID, p auth.Principal) (exec
 	return e, nil
 }
 
-// extend gives this request, which was read whole, d beyond what every request has. The time to read it has to end later,
-// too: net/http goes on reading, to see the client leave, and takes the end of that time for it.
+// extend gives the answer of this request d beyond what every answer has.
 func (a *api) extend(w http.ResponseWriter, d time.Duration) error {
-	control, until := http.NewResponseController(w), time.Now().Add(d+a.config.Timeout)
-	if err := errors.Join(control.SetReadDeadline(until), control.SetWriteDeadline(until)); err != nil {
-		return fmt.Errorf("extend deadlines: %w", err)
+	if err := http.NewResponseController(w).SetWriteDeadline(time.Now().Add(d + a.config.Timeout)); err != nil {
+		return fmt.Errorf("extend write deadline: %w", err)
 	}
 	return nil
 }

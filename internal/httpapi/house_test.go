@@ -43,6 +43,7 @@ type house struct {
 	log              *logtest.Hook
 	answered         sync.Map // "GET /executions 200"
 	ann, bob, admin  string   // tokens
+	annKey, adminKey string   // API keys
 	validateResponse func(t *testing.T, r *http.Request, a answer)
 }
 
@@ -85,7 +86,15 @@ func open(t *testing.T, changes ...func(*Config, *Deps)) *house {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tokens, err := auth.New(auth.Defaults(), t.TempDir())
+	annKey, ann, err := auth.NewAPIKey("ann")
+	if err != nil {
+		t.Fatal(err)
+	}
+	adminKey, admin, err := auth.NewAPIKey("root", auth.ScopeAdmin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tokens, err := auth.New(auth.Config{APIKeys: []auth.APIKey{ann, admin}}, t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,7 +102,10 @@ func open(t *testing.T, changes ...func(*Config, *Deps)) *house {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &house{t: t, keys: keys, store: records, live: &typewriter{}, log: hook, validateResponse: description(t).validate}
+	h := &house{
+		t: t, keys: keys, store: records, live: &typewriter{}, log: hook, validateResponse: description(t).validate,
+		annKey: annKey, adminKey: adminKey,
+	}
 	c := Defaults()
 	d := Deps{
 		Admission:     admission.New(admission.Defaults(), catalogue, policy, nil, keys, records, time.Now),
@@ -217,14 +229,18 @@ func (h *house) start(id execution.ID) {
 	}
 }
 
-// finish ends an execution with r, and its delivery becomes pending.
+// finish ends an execution with r, and its delivery, if it has a callback, becomes pending.
 func (h *house) finish(id execution.ID, r execution.Result) {
 	h.t.Helper()
 	e, err := h.store.Get(h.t.Context(), id)
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	if err := h.store.Finish(h.t.Context(), id, r, delivery(e, r)); err != nil {
+	d := delivery(e, r)
+	if e.Callback.URL == "" {
+		d = nil
+	}
+	if err := h.store.Finish(h.t.Context(), id, r, d); err != nil {
 		h.t.Fatal(err)
 	}
 }
@@ -253,6 +269,9 @@ func cancelled(e execution.Execution) (execution.Result, *execution.Delivery) {
 	r := execution.Result{
 		State: execution.Cancelled, Reason: execution.WasCancelled, CompletedAt: time.Now(), OutputComplete: true,
 		Error: "The execution was cancelled before it started.",
+	}
+	if e.Callback.URL == "" {
+		return r, nil
 	}
 	return r, delivery(e, r)
 }

@@ -30,6 +30,8 @@ func TestValidateNamesTheKey(t *testing.T) {
 		"rate.per_address": func(c *Config) { c.Rate.PerAddress = maxRate + 1 },
 		"tls_cert and":     func(c *Config) { c.TLSCert = "cert.pem" },
 		"timeout must":     func(c *Config) { c.Timeout = time.Hour },
+		"public_url must":  func(c *Config) { c.PublicURL = "boomerang.example.com" },
+		"public_url":       func(c *Config) { c.PublicURL = "https://ann:pass@boomerang.example.com/?a" },
 	} {
 		c := Defaults()
 		change(&c)

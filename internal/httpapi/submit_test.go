@@ -1,7 +1,6 @@
 package httpapi
 
 import (
-	"bufio"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -97,42 +96,6 @@ func TestAListOfSecretsIsSealedNewestFirst(t *testing.T) {
 		if a.status != http.StatusBadRequest || details["field"] != "callback_signature_secret" {
 			t.Errorf("%s: got %d: %s", secrets, a.status, a.body)
 		}
-	}
-}
-
-// The file holds what published clients of this API send, as it was recorded.
-func TestTheRequestsOfTheSDKsAreAccepted(t *testing.T) {
-	file, err := os.Open("testdata/sdk-requests.jsonl")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer file.Close() //nolint:errcheck // read only
-	h := open(t)
-	requests := 0
-	for lines := bufio.NewScanner(file); lines.Scan(); requests++ {
-		var recorded struct {
-			Client, Method, Path, Body string
-			Headers                    map[string]string
-		}
-		if err := json.Unmarshal(lines.Bytes(), &recorded); err != nil {
-			t.Fatal(err)
-		}
-		var headers []string
-		for name, value := range recorded.Headers {
-			headers = append(headers, name+": "+strings.Replace(value, "<token>", h.ann, 1))
-		}
-		body := strings.Replace(recorded.Body, "<callback-url>", "https://example.com/hook", 1)
-		a := h.call(recorded.Method, recorded.Path, "", body, headers...)
-		if a.status != http.StatusOK {
-			t.Fatalf("%s: got %d: %s", recorded.Client, a.status, a.body)
-		}
-		e, err := h.store.Get(t.Context(), a.id(t))
-		if err != nil || e.WorkingDir != "/workspace" || e.Timeout != 30*time.Minute {
-			t.Errorf("%s: stored %+v, %v; want what was asked", recorded.Client, e, err)
-		}
-	}
-	if requests != 4 {
-		t.Errorf("got %d requests; want 4", requests)
 	}
 }
 
