@@ -9,15 +9,19 @@ import (
 	"slices"
 	"text/tabwriter"
 
+	"github.com/goccy/go-yaml"
+
+	"boomerang/internal/auth"
 	"boomerang/internal/seal"
 	"boomerang/internal/store"
 )
 
-// keysCmd is about the keys that seal code, environments, and the secrets and headers of callbacks.
+// keysCmd is about the keys that seal code, environments, and the secrets and headers of callbacks, and about API keys.
 type keysCmd struct {
 	List   keysListCmd   `cmd:"" help:"List the keys, and how many stored fields each has sealed."`
 	Rotate keysRotateCmd `cmd:"" help:"Make a new key, with which everything is sealed from now on."`
 	Retire keysRetireCmd `cmd:"" help:"Forget a key that has sealed nothing that is still stored."`
+	API    keysAPICmd    `cmd:"" name:"api" help:"Make an API key for HopX's clients."`
 }
 
 // sealed says where the keys are, and counts.
@@ -112,4 +116,42 @@ func (k *keysRetireCmd) Run(ctx context.Context) error {
 		return fmt.Errorf("the key %q has sealed %d stored fields: they can be read with it alone. Retention removes them in time", k.ID, n)
 	}
 	return seal.Retire(path, k.ID)
+}
+
+type keysAPICmd struct {
+	Sub   string   `help:"Who the key stands for: the owner of all that is submitted with its tokens." required:"" placeholder:"NAME"`
+	Scope []string `help:"What more its tokens may do. The one scope is admin: see and end everybody's executions." placeholder:"admin"`
+}
+
+// Help says more than one line.
+func (keysAPICmd) Help() string {
+	return `HopX's clients ask for tokens with an API key. The key is printed and kept nowhere; beside it, on stderr, the line for
+auth.api_keys in boomerang.yaml, which holds only its hash. A key holds until its line is taken out and the server restarted, and
+its tokens for two hours:
+
+  export HOPX_API_KEY=$(boomerang keys api --sub me)`
+}
+
+// Run prints the key and its line.
+func (k *keysAPICmd) Run() error {
+	key, lines, err := k.make()
+	if err != nil {
+		return err
+	}
+	fmt.Println(key)
+	_, err = fmt.Fprintf(os.Stderr, "In boomerang.yaml, and after it a restart; beside other keys an entry of the same list:\n\n%s", lines)
+	return err
+}
+
+// make returns a key, and the lines of boomerang.yaml that make it good.
+func (k *keysAPICmd) make() (key, lines string, err error) {
+	key, hashed, err := auth.NewAPIKey(k.Sub, k.Scope...)
+	if err != nil {
+		return "", "", err
+	}
+	entry, err := yaml.MarshalWithOptions([]auth.APIKey{hashed}, yaml.Flow(true))
+	if err != nil {
+		return "", "", fmt.Errorf("write entry: %w", err)
+	}
+	return key, "auth:\n  api_keys: " + string(entry), nil
 }

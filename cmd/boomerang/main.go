@@ -25,7 +25,7 @@ type cli struct {
 	Verify    verifyCmd    `cmd:"" help:"Verify the signature of one callback."`
 	Callbacks callbacksCmd `cmd:"" help:"Look at callbacks, send them again, try receivers out."`
 	Backup    backupCmd    `cmd:"" help:"Copy the data directory while the server runs."`
-	Keys      keysCmd      `cmd:"" help:"The keys that seal what is stored: list, rotate, retire."`
+	Keys      keysCmd      `cmd:"" help:"The keys that seal what is stored: list, rotate, retire. And API keys."`
 	Doctor    doctorCmd    `cmd:"" help:"Attack the containers that the server would run programs in, and report which walls held."`
 	Network   networkCmd   `cmd:"" help:"The networks that programs may be on: make them, try to get out of them, remove them."`
 	Proxy     proxyCmd     `cmd:"" help:"Run the proxy that is the only way out for programs on the network proxy."`

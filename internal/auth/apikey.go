@@ -22,7 +22,7 @@ type APIKey struct {
 	// those, however fast.
 	SHA256 string `yaml:"sha256"`
 	// Scopes are those of its tokens.
-	Scopes []string `yaml:"scopes"`
+	Scopes []string `yaml:"scopes,omitempty"`
 }
 
 func (k APIKey) validate() error {

@@ -50,10 +50,10 @@ func recordings(t *testing.T) (all []recorded) {
 	return all
 }
 
-// work starts and ends whatever is queued, until the test is over.
-func (h *house) work() {
+// work starts and ends whatever is queued, until stop is called.
+func (h *house) work() (stop func()) {
 	h.t.Helper()
-	ctx, stop := context.WithCancel(h.t.Context())
+	ctx, cancel := context.WithCancel(h.t.Context())
 	var worker sync.WaitGroup
 	worker.Go(func() {
 		for {
@@ -70,7 +70,7 @@ func (h *house) work() {
 					Node: h.store.Node(), Epoch: h.store.Epoch(), Berth: "berth", Nonce: "n0nce",
 					StartedAt: time.Now(), Deadline: time.Now().Add(e.Timeout),
 				}
-				if err := h.store.Start(ctx, e.ID, run); err != nil {
+				if err := h.store.Start(h.t.Context(), e.ID, run); err != nil {
 					h.t.Error(err)
 				}
 				h.finish(e.ID, completed("1\n", ""))
@@ -85,7 +85,10 @@ func (h *house) work() {
 			}
 		}
 	})
-	h.t.Cleanup(func() { stop(); worker.Wait() })
+	return func() {
+		cancel()
+		worker.Wait()
+	}
 }
 
 // The kinds of values that the clients' models insist on, where a field has one.
@@ -162,7 +165,7 @@ var models = map[string]map[string]kind{
 
 func TestEveryRecordedRequestGetsAnAnswerThatItsClientUnderstands(t *testing.T) {
 	h := open(t)
-	h.work()
+	defer h.work()()
 	seen := map[string]int{}
 	for _, r := range recordings(t) {
 		call := r.Method + " " + r.Path
