@@ -9,6 +9,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"boomerang/internal/admission"
 	"boomerang/internal/auth"
 	"boomerang/internal/callback"
 	"boomerang/internal/execution"
@@ -28,8 +29,20 @@ const (
 
 // execute runs code and holds the answer until it ends.
 func (a *api) execute(w http.ResponseWriter, r *http.Request, p auth.Principal) error {
+	return a.executeAs(w, r, p, asItIs)
+}
+
+// asItIs leaves a submission as it was read.
+func asItIs(s admission.Submission) (admission.Submission, error) { return s, nil }
+
+func (a *api) executeAs(
+	w http.ResponseWriter, r *http.Request, p auth.Principal, as func(admission.Submission) (admission.Submission, error),
+) error {
 	s, err := a.readSubmission(w, r, p)
 	if err != nil {
+		return err
+	}
+	if s, err = as(s); err != nil {
 		return err
 	}
 	select {

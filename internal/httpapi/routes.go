@@ -32,6 +32,8 @@ func (a *api) routes() *mux.Router {
 		{http.MethodGet, "/execute/processes", a.private(a.processes)},
 		{http.MethodPost, "/execute/kill/{id}", a.private(a.killNamed)},
 		{http.MethodDelete, "/execute/kill", a.private(a.killAsked)},
+		{http.MethodPost, "/commands/run", a.private(a.runCommand)},
+		{http.MethodPost, "/commands/background", a.private(a.backgroundCommand)},
 		{http.MethodGet, "/env", a.private(a.getEnv)},
 		{http.MethodPut, "/env", a.private(a.putEnv)},
 		{http.MethodPatch, "/env", a.private(a.patchEnv)},

@@ -57,8 +57,17 @@ type process struct {
 
 // background accepts code whose result is kept and not posted.
 func (a *api) background(w http.ResponseWriter, r *http.Request, p auth.Principal) error {
+	return a.backgroundAs(w, r, p, asItIs)
+}
+
+func (a *api) backgroundAs(
+	w http.ResponseWriter, r *http.Request, p auth.Principal, as func(admission.Submission) (admission.Submission, error),
+) error {
 	s, err := a.readSubmission(w, r, p)
 	if err != nil {
+		return err
+	}
+	if s, err = as(s); err != nil {
 		return err
 	}
 	s.Background, s.CallbackURL, s.CallbackHeaders, s.Secrets = true, "", nil, nil

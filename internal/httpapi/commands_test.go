@@ -1,0 +1,66 @@
+package httpapi
+
+import (
+	"net/http"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"boomerang/internal/execution"
+)
+
+func TestACommandLineIsAProgramOfTheShell(t *testing.T) {
+	h := open(t)
+	for body, want := range map[string]string{
+		`{"command":"bash","args":["-c","echo 1 | cat"]}`:    "echo 1 | cat",
+		`{"command":"sh","args":["-c","echo 1"]}`:            "echo 1",
+		`{"command":"echo 1 | cat"}`:                         "echo 1 | cat",
+		`{"command":"echo 1","args":[]}`:                     "echo 1",
+		`{"command":"echo","args":["a b","it's","$HOME"]}`:   `'echo' 'a b' 'it'\''s' '$HOME'`,
+		`{"command":"bash","args":["script.sh"],"code":"x"}`: `'bash' 'script.sh'`,
+	} {
+		a := h.call(http.MethodPost, "/commands/background", h.ann, strings.TrimSuffix(body, "}")+`,"workdir":"/tmp","timeout":60}`, asJSON)
+		if a.status != http.StatusOK {
+			t.Errorf("%s: got %d %s", body, a.status, a.body)
+			continue
+		}
+		claimed, err := h.store.Claim(t.Context(), 1)
+		if err != nil || len(claimed) != 1 || claimed[0].ID != a.id(t) {
+			t.Fatalf("claimed %v, %v", claimed, err)
+		}
+		e := claimed[0]
+		code, err := h.keys.Unseal(e.ID, execution.FieldCode, e.Code)
+		if err != nil || string(code) != want || e.Language != "bash" || e.WorkingDir != "/tmp" || e.Timeout != time.Minute || e.Callback.URL != "" {
+			t.Errorf("%s: got %s in %s, %v; want %s", body, code, e.Language, err, want)
+		}
+	}
+	for body, field := range map[string]string{
+		`{}`: "command", `{"command":""}`: "command", `{"command":["ls"]}`: "command", `{"command":"ls","args":"-l"}`: "args", `{"command":"ls","args":[1]}`: "args",
+	} {
+		for _, path := range []string{"/commands/run", "/commands/background"} {
+			a := h.call(http.MethodPost, path, h.ann, body, asJSON)
+			details, _ := a.json(t)["details"].(map[string]any)
+			if a.status != http.StatusBadRequest || details["field"] != field {
+				t.Errorf("%s %s: got %d %s; want 400 for %s", path, body, a.status, a.body, field)
+			}
+		}
+	}
+}
+
+func TestACommandIsWaitedFor(t *testing.T) {
+	h := open(t)
+	defer h.work()()
+	a := h.call(http.MethodPost, "/commands/run", h.ann, `{"command":"echo 1","timeout":30}`, asJSON)
+	if got := a.json(t); a.status != http.StatusOK || got["stdout"] != "1\n" || got["exit_code"] != 0.0 {
+		t.Errorf("got %d %s; want its result", a.status, a.body)
+	}
+}
+
+func TestAQuotedWordStaysOneWord(t *testing.T) {
+	const word = "a 'b' \"c\" $HOME `id` \\ \n*"
+	out, err := exec.CommandContext(t.Context(), "sh", "-c", "printf %s "+oneWord(word)).Output()
+	if err != nil || string(out) != word {
+		t.Errorf("got %q, %v; want %q", out, err, word)
+	}
+}
