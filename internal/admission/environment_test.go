@@ -151,8 +151,12 @@ func TestOneThatIsWaitedForHasAShorterTimeout(t *testing.T) {
 		asked, most int64
 		want        time.Duration
 	}{
-		{0, 86_400, 120 * time.Second}, {300, 86_400, 300 * time.Second}, {0, 60, 60 * time.Second},
-		{301, 86_400, 0}, {61, 60, 0}, {-1, 86_400, 0},
+		{0, 86_400, 120 * time.Second},
+		{300, 86_400, 300 * time.Second},
+		{0, 60, 60 * time.Second},
+		{301, 86_400, 0},
+		{61, 60, 0},
+		{-1, 86_400, 0},
 	} {
 		c.Timeout.Max = time.Duration(test.most) * time.Second
 		c.Timeout.Default = min(c.Timeout.Default, c.Timeout.Max)

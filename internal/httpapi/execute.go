@@ -17,14 +17,10 @@ import (
 )
 
 const (
-	// maxHeld bounds the time of a program that is waited for: an Idempotency-Key may lead to one that has more.
-	maxHeld = 300 * time.Second
-	// queueing is how much longer than its timeout a program is waited for: for its turn, and for its end.
-	queueing = 30 * time.Second
-	// endWait is how long the end of a program that was told to end is waited for.
-	endWait = 5 * time.Second
-	// lookPatience bounds the look at the record when nothing else is left to say.
-	lookPatience = 5 * time.Second
+	maxHeld      = 300 * time.Second // of a program that is waited for: an Idempotency-Key may lead to one that has more
+	queueing     = 30 * time.Second  // how much longer than its timeout it is waited for: for its turn, and for its end
+	endWait      = 5 * time.Second   // for the end of a program that was told to end
+	lookPatience = 5 * time.Second   // for the record when nothing else is left to say
 )
 
 // execute runs code and holds the answer until it ends.

@@ -164,18 +164,21 @@ func TestAKillWaitsForTheEnd(t *testing.T) {
 		}, "killed", "It was ended."},
 		"by itself": {completed("", ""), "completed", "It ended by itself."},
 	} {
-		var h *house
-		h = open(t, func(_ *Config, d *Deps) {
+		cancels := make(chan struct{})
+		h := open(t, func(_ *Config, d *Deps) {
 			cancel := d.Cancel
 			d.Cancel = func(ctx context.Context, id execution.ID) (execution.Execution, error) {
-				e, err := cancel(ctx, id)
-				h.finish(id, test.r)
-				return e, err
+				defer close(cancels)
+				return cancel(ctx, id)
 			}
 		})
 		id := h.background(h.ann, `{"code":"1"}`)
 		h.start(id)
-		a := h.call(http.MethodPost, "/execute/kill/"+string(id), h.ann, "")
+		answers := make(chan answer)
+		go func() { answers <- h.call(http.MethodPost, "/execute/kill/"+string(id), h.ann, "") }()
+		<-cancels
+		h.finish(id, test.r)
+		a := <-answers
 		if got := a.json(t); a.status != http.StatusOK || got["status"] != test.status || got["message"] != test.message {
 			t.Errorf("%s: got %d %s", name, a.status, a.body)
 		}

@@ -21,7 +21,7 @@ import (
 // container each, and nothing is stored for it.
 
 // apiKeyHeader is where an API key comes.
-const apiKeyHeader = "X-API-Key"
+const apiKeyHeader = "X-API-Key" //nolint:gosec // its name, not a key
 
 // controlPaths is where the control calls are. Their clients read another shape of error.
 const controlPaths = "/v1/"

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"fmt"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -31,15 +32,15 @@ func TestASandboxLeadsToTheSubjectOfTheKey(t *testing.T) {
 	if got := h.call(http.MethodDelete, "/v1/sandboxes/"+id, "", "", key(h.annKey)); got.status != http.StatusOK {
 		t.Errorf("got %d %s; want it deleted", got.status, got.body)
 	}
-	if got := h.get("/v1/sandboxes", "", key(h.annKey)); got.status != http.StatusOK || len(got.json(t)["data"].([]any)) != 0 {
+	if got := h.get("/v1/sandboxes", "", key(h.annKey)); got.status != http.StatusOK || !strings.Contains(got.body, `"data":[]`) {
 		t.Errorf("got %d %s; want none", got.status, got.body)
 	}
 
 	admins, _ := h.call(http.MethodPost, "/v1/sandboxes/x/token/refresh", "", "", key(h.adminKey)).json(t)["auth_token"].(string)
-	for token, sees := range map[string]int{token: 1, admins: 2} {
-		h.submit(h.bob, hello)
-		if got := h.get("/executions", token).json(t)["count"]; sees == 1 && got != 1.0 || sees == 2 && got.(float64) < 2 {
-			t.Errorf("got %v executions; want the scopes of the key", got)
+	h.submit(h.bob, hello)
+	for token, sees := range map[string]float64{token: 1, admins: 2} {
+		if got := h.get("/executions", token).json(t)["count"]; got != sees {
+			t.Errorf("got %v executions; want %v, by the scopes of the key", got, sees)
 		}
 	}
 }
@@ -47,7 +48,7 @@ func TestASandboxLeadsToTheSubjectOfTheKey(t *testing.T) {
 func TestAnExpiryIsNeverLaterThanTheTokens(t *testing.T) {
 	h := open(t)
 	got := h.call(http.MethodPost, "/v1/sandboxes/x/token/refresh", "", "", key(h.annKey)).json(t)
-	at, err := time.Parse(time.RFC3339, got["token_expires_at"].(string))
+	at, err := time.Parse(time.RFC3339, fmt.Sprint(got["token_expires_at"]))
 	if err != nil || at.Nanosecond() != 0 || time.Until(at) > tokenLife || time.Until(at) < time.Hour {
 		t.Errorf("got %v, %v; want whole seconds within %s", got["token_expires_at"], err, tokenLife)
 	}

@@ -2,7 +2,6 @@ package httpapi
 
 import (
 	"bufio"
-	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -53,14 +52,11 @@ func recordings(t *testing.T) (all []recorded) {
 // work starts and ends whatever is queued, until stop is called.
 func (h *house) work() (stop func()) {
 	h.t.Helper()
-	ctx, cancel := context.WithCancel(h.t.Context())
+	quit := make(chan struct{})
 	var worker sync.WaitGroup
 	worker.Go(func() {
 		for {
-			claimed, err := h.store.Claim(ctx, 1)
-			if ctx.Err() != nil {
-				return
-			}
+			claimed, err := h.store.Claim(h.t.Context(), 1)
 			if err != nil {
 				h.t.Error(err)
 				return
@@ -80,13 +76,13 @@ func (h *house) work() (stop func()) {
 			}
 			select {
 			case <-h.store.Queued():
-			case <-ctx.Done():
+			case <-quit:
 				return
 			}
 		}
 	})
 	return func() {
-		cancel()
+		close(quit)
 		worker.Wait()
 	}
 }
