@@ -4,15 +4,30 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"sync/atomic"
 
 	"boomerang/internal/execution"
 )
 
 const selectEnvironment = `SELECT env FROM environments WHERE subject = ?`
 
+// environed tells whether any subject has, or had since the start, an environment: where none has, every submission is
+// spared a query. The one process that changes them is the one that reads them.
+type environed struct{ atomic.Bool }
+
+func (e *environed) open(ctx context.Context, db *sql.DB) error {
+	var some bool
+	err := db.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM environments)`).Scan(&some)
+	e.Store(some)
+	return err
+}
+
 // Environment returns the sealed variables that each program of the subject has without asking; nil when there are none.
 // Fault SERVICE_UNAVAILABLE also after Close.
 func (s *Store) Environment(ctx context.Context, subject string) (env execution.Sealed, err error) {
+	if !s.environed.Load() && !s.writer.stops() {
+		return nil, nil
+	}
 	env, err = scanEnvironment(s.readers.QueryRowContext(ctx, selectEnvironment, subject))
 	if err != nil && s.writer.stops() {
 		err = unavailable("read environment", errClosed)
@@ -37,6 +52,7 @@ func (s *Store) ChangeEnvironment(
 			_, err = t.exec(ctx, `DELETE FROM environments WHERE subject = ?`, subject)
 		default:
 			_, err = t.exec(ctx, `INSERT OR REPLACE INTO environments (subject, env) VALUES (?, ?)`, subject, env)
+			s.environed.Store(true)
 		}
 		return news{}, err
 	})

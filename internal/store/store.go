@@ -89,11 +89,12 @@ func (c Config) Validate() error {
 // how it ended.
 type Store struct {
 	*wakes
-	writer  *writer
-	readers *sql.DB
-	node    string
-	epoch   int64
-	close   func() error
+	writer    *writer
+	readers   *sql.DB
+	environed environed
+	node      string
+	epoch     int64
+	close     func() error
 }
 
 // Open opens the database in dir for the whole of the work, and makes both if they are not there. It runs the migrations,
@@ -138,6 +139,9 @@ func OpenPart(ctx context.Context, dir string, part Part, c Config, log *logrus.
 		return nil, err
 	}
 	opened.push(s.readers.Close)
+	if err := s.environed.open(ctx, s.readers); err != nil {
+		return nil, fmt.Errorf("look for environments: %w", err)
+	}
 	s.writer = newWriter(ctx, t, s.wakes)
 	opened.push(s.writer.stop)
 	if part != Whole {
