@@ -30,14 +30,14 @@ func commandSubmission(s admission.Submission) (admission.Submission, error) {
 	if err := json.Unmarshal(s.Body, &o.fields); err != nil {
 		return s, fault.New(fault.InvalidJSON, "The body must be one JSON object.").Because(err)
 	}
-	command, args := o.text("command"), o.list("args")
+	command, args := o.text("command"), s.Args
 	if o.err != nil {
 		return s, o.err
 	}
 	if command == "" {
 		return s, fault.New(fault.MissingParameter, "command is required.").Field("command")
 	}
-	s.Language, s.Code = shell, command
+	s.Language, s.Code, s.Args = shell, command, nil
 	switch {
 	case (command == "bash" || command == "sh") && len(args) == 2 && args[0] == "-c":
 		s.Code = args[1]
@@ -52,11 +52,3 @@ func commandSubmission(s admission.Submission) (admission.Submission, error) {
 
 // oneWord is one word of a command line, whatever is in it (POSIX.1-2017, shell, 2.2.2).
 func oneWord(word string) string { return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'" }
-
-// list reads a list of strings.
-func (o *object) list(name string) (list []string) {
-	if raw, there := o.get(name); there && !isList(raw, &list) {
-		o.refuse(fault.New(fault.InvalidRequest, "%s must be a list of strings.", name).Field(name))
-	}
-	return list
-}

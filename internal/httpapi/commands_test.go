@@ -31,7 +31,7 @@ func TestACommandLineIsAProgramOfTheShell(t *testing.T) {
 		}
 		e := claimed[0]
 		code, err := h.keys.Unseal(e.ID, execution.FieldCode, e.Code)
-		if err != nil || string(code) != want || e.Language != "bash" || e.WorkingDir != "/tmp" || e.Timeout != time.Minute || e.Callback.URL != "" {
+		if err != nil || string(code) != want || e.Language != "bash" || e.WorkingDir != "/tmp" || e.Timeout != time.Minute || e.Callback.URL != "" || len(e.Input) > 0 {
 			t.Errorf("%s: got %s in %s, %v; want %s", body, code, e.Language, err, want)
 		}
 	}

@@ -30,9 +30,10 @@ type health struct {
 }
 
 type features struct {
-	CodeExecution  bool     `json:"code_execution"`
-	BackgroundJobs bool     `json:"background_jobs"`
-	Languages      []string `json:"languages"`
+	CodeExecution      bool     `json:"code_execution"`
+	BackgroundJobs     bool     `json:"background_jobs"`
+	WebsocketStreaming bool     `json:"websocket_streaming"`
+	Languages          []string `json:"languages"`
 }
 
 const agentName = "boomerang"
@@ -49,7 +50,7 @@ func (a *api) features() features {
 	for _, l := range a.Languages.Languages() {
 		names = append(names, l.Name)
 	}
-	return features{CodeExecution: true, BackgroundJobs: true, Languages: names}
+	return features{CodeExecution: true, BackgroundJobs: true, WebsocketStreaming: true, Languages: names}
 }
 
 // alive says that the process answers, and nothing else: a supervisor that restarts it cannot mend Docker.

@@ -28,7 +28,7 @@ func TestHealthIsWhatTheSDKsLookFor(t *testing.T) {
 	}
 	want := map[string]any{
 		"status": "healthy", "agent": "boomerang", "version": "1.2.3", "uptime": "2h34m12s", "go_version": runtime.Version(),
-		"features": map[string]any{"code_execution": true, "background_jobs": true, "languages": names},
+		"features": map[string]any{"code_execution": true, "background_jobs": true, "websocket_streaming": true, "languages": names},
 	}
 	if diff := cmp.Diff(want, h.get("/health", "").json(t)); diff != "" {
 		t.Errorf("the answer differs (-want +got):\n%s", diff)
