@@ -48,6 +48,11 @@ func (a *api) executeAs(
 	}
 	s.Background, s.Synchronous, s.CallbackURL, s.CallbackHeaders, s.Secrets = true, true, "", nil, nil
 	returns := s.IdempotencyKey != ""
+	leave, err := a.streams.take(p.Subject)
+	if err != nil {
+		return err
+	}
+	defer leave()
 	e, err := a.admit(w, r, s)
 	if err != nil {
 		return err

@@ -214,6 +214,27 @@ func TestExecuteIsRefusedBeforeAnythingIsStored(t *testing.T) {
 	}
 }
 
+func TestAsManyAreWaitedForAsMayFollow(t *testing.T) {
+	at := make(chan execution.ID, 1)
+	h := open(t, waiting(at), func(c *Config, _ *Deps) { c.Streams = 1 })
+	first := h.execute(t.Context(), `{"code":"1"}`)
+	id := <-at
+	a := <-h.execute(t.Context(), `{"code":"2"}`)
+	if list, err := h.store.List(t.Context(), execution.Filter{Limit: 10}); a.status != http.StatusTooManyRequests || err != nil || len(list) != 1 {
+		t.Errorf("got %d %s with %d stored, %v; want 429 and one", a.status, a.body, len(list), err)
+	}
+	h.start(id)
+	h.finish(id, completed("", ""))
+	<-first
+	third := h.execute(t.Context(), `{"code":"3"}`)
+	id = <-at
+	h.start(id)
+	h.finish(id, completed("", ""))
+	if a := <-third; a.status != http.StatusOK {
+		t.Errorf("after the first: got %d %s; want its result", a.status, a.body)
+	}
+}
+
 // crowded has no room for code that says so.
 type crowded struct{ Admission }
 

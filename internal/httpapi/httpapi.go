@@ -35,7 +35,7 @@ type Config struct {
 	Timeout time.Duration `yaml:"timeout"`
 	// Rate is off unless set: what a subject can take of the machine is bounded by its queue.
 	Rate Rate `yaml:"rate"`
-	// Streams is how many streams (events, WebSockets) of one subject may be open. 0: any number.
+	// Streams is how many streams (events, WebSockets, POST /execute) of one subject may be open. 0: any number.
 	Streams int `yaml:"streams"`
 	// TrustedProxies are the addresses whose X-Forwarded-For and X-Forwarded-Proto are believed.
 	TrustedProxies []netip.Prefix `yaml:"trusted_proxies"`
