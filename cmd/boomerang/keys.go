@@ -113,7 +113,7 @@ func (k *keysRetireCmd) Run(ctx context.Context) error {
 		return err
 	}
 	if n := fields[k.ID]; slices.Contains(ids, k.ID) && n > 0 {
-		return fmt.Errorf("the key %q has sealed %d stored fields: they can be read with it alone. Retention removes them in time; a default environment (/env) has to be set again", k.ID, n)
+		return fmt.Errorf("the key %q has sealed %d stored fields: they can be read with it alone. Retention removes them in time, and the next start reseals the default environments (/env)", k.ID, n)
 	}
 	return seal.Retire(path, k.ID)
 }

@@ -34,6 +34,8 @@ type Sealer interface {
 	Seal(id execution.ID, field string, plain []byte) execution.Sealed
 	// Unseal opens what Seal has closed for the same execution and field.
 	Unseal(id execution.ID, field string, s execution.Sealed) ([]byte, error)
+	// Current tells whether what Seal made is as it would make it now, with the key of today.
+	Current(s execution.Sealed) bool
 	// Fingerprint is the same for the same bytes and tells nothing about them.
 	Fingerprint(data []byte) string
 }
@@ -49,6 +51,8 @@ type Store interface {
 		stored []execution.Execution, replayed bool, err error)
 	// Environment returns what ChangeEnvironment has stored for the subject; nil is nothing. Errors: fault SERVICE_UNAVAILABLE.
 	Environment(ctx context.Context, subject string) (execution.Sealed, error)
+	// Environments lists the subjects that have one.
+	Environments(ctx context.Context) ([]string, error)
 	// ChangeEnvironment stores what change makes of it, durably, while nobody else changes it. Errors: that of change, fault
 	// SERVICE_UNAVAILABLE; nothing is changed then.
 	ChangeEnvironment(ctx context.Context, subject string, change func(execution.Sealed) (execution.Sealed, error)) error

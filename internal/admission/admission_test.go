@@ -36,6 +36,10 @@ func (q *queue) Environment(_ context.Context, subject string) (execution.Sealed
 	return q.environments[subject], q.err
 }
 
+func (q *queue) Environments(context.Context) ([]string, error) {
+	return slices.Sorted(maps.Keys(q.environments)), q.err
+}
+
 func (q *queue) ChangeEnvironment(
 	_ context.Context, subject string, change func(execution.Sealed) (execution.Sealed, error),
 ) error {
@@ -83,6 +87,9 @@ func (glass) Unseal(id execution.ID, field string, s execution.Sealed) ([]byte, 
 	}
 	return []byte(plain), nil
 }
+
+// Current is what does not say that it is old.
+func (glass) Current(s execution.Sealed) bool { return !strings.Contains(string(s), "old") }
 
 func (glass) Fingerprint(data []byte) string { return "fingerprint of " + string(data) }
 

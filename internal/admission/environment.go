@@ -58,6 +58,23 @@ func (a *Admission) SetEnvironment(ctx context.Context, subject string, env map[
 	return after, err
 }
 
+// Reseal seals with the current key what older keys have sealed, so that those can be retired: environments stay for ever. One
+// that cannot be opened stays as it is, and is in the error.
+func (a *Admission) Reseal(ctx context.Context) error {
+	subjects, err := a.store.Environments(ctx)
+	errs := []error{err}
+	for _, subject := range subjects {
+		sealed, err := a.store.Environment(ctx, subject)
+		if err == nil && !a.sealer.Current(sealed) {
+			_, err = a.SetEnvironment(ctx, subject, nil, true)
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("reseal environment of %s: %w", subject, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
 // over lays what the submission asks for over env, what its subject has without asking.
 func (a *Admission) over(env map[string]string, s Submission) (Submission, error) {
 	if len(env) == 0 {

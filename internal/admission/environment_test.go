@@ -123,6 +123,25 @@ func TestAnEnvironmentOfALostKeyCanBeReplaced(t *testing.T) {
 	}
 }
 
+func TestOldSealsAreReplacedByTodays(t *testing.T) {
+	seal := func(subject, env string) execution.Sealed {
+		return glass{}.Seal(holder(subject), execution.FieldEnvironment, []byte(env))
+	}
+	q := &queue{environments: map[string]execution.Sealed{
+		"ann": seal("ann", `{"A":"1"} `+strings.Repeat(" ", 3)), "ben": []byte("old, and of a lost key"), "old": seal("old", `{"A": "1"}`),
+	}}
+	if err := open(t, Defaults(), q).Reseal(t.Context()); err == nil || !strings.Contains(err.Error(), "ben") || strings.Contains(err.Error(), "ann") {
+		t.Errorf("got %v; want it to name the one that cannot be opened", err)
+	}
+	for subject, want := range map[string]string{
+		"ann": string(seal("ann", `{"A":"1"} `+strings.Repeat(" ", 3))), "ben": "old, and of a lost key", "old": string(seal("old", `{"A":"1"}`)),
+	} {
+		if got := string(q.environments[subject]); got != want {
+			t.Errorf("%s: got %q; want %q", subject, got, want)
+		}
+	}
+}
+
 func TestNothingIsAdmittedWhileTheEnvironmentCannotBeRead(t *testing.T) {
 	if _, _, err := open(t, Defaults(), &queue{err: errors.New("disk")}).Admit(t.Context(), good()); err == nil {
 		t.Error("it was admitted")

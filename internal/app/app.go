@@ -208,8 +208,12 @@ func (a *App) openFront(
 	}
 	ledger := counted{mortalFront(records), a.numbers}
 	deliverer := callback.NewDeliverer(c.Callback, ledger, a.keys, policy, version, a.log)
+	admitter := admission.New(c.Admission, admitted{a.offer}, policy, fetcher, a.keys, ledger, time.Now)
+	if err := admitter.Reseal(ctx); err != nil {
+		a.log.WithError(err).Warn("not every environment is sealed with the key of today")
+	}
 	handler, err := httpapi.New(c.HTTP, httpapi.Deps{
-		Admission:     admission.New(c.Admission, admitted{a.offer}, policy, fetcher, a.keys, ledger, time.Now),
+		Admission:     admitter,
 		Records:       records,
 		Deliveries:    records,
 		Live:          live,

@@ -129,6 +129,12 @@ func KeyOf(head []byte) (id string, ok bool) {
 	return string(head[1 : 1+int(head[0])]), true
 }
 
+// Current tells whether the current key has sealed a field, or there is nothing in it.
+func (k *Keyring) Current(s execution.Sealed) bool {
+	id, ok := KeyOf(s)
+	return len(s) == 0 || ok && id == k.fresh().current
+}
+
 // Unseal opens what Seal has closed for the same execution and field; nothing stays nothing. Errors: ErrUnreadable, and
 // one that names a key that is not in the file.
 func (k *Keyring) Unseal(id execution.ID, field string, s execution.Sealed) ([]byte, error) {

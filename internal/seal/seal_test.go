@@ -130,6 +130,9 @@ func TestAfterAChangeOfKeysTheOldOnesStillOpen(t *testing.T) {
 		t.Errorf("got %q, error %v", plain, err)
 	}
 	for _, k := range []*Keyring{before, after} {
+		if k.Current(old) || !k.Current(k.Seal(id, execution.FieldCode, []byte("x"))) || !k.Current(nil) {
+			t.Error("the old key's field is taken for the new one's, or the other way round")
+		}
 		if sealer, _ := KeyOf(k.Seal(id, execution.FieldCode, []byte("x"))); sealer != "two" {
 			t.Errorf("%q seals, want the first key", sealer)
 		}

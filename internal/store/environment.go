@@ -35,6 +35,12 @@ func (s *Store) Environment(ctx context.Context, subject string) (env execution.
 	return env, explain("read environment", err)
 }
 
+// Environments lists the subjects that have an environment.
+func (s *Store) Environments(ctx context.Context) ([]string, error) {
+	return collect(ctx, s.readers, "list environments", func(r scanner) (subject string, err error) { return subject, r.Scan(&subject) },
+		`SELECT subject FROM environments ORDER BY subject`)
+}
+
 // ChangeEnvironment puts what change makes of a subject's environment in its place, durably; nothing else changes it
 // meanwhile. Nil is no environment. An error of change is returned, and nothing was changed.
 func (s *Store) ChangeEnvironment(

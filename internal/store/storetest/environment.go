@@ -37,6 +37,9 @@ func environmentStays(h *house) {
 	h.same([]string{h.environment("ann"), h.environment("ben"), h.environment("cid")}, []string{"two", "three", ""})
 	h.setEnvironment("ann", "")
 	h.setEnvironment("cid", "")
+	subjects, err := h.Environments(h.ctx())
+	h.ok(err)
+	h.same(subjects, []string{"ben"})
 	h.same([]string{h.environment("ann"), h.environment("ben"), h.environment("cid")}, []string{"", "three", ""})
 }
 

@@ -62,6 +62,7 @@ type Store interface {
 	Recover(ctx context.Context, r execution.Recovery, now time.Time) (recovered int, err error)
 
 	Environment(ctx context.Context, subject string) (execution.Sealed, error)
+	Environments(ctx context.Context) ([]string, error)
 	ChangeEnvironment(ctx context.Context, subject string, change func(execution.Sealed) (execution.Sealed, error)) error
 	Share(ctx context.Context, subject string) (execution.Share, error)
 
