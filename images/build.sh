@@ -18,13 +18,13 @@ inputs() {
 
 done=
 build() {
-	case " $done " in *" $1 "*) return ;; esac
+	case " $done " in *" $1 "*) return 0 ;; esac
 	[ "$1" = base ] || build "$(under "$1")"
 	set -- "$1" "$(inputs "$1")"
 	done="$done $1"
 	built=$(docker image inspect --format '{{index .Config.Labels "boomerang.inputs"}}' "boomerang/$1:latest" 2>/dev/null || true)
 	if [ "$built" = "$2" ] && [ -z "${FRESH:-}" ]; then
-		return
+		return 0
 	fi
 	echo "building boomerang/$1" >&2
 	if [ "$1" = base ]; then
