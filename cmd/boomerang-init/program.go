@@ -18,7 +18,7 @@ import (
 
 // startProgram puts the code and the files into their place and starts the program with the two pipes as its stdout and
 // stderr. The error is a sentence for the client; then nothing runs. The job's code, stdin and files are gone afterwards.
-func startProgram(job *journal.Job, stdout, stderr *os.File, victim *victim) (pid int, err error) {
+func startProgram(job *journal.Job, stdout, stderr *os.File, victim *victim, files *collector) (pid int, err error) {
 	if err := os.MkdirAll(job.Dir, 0o700); err != nil {
 		return 0, fmt.Errorf("the working directory %s cannot be made: %w", job.Dir, cause(err))
 	}
@@ -34,6 +34,7 @@ func startProgram(job *journal.Job, stdout, stderr *os.File, victim *victim) (pi
 	}
 	defer func() { _ = stdin.Close() }()
 	forget(job)
+	files.open()
 	env := environment(os.Environ(), job.Env)
 	path, err := lookUp(job.Argv[0], env)
 	if err != nil {

@@ -147,8 +147,8 @@ func (s *stream) pumpRest() {
 	}
 }
 
-// finish writes the tail and the end frame, completed with this stream's counts.
-func (s *stream) finish(nonce string, end journal.End) error {
+// finish writes the tail, what else there is to write, and the end frame, completed with this stream's counts.
+func (s *stream) finish(nonce string, end journal.End, more func()) error {
 	kept := min(s.tail, s.behind)
 	if from := int64(s.next) - kept; from >= 0 {
 		s.log.payload(s.buf[from:s.next])
@@ -156,6 +156,7 @@ func (s *stream) finish(nonce string, end journal.End) error {
 		s.log.payload(s.buf[int64(len(s.buf))+from:])
 		s.log.payload(s.buf[:s.next])
 	}
+	more()
 	end.Bytes = s.passed + s.behind
 	end.LeftOut = s.behind - kept
 	if end.LeftOut > 0 {

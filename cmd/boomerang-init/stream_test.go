@@ -51,7 +51,7 @@ func pumped(t *testing.T, head, tail int64, pieces ...[]byte) logged {
 	var raw bytes.Buffer
 	s := newStream(r, newLog(&raw), head, tail)
 	s.pump()
-	if err := s.finish(testNonce, journal.End{ExitCode: 3}); err != nil {
+	if err := s.finish(testNonce, journal.End{ExitCode: 3}, func() {}); err != nil {
 		t.Fatal(err)
 	}
 	return cut(t, raw.Bytes())
@@ -181,7 +181,7 @@ func TestSettledStreamTakesWhatIsThere(t *testing.T) {
 		}()
 		s.settle()
 		<-done
-		if err := s.finish(testNonce, journal.End{}); err != nil {
+		if err := s.finish(testNonce, journal.End{}, func() {}); err != nil {
 			t.Fatal(err)
 		}
 		if got := cut(t, raw.Bytes()); !bytes.Equal(got.payload, all) {
@@ -202,7 +202,7 @@ func TestStreamOutlivesItsLog(t *testing.T) {
 	broken := errors.New("broken")
 	s := newStream(r, newLog(brokenWriter{broken}), 10, 10)
 	s.pump()
-	if err := s.finish(testNonce, journal.End{}); !errors.Is(err, broken) {
+	if err := s.finish(testNonce, journal.End{}, func() {}); !errors.Is(err, broken) {
 		t.Errorf("got %v, want %v", err, broken)
 	}
 	if got := s.passed + s.behind; got != 1<<20 {

@@ -24,6 +24,7 @@ func execute(job *journal.Job, victim *victim, stop <-chan os.Signal) error {
 	if err != nil {
 		return err
 	}
+	files := newCollector(job, stdout.log, stop)
 	before := measure(cgroupRoot)
 	started := time.Now()
 	end := journal.End{StartedAt: started.UTC()}
@@ -32,12 +33,13 @@ func execute(job *journal.Job, victim *victim, stop <-chan os.Signal) error {
 		return fmt.Errorf("write start frame: %w", stderr.log.err)
 	}
 
-	pid, err := startProgram(job, stdoutEnd, stderrEnd, victim)
+	pid, err := startProgram(job, stdoutEnd, stderrEnd, victim, files)
 	_, _ = stdoutEnd.Close(), stderrEnd.Close()
 	var streams sync.WaitGroup
 	streams.Go(stdout.pump)
 	streams.Go(stderr.pump)
 	if err != nil {
+		files = nil
 		end.StartError = err.Error()
 		end.EndedAt = time.Now().UTC()
 	} else {
@@ -49,8 +51,8 @@ func execute(job *journal.Job, victim *victim, stop <-chan os.Signal) error {
 	report(&end, before, measure(cgroupRoot))
 
 	var failed [2]error
-	streams.Go(func() { failed[0] = stdout.finish(job.Nonce, end) })
-	streams.Go(func() { failed[1] = stderr.finish(job.Nonce, end) })
+	streams.Go(func() { failed[0] = stdout.finish(job.Nonce, end, func() { files.collect(end.Stopped) }) })
+	streams.Go(func() { failed[1] = stderr.finish(job.Nonce, end, func() {}) })
 	streams.Wait()
 	for _, err := range failed {
 		if err != nil {

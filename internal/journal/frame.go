@@ -21,12 +21,15 @@ const (
 	escapedEscape  = 'e'
 	special        = "\n\x1e" // what is escaped
 
-	nonceSize     = 16
-	markerPrefix  = "\x1eboomerang"
-	kindStart     = 'S'
-	kindEnd       = 'E'
-	maxFrame      = 4096 // bytes of letter and JSON
-	maxStartError = 512  // bytes; JSON makes at most six of one
+	nonceSize      = 16
+	markerPrefix   = "\x1eboomerang"
+	kindStart      = 'S'
+	kindEnd        = 'E'
+	kindFile       = 'F' // the content of the file follows, packed like payload, up to the next frame
+	kindOmitted    = 'O'
+	kindCollection = 'C'
+	maxFrame       = 4096 // bytes of letter and JSON
+	maxStartError  = 512  // bytes; JSON makes at most six of one
 )
 
 // MaxPiece is how many of the program's bytes stand on one line of the log. Escaped they are less than the 16 KiB after which
@@ -82,9 +85,12 @@ func appendFrame(dst []byte, nonce string, kind byte, frame any) []byte {
 		// A struct of numbers, strings and times of this century always has a JSON form.
 		panic(err)
 	}
+	dst = append(appendMarker(dst, nonce, kind), text...)
+	return append(dst, '\n')
+}
+
+func appendMarker(dst []byte, nonce string, kind byte) []byte {
 	dst = append(dst, markerPrefix...)
 	dst = append(dst, nonce...)
-	dst = append(dst, kind)
-	dst = append(dst, text...)
-	return append(dst, '\n')
+	return append(dst, kind)
 }

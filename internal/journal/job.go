@@ -104,7 +104,33 @@ func (j Job) Validate() error {
 	if err := j.checkFiles(); err != nil {
 		return err
 	}
+	for _, c := range j.Collect {
+		if err := c.check(); err != nil {
+			return fmt.Errorf("collect: %w", err)
+		}
+	}
 	return j.refuseNUL()
+}
+
+func (c Collect) check() error {
+	switch {
+	case c.Name == "" || len(c.Name) > 32 || strings.Trim(c.Name, "abcdefghijklmnopqrstuvwxyz") != "":
+		return fmt.Errorf("%q is no name", c.Name)
+	case c.Dir != "" && !path.IsAbs(c.Dir):
+		return fmt.Errorf("dir: %q is not absolute", c.Dir)
+	case strings.ContainsRune(c.Dir, 0):
+		return errors.New("dir: a NUL byte")
+	case c.Files < 0 || c.Bytes < 0:
+		return errors.New("files or bytes: negative")
+	case c.Timeout <= 0:
+		return fmt.Errorf("timeout: %v is not positive", c.Timeout)
+	}
+	for _, glob := range c.Globs {
+		if _, err := ParseGlob(glob); err != nil {
+			return fmt.Errorf("glob %q %w", glob, err)
+		}
+	}
+	return nil
 }
 
 func (j Job) checkFiles() error {

@@ -4,7 +4,8 @@
 // The log of a container is the complete, bounded record of one execution. On stderr it begins with a start frame;
 // each of the two streams ends with an end frame after which nothing can follow. Between them stands what the program
 // wrote, with its newlines escaped: what a program prints decides neither where a line of the log ends nor what is a
-// frame. Frames also carry a nonce that the program cannot know.
+// frame. Frames also carry a nonce that the program cannot know. Behind what the program wrote to stdout stand the files
+// that were asked for (Collect).
 //
 // The package refuses to know Docker; the init is built from it, so it imports the standard library alone.
 package journal
@@ -18,19 +19,20 @@ const Threads = 16
 // Job is all that the init needs to run one program. It travels as JSON behind its length, so a sender that dies
 // half way has sent nothing.
 type Job struct {
-	Nonce   string            `json:"nonce"`           // 32 hexadecimal digits
-	Code    string            `json:"code"`            //
-	File    string            `json:"file"`            // the code's file name, without a path; put into Dir
-	Argv    []string          `json:"argv"`            // the program; never empty
-	Env     map[string]string `json:"env"`             // over the image's own environment
-	Dir     string            `json:"dir"`             // absolute; made if it is missing
-	Stdin   []byte            `json:"stdin,omitempty"` // what the program reads on its stdin
-	Files   []File            `json:"files,omitempty"` // put below Dir before the program starts
-	Timeout time.Duration     `json:"timeout"`         // from the program's start to its end by the init; > 0
-	Grace   time.Duration     `json:"grace"`           // between SIGTERM and SIGKILL; >= 0
-	Head    int64             `json:"head"`            // bytes of each stream that are passed on as they come
-	Tail    int64             `json:"tail"`            // bytes of each stream that are kept beyond the head; <= 16 MiB
-	Limit   int64             `json:"limit,omitempty"` // bytes of a stream above which the program is killed; 0 = never
+	Nonce   string            `json:"nonce"`             // 32 hexadecimal digits
+	Code    string            `json:"code"`              //
+	File    string            `json:"file"`              // the code's file name, without a path; put into Dir
+	Argv    []string          `json:"argv"`              // the program; never empty
+	Env     map[string]string `json:"env"`               // over the image's own environment
+	Dir     string            `json:"dir"`               // absolute; made if it is missing
+	Stdin   []byte            `json:"stdin,omitempty"`   // what the program reads on its stdin
+	Files   []File            `json:"files,omitempty"`   // put below Dir before the program starts
+	Timeout time.Duration     `json:"timeout"`           // from the program's start to its end by the init; > 0
+	Grace   time.Duration     `json:"grace"`             // between SIGTERM and SIGKILL; >= 0
+	Head    int64             `json:"head"`              // bytes of each stream that are passed on as they come
+	Tail    int64             `json:"tail"`              // bytes of each stream that are kept beyond the head; <= 16 MiB
+	Limit   int64             `json:"limit,omitempty"`   // bytes of a stream above which the program is killed; 0 = never
+	Collect []Collect         `json:"collect,omitempty"` // files that are wanted in the end, one collection after the other
 }
 
 // File is one that the program finds when it starts.

@@ -14,6 +14,10 @@ import (
 type Splitter struct {
 	marker   []byte // of a frame, behind its escape
 	payload  io.Writer
+	files    Files // nil: they are passed over
+	inFile   bool  // what is read is the content of a file
+	left     int64 // bytes of it that are yet to come; negative when more came than was announced
+	astray   bool  // what is read belongs to nobody
 	state    state
 	matched  int    // bytes of the marker that were read
 	frame    []byte // what has come of the frame behind a whole marker
@@ -43,6 +47,13 @@ func NewSplitter(nonce string, payload io.Writer) *Splitter {
 	}
 }
 
+// NewFilesSplitter makes a splitter for a stream that holds files as well. Calls of files come within those of Write.
+func NewFilesSplitter(nonce string, payload io.Writer, files Files) *Splitter {
+	s := NewSplitter(nonce, payload)
+	s.files = files
+	return s
+}
+
 // Write takes the next bytes of the raw stream, in any chunks. It never fails and keeps nothing of p. All that
 // follows the end frame is ignored.
 func (s *Splitter) Write(p []byte) (int, error) {
@@ -63,10 +74,25 @@ func (s *Splitter) Write(p []byte) (int, error) {
 			p = s.skip(p)
 		}
 	}
-	if len(s.plain) > 0 {
-		_, _ = s.payload.Write(s.plain)
-	}
+	s.passOn()
 	return n, nil
+}
+
+// passOn hands what is unpacked to whom it belongs.
+func (s *Splitter) passOn() {
+	switch {
+	case len(s.plain) == 0:
+		return
+	case s.astray:
+	case !s.inFile:
+		_, _ = s.payload.Write(s.plain)
+	default:
+		s.left -= int64(len(s.plain))
+		if s.files != nil {
+			_, _ = s.files.Write(s.plain)
+		}
+	}
+	s.plain = s.plain[:0]
 }
 
 // Start returns the first start frame, nil as long as there was none.
@@ -146,6 +172,7 @@ func (s *Splitter) read(frame []byte) {
 	if len(frame) == 0 {
 		return
 	}
+	s.passOn()
 	switch text := frame[1:]; frame[0] {
 	case kindStart:
 		var start Start
@@ -155,7 +182,14 @@ func (s *Splitter) read(frame []byte) {
 	case kindEnd:
 		var end End
 		if err := json.Unmarshal(text, &end); err == nil {
+			s.endFile()
 			s.end = &end
 		}
+	case kindFile:
+		s.readCollected(text)
+	case kindOmitted:
+		s.readOmitted(text)
+	case kindCollection:
+		s.readCollection(text)
 	}
 }

@@ -249,7 +249,12 @@ func FuzzFrames(f *testing.F) {
 func FuzzSplitter(f *testing.F) {
 	f.Add([]byte("a\x1eboomerang" + nonce + "E{\n\x1eboo"))
 	f.Add([]byte(packed("a\nb") + endFrame()))
+	f.Add([]byte(fileFrame("a", 3) + packed("a\nb") + fileFrame("b", 1)))
 	f.Fuzz(func(t *testing.T, raw []byte) {
+		payload, files, _ := splitFiles(string(raw), len(raw)+1)
+		if p, f, _ := splitFiles(string(raw), 1); p != payload || f != files {
+			t.Errorf("in one piece and byte by byte: %q and %q, files %q and %q", payload, p, files, f)
+		}
 		whole := split(string(raw), len(raw)+1)
 		if diff := cmp.Diff(whole, split(string(raw), 1), cmp.AllowUnexported(parts{})); diff != "" {
 			t.Errorf("in one piece and byte by byte: %s", diff)

@@ -1,0 +1,313 @@
+//go:build linux
+
+package main
+
+import (
+	"cmp"
+	"os"
+	"syscall"
+	"time"
+	"unicode/utf8"
+	"unsafe"
+
+	"boomerang/internal/journal"
+)
+
+// collector writes the files that a program has left into the log. It works when nothing else is left in the container, so
+// that nothing changes under its hands. What lies there is hostile all the same: no link is followed, nothing but a
+// regular file is read, nothing on another file system, and neither names nor sizes nor numbers cost more than was put
+// aside before the program started. From then on the collector allocates nothing, for the program may have left the init
+// neither memory nor files.
+type collector struct {
+	tree
+	asked []collection
+	log   *log
+	nonce string
+	stop  <-chan os.Signal
+	frame []byte
+	buf   []byte // of directories, and of content
+}
+
+// collection is one of those that the job asks for.
+type collection struct {
+	*journal.Collect
+	globs []journal.Glob
+	root  int // the open directory; negative: there is none
+	until time.Time
+	done  journal.Collection
+}
+
+// newCollector returns nil when nothing is to be collected.
+func newCollector(job *journal.Job, log *log, stop <-chan os.Signal) *collector {
+	if len(job.Collect) == 0 {
+		return nil
+	}
+	c := &collector{log: log, nonce: job.Nonce, stop: stop, frame: make([]byte, 4<<10), buf: make([]byte, 64<<10)}
+	c.tree.reserve()
+	touch(c.frame)
+	touch(c.buf)
+	for i := range job.Collect {
+		of := collection{Collect: &job.Collect[i], root: -1}
+		of.done.Of = of.Name
+		for _, text := range of.Globs {
+			glob, _ := journal.ParseGlob(text) // the job is valid
+			of.globs = append(of.globs, glob)
+		}
+		c.asked = append(c.asked, of)
+	}
+	return c
+}
+
+// touch makes the kernel give the memory now.
+func touch[T any](s []T) {
+	var none T
+	for i := 0; i < len(s); i += max(1, os.Getpagesize()/int(unsafe.Sizeof(none))) {
+		s[i] = none
+	}
+}
+
+// open opens the directories from the working directory, before the program can put others in their place.
+func (c *collector) open() {
+	if c == nil {
+		return
+	}
+	for i := range c.asked {
+		of := &c.asked[i]
+		if fd, err := syscall.Open(cmp.Or(of.Dir, "."), directory, 0); err == nil {
+			of.root = fd
+		}
+	}
+}
+
+// collect writes all collections. When the end of the program was asked for from outside somebody is waiting to kill the
+// init: then there is no time.
+func (c *collector) collect(stopped bool) {
+	if c == nil {
+		return
+	}
+	select {
+	case <-c.stop: // one that came before the program's end, from inside maybe
+	default:
+	}
+	for i := range c.asked {
+		of := &c.asked[i]
+		of.until = time.Now().Add(of.Timeout)
+		if stopped {
+			of.done.Cut = journal.CutStopped
+		} else {
+			c.walk(of)
+		}
+		stopped = of.done.Cut == journal.CutStopped
+		c.log.raw(journal.AppendCollection(c.frame[:0], c.nonce, of.done))
+	}
+}
+
+// walk visits what the globs can choose, a directory's names in their order, and leaves when the collection is cut.
+func (c *collector) walk(of *collection) {
+	if of.root < 0 {
+		of.done.Cut = journal.CutUnreadable
+		return
+	}
+	c.tree.begin()
+	if !c.enter(of, of.root, 0) {
+		of.done.Cut = cmp.Or(of.done.Cut, journal.CutUnreadable)
+	}
+	for c.depth > 0 {
+		e, ok := c.next()
+		if !ok || of.done.Cut != "" || c.log.err != nil {
+			c.leave()
+			continue
+		}
+		c.visit(of, e)
+		c.check(of)
+	}
+}
+
+// check cuts the collection when its time is over, or when the init is told to end.
+func (c *collector) check(of *collection) bool {
+	select {
+	case <-c.stop:
+		of.done.Cut = journal.CutStopped
+	default:
+		if time.Now().After(of.until) {
+			of.done.Cut = journal.CutTime
+		}
+	}
+	return of.done.Cut == "" && c.log.err == nil
+}
+
+// enter lists an open directory, whose path has the given length, and makes it the one that is visited.
+func (c *collector) enter(of *collection, fd, path int) bool {
+	c.push(fd, path)
+	for {
+		n, errno := readDir(fd, c.buf)
+		switch {
+		case errno != 0:
+			return false
+		case n == 0:
+			c.sort()
+			return true
+		case !c.check(of):
+			return true
+		}
+		for rest := c.buf[:n]; len(rest) > 0; {
+			var name []byte
+			var kind byte
+			if name, kind, rest = nextEntry(rest); name == nil {
+				continue
+			}
+			if c.seen++; c.seen > maxEntries {
+				of.done.Cut = journal.CutEntries
+				return true
+			}
+			chosen, above := c.wanted(of, name, kind)
+			if (chosen || above) && !c.add(name, kind, chosen) {
+				of.done.Cut = journal.CutEntries
+				return true
+			}
+		}
+	}
+}
+
+// wanted tells whether a name in the directory that is visited is chosen, and whether something below it may be.
+func (c *collector) wanted(of *collection, name []byte, kind byte) (chosen, above bool) {
+	path := text(c.pathOf(name))
+	for _, glob := range of.globs {
+		if kind != syscall.DT_DIR {
+			chosen = chosen || glob.Match(path)
+		}
+		if kind == syscall.DT_DIR || kind == syscall.DT_UNKNOWN {
+			above = above || glob.Below(path)
+		}
+	}
+	return chosen, above
+}
+
+func (c *collector) visit(of *collection, e entry) {
+	path := c.pathOf(c.name(e))
+	kind := e.kind
+	if kind == syscall.DT_UNKNOWN {
+		kind = c.look(e)
+	}
+	switch kind {
+	case syscall.DT_DIR:
+		c.visitDir(of, e, path)
+	case syscall.DT_REG:
+		if e.chosen {
+			c.visitFile(of, e, path)
+		}
+	case syscall.DT_LNK:
+		if e.chosen {
+			c.omit(of, path, journal.OmitSymlink)
+		}
+	case syscall.DT_UNKNOWN:
+		if e.chosen {
+			c.omit(of, path, journal.OmitUnreadable)
+		}
+	default:
+		if e.chosen {
+			c.omit(of, path, journal.OmitNotRegular)
+		}
+	}
+}
+
+func (c *collector) visitDir(of *collection, e entry, path []byte) {
+	switch {
+	case c.depth == maxDepth:
+		c.omit(of, path, journal.OmitDeep)
+		return
+	case len(path) >= journal.MaxCollectedPath:
+		c.omit(of, path, journal.OmitName)
+		return
+	}
+	fd, stat, reason := c.openEntry(of, e, directory)
+	switch {
+	case reason != "":
+		c.omit(of, path, reason)
+	case stat.Mode&syscall.S_IFMT != syscall.S_IFDIR:
+		_ = syscall.Close(fd)
+		c.omit(of, path, journal.OmitNotRegular)
+	case !c.enter(of, fd, len(path)):
+		c.leave()
+		c.omit(of, path, journal.OmitUnreadable)
+	}
+}
+
+func (c *collector) visitFile(of *collection, e entry, path []byte) {
+	switch {
+	case len(path) > journal.MaxCollectedPath || !utf8.Valid(path):
+		c.omit(of, path, journal.OmitName)
+		return
+	case of.done.Files >= of.Files:
+		c.omit(of, path, journal.OmitCount)
+		return
+	}
+	fd, stat, reason := c.openEntry(of, e, syscall.O_NOCTTY)
+	if reason != "" {
+		c.omit(of, path, reason)
+		return
+	}
+	switch {
+	case stat.Mode&syscall.S_IFMT != syscall.S_IFREG:
+		c.omit(of, path, journal.OmitNotRegular)
+	case stat.Size > of.Bytes-of.done.Bytes: // before a byte of it is read: it may be a hole of a tebibyte
+		c.omit(of, path, journal.OmitSize)
+	default:
+		c.pass(of, fd, path, stat)
+	}
+	_ = syscall.Close(fd)
+}
+
+// openEntry opens something in the directory that is visited, without following a link and without waiting for anybody,
+// and tells why not.
+func (c *collector) openEntry(of *collection, e entry, flags int) (fd int, stat syscall.Stat_t, reason string) {
+	fd, errno := openAt(c.levels[c.depth-1].fd, c.name(e), flags|syscall.O_NOFOLLOW|syscall.O_NONBLOCK|syscall.O_CLOEXEC)
+	switch errno {
+	case 0:
+	case syscall.ELOOP:
+		return -1, stat, journal.OmitSymlink
+	case syscall.ENXIO, syscall.ENODEV:
+		return -1, stat, journal.OmitNotRegular
+	default:
+		return -1, stat, journal.OmitUnreadable
+	}
+	var root syscall.Stat_t
+	switch {
+	case syscall.Fstat(fd, &stat) != nil || syscall.Fstat(of.root, &root) != nil:
+		reason = journal.OmitUnreadable
+	case stat.Dev != root.Dev:
+		reason = journal.OmitElsewhere
+	default:
+		return fd, stat, ""
+	}
+	_ = syscall.Close(fd)
+	return -1, stat, reason
+}
+
+// pass writes a file into the log. One that turns out shorter than it said is told apart by its size.
+func (c *collector) pass(of *collection, fd int, path []byte, stat syscall.Stat_t) {
+	c.log.raw(journal.AppendCollected(c.frame[:0], c.nonce, of.Name, path, stat.Size, stat.Mode&0o777))
+	for left := stat.Size; left > 0; {
+		if !c.check(of) {
+			return
+		}
+		n, err := syscall.Read(fd, c.buf[:min(left, int64(len(c.buf)))])
+		if err == syscall.EINTR { //nolint:errorlint // never wrapped, and errors.Is allocates
+			continue
+		}
+		if err != nil || n <= 0 {
+			c.omit(of, path, journal.OmitUnreadable)
+			return
+		}
+		c.log.payload(c.buf[:n])
+		left -= int64(n)
+	}
+	of.done.Files++
+	of.done.Bytes += stat.Size
+}
+
+func (c *collector) omit(of *collection, path []byte, reason string) {
+	if of.done.Omitted++; of.done.Omitted <= journal.MaxOmitted {
+		c.log.raw(journal.AppendOmitted(c.frame[:0], c.nonce, of.Name, path, reason))
+	}
+}
