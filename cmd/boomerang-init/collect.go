@@ -42,7 +42,7 @@ func newCollector(job *journal.Job, log *log, stop <-chan os.Signal) *collector 
 	if len(job.Collect) == 0 {
 		return nil
 	}
-	c := &collector{log: log, nonce: job.Nonce, stop: stop, frame: make([]byte, 4<<10), buf: make([]byte, 64<<10)}
+	c := &collector{log: log, nonce: job.Nonce, stop: stop, frame: make([]byte, 4<<10), buf: make([]byte, 8*journal.MaxPiece)}
 	c.tree.reserve()
 	touch(c.frame)
 	touch(c.buf)

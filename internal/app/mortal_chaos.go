@@ -175,12 +175,32 @@ func (b mortalBerth) Assign(ctx context.Context, job journal.Job) error {
 	return err
 }
 
-func (b mortalBerth) Follow(ctx context.Context, nonce string, stdout, stderr io.Writer) (sandbox.Outcome, error) {
-	outcome, err := b.Berth.Follow(ctx, nonce, stdout, stderr)
+func (b mortalBerth) Follow(ctx context.Context, nonce string, stdout, stderr io.Writer, files journal.Files) (sandbox.Outcome, error) {
+	if files != nil {
+		files = mortalFiles{files, b.fate}
+	}
+	outcome, err := b.Berth.Follow(ctx, nonce, stdout, stderr, files)
 	if err == nil {
 		b.fate.reach("after-follow")
 	}
 	return outcome, err
+}
+
+// mortalFiles has the points around a file that is collected.
+type mortalFiles struct {
+	journal.Files
+	fate fate
+}
+
+func (f mortalFiles) Write(p []byte) (int, error) {
+	n, err := f.Files.Write(p)
+	f.fate.reach("in-file")
+	return n, err
+}
+
+func (f mortalFiles) Done(whole bool) {
+	f.Files.Done(whole)
+	f.fate.reach("after-file")
 }
 
 func (b mortalBerth) Stop(ctx context.Context) error {

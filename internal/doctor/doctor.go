@@ -137,7 +137,7 @@ func (d *Doctor) play(ctx context.Context, l language.Language, play probe.Play,
 		return w, err
 	}
 	if err = berth.Assign(ctx, job); err == nil {
-		w.outcome, err = berth.Follow(ctx, job.Nonce, stdout, stderr)
+		w.outcome, err = berth.Follow(ctx, job.Nonce, stdout, stderr, nil)
 	}
 	err = errors.Join(err, berth.Remove(context.WithoutCancel(ctx)))
 	w.stdout, _ = stdout.Bytes()

@@ -34,7 +34,7 @@ func (d *Doctor) settle(ctx context.Context, l language.Language) (*neighbour, e
 		return nil, errors.Join(err, berth.Remove(context.WithoutCancel(ctx)))
 	}
 	go func() {
-		_, err := berth.Follow(context.WithoutCancel(ctx), job.Nonce, n.stdout, stderr)
+		_, err := berth.Follow(context.WithoutCancel(ctx), job.Nonce, n.stdout, stderr, nil)
 		n.done <- err
 	}()
 	late := time.After(readyTimeout)

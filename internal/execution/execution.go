@@ -107,7 +107,8 @@ type Result struct {
 	Stderr         Output
 	OutputComplete bool // false: the end of a stream could not be proven
 	CPUTime        time.Duration
-	MaxMemory      int64 // bytes, the container's peak
+	MaxMemory      int64      // bytes, the container's peak
+	Artifacts      *Artifacts // nil: no files were asked for; of what is read from the store, always
 }
 
 // Reason is the exact cause of a result.

@@ -19,12 +19,13 @@ type File struct {
 
 // Options are what a submission asked for that is no secret: they are stored as JSON, and shown in the record.
 type Options struct {
-	Args     int               `json:"args,omitempty"`  // how many
-	Stdin    int               `json:"stdin,omitempty"` // bytes
-	Files    []FileInfo        `json:"files,omitempty"`
-	Limits   Limits            `json:"limits,omitzero"`
-	Metadata map[string]string `json:"metadata,omitempty"` // the caller's own words, sent back with the result
-	Network  string            `json:"network,omitempty"`  // empty: the language's
+	Args      int               `json:"args,omitempty"`  // how many
+	Stdin     int               `json:"stdin,omitempty"` // bytes
+	Files     []FileInfo        `json:"files,omitempty"`
+	Limits    Limits            `json:"limits,omitzero"`
+	Metadata  map[string]string `json:"metadata,omitempty"`  // the caller's own words, sent back with the result
+	Network   string            `json:"network,omitempty"`   // empty: the language's
+	Artifacts []string          `json:"artifacts,omitempty"` // globs of the files that are wanted when it has ended
 }
 
 // FileInfo is what is shown of a File.
@@ -40,4 +41,5 @@ type Limits struct {
 	PIDs      int64   `json:"pids,omitempty"`
 	Output    int64   `json:"output,omitempty"`    // bytes of each stream
 	Workspace int64   `json:"workspace,omitempty"` // bytes
+	Artifacts int64   `json:"artifacts,omitempty"` // bytes of all together
 }

@@ -55,6 +55,7 @@ type limits struct {
 	Output    size    `yaml:"output"`
 	Tail      size    `yaml:"tail"`
 	Flood     size    `yaml:"flood"`
+	Artifacts size    `yaml:"artifacts"`
 }
 
 // most bounds what one execution may ask for; 0 = the limit of the same name.
@@ -64,6 +65,7 @@ type most struct {
 	PIDs      int64   `yaml:"pids"`
 	Output    size    `yaml:"output"`
 	Workspace size    `yaml:"workspace"`
+	Artifacts size    `yaml:"artifacts"`
 }
 
 // size is a number of bytes, written with its unit.
@@ -94,6 +96,7 @@ func builtin() common {
 			Tmp:       size(64 * units.MiB),
 			Output:    size(units.MiB),
 			Tail:      size(64 * units.KiB),
+			Artifacts: size(16 * units.MiB),
 		},
 	}
 }
@@ -198,6 +201,7 @@ func (m most) check(l limits) error {
 		{"pids", m.PIDs == 0 || m.PIDs >= l.PIDs},
 		{"output", m.Output == 0 || m.Output >= l.Output},
 		{"workspace", m.Workspace == 0 || m.Workspace >= l.Workspace},
+		{"artifacts", m.Artifacts == 0 || m.Artifacts >= l.Artifacts},
 	} {
 		if !bound.holds {
 			return fmt.Errorf("max.%[1]s must not be less than limits.%[1]s", bound.key)
@@ -222,6 +226,7 @@ func (l limits) check() error {
 		{"output", l.Output >= 1, "1B"},
 		{"tail", l.Tail >= 1, "1B"},
 		{"flood", l.Flood >= 0, "0"},
+		{"artifacts", l.Artifacts >= 0, "0"},
 	} {
 		if !limit.holds {
 			return fmt.Errorf("limits.%s must be at least %s", limit.key, limit.least)
@@ -249,6 +254,7 @@ func (e entry) language(name string) Language {
 			Output:    int64(e.Common.Limits.Output),
 			Tail:      int64(e.Common.Limits.Tail),
 			Flood:     int64(e.Common.Limits.Flood),
+			Artifacts: int64(e.Common.Limits.Artifacts),
 		},
 		Max: execution.Limits{
 			Memory:    int64(e.Common.Max.Memory),
@@ -256,6 +262,7 @@ func (e entry) language(name string) Language {
 			PIDs:      e.Common.Max.PIDs,
 			Output:    int64(e.Common.Max.Output),
 			Workspace: int64(e.Common.Max.Workspace),
+			Artifacts: int64(e.Common.Max.Artifacts),
 		},
 		Network: e.Common.Network,
 		Runtime: e.Common.Runtime,

@@ -25,7 +25,7 @@ func TestFourLinesMakeALanguage(t *testing.T) {
 		Env:     map[string]string{},
 		Limits: sandbox.Limits{
 			Memory: 512 << 20, CPUs: 1, PIDs: 128, Files: 1024,
-			Workspace: 256 << 20, Tmp: 64 << 20, Output: 1 << 20, Tail: 64 << 10,
+			Workspace: 256 << 20, Tmp: 64 << 20, Output: 1 << 20, Tail: 64 << 10, Artifacts: 16 << 20,
 		},
 		Network: "none",
 		Pull:    "missing",
@@ -66,7 +66,7 @@ defaults:
 	}
 	want := sandbox.Limits{
 		Memory: 1 << 30, CPUs: 2, PIDs: 128, Files: 1024,
-		Workspace: 256 << 20, Tmp: 64 << 20, Output: 1 << 20, Tail: 1 << 10,
+		Workspace: 256 << 20, Tmp: 64 << 20, Output: 1 << 20, Tail: 1 << 10, Artifacts: 16 << 20,
 	}
 	if diff := cmp.Diff(want, got.Limits); diff != "" {
 		t.Error(diff)
@@ -121,6 +121,8 @@ func TestARefusalSaysWhereAndWhat(t *testing.T) {
 		"no workspace":            {minimal + "    limits: {workspace: 0B}", []string{`"ruby"`, "limits.workspace"}},
 		"no tmp":                  {minimal + "    limits: {tmp: 0B}", []string{`"ruby"`, "limits.tmp"}},
 		"no output":               {minimal + "    limits: {output: 0B}", []string{`"ruby"`, "limits.output"}},
+		"negative artifacts":      {minimal + "    limits: {artifacts: -1B}", []string{`"ruby"`, "limits.artifacts"}},
+		"max artifacts too low":   {minimal + "    max: {artifacts: 1MiB}", []string{`"ruby"`, "max.artifacts", "limits.artifacts"}},
 		"no tail":                 {minimal + "    limits: {tail: 0B}", []string{`"ruby"`, "limits.tail"}},
 		"max under the limit":     {minimal + "    limits: {pids: 9}\n    max: {pids: 8}", []string{`"ruby"`, "max.pids", "limits.pids"}},
 		"max memory of nothing":   {minimal + "    max: {memory: -1B}", []string{`"ruby"`, "max.memory"}},

@@ -15,6 +15,7 @@ func (l Language) Most() execution.Limits {
 		PIDs:      cmp.Or(l.Max.PIDs, l.Limits.PIDs),
 		Output:    cmp.Or(l.Max.Output, l.Limits.Output),
 		Workspace: cmp.Or(l.Max.Workspace, l.Limits.Workspace),
+		Artifacts: cmp.Or(l.Max.Artifacts, l.Limits.Artifacts),
 	}
 }
 
@@ -27,5 +28,6 @@ func (l Language) Bound(asked execution.Limits) sandbox.Limits {
 	limits.PIDs = min(cmp.Or(asked.PIDs, limits.PIDs), most.PIDs)
 	limits.Output = min(cmp.Or(asked.Output, limits.Output), most.Output)
 	limits.Workspace = min(cmp.Or(asked.Workspace, limits.Workspace), most.Workspace)
+	limits.Artifacts = min(cmp.Or(asked.Artifacts, limits.Artifacts), most.Artifacts)
 	return limits
 }

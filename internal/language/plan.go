@@ -23,6 +23,15 @@ const grace = 2 * time.Second
 // NoNetwork is the network of an execution that has none.
 const NoNetwork = network.None
 
+// Artifacts is the name of the collection of files that a request asks for.
+const Artifacts = "artifacts"
+
+// CollectTime is how long the collecting of so many bytes may take: far longer than an engine that is not overloaded needs.
+func CollectTime(bytes int64) time.Duration {
+	const aMoment, slow = 10 * time.Second, 4 << 20 // bytes a second
+	return aMoment + time.Duration(bytes/slow)*time.Second
+}
+
 // Request is what one execution asks of its language.
 type Request struct {
 	Execution  string // the execution's id; empty plans a berth that waits for one
@@ -34,6 +43,7 @@ type Request struct {
 	Nonce      string
 	Slot       int
 	Limits     execution.Limits // as Bound takes them
+	Artifacts  []string         // globs; what they choose is collected in the end
 	Network    string           // "none" = none, whatever the language has; empty = the language's
 }
 
@@ -93,6 +103,11 @@ func Plan(l Language, r Request) (sandbox.Spec, journal.Job) {
 		Head:    limits.Output,
 		Tail:    limits.Tail,
 		Limit:   limits.Flood,
+	}
+	if len(r.Artifacts) > 0 {
+		job.Collect = append(job.Collect, journal.Collect{
+			Name: Artifacts, Globs: r.Artifacts, Files: sandbox.MaxArtifacts, Bytes: limits.Artifacts, Timeout: CollectTime(limits.Artifacts),
+		})
 	}
 	for _, f := range r.Input.Files {
 		job.Files = append(job.Files, journal.File(f))

@@ -12,7 +12,7 @@ import (
 )
 
 func TestPlanOfAFullRequest(t *testing.T) {
-	limits := sandbox.Limits{Memory: 1, CPUs: 2, PIDs: 3, Files: 4, Workspace: 5, Tmp: 6, Output: 7, Tail: 8}
+	limits := sandbox.Limits{Memory: 1, CPUs: 2, PIDs: 3, Files: 4, Workspace: 5, Tmp: 6, Output: 7, Tail: 8, Artifacts: 9 << 20}
 	spec, job := Plan(Language{
 		Name: "go", Image: "golang:1.26", File: "main.go",
 		Command: []string{"sh", "-c", "go build -o /tmp/main {file} && exec /tmp/main # {file}"},
@@ -23,13 +23,14 @@ func TestPlanOfAFullRequest(t *testing.T) {
 		Input: execution.Input{
 			Args: []string{"-x", "{file}"}, Stdin: []byte("in"), Files: []execution.File{{Path: "a/b", Mode: 0o700, Content: []byte("c")}},
 		},
-		Limits:    execution.Limits{Memory: 90, CPUs: 0.5, PIDs: 60, Output: 3}, // no more than 50 processes by now
+		Limits:    execution.Limits{Memory: 90, CPUs: 0.5, PIDs: 60, Output: 3, Artifacts: 8 << 20}, // no more than 50 processes by now
+		Artifacts: []string{"a", "b/**"},
 		Execution: "exec_1", Code: "package main", Env: map[string]string{"B": "request", "HOME": "/tmp"},
 		WorkingDir: "/workspace/a b", Timeout: time.Minute, Nonce: "0123", Slot: 9,
 	})
 	if diff := cmp.Diff(sandbox.Spec{
 		Execution: "exec_1", Language: "go", Image: "golang:1.26", Pull: "never",
-		Limits: sandbox.Limits{Memory: 90, CPUs: 0.5, PIDs: 50, Files: 4, Workspace: 5, Tmp: 6, Output: 3, Tail: 8},
+		Limits: sandbox.Limits{Memory: 90, CPUs: 0.5, PIDs: 50, Files: 4, Workspace: 5, Tmp: 6, Output: 3, Tail: 8, Artifacts: 8 << 20},
 		Slot:   9, Network: "none", Runtime: "runsc",
 	}, spec); diff != "" {
 		t.Errorf("spec: %s", diff)
@@ -40,6 +41,7 @@ func TestPlanOfAFullRequest(t *testing.T) {
 		Stdin: []byte("in"), Files: []journal.File{{Path: "a/b", Mode: 0o700, Content: []byte("c")}},
 		Env: map[string]string{"A": "language", "B": "request", "HOME": "/tmp", "LANG": "C", "OMP_NUM_THREADS": "1"},
 		Dir: "/workspace/a b", Timeout: time.Minute, Grace: 2 * time.Second, Head: 3, Tail: 8,
+		Collect: []journal.Collect{{Name: "artifacts", Globs: []string{"a", "b/**"}, Files: 256, Bytes: 8 << 20, Timeout: 12 * time.Second}},
 	}, job); diff != "" {
 		t.Errorf("job: %s", diff)
 	}

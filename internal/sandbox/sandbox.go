@@ -58,7 +58,11 @@ type Limits struct {
 	Output    int64   // bytes of each stream that are passed on as they come
 	Tail      int64   // bytes of each stream that are kept beyond these
 	Flood     int64   // bytes of a stream above which the program is killed; 0 = never
+	Artifacts int64   // bytes of all files together that are collected in the end
 }
+
+// MaxArtifacts is how many files are collected at most, whatever their size: each has a frame in the log.
+const MaxArtifacts = 256
 
 // Sandbox makes berths and finds those that an earlier process left.
 //
@@ -96,9 +100,10 @@ type Berth interface {
 	// Follow reads the journal from its beginning and writes what the program wrote to stdout and stderr as it comes,
 	// without the frames, each byte once and in order. It returns when both ends are proven, or when the container
 	// has ended and its log holds no more. It may be called again, also by another process; it begins anew.
-	// A write error of stdout or stderr is ignored. When ctx ends it returns context.Cause(ctx) and the container
+	// To files, which may be nil, it tells the files that the init collected, all in one goroutine and before it returns.
+	// A write error of any of them is ignored. When ctx ends it returns context.Cause(ctx) and the container
 	// goes on. Errors: ErrUnavailable, ErrGone.
-	Follow(ctx context.Context, nonce string, stdout, stderr io.Writer) (Outcome, error)
+	Follow(ctx context.Context, nonce string, stdout, stderr io.Writer, files journal.Files) (Outcome, error)
 
 	// Stop tells the init to end the program: SIGTERM, the job's grace, SIGKILL, end frames. If the container does not
 	// end soon after that it is killed. It returns when the container has ended. It is idempotent; a berth that is gone is no

@@ -60,6 +60,6 @@ func runOnce(ctx context.Context, berth sandbox.Berth) error {
 	if err := berth.Assign(ctx, job); err != nil {
 		return err
 	}
-	_, err := berth.Follow(ctx, job.Nonce, io.Discard, io.Discard)
+	_, err := berth.Follow(ctx, job.Nonce, io.Discard, io.Discard, nil)
 	return err
 }

@@ -62,7 +62,7 @@ func follow(t *testing.T, b *berth, job journal.Job) (stdout, stderr string, out
 		t.Fatalf("assign: %v", err)
 	}
 	var out, errs bytes.Buffer
-	outcome, err := b.Follow(t.Context(), job.Nonce, &out, &errs)
+	outcome, err := b.Follow(t.Context(), job.Nonce, &out, &errs, nil)
 	if err != nil || !outcome.Proven() {
 		t.Fatalf("follow = %+v, %v, want a proof", outcome, err)
 	}
@@ -250,7 +250,7 @@ func TestNoLineIsLost(t *testing.T) {
 			}.Job()
 			var stdout, stderr bytes.Buffer
 			err = made.Assign(t.Context(), job)
-			outcome, followErr := made.Follow(t.Context(), job.Nonce, &stdout, &stderr)
+			outcome, followErr := made.Follow(t.Context(), job.Nonce, &stdout, &stderr, nil)
 			if err := errors.Join(err, followErr); err != nil || !outcome.Proven() {
 				t.Errorf("run %d: %+v, %v, want a proof", i, outcome, err)
 			}
@@ -312,7 +312,7 @@ func TestTheLogHoldsTheWorst(t *testing.T) {
 func followed(t *testing.T, b *berth, job journal.Job) (stdout string, outcome sandbox.Outcome, err error) {
 	t.Helper()
 	var out bytes.Buffer
-	outcome, err = b.Follow(t.Context(), job.Nonce, &out, io.Discard)
+	outcome, err = b.Follow(t.Context(), job.Nonce, &out, io.Discard, nil)
 	return out.String(), outcome, err
 }
 
@@ -331,7 +331,7 @@ func TestFollowEndsSoonAfterTheInitIsKilled(t *testing.T) {
 			}
 		}
 	})
-	outcome, err := b.Follow(t.Context(), job.Nonce, killed, io.Discard)
+	outcome, err := b.Follow(t.Context(), job.Nonce, killed, io.Discard, nil)
 	if err != nil || outcome.Proven() || outcome.Start == nil || outcome.ExitCode != 137 {
 		t.Errorf("follow = %+v, %v, want a start, no proof and exit code 137", outcome, err)
 	}
@@ -341,7 +341,7 @@ func TestAProcessThatDiesBeforeTheJobLeavesNothingRunning(t *testing.T) {
 	k := needKit(t)
 	b := prepare(t, k.open(t), k.spec())
 	b.stdin.Close() // as the kernel does for a process that dies
-	outcome, err := b.Follow(t.Context(), journal.NewNonce(), io.Discard, io.Discard)
+	outcome, err := b.Follow(t.Context(), journal.NewNonce(), io.Discard, io.Discard, nil)
 	if err != nil || outcome.Start != nil || outcome.ExitCode != journal.ExitNoJob {
 		t.Errorf("follow = %+v, %v, want no start and exit code %d", outcome, err, journal.ExitNoJob)
 	}
@@ -374,7 +374,7 @@ func TestABerthThatWasNeverStartedIsFoundAndNotStarted(t *testing.T) {
 	if isRunning, there := running[id]; !there || isRunning || !running[b.id] {
 		t.Errorf("berths = %v, want %s not running and %s running", running, id, b.id)
 	}
-	if outcome, err := half.Follow(t.Context(), journal.NewNonce(), io.Discard, io.Discard); err != nil || outcome.Start != nil {
+	if outcome, err := half.Follow(t.Context(), journal.NewNonce(), io.Discard, io.Discard, nil); err != nil || outcome.Start != nil {
 		t.Errorf("follow = %+v, %v, want no start", outcome, err)
 	}
 	if err := half.Stop(t.Context()); err != nil {

@@ -68,8 +68,8 @@ func (t *tape) outcome() sandbox.Outcome {
 
 // Follow implements sandbox.Berth. It returns on the proof, which is there long before the engine has done its own
 // bookkeeping. A follow that ends before proves nothing: engines cut off the tail, and all logs when they restart.
-func (b *berth) Follow(ctx context.Context, nonce string, stdout, stderr io.Writer) (sandbox.Outcome, error) {
-	t := &tape{stdout: journal.NewSplitter(nonce, stdout), stderr: journal.NewSplitter(nonce, stderr)}
+func (b *berth) Follow(ctx context.Context, nonce string, stdout, stderr io.Writer, files journal.Files) (sandbox.Outcome, error) {
+	t := &tape{stdout: journal.NewFilesSplitter(nonce, stdout, files), stderr: journal.NewSplitter(nonce, stderr)}
 	state, err := b.followToItsEnd(ctx, t)
 	if err != nil || t.proven() {
 		return t.outcome(), err

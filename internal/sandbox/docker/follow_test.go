@@ -168,7 +168,7 @@ func TestFollowProvesTheEnd(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			e := &engine{logs: c.logs, states: c.states}
 			var stdout, stderr bytes.Buffer
-			outcome, err := e.serve(t).Follow(t.Context(), nonce, &stdout, &stderr)
+			outcome, err := e.serve(t).Follow(t.Context(), nonce, &stdout, &stderr, nil)
 			if err != nil || !outcome.Proven() || outcome.Start == nil {
 				t.Errorf("follow = %+v, %v, want a start and both ends", outcome, err)
 			}
@@ -186,7 +186,7 @@ func TestFollowTellsWhatIsNotProven(t *testing.T) {
 	cut := shows(startFrame, outText, outEnd, errText, chunk(2, "half a line\x1eboom"))
 	e := &engine{logs: []http.HandlerFunc{cut, cut}, states: []string{killed}}
 	var stdout, stderr bytes.Buffer
-	outcome, err := e.serve(t).Follow(t.Context(), nonce, &stdout, &stderr)
+	outcome, err := e.serve(t).Follow(t.Context(), nonce, &stdout, &stderr, nil)
 	if err != nil || outcome.Proven() || outcome.Start == nil || outcome.Stdout == nil {
 		t.Errorf("follow = %+v, %v, want a start and the end of stdout alone", outcome, err)
 	}
@@ -208,7 +208,7 @@ func TestFollowLeavesADeadContainersSilentLog(t *testing.T) {
 	b := e.serve(t)
 	b.watch = watch{first: 10 * time.Millisecond, longest: 20 * time.Millisecond, settle: 10 * time.Millisecond}
 	var stdout bytes.Buffer
-	outcome, err := b.Follow(t.Context(), nonce, &stdout, io.Discard)
+	outcome, err := b.Follow(t.Context(), nonce, &stdout, io.Discard, nil)
 	if err != nil || !outcome.Proven() || stdout.String() != "out\n" {
 		t.Errorf("follow = %+v, %v with %q, want a proof", outcome, err, stdout.String())
 	}
@@ -221,7 +221,7 @@ func TestFollowDoesNotWaitForAHungEngine(t *testing.T) {
 	e := &engine{logs: []http.HandlerFunc{shows(), hangsAfter(startFrame)}, states: []string{exited}}
 	b := e.serve(t)
 	b.config.CallTimeout, b.watch.settle = 50*time.Millisecond, time.Millisecond
-	if _, err := b.Follow(t.Context(), nonce, io.Discard, io.Discard); !errors.Is(err, sandbox.ErrUnavailable) {
+	if _, err := b.Follow(t.Context(), nonce, io.Discard, io.Discard, nil); !errors.Is(err, sandbox.ErrUnavailable) {
 		t.Errorf("follow = %v, want %v", err, sandbox.ErrUnavailable)
 	}
 }
@@ -232,7 +232,7 @@ func TestFollowEndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cause := errors.New("detached")
 	seen := writerFunc(func([]byte) { cancel(cause) })
-	if _, err := b.Follow(ctx, nonce, seen, io.Discard); !errors.Is(err, cause) || errors.Is(err, sandbox.ErrUnavailable) {
+	if _, err := b.Follow(ctx, nonce, seen, io.Discard, nil); !errors.Is(err, cause) || errors.Is(err, sandbox.ErrUnavailable) {
 		t.Errorf("follow = %v, want the cause of its context alone", err)
 	}
 }
@@ -256,7 +256,7 @@ func TestFollowTellsErrorsApart(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			e := &engine{logs: []http.HandlerFunc{refuses(c.status)}, states: []string{exited}}
-			if _, err := e.serve(t).Follow(t.Context(), nonce, io.Discard, io.Discard); !errors.Is(err, c.want) {
+			if _, err := e.serve(t).Follow(t.Context(), nonce, io.Discard, io.Discard, nil); !errors.Is(err, c.want) {
 				t.Errorf("follow = %v, want %v", err, c.want)
 			}
 		})
@@ -277,7 +277,7 @@ func TestAnEngineThatIsDownIsUnavailable(t *testing.T) {
 		"capacity":  func() error { _, _, err := d.Capacity(t.Context()); return err },
 		"prepare":   func() error { _, err := d.Prepare(t.Context(), sandbox.Spec{Image: "image"}); return err },
 		"berths":    func() error { _, err := d.Berths(t.Context()); return err },
-		"follow":    func() error { _, err := b.Follow(t.Context(), nonce, io.Discard, io.Discard); return err },
+		"follow":    func() error { _, err := b.Follow(t.Context(), nonce, io.Discard, io.Discard, nil); return err },
 		"stop":      func() error { return b.Stop(t.Context()) },
 		"remove":    func() error { return b.Remove(t.Context()) },
 	} {

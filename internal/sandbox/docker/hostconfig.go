@@ -41,6 +41,13 @@ const (
 	// the init adds two frames of at most 4 KiB.
 	entrySize  = 30
 	framesSize = 16 << 10
+
+	// What the files that are collected become, at worst: two of each byte, escaped, and the bytes around an entry for every
+	// whole piece; then for each file, and each that is refused, a frame, an entry for it, and one for the piece that is not whole.
+	escapedSize    = 2
+	aroundEntry    = 28
+	collectedMost  = sandbox.MaxArtifacts + journal.MaxOmitted + 1
+	collectedFrame = 4<<10 + 2*aroundEntry
 )
 
 // The labels of a container.
@@ -191,6 +198,7 @@ func initMount(volume, node string, readOnly bool) mount.Mount {
 func logConfig(l sandbox.Limits) container.LogConfig {
 	const streams = 2
 	size := streams * ((l.Output+l.Tail)*entrySize + framesSize)
+	size += l.Artifacts*escapedSize + l.Artifacts/journal.MaxPiece*aroundEntry + collectedMost*collectedFrame
 	return container.LogConfig{
 		Type: "local",
 		Config: map[string]string{

@@ -28,7 +28,7 @@ func specs() map[string]struct {
 		config  Config
 	}
 	limits := sandbox.Limits{
-		Memory: 512 << 20, CPUs: 1, PIDs: 128, Files: 1024, Workspace: 256 << 20, Tmp: 64 << 20, Output: 1 << 20, Tail: 64 << 10,
+		Memory: 512 << 20, CPUs: 1, PIDs: 128, Files: 1024, Workspace: 256 << 20, Tmp: 64 << 20, Output: 1 << 20, Tail: 64 << 10, Artifacts: 16 << 20,
 	}
 	small := limits
 	small.Memory, small.CPUs, small.PIDs = 64<<20, 0.5, 16

@@ -7,13 +7,16 @@ package sandboxtest
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
 
+	"boomerang/internal/journal"
 	"boomerang/internal/sandbox"
 )
 
@@ -43,6 +46,7 @@ func Contract(t *testing.T, h Harness) {
 		"StopAfterTheEndIsNoError":               stopAfterTheEnd,
 		"StopBeforeAssignRunsNothing":            stopBeforeAssign,
 		"FollowBeginsAnew":                       followTwice,
+		"FilesAreCollectedInTheEnd":              filesAreCollected,
 		"AFreshHandleFollowsARunningBerth":       freshHandleWhileRunning,
 		"AFreshHandleFollowsAnEndedBerth":        freshHandleAfterTheEnd,
 		"AFoundBerthTakesNoJob":                  foundBerthTakesNoJob,
@@ -212,6 +216,34 @@ func followTwice(t suite) {
 		if end := r.end(); end.ExitCode != 7 {
 			t.Errorf("end = %+v, want exit code 7", end)
 		}
+	}
+}
+
+func filesAreCollected(t suite) {
+	large := strings.Repeat("a\x1e\n", 1<<20)
+	job := Program{Out("out"), Leave("b", large), Leave("a", ""), Leave("c", "left"), Leave("d", "1234567"), Leave("not.asked", ""), Exit(3)}.Job()
+	job.Collect = []journal.Collect{
+		{Name: "first", Globs: []string{"?"}, Files: 10, Bytes: int64(len(large)) + 6, Timeout: time.Minute},
+		{Name: "second", Globs: []string{"c"}, Files: 1, Bytes: 4, Timeout: time.Minute},
+	}
+	b := t.assigned(job)
+	for range 2 {
+		r := b.follow(t.Context(), nil, nil).wait()
+		r.wantOutput("out", "")
+		want := []string{"a", "b", "c", "d omitted: size", fmt.Sprintf("first: 3 and 1, %d bytes ", len(large)+4), "c", "second: 1 and 0, 4 bytes "}
+		if !slices.Equal(r.files.lines, want) || string(r.files.content["b"]) != large || string(r.files.content["c"]) != "left" {
+			t.Errorf("files: got %q, %d bytes of b and %q of c; want %q", r.files.lines, len(r.files.content["b"]), r.files.content["c"], want)
+		}
+	}
+	job = Program{Leave("a", ""), Out("ready"), Hang()}.Job()
+	job.Collect = []journal.Collect{{Name: "first", Globs: []string{"a"}, Files: 1, Timeout: time.Minute}}
+	b = t.assigned(job)
+	stdout := newRecorder()
+	f := b.follow(t.Context(), stdout, nil)
+	t.await(stdout, "ready")
+	b.stop()
+	if f.wait(); !slices.Equal(f.files.lines, []string{"first: 0 and 0, 0 bytes stopped"}) {
+		t.Errorf("stopped: got %q, want no files", f.files.lines)
 	}
 }
 

@@ -150,14 +150,14 @@ func (b *fakeBerth) Remove(context.Context) error {
 }
 
 // Follow implements sandbox.Berth.
-func (b *fakeBerth) Follow(ctx context.Context, nonce string, stdout, stderr io.Writer) (sandbox.Outcome, error) {
+func (b *fakeBerth) Follow(ctx context.Context, nonce string, stdout, stderr io.Writer, files journal.Files) (sandbox.Outcome, error) {
 	b.fake.mu.Lock()
 	err := next(&b.fake.script.Follow)
 	b.fake.mu.Unlock()
 	if err != nil {
 		return sandbox.Outcome{}, err
 	}
-	r := reading{outlets: map[execution.Stream]*outlet{execution.Stdout: {to: stdout}, execution.Stderr: {to: stderr}}}
+	r := reading{outlets: map[execution.Stream]*outlet{execution.Stdout: {to: stdout}, execution.Stderr: {to: stderr}}, files: files}
 	for {
 		b.fake.mu.Lock()
 		outcome, pause, err := b.play(&r, nonce)
@@ -176,6 +176,7 @@ func (b *fakeBerth) Follow(ctx context.Context, nonce string, stdout, stderr io.
 type reading struct {
 	event   int
 	outlets map[execution.Stream]*outlet
+	files   journal.Files // may be nil
 }
 
 // play writes what has been written by now and tells how long to wait for more; 0 with the outcome when it is over.
@@ -209,6 +210,9 @@ func (b *fakeBerth) play(r *reading, nonce string) (outcome sandbox.Outcome, pau
 	if b.fake.script.Unproven || b.job.Nonce != nonce {
 		outcome.ExitCode, outcome.OOMKilled = 128+int(syscall.SIGKILL), b.fake.script.OOM
 		return outcome, 0, nil
+	}
+	if r.files != nil && end.StartError == "" {
+		b.timeline.collect(*b.job, end.Stopped, r.files)
 	}
 	end.StartedAt, end.EndedAt, end.Elapsed = b.startedAt, b.startedAt.Add(until), until
 	outcome.Stdout = r.outlets[execution.Stdout].finish(end)

@@ -31,7 +31,7 @@ func TestTheFakeRunsOnTheTimeOfABubble(t *testing.T) {
 		}
 		began := time.Now()
 		var stdout bytes.Buffer
-		outcome, err := b.Follow(t.Context(), job.Nonce, &stdout, io.Discard)
+		outcome, err := b.Follow(t.Context(), job.Nonce, &stdout, io.Discard, nil)
 		if err != nil || !outcome.Proven() || stdout.String() != "next day" {
 			t.Errorf("follow = %+v, %v with %q, want a proof and %q", outcome, err, stdout.String(), "next day")
 		}
@@ -55,10 +55,10 @@ func TestTheFakeFollowsItsScript(t *testing.T) {
 	if err := b.Assign(t.Context(), job); !errors.Is(err, sick) {
 		t.Errorf("assign = %v, want %v", err, sick)
 	}
-	if _, err := b.Follow(t.Context(), job.Nonce, io.Discard, io.Discard); !errors.Is(err, sick) {
+	if _, err := b.Follow(t.Context(), job.Nonce, io.Discard, io.Discard, nil); !errors.Is(err, sick) {
 		t.Errorf("first follow = %v, want %v", err, sick)
 	}
-	outcome, err := b.Follow(t.Context(), job.Nonce, io.Discard, io.Discard)
+	outcome, err := b.Follow(t.Context(), job.Nonce, io.Discard, io.Discard, nil)
 	if err != nil || outcome.Start == nil || outcome.Proven() || !outcome.OOMKilled || outcome.ExitCode != 137 {
 		t.Errorf("second follow = %+v, %v, want a start, no proof, killed for memory", outcome, err)
 	}

@@ -13,12 +13,14 @@ import (
 // does the command sandboxtest/program inside a container.
 type Program []Step
 
-// Step is one thing that a program does. Only one of its fields is set, but for Times. A program that comes to its
+// Step is one thing that a program does. Only one of its fields is set, but for Times and Content. A program that comes to its
 // end exits with 0.
 type Step struct {
 	Stdout     []byte        `json:"stdout,omitempty"`
 	Stderr     []byte        `json:"stderr,omitempty"`
 	Times      int           `json:"times,omitempty"` // how often it writes that, one write each; 0 = once
+	Path       string        `json:"path,omitempty"`  // where it leaves a file with these contents
+	Content    []byte        `json:"content,omitempty"`
 	Sleep      time.Duration `json:"sleep,omitempty"`
 	IgnoreTerm bool          `json:"ignore_term,omitempty"` // from here on SIGTERM does nothing
 	Exit       int           `json:"exit,omitempty"`
@@ -37,6 +39,9 @@ func Times(n int, s Step) Step {
 	s.Times = n
 	return s
 }
+
+// Leave writes a file below the working directory, in a directory that is there.
+func Leave(path, content string) Step { return Step{Path: path, Content: []byte(content)} }
 
 // Sleep waits.
 func Sleep(d time.Duration) Step { return Step{Sleep: d} }

@@ -26,7 +26,7 @@ func (t suite) spec(execution, image string) sandbox.Spec {
 		Execution: execution, Language: "test", Image: image, Slot: 1, Network: "none", Runtime: t.Runtime,
 		Limits: sandbox.Limits{
 			Memory: 256 << 20, CPUs: 1, PIDs: 64, Files: 256,
-			Workspace: 64 << 20, Tmp: 16 << 20, Output: 1 << 20, Tail: 64 << 10,
+			Workspace: 64 << 20, Tmp: 16 << 20, Output: 1 << 20, Tail: 64 << 10, Artifacts: 4 << 20,
 		},
 	}
 }
@@ -111,6 +111,7 @@ type following struct {
 	outcome        sandbox.Outcome
 	err            error
 	stdout, stderr bytes.Buffer
+	files          told
 }
 
 // follow begins to follow; a nil writer keeps what comes for wantOutput. The test waits for its end.
@@ -125,7 +126,7 @@ func (b *attempt) follow(ctx context.Context, stdout, stderr io.Writer) *followi
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	go func() {
 		defer close(f.done)
-		f.outcome, f.err = b.berth.Follow(ctx, b.nonce, stdout, stderr)
+		f.outcome, f.err = b.berth.Follow(ctx, b.nonce, stdout, stderr, &f.files)
 	}()
 	b.Cleanup(func() {
 		cancel()

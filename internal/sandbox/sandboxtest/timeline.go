@@ -20,6 +20,7 @@ type timeline struct {
 	length time.Duration // until it ends by itself
 	deaf   time.Duration // from when on it ignores SIGTERM
 	end    journal.End   // how it ends by itself
+	files  map[string][]byte
 }
 
 type event struct {
@@ -30,7 +31,7 @@ type event struct {
 
 // newTimeline reads the program of a job. What is no program cannot be started.
 func newTimeline(job journal.Job) timeline {
-	t := timeline{deaf: forever}
+	t := timeline{deaf: forever, files: make(map[string][]byte)}
 	program, err := Read(strings.NewReader(job.Code))
 	if err != nil || job.Argv[0] == Missing {
 		t.end.StartError = "the fake plays nothing but programs of sandboxtest"
@@ -42,6 +43,8 @@ func newTimeline(job journal.Job) timeline {
 			t.events = append(t.events, event{t.length, execution.Stdout, bytes.Repeat(s.Stdout, max(s.Times, 1))})
 		case len(s.Stderr) > 0:
 			t.events = append(t.events, event{t.length, execution.Stderr, bytes.Repeat(s.Stderr, max(s.Times, 1))})
+		case s.Path != "":
+			t.files[s.Path] = s.Content
 		case s.Sleep > 0:
 			t.length += s.Sleep
 		case s.IgnoreTerm:

@@ -52,6 +52,8 @@ func do(s sandboxtest.Step) error {
 		return write(os.Stdout, s.Stdout, s.Times)
 	case len(s.Stderr) > 0:
 		return write(os.Stderr, s.Stderr, s.Times)
+	case s.Path != "":
+		return os.WriteFile(s.Path, s.Content, 0o600)
 	case s.Sleep > 0:
 		<-time.After(s.Sleep)
 	case s.IgnoreTerm:

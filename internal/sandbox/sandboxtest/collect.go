@@ -1,0 +1,89 @@
+package sandboxtest
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+
+	"boomerang/internal/journal"
+)
+
+// collect hands over the files that the program left, as the init does. The fake's programs leave no directories whose
+// order would differ from that of the paths.
+func (t timeline) collect(job journal.Job, stopped bool, files journal.Files) {
+	for _, asked := range job.Collect {
+		done := journal.Collection{Of: asked.Name}
+		if stopped {
+			done.Cut = journal.CutStopped
+		}
+		for _, path := range slices.Sorted(maps.Keys(t.files)) {
+			if stopped || !chosen(asked.Globs, path) {
+				continue
+			}
+			content := t.files[path]
+			size, reason := int64(len(content)), ""
+			switch {
+			case done.Files >= asked.Files:
+				reason = journal.OmitCount
+			case done.Bytes+size > asked.Bytes:
+				reason = journal.OmitSize
+			}
+			if reason != "" {
+				files.Omit(journal.Omitted{Of: asked.Name, Path: path, Reason: reason})
+				done.Omitted++
+				continue
+			}
+			files.Begin(journal.Collected{Of: asked.Name, Path: path, Size: size, Mode: 0o600})
+			_, _ = files.Write(content)
+			files.Done(true)
+			done.Files++
+			done.Bytes += size
+		}
+		files.Complete(done)
+	}
+}
+
+func chosen(globs []string, path string) bool {
+	return slices.ContainsFunc(globs, func(text string) bool {
+		glob, err := journal.ParseGlob(text)
+		return err == nil && glob.Match(path)
+	})
+}
+
+// told writes down what is told of files.
+type told struct {
+	lines   []string // in order
+	content map[string][]byte
+	now     string
+}
+
+// Begin implements journal.Files.
+func (f *told) Begin(c journal.Collected) {
+	if f.content == nil {
+		f.content = make(map[string][]byte)
+	}
+	f.now, f.content[c.Path] = c.Path, nil
+}
+
+// Write implements journal.Files.
+func (f *told) Write(p []byte) (int, error) {
+	f.content[f.now] = append(f.content[f.now], p...)
+	return len(p), nil
+}
+
+// Done implements journal.Files.
+func (f *told) Done(whole bool) {
+	line := f.now
+	if !whole {
+		line += " is not whole"
+	}
+	f.lines = append(f.lines, line)
+}
+
+// Omit implements journal.Files.
+func (f *told) Omit(o journal.Omitted) { f.lines = append(f.lines, o.Path+" omitted: "+o.Reason) }
+
+// Complete implements journal.Files.
+func (f *told) Complete(c journal.Collection) {
+	f.lines = append(f.lines, fmt.Sprintf("%s: %d and %d, %d bytes %s", c.Of, c.Files, c.Omitted, c.Bytes, c.Cut))
+}
