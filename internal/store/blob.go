@@ -131,7 +131,7 @@ func (r *blobReader) load(at int64) error {
 }
 
 // holders are the queries for the blobs that somebody holds.
-const holders = `SELECT NULL WHERE FALSE`
+const holders = `SELECT blob FROM artifacts`
 
 // Sweep removes up to limit blobs that nobody holds and that were begun before made: what a write that broke off, a crash or
 // a removal has left. It returns how many; fewer than limit means that no more are to be removed.

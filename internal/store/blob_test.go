@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"boomerang/internal/execution"
 	"boomerang/internal/fault"
 	"boomerang/internal/store"
@@ -110,5 +112,100 @@ func TestWhatNobodyHoldsIsSweptAway(t *testing.T) {
 	}
 	if _, err := half.Close(); err == nil {
 		t.Error("what was removed was ended")
+	}
+}
+
+// finished stores an execution that has ended and left files.
+func finished(t *testing.T, s *store.Store, at time.Time, a *execution.Artifacts) execution.ID {
+	t.Helper()
+	e := execution.Execution{ID: execution.NewID(at), Subject: "ann", Language: "play", Timeout: time.Hour, CreatedAt: at, State: execution.Queued}
+	if _, _, err := s.Enqueue(t.Context(), e, nil, execution.QueueLimits{}); err != nil {
+		t.Fatal(err)
+	}
+	r := execution.Result{State: execution.Failed, Reason: execution.StartFailed, CompletedAt: at, Artifacts: a}
+	if err := s.Finish(t.Context(), e.ID, r, nil); err != nil {
+		t.Fatal(err)
+	}
+	return e.ID
+}
+
+func TestArtifactsAreHeldAsLongAsTheirExecution(t *testing.T) {
+	s := keep(t)
+	at := time.Now().UTC()
+	content := noise(300_000)
+	want := &execution.Artifacts{
+		Files:    []execution.Artifact{{Path: "a\nb", Mode: 0o644, Blob: writeBlob(t, s, content, 1<<20)}, {Path: "b/c", Mode: 0o755, Blob: writeBlob(t, s, nil, 1)}},
+		Leavings: execution.Leavings{Omitted: []execution.Omission{{Path: "x", Reason: "size"}}, Count: 7, Cut: "time"},
+	}
+	id := finished(t, s, at, want)
+	stray := writeBlob(t, s, content, 1<<20)
+	if n, err := s.Sweep(t.Context(), time.Now(), 10); n != 1 || err != nil {
+		t.Errorf("swept %d, %v, want the stray alone", n, err)
+	}
+	if _, err := io.ReadAll(s.Blob(t.Context(), stray)); err == nil {
+		t.Error("the stray is there")
+	}
+	got, err := s.Artifacts(t.Context(), id)
+	if diff := cmp.Diff(want, got); diff != "" || err != nil {
+		t.Errorf("%v, (-want +got)\n%s", err, diff)
+	}
+	one, found, err := s.Artifact(t.Context(), id, "a\nb")
+	if diff := cmp.Diff(want.Files[0], one); diff != "" || !found || err != nil {
+		t.Errorf("%v, %v, (-want +got)\n%s", found, err, diff)
+	}
+	if text, err := io.ReadAll(s.Blob(t.Context(), one.Blob)); err != nil || !bytes.Equal(text, content) {
+		t.Errorf("read %d bytes, %v, want the file", len(text), err)
+	}
+	if _, found, err := s.Artifact(t.Context(), id, "a"); found || err != nil {
+		t.Errorf("another path: %v, %v, want none", found, err)
+	}
+	if n, err := s.Remove(t.Context(), at.Add(time.Second), at, 10); n != 1 || err != nil {
+		t.Fatalf("removed %d, %v", n, err)
+	}
+	if n, err := s.Sweep(t.Context(), time.Now().Add(-time.Hour), 10); n != 2 || err != nil {
+		t.Errorf("swept %d, %v, want both at once, young as they are", n, err)
+	}
+	if _, err := s.Artifacts(t.Context(), id); fault.Of(err).Code != fault.ExecutionNotFound {
+		t.Errorf("got %v, want %s", err, fault.ExecutionNotFound)
+	}
+}
+
+func TestArtifactsTellNothingAskedFromNothingLeft(t *testing.T) {
+	s := keep(t)
+	for _, want := range []*execution.Artifacts{nil, {}} {
+		got, err := s.Artifacts(t.Context(), finished(t, s, time.Now(), want))
+		if diff := cmp.Diff(want, got); diff != "" || err != nil {
+			t.Errorf("%v, (-want +got)\n%s", err, diff)
+		}
+	}
+}
+
+func TestFinishRefusesABlobThatIsGone(t *testing.T) {
+	s := keep(t)
+	gone := writeBlob(t, s, noise(10), 10)
+	if _, err := s.Sweep(t.Context(), time.Now(), 10); err != nil {
+		t.Fatal(err)
+	}
+	half, err := s.NewBlob(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := half.Write(noise(300_000)); err != nil {
+		t.Fatal(err)
+	}
+	e := execution.Execution{ID: execution.NewID(time.Now()), Subject: "ann", Language: "play", Timeout: time.Hour, CreatedAt: time.Now(), State: execution.Queued}
+	if _, _, err := s.Enqueue(t.Context(), e, nil, execution.QueueLimits{}); err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range []int64{gone.ID, gone.ID + 1} {
+		r := execution.Result{State: execution.Failed, Reason: execution.StartFailed, CompletedAt: time.Now(), Artifacts: &execution.Artifacts{
+			Files: []execution.Artifact{{Path: "a", Blob: execution.Blob{ID: id}}},
+		}}
+		if err := s.Finish(t.Context(), e.ID, r, nil); !errors.Is(err, execution.ErrBlobGone) {
+			t.Errorf("blob %d: got %v, want %v", id, err, execution.ErrBlobGone)
+		}
+	}
+	if after, err := s.Get(t.Context(), e.ID); err != nil || after.State != execution.Queued {
+		t.Errorf("got %s, %v, want it as it was", after.State, err)
 	}
 }

@@ -18,9 +18,14 @@ const selectRemovable = `SELECT r.execution FROM results r LEFT JOIN deliveries 
 // Remove forgets up to limit ended executions with all that belongs to them, the longest ended first: those that ended
 // before ended, and of those whose delivery is dead only the ones that were given up before dead. It returns how many;
 // fewer than limit means that no more are to be removed. It is not worth an fsync: what comes back after a crash is
-// removed again.
+// removed again. The files that they left go with the next Sweep.
 func (s *Store) Remove(ctx context.Context, ended, dead time.Time, limit int) (removed int, err error) {
 	err = s.writer.do(ctx, "remove executions", volatile, func(ctx context.Context, t *tx) (news, error) {
+		// Nobody holds their blobs any more, so they need not grow old before they are swept.
+		if _, err := t.exec(ctx, `UPDATE blobs SET made_at = 0 WHERE id IN (
+			SELECT blob FROM artifacts WHERE execution IN (`+selectRemovable+`))`, stamp(ended), stamp(dead), limit); err != nil {
+			return news{}, err
+		}
 		n, err := t.exec(ctx, `DELETE FROM executions WHERE seq IN (`+selectRemovable+`)`, stamp(ended), stamp(dead), limit)
 		removed = int(n)
 		return news{}, err

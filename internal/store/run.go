@@ -117,7 +117,7 @@ func (s *Store) Requeue(ctx context.Context, id execution.ID) error {
 
 // Finish ends a queued execution, or a running one of this epoch: it writes the result and its outputs, makes the
 // delivery pending, and removes code, env and input, all or nothing. ErrStale if the execution has ended already, is another
-// epoch's, or cannot come to r.State from where it is.
+// epoch's, or cannot come to r.State from where it is; ErrBlobGone if one of its artifacts has no blob any more.
 //
 // Without a callback d is nil. Of d the body, CreatedAt and NextAt are stored. With a Summary, which runs inside the transaction
 // and must not call the store, d is stored for the last of the batch alone, with the body that the Summary makes.
@@ -137,6 +137,9 @@ func (s *Store) finish(ctx context.Context, t *tx, id execution.ID, r execution.
 		return news{}, errors.New("an execution needs a delivery exactly when it has a callback")
 	}
 	if err := t.result(ctx, e.seq, r); err != nil {
+		return news{}, err
+	}
+	if err := t.leave(ctx, e.seq, r.Artifacts); err != nil {
 		return news{}, err
 	}
 	for _, query := range []string{`DELETE FROM programs WHERE execution = ?`, `DELETE FROM live WHERE execution = ?`} {

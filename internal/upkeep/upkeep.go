@@ -6,6 +6,7 @@ package upkeep
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -53,6 +54,8 @@ type Store interface {
 	// Remove forgets up to limit executions that ended before ended, the longest ended first, but of those with a dead
 	// delivery only what was given up before dead, and none with a pending one. Fewer than limit: there are no more.
 	Remove(ctx context.Context, ended, dead time.Time, limit int) (removed int, err error)
+	// Sweep removes up to limit blobs that nobody holds and that were begun before made. Fewer than limit: there are no more.
+	Sweep(ctx context.Context, made time.Time, limit int) (removed int, err error)
 	// Size is how many bytes are in use.
 	Size(ctx context.Context) (int64, error)
 }
@@ -88,6 +91,10 @@ const (
 	pause = 20 * time.Millisecond
 )
 
+// unheld is how long a blob may be nobody's: from its beginning until whoever writes it has said whose it is. An engine or a
+// store that is out of order may stand between the two.
+const unheld = 24 * time.Hour
+
 // Run makes rounds until ctx ends, and returns nil then. The first one comes after an interval: a start has enough to do.
 func (u *Upkeep) Run(ctx context.Context) error {
 	tick := time.NewTicker(u.config.Interval)
@@ -121,16 +128,26 @@ func (u *Upkeep) retain(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := u.sweepBlobs(ctx); err != nil {
+		return err
+	}
 	crowded, err := u.remove(ctx, func() (int, error) {
 		size, err := u.store.Size(ctx)
 		if err != nil || u.config.KeepSize == 0 || size <= int64(u.config.KeepSize) {
 			return 0, err
 		}
-		return u.store.Remove(ctx, now, dead, batch)
+		n, err := u.store.Remove(ctx, now, dead, batch)
+		return n, errors.Join(err, u.sweepBlobs(ctx)) // or the size would tell nothing
 	})
 	if removed += crowded; removed > 0 {
 		u.log.WithFields(logrus.Fields{"removed": removed, "for_size": crowded}).Info("old executions removed")
 	}
+	return err
+}
+
+// sweepBlobs removes what belongs to nobody any more, or never did.
+func (u *Upkeep) sweepBlobs(ctx context.Context) error {
+	_, err := u.remove(ctx, func() (int, error) { return u.store.Sweep(ctx, time.Now().Add(-unheld), batch) })
 	return err
 }
 

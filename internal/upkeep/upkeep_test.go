@@ -25,6 +25,17 @@ type kept struct {
 	size  int64       // of each
 	fails int         // how many calls fail first
 	most  int         // the largest batch that was asked for
+	blobs int         // of those that went; each has the size of an execution
+	swept time.Time   // what was begun before that
+}
+
+func (k *kept) Sweep(_ context.Context, made time.Time, limit int) (int, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.swept = made
+	n := min(limit, k.blobs)
+	k.blobs -= n
+	return n, nil
 }
 
 func (k *kept) Remove(_ context.Context, ended, _ time.Time, limit int) (int, error) {
@@ -40,13 +51,14 @@ func (k *kept) Remove(_ context.Context, ended, _ time.Time, limit int) (int, er
 		n++
 	}
 	k.ended = k.ended[n:]
+	k.blobs += n
 	return n, nil
 }
 
 func (k *kept) Size(context.Context) (int64, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return int64(len(k.ended)) * k.size, nil
+	return int64(len(k.ended)+k.blobs) * k.size, nil
 }
 
 func (k *kept) left() int {
@@ -105,6 +117,9 @@ func TestAboveItsSizeTheLongestEndedGo(t *testing.T) {
 		run(t, c, store, sandboxtest.New(sandboxtest.Script{}), nil, time.Hour)
 		if left := store.left(); left > 102 || left < 102-50 {
 			t.Errorf("%d of 100 KiB are left, want what fits into 10 MiB less a batch at most", left)
+		}
+		if young := time.Since(store.swept); store.blobs != 0 || young < 24*time.Hour {
+			t.Errorf("%d blobs are left, and those of %s ago were swept; want none, and a day for those who write", store.blobs, young)
 		}
 	})
 }

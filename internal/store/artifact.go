@@ -1,0 +1,75 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"fmt"
+
+	"boomerang/internal/execution"
+)
+
+// leave writes what became of the files that were asked for. ErrBlobGone when one of the blobs is not there, or not whole.
+func (t *tx) leave(ctx context.Context, seq int64, a *execution.Artifacts) error {
+	if a == nil {
+		return nil
+	}
+	text, err := json.Marshal(a.Leavings)
+	if err != nil {
+		return err
+	}
+	if _, err := t.exec(ctx, `UPDATE results SET leavings = ? WHERE execution = ?`, string(text), seq); err != nil {
+		return err
+	}
+	for _, f := range a.Files {
+		n, err := t.exec(ctx, `INSERT INTO artifacts (execution, path, mode, blob)
+			SELECT ?, ?, ?, id FROM blobs WHERE id = ? AND size IS NOT NULL`, seq, f.Path, f.Mode, f.Blob.ID)
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			return execution.ErrBlobGone
+		}
+	}
+	return nil
+}
+
+const selectArtifacts = `SELECT a.path, a.mode, b.id, b.size, b.sum FROM executions e JOIN artifacts a ON a.execution = e.seq
+	JOIN blobs b ON b.id = a.blob WHERE e.id = ?`
+
+// Artifacts returns what became of the files that an execution was to leave; nil when it was to leave none, or has not
+// ended. Fault EXECUTION_NOT_FOUND.
+func (s *Store) Artifacts(ctx context.Context, id execution.ID) (*execution.Artifacts, error) {
+	var leavings sql.Null[string]
+	err := s.readers.QueryRowContext(ctx, `SELECT r.leavings FROM executions e LEFT JOIN results r ON r.execution = e.seq WHERE e.id = ?`, id).
+		Scan(&leavings)
+	if err != nil || !leavings.Valid {
+		return nil, explain("get artifacts", missing(err))
+	}
+	var a execution.Artifacts
+	if err := json.Unmarshal([]byte(leavings.V), &a.Leavings); err != nil {
+		return nil, explain("get artifacts", fmt.Errorf("read leavings: %w", err))
+	}
+	a.Files, err = collect(ctx, s.readers, "list artifacts", scanArtifact, selectArtifacts+` ORDER BY a.path`, id)
+	return &a, err
+}
+
+// Artifact returns one file that an execution left; false when it left none with this path, or is not there.
+func (s *Store) Artifact(ctx context.Context, id execution.ID, path string) (execution.Artifact, bool, error) {
+	found, err := collect(ctx, s.readers, "get artifact", scanArtifact, selectArtifacts+` AND a.path = ?`, id, path)
+	if err != nil || len(found) == 0 {
+		return execution.Artifact{}, false, err
+	}
+	return found[0], true, nil
+}
+
+func scanArtifact(r scanner) (a execution.Artifact, err error) {
+	var sum []byte
+	if err := r.Scan(&a.Path, &a.Mode, &a.Blob.ID, &a.Blob.Size, &sum); err != nil {
+		return a, err
+	}
+	if copy(a.Blob.Sum[:], sum) != len(a.Blob.Sum) {
+		return a, fmt.Errorf("the sum of blob %d has %d bytes", a.Blob.ID, len(sum))
+	}
+	return a, nil
+}
