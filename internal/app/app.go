@@ -182,7 +182,9 @@ func (a *App) openNetworks(c docker.Config, records *store.Store) error {
 func (a *App) newDispatcher(records *store.Store, payload dispatch.Payload, publisher dispatch.Publisher) *dispatch.Dispatcher {
 	ledger, berths := mortalBack(records, a.engine)
 	return dispatch.New(a.slots, dispatch.Deps{
-		Store: counted{ledger, a.numbers}, Sandbox: guarded{berths, a.networks}, Publisher: publisher, Languages: a.catalogue, Unsealer: a.keys, Payload: payload,
+		Store: counted{ledger, a.numbers}, Sandbox: guarded{berths, a.networks}, Publisher: publisher, Languages: a.catalogue,
+		Blobs:    func(ctx context.Context) (dispatch.BlobWriter, error) { return records.NewBlob(ctx) },
+		Unsealer: a.keys, Payload: payload,
 		Node: records.Node(), Epoch: records.Epoch(), Log: a.log,
 	})
 }
@@ -216,6 +218,7 @@ func (a *App) openFront(
 		Admission:     admitter,
 		Records:       records,
 		Deliveries:    records,
+		Leftovers:     records,
 		Live:          live,
 		Authenticator: a.tokens,
 		Languages:     a.offer,

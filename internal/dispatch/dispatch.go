@@ -109,6 +109,7 @@ type Deps struct {
 	Sandbox   sandbox.Sandbox
 	Languages Languages
 	Unsealer  Unsealer
+	Blobs     Blobs
 	Publisher Publisher // nil: nobody reads it from another process
 	Payload   Payload
 	Node      string
@@ -169,7 +170,7 @@ func (d *Dispatcher) next(ctx context.Context) bool {
 	}
 	claimed, err := d.Store.Claim(ctx, 1)
 	if err == nil && len(claimed) == 1 {
-		r := d.newRun(claimed[0], slot)
+		r := d.newRun(ctx, claimed[0], slot)
 		d.begin(r)
 		d.wg.Go(func() {
 			defer d.end(r)

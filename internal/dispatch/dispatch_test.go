@@ -31,7 +31,7 @@ func (catalogue) Find(name string) (language.Language, error) {
 	}
 	return language.Language{
 		Name: name, Image: "player", File: "program.json", Command: []string{sandboxtest.Player, "{file}"},
-		Limits: sandbox.Limits{Output: 1 << 20, Tail: 64 << 10},
+		Limits: sandbox.Limits{Output: 1 << 20, Tail: 64 << 10, Artifacts: 1<<20 + 5},
 	}, nil
 }
 
@@ -50,6 +50,7 @@ type house struct {
 	sandbox sandbox.Sandbox
 	store   *store.Store
 	wrap    func(dispatch.Store) dispatch.Store
+	blobs   dispatch.Blobs // nil: the store's
 
 	dispatcher *dispatch.Dispatcher
 	stop       context.CancelFunc
@@ -79,10 +80,13 @@ func (h *house) enter() {
 	if h.store, err = store.Open(h.t.Context(), h.dir, store.Defaults(), entry); err != nil {
 		h.t.Fatal(err)
 	}
+	if h.blobs == nil {
+		h.blobs = func(ctx context.Context) (dispatch.BlobWriter, error) { return h.store.NewBlob(ctx) }
+	}
 	h.dispatcher = dispatch.New(h.slots, dispatch.Deps{
 		Store: h.wrap(h.store), Sandbox: h.sandbox, Languages: catalogue{}, Unsealer: open{},
-		Payload: payload,
-		Node:    h.store.Node(), Epoch: h.store.Epoch(), Log: entry,
+		Payload: payload, Blobs: h.blobs,
+		Node: h.store.Node(), Epoch: h.store.Epoch(), Log: entry,
 	})
 	ctx, stop := context.WithCancel(context.WithoutCancel(h.t.Context()))
 	h.stop, h.done = stop, make(chan error, 1)
@@ -103,10 +107,21 @@ func (h *house) leave() {
 
 func (h *house) submit(subject string, steps ...sandboxtest.Step) execution.ID {
 	h.t.Helper()
+	return h.enqueue(subject, execution.Options{}, steps)
+}
+
+// submitFor wants files back.
+func (h *house) submitFor(globs []string, steps ...sandboxtest.Step) execution.ID {
+	h.t.Helper()
+	return h.enqueue("a", execution.Options{Artifacts: globs}, steps)
+}
+
+func (h *house) enqueue(subject string, options execution.Options, steps []sandboxtest.Step) execution.ID {
+	h.t.Helper()
 	e := execution.Execution{
 		ID: execution.NewID(time.Now()), Subject: subject, Language: "play", WorkingDir: "/workspace", Timeout: time.Hour,
 		Code: execution.Sealed(sandboxtest.Program(steps).Code()), CreatedAt: time.Now(), State: execution.Queued,
-		Callback: execution.Callback{URL: "https://receiver.example/hook"},
+		Callback: execution.Callback{URL: "https://receiver.example/hook"}, Options: options,
 	}
 	if _, _, err := h.store.Enqueue(h.t.Context(), e, nil, execution.QueueLimits{}); err != nil {
 		h.t.Fatal(err)

@@ -30,7 +30,7 @@ func (d *Dispatcher) recover(ctx context.Context) bool {
 		d.slots.occupy(f.Slot)
 		d.wg.Go(func() {
 			defer d.slots.free(f.Slot)
-			d.leave(ctx, d.newRun(execution.Execution{ID: execution.ID(f.Execution)}, f.Slot), f.Berth)
+			d.leave(ctx, d.newRun(ctx, execution.Execution{ID: execution.ID(f.Execution)}, f.Slot), f.Berth)
 		})
 	}
 	for _, e := range rows {
@@ -67,7 +67,7 @@ func (d *Dispatcher) takeOver(ctx context.Context, e execution.Execution, f sand
 	} else {
 		slot = noSlot
 	}
-	r := d.newRun(e, slot)
+	r := d.newRun(ctx, e, slot)
 	d.begin(r)
 	d.wg.Go(func() {
 		defer d.end(r)

@@ -17,6 +17,7 @@ func result(r *run, v evidence) execution.Result {
 	}
 	res := judge(v)
 	res.OutputComplete = v.outcome.Proven()
+	res.Artifacts = r.files.of(r.execution, v.outcome.Stdout)
 	res.Stdout, res.Stderr = output(r.stdout, v.outcome.Stdout), output(r.stderr, v.outcome.Stderr)
 	res.StartedAt, res.CompletedAt = r.execution.Run.StartedAt, time.Now()
 	if start := v.outcome.Start; start != nil {
@@ -55,6 +56,7 @@ type Payload struct {
 // Cancelled gives the result and the delivery of an execution that is cancelled before it ran. It is pure and quick.
 func (p Payload) Cancelled(e execution.Execution) (execution.Result, *execution.Delivery) {
 	res := cancelledUnstarted(time.Now())
+	res.Artifacts = noArtifacts(e)
 	return res, p.delivery(e, res)
 }
 

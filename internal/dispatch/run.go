@@ -27,19 +27,25 @@ type run struct {
 	execution      execution.Execution
 	slot           int
 	stdout, stderr *capture.Buffer
-	head           int64 // bytes of each stream that are certain to be followed by what comes next
+	files          *artifacts
+	collecting     time.Duration // how long the init may take for the files, behind the deadline
+	head           int64         // bytes of each stream that are certain to be followed by what comes next
 
 	cancelOnce sync.Once
 	cancelled  chan struct{} // closed when somebody asked for its end
 }
 
-func (d *Dispatcher) newRun(e execution.Execution, slot int) *run {
+func (d *Dispatcher) newRun(ctx context.Context, e execution.Execution, slot int) *run {
 	r := &run{
 		execution: e, slot: slot, cancelled: make(chan struct{}),
-		stdout: capture.New(ceiling), stderr: capture.New(ceiling),
+		stdout: capture.New(ceiling), stderr: capture.New(ceiling), files: &artifacts{ctx: ctx, blobs: d.Blobs},
 	}
 	if lang, err := d.Languages.Find(e.Language); err == nil {
-		r.head = lang.Bound(e.Options.Limits).Output
+		limits := lang.Bound(e.Options.Limits)
+		r.head = limits.Output
+		if len(e.Options.Artifacts) > 0 {
+			r.collecting = language.CollectTime(limits.Artifacts)
+		}
 	}
 	if e.CancelRequested {
 		r.cancel()
@@ -152,16 +158,23 @@ func (d *Dispatcher) release(ctx context.Context, r *run, cause error) {
 // conclude follows a berth to its end, writes the result, and removes the berth. It is the second half of every run,
 // be it ours from the beginning or taken over.
 func (d *Dispatcher) conclude(ctx context.Context, r *run, berth sandbox.Berth) {
-	v, ok := d.follow(ctx, r, berth)
-	if !ok {
-		return // detached: the container goes on, the next start follows it
-	}
-	if v.neverStarted() && !v.cancelled {
-		d.again(ctx, r, berth)
-		return
-	}
-	if d.finish(ctx, r, result(r, v)) {
-		d.leave(ctx, r, berth)
+	for {
+		v, ok := d.follow(ctx, r, berth)
+		if !ok {
+			return // detached: the container goes on, the next start follows it
+		}
+		if v.neverStarted() && !v.cancelled {
+			d.again(ctx, r, berth)
+			return
+		}
+		switch err := d.write(ctx, r, result(r, v)); {
+		case err == nil:
+			d.leave(ctx, r, berth)
+			return
+		case !errors.Is(err, execution.ErrBlobGone):
+			return
+		}
+		r.files.forget() // the journal has them still
 	}
 }
 
@@ -186,11 +199,14 @@ func (d *Dispatcher) read(ctx context.Context, r *run, berth sandbox.Berth, v *e
 	for {
 		r.stdout.Rewind()
 		r.stderr.Rewind()
-		outcome, err := berth.Follow(ctx, r.execution.Run.Nonce, r.stdout, r.stderr)
+		r.files.rewind()
+		outcome, err := berth.Follow(ctx, r.execution.Run.Nonce, r.stdout, r.stderr, r.files)
 		switch {
-		case err == nil:
+		case err == nil && r.files.err == nil:
 			v.outcome = outcome
 			return true
+		case err == nil:
+			err = fmt.Errorf("store artifacts: %w", r.files.err)
 		case ctx.Err() != nil:
 			return false
 		case errors.Is(err, sandbox.ErrGone):
@@ -206,7 +222,7 @@ func (d *Dispatcher) read(ctx context.Context, r *run, berth sandbox.Berth, v *e
 
 // watch waits for a reason to end a berth from outside and ends it; it tells which reason there was.
 func (d *Dispatcher) watch(ctx context.Context, r *run, berth sandbox.Berth, done <-chan struct{}) (cancelled, overdue bool) {
-	timer := time.NewTimer(time.Until(r.execution.Run.Deadline.Add(margin)))
+	timer := time.NewTimer(time.Until(r.execution.Run.Deadline.Add(margin + r.collecting)))
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():
@@ -247,6 +263,13 @@ func (d *Dispatcher) again(ctx context.Context, r *run, berth sandbox.Berth) {
 // finish writes the result and the pending delivery. False: it could not be written before ctx ended, and the next
 // start will read the journal again.
 func (d *Dispatcher) finish(ctx context.Context, r *run, res execution.Result) bool {
+	return d.write(ctx, r, res) == nil
+}
+
+func (d *Dispatcher) write(ctx context.Context, r *run, res execution.Result) error {
+	if res.Artifacts == nil {
+		res.Artifacts = noArtifacts(r.execution)
+	}
 	delivery := d.Payload.delivery(r.execution, res)
 	err := d.persist(ctx, r, "finish execution", func() error {
 		return d.Store.Finish(ctx, r.execution.ID, res, delivery)
@@ -256,10 +279,14 @@ func (d *Dispatcher) finish(ctx context.Context, r *run, res execution.Result) b
 			"status": res.State, "reason": res.Reason, "duration_ms": res.Duration.Milliseconds(),
 		}).Info("execution ended")
 	}
-	return err == nil || errors.Is(err, execution.ErrStale)
+	if errors.Is(err, execution.ErrStale) {
+		return nil
+	}
+	return err
 }
 
-// persist repeats a write until the store takes it, or says that the row has moved on (ErrStale), or ctx ends.
+// persist repeats a write until the store takes it, or says that the row has moved on (ErrStale) or that what it refers to is
+// gone (ErrBlobGone), or ctx ends.
 func (d *Dispatcher) persist(ctx context.Context, r *run, act string, write func() error) error {
 	for {
 		err := write()
@@ -270,7 +297,7 @@ func (d *Dispatcher) persist(ctx context.Context, r *run, act string, write func
 			return context.Cause(ctx)
 		}
 		d.log(r).WithError(err).Warn(act)
-		if errors.Is(err, execution.ErrStale) || !wait(ctx, breath, nil) {
+		if errors.Is(err, execution.ErrStale) || errors.Is(err, execution.ErrBlobGone) || !wait(ctx, breath, nil) {
 			return err
 		}
 	}

@@ -1,0 +1,201 @@
+package dispatch_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"boomerang/internal/dispatch"
+	"boomerang/internal/execution"
+	"boomerang/internal/journal"
+	"boomerang/internal/sandbox/sandboxtest"
+)
+
+// left reads the files that an execution left, "path content", and what is told of the others.
+func (h *house) left(id execution.ID) (files []string, leavings execution.Leavings) {
+	h.t.Helper()
+	a, err := h.store.Artifacts(h.t.Context(), id)
+	if err != nil || a == nil {
+		h.t.Fatalf("got %v, %v, want the artifacts", a, err)
+	}
+	for _, f := range a.Files {
+		text, err := io.ReadAll(h.store.Blob(h.t.Context(), f.Blob))
+		if err != nil {
+			h.t.Fatal(err)
+		}
+		files = append(files, f.Path+" "+string(text))
+	}
+	return files, a.Leavings
+}
+
+func (h *house) expectLeft(id execution.ID, want []string, leavings execution.Leavings) {
+	h.t.Helper()
+	files, told := h.left(id)
+	if diff := cmp.Diff(want, files) + cmp.Diff(leavings, told); diff != "" {
+		h.t.Errorf("-want +got\n%s", diff)
+	}
+}
+
+// blobs counts those in the store, by removing all that nobody holds.
+func (h *house) strays() int {
+	h.t.Helper()
+	n, err := h.store.Sweep(h.t.Context(), time.Now().Add(time.Hour), 1000)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return n
+}
+
+func TestFilesAreStoredWithTheResult(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, 1, sandboxtest.New(sandboxtest.Script{}))
+		h.enter()
+		defer h.leave()
+		large := strings.Repeat("x", 1<<20)
+		leave := []sandboxtest.Step{sandboxtest.Leave("b", large), sandboxtest.Leave("a", ""), sandboxtest.Leave("c", "too much"), sandboxtest.Leave("other", "")}
+		omitted := execution.Leavings{Omitted: []execution.Omission{{Path: "c", Reason: journal.OmitSize}}, Count: 1}
+		for reason, last := range map[execution.Reason]sandboxtest.Step{
+			execution.Exited: sandboxtest.Exit(3), execution.Signaled: sandboxtest.Die(9), execution.TimedOut: sandboxtest.Hang(),
+		} {
+			id := h.submitFor([]string{"?"}, append(leave, last)...)
+			if e := h.ended(id); e.Result.Reason != reason {
+				t.Errorf("got %s, want %s", e.Result.Reason, reason)
+			}
+			h.expectLeft(id, []string{"a ", "b " + large}, omitted)
+		}
+		if n := h.strays(); n != 0 {
+			t.Errorf("%d blobs are nobody's", n)
+		}
+	})
+}
+
+func TestWhereThereAreNoFilesTheResultSaysWhy(t *testing.T) {
+	for name, c := range map[string]struct {
+		script sandboxtest.Script
+		globs  []string
+		steps  []sandboxtest.Step
+		cancel bool
+		want   *execution.Artifacts
+	}{
+		"not asked for":  {steps: []sandboxtest.Step{sandboxtest.Leave("a", "x")}},
+		"none is there":  {globs: []string{"a"}, want: &execution.Artifacts{}},
+		"lost":           {globs: []string{"a"}, script: sandboxtest.Script{Unproven: true}, want: &execution.Artifacts{Leavings: execution.Leavings{Cut: execution.CutLost}}},
+		"cancelled":      {globs: []string{"a"}, steps: []sandboxtest.Step{sandboxtest.Leave("a", "x"), sandboxtest.Hang()}, cancel: true, want: &execution.Artifacts{Leavings: execution.Leavings{Cut: journal.CutStopped}}},
+		"never prepared": {globs: []string{"a"}, script: sandboxtest.Script{Images: []string{}}, want: &execution.Artifacts{}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := newHouse(t, 1, sandboxtest.New(c.script))
+				h.enter()
+				defer h.leave()
+				id := h.submitFor(c.globs, c.steps...)
+				if c.cancel {
+					synctest.Wait()
+					if _, err := h.store.Cancel(t.Context(), id, time.Now(), payload.Cancelled); err != nil {
+						t.Fatal(err)
+					}
+				}
+				h.ended(id)
+				got, err := h.store.Artifacts(t.Context(), id)
+				if diff := cmp.Diff(c.want, got); diff != "" || err != nil {
+					t.Errorf("%v, (-want +got)\n%s", err, diff)
+				}
+			})
+		})
+	}
+}
+
+func TestAQueuedOneThatIsCancelledHasLeftNothing(t *testing.T) {
+	e := execution.Execution{Options: execution.Options{Artifacts: []string{"a"}}}
+	if r, _ := payload.Cancelled(e); r.Artifacts == nil || len(r.Artifacts.Files) > 0 {
+		t.Errorf("got %+v, want an empty list", r.Artifacts)
+	}
+}
+
+func TestAStoreThatTakesNoFilesIsWaitedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, 1, sandboxtest.New(sandboxtest.Script{}))
+		var asked atomic.Int32
+		h.blobs = func(ctx context.Context) (dispatch.BlobWriter, error) {
+			switch asked.Add(1) {
+			case 2: // the second file, when the first is stored
+				return nil, errors.New("disk full")
+			case 3:
+				w, err := h.store.NewBlob(ctx)
+				return full{w}, err
+			}
+			return h.store.NewBlob(ctx)
+		}
+		h.enter()
+		defer h.leave()
+		id := h.submitFor([]string{"*"}, sandboxtest.Out("out"), sandboxtest.Leave("a", "1"), sandboxtest.Leave("b", "2"), sandboxtest.Leave("c", "3"))
+		h.expect(h.ended(id), execution.Completed, execution.Exited, "out")
+		h.expectLeft(id, []string{"a 1", "b 2", "c 3"}, execution.Leavings{})
+		// a once, b three times, c once: what is stored is not stored again.
+		if n := asked.Load(); n != 5 {
+			t.Errorf("%d blobs were begun, want 5", n)
+		}
+	})
+}
+
+// full takes what it is given and then cannot keep it.
+type full struct{ dispatch.BlobWriter }
+
+func (full) Close() (execution.Blob, error) { return execution.Blob{}, errors.New("disk full") }
+
+// sweeper loses the files of an execution just before its first result.
+type sweeper struct {
+	dispatch.Store
+	sweep func()
+	done  atomic.Bool
+}
+
+func (s *sweeper) Finish(ctx context.Context, id execution.ID, r execution.Result, d *execution.Delivery) error {
+	if s.done.CompareAndSwap(false, true) {
+		s.sweep()
+	}
+	return s.Store.Finish(ctx, id, r, d)
+}
+
+func TestFilesThatWereSweptAwayAreReadAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, 1, sandboxtest.New(sandboxtest.Script{}))
+		h.wrap = func(s dispatch.Store) dispatch.Store {
+			return &sweeper{Store: s, sweep: func() {
+				if n := h.strays(); n != 2 {
+					t.Errorf("%d were swept, want both", n)
+				}
+			}}
+		}
+		h.enter()
+		defer h.leave()
+		id := h.submitFor([]string{"*"}, sandboxtest.Leave("a", "1"), sandboxtest.Leave("b", "2"))
+		h.expect(h.ended(id), execution.Completed, execution.Exited, "")
+		h.expectLeft(id, []string{"a 1", "b 2"}, execution.Leavings{})
+		if n := h.berths(); n != 0 {
+			t.Errorf("%d berths are left", n)
+		}
+	})
+}
+
+func TestFilesOfARunThatIsTakenOverAreStored(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, 1, sandboxtest.New(sandboxtest.Script{}))
+		h.enter()
+		id := h.submitFor([]string{"*"}, sandboxtest.Sleep(time.Minute), sandboxtest.Leave("a", "1"))
+		synctest.Wait()
+		h.leave()
+		time.Sleep(time.Hour)
+		h.enter()
+		defer h.leave()
+		h.ended(id)
+		h.expectLeft(id, []string{"a 1"}, execution.Leavings{})
+	})
+}
