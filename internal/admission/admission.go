@@ -73,6 +73,7 @@ type Submission struct {
 	Args            []string // behind the language's command
 	Stdin           []byte
 	Files           []File
+	Artifacts       []string // globs of the files that are wanted when it has ended
 	Limits          execution.Limits
 	Metadata        map[string]string // sent back with the result
 	Network         string            // "" = the language's

@@ -35,7 +35,7 @@ const HeaderKey = "Idempotency-Key"
 func (a *Admission) check(s Submission) error {
 	for _, rule := range []func(Submission) error{
 		checkName, a.checkCode, a.checkCallback, a.checkTimeout, checkWorkingDir, a.checkEnv, a.checkHeaders, checkSecrets,
-		a.checkArgs, a.checkStdin, a.checkFiles, checkMetadata, checkKey, checkDepth,
+		a.checkArgs, a.checkStdin, a.checkFiles, checkArtifacts, checkMetadata, checkKey, checkDepth,
 	} {
 		if err := rule(s); err != nil {
 			return err

@@ -14,6 +14,7 @@ import (
 
 	"boomerang/internal/execution"
 	"boomerang/internal/fault"
+	"boomerang/internal/journal"
 	"boomerang/internal/language"
 )
 
@@ -34,6 +35,7 @@ type Fetcher interface {
 const (
 	ordinary      = 0o600
 	permissions   = 0o777
+	maxArtifacts  = 32      // globs
 	maxMetadata   = 32      // entries
 	metadataBytes = 8 << 10 // of all keys and values together
 )
@@ -116,6 +118,19 @@ func checkPath(field, name string) error {
 	return nil
 }
 
+func checkArtifacts(s Submission) error {
+	if len(s.Artifacts) > maxArtifacts {
+		return invalid("artifacts", "artifacts must have at most %d entries, not %d.", maxArtifacts, len(s.Artifacts))
+	}
+	for i, glob := range s.Artifacts {
+		if _, err := journal.ParseGlob(glob); err != nil {
+			field := fmt.Sprintf("artifacts[%d]", i)
+			return invalid(field, "%s %s.", field, err)
+		}
+	}
+	return nil
+}
+
 func checkMetadata(s Submission) error {
 	if len(s.Metadata) > maxMetadata {
 		return invalid("metadata", "metadata must have at most %d entries, not %d.", maxMetadata, len(s.Metadata))
@@ -159,6 +174,7 @@ func checkLimits(l language.Language, asked execution.Limits) error {
 		checkLimit("pids", "processes", asked.PIDs, 1, most.PIDs),
 		checkLimit("output", "bytes", asked.Output, 1, most.Output),
 		checkLimit("workspace", "bytes", asked.Workspace, leastWorkspace, most.Workspace),
+		checkLimit("artifacts", "bytes", asked.Artifacts, 1, most.Artifacts),
 	} {
 		if err != nil {
 			return err
@@ -220,6 +236,7 @@ func inputOf(s Submission) ([]byte, error) {
 func optionsOf(s Submission) execution.Options {
 	o := execution.Options{
 		Args: len(s.Args), Stdin: len(s.Stdin), Limits: s.Limits, Metadata: maps.Clone(s.Metadata), Network: s.Network,
+		Artifacts: slices.Clone(s.Artifacts),
 	}
 	for _, f := range s.Files {
 		o.Files = append(o.Files, execution.FileInfo{Path: f.Path, Size: len(f.Content)})

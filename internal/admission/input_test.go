@@ -36,7 +36,8 @@ func TestAdmitSealsTheInputAndShowsItsMeasures(t *testing.T) {
 	s := good()
 	s.Name, s.Args, s.Stdin, s.Network = "nightly", []string{"-x", ""}, []byte("in\xff"), "none"
 	s.Files = []File{{Path: "a/b", Content: []byte("\x00\xff")}, {Path: "run", Mode: 0o755}}
-	s.Limits = execution.Limits{Memory: 16 << 20, CPUs: 0.01, PIDs: 1, Output: 1, Workspace: 64 << 10}
+	s.Limits = execution.Limits{Memory: 16 << 20, CPUs: 0.01, PIDs: 1, Output: 1, Workspace: 64 << 10, Artifacts: 1}
+	s.Artifacts = []string{"out/**", "?"}
 	s.Metadata = map[string]string{"a": "b"}
 	got, _, err := open(t, Defaults(), &queue{}).Admit(t.Context(), s)
 	if err != nil {
@@ -44,7 +45,7 @@ func TestAdmitSealsTheInputAndShowsItsMeasures(t *testing.T) {
 	}
 	want := execution.Options{
 		Args: 2, Stdin: 3, Files: []execution.FileInfo{{Path: "a/b", Size: 2}, {Path: "run"}}, Limits: s.Limits,
-		Metadata: map[string]string{"a": "b"}, Network: "none",
+		Metadata: map[string]string{"a": "b"}, Network: "none", Artifacts: []string{"out/**", "?"},
 	}
 	if diff := cmp.Diff(want, got.Options); diff != "" || got.Name != "nightly" {
 		t.Errorf("name %q, the options differ (-want +got):\n%s", got.Name, diff)
@@ -104,6 +105,11 @@ func TestAdmitRefusesAnInputAndNamesTheField(t *testing.T) {
 		"setuid":                      {files(File{Path: "a", Mode: 0o4755}), fault.InvalidRequest, "files[0].mode"},
 		"a URL":                       {files(File{Path: "a", URL: "https://example.com/"}), fault.InvalidRequest, "files[0].url"},
 		"too many bytes of files":     {files(File{Path: "a", Content: make([]byte, 4<<20)}, File{Path: "b", Content: []byte("x")}), fault.PayloadTooLarge, "files"},
+		"33 globs":                    {func(s *Submission) { s.Artifacts = make([]string, 33) }, fault.InvalidRequest, "artifacts"},
+		"an empty glob":               {func(s *Submission) { s.Artifacts = []string{"a", ""} }, fault.InvalidRequest, "artifacts[1]"},
+		"a glob that leads elsewhere": {func(s *Submission) { s.Artifacts = []string{"a", "*", "../*"} }, fault.InvalidRequest, "artifacts[2]"},
+		"an absolute glob":            {func(s *Submission) { s.Artifacts = []string{"/etc/passwd"} }, fault.InvalidRequest, "artifacts[0]"},
+		"too large artifacts":         {limits(execution.Limits{Artifacts: 16<<20 + 1}), fault.InvalidRequest, "limits.artifacts"},
 		"33 entries of metadata":      {func(s *Submission) { s.Metadata = metadata }, fault.InvalidRequest, "metadata"},
 		"too large metadata":          {func(s *Submission) { s.Metadata = map[string]string{"a": strings.Repeat("x", 8<<10)} }, fault.InvalidRequest, "metadata"},
 		"another network":             {func(s *Submission) { s.Network = "host" }, fault.InvalidRequest, "network"},

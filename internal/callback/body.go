@@ -38,6 +38,7 @@ type Payload struct {
 	Name     string            `json:"name,omitempty"`
 	BatchID  execution.BatchID `json:"batch_id,omitempty"`
 	Metadata map[string]string `json:"metadata,omitempty"`
+	*Left                      // absent unless files were asked for
 }
 
 // Usage is what the program took.
@@ -97,6 +98,7 @@ func Body(e execution.Execution, r execution.Result, inline int) []byte {
 		Name:            e.Name,
 		BatchID:         e.Batch.ID,
 		Metadata:        e.Options.Metadata,
+		Left:            LeftBy(r.Artifacts),
 	}
 	if !p.Success {
 		p.Error = &r.Error

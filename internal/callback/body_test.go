@@ -69,6 +69,13 @@ func TestBodyIsTheWireByteForByte(t *testing.T) {
 		State: execution.Failed, Reason: execution.Lost, Error: "The container was lost.",
 		StartedAt: aStart, CompletedAt: anEnd, Duration: 3600*time.Second + 500*time.Millisecond, Stdout: text("begun"),
 	}
+	left := completed()
+	left.Artifacts = &execution.Artifacts{
+		Files: []execution.Artifact{
+			{Path: "a\n<b>.txt", Mode: 0o644, Blob: execution.Blob{Size: 5, Sum: [32]byte{0xab, 31: 0x01}}}, {Path: "out/empty", Mode: 0o70},
+		},
+		Leavings: execution.Leavings{Omitted: []execution.Omission{{Path: "link", Reason: "symlink"}}, Count: 1},
+	}
 	for name, r := range map[string]execution.Result{
 		"completed.json": completed(),
 		"failed.json": {
@@ -95,7 +102,8 @@ func TestBodyIsTheWireByteForByte(t *testing.T) {
 			StartedAt: aStart, CompletedAt: anEnd, Duration: 999 * time.Nanosecond, OutputComplete: true,
 			Stdout: text("a\xff\xfeb\x00\x1b[31m"),
 		},
-		"lost.json": lost,
+		"lost.json":      lost,
+		"artifacts.json": left,
 	} {
 		t.Run(name, func(t *testing.T) {
 			golden(t, name, Body(execution.Execution{ID: anID, Language: "python"}, r, 1024))

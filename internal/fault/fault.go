@@ -46,6 +46,7 @@ const (
 	AccessForbidden        Code = "FORBIDDEN"
 	ExecutionNotFound      Code = "EXECUTION_NOT_FOUND"
 	ProcessNotFound        Code = "PROCESS_NOT_FOUND"
+	FileNotFound           Code = "FILE_NOT_FOUND"
 	RouteNotFound          Code = "ROUTE_NOT_FOUND"
 	MethodNotAllowed       Code = "METHOD_NOT_ALLOWED"
 	Contradiction          Code = "CONFLICT"
@@ -67,7 +68,7 @@ func (c Code) Kind() Kind {
 		return Unauthenticated
 	case AccessForbidden:
 		return Forbidden
-	case ExecutionNotFound, ProcessNotFound, RouteNotFound:
+	case ExecutionNotFound, ProcessNotFound, FileNotFound, RouteNotFound:
 		return NotFound
 	case MethodNotAllowed:
 		return NotAllowed

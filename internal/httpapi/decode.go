@@ -48,6 +48,7 @@ func (o *object) submission() admission.Submission {
 		Args:            o.list("args"),
 		Stdin:           o.content("stdin"),
 		Files:           o.files("files"),
+		Artifacts:       o.list("artifacts"),
 		Limits:          o.limits("limits"),
 		Metadata:        o.texts("metadata"),
 		Network:         o.text("network"),

@@ -127,6 +127,7 @@ func (o *object) limits(name string) (l execution.Limits) {
 		PIDs:      inner.whole("pids", "must be a whole number."),
 		Output:    inner.size("output"),
 		Workspace: inner.size("workspace"),
+		Artifacts: inner.size("artifacts"),
 	}
 	o.fail(inner.err)
 	return l

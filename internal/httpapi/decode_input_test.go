@@ -35,10 +35,11 @@ func TestDecodeReadsTheInput(t *testing.T) {
 		`{"files":[{"path":"a","text":"x","mode":"4755"}]}`: file(admission.File{Path: "a", Content: []byte("x"), Mode: 0o4755}),
 		`{"limits":{"memory":268435456,"cpus":0.5,"pids":16,"output":1e3,"workspace":"64KiB","more":1}}`: limits(
 			execution.Limits{Memory: 256 << 20, CPUs: 0.5, PIDs: 16, Output: 1000, Workspace: 64 << 10}),
-		`{"limits":{"memory":"1.5GiB","output":"10B"}}`: limits(execution.Limits{Memory: 3 << 29, Output: 10}),
-		`{"limits":{"memory":-1,"pids":-1}}`:            limits(execution.Limits{Memory: -1, PIDs: -1}),
-		`{"limits":{"memory":"999999999GiB"}}`:          limits(execution.Limits{Memory: 999999999 << 30}),
-		`{"metadata":{"a":"b"},"network":"none"}`:       {Metadata: map[string]string{"a": "b"}, Network: "none"},
+		`{"limits":{"memory":"1.5GiB","output":"10B"}}`:          limits(execution.Limits{Memory: 3 << 29, Output: 10}),
+		`{"limits":{"memory":-1,"pids":-1}}`:                     limits(execution.Limits{Memory: -1, PIDs: -1}),
+		`{"limits":{"memory":"999999999GiB"}}`:                   limits(execution.Limits{Memory: 999999999 << 30}),
+		`{"artifacts":["a","**"],"limits":{"artifacts":"1KiB"}}`: {Artifacts: []string{"a", "**"}, Limits: execution.Limits{Artifacts: 1024}},
+		`{"metadata":{"a":"b"},"network":"none"}`:                {Metadata: map[string]string{"a": "b"}, Network: "none"},
 	} {
 		got, err := decodeSubmission([]byte(body))
 		if err != nil {
@@ -66,6 +67,9 @@ func TestDecodeNamesThePartOfTheInput(t *testing.T) {
 		`{"stdin":{"base64":"AP9="}}`:                       "stdin.base64", // bits that are thrown away
 		`{"stdin":{"base64":"_w=="}}`:                       "stdin.base64",
 		`{"files":{}}`:                                      "files",
+		`{"artifacts":"a"}`:                                 "artifacts",
+		`{"artifacts":["a",1]}`:                             "artifacts",
+		`{"limits":{"artifacts":"much"}}`:                   "limits.artifacts",
 		`{"files":["a"]}`:                                   "files[0]",
 		`{"files":[null]}`:                                  "files[0]",
 		`{"files":[{"path":"a"}]}`:                          "files[0]",

@@ -163,6 +163,7 @@ func TestTheDescriptionAndTheRouterKnowTheSameRoutes(t *testing.T) {
 		if err != nil {
 			return err
 		}
+		path = strings.Replace(path, "{path:(?s:.+)}", "{path}", 1) // the description has no way to say that it has slashes
 		methods, err := route.GetMethods()
 		for _, method := range methods {
 			if method != http.MethodHead { // comes with every GET

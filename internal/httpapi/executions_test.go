@@ -22,11 +22,11 @@ import (
 func TestTheRecordFollowsAnExecutionThroughItsLife(t *testing.T) {
 	h := open(t)
 	id := h.submit(h.ann, `{"code":"1","callback_url":"https://example.com/hook?q=1","language":"py","timeout":60,"workdir":"/tmp/a",
-		"env":{"B":"2","A":"1"},"name":"nightly","args":["-x","y"],"stdin":"abc","files":[{"path":"a/b","base64":"AP8="}],
+		"env":{"B":"2","A":"1"},"name":"nightly","args":["-x","y"],"stdin":"abc","artifacts":["*.pt"],"files":[{"path":"a/b","base64":"AP8="}],
 		"limits":{"memory":"64MiB","cpus":0.5},"metadata":{"k":"v"},"network":"none","callback_headers":{"X-B":"b"},"callback_signature_secret":"s"}`)
 	want := map[string]any{
 		"execution_id": string(id), "name": "nightly", "status": "queued", "subject": "ann", "language": "python", "timeout": 60.0,
-		"args": 2.0, "stdin_bytes": 3.0, "files": []any{map[string]any{"path": "a/b", "size": 2.0}},
+		"args": 2.0, "stdin_bytes": 3.0, "files": []any{map[string]any{"path": "a/b", "size": 2.0}}, "artifact_globs": []any{"*.pt"},
 		"limits": map[string]any{"memory": 67108864.0, "cpus": 0.5}, "metadata": map[string]any{"k": "v"}, "network": "none",
 		"working_dir": "/tmp/a", "env_names": []any{"A", "B"}, "started_at": nil, "deadline": nil, "completed_at": nil,
 		"cancel_requested": false,

@@ -111,6 +111,7 @@ func open(t *testing.T, changes ...func(*Config, *Deps)) *house {
 		Admission:     admission.New(admission.Defaults(), catalogue, policy, nil, keys, records, time.Now),
 		Records:       records,
 		Deliveries:    records,
+		Leftovers:     records,
 		Live:          h.live,
 		Authenticator: tokens,
 		Languages:     catalogue,

@@ -150,6 +150,7 @@ type Deps struct {
 	Admission     Admission
 	Records       Records
 	Deliveries    Deliveries
+	Leftovers     Leftovers
 	Live          Live
 	Authenticator Authenticator
 	Languages     Languages

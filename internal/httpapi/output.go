@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"bytes"
+	"io"
 	"net/http"
 	"strconv"
 	"strings"
@@ -55,19 +56,23 @@ func (a *api) output(w http.ResponseWriter, r *http.Request, p auth.Principal) e
 	}
 	h.Set("Content-Type", "application/octet-stream")
 	h.Set("Content-Disposition", `attachment; filename="`+string(id)+"."+string(stream)+`"`) // what a program printed is no page
-	if !strings.HasPrefix(r.Header.Get("Range"), "bytes=") {
-		r.Header.Del("Range") // a unit that is not understood is ignored (RFC 9110, section 14.2)
-	}
 	for _, condition := range []string{"If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since"} {
 		r.Header.Del(condition) // what grows has no version that a condition could be about
 	}
+	return serveRange(w, r, bytes.NewReader(kept), int64(len(kept)))
+}
+
+// serveRange sends content, or the range of it that is asked for.
+func serveRange(w http.ResponseWriter, r *http.Request, content io.ReadSeeker, size int64) error {
+	if !strings.HasPrefix(r.Header.Get("Range"), "bytes=") {
+		r.Header.Del("Range") // a unit that is not understood is ignored (RFC 9110, section 14.2)
+	}
 	ranged := &rangeWriter{ResponseWriter: w}
-	http.ServeContent(ranged, r, "", time.Time{}, bytes.NewReader(kept))
+	http.ServeContent(ranged, r, "", time.Time{}, content)
 	if ranged.outside {
-		h.Del("Content-Disposition")
-		h.Set("Cache-Control", "no-store") // http.Error took it away
-		return fault.New(fault.RangeNotSatisfiable, "There is nothing in that range yet: the output has %d bytes.", len(kept)).
-			Detail("bytes", len(kept))
+		w.Header().Del("Content-Disposition")
+		w.Header().Set("Cache-Control", "no-store") // http.Error took it away
+		return fault.New(fault.RangeNotSatisfiable, "There is nothing in that range: there are %d bytes.", size).Detail("bytes", size)
 	}
 	return nil
 }

@@ -50,6 +50,8 @@ func (a *api) routes() *mux.Router {
 		{http.MethodPost, "/executions/{id}/cancel", a.private(a.cancel)},
 		{http.MethodGet, "/executions/{id}/output", a.private(a.output)},
 		{http.MethodGet, "/executions/{id}/events", a.private(a.events)},
+		{http.MethodGet, "/executions/{id}/artifacts", a.private(a.artifacts)},
+		{http.MethodGet, "/executions/{id}/artifacts/{path:(?s:.+)}", a.private(a.artifact)}, // with slashes, and whatever a name may hold
 		{http.MethodGet, "/executions/{id}/callback", a.private(a.callback)},
 		{http.MethodGet, "/executions/{id}/callback/attempts", a.private(a.attempts)},
 		{http.MethodPost, "/executions/{id}/callback/redeliver", a.private(a.redeliver)},

@@ -65,6 +65,7 @@ type given struct {
 	Args  int                  `json:"args"`        // how many
 	Stdin int                  `json:"stdin_bytes"` // bytes
 	Files []execution.FileInfo `json:"files"`
+	Globs []string             `json:"artifact_globs"` // of what is wanted back
 }
 
 // printed is what an execution printed, as the callback shows it.
@@ -89,6 +90,7 @@ type obligation struct {
 func recordOf(e execution.Execution, d execution.Delivery, inline int) record {
 	r := record{summary: summaryOf(e), given: given{
 		Args: e.Options.Args, Stdin: e.Options.Stdin, Files: append([]execution.FileInfo{}, e.Options.Files...),
+		Globs: listOf(e.Options.Artifacts),
 	}, Callback: obligation{
 		destination:   destinationOf(e.Callback),
 		Signed:        len(d.Callback.Secret) > 0,
