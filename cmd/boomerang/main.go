@@ -23,6 +23,7 @@ type cli struct {
 	Logs      logsCmd      `cmd:"" help:"Print what an execution has printed, or follow it."`
 	Listen    listenCmd    `cmd:"" help:"Receive callbacks, verify their signatures, and print them."`
 	Verify    verifyCmd    `cmd:"" help:"Verify the signature of one callback."`
+	Artifacts artifactsCmd `cmd:"" help:"List or download the files that an execution left."`
 	Callbacks callbacksCmd `cmd:"" help:"Look at callbacks, send them again, try receivers out."`
 	Backup    backupCmd    `cmd:"" help:"Copy the data directory while the server runs."`
 	Keys      keysCmd      `cmd:"" help:"The keys that seal what is stored: list, rotate, retire. And API keys."`

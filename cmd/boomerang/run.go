@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"boomerang/internal/client"
@@ -10,18 +11,21 @@ import (
 
 type runCmd struct {
 	remote
-	File        string            `arg:"" help:"The code. - reads standard input, and then --language is needed."`
-	Args        []string          `arg:"" optional:"" help:"Arguments of the program, behind -- if one of them begins with -."`
-	Language    string            `help:"The language; the file's ending says it otherwise." short:"l" placeholder:"NAME"`
-	Timeout     int64             `help:"Seconds until the program is ended." default:"3600" short:"t" placeholder:"S"`
-	Env         map[string]string `help:"A variable of the program's environment; may be given more than once." short:"e" placeholder:"NAME=VALUE"`
-	Stdin       string            `help:"A file whose bytes the program reads; - is standard input." placeholder:"FILE"`
-	Files       []string          `name:"file" help:"A file that the program finds at PATH in its working directory; may be given more than once." placeholder:"PATH[=LOCAL]" short:"f" sep:"none"`
+	File     string            `arg:"" help:"The code. - reads standard input, and then --language is needed."`
+	Args     []string          `arg:"" optional:"" help:"Arguments of the program, behind -- if one of them begins with -."`
+	Language string            `help:"The language; the file's ending says it otherwise." short:"l" placeholder:"NAME"`
+	Timeout  int64             `help:"Seconds until the program is ended." default:"3600" short:"t" placeholder:"S"`
+	Env      map[string]string `help:"A variable of the program's environment; may be given more than once." short:"e" placeholder:"NAME=VALUE"`
+	Stdin    string            `help:"A file whose bytes the program reads; - is standard input." placeholder:"FILE"`
+	Files    []string          `name:"file" help:"A file that the program finds at PATH in its working directory; may be given more than once." placeholder:"PATH[=LOCAL]" short:"f" sep:"none"`
+	Artifact []string          `help:"Files to keep of what it leaves, like 'out/**'; may be given more than once." placeholder:"GLOB" sep:"none"`
+	saving
 	Memory      string            `help:"Memory in place of the language's limit." placeholder:"64MiB"`
 	CPUs        float64           `name:"cpus" help:"CPUs in place of the language's limit." placeholder:"0.5"`
 	PIDs        int64             `name:"pids" help:"Processes and threads in place of the language's limit." placeholder:"N"`
 	Output      string            `help:"Output that is kept of each stream in place of the language's limit." placeholder:"1MiB"`
 	Workspace   string            `help:"Size of /workspace in place of the language's limit." placeholder:"64MiB"`
+	Artifacts   string            `name:"artifact-size" help:"Size of all files that are kept in place of the language's limit." placeholder:"16MiB"`
 	Name        string            `help:"What you call it." placeholder:"NAME"`
 	Metadata    map[string]string `help:"Your own words for it, sent back with the result; may be given more than once. No secrets." placeholder:"KEY=VALUE"`
 	WorkingDir  string            `help:"Where it runs, below /workspace or /tmp." placeholder:"DIR"`
@@ -67,6 +71,9 @@ func (r *runCmd) Run(ctx context.Context) error {
 		return fmt.Errorf("%s goes on without us: %w", id, err)
 	}
 	shown.ended(record)
+	if err := r.keep(ctx, server, shown); err != nil {
+		return err
+	}
 	if record.ExitCode == nil {
 		return exitError(exitNotRun)
 	}
@@ -74,6 +81,35 @@ func (r *runCmd) Run(ctx context.Context) error {
 		return exitError(*record.ExitCode)
 	}
 	return nil
+}
+
+// keep tells which files there are, and downloads them where that was asked for.
+func (r *runCmd) keep(ctx context.Context, server *client.Client, shown *screen) error {
+	if len(r.Artifact) == 0 {
+		return nil
+	}
+	left, err := server.Artifacts(ctx, shown.id)
+	if err != nil {
+		return err
+	}
+	for _, line := range omissions(left) {
+		shown.say("%s", line)
+	}
+	if r.Dir != "" {
+		return r.save(ctx, server, shown.id, left.Artifacts, tell{shown})
+	}
+	if n := len(left.Artifacts); n > 0 {
+		shown.say("has left %d files: boomerang artifacts %s", n, shown.id)
+	}
+	return nil
+}
+
+// tell is for lines that say what happens.
+type tell struct{ shown *screen }
+
+func (t tell) Write(p []byte) (int, error) {
+	t.shown.say("%s", strings.TrimSuffix(string(p), "\n"))
+	return len(p), nil
 }
 
 // exitInterrupted is 128 + SIGINT.

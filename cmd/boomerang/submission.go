@@ -27,7 +27,8 @@ func (r *runCmd) submission() (client.Submission, error) {
 	s := client.Submission{
 		Code: string(code), CallbackURL: r.CallbackURL, Language: r.language(), Timeout: r.Timeout, WorkingDir: r.WorkingDir,
 		Env: r.Env, Secrets: r.Secret, Name: r.Name, Args: r.Args, Metadata: r.Metadata, IdempotencyKey: journal.NewNonce(),
-		Limits: client.Limits{Memory: r.Memory, CPUs: r.CPUs, PIDs: r.PIDs, Output: r.Output, Workspace: r.Workspace},
+		Limits:    client.Limits{Memory: r.Memory, CPUs: r.CPUs, PIDs: r.PIDs, Output: r.Output, Workspace: r.Workspace, Artifacts: r.Artifacts},
+		Artifacts: r.Artifact,
 	}
 	if r.Stdin != "" {
 		text, err := readOrStdin(r.Stdin)

@@ -21,6 +21,7 @@ type Program struct {
 	Mark    string // begins every line that it prints, and names it in the book of runs
 	Lines   int    // on stdout; one more, the last, goes to stderr
 	Pad     int    // bytes by which each line is longer
+	Files   int    // that it leaves, and that are wanted
 	Exit    int
 	Endless bool // it prints until its timeout ends it
 }
@@ -32,6 +33,18 @@ func (p Program) Line(nonce string, i int) string {
 
 // LastLine is what a run writes to stderr before it exits.
 func (p Program) LastLine(nonce string) string { return fmt.Sprintf("%s %s end\n", p.Mark, nonce) }
+
+// FileLines is how many lines a file has: more than come in one read.
+const FileLines = 3000
+
+// File is what stands in the i-th file of a run, and its path.
+func (p Program) File(nonce string, i int) (path, content string) {
+	var b strings.Builder
+	for n := range FileLines {
+		fmt.Fprintf(&b, "%s %s %d %d\n", p.Mark, nonce, i, n)
+	}
+	return fmt.Sprintf("left%d", i), b.String()
+}
 
 // Submission is what a client asked for and what it was told.
 type Submission struct {
@@ -46,7 +59,8 @@ type Submission struct {
 type Record struct {
 	Execution execution.Execution
 	Delivery  execution.Delivery
-	Attempts  int // rows
+	Attempts  int               // rows
+	Files     map[string]string // what it left, by path
 }
 
 // Arrival is one request that came to the receiver.
@@ -84,6 +98,7 @@ const (
 	NeverRan    Kind = "never ran"    // but its result says so
 	WrongEnd    Kind = "wrong end"    // a state, reason or exit code that nothing explains
 	WrongOutput Kind = "wrong output" // bytes lost, repeated, or from elsewhere
+	WrongFiles  Kind = "wrong files"  // the same of what it left
 	Undelivered Kind = "undelivered"  //
 	Differing   Kind = "differing"    // two deliveries are not the same, or not what is stored
 	Forged      Kind = "forged"       // a signature does not hold
@@ -174,6 +189,7 @@ func (a *auditor) submission(s Submission) {
 			continue
 		}
 		a.result(s, id, *r.Execution.Result)
+		a.files(s, id, r)
 		a.delivery(id, r)
 	}
 }
@@ -244,6 +260,21 @@ func (a *auditor) output(s Submission, id execution.ID, r execution.Result) {
 		if complaint := compare(o.kept, o.want, r.Reason == execution.Exited, r.OutputComplete); complaint != "" {
 			a.find(WrongOutput, string(id), "%s, %s: %s %s", r.State, r.Reason, stream, complaint)
 		}
+	}
+}
+
+// files compares what was collected with what the run must have left. Only a program that came to its own end has left all.
+func (a *auditor) files(s Submission, id execution.ID, r Record) {
+	if len(a.Ran[s.Mark]) == 0 || r.Execution.Result.Reason != execution.Exited {
+		return
+	}
+	for i := range s.Files {
+		if path, want := s.File(a.Ran[s.Mark][0], i); r.Files[path] != want {
+			a.find(WrongFiles, string(id), "%s has %d bytes and is not what was left, %d bytes", path, len(r.Files[path]), len(want))
+		}
+	}
+	if len(r.Files) != s.Files {
+		a.find(WrongFiles, string(id), "there are %d, %d were left", len(r.Files), s.Files)
 	}
 }
 

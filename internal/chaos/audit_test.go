@@ -15,7 +15,8 @@ var noon = time.Date(2025, 1, 28, 12, 0, 0, 0, time.UTC)
 
 // honest books: one program ran once, was delivered twice (the first answer was an error), and nothing was left.
 func honest() Books {
-	p := Program{Mark: "m1", Lines: 3, Exit: 7}
+	p := Program{Mark: "m1", Lines: 3, Exit: 7, Files: 1}
+	left, content := p.File("42", 0)
 	var stdout []byte
 	for i := range p.Lines {
 		stdout = append(stdout, p.Line("42", i)...)
@@ -33,6 +34,7 @@ func honest() Books {
 			}},
 			Delivery: execution.Delivery{State: execution.Delivered, Body: []byte("{}"), Attempts: 2},
 			Attempts: 2,
+			Files:    map[string]string{left: content},
 		}},
 		Got: []Arrival{
 			{At: noon, ID: id, WebhookID: "msg_" + string(id), Body: []byte("{}")},
@@ -76,6 +78,9 @@ func TestEachBrokenPromiseIsFound(t *testing.T) {
 		"stderr lost":                  {WrongOutput, func(b *Books) { b.result().Stderr = execution.Output{} }},
 		"a tail of another run":        {WrongOutput, func(b *Books) { b.result().Stdout.Tail = []byte("?") }},
 		"incomplete although it ended": {WrongOutput, func(b *Books) { b.result().OutputComplete = false }},
+		"a file lost":                  {WrongFiles, func(b *Books) { b.Stored[0].Files = nil }},
+		"half a file":                  {WrongFiles, func(b *Books) { b.Stored[0].Files["left0"] = b.Stored[0].Files["left0"][:100] }},
+		"a file too many":              {WrongFiles, func(b *Books) { b.Stored[0].Files["left1"] = "" }},
 		"nothing arrived":              {Undelivered, func(b *Books) { b.Got = nil }},
 		"nothing was taken":            {Undelivered, func(b *Books) { b.Got[1].Taken = false }},
 		"still pending":                {Undelivered, func(b *Books) { b.Stored[0].Delivery.State = execution.Pending }},

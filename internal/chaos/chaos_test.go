@@ -137,6 +137,7 @@ func draw(chance *rand.Rand, mark string) plan {
 	if chance.IntN(3) == 0 {
 		p.Exit = 1 + chance.IntN(97)
 	}
+	p.Files = max(chance.IntN(6)-2, 0)
 	if chance.IntN(10) == 0 {
 		p.cancel = between(chance, time.Millisecond, 2*time.Second)
 	}

@@ -29,10 +29,13 @@ for ((i = 0; i < %[3]d; i++)); do
 	echo "%[1]s $n $i $pad"
 	((i %% %[4]d)) || sleep %[5]f
 done
+for ((f = 0; f < %[7]d; f++)); do
+	for ((i = 0; i < %[8]d; i++)); do echo "%[1]s $n $f $i"; done >left$f
+done
 echo "%[1]s $n end" >&2
 echo $EPOCHREALTIME >>/witness/%[1]s.end
 exit %[6]d
-`, p.Mark, p.Pad, p.Lines, p.every, p.pause.Seconds(), p.Exit)
+`, p.Mark, p.Pad, p.Lines, p.every, p.pause.Seconds(), p.Exit, p.Files, FileLines)
 }
 
 // plan is a submission that is yet to be made.
@@ -103,6 +106,9 @@ func (c *customer) insist(ctx context.Context, t *ticket) {
 	body := map[string]any{
 		"code": t.code(), "language": "bash", "timeout": t.timeout,
 		"callback_url": c.hook + "/callback", "callback_signature_secret": secret,
+	}
+	if t.Files > 0 {
+		body["artifacts"] = []string{"left*"}
 	}
 	unsure := t.twin // whether a request of ours may have been stored without our knowing
 	for ctx.Err() == nil {

@@ -3,6 +3,9 @@
 package chaos
 
 import (
+	"context"
+	"os"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -12,6 +15,8 @@ import (
 // the first process dies, then where the one after it does.
 func TestNothingIsLostWhenTheServerDies(t *testing.T) {
 	short := plan{Program: Program{Lines: 5, Exit: 3}, every: 1, pause: 20 * time.Millisecond, timeout: 60}
+	leaving := short
+	leaving.Files = 3
 	long := plan{Program: Program{Endless: true}, every: 1, pause: 50 * time.Millisecond, timeout: 60}
 	for _, c := range []struct {
 		name  string
@@ -27,6 +32,9 @@ func TestNothingIsLostWhenTheServerDies(t *testing.T) {
 		{"after write 2, and before the execution was queued again", short, []string{"after-start", "before-requeue"}},
 		{"after write 2, and after the execution was queued again", short, []string{"after-start", "after-requeue"}},
 		{"after the end was read", short, []string{"after-follow"}},
+		{"in the midst of a file, and again in the next", leaving, []string{"in-file", "in-file:4"}},
+		{"after a file was stored", leaving, []string{"after-file:2"}},
+		{"with files that the result does not name yet", leaving, []string{"before-finish"}},
 		{"before write 3", short, []string{"before-finish"}},
 		{"before write 3, twice", short, []string{"before-finish", "before-finish"}},
 		{"after write 3", short, []string{"after-finish"}},
@@ -56,4 +64,31 @@ func TestNothingIsLostWhenTheServerDies(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestAFullDiskCostsNoFileWhenNothingDies fills the disk while a program runs whose files are to be stored on it.
+func TestAFullDiskCostsNoFileWhenNothingDies(t *testing.T) {
+	h := enter(t, 1, nil)
+	ticket := h.book(plan{Program: Program{Mark: mark(t.Name()), Lines: 50, Files: 3}, every: 1, pause: 100 * time.Millisecond, timeout: 60})
+	h.customer.submit(t.Context(), ticket)
+	for len(h.engine.nonces(ticket.Mark)) == 0 && rest(t.Context(), 50*time.Millisecond) {
+	}
+	free := h.fill()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	for {
+		log, err := os.ReadFile(h.log())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(string(log), "store artifacts") {
+			break
+		}
+		if !rest(ctx, 50*time.Millisecond) {
+			t.Error("the store took the files of a full disk")
+			break
+		}
+	}
+	free()
+	h.audit(syscall.SIGTERM)
 }

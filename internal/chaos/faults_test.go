@@ -56,7 +56,7 @@ var (
 
 var points = []string{
 	"after-enqueue", "after-claim", "after-prepare", "after-start", "after-assign", "after-adopt", "before-requeue", "after-requeue",
-	"after-follow", "before-finish", "after-finish", "after-remove", "before-post", "after-post", "after-record",
+	"in-file", "after-file", "after-follow", "before-finish", "after-finish", "after-remove", "before-post", "after-post", "after-record",
 	"after-cancel", "after-stop",
 }
 
@@ -163,19 +163,24 @@ func pauseContainer(ctx context.Context, h *house, f fault) {
 
 // fillDisk leaves not a block of the data directory's disk free.
 func fillDisk(ctx context.Context, h *house, f fault) {
+	free := h.fill()
+	f.last(ctx, h)
+	free()
+}
+
+func (h *house) fill() (free func()) {
 	path := filepath.Join(h.data(), "ballast")
 	ballast, err := os.Create(path)
 	if err != nil {
 		h.fails("make ballast", err)
-		return
+		return func() {}
 	}
 	for chunk := make([]byte, 1<<20); len(chunk) > 0; {
 		if _, err := ballast.Write(chunk); err != nil {
 			chunk = chunk[:len(chunk)/2]
 		}
 	}
-	f.last(ctx, h)
-	h.fails("free the disk", errors.Join(ballast.Close(), os.Remove(path)))
+	return func() { h.fails("free the disk", errors.Join(ballast.Close(), os.Remove(path))) }
 }
 
 // walWriteLock is the byte of the -shm file that whoever writes to the database has locked (https://sqlite.org/walformat.html).

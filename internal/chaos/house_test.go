@@ -335,7 +335,7 @@ func (h *house) read(books *Books) {
 			if err := errors.Join(err, deliveryErr, attemptsErr); err != nil {
 				h.t.Fatal(err)
 			}
-			books.Stored = append(books.Stored, Record{Execution: whole, Delivery: delivery, Attempts: len(attempts)})
+			books.Stored = append(books.Stored, Record{Execution: whole, Delivery: delivery, Attempts: len(attempts), Files: h.files(records, e.ID)})
 		}
 	}
 	h.blameOutages()
@@ -350,6 +350,27 @@ func (h *house) read(books *Books) {
 		books.Told = append(books.Told, t.s)
 	}
 	books.Got, books.Stops = h.hook.got, h.server.stops
+}
+
+// files reads what an execution left.
+func (h *house) files(records *store.Store, id execution.ID) map[string]string {
+	h.t.Helper()
+	left, err := records.Artifacts(h.t.Context(), id)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	files := map[string]string{}
+	if left == nil {
+		return files
+	}
+	for _, f := range left.Files {
+		text, err := io.ReadAll(records.Blob(h.t.Context(), f.Blob))
+		if err != nil {
+			h.t.Errorf("%s of %s: %v", f.Path, id, err)
+		}
+		files[f.Path] = string(text)
+	}
+	return files
 }
 
 // delivery asks the server how far the delivery of an execution is.

@@ -68,6 +68,7 @@ type Submission struct {
 	Args            []string          `json:"args,omitempty"`
 	Stdin           *Bytes            `json:"stdin,omitempty"`
 	Files           []File            `json:"files,omitempty"`
+	Artifacts       []string          `json:"artifacts,omitempty"` // globs of the files that are wanted back
 	Limits          Limits            `json:"limits,omitzero"`
 	Metadata        map[string]string `json:"metadata,omitempty"`
 	CallbackHeaders map[string]string `json:"callback_headers,omitempty"`
@@ -94,6 +95,7 @@ type Limits struct {
 	PIDs      int64   `json:"pids,omitempty"`
 	Output    string  `json:"output,omitempty"`
 	Workspace string  `json:"workspace,omitempty"`
+	Artifacts string  `json:"artifacts,omitempty"`
 }
 
 // Secrets sign a callback, newest first; at most 3. A single one is a string on the wire.

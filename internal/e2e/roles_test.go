@@ -82,7 +82,7 @@ func TestTheHalvesOfAServerShareTheStoreAlone(t *testing.T) {
 		t.Error("with its runner it is not ready")
 	}
 
-	surviving := h.submit("for i in {1..40}; do echo $i; sleep 0.1; done", bash)
+	surviving := h.submit("for i in {1..40}; do echo $i; sleep 0.1; done; echo kept >file", bash, fields{"artifacts": []string{"*"}})
 	followed := h.listen(surviving)
 	followed.hear(3) // each piece is seen within the pace of the store
 	h.running(surviving, "1\n2\n")
@@ -101,6 +101,9 @@ func TestTheHalvesOfAServerShareTheStoreAlone(t *testing.T) {
 	}
 	same(t, "what was followed through the store", followed.text["stdout"].String(), want.String())
 	h.expect(surviving, ending{Status: execution.Completed, Reason: execution.Exited, Stdout: want.String()})
+	if status, got := h.download(surviving, "file"); status != http.StatusOK || string(got) != "kept\n" {
+		t.Errorf("a file that it left: got %d %q", status, got)
+	}
 	h.tidied(t)
 }
 
