@@ -49,7 +49,7 @@ func TestRunSubmitsWhatTheFlagsName(t *testing.T) {
 		}
 	}
 	got, err := submitted(t, "main.py", "--stdin", "data.csv", "-f", "./data.csv", "--file", "bin/run=tool", "-f", "empty", "--memory", "64MiB",
-		"--cpus", "0.5", "--pids", "9", "--output", "1KiB", "--workspace", "1MiB", "--name", "nightly", "--metadata", "a=b", "--", "x", "-v", "")
+		"--cpus", "0.5", "--pids", "9", "--output", "1KiB", "--workspace", "1MiB", "--name", "nightly", "--artifact", "a,b", "--artifact", "out/**", "--artifact-size", "2MiB", "--metadata", "a=b", "--", "x", "-v", "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,7 +61,8 @@ func TestRunSubmitsWhatTheFlagsName(t *testing.T) {
 			map[string]any{"path": "bin/run", "base64": "dG9vbA==", "mode": "755"},
 			map[string]any{"path": "empty", "base64": "", "mode": "600"},
 		},
-		"limits": map[string]any{"memory": "64MiB", "cpus": 0.5, "pids": 9.0, "output": "1KiB", "workspace": "1MiB"},
+		"limits":    map[string]any{"memory": "64MiB", "cpus": 0.5, "pids": 9.0, "output": "1KiB", "workspace": "1MiB", "artifacts": "2MiB"},
+		"artifacts": []any{"a,b", "out/**"},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
