@@ -33,6 +33,7 @@ func defaultWatch() watch {
 type tape struct {
 	stdout, stderr *journal.Splitter
 	heard          atomic.Bool // something came since somebody last looked
+	busy           atomic.Bool // who takes it has not done so yet: that silence is not the engine's
 }
 
 // errProven ends a pass: there is nothing more to come.
@@ -51,7 +52,9 @@ func (t *tape) pass() func(stream byte, chunk []byte) error {
 		from := at[stream]
 		at[stream] += int64(len(chunk))
 		if known := splitter.Consumed() - from; known < int64(len(chunk)) {
+			t.busy.Store(true)
 			_, _ = splitter.Write(chunk[max(known, 0):]) // never fails
+			t.busy.Store(false)
 		}
 		if t.proven() {
 			return errProven
@@ -163,7 +166,7 @@ func (b *berth) attend(ctx context.Context, cancel context.CancelFunc, t *tape, 
 		case <-timer.C:
 		}
 		switch {
-		case t.heard.Swap(false):
+		case t.heard.Swap(false), t.busy.Load():
 			// It is not silent.
 		case dead:
 			cancel()

@@ -217,6 +217,47 @@ func TestFollowLeavesADeadContainersSilentLog(t *testing.T) {
 	}
 }
 
+// slowly takes its time for a file, as a store may, and counts how often the engine is asked meanwhile.
+type slowly struct {
+	journal.Files
+	engine *engine
+	asked  *int
+	taken  chan struct{}
+}
+
+func (slowly) Begin(journal.Collected) {}
+func (slowly) Done(bool)               {}
+func (s slowly) Write(p []byte) (int, error) {
+	defer close(s.taken)
+	before := s.engine.questions()
+	<-time.After(300 * time.Millisecond) // many times the patience with a silent engine
+	*s.asked = s.engine.questions() - before
+	return len(p), nil
+}
+
+func (e *engine) questions() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return len(e.asked)
+}
+
+func TestFollowDoesNotTakeASlowStoreForASilentEngine(t *testing.T) {
+	taken := make(chan struct{})
+	e := &engine{states: []string{running}, logs: []http.HandlerFunc{func(w http.ResponseWriter, r *http.Request) {
+		shows(startFrame, outText, chunk(1, string(journal.AppendCollected(nil, nonce, "x", []byte("a"), 1, 0o600))+"1\n"))(w, r)
+		_ = http.NewResponseController(w).Flush()
+		<-taken
+		shows(outEnd, errEnd)(w, r)
+	}}}
+	b := e.serve(t)
+	b.watch = watch{first: 10 * time.Millisecond, longest: 10 * time.Millisecond, settle: time.Minute}
+	asked := 0
+	outcome, err := b.Follow(t.Context(), nonce, io.Discard, io.Discard, slowly{engine: e, asked: &asked, taken: taken})
+	if err != nil || !outcome.Proven() || asked > 1 { // one may have been on its way
+		t.Errorf("follow = %+v, %v, and the engine was asked %d times; want a proof and no question", outcome, err, asked)
+	}
+}
+
 func TestFollowDoesNotWaitForAHungEngine(t *testing.T) {
 	e := &engine{logs: []http.HandlerFunc{shows(), hangsAfter(startFrame)}, states: []string{exited}}
 	b := e.serve(t)
