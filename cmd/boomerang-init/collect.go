@@ -220,13 +220,10 @@ func (c *collector) visitDir(of *collection, e entry, path []byte) {
 		c.omit(of, path, journal.OmitName)
 		return
 	}
-	fd, stat, reason := c.openEntry(of, e, directory)
+	fd, _, reason := c.openEntry(of, e, directory)
 	switch {
 	case reason != "":
 		c.omit(of, path, reason)
-	case stat.Mode&syscall.S_IFMT != syscall.S_IFDIR:
-		_ = syscall.Close(fd)
-		c.omit(of, path, journal.OmitNotRegular)
 	case !c.enter(of, fd, len(path)):
 		c.leave()
 		c.omit(of, path, journal.OmitUnreadable)

@@ -4,6 +4,7 @@ package main
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -37,6 +38,20 @@ func TestDirectoryIsTheOneThatTheProgramWasGiven(t *testing.T) {
 	got := box{}.run(t, j)
 	got.proven(t)
 	same(t, read(got.rawOut), "5 644 a", "files: 1 files, 5 bytes, 0 omitted ")
+}
+
+func TestNothingFromAnotherFileSystemIsCollected(t *testing.T) {
+	j := command("sh", "-c", "echo mine >a")
+	asked := wanting("workspace/a", "proc/version", "proc/1/environ", "dev/null", "sys/fs/**/memory*", "program")
+	asked.Dir = "/"
+	j.Collect = []journal.Collect{asked}
+	got := box{}.run(t, j)
+	got.proven(t)
+	lines := read(got.rawOut).lines
+	want := []string{"elsewhere dev/null", "elsewhere proc", "elsewhere program"}
+	if len(lines) < 5 || !slices.Equal(lines[:3], want) || !slices.Contains(lines, "5 644 workspace/a") || !strings.HasPrefix(lines[len(lines)-1], "files: 1 files, 5 bytes,") {
+		t.Errorf("got %q, want %q, the file, and no other", lines, want)
+	}
 }
 
 func TestFilesAreCollectedHoweverTheProgramEnds(t *testing.T) {

@@ -275,3 +275,39 @@ func TestCollectorAllocatesNothingOnceTheProgramRuns(t *testing.T) {
 		t.Errorf("got %+v, want 40 files", c.asked[0].done)
 	}
 }
+
+// A directory of a strange file system may say what it likes of the kind of a name.
+func TestADirectoryThatLiesLeadsNowhere(t *testing.T) {
+	outside := t.TempDir()
+	must(t, os.WriteFile(filepath.Join(outside, "secret"), []byte("secret"), 0o600))
+	lay(t, map[string]string{"file": "f", "dir/": ""})
+	must(t, os.Symlink(filepath.Join(outside, "secret"), "link"))
+	must(t, os.Symlink(outside, "linkdir"))
+	must(t, syscall.Mkfifo("pipe", 0o600))
+	for kind, want := range map[byte][]string{
+		syscall.DT_REG:     {"not_regular dir", "1 640 file", "symlink link", "symlink linkdir", "not_regular pipe"},
+		syscall.DT_UNKNOWN: {"1 640 file", "symlink link", "symlink linkdir", "not_regular pipe"},
+		syscall.DT_DIR:     {"unreadable file", "unreadable link", "unreadable linkdir", "unreadable pipe"},
+	} {
+		var raw bytes.Buffer
+		c := newCollector(&journal.Job{Nonce: testNonce, Collect: []journal.Collect{wanting("**")}}, newLog(&raw), nil)
+		c.open()
+		of := &c.asked[0]
+		of.until = time.Now().Add(time.Minute)
+		c.begin()
+		if !c.enter(of, of.root, 0) {
+			t.Fatal("the directory cannot be read")
+		}
+		for i := range c.entries {
+			c.entries[i].kind, c.entries[i].chosen = kind, true
+		}
+		for c.depth > 0 {
+			if e, ok := c.next(); ok {
+				c.visit(of, e)
+			} else {
+				c.leave()
+			}
+		}
+		same(t, read(append(raw.Bytes(), journal.AppendCollection(nil, testNonce, of.done)...)), append(want, fmt.Sprintf("files: %d files, %d bytes, %d omitted ", of.done.Files, of.done.Bytes, of.done.Omitted))...)
+	}
+}
