@@ -43,7 +43,7 @@ func newCollector(job *journal.Job, log *log, stop <-chan os.Signal) *collector 
 		return nil
 	}
 	c := &collector{log: log, nonce: job.Nonce, stop: stop, frame: make([]byte, 4<<10), buf: make([]byte, 8*journal.MaxPiece)}
-	c.tree.reserve()
+	c.reserve()
 	touch(c.frame)
 	touch(c.buf)
 	for i := range job.Collect {
@@ -108,7 +108,7 @@ func (c *collector) walk(of *collection) {
 		of.done.Cut = journal.CutUnreadable
 		return
 	}
-	c.tree.begin()
+	c.begin()
 	if !c.enter(of, of.root, 0) {
 		of.done.Cut = cmp.Or(of.done.Cut, journal.CutUnreadable)
 	}
@@ -259,13 +259,12 @@ func (c *collector) visitFile(of *collection, e entry, path []byte) {
 // and tells why not.
 func (c *collector) openEntry(of *collection, e entry, flags int) (fd int, stat syscall.Stat_t, reason string) {
 	fd, errno := openAt(c.levels[c.depth-1].fd, c.name(e), flags|syscall.O_NOFOLLOW|syscall.O_NONBLOCK|syscall.O_CLOEXEC)
-	switch errno {
-	case 0:
-	case syscall.ELOOP:
+	switch {
+	case errno == syscall.ELOOP:
 		return -1, stat, journal.OmitSymlink
-	case syscall.ENXIO, syscall.ENODEV:
+	case errno == syscall.ENXIO || errno == syscall.ENODEV:
 		return -1, stat, journal.OmitNotRegular
-	default:
+	case errno != 0:
 		return -1, stat, journal.OmitUnreadable
 	}
 	var root syscall.Stat_t
@@ -289,7 +288,7 @@ func (c *collector) pass(of *collection, fd int, path []byte, stat syscall.Stat_
 			return
 		}
 		n, err := syscall.Read(fd, c.buf[:min(left, int64(len(c.buf)))])
-		if err == syscall.EINTR { //nolint:errorlint // never wrapped, and errors.Is allocates
+		if err == syscall.EINTR {
 			continue
 		}
 		if err != nil || n <= 0 {

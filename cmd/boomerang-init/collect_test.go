@@ -33,9 +33,11 @@ func (f *found) Omit(o journal.Omitted)      { f.say("%s %s", o.Reason, o.Path) 
 func (f *found) Complete(c journal.Collection) {
 	f.say("%s: %d files, %d bytes, %d omitted %s", c.Of, c.Files, c.Bytes, c.Omitted, c.Cut)
 }
+
 func (f *found) say(format string, args ...any) {
 	f.lines = append(f.lines, fmt.Sprintf(format, args...))
 }
+
 func (f *found) Done(whole bool) {
 	if !whole {
 		f.say("not whole %s", f.file.Path)
@@ -160,7 +162,7 @@ func TestUnreadableIsTold(t *testing.T) {
 	must(t, os.Chmod("dir", 0))
 	must(t, os.Chmod("file", 0))
 	same(t, collected(t, wanting("**")), "unreadable dir", "unreadable file", "files: 0 files, 0 bytes, 2 omitted ")
-	must(t, os.Chmod("dir", 0o700)) //nolint:gosec // so that it can be removed
+	must(t, os.Chmod("dir", 0o700))
 }
 
 func TestRefusalsAreCountedWhenTheyAreMany(t *testing.T) {

@@ -170,4 +170,4 @@ func nextEntry(buf []byte) (name []byte, kind byte, rest []byte) {
 }
 
 // text is a view of bytes that do not change while it is used.
-func text(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
+func text(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) } //nolint:gosec // nobody keeps it

@@ -85,13 +85,13 @@ func chosen(left client.Artifacts, paths []string) (found []client.Artifact, err
 func printArtifacts(w io.Writer, left client.Artifacts) error {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	for _, a := range left.Artifacts {
-		fmt.Fprintf(table, "%d\t%s\t  %s\n", a.Size, a.Mode, printable(a.Path))
+		_, _ = fmt.Fprintf(table, "%d\t%s\t  %s\n", a.Size, a.Mode, printable(a.Path))
 	}
 	if err := table.Flush(); err != nil {
 		return err
 	}
 	for _, line := range omissions(left) {
-		fmt.Fprintln(w, line)
+		_, _ = fmt.Fprintln(w, line)
 	}
 	return nil
 }
@@ -137,7 +137,7 @@ func (s saving) save(ctx context.Context, server *client.Client, id execution.ID
 			failed = append(failed, err)
 			continue
 		}
-		fmt.Fprintln(w, printable(filepath.Join(s.Dir, filepath.FromSlash(f.Path))))
+		_, _ = fmt.Fprintln(w, printable(filepath.Join(s.Dir, filepath.FromSlash(f.Path))))
 	}
 	return errors.Join(failed...)
 }

@@ -15,16 +15,16 @@ import (
 // heard writes down what a splitter tells of files.
 type heard struct{ bytes.Buffer }
 
-func (h *heard) Begin(f journal.Collected) {
-	fmt.Fprintf(h, "<%s %q %d %o>", f.Of, f.Path, f.Size, f.Mode)
-}
-func (h *heard) Done(whole bool)               { fmt.Fprintf(h, "<%v>", whole) }
-func (h *heard) Omit(o journal.Omitted)        { fmt.Fprintf(h, "<%s %q %s>", o.Of, o.Path, o.Reason) }
-func (h *heard) Complete(c journal.Collection) { fmt.Fprintf(h, "<%+v>", c) }
+func (h *heard) say(format string, args ...any) { _, _ = fmt.Fprintf(h, format, args...) }
+func (h *heard) Begin(f journal.Collected)      { h.say("<%s %q %d %o>", f.Of, f.Path, f.Size, f.Mode) }
+func (h *heard) Done(whole bool)                { h.say("<%v>", whole) }
+func (h *heard) Omit(o journal.Omitted)         { h.say("<%s %q %s>", o.Of, o.Path, o.Reason) }
+func (h *heard) Complete(c journal.Collection)  { h.say("<%+v>", c) }
 
 // splitFiles feeds raw in chunks of the given size.
 func splitFiles(raw string, chunk int) (payload, files string, end *journal.End) {
-	var out, told = strings.Builder{}, heard{}
+	var out strings.Builder
+	var told heard
 	s := journal.NewFilesSplitter(nonce, &out, &told)
 	for from := 0; from < len(raw); from += chunk {
 		_, _ = s.Write([]byte(raw[from:min(from+chunk, len(raw))]))
