@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"boomerang/internal/execution"
+	"boomerang/internal/journal"
 )
 
 // Program is what a submission's program does, and so what may be said of it afterwards. As its first act it writes a
@@ -61,6 +62,7 @@ type Record struct {
 	Delivery  execution.Delivery
 	Attempts  int               // rows
 	Files     map[string]string // what it left, by path
+	Cut       string            // why that is not all
 }
 
 // Arrival is one request that came to the receiver.
@@ -268,13 +270,25 @@ func (a *auditor) files(s Submission, id execution.ID, r Record) {
 	if len(a.Ran[s.Mark]) == 0 || r.Execution.Result.Reason != execution.Exited {
 		return
 	}
+	// Whoever asked for the end of a program that had just ended has cut its collection short.
+	asked := s.Cancelled || slices.Contains(s.Scapegoats, execution.Signaled)
+	short := asked && r.Cut == journal.CutStopped
+	left := 0
 	for i := range s.Files {
-		if path, want := s.File(a.Ran[s.Mark][0], i); r.Files[path] != want {
-			a.find(WrongFiles, string(id), "%s has %d bytes and is not what was left, %d bytes", path, len(r.Files[path]), len(want))
+		path, want := s.File(a.Ran[s.Mark][0], i)
+		got, there := r.Files[path]
+		if there {
+			left++
+		}
+		if got != want && (there || !short) {
+			a.find(WrongFiles, string(id), "%s has %d bytes and is not what was left, %d bytes", path, len(got), len(want))
 		}
 	}
-	if len(r.Files) != s.Files {
-		a.find(WrongFiles, string(id), "there are %d, %d were left", len(r.Files), s.Files)
+	if len(r.Files) != left {
+		a.find(WrongFiles, string(id), "there are %d, and of them %d were left", len(r.Files), left)
+	}
+	if r.Cut != "" && !short {
+		a.find(WrongFiles, string(id), "they are cut: %s", r.Cut)
 	}
 }
 

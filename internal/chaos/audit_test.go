@@ -81,6 +81,7 @@ func TestEachBrokenPromiseIsFound(t *testing.T) {
 		"a file lost":                  {WrongFiles, func(b *Books) { b.Stored[0].Files = nil }},
 		"half a file":                  {WrongFiles, func(b *Books) { b.Stored[0].Files["left0"] = b.Stored[0].Files["left0"][:100] }},
 		"a file too many":              {WrongFiles, func(b *Books) { b.Stored[0].Files["left1"] = "" }},
+		"files cut for no cause":       {WrongFiles, func(b *Books) { b.Stored[0].Files, b.Stored[0].Cut = nil, "stopped" }},
 		"nothing arrived":              {Undelivered, func(b *Books) { b.Got = nil }},
 		"nothing was taken":            {Undelivered, func(b *Books) { b.Got[1].Taken = false }},
 		"still pending":                {Undelivered, func(b *Books) { b.Stored[0].Delivery.State = execution.Pending }},
@@ -119,6 +120,10 @@ func TestWhatAFaultExplainsIsNoViolation(t *testing.T) {
 			b.Told[0].Cancelled = true
 			delete(b.Ran, "m1")
 			*b.result() = execution.Result{State: execution.Cancelled, Reason: execution.WasCancelled, OutputComplete: true}
+		},
+		"without its files, as its end was asked for": func(b *Books) {
+			b.Told[0].Cancelled = true
+			b.Stored[0].Files, b.Stored[0].Cut = nil, "stopped"
 		},
 		"sent again after a kill": func(b *Books) {
 			b.Got[0].Taken = true

@@ -335,7 +335,8 @@ func (h *house) read(books *Books) {
 			if err := errors.Join(err, deliveryErr, attemptsErr); err != nil {
 				h.t.Fatal(err)
 			}
-			books.Stored = append(books.Stored, Record{Execution: whole, Delivery: delivery, Attempts: len(attempts), Files: h.files(records, e.ID)})
+			files, cut := h.files(records, e.ID)
+			books.Stored = append(books.Stored, Record{Execution: whole, Delivery: delivery, Attempts: len(attempts), Files: files, Cut: cut})
 		}
 	}
 	h.blameOutages()
@@ -353,15 +354,15 @@ func (h *house) read(books *Books) {
 }
 
 // files reads what an execution left.
-func (h *house) files(records *store.Store, id execution.ID) map[string]string {
+func (h *house) files(records *store.Store, id execution.ID) (files map[string]string, cut string) {
 	h.t.Helper()
 	left, err := records.Artifacts(h.t.Context(), id)
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	files := map[string]string{}
+	files = map[string]string{}
 	if left == nil {
-		return files
+		return files, ""
 	}
 	for _, f := range left.Files {
 		text, err := io.ReadAll(records.Blob(h.t.Context(), f.Blob))
@@ -370,7 +371,7 @@ func (h *house) files(records *store.Store, id execution.ID) map[string]string {
 		}
 		files[f.Path] = string(text)
 	}
-	return files
+	return files, left.Cut
 }
 
 // delivery asks the server how far the delivery of an execution is.
