@@ -130,7 +130,7 @@ func (k *kit) neighbour(t *testing.T, d *Docker, network string, slot int) strin
 	var once sync.Once
 	var follower sync.WaitGroup
 	follower.Go(func() {
-		_, _ = b.Follow(ctx, job.Nonce, writerFunc(func([]byte) { once.Do(func() { close(ready) }) }), io.Discard)
+		_, _ = b.Follow(ctx, job.Nonce, writerFunc(func([]byte) { once.Do(func() { close(ready) }) }), io.Discard, nil)
 	})
 	t.Cleanup(func() { stop(); follower.Wait() })
 	select {
