@@ -14,7 +14,7 @@ NEED    := @.ci/need
 LINT     = bin/tools/golangci-lint-$(GOLANGCI_LINT)
 DEAD     = bin/tools/deadcode-$(DEADCODE)
 TAGS    := integration e2e
-ALL_TAGS = $(TAGS) chaos walls
+ALL_TAGS = $(TAGS) chaos walls languages
 DOCKER_TESTS = $(addprefix ./,$(sort $(dir $(shell grep -rlE '^//go:build .*(integration|e2e)' --include='*_test.go' cmd internal))))
 
 .PHONY: help
@@ -65,7 +65,7 @@ test: images build ## all tests: the units under the race detector, and those wi
 languages: LANGUAGES = all
 languages: images ## build all languages' images and run the trials of each; LANGUAGES="java rust" for some
 	$(NEED) docker
-	LANGUAGES="$(CHOSEN)" REQUIRE_DOCKER=1 go test -count=1 -v -timeout 60m -tags e2e -run Language ./internal/e2e
+	LANGUAGES="$(CHOSEN)" REQUIRE_DOCKER=1 go test -count=1 -v -timeout 60m -tags 'e2e languages' -run Language ./internal/e2e
 
 .PHONY: unit
 unit: ## the tests that need no Docker
