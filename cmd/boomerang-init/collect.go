@@ -4,6 +4,8 @@ package main
 
 import (
 	"cmp"
+	"crypto/sha256"
+	"hash"
 	"os"
 	"syscall"
 	"time"
@@ -26,6 +28,9 @@ type collector struct {
 	stop  <-chan os.Signal
 	frame []byte
 	buf   []byte // of directories, and of content
+	given *received
+	hash  hash.Hash
+	code  string // where the code lies below the workspace
 }
 
 // collection is one of those that the job asks for.
@@ -38,11 +43,12 @@ type collection struct {
 }
 
 // newCollector returns nil when nothing is to be collected.
-func newCollector(job *journal.Job, log *log, stop <-chan os.Signal) *collector {
+func newCollector(job *journal.Job, given *received, log *log, stop <-chan os.Signal) *collector {
 	if len(job.Collect) == 0 {
 		return nil
 	}
 	c := &collector{log: log, nonce: job.Nonce, stop: stop, frame: make([]byte, 4<<10), buf: make([]byte, 8*journal.MaxPiece)}
+	c.given, c.hash, c.code = given, sha256.New(), job.CodeIn(job.Workspace)
 	c.reserve()
 	touch(c.frame)
 	touch(c.buf)
@@ -92,12 +98,12 @@ func (c *collector) collect(stopped bool) {
 	for i := range c.asked {
 		of := &c.asked[i]
 		of.until = time.Now().Add(of.Timeout)
-		if stopped {
+		if stopped && !of.Tree {
 			of.done.Cut = journal.CutStopped
 		} else {
 			c.walk(of)
 		}
-		stopped = of.done.Cut == journal.CutStopped
+		stopped = stopped || of.done.Cut == journal.CutStopped
 		c.log.raw(journal.AppendCollection(c.frame[:0], c.nonce, of.done))
 	}
 }
@@ -171,6 +177,9 @@ func (c *collector) enter(of *collection, fd, path int) bool {
 
 // wanted tells whether a name in the directory that is visited is chosen, and whether something below it may be.
 func (c *collector) wanted(of *collection, name []byte, kind byte) (chosen, above bool) {
+	if of.Tree {
+		return true, true
+	}
 	path := text(c.pathOf(name))
 	for _, glob := range of.globs {
 		if kind != syscall.DT_DIR {
@@ -197,7 +206,12 @@ func (c *collector) visit(of *collection, e entry) {
 			c.visitFile(of, e, path)
 		}
 	case syscall.DT_LNK:
-		if e.chosen {
+		switch {
+		case of.Tree && (len(path) > journal.MaxCollectedPath || !utf8.Valid(path)):
+			c.omit(of, path, journal.OmitName)
+		case of.Tree:
+			c.treeLink(of, e, path)
+		case e.chosen:
 			c.omit(of, path, journal.OmitSymlink)
 		}
 	case syscall.DT_UNKNOWN:
@@ -216,9 +230,14 @@ func (c *collector) visitDir(of *collection, e entry, path []byte) {
 	case c.depth == maxDepth:
 		c.omit(of, path, journal.OmitDeep)
 		return
-	case len(path) >= journal.MaxCollectedPath:
+	case len(path) >= journal.MaxCollectedPath || of.Tree && !utf8.Valid(path):
 		c.omit(of, path, journal.OmitName)
 		return
+	case of.Tree && !c.counted(of):
+		return
+	}
+	if of.Tree {
+		c.present(of, path, journal.GivenDir, 0, nil, nil)
 	}
 	fd, _, reason := c.openEntry(of, e, directory)
 	switch {
@@ -235,7 +254,7 @@ func (c *collector) visitFile(of *collection, e entry, path []byte) {
 	case len(path) > journal.MaxCollectedPath || !utf8.Valid(path):
 		c.omit(of, path, journal.OmitName)
 		return
-	case of.done.Files >= of.Files:
+	case !of.Tree && of.done.Files >= of.Files:
 		c.omit(of, path, journal.OmitCount)
 		return
 	}
@@ -247,6 +266,7 @@ func (c *collector) visitFile(of *collection, e entry, path []byte) {
 	switch {
 	case stat.Mode&syscall.S_IFMT != syscall.S_IFREG:
 		c.omit(of, path, journal.OmitNotRegular)
+	case of.Tree && c.treeFile(of, fd, path, stat):
 	case stat.Size > of.Bytes-of.done.Bytes: // before a byte of it is read: it may be a hole of a tebibyte
 		c.omit(of, path, journal.OmitSize)
 	default:
@@ -298,7 +318,9 @@ func (c *collector) pass(of *collection, fd int, path []byte, stat syscall.Stat_
 		c.log.payload(c.buf[:n])
 		left -= int64(n)
 	}
-	of.done.Files++
+	if !of.Tree { // it was counted before
+		of.done.Files++
+	}
 	of.done.Bytes += stat.Size
 }
 

@@ -30,6 +30,11 @@ type found struct {
 func (f *found) Begin(c journal.Collected)   { f.file = c; f.text.Reset() }
 func (f *found) Write(p []byte) (int, error) { return f.text.Write(p) }
 func (f *found) Omit(o journal.Omitted)      { f.say("%s %s", o.Reason, o.Path) }
+
+func (f *found) Present(p journal.Present) {
+	f.say("%s %o %s %.4x %s", p.Kind, p.Mode, p.Path, p.Sum, p.Target)
+}
+
 func (f *found) Complete(c journal.Collection) {
 	f.say("%s: %d files, %d bytes, %d omitted %s", c.Of, c.Files, c.Bytes, c.Omitted, c.Cut)
 }
@@ -58,7 +63,7 @@ func wanting(globs ...string) journal.Collect {
 func collected(t *testing.T, asked ...journal.Collect) *found {
 	t.Helper()
 	var raw bytes.Buffer
-	c := newCollector(&journal.Job{Nonce: testNonce, Collect: asked}, newLog(&raw), nil)
+	c := newCollector(&journal.Job{Nonce: testNonce, Collect: asked}, &received{}, newLog(&raw), nil)
 	c.open()
 	c.collect(false)
 	return read(raw.Bytes())
@@ -203,7 +208,7 @@ func TestCollectionEndsWhenTheInitIsToldToEnd(t *testing.T) {
 	stop := make(chan os.Signal, 1)
 	var raw bytes.Buffer
 	out := &telling{Buffer: &raw, when: 100_000, tell: func() { stop <- syscall.SIGTERM }}
-	c := newCollector(&journal.Job{Nonce: testNonce, Collect: []journal.Collect{wanting("*"), wanting("*")}}, newLog(out), stop)
+	c := newCollector(&journal.Job{Nonce: testNonce, Collect: []journal.Collect{wanting("*"), wanting("*")}}, &received{}, newLog(out), stop)
 	c.open()
 	stop <- syscall.SIGTERM // from inside, while the program ran
 	c.collect(false)
@@ -228,7 +233,7 @@ func (w *telling) Write(p []byte) (int, error) {
 func TestProgramWhoseEndWasAskedForLeavesNothing(t *testing.T) {
 	lay(t, map[string]string{"a": "a"})
 	var raw bytes.Buffer
-	c := newCollector(&journal.Job{Nonce: testNonce, Collect: []journal.Collect{wanting("*")}}, newLog(&raw), nil)
+	c := newCollector(&journal.Job{Nonce: testNonce, Collect: []journal.Collect{wanting("*")}}, &received{}, newLog(&raw), nil)
 	c.open()
 	c.collect(true)
 	same(t, read(raw.Bytes()), "files: 0 files, 0 bytes, 0 omitted stopped")
@@ -263,7 +268,7 @@ func TestCollectorAllocatesNothingOnceTheProgramRuns(t *testing.T) {
 	must(t, os.Symlink("x", "link"))
 	asked := wanting("**")
 	asked.Files = 40
-	c := newCollector(&journal.Job{Nonce: testNonce, Collect: []journal.Collect{asked}}, newLog(io.Discard), nil)
+	c := newCollector(&journal.Job{Nonce: testNonce, Collect: []journal.Collect{asked}}, &received{}, newLog(io.Discard), nil)
 	var err error
 	if got := testing.AllocsPerRun(5, func() {
 		c.asked[0].done = journal.Collection{}
@@ -292,7 +297,7 @@ func TestADirectoryThatLiesLeadsNowhere(t *testing.T) {
 		syscall.DT_DIR:     {"unreadable file", "unreadable link", "unreadable linkdir", "unreadable pipe"},
 	} {
 		var raw bytes.Buffer
-		c := newCollector(&journal.Job{Nonce: testNonce, Collect: []journal.Collect{wanting("**")}}, newLog(&raw), nil)
+		c := newCollector(&journal.Job{Nonce: testNonce, Collect: []journal.Collect{wanting("**")}}, &received{}, newLog(&raw), nil)
 		c.open()
 		of := &c.asked[0]
 		of.until = time.Now().Add(time.Minute)

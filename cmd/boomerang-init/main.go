@@ -48,19 +48,25 @@ func run() int {
 	stockThreads()
 	rehearse()
 
-	jobs := make(chan *journal.Job)
+	jobs := make(chan assignment)
 	failed := make(chan error, 1)
 	go func() {
-		job, err := journal.ReadJob(pollable(syscall.Stdin, "job"))
+		stdin := pollable(syscall.Stdin, "job")
+		job, err := journal.ReadJob(stdin)
 		if err != nil {
 			failed <- err
 			return
 		}
-		jobs <- &job
+		given, err := receive(stdin, &job)
+		if err != nil {
+			failed <- err
+			return
+		}
+		jobs <- assignment{&job, given}
 	}()
 	select {
-	case job := <-jobs:
-		if err := execute(job, victim, stop); err != nil {
+	case a := <-jobs:
+		if err := execute(a.job, a.given, victim, stop); err != nil {
 			return complain(err)
 		}
 		return 0
@@ -72,6 +78,12 @@ func run() int {
 	case <-stop:
 		return journal.ExitNoJob
 	}
+}
+
+// assignment is all that came down stdin.
+type assignment struct {
+	job   *journal.Job
+	given *received
 }
 
 func complain(err error) int {

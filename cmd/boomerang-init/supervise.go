@@ -14,7 +14,7 @@ import (
 )
 
 // execute runs one job and writes its journal. An error says that the journal is not whole.
-func execute(job *journal.Job, victim *victim, stop <-chan os.Signal) error {
+func execute(job *journal.Job, given *received, victim *victim, stop <-chan os.Signal) error {
 	over := make(chan struct{}, 1)
 	stdout, stdoutEnd, err := openStream(syscall.Stdout, job, over)
 	if err != nil {
@@ -24,7 +24,7 @@ func execute(job *journal.Job, victim *victim, stop <-chan os.Signal) error {
 	if err != nil {
 		return err
 	}
-	files := newCollector(job, stdout.log, stop)
+	files := newCollector(job, given, stdout.log, stop)
 	before := measure(cgroupRoot)
 	started := time.Now()
 	end := journal.End{StartedAt: started.UTC()}
@@ -33,7 +33,10 @@ func execute(job *journal.Job, victim *victim, stop <-chan os.Signal) error {
 		return fmt.Errorf("write start frame: %w", stderr.log.err)
 	}
 
-	pid, err := startProgram(job, stdoutEnd, stderrEnd, victim, files)
+	pid, err := 0, given.failed
+	if err == nil {
+		pid, err = startProgram(job, stdoutEnd, stderrEnd, victim, files)
+	}
 	_, _ = stdoutEnd.Close(), stderrEnd.Close()
 	var streams sync.WaitGroup
 	streams.Go(stdout.pump)

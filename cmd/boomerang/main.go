@@ -17,20 +17,21 @@ var version = "dev"
 
 // cli is the whole command line.
 type cli struct {
-	Serve     serveCmd     `cmd:"" help:"Run the server."`
-	Token     tokenCmd     `cmd:"" help:"Print a token for the API."`
-	Run       runCmd       `cmd:"" help:"Run a file on a server, follow it, and exit with its exit code."`
-	Logs      logsCmd      `cmd:"" help:"Print what an execution has printed, or follow it."`
-	Listen    listenCmd    `cmd:"" help:"Receive callbacks, verify their signatures, and print them."`
-	Verify    verifyCmd    `cmd:"" help:"Verify the signature of one callback."`
-	Artifacts artifactsCmd `cmd:"" help:"List or download the files that an execution left."`
-	Callbacks callbacksCmd `cmd:"" help:"Look at callbacks, send them again, try receivers out."`
-	Backup    backupCmd    `cmd:"" help:"Copy the data directory while the server runs."`
-	Keys      keysCmd      `cmd:"" help:"The keys that seal what is stored: list, rotate, retire. And API keys."`
-	Doctor    doctorCmd    `cmd:"" help:"Attack the containers that the server would run programs in, and report which walls held."`
-	Network   networkCmd   `cmd:"" help:"The networks that programs may be on: make them, try to get out of them, remove them."`
-	Proxy     proxyCmd     `cmd:"" help:"Run the proxy that is the only way out for programs on the network proxy."`
-	Version   versionCmd   `cmd:"" help:"Print the version."`
+	Serve      serveCmd      `cmd:"" help:"Run the server."`
+	Token      tokenCmd      `cmd:"" help:"Print a token for the API."`
+	Run        runCmd        `cmd:"" help:"Run a file on a server, follow it, and exit with its exit code."`
+	Logs       logsCmd       `cmd:"" help:"Print what an execution has printed, or follow it."`
+	Listen     listenCmd     `cmd:"" help:"Receive callbacks, verify their signatures, and print them."`
+	Verify     verifyCmd     `cmd:"" help:"Verify the signature of one callback."`
+	Artifacts  artifactsCmd  `cmd:"" help:"List or download the files that an execution left."`
+	Callbacks  callbacksCmd  `cmd:"" help:"Look at callbacks, send them again, try receivers out."`
+	Workspaces workspacesCmd `cmd:"" help:"Files that outlive executions: list, put, get, delete."`
+	Backup     backupCmd     `cmd:"" help:"Copy the data directory while the server runs."`
+	Keys       keysCmd       `cmd:"" help:"The keys that seal what is stored: list, rotate, retire. And API keys."`
+	Doctor     doctorCmd     `cmd:"" help:"Attack the containers that the server would run programs in, and report which walls held."`
+	Network    networkCmd    `cmd:"" help:"The networks that programs may be on: make them, try to get out of them, remove them."`
+	Proxy      proxyCmd      `cmd:"" help:"Run the proxy that is the only way out for programs on the network proxy."`
+	Version    versionCmd    `cmd:"" help:"Print the version."`
 }
 
 // exitError says which code to exit with; everything else was said already.

@@ -9,12 +9,15 @@ import (
 	"strings"
 
 	"boomerang/internal/client"
+	"boomerang/internal/execution"
 	"boomerang/internal/journal"
 )
 
 // submission reads the files that the flags name.
 func (r *runCmd) submission() (client.Submission, error) {
 	switch {
+	case r.ReadOnly && r.Workspace == "":
+		return client.Submission{}, errors.New("--read-only needs --workspace")
 	case r.File == "-" && r.Language == "":
 		return client.Submission{}, errors.New("--language is needed for code from standard input")
 	case r.File == "-" && r.Stdin == "-":
@@ -27,7 +30,8 @@ func (r *runCmd) submission() (client.Submission, error) {
 	s := client.Submission{
 		Code: string(code), CallbackURL: r.CallbackURL, Language: r.language(), Timeout: r.Timeout, WorkingDir: r.WorkingDir,
 		Env: r.Env, Secrets: r.Secret, Name: r.Name, Args: r.Args, Metadata: r.Metadata, IdempotencyKey: journal.NewNonce(),
-		Limits:    client.Limits{Memory: r.Memory, CPUs: r.CPUs, PIDs: r.PIDs, Output: r.Output, Workspace: r.Workspace, Artifacts: r.Artifacts},
+		Limits:    client.Limits{Memory: r.Memory, CPUs: r.CPUs, PIDs: r.PIDs, Output: r.Output, Workspace: r.WorkspaceSize, Artifacts: r.Artifacts},
+		Workspace: execution.WorkspaceUse{Name: r.Workspace, ReadOnly: r.ReadOnly},
 		Artifacts: r.Artifact,
 	}
 	if r.Stdin != "" {

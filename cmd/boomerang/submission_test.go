@@ -49,7 +49,7 @@ func TestRunSubmitsWhatTheFlagsName(t *testing.T) {
 		}
 	}
 	got, err := submitted(t, "main.py", "--stdin", "data.csv", "-f", "./data.csv", "--file", "bin/run=tool", "-f", "empty", "--memory", "64MiB",
-		"--cpus", "0.5", "--pids", "9", "--output", "1KiB", "--workspace", "1MiB", "--name", "nightly", "--artifact", "a,b", "--artifact", "out/**", "--artifact-size", "2MiB", "--metadata", "a=b", "--", "x", "-v", "")
+		"--cpus", "0.5", "--pids", "9", "--output", "1KiB", "--workspace-size", "1MiB", "--workspace", "w", "--read-only", "--name", "nightly", "--artifact", "a,b", "--artifact", "out/**", "--artifact-size", "2MiB", "--metadata", "a=b", "--", "x", "-v", "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,6 +62,7 @@ func TestRunSubmitsWhatTheFlagsName(t *testing.T) {
 			map[string]any{"path": "empty", "base64": "", "mode": "600"},
 		},
 		"limits":    map[string]any{"memory": "64MiB", "cpus": 0.5, "pids": 9.0, "output": "1KiB", "workspace": "1MiB", "artifacts": "2MiB"},
+		"workspace": map[string]any{"name": "w", "read_only": true},
 		"artifacts": []any{"a,b", "out/**"},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -71,7 +72,7 @@ func TestRunSubmitsWhatTheFlagsName(t *testing.T) {
 	if diff := cmp.Diff(map[string]any{"code": "main.py", "language": "py", "timeout": 3600.0}, got); diff != "" || err != nil {
 		t.Errorf("%v, -want +got:\n%s", err, diff)
 	}
-	for _, wrong := range [][]string{{"-"}, {"-", "-l", "python", "--stdin", "-"}, {"main.py", "-f", "none"}, {"main.py", "--stdin", "none"}} {
+	for _, wrong := range [][]string{{"-"}, {"-", "-l", "python", "--stdin", "-"}, {"main.py", "-f", "none"}, {"main.py", "--stdin", "none"}, {"main.py", "--read-only"}} {
 		if got, err := submitted(t, wrong...); err == nil {
 			t.Errorf("%q: got %v, want an error", wrong, got)
 		}

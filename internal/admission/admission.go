@@ -14,6 +14,7 @@ import (
 
 	"boomerang/internal/execution"
 	"boomerang/internal/language"
+	"boomerang/internal/workspace"
 )
 
 // Languages is the catalogue.
@@ -77,6 +78,7 @@ type Submission struct {
 	Limits          execution.Limits
 	Metadata        map[string]string // sent back with the result
 	Network         string            // "" = the language's
+	Workspace       execution.WorkspaceUse
 	CallbackHeaders map[string]string
 	Secrets         []string // sign the callback, newest first; none = unsigned
 	IdempotencyKey  string   // "" = none
@@ -93,13 +95,17 @@ type Admission struct {
 	sealer    Sealer
 	store     Store
 	now       func() time.Time
+
+	workspaces workspace.Config
 }
 
 // New makes an Admission; c must be valid. The fetcher may be nil where c allows no URL of a file.
 func New(
-	c Config, languages Languages, policy Policy, fetcher Fetcher, sealer Sealer, store Store, now func() time.Time,
+	c Config, workspaces workspace.Config, languages Languages, policy Policy, fetcher Fetcher, sealer Sealer, store Store, now func() time.Time,
 ) *Admission {
-	return &Admission{config: c, languages: languages, policy: policy, fetcher: fetcher, sealer: sealer, store: store, now: now}
+	return &Admission{
+		config: c, workspaces: workspaces, languages: languages, policy: policy, fetcher: fetcher, sealer: sealer, store: store, now: now,
+	}
 }
 
 // Admit stores the submission as a queued execution. When it returns without an error the execution is durable; replayed
@@ -146,12 +152,15 @@ func (a *Admission) key(key string, body []byte) *execution.Idempotency {
 }
 
 func (a *Admission) limits() execution.QueueLimits {
-	return execution.QueueLimits{Total: a.config.Queue.Total, PerSubject: a.config.Queue.PerSubject}
+	return execution.QueueLimits{Total: a.config.Queue.Total, PerSubject: a.config.Queue.PerSubject, Workspaces: a.workspaces.PerSubject.Count}
 }
 
 // execution makes of a submission that was found good what is stored of it. What may be secret is sealed here, before
 // anything else sees it.
 func (a *Admission) execution(s Submission, languageName string) (execution.Execution, error) {
+	if s.Workspace.Name == "" && a.workspaces.Implicit {
+		s.Workspace.Name = workspace.Default
+	}
 	env, err := marshal(s.Env)
 	if err != nil {
 		return execution.Execution{}, fmt.Errorf("encode env: %w", err)
@@ -175,7 +184,7 @@ func (a *Admission) execution(s Submission, languageName string) (execution.Exec
 		Name:       s.Name,
 		Subject:    s.Subject,
 		Language:   languageName,
-		WorkingDir: cmp.Or(s.WorkingDir, workspace),
+		WorkingDir: cmp.Or(s.WorkingDir, workspace.Dir),
 		Timeout:    a.timeout(s),
 		Code:       a.sealer.Seal(id, execution.FieldCode, []byte(s.Code)),
 		Env:        a.sealer.Seal(id, execution.FieldEnv, env),

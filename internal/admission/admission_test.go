@@ -16,6 +16,7 @@ import (
 	"boomerang/internal/execution"
 	"boomerang/internal/fault"
 	"boomerang/internal/language"
+	"boomerang/internal/workspace"
 )
 
 // noon has more digits than the wire shows.
@@ -104,7 +105,7 @@ func open(t *testing.T, c Config, q *queue) *Admission {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return New(c, catalogue, policy, &library{}, glass{}, q, func() time.Time { return noon })
+	return New(c, workspace.Defaults(), catalogue, policy, &library{}, glass{}, q, func() time.Time { return noon })
 }
 
 // good is a submission that says as little as possible.
@@ -146,7 +147,7 @@ func TestAdmitStoresWhatWasAsked(t *testing.T) {
 	if diff := cmp.Diff(&execution.Idempotency{Key: "key-1", Fingerprint: "fingerprint of {}"}, q.key); diff != "" {
 		t.Errorf("the key differs (-want +got):\n%s", diff)
 	}
-	if want := (execution.QueueLimits{Total: 100_000, PerSubject: 10_000}); q.limits != want {
+	if want := (execution.QueueLimits{Total: 100_000, PerSubject: 10_000, Workspaces: 20}); q.limits != want {
 		t.Errorf("got limits %+v; want %+v", q.limits, want)
 	}
 }
@@ -340,7 +341,7 @@ func TestAdmitGoesByItsConfiguration(t *testing.T) {
 	q := &queue{}
 	a := open(t, c, q)
 	got, _, err := a.Admit(t.Context(), good())
-	if err != nil || got.Timeout != time.Minute || q.limits != (execution.QueueLimits{Total: 1, PerSubject: 2}) {
+	if err != nil || got.Timeout != time.Minute || q.limits != (execution.QueueLimits{Total: 1, PerSubject: 2, Workspaces: 20}) {
 		t.Fatalf("got %s, %+v, %v; want one minute and the configured limits", got.Timeout, q.limits, err)
 	}
 	for field, change := range map[string]func(*Submission){

@@ -10,13 +10,10 @@ import (
 
 	"boomerang/internal/callback"
 	"boomerang/internal/fault"
+	"boomerang/internal/workspace"
 )
 
-// The places of a container that a program may write to.
-const (
-	workspace = "/workspace"
-	tmp       = "/tmp"
-)
+const tmp = "/tmp" // where a program may write beside its workspace
 
 const (
 	maxDir     = 1024 // bytes of a working directory
@@ -35,7 +32,7 @@ const HeaderKey = "Idempotency-Key"
 func (a *Admission) check(s Submission) error {
 	for _, rule := range []func(Submission) error{
 		checkName, a.checkCode, a.checkCallback, a.checkTimeout, checkWorkingDir, a.checkEnv, a.checkHeaders, checkSecrets,
-		a.checkArgs, a.checkStdin, a.checkFiles, checkArtifacts, checkMetadata, checkKey, checkDepth,
+		a.checkArgs, a.checkStdin, a.checkFiles, checkArtifacts, checkMetadata, checkWorkspace, checkKey, checkDepth,
 	} {
 		if err := rule(s); err != nil {
 			return err
@@ -106,8 +103,8 @@ func checkWorkingDir(s Submission) error {
 		return invalid("working_dir", "working_dir must be an absolute path.")
 	case path.Clean(dir) != dir:
 		return invalid("working_dir", `working_dir must be written without "." and "..", without double slashes and without a slash at its end.`)
-	case !within(dir, workspace) && !within(dir, tmp):
-		return invalid("working_dir", "working_dir must be %s or %s, or lie within one of them.", workspace, tmp)
+	case !within(dir, workspace.Dir) && !within(dir, tmp):
+		return invalid("working_dir", "working_dir must be %s or %s, or lie within one of them.", workspace.Dir, tmp)
 	}
 	return nil
 }

@@ -16,6 +16,7 @@ import (
 	"boomerang/internal/fault"
 	"boomerang/internal/journal"
 	"boomerang/internal/language"
+	"boomerang/internal/workspace"
 )
 
 // File is a file that a program is to find.
@@ -145,6 +146,13 @@ func checkMetadata(s Submission) error {
 	return nil
 }
 
+func checkWorkspace(s Submission) error {
+	if s.Workspace.Name == "" {
+		return nil
+	}
+	return workspace.CheckName("workspace", s.Workspace.Name)
+}
+
 // checkWith applies the rules that depend on the language.
 func checkWith(l language.Language, s Submission) error {
 	for i, f := range s.Files {
@@ -237,6 +245,7 @@ func optionsOf(s Submission) execution.Options {
 	o := execution.Options{
 		Args: len(s.Args), Stdin: len(s.Stdin), Limits: s.Limits, Metadata: maps.Clone(s.Metadata), Network: s.Network,
 		Artifacts: slices.Clone(s.Artifacts),
+		Workspace: s.Workspace,
 	}
 	for _, f := range s.Files {
 		o.Files = append(o.Files, execution.FileInfo{Path: f.Path, Size: len(f.Content)})

@@ -204,3 +204,23 @@ func TestAdmitFetchesFilesLast(t *testing.T) {
 		t.Errorf("%d are stored; want the first alone", len(q.given))
 	}
 }
+
+func TestAWorkspaceIsNamedAndMayBeImplicit(t *testing.T) {
+	q := &queue{}
+	a := open(t, Defaults(), q)
+	s := good()
+	s.Workspace = execution.WorkspaceUse{Name: "a.b", ReadOnly: true}
+	if e, _, err := a.Admit(t.Context(), s); err != nil || e.Options.Workspace != s.Workspace {
+		t.Errorf("got %+v, %v", e.Options, err)
+	}
+	s.Workspace.Name = "../a"
+	if _, _, err := a.Admit(t.Context(), s); fault.Of(err).Details["field"] != "workspace" {
+		t.Errorf("got %v, want the field named", err)
+	}
+	for implicit, want := range map[bool]string{false: "", true: "default"} {
+		a.workspaces.Implicit = implicit
+		if e, _, err := a.Admit(t.Context(), good()); err != nil || e.Options.Workspace != (execution.WorkspaceUse{Name: want}) {
+			t.Errorf("implicit %t: got %+v, %v", implicit, e.Options.Workspace, err)
+		}
+	}
+}

@@ -50,6 +50,7 @@ type App struct {
 	stock     stock          // the same
 	networks  *networks      // of it
 	slots     int
+	limits    execution.WorkspaceLimits
 	tokens    *auth.Auth
 	parts     []part         // in the order of their start
 	closers   []func() error // in the order of their opening
@@ -64,7 +65,7 @@ type part struct {
 // New opens everything that the server needs and binds its address; port 0 binds a free one. The engine need not be
 // up. On an error nothing stays open.
 func New(ctx context.Context, c config.Config, version string, log *logrus.Entry) (_ *App, err error) {
-	a := &App{log: log, role: c.Role}
+	a := &App{log: log, role: c.Role, limits: c.Workspaces.Limits()}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, a.close())
@@ -105,7 +106,7 @@ func New(ctx context.Context, c config.Config, version string, log *logrus.Entry
 		dispatcher := a.newDispatcher(records, payload, records)
 		a.parts = append(a.parts,
 			part{"dispatcher", dispatcher.Run},
-			part{"upkeep", upkeep.New(c.Upkeep, nil, a.engine, dispatcher, log).Run},
+			part{"upkeep", upkeep.New(c.Upkeep, c.Workspaces.Keep, nil, a.engine, dispatcher, log).Run},
 			part{"reports", func(ctx context.Context) error { return a.report(ctx, records, a.checks(records)) }})
 	case config.API:
 		deliverer, err := a.openFront(ctx, c, version, records, payload, published{records}, reported(records, c.Docker.Strict))
@@ -115,7 +116,7 @@ func New(ctx context.Context, c config.Config, version string, log *logrus.Entry
 		a.parts = append(a.parts,
 			part{"deliverer", deliverer.Run},
 			part{"offer", a.keepOffer(heard{records})},
-			part{"upkeep", upkeep.New(c.Upkeep, records, nil, nil, log).Run})
+			part{"upkeep", upkeep.New(c.Upkeep, c.Workspaces.Keep, records, nil, nil, log).Run})
 	case config.Everything:
 		dispatcher := a.newDispatcher(records, payload, nil)
 		deliverer, err := a.openFront(ctx, c, version, records, payload, dispatcher, a.checks(records))
@@ -126,7 +127,7 @@ func New(ctx context.Context, c config.Config, version string, log *logrus.Entry
 			part{"deliverer", deliverer.Run},
 			part{"offer", a.keepOffer(a.stock)},
 			part{"dispatcher", dispatcher.Run},
-			part{"upkeep", upkeep.New(c.Upkeep, records, a.engine, dispatcher, log).Run})
+			part{"upkeep", upkeep.New(c.Upkeep, c.Workspaces.Keep, records, a.engine, dispatcher, log).Run})
 	}
 	if c.Role != config.Runner {
 		a.parts = append(a.parts,
@@ -185,6 +186,7 @@ func (a *App) newDispatcher(records *store.Store, payload dispatch.Payload, publ
 		Store: counted{ledger, a.numbers}, Sandbox: guarded{berths, a.networks}, Publisher: publisher, Languages: a.catalogue,
 		Blobs:    func(ctx context.Context) (dispatch.BlobWriter, error) { return records.NewBlob(ctx) },
 		Unsealer: a.keys, Payload: payload,
+		Workspaces: records, Limits: a.limits,
 		Node: records.Node(), Epoch: records.Epoch(), Log: a.log,
 	})
 }
@@ -210,7 +212,7 @@ func (a *App) openFront(
 	}
 	ledger := counted{mortalFront(records), a.numbers}
 	deliverer := callback.NewDeliverer(c.Callback, ledger, a.keys, policy, version, a.log)
-	admitter := admission.New(c.Admission, admitted{a.offer}, policy, fetcher, a.keys, ledger, time.Now)
+	admitter := admission.New(c.Admission, c.Workspaces, admitted{a.offer}, policy, fetcher, a.keys, ledger, time.Now)
 	if err := admitter.Reseal(ctx); err != nil {
 		a.log.WithError(err).Warn("not every environment is sealed with the key of today")
 	}
@@ -222,6 +224,8 @@ func (a *App) openFront(
 		Live:          live,
 		Authenticator: a.tokens,
 		Languages:     a.offer,
+		Workspaces:    workspaces{records},
+		Limits:        c.Workspaces.Limits(),
 		Cancel: func(ctx context.Context, id execution.ID) (execution.Execution, error) {
 			return ledger.Cancel(ctx, id, time.Now(), payload.Cancelled)
 		},

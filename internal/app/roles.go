@@ -101,3 +101,11 @@ func reportAbsent(ctx context.Context, records *store.Store, from absences) erro
 	}
 	return records.Report(ctx, absentReport, strings.Join(absent, " "))
 }
+
+// workspaces is the store as the API knows it.
+type workspaces struct{ *store.Store }
+
+// NewBlob implements httpapi.Workspaces.
+func (w workspaces) NewBlob(ctx context.Context) (httpapi.BlobWriter, error) {
+	return w.Store.NewBlob(ctx)
+}

@@ -84,7 +84,7 @@ func TestTwoHoursLeaveNothingBehind(t *testing.T) {
 		done := make(chan error)
 		parts := []func(context.Context) error{
 			dispatcher.Run, callback.NewDeliverer(c, records, player{}, policy, "test", log).Run,
-			upkeep.New(keep, records, box, dispatcher, log).Run,
+			upkeep.New(keep, 0, records, box, dispatcher, log).Run,
 		}
 		for _, run := range parts {
 			go func() { done <- run(ctx) }()

@@ -39,6 +39,34 @@ type Payload struct {
 	BatchID  execution.BatchID `json:"batch_id,omitempty"`
 	Metadata map[string]string `json:"metadata,omitempty"`
 	*Left                      // absent unless files were asked for
+
+	Workspace *Workspace `json:"workspace_result,omitempty"` // absent unless there was one that could be changed
+}
+
+// Workspace is what became of the workspace that the program could change.
+type Workspace struct {
+	Name    string               `json:"name"`
+	Saved   bool                 `json:"saved"`
+	Reason  *string              `json:"reason"`  // null: it is saved
+	Size    int64                `json:"size"`    // bytes, when it is saved
+	Entries int                  `json:"entries"` // when it is saved
+	Omitted []execution.Omission `json:"omitted"` // the first of what was left out
+	Count   int                  `json:"omitted_count"`
+}
+
+// WorkspaceBy makes a Workspace; nil for none.
+func WorkspaceBy(e execution.Execution, l *execution.Left) *Workspace {
+	if l == nil {
+		return nil
+	}
+	w := &Workspace{
+		Name: e.Options.Workspace.Name, Saved: l.Saved, Size: l.Size, Entries: l.Count, Omitted: append([]execution.Omission{}, l.Omitted...),
+		Count: l.Missing,
+	}
+	if !l.Saved {
+		w.Reason = &l.Reason
+	}
+	return w
 }
 
 // Usage is what the program took.
@@ -99,6 +127,7 @@ func Body(e execution.Execution, r execution.Result, inline int) []byte {
 		BatchID:         e.Batch.ID,
 		Metadata:        e.Options.Metadata,
 		Left:            LeftBy(r.Artifacts),
+		Workspace:       WorkspaceBy(e, r.Left),
 	}
 	if !p.Success {
 		p.Error = &r.Error

@@ -58,22 +58,23 @@ func New(server, token string) (*Client, error) {
 
 // Submission is what is to be run. Zero values are left out, and the server's defaults stand.
 type Submission struct {
-	Code            string            `json:"code"`
-	CallbackURL     string            `json:"callback_url,omitempty"` // empty: the result is kept and not posted
-	Language        string            `json:"language,omitempty"`
-	Timeout         int64             `json:"timeout,omitempty"` // seconds
-	WorkingDir      string            `json:"working_dir,omitempty"`
-	Env             map[string]string `json:"env,omitempty"`
-	Name            string            `json:"name,omitempty"`
-	Args            []string          `json:"args,omitempty"`
-	Stdin           *Bytes            `json:"stdin,omitempty"`
-	Files           []File            `json:"files,omitempty"`
-	Artifacts       []string          `json:"artifacts,omitempty"` // globs of the files that are wanted back
-	Limits          Limits            `json:"limits,omitzero"`
-	Metadata        map[string]string `json:"metadata,omitempty"`
-	CallbackHeaders map[string]string `json:"callback_headers,omitempty"`
-	Secrets         Secrets           `json:"callback_signature_secret,omitempty"`
-	IdempotencyKey  string            `json:"-"` // makes it safe to submit again when no answer came
+	Code            string                 `json:"code"`
+	CallbackURL     string                 `json:"callback_url,omitempty"` // empty: the result is kept and not posted
+	Language        string                 `json:"language,omitempty"`
+	Timeout         int64                  `json:"timeout,omitempty"` // seconds
+	WorkingDir      string                 `json:"working_dir,omitempty"`
+	Env             map[string]string      `json:"env,omitempty"`
+	Name            string                 `json:"name,omitempty"`
+	Args            []string               `json:"args,omitempty"`
+	Stdin           *Bytes                 `json:"stdin,omitempty"`
+	Files           []File                 `json:"files,omitempty"`
+	Artifacts       []string               `json:"artifacts,omitempty"` // globs of the files that are wanted back
+	Limits          Limits                 `json:"limits,omitzero"`
+	Metadata        map[string]string      `json:"metadata,omitempty"`
+	Workspace       execution.WorkspaceUse `json:"workspace,omitzero"`
+	CallbackHeaders map[string]string      `json:"callback_headers,omitempty"`
+	Secrets         Secrets                `json:"callback_signature_secret,omitempty"`
+	IdempotencyKey  string                 `json:"-"` // makes it safe to submit again when no answer came
 }
 
 // Bytes travel as base64.
@@ -127,6 +128,15 @@ type Record struct {
 	StderrBytes     int64            `json:"stderr_bytes"`
 	OutputComplete  bool             `json:"output_complete"`
 	Callback        Callback         `json:"callback"`
+	WorkspaceResult *WorkspaceResult `json:"workspace_result"` // nil without a workspace that it could change
+}
+
+// WorkspaceResult is what became of the workspace.
+type WorkspaceResult struct {
+	Name    string `json:"name"`
+	Saved   bool   `json:"saved"`
+	Reason  string `json:"reason"` // empty when it is saved
+	Omitted int    `json:"omitted_count"`
 }
 
 // Callback is how far the result is on its way.

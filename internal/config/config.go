@@ -28,6 +28,7 @@ import (
 	"boomerang/internal/sandbox/docker"
 	"boomerang/internal/store"
 	"boomerang/internal/upkeep"
+	"boomerang/internal/workspace"
 )
 
 // Role is the share of the work that a process does. One that listens and one that holds the engine's socket can be two,
@@ -57,7 +58,9 @@ type Config struct {
 	Store     store.Config     `yaml:"store"`
 	Upkeep    upkeep.Config    `yaml:"upkeep"`
 	Metrics   metrics.Config   `yaml:"metrics"`
-	Log       Log              `yaml:"log"`
+
+	Workspaces workspace.Config `yaml:"workspaces"`
+	Log        Log              `yaml:"log"`
 }
 
 // Defaults are the settings of a server without a configuration file.
@@ -77,7 +80,9 @@ func Defaults() Config {
 		Store:     store.Defaults(),
 		Upkeep:    upkeep.Defaults(),
 		Metrics:   metrics.Defaults(),
-		Log:       Log{Level: "info", Format: "auto"},
+
+		Workspaces: workspace.Defaults(),
+		Log:        Log{Level: "info", Format: "auto"},
 	}
 	c.share()
 	return c
@@ -153,6 +158,7 @@ func (c Config) Validate() error {
 		{"store", c.Store.Validate},
 		{"upkeep", c.Upkeep.Validate},
 		{"metrics", c.Metrics.Validate},
+		{"workspaces", c.Workspaces.Validate},
 		{"log", c.Log.Validate},
 	} {
 		if err := room.check(); err != nil {

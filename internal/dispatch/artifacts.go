@@ -106,6 +106,9 @@ func (a *artifacts) Omit(o journal.Omitted) {
 	}
 }
 
+// Present implements journal.Files.
+func (*artifacts) Present(journal.Present) {}
+
 // Complete implements journal.Files.
 func (a *artifacts) Complete(c journal.Collection) {
 	if c.Of == language.Artifacts {

@@ -105,16 +105,18 @@ func SlotsFor(cpus int, memory, need int64) int {
 
 // Deps are the rooms and facts that the dispatcher works with.
 type Deps struct {
-	Store     Store
-	Sandbox   sandbox.Sandbox
-	Languages Languages
-	Unsealer  Unsealer
-	Blobs     Blobs
-	Publisher Publisher // nil: nobody reads it from another process
-	Payload   Payload
-	Node      string
-	Epoch     int64
-	Log       *logrus.Entry
+	Store      Store
+	Sandbox    sandbox.Sandbox
+	Languages  Languages
+	Unsealer   Unsealer
+	Blobs      Blobs
+	Workspaces Workspaces
+	Limits     execution.WorkspaceLimits
+	Publisher  Publisher // nil: nobody reads it from another process
+	Payload    Payload
+	Node       string
+	Epoch      int64
+	Log        *logrus.Entry
 }
 
 // Dispatcher owns the runs of one node.

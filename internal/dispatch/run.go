@@ -28,8 +28,10 @@ type run struct {
 	slot           int
 	stdout, stderr *capture.Buffer
 	files          *artifacts
-	collecting     time.Duration // how long the init may take for the files, behind the deadline
-	head           int64         // bytes of each stream that are certain to be followed by what comes next
+	tree           *tree                      // nil: no workspace is kept
+	kept           *execution.WorkspaceLimits // of it; nil: none
+	collecting     time.Duration              // how long the init may take for the files, behind the deadline
+	head           int64                      // bytes of each stream that are certain to be followed by what comes next
 
 	cancelOnce sync.Once
 	cancelled  chan struct{} // closed when somebody asked for its end
@@ -45,6 +47,14 @@ func (d *Dispatcher) newRun(ctx context.Context, e execution.Execution, slot int
 		r.head = limits.Output
 		if len(e.Options.Artifacts) > 0 {
 			r.collecting = language.CollectTime(limits.Artifacts)
+		}
+		if e.Options.Workspace.Name != "" { // for what is given, before it starts
+			r.collecting += language.CollectTime(min(d.Limits.Size, limits.Workspace))
+		}
+		if e.Options.Workspace.Writes() {
+			r.collecting += language.CollectTime(min(d.Limits.Size, limits.Workspace))
+			r.kept = &d.Limits
+			r.tree = &tree{ctx: ctx, blobs: d.Blobs, limits: d.Limits}
 		}
 	}
 	if e.CancelRequested {
@@ -89,7 +99,21 @@ func (d *Dispatcher) execute(ctx context.Context, r *run) {
 		return
 	}
 	d.log(r).WithField("status", execution.Running).Info("execution started")
+	if err := d.give(ctx, r, &job); err != nil { // nothing was sent
+		d.log(r).WithError(err).Warn("assign job")
+		wait(ctx, breath, nil)
+		d.again(ctx, r, berth)
+		return
+	}
 	err = berth.Assign(ctx, job)
+	if errors.Is(err, journal.ErrSource) {
+		wait(ctx, breath, nil) // it will be queued again
+	}
+	if r.execution.Options.Workspace.ReadOnly {
+		if err := d.Workspaces.Sent(context.WithoutCancel(ctx), r.execution.ID); err != nil {
+			d.log(r).WithError(err).Warn("let go of what was given")
+		}
+	}
 	if errors.Is(err, journal.ErrTooLarge) { // nothing was sent, and would not be the next time
 		d.log(r).WithError(err).Error("assign job")
 		if d.finish(ctx, r, neverRan(failed(execution.StartFailed, nil, "The code, stdin and files of this execution are too large together."))) {
@@ -167,7 +191,9 @@ func (d *Dispatcher) conclude(ctx context.Context, r *run, berth sandbox.Berth) 
 			d.again(ctx, r, berth)
 			return
 		}
-		switch err := d.write(ctx, r, result(r, v)); {
+		res := result(r, v)
+		res.Left = d.left(ctx, r, v)
+		switch err := d.write(ctx, r, res); {
 		case err == nil:
 			d.leave(ctx, r, berth)
 			return
@@ -175,6 +201,9 @@ func (d *Dispatcher) conclude(ctx context.Context, r *run, berth sandbox.Berth) 
 			return
 		}
 		r.files.forget() // the journal has them still
+		if r.tree != nil {
+			r.tree.forget()
+		}
 	}
 }
 
@@ -200,13 +229,26 @@ func (d *Dispatcher) read(ctx context.Context, r *run, berth sandbox.Berth, v *e
 		r.stdout.Rewind()
 		r.stderr.Rewind()
 		r.files.rewind()
-		outcome, err := berth.Follow(ctx, r.execution.Run.Nonce, r.stdout, r.stderr, r.files)
+		files := journal.Files(r.files)
+		err := d.readHad(ctx, r)
+		if r.tree != nil {
+			r.tree.rewind()
+			files = both{r.files, r.tree}
+		}
+		var outcome sandbox.Outcome
+		if err == nil {
+			outcome, err = berth.Follow(ctx, r.execution.Run.Nonce, r.stdout, r.stderr, files)
+		}
+		kept := r.files.err
+		if r.tree != nil {
+			kept = errors.Join(kept, r.tree.err)
+		}
 		switch {
-		case err == nil && r.files.err == nil:
+		case err == nil && kept == nil:
 			v.outcome = outcome
 			return true
 		case err == nil:
-			err = fmt.Errorf("store artifacts: %w", r.files.err)
+			err = fmt.Errorf("store files: %w", kept)
 		case ctx.Err() != nil:
 			return false
 		case errors.Is(err, sandbox.ErrGone):
@@ -269,6 +311,9 @@ func (d *Dispatcher) finish(ctx context.Context, r *run, res execution.Result) b
 func (d *Dispatcher) write(ctx context.Context, r *run, res execution.Result) error {
 	if res.Artifacts == nil {
 		res.Artifacts = noArtifacts(r.execution)
+	}
+	if res.Left == nil {
+		res.Left = notChanged(r.execution)
 	}
 	delivery := d.Payload.delivery(r.execution, res)
 	err := d.persist(ctx, r, "finish execution", func() error {

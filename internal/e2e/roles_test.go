@@ -5,7 +5,9 @@ package e2e
 import (
 	"fmt"
 	"net/http"
+	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -121,4 +123,51 @@ func TestEachHalfIsThereOnce(t *testing.T) {
 		}
 	}
 	h.tidied(t)
+}
+
+func TestAWorkspaceIsSavedWholeOrNotAtAll(t *testing.T) {
+	h, startRunner := divided(t)
+	h.put("w", "f", "before")
+	saving := h.submit("echo $(cat f); head -c 60000000 /dev/urandom > big; for i in {1..300}; do echo $i > $i; done; echo after > f", bash, writing)
+	before, after := map[string]string{"f": "6"}, map[string]string{"f": "6", "big": "60000000"}
+	for i := range 300 {
+		after[strconv.Itoa(i+1)] = strconv.Itoa(len(fmt.Sprintln(i + 1)))
+	}
+	kill, killed := startRunner(), 0
+	for { // in the middle of the saving, as often as it takes
+		_, record := h.call(http.MethodGet, "/executions/"+string(saving), nil)
+		if execution.State(record["status"].(string)).Terminal() {
+			break
+		}
+		_, text := h.sent(http.MethodGet, "/workspaces/w/files/f", "")
+		if killed < 2 && h.saving() {
+			kill()
+			killed++
+			if text != "before" {
+				t.Errorf("while it is saved: %q", text)
+			}
+			h.same(before)
+			kill = startRunner()
+		}
+	}
+	if killed == 0 {
+		t.Error("it was saved before anything could be killed")
+	}
+	if got := h.callback(saving).Payload; got.Status != execution.Completed || got.Stdout != "before\n" {
+		t.Errorf("got %+v", got)
+	}
+	h.same(after)
+	h.tidied(t)
+}
+
+// saving tells whether some of a workspace has come: there are pieces of blobs that nobody holds yet.
+func (h *house) saving() bool {
+	h.t.Helper()
+	size := int64(0)
+	for _, name := range []string{"boomerang.db", "boomerang.db-wal"} {
+		if info, err := os.Stat(filepath.Join(h.config.DataDir, name)); err == nil {
+			size += info.Size()
+		}
+	}
+	return size > 20<<20
 }

@@ -109,6 +109,7 @@ type Result struct {
 	CPUTime        time.Duration
 	MaxMemory      int64      // bytes, the container's peak
 	Artifacts      *Artifacts // nil: no files were asked for; of what is read from the store, always
+	Left           *Left      // what becomes of its workspace; nil: that stays as it is. Of what is read from the store always nil
 }
 
 // Reason is the exact cause of a result.
@@ -137,6 +138,7 @@ type Idempotency struct {
 type QueueLimits struct {
 	Total      int
 	PerSubject int
+	Workspaces int // of one subject
 }
 
 // Filter chooses executions for a list, newest first.

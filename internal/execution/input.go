@@ -26,6 +26,8 @@ type Options struct {
 	Metadata  map[string]string `json:"metadata,omitempty"`  // the caller's own words, sent back with the result
 	Network   string            `json:"network,omitempty"`   // empty: the language's
 	Artifacts []string          `json:"artifacts,omitempty"` // globs of the files that are wanted when it has ended
+
+	Workspace WorkspaceUse `json:"workspace,omitzero"`
 }
 
 // FileInfo is what is shown of a File.

@@ -26,6 +26,7 @@ const (
 	TooLarge        Kind = "too_large"       // over a size limit
 	Unsupported     Kind = "unsupported"     // a media type that is not spoken
 	OutOfRange      Kind = "out_of_range"    // a range that the thing does not have
+	Unmet           Kind = "unmet"           // the request's own condition does not hold
 	Busy            Kind = "busy"            // try again later, nothing was recorded
 	Unavailable     Kind = "unavailable"     // a part that is needed is down
 	Internal        Kind = "internal"        // our own defect
@@ -46,8 +47,10 @@ const (
 	AccessForbidden        Code = "FORBIDDEN"
 	ExecutionNotFound      Code = "EXECUTION_NOT_FOUND"
 	ProcessNotFound        Code = "PROCESS_NOT_FOUND"
-	FileNotFound           Code = "FILE_NOT_FOUND"
 	RouteNotFound          Code = "ROUTE_NOT_FOUND"
+	WorkspaceNotFound      Code = "WORKSPACE_NOT_FOUND"
+	FileNotFound           Code = "FILE_NOT_FOUND"
+	PreconditionFailed     Code = "PRECONDITION_FAILED"
 	MethodNotAllowed       Code = "METHOD_NOT_ALLOWED"
 	Contradiction          Code = "CONFLICT"
 	PayloadTooLarge        Code = "PAYLOAD_TOO_LARGE"
@@ -68,7 +71,7 @@ func (c Code) Kind() Kind {
 		return Unauthenticated
 	case AccessForbidden:
 		return Forbidden
-	case ExecutionNotFound, ProcessNotFound, FileNotFound, RouteNotFound:
+	case ExecutionNotFound, ProcessNotFound, RouteNotFound, WorkspaceNotFound, FileNotFound:
 		return NotFound
 	case MethodNotAllowed:
 		return NotAllowed
@@ -80,6 +83,8 @@ func (c Code) Kind() Kind {
 		return Unsupported
 	case RangeNotSatisfiable:
 		return OutOfRange
+	case PreconditionFailed:
+		return Unmet
 	case RateLimitExceeded, QueueFull:
 		return Busy
 	case ServiceUnavailable:

@@ -52,6 +52,7 @@ func (o *object) submission() admission.Submission {
 		Limits:          o.limits("limits"),
 		Metadata:        o.texts("metadata"),
 		Network:         o.text("network"),
+		Workspace:       o.workspace("workspace"),
 		CallbackHeaders: o.texts("callback_headers"),
 		Secrets:         o.textOrList("callback_signature_secret"),
 	}

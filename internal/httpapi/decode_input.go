@@ -133,6 +133,27 @@ func (o *object) limits(name string) (l execution.Limits) {
 	return l
 }
 
+// workspace reads a name, or an object that has it.
+func (o *object) workspace(name string) (u execution.WorkspaceUse) {
+	raw, there := o.get(name)
+	if !there || isText(raw, &u.Name) {
+		return u
+	}
+	inner, ok := within(raw, o.prefix+name+".")
+	if !ok {
+		o.refuse(name, `must be a string or {"name": …, "read_only": …}.`)
+		return u
+	}
+	if u.Name = inner.text("name"); u.Name == "" {
+		inner.refuse("name", "is required.")
+	}
+	if raw, there := inner.get("read_only"); there && json.Unmarshal(raw, &u.ReadOnly) != nil {
+		inner.refuse("read_only", "must be true or false.")
+	}
+	o.fail(inner.err)
+	return u
+}
+
 var sizeForm = regexp.MustCompile(`^([0-9]{1,15}B|[0-9]{1,9}(\.[0-9]{1,9})?[KMG]iB)$`) // never more than an int64
 
 // size reads a number of bytes.

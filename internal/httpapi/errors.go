@@ -35,6 +35,8 @@ func statusOf(f *fault.Error) int {
 		return http.StatusUnsupportedMediaType
 	case fault.OutOfRange:
 		return http.StatusRequestedRangeNotSatisfiable
+	case fault.Unmet:
+		return http.StatusPreconditionFailed
 	case fault.Busy:
 		return http.StatusTooManyRequests
 	case fault.Unavailable:

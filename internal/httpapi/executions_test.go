@@ -27,7 +27,7 @@ func TestTheRecordFollowsAnExecutionThroughItsLife(t *testing.T) {
 	want := map[string]any{
 		"execution_id": string(id), "name": "nightly", "status": "queued", "subject": "ann", "language": "python", "timeout": 60.0,
 		"args": 2.0, "stdin_bytes": 3.0, "files": []any{map[string]any{"path": "a/b", "size": 2.0}}, "artifact_globs": []any{"*.pt"},
-		"limits": map[string]any{"memory": 67108864.0, "cpus": 0.5}, "metadata": map[string]any{"k": "v"}, "network": "none",
+		"limits": map[string]any{"memory": 67108864.0, "cpus": 0.5}, "metadata": map[string]any{"k": "v"}, "network": "none", "workspace": nil,
 		"working_dir": "/tmp/a", "env_names": []any{"A", "B"}, "started_at": nil, "deadline": nil, "completed_at": nil,
 		"cancel_requested": false,
 		"callback": map[string]any{

@@ -25,6 +25,7 @@ import (
 	"boomerang/internal/language"
 	"boomerang/internal/seal"
 	"boomerang/internal/store"
+	"boomerang/internal/workspace"
 )
 
 // inline is small, so that a test can print more.
@@ -108,13 +109,15 @@ func open(t *testing.T, changes ...func(*Config, *Deps)) *house {
 	}
 	c := Defaults()
 	d := Deps{
-		Admission:     admission.New(admission.Defaults(), catalogue, policy, nil, keys, records, time.Now),
+		Admission:     admission.New(admission.Defaults(), workspace.Defaults(), catalogue, policy, nil, keys, records, time.Now),
 		Records:       records,
 		Deliveries:    records,
 		Leftovers:     records,
 		Live:          h.live,
 		Authenticator: tokens,
 		Languages:     catalogue,
+		Workspaces:    cellar{records},
+		Limits:        execution.WorkspaceLimits{Size: 1 << 20, Entries: 10, Count: 3, Total: 3 << 19},
 		Cancel: func(ctx context.Context, id execution.ID) (execution.Execution, error) {
 			return records.Cancel(ctx, id, time.Now(), cancelled)
 		},
@@ -314,3 +317,8 @@ func (w *typewriter) Live(id execution.ID, stream execution.Stream) ([]byte, boo
 	text, ok := w.texts[string(id)+string(stream)]
 	return bytes.Clone(text), ok
 }
+
+// cellar is the store as the API knows it.
+type cellar struct{ *store.Store }
+
+func (c cellar) NewBlob(ctx context.Context) (BlobWriter, error) { return c.Store.NewBlob(ctx) }

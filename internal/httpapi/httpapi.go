@@ -95,6 +95,8 @@ type Records interface {
 	Get(ctx context.Context, id execution.ID) (execution.Execution, error)
 	// List returns executions newest first; their results carry the counts of what was printed, not the text.
 	List(ctx context.Context, f execution.Filter) ([]execution.Execution, error)
+	// Left returns what became of the workspace that an execution could change; nil for none, or while it has not ended.
+	Left(ctx context.Context, id execution.ID) (*execution.Left, error)
 	// Delivery returns the delivery of an execution; its state is none while the execution has not ended.
 	Delivery(ctx context.Context, id execution.ID) (execution.Delivery, error)
 	// Ended returns a channel that is closed when the execution ends from now on, and a function that gives it back.
@@ -154,6 +156,8 @@ type Deps struct {
 	Live          Live
 	Authenticator Authenticator
 	Languages     Languages
+	Workspaces    Workspaces
+	Limits        execution.WorkspaceLimits
 	// Cancel asks for the end of an execution and returns the record after that; an ended one is returned as it is.
 	Cancel func(ctx context.Context, id execution.ID) (execution.Execution, error)
 	// Try sends a sample callback now. What goes wrong on the way is no error.
@@ -179,6 +183,7 @@ type api struct {
 	streams *places
 
 	subjects, addresses *limiter
+	uploads             uploads
 }
 
 // New makes the handler of the whole API; c must be valid.

@@ -58,6 +58,21 @@ func (a *api) routes() *mux.Router {
 		{http.MethodGet, "/callbacks", a.private(a.callbacks)},
 		{http.MethodPost, "/callbacks/recover", a.private(a.recover)},
 		{http.MethodPost, "/callbacks/test", a.private(a.test)},
+		{http.MethodGet, "/workspaces", a.private(a.workspaces)},
+		{http.MethodGet, "/workspaces/{name}", a.private(a.workspace)},
+		{http.MethodDelete, "/workspaces/{name}", a.private(a.removeWorkspace)},
+		{http.MethodGet, "/workspaces/{name}/files", a.private(a.files)},
+		{http.MethodGet, "/workspaces/{name}/files/{path" + anything + "}", a.private(a.file)},
+		{http.MethodPut, "/workspaces/{name}/files/{path" + anything + "}", a.private(a.putFile)},
+		{http.MethodDelete, "/workspaces/{name}/files/{path" + anything + "}", a.private(a.deleteFile)},
+		{http.MethodGet, "/files/read", a.private(a.sdkRead)},
+		{http.MethodGet, "/files/download", a.private(a.sdkDownload)},
+		{http.MethodGet, "/files/exists", a.private(a.sdkExists)},
+		{http.MethodGet, "/files/list", a.private(a.sdkList)},
+		{http.MethodPost, "/files/write", a.private(a.sdkWrite)},
+		{http.MethodPost, "/files/upload", a.private(a.sdkUpload)},
+		{http.MethodPost, "/files/mkdir", a.private(a.sdkMkdir)},
+		{http.MethodDelete, "/files/remove", a.private(a.sdkRemove)},
 		{http.MethodGet, "/health", a.health},
 		{http.MethodGet, "/healthz", a.alive},
 		{http.MethodGet, "/readyz", a.readyz},
@@ -80,12 +95,21 @@ func (a *api) routes() *mux.Router {
 func (a *api) handler(do action) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if route := mux.CurrentRoute(r); route != nil {
-			exchangeOf(r).route, _ = route.GetPathTemplate()
+			exchangeOf(r).route = template(route)
 		}
 		if err := do(w, r); err != nil {
 			a.refuse(w, r, err)
 		}
 	})
+}
+
+// anything is the pattern of a parameter that may hold slashes and newlines.
+const anything = ":(?s:.+)"
+
+// template is a route's path with its parameters' names, as openapi.yaml has it.
+func template(route *mux.Route) string {
+	path, _ := route.GetPathTemplate()
+	return strings.ReplaceAll(path, anything, "")
 }
 
 // private lets in who has a token that holds.

@@ -12,6 +12,7 @@ import (
 
 	"boomerang/internal/admission"
 	"boomerang/internal/execution"
+	"boomerang/internal/workspace"
 )
 
 // The files are the bodies of the examples that the API is documented with, byte for byte.
@@ -191,7 +192,7 @@ func TestAFullQueueSaysWhenToComeAgain(t *testing.T) {
 	h := open(t)
 	c := admission.Defaults()
 	c.Queue.PerSubject = 1
-	h.api.Admission = admission.New(c, languages(t), anywhere{}, nil, h.keys, h.store, time.Now)
+	h.api.Admission = admission.New(c, workspace.Defaults(), languages(t), anywhere{}, nil, h.keys, h.store, time.Now)
 	h.submit(h.ann, hello)
 	a := h.call(http.MethodPost, "/execute/async", h.ann, hello, asJSON)
 	got := a.json(t)

@@ -24,6 +24,7 @@ type summary struct {
 	Limits          execution.Limits  `json:"limits"` // what was asked for
 	Metadata        map[string]string `json:"metadata"`
 	Network         string            `json:"network"`
+	Workspace       *inUse            `json:"workspace"` // null: none
 	CreatedAt       time.Time         `json:"created_at"`
 	StartedAt       *time.Time        `json:"started_at"`   // null: it has not started, or never ran
 	Deadline        *time.Time        `json:"deadline"`     // null: it has not started
@@ -31,6 +32,12 @@ type summary struct {
 	CancelRequested bool              `json:"cancel_requested"`
 	*outcome                          // absent until it ended
 	Callback        destination       `json:"callback"`
+}
+
+// inUse is the workspace of an execution.
+type inUse struct {
+	Name     string `json:"name"`
+	ReadOnly bool   `json:"read_only"`
 }
 
 // outcome is how an execution ended, in the fields of the callback.
@@ -56,8 +63,10 @@ type destination struct {
 type record struct {
 	summary
 	given
-	*printed            // absent until it ended
-	Callback obligation `json:"callback"`
+	*printed // absent until it ended
+
+	WorkspaceResult *callback.Workspace `json:"workspace_result,omitempty"` // absent until it ended, and without one that it could change
+	Callback        obligation          `json:"callback"`
 }
 
 // given is what a program was given beside its code, by its measures.
@@ -129,6 +138,9 @@ func summaryOf(e execution.Execution) summary {
 		CreatedAt:       onTheWire(e.CreatedAt),
 		CancelRequested: e.CancelRequested,
 		Callback:        destinationOf(e.Callback),
+	}
+	if use := e.Options.Workspace; use.Name != "" {
+		s.Workspace = &inUse{use.Name, use.ReadOnly}
 	}
 	if s.Metadata == nil {
 		s.Metadata = map[string]string{} // not null

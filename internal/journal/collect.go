@@ -22,6 +22,10 @@ type Collect struct {
 	Files   int           `json:"files"`         // at most; what comes behind them is refused
 	Bytes   int64         `json:"bytes"`         // of all files; what does not fit any more is refused, whole
 	Timeout time.Duration `json:"timeout"`       // for looking and writing
+	// Tree asks for the whole tree, whose state it is to be: directories and links are told of, a file whose content was given
+	// with the job is told of and not sent again, and the code's own file is left out, or told of as it was given. What is more
+	// than Files or Bytes cuts the collection: half a tree is none. It is collected also when the end was asked for from outside.
+	Tree bool `json:"tree,omitempty"`
 }
 
 // MaxCollectedPath is how many bytes the path of a collected file has at most.
@@ -36,6 +40,16 @@ type Collected struct {
 	Path string // below its directory: clean, valid UTF-8, with slashes; it may hold anything else but NUL
 	Size int64  // bytes
 	Mode uint32 // permissions, at most 0777
+}
+
+// Present is the frame of an entry of a tree that is not sent: a directory, a link, or a file that was given.
+type Present struct {
+	Of     string
+	Path   string // as of Collected
+	Kind   string // one of the Given constants
+	Mode   uint32 // of a file
+	Sum    []byte // of a file
+	Target string // of a link, whatever it is
 }
 
 // Omitted is the frame of a file that was chosen and refused.
@@ -72,6 +86,8 @@ const (
 	CutUnreadable = "unreadable" // the directory could not be read
 	CutEntries    = "entries"    // there are more files and directories than the init looks at
 	CutTime       = "time"       // it took too long
+	CutSize       = "size"       // a tree has more bytes than is allowed
+	CutCount      = "count"      // a tree has more entries than is allowed
 )
 
 // Files takes the files of a journal, one after the other, as the splitter finds them. A file whose Done does not come,
@@ -83,6 +99,8 @@ type Files interface {
 	io.Writer
 	// Done ends the file. It is whole when it has the bytes that were announced.
 	Done(whole bool)
+	// Present tells of an entry that is not sent.
+	Present(p Present)
 	// Omit tells of a refused file.
 	Omit(o Omitted)
 	// Complete tells the end of a collection.
@@ -96,6 +114,9 @@ type pathFrame struct {
 	Size   int64  `json:"size"`
 	Mode   uint32 `json:"mode"`
 	Reason string `json:"reason"`
+	Kind   string `json:"kind"`
+	Sum    []byte `json:"sum"`
+	Target []byte `json:"target"`
 }
 
 // AppendCollected appends a file frame to dst. Like the other two below it allocates nothing when dst has the room, 4 KiB:
@@ -105,6 +126,16 @@ func AppendCollected(dst []byte, nonce, of string, path []byte, size int64, mode
 	dst = strconv.AppendInt(append(dst, `,"size":`...), size, 10)
 	dst = strconv.AppendUint(append(dst, `,"mode":`...), uint64(mode), 10)
 	return append(dst, "}\n"...)
+}
+
+// AppendPresent appends the frame of an entry that is not sent to dst. A link's target is at most MaxCollectedPath bytes.
+func AppendPresent(dst []byte, nonce, of string, path []byte, kind string, mode uint32, sum, target []byte) []byte {
+	dst = appendPath(dst, nonce, kindPresent, of, path)
+	dst = appendString(append(dst, `,"kind":`...), kind)
+	dst = strconv.AppendUint(append(dst, `,"mode":`...), uint64(mode), 10)
+	dst = base64.StdEncoding.AppendEncode(append(dst, `,"sum":"`...), sum)
+	dst = base64.StdEncoding.AppendEncode(append(dst, `","target":"`...), target)
+	return append(dst, "\"}\n"...)
 }
 
 // AppendOmitted appends the frame of a refused file to dst. A path of more than MaxCollectedPath bytes is cut.
@@ -145,6 +176,16 @@ func (s *Splitter) readCollected(text []byte) {
 	s.inFile, s.left = true, f.Size
 	if s.files != nil {
 		s.files.Begin(Collected{Of: f.Of, Path: string(f.Path), Size: f.Size, Mode: f.Mode & 0o777})
+	}
+}
+
+func (s *Splitter) readPresent(text []byte) {
+	s.endFile()
+	var f pathFrame
+	if json.Unmarshal(text, &f) == nil && s.files != nil {
+		s.files.Present(Present{
+			Of: f.Of, Path: string(f.Path), Kind: f.Kind, Mode: f.Mode & 0o777, Sum: f.Sum, Target: string(f.Target),
+		})
 	}
 }
 

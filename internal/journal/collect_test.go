@@ -20,6 +20,7 @@ func (h *heard) Begin(f journal.Collected)      { h.say("<%s %q %d %o>", f.Of, f
 func (h *heard) Done(whole bool)                { h.say("<%v>", whole) }
 func (h *heard) Omit(o journal.Omitted)         { h.say("<%s %q %s>", o.Of, o.Path, o.Reason) }
 func (h *heard) Complete(c journal.Collection)  { h.say("<%+v>", c) }
+func (h *heard) Present(p journal.Present)      { h.say("<%+v>", p) }
 
 // splitFiles feeds raw in chunks of the given size.
 func splitFiles(raw string, chunk int) (payload, files string, end *journal.End) {

@@ -28,6 +28,7 @@ const (
 	kindFile       = 'F' // the content of the file follows, packed like payload, up to the next frame
 	kindOmitted    = 'O'
 	kindCollection = 'C'
+	kindPresent    = 'P'
 	maxFrame       = 4096 // bytes of letter and JSON
 	maxStartError  = 512  // bytes; JSON makes at most six of one
 )

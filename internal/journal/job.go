@@ -21,7 +21,7 @@ const (
 // ErrTooLarge says that a job is larger than an init takes: sending it again would not help.
 var ErrTooLarge = errors.New("the job is too large")
 
-// WriteJob sends a job in one write: the length of its JSON in four bytes, big-endian, and the JSON.
+// WriteJob sends a job: in one write the length of its JSON in four bytes, big-endian, and the JSON; and then what is given with it.
 // A job that is not valid, or too large (ErrTooLarge), is not sent.
 func WriteJob(w io.Writer, j Job) error {
 	if err := j.Validate(); err != nil {
@@ -42,10 +42,16 @@ func WriteJob(w io.Writer, j Job) error {
 	if _, err := w.Write(b.Bytes()); err != nil {
 		return fmt.Errorf("write job: %w", err)
 	}
+	if j.Workspace == "" {
+		return nil
+	}
+	if err := writeGiven(w, j.Given); err != nil {
+		return fmt.Errorf("write job: %w", err)
+	}
 	return nil
 }
 
-// ReadJob reads what WriteJob sent. It returns io.EOF when the sender went away without a word, and an error that
+// ReadJob reads what WriteJob sent; what was given is left for ReadGiven. It returns io.EOF when the sender went away without a word, and an error that
 // wraps io.ErrUnexpectedEOF when it went away half way. In every error case there is no job.
 func ReadJob(r io.Reader) (Job, error) {
 	var prefix [4]byte
@@ -83,6 +89,8 @@ func (j Job) Validate() error {
 		return errors.New("argv: no program is named")
 	case j.File == "" || j.File == "." || j.File == ".." || strings.ContainsRune(j.File, '/'):
 		return fmt.Errorf("file: %q is not a plain file name", j.File)
+	case j.Workspace != "" && !path.IsAbs(j.Workspace):
+		return fmt.Errorf("workspace: %q is not absolute", j.Workspace)
 	case !path.IsAbs(j.Dir):
 		return fmt.Errorf("dir: %q is not absolute", j.Dir)
 	case j.Timeout <= 0:
@@ -147,7 +155,7 @@ func (j Job) checkFiles() error {
 
 // refuseNUL finds what the kernel would cut off at a NUL byte.
 func (j Job) refuseNUL() error {
-	fields := append([]string{j.File, j.Dir}, j.Argv...)
+	fields := append([]string{j.File, j.Dir, j.Workspace}, j.Argv...)
 	for name, value := range j.Env {
 		fields = append(fields, name, value)
 	}

@@ -10,7 +10,10 @@
 // The package refuses to know Docker; the init is built from it, so it imports the standard library alone.
 package journal
 
-import "time"
+import (
+	"iter"
+	"time"
+)
 
 // Threads is how many threads the init takes at most. They count against a container's limit of PIDs, which must
 // therefore be the program's own plus these. Measured: 14, on 1 to 100 processors.
@@ -33,6 +36,9 @@ type Job struct {
 	Tail    int64             `json:"tail"`              // bytes of each stream that are kept beyond the head; <= 16 MiB
 	Limit   int64             `json:"limit,omitempty"`   // bytes of a stream above which the program is killed; 0 = never
 	Collect []Collect         `json:"collect,omitempty"` // files that are wanted in the end, one collection after the other
+
+	Workspace string                  `json:"workspace,omitempty"` // absolute: where Given is laid before Files and the code; empty: nothing is given
+	Given     iter.Seq2[Given, error] `json:"-"`                   // sent behind the JSON
 }
 
 // File is one that the program finds when it starts.

@@ -187,6 +187,8 @@ func (s *Splitter) read(frame []byte) {
 		}
 	case kindFile:
 		s.readCollected(text)
+	case kindPresent:
+		s.readPresent(text)
 	case kindOmitted:
 		s.readOmitted(text)
 	case kindCollection:

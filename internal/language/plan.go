@@ -26,6 +26,9 @@ const NoNetwork = network.None
 // Artifacts is the name of the collection of files that a request asks for.
 const Artifacts = "artifacts"
 
+// Tree is the name of the collection of what a program leaves in its workspace.
+const Tree = "workspace"
+
 // CollectTime is how long the collecting of so many bytes may take: far longer than an engine that is not overloaded needs.
 func CollectTime(bytes int64) time.Duration {
 	const aMoment, slow = 10 * time.Second, 4 << 20 // bytes a second
@@ -44,7 +47,9 @@ type Request struct {
 	Slot       int
 	Limits     execution.Limits // as Bound takes them
 	Artifacts  []string         // globs; what they choose is collected in the end
-	Network    string           // "none" = none, whatever the language has; empty = the language's
+	// Workspace bounds what of /workspace is kept; nil: nothing is.
+	Workspace *execution.WorkspaceLimits
+	Network   string // "none" = none, whatever the language has; empty = the language's
 }
 
 // threads is the variable by which OpenMP and those who learnt from it (OpenBLAS, PyTorch) are told how many threads to
@@ -107,6 +112,13 @@ func Plan(l Language, r Request) (sandbox.Spec, journal.Job) {
 	if len(r.Artifacts) > 0 {
 		job.Collect = append(job.Collect, journal.Collect{
 			Name: Artifacts, Globs: r.Artifacts, Files: sandbox.MaxArtifacts, Bytes: limits.Artifacts, Timeout: CollectTime(limits.Artifacts),
+		})
+	}
+	if r.Workspace != nil {
+		spec.Limits.Kept = min(r.Workspace.Size, limits.Workspace)
+		spec.Limits.Entries = r.Workspace.Entries
+		job.Collect = append(job.Collect, journal.Collect{
+			Name: Tree, Dir: Workspace, Tree: true, Files: r.Workspace.Entries, Bytes: spec.Limits.Kept, Timeout: CollectTime(spec.Limits.Kept),
 		})
 	}
 	for _, f := range r.Input.Files {

@@ -58,6 +58,8 @@ type Limits struct {
 	Output    int64   // bytes of each stream that are passed on as they come
 	Tail      int64   // bytes of each stream that are kept beyond these
 	Flood     int64   // bytes of a stream above which the program is killed; 0 = never
+	Kept      int64   // bytes of the workspace that are collected in the end
+	Entries   int     // files, directories and links of it
 	Artifacts int64   // bytes of all files together that are collected in the end
 }
 

@@ -88,6 +88,9 @@ func (w *BlobWriter) Close() (execution.Blob, error) {
 	return b, err
 }
 
+// Abandon throws away what was written, unless somebody holds it already.
+func (w *BlobWriter) Abandon() { w.store.discard(w.ctx, []int64{w.id}) }
+
 // Blob reads a blob that is whole: sequentially, or from anywhere. It is used by one goroutine, and holds one piece of the
 // content at most. Errors of its reads: SERVICE_UNAVAILABLE, and EXECUTION_NOT_FOUND when the blob was removed meanwhile.
 func (s *Store) Blob(ctx context.Context, b execution.Blob) io.ReadSeeker {
@@ -131,7 +134,7 @@ func (r *blobReader) load(at int64) error {
 }
 
 // holders are the queries for the blobs that somebody holds.
-const holders = `SELECT blob FROM artifacts`
+const holders = `SELECT blob FROM artifacts UNION ALL SELECT blob FROM entries WHERE blob IS NOT NULL UNION ALL SELECT blob FROM snapshots`
 
 // Sweep removes up to limit blobs that nobody holds and that were begun before made: what a write that broke off, a crash or
 // a removal has left. It returns how many; fewer than limit means that no more are to be removed.

@@ -24,6 +24,7 @@ type place string
 const (
 	nowhere place = "nowhere" // not stored yet, or ended
 	waiting place = "waiting" // queued, and nobody's
+	behind  place = "behind"  // queued, and held back: another execution has the workspace that it changes
 	claimed place = "claimed" // queued, and promised to a worker
 	running place = "running"
 )
@@ -36,11 +37,15 @@ func (p place) count(q place) int {
 	return 0
 }
 
+// queued is 1 for the places of those that are queued.
+func (p place) queued() int { return p.count(waiting) + p.count(behind) + p.count(claimed) }
+
 // Enqueue stores e as queued. With a key that the subject used within 24 h before e.CreatedAt nothing is stored: for the
 // same fingerprint the execution of then is returned as it is now, and replayed is true.
 //
 // Faults: CONFLICT for another fingerprint under the key; QUEUE_FULL, with RetryAfter and the detail "limit" ("total" or
-// "subject"), when as many executions as a limit allows are queued, claimed ones included.
+// "subject"), when as many executions as a limit allows are queued, claimed ones included; for a workspace that is only to
+// be read and is not there INVALID_REQUEST, for one that would be too many CONFLICT.
 func (s *Store) Enqueue(
 	ctx context.Context, e execution.Execution, key *execution.Idempotency, limits execution.QueueLimits,
 ) (stored execution.Execution, replayed bool, err error) {
@@ -73,7 +78,11 @@ func (s *Store) EnqueueAll(
 			return news{}, err
 		}
 		for i, e := range all {
-			seq, err := t.insert(ctx, e)
+			turn, err := t.queueFor(ctx, e, limits)
+			if err != nil {
+				return news{}, err
+			}
+			seq, err := t.insert(ctx, e, turn)
 			if err != nil {
 				return news{}, err
 			}
@@ -82,7 +91,7 @@ func (s *Store) EnqueueAll(
 					return news{}, err
 				}
 			}
-			if err := t.move(ctx, e.Subject, nowhere, waiting); err != nil {
+			if err := t.move(ctx, e.Subject, nowhere, turn.place); err != nil {
 				return news{}, err
 			}
 			e.State = execution.Queued
@@ -163,7 +172,7 @@ func (t *tx) room(ctx context.Context, subject string, n int, limits execution.Q
 		return nil
 	}
 	var queued int
-	err := t.row(ctx, `SELECT waiting + claimed FROM subjects WHERE subject = ?`, subject).Scan(&queued)
+	err := t.row(ctx, `SELECT waiting + claimed + behind FROM subjects WHERE subject = ?`, subject).Scan(&queued)
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return err
 	}
@@ -174,12 +183,12 @@ func (t *tx) room(ctx context.Context, subject string, n int, limits execution.Q
 	return nil
 }
 
-func (t *tx) insert(ctx context.Context, e execution.Execution) (seq int64, err error) {
+func (t *tx) insert(ctx context.Context, e execution.Execution, n turn) (seq int64, err error) {
 	err = t.row(ctx, `INSERT INTO executions (id, name, subject, language, working_dir, timeout, env_names, options, created_at, state,
-			batch, summary)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, nullif(?, ''), ?) RETURNING seq`,
+			batch, summary, workspace, writes, claimed)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, nullif(?, ''), ?, ?, ?, ?) RETURNING seq`,
 		e.ID, e.Name, e.Subject, e.Language, e.WorkingDir, e.Timeout, names(e.EnvNames), object(e.Options), stamp(e.CreatedAt),
-		execution.Queued, e.Batch.ID, e.Batch.Summary).Scan(&seq)
+		execution.Queued, e.Batch.ID, e.Batch.Summary, n.workspace, e.Options.Workspace.Writes(), n.place.mark()).Scan(&seq)
 	if err != nil {
 		return 0, err
 	}
@@ -254,6 +263,9 @@ func (t *tx) claim(ctx context.Context) (e execution.Execution, ok bool, err err
 	return e, err == nil, err
 }
 
+// mark is what the column claimed holds for a queued execution in this place.
+func (p place) mark() int { return claimed.count(p) + 2*behind.count(p) }
+
 // Release gives a claim back; the execution is where it was in line. ErrStale if it is not queued and claimed.
 func (s *Store) Release(ctx context.Context, id execution.ID) error {
 	return s.writer.do(ctx, "release execution", volatile, func(ctx context.Context, t *tx) (news, error) {
@@ -273,10 +285,11 @@ func (s *Store) Release(ctx context.Context, id execution.ID) error {
 
 // move is the only place that counts: every change of an execution's place goes through it, in the same transaction.
 func (t *tx) move(ctx context.Context, subject string, from, to place) error {
-	t.queued += to.count(waiting) + to.count(claimed) - from.count(waiting) - from.count(claimed)
+	t.queued += to.queued() - from.queued()
 	if from == nowhere { // what is stored waits first
-		_, err := t.exec(ctx, `INSERT INTO subjects (subject, waiting, claimed, running, served) VALUES (?, 1, 0, 0, 0)
-			ON CONFLICT DO UPDATE SET waiting = waiting + 1`, subject)
+		_, err := t.exec(ctx, `INSERT INTO subjects (subject, waiting, behind, claimed, running, served) VALUES (?, ?, ?, 0, 0, 0)
+			ON CONFLICT DO UPDATE SET waiting = waiting + excluded.waiting, behind = behind + excluded.behind`,
+			subject, to.count(waiting), to.count(behind))
 		return err
 	}
 	served := int64(0)
@@ -284,15 +297,15 @@ func (t *tx) move(ctx context.Context, subject string, from, to place) error {
 		t.served++
 		served = t.served
 	}
-	if _, err := t.exec(ctx, `UPDATE subjects SET waiting = waiting + ?, claimed = claimed + ?, running = running + ?, served = max(served, ?)
-		WHERE subject = ?`, to.count(waiting)-from.count(waiting), to.count(claimed)-from.count(claimed),
-		to.count(running)-from.count(running), served, subject); err != nil {
+	if _, err := t.exec(ctx, `UPDATE subjects SET waiting = waiting + ?, behind = behind + ?, claimed = claimed + ?, running = running + ?,
+		served = max(served, ?) WHERE subject = ?`, to.count(waiting)-from.count(waiting), to.count(behind)-from.count(behind),
+		to.count(claimed)-from.count(claimed), to.count(running)-from.count(running), served, subject); err != nil {
 		return err
 	}
 	if to != nowhere {
 		return nil
 	}
-	_, err := t.exec(ctx, `DELETE FROM subjects WHERE subject = ? AND waiting + claimed + running = 0`, subject)
+	_, err := t.exec(ctx, `DELETE FROM subjects WHERE subject = ? AND waiting + behind + claimed + running = 0`, subject)
 	return err
 }
 

@@ -127,6 +127,11 @@ func TestTheQuestionsWalkAlongIndexes(t *testing.T) {
 		"SEARCH executions USING COVERING INDEX executions_queued (subject=? AND claimed=?)")
 	check("what is ahead", selectAhead, []any{"ann", 7, 1000}, "CO-ROUTINE (subquery-1)",
 		"SEARCH q USING COVERING INDEX executions_queued (subject=? AND claimed=? AND rowid<?)", "SCAN (subquery-1)")
+	const walk = "SEARCH executions USING COVERING INDEX executions_of_workspace "
+	check("taken", isTaken, []any{1}, "SCAN CONSTANT ROW", "SCALAR SUBQUERY 1", walk+"(workspace=? AND writes=? AND state=?)")
+	check("next in turn", nextInTurn, []any{1}, walk+"(workspace=? AND writes=? AND state=? AND claimed=?)")
+	check("used", isUsed, []any{1}, "SEARCH executions USING INDEX executions_of_workspace (workspace=?)")
+	check("written", isWrittenBy, []any{1}, "SEARCH executions USING INDEX executions_of_workspace (workspace=? AND writes=? AND state=?)")
 	check("expired keys", selectExpired, []any{1}, "SEARCH idempotency USING COVERING INDEX idempotency_oldest (created_at<?)")
 	destinations := []string{ // one after another, not row after row
 		"CO-ROUTINE pending",

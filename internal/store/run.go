@@ -15,19 +15,25 @@ type row struct {
 	seq     int64
 	subject string
 	state   execution.State
-	claimed bool
+	mark    int  // the column claimed
 	cancel  bool // its end was asked for
-	node    string
-	epoch   int64
-	url     string
-	batch   execution.BatchID
+	// The workspace that it was given; 0: none.
+	workspace int64
+	writes    bool // it changes the workspace
+	node      string
+	epoch     int64
+	url       string
+	batch     execution.BatchID
 }
 
 func (r row) place() place {
 	switch r.state {
 	case execution.Queued:
-		if r.claimed {
+		switch r.mark {
+		case claimed.mark():
 			return claimed
+		case behind.mark():
+			return behind
 		}
 		return waiting
 	case execution.Running:
@@ -41,10 +47,10 @@ func (r row) place() place {
 // find returns ErrStale for an execution that is not there.
 func (t *tx) find(ctx context.Context, id execution.ID) (r row, err error) {
 	err = t.row(ctx, `SELECT e.seq, e.subject, e.state, e.claimed, e.cancel_requested_at IS NOT NULL,
-			coalesce(r.node, ''), coalesce(r.epoch, 0), coalesce(c.url, ''), coalesce(e.batch, '')
+			coalesce(r.node, ''), coalesce(r.epoch, 0), coalesce(c.url, ''), coalesce(e.batch, ''), coalesce(e.workspace, 0), e.writes
 		FROM executions e LEFT JOIN runs r ON r.execution = e.seq LEFT JOIN callbacks c ON c.execution = e.seq
 		WHERE e.id = ?`, id).
-		Scan(&r.seq, &r.subject, &r.state, &r.claimed, &r.cancel, &r.node, &r.epoch, &r.url, &r.batch)
+		Scan(&r.seq, &r.subject, &r.state, &r.mark, &r.cancel, &r.node, &r.epoch, &r.url, &r.batch, &r.workspace, &r.writes)
 	if errors.Is(err, sql.ErrNoRows) {
 		return r, ErrStale
 	}
@@ -58,7 +64,8 @@ func (s *Store) step(ctx context.Context, t *tx, id execution.ID, next execution
 	if err != nil {
 		return r, err
 	}
-	if !r.state.CanBecome(next) || r.state == execution.Running && (r.node != s.node || r.epoch != s.epoch) {
+	if !r.state.CanBecome(next) || r.state == execution.Running && (r.node != s.node || r.epoch != s.epoch) ||
+		next == execution.Running && r.place() == behind {
 		return r, ErrStale
 	}
 	if _, err := t.exec(ctx, `UPDATE executions SET state = ?, claimed = 0 WHERE seq = ?`, next, r.seq); err != nil {
@@ -78,6 +85,9 @@ func (s *Store) Start(ctx context.Context, id execution.ID, run execution.Run) e
 		}
 		_, err = t.exec(ctx, `INSERT INTO runs (execution, node, epoch, berth, nonce, started_at, deadline) VALUES (?, ?, ?, ?, ?, ?, ?)`,
 			r.seq, s.node, s.epoch, run.Berth, run.Nonce, stamp(run.StartedAt), stamp(run.Deadline))
+		if err == nil && r.workspace != 0 {
+			err = t.lend(ctx, r, run.StartedAt)
+		}
 		return news{moved: id, cancelling: r.cancel}, err
 	})
 }
@@ -106,7 +116,9 @@ func (s *Store) Requeue(ctx context.Context, id execution.ID) error {
 		if err != nil {
 			return news{}, err
 		}
-		for _, query := range []string{`DELETE FROM runs WHERE execution = ?`, `DELETE FROM live WHERE execution = ?`} {
+		for _, query := range []string{
+			`DELETE FROM runs WHERE execution = ?`, `DELETE FROM live WHERE execution = ?`, `DELETE FROM snapshots WHERE execution = ?`,
+		} {
 			if _, err := t.exec(ctx, query, r.seq); err != nil {
 				return news{}, err
 			}
@@ -116,16 +128,28 @@ func (s *Store) Requeue(ctx context.Context, id execution.ID) error {
 }
 
 // Finish ends a queued execution, or a running one of this epoch: it writes the result and its outputs, makes the
-// delivery pending, and removes code, env and input, all or nothing. ErrStale if the execution has ended already, is another
-// epoch's, or cannot come to r.State from where it is; ErrBlobGone if one of its artifacts has no blob any more.
+// delivery pending, removes code, env and input, and makes what the program left the content of its workspace, all or nothing.
+// ErrStale if the execution has ended already, is another epoch's, or cannot come to r.State from where it is; ErrBlobGone if
+// one of its artifacts has no blob any more.
 //
 // Without a callback d is nil. Of d the body, CreatedAt and NextAt are stored. With a Summary, which runs inside the transaction
 // and must not call the store, d is stored for the last of the batch alone, with the body that the Summary makes.
 func (s *Store) Finish(ctx context.Context, id execution.ID, r execution.Result, d *execution.Delivery) error {
-	return s.writer.do(ctx, "finish execution", durable, func(ctx context.Context, t *tx) (news, error) { return s.finish(ctx, t, id, r, d) })
+	var c change
+	if r.Left != nil && r.Left.Saved {
+		var err error
+		if c, err = s.changeOf(ctx, id, r.Left.Entries); err != nil {
+			return err
+		}
+	}
+	err := s.writer.do(ctx, "finish execution", durable, func(ctx context.Context, t *tx) (news, error) { return s.finish(ctx, t, id, r, c, d) })
+	if err == nil {
+		s.discard(ctx, c.free)
+	}
+	return err
 }
 
-func (s *Store) finish(ctx context.Context, t *tx, id execution.ID, r execution.Result, d *execution.Delivery) (news, error) {
+func (s *Store) finish(ctx context.Context, t *tx, id execution.ID, r execution.Result, c change, d *execution.Delivery) (news, error) {
 	if !r.State.Terminal() {
 		return news{}, fmt.Errorf("%s is not the end of an execution", r.State)
 	}
@@ -142,20 +166,33 @@ func (s *Store) finish(ctx context.Context, t *tx, id execution.ID, r execution.
 	if err := t.leave(ctx, e.seq, r.Artifacts); err != nil {
 		return news{}, err
 	}
-	for _, query := range []string{`DELETE FROM programs WHERE execution = ?`, `DELETE FROM live WHERE execution = ?`} {
+	for _, query := range []string{
+		`DELETE FROM programs WHERE execution = ?`, `DELETE FROM live WHERE execution = ?`, `DELETE FROM snapshots WHERE execution = ?`,
+	} {
 		if _, err := t.exec(ctx, query, e.seq); err != nil {
 			return news{}, err
 		}
 	}
-	if d == nil {
-		return news{ended: id}, nil
+	if r.Left != nil {
+		if err := t.tell(ctx, e.seq, r.Left); err != nil {
+			return news{}, err
+		}
+	}
+	if r.Left != nil && r.Left.Saved {
+		if err := t.keep(ctx, e, c, r.CompletedAt); err != nil {
+			return news{}, err
+		}
+	}
+	next, err := t.giveBack(ctx, e)
+	if err != nil || d == nil {
+		return news{ended: id, queued: next}, err
 	}
 	if d.Summary != nil {
 		if last, err := t.summarise(ctx, e.batch, d); err != nil || !last {
-			return news{ended: id}, err
+			return news{ended: id, queued: next}, err
 		}
 	}
-	return news{ended: id, pending: true}, t.deliver(ctx, e, *d)
+	return news{ended: id, queued: next, pending: true}, t.deliver(ctx, e, *d)
 }
 
 const selectOpen = `SELECT EXISTS (SELECT 1 FROM executions WHERE batch = ? AND batch IS NOT NULL AND state IN ('queued', 'running'))`
@@ -208,7 +245,7 @@ func (s *Store) Cancel(
 		switch e.State {
 		case execution.Queued:
 			r, d := finish(e)
-			n, err = s.finish(ctx, t, id, r, d)
+			n, err = s.finish(ctx, t, id, r, change{}, d)
 		case execution.Running:
 			_, err = t.exec(ctx, `UPDATE executions SET cancel_requested_at = coalesce(cancel_requested_at, ?) WHERE id = ?`, stamp(at), id)
 			n.cancelling = true

@@ -254,10 +254,10 @@ func (t *tx) beginEpoch(ctx context.Context) error {
 		`UPDATE node SET epoch = epoch + 1`,
 		`UPDATE executions SET claimed = 0 WHERE state = 'queued' AND claimed = 1`,
 		`DELETE FROM subjects`,
-		`INSERT INTO subjects (subject, waiting, claimed, running, served)
-			SELECT subject, count(*), 0, 0, 0 FROM executions WHERE state = 'queued' GROUP BY subject`,
-		`INSERT INTO subjects (subject, waiting, claimed, running, served)
-			SELECT subject, 0, 0, count(*), 0 FROM executions WHERE state = 'running' GROUP BY subject
+		`INSERT INTO subjects (subject, waiting, behind, claimed, running, served)
+			SELECT subject, sum(claimed = 0), sum(claimed = 2), 0, 0, 0 FROM executions WHERE state = 'queued' GROUP BY subject`,
+		`INSERT INTO subjects (subject, waiting, behind, claimed, running, served)
+			SELECT subject, 0, 0, 0, count(*), 0 FROM executions WHERE state = 'running' GROUP BY subject
 			ON CONFLICT DO UPDATE SET running = excluded.running`,
 	} {
 		if err := t.control(ctx, query); err != nil {
@@ -268,7 +268,7 @@ func (t *tx) beginEpoch(ctx context.Context) error {
 }
 
 // selectQueued counts the executions in state queued, claimed ones included.
-const selectQueued = `SELECT coalesce(sum(waiting + claimed), 0) FROM subjects`
+const selectQueued = `SELECT coalesce(sum(waiting + claimed + behind), 0) FROM subjects`
 
 // dsn is a file URI, so that no character of the path is taken for a setting.
 func dsn(path, mode string, busy time.Duration, pragmas ...string) string {

@@ -7,7 +7,7 @@ import (
 )
 
 // selectTally reads the counts that the queue keeps, and counts deliveries: the pending ones in their index.
-const selectTally = `SELECT (SELECT coalesce(sum(waiting + claimed), 0) FROM subjects), (SELECT coalesce(sum(running), 0) FROM subjects),
+const selectTally = `SELECT (SELECT coalesce(sum(waiting + claimed + behind), 0) FROM subjects), (SELECT coalesce(sum(running), 0) FROM subjects),
 	(SELECT count(*) FROM deliveries WHERE state = 'pending'), (SELECT count(*) FROM deliveries WHERE state = 'dead')`
 
 // Tally counts what is in hand.
@@ -16,7 +16,7 @@ func (s *Store) Tally(ctx context.Context) (n execution.Tally, err error) {
 	return n, explain("count what is in hand", err)
 }
 
-const selectShare = `SELECT (SELECT coalesce(sum(waiting + claimed), 0) FROM subjects WHERE subject = ?1),
+const selectShare = `SELECT (SELECT coalesce(sum(waiting + claimed + behind), 0) FROM subjects WHERE subject = ?1),
 	(SELECT coalesce(sum(running), 0) FROM subjects WHERE subject = ?1), (SELECT count(*) FROM executions WHERE subject = ?1)`
 
 // Share counts what one subject has in hand and in the record.

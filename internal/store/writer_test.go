@@ -58,7 +58,7 @@ func put(id execution.ID) func(context.Context, *tx) (news, error) {
 	return func(ctx context.Context, t *tx) (news, error) {
 		e := sample("ann")
 		e.ID = id
-		if _, err := t.insert(ctx, e); err != nil {
+		if _, err := t.insert(ctx, e, turn{place: waiting}); err != nil {
 			return news{}, err
 		}
 		return news{queued: true, ended: id}, t.move(ctx, "ann", nowhere, waiting)

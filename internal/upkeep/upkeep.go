@@ -56,6 +56,8 @@ type Store interface {
 	Remove(ctx context.Context, ended, dead time.Time, limit int) (removed int, err error)
 	// Sweep removes up to limit blobs that nobody holds and that were begun before made. Fewer than limit: there are no more.
 	Sweep(ctx context.Context, made time.Time, limit int) (removed int, err error)
+	// RemoveIdle forgets up to limit workspaces that nobody has used since used. Fewer than limit: there are no more.
+	RemoveIdle(ctx context.Context, used time.Time, limit int) (removed int, err error)
 	// Size is how many bytes are in use.
 	Size(ctx context.Context) (int64, error)
 }
@@ -73,16 +75,17 @@ type Holder interface {
 // Upkeep makes a round now and then.
 type Upkeep struct {
 	config  Config
+	idle    time.Duration
 	store   Store
 	sandbox Sandbox
 	holder  Holder
 	log     *logrus.Entry
 }
 
-// New makes the upkeep of one node; c must be valid. Without a store nothing is removed from it, without a sandbox no
+// New makes the upkeep of one node; c must be valid. Idle is how long a workspace stays that nobody uses, 0 = for ever. Without a store nothing is removed from it, without a sandbox no
 // containers are: another process does it.
-func New(c Config, store Store, box Sandbox, holder Holder, log *logrus.Entry) *Upkeep {
-	return &Upkeep{config: c, store: store, sandbox: box, holder: holder, log: log}
+func New(c Config, idle time.Duration, store Store, box Sandbox, holder Holder, log *logrus.Entry) *Upkeep {
+	return &Upkeep{config: c, idle: idle, store: store, sandbox: box, holder: holder, log: log}
 }
 
 // A batch is small, and there is a pause behind it, so that those who write never wait long for their turn.
@@ -108,6 +111,7 @@ func (u *Upkeep) Run(ctx context.Context) error {
 		rounds := make(map[string]func(context.Context) error)
 		if u.store != nil {
 			rounds["remove old executions"] = u.retain
+			rounds["remove idle workspaces"] = u.removeIdle
 		}
 		if u.sandbox != nil {
 			rounds["sweep containers"] = u.sweep
@@ -148,6 +152,18 @@ func (u *Upkeep) retain(ctx context.Context) error {
 // sweepBlobs removes what belongs to nobody any more, or never did.
 func (u *Upkeep) sweepBlobs(ctx context.Context) error {
 	_, err := u.remove(ctx, func() (int, error) { return u.store.Sweep(ctx, time.Now().Add(-unheld), batch) })
+	return err
+}
+
+// removeIdle removes the workspaces that nobody has used for long.
+func (u *Upkeep) removeIdle(ctx context.Context) error {
+	if u.idle == 0 {
+		return nil
+	}
+	removed, err := u.remove(ctx, func() (int, error) { return u.store.RemoveIdle(ctx, time.Now().Add(-u.idle), batch) })
+	if removed > 0 {
+		u.log.WithField("removed", removed).Info("idle workspaces removed")
+	}
 	return err
 }
 

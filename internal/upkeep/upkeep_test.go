@@ -24,6 +24,7 @@ type kept struct {
 	ended []time.Time // the longest ended first
 	size  int64       // of each
 	fails int         // how many calls fail first
+	idle  int         // how often it was asked for idle workspaces
 	most  int         // the largest batch that was asked for
 	blobs int         // of those that went; each has the size of an execution
 	swept time.Time   // what was begun before that
@@ -55,6 +56,16 @@ func (k *kept) Remove(_ context.Context, ended, _ time.Time, limit int) (int, er
 	return n, nil
 }
 
+// RemoveIdle counts the rounds in which it is asked for what was last used an hour ago.
+func (k *kept) RemoveIdle(_ context.Context, used time.Time, limit int) (int, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if time.Since(used) == time.Hour && limit > 0 {
+		k.idle++
+	}
+	return 0, nil
+}
+
 func (k *kept) Size(context.Context) (int64, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -79,7 +90,7 @@ func run(t *testing.T, c upkeep.Config, store *kept, box upkeep.Sandbox, holder 
 	log.SetOutput(io.Discard)
 	ctx, stop := context.WithTimeout(t.Context(), d)
 	defer stop()
-	if err := upkeep.New(c, store, box, holder, logrus.NewEntry(log)).Run(ctx); err != nil {
+	if err := upkeep.New(c, time.Hour, store, box, holder, logrus.NewEntry(log)).Run(ctx); err != nil {
 		t.Errorf("run: %v", err)
 	}
 }
@@ -102,6 +113,9 @@ func TestWhatWasKeptLongEnoughGoesInSmallBatches(t *testing.T) {
 		// One round in ten minutes, the last one at 50: an end at the very bound is not before it.
 		if left, want := store.left(), 24*60+1-50; left != want {
 			t.Errorf("%d are left, want %d", left, want)
+		}
+		if store.idle != 5 {
+			t.Errorf("asked %d times for idle workspaces, want once a round", store.idle)
 		}
 		if store.most > 100 {
 			t.Errorf("a batch of %d", store.most)

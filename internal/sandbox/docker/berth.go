@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"net"
 	"strconv"
 	"strings"
 	"time"
@@ -201,14 +202,31 @@ func (b *berth) Assign(ctx context.Context, job journal.Job) error {
 	defer b.stdin.Close()
 	unhook := context.AfterFunc(ctx, func() { _ = b.stdin.Conn.SetWriteDeadline(time.Unix(1, 0)) })
 	defer unhook()
-	err := b.stdin.Conn.SetWriteDeadline(time.Now().Add(b.config.CallTimeout))
-	if err == nil && ctx.Err() == nil {
-		err = journal.WriteJob(b.stdin.Conn, job)
+	err := ctx.Err()
+	if err == nil {
+		err = journal.WriteJob(patient{ctx, b.stdin.Conn, b.config.CallTimeout}, job)
 	}
 	if err == nil {
 		err = b.stdin.CloseWrite()
 	}
 	return told(ctx, "assign job", err)
+}
+
+// patient gives each write its own time: how many there are depends on the workspace.
+type patient struct {
+	ctx  context.Context //nolint:containedctx // an io.Writer has no other way to get it; it lives as long as the call
+	conn net.Conn
+	time time.Duration
+}
+
+func (p patient) Write(b []byte) (int, error) {
+	if err := p.conn.SetWriteDeadline(time.Now().Add(p.time)); err != nil {
+		return 0, err
+	}
+	if p.ctx.Err() != nil { // after the deadline was set, which might have been that of the end of ctx
+		return 0, context.Cause(p.ctx)
+	}
+	return p.conn.Write(b)
 }
 
 // Stop implements sandbox.Berth. The engine does all of it in one call (SIGTERM, time, SIGKILL), and finishes it also

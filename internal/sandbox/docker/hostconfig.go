@@ -198,7 +198,11 @@ func initMount(volume, node string, readOnly bool) mount.Mount {
 func logConfig(l sandbox.Limits) container.LogConfig {
 	const streams = 2
 	size := streams * ((l.Output+l.Tail)*entrySize + framesSize)
-	size += l.Artifacts*escapedSize + l.Artifacts/journal.MaxPiece*aroundEntry + collectedMost*collectedFrame
+	collected, frames := l.Artifacts+l.Kept, collectedMost+int64(l.Entries)
+	if l.Kept > 0 {
+		frames += journal.MaxOmitted + 1
+	}
+	size += collected*escapedSize + collected/journal.MaxPiece*aroundEntry + frames*collectedFrame
 	return container.LogConfig{
 		Type: "local",
 		Config: map[string]string{

@@ -6,6 +6,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -127,5 +128,21 @@ func TestAContainerThatOthersCanAskForTellsNothingByItsName(t *testing.T) {
 		if name := containerName(sandbox.Spec{Execution: "exec_0example", Network: network}); strings.Contains(name, "exec_0example") {
 			t.Errorf("on %s it is called %s", network, name)
 		}
+	}
+}
+
+// A workspace of the most entries, each a file of one byte that must be escaped, is the most expensive there is beside a large
+// one: for each a frame of at most 4 KiB.
+func TestTheLogHoldsAWholeWorkspace(t *testing.T) {
+	size := func(l sandbox.Limits) int64 {
+		n, err := strconv.ParseInt(logConfig(l).Config["max-size"], 10, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	none := size(sandbox.Limits{})
+	if got, want := size(sandbox.Limits{Kept: 1 << 20, Entries: 10_000})-none, int64(2<<20+10_000*4<<10); got < want {
+		t.Errorf("room for %d bytes more, want at least %d", got, want)
 	}
 }

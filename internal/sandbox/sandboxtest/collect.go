@@ -8,16 +8,16 @@ import (
 	"boomerang/internal/journal"
 )
 
-// collect hands over the files that the program left, as the init does. The fake's programs leave no directories whose
+// collect hands over the files that the program left, as the init does; what was given with the job is not among them. The fake's programs leave no directories whose
 // order would differ from that of the paths.
 func (t timeline) collect(job journal.Job, stopped bool, files journal.Files) {
 	for _, asked := range job.Collect {
 		done := journal.Collection{Of: asked.Name}
-		if stopped {
+		if stopped && !asked.Tree {
 			done.Cut = journal.CutStopped
 		}
 		for _, path := range slices.Sorted(maps.Keys(t.files)) {
-			if stopped || !chosen(asked.Globs, path) {
+			if done.Cut != "" || !asked.Tree && !chosen(asked.Globs, path) {
 				continue
 			}
 			content := t.files[path]
@@ -82,6 +82,9 @@ func (f *told) Done(whole bool) {
 
 // Omit implements journal.Files.
 func (f *told) Omit(o journal.Omitted) { f.lines = append(f.lines, o.Path+" omitted: "+o.Reason) }
+
+// Present implements journal.Files.
+func (*told) Present(journal.Present) {}
 
 // Complete implements journal.Files.
 func (f *told) Complete(c journal.Collection) {

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"testing"
 	"time"
 
@@ -68,6 +69,23 @@ type Store interface {
 
 	Remove(ctx context.Context, ended, dead time.Time, limit int) (removed int, err error)
 	Size(ctx context.Context) (int64, error)
+
+	NewBlob(ctx context.Context) (*store.BlobWriter, error)
+	Blob(ctx context.Context, b execution.Blob) io.ReadSeeker
+	Sweep(ctx context.Context, made time.Time, limit int) (removed int, err error)
+
+	Workspaces(ctx context.Context, subject, after string, limit int) ([]execution.Workspace, error)
+	Workspace(ctx context.Context, subject, name string) (execution.Workspace, error)
+	RemoveWorkspace(ctx context.Context, subject, name string) error
+	RemoveIdle(ctx context.Context, used time.Time, limit int) (removed int, err error)
+	Kept(ctx context.Context, subject, but string) (size int64, err error)
+	Entries(ctx context.Context, subject, name, prefix, after string, limit int) ([]execution.Entry, error)
+	Entry(ctx context.Context, subject, name, path string) (execution.Entry, error)
+	Put(ctx context.Context, subject, name string, e execution.Entry, only execution.Condition, limits execution.WorkspaceLimits) (
+		replaced bool, err error)
+	Delete(ctx context.Context, subject, name, path string, only execution.Condition, at time.Time) error
+	Given(ctx context.Context, id execution.ID) ([]execution.Entry, error)
+	Sent(ctx context.Context, id execution.ID) error
 }
 
 // Engine makes an empty place for data. Each call of open opens it as the next process would; the one before must be
@@ -89,6 +107,7 @@ func Run(t *testing.T, engine Engine) {
 		{"Redelivery", redeliveryTests()},
 		{"Wake", wakeTests()},
 		{"Environment", environmentTests()},
+		{"Workspace", workspaceTests()},
 	} {
 		for name, test := range group.tests {
 			t.Run(group.name+"/"+name, func(t *testing.T) {

@@ -1,0 +1,123 @@
+//go:build linux
+
+package main
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"slices"
+
+	"boomerang/internal/journal"
+)
+
+// received is what the init knows of the workspace that came with its job.
+type received struct {
+	known  []known // sorted
+	code   []byte  // the sum of what lay where the code is laid; nil: no file
+	mode   uint32  // its permissions
+	failed error   // a sentence for the client: it could not be laid out
+}
+
+// known is a content that the sender has.
+type known struct {
+	size int64
+	sum  [sha256.Size]byte
+}
+
+func compareKnown(a, b known) int {
+	if a.size != b.size {
+		return int(max(-1, min(1, a.size-b.size)))
+	}
+	return bytes.Compare(a.sum[:], b.sum[:])
+}
+
+// receive lays out the workspace that comes behind the job. The program is not there yet, so nothing but room can be
+// missing: then the rest is read all the same, so that the sender does not wait. An error says that there is no job.
+func receive(stdin io.Reader, job *journal.Job) (*received, error) {
+	r := &received{}
+	if job.Workspace == "" {
+		return r, nil
+	}
+	root, err := os.OpenRoot(job.Workspace)
+	if err != nil {
+		r.failed = fmt.Errorf("the workspace cannot be laid out: %w", cause(err))
+	} else {
+		defer func() { _ = root.Close() }()
+	}
+	code := job.CodeIn(job.Workspace)
+	buf := make([]byte, 256<<10)
+	err = journal.ReadGiven(stdin, func(g journal.Given, content io.Reader) error {
+		if g.Kind == journal.GivenFile && len(g.Sum) == sha256.Size {
+			r.known = append(r.known, known{g.Size, [sha256.Size]byte(g.Sum)})
+			if g.Path == code {
+				r.code, r.mode = g.Sum, g.Mode
+			}
+		}
+		if r.failed != nil {
+			return nil //nolint:nilerr // the rest is read all the same
+		}
+		err := layOut(root, g, content, buf)
+		if errors.Is(err, errSender) {
+			return err
+		}
+		if err != nil {
+			r.failed = fmt.Errorf("%s of the workspace cannot be laid out: %w", g.Path, cause(err))
+		}
+		return nil
+	})
+	slices.SortFunc(r.known, compareKnown)
+	return r, err
+}
+
+// errSender marks what went wrong with reading, not with writing.
+var errSender = errors.New("the sender went away")
+
+func layOut(root *os.Root, g journal.Given, content io.Reader, buf []byte) (err error) {
+	switch g.Kind {
+	case journal.GivenDir:
+		return root.MkdirAll(g.Path, 0o700)
+	case journal.GivenLink:
+		return root.Symlink(g.Target, g.Path)
+	}
+	if dir := path.Dir(g.Path); dir != "." {
+		if err := root.MkdirAll(dir, 0o700); err != nil {
+			return err
+		}
+	}
+	f, err := root.OpenFile(g.Path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	for {
+		n, readErr := content.Read(buf)
+		if _, err := f.Write(buf[:n]); err != nil {
+			return err
+		}
+		if errors.Is(readErr, io.EOF) {
+			break
+		}
+		if readErr != nil {
+			return fmt.Errorf("%w: %w: %w", errSender, io.ErrUnexpectedEOF, readErr)
+		}
+	}
+	return f.Chmod(fs.FileMode(g.Mode) & 0o777)
+}
+
+// has tells whether the sender has a content.
+func (r *received) has(k known) bool {
+	_, found := slices.BinarySearchFunc(r.known, k, compareKnown)
+	return found
+}
+
+// sized tells whether the sender has a content of that size.
+func (r *received) sized(size int64) bool {
+	at, found := slices.BinarySearchFunc(r.known, known{size: size}, compareKnown)
+	return found || at < len(r.known) && r.known[at].size == size
+}

@@ -1,0 +1,190 @@
+//go:build linux
+
+package main
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"boomerang/internal/journal"
+)
+
+// giving makes a job that brings a workspace along: content by path, "/" for a directory, "->" for a link.
+func giving(dir string, entries map[string]string) journal.Job {
+	return journal.Job{
+		Nonce: testNonce, File: "main.sh", Argv: []string{"true"}, Dir: dir, Timeout: time.Minute, Workspace: dir,
+		Given: func(yield func(journal.Given, error) bool) {
+			for _, path := range slices.Sorted(maps.Keys(entries)) {
+				g := journal.Given{Path: path, Kind: journal.GivenFile, Mode: 0o750, Size: int64(len(entries[path]))}
+				if target, link := strings.CutPrefix(entries[path], "->"); link {
+					g = journal.Given{Path: path, Kind: journal.GivenLink, Target: target}
+				}
+				if entries[path] == "/" {
+					g = journal.Given{Path: path, Kind: journal.GivenDir}
+				}
+				sum := sha256.Sum256([]byte(entries[path]))
+				g.Sum, g.Content = sum[:], func() io.Reader { return strings.NewReader(entries[path]) }
+				if !yield(g, nil) {
+					return
+				}
+			}
+		},
+	}
+}
+
+// arrive sends a job as far as limit and receives it.
+func arrive(t *testing.T, j journal.Job, limit int) (journal.Job, *received, error) {
+	t.Helper()
+	var wire bytes.Buffer
+	must(t, journal.WriteJob(&wire, j))
+	wire.Truncate(min(limit, wire.Len()))
+	job, err := journal.ReadJob(&wire)
+	if err != nil {
+		return job, nil, err
+	}
+	r, err := receive(&wire, &job)
+	return job, r, err
+}
+
+const whole = 1 << 30
+
+// left collects the tree of a workspace that was received.
+func left(t *testing.T, job journal.Job, r *received, change func(*journal.Collect)) *found {
+	t.Helper()
+	c := journal.Collect{Name: "workspace", Dir: job.Workspace, Tree: true, Files: 100, Bytes: 1 << 20, Timeout: time.Minute}
+	change(&c)
+	job.Collect = []journal.Collect{c}
+	var raw bytes.Buffer
+	of := newCollector(&job, r, newLog(&raw), nil)
+	of.open()
+	of.collect(true) // also when its end was asked for
+	return read(raw.Bytes())
+}
+
+func asItIs(*journal.Collect) {}
+
+func TestAWorkspaceIsLaidOutAndTold(t *testing.T) {
+	t.Chdir(t.TempDir())
+	dir, err := os.Getwd()
+	must(t, err)
+	large := strings.Repeat("\x1e\n\x00", 100_000)
+	job, r, err := arrive(t, giving(dir, map[string]string{
+		"d": "/", "d/same": "same", "d/gone": "gone", "changed": "12345", "large": large, "link": "->d/same", "main.sh": "mine", "new\nline": "",
+	}), whole)
+	if err != nil || r.failed != nil {
+		t.Fatalf("%v, %v", err, r.failed)
+	}
+	if text, err := os.ReadFile("large"); string(text) != large {
+		t.Fatalf("%d bytes arrived, %v", len(text), err)
+	}
+	must(t, os.WriteFile("main.sh", []byte("the code"), 0o600))
+	must(t, os.WriteFile("changed", []byte("54321"), 0o600))
+	must(t, os.Remove("d/gone"))
+	must(t, os.Rename("large", "moved"))
+	must(t, os.Chmod("d/same", 0o400))
+	must(t, os.Symlink("/etc/passwd", "out"))
+	must(t, syscall.Mkfifo("fifo", 0o600))
+	must(t, os.WriteFile("bad\xffname", nil, 0o600))
+	got := left(t, job, r, asItIs)
+	brief := func(text string) string { return fmt.Sprintf("%.4x", sha256.Sum256([]byte(text))) }
+	same(t, got,
+		"name bad\uFFFDname", "5 750 changed", "dir 0 d  ", "file 400 d/same "+brief("same")+" ", "not_regular fifo", "link 0 link  d/same",
+		"file 750 main.sh "+brief("mine")+" ", "file 750 moved "+brief(large)+" ", "file 750 new\nline "+brief("")+" ", "link 0 out  /etc/passwd",
+		"workspace: 8 files, 300009 bytes, 2 omitted ")
+	if string(got.whole["changed"]) != "54321" {
+		t.Errorf("got %q", got.whole["changed"])
+	}
+}
+
+func TestTheCodeIsNoPartOfTheWorkspace(t *testing.T) {
+	dir := t.TempDir()
+	job, r, err := arrive(t, giving(dir, nil), whole)
+	must(t, err)
+	t.Chdir(dir)
+	must(t, os.WriteFile("main.sh", []byte("the code"), 0o600))
+	same(t, left(t, job, r, asItIs), "workspace: 0 files, 0 bytes, 0 omitted ")
+}
+
+func TestHalfATreeIsNone(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(*journal.Collect)
+		make   func()
+		cut    string
+	}{
+		"bytes":   {func(c *journal.Collect) { c.Bytes = 9 }, func() { _ = os.WriteFile("f", make([]byte, 10), 0o600) }, journal.CutSize},
+		"a hole":  {asItIs, func() { _, _ = os.Create("f"); _ = os.Truncate("f", 1<<40) }, journal.CutSize},
+		"entries": {func(c *journal.Collect) { c.Files = 1 }, func() { _ = os.MkdirAll("a/b", 0o700) }, journal.CutCount},
+		"time":    {func(c *journal.Collect) { c.Timeout = 1 }, func() { _ = os.MkdirAll("a/b", 0o700) }, journal.CutTime},
+	} {
+		dir := t.TempDir()
+		job, r, err := arrive(t, giving(dir, nil), whole)
+		must(t, err)
+		t.Chdir(dir)
+		c.make()
+		got := left(t, job, r, c.change)
+		if last := got.lines[len(got.lines)-1]; !strings.HasSuffix(last, " "+c.cut) {
+			t.Errorf("%s: got %q, want it cut for %s", name, got.lines, c.cut)
+		}
+	}
+}
+
+func TestAWorkspaceThatArrivesHalfIsNoJob(t *testing.T) {
+	entries := map[string]string{"a": "/", "a/b": strings.Repeat("x", 1000), "c": "->a"}
+	var wire bytes.Buffer
+	must(t, journal.WriteJob(&wire, giving("/nowhere", entries)))
+	size := wire.Len()
+	for limit := 0; limit < size; limit += 7 {
+		if _, _, err := arrive(t, giving(t.TempDir(), entries), limit); !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Fatalf("%d of %d bytes: got %v, want that there is no job", limit, size, err)
+		}
+	}
+}
+
+func TestAWorkspaceThatCannotBeLaidOutIsASentence(t *testing.T) {
+	_, r, err := arrive(t, giving(t.TempDir(), map[string]string{"a": "a file", "a/b": "below it", "c": "later"}), whole)
+	if err != nil || r.failed == nil || !strings.HasPrefix(r.failed.Error(), "a/b of the workspace cannot be laid out: ") {
+		t.Errorf("got %v, %v", err, r.failed)
+	}
+	_, r, err = arrive(t, giving("/nowhere/at/all", map[string]string{"a": "a"}), whole)
+	if err != nil || r.failed == nil {
+		t.Errorf("got %v, %v", err, r.failed)
+	}
+}
+
+func TestWhatLeadsOutOfAWorkspaceIsNotFollowed(t *testing.T) {
+	outside := t.TempDir()
+	_, r, err := arrive(t, giving(t.TempDir(), map[string]string{"a": "->" + outside, "a/b": "x"}), whole)
+	if err != nil || r.failed == nil {
+		t.Errorf("got %v, %v, want a refusal", err, r.failed)
+	}
+	if entries, _ := os.ReadDir(outside); len(entries) != 0 {
+		t.Errorf("%v was laid outside", entries)
+	}
+}
+
+func TestWhatCannotBeReadIsNotSent(t *testing.T) {
+	broken := errors.New("broken")
+	j := giving("/w", nil)
+	for name, given := range map[string]iter.Seq2[journal.Given, error]{
+		"the list": func(yield func(journal.Given, error) bool) { yield(journal.Given{}, broken) },
+		"a file": func(yield func(journal.Given, error) bool) {
+			yield(journal.Given{Path: "a", Kind: journal.GivenFile, Size: 2, Content: func() io.Reader { return strings.NewReader("1") }}, nil)
+		},
+	} {
+		j.Given = given
+		if err := journal.WriteJob(io.Discard, j); !errors.Is(err, journal.ErrSource) {
+			t.Errorf("%s: got %v, want ErrSource", name, err)
+		}
+	}
+}

@@ -1,0 +1,104 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"time"
+
+	"boomerang/internal/execution"
+	"boomerang/internal/fault"
+)
+
+// Executions that change the same workspace run one after another, in the order in which they were stored. All but one of
+// them are held back, so that a claim has nothing to look at but what can be claimed. There is no lock: who has the
+// workspace is the one that is not held back.
+
+// turn is where an execution begins in the queue.
+type turn struct {
+	workspace any // its number, NULL for none
+	place     place
+}
+
+// The questions about those who use a workspace. Each is answered by the first entries of one index.
+const (
+	live        = ` AND state IN ('queued', 'running')` // the words of the index
+	isTaken     = `SELECT EXISTS (SELECT 1 FROM executions WHERE workspace = ? AND writes = 1` + live + `)`
+	nextInTurn  = `SELECT seq FROM executions WHERE workspace = ? AND writes = 1 AND state = 'queued' AND claimed = 2` + live + ` ORDER BY seq LIMIT 1`
+	isUsed      = `SELECT id FROM executions WHERE workspace = ?` + live + ` LIMIT 1`
+	isWrittenBy = `SELECT id FROM executions WHERE workspace = ? AND writes = 1 AND state = 'running'` + live + ` LIMIT 1`
+)
+
+// queueFor finds the turn of an execution that is about to be stored, and makes its workspace.
+func (t *tx) queueFor(ctx context.Context, e execution.Execution, limits execution.QueueLimits) (turn, error) {
+	use := e.Options.Workspace
+	if use.Name == "" {
+		return turn{place: waiting}, nil
+	}
+	id, err := t.workspace(ctx, e.Subject, use.Name)
+	switch {
+	case errors.Is(err, sql.ErrNoRows) && use.ReadOnly:
+		return turn{}, fault.New(fault.InvalidRequest, "There is no workspace %q that could be read.", use.Name).Field("workspace")
+	case errors.Is(err, sql.ErrNoRows):
+		id, err = t.makeWorkspace(ctx, e.Subject, use.Name, e.CreatedAt, limits.Workspaces)
+	}
+	if err != nil || use.ReadOnly {
+		return turn{workspace: id, place: waiting}, err
+	}
+	var taken bool
+	err = t.row(ctx, isTaken, id).Scan(&taken)
+	if taken {
+		return turn{workspace: id, place: behind}, err
+	}
+	return turn{workspace: id, place: waiting}, err
+}
+
+// workspace returns the number of a workspace, or sql.ErrNoRows.
+func (t *tx) workspace(ctx context.Context, subject, name string) (id int64, err error) {
+	err = t.row(ctx, `SELECT id FROM workspaces WHERE subject = ? AND name = ?`, subject, name).Scan(&id)
+	return id, err
+}
+
+func (t *tx) makeWorkspace(ctx context.Context, subject, name string, at time.Time, limit int) (id int64, err error) {
+	var count int
+	if err := t.row(ctx, `SELECT count(*) FROM workspaces WHERE subject = ?`, subject).Scan(&count); err != nil {
+		return 0, err
+	}
+	if limit > 0 && count >= limit {
+		return 0, fault.New(fault.Contradiction, "You have %d workspaces, and no more are allowed; delete one first.", count).
+			Field("workspace").Detail("max", limit)
+	}
+	err = t.row(ctx, `INSERT INTO workspaces (subject, name, created_at, used_at) VALUES (?, ?, ?, ?) RETURNING id`,
+		subject, name, stamp(at), stamp(at)).Scan(&id)
+	return id, err
+}
+
+// lend holds what an execution that starts is given. One that changes the workspace needs no more than its row: while it
+// runs nobody else changes anything.
+func (t *tx) lend(ctx context.Context, r row, at time.Time) error {
+	if _, err := t.exec(ctx, `UPDATE workspaces SET used_at = max(used_at, ?) WHERE id = ?`, stamp(at), r.workspace); err != nil || r.writes {
+		return err
+	}
+	_, err := t.exec(ctx, `INSERT OR IGNORE INTO snapshots (execution, blob)
+		SELECT ?, blob FROM entries WHERE workspace = ? AND blob IS NOT NULL ORDER BY blob`, r.seq, r.workspace)
+	return err
+}
+
+// giveBack lets the next execution have the workspace that r had; next tells whether there was one.
+func (t *tx) giveBack(ctx context.Context, r row) (next bool, err error) {
+	if !r.writes || r.place() == behind {
+		return false, nil
+	}
+	var seq int64
+	err = t.row(ctx, nextInTurn, r.workspace).Scan(&seq)
+	if errors.Is(err, sql.ErrNoRows) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	if _, err := t.exec(ctx, `UPDATE executions SET claimed = ? WHERE seq = ?`, waiting.mark(), seq); err != nil {
+		return false, err
+	}
+	return true, t.move(ctx, r.subject, behind, waiting)
+}

@@ -1,0 +1,252 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"boomerang/internal/execution"
+	"boomerang/internal/fault"
+)
+
+// Put lays an entry into a workspace and makes the workspace, and the directories above, if they are not there. Of a file
+// the blob must be whole; after an error it is the caller's. It returns whether there was such an entry.
+//
+// Faults: CONFLICT while an execution runs that changes the workspace, where a directory is in the way or something else is
+// where a directory should be, and for a workspace that would be too many; PAYLOAD_TOO_LARGE above a limit;
+// PRECONDITION_FAILED. Nothing is changed then.
+func (s *Store) Put(
+	ctx context.Context, subject, name string, e execution.Entry, only execution.Condition, limits execution.WorkspaceLimits,
+) (replaced bool, err error) {
+	var gone []int64
+	err = s.writer.do(ctx, "put file", durable, func(ctx context.Context, t *tx) (news, error) {
+		gone, replaced = nil, false
+		id, err := t.workspace(ctx, subject, name)
+		if errors.Is(err, sql.ErrNoRows) {
+			id, err = t.makeWorkspace(ctx, subject, name, e.ModifiedAt, limits.Count)
+		}
+		if err != nil {
+			return news{}, err
+		}
+		if err := t.refuseUsed(ctx, isWrittenBy, id); err != nil {
+			return news{}, err
+		}
+		old, there, err := t.entry(ctx, id, e.Path)
+		if err != nil {
+			return news{}, err
+		}
+		if err := meets(only, old, there); err != nil {
+			return news{}, err
+		}
+		if there && old.Kind == execution.EntryDir {
+			if e.Kind == execution.EntryDir {
+				replaced = true
+				return news{}, nil
+			}
+			return news{}, fault.New(fault.Contradiction, "There is a directory of that name.")
+		}
+		if err := t.makeParents(ctx, id, e); err != nil {
+			return news{}, err
+		}
+		if err := t.put(ctx, id, e); err != nil {
+			return news{}, err
+		}
+		if there && old.Kind == execution.EntryFile && old.Blob.ID != e.Blob.ID {
+			gone = []int64{old.Blob.ID}
+		}
+		replaced = there
+		return news{}, t.fits(ctx, subject, id, e.ModifiedAt, limits)
+	})
+	if err == nil {
+		s.discard(ctx, gone)
+	}
+	return replaced, err
+}
+
+func meets(only execution.Condition, old execution.Entry, there bool) error {
+	switch {
+	case only.Absent && there:
+		return fault.New(fault.PreconditionFailed, "There is such a file already.")
+	case (only.Exists || len(only.Sums) > 0) && !there,
+		len(only.Sums) > 0 && (old.Kind != execution.EntryFile || !slices.Contains(only.Sums, old.Blob.Sum)):
+		return fault.New(fault.PreconditionFailed, "The file is another than If-Match says.")
+	}
+	return nil
+}
+
+func (t *tx) makeParents(ctx context.Context, workspace int64, e execution.Entry) error {
+	for _, dir := range parents(e.Path) {
+		above, there, err := t.entry(ctx, workspace, dir)
+		if err != nil {
+			return err
+		}
+		if there && above.Kind != execution.EntryDir {
+			return fault.New(fault.Contradiction, "%q is no directory.", dir)
+		}
+		if there {
+			continue
+		}
+		if err := t.put(ctx, workspace, execution.Entry{Path: dir, Kind: execution.EntryDir, ModifiedAt: e.ModifiedAt}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// fits measures a workspace and refuses what is over a limit.
+func (t *tx) fits(ctx context.Context, subject string, workspace int64, at time.Time, limits execution.WorkspaceLimits) error {
+	size, entries, err := t.measure(ctx, workspace, at)
+	if err != nil {
+		return err
+	}
+	if limits.Size > 0 && size > limits.Size {
+		return fault.New(fault.PayloadTooLarge, "The workspace would have %d bytes, and %d are allowed.", size, limits.Size).Detail("max", limits.Size)
+	}
+	if limits.Entries > 0 && entries > limits.Entries {
+		return fault.New(fault.PayloadTooLarge, "The workspace would have %d files and directories, and %d are allowed.", entries, limits.Entries).
+			Detail("max", limits.Entries)
+	}
+	if limits.Total <= 0 {
+		return nil
+	}
+	var total int64
+	if err := t.row(ctx, `SELECT sum(size) FROM workspaces WHERE subject = ?`, subject).Scan(&total); err != nil {
+		return err
+	}
+	if total > limits.Total {
+		return fault.New(fault.PayloadTooLarge, "Your workspaces would have %d bytes together, and %d are allowed.", total, limits.Total).
+			Detail("max", limits.Total)
+	}
+	return nil
+}
+
+// Delete removes an entry and, of a directory, all that is below it. Faults: WORKSPACE_NOT_FOUND, FILE_NOT_FOUND,
+// PRECONDITION_FAILED; CONFLICT while an execution runs that changes the workspace.
+func (s *Store) Delete(ctx context.Context, subject, name, path string, only execution.Condition, at time.Time) error {
+	var gone []int64
+	err := s.writer.do(ctx, "delete file", durable, func(ctx context.Context, t *tx) (news, error) {
+		id, err := t.workspace(ctx, subject, name)
+		if err != nil {
+			return news{}, unknownWorkspace(err)
+		}
+		if err := t.refuseUsed(ctx, isWrittenBy, id); err != nil {
+			return news{}, err
+		}
+		old, there, err := t.entry(ctx, id, path)
+		if err == nil {
+			err = meets(only, old, there)
+		}
+		if err != nil {
+			return news{}, err
+		}
+		if !there {
+			return news{}, fault.New(fault.FileNotFound, "There is no such file in the workspace.")
+		}
+		const chosen = `workspace = ? AND (path = ? OR path > ? AND path < ?)` // '0' follows '/'
+		args := []any{id, path, path + "/", path + "0"}
+		if gone, err = t.blobs(ctx, chosen, args...); err != nil {
+			return news{}, err
+		}
+		if _, err := t.exec(ctx, `DELETE FROM entries WHERE `+chosen, args...); err != nil {
+			return news{}, err
+		}
+		_, _, err = t.measure(ctx, id, at)
+		return news{}, err
+	})
+	if err == nil {
+		s.discard(ctx, gone)
+	}
+	return err
+}
+
+// change is what an execution did to its workspace.
+type change struct {
+	gone []string
+	put  []execution.Entry
+	free []int64 // blobs that are held no more
+}
+
+// changeOf compares what the workspace of an execution holds with what it left. While the execution runs nobody else
+// changes the workspace, so the comparison holds until the end is written.
+func (s *Store) changeOf(ctx context.Context, id execution.ID, left []execution.Entry) (c change, err error) {
+	before, err := s.Given(ctx, id)
+	if err != nil {
+		return c, err
+	}
+	old := make(map[string]execution.Entry, len(before))
+	for _, e := range before {
+		old[e.Path] = e
+	}
+	for _, e := range left {
+		was, there := old[e.Path]
+		delete(old, e.Path)
+		if same := was.Kind == e.Kind && was.Mode == e.Mode && was.Target == e.Target && was.Blob == e.Blob; !there || !same {
+			c.put = append(c.put, e)
+			if there && was.Blob.ID != 0 {
+				c.free = append(c.free, was.Blob.ID)
+			}
+		}
+	}
+	for path, e := range old {
+		c.gone = append(c.gone, path)
+		if e.Blob.ID != 0 {
+			c.free = append(c.free, e.Blob.ID)
+		}
+	}
+	return c, nil
+}
+
+// tell writes what became of the workspace.
+func (t *tx) tell(ctx context.Context, seq int64, l *execution.Left) error {
+	text, err := json.Marshal(l)
+	if err != nil {
+		return err
+	}
+	_, err = t.exec(ctx, `UPDATE results SET workspace = ? WHERE execution = ?`, string(text), seq)
+	return err
+}
+
+// Left returns what became of the workspace that an execution could change; nil when there was none, or it has not ended.
+// Fault EXECUTION_NOT_FOUND.
+func (s *Store) Left(ctx context.Context, id execution.ID) (*execution.Left, error) {
+	var text sql.Null[string]
+	err := s.readers.QueryRowContext(ctx, `SELECT r.workspace FROM executions e LEFT JOIN results r ON r.execution = e.seq WHERE e.id = ?`, id).Scan(&text)
+	if err != nil || !text.Valid {
+		return nil, explain("get what became of the workspace", missing(err))
+	}
+	l := new(execution.Left)
+	return l, json.Unmarshal([]byte(text.V), l)
+}
+
+// keep writes what an execution left in its workspace.
+func (t *tx) keep(ctx context.Context, r row, c change, at time.Time) error {
+	if !r.writes || r.state != execution.Running {
+		return fmt.Errorf("an execution that is %s does not change a workspace", r.state)
+	}
+	for _, path := range c.gone {
+		if _, err := t.exec(ctx, `DELETE FROM entries WHERE workspace = ? AND path = ?`, r.workspace, path); err != nil {
+			return err
+		}
+	}
+	for _, e := range c.put {
+		e.ModifiedAt = at
+		if e.Kind == execution.EntryFile {
+			var whole bool
+			if err := t.row(ctx, `SELECT EXISTS (SELECT 1 FROM blobs WHERE id = ? AND size IS NOT NULL)`, e.Blob.ID).Scan(&whole); err != nil {
+				return err
+			}
+			if !whole {
+				return execution.ErrBlobGone
+			}
+		}
+		if err := t.put(ctx, r.workspace, e); err != nil {
+			return err
+		}
+	}
+	_, _, err := t.measure(ctx, r.workspace, at)
+	return err
+}

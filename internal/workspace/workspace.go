@@ -1,0 +1,135 @@
+// Package workspace knows what a workspace and the files in it may be called, and how much there may be.
+//
+// It refuses to know where files are kept and how a program comes to them.
+package workspace
+
+import (
+	"fmt"
+	"io/fs"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/alecthomas/units"
+
+	"boomerang/internal/execution"
+	"boomerang/internal/fault"
+)
+
+// Dir is where a program finds its workspace.
+const Dir = "/workspace"
+
+// Default is the workspace of those who name none.
+const Default = "default"
+
+// Config bounds what is kept.
+type Config struct {
+	// Size is how much one workspace may hold. What a program can write is bounded by its limits.workspace besides.
+	Size units.Base2Bytes `yaml:"size"`
+	// Entries is how many files, directories and links one may have.
+	Entries    int        `yaml:"entries"`
+	PerSubject PerSubject `yaml:"per_subject"`
+	// Keep is how long a workspace stays that nobody uses. 0 = for ever.
+	Keep time.Duration `yaml:"keep"`
+	// Implicit gives the workspace Default to executions that name none.
+	Implicit bool `yaml:"implicit"`
+}
+
+// PerSubject bounds all workspaces of one subject.
+type PerSubject struct {
+	Size  units.Base2Bytes `yaml:"size"`
+	Count int              `yaml:"count"`
+}
+
+// Defaults are the settings that hold where nothing else is said.
+func Defaults() Config {
+	return Config{Size: 256 * units.MiB, Entries: 10_000, PerSubject: PerSubject{Size: units.GiB, Count: 20}}
+}
+
+// mostEntries fit into a container's tmpfs, which has 16 384 inodes, and leave room for the program.
+const mostEntries = 16_000
+
+// Validate names the key that is wrong.
+func (c Config) Validate() error {
+	switch {
+	case c.Size < units.KiB || c.Size > 64*units.GiB:
+		return fmt.Errorf("size must be between 1KiB and 64GiB, not %s", c.Size)
+	case c.Entries < 1 || c.Entries > mostEntries:
+		return fmt.Errorf("entries must be between 1 and %d, not %d", mostEntries, c.Entries)
+	case c.PerSubject.Size < c.Size:
+		return fmt.Errorf("per_subject.size must be at least size, %s, not %s", c.Size, c.PerSubject.Size)
+	case c.PerSubject.Count < 1 || c.PerSubject.Count > 100_000:
+		return fmt.Errorf("per_subject.count must be between 1 and 100000, not %d", c.PerSubject.Count)
+	case c.Keep != 0 && c.Keep < time.Minute:
+		return fmt.Errorf("keep must be 0 or at least 1m, not %s", c.Keep)
+	}
+	return nil
+}
+
+// Limits are the bounds as the store takes them.
+func (c Config) Limits() execution.WorkspaceLimits {
+	return execution.WorkspaceLimits{
+		Size: int64(c.Size), Entries: c.Entries, Count: c.PerSubject.Count, Total: int64(c.PerSubject.Size),
+	}
+}
+
+var names = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,62}$`)
+
+// CheckName returns a fault INVALID_REQUEST that names the field.
+func CheckName(field, name string) error {
+	if !names.MatchString(name) {
+		return fault.New(fault.InvalidRequest,
+			"%s must be the name of a workspace: 1 to 63 of a-z, 0-9, dot, underscore and hyphen, and a letter or digit first.", field).Field(field)
+	}
+	return nil
+}
+
+// The bounds of a path.
+const (
+	MaxPath = 1024 // bytes: what the init can tell of
+	MaxPart = 255  // bytes between two slashes: the file system's NAME_MAX
+	maxDeep = 60   // parts: as deep as the init goes down
+)
+
+// CheckPath returns a fault INVALID_REQUEST that names the field.
+func CheckPath(field, path string) error {
+	refuse := func(format string, args ...any) error {
+		return fault.New(fault.InvalidRequest, field+" "+format, args...).Field(field)
+	}
+	parts := strings.Split(path, "/")
+	switch {
+	case path == "":
+		return fault.New(fault.MissingParameter, "%s is required.", field).Field(field)
+	case len(path) > MaxPath || slices.ContainsFunc(parts, func(part string) bool { return len(part) > MaxPart }):
+		return refuse("must have at most %d bytes, and at most %d between two slashes.", MaxPath, MaxPart)
+	case len(parts) > maxDeep:
+		return refuse("must have at most %d parts.", maxDeep)
+	case !utf8.ValidString(path) || strings.ContainsRune(path, 0):
+		return refuse("must be UTF-8 without a NUL.")
+	case !fs.ValidPath(path) || path == ".":
+		return refuse(`must be relative to the workspace and written without "." and "..", without double slashes and without a slash at its end.`)
+	}
+	return nil
+}
+
+// Within tells whether a link at path that leads to target stays within the workspace.
+func Within(path, target string) bool {
+	if target == "" || strings.HasPrefix(target, "/") || !utf8.ValidString(target) || len(target) > MaxPath || strings.ContainsRune(target, 0) {
+		return false
+	}
+	depth := strings.Count(path, "/")
+	for part := range strings.SplitSeq(target, "/") {
+		switch part {
+		case "", ".":
+		case "..":
+			if depth--; depth < 0 {
+				return false
+			}
+		default:
+			depth++
+		}
+	}
+	return true
+}
