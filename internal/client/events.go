@@ -84,7 +84,7 @@ func final(err error) bool {
 	case fault.Busy, fault.Unavailable, fault.Internal:
 		return false
 	case fault.Invalid, fault.Unauthenticated, fault.Forbidden, fault.NotFound, fault.NotAllowed, fault.Conflict, fault.TooLarge,
-		fault.Unsupported, fault.OutOfRange:
+		fault.Unsupported, fault.OutOfRange, fault.Unmet:
 		return true
 	}
 	return true

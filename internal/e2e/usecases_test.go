@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -69,7 +70,7 @@ func TestALanguageTrainsAModelThatIsDownloadedAndLoaded(t *testing.T) {
 		t.Fatalf("trained: %s/%s\n%s%s", p.Status, p.Reason, p.Stdout, p.Stderr)
 	}
 	status, header, model := h.exchange(http.MethodGet, "/executions/"+string(trained)+"/artifacts/trained_model.pt", nil)
-	if status != http.StatusOK || len(model) == 0 || header.Get("Content-Length") != fmt.Sprint(len(model)) {
+	if status != http.StatusOK || len(model) == 0 || header.Get("Content-Length") != strconv.Itoa(len(model)) {
 		t.Fatalf("downloaded %d bytes: %d %v", len(model), status, header)
 	}
 	p = h.callback(h.submit(useOfTheModel, ml, fields{
