@@ -40,6 +40,9 @@ func (b *backupCmd) Run(ctx context.Context) error {
 	if err := os.MkdirAll(b.Target, 0o700); err != nil {
 		return fmt.Errorf("make target: %w", err)
 	}
+	if _, err := os.Lstat(filepath.Join(b.Target, store.DatabaseFile)); err == nil {
+		return fmt.Errorf("%s holds a backup already: name another directory", b.Target)
+	}
 	if err := store.Backup(ctx, c.DataDir, filepath.Join(b.Target, store.DatabaseFile)); err != nil {
 		return err
 	}

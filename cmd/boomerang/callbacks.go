@@ -50,7 +50,7 @@ type callbacksListCmd struct {
 	To     string                    `help:"Only those to this receiver: any URL of it." placeholder:"URL"`
 	Since  instant                   `help:"Only those created at this time or later; a time or how long ago." placeholder:"TIME"`
 	Until  instant                   `help:"Only those created before this time." placeholder:"TIME"`
-	Limit  int                       `help:"How many at most." default:"50" placeholder:"N"`
+	Limit  int                       `help:"How many at most. Default: 50." default:"50" placeholder:"N"`
 }
 
 // maxPage is the most that a server gives at once.

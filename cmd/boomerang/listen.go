@@ -13,7 +13,7 @@ import (
 )
 
 type listenCmd struct {
-	Addr   string   `help:"Address to listen on, host:port." default:"127.0.0.1:9000" placeholder:"ADDR"`
+	Addr   string   `help:"Address to listen on, host:port. Default: 127.0.0.1:9000." default:"127.0.0.1:9000" placeholder:"ADDR"`
 	Secret []string `help:"What the callbacks are signed with, one of several where it is given more than once; without it signatures are not checked." sep:"none" env:"BOOMERANG_SECRET" placeholder:"S"`
 	Once   bool     `help:"End after the first callback that was taken; the exit code is 1 if it did not hold."`
 	Fail   int      `help:"Answer 500 to so many callbacks before one is taken, to watch them come again." placeholder:"N"`

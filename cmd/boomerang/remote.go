@@ -1,14 +1,23 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"time"
 )
 
 // remote are the flags that say which server to call.
 type remote struct {
-	Server string `help:"The server." default:"http://127.0.0.1:8080" env:"BOOMERANG_SERVER" placeholder:"URL"`
-	Token  string `help:"A token that it accepts." required:"" env:"BOOMERANG_TOKEN"`
+	Server string `help:"The server. Default: http://127.0.0.1:8080." default:"http://127.0.0.1:8080" env:"BOOMERANG_SERVER" placeholder:"URL"`
+	Token  string `help:"A token that it accepts; boomerang token prints one." required:"" env:"BOOMERANG_TOKEN" placeholder:"TOKEN"`
+}
+
+// Validate refuses a variable that is set to nothing, which no server would take.
+func (r *remote) Validate() error {
+	if r.Token == "" {
+		return errors.New("--token or BOOMERANG_TOKEN must hold a token; boomerang token prints one")
+	}
+	return nil
 }
 
 // instant is a time on the command line; zero when it is not given.

@@ -3,18 +3,20 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
 	"strings"
 	"time"
 
 	"boomerang/internal/client"
+	"boomerang/internal/execution"
 )
 
 type runCmd struct {
 	remote
 	File     string            `arg:"" help:"The code. - reads standard input, and then --language is needed."`
 	Args     []string          `arg:"" optional:"" help:"Arguments of the program, behind -- if one of them begins with -."`
-	Language string            `help:"The language; the file's ending says it otherwise." short:"l" placeholder:"NAME"`
-	Timeout  int64             `help:"Seconds until the program is ended." default:"3600" short:"t" placeholder:"S"`
+	Language string            `help:"The language. Default: what the file's ending says; without one, python." short:"l" placeholder:"NAME"`
+	Timeout  int64             `help:"Seconds until the program is ended. Default: 3600." default:"3600" short:"t" placeholder:"S"`
 	Env      map[string]string `help:"A variable of the program's environment; may be given more than once." short:"e" placeholder:"NAME=VALUE"`
 	Stdin    string            `help:"A file whose bytes the program reads; - is standard input." placeholder:"FILE"`
 	Files    []string          `name:"file" help:"A file that the program finds at PATH in its working directory; may be given more than once." placeholder:"PATH[=LOCAL]" short:"f" sep:"none"`
@@ -50,17 +52,10 @@ const exitNotRun = 125
 
 // Run submits the file, shows what it prints, and ends as it ended.
 func (r *runCmd) Run(ctx context.Context) error {
-	s, err := r.submission()
+	server, id, err := r.submit(ctx)
 	if err != nil {
-		return err
-	}
-	server, err := client.New(r.Server, r.Token)
-	if err != nil {
-		return err
-	}
-	id, err := server.Submit(ctx, s)
-	if err != nil {
-		return err
+		fmt.Fprintf(os.Stderr, "boomerang: error: %v\n", err)
+		return exitError(exitNotRun)
 	}
 	shown := newScreen(id, r.Quiet)
 	shown.waits("queued")
@@ -117,6 +112,19 @@ type tell struct{ shown *screen }
 func (t tell) Write(p []byte) (int, error) {
 	t.shown.say("%s", strings.TrimSuffix(string(p), "\n"))
 	return len(p), nil
+}
+
+func (r *runCmd) submit(ctx context.Context) (*client.Client, execution.ID, error) {
+	s, err := r.submission()
+	if err != nil {
+		return nil, "", err
+	}
+	server, err := client.New(r.Server, r.Token)
+	if err != nil {
+		return nil, "", err
+	}
+	id, err := server.Submit(ctx, s)
+	return server, id, err
 }
 
 // exitInterrupted is 128 + SIGINT.

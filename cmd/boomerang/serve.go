@@ -17,7 +17,7 @@ import (
 // settings are the flags that say where a server's configuration and data are.
 type settings struct {
 	Config  string `help:"Configuration file. Default: boomerang.yaml in configs/ beside the program or in /etc/boomerang; without one, built-in defaults." type:"path" env:"BOOMERANG_CONFIG" placeholder:"FILE"`
-	DataDir string `help:"Directory of the database and the keys; made if it is missing." type:"path" placeholder:"DIR"`
+	DataDir string `help:"Directory of the database and the keys. Default: data_dir of the configuration, data." type:"path" placeholder:"DIR"`
 }
 
 func (s settings) load() (config.Config, error) {
@@ -33,7 +33,7 @@ func (s settings) load() (config.Config, error) {
 
 type serveCmd struct {
 	settings
-	Addr string `help:"Address to listen on, host:port." placeholder:"ADDR"`
+	Addr string `help:"Address to listen on, host:port. Default: http.addr of the configuration, 127.0.0.1:8080." placeholder:"ADDR"`
 	Role string `help:"all, or one half of the work: api listens and has no access to Docker, runner has it and no listener." enum:",all,api,runner" default:"" placeholder:"ROLE"`
 }
 

@@ -25,9 +25,12 @@ func PrettyPrint(w io.Writer, c Callback, color bool) error {
 	p := page{color: color}
 	p.headline(c)
 	p.signatures(c)
-	if c.Malformed != nil {
+	switch {
+	case c.Malformed != nil:
 		p.field("body", p.paint(red, "not a callback: "+clean(c.Malformed.Error())))
-	} else {
+	case c.Batch != nil:
+		p.batch(*c.Batch)
+	default:
 		p.payload(c.Payload)
 	}
 	answered := strconv.Itoa(c.Status)
@@ -51,11 +54,14 @@ func (p *page) headline(c Callback) {
 	if !c.Payload.Success || c.Status >= 300 {
 		hue = red
 	}
-	status := clean(string(c.Payload.Status))
-	if c.Malformed != nil {
+	status, id := clean(string(c.Payload.Status)), clean(string(c.Payload.ExecutionID))
+	switch {
+	case c.Malformed != nil:
 		status = "unreadable"
+	case c.Batch != nil:
+		status, id = "batch", clean(string(c.Batch.BatchID))
 	}
-	fmt.Fprintf(&p.text, "%s %s  %s\n", p.paint(hue, "●"), p.paint(bold, status), clean(string(c.Payload.ExecutionID)))
+	fmt.Fprintf(&p.text, "%s %s  %s\n", p.paint(hue, "●"), p.paint(bold, status), id)
 }
 
 func (p *page) signatures(c Callback) {
@@ -97,6 +103,27 @@ func (p *page) payload(c callback.Payload) {
 	p.output("stderr", c.Stderr, c.StderrBytes, c.StderrTruncated)
 	if !c.OutputComplete {
 		p.field("", p.paint(red, "the end of the output could not be proven"))
+	}
+}
+
+// batch shows a line for each execution, in the order of their submission.
+func (p *page) batch(b callback.Batch) {
+	p.field("success", strconv.FormatBool(b.Success))
+	p.field("count", strconv.Itoa(b.Count))
+	p.field("completed_at", b.CompletedAt.Format(time.RFC3339Nano))
+	for _, m := range b.Executions {
+		hue := green
+		if !m.Success {
+			hue = red
+		}
+		line := []string{clean(string(m.ExecutionID)), p.paint(hue, clean(string(m.Status)))}
+		if m.Error != nil {
+			line = append(line, clean(*m.Error))
+		}
+		if m.Name != "" {
+			line = append(line, p.paint(dim, clean(m.Name)))
+		}
+		fmt.Fprintf(&p.text, "    %s %s\n", p.paint(dim, "│"), strings.Join(line, "  "))
 	}
 }
 

@@ -36,6 +36,13 @@ func TestPrettyPrintIsPleasantToRead(t *testing.T) {
 		"completed": good,
 		"failed":    bad,
 		"unchecked": {Status: 200, Payload: callback.Payload{ExecutionID: "exec_1", Status: "evil\x1b[0m", OutputComplete: true}},
+		"batch": {Status: 200, Batch: &callback.Batch{
+			BatchID: "batch_1", Count: 2, CompletedAt: start,
+			Executions: []callback.Member{
+				{ExecutionID: "exec_1", Status: execution.Completed, Success: true, Name: "evil\x1b[0m"},
+				{ExecutionID: "exec_2", Status: execution.Failed, Error: new("The program exited with code 1.")},
+			},
+		}},
 		"malformed": {Status: 400, Malformed: errors.New("invalid character '\x1b'")},
 	} {
 		for suffix, color := range map[string]bool{".txt": false, ".color.txt": true} {

@@ -35,6 +35,7 @@ type Callback struct {
 	Standard  error // of webhook-signature, which covers the timestamp; nil when it holds or was not checked
 
 	Payload   callback.Payload // what the body says
+	Batch     *callback.Batch  // what it says where it sums up a batch; Payload has then no execution
 	Malformed error            // why it could not be read
 
 	Status int // what the sender is answered
@@ -94,6 +95,11 @@ func (r *Receiver) read(header http.Header, body []byte, now time.Time) Callback
 	c.Attempt, _ = strconv.Atoi(header.Get(callback.HeaderAttempt))
 	if c.Malformed = json.Unmarshal(body, &c.Payload); c.Malformed != nil {
 		c.Status = http.StatusBadRequest
+	} else if c.Payload.ExecutionID == "" && c.Payload.BatchID != "" {
+		c.Batch = new(callback.Batch)
+		if c.Malformed = json.Unmarshal(body, c.Batch); c.Malformed != nil {
+			c.Status = http.StatusBadRequest
+		}
 	}
 	if c.Checked {
 		c.Signature = r.one(func(secret string) error { return callback.Verify(secret, header.Get(callback.HeaderSignature), body) })

@@ -58,6 +58,18 @@ func TestACallbackIsVerifiedReadAndHandedOn(t *testing.T) {
 	}
 }
 
+func TestTheSummaryOfABatchIsReadAsOne(t *testing.T) {
+	const summary = `{"batch_id":"batch_1","success":false,"count":1,"executions":[{"execution_id":"exec_1","status":"failed"}]}`
+	got, answer := receive(Config{Secrets: []string{secret}}, signed(summary, time.Now()))
+	if answer.Code != http.StatusOK || len(got) != 1 || got[0].Batch == nil || len(got[0].Batch.Executions) != 1 || got[0].Batch.BatchID != "batch_1" {
+		t.Errorf("answered %d, got %+v", answer.Code, got)
+	}
+	one := strings.Replace(body, "{", `{"batch_id":"batch_1",`, 1)
+	if got, _ := receive(Config{Secrets: []string{secret}}, signed(one, time.Now())); got[0].Batch != nil {
+		t.Error("the callback of one execution in a batch is read as the batch's")
+	}
+}
+
 func TestWhatDoesNotVerifyIsAnswered401AndHandedOn(t *testing.T) {
 	for name, c := range map[string]struct {
 		request             *http.Request
