@@ -81,7 +81,7 @@ func TestTheEnvironmentGoesBeforeTheFile(t *testing.T) {
 		"BOOMERANG_HTTP_ADDR=localhost:2", "BOOMERANG_CALLBACK_ALLOW_CIDRS=127.0.0.0/8, 10.0.0.0/8", "BOOMERANG_CALLBACK_ALLOW_HOSTS=a.internal",
 		"BOOMERANG_CALLBACK_SCHEDULE=1s,2m", "BOOMERANG_ADMISSION_TIMEOUT_MAX=2h", "BOOMERANG_CALLBACK_REQUIRE_HTTPS=true",
 		"BOOMERANG_ADMISSION_CODE=64KiB", "BOOMERANG_AUTH_KEY=12345678901234567890123456789012",
-		"BOOMERANG_AUTH_KEYS=[{file: a.pem, algorithm: ES256, kid: '1'}, {file: b.pem}]", "BOOMERANG_TOKEN=ignored", "PATH=/bin",
+		"BOOMERANG_AUTH_KEYS=[{file: a.pem, algorithm: ES256, kid: '1'}, {file: b.pem}]", "BOOMERANG_TOKEN=ignored", "BOOMERANG_SERVICE_HOST=ignored", "PATH=/bin",
 		"BOOMERANG_CALLBACK_CLIENT_CERTIFICATES=[{host: a.internal, certificate: /a.pem, key: /a.key}]",
 		"BOOMERANG_NETWORK_DNS=8.8.8.8", "BOOMERANG_NETWORK_PROXY_SUBNET=10.9.0.0/24", "BOOMERANG_PROXY_ALLOW=pypi.org, *.example.com",
 	})
@@ -128,6 +128,7 @@ func TestABadSettingIsRefusedByItsName(t *testing.T) {
 		"unknown algorithm":   {"auth: {keys: [{file: a, algorithm: none}]}", nil, "auth.keys[0].algorithm"},
 		"unknown key of one":  {"", []string{"BOOMERANG_AUTH_KEYS=[{path: a}]"}, "BOOMERANG_AUTH_KEYS"},
 		"environment, type":   {"", []string{"BOOMERANG_DISPATCH_SLOTS=many"}, "BOOMERANG_DISPATCH_SLOTS"},
+		"environment, key":    {"", []string{"BOOMERANG_DISPATCH_SLOT=2"}, "BOOMERANG_DISPATCH_SLOT"},
 		"environment, prefix": {"", []string{"BOOMERANG_CALLBACK_ALLOW_CIDRS=127.0.0.1"}, "BOOMERANG_CALLBACK_ALLOW_CIDRS"},
 		"environment, entry":  {"", []string{"BOOMERANG_CALLBACK_CLIENT_CERTIFICATES=[{hots: a}]"}, "BOOMERANG_CALLBACK_CLIENT_CERTIFICATES"},
 		"network":             {"network: {prefix: A}", nil, "network.prefix"},

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/goccy/go-yaml"
@@ -14,7 +15,8 @@ const prefix = "BOOMERANG"
 
 // overlay puts the environment over c: every key of the file has a variable, its path in upper case joined by
 // underscores, so callback.allow_cidrs is BOOMERANG_CALLBACK_ALLOW_CIDRS. Lists are separated by commas, or written as in
-// the file, in brackets.
+// the file, in brackets. A variable that begins like a key's and is none is refused, as an unknown key of the file is; others
+// (BOOMERANG_TOKEN) are somebody else's.
 func overlay(c *Config, environ []string) error {
 	set := make(map[string]string, len(environ))
 	for _, pair := range environ {
@@ -22,7 +24,13 @@ func overlay(c *Config, environ []string) error {
 			set[name] = value
 		}
 	}
-	for name, field := range variables(reflect.ValueOf(c).Elem(), prefix) {
+	known := variables(reflect.ValueOf(c).Elem(), prefix)
+	for _, name := range slices.Sorted(maps.Keys(set)) {
+		if _, ok := known[name]; !ok && ofARoom(name, known) {
+			return fmt.Errorf("environment variable %s: there is no such key", name)
+		}
+	}
+	for name, field := range known {
 		value, ok := set[name]
 		if !ok {
 			continue
@@ -32,6 +40,20 @@ func overlay(c *Config, environ []string) error {
 		}
 	}
 	return nil
+}
+
+// ofARoom tells whether name begins like the variables of a room: BOOMERANG_ROOM_….
+func ofARoom(name string, known map[string]reflect.Value) bool {
+	room, _, ok := strings.Cut(strings.TrimPrefix(name, prefix+"_"), "_")
+	if !ok {
+		return false
+	}
+	for other := range known {
+		if strings.HasPrefix(other, prefix+"_"+room+"_") {
+			return true
+		}
+	}
+	return false
 }
 
 // Variables lists the name of every environment variable that overrides a key.
