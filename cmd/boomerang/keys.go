@@ -102,7 +102,7 @@ type keysRetireCmd struct {
 
 // Help says more than one line.
 func (keysRetireCmd) Help() string {
-	return `Refused while a stored field needs the key. Idempotency keys are recognised by the oldest key: when that one is retired,
+	return `Refused while a stored field needs the key, and for a minute after the keys were changed. Idempotency keys are recognised by the oldest key: when that one is retired,
 those of the last 24 hours answer CONFLICT.`
 }
 

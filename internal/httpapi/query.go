@@ -77,7 +77,11 @@ func words[T ~string](q *query, name string, known []T) (list []T) {
 	}
 	for word := range strings.SplitSeq(text, ",") {
 		if !slices.Contains(known, T(word)) {
-			q.refuse(name, "%s must be one or more of %v, separated by commas.", name, known)
+			names := make([]string, len(known))
+			for i, k := range known {
+				names[i] = string(k)
+			}
+			q.refuse(name, "%s must be one or more of %s, separated by commas.", name, strings.Join(names, ", "))
 			return nil
 		}
 		list = append(list, T(word))

@@ -157,7 +157,7 @@ const settling = time.Minute
 func Retire(path, id string) error {
 	return change(path, func(keys []key, changed time.Time) ([]key, error) {
 		if since := time.Since(changed); since < settling {
-			return nil, fmt.Errorf("the keys were changed %s ago: try again %s after it", since.Round(time.Second), settling)
+			return nil, fmt.Errorf("the keys were changed a moment ago: try again in %s", (settling - since).Round(time.Second))
 		}
 		at := slices.IndexFunc(keys, func(k key) bool { return k.id == id })
 		switch at {
