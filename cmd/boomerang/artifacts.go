@@ -23,7 +23,7 @@ import (
 type artifactsCmd struct {
 	remote
 	ID    execution.ID `arg:"" help:"The execution."`
-	Paths []string     `arg:"" optional:"" name:"path" help:"The files to download; without any, and without --output, they are listed."`
+	Paths []string     `arg:"" optional:"" name:"path" help:"The files to download; without any, and without --output-dir, they are listed."`
 	saving
 }
 

@@ -26,7 +26,7 @@ type workspacesCmd struct {
 
 // Help says more than one line.
 func (workspacesCmd) Help() string {
-	return `Files that outlive executions.
+	return `What a program leaves in /workspace is there for the next one that names the same workspace.
 
   boomerang workspaces put reports data/january.csv january.csv
   boomerang run sum.py --workspace reports
@@ -111,7 +111,7 @@ type workspacesPutCmd struct {
 	remote
 	Name  string `arg:"" help:"The workspace."`
 	Path  string `arg:"" help:"Where the file is to be in it."`
-	Local string `arg:"" optional:"" help:"The file here; - is standard input. Without it, Path."`
+	Local string `arg:"" optional:"" help:"The file here; - is standard input. Without it, the file of that path."`
 	Mode  string `help:"Permissions; without it those of the file here." placeholder:"755"`
 }
 
