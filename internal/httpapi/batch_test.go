@@ -65,6 +65,7 @@ func TestABatchThatIsWrongStoresNothing(t *testing.T) {
 		`{"executions":[{"code":"1","files":[{"path":"a"}]}]}`:           "executions[0].files[0]",
 		`{"executions":[{"code":"1","limits":{"memory":"x"}}]}`:          "executions[0].limits.memory",
 		`{"executions":[` + strings.Repeat(fine+",", 1000) + fine + `]}`: "executions",
+		`{"executions":[` + strings.Repeat("1,", 2000) + `1]}`:           "executions", // none of too many is looked at
 		`{"executions":[` + fine + `],"callback_headers":{"Host":"x"},"callback_url":"https://example.com/"}`: "callback_headers",
 	} {
 		a := h.call(http.MethodPost, "/executions/batch", h.ann, body, asJSON)
