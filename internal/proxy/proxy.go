@@ -50,7 +50,8 @@ func New(c Config, l *logrus.Entry) *Proxy {
 	p.dialer = &net.Dialer{Timeout: dialTimeout, ControlContext: p.guard}
 	p.plain = &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) {
-			r.Out.Host = r.In.URL.Host // what was checked, whatever the header says
+			r.Out.Host = r.In.URL.Host             // what was checked, whatever the header says
+			r.Out.URL.RawQuery = r.In.URL.RawQuery // also what is no list of parameters
 		},
 		Transport:     &http.Transport{DialContext: p.dialer.DialContext, DisableCompression: true, IdleConnTimeout: idleTimeout},
 		FlushInterval: -1,
@@ -188,6 +189,10 @@ func (p *Proxy) failed(w http.ResponseWriter, r *http.Request, target string, er
 	http.Error(w, "The proxy cannot reach this host.", http.StatusBadGateway)
 }
 
+// longestTarget is a name (RFC 1035, section 2.3.4), a colon and a port. A program can write a header full.
+const longestTarget = 253 + 1 + 5
+
 func (p *Proxy) told(r *http.Request, target string) *logrus.Entry {
+	target = target[:min(len(target), longestTarget)]
 	return p.log.WithFields(logrus.Fields{"program": r.RemoteAddr, "target": target})
 }
