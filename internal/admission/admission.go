@@ -95,6 +95,7 @@ type Admission struct {
 	sealer    Sealer
 	store     Store
 	now       func() time.Time
+	batches   chan struct{} // holds one for each batch that is being made
 
 	workspaces workspace.Config
 }
@@ -105,6 +106,7 @@ func New(
 ) *Admission {
 	return &Admission{
 		config: c, workspaces: workspaces, languages: languages, policy: policy, fetcher: fetcher, sealer: sealer, store: store, now: now,
+		batches: make(chan struct{}, maxBatches),
 	}
 }
 

@@ -12,6 +12,10 @@ import (
 // maxBatch is how many submissions may come together.
 const maxBatch = 1000
 
+// maxBatches is how many batches are made at a time; others wait. Each of a batch's executions gets the whole environment of its
+// subject, so that a body of a few KiB may become 64 MiB.
+const maxBatches = 2
+
 // CheckBatch refuses a batch of n submissions that has none or too many. It is asked before they are read, too: in a body of a few
 // MiB there is room for millions of empty ones. Errors are faults that name the field.
 func CheckBatch(n int) error {
@@ -54,6 +58,12 @@ func (a *Admission) AdmitBatch(ctx context.Context, b Batch) (all []execution.Ex
 		}
 	} else if len(b.CallbackHeaders) > 0 || len(b.Secrets) > 0 {
 		return nil, false, missing("callback_url")
+	}
+	select {
+	case a.batches <- struct{}{}:
+		defer func() { <-a.batches }()
+	case <-ctx.Done():
+		return nil, false, fault.New(fault.ServiceUnavailable, "Too many batches come at once.").Because(context.Cause(ctx))
 	}
 	env, err := a.Environment(ctx, b.Subject)
 	if err != nil {
