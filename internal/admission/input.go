@@ -200,12 +200,14 @@ func checkLimit[N int64 | float64](name, unit string, asked, least, most N) erro
 	return invalid(field, "%s must be between %v and %v %s for this language.", field, least, most, unit).Detail("min", least).Detail("max", most)
 }
 
+// fetches tells whether a submission has files that are given by a URL.
+func fetches(s Submission) bool {
+	return slices.ContainsFunc(s.Files, func(f File) bool { return f.URL != "" })
+}
+
 // fetch brings the files that are given by a URL. It comes last, so that nothing is fetched for what is refused anyway, and
 // before the execution is stored, so that what runs is what the client saw accepted.
 func (a *Admission) fetch(ctx context.Context, s Submission) (Submission, error) {
-	if !slices.ContainsFunc(s.Files, func(f File) bool { return f.URL != "" }) {
-		return s, nil
-	}
 	ctx, cancel := context.WithTimeout(ctx, fetchTime)
 	defer cancel()
 	s.Files = slices.Clone(s.Files)

@@ -196,6 +196,11 @@ func TestAdmitFetchesFilesLast(t *testing.T) {
 		t.Errorf("got %v; want files[3].url refused", err)
 	}
 	books.asked = nil
+	s.IdempotencyKey, q.replayed = "k", true
+	if again, replayed, err := a.Admit(t.Context(), s); err != nil || !replayed || again.ID != e.ID || len(books.asked) != 0 {
+		t.Errorf("sent again: got %s, %t, %v, and %v was fetched; want what was stored, whatever became of the files", again.ID, replayed, err, books.asked)
+	}
+	s.IdempotencyKey, q.replayed = "", false
 	s.Language = "cobol"
 	if _, _, err := a.Admit(t.Context(), s); err == nil || len(books.asked) != 0 {
 		t.Errorf("got %v, and %v was fetched for nothing", err, books.asked)
