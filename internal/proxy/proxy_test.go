@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/sirupsen/logrus"
+	logtest "github.com/sirupsen/logrus/hooks/test"
 )
 
 // serve runs a proxy until the test ends.
@@ -183,6 +184,19 @@ func TestAListThatWouldNotHoldIsRefused(t *testing.T) {
 		if c.Validate() == nil {
 			t.Errorf("%+v passes", c)
 		}
+	}
+}
+
+func TestManyRefusalsFillNoLog(t *testing.T) {
+	logger, hook := logtest.NewNullLogger()
+	p := New(Defaults(), logrus.NewEntry(logger))
+	const many = 100 * linesBurst
+	for range many {
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "http://x.test/", http.NoBody)
+		p.ServeHTTP(httptest.NewRecorder(), r)
+	}
+	if n := len(hook.AllEntries()); n < linesBurst || n > many/2 {
+		t.Errorf("%d refusals made %d lines", many, n)
 	}
 }
 
