@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync"
 	"time"
 
 	"boomerang/internal/execution"
@@ -101,6 +102,9 @@ type Admission struct {
 	batches   chan struct{} // holds one for each batch that is being made
 
 	workspaces workspace.Config
+
+	mu       sync.Mutex     // guards fetching
+	fetching map[string]int // submissions of each subject whose files are being fetched
 }
 
 // New makes an Admission; c must be valid. The fetcher may be nil where c allows no URL of a file.
@@ -109,7 +113,7 @@ func New(
 ) *Admission {
 	return &Admission{
 		config: c, workspaces: workspaces, languages: languages, policy: policy, fetcher: fetcher, sealer: sealer, store: store, now: now,
-		batches: make(chan struct{}, maxBatches),
+		batches: make(chan struct{}, maxBatches), fetching: make(map[string]int),
 	}
 }
 
