@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync"
 	"time"
 
 	"boomerang/internal/execution"
@@ -50,6 +51,9 @@ type Store interface {
 	// EnqueueAll stores all or none of the executions of one subject, in their order. Errors are those of Enqueue.
 	EnqueueAll(ctx context.Context, all []execution.Execution, key *execution.Idempotency, limits execution.QueueLimits) (
 		stored []execution.Execution, replayed bool, err error)
+	// Earlier returns the execution that Enqueue would replay at a time; false when it would store a new one. Errors are those of Enqueue.
+	Earlier(ctx context.Context, subject string, key execution.Idempotency, at time.Time) (
+		stored execution.Execution, found bool, err error)
 	// Environment returns what ChangeEnvironment has stored for the subject; nil is nothing. Errors: fault SERVICE_UNAVAILABLE.
 	Environment(ctx context.Context, subject string) (execution.Sealed, error)
 	// Environments lists the subjects that have one.
@@ -95,8 +99,12 @@ type Admission struct {
 	sealer    Sealer
 	store     Store
 	now       func() time.Time
+	batches   chan struct{} // holds one for each batch that is being made
 
 	workspaces workspace.Config
+
+	mu       sync.Mutex     // guards fetching
+	fetching map[string]int // submissions of each subject whose files are being fetched
 }
 
 // New makes an Admission; c must be valid. The fetcher may be nil where c allows no URL of a file.
@@ -105,6 +113,7 @@ func New(
 ) *Admission {
 	return &Admission{
 		config: c, workspaces: workspaces, languages: languages, policy: policy, fetcher: fetcher, sealer: sealer, store: store, now: now,
+		batches: make(chan struct{}, maxBatches), fetching: make(map[string]int),
 	}
 }
 
@@ -116,8 +125,16 @@ func (a *Admission) Admit(ctx context.Context, s Submission) (e execution.Execut
 	if err != nil {
 		return execution.Execution{}, false, err
 	}
-	if s, err = a.fetch(ctx, s); err != nil {
-		return execution.Execution{}, false, err
+	key := a.key(s.IdempotencyKey, s.Body)
+	if fetches(s) {
+		if key != nil { // what is replayed needs nothing of what may be gone by now
+			if e, replayed, err = a.store.Earlier(ctx, s.Subject, *key, a.now()); err != nil || replayed {
+				return e, replayed, err
+			}
+		}
+		if s, err = a.fetch(ctx, s); err != nil {
+			return execution.Execution{}, false, err
+		}
 	}
 	env, err := a.Environment(ctx, s.Subject)
 	if err != nil {
@@ -129,7 +146,7 @@ func (a *Admission) Admit(ctx context.Context, s Submission) (e execution.Execut
 	if e, err = a.execution(s, l.Name); err != nil {
 		return execution.Execution{}, false, err
 	}
-	return a.store.Enqueue(ctx, e, a.key(s.IdempotencyKey, s.Body), a.limits())
+	return a.store.Enqueue(ctx, e, key, a.limits())
 }
 
 // judge finds the language of a submission and applies every rule. Errors are faults that name the field.

@@ -61,6 +61,13 @@ func (q *queue) Enqueue(
 	return e, q.replayed, q.err
 }
 
+func (q *queue) Earlier(_ context.Context, _ string, _ execution.Idempotency, _ time.Time) (e execution.Execution, found bool, err error) {
+	if q.replayed {
+		return q.given[0], true, q.err
+	}
+	return e, false, q.err
+}
+
 func (q *queue) EnqueueAll(
 	_ context.Context, all []execution.Execution, key *execution.Idempotency, limits execution.QueueLimits,
 ) ([]execution.Execution, bool, error) {

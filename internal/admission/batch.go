@@ -12,6 +12,19 @@ import (
 // maxBatch is how many submissions may come together.
 const maxBatch = 1000
 
+// maxBatches is how many batches are made at a time; others wait. Each of a batch's executions gets the whole environment of its
+// subject, so that a body of a few KiB may become 64 MiB.
+const maxBatches = 2
+
+// CheckBatch refuses a batch of n submissions that has none or too many. It is asked before they are read, too: in a body of a few
+// MiB there is room for millions of empty ones. Errors are faults that name the field.
+func CheckBatch(n int) error {
+	if n < 1 || n > maxBatch {
+		return invalid("executions", "executions must have 1 to %d entries, not %d.", maxBatch, n)
+	}
+	return nil
+}
+
 // Batch is submissions that are stored together or not at all. With a callback of its own it is called back once, when the last of
 // its executions has ended; without one each of them has its own.
 type Batch struct {
@@ -28,8 +41,8 @@ type Batch struct {
 // AdmitBatch stores the submissions of a batch as queued executions, in their order. Errors are faults that name the
 // submission by its place, from 0, and nothing was stored; else as Admit.
 func (a *Admission) AdmitBatch(ctx context.Context, b Batch) (all []execution.Execution, replayed bool, err error) {
-	if n := len(b.Submissions); n < 1 || n > maxBatch {
-		return nil, false, invalid("executions", "executions must have 1 to %d entries, not %d.", maxBatch, n)
+	if err := CheckBatch(len(b.Submissions)); err != nil {
+		return nil, false, err
 	}
 	common := Submission{
 		Subject: b.Subject, CallbackURL: b.CallbackURL, CallbackHeaders: b.CallbackHeaders, Secrets: b.Secrets,
@@ -45,6 +58,12 @@ func (a *Admission) AdmitBatch(ctx context.Context, b Batch) (all []execution.Ex
 		}
 	} else if len(b.CallbackHeaders) > 0 || len(b.Secrets) > 0 {
 		return nil, false, missing("callback_url")
+	}
+	select {
+	case a.batches <- struct{}{}:
+		defer func() { <-a.batches }()
+	case <-ctx.Done():
+		return nil, false, fault.New(fault.ServiceUnavailable, "Too many batches come at once.").Because(context.Cause(ctx))
 	}
 	env, err := a.Environment(ctx, b.Subject)
 	if err != nil {

@@ -1,9 +1,11 @@
 package admission
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"boomerang/internal/execution"
@@ -48,6 +50,46 @@ func TestABatchWithoutACallbackHasManyOfThem(t *testing.T) {
 	}
 	if all[0].Batch.Summary || all[0].Batch.ID == "" || all[0].Batch != all[1].Batch {
 		t.Errorf("they belong to %+v and %+v", all[0].Batch, all[1].Batch)
+	}
+}
+
+// slow is a store that takes its time.
+type slow struct {
+	queue
+	entered, leave chan struct{}
+}
+
+func (s *slow) EnqueueAll(
+	_ context.Context, all []execution.Execution, _ *execution.Idempotency, _ execution.QueueLimits,
+) ([]execution.Execution, bool, error) {
+	s.entered <- struct{}{}
+	<-s.leave
+	return all, false, nil
+}
+
+func TestFewBatchesAreMadeAtATime(t *testing.T) {
+	s := &slow{entered: make(chan struct{}, maxBatches+1), leave: make(chan struct{})}
+	a := open(t, Defaults(), &s.queue)
+	a.store = s
+	b := Batch{Subject: "ann", Submissions: []Submission{good()}}
+	var making sync.WaitGroup
+	for range maxBatches {
+		making.Go(func() {
+			if _, _, err := a.AdmitBatch(t.Context(), b); err != nil {
+				t.Error(err)
+			}
+		})
+		<-s.entered
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, _, err := a.AdmitBatch(ctx, b); err == nil || fault.Of(err).Code != fault.ServiceUnavailable {
+		t.Errorf("one more: got %v, want that it waits until its caller is gone", err)
+	}
+	close(s.leave)
+	making.Wait()
+	if _, _, err := a.AdmitBatch(t.Context(), b); err != nil {
+		t.Errorf("when there is room again: %v", err)
 	}
 }
 

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net/url"
 	"regexp"
 
 	"boomerang/internal/execution"
@@ -119,11 +118,8 @@ func Masked(env map[string]string) map[string]string {
 	return shown
 }
 
-func hasPassword(value string) bool {
-	u, err := url.Parse(value)
-	if err != nil {
-		return false
-	}
-	_, there := u.User.Password()
-	return there
-}
+// hasPassword tells whether a value is a URL with a password. Connection strings are not all URLs that a parser takes: they have
+// several hosts, or a % or a # in the password.
+func hasPassword(value string) bool { return urlPassword.MatchString(value) }
+
+var urlPassword = regexp.MustCompile(`://[^\s/?@]*:([0-9]+|[0-9]*[^\s0-9/?#]\S*)@`) // digits and a slash are a port

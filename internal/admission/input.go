@@ -44,6 +44,10 @@ const (
 // fetchTime bounds the fetching of all files of one submission: the SDKs give up after 10 s and post again.
 const fetchTime = 5 * time.Second
 
+// maxFetching is for how many submissions of one subject files are fetched at a time: the queue bounds what is stored, and this
+// comes before it.
+const maxFetching = 8
+
 func (a *Admission) checkArgs(s Submission) error {
 	if len(s.Args) > a.config.Args.Entries {
 		return invalid("args", "args must have at most %d entries, not %d.", a.config.Args.Entries, len(s.Args))
@@ -200,12 +204,19 @@ func checkLimit[N int64 | float64](name, unit string, asked, least, most N) erro
 	return invalid(field, "%s must be between %v and %v %s for this language.", field, least, most, unit).Detail("min", least).Detail("max", most)
 }
 
+// fetches tells whether a submission has files that are given by a URL.
+func fetches(s Submission) bool {
+	return slices.ContainsFunc(s.Files, func(f File) bool { return f.URL != "" })
+}
+
 // fetch brings the files that are given by a URL. It comes last, so that nothing is fetched for what is refused anyway, and
 // before the execution is stored, so that what runs is what the client saw accepted.
 func (a *Admission) fetch(ctx context.Context, s Submission) (Submission, error) {
-	if !slices.ContainsFunc(s.Files, func(f File) bool { return f.URL != "" }) {
-		return s, nil
+	if !a.beginFetching(s.Subject) {
+		return Submission{}, fault.New(fault.RateLimitExceeded, "Files are being fetched for %d submissions already, which is as many as are allowed.", maxFetching).
+			After(fetchTime)
 	}
+	defer a.endFetching(s.Subject)
 	ctx, cancel := context.WithTimeout(ctx, fetchTime)
 	defer cancel()
 	s.Files = slices.Clone(s.Files)
@@ -226,6 +237,24 @@ func (a *Admission) fetch(ctx context.Context, s Submission) (Submission, error)
 		left -= len(content)
 	}
 	return s, nil
+}
+
+func (a *Admission) beginFetching(subject string) (ok bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.fetching[subject] >= maxFetching {
+		return false
+	}
+	a.fetching[subject]++
+	return true
+}
+
+func (a *Admission) endFetching(subject string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.fetching[subject]--; a.fetching[subject] == 0 {
+		delete(a.fetching, subject)
+	}
 }
 
 // inputOf is what is sealed of a submission beside code and env; nil for nothing.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -196,6 +197,11 @@ func TestAdmitFetchesFilesLast(t *testing.T) {
 		t.Errorf("got %v; want files[3].url refused", err)
 	}
 	books.asked = nil
+	s.IdempotencyKey, q.replayed = "k", true
+	if again, replayed, err := a.Admit(t.Context(), s); err != nil || !replayed || again.ID != e.ID || len(books.asked) != 0 {
+		t.Errorf("sent again: got %s, %t, %v, and %v was fetched; want what was stored, whatever became of the files", again.ID, replayed, err, books.asked)
+	}
+	s.IdempotencyKey, q.replayed = "", false
 	s.Language = "cobol"
 	if _, _, err := a.Admit(t.Context(), s); err == nil || len(books.asked) != 0 {
 		t.Errorf("got %v, and %v was fetched for nothing", err, books.asked)
@@ -222,5 +228,47 @@ func TestAWorkspaceIsNamedAndMayBeImplicit(t *testing.T) {
 		if e, _, err := a.Admit(t.Context(), good()); err != nil || e.Options.Workspace != (execution.WorkspaceUse{Name: want}) {
 			t.Errorf("implicit %t: got %+v, %v", implicit, e.Options.Workspace, err)
 		}
+	}
+}
+
+// deaf is a Fetcher that nobody answers.
+type deaf struct{ asked, answer chan struct{} }
+
+func (d deaf) Fetch(context.Context, string, string, int) ([]byte, error) {
+	d.asked <- struct{}{}
+	<-d.answer
+	return nil, nil
+}
+
+func TestFewSubmissionsOfASubjectFetchAtATime(t *testing.T) {
+	c := Defaults()
+	c.Files.URL = true
+	a := open(t, c, &queue{})
+	d := deaf{make(chan struct{}), make(chan struct{})}
+	a.fetcher = d
+	s := good()
+	s.Files = []File{{Path: "a", URL: "https://a.example/"}}
+	var judged sync.WaitGroup
+	fetch := func(s Submission) {
+		judged.Go(func() {
+			if _, err := a.fetch(t.Context(), s); err != nil {
+				t.Errorf("%s: %v", s.Subject, err)
+			}
+		})
+		<-d.asked
+	}
+	for range maxFetching {
+		fetch(s)
+	}
+	if _, _, err := a.Admit(t.Context(), s); err == nil || fault.Of(err).Code != fault.RateLimitExceeded || fault.Of(err).RetryAfter == 0 {
+		t.Errorf("one more: got %v; want it refused for now", err)
+	}
+	ben := s
+	ben.Subject = "ben"
+	fetch(ben)
+	close(d.answer)
+	judged.Wait()
+	if len(a.fetching) != 0 {
+		t.Errorf("%v are still counted", a.fetching)
 	}
 }

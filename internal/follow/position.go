@@ -59,11 +59,12 @@ func (p *Position) of(stream execution.Stream) *int64 {
 	return &p.Stdout
 }
 
-// Within tells whether there can be a follower at p: of an execution that has ended, or not begun, it is known what it wrote.
+// Within tells whether there can be a follower at p: of an execution that has ended, or not begun, it is known what it wrote. One
+// that was lost has written more than is known, and who followed it may have that.
 func (p Position) Within(e execution.Execution) bool {
 	switch {
 	case e.Result != nil:
-		return p.Stdout <= e.Result.Stdout.Bytes && p.Stderr <= e.Result.Stderr.Bytes
+		return !e.Result.OutputComplete || p.Stdout <= e.Result.Stdout.Bytes && p.Stderr <= e.Result.Stderr.Bytes
 	case e.State == execution.Queued:
 		return p.Stdout == 0 && p.Stderr == 0 && p.Told != Ended
 	}

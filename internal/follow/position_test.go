@@ -26,8 +26,10 @@ func TestAPositionIsReadAsItIsWritten(t *testing.T) {
 func TestAPositionLiesWithinWhatWasWritten(t *testing.T) {
 	queued := execution.Execution{State: execution.Queued}
 	running := execution.Execution{State: execution.Running}
+	lost := execution.Execution{State: execution.Failed, Result: &execution.Result{Reason: execution.Lost}}
 	ended := execution.Execution{State: execution.Failed, Result: &execution.Result{
-		Stdout: execution.Output{Head: []byte("head"), Tail: []byte("tail"), Bytes: 1000}, Stderr: execution.Output{Head: []byte("12"), Bytes: 2},
+		OutputComplete: true,
+		Stdout:         execution.Output{Head: []byte("head"), Tail: []byte("tail"), Bytes: 1000}, Stderr: execution.Output{Head: []byte("12"), Bytes: 2},
 	}}
 	for _, c := range []struct {
 		at   string
@@ -42,6 +44,7 @@ func TestAPositionLiesWithinWhatWasWritten(t *testing.T) {
 		{"o1000.e2.s3", ended, true},
 		{"o1001.e2.s2", ended, false},
 		{"o1.e3.s2", ended, false},
+		{"o7.e3.s2", lost, true},
 	} {
 		p, err := Parse(c.at)
 		if err != nil {

@@ -96,6 +96,12 @@ func decodeBatch(body []byte) (b admission.Batch, err error) {
 	} else if json.Unmarshal(raw, &entries) != nil {
 		o.refuse("executions", "must be a list of objects.")
 	}
+	if o.err == nil {
+		o.err = admission.CheckBatch(len(entries))
+	}
+	if o.err != nil {
+		return b, o.err
+	}
 	for i, entry := range entries {
 		name := fmt.Sprintf("executions[%d]", i)
 		member, ok := within(entry, name+".")

@@ -49,6 +49,27 @@ func TestABatchIsQueuedWhole(t *testing.T) {
 	}
 }
 
+func TestAMemberThatEndedFirstSaysWhereItsCallbackIs(t *testing.T) {
+	h := open(t)
+	got := h.call(http.MethodPost, "/executions/batch", h.ann,
+		`{"callback_url":"https://example.com/all","executions":[{"code":"1"},{"code":"2"}]}`, asJSON).json(t)
+	members, _ := got["executions"].([]any)
+	first, _ := members[0].(map[string]any)
+	path := "/executions/" + fmt.Sprint(first["execution_id"])
+	summarised := &execution.Delivery{Summary: func(execution.BatchID, []execution.Execution) []byte { return nil }}
+	if err := h.store.Finish(t.Context(), execution.ID(fmt.Sprint(first["execution_id"])),
+		execution.Result{State: execution.Failed, Reason: execution.StartFailed}, summarised); err != nil {
+		t.Fatal(err)
+	}
+	const want = "The batch has one callback for all: it is that of the execution that ends last."
+	if got := h.get(path+"/callback", h.ann).json(t); got["explanation"] != want || got["state"] != "none" {
+		t.Errorf("got %v; want %s", got, want)
+	}
+	if a := h.call(http.MethodPost, path+"/callback/redeliver", h.ann, ""); a.status != http.StatusConflict || a.json(t)["message"] != want {
+		t.Errorf("got %d %s; want 409: %s", a.status, a.body, want)
+	}
+}
+
 func TestABatchThatIsWrongStoresNothing(t *testing.T) {
 	h := open(t)
 	const fine = `{"code":"1","callback_url":"https://example.com/"}`
@@ -65,6 +86,7 @@ func TestABatchThatIsWrongStoresNothing(t *testing.T) {
 		`{"executions":[{"code":"1","files":[{"path":"a"}]}]}`:           "executions[0].files[0]",
 		`{"executions":[{"code":"1","limits":{"memory":"x"}}]}`:          "executions[0].limits.memory",
 		`{"executions":[` + strings.Repeat(fine+",", 1000) + fine + `]}`: "executions",
+		`{"executions":[` + strings.Repeat("1,", 2000) + `1]}`:           "executions", // none of too many is looked at
 		`{"executions":[` + fine + `],"callback_headers":{"Host":"x"},"callback_url":"https://example.com/"}`: "callback_headers",
 	} {
 		a := h.call(http.MethodPost, "/executions/batch", h.ann, body, asJSON)

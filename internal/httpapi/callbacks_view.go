@@ -79,6 +79,9 @@ func explain(
 		if e.Callback.URL == "" {
 			return "The execution has no callback."
 		}
+		if e.Batch.Summary && e.State.Terminal() {
+			return "The batch has one callback for all: it is that of the execution that ends last."
+		}
 		return "The execution has not ended yet; its result is posted when it has."
 	case execution.Pending:
 		return soFar(d, last) + " " + coming(d, breakers, now)

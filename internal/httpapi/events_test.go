@@ -189,6 +189,10 @@ func TestEventsGoOnWhereTheClientIs(t *testing.T) {
 			t.Errorf("%s: got %d %s", wrong, a.status, a.body)
 		}
 	}
+	lost := h.submit(h.ann, hello) // its container went, with what it had printed
+	h.start(lost)
+	h.finish(lost, execution.Result{State: execution.Failed, Reason: execution.Lost, Error: "It was lost.", CompletedAt: time.Now()})
+	h.events(lost, h.ann, "Last-Event-ID: o7.e1.s2").want("o7.e1.s3 end failed")
 	queued := h.submit(h.ann, hello)
 	if a := h.get("/executions/"+string(queued)+"/events", h.ann, "Last-Event-ID: o1.e0.s2"); a.status != http.StatusBadRequest {
 		t.Errorf("output of one that has not begun: got %d %s", a.status, a.body)

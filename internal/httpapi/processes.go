@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"cmp"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"time"
@@ -66,7 +67,7 @@ type listed struct {
 
 const (
 	maxProcesses = 200     // that are listed
-	maxListed    = 8 << 20 // bytes of what they printed, in one list
+	maxListed    = 8 << 20 // bytes of what they printed, in one list, as JSON writes them: six for a control character
 )
 
 // processes lists executions as HopX's clients know them, newest first, with what they printed while that is not too much.
@@ -135,11 +136,29 @@ func (a *api) text(r *http.Request, e execution.Execution, stream execution.Stre
 		shown, cut = o.Inline(a.Inline)
 		text = string(shown)
 	}
-	*room -= len(text)
+	*room -= written(text)
 	if *room < 0 { // the answer stays short; who wants it whole asks for it alone
 		return "", true, nil
 	}
 	return text, cut, nil
+}
+
+// written is how many bytes respond writes for text, without its quotes.
+func written(text string) int {
+	var counted counter
+	encoder := json.NewEncoder(&counted)
+	encoder.SetEscapeHTML(false)
+	_ = encoder.Encode(text) // strings always encode
+	return int(counted) - len("\"\"\n")
+}
+
+// counter counts what is written to it.
+type counter int
+
+// Write implements io.Writer.
+func (c *counter) Write(p []byte) (int, error) {
+	*c += counter(len(p))
+	return len(p), nil
 }
 
 // killed is the answer to a kill.

@@ -93,6 +93,23 @@ func TestProcessesAreTheSubjectsExecutionsNewestFirst(t *testing.T) {
 	}
 }
 
+func TestAListOfControlCharactersStaysShort(t *testing.T) {
+	h := open(t, func(_ *Config, d *Deps) { d.Inline = maxListed })
+	for range 4 {
+		id := h.background(h.ann, `{"code":"1"}`)
+		h.start(id)
+		h.finish(id, completed(strings.Repeat("\x01", maxListed/13), ""))
+	}
+	if a := h.get("/execute/processes", h.ann); len(a.body) > maxListed+maxListed/10 {
+		t.Errorf("the list has %d bytes; want no more than %d and some", len(a.body), maxListed)
+	}
+	for text, want := range map[string]int{"": 0, "<a>": 3, "\x01\n\"": 10, "é": 2} {
+		if got := written(text); got != want {
+			t.Errorf("%q is written in %d bytes, got %d", text, want, got)
+		}
+	}
+}
+
 func TestAListOfProcessesStaysShort(t *testing.T) {
 	h := open(t, func(_ *Config, d *Deps) { d.Inline = maxListed / 2 })
 	large := strings.Repeat("x", maxListed/2)

@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/sirupsen/logrus"
+	"golang.org/x/time/rate"
 
 	"boomerang/internal/address"
 )
@@ -34,6 +35,7 @@ type Proxy struct {
 	dialer  *net.Dialer
 	plain   *httputil.ReverseProxy // for http://
 	log     *logrus.Entry
+	lines   *rate.Limiter // of the log, about what is refused
 	tunnels sync.WaitGroup
 }
 
@@ -44,13 +46,20 @@ const (
 	headerSize    = 64 << 10         // bytes of a request's header
 )
 
+// What is refused is in the log, but no program may fill the disk with it: so many lines a second, and so many at once.
+const (
+	linesRate  = 5
+	linesBurst = 100
+)
+
 // New makes a proxy. The configuration must be valid.
 func New(c Config, l *logrus.Entry) *Proxy {
-	p := &Proxy{allowed: newList(c), cidrs: slices.Clone(c.AllowCIDRs), own: address.Interfaces, log: l}
+	p := &Proxy{allowed: newList(c), cidrs: slices.Clone(c.AllowCIDRs), own: address.Interfaces, log: l, lines: rate.NewLimiter(linesRate, linesBurst)}
 	p.dialer = &net.Dialer{Timeout: dialTimeout, ControlContext: p.guard}
 	p.plain = &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) {
-			r.Out.Host = r.In.URL.Host // what was checked, whatever the header says
+			r.Out.Host = r.In.URL.Host             // what was checked, whatever the header says
+			r.Out.URL.RawQuery = r.In.URL.RawQuery // also what is no list of parameters
 		},
 		Transport:     &http.Transport{DialContext: p.dialer.DialContext, DisableCompression: true, IdleConnTimeout: idleTimeout},
 		FlushInterval: -1,
@@ -112,7 +121,7 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	host, port, ok := split(target, r.Method == http.MethodConnect)
 	if !ok || !p.allowed.allows(host, port) {
-		p.told(r, target).Info("a program was not let through")
+		p.told(r, target).Log(p.level(logrus.InfoLevel), "a program was not let through")
 		http.Error(w, "The proxy does not let programs through to this host and port.", http.StatusForbidden)
 		return
 	}
@@ -180,7 +189,7 @@ func pass(to net.Conn, from io.Reader) {
 // failed answers a program whose host could not be reached. Which addresses a name has is not for it to know.
 func (p *Proxy) failed(w http.ResponseWriter, r *http.Request, target string, err error) {
 	if _, refused := errors.AsType[*closedError](err); refused {
-		p.told(r, target).WithError(err).Warn("an allowed name leads to a closed address")
+		p.told(r, target).WithError(err).Log(p.level(logrus.WarnLevel), "an allowed name leads to a closed address")
 		http.Error(w, "The proxy does not let programs through to where this name leads.", http.StatusForbidden)
 		return
 	}
@@ -188,6 +197,18 @@ func (p *Proxy) failed(w http.ResponseWriter, r *http.Request, target string, er
 	http.Error(w, "The proxy cannot reach this host.", http.StatusBadGateway)
 }
 
+// level is the level of a line about a refusal: the usual one, or debug when there were too many.
+func (p *Proxy) level(usual logrus.Level) logrus.Level {
+	if p.lines.Allow() {
+		return usual
+	}
+	return logrus.DebugLevel
+}
+
+// longestTarget is a name (RFC 1035, section 2.3.4), a colon and a port. A program can write a header full.
+const longestTarget = 253 + 1 + 5
+
 func (p *Proxy) told(r *http.Request, target string) *logrus.Entry {
+	target = target[:min(len(target), longestTarget)]
 	return p.log.WithFields(logrus.Fields{"program": r.RemoteAddr, "target": target})
 }

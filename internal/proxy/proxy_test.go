@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/sirupsen/logrus"
+	logtest "github.com/sirupsen/logrus/hooks/test"
 )
 
 // serve runs a proxy until the test ends.
@@ -48,7 +49,7 @@ func receiver(t *testing.T) (port uint16) {
 	t.Helper()
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
-		_, _ = fmt.Fprintf(w, "%s %s %s %q", r.Method, r.Host, body, r.Header.Get("Proxy-Authorization")+r.Header.Get("X-Forwarded-For"))
+		_, _ = fmt.Fprintf(w, "%s %s%s %s %q", r.Method, r.Host, r.RequestURI, body, r.Header.Get("Proxy-Authorization")+r.Header.Get("X-Forwarded-For"))
 	}))
 	t.Cleanup(s.Close)
 	return netip.MustParseAddrPort(s.Listener.Addr().String()).Port()
@@ -91,9 +92,9 @@ func TestWhatIsOnTheListIsReached(t *testing.T) {
 	if status, body := ask(t, address, through(target)); status != http.StatusOK || !strings.Contains(body, "GET inner") {
 		t.Errorf("CONNECT: %d %q", status, body)
 	}
-	plain := fmt.Sprintf("POST http://%s/a?b HTTP/1.1\r\nHost: elsewhere\r\nProxy-Authorization: x\r\nX-Forwarded-For: y\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi", target)
-	if status, body := ask(t, address, plain); status != http.StatusOK || body != fmt.Sprintf("POST %s hi %q", target, "") {
-		t.Errorf("http: %d %q, want the host of the URL, the body, and no header for a proxy", status, body)
+	plain := fmt.Sprintf("POST http://%s/a?b;c%%zz HTTP/1.1\r\nHost: elsewhere\r\nProxy-Authorization: x\r\nX-Forwarded-For: y\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi", target)
+	if status, body := ask(t, address, plain); status != http.StatusOK || body != fmt.Sprintf("POST %s/a?b;c%%zz hi %q", target, "") {
+		t.Errorf("http: %d %q, want the host and the query of the URL, the body, and no header for a proxy", status, body)
 	}
 	client := http.Client{Transport: &http.Transport{Proxy: http.ProxyURL(&url.URL{Scheme: "http", Host: address})}}
 	defer client.CloseIdleConnections()
@@ -183,6 +184,27 @@ func TestAListThatWouldNotHoldIsRefused(t *testing.T) {
 		if c.Validate() == nil {
 			t.Errorf("%+v passes", c)
 		}
+	}
+}
+
+func TestManyRefusalsFillNoLog(t *testing.T) {
+	logger, hook := logtest.NewNullLogger()
+	p := New(Defaults(), logrus.NewEntry(logger))
+	const many = 100 * linesBurst
+	for range many {
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "http://x.test/", http.NoBody)
+		p.ServeHTTP(httptest.NewRecorder(), r)
+	}
+	if n := len(hook.AllEntries()); n < linesBurst || n > many/2 {
+		t.Errorf("%d refusals made %d lines", many, n)
+	}
+}
+
+func TestALongNameFillsNoLog(t *testing.T) {
+	p := New(Defaults(), logrus.NewEntry(logrus.New()))
+	entry := p.told(httptest.NewRequestWithContext(t.Context(), http.MethodGet, "http://x/", http.NoBody), strings.Repeat("a", 1<<16))
+	if text, ok := entry.Data["target"].(string); !ok || len(text) != longestTarget {
+		t.Errorf("%d bytes of the target are logged, want %d", len(text), longestTarget)
 	}
 }
 

@@ -105,6 +105,17 @@ func (s *Store) EnqueueAll(
 	return stored, replayed, nil
 }
 
+// Earlier returns the execution that Enqueue would replay at a time; false when it would store a new one. Fault CONFLICT as Enqueue's.
+func (s *Store) Earlier(
+	ctx context.Context, subject string, key execution.Idempotency, at time.Time,
+) (stored execution.Execution, found bool, err error) {
+	err = s.writer.do(ctx, "find earlier execution", volatile, func(ctx context.Context, t *tx) (_ news, err error) {
+		stored, found, err = t.remember(ctx, execution.Execution{Subject: subject, CreatedAt: at}, key)
+		return news{}, err
+	})
+	return stored, found, err
+}
+
 const selectBatch = selectRecord + ` WHERE e.batch = ? ORDER BY e.seq`
 
 // together returns an execution and those that were stored with it.

@@ -132,6 +132,9 @@ func TestTheQuestionsWalkAlongIndexes(t *testing.T) {
 	check("next in turn", nextInTurn, []any{1}, walk+"(workspace=? AND writes=? AND state=? AND claimed=?)")
 	check("used", isUsed, []any{1}, "SEARCH executions USING INDEX executions_of_workspace (workspace=?)")
 	check("written", isWrittenBy, []any{1}, "SEARCH executions USING INDEX executions_of_workspace (workspace=? AND writes=? AND state=?)")
+	check("what is to be removed", selectRemovable, []any{1, 1, 1}, "SEARCH r USING COVERING INDEX results_completed (completed_at<?)",
+		"CORRELATED SCALAR SUBQUERY 1", "SEARCH e USING INTEGER PRIMARY KEY (rowid=?)", "SEARCH q USING INDEX executions_open_of_batch (batch=?)",
+		"SEARCH d USING INTEGER PRIMARY KEY (rowid=?) LEFT-JOIN")
 	check("expired keys", selectExpired, []any{1}, "SEARCH idempotency USING COVERING INDEX idempotency_oldest (created_at<?)")
 	destinations := []string{ // one after another, not row after row
 		"CO-ROUTINE pending",

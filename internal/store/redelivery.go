@@ -79,11 +79,15 @@ func (s *Store) Redeliver(ctx context.Context, id execution.ID, now time.Time) e
 
 // undeliverable says why an execution has no delivery.
 func (t *tx) undeliverable(ctx context.Context, id execution.ID) error {
-	var asked bool
-	err := t.row(ctx, `SELECT EXISTS (SELECT 1 FROM callbacks WHERE execution = seq) FROM executions WHERE id = ?`, id).Scan(&asked)
+	var asked, together bool
+	var state execution.State
+	err := t.row(ctx, `SELECT EXISTS (SELECT 1 FROM callbacks WHERE execution = seq), summary, state FROM executions WHERE id = ?`, id).
+		Scan(&asked, &together, &state)
 	switch {
 	case err != nil:
 		return missing(err)
+	case together && state.Terminal():
+		return fault.New(fault.Contradiction, "The batch has one callback for all: it is that of the execution that ends last.")
 	case asked:
 		return fault.New(fault.Contradiction, "The execution has not ended yet; its result is posted when it has.")
 	}

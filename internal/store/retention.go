@@ -10,9 +10,12 @@ import (
 )
 
 // What is removed is chosen along the index of the times at which executions ended. A pending delivery keeps its execution,
-// however old it is; a dead one keeps it longer than others.
+// however old it is; a dead one keeps it longer than others. What the one callback of a batch will tell of is kept until all
+// of it have ended.
 const selectRemovable = `SELECT r.execution FROM results r LEFT JOIN deliveries d ON d.execution = r.execution
 	WHERE r.completed_at < ?1 AND (d.state IS NULL OR d.state = 'delivered' OR d.state = 'dead' AND d.ended_at < ?2)
+		AND NOT EXISTS (SELECT 1 FROM executions e CROSS JOIN executions q ON q.batch = e.batch
+			WHERE e.seq = r.execution AND e.summary AND q.batch IS NOT NULL AND q.state IN ('queued', 'running'))
 	ORDER BY r.completed_at LIMIT ?3`
 
 // Remove forgets up to limit ended executions with all that belongs to them, the longest ended first: those that ended

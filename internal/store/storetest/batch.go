@@ -3,6 +3,7 @@ package storetest
 import (
 	"encoding/json"
 	"fmt"
+	"time"
 
 	"boomerang/internal/execution"
 	"boomerang/internal/fault"
@@ -117,6 +118,23 @@ func batchTests() map[string]func(*house) {
 				h.ok(err)
 				h.same(d.State, execution.NoDelivery)
 			}
+		},
+		"WhatASummaryWillTellOfIsKept": func(h *house) {
+			all := h.together(2, true)
+			_, _, err := h.EnqueueAll(h.ctx(), all, nil, execution.QueueLimits{})
+			h.ok(err)
+			h.ok(h.Finish(h.ctx(), all[0].ID, h.result(execution.Failed, execution.StartFailed), h.summarised()))
+			later := h.now.Add(1000 * time.Hour)
+			n, err := h.Remove(h.ctx(), later, later, 10)
+			h.ok(err)
+			h.same(n, 0)
+			h.ok(h.Finish(h.ctx(), all[1].ID, h.result(execution.Failed, execution.StartFailed), h.summarised()))
+			d, err := h.Delivery(h.ctx(), all[1].ID)
+			h.ok(err)
+			h.same(string(d.Body), string(all[0].Batch.ID)+` ["failed","failed"]`)
+			n, err = h.Remove(h.ctx(), later, later, 10)
+			h.ok(err)
+			h.same(n, 1) // the other one has the delivery
 		},
 		"EachOfABatchMayHaveItsOwnDelivery": func(h *house) {
 			all := h.together(2, false)

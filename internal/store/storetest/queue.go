@@ -73,6 +73,10 @@ func aKeyReplays(h *house) {
 	h.ok(err)
 	h.same(replayed, true)
 	h.same(stored, h.get(first.ID))
+	earlier, found, err := h.Earlier(h.ctx(), "ann", *key, second.CreatedAt)
+	h.ok(err)
+	h.same(found, true)
+	h.same(earlier, stored)
 	_, err = h.Get(h.ctx(), second.ID)
 	h.fault(err, fault.ExecutionNotFound)
 }
@@ -82,6 +86,8 @@ func aKeyConflicts(h *house) {
 	h.ok(err)
 	second := h.execution("ann")
 	_, _, err = h.Enqueue(h.ctx(), second, &execution.Idempotency{Key: "k", Fingerprint: "g"}, execution.QueueLimits{})
+	h.fault(err, fault.Contradiction)
+	_, _, err = h.Earlier(h.ctx(), "ann", execution.Idempotency{Key: "k", Fingerprint: "g"}, second.CreatedAt)
 	h.fault(err, fault.Contradiction)
 	_, err = h.Get(h.ctx(), second.ID)
 	h.fault(err, fault.ExecutionNotFound)
@@ -97,6 +103,9 @@ func aKeyIsForgotten(h *house) {
 	h.ok(err)
 	h.same(replayed, true)
 	later.CreatedAt = first.CreatedAt.Add(24 * time.Hour)
+	_, found, err := h.Earlier(h.ctx(), "ann", *key, later.CreatedAt)
+	h.ok(err)
+	h.same(found, false)
 	other := &execution.Idempotency{Key: "k", Fingerprint: "g"}
 	stored, replayed, err := h.Enqueue(h.ctx(), later, other, execution.QueueLimits{})
 	h.ok(err)
@@ -113,6 +122,9 @@ func aKeyIsForgotten(h *house) {
 func aKeyOfAnotherSubject(h *house) {
 	key := &execution.Idempotency{Key: "k", Fingerprint: "f"}
 	for _, subject := range []string{"ann", "ben"} {
+		_, found, err := h.Earlier(h.ctx(), subject, *key, h.now)
+		h.ok(err)
+		h.same(found, false)
 		_, replayed, err := h.Enqueue(h.ctx(), h.execution(subject), key, execution.QueueLimits{})
 		h.ok(err)
 		h.same(replayed, false)

@@ -62,6 +62,7 @@ type Store interface {
 	Redeliver(ctx context.Context, id execution.ID, now time.Time) error
 	Recover(ctx context.Context, r execution.Recovery, now time.Time) (recovered int, err error)
 
+	Earlier(ctx context.Context, subject string, key execution.Idempotency, at time.Time) (stored execution.Execution, found bool, err error)
 	Environment(ctx context.Context, subject string) (execution.Sealed, error)
 	Environments(ctx context.Context) ([]string, error)
 	ChangeEnvironment(ctx context.Context, subject string, change func(execution.Sealed) (execution.Sealed, error)) error
