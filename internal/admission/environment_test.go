@@ -155,8 +155,10 @@ func TestWhatLooksLikeASecretIsMasked(t *testing.T) {
 		"HOSTS": "mongodb://ann:secret@a:27017,b:27017/app", "PERCENT": "redis://:100%@cache/0", "HASH": "amqp://ann:s#cret@queue",
 		"SLASH": "postgres://ann:s/cret@db/app", "JDBC": "jdbc:postgresql://ann:secret@db/app", "MANY": "a=1;url=https://ann:secret@db",
 	}
-	shown := map[string]string{"PATH": "/bin", "DEBUG": "true", "URL": "https://ann@example.com/?a=b:c@d", "BROKEN": "http://[::1", "EMPTY": "",
-		"PORT": "http://registry:4873/@scope", "PORTS": "mongodb://a:27017,b:27017/app", "TIME": "12:30@noon"}
+	shown := map[string]string{
+		"PATH": "/bin", "DEBUG": "true", "URL": "https://ann@example.com/?a=b:c@d", "BROKEN": "http://[::1", "EMPTY": "",
+		"PORT": "http://registry:4873/@scope", "PORTS": "mongodb://a:27017,b:27017/app", "TIME": "12:30@noon",
+	}
 	for name := range env {
 		if got := Masked(env)[name]; got != Mask {
 			t.Errorf("%s: got %q; want it masked", name, got)

@@ -81,7 +81,7 @@ func TestAFullDiskCostsNoFileWhenNothingDies(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if strings.Contains(string(log), "store artifacts") {
+		if strings.Contains(string(log), "store files") {
 			break
 		}
 		if !rest(ctx, 50*time.Millisecond) {

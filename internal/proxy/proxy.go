@@ -121,7 +121,8 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	host, port, ok := split(target, r.Method == http.MethodConnect)
 	if !ok || !p.allowed.allows(host, port) {
-		p.told(r, target).Log(p.level(logrus.InfoLevel), "a program was not let through")
+		line := p.told(r, target)
+		p.refused(line.Info, line.Debug, "a program was not let through")
 		http.Error(w, "The proxy does not let programs through to this host and port.", http.StatusForbidden)
 		return
 	}
@@ -189,7 +190,8 @@ func pass(to net.Conn, from io.Reader) {
 // failed answers a program whose host could not be reached. Which addresses a name has is not for it to know.
 func (p *Proxy) failed(w http.ResponseWriter, r *http.Request, target string, err error) {
 	if _, refused := errors.AsType[*closedError](err); refused {
-		p.told(r, target).WithError(err).Log(p.level(logrus.WarnLevel), "an allowed name leads to a closed address")
+		line := p.told(r, target).WithError(err)
+		p.refused(line.Warn, line.Debug, "an allowed name leads to a closed address")
 		http.Error(w, "The proxy does not let programs through to where this name leads.", http.StatusForbidden)
 		return
 	}
@@ -197,12 +199,13 @@ func (p *Proxy) failed(w http.ResponseWriter, r *http.Request, target string, er
 	http.Error(w, "The proxy cannot reach this host.", http.StatusBadGateway)
 }
 
-// level is the level of a line about a refusal: the usual one, or debug when there were too many.
-func (p *Proxy) level(usual logrus.Level) logrus.Level {
+// refused says of a refusal what there is to say, or whispers it when there were too many.
+func (p *Proxy) refused(say, whisper func(...any), sentence string) {
 	if p.lines.Allow() {
-		return usual
+		say(sentence)
+	} else {
+		whisper(sentence)
 	}
-	return logrus.DebugLevel
 }
 
 // longestTarget is a name (RFC 1035, section 2.3.4), a colon and a port. A program can write a header full.
