@@ -47,42 +47,6 @@ func TestPlanOfAFullRequest(t *testing.T) {
 	}
 }
 
-func TestPlanOfTheShippedLanguages(t *testing.T) {
-	c, err := Open(Defaults())
-	if err != nil {
-		t.Fatal(err)
-	}
-	type plan struct {
-		Image string
-		File  string
-		Argv  []string
-		Env   map[string]string
-		Dir   string
-	}
-	own := map[string]string{"HOME": "/workspace", "LANG": "C.UTF-8", "OMP_NUM_THREADS": "1"}
-	want := map[string]plan{
-		"bash": {"boomerang/bash:latest", "main.sh", []string{"bash", "main.sh"}, own, "/workspace"},
-		"go":   {"boomerang/go:latest", "main.go", []string{"run-go", "main.go"}, own, "/workspace"},
-		"javascript": {
-			"boomerang/javascript:latest", "main.js", []string{"node", "main.js"}, own, "/workspace",
-		},
-		"python": {"boomerang/python:latest", "main.py", []string{"python3", "main.py"}, map[string]string{
-			"HOME": "/workspace", "LANG": "C.UTF-8", "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1",
-		}, "/workspace"},
-	}
-	got := map[string]plan{}
-	for _, l := range c.Languages() {
-		if l.Optional {
-			continue
-		}
-		spec, job := Plan(l, Request{})
-		got[l.Name] = plan{spec.Image, job.File, job.Argv, job.Env, job.Dir}
-	}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Error(diff)
-	}
-}
-
 func TestAPartOfACPUIsOneThread(t *testing.T) {
 	for cpus, want := range map[float64]string{0.25: "1", 1: "1", 1.5: "2", 4: "4"} {
 		_, job := Plan(Language{Limits: sandbox.Limits{CPUs: cpus}}, Request{})
