@@ -89,11 +89,19 @@ type Found struct {
 
 // Berth is one container, used for one job and destroyed.
 //
-// The order is Assign, Follow, Remove; a berth that Berths found skips Assign. Stop may be called at any time and from
-// any goroutine.
+// The order is Resize, which may be left out, Assign, Follow, Remove; a berth that Berths found begins with Follow. Stop may
+// be called at any time and from any goroutine.
 type Berth interface {
 	// ID is the engine's name of the container.
 	ID() string
+
+	// Gone is closed when a berth that waits for its job has ended, or cannot be told its job any more; nil for one that
+	// Berths found.
+	Gone() <-chan struct{}
+
+	// Resize changes the memory, CPUs and PIDs of a berth that waits; the other limits are those of its Spec. After an error
+	// nobody knows what holds: it is to be removed.
+	Resize(ctx context.Context, l Limits) error
 
 	// Assign sends the job to the init, which starts the program. It is called at most once. After an error the
 	// program may have started or not: only the journal knows.

@@ -8,10 +8,10 @@ import (
 	"net"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/containerd/errdefs"
-	"github.com/docker/docker/api/types"
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/filters"
 
@@ -22,8 +22,10 @@ import (
 // berth is one container.
 type berth struct {
 	*Docker
-	id    string
-	stdin *types.HijackedResponse // the init's; nil when the berth was found
+	id       string
+	line     *line                                    // to the init; nil when the berth was found
+	size     func(sandbox.Limits) container.Resources // nil with it
+	listened atomic.Bool                              // somebody has followed the line: it does not tell all of that again
 }
 
 var _ sandbox.Berth = (*berth)(nil)
@@ -71,19 +73,23 @@ func (d *Docker) prepare(ctx context.Context, spec sandbox.Spec, anew bool) (_ *
 	if gvisor(spec, engine) {
 		seccomp = d.sentrys
 	}
-	id, err := d.create(ctx, name, spec, premises{
+	p := premises{
 		config: d.config, seccomp: seccomp, node: d.node, epoch: d.epoch, image: image, volume: volume,
 		engine: engine,
-	})
+	}
+	id, err := d.create(ctx, name, spec, p)
 	if err != nil {
 		return nil, err
 	}
-	b := &berth{Docker: d, id: id}
-	if b.stdin, err = d.attach(ctx, id); err != nil {
+	b := &berth{Docker: d, id: id, size: func(l sandbox.Limits) container.Resources {
+		spec.Limits = l
+		return sizes(spec, p)
+	}}
+	if b.line, err = d.attach(ctx, id); err != nil {
 		return nil, err
 	}
 	if err := d.start(ctx, id); err != nil {
-		b.stdin.Close()
+		b.line.close()
 		return nil, err
 	}
 	return b, nil
@@ -130,15 +136,6 @@ func (d *Docker) create(ctx context.Context, name string, spec sandbox.Spec, p p
 		return "", fmt.Errorf("%w: %w", sandbox.ErrStart, err)
 	}
 	return created.ID, err
-}
-
-// attach takes hold of the init's stdin. It comes before the start: the first to attach owns stdin, and its going
-// away closes it.
-func (d *Docker) attach(ctx context.Context, id string) (*types.HijackedResponse, error) {
-	stdin, err := ask(ctx, d, "attach stdin", func(ctx context.Context) (types.HijackedResponse, error) {
-		return d.client.ContainerAttach(ctx, id, container.AttachOptions{Stream: true, Stdin: true})
-	})
-	return &stdin, err
 }
 
 func (d *Docker) start(ctx context.Context, id string) error {
@@ -194,22 +191,28 @@ func alive(state container.ContainerState) bool {
 // ID implements sandbox.Berth.
 func (b *berth) ID() string { return b.id }
 
+// Gone implements sandbox.Berth.
+func (b *berth) Gone() <-chan struct{} {
+	if b.line == nil {
+		return nil
+	}
+	return b.line.gone
+}
+
+// Resize implements sandbox.Berth.
+func (b *berth) Resize(ctx context.Context, l sandbox.Limits) error {
+	return order(ctx, b.Docker, "update container", func(ctx context.Context) error {
+		_, err := b.client.ContainerUpdate(ctx, b.id, container.UpdateConfig{Resources: b.size(l)})
+		return err
+	})
+}
+
 // Assign implements sandbox.Berth.
 func (b *berth) Assign(ctx context.Context, job journal.Job) error {
-	if b.stdin == nil {
+	if b.line == nil {
 		return errors.New("assign job: this berth was found, its stdin is another's")
 	}
-	defer b.stdin.Close()
-	unhook := context.AfterFunc(ctx, func() { _ = b.stdin.Conn.SetWriteDeadline(time.Unix(1, 0)) })
-	defer unhook()
-	err := ctx.Err()
-	if err == nil {
-		err = journal.WriteJob(patient{ctx, b.stdin.Conn, b.config.CallTimeout}, job)
-	}
-	if err == nil {
-		err = b.stdin.CloseWrite()
-	}
-	return told(ctx, "assign job", err)
+	return told(ctx, "assign job", b.line.send(ctx, job, b.config.CallTimeout))
 }
 
 // patient gives each write its own time: how many there are depends on the workspace.
@@ -243,8 +246,8 @@ func (b *berth) Stop(ctx context.Context) error {
 
 // Remove implements sandbox.Berth.
 func (b *berth) Remove(ctx context.Context) error {
-	if b.stdin != nil {
-		b.stdin.Close()
+	if b.line != nil {
+		b.line.close()
 	}
 	return b.remove(ctx, b.id)
 }

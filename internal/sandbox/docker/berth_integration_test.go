@@ -340,7 +340,7 @@ func TestFollowEndsSoonAfterTheInitIsKilled(t *testing.T) {
 func TestAProcessThatDiesBeforeTheJobLeavesNothingRunning(t *testing.T) {
 	k := needKit(t)
 	b := prepare(t, k.open(t), k.spec())
-	b.stdin.Close() // as the kernel does for a process that dies
+	b.line.close() // as the kernel does for a process that dies
 	outcome, err := b.Follow(t.Context(), journal.NewNonce(), io.Discard, io.Discard, nil)
 	if err != nil || outcome.Start != nil || outcome.ExitCode != journal.ExitNoJob {
 		t.Errorf("follow = %+v, %v, want no start and exit code %d", outcome, err, journal.ExitNoJob)

@@ -78,7 +78,7 @@ func (b *berth) Follow(ctx context.Context, nonce string, stdout, stderr io.Writ
 		return t.outcome(), err
 	}
 	// The container has ended, and with it the log: one pass over all of it.
-	if err := b.read(ctx, t, false); err != nil && !errors.Is(err, errLog) {
+	if err := b.pass(ctx, t, b.journal(false), false); err != nil && !errors.Is(err, errLog) {
 		return t.outcome(), err
 	}
 	outcome := t.outcome()
@@ -86,10 +86,16 @@ func (b *berth) Follow(ctx context.Context, nonce string, stdout, stderr io.Writ
 	return outcome, nil
 }
 
-// followToItsEnd follows the log until both ends are proven or the container has ended, and returns its state then.
+// followToItsEnd follows the line and, when it breaks, the log until both ends are proven or the container has ended, and
+// returns its state then.
 func (b *berth) followToItsEnd(ctx context.Context, t *tape) (container.State, error) {
+	open := b.journal(true)
+	if b.line != nil && b.listened.CompareAndSwap(false, true) {
+		open = b.listen
+	}
 	for again := b.watch.again; ; again = min(2*again, b.watch.longest) {
-		err := b.read(ctx, t, true)
+		err := b.pass(ctx, t, open, true)
+		open = b.journal(true)
 		if t.proven() {
 			return container.State{}, nil
 		}
@@ -127,28 +133,38 @@ func gone(err error) error {
 	return err
 }
 
-// read makes one pass over the log. It returns nil at the log's end and when both ends are proven, and in any case
-// within bounds: a pass that stays silent although its container has ended is broken off.
-func (b *berth) read(ctx context.Context, t *tape, follow bool) error {
+// source begins a pass over what the container wrote. It ends with ctx, and calls off what it cannot have soon.
+type source func(ctx context.Context, off context.CancelFunc) (io.ReadCloser, error)
+
+// pass reads a source once. It returns nil at its end and when both ends are proven, and in any case within bounds: a
+// pass that stays silent although its container has ended is broken off.
+func (b *berth) pass(ctx context.Context, t *tape, open source, follow bool) error {
 	bounded, cancel := context.WithCancel(ctx)
 	defer cancel()
-	log, err := b.open(bounded, cancel, follow)
+	stream, err := open(bounded, cancel)
 	if err != nil {
 		return gone(told(ctx, "open log", err))
 	}
 	done := make(chan error, 1)
-	go func() { done <- errors.Join(demux(log, t.pass()), log.Close()) }()
+	go func() { done <- errors.Join(demux(stream, t.pass()), stream.Close()) }()
 	if err := b.attend(bounded, cancel, t, follow, done); !errors.Is(err, errProven) {
 		return told(ctx, "read log", err)
 	}
 	return nil
 }
 
-// open asks for the log; the answer's head must come within the call timeout, its body takes as long as it takes.
-func (b *berth) open(ctx context.Context, cancel context.CancelFunc, follow bool) (io.ReadCloser, error) {
-	late := time.AfterFunc(b.config.CallTimeout, cancel)
-	defer late.Stop()
-	return b.client.ContainerLogs(ctx, b.id, container.LogsOptions{ShowStdout: true, ShowStderr: true, Follow: follow})
+// listen is the source of the line.
+func (b *berth) listen(ctx context.Context, _ context.CancelFunc) (io.ReadCloser, error) {
+	return b.line.until(ctx), nil
+}
+
+// journal is the source of the log. The answer's head must come within the call timeout, its body takes as long as it takes.
+func (b *berth) journal(follow bool) source {
+	return func(ctx context.Context, off context.CancelFunc) (io.ReadCloser, error) {
+		late := time.AfterFunc(b.config.CallTimeout, off)
+		defer late.Stop()
+		return b.client.ContainerLogs(ctx, b.id, container.LogsOptions{ShowStdout: true, ShowStderr: true, Follow: follow})
+	}
 }
 
 // attend waits for the end of a pass and breaks it off by cancel when it will not come to one.

@@ -97,6 +97,13 @@ func containerConfig(s sandbox.Spec, p premises) *container.Config {
 // hostConfig translates a spec into limits and walls.
 func hostConfig(s sandbox.Spec, p premises) *container.HostConfig {
 	n := connected(s, p)
+	resources := sizes(s, p)
+	resources.CgroupParent = p.config.CgroupParent
+	resources.Ulimits = []*container.Ulimit{
+		{Name: "core", Soft: 0, Hard: 0},
+		{Name: "nofile", Soft: s.Limits.Files, Hard: s.Limits.Files},
+		{Name: "sigpending", Soft: pendingSignals, Hard: pendingSignals},
+	}
 	return &container.HostConfig{
 		NetworkMode:    n.mode,
 		DNS:            n.servers,
@@ -115,18 +122,17 @@ func hostConfig(s sandbox.Spec, p premises) *container.HostConfig {
 		AutoRemove:     false,
 		RestartPolicy:  container.RestartPolicy{Name: container.RestartPolicyDisabled},
 		LogConfig:      logConfig(s.Limits),
-		Resources: container.Resources{
-			Memory:       s.Limits.Memory,
-			MemorySwap:   s.Limits.Memory, // memory and swap together: no swap
-			NanoCPUs:     int64(s.Limits.CPUs * 1e9),
-			PidsLimit:    new(pids(s, p)),
-			CgroupParent: p.config.CgroupParent,
-			Ulimits: []*container.Ulimit{
-				{Name: "core", Soft: 0, Hard: 0},
-				{Name: "nofile", Soft: s.Limits.Files, Hard: s.Limits.Files},
-				{Name: "sigpending", Soft: pendingSignals, Hard: pendingSignals},
-			},
-		},
+		Resources:      resources,
+	}
+}
+
+// sizes are the limits that can be changed while a container waits.
+func sizes(s sandbox.Spec, p premises) container.Resources {
+	return container.Resources{
+		Memory:     s.Limits.Memory,
+		MemorySwap: s.Limits.Memory, // memory and swap together: no swap
+		NanoCPUs:   int64(s.Limits.CPUs * 1e9),
+		PidsLimit:  new(pids(s, p)),
 	}
 }
 

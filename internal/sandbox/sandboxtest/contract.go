@@ -45,6 +45,8 @@ func Contract(t *testing.T, h Harness) {
 		"StopEndsAProgramThatIgnoresTERM":        stopForTheDeaf,
 		"StopAfterTheEndIsNoError":               stopAfterTheEnd,
 		"StopBeforeAssignRunsNothing":            stopBeforeAssign,
+		"AWaitingBerthTellsItsEnd":               goneWhileWaiting,
+		"AResizedBerthRunsItsJob":                resized,
 		"FollowBeginsAnew":                       followTwice,
 		"FilesAreCollectedInTheEnd":              filesAreCollected,
 		"AFreshHandleFollowsARunningBerth":       freshHandleWhileRunning,
@@ -205,6 +207,42 @@ func stopBeforeAssign(t suite) {
 	f.wantOutput("", "")
 	if f.outcome.Start != nil || f.outcome.Proven() {
 		t.Errorf("outcome = %+v, want no start and no ends", f.outcome)
+	}
+}
+
+func goneWhileWaiting(t suite) {
+	for _, end := range []func(*attempt){(*attempt).stop, (*attempt).remove} {
+		b := t.prepared("")
+		select {
+		case <-b.berth.Gone():
+			t.Error("a berth that waits is told to be gone")
+		default:
+		}
+		end(b)
+		select {
+		case <-b.berth.Gone():
+		case <-time.After(time.Minute):
+			t.Error("a berth that ended before it had a job does not tell")
+		}
+	}
+}
+
+func resized(t suite) {
+	b := t.prepared("")
+	limits := t.spec("", t.Image).Limits
+	limits.Memory, limits.CPUs, limits.PIDs = limits.Memory/2, limits.CPUs/2, limits.PIDs/2
+	if err := b.berth.Resize(t.Context(), limits); err != nil {
+		t.Fatalf("resize: %v", err)
+	}
+	job := Program{Out("in a smaller one"), Exit(8)}.Job()
+	if err := b.berth.Assign(t.Context(), job); err != nil {
+		t.Fatalf("assign: %v", err)
+	}
+	b.nonce = job.Nonce
+	r := b.follow(t.Context(), nil, nil).wait()
+	r.wantOutput("in a smaller one", "")
+	if end := r.end(); end.ExitCode != 8 {
+		t.Errorf("end = %+v, want exit code 8", end)
 	}
 }
 

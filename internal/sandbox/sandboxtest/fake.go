@@ -20,6 +20,7 @@ type Script struct {
 	Images   []string // the images that are there; nil = all
 	Epoch    int64    // of the berths that it prepares
 	Prepare  []error  // what the first calls of Prepare return, one each; nil = that call goes on
+	Resize   []error  // the same for Resize
 	Assign   []error  // the same for Assign; the job arrives all the same
 	Follow   []error  // the same for Follow
 	Unproven bool     // no journal gets its ends: somebody killed PID 1
@@ -56,7 +57,7 @@ func (f *Fake) Prepare(ctx context.Context, spec sandbox.Spec) (sandbox.Berth, e
 	f.made++
 	b := &fakeBerth{
 		fake: f, id: "berth-" + strconv.Itoa(f.made), spec: spec, epoch: f.script.Epoch,
-		stop: forever, changed: make(chan struct{}),
+		stop: forever, changed: make(chan struct{}), gone: make(chan struct{}),
 	}
 	f.berths[b.id] = b
 	return b, nil
@@ -97,11 +98,24 @@ type fakeBerth struct {
 	stop      time.Duration // when somebody asked for the end, counted from the start
 	stopped   bool
 	removed   bool
+	over      bool          // gone is closed
 	changed   chan struct{} // closed, and made anew, when one of these changes
+	gone      chan struct{} // closed when it ended before it had a job
 }
 
 // ID implements sandbox.Berth.
 func (b *fakeBerth) ID() string { return b.id }
+
+// Gone implements sandbox.Berth.
+func (b *fakeBerth) Gone() <-chan struct{} { return b.gone }
+
+// Resize implements sandbox.Berth.
+func (b *fakeBerth) Resize(_ context.Context, l sandbox.Limits) error {
+	b.fake.mu.Lock()
+	defer b.fake.mu.Unlock()
+	b.spec.Limits = l
+	return next(&b.fake.script.Resize)
+}
 
 // Assign implements sandbox.Berth.
 func (b *fakeBerth) Assign(_ context.Context, job journal.Job) error {
@@ -235,6 +249,10 @@ func (b *fakeBerth) remaining() time.Duration {
 }
 
 func (b *fakeBerth) change() {
+	if waited := b.job == nil && !b.over; waited && (b.stopped || b.removed) {
+		b.over = true
+		close(b.gone)
+	}
 	close(b.changed)
 	b.changed = make(chan struct{})
 }

@@ -1,0 +1,80 @@
+package docker
+
+import (
+	"context"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/docker/docker/api/types"
+	"github.com/docker/docker/api/types/container"
+
+	"boomerang/internal/journal"
+)
+
+// line is the connection to the three streams of an init. It is there before the container is started, so it carries the
+// whole journal, at once and without the engine's reading it back from the log. The log is for whoever comes later, and
+// for a line that broke.
+type line struct {
+	engine types.HijackedResponse
+	heard  chan struct{} // closed when the first byte has come, or none will
+	gone   chan struct{} // closed when none will
+	close  func()
+}
+
+// attach takes hold of the init's streams. It comes before the start: the first to attach owns stdin, and its going away
+// closes it.
+func (d *Docker) attach(ctx context.Context, id string) (*line, error) {
+	engine, err := ask(ctx, d, "attach container", func(ctx context.Context) (types.HijackedResponse, error) {
+		return d.client.ContainerAttach(ctx, id, container.AttachOptions{Stream: true, Stdin: true, Stdout: true, Stderr: true})
+	})
+	if err != nil {
+		return nil, err
+	}
+	l := &line{engine: engine, heard: make(chan struct{}), gone: make(chan struct{}), close: sync.OnceFunc(engine.Close)}
+	go l.listen()
+	return l, nil
+}
+
+// listen waits for the first byte; an init says nothing before it has a job.
+func (l *line) listen() {
+	defer close(l.heard)
+	if _, err := l.engine.Reader.Peek(1); err != nil {
+		close(l.gone)
+	}
+}
+
+// send sends the job; then nothing more can be sent.
+func (l *line) send(ctx context.Context, job journal.Job, patience time.Duration) error {
+	unhook := context.AfterFunc(ctx, func() { _ = l.engine.Conn.SetWriteDeadline(time.Unix(1, 0)) })
+	defer unhook()
+	err := ctx.Err()
+	if err == nil {
+		err = journal.WriteJob(patient{ctx, l.engine.Conn, patience}, job)
+	}
+	if err == nil {
+		err = l.engine.CloseWrite()
+	}
+	if err != nil {
+		l.close() // half a job is none: the init leaves
+	}
+	return err
+}
+
+// Read gives the multiplexed streams, as a log would.
+func (l *line) Read(p []byte) (int, error) {
+	<-l.heard
+	return l.engine.Reader.Read(p) //nolint:wrapcheck // io.EOF must stay what it is
+}
+
+// Close lets go of the streams; without a job the init leaves.
+func (l *line) Close() error {
+	l.close()
+	return nil
+}
+
+// until makes the line end with ctx.
+func (l *line) until(ctx context.Context) io.ReadCloser {
+	context.AfterFunc(ctx, l.close)
+	return l
+}
