@@ -27,12 +27,13 @@ type file struct {
 
 // entry is one language of the file.
 type entry struct {
-	Image    string   `yaml:"image"`
-	File     string   `yaml:"file"`
-	Command  []string `yaml:"command"`
-	Aliases  []string `yaml:"aliases"`
-	Optional bool     `yaml:"optional"`
-	Common   common   `yaml:",inline"`
+	Image     string   `yaml:"image"`
+	File      string   `yaml:"file"`
+	Command   []string `yaml:"command"`
+	Rehearsal []string `yaml:"rehearsal"`
+	Aliases   []string `yaml:"aliases"`
+	Optional  bool     `yaml:"optional"`
+	Common    common   `yaml:",inline"`
 }
 
 // common is what may also stand under "defaults".
@@ -167,6 +168,9 @@ func (e entry) check(name string) error {
 	if !slices.ContainsFunc(e.Command, func(arg string) bool { return strings.Contains(arg, placeholder) }) {
 		return fmt.Errorf("command must say with %s where the name of the code's file belongs", placeholder)
 	}
+	if len(e.Rehearsal) > 0 && e.Rehearsal[0] == "" {
+		return errors.New("rehearsal must name a program")
+	}
 	return e.Common.check()
 }
 
@@ -264,8 +268,9 @@ func (e entry) language(name string) Language {
 			Workspace: int64(e.Common.Max.Workspace),
 			Artifacts: int64(e.Common.Max.Artifacts),
 		},
-		Network: e.Common.Network,
-		Runtime: e.Common.Runtime,
-		Pull:    e.Common.Pull,
+		Network:   e.Common.Network,
+		Runtime:   e.Common.Runtime,
+		Pull:      e.Common.Pull,
+		Rehearsal: e.Rehearsal,
 	}
 }

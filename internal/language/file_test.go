@@ -99,6 +99,8 @@ func TestARefusalSaysWhereAndWhat(t *testing.T) {
 		"command empty":           {strings.Replace(minimal, "[ruby,", `["",`, 1), []string{`"ruby"`, "command"}},
 		"command is text":         {strings.Replace(minimal, `[ruby, "{file}"]`, "ruby {file}", 1), []string{`"ruby"`, "[6:14]"}},
 		"command without file":    {strings.Replace(minimal, "{file}", "main.rb", 1), []string{`"ruby"`, "command", "{file}"}},
+		"rehearsal of nothing":    {minimal + `    rehearsal: [""]`, []string{`"ruby"`, "rehearsal must name a program"}},
+		"rehearsal for all":       {"defaults: {rehearsal: [x]}" + minimal, []string{`unknown field "rehearsal"`}},
 		"alias is a name":         {minimal + "    aliases: [ruby]", []string{`"ruby"`, "already stands for"}},
 		"alias of two":            {minimal + "    aliases: [x]\n  perl: {image: x, file: x, command: [\"{file}\"], aliases: [x]}", []string{`"ruby"`, `"x"`, `"perl"`}},
 		"alias in upper case":     {minimal + "    aliases: [RB]", []string{`"ruby"`, `"RB"`}},
@@ -168,7 +170,7 @@ func TestTheShippedFileDocumentsTheDefaults(t *testing.T) {
 	if err := yaml.UnmarshalWithOptions([]byte(text), &documented, yaml.Strict()); err != nil {
 		t.Fatalf("%v in\n%s", err, text)
 	}
-	want := entry{Aliases: []string{}, Common: builtin()}
+	want := entry{Aliases: []string{}, Rehearsal: []string{}, Common: builtin()}
 	want.Common.Env = map[string]string{}
 	if diff := cmp.Diff(want, documented); diff != "" {
 		t.Error(diff)

@@ -35,19 +35,20 @@ func (Config) Validate() error { return nil }
 
 // Language is one entry of the catalogue. Its slices and its map are shared: they are to be read only.
 type Language struct {
-	Name     string
-	Image    string
-	File     string   // the code's file name, in the working directory
-	Command  []string // "{file}" stands for File
-	Aliases  []string
-	Optional bool // while its image is not there it is not offered, and that is no fault
-	Env      map[string]string
-	Limits   sandbox.Limits
-	Max      execution.Limits // the most that one execution may ask for; 0 = what Limits says
-	Network  string           // network.None, Egress or Proxy
-	Proxy    string           // the URL of the proxy, for those that have no other way out
-	Runtime  string           // empty = the engine's default
-	Pull     string           // whether a missing image is pulled: sandbox.PullMissing or sandbox.PullNever
+	Name      string
+	Image     string
+	File      string   // the code's file name, in the working directory
+	Command   []string // "{file}" stands for File
+	Aliases   []string
+	Optional  bool // while its image is not there it is not offered, and that is no fault
+	Env       map[string]string
+	Limits    sandbox.Limits
+	Max       execution.Limits // the most that one execution may ask for; 0 = what Limits says
+	Network   string           // network.None, Egress or Proxy
+	Proxy     string           // the URL of the proxy, for those that have no other way out
+	Runtime   string           // empty = the engine's default
+	Pull      string           // whether a missing image is pulled: sandbox.PullMissing or sandbox.PullNever
+	Rehearsal []string         // what a container runs once while it waits; empty = nothing
 }
 
 // NoImage says to whom it concerns that the image is not there, and what can be done about it.

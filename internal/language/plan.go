@@ -94,6 +94,7 @@ func Plan(l Language, r Request) (sandbox.Spec, journal.Job) {
 		Slot:      r.Slot,
 		Network:   on,
 		Runtime:   l.Runtime,
+		Rehearsal: l.Rehearsal,
 	}
 	job := journal.Job{
 		Nonce:   r.Nonce,

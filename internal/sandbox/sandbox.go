@@ -39,6 +39,9 @@ type Spec struct {
 	Slot      int    // 0…; concurrent berths of one node have different slots, and so different UIDs
 	Network   string // "none", also when empty, "egress" or "proxy"
 	Runtime   string // empty = the engine's default
+	// Rehearsal is what the init runs once while it waits for the job, so that the program starts faster; empty = nothing.
+	// The job waits for none of it, and the program finds none of it.
+	Rehearsal []string
 }
 
 // Whether an image that is not there is pulled.

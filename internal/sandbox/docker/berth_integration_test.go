@@ -73,6 +73,7 @@ func TestTheEngineHasWhatWasOrdered(t *testing.T) {
 	k := needKit(t)
 	spec := k.spec()
 	spec.Execution = "exec_ordered"
+	spec.Rehearsal = []string{"/no/such/program", "-c", ""}
 	b := prepare(t, k.open(t), spec)
 	got, err := k.client.ContainerInspect(t.Context(), b.id)
 	if err != nil {
@@ -116,7 +117,7 @@ func TestTheEngineHasWhatWasOrdered(t *testing.T) {
 		"apparmor":    {got.AppArmorProfile == "unconfined", false},
 		"user":        {got.Config.User, user(spec, p)},
 		"entrypoint":  {[]string(got.Config.Entrypoint), []string{initPath}},
-		"command":     {len(got.Config.Cmd), 0},
+		"rehearsal":   {[]string(got.Config.Cmd), spec.Rehearsal},
 		"directory":   {got.Config.WorkingDir, workspaceDir},
 		"healthcheck": {got.Config.Healthcheck.Test, []string{"NONE"}},
 		"health":      {got.State.Health, nil},
@@ -134,6 +135,19 @@ func TestTheEngineHasWhatWasOrdered(t *testing.T) {
 	}
 	if len(got.HostConfig.MaskedPaths) == 0 || len(got.HostConfig.ReadonlyPaths) == 0 {
 		t.Error("the engine masks no paths of /proc")
+	}
+}
+
+// The kit's image has a CMD that the engine must not hand to the init as a rehearsal.
+func TestWithoutARehearsalTheInitGetsNoCommand(t *testing.T) {
+	k := needKit(t)
+	image, err := k.client.ImageInspect(t.Context(), k.image)
+	if err != nil || len(image.Config.Cmd) == 0 {
+		t.Fatalf("the image's command = %v, %v, want one", image.Config, err)
+	}
+	b := prepare(t, k.open(t), k.spec())
+	if got, err := k.client.ContainerInspect(t.Context(), b.id); err != nil || len(got.Config.Cmd) > 0 || len(got.Args) > 0 {
+		t.Errorf("the container's command = %v, the init's arguments = %v, %v, want none", got.Config.Cmd, got.Args, err)
 	}
 }
 

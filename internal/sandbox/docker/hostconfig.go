@@ -78,6 +78,7 @@ func containerConfig(s sandbox.Spec, p premises) *container.Config {
 		User:        user(s, p),
 		WorkingDir:  workspaceDir,
 		Entrypoint:  []string{initPath},
+		Cmd:         s.Rehearsal, // beside an entrypoint of ours the image's own is dropped, also when this is empty
 		AttachStdin: true,
 		OpenStdin:   true,
 		StdinOnce:   true, // when we go away before the job is sent, the init reads EOF and leaves

@@ -47,7 +47,7 @@ func specs() map[string]struct {
 		"python": {Spec: sandbox.Spec{
 			Execution: "exec_0example", Language: "python", Image: "boomerang/python", Limits: limits, Slot: 3, Network: "none",
 		}, config: Defaults()},
-		"waiting": {Spec: sandbox.Spec{Language: "bash", Image: "boomerang/bash", Limits: small}, config: parent},
+		"waiting": {Spec: sandbox.Spec{Language: "bash", Image: "boomerang/bash", Limits: small, Rehearsal: []string{"bash", "-c", ""}}, config: parent},
 		"gvisor-with-volumes": {Spec: sandbox.Spec{
 			Execution: "exec_1example", Language: "go", Image: "golang:1.26", Limits: limits, Slot: 1, Network: "none", Runtime: "runsc",
 		}, volumes: []string{"/go/", "/tmp", "/var/lib/data"}, config: Defaults()},
