@@ -28,6 +28,7 @@ import (
 	"boomerang/internal/httpapi"
 	"boomerang/internal/language"
 	"boomerang/internal/metrics"
+	"boomerang/internal/pool"
 	"boomerang/internal/sandbox/docker"
 	"boomerang/internal/seal"
 	"boomerang/internal/store"
@@ -49,6 +50,7 @@ type App struct {
 	facts     *engineFacts   // of it
 	stock     stock          // the same
 	networks  *networks      // of it
+	pool      *pool.Pool     // of its berths
 	slots     int
 	limits    execution.WorkspaceLimits
 	tokens    *auth.Auth
@@ -97,16 +99,20 @@ func New(ctx context.Context, c config.Config, version string, log *logrus.Entry
 			return nil, err
 		}
 	}
-	a.numbers = metrics.New(metrics.Facts{Version: version, Slots: a.slots, Tally: records.Tally})
+	facts := metrics.Facts{Version: version, Slots: a.slots, Tally: records.Tally}
+	if a.pool != nil {
+		facts.Waiting = a.pool.Waiting
+	}
+	a.numbers = metrics.New(facts)
 	if err := a.serveMetrics(ctx, c.Metrics); err != nil {
 		return nil, err
 	}
 	switch c.Role {
 	case config.Runner:
-		dispatcher := a.newDispatcher(records, payload, records)
 		a.parts = append(a.parts,
-			part{"dispatcher", dispatcher.Run},
-			part{"upkeep", upkeep.New(c.Upkeep, c.Workspaces.Keep, nil, a.engine, dispatcher, log).Run},
+			part{"pool", a.pool.Run},
+			part{"dispatcher", a.newDispatcher(records, payload, records).Run},
+			part{"upkeep", upkeep.New(c.Upkeep, c.Workspaces.Keep, nil, a.engine, a.pool, log).Run},
 			part{"reports", func(ctx context.Context) error { return a.report(ctx, records, a.checks(records)) }})
 	case config.API:
 		deliverer, err := a.openFront(ctx, c, version, records, payload, published{records}, reported(records, c.Docker.Strict))
@@ -126,8 +132,9 @@ func New(ctx context.Context, c config.Config, version string, log *logrus.Entry
 		a.parts = append(a.parts,
 			part{"deliverer", deliverer.Run},
 			part{"offer", a.keepOffer(a.stock)},
+			part{"pool", a.pool.Run},
 			part{"dispatcher", dispatcher.Run},
-			part{"upkeep", upkeep.New(c.Upkeep, c.Workspaces.Keep, records, a.engine, dispatcher, log).Run})
+			part{"upkeep", upkeep.New(c.Upkeep, c.Workspaces.Keep, records, a.engine, a.pool, log).Run})
 	}
 	if c.Role != config.Runner {
 		a.parts = append(a.parts,
@@ -157,8 +164,28 @@ func (a *App) openBack(ctx context.Context, c config.Config, records *store.Stor
 	}
 	a.stock = stock{engine: a.engine, catalogue: a.catalogue, pull: c.Docker.Pull}
 	a.refreshOffer(ctx, a.stock)
-	a.slots = a.countSlots(ctx, c)
+	slots, memory := a.measure(ctx, c)
+	a.slots = slots
+	a.pool = pool.New(c.Pool.For(memory, slots), pool.Deps{
+		Sandbox: mortalBerths(a.engine),
+		Wants:   a.wants,
+		Taken:   func(language string, warm bool) { a.numbers.Taken(language, warm) },
+		Log:     a.log,
+	})
 	return nil
+}
+
+// wants are the berths that should wait: some of every language.
+func (a *App) wants() []pool.Want {
+	var wants []pool.Want
+	for _, l := range a.catalogue.Languages() {
+		w := pool.Want{Spec: language.Waiting(l, a.limits), Size: l.Warm}
+		if l.Warm == language.Auto {
+			w.Size = pool.Auto
+		}
+		wants = append(wants, w)
+	}
+	return wants
 }
 
 // openNetworks makes what proves that networks are closed. What an earlier process left of it is removed first.
@@ -181,9 +208,8 @@ func (a *App) openNetworks(c docker.Config, records *store.Store) error {
 }
 
 func (a *App) newDispatcher(records *store.Store, payload dispatch.Payload, publisher dispatch.Publisher) *dispatch.Dispatcher {
-	ledger, berths := mortalBack(records, a.engine)
 	return dispatch.New(a.slots, dispatch.Deps{
-		Store: counted{ledger, a.numbers}, Sandbox: guarded{berths, a.networks}, Publisher: publisher, Languages: a.catalogue,
+		Store: counted{mortalBack(records), a.numbers}, Sandbox: guarded{a.pool, a.networks}, Publisher: publisher, Languages: a.catalogue,
 		Blobs:    func(ctx context.Context) (dispatch.BlobWriter, error) { return records.NewBlob(ctx) },
 		Unsealer: a.keys, Payload: payload,
 		Workspaces: records, Limits: a.limits,
@@ -278,22 +304,22 @@ func (a *App) listen(ctx context.Context, addr string) (net.Listener, error) {
 	return l, nil
 }
 
-// countSlots returns what the operator says, or what the engine's size and the neediest language that is offered suggest;
-// an engine that is down is guessed to be as large as this machine.
-func (a *App) countSlots(ctx context.Context, c config.Config) int {
-	if c.Dispatch.Slots > 0 {
-		return c.Dispatch.Slots
-	}
+// measure returns the engine's memory, and as many slots as the operator says, or the engine's size and the neediest language
+// that is offered suggest; an engine that is down is guessed to be as large as this machine.
+func (a *App) measure(ctx context.Context, c config.Config) (slots int, memory int64) {
 	need := int64(0)
 	for _, l := range a.offer.Languages() {
 		need = max(need, l.Most().Memory)
 	}
 	cpus, memory, err := a.engine.Capacity(ctx)
-	if err != nil {
+	switch {
+	case c.Dispatch.Slots > 0:
+		return c.Dispatch.Slots, memory
+	case err != nil:
 		a.log.WithError(err).Warn("the engine does not tell its size; slots follow this machine's CPUs")
-		return 2 * runtime.NumCPU()
+		return 2 * runtime.NumCPU(), 0
 	}
-	return dispatch.SlotsFor(cpus, memory, need)
+	return dispatch.SlotsFor(cpus, memory, need), memory
 }
 
 // checks are what /readyz asks; their faults are what it says, their causes go to the log.
@@ -323,6 +349,9 @@ func (a *App) Addr() string {
 // stays as it was.
 func (a *App) Reload() error {
 	err := a.catalogue.Reload()
+	if a.pool != nil {
+		a.pool.Renew()
+	}
 	if a.tokens != nil {
 		err = errors.Join(err, a.tokens.Reload(), a.cert.Reload())
 	}

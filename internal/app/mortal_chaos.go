@@ -53,9 +53,9 @@ var theFate = newFate()
 
 func mortalFront(records *store.Store) mortalStore { return mortalStore{records, theFate} }
 
-func mortalBack(records *store.Store, engine *docker.Docker) (mortalStore, mortalEngine) {
-	return mortalStore{records, theFate}, mortalEngine{engine, theFate}
-}
+func mortalBack(records *store.Store) mortalStore { return mortalStore{records, theFate} }
+
+func mortalBerths(engine *docker.Docker) mortalEngine { return mortalEngine{engine, theFate} }
 
 // mortalStore has the points around the durable writes.
 type mortalStore struct {

@@ -24,6 +24,7 @@ import (
 	"boomerang/internal/language"
 	"boomerang/internal/metrics"
 	"boomerang/internal/network"
+	"boomerang/internal/pool"
 	"boomerang/internal/proxy"
 	"boomerang/internal/sandbox/docker"
 	"boomerang/internal/store"
@@ -51,6 +52,7 @@ type Config struct {
 	Admission admission.Config `yaml:"admission"`
 	Languages language.Config  `yaml:"languages"`
 	Dispatch  dispatch.Config  `yaml:"dispatch"`
+	Pool      pool.Config      `yaml:"pool"`
 	Docker    docker.Config    `yaml:"docker"`
 	Network   network.Config   `yaml:"network"`
 	Proxy     proxy.Config     `yaml:"proxy"`
@@ -73,6 +75,7 @@ func Defaults() Config {
 		Admission: admission.Defaults(),
 		Languages: language.Defaults(),
 		Dispatch:  dispatch.Defaults(),
+		Pool:      pool.Defaults(),
 		Docker:    docker.Defaults(),
 		Network:   network.Defaults(),
 		Proxy:     proxy.Defaults(),
@@ -151,6 +154,7 @@ func (c Config) Validate() error {
 		{"admission", c.Admission.Validate},
 		{"languages", c.Languages.Validate},
 		{"dispatch", c.Dispatch.Validate},
+		{"pool", c.Pool.Validate},
 		{"docker", c.Docker.Validate},
 		{"network", c.Network.Validate},
 		{"proxy", c.Proxy.Validate},

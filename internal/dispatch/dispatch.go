@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -122,8 +121,7 @@ type Deps struct {
 // Dispatcher owns the runs of one node.
 type Dispatcher struct {
 	Deps
-	slots     *slots
-	recovered atomic.Bool
+	slots *slots
 
 	mu   sync.Mutex // guards runs
 	runs map[execution.ID]*run
@@ -154,7 +152,6 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	if !d.recover(ctx) {
 		return nil
 	}
-	d.recovered.Store(true)
 	d.wg.Go(func() { d.watchCancels(ctx) })
 	for ctx.Err() == nil {
 		if !d.next(ctx) {
@@ -166,13 +163,12 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 
 // next starts what can be started now and waits for a reason to look again; false when ctx has ended.
 func (d *Dispatcher) next(ctx context.Context) bool {
-	slot, ok := d.slots.take()
-	if !ok {
+	if !d.slots.take() {
 		return wait(ctx, idle, d.slots.freed)
 	}
 	claimed, err := d.Store.Claim(ctx, 1)
 	if err == nil && len(claimed) == 1 {
-		r := d.newRun(ctx, claimed[0], slot)
+		r := d.newRun(ctx, claimed[0])
 		d.begin(r)
 		d.wg.Go(func() {
 			defer d.end(r)
@@ -180,7 +176,7 @@ func (d *Dispatcher) next(ctx context.Context) bool {
 		})
 		return true
 	}
-	d.slots.free(slot)
+	d.slots.free()
 	if err != nil {
 		if ctx.Err() == nil {
 			d.Log.WithError(err).Warn("claim execution")
@@ -234,10 +230,6 @@ func (d *Dispatcher) live(id execution.ID, stream execution.Stream) (kept []byte
 	return kept, grown, true
 }
 
-// Holds tells whether an execution has a run here: from before its container is made until after it is removed. Until
-// everything that an earlier process left is taken over, any may have one.
-func (d *Dispatcher) Holds(id execution.ID) bool { return !d.recovered.Load() || d.find(id) != nil }
-
 func (d *Dispatcher) begin(r *run) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -256,7 +248,7 @@ func (d *Dispatcher) end(r *run) {
 		delete(d.runs, r.execution.ID)
 	}
 	d.mu.Unlock()
-	d.slots.free(r.slot)
+	d.slots.free()
 }
 
 // wait returns true after d, or earlier when there is a signal; false as soon as ctx ends.

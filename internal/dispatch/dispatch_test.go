@@ -389,8 +389,8 @@ func TestABerthOfAnEarlierPreparationIsNotTakenForTheRuns(t *testing.T) {
 		h.crashed(func() {
 			id = h.submit("a", sandboxtest.Out("second run"))
 			var berths []sandbox.Berth
-			for slot := range 3 { // before the run's own and after it, in any list
-				berth, err := box.Prepare(t.Context(), sandbox.Spec{Execution: string(id), Image: "player", Slot: slot})
+			for range 3 { // before the run's own and after it, in any list
+				berth, err := box.Prepare(t.Context(), sandbox.Spec{Execution: string(id), Image: "player"})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -501,8 +501,8 @@ func TestASecondRunIsHeldAlthoughTheFirstOnesBerthGoesLate(t *testing.T) {
 		h.enter()
 		defer h.leave()
 		time.Sleep(2 * time.Minute) // the second run goes on, the first one's berth is gone
-		if live, ok := h.dispatcher.Live(id, execution.Stdout); !h.dispatcher.Holds(id) || !ok || string(live) != "second" {
-			t.Errorf("held: %t, live: %q, %t", h.dispatcher.Holds(id), live, ok)
+		if live, ok := h.dispatcher.Live(id, execution.Stdout); !ok || string(live) != "second" {
+			t.Errorf("live: %q, %t", live, ok)
 		}
 		if _, err := h.store.Cancel(t.Context(), id, time.Now(), payload.Cancelled); err != nil {
 			t.Fatal(err)
@@ -510,20 +510,3 @@ func TestASecondRunIsHeldAlthoughTheFirstOnesBerthGoesLate(t *testing.T) {
 		h.expect(h.ended(id), execution.Cancelled, execution.WasCancelled, "second")
 	})
 }
-
-func TestNothingIsFreeToBeSweptBeforeThePastIsTakenOver(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := newHouse(t, 1, blind{sandboxtest.New(sandboxtest.Script{})})
-		h.enter()
-		defer h.leave()
-		time.Sleep(time.Hour)
-		if !h.dispatcher.Holds("exec_unknown") {
-			t.Error("it may be swept, although nobody knows what an earlier process left")
-		}
-	})
-}
-
-// blind cannot list its berths.
-type blind struct{ sandbox.Sandbox }
-
-func (blind) Berths(context.Context) ([]sandbox.Found, error) { return nil, sandbox.ErrUnavailable }

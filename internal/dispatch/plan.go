@@ -31,7 +31,7 @@ func (d *Dispatcher) plan(r *run) (sandbox.Spec, journal.Job, error) {
 	}
 	spec, job := language.Plan(lang, language.Request{
 		Execution: string(e.ID), Code: string(code), Input: input, Env: env, WorkingDir: e.WorkingDir,
-		Timeout: e.Timeout, Nonce: journal.NewNonce(), Slot: r.slot, Limits: e.Options.Limits, Network: e.Options.Network,
+		Timeout: e.Timeout, Nonce: journal.NewNonce(), Limits: e.Options.Limits, Network: e.Options.Network,
 		Artifacts: e.Options.Artifacts, Workspace: r.kept,
 	})
 	if err := job.Validate(); err != nil { // found out later it would be sent again and again

@@ -24,14 +24,10 @@ func (d *Dispatcher) recover(ctx context.Context) bool {
 			found[f.Berth.ID()] = f
 			continue
 		}
-		// A berth that no running row names: its execution has ended, or never left the queue, or runs in another berth,
-		// and this one is what an earlier preparation left. That one's journal says that nothing ran; it must not be
-		// taken for the run's.
-		d.slots.occupy(f.Slot)
-		d.wg.Go(func() {
-			defer d.slots.free(f.Slot)
-			d.leave(ctx, d.newRun(ctx, execution.Execution{ID: execution.ID(f.Execution)}, f.Slot), f.Berth)
-		})
+		// A berth that no running row names: it waited, or its execution has ended, or never left the queue, or runs in
+		// another berth, and this one is what an earlier preparation left. That one's journal says that nothing ran; it must
+		// not be taken for the run's.
+		d.wg.Go(func() { d.leave(ctx, d.newRun(ctx, execution.Execution{ID: execution.ID(f.Execution)}), f.Berth) })
 	}
 	for _, e := range rows {
 		f, there := found[e.Run.Berth]
@@ -61,13 +57,8 @@ func (d *Dispatcher) remains(ctx context.Context) (rows []execution.Execution, b
 
 // takeOver follows the berth of a running row; a row without a berth is lost.
 func (d *Dispatcher) takeOver(ctx context.Context, e execution.Execution, f sandbox.Found, there bool) {
-	slot := f.Slot
-	if there {
-		d.slots.occupy(slot)
-	} else {
-		slot = noSlot
-	}
-	r := d.newRun(ctx, e, slot)
+	d.slots.occupy()
+	r := d.newRun(ctx, e)
 	d.begin(r)
 	d.wg.Go(func() {
 		defer d.end(r)

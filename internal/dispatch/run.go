@@ -25,7 +25,6 @@ const ceiling = 128 << 20
 // run is one execution on its way through this room.
 type run struct {
 	execution      execution.Execution
-	slot           int
 	stdout, stderr *capture.Buffer
 	files          *artifacts
 	tree           *tree                      // nil: no workspace is kept
@@ -37,9 +36,9 @@ type run struct {
 	cancelled  chan struct{} // closed when somebody asked for its end
 }
 
-func (d *Dispatcher) newRun(ctx context.Context, e execution.Execution, slot int) *run {
+func (d *Dispatcher) newRun(ctx context.Context, e execution.Execution) *run {
 	r := &run{
-		execution: e, slot: slot, cancelled: make(chan struct{}),
+		execution: e, cancelled: make(chan struct{}),
 		stdout: capture.New(ceiling), stderr: capture.New(ceiling), files: &artifacts{ctx: ctx, blobs: d.Blobs},
 	}
 	if lang, err := d.Languages.Find(e.Language); err == nil {
@@ -348,7 +347,7 @@ func (d *Dispatcher) persist(ctx context.Context, r *run, act string, write func
 	}
 }
 
-// leave destroys the berth. A berth that cannot be destroyed keeps its slot: its number must not be used again.
+// leave destroys the berth. A berth that cannot be destroyed keeps its slot.
 func (d *Dispatcher) leave(ctx context.Context, r *run, berth sandbox.Berth) {
 	for {
 		err := berth.Remove(context.WithoutCancel(ctx))

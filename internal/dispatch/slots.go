@@ -2,49 +2,38 @@ package dispatch
 
 import "sync"
 
-// slots are the places in which executions may run at the same time. A slot's number becomes the UID of what runs in
-// it, so no two runs may ever hold one number.
+// slots are the places in which executions run at the same time.
 type slots struct {
 	mu    sync.Mutex // guards taken
 	size  int
-	taken map[int]bool
+	taken int
 	freed chan struct{} // cap 1: a slot became free
 }
 
-func newSlots(size int) *slots {
-	return &slots{size: size, taken: make(map[int]bool, size), freed: make(chan struct{}, 1)}
-}
+func newSlots(size int) *slots { return &slots{size: size, freed: make(chan struct{}, 1)} }
 
-// noSlot is the slot of a run that has no container any more.
-const noSlot = -1
-
-// take returns the lowest free number, or false when as many are taken as there are slots.
-func (s *slots) take() (int, bool) {
+// take takes a slot; false when as many are taken as there are.
+func (s *slots) take() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.taken) >= s.size {
-		return 0, false
+	if s.taken >= s.size {
+		return false
 	}
-	for n := range s.size {
-		if !s.taken[n] {
-			s.taken[n] = true
-			return n, true
-		}
-	}
-	return 0, false
+	s.taken++
+	return true
 }
 
-// occupy takes the number of a run that an earlier process began, even beyond the size: it is running already.
-func (s *slots) occupy(n int) {
+// occupy takes a slot for what an earlier process began, even beyond the size: it is running already.
+func (s *slots) occupy() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.taken[n] = true
+	s.taken++
 }
 
-// free gives a number back.
-func (s *slots) free(n int) {
+// free gives a slot back.
+func (s *slots) free() {
 	s.mu.Lock()
-	delete(s.taken, n)
+	s.taken--
 	s.mu.Unlock()
 	select {
 	case s.freed <- struct{}{}:

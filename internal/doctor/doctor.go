@@ -154,7 +154,8 @@ func (d *Doctor) plan(l language.Language, play probe.Play, slot int, timeout ti
 	if err != nil {
 		panic(err) // a struct of strings and numbers always has a JSON form
 	}
-	spec, job := language.Plan(l, language.Request{Code: string(task), Timeout: timeout, Nonce: journal.NewNonce(), Slot: slot})
+	spec, job := language.Plan(l, language.Request{Code: string(task), Timeout: timeout, Nonce: journal.NewNonce()})
+	spec.Slot = slot
 	job.Argv = []string{d.Program, job.File}
 	spec.Limits.Output, job.Head = max(spec.Limits.Output, leastOutput), max(job.Head, leastOutput)
 	return spec, job

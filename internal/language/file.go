@@ -8,6 +8,7 @@ import (
 	"maps"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/alecthomas/units"
@@ -42,6 +43,7 @@ type common struct {
 	Env     map[string]string `yaml:"env"`
 	Network string            `yaml:"network"`
 	Runtime string            `yaml:"runtime"`
+	Warm    warm              `yaml:"warm"`
 	Limits  limits            `yaml:"limits"`
 	Max     most              `yaml:"max"`
 }
@@ -69,6 +71,26 @@ type most struct {
 	Artifacts size    `yaml:"artifacts"`
 }
 
+// warm is a number of berths, or auto.
+type warm int
+
+const maxWarm = 1000
+
+// UnmarshalYAML reads a number or the word; its error knows the line.
+func (w *warm) UnmarshalYAML(node ast.Node) error {
+	text := node.GetToken()
+	if text.Value == "auto" {
+		*w = Auto
+		return nil
+	}
+	n, err := strconv.Atoi(text.Value)
+	if err != nil || n < 0 || n > maxWarm {
+		return &yaml.SyntaxError{Token: text, Message: fmt.Sprintf("warm must be auto or a number from 0 to %d, not %q", maxWarm, text.Value)}
+	}
+	*w = warm(n)
+	return nil
+}
+
 // size is a number of bytes, written with its unit.
 type size units.Base2Bytes
 
@@ -88,6 +110,7 @@ func builtin() common {
 	return common{
 		Pull:    sandbox.PullMissing,
 		Network: network.None,
+		Warm:    Auto,
 		Limits: limits{
 			Memory:    size(512 * units.MiB),
 			CPUs:      1,
@@ -270,6 +293,7 @@ func (e entry) language(name string) Language {
 		},
 		Network:   e.Common.Network,
 		Runtime:   e.Common.Runtime,
+		Warm:      int(e.Common.Warm),
 		Pull:      e.Common.Pull,
 		Rehearsal: e.Rehearsal,
 	}

@@ -23,7 +23,7 @@ func TestEveryShippedLanguageIsGivenWhatIsWritten(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, l := range catalogue.Languages() {
-		spec, job := Plan(l, Request{Execution: "exec", Code: "code", Timeout: time.Hour, Nonce: "nonce", Slot: 7})
+		spec, job := Plan(l, Request{Execution: "exec", Code: "code", Timeout: time.Hour, Nonce: "nonce"})
 		got, err := json.MarshalIndent(struct {
 			Spec sandbox.Spec
 			Job  journal.Job

@@ -46,10 +46,14 @@ type Language struct {
 	Max       execution.Limits // the most that one execution may ask for; 0 = what Limits says
 	Network   string           // network.None, Egress or Proxy
 	Proxy     string           // the URL of the proxy, for those that have no other way out
+	Warm      int              // how many containers wait for its executions; Auto follows the demand
 	Runtime   string           // empty = the engine's default
 	Pull      string           // whether a missing image is pulled: sandbox.PullMissing or sandbox.PullNever
 	Rehearsal []string         // what a container runs once while it waits; empty = nothing
 }
+
+// Auto is the Warm that follows the demand.
+const Auto = -1
 
 // NoImage says to whom it concerns that the image is not there, and what can be done about it.
 func (l Language) NoImage() string {

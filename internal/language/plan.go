@@ -44,12 +44,19 @@ type Request struct {
 	WorkingDir string            // absolute; empty = Workspace
 	Timeout    time.Duration
 	Nonce      string
-	Slot       int
 	Limits     execution.Limits // as Bound takes them
 	Artifacts  []string         // globs; what they choose is collected in the end
 	// Workspace bounds what of /workspace is kept; nil: nothing is.
 	Workspace *execution.WorkspaceLimits
 	Network   string // "none" = none, whatever the language has; empty = the language's
+}
+
+// Waiting plans a berth that waits, for any request that has no network or workspace size of its own. Limits bounds what
+// workspaces keep.
+func Waiting(l Language, limits execution.WorkspaceLimits) sandbox.Spec {
+	most := l.Most()
+	spec, _ := Plan(l, Request{Limits: execution.Limits{Output: most.Output, Artifacts: most.Artifacts}, Workspace: &limits})
+	return spec
 }
 
 // threads is the variable by which OpenMP and those who learnt from it (OpenBLAS, PyTorch) are told how many threads to
@@ -91,7 +98,6 @@ func Plan(l Language, r Request) (sandbox.Spec, journal.Job) {
 		Image:     l.Image,
 		Pull:      l.Pull,
 		Limits:    limits,
-		Slot:      r.Slot,
 		Network:   on,
 		Runtime:   l.Runtime,
 		Rehearsal: l.Rehearsal,

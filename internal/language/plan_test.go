@@ -26,12 +26,12 @@ func TestPlanOfAFullRequest(t *testing.T) {
 		Limits:    execution.Limits{Memory: 90, CPUs: 0.5, PIDs: 60, Output: 3, Artifacts: 8 << 20}, // no more than 50 processes by now
 		Artifacts: []string{"a", "b/**"},
 		Execution: "exec_1", Code: "package main", Env: map[string]string{"B": "request", "HOME": "/tmp"},
-		WorkingDir: "/workspace/a b", Timeout: time.Minute, Nonce: "0123", Slot: 9,
+		WorkingDir: "/workspace/a b", Timeout: time.Minute, Nonce: "0123",
 	})
 	if diff := cmp.Diff(sandbox.Spec{
 		Execution: "exec_1", Language: "go", Image: "golang:1.26", Pull: "never",
-		Limits: sandbox.Limits{Memory: 90, CPUs: 0.5, PIDs: 50, Files: 4, Workspace: 5, Tmp: 6, Output: 3, Tail: 8, Artifacts: 8 << 20},
-		Slot:   9, Network: "none", Runtime: "runsc",
+		Limits:  sandbox.Limits{Memory: 90, CPUs: 0.5, PIDs: 50, Files: 4, Workspace: 5, Tmp: 6, Output: 3, Tail: 8, Artifacts: 8 << 20},
+		Network: "none", Runtime: "runsc",
 	}, spec); diff != "" {
 		t.Errorf("spec: %s", diff)
 	}

@@ -17,12 +17,13 @@ var (
 	slots = prometheus.NewDesc("boomerang_slots", "Executions that can run at the same time.", nil, nil)
 	queue = prometheus.NewDesc("boomerang_executions_queued", "Executions that wait.", nil, nil)
 	runs  = prometheus.NewDesc("boomerang_executions_running", "Executions that run.", nil, nil)
+	ready = prometheus.NewDesc("boomerang_berths_waiting", "Containers that wait for an execution.", []string{"language"}, nil)
 	owed  = prometheus.NewDesc("boomerang_deliveries", "Callbacks that are not delivered: pending, or dead and kept.", []string{"state"}, nil)
 )
 
 // Describe names what Collect sends.
 func (t tally) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{slots, queue, runs, owed} {
+	for _, d := range []*prometheus.Desc{slots, queue, runs, ready, owed} {
 		out <- d
 	}
 }
@@ -33,6 +34,11 @@ func (t tally) Collect(out chan<- prometheus.Metric) {
 		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, float64(n), labels...)
 	}
 	gauge(slots, t.facts.Slots)
+	if t.facts.Waiting != nil {
+		for language, n := range t.facts.Waiting() {
+			gauge(ready, n, language)
+		}
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), scrapeTimeout)
 	defer cancel()
 	n, err := t.facts.Tally(ctx)

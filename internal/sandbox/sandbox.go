@@ -29,46 +29,6 @@ var (
 	ErrGone = errors.New("no such berth")
 )
 
-// Spec is all that must be known to prepare a berth, before there is a job for it.
-type Spec struct {
-	Execution string // the execution's id; names and labels the container. Empty for a berth that waits for one
-	Language  string
-	Image     string
-	Pull      string // PullMissing, also when empty, or PullNever
-	Limits    Limits
-	Slot      int    // 0…; concurrent berths of one node have different slots, and so different UIDs
-	Network   string // "none", also when empty, "egress" or "proxy"
-	Runtime   string // empty = the engine's default
-	// Rehearsal is what the init runs once while it waits for the job, so that the program starts faster; empty = nothing.
-	// The job waits for none of it, and the program finds none of it.
-	Rehearsal []string
-}
-
-// Whether an image that is not there is pulled.
-const (
-	PullMissing = "missing" // pulled once for all who wait
-	PullNever   = "never"   // ErrImageUnavailable: nobody else's image may take the name
-)
-
-// Limits bound what one container may take.
-type Limits struct {
-	Memory    int64   // bytes; swap is not added to it; tmpfs pages count
-	CPUs      float64 // > 0
-	PIDs      int64   // the program's; the init's threads are added
-	Files     int64   // open files of one process
-	Workspace int64   // bytes of the tmpfs at /workspace
-	Tmp       int64   // bytes of the tmpfs at /tmp
-	Output    int64   // bytes of each stream that are passed on as they come
-	Tail      int64   // bytes of each stream that are kept beyond these
-	Flood     int64   // bytes of a stream above which the program is killed; 0 = never
-	Kept      int64   // bytes of the workspace that are collected in the end
-	Entries   int     // files, directories and links of it
-	Artifacts int64   // bytes of all files together that are collected in the end
-}
-
-// MaxArtifacts is how many files are collected at most, whatever their size: each has a frame in the log.
-const MaxArtifacts = 256
-
 // Sandbox makes berths and finds those that an earlier process left.
 //
 // All methods may be called at the same time. A context bounds the call alone: when it ends, containers go on.

@@ -13,7 +13,6 @@ import (
 	"github.com/alecthomas/units"
 	"github.com/sirupsen/logrus"
 
-	"boomerang/internal/execution"
 	"boomerang/internal/sandbox"
 )
 
@@ -67,9 +66,9 @@ type Sandbox interface {
 	Berths(ctx context.Context) ([]sandbox.Found, error)
 }
 
-// Holder knows which executions have a run in this process.
+// Holder knows which containers are somebody's in this process.
 type Holder interface {
-	Holds(id execution.ID) bool
+	Holds(f sandbox.Found) bool
 }
 
 // Upkeep makes a round now and then.
@@ -183,15 +182,15 @@ func (u *Upkeep) remove(ctx context.Context, one func() (int, error)) (removed i
 	}
 }
 
-// sweep removes the containers of this node that no run holds. A run holds its execution before its container is made
-// and until it is removed, so a container that was there and is not held afterwards is nobody's.
+// sweep removes the containers of this node that nobody holds. One is held from before it is made until it is removed, so a
+// container that was there and is not held afterwards is nobody's.
 func (u *Upkeep) sweep(ctx context.Context) error {
 	berths, err := u.sandbox.Berths(ctx)
 	if err != nil {
 		return err
 	}
 	for _, f := range berths {
-		if u.holder.Holds(execution.ID(f.Execution)) {
+		if u.holder.Holds(f) {
 			continue
 		}
 		log := u.log.WithFields(logrus.Fields{"execution_id": f.Execution, "berth": f.Berth.ID()})

@@ -12,7 +12,6 @@ import (
 	"github.com/alecthomas/units"
 	"github.com/sirupsen/logrus"
 
-	"boomerang/internal/execution"
 	"boomerang/internal/sandbox"
 	"boomerang/internal/sandbox/sandboxtest"
 	"boomerang/internal/upkeep"
@@ -79,9 +78,9 @@ func (k *kept) left() int {
 }
 
 // held are the executions that have a run.
-type held map[execution.ID]bool
+type held map[string]bool
 
-func (h held) Holds(id execution.ID) bool { return h[id] }
+func (h held) Holds(f sandbox.Found) bool { return h[f.Execution] }
 
 // run lets upkeep work for d.
 func run(t *testing.T, c upkeep.Config, store *kept, box upkeep.Sandbox, holder held, d time.Duration) {

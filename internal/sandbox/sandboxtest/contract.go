@@ -26,6 +26,7 @@ type Harness struct {
 	Open    func(t *testing.T) sandbox.Sandbox
 	Image   string // holds the Player
 	Runtime string // of the engine; empty = its default
+	Pooled  bool   // berths may have waited, under no name, and have slots that the sandbox chose
 }
 
 // Contract tests a sandbox: each subtest is one obligation of the comments in package sandbox.
@@ -398,7 +399,7 @@ func removedIsGone(t suite) {
 func berthsLists(t suite) {
 	b := t.prepared("exec_listed")
 	f := t.found(b)
-	if f.Execution != "exec_listed" || f.Slot != 1 || !f.Running {
+	if !f.Running || !t.Pooled && (f.Execution != "exec_listed" || f.Slot != 1) {
 		t.Errorf("found = %+v, want execution exec_listed in slot 1, running", f)
 	}
 	b.remove()

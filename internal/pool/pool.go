@@ -1,0 +1,205 @@
+// Package pool keeps berths ready before they are needed: the same making, called earlier. Each is used once. It is a sandbox
+// itself, through which all berths of a node come: one that waits if there is one that fits, else one that is made on the
+// spot. So it is also the one who gives them their slots, and knows which containers are somebody's.
+//
+// It refuses to know executions, languages and Docker.
+package pool
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"boomerang/internal/sandbox"
+)
+
+// Want says what should wait.
+type Want struct {
+	Spec sandbox.Spec // its Language names the want
+	Size int          // how many; Auto follows the demand
+}
+
+// Auto is the size of a want that follows the demand: none as long as nobody asks, one more whenever somebody had to wait
+// for the making, fewer again when they were not needed for a while.
+const Auto = -1
+
+// Deps are what a pool works with.
+type Deps struct {
+	Sandbox sandbox.Sandbox
+	// Wants tells what should wait now. It is asked again and again.
+	Wants func() []Want
+	// Taken hears of each berth that was handed out, and whether it had waited.
+	Taken func(language string, warm bool)
+	Log   *logrus.Entry
+}
+
+// Pool is the sandbox of one node. Its methods may be called at the same time.
+type Pool struct {
+	Deps
+	config  Config
+	changed chan struct{} // cap 1: Run has something to look at
+
+	mu     sync.Mutex // guards all below
+	books  books
+	stocks map[string]*stock // by the want's language
+
+	work   sync.WaitGroup // makings, watches and removals
+	parted chan struct{}  // closed when removals have to end
+}
+
+var _ sandbox.Sandbox = (*Pool)(nil)
+
+// New makes a pool in which nothing waits until Run.
+func New(c Config, deps Deps) *Pool {
+	return &Pool{
+		Deps: deps, config: c, changed: make(chan struct{}, 1),
+		books: newBooks(), stocks: make(map[string]*stock), parted: make(chan struct{}),
+	}
+}
+
+// Prepare implements sandbox.Sandbox. The spec's slot is the pool's to choose.
+func (p *Pool) Prepare(ctx context.Context, spec sandbox.Spec) (sandbox.Berth, error) {
+	if ctx.Err() != nil {
+		return nil, fmt.Errorf("prepare berth: %w", context.Cause(ctx))
+	}
+	if b := p.take(ctx, spec); b != nil {
+		p.Taken(spec.Language, true)
+		return b, nil
+	}
+	b, err := p.make(ctx, spec)
+	if err != nil {
+		return nil, err
+	}
+	p.Taken(spec.Language, false)
+	return b, nil
+}
+
+// take hands out a berth that waits; nil when none fits.
+func (p *Pool) take(ctx context.Context, spec sandbox.Spec) sandbox.Berth {
+	b := p.pick(spec)
+	if b == nil {
+		return nil
+	}
+	p.touch()
+	if b.spec.Limits.Resized(spec.Limits) == b.spec.Limits {
+		return b.held
+	}
+	if err := b.Resize(ctx, spec.Limits); err != nil {
+		p.log(spec.Language).WithError(err).Warn("a berth that waited cannot be resized; a new one is made")
+		p.spoil(b)
+		return nil
+	}
+	return b.held
+}
+
+// pick takes the longest waiting berth that fits out of its stock. That there is none is what makes a stock grow.
+func (p *Pool) pick(spec sandbox.Spec) *waiting {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s := p.stocks[spec.Language]
+	if s == nil || !s.want.Spec.Fits(spec) {
+		return nil
+	}
+	s.used = time.Now()
+	if b := s.pick(spec); b != nil {
+		return b
+	}
+	if s.want.Size == Auto {
+		p.grow(s)
+		p.touch()
+	}
+	return nil
+}
+
+// spoil puts a berth back that nobody may have, for Run to remove.
+func (p *Pool) spoil(b *waiting) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	b.spoilt, b.left = true, make(chan struct{})
+	s := p.stocks[b.spec.Language]
+	s.waiting = append(s.waiting, b)
+	p.touch()
+}
+
+// make makes a berth in a slot of its own.
+func (p *Pool) make(ctx context.Context, spec sandbox.Spec) (*held, error) {
+	p.mu.Lock()
+	spec.Slot = p.books.open()
+	p.mu.Unlock()
+	b, err := p.Sandbox.Prepare(ctx, spec)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err != nil {
+		p.books.abandon(spec.Slot)
+		return nil, err
+	}
+	h := &held{Berth: b, pool: p, slot: spec.Slot}
+	p.books.enter(h)
+	return h, nil
+}
+
+// Berths implements sandbox.Sandbox. What it finds keeps its slot until it is removed.
+func (p *Pool) Berths(ctx context.Context) ([]sandbox.Found, error) {
+	found, err := p.Sandbox.Berths(ctx)
+	if err != nil {
+		return nil, err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.books.complete = true
+	for i, f := range found {
+		h := p.books.held[f.Berth.ID()]
+		if h == nil {
+			h = &held{Berth: f.Berth, pool: p, slot: f.Slot}
+			p.books.take(f.Slot)
+			p.books.enter(h)
+		}
+		found[i].Berth = h
+	}
+	p.touch()
+	return found, nil
+}
+
+// Holds tells whether a berth is somebody's: it waits, somebody has it, or it is in the making. Until what an earlier process
+// left was asked for by Berths, any may be.
+func (p *Pool) Holds(f sandbox.Found) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return !p.books.complete || p.books.held[f.Berth.ID()] != nil || p.books.making[f.Slot]
+}
+
+// Waiting tells how many berths wait, by language.
+func (p *Pool) Waiting() map[string]int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n := make(map[string]int, len(p.stocks))
+	for name, s := range p.stocks {
+		n[name] = len(s.waiting)
+	}
+	return n
+}
+
+// Renew has a new berth take the place of each that waits: what they were made from may have changed.
+func (p *Pool) Renew() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, s := range p.stocks {
+		for _, b := range s.waiting {
+			b.since = time.Time{}
+		}
+	}
+	p.touch()
+}
+
+// touch has Run look.
+func (p *Pool) touch() {
+	select {
+	case p.changed <- struct{}{}:
+	default:
+	}
+}
+
+func (p *Pool) log(language string) *logrus.Entry { return p.Log.WithField("language", language) }

@@ -1,0 +1,432 @@
+package pool_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"maps"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"boomerang/internal/pool"
+	"boomerang/internal/sandbox"
+	"boomerang/internal/sandbox/sandboxtest"
+)
+
+// spec is what an execution of a language needs.
+func spec(language string) sandbox.Spec {
+	return sandbox.Spec{
+		Language: language, Image: "test", Network: "none",
+		Limits: sandbox.Limits{
+			Memory: 256 << 20, CPUs: 1, PIDs: 64, Files: 256,
+			Workspace: 64 << 20, Tmp: 16 << 20, Output: 1 << 20, Tail: 64 << 10, Artifacts: 4 << 20,
+		},
+	}
+}
+
+// house is a pool over a fake engine.
+type house struct {
+	*testing.T
+	*pool.Pool
+	engine *sandboxtest.Fake
+	wants  atomic.Pointer[[]pool.Want]
+	warm   []bool // of each berth that was taken
+	stop   func()
+}
+
+// enter opens a pool that keeps what is wanted, within its config; inside a bubble of synctest.
+func enter(t *testing.T, c pool.Config, script sandboxtest.Script, wants ...pool.Want) *house {
+	t.Helper()
+	log := logrus.New()
+	log.SetOutput(io.Discard)
+	h := &house{T: t, engine: sandboxtest.New(script)}
+	h.wants.Store(&wants)
+	h.Pool = pool.New(c, pool.Deps{
+		Sandbox: h.engine, Wants: func() []pool.Want { return *h.wants.Load() },
+		Taken: func(_ string, warm bool) { h.warm = append(h.warm, warm) }, Log: logrus.NewEntry(log),
+	})
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- h.Pool.Run(ctx) }()
+	h.stop = sync.OnceFunc(func() {
+		stop()
+		if err := <-done; err != nil {
+			t.Errorf("run: %v", err)
+		}
+	})
+	t.Cleanup(h.stop)
+	if _, err := h.Berths(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	synctest.Wait()
+	return h
+}
+
+func config() pool.Config { return pool.Defaults().For(16<<30, 4) }
+
+func (h *house) take(s sandbox.Spec) sandbox.Berth {
+	h.Helper()
+	b, err := h.Prepare(h.Context(), s)
+	if err != nil {
+		h.Fatalf("prepare: %v", err)
+	}
+	return b
+}
+
+func (h *house) remove(berths ...sandbox.Berth) {
+	h.Helper()
+	for _, b := range berths {
+		if err := b.Remove(h.Context()); err != nil {
+			h.Errorf("remove: %v", err)
+		}
+	}
+}
+
+// wantWaiting checks how many wait when everything has come to rest.
+func (h *house) wantWaiting(want map[string]int) {
+	h.Helper()
+	synctest.Wait()
+	got := h.Waiting()
+	maps.DeleteFunc(got, func(_ string, n int) bool { return n == 0 })
+	if !maps.Equal(got, want) {
+		h.Errorf("waiting = %v, want %v", got, want)
+	}
+}
+
+// there is what the engine has.
+func (h *house) there() map[string]sandbox.Found {
+	h.Helper()
+	found, err := h.engine.Berths(h.Context())
+	if err != nil {
+		h.Fatal(err)
+	}
+	all := make(map[string]sandbox.Found, len(found))
+	for _, f := range found {
+		all[f.Berth.ID()] = f
+	}
+	return all
+}
+
+func TestAPoolKeepsTheSandboxsContract(t *testing.T) {
+	for name, size := range map[string]int{"cold": 0, "warm": 3} {
+		t.Run(name, func(t *testing.T) {
+			engine := sandboxtest.New(sandboxtest.Script{Images: []string{"test"}})
+			sandboxtest.Contract(t, sandboxtest.Harness{Image: "test", Pooled: true, Open: func(t *testing.T) sandbox.Sandbox {
+				t.Helper()
+				want := spec("test")
+				log := logrus.New()
+				log.SetOutput(io.Discard)
+				p := pool.New(config(), pool.Deps{
+					Sandbox: engine, Wants: func() []pool.Want { return []pool.Want{{Spec: want, Size: size}} },
+					Taken: func(string, bool) {}, Log: logrus.NewEntry(log),
+				})
+				ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
+				done := make(chan error, 1)
+				go func() { done <- p.Run(ctx) }()
+				t.Cleanup(func() {
+					stop()
+					if err := <-done; err != nil {
+						t.Error(err)
+					}
+				})
+				if _, err := p.Berths(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				return p
+			}})
+		})
+	}
+}
+
+func TestABerthThatWaitsIsTakenOnceAndReplaced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := enter(t, config(), sandboxtest.Script{}, pool.Want{Spec: spec("a"), Size: 2})
+		h.wantWaiting(map[string]int{"a": 2})
+		before := h.there()
+		one, other := h.take(spec("a")), h.take(spec("a"))
+		third := h.take(spec("a")) // nobody waited long enough to make another
+		if _, ok := before[one.ID()]; !ok || one.ID() == other.ID() {
+			t.Errorf("taken: %s and %s, want the two of %v", one.ID(), other.ID(), before)
+		}
+		if want := []bool{true, true, false}; len(h.warm) != 3 || h.warm[0] != want[0] || h.warm[1] != want[1] || h.warm[2] != want[2] {
+			t.Errorf("warm = %v, want %v", h.warm, want)
+		}
+		h.wantWaiting(map[string]int{"a": 2})
+		h.remove(one, other, third)
+		h.stop()
+		if left := h.there(); len(left) != 0 {
+			t.Errorf("left when the pool has ended: %v", left)
+		}
+	})
+}
+
+func TestNoTwoBerthsThatAreThereHaveOneSlot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := enter(t, config(), sandboxtest.Script{}, pool.Want{Spec: spec("a"), Size: 2}, pool.Want{Spec: spec("b"), Size: 1})
+		taken := []sandbox.Berth{h.take(spec("a")), h.take(spec("b")), h.take(spec("c"))}
+		synctest.Wait()
+		distinct := func(n int) {
+			t.Helper()
+			slots := map[int]bool{}
+			for _, f := range h.there() {
+				slots[f.Slot] = true
+			}
+			if len(slots) != n || len(h.there()) != n {
+				t.Errorf("%d slots of %d berths, want %d", len(slots), len(h.there()), n)
+			}
+		}
+		distinct(6)
+		h.remove(taken[0], taken[2])
+		taken = append(taken[1:2], h.take(spec("c")), h.take(spec("c")))
+		distinct(6)
+		h.remove(taken...)
+	})
+}
+
+func TestWhatAnEarlierProcessLeftKeepsItsSlotAndIsHeldUntilRemoved(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		engine := sandboxtest.New(sandboxtest.Script{})
+		old := spec("a")
+		old.Execution, old.Slot = "exec_old", 0
+		if _, err := engine.Prepare(t.Context(), old); err != nil {
+			t.Fatal(err)
+		}
+		p := pool.New(config(), pool.Deps{Sandbox: engine, Wants: func() []pool.Want { return nil }, Taken: func(string, bool) {}})
+		found, err := engine.Berths(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !p.Holds(found[0]) {
+			t.Error("it may be swept, although nobody has asked what an earlier process left")
+		}
+		mine, err := p.Berths(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		next, err := p.Prepare(t.Context(), spec("a"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		found, _ = engine.Berths(t.Context())
+		for _, f := range found {
+			if f.Berth.ID() == next.ID() && f.Slot == 0 {
+				t.Error("the slot was given away")
+			}
+			if !p.Holds(f) {
+				t.Errorf("%s is not held", f.Berth.ID())
+			}
+		}
+		if err := mine[0].Berth.Remove(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if p.Holds(mine[0]) {
+			t.Error("it is held although it is removed")
+		}
+		stranger := spec("a")
+		stranger.Slot = 7
+		b, err := engine.Prepare(t.Context(), stranger)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p.Holds(sandbox.Found{Berth: b, Slot: 7}) {
+			t.Error("what did not come through the pool is held")
+		}
+	})
+}
+
+func TestAutoFollowsTheDemandAndShrinksWhenIdle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := enter(t, config(), sandboxtest.Script{}, pool.Want{Spec: spec("a"), Size: pool.Auto}, pool.Want{Spec: spec("b"), Size: pool.Auto})
+		h.wantWaiting(map[string]int{})
+		var taken []sandbox.Berth
+		for range 10 { // at once: all in vain
+			taken = append(taken, h.take(spec("a")))
+		}
+		h.remove(taken...)
+		h.wantWaiting(map[string]int{"a": 4}) // no more than there are slots
+		for range 5 {                         // one at a time: one is needed, the others are not
+			time.Sleep(time.Minute)
+			h.remove(h.take(spec("a")))
+		}
+		h.wantWaiting(map[string]int{"a": 4})
+		time.Sleep(10 * time.Minute)
+		h.remove(h.take(spec("a")))
+		time.Sleep(10 * time.Minute)
+		h.remove(h.take(spec("a")))
+		h.wantWaiting(map[string]int{"a": 1})
+		time.Sleep(21 * time.Minute)
+		h.wantWaiting(map[string]int{})
+	})
+}
+
+func TestAutoStaysWithinItsMemory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := config()
+		c.Memory = 3 * pool.Footprint
+		h := enter(t, c, sandboxtest.Script{}, pool.Want{Spec: spec("a"), Size: pool.Auto}, pool.Want{Spec: spec("b"), Size: pool.Auto})
+		for range 4 {
+			defer h.remove(h.take(spec("a")))
+		}
+		h.wantWaiting(map[string]int{"a": 3})
+		time.Sleep(time.Second)
+		defer h.remove(h.take(spec("b"))) // used later than a, so it gets one of a's
+		h.wantWaiting(map[string]int{"a": 2, "b": 1})
+	})
+}
+
+func TestABerthThatDiedIsReplacedAndNeverHandedOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := enter(t, config(), sandboxtest.Script{}, pool.Want{Spec: spec("a"), Size: 1})
+		for id, f := range h.there() {
+			if err := f.Berth.Stop(t.Context()); err != nil { // somebody else's hand
+				t.Fatal(err)
+			}
+			b := h.take(spec("a"))
+			defer h.remove(b)
+			if b.ID() == id {
+				t.Error("a dead berth was handed out")
+			}
+			h.wantWaiting(map[string]int{"a": 1})
+			if _, there := h.there()[id]; there {
+				t.Error("a dead berth was not removed")
+			}
+		}
+	})
+}
+
+func TestABerthThatGrewOldIsReplacedByANewOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := enter(t, config(), sandboxtest.Script{}, pool.Want{Spec: spec("a"), Size: 1})
+		first := h.there()
+		time.Sleep(9 * time.Minute)
+		h.wantWaiting(map[string]int{"a": 1})
+		if !maps.EqualFunc(first, h.there(), func(a, b sandbox.Found) bool { return a.Berth == b.Berth }) {
+			t.Error("a young berth was replaced")
+		}
+		time.Sleep(2 * time.Minute)
+		h.wantWaiting(map[string]int{"a": 1})
+		second := h.there()
+		for id := range second {
+			if _, same := first[id]; same || len(second) != 1 {
+				t.Errorf("after eleven minutes: %v, want another one than %v", second, first)
+			}
+		}
+		h.Renew()
+		h.wantWaiting(map[string]int{"a": 1})
+		for id := range h.there() {
+			if _, same := second[id]; same {
+				t.Error("a renewed pool has its old berth")
+			}
+		}
+	})
+}
+
+func TestWhatIsNotWantedAnyMoreIsRemoved(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := enter(t, config(), sandboxtest.Script{}, pool.Want{Spec: spec("a"), Size: 2}, pool.Want{Spec: spec("b"), Size: 1})
+		changed := spec("a")
+		changed.Image = "newer"
+		h.wants.Store(&[]pool.Want{{Spec: changed, Size: 1}})
+		time.Sleep(10 * time.Second)
+		h.wantWaiting(map[string]int{"a": 1})
+		if n := len(h.there()); n != 1 {
+			t.Errorf("%d berths are there, want 1", n)
+		}
+		if h.remove(h.take(spec("a"))); h.warm[0] {
+			t.Error("a berth of another image was handed out")
+		}
+		if h.remove(h.take(changed)); !h.warm[1] {
+			t.Error("the new one did not wait")
+		}
+	})
+}
+
+func TestOtherLimitsAreSetWhereTheyCanBe(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		small := func() sandbox.Spec {
+			s := spec("a")
+			s.Limits.Memory, s.Limits.CPUs, s.Limits.PIDs, s.Limits.Output = 64<<20, 0.5, 16, 1<<10
+			return s
+		}
+		h := enter(t, config(), sandboxtest.Script{}, pool.Want{Spec: spec("a"), Size: 1})
+		if h.remove(h.take(small())); !h.warm[0] {
+			t.Error("less memory, CPUs, PIDs and output: made anew, want a resized one")
+		}
+		h.wantWaiting(map[string]int{"a": 1})
+		other := small()
+		other.Limits.Workspace *= 2
+		if h.remove(h.take(other)); h.warm[1] {
+			t.Error("another size of workspace: warm, want one that is made for it")
+		}
+		more := spec("a")
+		more.Limits.Output *= 2
+		if h.remove(h.take(more)); h.warm[2] {
+			t.Error("more output than its log holds: warm, want one that is made for it")
+		}
+		onNetwork := spec("a")
+		onNetwork.Network = "egress"
+		if h.remove(h.take(onNetwork)); h.warm[3] {
+			t.Error("another network: warm, want one that is made for it")
+		}
+	})
+}
+
+func TestABerthThatCannotBeResizedIsRemovedAndANewOneMade(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := enter(t, config(), sandboxtest.Script{Resize: []error{errors.New("no cgroups")}}, pool.Want{Spec: spec("a"), Size: 1})
+		before := h.there()
+		s := spec("a")
+		s.Limits.Memory /= 2
+		b := h.take(s)
+		if _, waited := before[b.ID()]; waited || h.warm[0] {
+			t.Error("the berth of which nobody knows what holds was handed out")
+		}
+		h.wantWaiting(map[string]int{"a": 1})
+		for id := range before {
+			if _, there := h.there()[id]; there {
+				t.Error("it was not removed")
+			}
+		}
+		h.remove(b)
+	})
+}
+
+func TestAPoolThatCannotFillMakesNewOnesAndTriesAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sick := errors.New("sick")
+		h := enter(t, config(), sandboxtest.Script{Prepare: []error{sick, sick, nil, sick}}, pool.Want{Spec: spec("a"), Size: 1})
+		h.wantWaiting(map[string]int{}) // the first one failed
+		time.Sleep(5 * time.Second)     // the second, too
+		h.wantWaiting(map[string]int{})
+		h.remove(h.take(spec("a")))
+		if h.warm[0] {
+			t.Error("warm, want cold")
+		}
+		time.Sleep(5 * time.Second)
+		h.wantWaiting(map[string]int{})
+		time.Sleep(time.Minute)
+		h.wantWaiting(map[string]int{"a": 1})
+	})
+}
+
+func TestNothingIsMadeBeforeThePastIsKnown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		engine := sandboxtest.New(sandboxtest.Script{})
+		p := pool.New(config(), pool.Deps{
+			Sandbox: engine, Wants: func() []pool.Want { return []pool.Want{{Spec: spec("a"), Size: 1}} }, Taken: func(string, bool) {},
+		})
+		ctx, stop := context.WithTimeout(t.Context(), time.Hour)
+		defer stop()
+		if err := p.Run(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if found, _ := engine.Berths(t.Context()); len(found) != 0 {
+			t.Errorf("made: %v, want nothing as long as slots may be taken that nobody knows of", found)
+		}
+	})
+}

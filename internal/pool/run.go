@@ -1,0 +1,167 @@
+package pool
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"time"
+
+	"boomerang/internal/sandbox"
+)
+
+const (
+	// abreast is how many berths are made for the stocks at the same time: those that executions wait for come first, and
+	// an engine takes longer over each the more it makes.
+	abreast = 2
+	// tick is how soon it is seen that other berths are wanted.
+	tick = 5 * time.Second
+	// breath is the pause before a removal that failed is tried again.
+	breath = time.Second
+	// parting is how long removals may take when Run ends. What is left then is removed by the next start.
+	parting = 15 * time.Second
+)
+
+// Run keeps the stocks until ctx ends, then removes what waits and returns nil. Whoever still asks for a berth gets a new one.
+func (p *Pool) Run(ctx context.Context) error {
+	timer := time.NewTicker(tick)
+	defer timer.Stop()
+	for wants := p.Wants(); ctx.Err() == nil; {
+		p.tend(ctx, wants, time.Now())
+		select {
+		case <-ctx.Done():
+		case <-p.changed:
+		case <-timer.C:
+			wants = p.Wants()
+		}
+	}
+	p.tend(ctx, nil, time.Now())
+	late := time.AfterFunc(parting, func() { close(p.parted) })
+	defer late.Stop()
+	p.work.Wait()
+	return nil
+}
+
+// tend makes the stocks what they should be.
+func (p *Pool) tend(ctx context.Context, wants []Want, now time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, s := range p.stocks {
+		s.want.Size = 0 // unless somebody wants it
+	}
+	for _, w := range wants {
+		s := p.stocks[w.Spec.Language]
+		if s == nil {
+			s = &stock{}
+			p.stocks[w.Spec.Language] = s
+		}
+		s.want = w
+	}
+	for _, language := range slices.Sorted(maps.Keys(p.stocks)) {
+		s := p.stocks[language]
+		s.judge(now, p.config.Idle)
+		for _, b := range s.cull() {
+			p.drop(b)
+		}
+		if p.books.complete { // or the slots of what an earlier process left would be given away
+			p.restock(ctx, s, now)
+		}
+	}
+}
+
+// restock begins to make what is missing.
+func (p *Pool) restock(ctx context.Context, s *stock, now time.Time) {
+	making := 0
+	for _, other := range p.stocks {
+		making += other.making
+	}
+	for range min(s.missing(now, p.config.Age), abreast-making) {
+		s.making++
+		spec := s.want.Spec
+		p.work.Go(func() {
+			if b := p.fill(ctx, s, spec); b != nil {
+				p.watch(ctx, b)
+			}
+		})
+	}
+}
+
+// fill makes one berth and puts it into its stock; nil when none could be made.
+func (p *Pool) fill(ctx context.Context, s *stock, spec sandbox.Spec) *waiting {
+	h, err := p.make(ctx, spec)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	defer p.touch()
+	s.making--
+	log := p.log(spec.Language)
+	if err != nil {
+		if ctx.Err() == nil && s.failed(time.Now()) {
+			log.WithError(err).Warn("no berth can be made to wait; executions start in new ones, if they can")
+		}
+		return nil
+	}
+	if s.made() {
+		log.Info("berths can be made to wait again")
+	}
+	b := &waiting{held: h, spec: spec, since: time.Now(), left: make(chan struct{})}
+	if ctx.Err() != nil {
+		p.drop(b)
+		return nil
+	}
+	s.waiting = append(s.waiting, b)
+	return b
+}
+
+// watch has Run look when a berth is gone that waits.
+func (p *Pool) watch(ctx context.Context, b *waiting) {
+	select {
+	case <-b.Gone():
+		p.log(b.spec.Language).WithField("berth", b.ID()).Warn("a berth that waited is gone; a new one is made")
+		p.touch()
+	case <-b.left:
+	case <-ctx.Done():
+	}
+}
+
+// grow has one more wait, if the memory for it is there or can be had from the stock that was used longest ago. The caller holds
+// mu, as for drop.
+func (p *Pool) grow(s *stock) {
+	if s.target >= p.config.Slots {
+		return
+	}
+	total, idlest := 0, s
+	for _, other := range p.stocks {
+		if other.want.Size != Auto {
+			continue
+		}
+		total += other.target
+		if other.target > 0 && other.used.Before(idlest.used) {
+			idlest = other
+		}
+	}
+	if total >= int(p.config.Memory/Footprint) {
+		if idlest == s {
+			return
+		}
+		idlest.target--
+	}
+	s.target++
+}
+
+// drop removes a berth that is out of its stock. One that cannot be removed keeps its slot.
+func (p *Pool) drop(b *waiting) {
+	close(b.left)
+	p.work.Go(func() {
+		for {
+			err := b.Remove(context.Background())
+			if err == nil {
+				return
+			}
+			p.log(b.spec.Language).WithError(err).WithField("berth", b.ID()).Warn("remove berth")
+			select {
+			case <-time.After(breath):
+			case <-p.parted:
+				return
+			}
+		}
+	})
+}
