@@ -101,7 +101,15 @@ func attack(name string, args ...string) int {
 	case "lose a child":
 		fmt.Println(exec.Command(self(), "allocate", args[0]).Run())
 	case "burn":
-		burn(100 * time.Millisecond)
+		d, _ := time.ParseDuration(args[0])
+		burn(d)
+	case "litter":
+		litter()
+		if len(args) > 0 {
+			return attack(args[0], args[1:]...)
+		}
+	case "look around":
+		lookAround()
 	case "count threads":
 		fmt.Println(initThreads())
 		_ = flood(8 << 20)

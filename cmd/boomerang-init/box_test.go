@@ -58,15 +58,20 @@ func runTests(m *testing.M) int {
 
 // box says how a container is made. The zero value is one without limits.
 type box struct {
-	Root    string   // where its file system is put together
-	UID     int      // unlike that of every other box
-	Memory  int64    // bytes; 0 = no limit
-	PIDs    int      // 0 = no limit
-	Env     []string // the image's environment
-	Program string   // the test binary
-	Init    string
-	Cgroup  string // name of its control groups
+	Root   string   // where its file system is put together
+	UID    int      // unlike that of every other box
+	Memory int64    // bytes; 0 = no limit
+	PIDs   int      // 0 = no limit
+	Env    []string // the image's environment
+	// Rehearsal is one of the attacks.
+	Rehearsal []string
+	Program   string // the test binary
+	Init      string
+	Cgroup    string // name of its control groups
 }
+
+// writable are the places that a program can write to.
+var writable = []string{"/workspace", "/tmp", "/dev/shm"}
 
 var boxes atomic.Int32
 
@@ -314,8 +319,10 @@ func becomeContainer() error {
 		file(to)
 		bind(from, to)
 	}
-	dir("/workspace")
-	must("give away /workspace", os.Chown(at("/workspace"), b.UID, b.UID))
+	for _, place := range writable {
+		dir(place)
+		must("mount "+place, syscall.Mount("tmpfs", at(place), "tmpfs", 0, fmt.Sprintf("mode=0700,uid=%d,gid=%d", b.UID, b.UID)))
+	}
 	must("enter root", syscall.Chroot(b.Root))
 	must("enter root", syscall.Chdir("/"))
 	must("drop groups", syscall.Setgroups(nil))
@@ -327,5 +334,10 @@ func becomeContainer() error {
 	if failed != nil {
 		return failed
 	}
-	return syscall.Exec("/init", []string{"/init"}, append(b.Env, "PATH=/usr/bin:/bin"))
+	argv := []string{"/init"}
+	if len(b.Rehearsal) > 0 {
+		argv = append(append(argv, self()), b.Rehearsal...)
+		b.Env = append(b.Env, roleVariable+"=program")
+	}
+	return syscall.Exec("/init", argv, append(b.Env, "PATH=/usr/bin:/bin"))
 }

@@ -463,7 +463,7 @@ func TestMemoryThatRunsOutIsReported(t *testing.T) {
 }
 
 func TestProcessorTimeIsTheProgramsOwn(t *testing.T) {
-	if end := (box{}).run(t, attacker("burn")).proven(t); end.CPUTime < 100*time.Millisecond {
+	if end := (box{}).run(t, attacker("burn", "100ms")).proven(t); end.CPUTime < 100*time.Millisecond {
 		t.Errorf("got %v, want at least 100 ms", end.CPUTime)
 	}
 }

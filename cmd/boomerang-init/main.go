@@ -39,14 +39,16 @@ func run() int {
 		// It signals every process that it can see.
 		return complain(errors.New("boomerang-init is made to be PID 1 of a container"))
 	}
-	closePlaces(string(mounts))
+	places := placesIn(string(mounts))
+	closePlaces(places)
 	runtime.GOMAXPROCS(1)
 	debug.SetGCPercent(-1) // what it allocates is bounded by the job, and a waiting berth must not wake up to collect
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, syscall.SIGTERM)
 	turnDeaf(syscall.SIGTERM)
 	stockThreads()
-	rehearse()
+	warmUp()
+	rehearsal := rehearse(os.Args[1:], places, victim)
 
 	jobs := make(chan assignment)
 	failed := make(chan error, 1)
@@ -57,6 +59,7 @@ func run() int {
 			failed <- err
 			return
 		}
+		rehearsal.end()
 		given, err := receive(stdin, &job)
 		if err != nil {
 			failed <- err
@@ -111,9 +114,9 @@ func closeProc() error {
 	return nil
 }
 
-// rehearse goes once through what is slow the first time, for page faults and JSON's caches: a berth has time while it
+// warmUp goes once through what is slow the first time, for page faults and JSON's caches: a berth has time while it
 // waits, an execution has not. Measured: 2 ms the first time, 0.2 ms the second.
-func rehearse() {
+func warmUp() {
 	var b bytes.Buffer
 	_ = journal.WriteJob(&b, journal.Job{
 		Nonce: journal.NewNonce(), File: "f", Argv: []string{"f"}, Env: map[string]string{"E": "e"}, Dir: "/", Timeout: 1,

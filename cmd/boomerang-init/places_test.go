@@ -14,6 +14,7 @@ func TestPlacesOfTheUsersOwnAreClosed(t *testing.T) {
 	const anyone = os.ModeSticky | 0o777
 	dir := t.TempDir()
 	var mounts strings.Builder
+	written := strings.NewReplacer("\t", `\011`, `\`, `\134`)
 	want := map[string]os.FileMode{}
 	for name, c := range map[string]struct {
 		kind string
@@ -21,6 +22,7 @@ func TestPlacesOfTheUsersOwnAreClosed(t *testing.T) {
 		want os.FileMode
 	}{
 		"like /tmp":       {"tmpfs", anyone, placeMode},
+		"like /a\tb\\c":   {"tmpfs", anyone, placeMode}, // as a VOLUME may be called
 		"like /workspace": {"tmpfs", 0o755, placeMode},
 		"closed already":  {"tmpfs", placeMode, placeMode},
 		"closed to us":    {"tmpfs", 0o500, placeMode},
@@ -34,9 +36,9 @@ func TestPlacesOfTheUsersOwnAreClosed(t *testing.T) {
 			t.Fatal(err)
 		}
 		want[path] = c.want
-		fmt.Fprintf(&mounts, "124 107 0:59 / %s rw,nosuid - %s none rw,size=1024k\n", path, c.kind)
+		fmt.Fprintf(&mounts, "124 107 0:59 / %s rw,nosuid - %s none rw,size=1024k\n", written.Replace(path), c.kind)
 	}
-	closePlaces(mounts.String() + "not a mount\n1 1 0:1 / /no/such/place rw - tmpfs none rw\n")
+	closePlaces(placesIn(mounts.String() + "not a mount\n1 1 0:1 / /no/such/place rw - tmpfs none rw\n"))
 	for path, mode := range want {
 		info, err := os.Stat(path)
 		if err != nil {

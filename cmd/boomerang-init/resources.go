@@ -20,11 +20,13 @@ type usage struct {
 	cpu      time.Duration
 	memory   int64 // bytes at the peak
 	oomKills int64
+	reaped   syscall.Rusage // of the processes that were reaped
 }
 
 // measure reads the control group that is mounted at root, version 2 or 1.
 func measure(root string) usage {
 	u := usage{cpu: -1, memory: -1, oomKills: -1}
+	_ = syscall.Getrusage(syscall.RUSAGE_CHILDREN, &u.reaped)
 	if n := number(root, "cpu.stat", "usage_usec"); n >= 0 {
 		u.cpu = time.Duration(n) * time.Microsecond
 	} else if n := number(root, "cpuacct/cpuacct.usage", ""); n >= 0 {
@@ -55,19 +57,23 @@ func number(root, file, key string) int64 {
 }
 
 // report fills in what the program used: as the control group counts it, or else the sum of the processes that were
-// reaped.
+// reaped. What a rehearsal used is not the program's, but for the peak of the memory, which only somebody outside could
+// set back.
 func report(end *journal.End, before, after usage) {
-	var reaped syscall.Rusage
-	_ = syscall.Getrusage(syscall.RUSAGE_CHILDREN, &reaped)
-	end.CPUTime = time.Duration(reaped.Utime.Nano() + reaped.Stime.Nano())
-	end.MaxMemory = reaped.Maxrss << 10
+	end.CPUTime = after.processes() - before.processes()
+	end.MaxMemory = after.reaped.Maxrss << 10
 	if before.cpu >= 0 && after.cpu >= before.cpu {
 		end.CPUTime = after.cpu - before.cpu
 	}
 	if after.memory >= 0 {
 		end.MaxMemory = after.memory
 	}
-	end.OutOfMem = after.oomKills > 0
+	end.OutOfMem = after.oomKills > max(before.oomKills, 0)
+}
+
+// processes is the time of those that were reaped.
+func (u usage) processes() time.Duration {
+	return time.Duration(u.reaped.Utime.Nano() + u.reaped.Stime.Nano())
 }
 
 // victim makes the program what the kernel kills first when the container's memory is used up. Best effort: where

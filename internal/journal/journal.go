@@ -68,7 +68,7 @@ type End struct {
 	EndedAt    time.Time     `json:"ended_at"`
 	Elapsed    time.Duration `json:"elapsed"`    // monotonic
 	CPUTime    time.Duration `json:"cpu_time"`   // user and system, of the whole container
-	MaxMemory  int64         `json:"max_memory"` // bytes, the container's peak; with files in tmpfs where the kernel counts them
+	MaxMemory  int64         `json:"max_memory"` // bytes, the container's peak, a rehearsal's included; with files in tmpfs where the kernel counts them
 
 	Bytes   int64 `json:"bytes"`    // what the program wrote to this stream
 	LeftOut int64 `json:"left_out"` // of these, the bytes between head and tail that were discarded
