@@ -28,6 +28,7 @@ func TestFourLinesMakeALanguage(t *testing.T) {
 			Workspace: 256 << 20, Tmp: 64 << 20, Output: 1 << 20, Tail: 64 << 10, Artifacts: 16 << 20,
 		},
 		Network: "none",
+		Warm:    Auto,
 		Pull:    "missing",
 	}}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -100,6 +101,9 @@ func TestARefusalSaysWhereAndWhat(t *testing.T) {
 		"command is text":         {strings.Replace(minimal, `[ruby, "{file}"]`, "ruby {file}", 1), []string{`"ruby"`, "[6:14]"}},
 		"command without file":    {strings.Replace(minimal, "{file}", "main.rb", 1), []string{`"ruby"`, "command", "{file}"}},
 		"rehearsal of nothing":    {minimal + `    rehearsal: [""]`, []string{`"ruby"`, "rehearsal must name a program"}},
+		"warm is neither":         {minimal + "    warm: hot", []string{`"ruby"`, "[7:11]", "auto or a number from 0 to 1000", `"hot"`}},
+		"warm is less than none":  {minimal + "    warm: -1", []string{`"ruby"`, "warm", `"-1"`}},
+		"warm is too many":        {minimal + "    warm: 1001", []string{`"ruby"`, "warm", `"1001"`}},
 		"rehearsal for all":       {"defaults: {rehearsal: [x]}" + minimal, []string{`unknown field "rehearsal"`}},
 		"alias is a name":         {minimal + "    aliases: [ruby]", []string{`"ruby"`, "already stands for"}},
 		"alias of two":            {minimal + "    aliases: [x]\n  perl: {image: x, file: x, command: [\"{file}\"], aliases: [x]}", []string{`"ruby"`, `"x"`, `"perl"`}},
