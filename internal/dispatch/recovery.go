@@ -3,6 +3,8 @@ package dispatch
 import (
 	"context"
 
+	"github.com/sirupsen/logrus"
+
 	"boomerang/internal/execution"
 	"boomerang/internal/sandbox"
 )
@@ -70,7 +72,7 @@ func (d *Dispatcher) takeOver(ctx context.Context, e execution.Execution, f sand
 			d.finish(ctx, r, result(r, evidence{gone: true}))
 			return
 		}
-		d.log(r).WithField("status", execution.Running).Info("execution taken over")
+		d.log(r).WithFields(logrus.Fields{"status": execution.Running, "berth": f.Berth.ID()}).Info("execution taken over")
 		d.conclude(ctx, r, f.Berth)
 	})
 }

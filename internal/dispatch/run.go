@@ -97,7 +97,7 @@ func (d *Dispatcher) execute(ctx context.Context, r *run) {
 		}
 		return
 	}
-	d.log(r).WithField("status", execution.Running).Info("execution started")
+	d.log(r).WithFields(logrus.Fields{"status": execution.Running, "berth": berth.ID()}).Info("execution started")
 	if err := d.give(ctx, r, &job); err != nil { // nothing was sent
 		d.log(r).WithError(err).Warn("assign job")
 		wait(ctx, breath, nil)

@@ -95,11 +95,8 @@ func TestNothingIsLeftOfOurs(t *testing.T) {
 	t.Run("house", func(t *testing.T) {
 		h := enter(t, catalogue(t, mixedCatalogue))
 		h.mixture(t)
-		// A callback is sent before its container is removed.
-		if !eventually(t, func() bool { return len(h.containers()) == 0 }) {
-			t.Errorf("containers are left: %v", h.containers())
-		}
 		h.leave()
+		h.nothingLeft()
 		if helpers := labelled(t, "boomerang.helper="+h.node()); len(helpers) > 0 {
 			t.Errorf("helpers are left: %v", helpers)
 		}

@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"encoding/json"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -13,6 +14,7 @@ import (
 	"github.com/docker/docker/api/types/container"
 	"github.com/google/go-cmp/cmp"
 
+	"boomerang/configs"
 	"boomerang/internal/config"
 	"boomerang/internal/execution"
 )
@@ -68,16 +70,28 @@ func (h *house) cancel(id execution.ID) {
 	}
 }
 
-// container is the one container that an execution runs in.
-func (h *house) container(id execution.ID) string {
+// container is the one container that an execution runs in. One that waited bears no execution's label, so the log tells.
+func (h *house) container(id execution.ID) (berth string) {
 	h.t.Helper()
-	for _, c := range h.containers() {
-		if c.Labels["boomerang.execution"] == string(id) {
-			return c.ID
+	for line := range strings.Lines(h.log.String()) {
+		var entry struct {
+			Execution execution.ID `json:"execution_id"`
+			Berth     string
+		}
+		if json.Unmarshal([]byte(line), &entry) == nil && entry.Execution == id && entry.Berth != "" {
+			berth = entry.Berth
 		}
 	}
-	h.t.Fatalf("%s has no container", id)
-	return ""
+	if berth == "" {
+		h.t.Fatalf("%s has no container", id)
+	}
+	return berth
+}
+
+// cold has no berths wait for the languages that ship.
+func cold(t testing.TB) func(*config.Config) {
+	t.Helper()
+	return catalogue(t, strings.Replace(string(configs.Languages), "defaults:\n", "defaults:\n  warm: 0\n", 1))
 }
 
 // catalogue makes the server read its languages from a file of this text.

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -23,7 +24,7 @@ import (
 func divided(t *testing.T, change ...func(*config.Config)) (h *house, startRunner func() (kill func())) {
 	t.Helper()
 	var engine string
-	h = enter(t, append(change, func(c *config.Config) {
+	h = enter(t, append(slices.Concat([]func(*config.Config){cold(t)}, change), func(c *config.Config) {
 		engine = c.Docker.Host
 		c.Role = config.API
 		c.Docker.Host = "unix://" + filepath.Join(t.TempDir(), "none.sock")
@@ -38,7 +39,7 @@ func divided(t *testing.T, change ...func(*config.Config)) (h *house, startRunne
 	}
 }
 
-// tidied fails when the runner leaves containers behind. It comes before the runner is killed.
+// tidied fails when the runner, which has none wait, leaves containers behind. It comes before the runner is killed.
 func (h *house) tidied(t *testing.T) {
 	t.Helper()
 	if !eventually(t, func() bool { return len(h.containers()) == 0 }) {

@@ -110,6 +110,15 @@ func TestEveryRecordedRequestIsAnsweredForReal(t *testing.T) {
 	if len(posted) != 4 {
 		t.Errorf("%d were posted back; want 4", len(posted))
 	}
+	for _, status := range []string{"queued", "running"} { // or they would go on without the server
+		if !eventually(t, func() bool {
+			_, answer := h.call(http.MethodGet, "/executions?status="+status, nil)
+			open, _ := answer["executions"].([]any)
+			return len(open) == 0
+		}) {
+			t.Errorf("some are %s still", status)
+		}
+	}
 }
 
 // replay sends a recorded request as it is.

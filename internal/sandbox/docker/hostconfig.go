@@ -70,21 +70,24 @@ type premises struct {
 	engine  traits
 }
 
-// containerConfig translates a spec. Whatever the image says of how it is run is overridden, its labels included;
+// containerConfig translates a spec. A container without network does without the engine's preparations for one, too, which are
+// half of its start (Engine 20.10); the kernel gives it a network namespace of its own, with nothing but a loopback, all the same.
+// The engine then writes no /etc/hosts, in which programs look up localhost, so the image must have one. Whatever the image says of how it is run is overridden, its labels included;
 // its environment stays, as the init hands it to the program.
 func containerConfig(s sandbox.Spec, p premises) *container.Config {
 	return &container.Config{
-		Image:       p.image.id,
-		User:        user(s, p),
-		WorkingDir:  workspaceDir,
-		Entrypoint:  []string{initPath},
-		Cmd:         s.Rehearsal, // beside an entrypoint of ours the image's own is dropped, also when this is empty
-		AttachStdin: true,
-		OpenStdin:   true,
-		StdinOnce:   true, // when we go away before the job is sent, the init reads EOF and leaves
-		Healthcheck: &container.HealthConfig{Test: []string{"NONE"}},
-		StopSignal:  "SIGTERM",
-		StopTimeout: new(int(p.config.StopTimeout / time.Second)), // also when the engine itself shuts down
+		Image:           p.image.id,
+		User:            user(s, p),
+		WorkingDir:      workspaceDir,
+		Entrypoint:      []string{initPath},
+		Cmd:             s.Rehearsal, // beside an entrypoint of ours the image's own is dropped, also when this is empty
+		AttachStdin:     true,
+		OpenStdin:       true,
+		StdinOnce:       true, // when we go away before the job is sent, the init reads EOF and leaves
+		NetworkDisabled: !networked(s.Network) && p.image.hosts,
+		Healthcheck:     &container.HealthConfig{Test: []string{"NONE"}},
+		StopSignal:      "SIGTERM",
+		StopTimeout:     new(int(p.config.StopTimeout / time.Second)), // also when the engine itself shuts down
 		Labels: map[string]string{
 			labelExecution: s.Execution,
 			labelNode:      p.node,
