@@ -123,7 +123,7 @@ func (r *blobReader) ReadAt(p []byte, at int64) (n int, err error) {
 }
 
 func (r *blobReader) load(at int64) error {
-	err := r.store.readers.QueryRowContext(r.ctx, `SELECT at, piece FROM pieces WHERE blob = ? AND at <= ? ORDER BY at DESC LIMIT 1`,
+	err := r.store.readers.row(r.ctx, `SELECT at, piece FROM pieces WHERE blob = ? AND at <= ? ORDER BY at DESC LIMIT 1`,
 		r.blob.ID, at).Scan(&r.from, &r.piece)
 	if errors.Is(err, sql.ErrNoRows) || err == nil && at >= r.from+int64(len(r.piece)) {
 		r.piece = nil

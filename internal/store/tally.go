@@ -12,7 +12,7 @@ const selectTally = `SELECT (SELECT coalesce(sum(waiting + claimed + behind), 0)
 
 // Tally counts what is in hand.
 func (s *Store) Tally(ctx context.Context) (n execution.Tally, err error) {
-	err = s.readers.QueryRowContext(ctx, selectTally).Scan(&n.Queued, &n.Running, &n.Pending, &n.Dead)
+	err = s.readers.row(ctx, selectTally).Scan(&n.Queued, &n.Running, &n.Pending, &n.Dead)
 	return n, explain("count what is in hand", err)
 }
 
@@ -21,6 +21,6 @@ const selectShare = `SELECT (SELECT coalesce(sum(waiting + claimed + behind), 0)
 
 // Share counts what one subject has in hand and in the record.
 func (s *Store) Share(ctx context.Context, subject string) (n execution.Share, err error) {
-	err = s.readers.QueryRowContext(ctx, selectShare, subject).Scan(&n.Queued, &n.Running, &n.Kept)
+	err = s.readers.row(ctx, selectShare, subject).Scan(&n.Queued, &n.Running, &n.Kept)
 	return n, explain("count what a subject has", err)
 }
