@@ -195,13 +195,11 @@ func (s *Store) discard(ctx context.Context, blobs []int64) {
 	for _, id := range blobs {
 		for more := true; more; {
 			err := s.writer.do(ctx, "discard blob", volatile, func(ctx context.Context, t *tx) (news, error) {
-				const unheld = ` AND NOT EXISTS (SELECT 1 FROM entries WHERE blob = ?1) AND NOT EXISTS (SELECT 1 FROM snapshots WHERE blob = ?1)
-					AND NOT EXISTS (SELECT 1 FROM artifacts WHERE blob = ?1)`
-				n, err := t.exec(ctx, `DELETE FROM pieces WHERE blob = ?1 AND at IN (SELECT at FROM pieces WHERE blob = ?1 LIMIT ?2)`+unheld, id, discarded)
+				n, err := t.exec(ctx, `DELETE FROM pieces WHERE blob = ?1 AND at IN (SELECT at FROM pieces WHERE blob = ?1 LIMIT ?2)`+unheld("?1"), id, discarded)
 				if more = n == discarded; more || err != nil {
 					return news{}, err
 				}
-				_, err = t.exec(ctx, `DELETE FROM blobs WHERE id = ?1`+unheld, id)
+				_, err = t.exec(ctx, `DELETE FROM blobs WHERE id = ?1`+unheld("?1"), id)
 				return news{}, err
 			})
 			if err != nil {

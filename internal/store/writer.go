@@ -136,17 +136,18 @@ func (t *tx) transact(ctx context.Context, batch []*operation) (err error) {
 	if err := t.control(ctx, `BEGIN IMMEDIATE`); err != nil {
 		return err
 	}
-	queued := t.queued
+	before := t.queued
 	defer func() {
 		if err != nil {
-			t.queued = queued
+			t.queued = before
 			_ = t.control(ctx, `ROLLBACK`) // SQLite may have done it already; the error that counts is err
 		}
 	}()
 	if t.shared {
-		if err := t.row(ctx, selectQueued).Scan(&t.queued); err != nil {
+		if err := t.row(ctx, `SELECT coalesce(max(queued), 0) FROM node`).Scan(&t.queued); err != nil {
 			return err
 		}
+		before = t.queued
 	}
 	if len(batch) == 1 { // the transaction is its savepoint
 		if batch[0].news, err = batch[0].run(ctx, t); err != nil {
@@ -157,6 +158,11 @@ func (t *tx) transact(ctx context.Context, batch []*operation) (err error) {
 			if err := t.attempt(ctx, o); err != nil {
 				return err
 			}
+		}
+	}
+	if t.shared && t.queued != before {
+		if _, err := t.exec(ctx, `UPDATE node SET queued = ?`, t.queued); err != nil {
+			return err
 		}
 	}
 	return t.control(ctx, `COMMIT`)
