@@ -7,8 +7,8 @@ import (
 )
 
 // selectTally reads the counts that the queue keeps, and counts deliveries: the pending ones in their index.
-const selectTally = `SELECT (SELECT coalesce(sum(waiting + claimed + behind), 0) FROM subjects), (SELECT coalesce(sum(running), 0) FROM subjects),
-	(SELECT count(*) FROM deliveries WHERE state = 'pending'), (SELECT count(*) FROM deliveries WHERE state = 'dead')`
+const selectTally = `SELECT queued, running, (SELECT count(*) FROM deliveries WHERE state = 'pending'), (SELECT count(*) FROM deliveries WHERE state = 'dead')
+	FROM (SELECT coalesce(sum(waiting + claimed + behind), 0) AS queued, coalesce(sum(running), 0) AS running FROM subjects)`
 
 // Tally counts what is in hand.
 func (s *Store) Tally(ctx context.Context) (n execution.Tally, err error) {
