@@ -50,6 +50,7 @@ func BenchmarkLife(b *testing.B) {
 
 // life takes one execution through the store, and tells how long each step took.
 func life(b *testing.B, s *Store, subject string) (took []time.Duration) {
+	b.Helper()
 	step := func(f func() error) {
 		begin := time.Now()
 		if err := f(); err != nil {
@@ -75,8 +76,10 @@ func life(b *testing.B, s *Store, subject string) (took []time.Duration) {
 		return s.Start(b.Context(), id, execution.Run{Berth: "boomerang-berth-0123456789", Nonce: "0123456789abcdef", StartedAt: now, Deadline: now.Add(time.Hour)})
 	})
 	step(func() error {
-		r := execution.Result{State: execution.Completed, Reason: execution.Exited, ExitCode: new(0), StartedAt: now, CompletedAt: now, OutputComplete: true,
-			Stdout: execution.Output{Bytes: 2, Head: []byte("1\n")}}
+		r := execution.Result{
+			State: execution.Completed, Reason: execution.Exited, ExitCode: new(0), StartedAt: now, CompletedAt: now, OutputComplete: true,
+			Stdout: execution.Output{Bytes: 2, Head: []byte("1\n")},
+		}
 		return s.Finish(b.Context(), id, r, &execution.Delivery{Body: make([]byte, 600), NextAt: now, CreatedAt: now})
 	})
 	step(func() error {

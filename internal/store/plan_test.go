@@ -66,7 +66,7 @@ func (c hearingConnector) Connect(ctx context.Context) (driver.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return hearingConn{fullConn: conn.(fullConn), ear: c.ear}, nil //nolint:forcetypeassert // the driver says that it is
+	return hearingConn{fullConn: conn.(fullConn), ear: c.ear}, nil //nolint:forcetypeassert,errcheck // the driver says that it is
 }
 
 type fullConn interface {
@@ -90,7 +90,7 @@ func (c hearingConn) PrepareContext(ctx context.Context, query string) (driver.S
 	if err != nil {
 		return nil, err
 	}
-	return hearingStmt{fullStmt: s.(fullStmt), query: query, ear: c.ear}, nil //nolint:forcetypeassert // the driver says that it is
+	return hearingStmt{fullStmt: s.(fullStmt), query: query, ear: c.ear}, nil //nolint:forcetypeassert,errcheck // the driver says that it is
 }
 
 func (c hearingConn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {

@@ -32,7 +32,7 @@ func (p *statements) prepared(ctx context.Context, query string) (*sql.Stmt, err
 		return nil, err
 	}
 	if first := p.known(query, s); first != s { // somebody else was quicker
-		return first, s.Close()
+		return first, s.Close() //nolint:sqlclosecheck // it is not kept
 	}
 	return s, nil
 }
