@@ -123,7 +123,7 @@ func openWith(ctx context.Context, driver, dir string, part Part, c Config, log 
 	if dir, err = filepath.Abs(dir); err != nil {
 		return nil, fmt.Errorf("find data directory: %w", err)
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil { //nolint:gosec // the operator's own directory
+	if err := os.MkdirAll(dir, 0o700); err != nil { //nolint:gosec,nolintlint // the operator's own directory; gosec sees it not always
 		return nil, fmt.Errorf("make data directory: %w", err)
 	}
 	for _, name := range part.locks() {
@@ -304,7 +304,7 @@ func makePrivate(path string) error {
 	if err != nil {
 		return err
 	}
-	dir, err := os.Open(filepath.Dir(path)) //nolint:gosec // the operator's own directory
+	dir, err := os.Open(filepath.Dir(path))
 	if err != nil {
 		return errors.Join(err, f.Close())
 	}
