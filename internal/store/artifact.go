@@ -41,7 +41,7 @@ const selectArtifacts = `SELECT a.path, a.mode, b.id, b.size, b.sum FROM executi
 // ended. Fault EXECUTION_NOT_FOUND.
 func (s *Store) Artifacts(ctx context.Context, id execution.ID) (*execution.Artifacts, error) {
 	var leavings sql.Null[string]
-	err := s.readers.QueryRowContext(ctx, `SELECT r.leavings FROM executions e LEFT JOIN results r ON r.execution = e.seq WHERE e.id = ?`, id).
+	err := s.readers.row(ctx, `SELECT r.leavings FROM executions e LEFT JOIN results r ON r.execution = e.seq WHERE e.id = ?`, id).
 		Scan(&leavings)
 	if err != nil || !leavings.Valid {
 		return nil, explain("get artifacts", missing(err))

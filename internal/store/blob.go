@@ -4,10 +4,12 @@ import (
 	"context"
 	"crypto/sha256"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"hash"
 	"io"
+	"strings"
 	"time"
 
 	"boomerang/internal/execution"
@@ -123,7 +125,7 @@ func (r *blobReader) ReadAt(p []byte, at int64) (n int, err error) {
 }
 
 func (r *blobReader) load(at int64) error {
-	err := r.store.readers.QueryRowContext(r.ctx, `SELECT at, piece FROM pieces WHERE blob = ? AND at <= ? ORDER BY at DESC LIMIT 1`,
+	err := r.store.readers.row(r.ctx, `SELECT at, piece FROM pieces WHERE blob = ? AND at <= ? ORDER BY at DESC LIMIT 1`,
 		r.blob.ID, at).Scan(&r.from, &r.piece)
 	if errors.Is(err, sql.ErrNoRows) || err == nil && at >= r.from+int64(len(r.piece)) {
 		r.piece = nil
@@ -133,15 +135,30 @@ func (r *blobReader) load(at int64) error {
 	return explain("read blob", err)
 }
 
-// holders are the queries for the blobs that somebody holds.
-const holders = `SELECT blob FROM artifacts UNION ALL SELECT blob FROM entries WHERE blob IS NOT NULL UNION ALL SELECT blob FROM snapshots`
+// unheld is the condition that nobody holds a blob.
+func unheld(id string) string {
+	return strings.ReplaceAll(` AND NOT EXISTS (SELECT 1 FROM entries WHERE blob = $) AND NOT EXISTS (SELECT 1 FROM snapshots WHERE blob = $)
+		AND NOT EXISTS (SELECT 1 FROM artifacts WHERE blob = $)`, "$", id)
+}
+
+// A blob that is nobody's may become somebody's before it is removed, so that is asked twice. The walk over all that are
+// there is a reader's: no write waits for it.
+var (
+	selectLoose = `SELECT id FROM blobs WHERE made_at < ?` + unheld("blobs.id") + ` LIMIT ?`
+	deleteLoose = `DELETE FROM blobs WHERE id IN (SELECT value FROM json_each(?))` + unheld("blobs.id")
+)
 
 // Sweep removes up to limit blobs that nobody holds and that were begun before made: what a write that broke off, a crash or
 // a removal has left. It returns how many; fewer than limit means that no more are to be removed.
 func (s *Store) Sweep(ctx context.Context, made time.Time, limit int) (removed int, err error) {
+	loose, err := collect(ctx, s.readers, "find loose blobs", func(r scanner) (id int64, err error) { return id, r.Scan(&id) },
+		selectLoose, stamp(made), limit)
+	if err != nil || len(loose) == 0 {
+		return 0, err
+	}
+	ids, _ := json.Marshal(loose) // numbers always marshal
 	err = s.writer.do(ctx, "sweep blobs", volatile, func(ctx context.Context, t *tx) (news, error) {
-		n, err := t.exec(ctx, `DELETE FROM blobs WHERE id IN (
-			SELECT id FROM blobs WHERE made_at < ? AND id NOT IN (`+holders+`) LIMIT ?)`, stamp(made), limit)
+		n, err := t.exec(ctx, deleteLoose, string(ids))
 		removed = int(n)
 		return news{}, err
 	})

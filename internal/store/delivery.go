@@ -79,7 +79,7 @@ func array[T ~string](items []T) string {
 // NextDue returns when the first pending delivery is due that is not due at now; ok is false when there is none.
 func (s *Store) NextDue(ctx context.Context, now time.Time) (at time.Time, ok bool, err error) {
 	var next sql.Null[int64]
-	err = s.readers.QueryRowContext(ctx, selectNextDue, stamp(now)).Scan(&next)
+	err = s.readers.row(ctx, selectNextDue, stamp(now)).Scan(&next)
 	return maybe(next), next.Valid, explain("find next delivery", err)
 }
 
@@ -148,7 +148,7 @@ func (t *tx) askedAgain(ctx context.Context, a execution.Attempt, state executio
 // Delivery returns the delivery of an execution, with the sealed callback and the body; its state is none while there
 // is none. Fault EXECUTION_NOT_FOUND.
 func (s *Store) Delivery(ctx context.Context, id execution.ID) (execution.Delivery, error) {
-	d, err := scanDelivery(s.readers.QueryRowContext(ctx, selectDelivery+` WHERE e.id = ?`, id))
+	d, err := scanDelivery(s.readers.row(ctx, selectDelivery+` WHERE e.id = ?`, id))
 	return d, explain("get delivery", missing(err))
 }
 

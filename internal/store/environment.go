@@ -15,9 +15,9 @@ const selectEnvironment = `SELECT env FROM environments WHERE subject = ?`
 // spared a query. The one process that changes them is the one that reads them.
 type environed struct{ atomic.Bool }
 
-func (e *environed) open(ctx context.Context, db *sql.DB) error {
+func (e *environed) open(ctx context.Context, p *statements) error {
 	var some bool
-	err := db.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM environments)`).Scan(&some)
+	err := p.row(ctx, `SELECT EXISTS (SELECT 1 FROM environments)`).Scan(&some)
 	e.Store(some)
 	return err
 }
@@ -28,7 +28,7 @@ func (s *Store) Environment(ctx context.Context, subject string) (env execution.
 	if !s.environed.Load() && !s.writer.stops() {
 		return nil, nil
 	}
-	env, err = scanEnvironment(s.readers.QueryRowContext(ctx, selectEnvironment, subject))
+	env, err = scanEnvironment(s.readers.row(ctx, selectEnvironment, subject))
 	if err != nil && s.writer.stops() {
 		err = unavailable("read environment", errClosed)
 	}

@@ -28,7 +28,7 @@ func directly(t *testing.T, s *Store, query string, args ...any) (value int64) {
 // count asks how many executions are stored.
 func count(t *testing.T, s *Store) (n int) {
 	t.Helper()
-	if err := s.readers.QueryRowContext(t.Context(), `SELECT count(*) FROM executions`).Scan(&n); err != nil {
+	if err := s.db.QueryRowContext(t.Context(), `SELECT count(*) FROM executions`).Scan(&n); err != nil {
 		t.Fatal(err)
 	}
 	return n
@@ -83,7 +83,7 @@ func TestAFullDatabaseLosesNothingAndWorksAgain(t *testing.T) {
 func sound(t *testing.T, s *Store) {
 	t.Helper()
 	var verdict string
-	if err := s.readers.QueryRowContext(t.Context(), `PRAGMA integrity_check`).Scan(&verdict); err != nil || verdict != "ok" {
+	if err := s.db.QueryRowContext(t.Context(), `PRAGMA integrity_check`).Scan(&verdict); err != nil || verdict != "ok" {
 		t.Errorf("integrity_check: %q, error %v", verdict, err)
 	}
 }

@@ -216,8 +216,9 @@ func (t *tx) insert(ctx context.Context, e execution.Execution, n turn) (seq int
 
 // The two questions of a claim. Both are answered by the first entry of an index, however long the queue is.
 const (
-	nextSubject = `SELECT subject FROM subjects WHERE waiting > 0 ORDER BY claimed + running, served LIMIT 1`
-	nextOfOne   = `SELECT seq FROM executions WHERE subject = ? AND state = 'queued' AND claimed = 0 ORDER BY seq LIMIT 1`
+	nextSubject    = `SELECT subject FROM subjects WHERE waiting > 0 ORDER BY claimed + running, served LIMIT 1`
+	claimNextOfOne = `UPDATE executions SET claimed = 1 WHERE seq = (` + nextOfOne + `) RETURNING seq`
+	nextOfOne      = `SELECT seq FROM executions WHERE subject = ? AND state = 'queued' AND claimed = 0 ORDER BY seq LIMIT 1`
 )
 
 // Claim promises up to n queued executions to the caller, with their code, env and input. Each next one belongs to the subject
@@ -256,21 +257,13 @@ func (t *tx) claim(ctx context.Context) (e execution.Execution, ok bool, err err
 		return e, false, err
 	}
 	var seq int64
-	if err := t.row(ctx, nextOfOne, subject).Scan(&seq); err != nil {
+	if err := t.row(ctx, claimNextOfOne, subject).Scan(&seq); err != nil {
 		return e, false, fmt.Errorf("find the next of subject %q: %w", subject, err)
-	}
-	if _, err := t.exec(ctx, `UPDATE executions SET claimed = 1 WHERE seq = ?`, seq); err != nil {
-		return e, false, err
 	}
 	if err := t.move(ctx, subject, waiting, claimed); err != nil {
 		return e, false, err
 	}
-	e, err = scanExecution(t.row(ctx, selectRecord+` WHERE e.seq = ?`, seq))
-	if err != nil {
-		return e, false, err
-	}
-	err = t.row(ctx, `SELECT code, env, input FROM programs WHERE execution = ?`, seq).
-		Scan((*[]byte)(&e.Code), (*[]byte)(&e.Env), (*[]byte)(&e.Input))
+	e, err = scanClaimed(t.row(ctx, selectClaimed+` WHERE e.seq = ?`, seq))
 	return e, err == nil, err
 }
 
@@ -332,9 +325,9 @@ func (s *Store) Ahead(ctx context.Context, id execution.ID) (n int, err error) {
 	var seq int64
 	var subject string
 	var state execution.State
-	err = s.readers.QueryRowContext(ctx, `SELECT seq, subject, state FROM executions WHERE id = ?`, id).Scan(&seq, &subject, &state)
+	err = s.readers.row(ctx, `SELECT seq, subject, state FROM executions WHERE id = ?`, id).Scan(&seq, &subject, &state)
 	if err == nil && state == execution.Queued {
-		err = s.readers.QueryRowContext(ctx, selectAhead, subject, seq, maxAhead).Scan(&n)
+		err = s.readers.row(ctx, selectAhead, subject, seq, maxAhead).Scan(&n)
 	}
 	return n, explain("count what is ahead", missing(err))
 }

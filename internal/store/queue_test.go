@@ -19,7 +19,7 @@ import (
 func recount(t *testing.T, s *Store) {
 	t.Helper()
 	count := func(query string) map[string]string {
-		rows, err := s.readers.QueryContext(t.Context(), query)
+		rows, err := s.db.QueryContext(t.Context(), query)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -45,7 +45,7 @@ func recount(t *testing.T, s *Store) {
 		t.Errorf("subjects: -there +counted:\n%s", diff)
 	}
 	var queued int
-	if err := s.readers.QueryRowContext(t.Context(), `SELECT count(*) FROM executions WHERE state = 'queued'`).Scan(&queued); err != nil {
+	if err := s.db.QueryRowContext(t.Context(), `SELECT count(*) FROM executions WHERE state = 'queued'`).Scan(&queued); err != nil {
 		t.Fatal(err)
 	}
 	if s.writer.tx.queued != queued { // the writer is idle
@@ -218,7 +218,7 @@ func TestListsOfDeliveriesWalkAlongIndexes(t *testing.T) {
 // plan returns the lines of EXPLAIN QUERY PLAN.
 func plan(t *testing.T, s *Store, query string, args ...any) (lines []string) {
 	t.Helper()
-	rows, err := s.readers.QueryContext(t.Context(), `EXPLAIN QUERY PLAN `+query, args...)
+	rows, err := s.db.QueryContext(t.Context(), `EXPLAIN QUERY PLAN `+query, args...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -245,7 +245,7 @@ func TestCodeAndEnvAreGoneWhenTheExecutionEnds(t *testing.T) {
 		t.Fatal(err)
 	}
 	programs := func() (n int) {
-		if err := s.readers.QueryRowContext(t.Context(), `SELECT count(*) FROM programs`).Scan(&n); err != nil {
+		if err := s.db.QueryRowContext(t.Context(), `SELECT count(*) FROM programs`).Scan(&n); err != nil {
 			t.Fatal(err)
 		}
 		return n
@@ -267,7 +267,7 @@ func TestExpiredKeysAreForgottenInPassing(t *testing.T) {
 	s := open(t, t.TempDir())
 	start := time.Now()
 	keys := func() (n int) {
-		if err := s.readers.QueryRowContext(t.Context(), `SELECT count(*) FROM idempotency`).Scan(&n); err != nil {
+		if err := s.db.QueryRowContext(t.Context(), `SELECT count(*) FROM idempotency`).Scan(&n); err != nil {
 			t.Fatal(err)
 		}
 		return n

@@ -12,7 +12,8 @@ import (
 	"boomerang/internal/fault"
 )
 
-// An execution is read with all its optional parts but what is large or sealed; selectWhole adds what was printed.
+// An execution is read with all its optional parts but what is large or sealed; selectWhole adds what was printed,
+// selectClaimed the program.
 const (
 	recordColumns = `e.id, e.name, e.subject, e.language, e.working_dir, e.timeout, e.env_names, e.options, e.created_at, e.state,
 		e.cancel_requested_at IS NOT NULL, coalesce(e.batch, ''), e.summary, coalesce(c.url, ''), c.header_names, coalesce(c.depth, 0),
@@ -25,21 +26,22 @@ const (
 		LEFT JOIN results z ON z.execution = e.seq
 		LEFT JOIN outputs o ON o.execution = e.seq AND o.stream = 'stdout'
 		LEFT JOIN outputs p ON p.execution = e.seq AND p.stream = 'stderr'`
-	selectRecord = `SELECT ` + recordColumns + recordTables
-	selectWhole  = `SELECT ` + recordColumns + `, o.head, o.tail, p.head, p.tail` + recordTables
+	selectRecord  = `SELECT ` + recordColumns + recordTables
+	selectWhole   = `SELECT ` + recordColumns + `, o.head, o.tail, p.head, p.tail` + recordTables
+	selectClaimed = `SELECT ` + recordColumns + `, g.code, g.env, g.input` + recordTables + ` JOIN programs g ON g.execution = e.seq`
 )
 
 // Get returns one execution with its result and outputs. Code, env, input and the callback's sealed fields are not read:
 // the first three come with Claim alone, the others with a delivery. Fault EXECUTION_NOT_FOUND.
 func (s *Store) Get(ctx context.Context, id execution.ID) (execution.Execution, error) {
-	e, err := scanWhole(s.readers.QueryRowContext(ctx, selectWhole+` WHERE e.id = ?`, id))
+	e, err := scanWhole(s.readers.row(ctx, selectWhole+` WHERE e.id = ?`, id))
 	return e, explain("get execution", missing(err))
 }
 
 // Output returns what is kept of one stream of an ended execution; it is empty for one that has not ended. Fault
 // EXECUTION_NOT_FOUND.
 func (s *Store) Output(ctx context.Context, id execution.ID, stream execution.Stream) (o execution.Output, err error) {
-	err = s.readers.QueryRowContext(ctx, `SELECT coalesce(o.bytes, 0), o.head, o.tail
+	err = s.readers.row(ctx, `SELECT coalesce(o.bytes, 0), o.head, o.tail
 		FROM executions e LEFT JOIN outputs o ON o.execution = e.seq AND o.stream = ? WHERE e.id = ?`, stream, id).
 		Scan(&o.Bytes, &o.Head, &o.Tail)
 	return o, explain("get output", missing(err))
@@ -49,7 +51,7 @@ func (s *Store) Output(ctx context.Context, id execution.ID, stream execution.St
 // what was printed, not the text.
 func (s *Store) List(ctx context.Context, f execution.Filter) ([]execution.Execution, error) {
 	query, args := selectList(f)
-	return collect(ctx, s.readers, "list executions", scanExecution, query, args...)
+	return collect(ctx, unkept{s.db}, "list executions", scanExecution, query, args...)
 }
 
 func selectList(f execution.Filter) (query string, args []any) {
@@ -102,6 +104,14 @@ func scanWhole(r scanner) (execution.Execution, error) {
 		e.Result.Stdout.Head, e.Result.Stdout.Tail = z.Stdout.Head, z.Stdout.Tail
 		e.Result.Stderr.Head, e.Result.Stderr.Tail = z.Stderr.Head, z.Stderr.Tail
 	}
+	return e, err
+}
+
+// scanClaimed reads the columns of selectClaimed.
+func scanClaimed(r scanner) (execution.Execution, error) {
+	var code, env, input []byte
+	e, err := scanRecord(r, []any{&code, &env, &input})
+	e.Code, e.Env, e.Input = code, env, input
 	return e, err
 }
 
@@ -187,25 +197,6 @@ func (c *resultColumns) value(state execution.State) *execution.Result {
 }
 
 func scanID(r scanner) (id execution.ID, err error) { return id, r.Scan(&id) }
-
-// collect reads all rows of a query.
-func collect[T any](
-	ctx context.Context, db *sql.DB, act string, scan func(scanner) (T, error), query string, args ...any,
-) (list []T, err error) {
-	rows, err := db.QueryContext(ctx, query, args...)
-	if err != nil {
-		return nil, explain(act, err)
-	}
-	defer rows.Close() //nolint:errcheck // Err below has what went wrong
-	for rows.Next() {
-		item, err := scan(rows)
-		if err != nil {
-			return nil, explain(act, err)
-		}
-		list = append(list, item)
-	}
-	return list, explain(act, rows.Err())
-}
 
 // stamp is how a time is stored: nanoseconds since 1970, NULL for none.
 func stamp(t time.Time) any {

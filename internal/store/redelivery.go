@@ -15,7 +15,7 @@ const recoverBatch = 100
 // Deliveries returns the deliveries that f chooses, those created last first, without their bodies and sealed fields.
 func (s *Store) Deliveries(ctx context.Context, f execution.DeliveryFilter) ([]execution.Delivery, error) {
 	query, args := selectDeliveries(f)
-	return collect(ctx, s.readers, "list deliveries", scanDelivery, query, args...)
+	return collect(ctx, unkept{s.db}, "list deliveries", scanDelivery, query, args...)
 }
 
 // selectDeliveries walks along an index for each state, no further than the page, and merges them.

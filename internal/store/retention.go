@@ -38,7 +38,7 @@ func (s *Store) Remove(ctx context.Context, ended, dead time.Time, limit int) (r
 
 // Size is how many bytes of the database are in use, without the files of workspaces. The file itself does not shrink: what is free is used again.
 func (s *Store) Size(ctx context.Context) (size int64, err error) {
-	err = s.readers.QueryRowContext(ctx, `SELECT max(0, (p.page_count - f.freelist_count) * z.page_size - (SELECT coalesce(sum(size), 0) FROM workspaces))
+	err = s.readers.row(ctx, `SELECT max(0, (p.page_count - f.freelist_count) * z.page_size - (SELECT coalesce(sum(size), 0) FROM workspaces))
 		FROM pragma_page_count p, pragma_freelist_count f, pragma_page_size z`).Scan(&size)
 	return size, explain("measure database", err)
 }

@@ -116,15 +116,24 @@ func (s *Store) Requeue(ctx context.Context, id execution.ID) error {
 		if err != nil {
 			return news{}, err
 		}
-		for _, query := range []string{
-			`DELETE FROM runs WHERE execution = ?`, `DELETE FROM live WHERE execution = ?`, `DELETE FROM snapshots WHERE execution = ?`,
-		} {
-			if _, err := t.exec(ctx, query, r.seq); err != nil {
-				return news{}, err
-			}
+		if err := t.forget(ctx, r); err != nil {
+			return news{}, err
 		}
-		return news{moved: id, queued: true}, nil
+		_, err = t.exec(ctx, `DELETE FROM runs WHERE execution = ?`, r.seq)
+		return news{moved: id, queued: true}, err
 	})
+}
+
+// forget removes what is there only while an execution runs.
+func (t *tx) forget(ctx context.Context, r row) error {
+	if r.state != execution.Running {
+		return nil
+	}
+	if _, err := t.exec(ctx, `DELETE FROM live WHERE execution = ?`, r.seq); err != nil || r.workspace == 0 {
+		return err
+	}
+	_, err := t.exec(ctx, `DELETE FROM snapshots WHERE execution = ?`, r.seq)
+	return err
 }
 
 // Finish ends a queued execution, or a running one of this epoch: it writes the result and its outputs, makes the
@@ -166,12 +175,11 @@ func (s *Store) finish(ctx context.Context, t *tx, id execution.ID, r execution.
 	if err := t.leave(ctx, e.seq, r.Artifacts); err != nil {
 		return news{}, err
 	}
-	for _, query := range []string{
-		`DELETE FROM programs WHERE execution = ?`, `DELETE FROM live WHERE execution = ?`, `DELETE FROM snapshots WHERE execution = ?`,
-	} {
-		if _, err := t.exec(ctx, query, e.seq); err != nil {
-			return news{}, err
-		}
+	if err := t.forget(ctx, e); err != nil {
+		return news{}, err
+	}
+	if _, err := t.exec(ctx, `DELETE FROM programs WHERE execution = ?`, e.seq); err != nil {
+		return news{}, err
 	}
 	if r.Left != nil {
 		if err := t.tell(ctx, e.seq, r.Left); err != nil {
@@ -220,6 +228,9 @@ func (t *tx) result(ctx context.Context, seq int64, r execution.Result) error {
 		return err
 	}
 	for stream, o := range map[execution.Stream]execution.Output{execution.Stdout: r.Stdout, execution.Stderr: r.Stderr} {
+		if o.Bytes == 0 && len(o.Head)+len(o.Tail) == 0 {
+			continue // what was not printed is not there
+		}
 		if _, err := t.exec(ctx, `INSERT INTO outputs (execution, stream, bytes, head, tail) VALUES (?, ?, ?, ?, ?)`,
 			seq, stream, o.Bytes, o.Head, o.Tail); err != nil {
 			return err

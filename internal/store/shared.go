@@ -17,8 +17,8 @@ import (
 const watchPause = 20 * time.Millisecond
 
 // watchOther wakes those who wait here for what another process commits.
-func (s *Store) watchOther(ctx context.Context, dir string, c Config, log *logrus.Entry, opened *stack) error {
-	db, err := openReaders(dir, c, 1) // data_version compares with what this very connection saw before
+func (s *Store) watchOther(ctx context.Context, d database, log *logrus.Entry, opened *stack) error {
+	db, err := d.reading(1) // data_version compares with what this very connection saw before
 	if err != nil {
 		return err
 	}
@@ -141,7 +141,7 @@ func (s *Store) Reported(ctx context.Context, name string) error {
 // half a minute.
 func (s *Store) Heard(ctx context.Context, name string) (sentence string, err error) {
 	var at int64
-	err = s.readers.QueryRowContext(ctx, `SELECT at, sentence FROM reports WHERE name = ?`, name).Scan(&at, &sentence)
+	err = s.readers.row(ctx, `SELECT at, sentence FROM reports WHERE name = ?`, name).Scan(&at, &sentence)
 	switch {
 	case err != nil && !errors.Is(err, sql.ErrNoRows):
 		return "", explain("read report", err)

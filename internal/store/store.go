@@ -90,7 +90,8 @@ func (c Config) Validate() error {
 type Store struct {
 	*wakes
 	writer    *writer
-	readers   *sql.DB
+	db        *sql.DB     // reads
+	readers   *statements // of db
 	environed environed
 	node      string
 	epoch     int64
@@ -107,7 +108,12 @@ func Open(ctx context.Context, dir string, c Config, log *logrus.Entry) (*Store,
 
 // OpenPart opens the database in dir for a part of the work, beside a process that does the other. What the other commits
 // wakes those who wait here within watchPause.
-func OpenPart(ctx context.Context, dir string, part Part, c Config, log *logrus.Entry) (s *Store, err error) {
+func OpenPart(ctx context.Context, dir string, part Part, c Config, log *logrus.Entry) (*Store, error) {
+	return openWith(ctx, "sqlite", dir, part, c, log)
+}
+
+// openWith opens the database with a driver of database/sql.
+func openWith(ctx context.Context, driver, dir string, part Part, c Config, log *logrus.Entry) (s *Store, err error) {
 	var opened stack
 	defer func() {
 		if err != nil {
@@ -117,7 +123,7 @@ func OpenPart(ctx context.Context, dir string, part Part, c Config, log *logrus.
 	if dir, err = filepath.Abs(dir); err != nil {
 		return nil, fmt.Errorf("find data directory: %w", err)
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil { //nolint:gosec // the operator's own directory
+	if err := os.MkdirAll(dir, 0o700); err != nil { //nolint:gosec,nolintlint // the operator's own directory; gosec sees it not always
 		return nil, fmt.Errorf("make data directory: %w", err)
 	}
 	for _, name := range part.locks() {
@@ -128,24 +134,27 @@ func OpenPart(ctx context.Context, dir string, part Part, c Config, log *logrus.
 		opened.push(release)
 	}
 	s = &Store{wakes: newWakes()}
+	d := database{driver: driver, path: filepath.Join(dir, DatabaseFile), config: c}
 	var t *tx
 	if err := alone(dir, func() (err error) {
-		t, err = s.setUp(ctx, dir, part, c, log, &opened)
+		t, err = s.setUp(ctx, d, part, log, &opened)
 		return err
 	}); err != nil {
 		return nil, err
 	}
-	if s.readers, err = openReaders(dir, c, c.Readers); err != nil {
+	if s.db, err = d.reading(c.Readers); err != nil {
 		return nil, err
 	}
-	opened.push(s.readers.Close)
+	opened.push(s.db.Close)
+	s.readers = newStatements(s.db)
+	opened.push(s.readers.close)
 	if err := s.environed.open(ctx, s.readers); err != nil {
 		return nil, fmt.Errorf("look for environments: %w", err)
 	}
 	s.writer = newWriter(ctx, t, s.wakes)
 	opened.push(s.writer.stop)
 	if part != Whole {
-		if err := s.watchOther(ctx, dir, c, log, &opened); err != nil {
+		if err := s.watchOther(ctx, d, log, &opened); err != nil {
 			return nil, err
 		}
 	}
@@ -155,19 +164,18 @@ func OpenPart(ctx context.Context, dir string, part Part, c Config, log *logrus.
 }
 
 // setUp makes the connection that writes, brings the schema up to date and begins the epoch.
-func (s *Store) setUp(ctx context.Context, dir string, part Part, c Config, log *logrus.Entry, opened *stack) (*tx, error) {
-	path := filepath.Join(dir, DatabaseFile)
-	if err := makePrivate(path); err != nil {
+func (s *Store) setUp(ctx context.Context, d database, part Part, log *logrus.Entry, opened *stack) (*tx, error) {
+	if err := makePrivate(d.path); err != nil {
 		return nil, fmt.Errorf("make database: %w", err)
 	}
-	conn, err := connect(ctx, path, c, opened)
+	conn, err := d.writing(ctx, opened)
 	if err != nil {
-		return nil, fmt.Errorf("open database %s: %w", path, err)
+		return nil, fmt.Errorf("open database %s: %w", d.path, err)
 	}
 	if err := migrate(ctx, conn, log); err != nil {
-		return nil, fmt.Errorf("migrate database %s: %w", path, err)
+		return nil, fmt.Errorf("migrate database %s: %w", d.path, err)
 	}
-	t := &tx{conn: conn, statements: make(map[string]*sql.Stmt), shared: part != Whole}
+	t := &tx{conn: conn, statements: newStatements(conn), shared: part != Whole}
 	opened.push(t.close)
 	if s.node, s.epoch, err = t.begin(ctx, part); err != nil {
 		return nil, fmt.Errorf("begin epoch: %w", err)
@@ -175,8 +183,15 @@ func (s *Store) setUp(ctx context.Context, dir string, part Part, c Config, log 
 	return t, nil
 }
 
-func openReaders(dir string, c Config, n int) (*sql.DB, error) {
-	readers, err := sql.Open("sqlite", dsn(filepath.Join(dir, DatabaseFile), "ro", c.BusyTimeout, "query_only(1)"))
+// database is where the connections lead.
+type database struct {
+	driver, path string
+	config       Config
+}
+
+// reading makes up to n connections that read.
+func (d database) reading(n int) (*sql.DB, error) {
+	readers, err := sql.Open(d.driver, dsn(d.path, "ro", d.config.BusyTimeout, "query_only(1)"))
 	if err != nil {
 		return nil, fmt.Errorf("open database for reading: %w", err)
 	}
@@ -185,9 +200,9 @@ func openReaders(dir string, c Config, n int) (*sql.DB, error) {
 	return readers, nil
 }
 
-// connect makes the connection that writes.
-func connect(ctx context.Context, path string, c Config, opened *stack) (*sql.Conn, error) {
-	db, err := sql.Open("sqlite", dsn(path, "rwc", c.BusyTimeout, "journal_mode(wal)", "foreign_keys(1)", "secure_delete(fast)",
+// writing makes the connection that writes.
+func (d database) writing(ctx context.Context, opened *stack) (*sql.Conn, error) {
+	db, err := sql.Open(d.driver, dsn(d.path, "rwc", d.config.BusyTimeout, "journal_mode(wal)", "foreign_keys(1)", "secure_delete(fast)",
 		"cache_size(-8000)")) // 8 MB: with SQLite's 2 MB a claim among 100 000 queued takes half as long again
 	if err != nil {
 		return nil, err
@@ -289,7 +304,7 @@ func makePrivate(path string) error {
 	if err != nil {
 		return err
 	}
-	dir, err := os.Open(filepath.Dir(path)) //nolint:gosec // the operator's own directory
+	dir, err := os.Open(filepath.Dir(path))
 	if err != nil {
 		return errors.Join(err, f.Close())
 	}

@@ -7,12 +7,12 @@ import (
 )
 
 // selectTally reads the counts that the queue keeps, and counts deliveries: the pending ones in their index.
-const selectTally = `SELECT (SELECT coalesce(sum(waiting + claimed + behind), 0) FROM subjects), (SELECT coalesce(sum(running), 0) FROM subjects),
-	(SELECT count(*) FROM deliveries WHERE state = 'pending'), (SELECT count(*) FROM deliveries WHERE state = 'dead')`
+const selectTally = `SELECT queued, running, (SELECT count(*) FROM deliveries WHERE state = 'pending'), (SELECT count(*) FROM deliveries WHERE state = 'dead')
+	FROM (SELECT coalesce(sum(waiting + claimed + behind), 0) AS queued, coalesce(sum(running), 0) AS running FROM subjects)`
 
 // Tally counts what is in hand.
 func (s *Store) Tally(ctx context.Context) (n execution.Tally, err error) {
-	err = s.readers.QueryRowContext(ctx, selectTally).Scan(&n.Queued, &n.Running, &n.Pending, &n.Dead)
+	err = s.readers.row(ctx, selectTally).Scan(&n.Queued, &n.Running, &n.Pending, &n.Dead)
 	return n, explain("count what is in hand", err)
 }
 
@@ -21,6 +21,6 @@ const selectShare = `SELECT (SELECT coalesce(sum(waiting + claimed + behind), 0)
 
 // Share counts what one subject has in hand and in the record.
 func (s *Store) Share(ctx context.Context, subject string) (n execution.Share, err error) {
-	err = s.readers.QueryRowContext(ctx, selectShare, subject).Scan(&n.Queued, &n.Running, &n.Kept)
+	err = s.readers.row(ctx, selectShare, subject).Scan(&n.Queued, &n.Running, &n.Kept)
 	return n, explain("count what a subject has", err)
 }

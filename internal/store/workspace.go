@@ -32,7 +32,7 @@ func (s *Store) Workspaces(ctx context.Context, subject, after string, limit int
 
 // Workspace returns one. Fault WORKSPACE_NOT_FOUND.
 func (s *Store) Workspace(ctx context.Context, subject, name string) (execution.Workspace, error) {
-	w, err := scanWorkspace(s.readers.QueryRowContext(ctx, selectWorkspace+` AND w.name = ?`, subject, name))
+	w, err := scanWorkspace(s.readers.row(ctx, selectWorkspace+` AND w.name = ?`, subject, name))
 	return w, explain("get workspace", unknownWorkspace(err))
 }
 
@@ -45,7 +45,7 @@ func unknownWorkspace(err error) error {
 
 // Kept is how many bytes all workspaces of the subject hold but the named one.
 func (s *Store) Kept(ctx context.Context, subject, but string) (size int64, err error) {
-	err = s.readers.QueryRowContext(ctx, `SELECT coalesce(sum(size), 0) FROM workspaces WHERE subject = ? AND name <> ?`, subject, but).Scan(&size)
+	err = s.readers.row(ctx, `SELECT coalesce(sum(size), 0) FROM workspaces WHERE subject = ? AND name <> ?`, subject, but).Scan(&size)
 	return size, explain("measure workspaces", err)
 }
 
@@ -131,7 +131,7 @@ func (s *Store) Entries(ctx context.Context, subject, name, prefix, after string
 
 // Entry returns one entry. Faults WORKSPACE_NOT_FOUND, FILE_NOT_FOUND.
 func (s *Store) Entry(ctx context.Context, subject, name, path string) (execution.Entry, error) {
-	e, err := scanEntry(s.readers.QueryRowContext(ctx, `SELECT `+entryColumns+`
+	e, err := scanEntry(s.readers.row(ctx, `SELECT `+entryColumns+`
 		FROM workspaces w JOIN entries e ON e.workspace = w.id LEFT JOIN blobs b ON b.id = e.blob
 		WHERE w.subject = ? AND w.name = ? AND e.path = ?`, subject, name, path))
 	if errors.Is(err, sql.ErrNoRows) {
@@ -161,11 +161,7 @@ func (s *Store) Sent(ctx context.Context, id execution.ID) error {
 
 // blobs lists what the chosen entries of a workspace hold.
 func (t *tx) blobs(ctx context.Context, where string, args ...any) ([]int64, error) {
-	s, err := t.prepared(ctx, `SELECT DISTINCT blob FROM entries WHERE blob IS NOT NULL AND `+where) //nolint:sqlclosecheck // it lives as long as the connection
-	if err != nil {
-		return nil, err
-	}
-	rows, err := s.QueryContext(ctx, args...)
+	rows, err := t.rows(ctx, `SELECT DISTINCT blob FROM entries WHERE blob IS NOT NULL AND `+where, args...)
 	if err != nil {
 		return nil, err
 	}
@@ -199,13 +195,11 @@ func (s *Store) discard(ctx context.Context, blobs []int64) {
 	for _, id := range blobs {
 		for more := true; more; {
 			err := s.writer.do(ctx, "discard blob", volatile, func(ctx context.Context, t *tx) (news, error) {
-				const unheld = ` AND NOT EXISTS (SELECT 1 FROM entries WHERE blob = ?1) AND NOT EXISTS (SELECT 1 FROM snapshots WHERE blob = ?1)
-					AND NOT EXISTS (SELECT 1 FROM artifacts WHERE blob = ?1)`
-				n, err := t.exec(ctx, `DELETE FROM pieces WHERE blob = ?1 AND at IN (SELECT at FROM pieces WHERE blob = ?1 LIMIT ?2)`+unheld, id, discarded)
+				n, err := t.exec(ctx, `DELETE FROM pieces WHERE blob = ?1 AND at IN (SELECT at FROM pieces WHERE blob = ?1 LIMIT ?2)`+unheld("?1"), id, discarded)
 				if more = n == discarded; more || err != nil {
 					return news{}, err
 				}
-				_, err = t.exec(ctx, `DELETE FROM blobs WHERE id = ?1`+unheld, id)
+				_, err = t.exec(ctx, `DELETE FROM blobs WHERE id = ?1`+unheld("?1"), id)
 				return news{}, err
 			})
 			if err != nil {

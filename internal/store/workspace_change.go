@@ -214,7 +214,7 @@ func (t *tx) tell(ctx context.Context, seq int64, l *execution.Left) error {
 // Fault EXECUTION_NOT_FOUND.
 func (s *Store) Left(ctx context.Context, id execution.ID) (*execution.Left, error) {
 	var text sql.Null[string]
-	err := s.readers.QueryRowContext(ctx, `SELECT r.workspace FROM executions e LEFT JOIN results r ON r.execution = e.seq WHERE e.id = ?`, id).Scan(&text)
+	err := s.readers.row(ctx, `SELECT r.workspace FROM executions e LEFT JOIN results r ON r.execution = e.seq WHERE e.id = ?`, id).Scan(&text)
 	if err != nil || !text.Valid {
 		return nil, explain("get what became of the workspace", missing(err))
 	}

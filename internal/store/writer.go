@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"database/sql"
-	"errors"
 )
 
 // maxBatch bounds how many operations share one commit, and with it how long the first of them waits.
@@ -26,8 +25,8 @@ type operation struct {
 	answered   chan struct{} // closed when news and err are final
 }
 
-// writer owns the only connection that writes. It takes all operations that wait, runs each inside a savepoint of one
-// transaction, commits once, and answers each: an operation that fails is undone alone, a commit that fails undoes and
+// writer owns the only connection that writes. It takes all operations that wait, runs them in one transaction, each
+// inside a savepoint when there are several, commits once, and answers each: an operation that fails is undone alone, a commit that fails undoes and
 // answers all. It runs in one goroutine until stop.
 type writer struct {
 	tx         *tx
@@ -118,14 +117,15 @@ func (w *writer) commit(ctx context.Context, batch []*operation) {
 	}
 }
 
-// tx is the writer's connection while a transaction runs on it. Statements are prepared once.
+// tx is the writer's connection while a transaction runs on it.
 type tx struct {
-	conn       *sql.Conn
-	statements map[string]*sql.Stmt
-	relaxed    bool  // the connection commits without fsync
-	queued     int   // executions in state queued, of all subjects
-	shared     bool  // another process writes, too
-	served     int64 // claims since the start
+	*statements
+
+	conn    *sql.Conn
+	relaxed bool  // the connection commits without fsync
+	queued  int   // executions in state queued, of all subjects
+	shared  bool  // another process writes, too
+	served  int64 // claims since the start
 }
 
 // transact runs the batch in one transaction. An error means that nothing of it was stored.
@@ -136,20 +136,32 @@ func (t *tx) transact(ctx context.Context, batch []*operation) (err error) {
 	if err := t.control(ctx, `BEGIN IMMEDIATE`); err != nil {
 		return err
 	}
-	queued := t.queued
+	before := t.queued
 	defer func() {
 		if err != nil {
-			t.queued = queued
+			t.queued = before
 			_ = t.control(ctx, `ROLLBACK`) // SQLite may have done it already; the error that counts is err
 		}
 	}()
 	if t.shared {
-		if err := t.row(ctx, selectQueued).Scan(&t.queued); err != nil {
+		if err := t.row(ctx, `SELECT coalesce(max(queued), 0) FROM node`).Scan(&t.queued); err != nil {
 			return err
 		}
+		before = t.queued
 	}
-	for _, o := range batch {
-		if err := t.attempt(ctx, o); err != nil {
+	if len(batch) == 1 { // the transaction is its savepoint
+		if batch[0].news, err = batch[0].run(ctx, t); err != nil {
+			return err
+		}
+	} else {
+		for _, o := range batch {
+			if err := t.attempt(ctx, o); err != nil {
+				return err
+			}
+		}
+	}
+	if t.shared && t.queued != before {
+		if _, err := t.exec(ctx, `UPDATE node SET queued = ?`, t.queued); err != nil {
 			return err
 		}
 	}
@@ -196,66 +208,3 @@ func (t *tx) relax(ctx context.Context, batch []*operation) error {
 	t.relaxed = relaxed
 	return nil
 }
-
-func (t *tx) prepared(ctx context.Context, query string) (*sql.Stmt, error) {
-	if s, ok := t.statements[query]; ok {
-		return s, nil
-	}
-	s, err := t.conn.PrepareContext(ctx, query)
-	if err != nil {
-		return nil, err
-	}
-	t.statements[query] = s
-	return s, nil
-}
-
-// control runs what has no arguments and no answer.
-func (t *tx) control(ctx context.Context, query string) error {
-	_, err := t.exec(ctx, query)
-	return err
-}
-
-// exec returns how many rows were changed.
-func (t *tx) exec(ctx context.Context, query string, args ...any) (int64, error) {
-	s, err := t.prepared(ctx, query) //nolint:sqlclosecheck // it lives as long as the connection
-	if err != nil {
-		return 0, err
-	}
-	r, err := s.ExecContext(ctx, args...)
-	if err != nil {
-		return 0, err
-	}
-	return r.RowsAffected()
-}
-
-func (t *tx) row(ctx context.Context, query string, args ...any) scanner {
-	s, err := t.prepared(ctx, query) //nolint:sqlclosecheck // it lives as long as the connection
-	if err != nil {
-		return failed{err}
-	}
-	return s.QueryRowContext(ctx, args...)
-}
-
-func (t *tx) rows(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
-	s, err := t.prepared(ctx, query) //nolint:sqlclosecheck // it lives as long as the connection
-	if err != nil {
-		return nil, err
-	}
-	return s.QueryContext(ctx, args...)
-}
-
-func (t *tx) close() error {
-	var errs []error
-	for _, s := range t.statements {
-		errs = append(errs, s.Close())
-	}
-	return errors.Join(errs...)
-}
-
-// scanner is a row.
-type scanner interface{ Scan(dest ...any) error }
-
-// failed is the row of a query that could not be made.
-type failed struct{ err error }
-
-func (f failed) Scan(...any) error { return f.err }
