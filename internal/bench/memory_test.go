@@ -1,0 +1,123 @@
+//go:build bench
+
+package bench
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"boomerang/internal/callback"
+	"boomerang/internal/execution"
+)
+
+// memory measures what of the server is resident: when it has nothing to do, at most while a program prints 1 GiB, and at most
+// while programs that sleep are started and run. Resident is what the operator's tools show; the pages of the program's file,
+// which the kernel may drop at any time, are in it.
+func memory(h *house) {
+	ctx := h.Context()
+	s := h.serve(settings{slots: h.sleepers})
+	if _, err := s.run(ctx, "bash", "echo 1", prints("1\n")); err != nil {
+		h.Fatal(err)
+	}
+	if err := s.settle(ctx); err != nil {
+		h.Fatal(err)
+	}
+	idle, err := s.resident(ctx, "VmRSS")
+	if err != nil {
+		h.Fatal(err)
+	}
+	if err := s.forget(); err != nil {
+		h.Fatal(err)
+	}
+	if _, err := s.run(ctx, "python", gibibyte, printed); err != nil {
+		h.Fatal(err)
+	}
+	printing, err := s.process.memory("VmHWM")
+	if err != nil {
+		h.Fatal(err)
+	}
+	if err := s.forget(); err != nil {
+		h.Fatal(err)
+	}
+	ids, err := s.sleepers(ctx, h.sleepers)
+	if err != nil {
+		h.Fatal(err)
+	}
+	running, err := s.resident(ctx, "VmRSS")
+	if err != nil {
+		h.Fatal(err)
+	}
+	peak, err := s.process.memory("VmHWM")
+	if err != nil {
+		h.Fatal(err)
+	}
+	for _, id := range ids {
+		if _, err := s.me.Cancel(ctx, id); err != nil {
+			h.Fatal(err)
+		}
+	}
+	for _, id := range ids {
+		c, err := h.hook.await(ctx, id)
+		if err != nil {
+			h.Fatal(err)
+		}
+		s.judge(c.Payload, func(p callback.Payload) error {
+			if p.Status != execution.Cancelled || p.Stdout != "up\n" {
+				return fmt.Errorf("%s, printed %q", p.Status, p.Stdout)
+			}
+			return nil
+		})
+	}
+	if err := s.settle(ctx); err != nil {
+		h.Fatal(err)
+	}
+	correct := s.stop()
+	base := idle.Median()
+	h.add(Row{What: "E  idle", Ours: Figure{Unit: "MiB", Sample: idle}, Goal: "≤ 40 MiB", Met: base <= 40, Correct: correct})
+	more := func(what, goal string, limit, now float64) {
+		each := (now - base)
+		h.add(Row{
+			What: "E  " + what, Ours: Figure{Unit: "MiB", Sample: Sample{now}}, Theirs: Figure{Name: "idle", Unit: "MiB", Sample: idle},
+			Goal: goal, Value: fmt.Sprintf("%+.1f MiB", each), Met: each <= limit, Correct: correct,
+		})
+	}
+	n := float64(h.sleepers)
+	more("at most, while one prints 1 GiB", "≤ idle + 16 MiB", 16, printing)
+	more(fmt.Sprintf("%d run", h.sleepers), fmt.Sprintf("≤ idle + %g × 0.3 MiB", n), n*0.3, running.Median())
+	more(fmt.Sprintf("at most, while %d start and run", h.sleepers), fmt.Sprintf("≤ idle + %g × 0.3 MiB", n), n*0.3, peak)
+}
+
+// resident looks several times: a garbage collection may come in between.
+func (s *server) resident(ctx context.Context, name string) (each Sample, err error) {
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	for range 15 {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+		mib, err := s.process.memory(name)
+		if err != nil {
+			return nil, err
+		}
+		each = append(each, mib)
+	}
+	return each, nil
+}
+
+// sleepers starts n programs that sleep and waits until all run.
+func (s *server) sleepers(ctx context.Context, n int) (ids []execution.ID, err error) {
+	for range n {
+		id, err := s.submit(ctx, s.me, "bash", "echo up\nexec sleep 3000")
+		if err != nil {
+			return nil, err
+		}
+		ids = append(ids, id)
+	}
+	return ids, await(ctx, fmt.Sprintf("%d run", n), func() (bool, error) {
+		running, _ := s.gauge("boomerang_executions_running")
+		return running == n, nil
+	})
+}
