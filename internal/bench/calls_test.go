@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -38,7 +37,7 @@ func calls(h *house) {
 		w := newWire(h.T, dir, h.engine.socket)
 		s := h.serve(settings{slots: 8, warm: kind.warm, docker: "unix://" + w.socket})
 		one := func() error {
-			_, err := s.run(ctx, "python", "print(1)", prints("1\n"))
+			_, err := s.run(ctx, "python", "print(1)", printsOne)
 			return err
 		}
 		if err := errors.Join(one(), s.settle(ctx)); err != nil {
@@ -49,9 +48,9 @@ func calls(h *house) {
 			h.Fatal(err)
 		}
 		made := w.take()
-		alone, err := s.syncs(h, func() error { return share(1, h.runs, one) })
-		together, again := s.syncs(h, func() error { return share(8, 4*h.runs, one) })
-		if err := errors.Join(err, again, s.settle(ctx)); err != nil {
+		alone, err := s.syncs(h, func() error { return errors.Join(share(1, h.runs, one), s.settle(ctx)) })
+		together, again := s.syncs(h, func() error { return errors.Join(share(8, 4*h.runs, one), s.settle(ctx)) })
+		if err := errors.Join(err, again); err != nil {
 			h.Fatal(err)
 		}
 		correct := s.stop()
@@ -75,8 +74,6 @@ func calls(h *house) {
 	}
 }
 
-var counted = regexp.MustCompile(`(?m)(\d+)\s+(?:\d+\s+)?(?:fsync|fdatasync)$`)
-
 // syncs counts with strace how often the server has the disk sync while something is done; -1 where there is no strace.
 func (s *server) syncs(h *house, do func() error) (n int, err error) {
 	h.Helper()
@@ -89,15 +86,17 @@ func (s *server) syncs(h *house, do func() error) (n int, err error) {
 	if err := trace.Start(); err != nil {
 		return 0, err
 	}
-	err = await(h.Context(), "strace holds the server", func() (bool, error) {
+	err = await(h.Context(), "strace holds the server", pause, func() (bool, error) {
 		text, err := os.ReadFile(s.file("status"))
 		return !bytes.Contains(text, []byte("TracerPid:\t0\n")), err
 	})
 	err = errors.Join(err, do(), trace.Process.Signal(syscall.SIGINT))
-	_ = trace.Wait() // it ends by the signal
-	for _, found := range counted.FindAllStringSubmatch(said.String(), -1) {
-		times, _ := strconv.Atoi(found[1])
-		n += times
+	_ = trace.Wait()                                 // it ends by the signal
+	for line := range strings.Lines(said.String()) { // % time, seconds, usecs/call, calls, errors or nothing, syscall
+		if fields := strings.Fields(line); len(fields) > 4 && strings.HasSuffix(fields[len(fields)-1], "sync") {
+			times, _ := strconv.Atoi(fields[3])
+			n += times
+		}
 	}
 	return n, err
 }

@@ -148,7 +148,7 @@ func (q *line) round(ctx context.Context, round int) error {
 		}
 		return nil
 	})
-	s.judge(passed.Payload, prints("1\n"))
+	s.judge(passed.Payload, printsOne)
 	if passed.Payload.StartedAt == nil {
 		return errors.New("it never started")
 	}
@@ -160,7 +160,7 @@ func (q *line) round(ctx context.Context, round int) error {
 
 // started waits until an execution runs.
 func (s *server) started(ctx context.Context, c *client.Client, id execution.ID) error {
-	return await(ctx, string(id)+" runs", func() (bool, error) {
+	return await(ctx, string(id)+" runs", pause, func() (bool, error) {
 		r, err := c.Get(ctx, id, 0)
 		return r.Status == execution.Running, err
 	})

@@ -5,7 +5,9 @@ package bench
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -26,7 +28,9 @@ const (
 	binary   = root + "/bin/boomerang"
 	results  = root + "/bin/bench"
 	document = root + "/docs/PERFORMANCE.md"
-	patience = 3 * time.Minute // for anything that must come
+
+	patience = 3 * time.Minute       // for anything that must come
+	pause    = 10 * time.Millisecond // between two looks at what costs something to look at
 )
 
 // rows are the parts of the table, each measured by itself; ROWS=A,C runs some of them.
@@ -58,7 +62,7 @@ type scale struct {
 
 var (
 	whole = scale{
-		rounds: 40, laps: 5, clients: []int{1, 2, 4, 8}, window: 8 * time.Second, windows: 3, queued: 100_000, sleepers: 200, runs: 20,
+		rounds: 40, laps: 4, clients: []int{1, 2, 4, 8}, window: 8 * time.Second, windows: 3, queued: 100_000, sleepers: 200, runs: 20,
 	}
 	quick = scale{
 		rounds: 5, laps: 1, clients: []int{1, 8}, window: time.Second, windows: 2, queued: 2000, sleepers: 20, runs: 5,
@@ -133,6 +137,7 @@ func enter(t *testing.T) *house {
 
 // with is the house for one row.
 func (h *house) with(t *testing.T) *house {
+	t.Helper()
 	copied := *h
 	copied.T = t
 	return &copied
@@ -146,34 +151,22 @@ func (h *house) note(heading string, lines ...string) {
 
 // show prints the table, keeps it in bin/bench, and with DOC=1 writes it into the document.
 func (h *house) show() {
-	if err := h.table.Print(os.Stdout); err != nil {
+	var text bytes.Buffer
+	if err := h.table.Print(io.MultiWriter(os.Stdout, &text)); err != nil {
 		h.Fatal(err)
 	}
-	for path, text := range map[string]func(*os.File) error{
-		"table.txt": func(f *os.File) error { return h.table.Print(f) },
-	} {
-		file, err := os.Create(filepath.Join(results, path))
-		if err != nil {
-			h.Fatal(err)
-		}
-		if err := text(file); err != nil {
-			h.Error(err)
-		}
-		if err := file.Close(); err != nil {
-			h.Error(err)
-		}
-	}
-	if err := h.table.Save(filepath.Join(results, "table.json")); err != nil {
-		h.Error(err)
+	err := errors.Join(os.WriteFile(filepath.Join(results, "table.txt"), text.Bytes(), 0o600), h.table.Save(filepath.Join(results, "table.json")))
+	if err != nil {
+		h.Fatal(err)
 	}
 	if os.Getenv("DOC") == "" {
 		return
 	}
-	text, err := os.ReadFile(document)
+	old, err := os.ReadFile(document)
 	if err != nil {
 		h.Fatal(err)
 	}
-	fresh, err := h.table.Rewrite(string(text))
+	fresh, err := h.table.Rewrite(string(old))
 	if err != nil {
 		h.Fatal(err)
 	}
@@ -202,11 +195,11 @@ func (h *house) machine() []string {
 	}
 }
 
-// await asks until ok says so.
-func await(ctx context.Context, what string, ok func() (bool, error)) error {
+// await asks until ok says so, with a pause in between.
+func await(ctx context.Context, what string, pause time.Duration, ok func() (bool, error)) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	tick := time.NewTicker(5 * time.Millisecond)
+	tick := time.NewTicker(pause)
 	defer tick.Stop()
 	for {
 		done, err := ok()

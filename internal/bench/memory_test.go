@@ -4,6 +4,7 @@ package bench
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -16,39 +17,31 @@ import (
 // which the kernel may drop at any time, are in it.
 func memory(h *house) {
 	ctx := h.Context()
-	s := h.serve(settings{slots: h.sleepers})
-	if _, err := s.run(ctx, "bash", "echo 1", prints("1\n")); err != nil {
-		h.Fatal(err)
-	}
-	if err := s.settle(ctx); err != nil {
-		h.Fatal(err)
-	}
-	idle, err := s.resident(ctx, "VmRSS")
-	if err != nil {
-		h.Fatal(err)
-	}
-	if err := s.forget(); err != nil {
-		h.Fatal(err)
-	}
+	s, idle := h.idle(1)
 	if _, err := s.run(ctx, "python", gibibyte, printed); err != nil {
 		h.Fatal(err)
 	}
-	printing, err := s.process.memory("VmHWM")
+	printing, err := s.memory("VmHWM")
+	if err == nil {
+		err = s.settle(ctx)
+	}
 	if err != nil {
 		h.Fatal(err)
 	}
-	if err := s.forget(); err != nil {
-		h.Fatal(err)
-	}
+	correct := s.stop()
+	h.add(Row{What: "E  idle", Ours: Figure{Unit: "MiB", Sample: idle}, Goal: "≤ 40 MiB", Met: idle.Median() <= 40, Correct: correct})
+	h.more("at most, while one prints 1 GiB", "≤ idle + 16 MiB", 16, printing, idle, correct)
+
+	s, idle = h.idle(h.sleepers)
 	ids, err := s.sleepers(ctx, h.sleepers)
 	if err != nil {
 		h.Fatal(err)
 	}
-	running, err := s.resident(ctx, "VmRSS")
+	running, err := s.resident(ctx)
 	if err != nil {
 		h.Fatal(err)
 	}
-	peak, err := s.process.memory("VmHWM")
+	peak, err := s.memory("VmHWM")
 	if err != nil {
 		h.Fatal(err)
 	}
@@ -72,24 +65,41 @@ func memory(h *house) {
 	if err := s.settle(ctx); err != nil {
 		h.Fatal(err)
 	}
-	correct := s.stop()
-	base := idle.Median()
-	h.add(Row{What: "E  idle", Ours: Figure{Unit: "MiB", Sample: idle}, Goal: "≤ 40 MiB", Met: base <= 40, Correct: correct})
-	more := func(what, goal string, limit, now float64) {
-		each := (now - base)
-		h.add(Row{
-			What: "E  " + what, Ours: Figure{Unit: "MiB", Sample: Sample{now}}, Theirs: Figure{Name: "idle", Unit: "MiB", Sample: idle},
-			Goal: goal, Value: fmt.Sprintf("%+.1f MiB", each), Met: each <= limit, Correct: correct,
-		})
-	}
+	correct = s.stop()
 	n := float64(h.sleepers)
-	more("at most, while one prints 1 GiB", "≤ idle + 16 MiB", 16, printing)
-	more(fmt.Sprintf("%d run", h.sleepers), fmt.Sprintf("≤ idle + %g × 0.3 MiB", n), n*0.3, running.Median())
-	more(fmt.Sprintf("at most, while %d start and run", h.sleepers), fmt.Sprintf("≤ idle + %g × 0.3 MiB", n), n*0.3, peak)
+	goal := fmt.Sprintf("≤ idle + %g × 0.3 MiB", n)
+	h.more(fmt.Sprintf("%d run", h.sleepers), goal, n*0.3, running.Median(), idle, correct)
+	h.more(fmt.Sprintf("at most, while %d start and run", h.sleepers), goal, n*0.3, peak, idle, correct)
+}
+
+// idle is a server that has run one program and has nothing to do, and what is resident of it.
+func (h *house) idle(slots int) (s *server, resident Sample) {
+	h.Helper()
+	s = h.serve(settings{slots: slots})
+	_, err := s.run(h.Context(), "bash", "echo 1", printsOne)
+	if err == nil {
+		err = s.settle(h.Context())
+	}
+	if err == nil {
+		resident, err = s.resident(h.Context())
+	}
+	if err = errors.Join(err, s.forget()); err != nil {
+		h.Fatal(err)
+	}
+	return s, resident
+}
+
+// more adds a row of what there is above idleness.
+func (h *house) more(what, goal string, limit, now float64, idle Sample, correct string) {
+	above := now - idle.Median()
+	h.add(Row{
+		What: "E  " + what, Ours: Figure{Unit: "MiB", Sample: Sample{now}}, Theirs: Figure{Name: "idle", Unit: "MiB", Sample: idle},
+		Goal: goal, Value: fmt.Sprintf("%+.1f MiB", above), Met: above <= limit, Correct: correct,
+	})
 }
 
 // resident looks several times: a garbage collection may come in between.
-func (s *server) resident(ctx context.Context, name string) (each Sample, err error) {
+func (s *server) resident(ctx context.Context) (each Sample, err error) {
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
 	for range 15 {
@@ -98,7 +108,7 @@ func (s *server) resident(ctx context.Context, name string) (each Sample, err er
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
 		}
-		mib, err := s.process.memory(name)
+		mib, err := s.memory("VmRSS")
 		if err != nil {
 			return nil, err
 		}
@@ -116,7 +126,7 @@ func (s *server) sleepers(ctx context.Context, n int) (ids []execution.ID, err e
 		}
 		ids = append(ids, id)
 	}
-	return ids, await(ctx, fmt.Sprintf("%d run", n), func() (bool, error) {
+	return ids, await(ctx, fmt.Sprintf("%d run", n), pause, func() (bool, error) {
 		running, _ := s.gauge("boomerang_executions_running")
 		return running == n, nil
 	})

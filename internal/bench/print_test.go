@@ -39,7 +39,7 @@ func printOne(h *house) {
 		}
 		run.Sample = append(run.Sample, Millis(took))
 		for _, s := range []*server{cold, warm} {
-			took, err := s.run(ctx, "python", "print(1)", prints("1\n"))
+			took, err := s.run(ctx, "python", "print(1)", printsOne)
 			if err == nil {
 				err = s.settle(ctx)
 			}

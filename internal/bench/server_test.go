@@ -133,7 +133,7 @@ func (h *house) serve(s settings) *server {
 	if s.docker == noEngine {
 		path = "/healthz"
 	}
-	err := await(h.Context(), "the server answers at "+path, func() (bool, error) { return made.answers(path), nil })
+	err := await(h.Context(), "the server answers at "+path, time.Millisecond, func() (bool, error) { return made.answers(path), nil })
 	if err == nil {
 		made.tokens, err = auth.New(auth.Config{}, made.dir)
 	}
@@ -218,14 +218,12 @@ func (s *server) judge(p callback.Payload, check func(callback.Payload) error) {
 	}
 }
 
-// prints is the check that a program ended well and printed a text.
-func prints(want string) func(callback.Payload) error {
-	return func(p callback.Payload) error {
-		if p.Status != execution.Completed || p.Stdout != want {
-			return fmt.Errorf("%s, printed %q", p.Status, p.Stdout)
-		}
-		return nil
+// printsOne is the check of a program that prints 1 and ends well.
+func printsOne(p callback.Payload) error {
+	if p.Status != execution.Completed || p.Stdout != "1\n" {
+		return fmt.Errorf("%s, printed %q", p.Status, p.Stdout)
 	}
+	return nil
 }
 
 // settle waits until nothing runs but the berths that wait for a job, and no container is on its way in or out.
@@ -234,7 +232,7 @@ func (s *server) settle(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return await(ctx, "the containers of "+node+" are at rest", func() (bool, error) {
+	return await(ctx, "the containers of "+node+" are at rest", pause, func() (bool, error) {
 		all, running, err := s.h.engine.count(ctx, node)
 		return all == s.warm && running == s.warm, err
 	})

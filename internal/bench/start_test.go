@@ -25,7 +25,7 @@ func starts(h *house) {
 			began := time.Now()
 			s := h.launch(settings{slots: 4, dir: dir})
 			up := func(path string) float64 {
-				if err := await(ctx, path, func() (bool, error) { return s.answers(path), nil }); err != nil {
+				if err := await(ctx, path, time.Millisecond, func() (bool, error) { return s.answers(path), nil }); err != nil {
 					h.Fatal(err)
 				}
 				return Millis(time.Since(began))

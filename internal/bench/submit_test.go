@@ -117,6 +117,7 @@ func post(ctx context.Context, addr string, next func() []byte) (waits Sample, i
 			return waits, ids, err
 		}
 		body, err := io.ReadAll(response.Body)
+		err = errors.Join(err, response.Body.Close())
 		if err != nil || response.StatusCode != http.StatusOK {
 			return waits, ids, fmt.Errorf("%s: %s: %w", response.Status, body, err)
 		}
