@@ -56,7 +56,7 @@ type server struct {
 const languages = `
 defaults: {pull: never}
 languages:
-  python: {image: "boomerang/python:latest", file: main.py, command: [python3, "{file}"], env: {%s}%s}
+  python: {image: "boomerang/python:latest", file: main.py, command: [python3, "{file}"], rehearsal: [python3, -c, ""], env: {%s}%s}
   bash: {image: "boomerang/bash:latest", file: main.sh, command: [bash, "{file}"]%s}
 `
 
