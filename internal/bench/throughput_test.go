@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,7 +17,11 @@ import (
 // throughput measures executions per second of print(1): so many clients, each of which waits for the end of one before it
 // begins the next, and so many slots. The sides take turns of the same number of executions. A turn ends when the engine has
 // cleared up behind it, and warm berths are there again: what a side leaves for later is its own.
+//
+// The goals are those of a machine that has no CPU left. With fewer clients the ratio is only shown: with one slot the next
+// execution waits until the container of the one before is gone.
 func throughput(h *house) {
+	saturated := 2 * runtime.NumCPU()
 	ctx := h.Context()
 	for _, clients := range h.clients {
 		cold, warm := h.serve(settings{slots: clients}), h.serve(settings{slots: clients, warm: clients})
@@ -80,10 +85,17 @@ func throughput(h *house) {
 			ours := *figures[side]
 			ours.Name = ""
 			row := Row{What: fmt.Sprintf("B  %s, %d at once", side, clients), Ours: ours, Correct: correct[side]}
-			row.Theirs = *figures["raw"]
-			h.add(AtLeast(0.95, row))
-			row.Theirs = *figures["docker run"]
-			h.add(AtLeast(1.8, row))
+			for _, goal := range []struct {
+				other string
+				limit float64
+			}{{"raw", 0.95}, {"docker run", 1.8}} {
+				row.Theirs = *figures[goal.other]
+				if clients >= saturated {
+					h.add(AtLeast(goal.limit, row))
+				} else {
+					h.add(beside(row))
+				}
+			}
 		}
 	}
 }
