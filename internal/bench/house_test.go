@@ -19,8 +19,6 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"boomerang/configs"
 )
 
 const (
@@ -96,7 +94,6 @@ type house struct {
 	hook   *hook
 	table  *Table
 	uids   *int // how many servers there were: each has users of its own
-	warm   bool // whether the server knows warm berths
 }
 
 func enter(t *testing.T) *house {
@@ -105,7 +102,7 @@ func enter(t *testing.T) *house {
 		t.Fatalf("%v: make build", err)
 	}
 	http.DefaultTransport.(*http.Transport).MaxIdleConnsPerHost = 64
-	h := &house{T: t, scale: whole, table: &Table{}, uids: new(int), warm: bytes.Contains(configs.Languages, []byte("warm:"))}
+	h := &house{T: t, scale: whole, table: &Table{}, uids: new(int)}
 	if os.Getenv("QUICK") != "" {
 		h.scale = quick
 	}

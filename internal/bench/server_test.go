@@ -56,23 +56,19 @@ type server struct {
 const languages = `
 defaults: {pull: never}
 languages:
-  python: {image: "boomerang/python:latest", file: main.py, command: [python3, "{file}"], rehearsal: [python3, -c, ""], env: {%s}%s}
-  bash: {image: "boomerang/bash:latest", file: main.sh, command: [bash, "{file}"]%s}
+  python: {image: "boomerang/python:latest", file: main.py, command: [python3, "{file}"], rehearsal: [python3, -c, ""], env: {%s}, warm: %d}
+  bash: {image: "boomerang/bash:latest", file: main.sh, command: [bash, "{file}"], warm: 0}
 `
 
 var environment = []string{"PYTHONUNBUFFERED=1", "PYTHONDONTWRITEBYTECODE=1"}
 
-func (h *house) catalogue(warm int) string {
+func catalogue(warm int) string {
 	var env []string
 	for _, entry := range environment {
 		name, value, _ := strings.Cut(entry, "=")
 		env = append(env, fmt.Sprintf("%s: %q", name, value))
 	}
-	python, bash := "", ""
-	if h.warm {
-		python, bash = fmt.Sprintf(", warm: %d", warm), ", warm: 0"
-	}
-	return fmt.Sprintf(languages, strings.Join(env, ", "), python, bash)
+	return fmt.Sprintf(languages, strings.Join(env, ", "), warm)
 }
 
 // launch starts a server and does not wait for it.
@@ -83,12 +79,9 @@ func (h *house) launch(s settings) *server {
 	if s.dir == "" {
 		s.dir = filepath.Join(h.dir, fmt.Sprint("data-", n))
 	}
-	made := &server{h: h, dir: s.dir, addr: h.port(), metrics: h.port(), log: filepath.Join(h.dir, fmt.Sprintf("server-%d.log", n))}
-	if h.warm {
-		made.warm = s.warm
-	}
-	catalogue := filepath.Join(h.dir, fmt.Sprintf("languages-%d.yaml", n))
-	if err := os.WriteFile(catalogue, []byte(h.catalogue(s.warm)), 0o600); err != nil {
+	made := &server{h: h, warm: s.warm, dir: s.dir, addr: h.port(), metrics: h.port(), log: filepath.Join(h.dir, fmt.Sprintf("server-%d.log", n))}
+	file := filepath.Join(h.dir, fmt.Sprintf("languages-%d.yaml", n))
+	if err := os.WriteFile(file, []byte(catalogue(s.warm)), 0o600); err != nil {
 		h.Fatal(err)
 	}
 	log, err := os.Create(made.log)
@@ -99,7 +92,7 @@ func (h *house) launch(s settings) *server {
 	made.command = exec.Command(binary, "serve", "--addr", made.addr, "--data-dir", made.dir)
 	made.command.Env = append(os.Environ(),
 		"BOOMERANG_LOG_FORMAT=json",
-		"BOOMERANG_LANGUAGES_FILE="+catalogue,
+		"BOOMERANG_LANGUAGES_FILE="+file,
 		"BOOMERANG_METRICS_ADDR="+made.metrics,
 		"BOOMERANG_DISPATCH_SLOTS="+strconv.Itoa(s.slots),
 		"BOOMERANG_DOCKER_UID_BASE="+strconv.Itoa(1_000_000+1000*n),
@@ -111,9 +104,6 @@ func (h *house) launch(s settings) *server {
 	)
 	if s.docker != "" {
 		made.command.Env = append(made.command.Env, "BOOMERANG_DOCKER_HOST="+s.docker)
-	}
-	if made.warm > 0 {
-		made.command.Env = append(made.command.Env, "BOOMERANG_DISPATCH_WARM_MEMORY=8GiB") // the number alone decides
 	}
 	made.command.Stderr = log
 	made.command.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
@@ -234,6 +224,9 @@ func (s *server) settle(ctx context.Context) error {
 	}
 	return await(ctx, "the containers of "+node+" are at rest", pause, func() (bool, error) {
 		all, running, err := s.h.engine.count(ctx, node)
+		if s.warm > 0 { // one that runs may not be ready yet
+			running, _ = s.gauge(`boomerang_berths_waiting{language="python"}`)
+		}
 		return all == s.warm && running == s.warm, err
 	})
 }
@@ -299,7 +292,7 @@ func (s *server) kill() {
 func (s *server) stop() (correct string) {
 	h := s.h
 	h.Helper()
-	warm, counted := s.gauge(`boomerang_berths_taken_total{kind="warm"}`)
+	warm, counted := s.gauge(`boomerang_berths_taken_total{kind="warm",language="python"}`)
 	_ = s.command.Process.Signal(syscall.SIGTERM)
 	if err := s.command.Wait(); err != nil {
 		s.wrong = append(s.wrong, "the server: "+err.Error())
