@@ -9,7 +9,6 @@ import (
 	"net/http/httptest"
 	"sync"
 	"testing"
-	"time"
 
 	"boomerang/internal/execution"
 	"boomerang/internal/receiver"
@@ -80,6 +79,3 @@ func (h *hook) count(id execution.ID) int {
 	defer h.mu.Unlock()
 	return h.counts[id]
 }
-
-// took is how long ago a callback had arrived after a moment.
-func took(c receiver.Callback, since time.Time) float64 { return Millis(c.At.Sub(since)) }

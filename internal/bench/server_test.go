@@ -180,19 +180,33 @@ func (s *server) submit(ctx context.Context, c *client.Client, language, code st
 	return id, err
 }
 
-// run takes a program from its submission to its callback. How long that took is in milliseconds.
-func (s *server) run(ctx context.Context, language, code string, check func(callback.Payload) error) (float64, error) {
+// way is where the time of one execution went, in milliseconds.
+type way struct {
+	all      float64 // from before the submission until the callback had arrived
+	answer   float64 // to the submission
+	start    float64 // from before the submission until the program began
+	program  float64
+	delivery float64 // from the program's end until the callback had arrived
+}
+
+// run takes a program from its submission to its callback.
+func (s *server) run(ctx context.Context, language, code string, check func(callback.Payload) error) (w way, err error) {
 	began := time.Now()
 	id, err := s.submit(ctx, s.me, language, code)
 	if err != nil {
-		return 0, err
+		return w, err
 	}
+	w.answer = Millis(time.Since(began))
 	c, err := s.h.hook.await(ctx, id)
 	if err != nil {
-		return 0, err
+		return w, err
 	}
 	s.judge(c.Payload, check)
-	return took(c, began), nil
+	w.all, w.program, w.delivery = Millis(c.At.Sub(began)), Millis(time.Duration(c.Payload.ExecutionTime)), Millis(c.At.Sub(c.Payload.CompletedAt))
+	if c.Payload.StartedAt != nil {
+		w.start = Millis(c.Payload.StartedAt.Sub(began))
+	}
+	return w, nil
 }
 
 // judge notes what is wrong with a result.

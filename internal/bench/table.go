@@ -64,7 +64,7 @@ type Table struct {
 	Notes []Note `json:"notes"`
 }
 
-// Note is a list of lines with a heading.
+// Note is a list of lines with a heading; a tab ends a cell.
 type Note struct {
 	Heading string   `json:"heading"`
 	Lines   []string `json:"lines"`
@@ -110,9 +110,11 @@ func (t Table) Markdown() string {
 	}
 	for _, n := range t.Notes {
 		fmt.Fprintf(&b, "\n%s\n\n", n.Heading)
+		lines := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 		for _, line := range n.Lines {
-			fmt.Fprintf(&b, "    %s\n", strings.ReplaceAll(line, "\t", "  "))
+			_, _ = fmt.Fprintf(lines, "    %s\n", line)
 		}
+		_ = lines.Flush() // a strings.Builder takes everything
 	}
 	return b.String()
 }
