@@ -14,12 +14,12 @@ NEED    := @.ci/need
 LINT     = bin/tools/golangci-lint-$(GOLANGCI_LINT)
 DEAD     = bin/tools/deadcode-$(DEADCODE)
 TAGS    := integration e2e
-ALL_TAGS = $(TAGS) chaos walls languages
+ALL_TAGS = $(TAGS) chaos walls languages bench
 DOCKER_TESTS = $(addprefix ./,$(sort $(dir $(shell grep -rlE '^//go:build .*(integration|e2e)' --include='*_test.go' cmd internal))))
 
 .PHONY: help
 help: ## list what there is
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: LANGUAGES = python
@@ -73,7 +73,14 @@ unit: ## the tests that need no Docker
 	go test ./...
 
 .PHONY: bench
-bench: images build ## the benchmarks, with Docker
+bench: LANGUAGES = python bash
+bench: images build ## measure what is promised of speed, in one table; a quarter of an hour. QUICK=1, ROWS=A,C, ROUNDS=40; DOC=1 writes it into docs/PERFORMANCE.md
+	$(NEED) docker python3 strace
+	go test -c -tags bench -o bin/bench.test ./internal/bench
+	@cd internal/bench && ../../bin/bench.test
+
+.PHONY: bench-rooms
+bench-rooms: images build ## the benchmarks of single rooms, with Docker
 	$(NEED) docker python3
 	REQUIRE_DOCKER=1 go test -run '^$$' -bench . -benchmem -p 1 -timeout 60m -tags '$(TAGS)' ./...
 
