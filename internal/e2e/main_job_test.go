@@ -56,6 +56,23 @@ func TestThePagesProgramIsCalledBackAsThePageSays(t *testing.T) {
 	}
 }
 
+func TestAProgramTalksToItselfOverLocalhost(t *testing.T) {
+	h := enter(t)
+	c := h.callback(h.submit(`
+import socket, threading
+server = socket.create_server(("localhost", 0))
+threading.Thread(target=lambda: server.accept()[0].sendall(b"heard")).start()
+print(socket.create_connection(("localhost", server.getsockname()[1])).recv(5).decode())
+try:
+    socket.create_connection(("192.0.2.1", 80), 1)
+except OSError as e:
+    print(e.strerror)
+`))
+	if want := "heard\nNetwork is unreachable\n"; c.Payload.Stdout != want {
+		t.Errorf("printed %q and %q, want %q", c.Payload.Stdout, c.Payload.Stderr, want)
+	}
+}
+
 func TestEnvAndWorkingDirectoryAreApplied(t *testing.T) {
 	h := enter(t)
 	code := `import os; print(os.getcwd(), os.environ["GREETING"], os.environ["HOME"], os.path.exists("main.py"))`

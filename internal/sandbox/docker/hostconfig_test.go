@@ -146,3 +146,18 @@ func TestTheLogHoldsAWholeWorkspace(t *testing.T) {
 		t.Errorf("room for %d bytes more, want at least %d", got, want)
 	}
 }
+
+func TestTheEnginePreparesANetworkWhereOneIsNeededOrItsFilesAre(t *testing.T) {
+	for _, c := range []struct {
+		network string
+		hosts   bool // the image has its own
+		want    bool // the engine prepares
+	}{
+		{"none", true, false}, {"", true, false}, {"none", false, true}, {"egress", true, true}, {"proxy", true, true},
+	} {
+		p := premises{config: Defaults(), image: imageFacts{hosts: c.hosts}}
+		if got := !containerConfig(sandbox.Spec{Network: c.network}, p).NetworkDisabled; got != c.want {
+			t.Errorf("network %q, an image with hosts of its own: %t: prepared = %t, want %t", c.network, c.hosts, got, c.want)
+		}
+	}
+}
