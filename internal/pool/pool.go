@@ -83,7 +83,7 @@ func (p *Pool) take(ctx context.Context, spec sandbox.Spec) sandbox.Berth {
 	if b == nil {
 		return nil
 	}
-	p.touch()
+	time.AfterFunc(lull, p.touch)
 	if b.spec.Limits.Resized(spec.Limits) == b.spec.Limits {
 		return b.held
 	}

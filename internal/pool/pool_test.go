@@ -90,6 +90,7 @@ func (h *house) remove(berths ...sandbox.Berth) {
 // wantWaiting checks how many wait when everything has come to rest.
 func (h *house) wantWaiting(want map[string]int) {
 	h.Helper()
+	time.Sleep(time.Second)
 	synctest.Wait()
 	got := h.Waiting()
 	maps.DeleteFunc(got, func(_ string, n int) bool { return n == 0 })
@@ -169,6 +170,7 @@ func TestNoTwoBerthsThatAreThereHaveOneSlot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := enter(t, config(), sandboxtest.Script{}, pool.Want{Spec: spec("a"), Size: 2}, pool.Want{Spec: spec("b"), Size: 1})
 		taken := []sandbox.Berth{h.take(spec("a")), h.take(spec("b")), h.take(spec("c"))}
+		time.Sleep(time.Second) // until others wait in their place
 		synctest.Wait()
 		distinct := func(n int) {
 			t.Helper()

@@ -13,6 +13,9 @@ const (
 	// abreast is how many berths are made for the stocks at the same time: those that executions wait for come first, and
 	// an engine takes longer over each the more it makes.
 	abreast = 2
+	// lull is how long after a berth was taken the making of another begins: the program that has it shall not share the
+	// machine's processors with that from its first moment.
+	lull = 100 * time.Millisecond
 	// tick is how soon it is seen that other berths are wanted.
 	tick = 5 * time.Second
 	// breath is the pause before a removal that failed is tried again.

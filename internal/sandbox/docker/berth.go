@@ -130,10 +130,9 @@ func (d *Docker) create(ctx context.Context, name string, spec sandbox.Spec, p p
 		return d.client.ContainerCreate(ctx, containerConfig(spec, p), hostConfig(spec, p), nil, nil, name)
 	})
 	switch {
-	case errdefs.IsNotFound(err): // the image, by now, or a network
+	case errdefs.IsNotFound(err), // the image, by now, or a network
+		errdefs.IsInvalidArgument(err): // what lay in the volume; also a runtime that is not there, more CPUs than there are
 		return "", fmt.Errorf("%w: %w: %w", sandbox.ErrStart, errRefused, err)
-	case errdefs.IsInvalidArgument(err): // a runtime that is not there, more CPUs than there are
-		return "", fmt.Errorf("%w: %w", sandbox.ErrStart, err)
 	}
 	return created.ID, err
 }

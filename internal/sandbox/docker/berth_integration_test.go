@@ -88,11 +88,12 @@ func TestTheEngineHasWhatWasOrdered(t *testing.T) {
 		p.seccomp = b.sentrys
 	}
 	for _, m := range got.Mounts {
-		if m.Type != "volume" || m.Destination != initDir || m.RW {
-			t.Errorf("mount %+v, want the init's volume alone, read-only: an image's VOLUME writes to the host's disk", m)
+		init, hosts := m.Type == "volume" && m.Destination == initDir, m.Source == b.init.place.path+"/hosts" && m.Destination == "/etc/hosts"
+		if !init && !hosts || m.RW {
+			t.Errorf("mount %+v, want the init's volume and what lies in it alone, read-only: an image's VOLUME writes to the host's disk", m)
 		}
-		p.volume = m.Name
 	}
+	p.volume = b.init.place
 	wantHost := hostConfig(spec, p)
 	for what, pair := range map[string][2]any{
 		"tmpfs":       {got.HostConfig.Tmpfs, wantHost.Tmpfs},
@@ -370,7 +371,7 @@ func TestABerthThatWasNeverStartedIsFoundAndNotStarted(t *testing.T) {
 		t.Fatal(err)
 	}
 	id, err := d.create(t.Context(), containerName(sandbox.Spec{Execution: "exec_half"}), k.spec(), premises{
-		config: d.config, seccomp: d.seccomp, node: k.node, epoch: 1, image: image, volume: d.init.name,
+		config: d.config, seccomp: d.seccomp, node: k.node, epoch: 1, image: image, volume: d.init.place,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -66,13 +66,11 @@ type premises struct {
 	node    string
 	epoch   int64
 	image   imageFacts
-	volume  string // holds the init
+	volume  initPlace
 	engine  traits
 }
 
-// containerConfig translates a spec. A container without network does without the engine's preparations for one, too, which are
-// half of its start (Engine 20.10); the kernel gives it a network namespace of its own, with nothing but a loopback, all the same.
-// The engine then writes no /etc/hosts, in which programs look up localhost, so the image must have one. Whatever the image says of how it is run is overridden, its labels included;
+// containerConfig translates a spec. Whatever the image says of how it is run is overridden, its labels included;
 // its environment stays, as the init hands it to the program.
 func containerConfig(s sandbox.Spec, p premises) *container.Config {
 	return &container.Config{
@@ -84,7 +82,7 @@ func containerConfig(s sandbox.Spec, p premises) *container.Config {
 		AttachStdin:     true,
 		OpenStdin:       true,
 		StdinOnce:       true, // when we go away before the job is sent, the init reads EOF and leaves
-		NetworkDisabled: !networked(s.Network) && p.image.hosts,
+		NetworkDisabled: unprepared(s, p),
 		Healthcheck:     &container.HealthConfig{Test: []string{"NONE"}},
 		StopSignal:      "SIGTERM",
 		StopTimeout:     new(int(p.config.StopTimeout / time.Second)), // also when the engine itself shuts down
@@ -119,7 +117,7 @@ func hostConfig(s sandbox.Spec, p premises) *container.HostConfig {
 		SecurityOpt:    securityOptions(p),
 		ReadonlyRootfs: true,
 		Tmpfs:          tmpfs(s, p),
-		Mounts:         []mount.Mount{initMount(p.volume, p.node, true)},
+		Mounts:         mounts(s, p),
 		ShmSize:        shmSize,
 		Runtime:        s.Runtime,
 		Init:           new(false),
@@ -192,6 +190,20 @@ func covers(image imageFacts, uid int) map[string]string {
 
 func tmpfsOptions(size int64, inodes, uid int) string {
 	return fmt.Sprintf("size=%d,nr_inodes=%d,mode=0700,uid=%d,gid=%d,nosuid,nodev,exec", size, inodes, uid, uid)
+}
+
+// unprepared tells whether the engine is spared the preparations for a network, which are half of a start (Engine 20.10). The
+// kernel gives the container a network namespace of its own, with nothing but a loopback, all the same. The engine then writes
+// no /etc/hosts, in which programs look up localhost; it must be had from elsewhere.
+func unprepared(s sandbox.Spec, p premises) bool { return !networked(s.Network) && p.volume.path != "" }
+
+// mounts are the init's volume and, where the engine writes none, the /etc/hosts that lies in it.
+func mounts(s sandbox.Spec, p premises) []mount.Mount {
+	all := []mount.Mount{initMount(p.volume.name, p.node, true)}
+	if unprepared(s, p) {
+		all = append(all, mount.Mount{Type: mount.TypeBind, Source: path.Join(p.volume.path, hostsName), Target: "/etc/hosts", ReadOnly: true})
+	}
+	return all
 }
 
 // initMount mounts the init's volume, which the engine makes, labelled with the node, if it is not there. NoCopy: what

@@ -6,11 +6,13 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/api/types/mount"
 
 	"boomerang/internal/sandbox"
 )
@@ -22,11 +24,13 @@ func specs() map[string]struct {
 	sandbox.Spec
 	volumes []string
 	config  Config
+	path    string // of the init's volume on the engine's machine
 } {
 	type c = struct {
 		sandbox.Spec
 		volumes []string
 		config  Config
+		path    string // of the init's volume on the engine's machine
 	}
 	limits := sandbox.Limits{
 		Memory: 512 << 20, CPUs: 1, PIDs: 128, Files: 1024, Workspace: 256 << 20, Tmp: 64 << 20, Output: 1 << 20, Tail: 64 << 10, Artifacts: 16 << 20,
@@ -46,7 +50,7 @@ func specs() map[string]struct {
 		}, config: prefixed},
 		"python": {Spec: sandbox.Spec{
 			Execution: "exec_0example", Language: "python", Image: "boomerang/python", Limits: limits, Slot: 3, Network: "none",
-		}, config: Defaults()},
+		}, config: Defaults(), path: "/var/lib/docker/volumes/init/_data"},
 		"waiting": {Spec: sandbox.Spec{Language: "bash", Image: "boomerang/bash", Limits: small, Rehearsal: []string{"bash", "-c", ""}}, config: parent},
 		"gvisor-with-volumes": {Spec: sandbox.Spec{
 			Execution: "exec_1example", Language: "go", Image: "golang:1.26", Limits: limits, Slot: 1, Network: "none", Runtime: "runsc",
@@ -61,7 +65,7 @@ func TestAContainerIsConfiguredAsWritten(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			p := premises{
 				config: c.config, seccomp: `{"the":"profile"}`, node: "node-a", epoch: 7,
-				image: imageFacts{id: "sha256:abc", volumes: c.volumes}, volume: "boomerang-init-0123456789ab",
+				image: imageFacts{id: "sha256:abc", volumes: c.volumes}, volume: initPlace{"boomerang-init-0123456789ab", c.path},
 			}
 			var got bytes.Buffer
 			e := json.NewEncoder(&got)
@@ -149,15 +153,16 @@ func TestTheLogHoldsAWholeWorkspace(t *testing.T) {
 
 func TestTheEnginePreparesANetworkWhereOneIsNeededOrItsFilesAre(t *testing.T) {
 	for _, c := range []struct {
-		network string
-		hosts   bool // the image has its own
-		want    bool // the engine prepares
+		network, path string // where the init's volume lies, if that is known
+		want          bool   // the engine prepares, and writes /etc/hosts
 	}{
-		{"none", true, false}, {"", true, false}, {"none", false, true}, {"egress", true, true}, {"proxy", true, true},
+		{"none", "/v", false}, {"", "/v", false}, {"none", "", true}, {"egress", "/v", true}, {"proxy", "/v", true},
 	} {
-		p := premises{config: Defaults(), image: imageFacts{hosts: c.hosts}}
-		if got := !containerConfig(sandbox.Spec{Network: c.network}, p).NetworkDisabled; got != c.want {
-			t.Errorf("network %q, an image with hosts of its own: %t: prepared = %t, want %t", c.network, c.hosts, got, c.want)
+		s, p := sandbox.Spec{Network: c.network}, premises{config: Defaults(), volume: initPlace{"init", c.path}}
+		prepares := !containerConfig(s, p).NetworkDisabled
+		brings := slices.ContainsFunc(hostConfig(s, p).Mounts, func(m mount.Mount) bool { return m.Target == "/etc/hosts" && m.Source == "/v/hosts" && m.ReadOnly })
+		if prepares != c.want || brings == c.want {
+			t.Errorf("network %q, volume at %q: prepared = %t, hosts brought = %t, want %t", c.network, c.path, prepares, brings, c.want)
 		}
 	}
 }

@@ -21,12 +21,7 @@ import (
 type imageFacts struct {
 	id      string   // what the reference stood for when we asked: containers are made from just what was looked at
 	volumes []string // sorted
-	hosts   bool     // it has an /etc/hosts of its own, with localhost in it
 }
-
-// labelHosts is on images that need none of the files which the engine writes for a container's network. Its value does not
-// matter.
-const labelHosts = "boomerang.hosts"
 
 // How long an answer about an image is trusted. An image that is built or tagged anew is noticed after imageFresh; a
 // registry that does not have one is asked again after imageMissing.
@@ -118,7 +113,6 @@ func (d *Docker) inspectImage(ctx context.Context, ref string) (imageFacts, erro
 	facts := imageFacts{id: found.ID}
 	if found.Config != nil {
 		facts.volumes = slices.Sorted(maps.Keys(found.Config.Volumes))
-		_, facts.hosts = found.Config.Labels[labelHosts]
 	}
 	return facts, nil
 }

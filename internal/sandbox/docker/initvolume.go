@@ -3,6 +3,7 @@ package docker
 import (
 	"archive/tar"
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -36,8 +37,14 @@ const (
 
 // initVolume is the volume that holds the init for this engine.
 type initVolume struct {
-	turn chan struct{} // cap 1, held while filling; guards name
-	name string        // empty: not filled by this process yet
+	turn  chan struct{} // cap 1, held while filling; guards place
+	place initPlace     // without a name: not filled by this process yet
+}
+
+// initPlace is where the init lies.
+type initPlace struct {
+	name string // the volume's
+	path string // the same on the engine's machine; empty where the engine does not tell
 }
 
 func newInitVolume() *initVolume { return &initVolume{turn: make(chan struct{}, 1)} }
@@ -45,35 +52,49 @@ func newInitVolume() *initVolume { return &initVolume{turn: make(chan struct{}, 
 // initVolume returns the name of a volume that holds the init, verified once per process. A container with the very
 // image at hand is made to fill it and is never started, so nothing but that image is needed.
 // With anew it is verified again: somebody may have removed the volume, whereupon the engine made an empty one.
-func (d *Docker) initVolume(ctx context.Context, image imageFacts, anew bool) (string, error) {
+func (d *Docker) initVolume(ctx context.Context, image imageFacts, anew bool) (initPlace, error) {
 	if err := take(ctx, d.init.turn); err != nil {
-		return "", fmt.Errorf("fill the init's volume: %w", err)
+		return initPlace{}, fmt.Errorf("fill the init's volume: %w", err)
 	}
 	defer release(d.init.turn)
-	if d.init.name != "" && !anew {
-		return d.init.name, nil
+	if d.init.place.name != "" && !anew {
+		return d.init.place, nil
 	}
 	files, err := d.binaries(ctx)
 	if err != nil {
-		return "", err
+		return initPlace{}, err
 	}
+	files = append(files, file{name: hostsName, mode: 0o444, content: []byte(hosts)})
 	if err := d.sweepHelpers(ctx); err != nil {
-		return "", err
+		return initPlace{}, err
 	}
 	name, err := d.fill(ctx, image, files)
 	if err != nil {
-		return "", fmt.Errorf("fill the init's volume: %w", err)
+		return initPlace{}, fmt.Errorf("fill the init's volume: %w", err)
 	}
 	d.sweepVolumes(ctx, name)
-	d.init.name = name
-	return name, nil
+	filled, err := ask(ctx, d, "inspect the init's volume", func(ctx context.Context) (volume.Volume, error) {
+		return d.client.VolumeInspect(ctx, name)
+	})
+	if err != nil {
+		return initPlace{}, err
+	}
+	d.init.place = initPlace{name: name, path: filled.Mountpoint}
+	return d.init.place, nil
 }
 
-// file is one program in the volume.
+// file is one in the volume.
 type file struct {
 	name    string
 	content []byte
+	mode    int64 // 0: that of a program
 }
+
+// hosts is the /etc/hosts of a container without network.
+const (
+	hostsName = "hosts"
+	hosts     = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
+)
 
 // binaries reads the init, and what is carried beside it, for the engine's architecture, which need not be ours.
 func (d *Docker) binaries(ctx context.Context) ([]file, error) {
@@ -113,7 +134,7 @@ func (d *Docker) volumeName(files []file) string {
 	for _, f := range files {
 		_, _ = hash.Write(f.content)
 	}
-	if len(files) > 1 {
+	if len(d.carried) > 0 {
 		_, _ = io.WriteString(hash, d.node)
 	}
 	return initPrefix + hex.EncodeToString(hash.Sum(nil))[:12]
@@ -219,7 +240,7 @@ func archived(files []file) ([]byte, error) {
 	var archive bytes.Buffer
 	w := tar.NewWriter(&archive)
 	for _, f := range files {
-		err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: f.name, Mode: 0o755, Size: int64(len(f.content))})
+		err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: f.name, Mode: cmp.Or(f.mode, 0o755), Size: int64(len(f.content))})
 		if err == nil {
 			_, err = w.Write(f.content)
 		}

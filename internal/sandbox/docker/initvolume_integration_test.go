@@ -77,7 +77,7 @@ func TestAVolumeThatWasLostIsFilledAgain(t *testing.T) {
 	dir, _ := k.freshInit(t)
 	d := k.openNode(t, k.node, 1, dir)
 	runs(t, k, d)
-	if err := k.client.VolumeRemove(t.Context(), d.init.name, true); err != nil {
+	if err := k.client.VolumeRemove(t.Context(), d.init.place.name, true); err != nil {
 		t.Fatal(err)
 	}
 	runs(t, k, d)
@@ -91,7 +91,7 @@ func TestAFillingThatDiedHalfWayIsDoneAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	name, err := dead.fill(t.Context(), image, []file{{initName, binary}})
+	name, err := dead.fill(t.Context(), image, []file{{name: initName, content: binary}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,7 +99,7 @@ func TestAFillingThatDiedHalfWayIsDoneAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	half, err := archived([]file{{initName, binary[:len(binary)/2]}})
+	half, err := archived([]file{{name: initName, content: binary[:len(binary)/2]}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -119,13 +119,13 @@ func TestVolumesOfOtherVersionsAreRemovedUnlessInUse(t *testing.T) {
 	inUse := prepare(t, old, k.spec())
 	newDir, _ := k.freshInit(t)
 	runs(t, k, k.openNode(t, k.node, 2, newDir))
-	if _, err := k.client.VolumeInspect(t.Context(), old.init.name); err != nil {
+	if _, err := k.client.VolumeInspect(t.Context(), old.init.place.name); err != nil {
 		t.Errorf("a volume in use: inspect = %v, want that it is there", err)
 	}
 	remove(t, inUse)
 	newerDir, _ := k.freshInit(t)
 	runs(t, k, k.openNode(t, k.node, 3, newerDir))
-	if _, err := k.client.VolumeInspect(t.Context(), old.init.name); !errdefs.IsNotFound(err) {
+	if _, err := k.client.VolumeInspect(t.Context(), old.init.place.name); !errdefs.IsNotFound(err) {
 		t.Errorf("a volume of an old version: inspect = %v, want that it is gone", err)
 	}
 }
@@ -140,7 +140,7 @@ func TestAnImageThatWasBuiltAnewIsUsed(t *testing.T) {
 	ref := "boomerang-test-player:again-" + k.node
 	build := func(label string) {
 		t.Helper()
-		progress, err := k.client.ImageImport(t.Context(), image.ImportSource{Source: folder(file{player, program}), SourceName: "-"}, ref,
+		progress, err := k.client.ImageImport(t.Context(), image.ImportSource{Source: folder(file{name: player, content: program}), SourceName: "-"}, ref,
 			image.ImportOptions{Changes: []string{"LABEL build=" + label}})
 		if err == nil {
 			err = errors.Join(pulled(progress), progress.Close())
@@ -179,7 +179,7 @@ func TestTheHelperIsNeverStarted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	name, err := d.fill(t.Context(), image, []file{{initName, binary}})
+	name, err := d.fill(t.Context(), image, []file{{name: initName, content: binary}})
 	if err != nil {
 		t.Fatal(err)
 	}

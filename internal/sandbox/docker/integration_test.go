@@ -92,7 +92,7 @@ func (k *kit) build(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	built, err := k.client.ImageBuild(ctx, folder(file{"Dockerfile", []byte(hostile)}, file{player, program}), build.ImageBuildOptions{Tags: []string{k.image}, Remove: true, ForceRemove: true})
+	built, err := k.client.ImageBuild(ctx, folder(file{name: "Dockerfile", content: []byte(hostile)}, file{name: player, content: program}), build.ImageBuildOptions{Tags: []string{k.image}, Remove: true, ForceRemove: true})
 	if err != nil {
 		return err
 	}
