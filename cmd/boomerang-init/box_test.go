@@ -63,14 +63,14 @@ type box struct {
 	Memory int64    // bytes; 0 = no limit
 	PIDs   int      // 0 = no limit
 	Env    []string // the image's environment
-	// Rehearsal is one of the attacks.
+	// Rehearsal is one of the attacks; what can be written to are file systems of their own then.
 	Rehearsal []string
 	Program   string // the test binary
 	Init      string
 	Cgroup    string // name of its control groups
 }
 
-// writable are the places that a program can write to.
+// writable are the places that the program of a box with a rehearsal can write to.
 var writable = []string{"/workspace", "/tmp", "/dev/shm"}
 
 var boxes atomic.Int32
@@ -319,7 +319,12 @@ func becomeContainer() error {
 		file(to)
 		bind(from, to)
 	}
+	dir("/workspace")
+	must("give away /workspace", os.Chown(at("/workspace"), b.UID, b.UID))
 	for _, place := range writable {
+		if len(b.Rehearsal) == 0 {
+			break
+		}
 		dir(place)
 		must("mount "+place, syscall.Mount("tmpfs", at(place), "tmpfs", 0, fmt.Sprintf("mode=0700,uid=%d,gid=%d", b.UID, b.UID)))
 	}

@@ -125,6 +125,7 @@ func warmUp() {
 	_ = journal.AppendStart(nil, "", journal.Start{})
 	_ = journal.AppendEnd(nil, "", journal.End{})
 	_ = measure(cgroupRoot)
+	_ = mapped()
 }
 
 // pollable makes a file whose reads and writes wait in the runtime's poller instead of holding a thread.

@@ -40,6 +40,7 @@ func startProgram(job *journal.Job, stdout, stderr *os.File, victim *victim, fil
 	if err != nil {
 		return 0, fmt.Errorf("the program %s cannot be run: %w", job.Argv[0], cause(err))
 	}
+	stockMemory()
 	victim.prefer()
 	defer victim.restore()
 	pid, err = syscall.ForkExec(path, job.Argv, &syscall.ProcAttr{ //nolint:gosec // running it is the point

@@ -13,8 +13,7 @@ import (
 )
 
 const (
-	// A job that comes at once is not held up by a rehearsal that has just begun: the first of an idle server is sent some
-	// 10 ms after the init waits.
+	// A job that comes at once, to a container that was made for it, is not held up by a rehearsal that has just begun.
 	moment = 50 * time.Millisecond
 
 	rehearsalTime = 10 * time.Second // which no interpreter needs that is asked for nothing
@@ -24,8 +23,9 @@ const (
 // needs it: the first exec in a new container finds no page and no name of the image in the kernel's caches.
 //
 // It has the program's place in everything, but nothing to read and nobody to hear it. What it leaves is treated as a
-// program's would be: every process is killed, and where it can write is emptied. What is no file and no process (System
-// V's memory, the queues of POSIX) is not looked for, for the image is the operator's.
+// program's would be: every process is killed, and where it can write is emptied, /dev/shm too. What is no file and no
+// process (System V's memory, limits that it sets on the init) is not looked for: the operator chose it, and a rehearsal
+// that does such things is to be left out.
 type rehearsal struct {
 	argv   []string
 	places []string
@@ -132,7 +132,7 @@ func empty(dir string) {
 }
 
 func names(dir string) []string {
-	f, err := os.Open(dir)
+	f, err := os.Open(dir) //nolint:gosec // nobody else is there to put anything in its way
 	if err != nil {
 		return nil
 	}

@@ -465,3 +465,43 @@ func TestAnImageThatCannotBeIsUnavailable(t *testing.T) {
 		}
 	}
 }
+
+// A shell litters where a program can write, and leaves processes that go on littering.
+func TestNothingOfARehearsalIsInTheBerth(t *testing.T) {
+	k := needKit(t)
+	spec := k.spec()
+	spec.Image = bashImage
+	spec.Rehearsal = []string{"bash", "-c", `for place in /workspace /tmp /dev/shm; do
+		mkdir -p $place/closed/deep; echo x >$place/closed/deep/file; ln -s / $place/link; chmod 0 $place/closed
+		(trap "" TERM; cd $place; while echo x; do :; done >.again) &
+	done; exec sleep 4711`}
+	b := prepare(t, k.open(t), spec)
+	awaitProcess(t, b, "sleep 4711")
+	job := sandboxtest.Program{}.Job()
+	job.Argv = []string{"bash", "-c", `shopt -s nullglob dotglob; echo /workspace/* /tmp/* /dev/shm/* /proc/[0-9]*`}
+	stdout, stderr, outcome := follow(t, b, job)
+	found := strings.Fields(stdout)
+	if len(found) != 3 || found[0] != "/workspace/"+job.File || found[1] != "/proc/1" || stderr != "" || outcome.Stdout.ExitCode != 0 {
+		t.Errorf("the program finds %q and says %q, want its code, the init and itself", found, stderr)
+	}
+}
+
+const bashImage = "boomerang/bash:latest"
+
+// awaitProcess waits until a process of that command line is in a container.
+func awaitProcess(t *testing.T, b *berth, command string) {
+	t.Helper()
+	late := time.Now().Add(time.Minute)
+	for tick := time.NewTicker(10 * time.Millisecond); ; <-tick.C {
+		top, err := b.client.ContainerTop(t.Context(), b.id, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if slices.ContainsFunc(top.Processes, func(p []string) bool { return p[len(p)-1] == command }) {
+			return
+		}
+		if time.Now().After(late) {
+			t.Fatalf("after a minute there is no %q among %q", command, top.Processes)
+		}
+	}
+}
