@@ -88,6 +88,7 @@ func (s mortalStore) Claim(ctx context.Context, n int) ([]execution.Execution, e
 }
 
 func (s mortalStore) Start(ctx context.Context, id execution.ID, run execution.Run) error {
+	s.fate.reach("before-start")
 	err := s.Store.Start(ctx, id, run)
 	s.fate.reach("after-start")
 	return err
@@ -167,6 +168,12 @@ func (d mortalEngine) Berths(ctx context.Context) ([]sandbox.Found, error) {
 type mortalBerth struct {
 	sandbox.Berth
 	fate fate
+}
+
+func (b mortalBerth) Resize(ctx context.Context, l sandbox.Limits) error {
+	err := b.Berth.Resize(ctx, l)
+	b.fate.reach("after-resize")
+	return err
 }
 
 func (b mortalBerth) Assign(ctx context.Context, job journal.Job) error {

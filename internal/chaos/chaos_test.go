@@ -60,7 +60,9 @@ func TestNothingIsLostInChaos(t *testing.T) {
 func round(t *testing.T, seed, n uint64, executions int, sum *tally) {
 	t.Helper()
 	chance := rand.New(rand.NewPCG(seed, n))
-	h := enter(t, seed+n, rand.New(rand.NewPCG(seed, n+1<<32)))
+	warm := []string{"0", "2", "auto"}[n%3]
+	t.Logf("warm: %s", warm)
+	h := enter(t, seed+n, rand.New(rand.NewPCG(seed, n+1<<32)), warm)
 	plans := make([]plan, executions)
 	for i := range plans {
 		plans[i] = draw(chance, fmt.Sprintf("s%d-%d-%d", seed, n, i))
@@ -141,5 +143,6 @@ func draw(chance *rand.Rand, mark string) plan {
 	if chance.IntN(10) == 0 {
 		p.cancel = between(chance, time.Millisecond, 2*time.Second)
 	}
+	p.small = chance.IntN(4) == 0
 	return p
 }

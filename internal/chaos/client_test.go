@@ -47,6 +47,7 @@ type plan struct {
 	after   time.Duration // since the submission before, of the same client
 	twin    bool          // two requests at once under one key
 	cancel  time.Duration // when its end is asked for; 0 = never
+	small   bool          // it asks for less than its language has
 }
 
 // ticket is a submission on its way.
@@ -109,6 +110,9 @@ func (c *customer) insist(ctx context.Context, t *ticket) {
 	}
 	if t.Files > 0 {
 		body["artifacts"] = []string{"left*"}
+	}
+	if t.small {
+		body["limits"] = map[string]any{"memory": "48MiB", "pids": 64}
 	}
 	unsure := t.twin // whether a request of ours may have been stored without our knowing
 	for ctx.Err() == nil {

@@ -3,6 +3,7 @@
 package chaos
 
 import (
+	"cmp"
 	"context"
 	"os"
 	"strings"
@@ -14,39 +15,51 @@ import (
 // TestNothingIsLostWhenTheServerDies kills the server at each point between the durable writes. Each name lists where
 // the first process dies, then where the one after it does.
 func TestNothingIsLostWhenTheServerDies(t *testing.T) {
+	const cold, two = "0", "2"
 	short := plan{Program: Program{Lines: 5, Exit: 3}, every: 1, pause: 20 * time.Millisecond, timeout: 60}
 	leaving := short
 	leaving.Files = 3
+	small := short
+	small.small = true
 	long := plan{Program: Program{Endless: true}, every: 1, pause: 50 * time.Millisecond, timeout: 60}
 	for _, c := range []struct {
 		name  string
 		plan  plan
 		fates []string
+		warm  string // two if empty
 	}{
-		{"after write 1, before the answer", short, []string{"after-enqueue"}},
-		{"after the claim", short, []string{"after-claim"}},
-		{"after the container was prepared, before write 2", short, []string{"after-prepare"}},
-		{"after write 2, before the job was sent", short, []string{"after-start"}},
-		{"after the job was sent", short, []string{"after-assign"}},
-		{"after the job was sent, and after its run was adopted", short, []string{"after-assign", "after-adopt"}},
-		{"after write 2, and before the execution was queued again", short, []string{"after-start", "before-requeue"}},
-		{"after write 2, and after the execution was queued again", short, []string{"after-start", "after-requeue"}},
-		{"after the end was read", short, []string{"after-follow"}},
-		{"in the midst of a file, and again in the next", leaving, []string{"in-file", "in-file:4"}},
-		{"after a file was stored", leaving, []string{"after-file:2"}},
-		{"with files that the result does not name yet", leaving, []string{"before-finish"}},
-		{"before write 3", short, []string{"before-finish"}},
-		{"before write 3, twice", short, []string{"before-finish", "before-finish"}},
-		{"after write 3", short, []string{"after-finish"}},
-		{"after the container was removed", short, []string{"after-remove"}},
-		{"before the attempt", short, []string{"before-post"}},
-		{"after the attempt, before it was recorded", short, []string{"after-post"}},
-		{"after the attempt was recorded", short, []string{"after-record"}},
-		{"after the end was asked for", long, []string{"after-cancel"}},
-		{"after the container was stopped", long, []string{"after-stop"}},
+		{"after write 1, before the answer", short, []string{"after-enqueue"}, ""},
+		{"after the claim", short, []string{"after-claim"}, ""},
+		{"after a container was made that was to wait", short, []string{"after-prepare"}, ""},
+		{"after a container was made on the spot", short, []string{"after-prepare"}, cold},
+		{"after a container that waited was resized", small, []string{"after-resize"}, ""},
+		{"before write 2, with a container that waited", short, []string{"before-start"}, ""},
+		{"before write 2, with one that was made on the spot", short, []string{"before-start"}, cold},
+		{"after write 2, before the job was sent", short, []string{"after-start"}, ""},
+		{"after the job was sent", short, []string{"after-assign"}, ""},
+		{"after the job was sent, and after its run was adopted", short, []string{"after-assign", "after-adopt"}, ""},
+		{"after write 2, and before the execution was queued again", short, []string{"after-start", "before-requeue"}, ""},
+		{"after write 2, and after the execution was queued again", short, []string{"after-start", "after-requeue"}, ""},
+		{"after the end was read", short, []string{"after-follow"}, ""},
+		{"in the midst of a file, and again in the next", leaving, []string{"in-file", "in-file:4"}, ""},
+		{"after a file was stored", leaving, []string{"after-file:2"}, ""},
+		{"with files that the result does not name yet", leaving, []string{"before-finish"}, ""},
+		{"before write 3", short, []string{"before-finish"}, ""},
+		{"before write 3, twice", short, []string{"before-finish", "before-finish"}, ""},
+		{"after write 3", short, []string{"after-finish"}, ""},
+		{"after the container was removed", short, []string{"after-remove"}, ""},
+		{"before the attempt", short, []string{"before-post"}, ""},
+		{"after the attempt, before it was recorded", short, []string{"after-post"}, ""},
+		{"after the attempt was recorded", short, []string{"after-record"}, ""},
+		{"after the end was asked for", long, []string{"after-cancel"}, ""},
+		{"after the container was stopped", long, []string{"after-stop"}, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			h := enter(t, 1, nil, c.fates...)
+			warm := cmp.Or(c.warm, two)
+			h := enter(t, 1, nil, warm, c.fates...)
+			if warm == two {
+				h.filled(2)
+			}
 			c.plan.Mark = mark(t.Name())
 			ticket := h.book(c.plan)
 			h.customer.submit(t.Context(), ticket)
@@ -66,9 +79,23 @@ func TestNothingIsLostWhenTheServerDies(t *testing.T) {
 	}
 }
 
+// TestNothingIsLeftWhenTheServerDiesOnItsWayOut stops the server, which removes the containers that wait, and kills it when one
+// of them is gone.
+func TestNothingIsLeftWhenTheServerDiesOnItsWayOut(t *testing.T) {
+	h := enter(t, 1, nil, "2", "after-remove")
+	h.filled(2)
+	if err := h.server.replace(t.Context(), syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	h.audit(syscall.SIGTERM)
+	if h.server.kills != 1 {
+		t.Errorf("the server died %d times, want once: it removed nothing", h.server.kills)
+	}
+}
+
 // TestAFullDiskCostsNoFileWhenNothingDies fills the disk while a program runs whose files are to be stored on it.
 func TestAFullDiskCostsNoFileWhenNothingDies(t *testing.T) {
-	h := enter(t, 1, nil)
+	h := enter(t, 1, nil, "2")
 	ticket := h.book(plan{Program: Program{Mark: mark(t.Name()), Lines: 50, Files: 3}, every: 1, pause: 100 * time.Millisecond, timeout: 60})
 	h.customer.submit(t.Context(), ticket)
 	for len(h.engine.nonces(ticket.Mark)) == 0 && rest(t.Context(), 50*time.Millisecond) {

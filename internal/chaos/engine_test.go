@@ -6,10 +6,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -102,7 +104,8 @@ func newEngine(ctx context.Context, dir string) (*engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	return e, loaded.Body.Close()
+	_, err = io.Copy(io.Discard, loaded.Body) // its end is that of the loading
+	return e, errors.Join(err, loaded.Body.Close())
 }
 
 func (e *engine) path(name string) string { return filepath.Join(e.dir, name) }
@@ -189,19 +192,32 @@ func (e *engine) restart(ctx context.Context, signal syscall.Signal, live bool, 
 	return e.start(ctx)
 }
 
-// running lists the containers of executions that run.
+const labelExecution = "boomerang.execution"
+
+// running lists the containers that run, the newest first: those of executions, and those that wait for one.
 func (e *engine) running(ctx context.Context) []container.Summary {
-	list, _ := e.client.ContainerList(ctx, container.ListOptions{Filters: filters.NewArgs(filters.Arg("label", "boomerang.execution"))})
+	list, _ := e.client.ContainerList(ctx, container.ListOptions{Filters: filters.NewArgs(filters.Arg("label", labelExecution))})
 	return list
 }
 
-// left lists what should not be there when nothing runs: every container, and every volume but the init's.
-func (e *engine) left(ctx context.Context) (left []string, err error) {
+// waiting lists those that most likely wait: no execution is on the label, and there are none that are newer. The longest
+// waiting is used first.
+func (e *engine) waiting(ctx context.Context) []container.Summary {
+	list := slices.DeleteFunc(e.running(ctx), func(c container.Summary) bool { return c.Labels[labelExecution] != "" })
+	return list[:min(len(list), 2)]
+}
+
+// left lists what should not be there when nothing runs: every container, and every volume but the init's. For a server there
+// may be containers that wait.
+func (e *engine) left(ctx context.Context, served bool) (left []string, err error) {
 	containers, err := e.client.ContainerList(ctx, container.ListOptions{All: true})
 	if err != nil {
 		return nil, err
 	}
 	for _, c := range containers {
+		if served && c.State == container.StateRunning && c.Labels[labelExecution] == "" {
+			continue
+		}
 		left = append(left, fmt.Sprintf("container %s, %s", strings.Join(c.Names, " "), c.Status))
 	}
 	volumes, err := e.client.VolumeList(ctx, volume.ListOptions{})

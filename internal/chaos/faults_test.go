@@ -41,10 +41,10 @@ var (
 	restart = fault{name: "restart dockerd", strike: restartEngine}
 	others  = []fault{
 		{name: "deploy", strike: func(_ context.Context, h *house, _ fault) { h.server.signal(syscall.SIGTERM) }},
-		{name: "kill a container", strike: killContainer},
-		{name: "stop a container", strike: stopContainer},
-		{name: "remove a container", strike: removeContainer},
-		{name: "pause a container", strike: pauseContainer},
+		{name: "kill a container", strike: at((*engine).running, killContainer)},
+		{name: "stop a container", strike: at((*engine).running, stopContainer)},
+		{name: "remove a container", strike: at((*engine).running, removeContainer)},
+		{name: "pause a container", strike: at((*engine).running, pauseContainer)},
 		{name: "fill the disk", strike: fillDisk},
 		{name: "lock the database", strike: lockDatabase},
 		{name: "slow engine", strike: func(ctx context.Context, h *house, f fault) { h.mood(ctx, f, slow) }},
@@ -52,10 +52,16 @@ var (
 		{name: "mute engine", strike: func(ctx context.Context, h *house, f fault) { h.mood(ctx, f, mute) }},
 		{name: "hanging engine", strike: func(ctx context.Context, h *house, f fault) { h.mood(ctx, f, hanging) }},
 	}
+	early = []fault{ // before there is anything to lose
+		{name: "kill a container that waits", strike: at((*engine).waiting, killContainer)},
+		{name: "stop a container that waits", strike: at((*engine).waiting, stopContainer)},
+		{name: "remove a container that waits", strike: at((*engine).waiting, removeContainer)},
+		{name: "pause a container that waits", strike: at((*engine).waiting, pauseContainer)},
+	}
 )
 
 var points = []string{
-	"after-enqueue", "after-claim", "after-prepare", "after-start", "after-assign", "after-adopt", "before-requeue", "after-requeue",
+	"after-enqueue", "after-claim", "after-prepare", "after-resize", "before-start", "after-start", "after-assign", "after-adopt", "before-requeue", "after-requeue",
 	"in-file", "after-file", "after-follow", "before-finish", "after-finish", "after-remove", "before-post", "after-post", "after-record",
 	"after-cancel", "after-stop",
 }
@@ -65,6 +71,9 @@ func shuffle(chance *rand.Rand) []fault {
 	deck := []fault{kills[0], kills[0], kills[1], kills[1], crash, crash, restart}
 	for range 4 {
 		deck = append(deck, others[chance.IntN(len(others))])
+	}
+	for range 2 {
+		deck = append(deck, early[chance.IntN(len(early))])
 	}
 	chance.Shuffle(len(deck), func(i, j int) { deck[i], deck[j] = deck[j], deck[i] })
 	for i := range deck {
@@ -125,40 +134,41 @@ func restartEngine(ctx context.Context, h *house, f fault) {
 	h.t.Logf("dockerd: %s, live-restore from now on: %v", signal, live)
 }
 
-// victim chooses a container that runs and blames its end on us.
-func (h *house) victim(ctx context.Context, f fault, reasons ...execution.Reason) (id string, ok bool) {
-	running := h.engine.running(ctx)
-	if len(running) == 0 {
-		return "", false
-	}
-	c := running[f.dice%len(running)]
-	h.blame(execution.ID(c.Labels["boomerang.execution"]), reasons...)
-	return c.ID, true
-}
-
-func killContainer(ctx context.Context, h *house, f fault) {
-	if id, ok := h.victim(ctx, f, execution.Lost); ok {
-		_ = h.engine.client.ContainerKill(ctx, id, "KILL")
+// at strikes one of the containers that are chosen among.
+func at(
+	among func(*engine, context.Context) []container.Summary, act func(context.Context, *house, fault, string) []execution.Reason,
+) func(context.Context, *house, fault) {
+	return func(ctx context.Context, h *house, f fault) {
+		if list := among(h.engine, ctx); len(list) > 0 {
+			id := list[f.dice%len(list)].ID
+			h.blame(id, act(ctx, h, f, id)...)
+		}
 	}
 }
 
-func stopContainer(ctx context.Context, h *house, f fault) {
-	if id, ok := h.victim(ctx, f, execution.Signaled); ok {
-		_ = h.engine.client.ContainerStop(ctx, id, container.StopOptions{})
-	}
+// What is done to a container, and how an execution may end by it.
+
+func killContainer(ctx context.Context, h *house, _ fault, id string) []execution.Reason {
+	_ = h.engine.client.ContainerKill(ctx, id, "KILL")
+	return []execution.Reason{execution.Lost}
 }
 
-func removeContainer(ctx context.Context, h *house, f fault) {
-	if id, ok := h.victim(ctx, f, execution.Lost); ok {
-		_ = h.engine.client.ContainerRemove(ctx, id, container.RemoveOptions{Force: true})
-	}
+func stopContainer(ctx context.Context, h *house, _ fault, id string) []execution.Reason {
+	_ = h.engine.client.ContainerStop(ctx, id, container.StopOptions{})
+	return []execution.Reason{execution.Signaled}
 }
 
-func pauseContainer(ctx context.Context, h *house, f fault) {
-	if id, ok := h.victim(ctx, f); ok && h.engine.client.ContainerPause(ctx, id) == nil {
+func removeContainer(ctx context.Context, h *house, _ fault, id string) []execution.Reason {
+	_ = h.engine.client.ContainerRemove(ctx, id, container.RemoveOptions{Force: true})
+	return []execution.Reason{execution.Lost}
+}
+
+func pauseContainer(ctx context.Context, h *house, f fault, id string) []execution.Reason {
+	if h.engine.client.ContainerPause(ctx, id) == nil {
 		f.last(ctx, h)
 		_ = h.engine.client.ContainerUnpause(ctx, id)
 	}
+	return nil
 }
 
 // fillDisk leaves not a block of the data directory's disk free.

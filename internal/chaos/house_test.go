@@ -15,6 +15,8 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -34,6 +36,8 @@ const (
 	diskSize = 64 << 20         // bytes of the data directory's disk
 	patience = 4 * time.Minute  // for everything to end when nothing is broken any more
 	tidying  = 30 * time.Second // for the last containers to be removed after that
+	grace    = 10 * time.Second // for the server to hear that a container has ended
+	slots    = 4
 )
 
 // premises are what all houses share: the program and the engine.
@@ -100,7 +104,7 @@ func leave() error {
 
 const languages = `
 defaults: {pull: never, runtime: ` + witness + `, limits: {memory: 64MiB, workspace: 1MiB, tmp: 1MiB}}
-languages: {bash: {image: "` + image + `", file: main.sh, command: [bash, "{file}"]}}
+languages: {bash: {image: "` + image + `", file: main.sh, command: [bash, "{file}"], rehearsal: [bash, -c, ""], warm: WARM}}
 `
 
 // house is a server with a receiver, customers, and an engine that can be broken.
@@ -113,10 +117,16 @@ type house struct {
 	server   *server
 	customer *customer
 
-	mu         sync.Mutex // guards what follows
-	tickets    []*ticket
-	scapegoats map[execution.ID][]execution.Reason
-	outages    []outage
+	mu      sync.Mutex // guards what follows
+	tickets []*ticket
+	strikes map[string][]strike // by container
+	outages []outage
+}
+
+// strike is something that was done to a container, and the ends of its execution that this explains.
+type strike struct {
+	done    time.Time
+	reasons []execution.Reason
 }
 
 // outage is a time during which dockerd was away and containers went on.
@@ -125,20 +135,21 @@ type outage struct {
 	open     []*ticket
 }
 
-// enter opens a house. With chance nil the receiver is a good one. The fates are where the first processes die.
-func enter(t *testing.T, seed uint64, chance *rand.Rand, fates ...string) *house {
+// enter opens a house. With chance nil the receiver is a good one. The fates are where the first processes die, warm is how
+// many containers wait.
+func enter(t *testing.T, seed uint64, chance *rand.Rand, warm string, fates ...string) *house {
 	t.Helper()
 	dir, err := os.MkdirTemp(premises.dir, "house-") //nolint:usetesting // its sockets need a short path, and its log stays when a test fails
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &house{t: t, dir: dir, engine: premises.engine, hook: newHook(chance), scapegoats: map[execution.ID][]execution.Reason{}}
+	h := &house{t: t, dir: dir, engine: premises.engine, hook: newHook(chance), strikes: map[string][]strike{}}
 	t.Cleanup(h.hook.server.Close)
 	if h.proxy, err = newProxy(dir, h.engine.socket(), seed); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(h.proxy.close)
-	if err := os.WriteFile(filepath.Join(dir, "languages.yaml"), []byte(languages), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "languages.yaml"), []byte(strings.Replace(languages, "WARM", warm, 1)), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Mkdir(h.data(), 0o700); err != nil {
@@ -172,7 +183,7 @@ func (h *house) log() string  { return filepath.Join(h.dir, "server.log") }
 func (h *house) env() []string {
 	return []string{
 		"BOOMERANG_LANGUAGES_FILE=" + filepath.Join(h.dir, "languages.yaml"),
-		"BOOMERANG_DISPATCH_SLOTS=4",
+		"BOOMERANG_DISPATCH_SLOTS=" + strconv.Itoa(slots),
 		"BOOMERANG_DOCKER_HOST=unix://" + h.proxy.socket,
 		"BOOMERANG_DOCKER_INIT_DIR=" + premises.dir,
 		"BOOMERANG_DOCKER_UID_BASE=300000",
@@ -193,6 +204,18 @@ func (h *house) ready() {
 	}
 }
 
+// filled waits until so many containers wait.
+func (h *house) filled(waiting int) {
+	h.t.Helper()
+	ctx, cancel := context.WithTimeout(h.t.Context(), patience)
+	defer cancel()
+	for len(h.engine.running(ctx)) < waiting {
+		if !rest(ctx, 50*time.Millisecond) {
+			h.t.Fatalf("no %d containers wait; the server's log: %s", waiting, h.log())
+		}
+	}
+}
+
 // book makes a ticket for a plan.
 func (h *house) book(p plan) *ticket {
 	t := &ticket{plan: p, s: Submission{Program: p.Program}}
@@ -202,11 +225,25 @@ func (h *house) book(p plan) *ticket {
 	return t
 }
 
-// blame explains the end of one execution.
-func (h *house) blame(id execution.ID, reasons ...execution.Reason) {
+// blame writes down what was done to a container. Which execution has suffered by it, if any, the books will tell.
+func (h *house) blame(container string, reasons ...execution.Reason) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.scapegoats[id] = append(h.scapegoats[id], reasons...)
+	h.strikes[container] = append(h.strikes[container], strike{time.Now(), reasons})
+}
+
+// explained are the ends of a run that were done to its container. One that began later was given a container that had
+// long ended: that is no explanation.
+func (h *house) explained(run *execution.Run) (reasons []execution.Reason) {
+	if run == nil {
+		return nil
+	}
+	for _, s := range h.strikes[run.Berth] {
+		if run.StartedAt.Before(s.done.Add(grace)) {
+			reasons = append(reasons, s.reasons...)
+		}
+	}
+	return reasons
 }
 
 // blameAll explains the end of every execution that has not ended, as far as the customers and the receiver know.
@@ -240,7 +277,8 @@ func (h *house) open() (open []*ticket) {
 	return open
 }
 
-// audit waits until everything should have ended, ends the server with the signal, reads the books and compares them.
+// audit waits until everything should have ended, ends the server with the signal, reads the books and compares them. What a
+// server leaves that does not stop in order is removed by the next, which does.
 func (h *house) audit(end syscall.Signal) Books {
 	h.t.Helper()
 	h.ready()
@@ -249,17 +287,22 @@ func (h *house) audit(end syscall.Signal) Books {
 	for !h.delivered(ctx) && rest(ctx, 100*time.Millisecond) {
 	}
 	var books Books
-	books.Left = h.left()
+	books.Left = h.left(true)
 	h.ready() // it may have died at the very end
-	state := h.server.close(end)
-	if end == syscall.SIGTERM && !state.Success() {
+	if end != syscall.SIGTERM {
+		if err := h.server.replace(ctx, end); err != nil {
+			h.t.Fatal(err)
+		}
+	}
+	if state := h.server.close(syscall.SIGTERM); !state.Success() {
 		books.Left = append(books.Left, "a server that did not stop in order: "+state.String())
 	}
+	books.Left = append(books.Left, h.left(false)...)
 	log, err := os.ReadFile(h.log())
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	books.Left = append(books.Left, goroutines(log)...)
+	books.Left = append(books.Left, goroutines(log, slots)...)
 	h.read(&books)
 	for _, v := range Audit(books) {
 		h.t.Error(v)
@@ -286,12 +329,12 @@ func (h *house) delivered(ctx context.Context) bool {
 	return true
 }
 
-// left waits for the last containers to go.
-func (h *house) left() (left []string) {
+// left waits for the last containers to go; those that wait for executions are no leftovers while there is a server.
+func (h *house) left(served bool) (left []string) {
 	ctx, cancel := context.WithTimeout(h.t.Context(), tidying)
 	defer cancel()
 	for {
-		left, err := h.engine.left(ctx)
+		left, err := h.engine.left(ctx, served)
 		if err == nil && len(left) == 0 {
 			return nil
 		}
@@ -345,8 +388,10 @@ func (h *house) read(books *Books) {
 		if nonces := h.engine.nonces(t.Mark); len(nonces) > 0 {
 			books.Ran[t.Mark] = nonces
 		}
-		for _, id := range t.s.IDs {
-			t.s.Scapegoats = append(t.s.Scapegoats, h.scapegoats[id]...)
+		for _, r := range books.Stored {
+			if slices.Contains(t.s.IDs, r.Execution.ID) {
+				t.s.Scapegoats = append(t.s.Scapegoats, h.explained(r.Execution.Run)...)
+			}
 		}
 		books.Told = append(books.Told, t.s)
 	}

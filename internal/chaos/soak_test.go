@@ -42,7 +42,7 @@ func TestItStaysFlat(t *testing.T) {
 	if minutes == 0 {
 		t.Skip("takes as long as MINUTES says: make soak")
 	}
-	h := enter(t, 7, nil)
+	h := enter(t, 7, nil, "2")
 	if err := unix.Mount("", h.data(), "", unix.MS_REMOUNT, "size=4g"); err != nil { // it keeps all that it ever printed
 		t.Fatal(err)
 	}
@@ -152,7 +152,7 @@ func TestAPrinterIsBounded(t *testing.T) {
 		{"a million short lines", "yes | head -n 1000000", 2_000_000},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			h := enter(t, 8, nil)
+			h := enter(t, 8, nil, "2")
 			ctx, cancel := context.WithTimeout(t.Context(), patience)
 			defer cancel()
 			before, err := h.footprint(ctx)

@@ -5,6 +5,7 @@ package doctor_test
 import (
 	"archive/tar"
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -73,14 +74,14 @@ func engine(t *testing.T) *client.Client {
 	return c
 }
 
-// bash is the language as it ships.
-func bash(t *testing.T, d *docker.Docker) language.Language {
+// shipped is a language as it ships.
+func shipped(t *testing.T, d *docker.Docker, name string) language.Language {
 	t.Helper()
 	catalogue, err := language.Open(language.Defaults())
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := catalogue.Find("bash")
+	l, err := catalogue.Find(name)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,6 +93,47 @@ func bash(t *testing.T, d *docker.Docker) language.Language {
 }
 
 func TestTheWallsHold(t *testing.T) {
+	theWallsHold(t, "bash", func(d *docker.Docker) sandbox.Sandbox { return d })
+}
+
+// A berth that waited has run the language's rehearsal, and has other limits than it was made with.
+func TestTheWallsHoldInABerthThatWaited(t *testing.T) {
+	if os.Getenv("RUNTIME") != "" {
+		t.Skip("no other runtime has to be able to change limits: a new berth is made where it cannot")
+	}
+	theWallsHold(t, "python", func(d *docker.Docker) sandbox.Sandbox { return waited{d} })
+}
+
+// waited is a sandbox whose berths have waited with more memory and PIDs than they should have, and less of a CPU.
+type waited struct{ sandbox.Sandbox }
+
+// rehearsed is how long an interpreter takes that starts and does nothing, and much more than that.
+const rehearsed = time.Second
+
+func (w waited) Prepare(ctx context.Context, spec sandbox.Spec) (sandbox.Berth, error) {
+	if len(spec.Rehearsal) == 0 {
+		return nil, errors.New("there is nothing to rehearse")
+	}
+	want := spec.Limits
+	spec.Limits.Memory, spec.Limits.PIDs, spec.Limits.CPUs = 2*want.Memory, 2*want.PIDs, want.CPUs/2
+	b, err := w.Sandbox.Prepare(ctx, spec)
+	if err != nil {
+		return nil, err
+	}
+	select {
+	case <-b.Gone():
+		err = errors.New("it is gone before it got its job")
+	case <-time.After(rehearsed):
+		err = b.Resize(ctx, want)
+	}
+	if err != nil {
+		return nil, errors.Join(err, b.Remove(context.WithoutCancel(ctx)))
+	}
+	return b, nil
+}
+
+func theWallsHold(t *testing.T, name string, through func(*docker.Docker) sandbox.Sandbox) {
+	t.Helper()
 	e := engine(t)
 	log := logrus.New()
 	log.SetOutput(io.Discard)
@@ -102,10 +144,10 @@ func TestTheWallsHold(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = d.Close() }()
-	l := bash(t, d)
+	l := shipped(t, d, name)
 	seen := map[string]bool{}
 	examination := doctor.Doctor{
-		Sandbox: d, Program: docker.Carried(probe.Program), Short: os.Getenv("DOCTOR") != "whole",
+		Sandbox: through(d), Program: docker.Carried(probe.Program), Short: os.Getenv("DOCTOR") != "whole",
 		Found: func(f probe.Finding) {
 			name := f.Group + ": " + f.Name
 			if seen[name] {

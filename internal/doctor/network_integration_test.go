@@ -37,7 +37,7 @@ func TestANetworkWithoutItsRulesIsSeenToBeOpen(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := bash(t, d)
+	l := shipped(t, d, "bash")
 	firewall := network.NewFirewall(config.Networks)
 	t.Cleanup(func() {
 		ctx := context.WithoutCancel(t.Context())

@@ -348,6 +348,20 @@ func TestWhatIsNotWantedAnyMoreIsRemoved(t *testing.T) {
 	})
 }
 
+func TestARenewedPoolHasWhatIsWantedThen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := enter(t, config(), sandboxtest.Script{}, pool.Want{Spec: spec("a"), Size: 1})
+		changed := spec("a")
+		changed.Image = "newer"
+		h.wants.Store(&[]pool.Want{{Spec: changed, Size: 1}})
+		h.Renew()
+		h.wantWaiting(map[string]int{"a": 1})
+		if h.remove(h.take(changed)); !h.warm[0] {
+			t.Error("what waits after it was renewed is what was wanted before")
+		}
+	})
+}
+
 func TestOtherLimitsAreSetWhereTheyCanBe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		small := func() sandbox.Spec {

@@ -28,13 +28,12 @@ const (
 func (p *Pool) Run(ctx context.Context) error {
 	timer := time.NewTicker(tick)
 	defer timer.Stop()
-	for wants := p.Wants(); ctx.Err() == nil; {
-		p.tend(ctx, wants, time.Now())
+	for ctx.Err() == nil {
+		p.tend(ctx, p.Wants(), time.Now())
 		select {
 		case <-ctx.Done():
 		case <-p.changed:
 		case <-timer.C:
-			wants = p.Wants()
 		}
 	}
 	p.tend(ctx, nil, time.Now())

@@ -182,12 +182,13 @@ func (d *Docker) holds(ctx context.Context, helper string, files []file) (bool, 
 	return true, nil
 }
 
-// helper makes the container through which the volume is filled. While another process has one it waits.
+// helper makes the container through which the volume is filled. While another process has one it waits. As with any create
+// it waits for the engine's answer even when ctx ends meanwhile.
 func (d *Docker) helper(ctx context.Context, name string, image imageFacts) (id string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, helperPatience+d.config.CallTimeout)
 	defer cancel()
 	for began := time.Now(); ; {
-		created, err := ask(ctx, d, "create helper", func(ctx context.Context) (container.CreateResponse, error) {
+		created, err := ask(context.WithoutCancel(ctx), d, "create helper", func(ctx context.Context) (container.CreateResponse, error) {
 			return d.client.ContainerCreate(ctx,
 				&container.Config{
 					Image: image.id, Entrypoint: []string{initPath},

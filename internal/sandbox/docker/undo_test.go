@@ -1,8 +1,12 @@
 package docker
 
 import (
+	"context"
+	"errors"
+	"io"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -30,6 +34,45 @@ func TestAFailedPreparationIsUndoneWhenTheEngineAnswersAgain(t *testing.T) {
 	defer func() { _ = d.Close() }()
 	if err := d.undo(t.Context(), "c"); err != nil || removals.Load() != 3 {
 		t.Errorf("undo = %v after %d removals, want nil after the third", err, removals.Load())
+	}
+}
+
+func TestAHelperIsRemovedAlthoughItsMakingWasCalledOff(t *testing.T) {
+	var removed atomic.Bool
+	asked, called := make(chan struct{}), make(chan struct{})
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case r.URL.Path == "/_ping":
+			w.Header().Set("Api-Version", "1.41")
+		case strings.HasSuffix(r.URL.Path, "/containers/create"):
+			close(asked)
+			<-called // the engine makes it all the same
+			w.WriteHeader(http.StatusCreated)
+			_, _ = io.WriteString(w, `{"Id": "helper"}`)
+		case r.Method == http.MethodDelete && strings.HasSuffix(r.URL.Path, "/containers/helper"):
+			removed.Store(true)
+			w.WriteHeader(http.StatusNoContent)
+		}
+	}))
+	defer server.Close()
+	config := Defaults()
+	config.Host = "tcp://" + server.Listener.Addr().String()
+	d, err := New(config, "node", 1, quiet())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = d.Close() }()
+	ctx, cancel := context.WithCancel(t.Context())
+	filled := make(chan error)
+	go func() {
+		_, err := d.fill(ctx, imageFacts{}, []file{{name: initName}})
+		filled <- err
+	}()
+	<-asked
+	cancel()
+	close(called)
+	if err := <-filled; !errors.Is(err, context.Canceled) || !removed.Load() {
+		t.Errorf("fill = %v, helper removed: %t; want it called off, and nothing left", err, removed.Load())
 	}
 }
 
