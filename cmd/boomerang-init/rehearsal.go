@@ -13,8 +13,8 @@ import (
 )
 
 const (
-	// A job that comes at once, to a container that was made for it, is not held up by a rehearsal that has just begun.
-	moment = 50 * time.Millisecond
+	// On a busy machine a job comes soon; a rehearsal would then take processor time from programs and be cut short.
+	moment = 250 * time.Millisecond
 
 	rehearsalTime = 10 * time.Second // which no interpreter needs that is asked for nothing
 )

@@ -69,6 +69,7 @@ func (p *Pool) Prepare(ctx context.Context, spec sandbox.Spec) (sandbox.Berth, e
 		p.Taken(spec.Language, true)
 		return b, nil
 	}
+	spec.Rehearsal = nil // its job comes at once
 	b, err := p.make(ctx, spec)
 	if err != nil {
 		return nil, err

@@ -25,6 +25,7 @@ type berth struct {
 	id       string
 	line     *line                                    // to the init; nil when the berth was found
 	size     func(sandbox.Limits) container.Resources // nil with it
+	proven   atomic.Bool                              // its journal has both ends
 	listened atomic.Bool                              // somebody has followed the line: it does not tell all of that again
 }
 
@@ -246,10 +247,17 @@ func (b *berth) Stop(ctx context.Context) error {
 // Remove implements sandbox.Berth.
 func (b *berth) Remove(ctx context.Context) error {
 	if b.line != nil {
+		if b.proven.Load() {
+			b.line.drain(endPause)
+		}
 		b.line.close()
 	}
 	return b.remove(ctx, b.id)
 }
+
+// endPause is how long a container that has proven its end may take to end: one that has ended costs the engine far less to
+// remove than one that it has to kill.
+const endPause = time.Second
 
 // remove destroys a container by its id or name and waits until it is gone, whoever else is destroying it. One that ends while
 // Engine 20.10 is about to kill it is an internal error there, so those are tried again for a moment.

@@ -75,6 +75,7 @@ func (b *berth) Follow(ctx context.Context, nonce string, stdout, stderr io.Writ
 	t := &tape{stdout: journal.NewFilesSplitter(nonce, stdout, files), stderr: journal.NewSplitter(nonce, stderr)}
 	state, err := b.followToItsEnd(ctx, t)
 	if err != nil || t.proven() {
+		b.proven.Store(t.proven())
 		return t.outcome(), err
 	}
 	// The container has ended, and with it the log: one pass over all of it.
@@ -155,7 +156,7 @@ func (b *berth) pass(ctx context.Context, t *tape, open source, follow bool) err
 
 // listen is the source of the line.
 func (b *berth) listen(ctx context.Context, _ context.CancelFunc) (io.ReadCloser, error) {
-	return b.line.until(ctx), nil
+	return b.line.hear(ctx), nil
 }
 
 // journal is the source of the log. The answer's head must come within the call timeout, its body takes as long as it takes.

@@ -19,7 +19,7 @@ type line struct {
 	engine types.HijackedResponse
 	heard  chan struct{} // closed when the first byte has come, or none will
 	gone   chan struct{} // closed when none will
-	close  func()
+	close  func()        // lets go of the streams; without a job the init leaves
 }
 
 // attach takes hold of the init's streams. It comes before the start: the first to attach owns stdin, and its going away
@@ -67,14 +67,23 @@ func (l *line) Read(p []byte) (int, error) {
 	return l.engine.Reader.Read(p) //nolint:wrapcheck // io.EOF must stay what it is
 }
 
-// Close lets go of the streams; without a job the init leaves.
-func (l *line) Close() error {
-	l.close()
+// hearing is a reading of a line, which is over for good when its ctx ends before it was closed.
+type hearing struct {
+	*line
+	unhook func() bool
+}
+
+func (l *line) hear(ctx context.Context) hearing { return hearing{l, context.AfterFunc(ctx, l.close)} }
+
+// Close ends the reading and leaves the line.
+func (h hearing) Close() error {
+	h.unhook()
 	return nil
 }
 
-// until makes the line end with ctx.
-func (l *line) until(ctx context.Context) io.ReadCloser {
-	context.AfterFunc(ctx, l.close)
-	return l
+// drain waits until the container lets go of its streams, as it does when it ends, or d has passed.
+func (l *line) drain(d time.Duration) {
+	if l.engine.Conn.SetReadDeadline(time.Now().Add(d)) == nil {
+		_, _ = io.Copy(io.Discard, l.engine.Reader)
+	}
 }
