@@ -164,9 +164,9 @@ func (a *App) openBack(ctx context.Context, c config.Config, records *store.Stor
 	}
 	a.stock = stock{engine: a.engine, catalogue: a.catalogue, pull: c.Docker.Pull}
 	a.refreshOffer(ctx, a.stock)
-	slots, memory := a.measure(ctx, c)
+	cpus, memory, slots := a.measure(ctx, c)
 	a.slots = slots
-	a.pool = pool.New(c.Pool.For(memory, slots), pool.Deps{
+	a.pool = pool.New(c.Pool.For(cpus, memory, slots), pool.Deps{
 		Sandbox: mortalBerths(a.engine),
 		Wants:   a.wants,
 		Taken:   func(language string, warm bool) { a.numbers.Taken(language, warm) },
@@ -304,22 +304,25 @@ func (a *App) listen(ctx context.Context, addr string) (net.Listener, error) {
 	return l, nil
 }
 
-// measure returns the engine's memory, and as many slots as the operator says, or the engine's size and the neediest language
+// measure returns the engine's processors and memory, and as many slots as the operator says, or the engine's size and the neediest language
 // that is offered suggest; an engine that is down is guessed to be as large as this machine.
-func (a *App) measure(ctx context.Context, c config.Config) (slots int, memory int64) {
+func (a *App) measure(ctx context.Context, c config.Config) (cpus int, memory int64, slots int) {
 	need := int64(0)
 	for _, l := range a.offer.Languages() {
 		need = max(need, l.Most().Memory)
 	}
 	cpus, memory, err := a.engine.Capacity(ctx)
+	if err != nil {
+		cpus, memory = runtime.NumCPU(), 0
+	}
 	switch {
 	case c.Dispatch.Slots > 0:
-		return c.Dispatch.Slots, memory
+		return cpus, memory, c.Dispatch.Slots
 	case err != nil:
 		a.log.WithError(err).Warn("the engine does not tell its size; slots follow this machine's CPUs")
-		return 2 * runtime.NumCPU(), 0
+		return cpus, memory, 2 * cpus
 	}
-	return dispatch.SlotsFor(cpus, memory, need), memory
+	return cpus, memory, dispatch.SlotsFor(cpus, memory, need)
 }
 
 // checks are what /readyz asks; their faults are what it says, their causes go to the log.

@@ -77,7 +77,7 @@ func TestTwoHoursLeaveNothingBehind(t *testing.T) {
 		}
 		payload := dispatch.Payload{Body: func(e execution.Execution, r execution.Result) []byte { return callback.Body(e, r, 4<<10) }}
 		played, _ := player{}.Find("play")
-		warm := pool.New(pool.Defaults().For(1<<30, 4), pool.Deps{
+		warm := pool.New(pool.Defaults().For(2, 1<<30, 4), pool.Deps{
 			Sandbox: box, Taken: func(string, bool) {}, Log: log,
 			Wants: func() []pool.Want {
 				return []pool.Want{{Spec: language.Waiting(played, execution.WorkspaceLimits{}), Size: pool.Auto}}

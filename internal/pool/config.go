@@ -19,6 +19,9 @@ type Config struct {
 	// Slots is how many executions run at the same time: more berths than that are never wanted at once. It is dispatch's
 	// own setting.
 	Slots int `yaml:"-"`
+	// Abreast is how many berths are made at the same time, ≥ 1: as many as the engine has processors. It takes longer over each
+	// the more it makes, and makes fewer in all.
+	Abreast int `yaml:"-"`
 }
 
 // Footprint is what a berth takes on the engine's machine while it waits, in bytes: its shim, its init, and the kernel's
@@ -44,11 +47,12 @@ func (c Config) Validate() error {
 	return nil
 }
 
-// For fills in what depends on the engine: its memory in bytes, and how many executions run on it at the same time.
-func (c Config) For(memory int64, slots int) Config {
+// For fills in what depends on the engine: its processors, its memory in bytes, and how many executions run on it at the same
+// time.
+func (c Config) For(cpus int, memory int64, slots int) Config {
 	if c.Memory == 0 {
 		c.Memory = units.Base2Bytes(max(memory/16, least*Footprint))
 	}
-	c.Slots = slots
+	c.Slots, c.Abreast = slots, max(cpus, 1)
 	return c
 }

@@ -41,6 +41,7 @@ type Pool struct {
 	Deps
 	config  Config
 	changed chan struct{} // cap 1: Run has something to look at
+	gate    chan struct{} // held while a berth is made
 
 	mu     sync.Mutex // guards all below
 	books  books
@@ -55,7 +56,7 @@ var _ sandbox.Sandbox = (*Pool)(nil)
 // New makes a pool in which nothing waits until Run.
 func New(c Config, deps Deps) *Pool {
 	return &Pool{
-		Deps: deps, config: c, changed: make(chan struct{}, 1),
+		Deps: deps, config: c, changed: make(chan struct{}, 1), gate: make(chan struct{}, c.Abreast),
 		books: newBooks(), stocks: make(map[string]*stock), parted: make(chan struct{}),
 	}
 }
@@ -127,6 +128,7 @@ func (p *Pool) spoil(b *waiting) {
 
 // make makes a berth in a slot of its own.
 func (p *Pool) make(ctx context.Context, spec sandbox.Spec) (*held, error) {
+	defer p.pass(ctx)()
 	p.mu.Lock()
 	spec.Slot = p.books.open()
 	p.mu.Unlock()
@@ -140,6 +142,22 @@ func (p *Pool) make(ctx context.Context, spec sandbox.Spec) (*held, error) {
 	h := &held{Berth: b, pool: p, slot: spec.Slot}
 	p.books.enter(h)
 	return h, nil
+}
+
+// patience is how long a making waits for others: one that hangs must not hold up all.
+const patience = 2 * time.Second
+
+// pass waits until there are fewer than Abreast in the making.
+func (p *Pool) pass(ctx context.Context) (done func()) {
+	late := time.NewTimer(patience)
+	defer late.Stop()
+	select {
+	case p.gate <- struct{}{}:
+		return func() { <-p.gate }
+	case <-late.C:
+	case <-ctx.Done():
+	}
+	return func() {}
 }
 
 // Berths implements sandbox.Sandbox. What it finds keeps its slot until it is removed.

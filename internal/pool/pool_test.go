@@ -67,7 +67,7 @@ func enter(t *testing.T, c pool.Config, script sandboxtest.Script, wants ...pool
 	return h
 }
 
-func config() pool.Config { return pool.Defaults().For(16<<30, 4) }
+func config() pool.Config { return pool.Defaults().For(2, 16<<30, 4) }
 
 func (h *house) take(s sandbox.Spec) sandbox.Berth {
 	h.Helper()
@@ -444,5 +444,64 @@ func TestNothingIsMadeBeforeThePastIsKnown(t *testing.T) {
 		if found, _ := engine.Berths(t.Context()); len(found) != 0 {
 			t.Errorf("made: %v, want nothing as long as slots may be taken that nobody knows of", found)
 		}
+	})
+}
+
+// slow takes long over each berth, and for ever over some.
+type slow struct {
+	sandbox.Sandbox
+	now, most atomic.Int64
+}
+
+func (s *slow) Prepare(ctx context.Context, spec sandbox.Spec) (sandbox.Berth, error) {
+	s.most.Store(max(s.most.Load(), s.now.Add(1)))
+	defer s.now.Add(-1)
+	if spec.Image == "hangs" {
+		<-ctx.Done()
+		return nil, context.Cause(ctx)
+	}
+	time.Sleep(time.Second)
+	return s.Sandbox.Prepare(ctx, spec)
+}
+
+func TestNoMoreAreMadeAtATimeThanTheEngineHasProcessorsFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		engine := &slow{Sandbox: sandboxtest.New(sandboxtest.Script{})}
+		p := pool.New(config(), pool.Deps{Sandbox: engine, Wants: func() []pool.Want { return nil }, Taken: func(string, bool) {}})
+		var makings sync.WaitGroup
+		for range 6 {
+			makings.Go(func() {
+				if _, err := p.Prepare(t.Context(), spec("a")); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		makings.Wait()
+		if got := engine.most.Load(); got != 2 {
+			t.Errorf("%d were made at a time, want 2", got)
+		}
+	})
+}
+
+func TestAMakingThatHangsHoldsUpNobodyForLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		engine := &slow{Sandbox: sandboxtest.New(sandboxtest.Script{})}
+		p := pool.New(config(), pool.Deps{Sandbox: engine, Wants: func() []pool.Want { return nil }, Taken: func(string, bool) {}})
+		ctx, giveUp := context.WithCancel(t.Context())
+		var hanging sync.WaitGroup
+		for range 2 {
+			hanging.Go(func() {
+				hangs := spec("a")
+				hangs.Image = "hangs"
+				_, _ = p.Prepare(ctx, hangs)
+			})
+		}
+		synctest.Wait()
+		began := time.Now()
+		if _, err := p.Prepare(t.Context(), spec("a")); err != nil || time.Since(began) > 5*time.Second {
+			t.Errorf("prepare: %v after %s, want a berth within seconds", err, time.Since(began))
+		}
+		giveUp()
+		hanging.Wait()
 	})
 }

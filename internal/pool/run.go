@@ -10,17 +10,14 @@ import (
 )
 
 const (
-	// abreast is how many berths are made for the stocks at the same time: those that executions wait for come first, and
-	// an engine takes longer over each the more it makes.
-	abreast = 2
-	// lull is how long after a berth was taken the making of another begins: the program that has it shall not share the
+	// How long after a berth was taken the making of another begins: the program that has it shall not share the
 	// machine's processors with that from its first moment.
 	lull = 100 * time.Millisecond
-	// tick is how soon it is seen that other berths are wanted.
+	// How soon it is seen that other berths are wanted.
 	tick = 5 * time.Second
-	// breath is the pause before a removal that failed is tried again.
+	// The pause before a removal that failed is tried again.
 	breath = time.Second
-	// parting is how long removals may take when Run ends. What is left then is removed by the next start.
+	// How long removals may take when Run ends. What is left then is removed by the next start.
 	parting = 15 * time.Second
 )
 
@@ -62,7 +59,7 @@ func (p *Pool) tend(ctx context.Context, wants []Want, now time.Time) {
 		s := p.stocks[language]
 		s.judge(now, p.config.Idle)
 		for _, b := range s.cull() {
-			p.drop(b)
+			p.drop(ctx, b)
 		}
 		if p.books.complete { // or the slots of what an earlier process left would be given away
 			p.restock(ctx, s, now)
@@ -76,7 +73,7 @@ func (p *Pool) restock(ctx context.Context, s *stock, now time.Time) {
 	for _, other := range p.stocks {
 		making += other.making
 	}
-	for range min(s.missing(now, p.config.Age), abreast-making) {
+	for range min(s.missing(now, p.config.Age), p.config.Abreast-making) {
 		s.making++
 		spec := s.want.Spec
 		p.work.Go(func() {
@@ -106,7 +103,7 @@ func (p *Pool) fill(ctx context.Context, s *stock, spec sandbox.Spec) *waiting {
 	}
 	b := &waiting{held: h, spec: spec, since: time.Now(), left: make(chan struct{})}
 	if ctx.Err() != nil {
-		p.drop(b)
+		p.drop(ctx, b)
 		return nil
 	}
 	s.waiting = append(s.waiting, b)
@@ -150,11 +147,11 @@ func (p *Pool) grow(s *stock) {
 }
 
 // drop removes a berth that is out of its stock. One that cannot be removed keeps its slot.
-func (p *Pool) drop(b *waiting) {
+func (p *Pool) drop(ctx context.Context, b *waiting) {
 	close(b.left)
 	p.work.Go(func() {
 		for {
-			err := b.Remove(context.Background())
+			err := b.Remove(context.WithoutCancel(ctx))
 			if err == nil {
 				return
 			}
