@@ -460,7 +460,7 @@ func (s *slow) Prepare(ctx context.Context, spec sandbox.Spec) (sandbox.Berth, e
 		<-ctx.Done()
 		return nil, context.Cause(ctx)
 	}
-	time.Sleep(time.Second)
+	time.Sleep(300 * time.Millisecond)
 	return s.Sandbox.Prepare(ctx, spec)
 }
 
