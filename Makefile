@@ -78,6 +78,7 @@ bench: images build ## measure what is promised of speed, in one table; a quarte
 	$(NEED) docker python3 strace
 	go test -c -tags bench -o bin/bench.test ./internal/bench
 	@cd internal/bench && ../../bin/bench.test
+	$(if $(ROWS)$(QUICK),,DEPTH_CSV=$(CURDIR)/bin/bench/depth.csv go test -run '^$$' -bench Depth -benchtime 100x ./internal/store)
 
 .PHONY: bench-rooms
 bench-rooms: images build ## the benchmarks of single rooms, with Docker
