@@ -86,7 +86,7 @@ func stockThreads() {
 }
 
 // spareMemory is what the init may allocate once the program runs, in bytes: goroutines, frames, the counts of the control
-// group. It is some 100 KiB.
+// group.
 const spareMemory = 1 << 20
 
 // stockMemory makes the runtime map its memory now. It maps 4 MiB at a time, and once the program has set the init's

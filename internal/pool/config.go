@@ -24,8 +24,8 @@ type Config struct {
 	Abreast int `yaml:"-"`
 }
 
-// Footprint is what a berth takes on the engine's machine while it waits, in bytes: its shim, its init, and the kernel's
-// structures.
+// Footprint is what a berth takes on the engine's machine while it waits, in bytes. Measured for Python after its rehearsal: 5 MiB
+// for the shim, 10 MiB for its control group, most of which are pages of files, and 2.5 MiB for fuse-overlayfs where that is used.
 const Footprint = 16 << 20
 
 // least is how many berths there is memory for on the smallest engine, or on one that does not tell.

@@ -105,7 +105,11 @@ func (p *Pool) pick(spec sandbox.Spec) *waiting {
 	if s == nil || !s.want.Spec.Fits(spec) {
 		return nil
 	}
-	s.used = time.Now()
+	now := time.Now()
+	if now.Before(s.rigid) && s.want.Spec.Limits.Resized(spec.Limits) != s.want.Spec.Limits {
+		return nil
+	}
+	s.used = now
 	if b := s.pick(spec); b != nil {
 		return b
 	}
@@ -123,6 +127,7 @@ func (p *Pool) spoil(b *waiting) {
 	b.spoilt, b.left = true, make(chan struct{})
 	s := p.stocks[b.spec.Language]
 	s.waiting = append(s.waiting, b)
+	s.rigid = time.Now().Add(p.config.Idle) // a runtime that cannot is not asked each time
 	p.touch()
 }
 

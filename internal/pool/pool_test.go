@@ -35,20 +35,33 @@ type house struct {
 	*pool.Pool
 	engine *sandboxtest.Fake
 	wants  atomic.Pointer[[]pool.Want]
-	warm   []bool // of each berth that was taken
+	taken  sync.Mutex // guards warm
+	warm   []bool     // of each berth that was taken
 	stop   func()
 }
 
 // enter opens a pool that keeps what is wanted, within its config; inside a bubble of synctest.
 func enter(t *testing.T, c pool.Config, script sandboxtest.Script, wants ...pool.Want) *house {
 	t.Helper()
+	fake := sandboxtest.New(script)
+	return enterOn(t, c, fake, fake, wants...)
+}
+
+// enterOn is enter for a pool that sees the engine through a box.
+func enterOn(t *testing.T, c pool.Config, engine *sandboxtest.Fake, box sandbox.Sandbox, wants ...pool.Want) *house {
+	t.Helper()
 	log := logrus.New()
 	log.SetOutput(io.Discard)
-	h := &house{T: t, engine: sandboxtest.New(script)}
+	h := &house{T: t, engine: engine}
 	h.wants.Store(&wants)
 	h.Pool = pool.New(c, pool.Deps{
-		Sandbox: h.engine, Wants: func() []pool.Want { return *h.wants.Load() },
-		Taken: func(_ string, warm bool) { h.warm = append(h.warm, warm) }, Log: logrus.NewEntry(log),
+		Sandbox: box, Wants: func() []pool.Want { return *h.wants.Load() },
+		Taken: func(_ string, warm bool) {
+			h.taken.Lock()
+			defer h.taken.Unlock()
+			h.warm = append(h.warm, warm)
+		},
+		Log: logrus.NewEntry(log),
 	})
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan error)
@@ -76,6 +89,24 @@ func (h *house) take(s sandbox.Spec) sandbox.Berth {
 		h.Fatalf("prepare: %v", err)
 	}
 	return b
+}
+
+// takeAtOnce takes n in vain: none is made before the last has asked. They are removed.
+func (h *house) takeAtOnce(n int, s sandbox.Spec) {
+	h.Helper()
+	var all sync.WaitGroup
+	for range n {
+		all.Go(func() {
+			b, err := h.Prepare(h.Context(), s)
+			if err == nil {
+				err = b.Remove(h.Context())
+			}
+			if err != nil {
+				h.Error(err)
+			}
+		})
+	}
+	all.Wait()
 }
 
 func (h *house) remove(berths ...sandbox.Berth) {
@@ -243,13 +274,10 @@ func TestWhatAnEarlierProcessLeftKeepsItsSlotAndIsHeldUntilRemoved(t *testing.T)
 
 func TestAutoFollowsTheDemandAndShrinksWhenIdle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := enter(t, config(), sandboxtest.Script{}, pool.Want{Spec: spec("a"), Size: pool.Auto}, pool.Want{Spec: spec("b"), Size: pool.Auto})
+		engine := sandboxtest.New(sandboxtest.Script{})
+		h := enterOn(t, config(), engine, &slow{Sandbox: engine}, pool.Want{Spec: spec("a"), Size: pool.Auto}, pool.Want{Spec: spec("b"), Size: pool.Auto})
 		h.wantWaiting(map[string]int{})
-		var taken []sandbox.Berth
-		for range 10 { // at once: all in vain
-			taken = append(taken, h.take(spec("a")))
-		}
-		h.remove(taken...)
+		h.takeAtOnce(10, spec("a"))
 		h.wantWaiting(map[string]int{"a": 4}) // no more than there are slots
 		for range 5 {                         // one at a time: one is needed, the others are not
 			time.Sleep(time.Minute)
@@ -270,10 +298,9 @@ func TestAutoStaysWithinItsMemory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := config()
 		c.Memory = 3 * pool.Footprint
-		h := enter(t, c, sandboxtest.Script{}, pool.Want{Spec: spec("a"), Size: pool.Auto}, pool.Want{Spec: spec("b"), Size: pool.Auto})
-		for range 4 {
-			defer h.remove(h.take(spec("a")))
-		}
+		engine := sandboxtest.New(sandboxtest.Script{})
+		h := enterOn(t, c, engine, &slow{Sandbox: engine}, pool.Want{Spec: spec("a"), Size: pool.Auto}, pool.Want{Spec: spec("b"), Size: pool.Auto})
+		h.takeAtOnce(4, spec("a"))
 		h.wantWaiting(map[string]int{"a": 3})
 		time.Sleep(time.Second)
 		defer h.remove(h.take(spec("b"))) // used later than a, so it gets one of a's
@@ -409,6 +436,15 @@ func TestABerthThatCannotBeResizedIsRemovedAndANewOneMade(t *testing.T) {
 			}
 		}
 		h.remove(b)
+		before = h.there()
+		h.remove(h.take(s))
+		if after := h.there(); h.warm[1] || !maps.EqualFunc(before, after, func(a, b sandbox.Found) bool { return a.Berth == b.Berth }) {
+			t.Errorf("the next that asks: warm = %t, %v became %v; want a new one, and nothing that waits to be lost", h.warm[1], before, after)
+		}
+		time.Sleep(11 * time.Minute)
+		if h.remove(h.take(s)); !h.warm[2] {
+			t.Error("after a while it is not tried again")
+		}
 	})
 }
 

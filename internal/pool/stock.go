@@ -18,6 +18,7 @@ type stock struct {
 	lowest  int       // the fewest that waited since the last review
 	review  time.Time // the next
 	retry   time.Time // not before: a making failed
+	rigid   time.Time // until then none is resized: the last one could not be
 	setback time.Duration
 }
 
