@@ -144,7 +144,7 @@ func unheld(id string) string {
 // A blob that is nobody's may become somebody's before it is removed, so that is asked twice. The walk over all that are
 // there is a reader's: no write waits for it.
 var (
-	selectLoose = `SELECT id FROM blobs WHERE made_at < ?` + unheld("blobs.id") + ` LIMIT ?`
+	selectLoose = `SELECT id FROM blobs WHERE made_at < ?` + unheld("blobs.id") + ` LIMIT ? + 0`
 	deleteLoose = `DELETE FROM blobs WHERE id IN (SELECT value FROM json_each(?))` + unheld("blobs.id")
 )
 

@@ -35,8 +35,8 @@ const (
 			AND d.execution IN (SELECT execution FROM deliveries
 				WHERE state = 'pending' AND destination = pending.destination AND next_at <= ?2
 					AND execution NOT IN (SELECT f.seq FROM executions f WHERE f.id IN (SELECT value FROM json_each(?3)))
-				ORDER BY next_at LIMIT ?4)
-		ORDER BY d.next_at LIMIT ?5`
+				ORDER BY next_at LIMIT ?4 + 0)
+		ORDER BY d.next_at LIMIT ?5 + 0`
 	selectNextDue = pendingDestinations + `SELECT min(
 			(SELECT min(next_at) FROM deliveries WHERE state = 'pending' AND destination = pending.destination AND next_at > ?)
 		) FROM pending`

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -218,6 +219,9 @@ func (e *ear) judge(t *testing.T, db *sql.DB) string {
 			continue
 		}
 		seen++
+		if bareLimit.MatchString(query) {
+			t.Errorf("SQLite prepares it anew each time it is asked: write LIMIT ? + 0\n%s", query)
+		}
 		for _, line := range explain(t, db, query, e.heard[query]) {
 			fmt.Fprintln(&all, "", line)
 			if reason := objection(query, line); reason != "" {
@@ -230,6 +234,9 @@ func (e *ear) judge(t *testing.T, db *sql.DB) string {
 	}
 	return all.String()
 }
+
+// A bare parameter behind LIMIT makes a plan one for that number: SQLite prepares the statement anew whenever it is bound.
+var bareLimit = regexp.MustCompile(`LIMIT \?\d*([^\d +]|$| [^+])`)
 
 // objection says what is wrong with a line of a plan.
 func objection(query, line string) string {

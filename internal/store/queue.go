@@ -317,7 +317,7 @@ func (t *tx) move(ctx context.Context, subject string, from, to place) error {
 const maxAhead = 1000
 
 const selectAhead = `SELECT count(*) FROM (SELECT 1 FROM executions q
-	WHERE q.subject = ? AND q.claimed = 0 AND q.state = 'queued' AND q.seq < ? LIMIT ?)`
+	WHERE q.subject = ? AND q.claimed = 0 AND q.state = 'queued' AND q.seq < ? LIMIT ? + 0)`
 
 // Ahead returns how many executions of the same subject are in line before a queued one, at most 1000; 0 for one that is not
 // queued. How many of other subjects come first depends on what they have running. Fault EXECUTION_NOT_FOUND.

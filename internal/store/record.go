@@ -82,7 +82,7 @@ func selectList(f execution.Filter) (query string, args []any) {
 	if f.Before != "" {
 		only(`e.id < ?`, f.Before)
 	}
-	return query + ` ORDER BY e.id DESC LIMIT ?`, append(args, f.Limit)
+	return query + ` ORDER BY e.id DESC LIMIT ? + 0`, append(args, f.Limit)
 }
 
 // missing makes the fault of a row that is not there.

@@ -35,12 +35,12 @@ func selectDeliveries(f execution.DeliveryFilter) (query string, args []any) {
 			values = append(values, stamp(f.Before.CreatedAt), f.Before.Execution)
 		}
 		walks = append(walks, `SELECT * FROM (SELECT execution, created_at FROM deliveries WHERE `+where+
-			` ORDER BY created_at DESC, execution DESC LIMIT ?)`)
+			` ORDER BY created_at DESC, execution DESC LIMIT ? + 0)`)
 		args = append(append(args, values...), f.Limit)
 	}
 	return `SELECT e.id, d.state, d.reason, d.attempts, d.resumed, d.next_at, d.created_at, d.ended_at, NULL,
 			c.url, c.header_names, c.depth, NULL, NULL
-		FROM (` + strings.Join(walks, ` UNION ALL `) + ` ORDER BY created_at DESC, execution DESC LIMIT ?) p
+		FROM (` + strings.Join(walks, ` UNION ALL `) + ` ORDER BY created_at DESC, execution DESC LIMIT ? + 0) p
 		CROSS JOIN deliveries d ON d.execution = p.execution
 		CROSS JOIN executions e ON e.seq = p.execution
 		CROSS JOIN callbacks c ON c.execution = p.execution
@@ -97,7 +97,7 @@ func (t *tx) undeliverable(ctx context.Context, id execution.ID) error {
 const (
 	resume = `UPDATE deliveries SET state = 'pending', reason = '', resumed = attempts, next_at = ?, ended_at = NULL
 		WHERE execution IN (SELECT execution FROM deliveries WHERE `
-	resumeOrder = ` AND ended_at <= ? ORDER BY created_at, execution LIMIT ?)`
+	resumeOrder = ` AND ended_at <= ? ORDER BY created_at, execution LIMIT ? + 0)`
 )
 
 // Recover makes the dead deliveries that r chooses due at now, the oldest first, as Redeliver does each. It returns how many,

@@ -16,7 +16,7 @@ const selectRemovable = `SELECT r.execution FROM results r LEFT JOIN deliveries 
 	WHERE r.completed_at < ?1 AND (d.state IS NULL OR d.state = 'delivered' OR d.state = 'dead' AND d.ended_at < ?2)
 		AND NOT EXISTS (SELECT 1 FROM executions e CROSS JOIN executions q ON q.batch = e.batch
 			WHERE e.seq = r.execution AND e.summary AND q.batch IS NOT NULL AND q.state IN ('queued', 'running'))
-	ORDER BY r.completed_at LIMIT ?3`
+	ORDER BY r.completed_at LIMIT ?3 + 0`
 
 // Remove forgets up to limit ended executions with all that belongs to them, the longest ended first: those that ended
 // before ended, and of those whose delivery is dead only the ones that were given up before dead. It returns how many;

@@ -27,7 +27,7 @@ func scanWorkspace(r scanner) (w execution.Workspace, err error) {
 
 // Workspaces lists up to limit workspaces of the subject by name, those behind the name after.
 func (s *Store) Workspaces(ctx context.Context, subject, after string, limit int) ([]execution.Workspace, error) {
-	return collect(ctx, s.readers, "list workspaces", scanWorkspace, selectWorkspace+` AND w.name > ? ORDER BY w.name LIMIT ?`, subject, after, limit)
+	return collect(ctx, s.readers, "list workspaces", scanWorkspace, selectWorkspace+` AND w.name > ? ORDER BY w.name LIMIT ? + 0`, subject, after, limit)
 }
 
 // Workspace returns one. Fault WORKSPACE_NOT_FOUND.
@@ -81,7 +81,7 @@ func (s *Store) RemoveIdle(ctx context.Context, used time.Time, limit int) (remo
 		err = r.Scan(&n.subject, &n.name)
 		return n, err
 	}, `SELECT subject, name FROM workspaces w WHERE used_at < ?
-		AND NOT EXISTS (SELECT 1 FROM executions WHERE workspace = w.id`+live+`) ORDER BY used_at LIMIT ?`, stamp(used), limit)
+		AND NOT EXISTS (SELECT 1 FROM executions WHERE workspace = w.id`+live+`) ORDER BY used_at LIMIT ? + 0`, stamp(used), limit)
 	for _, n := range idle {
 		err := s.RemoveWorkspace(ctx, n.subject, n.name)
 		if code := fault.Of(err).Code; err != nil && code != fault.Contradiction && code != fault.WorkspaceNotFound { // else somebody was quicker
@@ -126,7 +126,7 @@ func (s *Store) Entries(ctx context.Context, subject, name, prefix, after string
 	return collect(ctx, s.readers, "list files", scanEntry, `SELECT `+entryColumns+`
 		FROM workspaces w CROSS JOIN entries e ON e.workspace = w.id LEFT JOIN blobs b ON b.id = e.blob
 		WHERE w.subject = ?1 AND w.name = ?2 AND e.path > ?3 AND e.path >= ?4 AND substr(e.path, 1, length(?4)) = ?4
-		ORDER BY e.path LIMIT ?5`, subject, name, after, prefix, limit)
+		ORDER BY e.path LIMIT ?5 + 0`, subject, name, after, prefix, limit)
 }
 
 // Entry returns one entry. Faults WORKSPACE_NOT_FOUND, FILE_NOT_FOUND.
@@ -195,7 +195,7 @@ func (s *Store) discard(ctx context.Context, blobs []int64) {
 	for _, id := range blobs {
 		for more := true; more; {
 			err := s.writer.do(ctx, "discard blob", volatile, func(ctx context.Context, t *tx) (news, error) {
-				n, err := t.exec(ctx, `DELETE FROM pieces WHERE blob = ?1 AND at IN (SELECT at FROM pieces WHERE blob = ?1 LIMIT ?2)`+unheld("?1"), id, discarded)
+				n, err := t.exec(ctx, `DELETE FROM pieces WHERE blob = ?1 AND at IN (SELECT at FROM pieces WHERE blob = ?1 LIMIT ?2 + 0)`+unheld("?1"), id, discarded)
 				if more = n == discarded; more || err != nil {
 					return news{}, err
 				}
