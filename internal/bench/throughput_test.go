@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,8 +22,10 @@ import (
 // The goals are those of a machine that has no CPU left. With fewer clients the ratio is only shown: with one slot the next
 // execution waits until the container of the one before is gone.
 func throughput(h *house) {
+	const each = 8 // executions of a client in a turn: enough that its first and its last do not decide
 	saturated := 2 * runtime.NumCPU()
 	ctx := h.Context()
+	costs := []string{"\traw\tdocker run\tcold\twarm\tcold, a full queue\t"}
 	for _, clients := range h.clients {
 		cold, warm := h.serve(settings{slots: clients}), h.serve(settings{slots: clients, warm: clients})
 		model, err := cold.model(ctx)
@@ -32,10 +35,6 @@ func throughput(h *house) {
 		flags, err := model.flags(h.dir)
 		if err != nil {
 			h.Fatal(err)
-		}
-		each := 4
-		if clients == 1 {
-			each = 8
 		}
 		ours := func(s *server, turn func(context.Context) error) func() error {
 			return func() error { return errors.Join(turn(ctx), s.settle(ctx)) }
@@ -65,20 +64,26 @@ func throughput(h *house) {
 			{"warm", closed(warm)},
 			{"cold, a full queue", open(cold)},
 		}
-		figures := map[string]*Figure{}
+		figures, cpu := map[string]*Figure{}, map[string]Sample{}
 		for range h.laps {
 			for _, side := range sides {
 				if figures[side.name] == nil {
 					figures[side.name] = &Figure{Name: side.name, Unit: "/s"}
 				}
-				began := time.Now()
+				began, before := time.Now(), busy()
 				if err := side.turn(); err != nil {
 					h.Fatalf("%s: %v", side.name, err)
 				}
-				f := figures[side.name]
-				f.Sample = append(f.Sample, float64(clients*each)/time.Since(began).Seconds())
+				f, n := figures[side.name], float64(clients*each)
+				f.Sample = append(f.Sample, n/time.Since(began).Seconds())
+				cpu[side.name] = append(cpu[side.name], Millis(busy()-before)/n)
 			}
 		}
+		cost := []string{fmt.Sprintf("%d at once", clients)}
+		for _, side := range sides {
+			cost = append(cost, digits(cpu[side.name].Median()))
+		}
+		costs = append(costs, strings.Join(cost, "\t")+"\t")
 		correct := map[string]string{"cold": cold.stop(), "warm": warm.stop()}
 		correct["cold, a full queue"] = correct["cold"]
 		for _, side := range []string{"cold", "warm", "cold, a full queue"} {
@@ -98,6 +103,7 @@ func throughput(h *house) {
 			}
 		}
 	}
+	h.note("What one execution costs the machine in CPU, whoever uses it, in ms (medians):", costs...)
 }
 
 // share has so many workers do a thing n times in all.

@@ -8,6 +8,7 @@ import (
 )
 
 // statements are compiled once and live as long as their connections: to compile one often costs more than to run it.
+// For the same reason a limit is written `LIMIT ? + 0`: a bare parameter there is part of the plan, and to bind it compiles anew.
 type statements struct {
 	on       preparer
 	mu       sync.Mutex // guards the map, not the statements
