@@ -3,6 +3,7 @@ package pool_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"maps"
 	"sync"
@@ -303,14 +304,46 @@ func TestAutoStaysWithinItsMemory(t *testing.T) {
 		h.takeAtOnce(4, spec("a"))
 		h.wantWaiting(map[string]int{"a": 3})
 		time.Sleep(time.Second)
-		defer h.remove(h.take(spec("b"))) // used later than a, so it gets one of a's
+		h.remove(h.take(spec("b")))
+		h.wantWaiting(map[string]int{"a": 3}) // which somebody asked for just now
+		time.Sleep(time.Minute)
+		h.remove(h.take(spec("b"))) // now nobody has for a while, so it gets one of a's
 		h.wantWaiting(map[string]int{"a": 2, "b": 1})
+	})
+}
+
+func TestLanguagesInUseDoNotTakeTheirBerthsFromEachOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := config()
+		c.Memory = 3 * pool.Footprint
+		languages := []string{"a", "b", "c", "d"}
+		var wants []pool.Want
+		for _, l := range languages {
+			wants = append(wants, pool.Want{Spec: spec(l), Size: pool.Auto})
+		}
+		h := enter(t, c, sandboxtest.Script{}, wants...)
+		for range 30 {
+			for _, l := range languages {
+				h.remove(h.take(spec(l)))
+				time.Sleep(time.Second)
+			}
+		}
+		warm := 0
+		for _, w := range h.warm {
+			if w {
+				warm++
+			}
+		}
+		if warm < 3*29 {
+			t.Errorf("%d of %d were warm, want those of the three that there is memory for", warm, len(h.warm))
+		}
 	})
 }
 
 func TestABerthThatDiedIsReplacedAndNeverHandedOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := enter(t, config(), sandboxtest.Script{}, pool.Want{Spec: spec("a"), Size: 1})
+		time.Sleep(time.Minute)
 		for id, f := range h.there() {
 			if err := f.Berth.Stop(t.Context()); err != nil { // somebody else's hand
 				t.Fatal(err)
@@ -325,6 +358,44 @@ func TestABerthThatDiedIsReplacedAndNeverHandedOut(t *testing.T) {
 				t.Error("a dead berth was not removed")
 			}
 		}
+	})
+}
+
+// mayflies are berths that die a moment after they are made, as long as they are told to.
+type mayflies struct {
+	sandbox.Sandbox
+	made  atomic.Int64
+	cured atomic.Bool
+}
+
+func (m *mayflies) Prepare(ctx context.Context, spec sandbox.Spec) (sandbox.Berth, error) {
+	b, err := m.Sandbox.Prepare(ctx, spec)
+	m.made.Add(1)
+	if err == nil && !m.cured.Load() {
+		time.AfterFunc(300*time.Millisecond, func() { _ = b.Stop(context.WithoutCancel(ctx)) })
+	}
+	return b, err
+}
+
+func TestBerthsThatDieAtOnceAreNotMadeWithoutEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		engine := sandboxtest.New(sandboxtest.Script{})
+		dying := &mayflies{Sandbox: engine}
+		h := enterOn(t, config(), engine, dying, pool.Want{Spec: spec("a"), Size: 3})
+		time.Sleep(time.Hour)
+		if made := dying.made.Load(); made < 30 || made > 300 {
+			t.Errorf("%d were made in an hour, want a few every minute", made)
+		}
+		dying.cured.Store(true)
+		time.Sleep(time.Minute)
+		h.wantWaiting(map[string]int{"a": 3})
+		time.Sleep(time.Minute) // they are well: a death is a surprise again
+		for _, f := range h.there() {
+			if err := f.Berth.Stop(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		h.wantWaiting(map[string]int{"a": 3})
 	})
 }
 
@@ -389,6 +460,50 @@ func TestARenewedPoolHasWhatIsWantedThen(t *testing.T) {
 	})
 }
 
+func TestNobodyIsHandedABerthThatWasBegunBeforeThePoolWasRenewed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		engine := sandboxtest.New(sandboxtest.Script{})
+		h := enterOn(t, config(), engine, &slow{Sandbox: engine}, pool.Want{Spec: spec("a"), Size: 2})
+		h.wantWaiting(map[string]int{"a": 2})
+		h.Renew()
+		if h.remove(h.take(spec("a"))); h.warm[0] {
+			t.Error("one that waited was handed out")
+		}
+		h.wantWaiting(map[string]int{"a": 2})
+		h.remove(h.take(spec("a")))
+		time.Sleep(200 * time.Millisecond) // one is in the making
+		old := len(h.there())
+		h.Renew()
+		time.Sleep(150 * time.Millisecond) // it is made
+		synctest.Wait()
+		if n := h.Waiting()["a"]; old != 1 || n != 0 {
+			t.Errorf("%d were there before; %d wait, want none that was begun before", old, n)
+		}
+		h.wantWaiting(map[string]int{"a": 2})
+	})
+}
+
+func TestARenewedPoolTriesAgainAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sick := errors.New("sick")
+		h := enter(t, config(), sandboxtest.Script{
+			Prepare: []error{sick, sick, sick, sick, sick}, Resize: []error{sick},
+		}, pool.Want{Spec: spec("a"), Size: 1})
+		time.Sleep(30 * time.Second) // until five have failed; the sixth would be made ten seconds later
+		h.wantWaiting(map[string]int{})
+		h.Renew()
+		h.wantWaiting(map[string]int{"a": 1})
+		small := spec("a")
+		small.Limits.Memory /= 2
+		h.remove(h.take(small))
+		h.Renew()
+		h.wantWaiting(map[string]int{"a": 1})
+		if h.remove(h.take(small)); h.warm[0] || !h.warm[1] {
+			t.Errorf("warm = %v, want none of what cannot be resized until the pool is renewed", h.warm)
+		}
+	})
+}
+
 func TestOtherLimitsAreSetWhereTheyCanBe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		small := func() sandbox.Spec {
@@ -445,6 +560,67 @@ func TestABerthThatCannotBeResizedIsRemovedAndANewOneMade(t *testing.T) {
 		if h.remove(h.take(s)); !h.warm[2] {
 			t.Error("after a while it is not tried again")
 		}
+	})
+}
+
+func TestAnEngineThatDoesNotAnswerIsNotOneThatCannotResize(t *testing.T) {
+	for name, lose := range map[string]func(*house) error{
+		"the engine is busy": func(*house) error { return fmt.Errorf("update: %w", sandbox.ErrUnavailable) },
+		"the berth has died": func(h *house) error {
+			for _, f := range h.there() {
+				_ = f.Berth.Stop(h.Context())
+			}
+			return errors.New("no such container")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				engine := sandboxtest.New(sandboxtest.Script{})
+				var h *house
+				h = enterOn(t, config(), engine, &unresized{Sandbox: engine, once: func() error { return lose(h) }}, pool.Want{Spec: spec("a"), Size: 1})
+				small := spec("a")
+				small.Limits.Memory /= 2
+				h.remove(h.take(small))
+				time.Sleep(2 * time.Second)
+				h.wantWaiting(map[string]int{"a": 1})
+				if h.remove(h.take(small)); h.warm[0] || !h.warm[1] {
+					t.Errorf("warm = %v, want the second", h.warm)
+				}
+			})
+		})
+	}
+}
+
+// unresized has berths of which the first is not resized.
+type unresized struct {
+	sandbox.Sandbox
+	once func() error
+}
+
+func (u *unresized) Prepare(ctx context.Context, spec sandbox.Spec) (sandbox.Berth, error) {
+	b, err := u.Sandbox.Prepare(ctx, spec)
+	return unresizedBerth{b, u}, err
+}
+
+type unresizedBerth struct {
+	sandbox.Berth
+	box *unresized
+}
+
+func (b unresizedBerth) Resize(ctx context.Context, l sandbox.Limits) error {
+	if once := b.box.once; once != nil {
+		b.box.once = nil
+		return once()
+	}
+	return b.Berth.Resize(ctx, l)
+}
+
+func TestNoLanguageTakesAllMakings(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		engine := sandboxtest.New(sandboxtest.Script{})
+		h := enterOn(t, config(), engine, &slow{Sandbox: engine},
+			pool.Want{Spec: spec("a"), Size: 50}, pool.Want{Spec: spec("b"), Size: 2}, pool.Want{Spec: spec("c"), Size: 1})
+		h.wantWaiting(map[string]int{"a": 3, "b": 2, "c": 1}) // six are made in a second
 	})
 }
 
@@ -505,7 +681,7 @@ func TestNoMoreAreMadeAtATimeThanTheEngineHasProcessorsFor(t *testing.T) {
 		engine := &slow{Sandbox: sandboxtest.New(sandboxtest.Script{})}
 		p := pool.New(config(), pool.Deps{Sandbox: engine, Wants: func() []pool.Want { return nil }, Taken: func(string, bool) {}})
 		var makings sync.WaitGroup
-		for range 6 {
+		for range 200 { // they take half a minute
 			makings.Go(func() {
 				if _, err := p.Prepare(t.Context(), spec("a")); err != nil {
 					t.Error(err)
@@ -534,8 +710,10 @@ func TestAMakingThatHangsHoldsUpNobodyForLong(t *testing.T) {
 		}
 		synctest.Wait()
 		began := time.Now()
-		if _, err := p.Prepare(t.Context(), spec("a")); err != nil || time.Since(began) > 5*time.Second {
-			t.Errorf("prepare: %v after %s, want a berth within seconds", err, time.Since(began))
+		for range 20 {
+			if _, err := p.Prepare(t.Context(), spec("a")); err != nil || time.Since(began) > 10*time.Second {
+				t.Errorf("prepare: %v after %s, want berths within seconds", err, time.Since(began))
+			}
 		}
 		giveUp()
 		hanging.Wait()
