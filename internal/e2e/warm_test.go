@@ -178,6 +178,16 @@ func TestAReloadRenewsWhatWaits(t *testing.T) {
 	h.leave() // before the image is removed
 }
 
+func TestARehearsalThatEndsItsContainerHarmsNoProgram(t *testing.T) {
+	h := enter(t, catalogue(t, strings.Replace(twoWait(stock), `[bash, -c, ""]`, `[bash, -c, "kill 1"]`, 1)))
+	if !eventually(t, func() bool { return strings.Contains(h.log.String(), "a berth is gone that had hardly begun to wait") }) {
+		t.Error("nobody is told")
+	}
+	for range 3 {
+		h.expect(h.submit("echo well", bash), ending{Status: execution.Completed, Reason: execution.Exited, Stdout: "well\n"})
+	}
+}
+
 func TestAServerThatIsKilledLeavesNoWaitingContainer(t *testing.T) {
 	h, startRunner := divided(t, catalogue(t, twoWait(stock)))
 	kill := startRunner()
