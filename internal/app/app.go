@@ -349,10 +349,11 @@ func (a *App) Addr() string {
 }
 
 // Reload reads the catalogue of languages, the files of token keys and the TLS certificate again; what cannot be read
-// stays as it was.
+// stays as it was. Containers are made from the images that the engine has by then, those that wait are made anew.
 func (a *App) Reload() error {
 	err := a.catalogue.Reload()
 	if a.pool != nil {
+		a.engine.LookAnew()
 		a.pool.Renew()
 	}
 	if a.tokens != nil {

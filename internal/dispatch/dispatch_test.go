@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -508,5 +509,88 @@ func TestASecondRunIsHeldAlthoughTheFirstOnesBerthGoesLate(t *testing.T) {
 			t.Fatal(err)
 		}
 		h.expect(h.ended(id), execution.Cancelled, execution.WasCancelled, "second")
+	})
+}
+
+// sticky has berths that take a minute to remove, and cannot be at first.
+type sticky struct {
+	sandbox.Sandbox
+	fails *atomic.Int64
+}
+
+func (s sticky) Prepare(ctx context.Context, spec sandbox.Spec) (sandbox.Berth, error) {
+	b, err := s.Sandbox.Prepare(ctx, spec)
+	return stickyBerth{b, s.fails}, err
+}
+
+type stickyBerth struct {
+	sandbox.Berth
+	fails *atomic.Int64
+}
+
+func (b stickyBerth) Remove(ctx context.Context) error {
+	if b.fails.Add(-1) >= 0 {
+		return fmt.Errorf("remove: %w", sandbox.ErrUnavailable)
+	}
+	return clingingBerth{b.Berth}.Remove(ctx)
+}
+
+func TestASlotIsFreeWhenTheContainerIsGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var fails atomic.Int64
+		fails.Store(3)
+		h := newHouse(t, 1, sticky{sandboxtest.New(sandboxtest.Script{}), &fails})
+		h.enter()
+		defer h.leave()
+		first, second := h.submit("a", sandboxtest.Out("1")), h.submit("a", sandboxtest.Out("2"))
+		began := time.Now()
+		h.expect(h.ended(first), execution.Completed, execution.Exited, "1")
+		if took := time.Since(began); took > 0 {
+			t.Errorf("its end was written %s after it, want that nothing is waited for", took)
+		}
+		time.Sleep(time.Minute)
+		if state := h.get(second).State; state != execution.Queued {
+			t.Errorf("the second is %s although the container of the first is there", state)
+		}
+		h.expect(h.ended(second), execution.Completed, execution.Exited, "2")
+		time.Sleep(2 * time.Minute)
+		if n := h.berths(); n != 0 {
+			t.Errorf("%d berths are left", n)
+		}
+	})
+}
+
+func TestWhatIsTakenOverHasASlot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, 1, sandboxtest.New(sandboxtest.Script{}))
+		h.enter()
+		first := h.submit("a", sandboxtest.Sleep(time.Minute))
+		second := h.submit("a", sandboxtest.Out("2"))
+		time.Sleep(time.Second)
+		h.leave()
+		h.enter()
+		defer h.leave()
+		time.Sleep(10 * time.Second)
+		if state := h.get(second).State; state != execution.Queued {
+			t.Errorf("the second is %s beside the one that was taken over", state)
+		}
+		h.expect(h.ended(first), execution.Completed, execution.Exited, "")
+		h.expect(h.ended(second), execution.Completed, execution.Exited, "2")
+	})
+}
+
+func TestADeadlineIsCountedFromWhenTheBerthIsReady(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, 1, slow{sandboxtest.New(sandboxtest.Script{})})
+		h.enter()
+		defer h.leave()
+		id := h.submit("a", sandboxtest.Sleep(time.Second))
+		began := time.Now()
+		time.Sleep(1500 * time.Millisecond)
+		run := h.get(id).Run
+		if run == nil || !run.StartedAt.Equal(began.Add(time.Second)) || !run.Deadline.Equal(run.StartedAt.Add(time.Hour)) {
+			t.Errorf("run = %+v, want one that began a second after %s, and an hour for it", run, began)
+		}
+		h.expect(h.ended(id), execution.Completed, execution.Exited, "")
 	})
 }

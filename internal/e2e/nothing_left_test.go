@@ -139,7 +139,7 @@ func labelled(t *testing.T, label string) []container.Summary {
 }
 
 func TestTheInitsVolumeIsTheOnlyOne(t *testing.T) {
-	image := derive(t, "boomerang/bash:latest", "VOLUME /data")
+	image := derive(t, "VOLUME /data")
 	h := enter(t, catalogue(t, "languages:\n  bash: {image: '"+image+"', file: main.sh, command: [bash, '{file}']}\n"))
 	id := h.submit("echo kept > /data/file; cat /data/file; echo up; exec sleep 3600", bash)
 	h.running(id, "up\n")
@@ -158,10 +158,10 @@ func TestTheInitsVolumeIsTheOnlyOne(t *testing.T) {
 }
 
 // derive makes an image of another with a change; it is removed with the test.
-func derive(t *testing.T, from, change string) string {
+func derive(t *testing.T, change string) string {
 	t.Helper()
 	docker := engine(t)
-	c, err := docker.ContainerCreate(t.Context(), &container.Config{Image: from}, nil, nil, nil, "")
+	c, err := docker.ContainerCreate(t.Context(), &container.Config{Image: stock}, nil, nil, nil, "")
 	if err != nil {
 		t.Fatal(err)
 	}

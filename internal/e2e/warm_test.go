@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"crypto/rand"
 	"fmt"
 	"os"
 	"slices"
@@ -144,13 +145,24 @@ func TestAProgramWaitsInAContainerThatIsPaused(t *testing.T) {
 }
 
 func TestAReloadRenewsWhatWaits(t *testing.T) {
-	h := enter(t, catalogue(t, twoWait(stock)))
+	docker, name := engine(t), "boomerang-test-"+strings.ToLower(rand.Text()[:8])
+	built := func(image string) {
+		t.Helper()
+		if err := docker.ImageTag(t.Context(), image, name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	built(derive(t, "ENV MADE=once"))
+	h := enter(t, catalogue(t, twoWait(name)))
 	waited := h.replaced()
+	built(derive(t, "ENV MADE=twice")) // under the same name, and what is known of that is some seconds old
 	if err := h.app.Reload(); err != nil {
 		t.Fatal(err)
 	}
+	h.expect(h.submit("echo $MADE", bash), ending{Status: execution.Completed, Reason: execution.Exited, Stdout: "twice\n"})
 	waited = append(waited, h.replaced(waited...)...)
-	image := derive(t, stock, "ENV MADE=anew")
+	h.expect(h.submit("echo $MADE", bash), ending{Status: execution.Completed, Reason: execution.Exited, Stdout: "twice\n"})
+	image := derive(t, "ENV MADE=anew")
 	if err := os.WriteFile(h.config.Languages.File, []byte(twoWait(image)), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -164,6 +176,16 @@ func TestAReloadRenewsWhatWaits(t *testing.T) {
 		t.Errorf("it ran in %s, want one of %v, which waited", berth, waited)
 	}
 	h.leave() // before the image is removed
+}
+
+func TestARehearsalThatEndsItsContainerHarmsNoProgram(t *testing.T) {
+	h := enter(t, catalogue(t, strings.Replace(twoWait(stock), `[bash, -c, ""]`, `[bash, -c, "kill 1"]`, 1)))
+	if !eventually(t, func() bool { return strings.Contains(h.log.String(), "a berth is gone that had hardly begun to wait") }) {
+		t.Error("nobody is told")
+	}
+	for range 3 {
+		h.expect(h.submit("echo well", bash), ending{Status: execution.Completed, Reason: execution.Exited, Stdout: "well\n"})
+	}
 }
 
 func TestAServerThatIsKilledLeavesNoWaitingContainer(t *testing.T) {

@@ -7,6 +7,7 @@ package pool
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -91,7 +92,7 @@ func (p *Pool) take(ctx context.Context, spec sandbox.Spec) sandbox.Berth {
 	}
 	if err := b.Resize(ctx, spec.Limits); err != nil {
 		p.log(spec.Language).WithError(err).Warn("a berth that waited cannot be resized; a new one is made")
-		p.spoil(b)
+		p.spoil(ctx, b, err)
 		return nil
 	}
 	return b.held
@@ -120,15 +121,15 @@ func (p *Pool) pick(spec sandbox.Spec) *waiting {
 	return nil
 }
 
-// spoil puts a berth back that nobody may have, for Run to remove.
-func (p *Pool) spoil(b *waiting) {
+// spoil removes a berth that nobody may have. Where it was there and the engine answered, the runtime cannot resize, and is
+// not asked each time.
+func (p *Pool) spoil(ctx context.Context, b *waiting, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	b.spoilt, b.left = true, make(chan struct{})
-	s := p.stocks[b.spec.Language]
-	s.waiting = append(s.waiting, b)
-	s.rigid = time.Now().Add(p.config.Idle) // a runtime that cannot is not asked each time
-	p.touch()
+	if b.there() && ctx.Err() == nil && !errors.Is(err, sandbox.ErrUnavailable) {
+		p.stocks[b.spec.Language].rigid = time.Now().Add(p.config.Idle)
+	}
+	p.drop(ctx, b)
 }
 
 // make makes a berth in a slot of its own.
@@ -149,20 +150,23 @@ func (p *Pool) make(ctx context.Context, spec sandbox.Spec) (*held, error) {
 	return h, nil
 }
 
-// patience is how long a making waits for others: one that hangs must not hold up all.
+// patience is how long a making counts: one that hangs must not hold up all.
 const patience = 2 * time.Second
 
-// pass waits until there are fewer than Abreast in the making.
+// pass waits until fewer than Abreast are in the making. Who waits stays in line: were it let in after a time, all would be at
+// once, and an engine that is asked for two hundred is slowest.
 func (p *Pool) pass(ctx context.Context) (done func()) {
-	late := time.NewTimer(patience)
-	defer late.Stop()
 	select {
 	case p.gate <- struct{}{}:
-		return func() { <-p.gate }
-	case <-late.C:
 	case <-ctx.Done():
+		return func() {}
 	}
-	return func() {}
+	leave := sync.OnceFunc(func() { <-p.gate })
+	late := time.AfterFunc(patience, leave)
+	return func() {
+		late.Stop()
+		leave()
+	}
 }
 
 // Berths implements sandbox.Sandbox. What it finds keeps its slot until it is removed.
@@ -206,14 +210,13 @@ func (p *Pool) Waiting() map[string]int {
 	return n
 }
 
-// Renew has a new berth take the place of each that waits: what they were made from may have changed.
+// Renew removes what waits, and has others made: what they were made from may have changed, and what could not be made may be
+// possible now. Nobody is handed one whose making began before.
 func (p *Pool) Renew() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, s := range p.stocks {
-		for _, b := range s.waiting {
-			b.since = time.Time{}
-		}
+		s.renew(time.Now())
 	}
 	p.touch()
 }

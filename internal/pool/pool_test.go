@@ -3,6 +3,7 @@ package pool_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"maps"
 	"sync"
@@ -35,8 +36,9 @@ type house struct {
 	*pool.Pool
 	engine *sandboxtest.Fake
 	wants  atomic.Pointer[[]pool.Want]
-	taken  sync.Mutex // guards warm
-	warm   []bool     // of each berth that was taken
+	asked  atomic.Pointer[func()] // called when the pool asks what is wanted
+	taken  sync.Mutex             // guards warm
+	warm   []bool                 // of each berth that was taken
 	stop   func()
 }
 
@@ -55,7 +57,12 @@ func enterOn(t *testing.T, c pool.Config, engine *sandboxtest.Fake, box sandbox.
 	h := &house{T: t, engine: engine}
 	h.wants.Store(&wants)
 	h.Pool = pool.New(c, pool.Deps{
-		Sandbox: box, Wants: func() []pool.Want { return *h.wants.Load() },
+		Sandbox: box, Wants: func() []pool.Want {
+			if asked := h.asked.Load(); asked != nil {
+				(*asked)()
+			}
+			return *h.wants.Load()
+		},
 		Taken: func(_ string, warm bool) {
 			h.taken.Lock()
 			defer h.taken.Unlock()
@@ -303,14 +310,46 @@ func TestAutoStaysWithinItsMemory(t *testing.T) {
 		h.takeAtOnce(4, spec("a"))
 		h.wantWaiting(map[string]int{"a": 3})
 		time.Sleep(time.Second)
-		defer h.remove(h.take(spec("b"))) // used later than a, so it gets one of a's
+		h.remove(h.take(spec("b")))
+		h.wantWaiting(map[string]int{"a": 3}) // which somebody asked for just now
+		time.Sleep(time.Minute)
+		h.remove(h.take(spec("b"))) // now nobody has for a while, so it gets one of a's
 		h.wantWaiting(map[string]int{"a": 2, "b": 1})
+	})
+}
+
+func TestLanguagesInUseDoNotTakeTheirBerthsFromEachOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := config()
+		c.Memory = 3 * pool.Footprint
+		languages := []string{"a", "b", "c", "d"}
+		var wants []pool.Want
+		for _, l := range languages {
+			wants = append(wants, pool.Want{Spec: spec(l), Size: pool.Auto})
+		}
+		h := enter(t, c, sandboxtest.Script{}, wants...)
+		for range 30 {
+			for _, l := range languages {
+				h.remove(h.take(spec(l)))
+				time.Sleep(time.Second)
+			}
+		}
+		warm := 0
+		for _, w := range h.warm {
+			if w {
+				warm++
+			}
+		}
+		if warm < 3*29 {
+			t.Errorf("%d of %d were warm, want those of the three that there is memory for", warm, len(h.warm))
+		}
 	})
 }
 
 func TestABerthThatDiedIsReplacedAndNeverHandedOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := enter(t, config(), sandboxtest.Script{}, pool.Want{Spec: spec("a"), Size: 1})
+		time.Sleep(time.Minute)
 		for id, f := range h.there() {
 			if err := f.Berth.Stop(t.Context()); err != nil { // somebody else's hand
 				t.Fatal(err)
@@ -325,6 +364,48 @@ func TestABerthThatDiedIsReplacedAndNeverHandedOut(t *testing.T) {
 				t.Error("a dead berth was not removed")
 			}
 		}
+	})
+}
+
+// mayflies are berths that die a moment after they are made, as long as they are told to.
+type mayflies struct {
+	sandbox.Sandbox
+	made  atomic.Int64
+	cured atomic.Bool
+}
+
+func (m *mayflies) Prepare(ctx context.Context, spec sandbox.Spec) (sandbox.Berth, error) {
+	b, err := m.Sandbox.Prepare(ctx, spec)
+	m.made.Add(1)
+	if err == nil && !m.cured.Load() {
+		time.AfterFunc(300*time.Millisecond, func() { _ = b.Stop(context.WithoutCancel(ctx)) })
+	}
+	return b, err
+}
+
+func TestBerthsThatDieAtOnceAreNotMadeWithoutEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		engine := sandboxtest.New(sandboxtest.Script{})
+		dying := &mayflies{Sandbox: engine}
+		h := enterOn(t, config(), engine, dying, pool.Want{Spec: spec("a"), Size: 3})
+		time.Sleep(time.Hour)
+		if made := dying.made.Load(); made < 30 || made > 300 {
+			t.Errorf("%d were made in an hour, want a few every minute", made)
+		}
+		dying.cured.Store(true)
+		time.Sleep(2 * time.Minute)
+		h.wantWaiting(map[string]int{"a": 3})
+		h.Renew() // they are well: the pauses begin anew
+		for range 2 {
+			h.wantWaiting(map[string]int{"a": 3})
+			for _, f := range h.there() {
+				if err := f.Berth.Stop(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			time.Sleep(time.Minute)
+		}
+		h.wantWaiting(map[string]int{"a": 3})
 	})
 }
 
@@ -389,6 +470,50 @@ func TestARenewedPoolHasWhatIsWantedThen(t *testing.T) {
 	})
 }
 
+func TestNobodyIsHandedABerthThatWasBegunBeforeThePoolWasRenewed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		engine := sandboxtest.New(sandboxtest.Script{})
+		h := enterOn(t, config(), engine, &slow{Sandbox: engine}, pool.Want{Spec: spec("a"), Size: 2})
+		h.wantWaiting(map[string]int{"a": 2})
+		h.Renew()
+		if h.remove(h.take(spec("a"))); h.warm[0] {
+			t.Error("one that waited was handed out")
+		}
+		h.wantWaiting(map[string]int{"a": 2})
+		h.remove(h.take(spec("a")))
+		time.Sleep(200 * time.Millisecond) // one is in the making
+		old := len(h.there())
+		h.Renew()
+		time.Sleep(150 * time.Millisecond) // it is made
+		synctest.Wait()
+		if n := h.Waiting()["a"]; old != 1 || n != 0 {
+			t.Errorf("%d were there before; %d wait, want none that was begun before", old, n)
+		}
+		h.wantWaiting(map[string]int{"a": 2})
+	})
+}
+
+func TestARenewedPoolTriesAgainAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sick := errors.New("sick")
+		h := enter(t, config(), sandboxtest.Script{
+			Prepare: []error{sick, sick, sick, sick, sick}, Resize: []error{sick},
+		}, pool.Want{Spec: spec("a"), Size: 1})
+		time.Sleep(30 * time.Second) // until five have failed; the sixth would be made ten seconds later
+		h.wantWaiting(map[string]int{})
+		h.Renew()
+		h.wantWaiting(map[string]int{"a": 1})
+		small := spec("a")
+		small.Limits.Memory /= 2
+		h.remove(h.take(small))
+		h.Renew()
+		h.wantWaiting(map[string]int{"a": 1})
+		if h.remove(h.take(small)); h.warm[0] || !h.warm[1] {
+			t.Errorf("warm = %v, want none of what cannot be resized until the pool is renewed", h.warm)
+		}
+	})
+}
+
 func TestOtherLimitsAreSetWhereTheyCanBe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		small := func() sandbox.Spec {
@@ -445,6 +570,67 @@ func TestABerthThatCannotBeResizedIsRemovedAndANewOneMade(t *testing.T) {
 		if h.remove(h.take(s)); !h.warm[2] {
 			t.Error("after a while it is not tried again")
 		}
+	})
+}
+
+func TestAnEngineThatDoesNotAnswerIsNotOneThatCannotResize(t *testing.T) {
+	for name, lose := range map[string]func(*house) error{
+		"the engine is busy": func(*house) error { return fmt.Errorf("update: %w", sandbox.ErrUnavailable) },
+		"the berth has died": func(h *house) error {
+			for _, f := range h.there() {
+				_ = f.Berth.Stop(h.Context())
+			}
+			return errors.New("no such container")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				engine := sandboxtest.New(sandboxtest.Script{})
+				var h *house
+				h = enterOn(t, config(), engine, &unresized{Sandbox: engine, once: func() error { return lose(h) }}, pool.Want{Spec: spec("a"), Size: 1})
+				small := spec("a")
+				small.Limits.Memory /= 2
+				h.remove(h.take(small))
+				time.Sleep(2 * time.Second)
+				h.wantWaiting(map[string]int{"a": 1})
+				if h.remove(h.take(small)); h.warm[0] || !h.warm[1] {
+					t.Errorf("warm = %v, want the second", h.warm)
+				}
+			})
+		})
+	}
+}
+
+// unresized has berths of which the first is not resized.
+type unresized struct {
+	sandbox.Sandbox
+	once func() error
+}
+
+func (u *unresized) Prepare(ctx context.Context, spec sandbox.Spec) (sandbox.Berth, error) {
+	b, err := u.Sandbox.Prepare(ctx, spec)
+	return unresizedBerth{b, u}, err
+}
+
+type unresizedBerth struct {
+	sandbox.Berth
+	box *unresized
+}
+
+func (b unresizedBerth) Resize(ctx context.Context, l sandbox.Limits) error {
+	if once := b.box.once; once != nil {
+		b.box.once = nil
+		return once()
+	}
+	return b.Berth.Resize(ctx, l)
+}
+
+func TestNoLanguageTakesAllMakings(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		engine := sandboxtest.New(sandboxtest.Script{})
+		h := enterOn(t, config(), engine, &slow{Sandbox: engine},
+			pool.Want{Spec: spec("a"), Size: 50}, pool.Want{Spec: spec("b"), Size: 2}, pool.Want{Spec: spec("c"), Size: 1})
+		h.wantWaiting(map[string]int{"a": 3, "b": 2, "c": 1}) // six are made in a second
 	})
 }
 
@@ -505,7 +691,7 @@ func TestNoMoreAreMadeAtATimeThanTheEngineHasProcessorsFor(t *testing.T) {
 		engine := &slow{Sandbox: sandboxtest.New(sandboxtest.Script{})}
 		p := pool.New(config(), pool.Deps{Sandbox: engine, Wants: func() []pool.Want { return nil }, Taken: func(string, bool) {}})
 		var makings sync.WaitGroup
-		for range 6 {
+		for range 200 { // they take half a minute
 			makings.Go(func() {
 				if _, err := p.Prepare(t.Context(), spec("a")); err != nil {
 					t.Error(err)
@@ -534,10 +720,246 @@ func TestAMakingThatHangsHoldsUpNobodyForLong(t *testing.T) {
 		}
 		synctest.Wait()
 		began := time.Now()
-		if _, err := p.Prepare(t.Context(), spec("a")); err != nil || time.Since(began) > 5*time.Second {
-			t.Errorf("prepare: %v after %s, want a berth within seconds", err, time.Since(began))
+		for range 20 {
+			if _, err := p.Prepare(t.Context(), spec("a")); err != nil || time.Since(began) > 10*time.Second {
+				t.Errorf("prepare: %v after %s, want berths within seconds", err, time.Since(began))
+			}
 		}
 		giveUp()
 		hanging.Wait()
+	})
+}
+
+func TestTheLongestWaitingIsTakenFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := enter(t, config(), sandboxtest.Script{}, pool.Want{Spec: spec("a"), Size: 1})
+		first := h.there()
+		h.wants.Store(&[]pool.Want{{Spec: spec("a"), Size: 2}})
+		time.Sleep(10 * time.Second)
+		h.wantWaiting(map[string]int{"a": 2})
+		b := h.take(spec("a"))
+		defer h.remove(b)
+		if _, ok := first[b.ID()]; !ok {
+			t.Errorf("taken: %s, want the one of %v", b.ID(), first)
+		}
+	})
+}
+
+func TestNothingIsMadeInTheFirstMomentOfAProgram(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := enter(t, config(), sandboxtest.Script{}, pool.Want{Spec: spec("a"), Size: 2})
+		h.wantWaiting(map[string]int{"a": 2})
+		defer h.remove(h.take(spec("a")))
+		time.Sleep(99 * time.Millisecond)
+		synctest.Wait()
+		if n := len(h.there()); n != 2 {
+			t.Errorf("%d are there, want the one that was taken and the one that waits", n)
+		}
+		h.wantWaiting(map[string]int{"a": 2})
+	})
+}
+
+func TestWhatNoBerthCouldServeIsNoDemand(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := enter(t, config(), sandboxtest.Script{}, pool.Want{Spec: spec("a"), Size: pool.Auto})
+		onNetwork := spec("a")
+		onNetwork.Network = "egress"
+		h.remove(h.take(onNetwork))
+		h.wantWaiting(map[string]int{})
+	})
+}
+
+func TestOneThatWasBegunForAnotherWantIsNotHandedOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		engine := sandboxtest.New(sandboxtest.Script{})
+		h := enterOn(t, config(), engine, &slow{Sandbox: engine}, pool.Want{Spec: spec("a"), Size: 1}, pool.Want{Spec: spec("b"), Size: pool.Auto})
+		time.Sleep(200 * time.Millisecond) // it is in the making
+		changed := spec("a")
+		changed.Image = "newer"
+		h.wants.Store(&[]pool.Want{{Spec: changed, Size: 1}, {Spec: spec("b"), Size: pool.Auto}})
+		given, giveUp := context.WithCancel(t.Context())
+		var b sync.WaitGroup
+		b.Go(func() { _, _ = h.Prepare(given, spec("b")) }) // has the pool look
+		synctest.Wait()
+		giveUp()
+		take := func() { // when the first is made, and before the pool has looked at it
+			h.asked.Store(nil)
+			h.remove(h.take(changed))
+		}
+		h.asked.Store(&take)
+		b.Wait()
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if len(h.warm) != 1 || h.warm[0] {
+			t.Errorf("warm = %v, want that it was asked for once, and none of another image", h.warm)
+		}
+	})
+}
+
+func TestABerthIsNotResizedWithoutNeed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sick := errors.New("sick")
+		h := enter(t, config(), sandboxtest.Script{Resize: []error{sick}}, pool.Want{Spec: spec("a"), Size: 2})
+		h.wantWaiting(map[string]int{"a": 2})
+		less := spec("a")
+		less.Limits.Output /= 2
+		h.remove(h.take(spec("a")), h.take(less))
+		less.Limits.Memory /= 2
+		h.wantWaiting(map[string]int{"a": 2})
+		h.remove(h.take(less)) // it cannot be, as is learnt now
+		h.wantWaiting(map[string]int{"a": 2})
+		h.remove(h.take(spec("a")))
+		for i, want := range []bool{true, true, false, true} {
+			if h.warm[i] != want {
+				t.Errorf("warm = %v, want only what is resized to be made anew", h.warm)
+			}
+		}
+	})
+}
+
+func TestWhatWaitsByNumberTakesNothingFromTheMemoryOfOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := config()
+		c.Memory = 3 * pool.Footprint
+		engine := sandboxtest.New(sandboxtest.Script{})
+		h := enterOn(t, c, engine, &slow{Sandbox: engine}, pool.Want{Spec: spec("a"), Size: pool.Auto}, pool.Want{Spec: spec("b"), Size: 3})
+		h.wantWaiting(map[string]int{"b": 3})
+		h.remove(h.take(spec("b")))
+		h.takeAtOnce(3, spec("a"))
+		h.wantWaiting(map[string]int{"a": 3, "b": 3})
+	})
+}
+
+// clinging has berths that cannot be removed for a while, and tells with which specs they were made.
+type clinging struct {
+	sandbox.Sandbox
+	clings atomic.Int64 // how many removals fail
+	mu     sync.Mutex   // guards specs
+	specs  []sandbox.Spec
+	deaf   bool // a making that is called off goes on
+}
+
+func (c *clinging) Prepare(ctx context.Context, spec sandbox.Spec) (sandbox.Berth, error) {
+	c.mu.Lock()
+	c.specs = append(c.specs, spec)
+	c.mu.Unlock()
+	if c.deaf {
+		time.Sleep(300 * time.Millisecond)
+		ctx = context.WithoutCancel(ctx)
+	}
+	b, err := c.Sandbox.Prepare(ctx, spec)
+	if err != nil {
+		return nil, err
+	}
+	return clingingBerth{b, c}, nil
+}
+
+type clingingBerth struct {
+	sandbox.Berth
+	box *clinging
+}
+
+func (b clingingBerth) Remove(ctx context.Context) error {
+	if b.box.clings.Add(-1) >= 0 {
+		return fmt.Errorf("remove: %w", sandbox.ErrUnavailable)
+	}
+	return b.Berth.Remove(ctx)
+}
+
+func TestASlotIsFreeWhenItsContainerIsGoneAndNotBefore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		engine := sandboxtest.New(sandboxtest.Script{Prepare: []error{errors.New("sick")}})
+		box := &clinging{Sandbox: engine}
+		h := enterOn(t, config(), engine, box)
+		slots := func() string {
+			var all []int
+			for _, s := range box.specs {
+				all = append(all, s.Slot)
+			}
+			return fmt.Sprint(all)
+		}
+		if _, err := h.Prepare(t.Context(), spec("a")); err == nil {
+			t.Fatal("prepare: want an error")
+		}
+		first, second := h.take(spec("a")), h.take(spec("a"))
+		box.clings.Store(1)
+		if err := first.Remove(t.Context()); err == nil {
+			t.Error("remove: want an error")
+		}
+		third := h.take(spec("a")) // the first is there
+		h.remove(first, first, first)
+		fourth, fifth := h.take(spec("a")), h.take(spec("a"))
+		if got, want := slots(), "[0 0 1 2 0 3]"; got != want {
+			t.Errorf("slots = %s, want %s", got, want)
+		}
+		h.remove(second, third, fourth, fifth)
+	})
+}
+
+func TestWhatCannotBeRemovedIsTriedAgainAndHoldsUpNoEnd(t *testing.T) {
+	for clings, left := range map[int64]int{3: 0, 1 << 40: 1} {
+		synctest.Test(t, func(t *testing.T) {
+			engine := sandboxtest.New(sandboxtest.Script{})
+			box := &clinging{Sandbox: engine}
+			h := enterOn(t, config(), engine, box, pool.Want{Spec: spec("a"), Size: 1})
+			h.wantWaiting(map[string]int{"a": 1})
+			box.clings.Store(clings)
+			began := time.Now()
+			h.stop()
+			if took := time.Since(began); took > 20*time.Second || len(h.there()) != left {
+				t.Errorf("after %d removals that fail: it took %s, and %d are left; want %d", clings, took, len(h.there()), left)
+			}
+		})
+	}
+}
+
+func TestOneThatIsMadeAfterTheEndIsRemoved(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		engine := sandboxtest.New(sandboxtest.Script{})
+		h := enterOn(t, config(), engine, &clinging{Sandbox: engine, deaf: true}, pool.Want{Spec: spec("a"), Size: 1})
+		time.Sleep(100 * time.Millisecond) // it is in the making
+		h.stop()
+		if left := h.there(); len(left) != 0 {
+			t.Errorf("left: %v", left)
+		}
+	})
+}
+
+func TestOneInTheMakingIsHeld(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		engine := sandboxtest.New(sandboxtest.Script{})
+		h := enterOn(t, config(), engine, &clinging{Sandbox: engine, deaf: true}, pool.Want{Spec: spec("a"), Size: 1})
+		time.Sleep(100 * time.Millisecond)
+		unnamed, err := sandboxtest.New(sandboxtest.Script{}).Prepare(t.Context(), spec("a")) // the engine has it before we know its name
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !h.Holds(sandbox.Found{Berth: unnamed, Slot: 0}) {
+			t.Error("it may be swept")
+		}
+		time.Sleep(time.Second)
+		if h.Holds(sandbox.Found{Berth: stranger{}, Slot: 0}) {
+			t.Error("a stranger is held although nothing is in the making")
+		}
+	})
+}
+
+// stranger is a berth that did not come through the pool.
+type stranger struct{ sandbox.Berth }
+
+func (stranger) ID() string { return "stranger" }
+
+func TestWhatIsMadeOnTheSpotDoesNotRehearse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		engine := sandboxtest.New(sandboxtest.Script{})
+		box := &clinging{Sandbox: engine}
+		rehearsing := spec("a")
+		rehearsing.Rehearsal = []string{"warm", "up"}
+		h := enterOn(t, config(), engine, box, pool.Want{Spec: rehearsing, Size: 1})
+		h.wantWaiting(map[string]int{"a": 1})
+		h.remove(h.take(rehearsing), h.take(rehearsing))
+		if n := len(box.specs); n != 2 || len(box.specs[0].Rehearsal) != 2 || len(box.specs[1].Rehearsal) != 0 {
+			t.Errorf("made: %+v, want one that rehearses, and one on the spot that does not", box.specs)
+		}
 	})
 }

@@ -2,8 +2,6 @@ package pool
 
 import (
 	"context"
-	"maps"
-	"slices"
 	"time"
 
 	"boomerang/internal/sandbox"
@@ -15,6 +13,9 @@ const (
 	lull = 100 * time.Millisecond
 	// How soon it is seen that other berths are wanted.
 	tick = 5 * time.Second
+	// How long a language that nobody asks for keeps its berths when there is no memory for another's. Where it is too small for
+	// the languages in use they would take them from each other each time, and make twice as many containers as without a pool.
+	tenure = time.Minute
 	// The pause before a removal that failed is tried again.
 	breath = time.Second
 	// How long removals may take when Run ends. What is left then is removed by the next start.
@@ -55,37 +56,56 @@ func (p *Pool) tend(ctx context.Context, wants []Want, now time.Time) {
 		}
 		s.want = w
 	}
-	for _, language := range slices.Sorted(maps.Keys(p.stocks)) {
-		s := p.stocks[language]
+	for language, s := range p.stocks {
 		s.judge(now, p.config.Idle)
 		for _, b := range s.cull() {
+			if !b.there() {
+				p.mourn(s, b, now)
+			}
 			p.drop(ctx, b)
 		}
-		if p.books.complete { // or the slots of what an earlier process left would be given away
-			p.restock(ctx, s, now)
+		if s.proven(now) {
+			p.log(language).Info("berths can be made to wait again")
 		}
+	}
+	if p.books.complete { // or the slots of what an earlier process left would be given away
+		p.restock(ctx, now)
 	}
 }
 
-// restock begins to make what is missing.
-func (p *Pool) restock(ctx context.Context, s *stock, now time.Time) {
+// restock begins to make what is missing, first where the fewest wait: no language takes all makings.
+func (p *Pool) restock(ctx context.Context, now time.Time) {
 	making := 0
-	for _, other := range p.stocks {
-		making += other.making
+	for _, s := range p.stocks {
+		making += s.making
 	}
-	for range min(s.missing(now, p.config.Age), p.config.Abreast-making) {
-		s.making++
-		spec := s.want.Spec
-		p.work.Go(func() {
-			if b := p.fill(ctx, s, spec); b != nil {
-				p.watch(ctx, b)
+	for ; making < p.config.Abreast; making++ {
+		var neediest *stock
+		for _, s := range p.stocks {
+			if s.missing(now, p.config.Age) > 0 && (neediest == nil || len(s.waiting)+s.making < len(neediest.waiting)+neediest.making) {
+				neediest = s
 			}
-		})
+		}
+		if neediest == nil {
+			return
+		}
+		p.begin(ctx, neediest, now)
 	}
+}
+
+// begin begins to make one.
+func (p *Pool) begin(ctx context.Context, s *stock, now time.Time) {
+	s.making++
+	spec := s.want.Spec
+	p.work.Go(func() {
+		if b := p.fill(ctx, s, spec, now); b != nil {
+			p.watch(ctx, b)
+		}
+	})
 }
 
 // fill makes one berth and puts it into its stock; nil when none could be made.
-func (p *Pool) fill(ctx context.Context, s *stock, spec sandbox.Spec) *waiting {
+func (p *Pool) fill(ctx context.Context, s *stock, spec sandbox.Spec, now time.Time) *waiting {
 	h, err := p.make(ctx, spec)
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -98,10 +118,7 @@ func (p *Pool) fill(ctx context.Context, s *stock, spec sandbox.Spec) *waiting {
 		}
 		return nil
 	}
-	if s.made() {
-		log.Info("berths can be made to wait again")
-	}
-	b := &waiting{held: h, spec: spec, since: time.Now(), left: make(chan struct{})}
+	b := &waiting{held: h, spec: spec, since: now, left: make(chan struct{})}
 	if ctx.Err() != nil {
 		p.drop(ctx, b)
 		return nil
@@ -114,10 +131,20 @@ func (p *Pool) fill(ctx context.Context, s *stock, spec sandbox.Spec) *waiting {
 func (p *Pool) watch(ctx context.Context, b *waiting) {
 	select {
 	case <-b.Gone():
-		p.log(b.spec.Language).WithField("berth", b.ID()).Warn("a berth that waited is gone; a new one is made")
 		p.touch()
 	case <-b.left:
 	case <-ctx.Done():
+	}
+}
+
+// mourn notes that a berth is gone which waited. One that is gone soon may have died of what it was made from, as the next would:
+// that is a making that failed.
+func (p *Pool) mourn(s *stock, b *waiting, now time.Time) {
+	log := p.log(b.spec.Language).WithField("berth", b.ID())
+	if now.Sub(b.since) >= infancy {
+		log.Warn("a berth that waited is gone; a new one is made")
+	} else if s.failed(now) {
+		log.Warn("a berth is gone that had hardly begun to wait; others are made after a pause")
 	}
 }
 
@@ -133,7 +160,7 @@ func (p *Pool) grow(s *stock) {
 			continue
 		}
 		total += other.target
-		if other.target > 0 && other.used.Before(idlest.used) {
+		if other.target > 0 && other.used.Before(idlest.used) && s.used.Sub(other.used) >= tenure {
 			idlest = other
 		}
 	}
@@ -148,7 +175,6 @@ func (p *Pool) grow(s *stock) {
 
 // drop removes a berth that is out of its stock. One that cannot be removed keeps its slot.
 func (p *Pool) drop(ctx context.Context, b *waiting) {
-	close(b.left)
 	p.work.Go(func() {
 		for {
 			err := b.Remove(context.WithoutCancel(ctx))

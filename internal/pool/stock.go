@@ -17,34 +17,44 @@ type stock struct {
 	used    time.Time // when somebody asked last
 	lowest  int       // the fewest that waited since the last review
 	review  time.Time // the next
-	retry   time.Time // not before: a making failed
+	renewed time.Time // nobody is given one that is older
 	rigid   time.Time // until then none is resized: the last one could not be
-	setback time.Duration
+
+	retry   time.Time     // not before: a making failed
+	setback time.Duration // the pause before; 0: the last one succeeded
 }
 
 // waiting is a berth that nobody has yet.
 type waiting struct {
 	*held
-	spec   sandbox.Spec
-	since  time.Time
-	spoilt bool
-	left   chan struct{} // closed when it is out of its stock
+	spec  sandbox.Spec
+	since time.Time     // its making began
+	left  chan struct{} // closed when it is out of its stock
 }
 
-// well tells whether somebody may have it.
-func (b *waiting) well() bool {
+// there tells whether it has not gone.
+func (b *waiting) there() bool {
 	select {
 	case <-b.Gone():
 		return false
 	default:
-		return !b.spoilt
+		return true
 	}
+}
+
+// well tells whether somebody may have it.
+func (s *stock) well(b *waiting) bool { return b.there() && !b.since.Before(s.renewed) }
+
+// renew lets no berth wait any longer, and begins anew with what could not be done.
+func (s *stock) renew(now time.Time) {
+	s.renewed = now
+	s.retry, s.rigid = time.Time{}, time.Time{}
 }
 
 // pick takes the longest waiting berth that is well and fits; nil when there is none.
 func (s *stock) pick(spec sandbox.Spec) *waiting {
 	for i, b := range s.waiting {
-		if b.well() && b.spec.Fits(spec) {
+		if s.well(b) && b.spec.Fits(spec) {
 			s.waiting = slices.Delete(s.waiting, i, i+1)
 			close(b.left)
 			s.lowest = min(s.lowest, len(s.waiting))
@@ -74,7 +84,7 @@ func (s *stock) judge(now time.Time, every time.Duration) {
 // cull takes out what must not wait any longer: what is not well or not what is wanted now and, the longest waiting first, what
 // is more than the target. What is old stays until there is a new one to take its place.
 func (s *stock) cull() (out []*waiting) {
-	fit := func(b *waiting) bool { return b.well() && b.spec.Same(s.want.Spec) }
+	fit := func(b *waiting) bool { return s.well(b) && b.spec.Same(s.want.Spec) }
 	for _, b := range s.waiting {
 		if !fit(b) {
 			out = append(out, b)
@@ -84,6 +94,9 @@ func (s *stock) cull() (out []*waiting) {
 	surplus := max(len(s.waiting)-s.target, 0)
 	out = append(out, s.waiting[:surplus]...)
 	s.waiting = slices.Delete(s.waiting, 0, surplus)
+	for _, b := range out {
+		close(b.left)
+	}
 	return out
 }
 
@@ -107,6 +120,10 @@ const (
 	longestSetback = time.Minute
 )
 
+// infancy is how long a berth waits before its making is held for a success: its rehearsal is over then, and what can be wrong
+// with it has shown.
+const infancy = 15 * time.Second
+
 // failed puts the next making off; true for the first failure of several.
 func (s *stock) failed(now time.Time) (first bool) {
 	first = s.setback == 0
@@ -115,9 +132,11 @@ func (s *stock) failed(now time.Time) (first bool) {
 	return first
 }
 
-// made ends a series of failures; true if there was one.
-func (s *stock) made() (again bool) {
-	again = s.setback > 0
-	s.setback, s.retry = 0, time.Time{}
-	return again
+// proven ends a series of failures when a berth has outlived its infancy; true if there was one.
+func (s *stock) proven(now time.Time) (again bool) {
+	if s.setback == 0 || !slices.ContainsFunc(s.waiting, func(b *waiting) bool { return now.Sub(b.since) >= infancy }) {
+		return false
+	}
+	s.setback = 0
+	return true
 }

@@ -156,11 +156,10 @@ func (s *Store) Sweep(ctx context.Context, made time.Time, limit int) (removed i
 	if err != nil || len(loose) == 0 {
 		return 0, err
 	}
-	ids, _ := json.Marshal(loose) // numbers always marshal
-	err = s.writer.do(ctx, "sweep blobs", volatile, func(ctx context.Context, t *tx) (news, error) {
-		n, err := t.exec(ctx, deleteLoose, string(ids))
-		removed = int(n)
-		return news{}, err
+	return s.inShares(ctx, "sweep blobs", len(loose), func(ctx context.Context, t *tx, n int) (int64, error) {
+		ids, _ := json.Marshal(loose[:n]) // numbers always marshal
+		loose = loose[n:]
+		gone, err := t.exec(ctx, deleteLoose, string(ids))
+		return gone, err
 	})
-	return removed, err
 }

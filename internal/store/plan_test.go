@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"database/sql/driver"
+	"errors"
 	"fmt"
 	"maps"
 	"path/filepath"
@@ -181,13 +182,31 @@ func TestEveryStatementWalksAlongAnIndex(t *testing.T) {
 	})
 
 	dir := t.TempDir()
-	open(t, dir, store.Whole)
+	open(t, dir, store.Whole).Close() //nolint:errcheck // it was made
 	db, err := sql.Open("sqlite", store.DSN(filepath.Join(dir, store.DatabaseFile)))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer db.Close() //nolint:errcheck // it was read
 	used := ear.judge(t, db)
+	t.Run("with statistics, too", func(t *testing.T) {
+		crowd(t, dir)
+		path := filepath.Join(dir, store.DatabaseFile)
+		shell, err := sql.Open("sqlite", path)
+		if err == nil {
+			_, err = shell.ExecContext(t.Context(), `ANALYZE`) // as an operator may
+			err = errors.Join(err, shell.Close())
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := sql.Open("sqlite", store.DSN(path))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer again.Close() //nolint:errcheck // it was read
+		ear.judge(t, again)
+	})
 	rows, err := db.QueryContext(t.Context(), `SELECT name FROM sqlite_schema WHERE type = 'index' AND name NOT LIKE 'sqlite_%'`)
 	if err != nil {
 		t.Fatal(err)
@@ -318,4 +337,38 @@ func askTheRest(t *testing.T, front, back *store.Store) {
 	_, _, err = front.Artifact(ctx, e.ID, "a")
 	ask(nil, err)
 	<-ended // what the other process does is looked for
+}
+
+// crowd fills a store with a few subjects of whom one has nearly everything, most of which has ended.
+func crowd(t *testing.T, dir string) {
+	t.Helper()
+	s, err := store.Open(t.Context(), dir, store.Defaults(), silent())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close() //nolint:errcheck // it was written
+	for i := range 400 {
+		e := queued(10)
+		if i%50 == 0 {
+			e.Subject = fmt.Sprint("bob", i)
+		}
+		e.Callback.URL = "https://receiver.example/"
+		if _, _, err := s.Enqueue(t.Context(), e, nil, execution.QueueLimits{}); err != nil {
+			t.Fatal(err)
+		}
+		if i%20 == 0 {
+			continue // it waits
+		}
+		now := time.Now()
+		if err := s.Start(t.Context(), e.ID, execution.Run{Berth: "b", Nonce: "n", StartedAt: now, Deadline: now}); err != nil {
+			t.Fatal(err)
+		}
+		if i%20 == 1 {
+			continue // it runs
+		}
+		if err := s.Finish(t.Context(), e.ID, execution.Result{State: execution.Completed, Reason: execution.Exited, CompletedAt: now},
+			&execution.Delivery{Body: []byte("{}"), NextAt: now, CreatedAt: now}); err != nil {
+			t.Fatal(err)
+		}
+	}
 }

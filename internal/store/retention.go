@@ -23,17 +23,49 @@ const selectRemovable = `SELECT r.execution FROM results r LEFT JOIN deliveries 
 // fewer than limit means that no more are to be removed. It is not worth an fsync: what comes back after a crash is
 // removed again. The files that they left go with the next Sweep.
 func (s *Store) Remove(ctx context.Context, ended, dead time.Time, limit int) (removed int, err error) {
-	err = s.writer.do(ctx, "remove executions", volatile, func(ctx context.Context, t *tx) (news, error) {
+	return s.inShares(ctx, "remove executions", limit, func(ctx context.Context, t *tx, n int) (int64, error) {
 		// Nobody holds their blobs any more, so they need not grow old before they are swept.
 		if _, err := t.exec(ctx, `UPDATE blobs SET made_at = 0 WHERE id IN (
-			SELECT blob FROM artifacts WHERE execution IN (`+selectRemovable+`))`, stamp(ended), stamp(dead), limit); err != nil {
-			return news{}, err
+			SELECT blob FROM artifacts WHERE execution IN (`+selectRemovable+`))`, stamp(ended), stamp(dead), n); err != nil {
+			return 0, err
 		}
-		n, err := t.exec(ctx, `DELETE FROM executions WHERE seq IN (`+selectRemovable+`)`, stamp(ended), stamp(dead), limit)
-		removed = int(n)
-		return news{}, err
+		return t.exec(ctx, `DELETE FROM executions WHERE seq IN (`+selectRemovable+`)`, stamp(ended), stamp(dead), n)
 	})
-	return removed, err
+}
+
+// share is how long others may have to wait for a share of a removal. What takes long is what is large: SQLite goes
+// through all pages of it.
+const share = 5 * time.Millisecond
+
+// inShares removes up to limit things, a few in each transaction: first one, and more as long as they are quickly gone. It ends
+// when one is removed fewer than it was asked for.
+func (s *Store) inShares(
+	ctx context.Context, act string, limit int, remove func(ctx context.Context, t *tx, n int) (int64, error),
+) (removed int, err error) {
+	for n := 1; removed < limit; {
+		n = min(n, limit-removed)
+		var gone int64
+		var took time.Duration
+		err := s.writer.do(ctx, act, volatile, func(ctx context.Context, t *tx) (_ news, err error) {
+			began := time.Now()
+			gone, err = remove(ctx, t, n)
+			took = time.Since(began)
+			return news{}, err
+		})
+		if err != nil {
+			return removed, err
+		}
+		removed += int(gone)
+		switch {
+		case gone < int64(n):
+			return removed, nil
+		case took < share/2:
+			n *= 2
+		case took > share:
+			n = max(n/2, 1)
+		}
+	}
+	return removed, nil
 }
 
 // Size is how many bytes of the database are in use, without the files of workspaces. The file itself does not shrink: what is free is used again.

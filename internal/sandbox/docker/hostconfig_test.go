@@ -121,7 +121,7 @@ func TestContainerNamesNeverRepeat(t *testing.T) {
 	for _, execution := range []string{"", "exec_0example"} {
 		spec := sandbox.Spec{Execution: execution}
 		first, second := containerName(spec), containerName(spec)
-		if first == second || !strings.Contains(first, execution) || !strings.HasPrefix(first, "boomerang-") {
+		if first == second || !strings.Contains(first, execution) || !strings.HasPrefix(first, map[string]string{"": "boomerang-berth-"}[execution]) || !strings.HasPrefix(first, "boomerang-") {
 			t.Errorf("names = %q, %q, want two of ours with %q in them", first, second, execution)
 		}
 	}

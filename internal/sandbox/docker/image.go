@@ -52,6 +52,13 @@ type knownImage struct {
 
 func newImages() *images { return &images{known: make(map[wantedImage]*knownImage)} }
 
+// LookAnew forgets what is remembered of images: what is made from now on is made from what the engine has by then.
+func (d *Docker) LookAnew() {
+	d.images.mu.Lock()
+	defer d.images.mu.Unlock()
+	clear(d.images.known)
+}
+
 func (i *images) of(wanted wantedImage) *knownImage {
 	i.mu.Lock()
 	defer i.mu.Unlock()

@@ -156,3 +156,19 @@ func TestWhoeverWaitsForAPullMayLeave(t *testing.T) {
 	close(leave)
 	puller.Wait()
 }
+
+func TestWhatIsRememberedOfAnImageCanBeForgotten(t *testing.T) {
+	r := &registry{has: true}
+	d := r.open(t, PullNever)
+	for range 2 {
+		for range 3 {
+			if _, err := d.image(t.Context(), sandbox.Spec{Image: "i"}, false); err != nil {
+				t.Fatal(err)
+			}
+		}
+		d.LookAnew()
+	}
+	if r.inspects != 2 {
+		t.Errorf("the engine was asked %d times, want once before and once behind it", r.inspects)
+	}
+}

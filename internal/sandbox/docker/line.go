@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/docker/docker/api/types"
@@ -17,8 +18,9 @@ import (
 // for a line that broke.
 type line struct {
 	engine types.HijackedResponse
+	busy   atomic.Bool   // a job is or was sent
 	heard  chan struct{} // closed when the first byte has come, or none will
-	gone   chan struct{} // closed when none will
+	gone   chan struct{} // closed when none will, or one came before there was a job
 	close  func()        // lets go of the streams; without a job the init leaves
 }
 
@@ -31,21 +33,26 @@ func (d *Docker) attach(ctx context.Context, id string) (*line, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &line{engine: engine, heard: make(chan struct{}), gone: make(chan struct{}), close: sync.OnceFunc(engine.Close)}
-	go l.listen()
-	return l, nil
+	return newLine(engine), nil
 }
 
-// listen waits for the first byte; an init says nothing before it has a job.
+func newLine(engine types.HijackedResponse) *line {
+	l := &line{engine: engine, heard: make(chan struct{}), gone: make(chan struct{}), close: sync.OnceFunc(engine.Close)}
+	go l.listen()
+	return l
+}
+
+// listen waits for the first byte. An init says nothing before it has a job; what comes then are its last words.
 func (l *line) listen() {
 	defer close(l.heard)
-	if _, err := l.engine.Reader.Peek(1); err != nil {
+	if _, err := l.engine.Reader.Peek(1); err != nil || !l.busy.Load() {
 		close(l.gone)
 	}
 }
 
 // send sends the job; then nothing more can be sent.
 func (l *line) send(ctx context.Context, job journal.Job, patience time.Duration) error {
+	l.busy.Store(true)
 	unhook := context.AfterFunc(ctx, func() { _ = l.engine.Conn.SetWriteDeadline(time.Unix(1, 0)) })
 	defer unhook()
 	err := ctx.Err()
