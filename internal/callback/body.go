@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 	"strconv"
 	"strings"
 	"time"
@@ -108,8 +109,6 @@ func Body(e execution.Execution, r execution.Result, inline int) []byte {
 		ExecutionID:     e.ID,
 		Status:          r.State,
 		Success:         r.State == execution.Completed,
-		Stdout:          string(stdout),
-		Stderr:          string(stderr),
 		ExitCode:        r.ExitCode,
 		ExecutionTime:   Seconds(r.Duration),
 		StartedAt:       instantOrNull(r.StartedAt),
@@ -132,16 +131,58 @@ func Body(e execution.Execution, r execution.Result, inline int) []byte {
 	if !p.Success {
 		p.Error = &r.Error
 	}
-	return encode(p)
+	return withPrinted(encode(p), stdout, stderr)
 }
 
-// encode leaves "<", ">" and "&" as they are: a program's output is not HTML.
+// withPrinted writes what was printed into a body without. It is most of the body, so it is written once, where it stays: as
+// strings in a struct there would be four of it at a time.
+func withPrinted(body []byte, stdout, stderr execution.Text) []byte {
+	before, after, _ := bytes.Cut(body, []byte(`"stdout":"","stderr":""`)) // no text of others stands before it
+	size := len(body) + stdout.Len() + stderr.Len()
+	whole := append(make([]byte, 0, size+size/16), before...)
+	whole = appendText(append(whole, `"stdout":`...), stdout)
+	whole = appendText(append(whole, `,"stderr":`...), stderr)
+	return append(whole, after...)
+}
+
+// appendText appends t to dst as a JSON string, in pieces that end with a rune.
+func appendText(dst []byte, t execution.Text) []byte {
+	const piece = 16 << 10 // bytes
+	var quoted bytes.Buffer
+	encoder := newEncoder(&quoted)
+	dst = append(dst, '"')
+	for _, part := range t {
+		for len(part) > 0 {
+			next := part
+			if len(next) > piece {
+				next = execution.BeforePartialRune(next[:piece])
+			}
+			part = part[len(next):]
+			quoted.Reset()
+			_ = encoder.Encode(verbatim(next)) // cannot fail
+			dst = append(dst, quoted.Bytes()[1:quoted.Len()-len("\"\n")]...)
+		}
+	}
+	return append(dst, '"')
+}
+
+// verbatim is text of which nobody has made a string.
+type verbatim []byte
+
+// MarshalText implements encoding.TextMarshaler.
+func (v verbatim) MarshalText() ([]byte, error) { return v, nil }
+
 func encode(body any) []byte {
 	var text bytes.Buffer
-	encoder := json.NewEncoder(&text)
-	encoder.SetEscapeHTML(false)
-	_ = encoder.Encode(body) // cannot fail: every field is a string, a number, a bool or a time of our own
+	_ = newEncoder(&text).Encode(body) // cannot fail: every field is a string, a number, a bool or a time of our own
 	return bytes.TrimSuffix(text.Bytes(), []byte("\n"))
+}
+
+// newEncoder leaves "<", ">" and "&" as they are: a program's output is not HTML.
+func newEncoder(w io.Writer) *json.Encoder {
+	encoder := json.NewEncoder(w)
+	encoder.SetEscapeHTML(false)
+	return encoder
 }
 
 // onTheWire is an instant in UTC, to the microsecond: more digits are read by few.

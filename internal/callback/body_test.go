@@ -125,6 +125,31 @@ func TestBodyIsReadBackAsItWasMade(t *testing.T) {
 	}
 }
 
+func TestALongTextIsQuotedAsAWhole(t *testing.T) {
+	for shift := range 8 { // so that any byte of it comes to lie where pieces meet
+		printed := strings.Repeat("x", shift) + strings.Repeat("é世🎈\xff\"\n<", 10_000)
+		var want bytes.Buffer
+		if err := newEncoder(&want).Encode(Payload{Stdout: printed, Stderr: printed}); err != nil {
+			t.Fatal(err)
+		}
+		empty := encode(Payload{})
+		got := withPrinted(empty, execution.Text{[]byte(printed)}, execution.Text{[]byte(printed[:shift]), []byte(printed[shift:])})
+		if string(got)+"\n" != want.String() {
+			t.Errorf("%d bytes before it: %d bytes are not the %d that json writes", shift, len(got), want.Len()-1)
+		}
+	}
+}
+
+// BenchmarkBody makes the body of a program that printed more than is kept. It takes little more memory than it is long.
+func BenchmarkBody(b *testing.B) {
+	r := completed()
+	r.Stdout = execution.Output{Head: bytes.Repeat([]byte("0123456789abcde\n"), 1<<16), Tail: []byte("the end"), Bytes: 1 << 30}
+	b.ReportAllocs()
+	for b.Loop() {
+		b.SetBytes(int64(len(Body(execution.Execution{ID: anID}, r, 1<<20))))
+	}
+}
+
 func TestSecondsHaveNoExponentAndNoRoundingTail(t *testing.T) {
 	for d, want := range map[time.Duration]string{
 		0:                            "0",

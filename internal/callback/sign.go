@@ -67,10 +67,10 @@ func Verify(secret, signature string, body []byte) error {
 // HMAC-SHA256 of "id.timestamp.body", separated by spaces. The part of a secret after "whsec_" is base64; any other
 // secret, and one whose part is not, is used as raw bytes.
 func SignStandard(id string, at time.Time, body []byte, secrets ...string) string {
-	message := append([]byte(id+"."+strconv.FormatInt(at.Unix(), 10)+"."), body...)
+	head := []byte(id + "." + strconv.FormatInt(at.Unix(), 10) + ".")
 	signatures := make([]string, len(secrets))
 	for i, secret := range secrets {
-		signatures[i] = standardPrefix + base64.StdEncoding.EncodeToString(mac(standardKey(secret), message))
+		signatures[i] = standardPrefix + base64.StdEncoding.EncodeToString(mac(standardKey(secret), head, body))
 	}
 	return strings.Join(signatures, " ")
 }
@@ -106,8 +106,11 @@ func standardKey(secret string) []byte {
 	return []byte(secret)
 }
 
-func mac(key, message []byte) []byte {
+// mac authenticates the parts of a message, one behind the other.
+func mac(key []byte, message ...[]byte) []byte {
 	h := hmac.New(sha256.New, key)
-	h.Write(message)
+	for _, part := range message {
+		h.Write(part)
+	}
 	return h.Sum(nil)
 }

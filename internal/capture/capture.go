@@ -12,7 +12,7 @@ import (
 
 // Buffer collects one stream. It keeps the first limit bytes and counts all. One goroutine writes, any number read.
 type Buffer struct {
-	limit int
+	usual, limit int
 
 	mu    sync.Mutex    // guards all below; readers hold it only to look, never while they use the bytes
 	kept  []byte        // only ever appended to, so a slice of it that was handed out stays true
@@ -21,9 +21,10 @@ type Buffer struct {
 	grown chan struct{} // closed and replaced when something new has come
 }
 
-// New makes a buffer that keeps at most limit bytes.
-func New(limit int64) *Buffer {
-	return &Buffer{limit: int(limit), grown: make(chan struct{})}
+// New makes a buffer that keeps at most limit bytes. It takes room as they come, in few steps up to usual, the most that is
+// expected.
+func New(usual, limit int64) *Buffer {
+	return &Buffer{usual: int(usual), limit: int(limit), grown: make(chan struct{})}
 }
 
 // Write keeps what fits and counts p. It never fails.
@@ -36,11 +37,19 @@ func (b *Buffer) Write(p []byte) (int, error) {
 	if len(fresh) == 0 {
 		return len(p), nil
 	}
-	b.kept = append(b.kept, fresh[:min(len(fresh), b.limit-len(b.kept))]...)
+	b.keep(fresh[:min(len(fresh), b.limit-len(b.kept))])
 	b.bytes += int64(len(fresh))
 	close(b.grown)
 	b.grown = make(chan struct{})
 	return len(p), nil
+}
+
+// keep appends p. Twice the room at each step leaves less behind than append would.
+func (b *Buffer) keep(p []byte) {
+	if need := len(b.kept) + len(p); cap(b.kept) < need && need <= b.usual {
+		b.kept = append(make([]byte, 0, min(2*need, b.usual)), b.kept...)
+	}
+	b.kept = append(b.kept, p...)
 }
 
 // Rewind announces that the stream will be written again from its beginning: what was seen already is passed over,

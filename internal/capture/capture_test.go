@@ -1,13 +1,14 @@
 package capture_test
 
 import (
+	"strings"
 	"testing"
 
 	"boomerang/internal/capture"
 )
 
 func TestABufferKeepsItsLimitAndCountsAll(t *testing.T) {
-	b := capture.New(5)
+	b := capture.New(5, 5)
 	for _, s := range []string{"abc", "def", "ghi"} {
 		if n, err := b.Write([]byte(s)); n != 3 || err != nil {
 			t.Fatalf("write: %d, %v", n, err)
@@ -18,8 +19,26 @@ func TestABufferKeepsItsLimitAndCountsAll(t *testing.T) {
 	}
 }
 
+func TestABufferGrowsInFewSteps(t *testing.T) {
+	const usual = 1<<20 + 64<<10
+	b := capture.New(usual, 2*usual)
+	places := map[*byte]bool{}
+	for range usual >> 15 {
+		write(b, strings.Repeat("x", 1<<15))
+		kept, _ := b.Bytes()
+		places[&kept[0]] = true
+	}
+	if len(places) > 5 {
+		t.Errorf("it was copied %d times on its way to the usual size", len(places)-1)
+	}
+	write(b, strings.Repeat("y", 2*usual))
+	if o := b.Unproven(); len(o.Head) != 2*usual || o.Bytes != 3*usual {
+		t.Errorf("kept %d of %d", len(o.Head), o.Bytes)
+	}
+}
+
 func TestWhatWasHandedOutStaysTrue(t *testing.T) {
-	b := capture.New(1 << 20)
+	b := capture.New(1<<20, 1<<20)
 	write(b, "first ")
 	early, grown := b.Bytes()
 	write(b, "second")
@@ -38,7 +57,7 @@ func TestWhatWasHandedOutStaysTrue(t *testing.T) {
 }
 
 func TestARewoundStreamRepeatsNothing(t *testing.T) {
-	b := capture.New(1 << 20)
+	b := capture.New(1<<20, 1<<20)
 	write(b, "one two ")
 	b.Rewind()
 	_, grown := b.Bytes()
@@ -59,7 +78,7 @@ func TestARewoundStreamRepeatsNothing(t *testing.T) {
 }
 
 func TestOutputIsDividedWhereTheGapIs(t *testing.T) {
-	b := capture.New(1 << 20)
+	b := capture.New(1<<20, 1<<20)
 	write(b, "headtail")
 	o := b.Output(1008, 4)
 	if string(o.Head) != "head" || string(o.Tail) != "tail" || o.LeftOut() != 1000 {

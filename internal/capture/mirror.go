@@ -24,7 +24,7 @@ type Mirror struct {
 // NewMirror reads from the source until Close. Of each stream it keeps at most limit bytes. A source that fails is read
 // again.
 func NewMirror(ctx context.Context, source Source, limit int64) *Mirror {
-	m := &Mirror{buffers: map[execution.Stream]*Buffer{execution.Stdout: New(limit), execution.Stderr: New(limit)}}
+	m := &Mirror{buffers: map[execution.Stream]*Buffer{execution.Stdout: New(limit, limit), execution.Stderr: New(limit, limit)}}
 	ctx, m.stop = context.WithCancel(ctx)
 	m.done.Go(func() {
 		tick := time.NewTicker(mirrorPause)

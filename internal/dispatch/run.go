@@ -37,13 +37,11 @@ type run struct {
 }
 
 func (d *Dispatcher) newRun(ctx context.Context, e execution.Execution) *run {
-	r := &run{
-		execution: e, cancelled: make(chan struct{}),
-		stdout: capture.New(ceiling), stderr: capture.New(ceiling), files: &artifacts{ctx: ctx, blobs: d.Blobs},
-	}
+	r := &run{execution: e, cancelled: make(chan struct{}), files: &artifacts{ctx: ctx, blobs: d.Blobs}}
+	var usual int64 // bytes of a stream
 	if lang, err := d.Languages.Find(e.Language); err == nil {
 		limits := lang.Bound(e.Options.Limits)
-		r.head = limits.Output
+		r.head, usual = limits.Output, limits.Output+limits.Tail
 		if len(e.Options.Artifacts) > 0 {
 			r.collecting = language.CollectTime(limits.Artifacts)
 		}
@@ -56,6 +54,7 @@ func (d *Dispatcher) newRun(ctx context.Context, e execution.Execution) *run {
 			r.tree = &tree{ctx: ctx, blobs: d.Blobs, limits: d.Limits}
 		}
 	}
+	r.stdout, r.stderr = capture.New(usual, ceiling), capture.New(usual, ceiling)
 	if e.CancelRequested {
 		r.cancel()
 	}

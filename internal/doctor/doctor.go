@@ -131,7 +131,8 @@ func (d *Doctor) play(ctx context.Context, l language.Language, play probe.Play,
 	defer cancel()
 	spec, job := d.plan(l, play, attackerSlot, timeout)
 	w := watched{limits: told(l), nonce: job.Nonce, head: job.Head, tail: job.Tail}
-	stdout, stderr := capture.New(job.Head+job.Tail+slack), capture.New(job.Head+job.Tail+slack)
+	most := job.Head + job.Tail
+	stdout, stderr := capture.New(most, most+slack), capture.New(most, most+slack)
 	berth, err := d.Sandbox.Prepare(ctx, spec)
 	if err != nil {
 		return w, err

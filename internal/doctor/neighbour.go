@@ -28,8 +28,9 @@ func (d *Doctor) settle(ctx context.Context, l language.Language) (*neighbour, e
 	if err != nil {
 		return nil, err
 	}
-	n := &neighbour{berth: berth, stdout: capture.New(job.Head + job.Tail + slack), done: make(chan error, 1)}
-	stderr := capture.New(slack)
+	most := job.Head + job.Tail
+	n := &neighbour{berth: berth, stdout: capture.New(most, most+slack), done: make(chan error, 1)}
+	stderr := capture.New(slack, slack)
 	if err := berth.Assign(ctx, job); err != nil {
 		return nil, errors.Join(err, berth.Remove(context.WithoutCancel(ctx)))
 	}

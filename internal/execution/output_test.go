@@ -63,7 +63,7 @@ func TestInline(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			text, cut := c.output.Inline(c.limit)
-			if string(text) != c.text || cut != c.cut {
+			if text.String() != c.text || cut != c.cut {
 				t.Errorf("got %q, %t; want %q, %t", text, cut, c.text, c.cut)
 			}
 		})
@@ -79,7 +79,8 @@ func FuzzInlineCountsEveryByteAndCutsNoRune(f *testing.F) {
 			t.Skip()
 		}
 		o := execution.Output{Head: []byte(head), Tail: []byte(tail), Bytes: int64(len(head)+len(tail)) + gap}
-		text, cut := o.Inline(limit)
+		parts, cut := o.Inline(limit)
+		text := []byte(parts.String())
 		if !cut {
 			if string(text) != head+tail {
 				t.Fatalf("not cut, but %q is not %q", text, head+tail)
@@ -107,6 +108,9 @@ func FuzzInlineCountsEveryByteAndCutsNoRune(f *testing.F) {
 		}
 		if shown > limit {
 			t.Errorf("%d bytes shown, limit %d", shown, limit)
+		}
+		if parts.Len() != len(text) {
+			t.Errorf("it is said to be %d bytes, and is %d", parts.Len(), len(text))
 		}
 		if utf8.ValidString(head) && utf8.ValidString(tail) && !utf8.Valid(text) {
 			t.Errorf("a rune was cut: %q", text)

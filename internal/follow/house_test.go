@@ -31,7 +31,7 @@ type stage struct {
 func newStage(state execution.State) *stage {
 	return &stage{
 		e:      execution.Execution{ID: id, State: state},
-		stdout: capture.New(1 << 20), stderr: capture.New(1 << 20),
+		stdout: capture.New(1<<20, 1<<20), stderr: capture.New(1<<20, 1<<20),
 	}
 }
 

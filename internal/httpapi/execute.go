@@ -175,5 +175,5 @@ func (a *api) result(w http.ResponseWriter, e execution.Execution) error {
 func (a *api) printedSoFar(id execution.ID, stream execution.Stream) (text string, cut bool) {
 	kept, _ := a.Live.Live(id, stream)
 	shown, cut := execution.Output{Head: kept, Bytes: int64(len(kept))}.Inline(a.Inline)
-	return string(shown), cut
+	return shown.String(), cut
 }

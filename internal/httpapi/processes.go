@@ -132,9 +132,9 @@ func (a *api) text(r *http.Request, e execution.Execution, stream execution.Stre
 		if err != nil {
 			return "", false, fmt.Errorf("read output: %w", err)
 		}
-		var shown []byte
+		var shown execution.Text
 		shown, cut = o.Inline(a.Inline)
-		text = string(shown)
+		text = shown.String()
 	}
 	*room -= written(text)
 	if *room < 0 { // the answer stays short; who wants it whole asks for it alone

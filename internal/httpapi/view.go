@@ -115,7 +115,7 @@ func recordOf(e execution.Execution, d execution.Delivery, inline int) record {
 		stdout, stdoutCut := e.Result.Stdout.Inline(inline)
 		stderr, stderrCut := e.Result.Stderr.Inline(inline)
 		r.printed = &printed{
-			Stdout: string(stdout), Stderr: string(stderr), StdoutTruncated: stdoutCut, StderrTruncated: stderrCut,
+			Stdout: stdout.String(), Stderr: stderr.String(), StdoutTruncated: stdoutCut, StderrTruncated: stderrCut,
 		}
 	}
 	return r
