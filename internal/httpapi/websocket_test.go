@@ -101,8 +101,8 @@ func TestAStreamRunsCodeAndTellsWhatItPrints(t *testing.T) {
 	if f := h.hear(conn); f["type"] != "stdout" || f["data"] != "hello" || f["execution_id"] != string(id) {
 		t.Errorf("got %v", f)
 	}
-	h.live.print(id, execution.Stderr, "oops \xff")
 	began := time.Now()
+	h.live.print(id, execution.Stderr, "oops \xff")
 	h.fail(id, completed("hello\n", "oops \xff"))
 	printed, frames := map[any]string{}, 0
 	for {
