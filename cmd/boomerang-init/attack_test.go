@@ -77,12 +77,14 @@ func attack(name string, args ...string) int {
 	case "insist": // that the init ends the program, again and again once it has begun
 		term := make(chan os.Signal, 1)
 		signal.Notify(term, syscall.SIGTERM)
+		fmt.Println("insisting")
 		<-term
 		for {
 			_ = syscall.Kill(1, syscall.SIGTERM)
 			<-time.After(10 * time.Millisecond)
 		}
 	case "stop itself":
+		fmt.Println("stopping")
 		_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
 	case "be traced": // by the init, its parent: it stops at the exec and the init is told so
 		runtime.LockOSThread()
@@ -108,6 +110,11 @@ func attack(name string, args ...string) int {
 		if len(args) > 0 {
 			return attack(args[0], args[1:]...)
 		}
+	case "once seen": // by the test, which has removed a part of the litter
+		for _, err := os.Stat(unseen); err == nil; _, err = os.Stat(unseen) {
+			<-time.After(time.Millisecond)
+		}
+		return attack(args[0], args[1:]...)
 	case "look around":
 		lookAround()
 	case "count threads":

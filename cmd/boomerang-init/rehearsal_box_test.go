@@ -18,6 +18,9 @@ import (
 	"boomerang/internal/journal"
 )
 
+// unseen is there until the test has seen the litter.
+var unseen = filepath.Join(writable[0], "unseen")
+
 // litter leaves what can be left, and says that it has.
 func litter() {
 	fmt.Println("a rehearsal must not be heard")
@@ -57,6 +60,7 @@ func litter() {
 	daemon("ignore")
 	daemon("chatter")
 	must(os.Chdir("/"))
+	must(os.WriteFile(unseen, nil, 0o600))
 	must(os.WriteFile(filepath.Join(writable[0], "litter"), nil, 0o600))
 	must(os.Chmod(writable[1], 0))
 }
@@ -95,6 +99,7 @@ func awaitLitter(r *running, there bool) {
 		}
 		text, err := os.ReadFile(path)
 		if (err == nil) == there {
+			_ = os.Remove(fmt.Sprintf("/proc/%d/root%s", r.cmd.Process.Pid, unseen))
 			return
 		}
 		if len(text) > 0 {
@@ -105,7 +110,7 @@ func awaitLitter(r *running, there bool) {
 
 func TestNothingOfARehearsalIsFound(t *testing.T) {
 	for name, rehearsal := range map[string][]string{
-		"it is over":        {"litter", "close streams"},
+		"it is over":        {"litter", "once seen", "close streams"},
 		"it is under way":   {"litter", "ignore"},
 		"it has forked":     {"litter", "fork bomb"},
 		"it begins just so": {"look around"},
@@ -145,7 +150,7 @@ func TestARehearsalTakesNoThread(t *testing.T) {
 }
 
 func TestWhatARehearsalUsesIsNotTheProgramsOwn(t *testing.T) {
-	r := box{Rehearsal: []string{"litter", "burn", "2s"}}.start(t)
+	r := box{Rehearsal: []string{"litter", "once seen", "burn", "2s"}}.start(t)
 	awaitLitter(r, true)
 	awaitLitter(r, false)
 	r.send(attacker("print", "", ""))
@@ -153,7 +158,7 @@ func TestWhatARehearsalUsesIsNotTheProgramsOwn(t *testing.T) {
 		t.Errorf("processor time: got %v, want the program's alone", end.CPUTime)
 	}
 	for program, want := range map[string]bool{"16777216": false, "268435456": true} {
-		r := box{Rehearsal: []string{"litter", "lose a child", "268435456"}, Memory: 64 << 20}.start(t)
+		r := box{Rehearsal: []string{"litter", "once seen", "lose a child", "268435456"}, Memory: 64 << 20}.start(t)
 		awaitLitter(r, true)
 		awaitLitter(r, false)
 		r.send(attacker("lose a child", program))

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -27,7 +28,7 @@ type behaviour struct {
 	serve func(conn net.Conn, n int) // what connection number n does, from 1
 	tls   *tls.Config                // nil: plain HTTP
 	roots *x509.CertPool             // trusted with tls
-	hasty bool                       // the attempt may take 300 ms instead of 20 s
+	slow  bool                       // the attempt takes all the time that it may; here it is made in a bubble
 	again bool                       // a first delivery has arrived, and its connection is idle
 
 	outcome     execution.AttemptOutcome
@@ -81,7 +82,7 @@ func drips(begin, again string) func(net.Conn, int) {
 			if _, err := io.WriteString(conn, again); err != nil {
 				return
 			}
-			<-time.After(10 * time.Millisecond)
+			<-time.After(100 * time.Millisecond)
 		}
 	}
 }
@@ -177,7 +178,7 @@ func receivers(t *testing.T, elsewhere string) map[string]behaviour {
 
 func addSlow(table map[string]behaviour) {
 	const head = "HTTP/1.1 200 OK\r\n"
-	slow := behaviour{hasty: true, outcome: execution.AttemptTimeout, detail: "did not answer in time"}.pending(time.Minute)
+	slow := behaviour{slow: true, outcome: execution.AttemptTimeout, detail: "did not answer in time"}.pending(time.Minute)
 	for name, serve := range map[string]func(net.Conn, int){
 		"no answer":              silence,
 		"headers that drip":      drips(head, "X-A: b\r\n"),
@@ -189,12 +190,12 @@ func addSlow(table map[string]behaviour) {
 		table[name] = slow
 	}
 	table["no answer to a TLS handshake"] = behaviour{
-		serve: silence, tls: &tls.Config{}, hasty: true, outcome: execution.AttemptTimeout, detail: "did not answer in time",
+		serve: silence, tls: &tls.Config{}, slow: true, outcome: execution.AttemptTimeout, detail: "did not answer in time",
 	}.pending(time.Minute)
-	table["a body that drips"] = behaviour{serve: drips(head+"\r\n", "x"), hasty: true, status: 200, answer: "x"}.delivered()
-	table["a body that stops"] = behaviour{serve: stalls(head + "Content-Length: 9\r\n\r\nbegin"), hasty: true, status: 200, answer: "begin"}.delivered()
+	table["a body that drips"] = behaviour{serve: drips(head+"\r\n", "x"), slow: true, status: 200, answer: "x"}.delivered()
+	table["a body that stops"] = behaviour{serve: stalls(head + "Content-Length: 9\r\n\r\nbegin"), slow: true, status: 200, answer: "begin"}.delivered()
 	table["a failure whose body stops"] = behaviour{
-		serve: stalls("HTTP/1.1 500 X\r\nContent-Length: 9\r\n\r\nbegin"), hasty: true, outcome: execution.AttemptStatus, status: 500, answer: "begin",
+		serve: stalls("HTTP/1.1 500 X\r\nContent-Length: 9\r\n\r\nbegin"), slow: true, outcome: execution.AttemptStatus, status: 500, answer: "begin",
 	}.pending(5 * time.Second)
 }
 
@@ -291,15 +292,35 @@ func addInsecure(t *testing.T, table map[string]behaviour) {
 	table["another name"] = insecure(with(other, 0, 0), trustedOther, "for another name")
 }
 
-// receive serves b at 127.0.0.1 and counts its connections.
-func (b behaviour) receive(t *testing.T) (url string, connections *atomic.Int32) {
+// receive serves b to whoever dials, and counts its connections: at 127.0.0.1, or in a bubble without sockets.
+func (b behaviour) receive(t *testing.T, p *Policy) (url string, dial dialing, connections *atomic.Int32) {
 	t.Helper()
-	url, connections = bare(t, b.over())
-	_, port, _ := net.SplitHostPort(strings.TrimSuffix(strings.TrimPrefix(url, "http://"), "/hook"))
+	scheme, host := "http", "hooks.example.com"
 	if b.tls != nil {
-		return "https://hooks.example.com:" + port + "/hook", connections
+		scheme = "https"
 	}
-	return "http://hooks.example.com:" + port + "/hook", connections
+	if b.slow {
+		dial, connections = b.piped()
+	} else {
+		url, connections = bare(t, b.over())
+		dial = asPublic(scripted(p, map[string][][]string{host: {{"127.0.0.1"}}}).dial)
+		host = strings.Replace(strings.TrimSuffix(strings.TrimPrefix(url, "http://"), "/hook"), "127.0.0.1", host, 1)
+	}
+	return scheme + "://" + host + "/hook", dial, connections
+}
+
+// piped connects to b without a socket.
+func (b behaviour) piped() (dial dialing, connections *atomic.Int32) {
+	connections = new(atomic.Int32)
+	return func(context.Context, string, string) (net.Conn, error) {
+		client, server := net.Pipe()
+		n := int(connections.Add(1))
+		go func() {
+			defer hangUp(server)
+			b.over()(server, n)
+		}()
+		return &vetted{Conn: client}, nil
+	}, connections
 }
 
 // over is what b does on a bare connection.
@@ -314,16 +335,13 @@ func (b behaviour) over() func(net.Conn, int) {
 	}
 }
 
-// play sends deliveries of b one after the other, and returns what is on record of the last.
-func (b behaviour) play(t *testing.T, url string) (execution.Delivery, execution.Attempt) {
+// play sends deliveries of b one after the other, and returns what is on record of the last, and how many connections it took.
+func (b behaviour) play(t *testing.T) (execution.Delivery, execution.Attempt, int32) {
 	t.Helper()
-	l := patient()
-	if b.hasty {
-		l.whole = 300 * time.Millisecond
-	}
-	s := localSender(t, l)
+	s := localSender(t, patient())
+	url, dial, connections := b.receive(t, s.policy)
 	s.transport.TLSClientConfig.RootCAs = b.roots
-	s.transport.DialContext = asPublic(scripted(s.policy, map[string][][]string{"hooks.example.com": {{"127.0.0.1"}}}).dial)
+	s.transport.DialContext = dial
 	s.now = func() time.Time { return theNoon }
 	logger, _ := logtest.NewNullLogger()
 	m := newMemory()
@@ -342,7 +360,7 @@ func (b behaviour) play(t *testing.T, url string) (execution.Delivery, execution
 	if b.again {
 		last = b.deliver(t, m, url, 2)
 	}
-	return last, m.attempts[len(m.attempts)-1]
+	return last, m.attempts[len(m.attempts)-1], connections.Load()
 }
 
 // deliver waits until execution number n has had its first attempt.
@@ -368,26 +386,38 @@ func TestEveryBehaviourOfAReceiverIsAnsweredAsPromised(t *testing.T) {
 	for name, want := range receivers(t, elsewhere.URL) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			url, connections := want.receive(t)
-			d, a := want.play(t, url)
-			if a.Outcome != want.outcome || a.StatusCode != want.status || !strings.Contains(a.Detail, want.detail) || a.Detail == "" {
-				t.Errorf("recorded %q, %d, %q; want %q, %d, %q", a.Outcome, a.StatusCode, a.Detail, want.outcome, want.status, want.detail)
+			if want.slow {
+				synctest.Test(t, func(t *testing.T) {
+					want.check(t)
+					sleep(time.Minute) // the receiver sees that nobody listens
+				})
+				return
 			}
-			if got := string(a.Answer); got != want.answer && (!want.hasty || !strings.HasPrefix(got, want.answer)) {
-				t.Errorf("kept %d bytes, %.40q; want %d, %.40q", len(got), got, len(want.answer), want.answer)
-			}
-			if a.Number != 1 || d.Attempts != 1 {
-				t.Errorf("attempt %d of %d, want the only one", a.Number, d.Attempts)
-			}
-			if d.State != want.state || d.Reason != want.reason {
-				t.Errorf("the delivery is %s (%s), want %s (%s)", d.State, d.Reason, want.state, want.reason)
-			}
-			if pause := d.NextAt.Sub(theNoon); d.State == execution.Pending && pause != want.pause {
-				t.Errorf("the next attempt is after %v, want %v", pause, want.pause)
-			}
-			if got := connections.Load(); got != max(want.connections, 1) {
-				t.Errorf("%d connections, want %d", got, max(want.connections, 1))
-			}
+			want.check(t)
 		})
+	}
+}
+
+// check plays b and holds it against what must be on record.
+func (b behaviour) check(t *testing.T) {
+	t.Helper()
+	d, a, connections := b.play(t)
+	if a.Outcome != b.outcome || a.StatusCode != b.status || !strings.Contains(a.Detail, b.detail) || a.Detail == "" {
+		t.Errorf("recorded %q, %d, %q; want %q, %d, %q", a.Outcome, a.StatusCode, a.Detail, b.outcome, b.status, b.detail)
+	}
+	if got := string(a.Answer); got != b.answer && (!b.slow || !strings.HasPrefix(got, b.answer)) {
+		t.Errorf("kept %d bytes, %.40q; want %d, %.40q", len(got), got, len(b.answer), b.answer)
+	}
+	if a.Number != 1 || d.Attempts != 1 {
+		t.Errorf("attempt %d of %d, want the only one", a.Number, d.Attempts)
+	}
+	if d.State != b.state || d.Reason != b.reason {
+		t.Errorf("the delivery is %s (%s), want %s (%s)", d.State, d.Reason, b.state, b.reason)
+	}
+	if pause := d.NextAt.Sub(theNoon); d.State == execution.Pending && pause != b.pause {
+		t.Errorf("the next attempt is after %v, want %v", pause, b.pause)
+	}
+	if want := max(b.connections, 1); connections != want {
+		t.Errorf("%d connections, want %d", connections, want)
 	}
 }

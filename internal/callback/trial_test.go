@@ -95,7 +95,8 @@ func TestTryTellsHowFarItCame(t *testing.T) {
 	s.transport.DialContext = dial.dial
 	trusting := localSender(t, patient())
 	trusting.transport.TLSClientConfig.RootCAs = secure.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs //nolint:errcheck,forcetypeassert // httptest's
-	hasty := localSender(t, limits{connect: 20 * time.Second, tls: 20 * time.Second, whole: 50 * time.Millisecond})
+	hasty := localSender(t, patient())
+	hasty.transport.ResponseHeaderTimeout = 50 * time.Millisecond // from the request on, however long it takes to connect
 
 	answered := Trial{Outcome: execution.AttemptStatus, Resolved: true, Connected: true, StatusCode: 418}
 	try(t, s, "http://a.example.com"+port(receiver.URL), answered)

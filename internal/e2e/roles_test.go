@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -31,11 +32,12 @@ func divided(t *testing.T, change ...func(*config.Config)) (h *house, startRunne
 	})...)
 	c := &crowd{dir: h.config.DataDir}
 	return h, func() func() {
-		return c.serve(t, func(s *config.Config) {
+		end := c.serve(t, func(s *config.Config) {
 			s.Role, s.Docker.Host, s.Docker.InitDir, s.Dispatch.Slots = config.Runner, engine, initDir, 2
 			s.Languages = h.config.Languages
 			s.HTTP.Addr = h.app.Addr() // taken: a runner that listened would fail
 		})
+		return func() { end(syscall.SIGKILL) }
 	}
 }
 

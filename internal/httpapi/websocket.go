@@ -6,8 +6,8 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"strings"
@@ -31,6 +31,8 @@ const (
 	frameDistance = 50 * time.Millisecond
 	// Pong is how long the other end may take to say that it is there.
 	pong = 10 * time.Second
+	// Swallowed is how many bytes of a first frame that is too long are read, so that its sender hears why it is refused.
+	swallowed = 16 << 20
 	// Parting is how long the last frames may take when the server stops.
 	parting = 2 * time.Second
 )
@@ -196,13 +198,20 @@ func (f *frames) first(ctx context.Context, stop <-chan struct{}, most int64) ([
 		case <-read:
 		}
 	})
-	f.conn.SetReadLimit(most)
-	_, body, err := f.conn.Read(ctx)
-	if errors.Is(err, websocket.ErrMessageTooBig) {
-		return nil, fault.New(fault.PayloadTooLarge, "The frame must have at most %d bytes.", most)
+	f.conn.SetReadLimit(-1) // the library's own breaks the connection off, and who still writes may hear of that instead of the reason
+	_, frame, err := f.conn.Reader(ctx)
+	var body []byte
+	if err == nil {
+		body, err = io.ReadAll(io.LimitReader(frame, most+1))
 	}
 	if err != nil {
 		return nil, fault.New(fault.InvalidRequest, "The first frame came too late, or not at all.").Because(err)
+	}
+	if int64(len(body)) > most {
+		if _, err := io.CopyN(io.Discard, frame, swallowed); err == nil {
+			_ = f.conn.CloseNow()
+		}
+		return nil, fault.New(fault.PayloadTooLarge, "The frame must have at most %d bytes.", most)
 	}
 	return body, nil
 }

@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"context"
+	"crypto/rand"
 	"database/sql"
 	"database/sql/driver"
 	"errors"
@@ -28,11 +29,11 @@ type ear struct {
 	heard map[string][]any
 }
 
-// newEar registers a driver of the name, which is SQLite's and tells all that it is asked.
-func newEar(name string) *ear {
-	e := &ear{heard: make(map[string][]any)}
+// newEar registers a driver, which is SQLite's and tells all that it is asked.
+func newEar() (e *ear, name string) {
+	e, name = &ear{heard: make(map[string][]any)}, "sqlite heard by "+rand.Text() // a test may run twice in one process
 	sql.Register(name, hearing{ear: e})
-	return e
+	return e, name
 }
 
 func (e *ear) hear(query string, args []driver.NamedValue) {
@@ -158,8 +159,7 @@ var sorts = map[string]string{
 // and nothing is sorted but where it is meant. So a
 // new query is checked as soon as it is tested. And no index is there for nothing.
 func TestEveryStatementWalksAlongAnIndex(t *testing.T) {
-	const name = "sqlite that is heard"
-	ear := newEar(name)
+	ear, name := newEar()
 	open := func(t *testing.T, dir string, part store.Part) *store.Store {
 		t.Helper()
 		s, err := store.OpenWith(t.Context(), name, dir, part, store.Defaults(), silent())

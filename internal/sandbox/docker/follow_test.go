@@ -104,6 +104,15 @@ func hangsAfter(chunks ...string) http.HandlerFunc {
 	}
 }
 
+// unlessFollowed is a log that ends at once for who follows it, and is otherwise as log.
+func unlessFollowed(log http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Query().Get("follow") == "" {
+			log(w, r)
+		}
+	}
+}
+
 // serve starts the engine and returns its container as a berth.
 func (e *engine) serve(t *testing.T) *berth {
 	t.Helper()
@@ -259,7 +268,8 @@ func TestFollowDoesNotTakeASlowStoreForASilentEngine(t *testing.T) {
 }
 
 func TestFollowDoesNotWaitForAHungEngine(t *testing.T) {
-	e := &engine{logs: []http.HandlerFunc{shows(), hangsAfter(startFrame)}, states: []string{exited}}
+	log := unlessFollowed(hangsAfter(startFrame))
+	e := &engine{logs: []http.HandlerFunc{log, log}, states: []string{exited}}
 	b := e.serve(t)
 	b.config.CallTimeout, b.watch.settle = 50*time.Millisecond, time.Millisecond
 	if _, err := b.Follow(t.Context(), nonce, io.Discard, io.Discard, nil); !errors.Is(err, sandbox.ErrUnavailable) {

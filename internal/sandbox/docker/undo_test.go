@@ -9,7 +9,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 )
 
 func TestAFailedPreparationIsUndoneWhenTheEngineAnswersAgain(t *testing.T) {
@@ -26,7 +25,7 @@ func TestAFailedPreparationIsUndoneWhenTheEngineAnswersAgain(t *testing.T) {
 	}))
 	defer server.Close()
 	config := Defaults()
-	config.Host, config.CallTimeout = "tcp://"+server.Listener.Addr().String(), time.Second
+	config.Host = "tcp://" + server.Listener.Addr().String()
 	d, err := New(config, "node", 1, quiet())
 	if err != nil {
 		t.Fatal(err)

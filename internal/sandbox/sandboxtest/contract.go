@@ -128,9 +128,7 @@ func startError(t suite) {
 }
 
 func deadline(t suite) {
-	job := Program{Out("until then"), Hang()}.Job()
-	job.Timeout = 500 * time.Millisecond
-	r := t.run(job)
+	r := t.runBeyond(Program{Out("until then"), Hang()}.Job())
 	if end := r.end(); !end.TimedOut || end.Stopped || end.Signal != int(syscall.SIGTERM) {
 		t.Errorf("end = %+v, want timed out by signal 15", end)
 	}
@@ -139,8 +137,8 @@ func deadline(t suite) {
 
 func deadlineForTheDeaf(t suite) {
 	job := Program{IgnoreTerm(), Err("deaf"), Hang()}.Job()
-	job.Timeout, job.Grace = 500*time.Millisecond, 100*time.Millisecond
-	r := t.run(job)
+	job.Grace = 100 * time.Millisecond
+	r := t.runBeyond(job)
 	if end := r.end(); !end.TimedOut || end.Signal != int(syscall.SIGKILL) {
 		t.Errorf("end = %+v, want timed out by signal 9", end)
 	}
@@ -290,8 +288,13 @@ func filesAreCollected(t suite) {
 }
 
 func freshHandleWhileRunning(t suite) {
-	b := t.assigned(Program{Out("before\n"), Sleep(500 * time.Millisecond), Out("after\n"), Exit(5)}.Job())
-	f := t.found(b)
+	var b *attempt
+	var f sandbox.Found
+	longEnough(func(d time.Duration) bool {
+		b = t.assigned(Program{Out("before\n"), Sleep(d), Out("after\n"), Exit(5)}.Job())
+		f = t.found(b)
+		return f.Running
+	})
 	if !f.Running {
 		t.Error("running = false, want true")
 	}
@@ -325,15 +328,22 @@ func foundBerthTakesNoJob(t suite) {
 }
 
 func cancelledFollow(t suite) {
-	b := t.assigned(Program{Out("before\n"), Sleep(500 * time.Millisecond), Out("after\n")}.Job())
-	ctx, cancel := context.WithCancelCause(t.Context())
-	stdout := newRecorder()
-	f := b.follow(ctx, stdout, io.Discard)
-	t.await(stdout, "before\n")
 	cause := errors.New("enough seen")
-	cancel(cause)
-	if <-f.done; !errors.Is(f.err, cause) {
-		t.Errorf("follow = %v, want the cause of its context", f.err)
+	var b *attempt
+	var err error
+	longEnough(func(d time.Duration) bool {
+		b = t.assigned(Program{Out("before\n"), Sleep(d), Out("after\n")}.Job())
+		ctx, cancel := context.WithCancelCause(t.Context())
+		stdout := newRecorder()
+		f := b.follow(ctx, stdout, io.Discard)
+		t.await(stdout, "before\n")
+		cancel(cause)
+		<-f.done
+		err = f.err
+		return err != nil // or the program had ended
+	})
+	if !errors.Is(err, cause) {
+		t.Errorf("follow = %v, want the cause of its context", err)
 	}
 	r := b.follow(t.Context(), nil, nil).wait()
 	r.wantOutput("before\nafter\n", "")

@@ -61,6 +61,24 @@ func (t suite) run(job journal.Job) *following {
 	return t.assigned(job).follow(t.Context(), nil, nil).wait()
 }
 
+// runBeyond runs a job beyond its deadline, which comes after the program's first word.
+func (t suite) runBeyond(job journal.Job) (r *following) {
+	t.Helper()
+	longEnough(func(d time.Duration) bool {
+		job.Timeout = d
+		r = t.run(job)
+		return r.stdout.Len()+r.stderr.Len() > 0
+	})
+	return r
+}
+
+// longEnough tries with more and more time until a slow machine has enough of it.
+func longEnough(try func(time.Duration) bool) {
+	for d := 500 * time.Millisecond; !try(d) && d < 20*time.Second; {
+		d *= 2
+	}
+}
+
 // berths is what a fresh process finds.
 func (t suite) berths() []sandbox.Found {
 	t.Helper()
