@@ -22,8 +22,8 @@ import (
 )
 
 // These tests run the real init as PID 1 of namespaces of its own. They need root and nothing else, no Docker.
-// The test binary plays three parts, chosen by an environment variable: the tests, the box that becomes a container,
-// and the program that attacks from inside.
+// The test binary plays four parts, chosen by an environment variable: the tests, the box that becomes a container,
+// the program that attacks from inside, and a process that lives on the init's stock of memory.
 const roleVariable = "BOOMERANG_INIT_TEST"
 
 var initBinary string // built once by TestMain
@@ -35,6 +35,12 @@ func TestMain(m *testing.M) {
 		os.Exit(125)
 	case "program":
 		os.Exit(attack(os.Args[1], os.Args[2:]...))
+	case "stock":
+		if err := liveOnStock(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
 	}
 	os.Exit(runTests(m))
 }

@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"runtime/debug"
 	"slices"
 
 	"boomerang/internal/journal"
@@ -37,6 +38,9 @@ func compareKnown(a, b known) int {
 	return bytes.Compare(a.sum[:], b.sum[:])
 }
 
+// many is from how many entries on it is worth a collection to give what reading them took, half a KiB each and more, to the program.
+const many = 1 << 10
+
 // receive lays out the workspace that comes behind the job. The program is not there yet, so nothing but room can be
 // missing: then the rest is read all the same, so that the sender does not wait. An error says that there is no job.
 func receive(stdin io.Reader, job *journal.Job) (*received, error) {
@@ -52,7 +56,9 @@ func receive(stdin io.Reader, job *journal.Job) (*received, error) {
 	}
 	code := job.CodeIn(job.Workspace)
 	buf := make([]byte, 256<<10)
+	entries := 0
 	err = journal.ReadGiven(stdin, func(g journal.Given, content io.Reader) error {
+		entries++
 		if g.Kind == journal.GivenFile && len(g.Sum) == sha256.Size {
 			r.known = append(r.known, known{g.Size, [sha256.Size]byte(g.Sum)})
 			if g.Path == code {
@@ -72,6 +78,9 @@ func receive(stdin io.Reader, job *journal.Job) (*received, error) {
 		return nil
 	})
 	slices.SortFunc(r.known, compareKnown)
+	if entries >= many {
+		debug.FreeOSMemory()
+	}
 	return r, err
 }
 

@@ -16,7 +16,8 @@ const (
 	// On a busy machine a job comes soon; a rehearsal would then take processor time from programs and be cut short.
 	moment = 250 * time.Millisecond
 
-	rehearsalTime = 10 * time.Second // which no interpreter needs that is asked for nothing
+	// PyTorch, the slowest, takes 2 s of processor time. One that is cut short has brought in the most of its files all the same.
+	rehearsalTime = 10 * time.Second
 )
 
 // rehearsal runs a program of the image once while the init waits, so that what it loads is near when the job's program

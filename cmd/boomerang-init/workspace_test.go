@@ -11,6 +11,8 @@ import (
 	"iter"
 	"maps"
 	"os"
+	"runtime"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"syscall"
@@ -148,6 +150,30 @@ func TestAWorkspaceThatArrivesHalfIsNoJob(t *testing.T) {
 		if _, _, err := arrive(t, giving(t.TempDir(), entries), limit); !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
 			t.Fatalf("%d of %d bytes: got %v, want that there is no job", limit, size, err)
 		}
+	}
+}
+
+// The init collects nothing while it runs, and what it holds is taken from the program's memory.
+func TestWhatReadingAWorkspaceTookIsGivenBack(t *testing.T) {
+	entries := make(map[string]string)
+	for i := range 2000 {
+		entries[fmt.Sprintf("d%d", i)] = "/"
+	}
+	var wire bytes.Buffer
+	must(t, journal.WriteJob(&wire, giving(t.TempDir(), entries)))
+	job, err := journal.ReadJob(&wire)
+	must(t, err)
+	defer debug.SetGCPercent(debug.SetGCPercent(-1))
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	r, err := receive(&wire, &job)
+	runtime.ReadMemStats(&after)
+	if err != nil || r.failed != nil {
+		t.Fatal(err, r.failed)
+	}
+	if took, kept := after.TotalAlloc-before.TotalAlloc, int64(after.HeapAlloc)-int64(before.HeapAlloc); kept > int64(took/4) {
+		t.Errorf("of %d bytes %d are kept", took, kept)
 	}
 }
 

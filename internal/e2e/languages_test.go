@@ -18,7 +18,7 @@ import (
 
 // chosen are the languages that LANGUAGES names; without it, those that a server must have. None is left out for want
 // of its image.
-func chosen(t *testing.T) []language.Language {
+func chosen(t testing.TB) []language.Language {
 	t.Helper()
 	catalogue, err := language.Open(language.Defaults())
 	if err != nil {
@@ -43,7 +43,7 @@ func chosen(t *testing.T) []language.Language {
 const programs = "testdata/languages"
 
 // program is the code of a trial. Those with more libraries under Python run what Python runs.
-func program(t *testing.T, l language.Language, trial string) string {
+func program(t testing.TB, l language.Language, trial string) string {
 	t.Helper()
 	for _, folder := range []string{l.Name, strings.SplitN(l.Name, "-", 2)[0]} {
 		files, err := filepath.Glob(filepath.Join(programs, folder, trial+".*"))

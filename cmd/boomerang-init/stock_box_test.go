@@ -1,0 +1,49 @@
+//go:build linux && integration
+
+package main
+
+import (
+	"os/exec"
+	"runtime"
+	"runtime/debug"
+	"syscall"
+	"testing"
+)
+
+// The runtime asks the kernel for memory at certain borders, and whether one is crossed while the program runs depends on all that was
+// allocated before. So this comes by all of them: 512 rounds of 21 pages, which is no divisor, end at each page of the 4 MiB that
+// the heap grows by, and 5 spans a round use up what 256 KiB of their books hold, 1632, more than once.
+func TestTheStockIsEnoughWhateverTheJobTook(t *testing.T) {
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Env = []string{roleVariable + "=stock"}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%v: %.500s", err, out)
+	}
+}
+
+func liveOnStock() error {
+	runtime.GOMAXPROCS(1)
+	debug.SetGCPercent(-1)
+	const page = 8 << 10
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_AS, &limit); err != nil {
+		return err
+	}
+	none := syscall.Rlimit{Max: limit.Max}
+	kept := make([][]byte, 0, 512*5)
+	for range 512 {
+		kept = append(kept, make([]byte, page))
+		stockMemory()
+		if err := syscall.Setrlimit(syscall.RLIMIT_AS, &none); err != nil {
+			return err
+		}
+		for range 4 {
+			kept = append(kept, make([]byte, 5*page))
+		}
+		if err := syscall.Setrlimit(syscall.RLIMIT_AS, &limit); err != nil {
+			return err
+		}
+	}
+	runtime.KeepAlive(kept)
+	return nil
+}
