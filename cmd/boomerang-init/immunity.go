@@ -67,20 +67,26 @@ const spareThreads = 9
 // stockThreads makes the runtime start its threads now: a program that has used up the container's PIDs would make
 // it fail to start one later, and die of that. Threads that have nothing to do stay and are taken first.
 func stockThreads() {
+	atOnce(spareThreads, func(meet func()) {
+		// A locked goroutine keeps its thread even while it waits, so each of them needs another one.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		meet()
+	})
+}
+
+// atOnce runs n goroutines that are all there before the first of them ends: meet waits for the others.
+func atOnce(n int, do func(meet func())) {
 	var ready, done sync.WaitGroup
-	release := make(chan struct{})
-	for range spareThreads {
-		ready.Add(1)
+	ready.Add(n)
+	for range n {
 		done.Go(func() {
-			// A locked goroutine keeps its thread even while it waits, so each of them needs another one.
-			runtime.LockOSThread()
-			defer runtime.UnlockOSThread()
-			ready.Done()
-			<-release
+			do(func() {
+				ready.Done()
+				ready.Wait()
+			})
 		})
 	}
-	ready.Wait()
-	close(release)
 	done.Wait()
 }
 
@@ -96,19 +102,10 @@ const (
 // size of the job. Nothing that the init allocates is ever collected, but stacks of goroutines are given back when they end,
 // with their entries in the books.
 func stockMemory() {
-	var ready, done sync.WaitGroup
-	release := make(chan struct{})
-	for range spareSpans {
-		ready.Add(1)
-		done.Go(func() {
-			useStack(false)
-			ready.Done()
-			<-release
-		})
-	}
-	ready.Wait()
-	close(release)
-	done.Wait()
+	atOnce(spareSpans, func(meet func()) {
+		useStack(false)
+		meet()
+	})
 }
 
 // useStack makes the goroutine's stack larger than half a spareSpan, so that it is a whole one, and touches it only when it is told to.

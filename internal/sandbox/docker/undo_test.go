@@ -13,24 +13,14 @@ import (
 
 func TestAFailedPreparationIsUndoneWhenTheEngineAnswersAgain(t *testing.T) {
 	var removals atomic.Int64
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	d := playing(t, func(w http.ResponseWriter, r *http.Request) {
 		switch {
-		case r.URL.Path == "/_ping":
-			w.Header().Set("Api-Version", "1.41")
 		case r.Method == http.MethodDelete && removals.Add(1) < 3:
 			panic(http.ErrAbortHandler) // no answer
 		case r.Method == http.MethodDelete:
 			w.WriteHeader(http.StatusNoContent)
 		}
-	}))
-	defer server.Close()
-	config := Defaults()
-	config.Host = "tcp://" + server.Listener.Addr().String()
-	d, err := New(config, "node", 1, quiet())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = d.Close() }()
+	})
 	if err := d.undo(t.Context(), "c"); err != nil || removals.Load() != 3 {
 		t.Errorf("undo = %v after %d removals, want nil after the third", err, removals.Load())
 	}
@@ -39,10 +29,8 @@ func TestAFailedPreparationIsUndoneWhenTheEngineAnswersAgain(t *testing.T) {
 func TestAHelperIsRemovedAlthoughItsMakingWasCalledOff(t *testing.T) {
 	var removed atomic.Bool
 	asked, called := make(chan struct{}), make(chan struct{})
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	d := playing(t, func(w http.ResponseWriter, r *http.Request) {
 		switch {
-		case r.URL.Path == "/_ping":
-			w.Header().Set("Api-Version", "1.41")
 		case strings.HasSuffix(r.URL.Path, "/containers/create"):
 			close(asked)
 			<-called // the engine makes it all the same
@@ -52,15 +40,7 @@ func TestAHelperIsRemovedAlthoughItsMakingWasCalledOff(t *testing.T) {
 			removed.Store(true)
 			w.WriteHeader(http.StatusNoContent)
 		}
-	}))
-	defer server.Close()
-	config := Defaults()
-	config.Host = "tcp://" + server.Listener.Addr().String()
-	d, err := New(config, "node", 1, quiet())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = d.Close() }()
+	})
 	ctx, cancel := context.WithCancel(t.Context())
 	filled := make(chan error)
 	go func() {
@@ -85,27 +65,38 @@ func TestARemovalThatCrossesTheEndIsTriedAgain(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var removals atomic.Int64
-			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			d := playing(t, func(w http.ResponseWriter, r *http.Request) {
 				switch {
-				case r.URL.Path == "/_ping":
-					w.Header().Set("Api-Version", "1.41")
 				case r.Method == http.MethodDelete && removals.Add(1) <= c.failures:
 					http.Error(w, `{"message": "Could not kill running container c, cannot remove - Container c is not running"}`, http.StatusInternalServerError)
 				case r.Method == http.MethodDelete:
 					w.WriteHeader(http.StatusNoContent)
 				}
-			}))
-			defer server.Close()
-			config := Defaults()
-			config.Host = "tcp://" + server.Listener.Addr().String()
-			d, err := New(config, "node", 1, quiet())
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer func() { _ = d.Close() }()
+			})
 			if err := d.remove(t.Context(), "c"); (err == nil) != c.removed {
 				t.Errorf("remove = %v after %d tries, want removed = %t", err, removals.Load(), c.removed)
 			}
 		})
 	}
+}
+
+// playing makes a sandbox on an engine that the test plays, but for its ping.
+func playing(t *testing.T, play http.HandlerFunc) *Docker {
+	t.Helper()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/_ping" {
+			w.Header().Set("Api-Version", "1.41")
+			return
+		}
+		play(w, r)
+	}))
+	t.Cleanup(server.Close)
+	config := Defaults()
+	config.Host = "tcp://" + server.Listener.Addr().String()
+	d, err := New(config, "node", 1, quiet())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = d.Close() })
+	return d
 }
