@@ -12,6 +12,7 @@ import (
 	"boomerang/internal/auth"
 	"boomerang/internal/execution"
 	"boomerang/internal/fault"
+	"boomerang/internal/wire"
 )
 
 // acceptedBatch is the answer to a batch.
@@ -65,7 +66,7 @@ func (a *api) batch(w http.ResponseWriter, r *http.Request, p auth.Principal) er
 func acceptedBatchOf(all []execution.Execution) acceptedBatch {
 	first := all[0]
 	answer := acceptedBatch{
-		BatchID: first.Batch.ID, Status: execution.Queued, Count: len(all), Timestamp: onTheWire(first.CreatedAt),
+		BatchID: first.Batch.ID, Status: execution.Queued, Count: len(all), Timestamp: wire.Time(first.CreatedAt),
 		Message: "Executions queued. Each result will be posted to its callback_url.",
 	}
 	if first.Batch.Summary {

@@ -8,6 +8,7 @@ import (
 	"boomerang/internal/admission"
 	"boomerang/internal/auth"
 	"boomerang/internal/fault"
+	"boomerang/internal/wire"
 )
 
 // environment is what every answer about it shows.
@@ -62,7 +63,7 @@ func (a *api) deleteEnv(w http.ResponseWriter, r *http.Request, p auth.Principal
 }
 
 func (a *api) showEnv(w http.ResponseWriter, env map[string]string) error {
-	return respond(w, http.StatusOK, environment{EnvVars: admission.Masked(env), Count: len(env), Timestamp: onTheWire(a.Now())})
+	return respond(w, http.StatusOK, environment{EnvVars: admission.Masked(env), Count: len(env), Timestamp: wire.Time(a.Now())})
 }
 
 // readObject reads a body that is one JSON object.

@@ -16,6 +16,7 @@ import (
 	"boomerang/internal/auth"
 	"boomerang/internal/execution"
 	"boomerang/internal/fault"
+	"boomerang/internal/wire"
 	"boomerang/internal/workspace"
 )
 
@@ -37,7 +38,7 @@ type sdkFile struct {
 func sdkFileOf(e execution.Entry) sdkFile {
 	f := sdkFile{
 		Name: path.Base(e.Path), Path: workspace.Dir + "/" + e.Path, Size: e.Blob.Size, IsDir: e.Kind == execution.EntryDir,
-		Modified: onTheWire(e.ModifiedAt), Permissions: fmt.Sprintf("%04o", e.Mode),
+		Modified: wire.Time(e.ModifiedAt), Permissions: fmt.Sprintf("%04o", e.Mode),
 	}
 	f.IsDirectory, f.ModifiedTime = f.IsDir, f.Modified
 	if f.IsDir {
@@ -56,7 +57,7 @@ type done struct {
 }
 
 func (a *api) done(w http.ResponseWriter, s spot, size int64, message string) error {
-	return respond(w, http.StatusOK, done{true, path.Join(workspace.Dir, s.path), size, message, onTheWire(a.Now())})
+	return respond(w, http.StatusOK, done{true, path.Join(workspace.Dir, s.path), size, message, wire.Time(a.Now())})
 }
 
 // sdkSpot turns a path in a container into one of the workspace. The root itself is "".
@@ -113,7 +114,7 @@ func (a *api) sdkRead(w http.ResponseWriter, r *http.Request, p auth.Principal) 
 		Path      string    `json:"path"`
 		Size      int64     `json:"size"`
 		Timestamp time.Time `json:"timestamp"`
-	}{string(content), "utf-8", workspace.Dir + "/" + e.Path, e.Blob.Size, onTheWire(a.Now())}
+	}{string(content), "utf-8", workspace.Dir + "/" + e.Path, e.Blob.Size, wire.Time(a.Now())}
 	if !utf8.Valid(content) {
 		answer.Content, answer.Encoding = base64.StdEncoding.EncodeToString(content), "base64"
 	}
@@ -184,7 +185,7 @@ func (a *api) sdkList(w http.ResponseWriter, r *http.Request, p auth.Principal) 
 		}
 	}
 	return respond(w, http.StatusOK, map[string]any{
-		"path": path.Join(workspace.Dir, s.path), "files": files, "count": len(files), "timestamp": onTheWire(a.Now()),
+		"path": path.Join(workspace.Dir, s.path), "files": files, "count": len(files), "timestamp": wire.Time(a.Now()),
 	})
 }
 

@@ -15,6 +15,7 @@ import (
 	"boomerang/internal/callback"
 	"boomerang/internal/execution"
 	"boomerang/internal/fault"
+	"boomerang/internal/wire"
 )
 
 // accepted is the answer to a submission.
@@ -41,7 +42,7 @@ func (a *api) submit(w http.ResponseWriter, r *http.Request, p auth.Principal) e
 		Status:      execution.Queued, // also when replayed: it is the answer of the first time
 		CallbackURL: e.Callback.URL,
 		Message:     "Execution queued. The result will be posted to callback_url.",
-		Timestamp:   onTheWire(e.CreatedAt),
+		Timestamp:   wire.Time(e.CreatedAt),
 	})
 }
 
@@ -76,7 +77,7 @@ func (a *api) backgroundAs(
 		return err
 	}
 	return respond(w, http.StatusOK, process{
-		ProcessID: e.ID, ExecutionID: e.ID, Name: e.Name, Status: execution.Queued, StartTime: onTheWire(e.CreatedAt),
+		ProcessID: e.ID, ExecutionID: e.ID, Name: e.Name, Status: execution.Queued, StartTime: wire.Time(e.CreatedAt),
 		Message: "Execution queued. Its record holds the result.",
 	})
 }
