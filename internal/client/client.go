@@ -156,7 +156,7 @@ func (c *Client) Submit(ctx context.Context, s Submission) (execution.ID, error)
 func (c *Client) Get(ctx context.Context, id execution.ID, wait time.Duration) (r Record, err error) {
 	wait = min(wait, MaxWait).Truncate(time.Second)
 	u := c.base.JoinPath("executions", string(id))
-	u.RawQuery = url.Values{"wait": {strconv.Itoa(int(wait / time.Second))}}.Encode()
+	u.RawQuery = query("wait", strconv.Itoa(int(wait/time.Second)))
 	if err := c.call(ctx, http.MethodGet, u, nil, nil, &r); err != nil {
 		return Record{}, fmt.Errorf("get execution: %w", err)
 	}
@@ -174,7 +174,7 @@ func (c *Client) Cancel(ctx context.Context, id execution.ID) (r Record, err err
 // Output returns what is kept of a stream so far.
 func (c *Client) Output(ctx context.Context, id execution.ID, stream execution.Stream) (kept []byte, err error) {
 	u := c.base.JoinPath("executions", string(id), "output")
-	u.RawQuery = url.Values{"stream": {string(stream)}}.Encode()
+	u.RawQuery = query("stream", string(stream))
 	response, err := c.send(ctx, http.MethodGet, u, nil, nil)
 	if err != nil {
 		return nil, fmt.Errorf("read output: %w", err)

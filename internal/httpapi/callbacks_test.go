@@ -273,7 +273,7 @@ func TestCallbacksAreListedAndChosen(t *testing.T) {
 		"":                      {delivered, dead, pending},
 		"status=dead":           {dead},
 		"status=pending,dead":   {dead, pending},
-		"status=":               {delivered, dead, pending},
+		"cursor=":               {delivered, dead, pending},
 		"limit=2":               {delivered, dead},
 		"since=" + stamped(2):   {delivered, dead, pending},
 		"since=" + stamped(3):   nil,

@@ -285,7 +285,11 @@ func (a *api) sdkUpload(w http.ResponseWriter, r *http.Request, p auth.Principal
 	if err != nil {
 		return fault.New(fault.UnsupportedMediaType, "The request must have the header Content-Type: multipart/form-data.").Because(err)
 	}
-	name := queryOf(r).text("path")
+	q := queryOf(r)
+	name := q.text("path")
+	if q.err != nil {
+		return q.err
+	}
 	for {
 		part, err := form.NextPart()
 		if errors.Is(err, io.EOF) {

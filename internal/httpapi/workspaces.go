@@ -96,10 +96,13 @@ type spot struct {
 	subject, name, path string
 }
 
-// spotOf reads the names in a request's path. Who may do everything may name another subject.
+// spotOf reads the names in a request's path. A caller with the scope admin may name another subject.
 func spotOf(r *http.Request, p auth.Principal) (spot, error) {
 	s := spot{query: queryOf(r), subject: p.Subject, name: mux.Vars(r)["name"], path: mux.Vars(r)["path"]}
-	if other := s.text("subject"); p.Admin && other != "" {
+	if other := s.text(subjectParameter); p.Admin && other != "" {
+		if err := auth.CheckSubject(other); err != nil {
+			s.refuse(subjectParameter, "%s must be 1 to 255 bytes without control characters.", subjectParameter)
+		}
 		s.subject = other
 	}
 	if s.err != nil {
