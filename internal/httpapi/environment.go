@@ -1,7 +1,6 @@
 package httpapi
 
 import (
-	"encoding/json"
 	"net/http"
 	"time"
 
@@ -72,12 +71,6 @@ func (a *api) readObject(w http.ResponseWriter, r *http.Request) (*object, error
 	if err != nil {
 		return nil, err
 	}
-	if err := checkJSON(body); err != nil {
-		return nil, fault.New(fault.InvalidJSON, "The body must be one JSON object: %s.", err)
-	}
-	var o object
-	if err := json.Unmarshal(body, &o.fields); err != nil {
-		return nil, fault.New(fault.InvalidJSON, "The body must be one JSON object.").Because(err)
-	}
-	return &o, nil
+	o, err := objectOf("body", body)
+	return &o, err
 }

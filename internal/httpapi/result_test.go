@@ -105,7 +105,7 @@ func TestAResultHasTheSameFieldsWhereverItIsShown(t *testing.T) {
 // sameOnStreams compares the last event and the last frames with the callback. The output is not in them: it came before.
 func (h *house) sameOnStreams(id execution.ID, callback map[string]any, frame, key string) {
 	h.t.Helper()
-	_, last := h.events(id, h.ann).last()
+	last := h.events(id, h.ann).last()
 	sameFields(h.t, "the event end", callback, answer{body: last.data}.json(h.t), "stdout", "stderr")
 
 	conn, _ := h.dial(h.ann, key)
@@ -132,14 +132,14 @@ func (h *house) sameOnStreams(id execution.ID, callback map[string]any, frame, k
 }
 
 // last reads to the end of the stream and returns the last event with its data.
-func (r *eventReader) last() (n int, last sse) {
+func (r *eventReader) last() (last sse) {
 	r.t.Helper()
 	for {
 		e, ok := r.next()
 		if !ok {
-			return n, last
+			return last
 		}
-		n, last = n+1, e
+		last = e
 	}
 }
 
@@ -149,7 +149,11 @@ func TestAResultOfABatchHasTheSameFieldsWhereverItIsShown(t *testing.T) {
 	if a.status != http.StatusOK {
 		t.Fatalf("got %d %s", a.status, a.body)
 	}
-	id := execution.ID(fmt.Sprint(a.json(t)["executions"].([]any)[0].(map[string]any)["execution_id"]))
+	var accepted acceptedBatch
+	if err := json.Unmarshal([]byte(a.body), &accepted); err != nil {
+		t.Fatal(err)
+	}
+	id := accepted.Executions[0].ExecutionID
 	h.start(id)
 	h.finish(id, h.richResult())
 	callback := h.callbackBody(id)
@@ -157,7 +161,7 @@ func TestAResultOfABatchHasTheSameFieldsWhereverItIsShown(t *testing.T) {
 		t.Fatalf("the execution does not have everything (-fields of a result +fields of the callback)\n%s", diff)
 	}
 	sameFields(t, "GET /executions/{id}", callback, h.get("/executions/"+string(id), h.ann).json(t))
-	_, last := h.events(id, h.ann).last()
+	last := h.events(id, h.ann).last()
 	sameFields(t, "the event end", callback, answer{body: last.data}.json(t), "stdout", "stderr")
 }
 

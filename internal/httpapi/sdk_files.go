@@ -2,7 +2,6 @@ package httpapi
 
 import (
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -191,16 +190,11 @@ func (a *api) sdkList(w http.ResponseWriter, r *http.Request, p auth.Principal) 
 
 // sdkBody reads the JSON of a change.
 func (a *api) sdkBody(w http.ResponseWriter, r *http.Request, p auth.Principal) (o object, s spot, err error) {
-	body, err := a.readJSON(w, r)
+	body, err := a.readObject(w, r)
 	if err != nil {
 		return o, s, err
 	}
-	if err := checkJSON(body); err != nil {
-		return o, s, fault.New(fault.InvalidJSON, "The body must be one JSON object: %s.", err)
-	}
-	if err := json.Unmarshal(body, &o.fields); err != nil {
-		return o, s, fault.New(fault.InvalidJSON, "The body must be one JSON object.").Because(err)
-	}
+	o = *body
 	name := o.text("path")
 	if o.err != nil {
 		return o, s, o.err
@@ -230,10 +224,7 @@ func (a *api) sdkWrite(w http.ResponseWriter, r *http.Request, p auth.Principal)
 	if o.count("mode") > 0 {
 		e.Mode = o.mode("mode")
 	}
-	var overwrite any = true
-	if raw, there := o.get("overwrite"); there {
-		_ = json.Unmarshal(raw, &overwrite) // it is valid
-	}
+	overwrite := o.truth("overwrite", true)
 	switch {
 	case o.err != nil:
 		return o.err
@@ -241,7 +232,7 @@ func (a *api) sdkWrite(w http.ResponseWriter, r *http.Request, p auth.Principal)
 		return fault.New(fault.Contradiction, "That is a directory.")
 	}
 	r.ContentLength = int64(len(content))
-	only := execution.Condition{Absent: overwrite == false}
+	only := execution.Condition{Absent: !overwrite}
 	if _, err := a.store(w, r, s, &e, only, io.NopCloser(strings.NewReader(content))); err != nil {
 		return err
 	}

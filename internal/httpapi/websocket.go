@@ -155,14 +155,15 @@ func checkUpgrade(r *http.Request) error {
 }
 
 // decodeFrame reads the first frame: what is to be run, to be kept and not posted.
-func decodeFrame(body []byte) (admission.Submission, error) {
-	s, err := decodeSubmission(body)
+func decodeFrame(body []byte) (s admission.Submission, err error) {
+	o, err := objectOf("frame", body)
 	if err != nil {
 		return s, err
 	}
-	var o object
-	if err := json.Unmarshal(body, &o.fields); err != nil {
-		return s, fault.New(fault.InvalidJSON, "The frame must be one JSON object.").Because(err)
+	s = o.submission()
+	s.Body = body
+	if o.err != nil {
+		return s, o.err
 	}
 	if kind := o.text("type"); o.err != nil || kind != "execute" {
 		return s, cmp.Or(o.err, error(fault.New(fault.InvalidRequest, `type must be "execute", not %q.`, clip(kind)).Field("type")))

@@ -294,6 +294,9 @@ func TestTheClientsKnowOneTreeOfFiles(t *testing.T) {
 	}
 	h.get("/files/read", h.ann).expect(t, http.StatusBadRequest, "MISSING_PARAMETER")
 	post("/files/write", `{"path":"b.bin","content":"x","overwrite":false}`).expect(t, http.StatusPreconditionFailed, "PRECONDITION_FAILED")
+	for _, no := range []string{`"false"`, "0"} { // who sends that does not want to overwrite
+		post("/files/write", `{"path":"b.bin","content":"x","overwrite":`+no+`}`).expect(t, http.StatusBadRequest, "INVALID_REQUEST")
+	}
 	post("/files/write", `{"path":"b.bin","content":"?","encoding":"base64"}`).expect(t, http.StatusBadRequest, "INVALID_REQUEST")
 	post("/files/write", `{"path":"/workspace","content":"x"}`).expect(t, http.StatusConflict, "CONFLICT")
 
