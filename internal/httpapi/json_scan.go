@@ -57,7 +57,7 @@ func (s *scanner) value() *misfit {
 	case c == '[':
 		return s.list()
 	case c == '"':
-		_, err := s.string()
+		_, err := s.quoted()
 		return err
 	case c == '-' || c >= '0' && c <= '9':
 		return s.number()
@@ -89,10 +89,11 @@ func (s *scanner) object() *misfit {
 		if s.next() != '"' {
 			return s.noKey(len(keys) > 0)
 		}
-		key, err := s.string()
+		name, err := s.quoted()
 		if err != nil {
 			return err
 		}
+		key := unquoted(name)
 		s.path[len(s.path)-1].name = key
 		if keys[key] {
 			return s.wrong(begun, "the field %s is given twice", clip(s.where()))
@@ -287,42 +288,37 @@ func (s *scanner) digits() []byte {
 	return s.text[begun:s.at]
 }
 
-// string reads from one quote to the other and returns what stands in between.
-func (s *scanner) string() (string, *misfit) {
+// quoted reads from one quote to the other and returns both with what is in between.
+func (s *scanner) quoted() ([]byte, *misfit) {
 	begun := s.at
 	s.at++
-	escaped := false
 	for !s.ended() {
 		switch c := s.text[s.at]; {
 		case c == '"':
 			s.at++
-			return decoded(s.text[begun:s.at], escaped), nil
+			return s.text[begun:s.at], nil
 		case c == '\\':
-			escaped = true
 			if err := s.escape(); err != nil {
-				return "", err
+				return nil, err
 			}
 		case c < ' ':
-			return "", s.control(c)
+			return nil, s.control(c)
 		case c < utf8.RuneSelf:
 			s.at++
 		default:
 			r, size := utf8.DecodeRune(s.text[s.at:])
 			if r == utf8.RuneError && size == 1 {
-				return "", s.notUTF8()
+				return nil, s.notUTF8()
 			}
 			s.at += size
 		}
 	}
-	return "", s.wrong(begun, "the text ends inside the string that begins here")
+	return nil, s.wrong(begun, "the text ends inside the string that begins here")
 }
 
-func decoded(quoted []byte, escaped bool) string {
-	if !escaped {
-		return string(quoted[1 : len(quoted)-1])
-	}
+func unquoted(quoted []byte) string {
 	var text string
-	_ = json.Unmarshal(quoted, &text) // it was found to be a string
+	_ = json.Unmarshal(quoted, &text) // never fails: it was found to be a string
 	return text
 }
 
