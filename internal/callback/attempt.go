@@ -123,10 +123,11 @@ func (s *sender) post(ctx context.Context, d execution.Delivery, a *execution.At
 	}
 	response, err := s.transport.RoundTrip(request)
 	head, ended := w.heard()
-	if err != nil && (ctx.Err() != nil || !s.salvage(a, head, ended, err)) { // an answer in time has all its headers in time
+	if err != nil {
+		if ctx.Err() == nil && s.salvage(a, head, ended, err) { // headers that did not end in time are a timeout
+			return nil // err goes no further: it holds words of the receiver
+		}
 		return w.explain(err)
-	} else if err != nil {
-		return nil // err goes no further: it holds words of the receiver
 	}
 	defer response.Body.Close() //nolint:errcheck // the answer is known
 	if !isStatus(response.StatusCode) {

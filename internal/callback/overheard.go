@@ -13,10 +13,18 @@ import (
 	"sync/atomic"
 )
 
-// overheard is a connection that lets the witness of an attempt hear what the receiver says.
+// overheard is a connection that lets the witness of an attempt hear what the receiver says, and on which a failing
+// write does not end the attempt.
+//
+// A receiver may answer from the head of a request and hang up before it has read the body. Then the answer and the
+// failure of our write reach net/http at the same time, and it takes either. So a write that fails is reported as done:
+// nothing can be written any more, and reading the connection decides. It gives the answer, if it has come, and otherwise
+// the error or end of the same connection, at once. Linux keeps what was received before an RST; an answer that the
+// receiver's own kernel threw away together with the connection cannot be had.
 type overheard struct {
 	net.Conn
 	witness atomic.Pointer[witness] // of the attempt that the connection carries; nil before the first
+	cut     atomic.Bool             // a write has failed
 }
 
 func overhear(conn net.Conn) *overheard { return &overheard{Conn: conn} }
@@ -30,7 +38,21 @@ func (o *overheard) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// layers returns the uppermost overheard connection, on which HTTP is spoken, and the vetted one below it. Either may be nil.
+// Write implements net.Conn. It reports no failure but that the connection was closed on this side.
+func (o *overheard) Write(p []byte) (int, error) {
+	if o.cut.Load() {
+		return len(p), nil
+	}
+	n, err := o.Conn.Write(p)
+	if err == nil || errors.Is(err, net.ErrClosed) {
+		return n, err
+	}
+	o.cut.Store(true)
+	return len(p), nil
+}
+
+// layers returns the uppermost overheard connection, on which HTTP is spoken, and the vetted one below it. Either may be
+// nil.
 func layers(conn net.Conn) (top *overheard, base *vetted) {
 	for {
 		switch c := conn.(type) {
@@ -65,7 +87,7 @@ func beginningOf(head []byte) (b beginning, ok bool) {
 			return beginning{}, false
 		}
 		status := io.MultiReader(bytes.NewReader(line), strings.NewReader("\r\n\r\n"))
-		response, err := http.ReadResponse(bufio.NewReader(status), nil) //nolint:bodyclose // there is none
+		response, err := http.ReadResponse(bufio.NewReader(status), nil) //nolint:bodyclose // it has none
 		if err != nil || !isStatus(response.StatusCode) {
 			return beginning{}, false
 		}
