@@ -132,7 +132,7 @@ func (d *Docker) pull(ctx context.Context, ref string) error {
 	if err == nil {
 		err = errors.Join(pulled(progress), progress.Close())
 	}
-	if err := told(ctx, "pull image", err); err != nil {
+	if err := d.told(ctx, "pull image", err); err != nil {
 		if errors.Is(err, sandbox.ErrUnavailable) || ctx.Err() != nil {
 			return err
 		}
