@@ -142,11 +142,11 @@ func TestNoErrorHoldsTheSeccompProfile(t *testing.T) {
 	e := dockertest.New(t, nil)
 	d := on(t, e)
 	compact := func(profile string) string {
-		var any map[string]any
-		if err := json.Unmarshal([]byte(profile), &any); err != nil {
+		var whole map[string]any
+		if err := json.Unmarshal([]byte(profile), &whole); err != nil {
 			t.Fatal(err)
 		}
-		text, err := json.Marshal(any)
+		text, err := json.Marshal(whole)
 		if err != nil {
 			t.Fatal(err)
 		}

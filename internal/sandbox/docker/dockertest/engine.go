@@ -246,7 +246,7 @@ func (e *Engine) works(w http.ResponseWriter, r *http.Request, act Act, body []b
 	case name == "volumes":
 		_, _ = io.WriteString(w, `{}`)
 	case strings.Contains(r.URL.Path, "/volumes/"):
-		_, _ = fmt.Fprintf(w, `{"Name": %q}`, name)
+		_ = json.NewEncoder(w).Encode(map[string]string{"Name": name})
 	case strings.HasSuffix(r.URL.Path, "/containers/json"):
 		_, _ = io.WriteString(w, `[]`)
 	}
@@ -254,7 +254,7 @@ func (e *Engine) works(w http.ResponseWriter, r *http.Request, act Act, body []b
 
 // attach keeps the streams open until the container is removed, as the init of a container does that waits.
 func (e *Engine) attach(w http.ResponseWriter, id string) {
-	conn, buffered, err := w.(http.Hijacker).Hijack()
+	conn, buffered, err := http.NewResponseController(w).Hijack()
 	if err != nil {
 		return
 	}
