@@ -28,8 +28,8 @@ func seccomp(t testing.TB, text string) func(*config.Config) {
 	return func(c *config.Config) { c.Docker.Seccomp = path }
 }
 
-// checked waits until a check of /readyz fails, or passes and nothing is to be proven, and returns its sentence.
-func (h *house) checked(name string, ok bool) string {
+// engineCheck waits until the check "engine" of /readyz fails, or passes with the engine proven, and returns its sentence.
+func (h *house) engineCheck(ok bool) string {
 	h.t.Helper()
 	for end := time.Now().Add(patience); ; <-time.After(100 * time.Millisecond) {
 		_, answer := h.call(http.MethodGet, "/readyz", nil)
@@ -39,13 +39,13 @@ func (h *house) checked(name string, ok bool) string {
 		}
 		for _, c := range list(answer["checks"]) {
 			check := c.(map[string]any)
-			if check["name"] == name && check["ok"] == ok && !warned {
+			if check["name"] == "engine" && check["ok"] == ok && !warned {
 				sentence, _ := check["error"].(string)
 				return sentence
 			}
 		}
 		if time.Now().After(end) {
-			h.t.Fatalf("the check %q never was %t: %v", name, ok, answer)
+			h.t.Fatalf("the check never was %t: %v", ok, answer)
 		}
 	}
 }
@@ -57,7 +57,7 @@ func list(of any) []any {
 
 func TestAnEngineThatRefusesEveryContainerIsToldAtOnce(t *testing.T) {
 	h := enter(t, catalogue(t, strings.Replace(plainBash, "warm: 0", "warm: 0, runtime: no-such-runtime", 1)))
-	if got := h.checked("engine", false); !strings.Contains(got, "refuses every container") {
+	if got := h.engineCheck(false); !strings.Contains(got, "refuses every container") {
 		t.Errorf("/readyz says %q", got)
 	}
 	begin := time.Now()
@@ -76,7 +76,7 @@ func TestAnEngineThatRefusesEveryContainerIsToldAtOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.expect(h.submit("echo now", bash), ending{Status: execution.Completed, Reason: execution.Exited, Stdout: "now\n"})
-	if got := h.checked("engine", true); got != "" {
+	if got := h.engineCheck(true); got != "" {
 		t.Errorf("/readyz says %q after an execution", got)
 	}
 }
@@ -86,7 +86,7 @@ func TestAnEngineThatCannotReadTheSeccompProfileFailsItsCheck(t *testing.T) {
 		strings.Repeat(`{"names": ["read", "write", "a_name_of_the_profile"], "action": "SCMP_ACT_ALLOW"}, `, 200) + `{"names": ["exit"], "action": "SCMP_ACT_ALLOW"}]}`
 	h := enter(t, catalogue(t, plainBash), seccomp(t, profile))
 	h.config.Log.Level = "debug"
-	if got := h.checked("engine", false); got == "" {
+	if got := h.engineCheck(false); got == "" {
 		t.Error("/readyz has no sentence")
 	}
 	if status, failing := h.failing(); status != http.StatusServiceUnavailable || !cmp.Equal(failing, []string{"engine"}) {
@@ -103,7 +103,7 @@ func TestAServerProvesItsEngine(t *testing.T) {
 	if status, failing := h.failing(); status != http.StatusOK {
 		t.Errorf("readyz right after the start: %d, failing %v", status, failing)
 	}
-	h.checked("engine", true)
+	h.engineCheck(true)
 	t.Logf("proven after %s", time.Since(begin))
 	for end := time.Now().Add(patience); len(h.containers()) > 0; <-time.After(50 * time.Millisecond) {
 		if time.Now().After(end) {

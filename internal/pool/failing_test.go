@@ -60,6 +60,22 @@ func TestHowOftenAMakingIsTriedDependsOnTheKindOfError(t *testing.T) {
 	}
 }
 
+func TestAnEngineThatFailedAndThenWentAwayIsNoticedSoon(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		engine := sandboxtest.New(sandboxtest.Script{})
+		box := &failing{Sandbox: engine}
+		failed, away := sandbox.ErrTemporary, sandbox.ErrUnavailable
+		box.err.Store(&failed)
+		h := enterOn(t, config(), engine, box, pool.Want{Spec: spec("a"), Size: 1})
+		<-time.After(10 * time.Minute)
+		box.err.Store(&away)
+		<-time.After(2 * time.Minute)
+		box.err.Store(nil)
+		<-time.After(6 * time.Second) // a tick
+		h.wantWaiting(map[string]int{"a": 1})
+	})
+}
+
 func TestATryIsForNobodyAndLeavesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := enter(t, config(), sandboxtest.Script{Prepare: []error{sandbox.ErrTemporary}}, pool.Want{Spec: spec("a"), Size: pool.Auto})

@@ -119,7 +119,6 @@ func (s *stock) missing(now time.Time, age time.Duration) int {
 const (
 	firstSetback   = time.Second
 	longestSetback = time.Minute
-	silentSetback  = 5 * time.Second // the engine does not answer
 )
 
 // infancy is how long a berth waits before its making is held for a success: its rehearsal is over then, and what can be wrong
@@ -135,7 +134,7 @@ func (s *stock) failed(now time.Time, err error) (first bool) {
 	switch {
 	case errors.Is(err, sandbox.ErrUnavailable):
 		s.setback = max(s.setback, firstSetback)
-		pause = silentSetback
+		pause = firstSetback
 	case errors.Is(err, sandbox.ErrRefused) && !errors.Is(err, sandbox.ErrImageUnavailable):
 		pause = longestSetback
 		s.setback = pause

@@ -179,6 +179,17 @@ func TestNoErrorHoldsTheSeccompProfile(t *testing.T) {
 	}
 }
 
+func TestNoErrorHoldsAnOperatorsProfile(t *testing.T) {
+	d := on(t, dockertest.New(t, nil))
+	d.seccomp = `{"syscalls":[{"names":["read","write","accept4"],"action":"SCMP_ACT_ALLOW"}],"defaultAction":"SCMP_ACT_ERRNO"}`
+	part := d.seccomp[:70] // without what every profile has
+	for name, quoted := range map[string]string{"as it is": part, "quoted": fmt.Sprintf("%q", part), "twice": fmt.Sprintf("%q", fmt.Sprintf("%q", part))} {
+		if got := d.legible("open " + quoted); strings.Contains(got, "accept4") || !strings.HasPrefix(got, "open ") {
+			t.Errorf("%s: %q holds a piece of the profile", name, got)
+		}
+	}
+}
+
 func TestTheWordsOfAnEngineAreShortened(t *testing.T) {
 	e := dockertest.New(t, dockertest.Refuse(dockertest.Create, 500, "it begins"+strings.Repeat(" with\nmany words", 2000)+" and ends so"))
 	_, err := on(t, e).Prepare(t.Context(), sample)
