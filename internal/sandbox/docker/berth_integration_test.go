@@ -196,8 +196,8 @@ func TestASettingThatDoesNotFitTheEngineStartsNothing(t *testing.T) {
 	d.config.CgroupParent = "neither/a/path/nor/a/slice"
 	spec := k.spec()
 	spec.Execution = "exec_unfit"
-	if _, err := d.Prepare(t.Context(), spec); !errors.Is(err, sandbox.ErrStart) || !errors.Is(err, ErrUnfit) {
-		t.Errorf("prepare = %v, want %v and %v", err, sandbox.ErrStart, ErrUnfit)
+	if _, err := d.Prepare(t.Context(), spec); !errors.Is(err, sandbox.ErrRefused) || !errors.Is(err, ErrUnfit) {
+		t.Errorf("prepare = %v, want %v and %v", err, sandbox.ErrRefused, ErrUnfit)
 	}
 	wantNone(t, d, spec.Execution)
 }
@@ -404,10 +404,10 @@ func TestPrepareThatFailsLeavesNothing(t *testing.T) {
 		spoil func(*sandbox.Spec)
 		want  error
 	}{
-		"a runtime that is not there": {func(s *sandbox.Spec) { s.Runtime = "no-such-runtime" }, sandbox.ErrStart},
-		"more CPUs than there are":    {func(s *sandbox.Spec) { s.Limits.CPUs = 10_000 }, sandbox.ErrStart},
-		"a network that is not there": {func(s *sandbox.Spec) { s.Network = "no-such-network" }, sandbox.ErrStart},
-		"the host's network":          {func(s *sandbox.Spec) { s.Network = "host" }, sandbox.ErrStart},
+		"a runtime that is not there": {func(s *sandbox.Spec) { s.Runtime = "no-such-runtime" }, sandbox.ErrRefused},
+		"more CPUs than there are":    {func(s *sandbox.Spec) { s.Limits.CPUs = 10_000 }, sandbox.ErrRefused},
+		"a network that is not there": {func(s *sandbox.Spec) { s.Network = "no-such-network" }, sandbox.ErrRefused},
+		"the host's network":          {func(s *sandbox.Spec) { s.Network = "host" }, sandbox.ErrRefused},
 	} {
 		t.Run(name, func(t *testing.T) {
 			spec := k.spec()
