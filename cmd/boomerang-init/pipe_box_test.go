@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -50,12 +51,13 @@ func errorOf(errno syscall.Errno) error {
 	return errno
 }
 
-// TestWhatAProgramWritesAtOnceArrivesWholeUpToThePipe takes the user's pipes away from outside, as the kernel counts them: a
-// user has a share of fs.pipe-user-pages-soft in all, above which a new pipe has two pages and cannot grow.
+// TestWhatAProgramWritesAtOnceArrivesWholeUpToThePipe uses up the user's share of all pipes from outside. Above
+// fs.pipe-user-pages-soft a new pipe has two pages and cannot grow.
 func TestWhatAProgramWritesAtOnceArrivesWholeUpToThePipe(t *testing.T) {
 	const mib = 1 << 20
-	if largest, share := kernelSetting(t, "pipe-max-size"), kernelSetting(t, "pipe-user-pages-soft")*os.Getpagesize(); largest < mib || share != 64*mib {
-		t.Fatalf("this kernel allows a pipe of %d bytes and a user %d in all; the test is made for the usual 1 MiB and 64 MiB", largest, share)
+	largest, share := kernelSetting(t, "pipe-max-size"), kernelSetting(t, "pipe-user-pages-soft")*os.Getpagesize()
+	if largest < mib || share != 64*mib {
+		t.Fatalf("a pipe may have %d bytes and a user %d in all; this test needs the usual 1 MiB and 64 MiB", largest, share)
 	}
 	for name, c := range map[string]struct{ held, written, out, err int }{
 		"a little":                      {written: 100, out: 100, err: 100},
@@ -71,7 +73,7 @@ func TestWhatAProgramWritesAtOnceArrivesWholeUpToThePipe(t *testing.T) {
 			r := box{}.start(t)
 			awaitDeafness(r)
 			hold(t, r.uid, c.held)
-			r.send(attacker("leave at once", fmt.Sprint(c.written)))
+			r.send(attacker("leave at once", strconv.Itoa(c.written)))
 			res := r.wait()
 			end := res.proven(t)
 			if len(res.out) != c.out || len(res.err) != c.err {
@@ -90,7 +92,7 @@ func TestAProgramThatWaitsLosesNothingInASmallPipe(t *testing.T) {
 	r := box{}.start(t)
 	awaitDeafness(r)
 	hold(t, r.uid, 64<<20)
-	r.send(attacker("flood", fmt.Sprint(size)))
+	r.send(attacker("flood", strconv.Itoa(size)))
 	res := r.wait()
 	if end := res.proven(t); len(res.out) != size || len(res.err) != size || end.ExitCode != 0 {
 		t.Errorf("%d and %d bytes arrived, want %d each; %+v", len(res.out), len(res.err), size, end)
@@ -103,7 +105,7 @@ func hold(t *testing.T, uid, size int) {
 	if size == 0 {
 		return
 	}
-	cmd := exec.Command("/proc/self/exe", "use up pipes", fmt.Sprint(size))
+	cmd := exec.Command("/proc/self/exe", "use up pipes", strconv.Itoa(size))
 	cmd.Env = []string{roleVariable + "=program"}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(uid)}}
 	untilThen, err := cmd.StdinPipe()

@@ -10,7 +10,8 @@ import (
 	"boomerang/internal/execution"
 )
 
-// TestWhatAProgramPrintsBeforeItLeavesArrives has programs that do not wait for their output: what the pipe does not take is lost.
+// TestWhatAProgramPrintsBeforeItLeavesArrives has programs that do not wait for their output: they lose what the pipe does
+// not take.
 func TestWhatAProgramPrintsBeforeItLeavesArrives(t *testing.T) {
 	const (
 		nodeOut  = "console.log('x'.repeat(%d)); process.exit(0)"
