@@ -148,6 +148,7 @@ func theWallsHold(t *testing.T, name string, through func(*docker.Docker) sandbo
 	seen := map[string]bool{}
 	examination := doctor.Doctor{
 		Sandbox: through(d), Program: docker.Carried(probe.Program), Short: os.Getenv("DOCTOR") != "whole",
+		Host: sandbox.Name, // a machine that is called as containers are gives nothing away
 		Found: func(f probe.Finding) {
 			name := f.Group + ": " + f.Name
 			if seen[name] {

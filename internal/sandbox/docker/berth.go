@@ -65,6 +65,10 @@ func (d *Docker) prepare(ctx context.Context, spec sandbox.Spec, anew bool) (_ *
 	if err != nil {
 		return nil, err
 	}
+	lists, err := d.accountFiles(ctx, image, volume, uid(spec, premises{config: d.config, engine: engine}), anew)
+	if err != nil {
+		return nil, err
+	}
 	name := containerName(spec)
 	defer func() {
 		if err != nil { // by name: the engine may not have told us the id
@@ -77,7 +81,7 @@ func (d *Docker) prepare(ctx context.Context, spec sandbox.Spec, anew bool) (_ *
 	}
 	p := premises{
 		config: d.config, seccomp: seccomp, node: d.node, epoch: d.epoch, image: image, volume: volume,
-		engine: engine,
+		accounts: lists, engine: engine,
 	}
 	id, err := d.create(ctx, name, spec, p)
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -88,8 +89,9 @@ func TestTheEngineHasWhatWasOrdered(t *testing.T) {
 		p.seccomp = b.sentrys
 	}
 	for _, m := range got.Mounts {
-		init, hosts := m.Type == "volume" && m.Destination == initDir, m.Source == b.init.place.path+"/hosts" && m.Destination == "/etc/hosts"
-		if !init && !hosts || m.RW {
+		init := m.Type == "volume" && m.Destination == initDir
+		inIt := path.Dir(m.Source) == b.init.place.path && slices.Contains([]string{"/etc/hosts", "/etc/passwd", "/etc/group"}, m.Destination)
+		if !init && !inIt || m.RW {
 			t.Errorf("mount %+v, want the init's volume and what lies in it alone, read-only: an image's VOLUME writes to the host's disk", m)
 		}
 	}
@@ -117,6 +119,8 @@ func TestTheEngineHasWhatWasOrdered(t *testing.T) {
 		"parent":      {got.HostConfig.CgroupParent, ""},
 		"apparmor":    {got.AppArmorProfile == "unconfined", false},
 		"user":        {got.Config.User, user(spec, p)},
+		"host name":   {got.Config.Hostname, sandbox.Name},
+		"mounts":      {len(got.Mounts), 4},
 		"entrypoint":  {[]string(got.Config.Entrypoint), []string{initPath}},
 		"rehearsal":   {[]string(got.Config.Cmd), spec.Rehearsal},
 		"directory":   {got.Config.WorkingDir, workspaceDir},

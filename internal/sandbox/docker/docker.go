@@ -17,18 +17,19 @@ import (
 
 // Docker makes berths on one engine for one node. It implements sandbox.Sandbox.
 type Docker struct {
-	config  Config
-	carried []string // programs that lie beside the init in its volume
-	node    string
-	epoch   int64
-	seccomp string
-	sentrys string // the same for gVisor's kernel, the Sentry
-	client  *client.Client
-	images  *images
-	init    *initVolume
-	known   knownTraits
-	watch   watch
-	log     *logrus.Entry
+	config   Config
+	carried  []string // programs that lie beside the init in its volume
+	node     string
+	epoch    int64
+	seccomp  string
+	sentrys  string // the same for gVisor's kernel, the Sentry
+	client   *client.Client
+	images   *images
+	init     *initVolume
+	accounts accounts
+	known    knownTraits
+	watch    watch
+	log      *logrus.Entry
 }
 
 var _ sandbox.Sandbox = (*Docker)(nil)
@@ -55,7 +56,7 @@ func New(c Config, node string, epoch int64, log *logrus.Entry, carried ...strin
 	}
 	return &Docker{
 		config: c, carried: carried, node: node, epoch: epoch, seccomp: seccomp, sentrys: sentrys, client: engine,
-		images: newImages(), init: newInitVolume(), watch: defaultWatch(), log: log,
+		images: newImages(), init: newInitVolume(), accounts: accounts{known: map[accountKey]accountFiles{}}, watch: defaultWatch(), log: log,
 	}, nil
 }
 
