@@ -23,7 +23,6 @@ import (
 
 	"github.com/coder/websocket"
 
-	"boomerang/internal/config"
 	"boomerang/internal/execution"
 )
 
@@ -178,11 +177,11 @@ func (h *house) awaken() {
 // A client that loses its connection five times, and a command that is never told of anything, have every byte once though
 // the server is killed and restarted meanwhile.
 func TestWhoFollowsLosesNothingWhateverBreaks(t *testing.T) {
+	t.Parallel()
 	binary := build(t, "boomerang/cmd/boomerang")
 	port := freePort(t)
-	h := &house{t: t, config: config.Defaults(), url: "http://127.0.0.1:" + port}
-	h.config.DataDir, h.config.HTTP.Addr = t.TempDir(), "127.0.0.1:"+port
-	h.config.Docker.InitDir, h.config.Dispatch.Slots = initDir, 1
+	h := &house{t: t, config: defaults(), url: "http://127.0.0.1:" + port}
+	h.config.DataDir, h.config.HTTP.Addr, h.config.Dispatch.Slots = t.TempDir(), "127.0.0.1:"+port, 1
 	end, _ := launch(t, h.config)
 	h.awaken()
 	h.token = h.tokenFor("me")
