@@ -140,10 +140,10 @@ walls: images build ## the walls elsewhere: gVisor, an engine that remaps users,
 
 .PHONY: lint
 lint: $(LINT) $(DEAD) ## golangci-lint, vet, dead code, a tidy go.mod
-	go vet -tags '$(ALL_TAGS)' ./...
-	$(LINT) run --allow-parallel-runners
+	$(PLAIN) go vet -tags '$(ALL_TAGS)' ./...
+	$(PLAIN) $(LINT) run --allow-parallel-runners
 	go mod tidy -diff
-	@dead=$$($(DEAD) -test -tags '$(ALL_TAGS)' ./...) && [ -z "$$dead" ] || { echo "$$dead"; exit 1; }
+	@dead=$$($(PLAIN) $(DEAD) -test -tags '$(ALL_TAGS)' ./...) && [ -z "$$dead" ] || { echo "$$dead"; exit 1; }
 
 $(LINT):
 	$(NEED) go
