@@ -120,16 +120,16 @@ func (l *listener) take(name, data string) (output bool) {
 	return false
 }
 
-// printer prints bytes that are text in part, for six seconds.
+// printer prints bytes that are text in part, for ten seconds: longer than two restarts take on a busy machine.
 const (
 	printer = `
 import hashlib, os, sys, time
-for i in range(60):
+for i in range(100):
     os.write(1, ("größe %d 🪃\n" % i).encode()[i % 3:] + hashlib.sha256(b"o%d" % i).digest()[:i % 33])
     os.write(2, hashlib.sha256(b"e%d" % i).digest()[:i % 7])
     time.sleep(0.1)
 sys.exit(3)`
-	printed = 60
+	printed = 100
 )
 
 // printerPrints is what printer prints.

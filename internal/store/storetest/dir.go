@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"sync"
@@ -44,5 +45,5 @@ var migrated = sync.OnceValues(func() (database []byte, err error) {
 	if err := s.Close(); err != nil {
 		return nil, err
 	}
-	return os.ReadFile(filepath.Join(dir, store.DatabaseFile))
+	return fs.ReadFile(os.DirFS(dir), store.DatabaseFile)
 })
