@@ -117,6 +117,30 @@ func TestAnEngineThatIsSilentForLongIsAskedLessOften(t *testing.T) {
 	})
 }
 
+func TestAnEngineThatIsSilentAgainIsAskedOftenAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		begin := time.Now()
+		second := begin.Add(10 * time.Minute)
+		box := &counting{Sandbox: sandboxtest.New(sandboxtest.Script{}), refuse: func(sandbox.Spec, int) error {
+			if now := time.Now(); now.Before(begin.Add(2*time.Minute)) || !now.Before(second) {
+				return sandbox.ErrUnavailable
+			}
+			return nil
+		}}
+		h := newHouse(t, 1, box)
+		h.enter()
+		defer h.leave()
+		h.expect(h.ended(h.submit("a", sandboxtest.Out("1"))), execution.Completed, execution.Exited, "1")
+		<-time.After(time.Until(second))
+		before := box.count()
+		h.submit("a", sandboxtest.Out("2"))
+		<-time.After(10 * time.Second)
+		if n := box.count() - before; n < 8 {
+			t.Errorf("asked %d times in the first ten seconds of the second silence, want once a second", n)
+		}
+	})
+}
+
 func TestARestartDoesNotBeginTheTriesAnew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		box := &counting{Sandbox: sandboxtest.New(sandboxtest.Script{}), refuse: first(-1, sandbox.ErrTemporary)}
