@@ -57,7 +57,8 @@ images: ## build the images of the languages, where they are not up to date; LAN
 # One kind of compiled package for the programs and for the tests that are not under the race detector. make lint vets them all.
 PLAIN    = CGO_ENABLED=0 GOFLAGS="$$GOFLAGS -trimpath"
 ENGINE   = $(PLAIN) LANGUAGES="$(CHOSEN)" REQUIRE_DOCKER=1 go test -vet=off -count=1
-PARTS   := units packages scenarios crashes chaos
+IMAGELESS = $(filter ./cmd/boomerang-init/ ./internal/app/ ./internal/store/,$(DOCKER_TESTS))
+PARTS   := units packages docker scenarios crashes chaos
 
 .PHONY: test
 test: ## all tests: the units under the race detector, and those with Docker; side by side, each part is printed when it ends
@@ -70,10 +71,14 @@ test: ## all tests: the units under the race detector, and those with Docker; si
 test-units: build
 	go test -vet=off -race -timeout 10m -skip 'TenThousandSubjects|EveryStatementWalksAlongAnIndex' ./...
 
-# One after another: two of them change the rules of the firewall.
 .PHONY: test-packages
-test-packages: images build
-	$(ENGINE) -p 1 -timeout 15m -tags integration $(filter-out ./internal/e2e/,$(DOCKER_TESTS))
+test-packages: build
+	$(ENGINE) -p 1 -timeout 10m -tags integration $(IMAGELESS)
+
+# One after another: two of them change the rules of the firewall.
+.PHONY: test-docker
+test-docker: images build
+	$(ENGINE) -p 1 -timeout 10m -tags integration $(filter-out ./internal/e2e/ $(IMAGELESS),$(DOCKER_TESTS))
 
 .PHONY: test-scenarios
 test-scenarios: images build
