@@ -54,32 +54,37 @@ images: ## build the images of the languages, where they are not up to date; LAN
 	$(NEED) docker
 	@images/build.sh $(CHOSEN)
 
-# One kind of compiled package for the programs and for the tests that are not under the race detector. make lint vets them all.
+# The programs, the tests without the race detector and make lint share what is compiled. make lint also vets all tests.
 PLAIN    = CGO_ENABLED=0 GOFLAGS="$$GOFLAGS -trimpath"
 ENGINE   = $(PLAIN) LANGUAGES="$(CHOSEN)" REQUIRE_DOCKER=1 go test -vet=off -count=1
-PARTS   := units packages scenarios crashes chaos
+IMAGELESS = $(filter ./cmd/boomerang-init/ ./internal/app/ ./internal/store/,$(DOCKER_TESTS))
+PARTS   := units packages docker scenarios crashes chaos
 
 .PHONY: test
 test: ## all tests: the units under the race detector, and those with Docker; side by side, each part is printed when it ends
 	$(NEED) docker gcc go ip iptables node php python3 ruby strace
 	@$(MAKE) --no-print-directory --jobs=$(words $(PARTS)) --keep-going --output-sync=target $(PARTS:%=test-%)
 
-# They begin when the program is compiled: until then they would only be in its way. Two tests of the store that take a
-# processor for long, and start nothing that could race, run without the detector among the packages.
+# The units begin when the program is compiled: earlier they would only delay what waits for it. Two tests of the store use a
+# processor for long and start nothing that could race; test-packages runs them, without the race detector.
 .PHONY: test-units
 test-units: build
 	go test -vet=off -race -timeout 10m -skip 'TenThousandSubjects|EveryStatementWalksAlongAnIndex' ./...
 
-# One after another: two of them change the rules of the firewall.
 .PHONY: test-packages
-test-packages: images build
-	$(ENGINE) -p 1 -timeout 15m -tags integration $(filter-out ./internal/e2e/,$(DOCKER_TESTS))
+test-packages: build
+	$(ENGINE) -p 1 -timeout 10m -tags integration $(IMAGELESS)
+
+# These packages run one after another: both have a test that changes the rules of the firewall.
+.PHONY: test-docker
+test-docker: images build
+	$(ENGINE) -p 1 -timeout 10m -tags integration $(filter-out ./internal/e2e/ $(IMAGELESS),$(DOCKER_TESTS))
 
 .PHONY: test-scenarios
 test-scenarios: images build
 	$(ENGINE) -parallel 4 -timeout 15m -tags e2e ./internal/e2e
 
-# Each of these two has an engine of its own.
+# The next two parts each start an engine of their own.
 .PHONY: test-crashes
 test-crashes: images build
 	$(ENGINE) -timeout 10m -tags chaos -run Dies ./internal/chaos
