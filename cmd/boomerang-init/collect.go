@@ -237,7 +237,7 @@ func (c *collector) visitDir(of *collection, e entry, path []byte) {
 		return
 	}
 	if of.Tree {
-		c.present(of, path, journal.GivenDir, 0, nil, nil)
+		c.present(of, path, journal.EntryDir, 0, nil, nil)
 	}
 	fd, _, reason := c.openEntry(of, e, directory)
 	switch {

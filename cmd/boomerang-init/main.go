@@ -42,7 +42,7 @@ func run() int {
 	places := placesIn(string(mounts))
 	closePlaces(places)
 	runtime.GOMAXPROCS(1)
-	debug.SetGCPercent(-1) // what it allocates is bounded by the job, and a waiting berth must not wake up to collect
+	debug.SetGCPercent(-1) // what it allocates is bounded by the job, and a waiting container must not wake up to collect
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, syscall.SIGTERM)
 	turnDeaf(syscall.SIGTERM)
@@ -114,7 +114,7 @@ func closeProc() error {
 	return nil
 }
 
-// warmUp goes once through what is slow the first time, for page faults and JSON's caches: a berth has time while it
+// warmUp goes once through what is slow the first time, for page faults and JSON's caches: a container has time while it
 // waits, an execution has not. Measured: 2 ms the first time, 0.2 ms the second.
 func warmUp() {
 	var b bytes.Buffer

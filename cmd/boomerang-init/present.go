@@ -38,7 +38,7 @@ func (c *collector) treeLink(of *collection, e entry, path []byte) {
 	case n == 0 || n > journal.MaxCollectedPath || bytes.IndexByte(target[:n], 0) >= 0:
 		c.omit(of, path, journal.OmitSymlink)
 	case c.counted(of):
-		c.present(of, path, journal.GivenLink, 0, nil, target[:n])
+		c.present(of, path, journal.EntryLink, 0, nil, target[:n])
 	}
 }
 
@@ -47,7 +47,7 @@ func (c *collector) treeFile(of *collection, fd int, path []byte, stat syscall.S
 	mode := stat.Mode & 0o777
 	if c.given != nil && text(path) == c.code {
 		if c.given.code != nil && c.counted(of) {
-			c.present(of, path, journal.GivenFile, c.given.mode, c.given.code, nil)
+			c.present(of, path, journal.EntryFile, c.given.mode, c.given.code, nil)
 		}
 		return true
 	}
@@ -66,7 +66,7 @@ func (c *collector) treeFile(of *collection, fd int, path []byte, stat syscall.S
 		return of.done.Cut != ""
 	}
 	of.done.Bytes += stat.Size
-	c.present(of, path, journal.GivenFile, mode, sum[:], nil)
+	c.present(of, path, journal.EntryFile, mode, sum[:], nil)
 	return true
 }
 

@@ -57,9 +57,9 @@ func receive(stdin io.Reader, job *journal.Job) (*received, error) {
 	code := job.CodeIn(job.Workspace)
 	buf := make([]byte, 256<<10)
 	entries := 0
-	err = journal.ReadGiven(stdin, func(g journal.Given, content io.Reader) error {
+	err = journal.ReadWorkspace(stdin, func(g journal.WorkspaceEntry, content io.Reader) error {
 		entries++
-		if g.Kind == journal.GivenFile && len(g.Sum) == sha256.Size {
+		if g.Kind == journal.EntryFile && len(g.Sum) == sha256.Size {
 			r.known = append(r.known, known{g.Size, [sha256.Size]byte(g.Sum)})
 			if g.Path == code {
 				r.code, r.mode = g.Sum, g.Mode
@@ -87,11 +87,11 @@ func receive(stdin io.Reader, job *journal.Job) (*received, error) {
 // errSender marks what went wrong with reading, not with writing.
 var errSender = errors.New("the sender went away")
 
-func layOut(root *os.Root, g journal.Given, content io.Reader, buf []byte) (err error) {
+func layOut(root *os.Root, g journal.WorkspaceEntry, content io.Reader, buf []byte) (err error) {
 	switch g.Kind {
-	case journal.GivenDir:
+	case journal.EntryDir:
 		return root.MkdirAll(g.Path, 0o700)
-	case journal.GivenLink:
+	case journal.EntryLink:
 		return root.Symlink(g.Target, g.Path)
 	}
 	if dir := path.Dir(g.Path); dir != "." {

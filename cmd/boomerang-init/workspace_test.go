@@ -26,14 +26,14 @@ import (
 func giving(dir string, entries map[string]string) journal.Job {
 	return journal.Job{
 		Nonce: testNonce, File: "main.sh", Argv: []string{"true"}, Dir: dir, Timeout: time.Minute, Workspace: dir,
-		Given: func(yield func(journal.Given, error) bool) {
+		WorkspaceSnapshot: func(yield func(journal.WorkspaceEntry, error) bool) {
 			for _, path := range slices.Sorted(maps.Keys(entries)) {
-				g := journal.Given{Path: path, Kind: journal.GivenFile, Mode: 0o750, Size: int64(len(entries[path]))}
+				g := journal.WorkspaceEntry{Path: path, Kind: journal.EntryFile, Mode: 0o750, Size: int64(len(entries[path]))}
 				if target, link := strings.CutPrefix(entries[path], "->"); link {
-					g = journal.Given{Path: path, Kind: journal.GivenLink, Target: target}
+					g = journal.WorkspaceEntry{Path: path, Kind: journal.EntryLink, Target: target}
 				}
 				if entries[path] == "/" {
-					g = journal.Given{Path: path, Kind: journal.GivenDir}
+					g = journal.WorkspaceEntry{Path: path, Kind: journal.EntryDir}
 				}
 				sum := sha256.Sum256([]byte(entries[path]))
 				g.Sum, g.Content = sum[:], func() io.Reader { return strings.NewReader(entries[path]) }
@@ -202,13 +202,13 @@ func TestWhatLeadsOutOfAWorkspaceIsNotFollowed(t *testing.T) {
 func TestWhatCannotBeReadIsNotSent(t *testing.T) {
 	broken := errors.New("broken")
 	j := giving("/w", nil)
-	for name, given := range map[string]iter.Seq2[journal.Given, error]{
-		"the list": func(yield func(journal.Given, error) bool) { yield(journal.Given{}, broken) },
-		"a file": func(yield func(journal.Given, error) bool) {
-			yield(journal.Given{Path: "a", Kind: journal.GivenFile, Size: 2, Content: func() io.Reader { return strings.NewReader("1") }}, nil)
+	for name, given := range map[string]iter.Seq2[journal.WorkspaceEntry, error]{
+		"the list": func(yield func(journal.WorkspaceEntry, error) bool) { yield(journal.WorkspaceEntry{}, broken) },
+		"a file": func(yield func(journal.WorkspaceEntry, error) bool) {
+			yield(journal.WorkspaceEntry{Path: "a", Kind: journal.EntryFile, Size: 2, Content: func() io.Reader { return strings.NewReader("1") }}, nil)
 		},
 	} {
-		j.Given = given
+		j.WorkspaceSnapshot = given
 		if err := journal.WriteJob(io.Discard, j); !errors.Is(err, journal.ErrSource) {
 			t.Errorf("%s: got %v, want ErrSource", name, err)
 		}

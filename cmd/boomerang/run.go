@@ -130,11 +130,11 @@ func (r *runCmd) submit(ctx context.Context) (*client.Client, execution.ID, erro
 // exitInterrupted is 128 + SIGINT.
 const exitInterrupted = 130
 
-// farewell bounds the last call after Ctrl-C.
-const farewell = 10 * time.Second
+// shutdownTimeout bounds the last call after Ctrl-C.
+const shutdownTimeout = 10 * time.Second
 
 func (r *runCmd) cancel(ctx context.Context, server *client.Client, shown *screen) error {
-	ctx, stop := context.WithTimeout(ctx, farewell)
+	ctx, stop := context.WithTimeout(ctx, shutdownTimeout)
 	defer stop()
 	record, err := server.Cancel(ctx, shown.id)
 	if err != nil {

@@ -49,9 +49,9 @@ type App struct {
 	numbers   *metrics.Metrics
 	engine    *docker.Docker // nil: this role has no access to it
 	facts     *engineFacts   // of it
-	stock     stock          // the same
+	stock     imageStock     // the same
 	networks  *networks      // of it
-	pool      *pool.Pool     // of its berths
+	pool      *pool.Pool     // of its containers
 	starts    *starts        // the proof that it starts containers
 	slots     int
 	limits    execution.WorkspaceLimits
@@ -124,7 +124,7 @@ func New(ctx context.Context, c config.Config, version string, log *logrus.Entry
 		}
 		a.parts = append(a.parts,
 			part{"deliverer", deliverer.Run},
-			part{"offer", a.keepOffer(heard{records})},
+			part{"offer", a.keepOffer(runnerReport{records})},
 			part{"upkeep", upkeep.New(c.Upkeep, c.Workspaces.Keep, records, nil, nil, log).Run})
 	case config.Everything:
 		dispatcher := a.newDispatcher(records, payload, nil)
@@ -166,21 +166,21 @@ func (a *App) openBack(ctx context.Context, c config.Config, records *store.Stor
 	if err := a.facts.atStart(ctx); err != nil {
 		return err
 	}
-	a.stock = stock{engine: a.engine, catalogue: a.catalogue, pull: c.Docker.Pull}
+	a.stock = imageStock{engine: a.engine, catalogue: a.catalogue, pull: c.Docker.Pull}
 	a.refreshOffer(ctx, a.stock)
 	cpus, memory, slots := a.measure(ctx, c)
 	a.slots = slots
 	a.starts = newStarts(a.log)
 	a.pool = pool.New(c.Pool.For(cpus, memory, slots), pool.Deps{
-		Sandbox: watched{mortalBerths(a.engine), a.starts},
-		Wants:   a.wants,
-		Taken:   func(language string, warm bool) { a.numbers.Taken(language, warm) },
-		Log:     a.log,
+		Sandbox:   watched{crashContainers(a.engine), a.starts},
+		Wants:     a.wants,
+		HandedOut: func(language string, warm bool) { a.numbers.Taken(language, warm) },
+		Log:       a.log,
 	})
 	return nil
 }
 
-// wants are the berths that should wait: some of every language.
+// wants are the containers that should wait: some of every language.
 func (a *App) wants() []pool.Want {
 	var wants []pool.Want
 	for _, l := range a.catalogue.Languages() {
@@ -214,7 +214,7 @@ func (a *App) openNetworks(c docker.Config, records *store.Store) error {
 
 func (a *App) newDispatcher(records *store.Store, payload dispatch.Payload, publisher dispatch.Publisher) *dispatch.Dispatcher {
 	return dispatch.New(a.slots, dispatch.Deps{
-		Store: counted{mortalBack(records), a.numbers}, Sandbox: guarded{a.pool, a.networks}, Publisher: publisher, Languages: a.catalogue,
+		Store: instrumented{crashBack(records), a.numbers}, Sandbox: provenOnly{a.pool, a.networks}, Publisher: publisher, Languages: a.catalogue,
 		Blobs:    func(ctx context.Context) (dispatch.BlobWriter, error) { return records.NewBlob(ctx) },
 		Unsealer: a.keys, Payload: payload,
 		Workspaces: records, Limits: a.limits,
@@ -241,7 +241,7 @@ func (a *App) openFront(
 	if a.facts != nil {
 		notes = a.notes
 	}
-	ledger := counted{mortalFront(records), a.numbers}
+	ledger := instrumented{crashFront(records), a.numbers}
 	deliverer := callback.NewDeliverer(c.Callback, ledger, a.keys, policy, version, a.log)
 	admitter := admission.New(c.Admission, c.Workspaces, admitted{a.offer}, policy, fetcher, a.keys, ledger, time.Now)
 	if err := admitter.Reseal(ctx); err != nil {
@@ -251,7 +251,7 @@ func (a *App) openFront(
 		Admission:     admitter,
 		Records:       records,
 		Deliveries:    records,
-		Leftovers:     records,
+		Artifacts:     records,
 		Live:          live,
 		Authenticator: a.tokens,
 		Languages:     a.offer,
@@ -425,14 +425,14 @@ func (a *App) Run(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// farewell is how long requests may take to end when the server stops.
-const farewell = 10 * time.Second
+// shutdownTimeout is how long requests may take to end when the server stops.
+const shutdownTimeout = 10 * time.Second
 
 // serve answers requests until ctx ends.
 func (a *App) serve(ctx context.Context, server *http.Server, answer func() error) error {
 	stopped := make(chan error, 1)
 	unhook := context.AfterFunc(ctx, func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewell)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
 		defer cancel()
 		stopped <- server.Shutdown(ctx)
 	})

@@ -182,14 +182,14 @@ func (n *networks) check(context.Context) error {
 	return nil
 }
 
-// guarded is a sandbox that puts nobody on a network that is not proven to be closed.
-type guarded struct {
+// provenOnly is a sandbox that puts nobody on a network that is not proven to be closed.
+type provenOnly struct {
 	sandbox.Sandbox
 	networks *networks
 }
 
 // Prepare implements sandbox.Sandbox.
-func (g guarded) Prepare(ctx context.Context, spec sandbox.Spec) (sandbox.Berth, error) {
+func (g provenOnly) Prepare(ctx context.Context, spec sandbox.Spec) (sandbox.Container, error) {
 	if spec.Network != network.None && spec.Network != "" {
 		if err := g.networks.prove(ctx, spec.Network, proofFresh); err != nil {
 			return nil, err

@@ -55,18 +55,18 @@ type cellar struct {
 	prepared []string
 }
 
-func (c *cellar) Prepare(_ context.Context, spec sandbox.Spec) (sandbox.Berth, error) {
+func (c *cellar) Prepare(_ context.Context, spec sandbox.Spec) (sandbox.Container, error) {
 	c.prepared = append(c.prepared, spec.Network)
 	return nil, nil
 }
 
-func withNetworks(p *prover) (*networks, *cellar, guarded) {
+func withNetworks(p *prover) (*networks, *cellar, provenOnly) {
 	log := logrus.New()
 	log.SetOutput(io.Discard)
 	languages := []language.Language{{Name: "bash", Network: "none"}, {Name: "curl", Network: "egress"}, {Name: "wget", Network: "egress"}}
 	n := newNetworks(func() []language.Language { return languages }, p.reach, logrus.NewEntry(log))
 	c := &cellar{}
-	return n, c, guarded{c, n}
+	return n, c, provenOnly{c, n}
 }
 
 func TestNoProgramIsPutOnANetworkThatIsNotProven(t *testing.T) {

@@ -23,13 +23,13 @@ type admitted struct{ *language.Offer }
 // Find implements admission.Languages.
 func (a admitted) Find(name string) (language.Language, error) { return a.Offered(name) }
 
-// absences tells by name which languages have no image now.
-type absences interface {
+// missingImages tells by name which languages have no image now.
+type missingImages interface {
 	absent(ctx context.Context) ([]string, error)
 }
 
-// stock is what the engine has of the images of the catalogue.
-type stock struct {
+// imageStock is what the engine has of the images of the catalogue.
+type imageStock struct {
 	engine interface {
 		HasImage(context.Context, string) error
 		ImageSize(context.Context, string) (int64, error)
@@ -40,7 +40,7 @@ type stock struct {
 
 // missing are the languages that cannot run for want of their image. One that may be pulled is as good as there.
 // Errors: what the engine said when it did not answer.
-func (s stock) missing(ctx context.Context) ([]language.Language, error) {
+func (s imageStock) missing(ctx context.Context) ([]language.Language, error) {
 	var missing []language.Language
 	for _, l := range s.catalogue.Languages() {
 		if s.pull == docker.PullMissing && l.Pull == sandbox.PullMissing {
@@ -57,7 +57,7 @@ func (s stock) missing(ctx context.Context) ([]language.Language, error) {
 }
 
 // bySize returns what a container of each language needs whose image is there, the smallest image first.
-func (s stock) bySize(ctx context.Context, limits execution.WorkspaceLimits) ([]sandbox.Spec, error) {
+func (s imageStock) bySize(ctx context.Context, limits execution.WorkspaceLimits) ([]sandbox.Spec, error) {
 	sizes := make(map[string]int64)
 	var specs []sandbox.Spec
 	for _, l := range s.catalogue.Languages() {
@@ -75,13 +75,13 @@ func (s stock) bySize(ctx context.Context, limits execution.WorkspaceLimits) ([]
 	return specs, nil
 }
 
-func (s stock) absent(ctx context.Context) ([]string, error) {
+func (s imageStock) absent(ctx context.Context) ([]string, error) {
 	missing, err := s.missing(ctx)
 	return names(missing), err
 }
 
 // check is that every language that is not optional has its image.
-func (s stock) check(ctx context.Context) error {
+func (s imageStock) check(ctx context.Context) error {
 	missing, err := s.missing(ctx)
 	if err != nil {
 		return fault.New(fault.ServiceUnavailable, "The Docker engine does not tell which images it has.").Because(err)
@@ -104,11 +104,11 @@ func names(languages []language.Language) []string {
 // absentReport is the name of the runner's report of the languages without an image.
 const absentReport = "absent"
 
-// heard is what the runner said of its stock.
-type heard struct{ records *store.Store }
+// runnerReport is what the runner said of its stock.
+type runnerReport struct{ records *store.Store }
 
-func (h heard) absent(ctx context.Context) ([]string, error) {
-	text, err := h.records.Heard(ctx, absentReport)
+func (h runnerReport) absent(ctx context.Context) ([]string, error) {
+	text, err := h.records.LastReport(ctx, absentReport)
 	return strings.Fields(text), err
 }
 
@@ -119,7 +119,7 @@ const (
 )
 
 // keepOffer makes the part that takes languages out of the offer and in again, as their images go and come.
-func (a *App) keepOffer(from absences) func(context.Context) error {
+func (a *App) keepOffer(from missingImages) func(context.Context) error {
 	return func(ctx context.Context) error {
 		tick := time.NewTicker(offerEvery)
 		defer tick.Stop()
@@ -135,7 +135,7 @@ func (a *App) keepOffer(from absences) func(context.Context) error {
 }
 
 // refreshOffer leaves the offer as it is while nobody can tell what is there: another check says so.
-func (a *App) refreshOffer(ctx context.Context, from absences) {
+func (a *App) refreshOffer(ctx context.Context, from missingImages) {
 	ctx, cancel := context.WithTimeout(ctx, offerTimeout)
 	defer cancel()
 	absent, err := from.absent(ctx)

@@ -18,12 +18,12 @@ import (
 // published reads what the runner's programs have printed so far.
 type published struct{ records *store.Store }
 
-// publishedPatience is how long the record of what a program printed is waited for.
-const publishedPatience = 2 * time.Second
+// publishedTimeout is how long the record of what a program printed is waited for.
+const publishedTimeout = 2 * time.Second
 
 // Live implements httpapi.Live.
 func (p published) Live(id execution.ID, stream execution.Stream) ([]byte, bool) {
-	ctx, cancel := context.WithTimeout(context.Background(), publishedPatience)
+	ctx, cancel := context.WithTimeout(context.Background(), publishedTimeout)
 	defer cancel()
 	kept, err := p.records.Published(ctx, id, stream, 0)
 	return kept, err == nil
@@ -35,7 +35,7 @@ const publishedCeiling = 128 << 20
 // Follow implements httpapi.Live. What is published is read once, however many follow.
 func (p published) Follow(id execution.ID) (read func(execution.Stream) (kept []byte, grown <-chan struct{}), release func()) {
 	m := capture.NewMirror(context.Background(), func(ctx context.Context, stream execution.Stream, from int64) ([]byte, error) {
-		ctx, cancel := context.WithTimeout(ctx, publishedPatience)
+		ctx, cancel := context.WithTimeout(ctx, publishedTimeout)
 		defer cancel()
 		return p.records.Published(ctx, id, stream, from)
 	}, publishedCeiling)
@@ -57,7 +57,7 @@ const notesReport = "warnings"
 // noted are the warnings that the runner reported. While it reports nothing there are none; the checks say why.
 func noted(records *store.Store) func(context.Context) []string {
 	return func(ctx context.Context) []string {
-		text, err := records.Heard(ctx, notesReport)
+		text, err := records.LastReport(ctx, notesReport)
 		if err != nil || text == "" {
 			return nil
 		}
@@ -111,7 +111,7 @@ func reportNotes(ctx context.Context, records *store.Store, notes func(context.C
 }
 
 // reportAbsent says nothing while the engine does not.
-func reportAbsent(ctx context.Context, records *store.Store, from absences) error {
+func reportAbsent(ctx context.Context, records *store.Store, from missingImages) error {
 	checked, cancel := context.WithTimeout(ctx, reportTimeout)
 	defer cancel()
 	absent, err := from.absent(checked)

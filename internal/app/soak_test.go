@@ -47,14 +47,14 @@ func (player) Unseal(_ execution.ID, _ string, sealed execution.Sealed) ([]byte,
 
 // held is what a process holds at one moment.
 type held struct {
-	at                              time.Duration
-	goroutines, files, berths, rows int
-	heap                            uint64 // bytes in use after a collection
+	at                                  time.Duration
+	goroutines, files, containers, rows int
+	heap                                uint64 // bytes in use after a collection
 }
 
 func (h held) String() string {
-	return fmt.Sprintf("%8s  %3d goroutines  %3d files  %2d berths  %4d executions stored  %6d KiB of heap",
-		h.at.Round(time.Second), h.goroutines, h.files, h.berths, h.rows, h.heap>>10)
+	return fmt.Sprintf("%8s  %3d goroutines  %3d files  %2d containers  %4d executions stored  %6d KiB of heap",
+		h.at.Round(time.Second), h.goroutines, h.files, h.containers, h.rows, h.heap>>10)
 }
 
 // TestTwoHoursLeaveNothingBehind has the rooms behind the API work for two hours of a clock that does not wait: mixed programs at
@@ -80,7 +80,7 @@ func TestTwoHoursLeaveNothingBehind(t *testing.T) {
 		payload := dispatch.Payload{Body: func(e execution.Execution, r execution.Result) []byte { return callback.Body(e, r, 4<<10) }}
 		played, _ := player{}.Find("play")
 		warm := pool.New(pool.Defaults().For(2, 1<<30, 4), pool.Deps{
-			Sandbox: box, Taken: func(string, bool) {}, Log: log,
+			Sandbox: box, HandedOut: func(string, bool) {}, Log: log,
 			Wants: func() []pool.Want {
 				return []pool.Want{{Spec: language.Waiting(played, execution.WorkspaceLimits{}), Size: pool.Auto}}
 			},
@@ -108,7 +108,7 @@ func TestTwoHoursLeaveNothingBehind(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			berths, err := box.Berths(t.Context())
+			containers, err := box.Containers(t.Context())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -116,7 +116,7 @@ func TestTwoHoursLeaveNothingBehind(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			h := held{time.Since(begin), runtime.NumGoroutine(), len(files), len(berths), len(rows), memory.HeapAlloc}
+			h := held{time.Since(begin), runtime.NumGoroutine(), len(files), len(containers), len(rows), memory.HeapAlloc}
 			t.Log(h)
 			return h
 		}
@@ -141,10 +141,10 @@ func TestTwoHoursLeaveNothingBehind(t *testing.T) {
 		}
 		time.Sleep(20 * time.Minute) // until the last has ended and is forgotten
 		synctest.Wait()
-		if end := measure(begin); end.berths != 0 || end.rows != 0 {
-			t.Errorf("at the end: %s, want no berths and no executions", end)
+		if end := measure(begin); end.containers != 0 || end.rows != 0 {
+			t.Errorf("at the end: %s, want no containers and no executions", end)
 		}
-		if late.goroutines > early.goroutines+8 || late.files > early.files+2 || late.berths > 8 || late.heap > early.heap*3/2+(4<<20) {
+		if late.goroutines > early.goroutines+8 || late.files > early.files+2 || late.containers > 8 || late.heap > early.heap*3/2+(4<<20) {
 			t.Errorf("after two hours:\n%s, after twenty minutes:\n%s", late, early)
 		}
 		stop()

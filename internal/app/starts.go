@@ -34,7 +34,7 @@ type watched struct {
 }
 
 // Prepare implements sandbox.Sandbox.
-func (w watched) Prepare(ctx context.Context, spec sandbox.Spec) (sandbox.Berth, error) {
+func (w watched) Prepare(ctx context.Context, spec sandbox.Spec) (sandbox.Container, error) {
 	b, err := w.Sandbox.Prepare(ctx, spec)
 	if ctx.Err() == nil {
 		w.starts.see(err)

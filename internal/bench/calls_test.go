@@ -16,7 +16,7 @@ import (
 	"syscall"
 )
 
-// calls counts what one execution asks of the engine and of the disk, one after another and eight at once. A berth that is
+// calls counts what one execution asks of the engine and of the disk, one after another and eight at once. A container that is
 // made to replace one that was taken belongs to the execution that took it.
 func calls(h *house) {
 	ctx := h.Context()

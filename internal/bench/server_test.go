@@ -29,7 +29,7 @@ import (
 // settings are what the servers of the bench differ in.
 type settings struct {
 	slots  int
-	warm   int    // berths for python; 0: cold
+	warm   int    // containers for python; 0: cold
 	docker string // the engine's address; empty: the machine's own
 	dir    string // the data directory; empty: a new one
 }
@@ -37,7 +37,7 @@ type settings struct {
 // server is the real program in a process of its own.
 type server struct {
 	h       *house
-	warm    int // berths when it is at rest
+	warm    int // containers when it is at rest
 	dir     string
 	addr    string
 	metrics string
@@ -115,7 +115,7 @@ func (h *house) launch(s settings) *server {
 	return made
 }
 
-// serve starts a server and waits until it can work and has its berths.
+// serve starts a server and waits until it can work and has its containers.
 func (h *house) serve(s settings) *server {
 	h.Helper()
 	made := h.launch(s)
@@ -230,7 +230,7 @@ func printsOne(p wire.Result) error {
 	return nil
 }
 
-// settle waits until nothing runs but the berths that wait for a job, and no container is on its way in or out.
+// settle waits until nothing runs but the containers that wait for a job, and no container is on its way in or out.
 func (s *server) settle(ctx context.Context) error {
 	node, err := s.node()
 	if err != nil {
@@ -239,7 +239,7 @@ func (s *server) settle(ctx context.Context) error {
 	return await(ctx, "the containers of "+node+" are at rest", pause, func() (bool, error) {
 		all, running, err := s.h.engine.count(ctx, node)
 		if s.warm > 0 { // one that runs may not be ready yet
-			running, _ = s.gauge(`boomerang_berths_waiting{language="python"}`)
+			running, _ = s.gauge(`boomerang_warm_containers{language="python"}`)
 		}
 		return all == s.warm && running == s.warm, err
 	})
@@ -306,7 +306,7 @@ func (s *server) kill() {
 func (s *server) stop() (correct string) {
 	h := s.h
 	h.Helper()
-	warm, counted := s.gauge(`boomerang_berths_taken_total{kind="warm",language="python"}`)
+	warm, counted := s.gauge(`boomerang_containers_started_total{kind="warm",language="python"}`)
 	_ = s.command.Process.Signal(syscall.SIGTERM)
 	if err := s.command.Wait(); err != nil {
 		s.wrong = append(s.wrong, "the server: "+err.Error())

@@ -17,7 +17,7 @@ import (
 
 // throughput measures executions per second of print(1): so many clients, each of which waits for the end of one before it
 // begins the next, and so many slots. The sides take turns of the same number of executions. A turn ends when the engine has
-// cleared up behind it, and warm berths are there again: what a side leaves for later is its own.
+// cleared up behind it, and warm containers are there again: what a side leaves for later is its own.
 //
 // The goals are those of a machine that has no CPU left. With fewer clients the ratio is only shown: with one slot the next
 // execution waits until the container of the one before is gone.

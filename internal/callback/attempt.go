@@ -89,7 +89,7 @@ func (s *sender) send(ctx context.Context, d execution.Delivery) (execution.Atte
 }
 
 // watched is send, and tells also how far the connection came.
-func (s *sender) watched(ctx context.Context, d execution.Delivery) (execution.Attempt, *witness, error) {
+func (s *sender) watched(ctx context.Context, d execution.Delivery) (execution.Attempt, *connTrace, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.whole)
 	defer cancel()
 	a, w, err := s.attempt(ctx, d)
@@ -99,8 +99,8 @@ func (s *sender) watched(ctx context.Context, d execution.Delivery) (execution.A
 	return a, w, err
 }
 
-func (s *sender) attempt(ctx context.Context, d execution.Delivery) (execution.Attempt, *witness, error) {
-	a, w := execution.Attempt{Execution: d.Execution, Number: d.Attempts + 1, StartedAt: s.now()}, new(witness)
+func (s *sender) attempt(ctx context.Context, d execution.Delivery) (execution.Attempt, *connTrace, error) {
+	a, w := execution.Attempt{Execution: d.Execution, Number: d.Attempts + 1, StartedAt: s.now()}, new(connTrace)
 	err := s.post(ctx, d, &a, w)
 	if err != nil {
 		a.Outcome, a.Detail = classify(err)
@@ -113,7 +113,7 @@ func (s *sender) attempt(ctx context.Context, d execution.Delivery) (execution.A
 // changed since admission, and behind a proxy nobody else does.
 //
 // The transport is used without an http.Client, so there is nobody who follows redirects or keeps cookies.
-func (s *sender) post(ctx context.Context, d execution.Delivery, a *execution.Attempt, w *witness) error {
+func (s *sender) post(ctx context.Context, d execution.Delivery, a *execution.Attempt, w *connTrace) error {
 	if err := s.policy.CheckURL(d.Callback.URL); err != nil {
 		return err
 	}

@@ -75,7 +75,7 @@ func TestBodyIsTheWireByteForByte(t *testing.T) {
 		Files: []execution.Artifact{
 			{Path: "a\n<b>.txt", Mode: 0o644, Blob: execution.Blob{Size: 5, Sum: [32]byte{0xab, 31: 0x01}}}, {Path: "out/empty", Mode: 0o70},
 		},
-		Leavings: execution.Leavings{Omitted: []execution.Omission{{Path: "link", Reason: "symlink"}}, Count: 1},
+		Omissions: execution.Omissions{Omitted: []execution.Omission{{Path: "link", Reason: "symlink"}}, Count: 1},
 	}
 	for name, r := range map[string]execution.Result{
 		"completed.json": completed(),

@@ -11,9 +11,9 @@ import (
 )
 
 const (
-	grace       = 10 * time.Second // for attempts in flight when Run is told to end
-	longestWait = time.Minute      // between two looks at the store: the wall clock may have been set
-	storePause  = 5 * time.Second  // before a store that did not answer is asked again
+	shutdownGrace = 10 * time.Second // for attempts in flight when Run is told to end
+	longestWait   = time.Minute      // between two looks at the store: the wall clock may have been set
+	storePause    = 5 * time.Second  // before a store that did not answer is asked again
 
 	breakerTimeout = time.Second // for keeping a breaker
 	recordTimeout  = 5 * time.Second
@@ -89,7 +89,7 @@ func (d *Deliverer) Run(ctx context.Context) error {
 		}
 		wake.Stop()
 	}
-	defer time.AfterFunc(grace, abort).Stop()
+	defer time.AfterFunc(shutdownGrace, abort).Stop()
 	for len(r.traffic.flying) > 0 {
 		r.land(ctx, <-r.landed)
 	}

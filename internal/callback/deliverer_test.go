@@ -254,8 +254,8 @@ func TestStopBreaksOffWhatHangsAndCountsItNotAsAnAttempt(t *testing.T) {
 		sleep(time.Second)
 		began := time.Now()
 		r.stop()
-		if took := time.Since(began); took != grace {
-			t.Errorf("stopped after %v, want %v", took, grace)
+		if took := time.Since(began); took != shutdownGrace {
+			t.Errorf("stopped after %v, want %v", took, shutdownGrace)
 		}
 		if d := m.get(to("", 1).Execution); d.State != execution.Pending || d.Attempts != 0 {
 			t.Errorf("got %+v", d)
@@ -283,7 +283,7 @@ func TestAfterACrashTheSameBytesComeAgain(t *testing.T) {
 		synctest.Wait()
 		began := time.Now()
 		first.stop()
-		if took := time.Since(began); took > grace {
+		if took := time.Since(began); took > shutdownGrace {
 			t.Errorf("stopped after %v, although there was nothing to hope for", took)
 		}
 		m.fail(nil, nil)

@@ -43,7 +43,7 @@ func (f *Fetcher) Fetch(ctx context.Context, field, url string, limit int) ([]by
 		}
 		return nil, err
 	}
-	w := new(witness)
+	w := new(connTrace)
 	request, err := http.NewRequestWithContext(httptrace.WithClientTrace(with(ctx, hostname(url)), w.trace()), http.MethodGet, url, nil)
 	if err != nil {
 		return nil, unfetched(field, &unsentError{err})

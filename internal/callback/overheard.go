@@ -23,8 +23,8 @@ import (
 // receiver's own kernel threw away together with the connection cannot be had.
 type overheard struct {
 	net.Conn
-	witness atomic.Pointer[witness] // of the attempt that the connection carries; nil before the first
-	cut     atomic.Bool             // a write has failed
+	witness atomic.Pointer[connTrace] // of the attempt that the connection carries; nil before the first
+	cut     atomic.Bool               // a write has failed
 }
 
 func overhear(conn net.Conn) *overheard { return &overheard{Conn: conn} }

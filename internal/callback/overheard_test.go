@@ -260,7 +260,7 @@ func TestAProxyThatDoesNotAnswerConnectIsATimeout(t *testing.T) {
 }
 
 func TestWhatCameOnAConnectionThatWasGivenUpIsForgotten(t *testing.T) {
-	w := new(witness)
+	w := new(connTrace)
 	for range 2 { // net/http takes another connection if the first had been closed while idle
 		w.trace().GotConn(httptrace.GotConnInfo{Conn: overhear(nil)})
 		w.hear([]byte("HTTP/1.1 408 Request Timeout\r\n\r\n"), true)
@@ -272,7 +272,7 @@ func TestWhatCameOnAConnectionThatWasGivenUpIsForgotten(t *testing.T) {
 }
 
 func TestOfAnAnswerOnlyTheBeginningIsHeard(t *testing.T) {
-	w := &witness{listening: true}
+	w := &connTrace{listening: true}
 	for range 100 {
 		w.hear(make([]byte, 4000), false)
 	}

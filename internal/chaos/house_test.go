@@ -241,7 +241,7 @@ func (h *house) explained(run *execution.Run) (reasons []execution.Reason) {
 	if run == nil {
 		return nil
 	}
-	for _, s := range h.strikes[run.Berth] {
+	for _, s := range h.strikes[run.Container] {
 		if run.StartedAt.Before(s.done.Add(grace)) {
 			reasons = append(reasons, s.reasons...)
 		}

@@ -25,8 +25,8 @@ import (
 const MaxWait = time.Minute
 
 const (
-	patience   = MaxWait + 30*time.Second // the longest that a call takes, to the end of its answer
-	maxProblem = 64 << 10                 // bytes of an error's body that are read
+	callTimeout = MaxWait + 30*time.Second // the longest that a call takes, to the end of its answer
+	maxProblem  = 64 << 10                 // bytes of an error's body that are read
 )
 
 // Client speaks to one server with one token. It is safe for concurrent use.
@@ -53,7 +53,7 @@ func New(server, token string) (*Client, error) {
 	stay := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse } // the token is for this server alone
 	return &Client{
 		base: base, token: token,
-		http: &http.Client{Timeout: patience, CheckRedirect: stay}, streams: &http.Client{CheckRedirect: stay},
+		http: &http.Client{Timeout: callTimeout, CheckRedirect: stay}, streams: &http.Client{CheckRedirect: stay},
 	}, nil
 }
 

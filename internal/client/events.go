@@ -19,7 +19,7 @@ const (
 	// Quiet is how long a stream may say nothing before it is taken for broken; a server breaks its silence every 15 s.
 	quiet = 45 * time.Second
 	// Breath is between two tries to open a stream.
-	breath = time.Second
+	retryPause = time.Second
 	// Lost is how long a server may be away before it is given up: longer than a restart takes.
 	lost = 2 * time.Minute
 	// MaxEvent bounds one line of a stream, in bytes: a piece of output has 64 KiB and may be written in six times as many.
@@ -65,7 +65,7 @@ func (c *Client) Follow(ctx context.Context, id execution.ID, handle func(Event)
 		case final(err) || time.Since(f.heard) > lost:
 			return Record{}, fmt.Errorf("follow execution: %w", err)
 		}
-		timer := time.NewTimer(breath)
+		timer := time.NewTimer(retryPause)
 		select {
 		case <-ctx.Done():
 		case <-timer.C:

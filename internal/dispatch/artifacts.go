@@ -39,14 +39,14 @@ type artifacts struct {
 	known    bool       // the file that is read was stored in an earlier pass
 	writer   BlobWriter // of the file that is read; nil when it is not stored
 	err      error
-	leavings execution.Leavings
+	leavings execution.Omissions
 }
 
-var _ journal.Files = (*artifacts)(nil)
+var _ journal.FileSink = (*artifacts)(nil)
 
 // rewind announces that the journal will be read from its beginning.
 func (a *artifacts) rewind() {
-	a.at, a.known, a.writer, a.err, a.leavings = 0, false, nil, nil, execution.Leavings{}
+	a.at, a.known, a.writer, a.err, a.leavings = 0, false, nil, nil, execution.Omissions{}
 }
 
 // forget drops what was stored: the blobs are there no more.
@@ -124,7 +124,7 @@ func (a *artifacts) of(e execution.Execution, end *journal.End) *execution.Artif
 	case end == nil:
 		left.Cut = execution.CutLost
 	default:
-		left.Files, left.Leavings = slices.Clone(a.stored[:a.at]), a.leavings
+		left.Files, left.Omissions = slices.Clone(a.stored[:a.at]), a.leavings
 		slices.SortFunc(left.Files, func(a, b execution.Artifact) int { return cmp.Compare(a.Path, b.Path) })
 	}
 	return left

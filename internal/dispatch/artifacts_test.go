@@ -19,7 +19,7 @@ import (
 )
 
 // left reads the files that an execution left, "path content", and what is told of the others.
-func (h *house) left(id execution.ID) (files []string, leavings execution.Leavings) {
+func (h *house) left(id execution.ID) (files []string, leavings execution.Omissions) {
 	h.t.Helper()
 	a, err := h.store.Artifacts(h.t.Context(), id)
 	if err != nil || a == nil {
@@ -32,10 +32,10 @@ func (h *house) left(id execution.ID) (files []string, leavings execution.Leavin
 		}
 		files = append(files, f.Path+" "+string(text))
 	}
-	return files, a.Leavings
+	return files, a.Omissions
 }
 
-func (h *house) expectLeft(id execution.ID, want []string, leavings execution.Leavings) {
+func (h *house) expectLeft(id execution.ID, want []string, leavings execution.Omissions) {
 	h.t.Helper()
 	files, told := h.left(id)
 	if diff := cmp.Diff(want, files) + cmp.Diff(leavings, told); diff != "" {
@@ -60,7 +60,7 @@ func TestFilesAreStoredWithTheResult(t *testing.T) {
 		defer h.leave()
 		large := strings.Repeat("x", 1<<20)
 		leave := []sandboxtest.Step{sandboxtest.Leave("b", large), sandboxtest.Leave("a", ""), sandboxtest.Leave("c", "too much"), sandboxtest.Leave("other", "")}
-		omitted := execution.Leavings{Omitted: []execution.Omission{{Path: "c", Reason: journal.OmitSize}}, Count: 1}
+		omitted := execution.Omissions{Omitted: []execution.Omission{{Path: "c", Reason: journal.OmitSize}}, Count: 1}
 		for reason, last := range map[execution.Reason]sandboxtest.Step{
 			execution.Exited: sandboxtest.Exit(3), execution.Signaled: sandboxtest.Die(9), execution.TimedOut: sandboxtest.Hang(),
 		} {
@@ -86,8 +86,8 @@ func TestWhereThereAreNoFilesTheResultSaysWhy(t *testing.T) {
 	}{
 		"not asked for":  {steps: []sandboxtest.Step{sandboxtest.Leave("a", "x")}},
 		"none is there":  {globs: []string{"a"}, want: &execution.Artifacts{}},
-		"lost":           {globs: []string{"a"}, script: sandboxtest.Script{Unproven: true}, want: &execution.Artifacts{Leavings: execution.Leavings{Cut: execution.CutLost}}},
-		"cancelled":      {globs: []string{"a"}, steps: []sandboxtest.Step{sandboxtest.Leave("a", "x"), sandboxtest.Hang()}, cancel: true, want: &execution.Artifacts{Leavings: execution.Leavings{Cut: journal.CutStopped}}},
+		"lost":           {globs: []string{"a"}, script: sandboxtest.Script{Unproven: true}, want: &execution.Artifacts{Omissions: execution.Omissions{Cut: execution.CutLost}}},
+		"cancelled":      {globs: []string{"a"}, steps: []sandboxtest.Step{sandboxtest.Leave("a", "x"), sandboxtest.Hang()}, cancel: true, want: &execution.Artifacts{Omissions: execution.Omissions{Cut: journal.CutStopped}}},
 		"never prepared": {globs: []string{"a"}, script: sandboxtest.Script{Images: []string{}}, want: &execution.Artifacts{}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -137,7 +137,7 @@ func TestAStoreThatTakesNoFilesIsWaitedFor(t *testing.T) {
 		defer h.leave()
 		id := h.submitFor([]string{"*"}, sandboxtest.Out("out"), sandboxtest.Leave("a", "1"), sandboxtest.Leave("b", "2"), sandboxtest.Leave("c", "3"))
 		h.expect(h.ended(id), execution.Completed, execution.Exited, "out")
-		h.expectLeft(id, []string{"a 1", "b 2", "c 3"}, execution.Leavings{})
+		h.expectLeft(id, []string{"a 1", "b 2", "c 3"}, execution.Omissions{})
 		// a once, b three times, c once: what is stored is not stored again.
 		if n := asked.Load(); n != 5 {
 			t.Errorf("%d blobs were begun, want 5", n)
@@ -178,9 +178,9 @@ func TestFilesThatWereSweptAwayAreReadAgain(t *testing.T) {
 		defer h.leave()
 		id := h.submitFor([]string{"*"}, sandboxtest.Leave("a", "1"), sandboxtest.Leave("b", "2"))
 		h.expect(h.ended(id), execution.Completed, execution.Exited, "")
-		h.expectLeft(id, []string{"a 1", "b 2"}, execution.Leavings{})
-		if n := h.berths(); n != 0 {
-			t.Errorf("%d berths are left", n)
+		h.expectLeft(id, []string{"a 1", "b 2"}, execution.Omissions{})
+		if n := h.containers(); n != 0 {
+			t.Errorf("%d containers are left", n)
 		}
 	})
 }
@@ -196,6 +196,6 @@ func TestFilesOfARunThatIsTakenOverAreStored(t *testing.T) {
 		h.enter()
 		defer h.leave()
 		h.ended(id)
-		h.expectLeft(id, []string{"a 1"}, execution.Leavings{})
+		h.expectLeft(id, []string{"a 1"}, execution.Omissions{})
 	})
 }

@@ -41,8 +41,8 @@ type Ledger interface {
 	Finish(ctx context.Context, id execution.ID, r execution.Result, d *execution.Delivery) error
 }
 
-// Past is what an earlier process left.
-type Past interface {
+// RunningExecutions is what an earlier process left.
+type RunningExecutions interface {
 	// Running lists the executions that are written down as running.
 	Running(ctx context.Context) ([]execution.Execution, error)
 	// Adopt makes a running execution of an earlier epoch this process's own.
@@ -60,7 +60,7 @@ type Cancels interface {
 type Store interface {
 	Queue
 	Ledger
-	Past
+	RunningExecutions
 	Cancels
 }
 
@@ -141,11 +141,11 @@ func New(slots int, deps Deps) *Dispatcher {
 // errDetached is the cause of the context of every run when this process stops: the containers go on.
 var errDetached = errors.New("boomerang stops; executions go on")
 
-// breath is how long the dispatcher waits before it tries again what a sick store or engine refused.
-const breath = time.Second
+// retryPause is how long the dispatcher waits before it tries again what a sick store or engine refused.
+const retryPause = time.Second
 
-// idle is how long it waits for a signal before it looks by itself.
-const idle = 10 * time.Second
+// pollInterval is how long it waits for a signal before it looks by itself.
+const pollInterval = 10 * time.Second
 
 // Run takes over what an earlier process left, then takes executions from the queue until ctx ends. It returns when
 // every run is detached; the containers go on. It returns nil when ctx ended.
@@ -154,7 +154,7 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	defer d.wg.Wait()
 	defer detach(errDetached)
 
-	if !d.recover(ctx) {
+	if !d.adoptRunning(ctx) {
 		return nil
 	}
 	d.wg.Go(func() { d.watchCancels(ctx) })
@@ -169,7 +169,7 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 // next starts what can be started now and waits for a reason to look again; false when ctx has ended.
 func (d *Dispatcher) next(ctx context.Context) bool {
 	if !d.slots.take() {
-		return wait(ctx, idle, d.slots.freed)
+		return wait(ctx, pollInterval, d.slots.freed)
 	}
 	claimed, err := d.Store.Claim(ctx, 1)
 	if err == nil && len(claimed) == 1 {
@@ -186,14 +186,14 @@ func (d *Dispatcher) next(ctx context.Context) bool {
 		if ctx.Err() == nil {
 			d.Log.WithError(err).Warn("claim execution")
 		}
-		return wait(ctx, breath, nil)
+		return wait(ctx, retryPause, nil)
 	}
-	return wait(ctx, idle, d.Store.Queued())
+	return wait(ctx, pollInterval, d.Store.Queued())
 }
 
 // watchCancels passes on the wish to end what runs here.
 func (d *Dispatcher) watchCancels(ctx context.Context) {
-	for wait(ctx, idle, d.Store.Cancelling()) {
+	for wait(ctx, pollInterval, d.Store.Cancelling()) {
 		ids, err := d.Store.CancelRequested(ctx)
 		if err != nil && ctx.Err() == nil {
 			d.Log.WithError(err).Warn("read requests to cancel")

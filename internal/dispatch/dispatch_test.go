@@ -31,8 +31,8 @@ func TestAnExecutionIsTakenToItsResult(t *testing.T) {
 		if *e.Result.ExitCode != 3 || string(e.Result.Stderr.Head) != "oh" || !e.Result.OutputComplete || e.Result.Duration != 3*time.Second {
 			t.Errorf("got %+v", e.Result)
 		}
-		if n := h.berths(); n != 0 {
-			t.Errorf("%d berths are left", n)
+		if n := h.containers(); n != 0 {
+			t.Errorf("%d containers are left", n)
 		}
 	})
 }
@@ -109,15 +109,15 @@ func TestARunningExecutionIsCancelledWithWhatItPrinted(t *testing.T) {
 	})
 }
 
-// slow takes its time to prepare a berth.
+// slow takes its time to prepare a container.
 type slow struct{ sandbox.Sandbox }
 
-func (s slow) Prepare(ctx context.Context, spec sandbox.Spec) (sandbox.Berth, error) {
+func (s slow) Prepare(ctx context.Context, spec sandbox.Spec) (sandbox.Container, error) {
 	time.Sleep(time.Second)
 	return s.Sandbox.Prepare(ctx, spec)
 }
 
-func TestACancelWhileTheBerthIsPreparedLeavesNothingBehind(t *testing.T) {
+func TestACancelWhileTheContainerIsPreparedLeavesNothingBehind(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, 1, slow{sandboxtest.New(sandboxtest.Script{})})
 		h.enter()
@@ -130,8 +130,8 @@ func TestACancelWhileTheBerthIsPreparedLeavesNothingBehind(t *testing.T) {
 		time.Sleep(time.Second)
 		synctest.Wait()
 		h.expect(h.get(id), execution.Cancelled, execution.WasCancelled, "")
-		if n := h.berths(); n != 0 {
-			t.Errorf("%d berths are left", n)
+		if n := h.containers(); n != 0 {
+			t.Errorf("%d containers are left", n)
 		}
 		h.expect(h.ended(h.submit("a", sandboxtest.Out("next"))), execution.Completed, execution.Exited, "next")
 	})
@@ -153,16 +153,16 @@ func TestADeadlineIsKept(t *testing.T) {
 // deaf has an init that does not keep deadlines.
 type deaf struct{ sandbox.Sandbox }
 
-func (s deaf) Prepare(ctx context.Context, spec sandbox.Spec) (sandbox.Berth, error) {
+func (s deaf) Prepare(ctx context.Context, spec sandbox.Spec) (sandbox.Container, error) {
 	b, err := s.Sandbox.Prepare(ctx, spec)
-	return deafBerth{b}, err
+	return deafContainer{b}, err
 }
 
-type deafBerth struct{ sandbox.Berth }
+type deafContainer struct{ sandbox.Container }
 
-func (b deafBerth) Assign(ctx context.Context, job journal.Job) error {
+func (b deafContainer) Assign(ctx context.Context, job journal.Job) error {
 	job.Timeout *= 100
-	return b.Berth.Assign(ctx, job)
+	return b.Container.Assign(ctx, job)
 }
 
 func TestAnInitThatDoesNotKeepTheDeadlineIsEndedFromOutside(t *testing.T) {
@@ -240,11 +240,11 @@ func TestAContainerThatIsRemovedBehindOurBackIsLost(t *testing.T) {
 		defer h.leave()
 		id := h.submit("a", sandboxtest.Out("so far"), sandboxtest.Hang())
 		time.Sleep(time.Second)
-		found, err := box.Berths(t.Context())
+		found, err := box.Containers(t.Context())
 		if err != nil || len(found) != 1 {
-			t.Fatalf("berths: %v, %v", found, err)
+			t.Fatalf("containers: %v, %v", found, err)
 		}
-		if err := found[0].Berth.Remove(t.Context()); err != nil {
+		if err := found[0].Container.Remove(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		e := h.ended(id)
@@ -262,15 +262,15 @@ func TestStoppingDetachesAndTheNextStartFollowsToTheEnd(t *testing.T) {
 		id := h.submit("a", sandboxtest.Out("one "), sandboxtest.Sleep(time.Minute), sandboxtest.Out("two"))
 		time.Sleep(time.Second)
 		h.leave()
-		if n := h.berths(); n != 1 {
-			t.Fatalf("%d berths go on, want 1", n)
+		if n := h.containers(); n != 1 {
+			t.Fatalf("%d containers go on, want 1", n)
 		}
 		time.Sleep(10 * time.Second)
 		h.enter()
 		h.expect(h.ended(id), execution.Completed, execution.Exited, "one two")
 		synctest.Wait()
-		if n := h.berths(); n != 0 {
-			t.Errorf("%d berths are left", n)
+		if n := h.containers(); n != 0 {
+			t.Errorf("%d containers are left", n)
 		}
 		h.leave()
 	})
@@ -294,15 +294,15 @@ func TestARunThatEndedWhileNobodyWatchedIsFinishedFromItsJournal(t *testing.T) {
 	})
 }
 
-// begun makes a row that says running, with a berth that is in the given state, as a crash would leave it.
-func (h *house) begun(id execution.ID, berth string) {
+// begun makes a row that says running, with a container that is in the given state, as a crash would leave it.
+func (h *house) begun(id execution.ID, container string) {
 	h.t.Helper()
 	if claimed, err := h.store.Claim(h.t.Context(), 1); err != nil || len(claimed) != 1 || claimed[0].ID != id {
 		h.t.Fatalf("claim: %v, %v", claimed, err)
 	}
 	now := time.Now()
 	if err := h.store.Start(h.t.Context(), id, execution.Run{
-		Berth: berth, Nonce: journal.NewNonce(), StartedAt: now, Deadline: now.Add(time.Hour),
+		Container: container, Nonce: journal.NewNonce(), StartedAt: now, Deadline: now.Add(time.Hour),
 	}); err != nil {
 		h.t.Fatal(err)
 	}
@@ -330,12 +330,12 @@ func TestACrashBeforeTheJobWasSentRunsTheProgramOnce(t *testing.T) {
 		var id execution.ID
 		h.crashed(func() {
 			id = h.submit("a", sandboxtest.Out("once"))
-			berth, err := box.Prepare(t.Context(), sandbox.Spec{Execution: string(id), Image: "player"})
+			container, err := box.Prepare(t.Context(), sandbox.Spec{Execution: string(id), Image: "player"})
 			if err != nil {
 				t.Fatal(err)
 			}
-			h.begun(id, berth.ID())
-			if err := berth.Stop(t.Context()); err != nil { // the init leaves without a job
+			h.begun(id, container.ID())
+			if err := container.Stop(t.Context()); err != nil { // the init leaves without a job
 				t.Fatal(err)
 			}
 		})
@@ -343,8 +343,8 @@ func TestACrashBeforeTheJobWasSentRunsTheProgramOnce(t *testing.T) {
 		defer h.leave()
 		h.expect(h.ended(id), execution.Completed, execution.Exited, "once")
 		synctest.Wait()
-		if n := h.berths(); n != 0 {
-			t.Errorf("%d berths are left", n)
+		if n := h.containers(); n != 0 {
+			t.Errorf("%d containers are left", n)
 		}
 	})
 }
@@ -355,7 +355,7 @@ func TestARunningRowWithoutAContainerIsLost(t *testing.T) {
 		var id execution.ID
 		h.crashed(func() {
 			id = h.submit("a", sandboxtest.Out("never seen"))
-			h.begun(id, "berth-gone")
+			h.begun(id, "container-gone")
 		})
 		h.enter()
 		defer h.leave()
@@ -363,29 +363,29 @@ func TestARunningRowWithoutAContainerIsLost(t *testing.T) {
 	})
 }
 
-func TestABerthOfAnEarlierPreparationIsNotTakenForTheRuns(t *testing.T) {
+func TestAContainerOfAnEarlierPreparationIsNotTakenForTheRuns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		box := sandboxtest.New(sandboxtest.Script{})
 		h := newHouse(t, 3, box)
 		var id execution.ID
 		h.crashed(func() {
 			id = h.submit("a", sandboxtest.Out("second run"))
-			var berths []sandbox.Berth
+			var containers []sandbox.Container
 			for range 3 { // before the run's own and after it, in any list
-				berth, err := box.Prepare(t.Context(), sandbox.Spec{Execution: string(id), Image: "player"})
+				container, err := box.Prepare(t.Context(), sandbox.Spec{Execution: string(id), Image: "player"})
 				if err != nil {
 					t.Fatal(err)
 				}
-				berths = append(berths, berth)
+				containers = append(containers, container)
 			}
-			h.begun(id, berths[1].ID())
+			h.begun(id, containers[1].ID())
 			job := sandboxtest.Program{sandboxtest.Out("first run")}.Job()
 			job.Nonce = h.get(id).Run.Nonce
-			if err := berths[1].Assign(t.Context(), job); err != nil {
+			if err := containers[1].Assign(t.Context(), job); err != nil {
 				t.Fatal(err)
 			}
 			for _, i := range []int{0, 2} {
-				if err := berths[i].Stop(t.Context()); err != nil { // their inits leave without a job
+				if err := containers[i].Stop(t.Context()); err != nil { // their inits leave without a job
 					t.Fatal(err)
 				}
 			}
@@ -394,8 +394,8 @@ func TestABerthOfAnEarlierPreparationIsNotTakenForTheRuns(t *testing.T) {
 		defer h.leave()
 		h.expect(h.ended(id), execution.Completed, execution.Exited, "first run")
 		synctest.Wait()
-		if n := h.berths(); n != 0 {
-			t.Errorf("%d berths are left", n)
+		if n := h.containers(); n != 0 {
+			t.Errorf("%d containers are left", n)
 		}
 	})
 }
@@ -412,8 +412,8 @@ func TestAContainerWithoutARowIsRemoved(t *testing.T) {
 		h.enter()
 		defer h.leave()
 		synctest.Wait()
-		if n := h.berths(); n != 0 {
-			t.Errorf("%d berths are left", n)
+		if n := h.containers(); n != 0 {
+			t.Errorf("%d containers are left", n)
 		}
 	})
 }
@@ -446,43 +446,43 @@ func TestAResultThatCannotBeWrittenIsWrittenLater(t *testing.T) {
 	})
 }
 
-// clinging has berths that take a minute to remove.
+// clinging has containers that take a minute to remove.
 type clinging struct{ sandbox.Sandbox }
 
-func (s clinging) Berths(ctx context.Context) ([]sandbox.Found, error) {
-	found, err := s.Sandbox.Berths(ctx)
+func (s clinging) Containers(ctx context.Context) ([]sandbox.Found, error) {
+	found, err := s.Sandbox.Containers(ctx)
 	for i := range found {
-		found[i].Berth = clingingBerth{found[i].Berth}
+		found[i].Container = clingingContainer{found[i].Container}
 	}
 	return found, err
 }
 
-type clingingBerth struct{ sandbox.Berth }
+type clingingContainer struct{ sandbox.Container }
 
-func (b clingingBerth) Remove(ctx context.Context) error {
+func (b clingingContainer) Remove(ctx context.Context) error {
 	time.Sleep(time.Minute)
-	return b.Berth.Remove(ctx)
+	return b.Container.Remove(ctx)
 }
 
-func TestASecondRunIsHeldAlthoughTheFirstOnesBerthGoesLate(t *testing.T) {
+func TestASecondRunIsHeldAlthoughTheFirstOnesContainerGoesLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		box := sandboxtest.New(sandboxtest.Script{})
 		h := newHouse(t, 2, clinging{box})
 		var id execution.ID
 		h.crashed(func() {
 			id = h.submit("a", sandboxtest.Out("second"), sandboxtest.Hang())
-			berth, err := box.Prepare(t.Context(), sandbox.Spec{Execution: string(id), Image: "player"})
+			container, err := box.Prepare(t.Context(), sandbox.Spec{Execution: string(id), Image: "player"})
 			if err != nil {
 				t.Fatal(err)
 			}
-			h.begun(id, berth.ID())
-			if err := berth.Stop(t.Context()); err != nil {
+			h.begun(id, container.ID())
+			if err := container.Stop(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 		})
 		h.enter()
 		defer h.leave()
-		time.Sleep(2 * time.Minute) // the second run goes on, the first one's berth is gone
+		time.Sleep(2 * time.Minute) // the second run goes on, the first one's container is gone
 		if live, ok := h.dispatcher.Live(id, execution.Stdout); !ok || string(live) != "second" {
 			t.Errorf("live: %q, %t", live, ok)
 		}
@@ -493,27 +493,27 @@ func TestASecondRunIsHeldAlthoughTheFirstOnesBerthGoesLate(t *testing.T) {
 	})
 }
 
-// sticky has berths that take a minute to remove, and cannot be at first.
+// sticky has containers that take a minute to remove, and cannot be at first.
 type sticky struct {
 	sandbox.Sandbox
 	fails *atomic.Int64
 }
 
-func (s sticky) Prepare(ctx context.Context, spec sandbox.Spec) (sandbox.Berth, error) {
+func (s sticky) Prepare(ctx context.Context, spec sandbox.Spec) (sandbox.Container, error) {
 	b, err := s.Sandbox.Prepare(ctx, spec)
-	return stickyBerth{b, s.fails}, err
+	return stickyContainer{b, s.fails}, err
 }
 
-type stickyBerth struct {
-	sandbox.Berth
+type stickyContainer struct {
+	sandbox.Container
 	fails *atomic.Int64
 }
 
-func (b stickyBerth) Remove(ctx context.Context) error {
+func (b stickyContainer) Remove(ctx context.Context) error {
 	if b.fails.Add(-1) >= 0 {
 		return fmt.Errorf("remove: %w", sandbox.ErrUnavailable)
 	}
-	return clingingBerth{b.Berth}.Remove(ctx)
+	return clingingContainer{b.Container}.Remove(ctx)
 }
 
 func TestASlotIsFreeWhenTheContainerIsGone(t *testing.T) {
@@ -535,8 +535,8 @@ func TestASlotIsFreeWhenTheContainerIsGone(t *testing.T) {
 		}
 		h.expect(h.ended(second), execution.Completed, execution.Exited, "2")
 		time.Sleep(2 * time.Minute)
-		if n := h.berths(); n != 0 {
-			t.Errorf("%d berths are left", n)
+		if n := h.containers(); n != 0 {
+			t.Errorf("%d containers are left", n)
 		}
 	})
 }
@@ -560,7 +560,7 @@ func TestWhatIsTakenOverHasASlot(t *testing.T) {
 	})
 }
 
-func TestADeadlineIsCountedFromWhenTheBerthIsReady(t *testing.T) {
+func TestADeadlineIsCountedFromWhenTheContainerIsReady(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, 1, slow{sandboxtest.New(sandboxtest.Script{})})
 		h.enter()

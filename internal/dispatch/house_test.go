@@ -149,9 +149,9 @@ func (h *house) ended(id execution.ID) execution.Execution {
 	return h.get(id)
 }
 
-func (h *house) berths() int {
+func (h *house) containers() int {
 	h.t.Helper()
-	found, err := h.sandbox.Berths(h.t.Context())
+	found, err := h.sandbox.Containers(h.t.Context())
 	if err != nil {
 		h.t.Fatal(err)
 	}

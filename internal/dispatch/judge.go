@@ -12,7 +12,7 @@ import (
 // evidence is all that is known of how a run ended.
 type evidence struct {
 	outcome   sandbox.Outcome
-	gone      bool // the berth is no more, its journal with it
+	gone      bool // the container is no more, its journal with it
 	cancelled bool // somebody asked for its end, and the init was told
 	overdue   bool // the deadline passed without the init keeping it, and the init was told
 }

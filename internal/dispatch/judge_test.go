@@ -55,7 +55,7 @@ func TestEveryEndHasItsReason(t *testing.T) {
 		{"no end, the engine says memory", evidence{outcome: sandbox.Outcome{ExitCode: 137, OOMKilled: true}}, execution.Failed, execution.OutOfMemory, 137},
 		{"no end, we cancelled", cancel(unproven(137)), execution.Cancelled, execution.WasCancelled, 137},
 		{"no end, we ended it at its deadline", overdue(unproven(137)), execution.Timeout, execution.TimedOut, 124},
-		{"the berth is gone", evidence{gone: true}, execution.Failed, execution.Lost, none},
+		{"the container is gone", evidence{gone: true}, execution.Failed, execution.Lost, none},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			got := judge(c.evidence)
@@ -91,7 +91,7 @@ func TestOnlyTheInitsOwnWordProvesThatNothingRan(t *testing.T) {
 		{"a silent journal and exit 0", evidence{}, false},
 		{"a start frame", evidence{outcome: sandbox.Outcome{Start: &journal.Start{}, ExitCode: journal.ExitNoJob}}, false},
 		{"both ends", proven(journal.End{ExitCode: journal.ExitNoJob}), false},
-		{"no berth", evidence{gone: true, outcome: sandbox.Outcome{ExitCode: journal.ExitNoJob}}, false},
+		{"no container", evidence{gone: true, outcome: sandbox.Outcome{ExitCode: journal.ExitNoJob}}, false},
 	} {
 		if got := c.evidence.neverStarted(); got != c.want {
 			t.Errorf("%s: never started = %t", c.name, got)

@@ -9,56 +9,58 @@ import (
 	"boomerang/internal/sandbox"
 )
 
-// recover matches the rows that an earlier process left running with the berths that are there, and sends each down
+// adoptRunning matches the rows that an earlier process left running with the containers that are there, and sends each down
 // the second half of the road. False: ctx ended first.
-func (d *Dispatcher) recover(ctx context.Context) bool {
-	rows, berths, ok := d.remains(ctx)
+func (d *Dispatcher) adoptRunning(ctx context.Context) bool {
+	rows, containers, ok := d.leftContainers(ctx)
 	if !ok {
 		return false
 	}
 	running := make(map[string]bool, len(rows))
 	for _, e := range rows {
-		running[e.Run.Berth] = true
+		running[e.Run.Container] = true
 	}
-	found := make(map[string]sandbox.Found, len(berths))
-	for _, f := range berths {
-		if running[f.Berth.ID()] {
-			found[f.Berth.ID()] = f
+	found := make(map[string]sandbox.Found, len(containers))
+	for _, f := range containers {
+		if running[f.Container.ID()] {
+			found[f.Container.ID()] = f
 			continue
 		}
-		// A berth that no running row names: it waited, or its execution has ended, or never left the queue, or runs in
-		// another berth, and this one is what an earlier preparation left. That one's journal says that nothing ran; it must
+		// A container that no running row names: it waited, or its execution has ended, or never left the queue, or runs in
+		// another container, and this one is what an earlier preparation left. That one's journal says that nothing ran; it must
 		// not be taken for the run's.
-		d.wg.Go(func() { d.leave(ctx, d.newRun(ctx, execution.Execution{ID: execution.ID(f.Execution)}), f.Berth) })
+		d.wg.Go(func() {
+			d.removeContainer(ctx, d.newRun(ctx, execution.Execution{ID: execution.ID(f.Execution)}), f.Container)
+		})
 	}
 	for _, e := range rows {
-		f, there := found[e.Run.Berth]
-		d.takeOver(ctx, e, f, there)
+		f, there := found[e.Run.Container]
+		d.adopt(ctx, e, f, there)
 	}
 	return true
 }
 
-// remains reads both books; it goes on trying until both can be read.
-func (d *Dispatcher) remains(ctx context.Context) (rows []execution.Execution, berths []sandbox.Found, ok bool) {
+// leftContainers reads both books; it goes on trying until both can be read.
+func (d *Dispatcher) leftContainers(ctx context.Context) (rows []execution.Execution, containers []sandbox.Found, ok bool) {
 	for {
 		rows, err := d.Store.Running(ctx)
 		if err == nil {
-			berths, err = d.Sandbox.Berths(ctx)
+			containers, err = d.Sandbox.Containers(ctx)
 		}
 		if err == nil {
-			return rows, berths, true
+			return rows, containers, true
 		}
 		if ctx.Err() == nil {
 			d.Log.WithError(err).Warn("look for what an earlier process left")
 		}
-		if !wait(ctx, breath, nil) {
+		if !wait(ctx, retryPause, nil) {
 			return nil, nil, false
 		}
 	}
 }
 
-// takeOver follows the berth of a running row; a row without a berth is lost.
-func (d *Dispatcher) takeOver(ctx context.Context, e execution.Execution, f sandbox.Found, there bool) {
+// adopt follows the container of a running row; a row without a container is lost.
+func (d *Dispatcher) adopt(ctx context.Context, e execution.Execution, f sandbox.Found, there bool) {
 	d.slots.occupy()
 	r := d.newRun(ctx, e)
 	d.begin(r)
@@ -72,7 +74,7 @@ func (d *Dispatcher) takeOver(ctx context.Context, e execution.Execution, f sand
 			d.finish(ctx, r, result(r, evidence{gone: true}))
 			return
 		}
-		d.log(r).WithFields(logrus.Fields{"status": execution.Running, "berth": f.Berth.ID()}).Info("execution taken over")
-		d.conclude(ctx, r, f.Berth)
+		d.log(r).WithFields(logrus.Fields{"status": execution.Running, "container": f.Container.ID()}).Info("execution taken over")
+		d.conclude(ctx, r, f.Container)
 	})
 }

@@ -57,7 +57,7 @@ type Payload struct {
 func (p Payload) Cancelled(e execution.Execution) (execution.Result, *execution.Delivery) {
 	res := cancelledUnstarted(time.Now())
 	res.Artifacts = noArtifacts(e)
-	res.Left = notChanged(e)
+	res.Workspace = unchangedWorkspace(e)
 	return res, p.delivery(e, res)
 }
 

@@ -79,43 +79,43 @@ func (d *Dispatcher) execute(ctx context.Context, r *run) {
 			"The language or the code of this execution is not available any more.")))
 		return
 	}
-	berth, err := d.prepare(ctx, r, spec)
+	container, err := d.prepare(ctx, r, spec)
 	if err != nil {
-		d.refuse(ctx, r, err)
+		d.failPrepare(ctx, r, err)
 		return
 	}
 	now := time.Now()
 	r.execution.Run = &execution.Run{
-		Node: d.Node, Epoch: d.Epoch, Berth: berth.ID(), Nonce: job.Nonce,
+		Node: d.Node, Epoch: d.Epoch, Container: container.ID(), Nonce: job.Nonce,
 		StartedAt: now, Deadline: now.Add(r.execution.Timeout),
 	}
 	if err := d.Store.Start(ctx, r.execution.ID, *r.execution.Run); err != nil {
-		d.leave(ctx, r, berth)
+		d.removeContainer(ctx, r, container)
 		if !errors.Is(err, execution.ErrStale) { // stale: it was cancelled meanwhile, and that is written already
 			d.release(ctx, r, err)
 		}
 		return
 	}
-	d.log(r).WithFields(logrus.Fields{"status": execution.Running, "berth": berth.ID()}).Info("execution started")
-	if err := d.give(ctx, r, &job); err != nil { // nothing was sent
+	d.log(r).WithFields(logrus.Fields{"status": execution.Running, "container": container.ID()}).Info("execution started")
+	if err := d.addWorkspace(ctx, r, &job); err != nil { // nothing was sent
 		d.log(r).WithError(err).Warn("assign job")
-		wait(ctx, breath, nil)
-		d.again(ctx, r, berth)
+		wait(ctx, retryPause, nil)
+		d.requeue(ctx, r, container)
 		return
 	}
-	err = berth.Assign(ctx, job)
+	err = container.Assign(ctx, job)
 	if errors.Is(err, journal.ErrSource) {
-		wait(ctx, breath, nil) // it will be queued again
+		wait(ctx, retryPause, nil) // it will be queued again
 	}
 	if r.execution.Options.Workspace.ReadOnly {
-		if err := d.Workspaces.Sent(context.WithoutCancel(ctx), r.execution.ID); err != nil {
+		if err := d.Workspaces.ReleaseSnapshot(context.WithoutCancel(ctx), r.execution.ID); err != nil {
 			d.log(r).WithError(err).Warn("let go of what was given")
 		}
 	}
 	if errors.Is(err, journal.ErrTooLarge) { // nothing was sent, and would not be the next time
 		d.log(r).WithError(err).Error("assign job")
 		if d.finish(ctx, r, neverRan(failed(execution.StartFailed, nil, "The code, stdin and files of this execution are too large together."))) {
-			d.leave(ctx, r, berth)
+			d.removeContainer(ctx, r, container)
 		}
 		return
 	}
@@ -123,26 +123,26 @@ func (d *Dispatcher) execute(ctx context.Context, r *run) {
 		// A job that did not arrive whole makes the init leave, one that did makes it run: the journal will tell.
 		d.log(r).WithError(err).Warn("assign job")
 	}
-	d.conclude(ctx, r, berth)
+	d.conclude(ctx, r, container)
 }
 
-// conclude follows a berth to its end, writes the result, and removes the berth. It is the second half of every run,
+// conclude follows a container to its end, writes the result, and removes the container. It is the second half of every run,
 // be it ours from the beginning or taken over.
-func (d *Dispatcher) conclude(ctx context.Context, r *run, berth sandbox.Berth) {
+func (d *Dispatcher) conclude(ctx context.Context, r *run, container sandbox.Container) {
 	for {
-		v, ok := d.follow(ctx, r, berth)
+		v, ok := d.follow(ctx, r, container)
 		if !ok {
 			return // detached: the container goes on, the next start follows it
 		}
 		if v.neverStarted() && !v.cancelled {
-			d.unstarted(ctx, r, berth)
+			d.unstarted(ctx, r, container)
 			return
 		}
 		res := result(r, v)
-		res.Left = d.left(ctx, r, v)
-		switch err := d.write(ctx, r, res); {
+		res.Workspace = d.workspaceResult(ctx, r, v)
+		switch err := d.storeResult(ctx, r, res); {
 		case err == nil:
-			d.leave(ctx, r, berth)
+			d.removeContainer(ctx, r, container)
 			return
 		case !errors.Is(err, execution.ErrBlobGone):
 			return
@@ -154,29 +154,29 @@ func (d *Dispatcher) conclude(ctx context.Context, r *run, berth sandbox.Berth) 
 	}
 }
 
-// follow reads the journal to its end, through any failure of the engine, and sees to it that the berth ends when
+// follow reads the journal to its end, through any failure of the engine, and sees to it that the container ends when
 // somebody asked for it or when it is overdue. False: ctx ended first.
-func (d *Dispatcher) follow(ctx context.Context, r *run, berth sandbox.Berth) (v evidence, ok bool) {
+func (d *Dispatcher) follow(ctx context.Context, r *run, container sandbox.Container) (v evidence, ok bool) {
 	done := make(chan struct{})
 	var watch sync.WaitGroup
 	var cancelled, overdue bool
-	watch.Go(func() { cancelled, overdue = d.watch(ctx, r, berth, done) })
+	watch.Go(func() { cancelled, overdue = d.watch(ctx, r, container, done) })
 	if d.Publisher != nil {
 		watch.Go(func() { d.publish(ctx, r, done) })
 	}
-	ok = d.read(ctx, r, berth, &v)
+	ok = d.read(ctx, r, container, &v)
 	close(done)
 	watch.Wait()
 	v.cancelled, v.overdue = cancelled, overdue
 	return v, ok
 }
 
-func (d *Dispatcher) read(ctx context.Context, r *run, berth sandbox.Berth, v *evidence) bool {
+func (d *Dispatcher) read(ctx context.Context, r *run, container sandbox.Container, v *evidence) bool {
 	for {
 		r.stdout.Rewind()
 		r.stderr.Rewind()
 		r.files.rewind()
-		files := journal.Files(r.files)
+		files := journal.FileSink(r.files)
 		err := d.readHad(ctx, r)
 		if r.tree != nil {
 			r.tree.rewind()
@@ -184,7 +184,7 @@ func (d *Dispatcher) read(ctx context.Context, r *run, berth sandbox.Berth, v *e
 		}
 		var outcome sandbox.Outcome
 		if err == nil {
-			outcome, err = berth.Follow(ctx, r.execution.Run.Nonce, r.stdout, r.stderr, files)
+			outcome, err = container.Follow(ctx, r.execution.Run.Nonce, r.stdout, r.stderr, files)
 		}
 		kept := r.files.err
 		if r.tree != nil {
@@ -202,15 +202,15 @@ func (d *Dispatcher) read(ctx context.Context, r *run, berth sandbox.Berth, v *e
 			v.gone = true
 			return true
 		}
-		d.log(r).WithError(err).Warn("follow berth")
-		if !wait(ctx, breath, nil) {
+		d.log(r).WithError(err).Warn("follow container")
+		if !wait(ctx, retryPause, nil) {
 			return false
 		}
 	}
 }
 
-// watch waits for a reason to end a berth from outside and ends it; it tells which reason there was.
-func (d *Dispatcher) watch(ctx context.Context, r *run, berth sandbox.Berth, done <-chan struct{}) (cancelled, overdue bool) {
+// watch waits for a reason to end a container from outside and ends it; it tells which reason there was.
+func (d *Dispatcher) watch(ctx context.Context, r *run, container sandbox.Container, done <-chan struct{}) (cancelled, overdue bool) {
 	timer := time.NewTimer(time.Until(r.execution.Run.Deadline.Add(margin + r.collecting)))
 	defer timer.Stop()
 	select {
@@ -224,12 +224,12 @@ func (d *Dispatcher) watch(ctx context.Context, r *run, berth sandbox.Berth, don
 		overdue = true
 	}
 	for {
-		err := berth.Stop(ctx)
+		err := container.Stop(ctx)
 		if err == nil {
 			return cancelled, overdue
 		}
-		d.log(r).WithError(err).Warn("stop berth")
-		if !wait(ctx, breath, done) {
+		d.log(r).WithError(err).Warn("stop container")
+		if !wait(ctx, retryPause, done) {
 			return cancelled, overdue
 		}
 		select {
@@ -241,14 +241,14 @@ func (d *Dispatcher) watch(ctx context.Context, r *run, berth sandbox.Berth, don
 }
 
 // unstarted puts back an execution whose container took no program. The tries are bounded together with those of prepare.
-func (d *Dispatcher) unstarted(ctx context.Context, r *run, berth sandbox.Berth) {
+func (d *Dispatcher) unstarted(ctx context.Context, r *run, container sandbox.Container) {
 	failures, err := d.Store.CountStartFailure(context.WithoutCancel(ctx), r.execution.ID)
 	if err != nil {
 		d.log(r).WithError(err).Warn("count start failure")
 	}
 	if failures <= len(pauses) {
 		if failures < 2 || d.rest(ctx, r, pauses[failures-2]) { // the first may be our own restart
-			d.again(ctx, r, berth)
+			d.requeue(ctx, r, container)
 		}
 		return
 	}
@@ -256,31 +256,31 @@ func (d *Dispatcher) unstarted(ctx context.Context, r *run, berth sandbox.Berth)
 		"Containers of the language %q were started and took no program, %d times; the operator finds the cause in the log.",
 		r.execution.Language, failures)))
 	if d.finish(ctx, r, res) {
-		d.leave(ctx, r, berth)
+		d.removeContainer(ctx, r, container)
 	}
 }
 
-// again puts back an execution of which the journal proves that it never started.
-func (d *Dispatcher) again(ctx context.Context, r *run, berth sandbox.Berth) {
+// requeue puts back an execution of which the journal proves that it never started.
+func (d *Dispatcher) requeue(ctx context.Context, r *run, container sandbox.Container) {
 	d.log(r).Warn("the program never started; it is queued again")
 	err := d.persist(ctx, r, "requeue execution", func() error { return d.Store.Requeue(ctx, r.execution.ID) })
 	if err == nil || errors.Is(err, execution.ErrStale) {
-		d.leave(ctx, r, berth)
+		d.removeContainer(ctx, r, container)
 	}
 }
 
 // finish writes the result and the pending delivery. False: it could not be written before ctx ended, and the next
 // start will read the journal again.
 func (d *Dispatcher) finish(ctx context.Context, r *run, res execution.Result) bool {
-	return d.write(ctx, r, res) == nil
+	return d.storeResult(ctx, r, res) == nil
 }
 
-func (d *Dispatcher) write(ctx context.Context, r *run, res execution.Result) error {
+func (d *Dispatcher) storeResult(ctx context.Context, r *run, res execution.Result) error {
 	if res.Artifacts == nil {
 		res.Artifacts = noArtifacts(r.execution)
 	}
-	if res.Left == nil {
-		res.Left = notChanged(r.execution)
+	if res.Workspace == nil {
+		res.Workspace = unchangedWorkspace(r.execution)
 	}
 	delivery := d.Payload.delivery(r.execution, res)
 	err := d.persist(ctx, r, "finish execution", func() error {
@@ -309,21 +309,21 @@ func (d *Dispatcher) persist(ctx context.Context, r *run, act string, write func
 			return context.Cause(ctx)
 		}
 		d.log(r).WithError(err).Warn(act)
-		if errors.Is(err, execution.ErrStale) || errors.Is(err, execution.ErrBlobGone) || !wait(ctx, breath, nil) {
+		if errors.Is(err, execution.ErrStale) || errors.Is(err, execution.ErrBlobGone) || !wait(ctx, retryPause, nil) {
 			return err
 		}
 	}
 }
 
-// leave destroys the berth. A berth that cannot be destroyed keeps its slot.
-func (d *Dispatcher) leave(ctx context.Context, r *run, berth sandbox.Berth) {
+// removeContainer destroys the container. A container that cannot be destroyed keeps its slot.
+func (d *Dispatcher) removeContainer(ctx context.Context, r *run, container sandbox.Container) {
 	for {
-		err := berth.Remove(context.WithoutCancel(ctx))
+		err := container.Remove(context.WithoutCancel(ctx))
 		if err == nil {
 			return
 		}
-		d.log(r).WithError(err).Warn("remove berth")
-		if !wait(ctx, breath, nil) {
+		d.log(r).WithError(err).Warn("remove container")
+		if !wait(ctx, retryPause, nil) {
 			return
 		}
 	}

@@ -23,14 +23,14 @@ var pauses = []time.Duration{
 // prepare makes a container for an execution. It retries errors of the kind sandbox.ErrTemporary; the store counts them, so a
 // restart does not begin anew. Other errors are returned at once. Errors: those of Sandbox.Prepare; execution.ErrStale when
 // the execution was cancelled meanwhile; those of the store.
-func (d *Dispatcher) prepare(ctx context.Context, r *run, spec sandbox.Spec) (sandbox.Berth, error) {
+func (d *Dispatcher) prepare(ctx context.Context, r *run, spec sandbox.Spec) (sandbox.Container, error) {
 	for {
-		berth, err := d.Sandbox.Prepare(ctx, spec)
+		container, err := d.Sandbox.Prepare(ctx, spec)
 		if !errors.Is(err, sandbox.ErrUnavailable) && ctx.Err() == nil {
 			d.silence.end()
 		}
 		if err == nil || ctx.Err() != nil || !temporary(err) {
-			return berth, err
+			return container, err
 		}
 		failures, countErr := d.Store.CountStartFailure(context.WithoutCancel(ctx), r.execution.ID)
 		switch {
@@ -78,7 +78,7 @@ func (d *Dispatcher) rest(ctx context.Context, r *run, pause time.Duration) bool
 	d.slots.free()
 	ok := wait(ctx, pause, r.cancelled)
 	for ok && !d.slots.take() {
-		ok = wait(ctx, idle, d.slots.freed)
+		ok = wait(ctx, pollInterval, d.slots.freed)
 	}
 	if !ok {
 		d.slots.occupy() // the end of the run frees it
@@ -86,8 +86,8 @@ func (d *Dispatcher) rest(ctx context.Context, r *run, pause time.Duration) bool
 	return ok
 }
 
-// refuse decides what becomes of an execution for which no container could be made.
-func (d *Dispatcher) refuse(ctx context.Context, r *run, err error) {
+// failPrepare decides what becomes of an execution for which no container could be made.
+func (d *Dispatcher) failPrepare(ctx context.Context, r *run, err error) {
 	lang := language.Language{Name: r.execution.Language}
 	if found, err := d.Languages.Find(lang.Name); err == nil {
 		lang = found
@@ -121,7 +121,7 @@ func (d *Dispatcher) refuse(ctx context.Context, r *run, err error) {
 // store is not hammered.
 func (d *Dispatcher) release(ctx context.Context, r *run, cause error) {
 	if ctx.Err() == nil {
-		pause := breath
+		pause := retryPause
 		if errors.Is(cause, sandbox.ErrUnavailable) {
 			pause = d.silence.pause(time.Now())
 		}
@@ -149,7 +149,7 @@ func (s *silence) pause(now time.Time) time.Duration {
 	if s.since.IsZero() {
 		s.since = now
 	}
-	return min(max(now.Sub(s.since)/4, breath), longestBreath).Truncate(breath)
+	return min(max(now.Sub(s.since)/4, retryPause), longestBreath).Truncate(retryPause)
 }
 
 func (s *silence) end() {

@@ -26,7 +26,7 @@ type counting struct {
 	calls []time.Time
 }
 
-func (c *counting) Prepare(ctx context.Context, spec sandbox.Spec) (sandbox.Berth, error) {
+func (c *counting) Prepare(ctx context.Context, spec sandbox.Spec) (sandbox.Container, error) {
 	c.mu.Lock()
 	c.calls = append(c.calls, time.Now())
 	n := len(c.calls)
@@ -256,16 +256,18 @@ func TestACancelWhileAStartIsTriedAgainIsKept(t *testing.T) {
 // jobless makes containers whose init leaves without a job.
 type jobless struct{ sandbox.Sandbox }
 
-func (s jobless) Prepare(ctx context.Context, spec sandbox.Spec) (sandbox.Berth, error) {
+func (s jobless) Prepare(ctx context.Context, spec sandbox.Spec) (sandbox.Container, error) {
 	b, err := s.Sandbox.Prepare(ctx, spec)
-	return joblessBerth{b}, err
+	return joblessContainer{b}, err
 }
 
-type joblessBerth struct{ sandbox.Berth }
+type joblessContainer struct{ sandbox.Container }
 
-func (joblessBerth) Assign(context.Context, journal.Job) error { return errors.New("connection reset") }
+func (joblessContainer) Assign(context.Context, journal.Job) error {
+	return errors.New("connection reset")
+}
 
-func (b joblessBerth) Follow(ctx context.Context, nonce string, _, _ io.Writer, _ journal.Files) (sandbox.Outcome, error) {
+func (b joblessContainer) Follow(ctx context.Context, nonce string, _, _ io.Writer, _ journal.FileSink) (sandbox.Outcome, error) {
 	return sandbox.Outcome{ExitCode: journal.ExitNoJob}, nil
 }
 
@@ -277,8 +279,8 @@ func TestContainersThatNeverTakeAProgramAreGivenUp(t *testing.T) {
 		defer h.leave()
 		e := h.ended(h.submit("a", sandboxtest.Out("never")))
 		h.expect(e, execution.Failed, execution.StartFailed, "")
-		if box.count() != 8 || h.berths() != 0 || !strings.Contains(e.Result.Error, "8 times") {
-			t.Errorf("%d containers were made, %d are left, %q; want 8 and none", box.count(), h.berths(), e.Result.Error)
+		if box.count() != 8 || h.containers() != 0 || !strings.Contains(e.Result.Error, "8 times") {
+			t.Errorf("%d containers were made, %d are left, %q; want 8 and none", box.count(), h.containers(), e.Result.Error)
 		}
 	})
 }

@@ -14,38 +14,38 @@ import (
 
 // Workspaces keeps what outlives executions.
 type Workspaces interface {
-	// Given returns all that a running execution is given in its workspace. For one that changes it this holds until Finish,
+	// Snapshot returns all that a running execution is given in its workspace. For one that changes it this holds until Finish,
 	// for one that reads it until Sent.
-	Given(ctx context.Context, id execution.ID) ([]execution.Entry, error)
-	Sent(ctx context.Context, id execution.ID) error
+	Snapshot(ctx context.Context, id execution.ID) ([]execution.Entry, error)
+	ReleaseSnapshot(ctx context.Context, id execution.ID) error
 	Blob(ctx context.Context, b execution.Blob) io.ReadSeeker
 	// Kept is how many bytes all workspaces of the subject hold but the named one.
-	Kept(ctx context.Context, subject, but string) (size int64, err error)
+	OtherWorkspacesSize(ctx context.Context, subject, but string) (size int64, err error)
 	// Discard removes blobs that are not needed after all.
 	Discard(ctx context.Context, blobs []execution.Blob)
 }
 
-// give adds to a job what the execution is given in its workspace.
-func (d *Dispatcher) give(ctx context.Context, r *run, job *journal.Job) error {
+// addWorkspace adds to a job what the execution is given in its workspace.
+func (d *Dispatcher) addWorkspace(ctx context.Context, r *run, job *journal.Job) error {
 	if r.execution.Options.Workspace.Name == "" {
 		return nil
 	}
-	entries, err := d.Workspaces.Given(ctx, r.execution.ID)
+	entries, err := d.Workspaces.Snapshot(ctx, r.execution.ID)
 	if err != nil {
 		return fmt.Errorf("read workspace: %w", err)
 	}
 	job.Workspace = workspace.Dir
-	job.Given = d.given(ctx, entries)
+	job.WorkspaceSnapshot = d.snapshotEntries(ctx, entries)
 	return nil
 }
 
-func (d *Dispatcher) given(ctx context.Context, entries []execution.Entry) iter.Seq2[journal.Given, error] {
+func (d *Dispatcher) snapshotEntries(ctx context.Context, entries []execution.Entry) iter.Seq2[journal.WorkspaceEntry, error] {
 	kinds := map[execution.EntryKind]string{
-		execution.EntryFile: journal.GivenFile, execution.EntryDir: journal.GivenDir, execution.EntryLink: journal.GivenLink,
+		execution.EntryFile: journal.EntryFile, execution.EntryDir: journal.EntryDir, execution.EntryLink: journal.EntryLink,
 	}
-	return func(yield func(journal.Given, error) bool) {
+	return func(yield func(journal.WorkspaceEntry, error) bool) {
 		for _, e := range entries {
-			g := journal.Given{Path: e.Path, Kind: kinds[e.Kind], Mode: e.Mode, Size: e.Blob.Size, Target: e.Target}
+			g := journal.WorkspaceEntry{Path: e.Path, Kind: kinds[e.Kind], Mode: e.Mode, Size: e.Blob.Size, Target: e.Target}
 			if e.Kind == execution.EntryFile {
 				g.Sum = e.Blob.Sum[:]
 				g.Content = func() io.Reader { return d.Workspaces.Blob(ctx, e.Blob) }
@@ -81,7 +81,7 @@ type tree struct {
 	err      error
 }
 
-var _ journal.Files = (*tree)(nil)
+var _ journal.FileSink = (*tree)(nil)
 
 func (t *tree) rewind() {
 	t.at, t.entries, t.size, t.known, t.writer, t.complete, t.cut, t.omitted, t.missing, t.err = 0, nil, 0, false, nil, false, "", nil, 0, nil
@@ -151,15 +151,15 @@ func (t *tree) Present(p journal.Present) {
 	}
 	e := execution.Entry{Path: p.Path, Mode: p.Mode}
 	switch p.Kind {
-	case journal.GivenDir:
+	case journal.EntryDir:
 		e.Kind = execution.EntryDir
-	case journal.GivenLink:
+	case journal.EntryLink:
 		if !workspace.Within(p.Path, p.Target) {
 			t.omit(p.Path, journal.OmitSymlink)
 			return
 		}
 		e.Kind, e.Target = execution.EntryLink, p.Target
-	case journal.GivenFile:
+	case journal.EntryFile:
 		e.Kind = execution.EntryFile
 		if len(p.Sum) == 32 {
 			e.Blob = t.had[[32]byte(p.Sum)]
@@ -206,7 +206,7 @@ func (d *Dispatcher) readHad(ctx context.Context, r *run) error {
 	if r.tree == nil || r.tree.had != nil {
 		return nil
 	}
-	entries, err := d.Workspaces.Given(ctx, r.execution.ID)
+	entries, err := d.Workspaces.Snapshot(ctx, r.execution.ID)
 	if err != nil {
 		return fmt.Errorf("read workspace: %w", err)
 	}
@@ -218,31 +218,31 @@ func (d *Dispatcher) readHad(ctx context.Context, r *run) error {
 	return nil
 }
 
-// left tells what becomes of the workspace, by the proof of the end of stdout: without it nobody vouches for anything. What is
+// workspaceResult tells what becomes of the workspace, by the proof of the end of stdout: without it nobody vouches for anything. What is
 // not saved is thrown away at once.
-func (d *Dispatcher) left(ctx context.Context, r *run, v evidence) *execution.Left {
+func (d *Dispatcher) workspaceResult(ctx context.Context, r *run, v evidence) *execution.WorkspaceResult {
 	t := r.tree
 	if t == nil {
 		return nil
 	}
-	l := &execution.Left{Omitted: t.omitted, Missing: t.missing}
-	kept, err := d.Workspaces.Kept(ctx, r.execution.Subject, r.execution.Options.Workspace.Name)
+	l := &execution.WorkspaceResult{Omitted: t.omitted, Missing: t.missing}
+	kept, err := d.Workspaces.OtherWorkspacesSize(ctx, r.execution.Subject, r.execution.Options.Workspace.Name)
 	if err != nil {
 		d.log(r).WithError(err).Warn("measure workspaces")
 	}
 	switch {
 	case v.neverStarted():
-		l.Reason = execution.LeftNotRun
+		l.Reason = execution.NotSavedNotRun
 	case v.outcome.Stdout == nil:
 		l.Reason = execution.CutLost
 	case v.outcome.Stdout.StartError != "":
-		l.Reason = execution.LeftNotRun
+		l.Reason = execution.NotSavedNotRun
 	case t.cut != "":
 		l.Reason = t.cut
 	case !t.complete || t.at < len(t.stored):
 		l.Reason = execution.CutLost
 	case kept+t.size > t.limits.Total:
-		l.Reason = execution.LeftTotal
+		l.Reason = execution.NotSavedTotal
 	default:
 		l.Saved, l.Entries, l.Size, l.Count = true, t.entries, t.size, len(t.entries)
 		return l
@@ -256,16 +256,16 @@ func (d *Dispatcher) left(ctx context.Context, r *run, v evidence) *execution.Le
 	return l
 }
 
-// notChanged is what becomes of the workspace of an execution that did not run; nil for one that could not change any.
-func notChanged(e execution.Execution) *execution.Left {
+// unchangedWorkspace is what becomes of the workspace of an execution that did not run; nil for one that could not change any.
+func unchangedWorkspace(e execution.Execution) *execution.WorkspaceResult {
 	if !e.Options.Workspace.Writes() {
 		return nil
 	}
-	return &execution.Left{Reason: execution.LeftNotRun}
+	return &execution.WorkspaceResult{Reason: execution.NotSavedNotRun}
 }
 
 // both hands a journal's files to all who want some.
-type both struct{ one, other journal.Files }
+type both struct{ one, other journal.FileSink }
 
 func (b both) Begin(f journal.Collected)     { b.one.Begin(f); b.other.Begin(f) }
 func (b both) Write(p []byte) (int, error)   { _, _ = b.one.Write(p); return b.other.Write(p) }

@@ -25,11 +25,15 @@ type cellar struct {
 	discarded []execution.Blob
 }
 
-func (c *cellar) Given(context.Context, execution.ID) ([]execution.Entry, error) { return c.given, nil }
-func (c *cellar) Sent(context.Context, execution.ID) error                       { return nil }
-func (c *cellar) Blob(context.Context, execution.Blob) io.ReadSeeker             { return bytes.NewReader(nil) }
+func (c *cellar) Snapshot(context.Context, execution.ID) ([]execution.Entry, error) {
+	return c.given, nil
+}
+func (c *cellar) ReleaseSnapshot(context.Context, execution.ID) error { return nil }
+func (c *cellar) Blob(context.Context, execution.Blob) io.ReadSeeker  { return bytes.NewReader(nil) }
 
-func (c *cellar) Kept(context.Context, string, string) (int64, error) { return c.kept, nil }
+func (c *cellar) OtherWorkspacesSize(context.Context, string, string) (int64, error) {
+	return c.kept, nil
+}
 
 func (c *cellar) Discard(_ context.Context, blobs []execution.Blob) {
 	c.discarded = append(c.discarded, blobs...)
@@ -87,14 +91,14 @@ func TestWhatIsLeftIsAllThatIsTold(t *testing.T) {
 	c := &cellar{given: []execution.Entry{had, {Path: "d", Kind: execution.EntryDir}}}
 	d, r := keeping(t, c)
 	sum := had.Blob.Sum
-	r.tree.tell("d", journal.GivenDir, nil, "")
+	r.tree.tell("d", journal.EntryDir, nil, "")
 	r.tree.send("d/new", "12345")
-	r.tree.tell("l", journal.GivenLink, nil, "d/new")
-	r.tree.tell("out", journal.GivenLink, nil, "../etc")
-	r.tree.tell("renamed", journal.GivenFile, sum[:], "")
+	r.tree.tell("l", journal.EntryLink, nil, "d/new")
+	r.tree.tell("out", journal.EntryLink, nil, "../etc")
+	r.tree.tell("renamed", journal.EntryFile, sum[:], "")
 	r.tree.Omit(journal.Omitted{Of: language.Tree, Path: "fifo", Reason: journal.OmitNotRegular})
 	r.tree.Complete(journal.Collection{Of: language.Tree, Omitted: 1})
-	want := &execution.Left{
+	want := &execution.WorkspaceResult{
 		Saved: true, Size: 10, Count: 4, Missing: 2, Omitted: []execution.Omission{
 			{Path: "out", Reason: journal.OmitSymlink}, {Path: "fifo", Reason: journal.OmitNotRegular},
 		},
@@ -105,7 +109,7 @@ func TestWhatIsLeftIsAllThatIsTold(t *testing.T) {
 			{Path: "renamed", Kind: execution.EntryFile, Mode: 0o700, Blob: had.Blob},
 		},
 	}
-	if diff := cmp.Diff(want, d.left(t.Context(), r, proven(journal.End{}))); diff != "" {
+	if diff := cmp.Diff(want, d.workspaceResult(t.Context(), r, proven(journal.End{}))); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
 }
@@ -120,20 +124,20 @@ func TestWhatIsNotWholeIsNotSavedAndThrownAway(t *testing.T) {
 		"no proof":                 {func(w *tree) { w.end("") }, evidence{}, 0, execution.CutLost},
 		"no end":                   {func(*tree) {}, proven(journal.End{}), 0, execution.CutLost},
 		"cut":                      {func(w *tree) { w.end(journal.CutTime) }, proven(journal.End{}), 0, journal.CutTime},
-		"never started":            {func(w *tree) {}, evidence{outcome: sandbox.Outcome{Stdout: &journal.End{StartError: "x"}}}, 0, execution.LeftNotRun},
-		"no job":                   {func(*tree) {}, evidence{outcome: sandbox.Outcome{ExitCode: journal.ExitNoJob}}, 0, execution.LeftNotRun},
+		"never started":            {func(w *tree) {}, evidence{outcome: sandbox.Outcome{Stdout: &journal.End{StartError: "x"}}}, 0, execution.NotSavedNotRun},
+		"no job":                   {func(*tree) {}, evidence{outcome: sandbox.Outcome{ExitCode: journal.ExitNoJob}}, 0, execution.NotSavedNotRun},
 		"too much":                 {func(w *tree) { w.send("big", string(make([]byte, 96))); w.end("") }, proven(journal.End{}), 0, journal.CutSize},
 		"too many":                 {func(w *tree) { w.send("2", ""); w.send("3", ""); w.send("4", ""); w.send("5", ""); w.end("") }, proven(journal.End{}), 0, journal.CutUnreadable},
-		"too much in all":          {func(w *tree) { w.end("") }, proven(journal.End{}), 196, execution.LeftTotal},
+		"too much in all":          {func(w *tree) { w.end("") }, proven(journal.End{}), 196, execution.NotSavedTotal},
 		"a path that leads out":    {func(w *tree) { w.send("../x", ""); w.end("") }, proven(journal.End{}), 0, journal.CutUnreadable},
-		"a sum that nobody has":    {func(w *tree) { w.tell("x", journal.GivenFile, make([]byte, 32), ""); w.end("") }, proven(journal.End{}), 0, journal.CutSize},
+		"a sum that nobody has":    {func(w *tree) { w.tell("x", journal.EntryFile, make([]byte, 32), ""); w.end("") }, proven(journal.End{}), 0, journal.CutSize},
 		"a kind that nobody knows": {func(w *tree) { w.tell("x", "device", nil, ""); w.end("") }, proven(journal.End{}), 0, journal.CutUnreadable},
 	} {
 		shelf := &cellar{kept: c.kept}
 		d, r := keeping(t, shelf)
 		r.tree.send("first", "12345")
 		c.tell(r.tree)
-		if got := d.left(t.Context(), r, c.evidence); got.Saved || got.Reason != c.reason || got.Entries != nil {
+		if got := d.workspaceResult(t.Context(), r, c.evidence); got.Saved || got.Reason != c.reason || got.Entries != nil {
 			t.Errorf("%s: got %+v, want it not saved because of %q", name, got, c.reason)
 		}
 		if len(shelf.discarded) == 0 || shelf.discarded[0].ID != 1 {
@@ -157,7 +161,7 @@ func TestASecondReadingStoresNothingAgain(t *testing.T) {
 		r.tree.send(path, path)
 	}
 	r.tree.end("")
-	got := d.left(t.Context(), r, proven(journal.End{}))
+	got := d.workspaceResult(t.Context(), r, proven(journal.End{}))
 	if !got.Saved || got.Count != 3 || got.Entries[0].Blob.ID != 1 || got.Entries[1].Blob.ID != 2 || c.begun != 4 {
 		t.Errorf("got %+v after %d blobs were begun", got, c.begun)
 	}
@@ -172,18 +176,18 @@ func TestFilesOfOthersAreNotTheWorkspaces(t *testing.T) {
 	files.Omit(journal.Omitted{Of: language.Artifacts, Path: "b"})
 	files.Complete(journal.Collection{Of: language.Artifacts, Omitted: 1, Cut: journal.CutTime})
 	files.Complete(journal.Collection{Of: language.Tree})
-	if got := d.left(t.Context(), r, proven(journal.End{})); !got.Saved || got.Count != 0 || got.Missing != 0 {
+	if got := d.workspaceResult(t.Context(), r, proven(journal.End{})); !got.Saved || got.Count != 0 || got.Missing != 0 {
 		t.Errorf("got %+v, want nothing, and that saved", got)
 	}
 }
 
 func TestWhatNeverRanLeavesTheWorkspaceAsItWas(t *testing.T) {
 	var p Payload
-	for use, want := range map[execution.WorkspaceUse]*execution.Left{
-		{}: nil, {Name: "w", ReadOnly: true}: nil, {Name: "w"}: {Reason: execution.LeftNotRun},
+	for use, want := range map[execution.WorkspaceUse]*execution.WorkspaceResult{
+		{}: nil, {Name: "w", ReadOnly: true}: nil, {Name: "w"}: {Reason: execution.NotSavedNotRun},
 	} {
 		res, _ := p.Cancelled(execution.Execution{Options: execution.Options{Workspace: use}})
-		if diff := cmp.Diff(want, res.Left); diff != "" {
+		if diff := cmp.Diff(want, res.Workspace); diff != "" {
 			t.Errorf("%+v: -want +got:\n%s", use, diff)
 		}
 	}

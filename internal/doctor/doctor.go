@@ -133,14 +133,14 @@ func (d *Doctor) play(ctx context.Context, l language.Language, play probe.Play,
 	w := watched{limits: told(l), nonce: job.Nonce, head: job.Head, tail: job.Tail}
 	most := job.Head + job.Tail
 	stdout, stderr := capture.New(most, most+slack), capture.New(most, most+slack)
-	berth, err := d.Sandbox.Prepare(ctx, spec)
+	container, err := d.Sandbox.Prepare(ctx, spec)
 	if err != nil {
 		return w, err
 	}
-	if err = berth.Assign(ctx, job); err == nil {
-		w.outcome, err = berth.Follow(ctx, job.Nonce, stdout, stderr, nil)
+	if err = container.Assign(ctx, job); err == nil {
+		w.outcome, err = container.Follow(ctx, job.Nonce, stdout, stderr, nil)
 	}
-	err = errors.Join(err, berth.Remove(context.WithoutCancel(ctx)))
+	err = errors.Join(err, container.Remove(context.WithoutCancel(ctx)))
 	w.stdout, _ = stdout.Bytes()
 	w.stderr, _ = stderr.Bytes()
 	w.answers = probe.Read[probe.Answer](w.stdout)

@@ -100,21 +100,21 @@ func TestTheWallsHold(t *testing.T) {
 	theWallsHold(t, "bash", func(d *docker.Docker) sandbox.Sandbox { return d })
 }
 
-// A berth that waited has run the language's rehearsal, and has other limits than it was made with.
-func TestTheWallsHoldInABerthThatWaited(t *testing.T) {
+// A container that waited has run the language's rehearsal, and has other limits than it was made with.
+func TestTheWallsHoldInAContainerThatWaited(t *testing.T) {
 	if os.Getenv("RUNTIME") != "" {
-		t.Skip("no other runtime has to be able to change limits: a new berth is made where it cannot")
+		t.Skip("no other runtime has to be able to change limits: a new container is made where it cannot")
 	}
 	theWallsHold(t, "python", func(d *docker.Docker) sandbox.Sandbox { return waited{d} })
 }
 
-// waited is a sandbox whose berths have waited with more memory and PIDs than they should have, and less of a CPU.
+// waited is a sandbox whose containers have waited with more memory and PIDs than they should have, and less of a CPU.
 type waited struct{ sandbox.Sandbox }
 
 // rehearsed is how long an interpreter takes that starts and does nothing, and much more than that.
 const rehearsed = time.Second
 
-func (w waited) Prepare(ctx context.Context, spec sandbox.Spec) (sandbox.Berth, error) {
+func (w waited) Prepare(ctx context.Context, spec sandbox.Spec) (sandbox.Container, error) {
 	if len(spec.Rehearsal) == 0 {
 		return nil, errors.New("there is nothing to rehearse")
 	}

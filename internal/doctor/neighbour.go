@@ -14,9 +14,9 @@ import (
 
 // neighbour is an execution of another slot that lives quietly while attacks are played.
 type neighbour struct {
-	berth  sandbox.Berth
-	stdout *capture.Buffer
-	done   chan error // what came of following it
+	container sandbox.Container
+	stdout    *capture.Buffer
+	done      chan error // what came of following it
 }
 
 const neighbourTimeout = 24 * time.Hour
@@ -24,18 +24,18 @@ const neighbourTimeout = 24 * time.Hour
 // settle starts a neighbour and waits until it is ready.
 func (d *Doctor) settle(ctx context.Context, l language.Language) (*neighbour, error) {
 	spec, job := d.plan(l, probe.Neighbour, neighbourSlot, neighbourTimeout)
-	berth, err := d.Sandbox.Prepare(ctx, spec)
+	container, err := d.Sandbox.Prepare(ctx, spec)
 	if err != nil {
 		return nil, err
 	}
 	most := job.Head + job.Tail
-	n := &neighbour{berth: berth, stdout: capture.New(most, most+slack), done: make(chan error, 1)}
+	n := &neighbour{container: container, stdout: capture.New(most, most+slack), done: make(chan error, 1)}
 	stderr := capture.New(slack, slack)
-	if err := berth.Assign(ctx, job); err != nil {
-		return nil, errors.Join(err, berth.Remove(context.WithoutCancel(ctx)))
+	if err := container.Assign(ctx, job); err != nil {
+		return nil, errors.Join(err, container.Remove(context.WithoutCancel(ctx)))
 	}
 	go func() {
-		_, err := berth.Follow(context.WithoutCancel(ctx), job.Nonce, n.stdout, stderr, nil)
+		_, err := container.Follow(context.WithoutCancel(ctx), job.Nonce, n.stdout, stderr, nil)
 		n.done <- err
 	}()
 	late := time.After(readyTimeout)
@@ -63,7 +63,7 @@ func (d *Doctor) settle(ctx context.Context, l language.Language) (*neighbour, e
 
 // leave removes the neighbour and waits for its follower.
 func (n *neighbour) leave(ctx context.Context) error {
-	err := n.berth.Remove(ctx)
+	err := n.container.Remove(ctx)
 	if followed := <-n.done; followed != nil && !errors.Is(followed, sandbox.ErrGone) {
 		err = errors.Join(err, followed)
 	}

@@ -71,24 +71,24 @@ func (h *house) cancel(id execution.ID) {
 }
 
 // container is the one container that an execution runs in. One that waited bears no execution's label, so the log tells.
-func (h *house) container(id execution.ID) (berth string) {
+func (h *house) container(id execution.ID) (container string) {
 	h.t.Helper()
 	for line := range strings.Lines(h.log.String()) {
 		var entry struct {
 			Execution execution.ID `json:"execution_id"`
-			Berth     string
+			Container string
 		}
-		if json.Unmarshal([]byte(line), &entry) == nil && entry.Execution == id && entry.Berth != "" {
-			berth = entry.Berth
+		if json.Unmarshal([]byte(line), &entry) == nil && entry.Execution == id && entry.Container != "" {
+			container = entry.Container
 		}
 	}
-	if berth == "" {
+	if container == "" {
 		h.t.Fatalf("%s has no container", id)
 	}
-	return berth
+	return container
 }
 
-// cold has no berths wait for the languages that ship.
+// cold has no containers wait for the languages that ship.
 func cold(t testing.TB) func(*config.Config) {
 	t.Helper()
 	return catalogue(t, strings.Replace(string(configs.Languages), "defaults:\n", "defaults:\n  warm: 0\n", 1))

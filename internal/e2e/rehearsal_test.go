@@ -73,8 +73,8 @@ func TestEveryLanguageRehearsesWellAndLeavesNothing(t *testing.T) {
 			if n, _ := fmt.Sscanf(p.Stdout, "/dev/shm:\n\n/tmp:\n\n/workspace:\n"+l.File+"\n/proc/1 /proc/%s\nhello\n", &self); n != 1 || p.Status != execution.Completed || p.Stderr != "" {
 				t.Errorf("%s/%s, %q, %q; want nothing but its code, the init and itself, and what it prints", p.Status, p.Reason, p.Stdout, p.Stderr)
 			}
-			if berth := h.container(id); berth != waited {
-				t.Errorf("it ran in %s, want %s, which waited", berth, waited)
+			if container := h.container(id); container != waited {
+				t.Errorf("it ran in %s, want %s, which waited", container, waited)
 			}
 		})
 	}

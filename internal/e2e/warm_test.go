@@ -33,7 +33,7 @@ const stock = "boomerang/bash:latest"
 func (h *house) waiting() []container.Summary {
 	h.t.Helper()
 	return slices.DeleteFunc(h.containers(), func(c container.Summary) bool {
-		return c.State != container.StateRunning || c.Labels["boomerang.execution"] != "" || strings.Contains(h.log.String(), `"berth":"`+c.ID+`"`)
+		return c.State != container.StateRunning || c.Labels["boomerang.execution"] != "" || strings.Contains(h.log.String(), `"container":"`+c.ID+`"`)
 	})
 }
 
@@ -58,8 +58,8 @@ func TestAnExecutionIsGivenAContainerThatWaited(t *testing.T) {
 	for range 2 {
 		id := h.submit("echo $((6 * 7)); ls -A /tmp; cat; exit 3", bash, fields{"stdin": "in\n"})
 		h.expect(id, ending{Status: execution.Failed, Reason: execution.Exited, ExitCode: 3, Stdout: "42\nin\n"})
-		if berth := h.container(id); !slices.Contains(waited, berth) {
-			t.Errorf("it ran in %s, want one of %v, which waited", berth, waited)
+		if container := h.container(id); !slices.Contains(waited, container) {
+			t.Errorf("it ran in %s, want one of %v, which waited", container, waited)
 		}
 	}
 	h.replaced(waited...)
@@ -95,8 +95,8 @@ func TestAContainerThatWaitedHasTheLimitsOfItsExecution(t *testing.T) {
 		}
 		h.expect(allocates, c.allocate)
 		for _, id := range []execution.ID{numbers, allocates} {
-			if berth := h.container(id); !slices.Contains(waited, berth) {
-				t.Errorf("it ran in %s, want one of %v, which waited", berth, waited)
+			if container := h.container(id); !slices.Contains(waited, container) {
+				t.Errorf("it ran in %s, want one of %v, which waited", container, waited)
 			}
 		}
 	}
@@ -175,15 +175,17 @@ func TestAReloadRenewsWhatWaits(t *testing.T) {
 	waited = h.replaced(waited...)
 	id := h.submit("echo $MADE", bash)
 	h.expect(id, ending{Status: execution.Completed, Reason: execution.Exited, Stdout: "anew\n"})
-	if berth := h.container(id); !slices.Contains(waited, berth) {
-		t.Errorf("it ran in %s, want one of %v, which waited", berth, waited)
+	if container := h.container(id); !slices.Contains(waited, container) {
+		t.Errorf("it ran in %s, want one of %v, which waited", container, waited)
 	}
 	h.leave() // before the image is removed
 }
 
 func TestARehearsalThatEndsItsContainerHarmsNoProgram(t *testing.T) {
 	h := enter(t, catalogue(t, strings.Replace(twoWait(stock), `[bash, -c, ""]`, `[bash, -c, "kill 1"]`, 1)))
-	if !eventually(t, func() bool { return strings.Contains(h.log.String(), "a berth is gone that had hardly begun to wait") }) {
+	if !eventually(t, func() bool {
+		return strings.Contains(h.log.String(), "a container is gone that had hardly begun to wait")
+	}) {
 		t.Error("nobody is told")
 	}
 	for range 3 {

@@ -15,11 +15,11 @@ type Artifact struct {
 // Artifacts is what became of the files that were asked for.
 type Artifacts struct {
 	Files []Artifact // sorted by path
-	Leavings
+	Omissions
 }
 
-// Leavings tell what was not collected. They are stored as JSON.
-type Leavings struct {
+// Omissions tell what was not collected. They are stored as JSON.
+type Omissions struct {
 	Omitted []Omission `json:"omitted,omitempty"` // the first ones; there may be more
 	Count   int        `json:"count,omitempty"`   // of all that were chosen and refused
 	Cut     string     `json:"cut,omitempty"`     // why not everything was looked at; empty: it was

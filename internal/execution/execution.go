@@ -88,7 +88,7 @@ type Callback struct {
 type Run struct {
 	Node      string // the node that holds the container
 	Epoch     int64  // the node's epoch when the run was written
-	Berth     string // the sandbox's name of the container
+	Container string // the sandbox's name of the container
 	Nonce     string // marks the journal's frames
 	StartedAt time.Time
 	Deadline  time.Time // when the init ends the program
@@ -107,9 +107,9 @@ type Result struct {
 	Stderr         Output
 	OutputComplete bool // false: the end of a stream could not be proven
 	CPUTime        time.Duration
-	MaxMemory      int64      // bytes, the container's peak
-	Artifacts      *Artifacts // nil: no files were asked for; of what is read from the store, always
-	Left           *Left      // what becomes of its workspace; nil: that stays as it is. Of what is read from the store always nil
+	MaxMemory      int64            // bytes, the container's peak
+	Artifacts      *Artifacts       // nil: no files were asked for; of what is read from the store, always
+	Workspace      *WorkspaceResult // what becomes of its workspace; nil: that stays as it is. Of what is read from the store always nil
 }
 
 // Reason is the exact cause of a result.

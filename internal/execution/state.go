@@ -37,7 +37,7 @@ type Transition struct {
 
 // transitions is the only place that knows which steps exist.
 var transitions = []Transition{
-	{Queued, Running, "a berth is ready"},
+	{Queued, Running, "a container is ready"},
 	{Queued, Cancelled, "cancelled before it started"},
 	{Queued, Failed, "no container could be made"},
 	{Running, Completed, "exit code 0"},

@@ -58,8 +58,8 @@ type Condition struct {
 	Absent bool       // there must be none
 }
 
-// Left is what became of the workspace that an execution could change.
-type Left struct {
+// WorkspaceResult is what became of the workspace that an execution could change.
+type WorkspaceResult struct {
 	Entries []Entry `json:"-"` // all that is in it; when it is saved
 
 	Saved   bool       `json:"saved"`
@@ -72,6 +72,6 @@ type Left struct {
 
 // Why a workspace stays as it was, beside the causes that package journal knows.
 const (
-	LeftNotRun = "not_run" // the program was not started
-	LeftTotal  = "total"   // the subject's workspaces would be too large together
+	NotSavedNotRun = "not_run" // the program was not started
+	NotSavedTotal  = "total"   // the subject's workspaces would be too large together
 )

@@ -18,8 +18,8 @@ import (
 	"boomerang/internal/wire"
 )
 
-// Leftovers are the files that programs left. Errors: faults EXECUTION_NOT_FOUND, SERVICE_UNAVAILABLE.
-type Leftovers interface {
+// ArtifactStore are the files that programs left. Errors: faults EXECUTION_NOT_FOUND, SERVICE_UNAVAILABLE.
+type ArtifactStore interface {
 	// Artifacts returns what became of the files that were asked for; nil when none were, or the execution has not ended.
 	Artifacts(ctx context.Context, id execution.ID) (*execution.Artifacts, error)
 	// Artifact returns one file; false when there is none with this path.
@@ -28,8 +28,8 @@ type Leftovers interface {
 	Blob(ctx context.Context, b execution.Blob) io.ReadSeeker
 }
 
-// leftovers is the list of the files that an execution left.
-type leftovers struct {
+// artifactList is the list of the files that an execution left.
+type artifactList struct {
 	ExecutionID execution.ID    `json:"execution_id"`
 	Status      execution.State `json:"status"`
 	Globs       []string        `json:"artifact_globs"`
@@ -41,14 +41,14 @@ func (a *api) artifacts(w http.ResponseWriter, r *http.Request, p auth.Principal
 	if err != nil {
 		return err
 	}
-	left, err := a.Leftovers.Artifacts(r.Context(), e.ID)
+	left, err := a.Artifacts.Artifacts(r.Context(), e.ID)
 	if err != nil {
 		return err
 	}
 	if left == nil {
 		left = new(execution.Artifacts)
 	}
-	return respond(w, http.StatusOK, leftovers{e.ID, e.State, listOf(e.Options.Artifacts), wire.ArtifactsOf(left)})
+	return respond(w, http.StatusOK, artifactList{e.ID, e.State, listOf(e.Options.Artifacts), wire.ArtifactsOf(left)})
 }
 
 // steadily is what a client that downloads must take in a second at the least.
@@ -60,7 +60,7 @@ func (a *api) artifact(w http.ResponseWriter, r *http.Request, p auth.Principal)
 	if err != nil {
 		return err
 	}
-	f, found, err := a.Leftovers.Artifact(r.Context(), e.ID, mux.Vars(r)["path"])
+	f, found, err := a.Artifacts.Artifact(r.Context(), e.ID, mux.Vars(r)["path"])
 	if err != nil {
 		return err
 	}
@@ -75,5 +75,5 @@ func (a *api) artifact(w http.ResponseWriter, r *http.Request, p auth.Principal)
 	h.Set("Content-Disposition", mime.FormatMediaType("attachment", map[string]string{"filename": path.Base(f.Path)}))
 	h.Set("ETag", `"`+hex.EncodeToString(f.Blob.Sum[:])+`"`)
 	h.Set("X-File-Mode", strconv.FormatUint(uint64(f.Mode), 8))
-	return serveRange(w, r, a.Leftovers.Blob(r.Context(), f.Blob), f.Blob.Size)
+	return serveRange(w, r, a.Artifacts.Blob(r.Context(), f.Blob), f.Blob.Size)
 }

@@ -36,12 +36,12 @@ func (h *house) keep(content string) execution.Blob {
 }
 
 // leaving is an execution of ann's that has ended and left files.
-func (h *house) leaving(leavings execution.Leavings, files ...execution.Artifact) execution.ID {
+func (h *house) leaving(leavings execution.Omissions, files ...execution.Artifact) execution.ID {
 	h.t.Helper()
 	id := h.submit(h.ann, `{"code":"x","callback_url":"https://example.com/hook","artifacts":["**"]}`)
 	h.start(id)
 	r := completed("", "")
-	r.Artifacts = &execution.Artifacts{Files: files, Leavings: leavings}
+	r.Artifacts = &execution.Artifacts{Files: files, Omissions: leavings}
 	h.finish(id, r)
 	return id
 }
@@ -61,7 +61,7 @@ func TestArtifactsAreListed(t *testing.T) {
 	if diff := cmp.Diff(empty, h.get("/executions/"+string(id)+"/artifacts", h.ann).json(t)); diff != "" {
 		t.Errorf("queued (-want +got)\n%s", diff)
 	}
-	id = h.leaving(execution.Leavings{Omitted: []execution.Omission{{Path: "x", Reason: journal.OmitSize}}, Count: 70, Cut: journal.CutTime},
+	id = h.leaving(execution.Omissions{Omitted: []execution.Omission{{Path: "x", Reason: journal.OmitSize}}, Count: 70, Cut: journal.CutTime},
 		execution.Artifact{Path: "b/c", Mode: 0o755, Blob: h.keep("")}, execution.Artifact{Path: "a\n\"", Mode: 0o44, Blob: h.keep("hello")})
 	want := map[string]any{
 		"execution_id": string(id), "status": "completed", "artifact_globs": []any{"**"},
@@ -84,7 +84,7 @@ func TestAnArtifactIsItsBytes(t *testing.T) {
 	for _, name := range names {
 		files = append(files, execution.Artifact{Path: name, Mode: 0o640, Blob: h.keep(name + large)})
 	}
-	id := h.leaving(execution.Leavings{}, files...)
+	id := h.leaving(execution.Omissions{}, files...)
 	for _, name := range names {
 		path := "/executions/" + string(id) + "/artifacts/" + strings.ReplaceAll(url.PathEscape(name), "%2F", "/")
 		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, h.url+path, nil)
@@ -142,7 +142,7 @@ func TestAnArtifactIsItsBytes(t *testing.T) {
 
 func TestArtifactsBelongToTheirSubject(t *testing.T) {
 	h := open(t)
-	id := string(h.leaving(execution.Leavings{}, execution.Artifact{Path: "a", Blob: h.keep("x")}))
+	id := string(h.leaving(execution.Omissions{}, execution.Artifact{Path: "a", Blob: h.keep("x")}))
 	for path, want := range map[string]fault.Code{"/artifacts": fault.ExecutionNotFound, "/artifacts/a": fault.ExecutionNotFound} {
 		if got := h.get("/executions/"+id+path, h.bob).json(t)["code"]; got != string(want) {
 			t.Errorf("%s: got %v, want %s", path, got, want)
@@ -162,18 +162,18 @@ func TestArtifactsBelongToTheirSubject(t *testing.T) {
 }
 
 // unreadable are artifacts whose content is lost half way.
-type unreadable struct{ Leftovers }
+type unreadable struct{ ArtifactStore }
 
 func (u unreadable) Blob(ctx context.Context, b execution.Blob) io.ReadSeeker {
 	return struct {
 		io.Reader
 		io.Seeker
-	}{io.MultiReader(io.LimitReader(u.Leftovers.Blob(ctx, b), 10), strings.NewReader("")), u.Leftovers.Blob(ctx, b)}
+	}{io.MultiReader(io.LimitReader(u.ArtifactStore.Blob(ctx, b), 10), strings.NewReader("")), u.ArtifactStore.Blob(ctx, b)}
 }
 
 func TestAnArtifactThatBreaksOffIsNotTakenForWhole(t *testing.T) {
-	h := open(t, func(_ *Config, d *Deps) { d.Leftovers = unreadable{d.Leftovers} })
-	id := h.leaving(execution.Leavings{}, execution.Artifact{Path: "a", Blob: h.keep(strings.Repeat("x", 100_000))})
+	h := open(t, func(_ *Config, d *Deps) { d.Artifacts = unreadable{d.Artifacts} })
+	id := h.leaving(execution.Omissions{}, execution.Artifact{Path: "a", Blob: h.keep(strings.Repeat("x", 100_000))})
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, h.url+"/executions/"+string(id)+"/artifacts/a", nil)
 	if err != nil {
 		t.Fatal(err)

@@ -63,26 +63,26 @@ type problem struct {
 
 // nested is the body of an error below controlPaths, as the clients that call there read it.
 type nested struct {
-	Error      reading `json:"error"`
-	RequestID  string  `json:"request_id"`
-	RetryAfter int64   `json:"retry_after,omitempty"` // seconds
+	Error      bodyError `json:"error"`
+	RequestID  string    `json:"request_id"`
+	RetryAfter int64     `json:"retry_after,omitempty"` // seconds
 }
 
-type reading struct {
+type bodyError struct {
 	Message string         `json:"message"`
 	Code    fault.Code     `json:"code"`
 	Details map[string]any `json:"details,omitempty"`
 }
 
-// patience is what a client is asked for that came too often and was not told how long to wait.
-const patience = time.Second
+// retryAfterDefault is what a client is asked for that came too often and was not told how long to wait.
+const retryAfterDefault = time.Second
 
 // refuse answers with the public half of err; the private half goes into the line of the log. Only when nothing was sent
 // yet: an answer that was begun cannot be taken back.
 func (a *api) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	f := fault.Of(err)
 	if f.Code.Kind() == fault.Busy && f.RetryAfter == 0 {
-		f = f.After(patience)
+		f = f.After(retryAfterDefault)
 	}
 	x := exchangeOf(r)
 	x.fault = f
@@ -99,7 +99,7 @@ func (a *api) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	var body any = p
 	control := strings.HasPrefix(r.URL.Path, controlPaths)
 	if control {
-		body = nested{Error: reading{Message: p.Message, Code: p.Code, Details: p.Details}, RequestID: p.RequestID, RetryAfter: p.RetryAfter}
+		body = nested{Error: bodyError{Message: p.Message, Code: p.Code, Details: p.Details}, RequestID: p.RequestID, RetryAfter: p.RetryAfter}
 	}
 	if f.Code.Kind() == fault.Unauthenticated {
 		w.Header().Set("WWW-Authenticate", challenge(f, control))

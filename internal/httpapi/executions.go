@@ -96,7 +96,7 @@ func (a *api) show(ctx context.Context, w http.ResponseWriter, e execution.Execu
 	if e, err = a.whole.complete(ctx, e); err != nil {
 		return err
 	}
-	return respond(w, http.StatusOK, recordOf(e, d, a.Inline))
+	return respond(w, http.StatusOK, executionViewOf(e, d, a.Inline))
 }
 
 // cancel asks for the end of an execution; for one that has ended it changes nothing.
@@ -115,9 +115,9 @@ func (a *api) cancel(w http.ResponseWriter, r *http.Request, p auth.Principal) e
 
 // page is one answer of a list.
 type page struct {
-	Executions []summary     `json:"executions"`
-	Count      int           `json:"count"`
-	NextCursor *execution.ID `json:"next_cursor"` // null: there is nothing older
+	Executions []executionSummary `json:"executions"`
+	Count      int                `json:"count"`
+	NextCursor *execution.ID      `json:"next_cursor"` // null: there is nothing older
 }
 
 func (a *api) list(w http.ResponseWriter, r *http.Request, p auth.Principal) error {
@@ -132,9 +132,9 @@ func (a *api) list(w http.ResponseWriter, r *http.Request, p auth.Principal) err
 	if err != nil {
 		return fmt.Errorf("list executions: %w", err)
 	}
-	answer := page{Executions: make([]summary, 0, len(executions)), Count: len(executions)}
+	answer := page{Executions: make([]executionSummary, 0, len(executions)), Count: len(executions)}
 	for _, e := range executions {
-		answer.Executions = append(answer.Executions, summaryOf(e))
+		answer.Executions = append(answer.Executions, executionSummaryOf(e))
 	}
 	if len(executions) == filter.Limit { // a full page may have another behind it
 		answer.NextCursor = &executions[len(executions)-1].ID

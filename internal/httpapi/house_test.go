@@ -113,7 +113,7 @@ func open(t *testing.T, changes ...func(*Config, *Deps)) *house {
 		Admission:     admission.New(admission.Defaults(), workspace.Defaults(), catalogue, policy, nil, keys, records, time.Now),
 		Records:       records,
 		Deliveries:    records,
-		Leftovers:     records,
+		Artifacts:     records,
 		Live:          h.live,
 		Authenticator: tokens,
 		Languages:     catalogue,
@@ -226,7 +226,7 @@ func (h *house) start(id execution.ID) {
 		}
 	}
 	run := execution.Run{
-		Node: h.store.Node(), Epoch: h.store.Epoch(), Berth: "berth", Nonce: "n0nce",
+		Node: h.store.Node(), Epoch: h.store.Epoch(), Container: "container", Nonce: "n0nce",
 		StartedAt: moment(1), Deadline: moment(3601),
 	}
 	if err := h.store.Start(h.t.Context(), id, run); err != nil {

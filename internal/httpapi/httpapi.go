@@ -96,7 +96,7 @@ type Records interface {
 	// List returns executions newest first; their results carry the counts of what was printed, not the text.
 	List(ctx context.Context, f execution.Filter) ([]execution.Execution, error)
 	// Left returns what became of the workspace that an execution could change; nil for none, or while it has not ended.
-	Left(ctx context.Context, id execution.ID) (*execution.Left, error)
+	WorkspaceResult(ctx context.Context, id execution.ID) (*execution.WorkspaceResult, error)
 	// Delivery returns the delivery of an execution; its state is none while the execution has not ended.
 	Delivery(ctx context.Context, id execution.ID) (execution.Delivery, error)
 	// Ended returns a channel that is closed when the execution ends from now on, and a function that gives it back.
@@ -152,7 +152,7 @@ type Deps struct {
 	Admission     Admission
 	Records       Records
 	Deliveries    Deliveries
-	Leftovers     Leftovers
+	Artifacts     ArtifactStore
 	Live          Live
 	Authenticator Authenticator
 	Languages     Languages
@@ -189,7 +189,7 @@ type api struct {
 
 // New makes the handler of the whole API; c must be valid.
 func New(c Config, d Deps) (http.Handler, error) {
-	all := wholeRecords{d.Records, d.Leftovers}
+	all := wholeRecords{d.Records, d.Artifacts}
 	a := &api{
 		Deps: d, config: c, started: d.Now(), whole: all, ready: newReadiness(d.Checks, d.Now, d.Log), trials: make(chan struct{}, maxTrials),
 		hub: follow.New(all, d.Live, d.Log), streams: newPlaces(c.Streams),

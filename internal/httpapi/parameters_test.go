@@ -27,7 +27,7 @@ func furnished(t *testing.T) (*house, execution.ID) {
 	h := open(t)
 	h.put("/workspaces/w/files/f", h.ann, "ann's").expect(t, http.StatusCreated, "")
 	h.put("/workspaces/w/files/f", h.admin, "root's").expect(t, http.StatusCreated, "")
-	id := h.leaving(execution.Leavings{}, execution.Artifact{Path: "f", Mode: 0o600, Blob: h.keep("left")})
+	id := h.leaving(execution.Omissions{}, execution.Artifact{Path: "f", Mode: 0o600, Blob: h.keep("left")})
 	return h, id
 }
 

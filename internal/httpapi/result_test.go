@@ -28,11 +28,11 @@ func (h *house) richResult() execution.Result {
 	r.State, r.ExitCode, r.Error = execution.Failed, new(3), "The program exited with code 3."
 	r.Artifacts = &execution.Artifacts{
 		Files: []execution.Artifact{{Path: "out/a.txt", Mode: 0o640, Blob: h.keep("hello")}, {Path: "out/b", Mode: 0o755, Blob: h.keep("")}},
-		Leavings: execution.Leavings{
+		Omissions: execution.Omissions{
 			Omitted: []execution.Omission{{Path: "out/link", Reason: journal.OmitSymlink}}, Count: 70, Cut: journal.CutTime,
 		},
 	}
-	r.Left = &execution.Left{
+	r.Workspace = &execution.WorkspaceResult{
 		Reason: journal.CutEntries, Omitted: []execution.Omission{{Path: "pipe", Reason: journal.OmitNotRegular}}, Missing: 9,
 	}
 	return r

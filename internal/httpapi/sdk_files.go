@@ -55,13 +55,13 @@ type done struct {
 	Timestamp time.Time `json:"timestamp"`
 }
 
-func (a *api) done(w http.ResponseWriter, s spot, size int64, message string) error {
+func (a *api) done(w http.ResponseWriter, s fileRef, size int64, message string) error {
 	return respond(w, http.StatusOK, done{true, path.Join(workspace.Dir, s.path), size, message, wire.Time(a.Now())})
 }
 
-// sdkSpot turns a path in a container into one of the workspace. The root itself is "".
-func sdkSpot(p auth.Principal, name string) (spot, error) {
-	s := spot{subject: p.Subject, name: workspace.Default}
+// sdkFileRef turns a path in a container into one of the workspace. The root itself is "".
+func sdkFileRef(p auth.Principal, name string) (fileRef, error) {
+	s := fileRef{subject: p.Subject, name: workspace.Default}
 	if name == "" {
 		return s, fault.New(fault.MissingParameter, "path is required.").Field("path")
 	}
@@ -81,13 +81,13 @@ func sdkSpot(p auth.Principal, name string) (spot, error) {
 }
 
 // sdkQuery is sdkSpot of the path that the query names.
-func sdkQuery(r *http.Request, p auth.Principal) (spot, error) {
+func sdkQuery(r *http.Request, p auth.Principal) (fileRef, error) {
 	q := queryOf(r)
 	name := q.text("path")
 	if q.err != nil {
-		return spot{}, q.err
+		return fileRef{}, q.err
 	}
-	return sdkSpot(p, name)
+	return sdkFileRef(p, name)
 }
 
 // sdkRead answers with a file as text, or as base64 when it is none.
@@ -189,7 +189,7 @@ func (a *api) sdkList(w http.ResponseWriter, r *http.Request, p auth.Principal) 
 }
 
 // sdkBody reads the JSON of a change.
-func (a *api) sdkBody(w http.ResponseWriter, r *http.Request, p auth.Principal) (o object, s spot, err error) {
+func (a *api) sdkBody(w http.ResponseWriter, r *http.Request, p auth.Principal) (o object, s fileRef, err error) {
 	body, err := a.readObject(w, r)
 	if err != nil {
 		return o, s, err
@@ -199,7 +199,7 @@ func (a *api) sdkBody(w http.ResponseWriter, r *http.Request, p auth.Principal) 
 	if o.err != nil {
 		return o, s, o.err
 	}
-	s, err = sdkSpot(p, name)
+	s, err = sdkFileRef(p, name)
 	return o, s, err
 }
 
@@ -303,7 +303,7 @@ func (a *api) sdkUpload(w http.ResponseWriter, r *http.Request, p auth.Principal
 }
 
 func (a *api) sdkUploaded(w http.ResponseWriter, r *http.Request, p auth.Principal, name string, part *multipart.Part) error {
-	s, err := sdkSpot(p, name)
+	s, err := sdkFileRef(p, name)
 	switch {
 	case err != nil:
 		return err

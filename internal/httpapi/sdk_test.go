@@ -63,7 +63,7 @@ func (h *house) work() (stop func()) {
 			}
 			for _, e := range claimed {
 				run := execution.Run{
-					Node: h.store.Node(), Epoch: h.store.Epoch(), Berth: "berth", Nonce: "n0nce",
+					Node: h.store.Node(), Epoch: h.store.Epoch(), Container: "container", Nonce: "n0nce",
 					StartedAt: time.Now(), Deadline: time.Now().Add(e.Timeout),
 				}
 				if err := h.store.Start(h.t.Context(), e.ID, run); err != nil {

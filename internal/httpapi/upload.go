@@ -26,7 +26,7 @@ const (
 
 // putFile stores what comes as a file, whole or not at all.
 func (a *api) putFile(w http.ResponseWriter, r *http.Request, p auth.Principal) error {
-	s, err := spotOf(r, p)
+	s, err := fileRefOf(r, p)
 	if err != nil {
 		return err
 	}
@@ -61,7 +61,7 @@ func (a *api) putFile(w http.ResponseWriter, r *http.Request, p auth.Principal) 
 	if e.Kind == execution.EntryFile {
 		w.Header().Set("ETag", etag(e))
 	}
-	return respond(w, status, itemOf(e))
+	return respond(w, status, fileViewOf(e))
 }
 
 // stamp is now, as the wire can show it.
@@ -69,7 +69,7 @@ func (a *api) stamp() time.Time { return a.Now().UTC().Truncate(time.Microsecond
 
 // store reads the content of a file and puts it into the workspace. It sets the entry's blob.
 func (a *api) store(
-	w http.ResponseWriter, r *http.Request, s spot, e *execution.Entry, only execution.Condition, body io.ReadCloser,
+	w http.ResponseWriter, r *http.Request, s fileRef, e *execution.Entry, only execution.Condition, body io.ReadCloser,
 ) (replaced bool, err error) {
 	blob := BlobWriter(nil)
 	if e.Kind == execution.EntryFile {
@@ -97,7 +97,7 @@ func (a *api) store(
 }
 
 // receive reads a body into a blob that is not closed yet.
-func (a *api) receive(w http.ResponseWriter, r *http.Request, s spot, body io.ReadCloser) (_ BlobWriter, err error) {
+func (a *api) receive(w http.ResponseWriter, r *http.Request, s fileRef, body io.ReadCloser) (_ BlobWriter, err error) {
 	if r.ContentLength > a.Limits.Size {
 		return nil, tooLong(a.Limits.Size)
 	}
@@ -112,7 +112,7 @@ func (a *api) receive(w http.ResponseWriter, r *http.Request, s spot, body io.Re
 	if err != nil {
 		return nil, fmt.Errorf("keep content: %w", err)
 	}
-	_, err = io.Copy(kept{blob}, http.MaxBytesReader(w, body, a.Limits.Size))
+	_, err = io.Copy(blobSink{blob}, http.MaxBytesReader(w, body, a.Limits.Size))
 	if err == nil {
 		return blob, nil
 	}
@@ -120,7 +120,7 @@ func (a *api) receive(w http.ResponseWriter, r *http.Request, s spot, body io.Re
 	if tooLarge, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return nil, tooLong(tooLarge.Limit)
 	}
-	if broken, ok := errors.AsType[*unkept](err); ok {
+	if broken, ok := errors.AsType[*storeError](err); ok {
 		return nil, fmt.Errorf("keep content: %w", broken.error)
 	}
 	return nil, fault.New(fault.InvalidRequest, "The body ended too early or came too slowly.").Because(err)
@@ -130,15 +130,15 @@ func tooLong(most int64) error {
 	return fault.New(fault.PayloadTooLarge, "A file must have at most %d bytes.", most).Detail("max", most)
 }
 
-// kept marks the errors of what is written to, so that they can be told from those of what is read from.
-type kept struct{ w io.Writer }
+// blobSink marks the errors of what is written to, so that they can be told from those of what is read from.
+type blobSink struct{ w io.Writer }
 
-type unkept struct{ error }
+type storeError struct{ error }
 
-func (k kept) Write(p []byte) (int, error) {
+func (k blobSink) Write(p []byte) (int, error) {
 	n, err := k.w.Write(p)
 	if err != nil {
-		err = &unkept{err}
+		err = &storeError{err}
 	}
 	return n, err
 }

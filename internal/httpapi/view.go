@@ -24,7 +24,7 @@ type asked struct {
 	Limits          execution.Limits  `json:"limits"` // what was asked for
 	Metadata        map[string]string `json:"metadata"`
 	Network         string            `json:"network"`
-	Workspace       *inUse            `json:"workspace"` // null: none
+	Workspace       *workspaceUse     `json:"workspace"` // null: none
 	CreatedAt       time.Time         `json:"created_at"`
 	StartedAt       *time.Time        `json:"started_at"`   // null: it has not started, or never ran
 	Deadline        *time.Time        `json:"deadline"`     // null: it has not started
@@ -32,21 +32,21 @@ type asked struct {
 	CancelRequested bool              `json:"cancel_requested"`
 }
 
-// summary is what a list shows of an execution: neither its output nor its files, nor how its callback fares.
-type summary struct {
+// executionSummary is what a list shows of an execution: neither its output nor its files, nor how its callback fares.
+type executionSummary struct {
 	asked
-	*outcome             // absent until it ended
-	Callback destination `json:"callback"`
+	*resultView                 // absent until it ended
+	Callback    destinationView `json:"callback"`
 }
 
-// inUse is the workspace of an execution.
-type inUse struct {
+// workspaceUse is the workspace of an execution.
+type workspaceUse struct {
 	Name     string `json:"name"`
 	ReadOnly bool   `json:"read_only"`
 }
 
-// outcome is the part of a result that a list shows.
-type outcome struct {
+// resultView is the part of a result that a list shows.
+type resultView struct {
 	Success        bool             `json:"success"`
 	ExitCode       *int             `json:"exit_code"`
 	ExecutionTime  wire.Seconds     `json:"execution_time"`
@@ -58,18 +58,18 @@ type outcome struct {
 	Usage          wire.Usage       `json:"usage"`
 }
 
-// destination is where the result goes.
-type destination struct {
+// destinationView is where the result goes.
+type destinationView struct {
 	URL         string   `json:"url"`
 	HeaderNames []string `json:"header_names"`
 }
 
-// record is all that is shown of one execution.
-type record struct {
+// executionView is all that is shown of one execution.
+type executionView struct {
 	asked
-	given
-	ended               // absent until it ended
-	Callback obligation `json:"callback"`
+	inputView
+	ended                 // absent until it ended
+	Callback callbackView `json:"callback"`
 }
 
 // ended is a result beside other fields. It lies one level deeper than those: where both have a field of the same name, JSON
@@ -81,7 +81,7 @@ type final struct {
 	asked
 	ended
 	withoutOutput
-	Callback destination `json:"callback"`
+	Callback destinationView `json:"callback"`
 }
 
 // withoutOutput hides the output of a result that is embedded one level deeper.
@@ -90,17 +90,17 @@ type withoutOutput struct {
 	Stderr *string `json:"stderr,omitempty"` // always nil
 }
 
-// given is what a program was given beside its code, by its measures.
-type given struct {
+// inputView is what a program was inputView beside its code, by its measures.
+type inputView struct {
 	Args  int                  `json:"args"`        // how many
 	Stdin int                  `json:"stdin_bytes"` // bytes
 	Files []execution.FileInfo `json:"files"`
 	Globs []string             `json:"artifact_globs"` // of what is wanted back
 }
 
-// obligation is where the result goes and how far it is on its way.
-type obligation struct {
-	destination
+// callbackView is where the result goes and how far it is on its way.
+type callbackView struct {
+	destinationView
 	Signed        bool                    `json:"signed"`
 	State         execution.DeliveryState `json:"state"`
 	Reason        *execution.DeadReason   `json:"reason"` // null unless dead
@@ -109,17 +109,17 @@ type obligation struct {
 	EndedAt       *time.Time              `json:"ended_at"`        // null until delivered or dead
 }
 
-func recordOf(e execution.Execution, d execution.Delivery, inline int) record {
-	r := record{asked: askedOf(e), given: given{
+func executionViewOf(e execution.Execution, d execution.Delivery, inline int) executionView {
+	r := executionView{asked: askedOf(e), inputView: inputView{
 		Args: e.Options.Args, Stdin: e.Options.Stdin, Files: append([]execution.FileInfo{}, e.Options.Files...),
 		Globs: listOf(e.Options.Artifacts),
-	}, Callback: obligation{
-		destination:   destinationOf(e.Callback),
-		Signed:        len(d.Callback.Secret) > 0,
-		State:         d.State,
-		Attempts:      d.Attempts,
-		NextAttemptAt: wire.TimeOrNull(d.NextAt),
-		EndedAt:       wire.TimeOrNull(d.EndedAt),
+	}, Callback: callbackView{
+		destinationView: destinationViewOf(e.Callback),
+		Signed:          len(d.Callback.Secret) > 0,
+		State:           d.State,
+		Attempts:        d.Attempts,
+		NextAttemptAt:   wire.TimeOrNull(d.NextAt),
+		EndedAt:         wire.TimeOrNull(d.EndedAt),
 	}}
 	if d.Reason != "" {
 		r.Callback.Reason = &d.Reason
@@ -135,13 +135,13 @@ func recordOf(e execution.Execution, d execution.Delivery, inline int) record {
 // finalOf shows an execution that has ended.
 func finalOf(e execution.Execution, inline int) final {
 	result, _, _ := wire.ResultOf(e, *e.Result, inline)
-	return final{asked: askedOf(e), ended: ended{&result}, Callback: destinationOf(e.Callback)}
+	return final{asked: askedOf(e), ended: ended{&result}, Callback: destinationViewOf(e.Callback)}
 }
 
-func summaryOf(e execution.Execution) summary {
-	s := summary{asked: askedOf(e), Callback: destinationOf(e.Callback)}
+func executionSummaryOf(e execution.Execution) executionSummary {
+	s := executionSummary{asked: askedOf(e), Callback: destinationViewOf(e.Callback)}
 	if e.Result != nil {
-		s.outcome = outcomeOf(e)
+		s.resultView = resultViewOf(e)
 	}
 	return s
 }
@@ -164,7 +164,7 @@ func askedOf(e execution.Execution) asked {
 		CancelRequested: e.CancelRequested,
 	}
 	if use := e.Options.Workspace; use.Name != "" {
-		a.Workspace = &inUse{use.Name, use.ReadOnly}
+		a.Workspace = &workspaceUse{use.Name, use.ReadOnly}
 	}
 	if a.Metadata == nil {
 		a.Metadata = map[string]string{} // not null
@@ -178,16 +178,16 @@ func askedOf(e execution.Execution) asked {
 	return a
 }
 
-func outcomeOf(e execution.Execution) *outcome {
+func resultViewOf(e execution.Execution) *resultView {
 	r, _, _ := wire.ResultOf(e, *e.Result, 0)
-	return &outcome{
+	return &resultView{
 		Success: r.Success, ExitCode: r.ExitCode, ExecutionTime: r.ExecutionTime, Error: r.Error, Reason: r.Reason,
 		StdoutBytes: r.StdoutBytes, StderrBytes: r.StderrBytes, OutputComplete: r.OutputComplete, Usage: r.Usage,
 	}
 }
 
-func destinationOf(c execution.Callback) destination {
-	return destination{URL: c.URL, HeaderNames: listOf(c.HeaderNames)}
+func destinationViewOf(c execution.Callback) destinationView {
+	return destinationView{URL: c.URL, HeaderNames: listOf(c.HeaderNames)}
 }
 
 // listOf writes no names as [], not as null.

@@ -36,7 +36,7 @@ const (
 	// MaxResult bounds the frame "result" in bytes: some clients, such as websockets for Python, read no frame that is longer.
 	maxResult = 1 << 20
 	// Parting is how long the last frames may take when the server stops.
-	parting = 2 * time.Second
+	closeTimeout = 2 * time.Second
 )
 
 // The frames that are sent. Each says which execution it is about, once there is one.
@@ -265,11 +265,11 @@ func (f *frames) refuse(ctx context.Context, why *fault.Error) {
 
 // interrupt says that the server stops, and that the execution does not.
 func (f *frames) interrupt(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, parting)
+	ctx, cancel := context.WithTimeout(ctx, closeTimeout)
 	defer cancel()
 	sentence := fmt.Sprintf("The server stops. The execution goes on: GET /executions/%s/events follows it.", f.id)
 	if f.write(ctx, errorFrame{"error", sentence, string(fault.ServiceUnavailable), nil, wire.Time(f.now()), f.id}) == nil {
-		late := time.AfterFunc(parting, func() { _ = f.conn.CloseNow() }) // Close would wait for 5 s for the other end
+		late := time.AfterFunc(closeTimeout, func() { _ = f.conn.CloseNow() }) // Close would wait for 5 s for the other end
 		defer late.Stop()
 		_ = f.conn.Close(websocket.StatusServiceRestart, "")
 	}

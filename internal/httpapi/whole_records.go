@@ -11,7 +11,7 @@ import (
 // most requests do not need.
 type wholeRecords struct {
 	Records
-	leftovers Leftovers
+	leftovers ArtifactStore
 }
 
 // Get implements follow.Records.
@@ -35,7 +35,7 @@ func (w wholeRecords) complete(ctx context.Context, e execution.Execution) (_ ex
 		}
 	}
 	if e.Options.Workspace.Writes() {
-		if z.Left, err = w.Left(ctx, e.ID); err != nil {
+		if z.Workspace, err = w.WorkspaceResult(ctx, e.ID); err != nil {
 			return e, fmt.Errorf("read what became of the workspace: %w", err)
 		}
 	}

@@ -43,8 +43,8 @@ type BlobWriter interface {
 	Abandon()
 }
 
-// place is a workspace in a list.
-type place struct {
+// workspaceView is a workspace in a list.
+type workspaceView struct {
 	Name      string        `json:"name"`
 	Size      int64         `json:"size"`    // bytes
 	Entries   int           `json:"entries"` // files, directories and links
@@ -55,8 +55,8 @@ type place struct {
 	Readers   int           `json:"readers"` // executions that run and were given it to read
 }
 
-func placeOf(w execution.Workspace) place {
-	p := place{
+func workspaceViewOf(w execution.Workspace) workspaceView {
+	p := workspaceView{
 		Name: w.Name, Size: w.Size, Entries: w.Entries, CreatedAt: wire.Time(w.CreatedAt), UsedAt: wire.Time(w.UsedAt),
 		Queued: w.Waiting, Readers: w.Readers,
 	}
@@ -66,8 +66,8 @@ func placeOf(w execution.Workspace) place {
 	return p
 }
 
-// item is a file, a directory or a link in a list.
-type item struct {
+// fileView is a file, a directory or a link in a list.
+type fileView struct {
 	Path       string              `json:"path"`
 	Type       execution.EntryKind `json:"type"`
 	Size       int64               `json:"size"`   // bytes of a file
@@ -77,8 +77,8 @@ type item struct {
 	ModifiedAt time.Time           `json:"modified_at"`
 }
 
-func itemOf(e execution.Entry) item {
-	i := item{Path: e.Path, Type: e.Kind, Size: e.Blob.Size, ModifiedAt: wire.Time(e.ModifiedAt)}
+func fileViewOf(e execution.Entry) fileView {
+	i := fileView{Path: e.Path, Type: e.Kind, Size: e.Blob.Size, ModifiedAt: wire.Time(e.ModifiedAt)}
 	switch e.Kind {
 	case execution.EntryFile:
 		i.Mode = new(fmt.Sprintf("%04o", e.Mode))
@@ -90,15 +90,15 @@ func itemOf(e execution.Entry) item {
 	return i
 }
 
-// spot is what a request to a workspace is about.
-type spot struct {
+// fileRef is what a request to a workspace is about.
+type fileRef struct {
 	*query
 	subject, name, path string
 }
 
-// spotOf reads the names in a request's path. A caller with the scope admin may name another subject.
-func spotOf(r *http.Request, p auth.Principal) (spot, error) {
-	s := spot{query: queryOf(r), subject: p.Subject, name: mux.Vars(r)["name"], path: mux.Vars(r)["path"]}
+// fileRefOf reads the names in a request's path. A caller with the scope admin may name another subject.
+func fileRefOf(r *http.Request, p auth.Principal) (fileRef, error) {
+	s := fileRef{query: queryOf(r), subject: p.Subject, name: mux.Vars(r)["name"], path: mux.Vars(r)["path"]}
 	if other := s.text(subjectParameter); p.Admin && other != "" {
 		if err := auth.CheckSubject(other); err != nil {
 			s.refuse(subjectParameter, "%s must be 1 to 255 bytes without control characters.", subjectParameter)
@@ -120,7 +120,7 @@ func spotOf(r *http.Request, p auth.Principal) (spot, error) {
 }
 
 func (a *api) workspaces(w http.ResponseWriter, r *http.Request, p auth.Principal) error {
-	s, err := spotOf(r, p)
+	s, err := fileRefOf(r, p)
 	if err != nil {
 		return err
 	}
@@ -133,12 +133,12 @@ func (a *api) workspaces(w http.ResponseWriter, r *http.Request, p auth.Principa
 		return fmt.Errorf("list workspaces: %w", err)
 	}
 	answer := struct {
-		Workspaces []place `json:"workspaces"`
-		Count      int     `json:"count"`
-		NextCursor *string `json:"next_cursor"`
-	}{make([]place, 0, len(list)), len(list), nil}
+		Workspaces []workspaceView `json:"workspaces"`
+		Count      int             `json:"count"`
+		NextCursor *string         `json:"next_cursor"`
+	}{make([]workspaceView, 0, len(list)), len(list), nil}
 	for _, w := range list {
-		answer.Workspaces = append(answer.Workspaces, placeOf(w))
+		answer.Workspaces = append(answer.Workspaces, workspaceViewOf(w))
 	}
 	if len(list) == limit {
 		answer.NextCursor = &list[limit-1].Name
@@ -147,7 +147,7 @@ func (a *api) workspaces(w http.ResponseWriter, r *http.Request, p auth.Principa
 }
 
 func (a *api) workspace(w http.ResponseWriter, r *http.Request, p auth.Principal) error {
-	s, err := spotOf(r, p)
+	s, err := fileRefOf(r, p)
 	if err != nil {
 		return err
 	}
@@ -155,11 +155,11 @@ func (a *api) workspace(w http.ResponseWriter, r *http.Request, p auth.Principal
 	if err != nil {
 		return fmt.Errorf("read workspace: %w", err)
 	}
-	return respond(w, http.StatusOK, placeOf(found))
+	return respond(w, http.StatusOK, workspaceViewOf(found))
 }
 
 func (a *api) removeWorkspace(w http.ResponseWriter, r *http.Request, p auth.Principal) error {
-	s, err := spotOf(r, p)
+	s, err := fileRefOf(r, p)
 	if err != nil {
 		return err
 	}
@@ -174,7 +174,7 @@ func (a *api) removeWorkspace(w http.ResponseWriter, r *http.Request, p auth.Pri
 const maxFiles = 1000
 
 func (a *api) files(w http.ResponseWriter, r *http.Request, p auth.Principal) error {
-	s, err := spotOf(r, p)
+	s, err := fileRefOf(r, p)
 	if err != nil {
 		return err
 	}
@@ -187,12 +187,12 @@ func (a *api) files(w http.ResponseWriter, r *http.Request, p auth.Principal) er
 		return fmt.Errorf("list files: %w", err)
 	}
 	answer := struct {
-		Files      []item  `json:"files"`
-		Count      int     `json:"count"`
-		NextCursor *string `json:"next_cursor"`
-	}{make([]item, 0, len(list)), len(list), nil}
+		Files      []fileView `json:"files"`
+		Count      int        `json:"count"`
+		NextCursor *string    `json:"next_cursor"`
+	}{make([]fileView, 0, len(list)), len(list), nil}
 	for _, e := range list {
-		answer.Files = append(answer.Files, itemOf(e))
+		answer.Files = append(answer.Files, fileViewOf(e))
 	}
 	if len(list) == limit {
 		answer.NextCursor = &list[limit-1].Path
@@ -202,7 +202,7 @@ func (a *api) files(w http.ResponseWriter, r *http.Request, p auth.Principal) er
 
 // file answers with the bytes of a file, or with the range of them that is asked for.
 func (a *api) file(w http.ResponseWriter, r *http.Request, p auth.Principal) error {
-	s, err := spotOf(r, p)
+	s, err := fileRefOf(r, p)
 	if err != nil {
 		return err
 	}
@@ -214,7 +214,7 @@ func (a *api) file(w http.ResponseWriter, r *http.Request, p auth.Principal) err
 }
 
 // readable finds an entry that has bytes.
-func (a *api) readable(ctx context.Context, s spot) (execution.Entry, error) {
+func (a *api) readable(ctx context.Context, s fileRef) (execution.Entry, error) {
 	e, err := a.Workspaces.Entry(ctx, s.subject, s.name, s.path)
 	if err != nil {
 		return e, fmt.Errorf("find file: %w", err)
@@ -241,7 +241,7 @@ func (a *api) serveFile(w http.ResponseWriter, r *http.Request, e execution.Entr
 }
 
 func (a *api) deleteFile(w http.ResponseWriter, r *http.Request, p auth.Principal) error {
-	s, err := spotOf(r, p)
+	s, err := fileRefOf(r, p)
 	if err != nil {
 		return err
 	}

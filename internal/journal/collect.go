@@ -90,9 +90,9 @@ const (
 	CutCount      = "count"      // a tree has more entries than is allowed
 )
 
-// Files takes the files of a journal, one after the other, as the splitter finds them. A file whose Done does not come,
+// FileSink takes the files of a journal, one after the other, as the splitter finds them. A file whose Done does not come,
 // or that is not whole, is of no use.
-type Files interface {
+type FileSink interface {
 	// Begin announces a file. What is written until Done is its content.
 	Begin(f Collected)
 	// Write takes the next bytes of the content. Its error is ignored.

@@ -45,7 +45,7 @@ func WriteJob(w io.Writer, j Job) error {
 	if j.Workspace == "" {
 		return nil
 	}
-	if err := writeGiven(w, j.Given); err != nil {
+	if err := writeWorkspace(w, j.WorkspaceSnapshot); err != nil {
 		return fmt.Errorf("write job: %w", err)
 	}
 	return nil

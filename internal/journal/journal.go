@@ -37,8 +37,8 @@ type Job struct {
 	Limit   int64             `json:"limit,omitempty"`   // bytes of a stream above which the program is killed; 0 = never
 	Collect []Collect         `json:"collect,omitempty"` // files that are wanted in the end, one collection after the other
 
-	Workspace string                  `json:"workspace,omitempty"` // absolute: where Given is laid before Files and the code; empty: nothing is given
-	Given     iter.Seq2[Given, error] `json:"-"`                   // sent behind the JSON
+	Workspace         string                           `json:"workspace,omitempty"` // absolute: where Given is laid before Files and the code; empty: nothing is given
+	WorkspaceSnapshot iter.Seq2[WorkspaceEntry, error] `json:"-"`                   // sent behind the JSON
 }
 
 // File is one that the program finds when it starts.

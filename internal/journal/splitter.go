@@ -14,10 +14,10 @@ import (
 type Splitter struct {
 	marker   []byte // of a frame, behind its escape
 	payload  io.Writer
-	files    Files // nil: they are passed over
-	inFile   bool  // what is read is the content of a file
-	left     int64 // bytes of it that are yet to come; negative when more came than was announced
-	astray   bool  // what is read belongs to nobody
+	files    FileSink // nil: they are passed over
+	inFile   bool     // what is read is the content of a file
+	left     int64    // bytes of it that are yet to come; negative when more came than was announced
+	astray   bool     // what is read belongs to nobody
 	state    state
 	matched  int    // bytes of the marker that were read
 	frame    []byte // what has come of the frame behind a whole marker
@@ -48,7 +48,7 @@ func NewSplitter(nonce string, payload io.Writer) *Splitter {
 }
 
 // NewFilesSplitter makes a splitter for a stream that holds files as well. Calls of files come within those of Write.
-func NewFilesSplitter(nonce string, payload io.Writer, files Files) *Splitter {
+func NewFilesSplitter(nonce string, payload io.Writer, files FileSink) *Splitter {
 	s := NewSplitter(nonce, payload)
 	s.files = files
 	return s

@@ -71,7 +71,7 @@ type most struct {
 	Artifacts size    `yaml:"artifacts"`
 }
 
-// warm is a number of berths, or auto.
+// warm is a number of containers, or auto.
 type warm int
 
 const maxWarm = 1000

@@ -37,7 +37,7 @@ func CollectTime(bytes int64) time.Duration {
 
 // Request is what one execution asks of its language.
 type Request struct {
-	Execution  string // the execution's id; empty plans a berth that waits for one
+	Execution  string // the execution's id; empty plans a container that waits for one
 	Code       string
 	Input      execution.Input
 	Env        map[string]string // over the language's own
@@ -51,7 +51,7 @@ type Request struct {
 	Network   string // "none" = none, whatever the language has; empty = the language's
 }
 
-// Waiting plans a berth that waits, for any request that has no network or workspace size of its own. Limits bounds what
+// Waiting plans a container that waits, for any request that has no network or workspace size of its own. Limits bounds what
 // workspaces keep.
 func Waiting(l Language, limits execution.WorkspaceLimits) sandbox.Spec {
 	most := l.Most()
@@ -73,7 +73,7 @@ func proxied(url string) map[string]string {
 	}
 }
 
-// Plan translates a request into the berth that it needs and the job that its init gets. It has no effects.
+// Plan translates a request into the container that it needs and the job that its init gets. It has no effects.
 func Plan(l Language, r Request) (sandbox.Spec, journal.Job) {
 	argv := make([]string, 0, len(l.Command)+len(r.Input.Args))
 	for _, arg := range l.Command {

@@ -46,7 +46,7 @@ type Facts struct {
 	Slots   int // executions at the same time
 	// Tally counts what is in hand.
 	Tally func(ctx context.Context) (execution.Tally, error)
-	// Waiting is how many berths wait, by language; nil where there are none.
+	// Waiting is how many containers wait, by language; nil where there are none.
 	Waiting func() map[string]int
 }
 
@@ -55,7 +55,7 @@ type Metrics struct {
 	registry   *prometheus.Registry
 	executions *prometheus.CounterVec
 	callbacks  *prometheus.CounterVec
-	berths     *prometheus.CounterVec
+	containers *prometheus.CounterVec
 	requests   *prometheus.CounterVec
 	seconds    *prometheus.HistogramVec
 }
@@ -70,8 +70,8 @@ func New(f Facts) *Metrics {
 		callbacks: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "boomerang_callback_attempts_total", Help: "Attempts to deliver a callback, by outcome.",
 		}, []string{"outcome"}),
-		berths: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "boomerang_berths_taken_total", Help: "Containers given to executions, by language, and whether they had waited (warm) or not (cold).",
+		containers: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "boomerang_containers_started_total", Help: "Containers given to executions, by language, and whether they had waited (warm) or not (cold).",
 		}, []string{"language", "kind"}),
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "boomerang_http_requests_total", Help: "HTTP requests, by method, route and status.",
@@ -85,7 +85,7 @@ func New(f Facts) *Metrics {
 		Name: "boomerang_build_info", Help: "Always 1; the version is in the label.",
 	}, []string{"version"})
 	build.WithLabelValues(f.Version).Set(1)
-	m.registry.MustRegister(m.executions, m.callbacks, m.berths, m.requests, m.seconds, build, tally{f},
+	m.registry.MustRegister(m.executions, m.callbacks, m.containers, m.requests, m.seconds, build, tally{f},
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -95,13 +95,13 @@ func (m *Metrics) Ended(state execution.State, reason execution.Reason) {
 	m.executions.WithLabelValues(string(state), string(reason)).Inc()
 }
 
-// Taken counts a berth that was given to an execution.
+// Taken counts a container that was given to an execution.
 func (m *Metrics) Taken(language string, warm bool) {
 	kind := "cold"
 	if warm {
 		kind = "warm"
 	}
-	m.berths.WithLabelValues(language, kind).Inc()
+	m.containers.WithLabelValues(language, kind).Inc()
 }
 
 // Attempted counts an attempt to deliver a callback.

@@ -17,7 +17,7 @@ var (
 	slots = prometheus.NewDesc("boomerang_slots", "Executions that can run at the same time.", nil, nil)
 	queue = prometheus.NewDesc("boomerang_executions_queued", "Executions that wait.", nil, nil)
 	runs  = prometheus.NewDesc("boomerang_executions_running", "Executions that run.", nil, nil)
-	ready = prometheus.NewDesc("boomerang_berths_waiting", "Containers that wait for an execution.", []string{"language"}, nil)
+	ready = prometheus.NewDesc("boomerang_warm_containers", "Containers that wait for an execution.", []string{"language"}, nil)
 	owed  = prometheus.NewDesc("boomerang_deliveries", "Callbacks that are not delivered: pending, or dead and kept.", []string{"state"}, nil)
 )
 

@@ -21,7 +21,7 @@ type failing struct {
 	calls atomic.Int64
 }
 
-func (f *failing) Prepare(ctx context.Context, spec sandbox.Spec) (sandbox.Berth, error) {
+func (f *failing) Prepare(ctx context.Context, spec sandbox.Spec) (sandbox.Container, error) {
 	f.calls.Add(1)
 	if err := f.err.Load(); err != nil {
 		return nil, fmt.Errorf("create container: %w", *err)
@@ -33,7 +33,7 @@ func TestHowOftenAMakingIsTriedDependsOnTheKindOfError(t *testing.T) {
 	for name, c := range map[string]struct {
 		err         error
 		least, most int64         // makings within ten minutes
-		back        time.Duration // how soon a berth waits when the engine works again
+		back        time.Duration // how soon a container waits when the engine works again
 	}{
 		"refused":         {sandbox.ErrRefused, 9, 11, time.Minute},
 		"failed":          {sandbox.ErrTemporary, 14, 17, time.Minute},
@@ -92,7 +92,7 @@ func TestATryIsForNobodyAndLeavesNothing(t *testing.T) {
 		}
 		first := h.take(spec("a"))
 		defer h.remove(first)
-		found, err := h.engine.Berths(t.Context())
+		found, err := h.engine.Containers(t.Context())
 		if err != nil || found[0].Slot != 0 {
 			t.Errorf("the slot of the next is %+v, %v; want that of the try", found, err)
 		}
@@ -102,11 +102,11 @@ func TestATryIsForNobodyAndLeavesNothing(t *testing.T) {
 func TestATryWaitsForWhatAnEarlierProcessLeft(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		engine := sandboxtest.New(sandboxtest.Script{})
-		p := pool.New(config(), pool.Deps{Sandbox: engine, Wants: func() []pool.Want { return nil }, Taken: func(string, bool) {}})
+		p := pool.New(config(), pool.Deps{Sandbox: engine, Wants: func() []pool.Want { return nil }, HandedOut: func(string, bool) {}})
 		ctx, cancel := context.WithTimeoutCause(t.Context(), time.Hour, errors.New("never asked"))
 		defer cancel()
-		if err := p.Try(ctx, spec("a")); err == nil || err.Error() != "try a berth: never asked" {
-			t.Errorf("try = %v before Berths; want that it waited", err)
+		if err := p.Try(ctx, spec("a")); err == nil || err.Error() != "try a container: never asked" {
+			t.Errorf("try = %v before Containers; want that it waited", err)
 		}
 	})
 }

@@ -46,20 +46,20 @@ func TestNothingIsMadeBeforeThePastIsKnown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		engine := sandboxtest.New(sandboxtest.Script{})
 		p := pool.New(config(), pool.Deps{
-			Sandbox: engine, Wants: func() []pool.Want { return []pool.Want{{Spec: spec("a"), Size: 1}} }, Taken: func(string, bool) {},
+			Sandbox: engine, Wants: func() []pool.Want { return []pool.Want{{Spec: spec("a"), Size: 1}} }, HandedOut: func(string, bool) {},
 		})
 		ctx, stop := context.WithTimeout(t.Context(), time.Hour)
 		defer stop()
 		if err := p.Run(ctx); err != nil {
 			t.Fatal(err)
 		}
-		if found, _ := engine.Berths(t.Context()); len(found) != 0 {
+		if found, _ := engine.Containers(t.Context()); len(found) != 0 {
 			t.Errorf("made: %v, want nothing as long as slots may be taken that nobody knows of", found)
 		}
 	})
 }
 
-// slow takes long over each berth, and for ever over some.
+// slow takes long over each container, and for ever over some.
 type slow struct {
 	sandbox.Sandbox
 	mu        sync.Mutex // guards what follows
@@ -74,7 +74,7 @@ func (s *slow) count(more int) {
 	s.most = max(s.most, s.now)
 }
 
-func (s *slow) Prepare(ctx context.Context, spec sandbox.Spec) (sandbox.Berth, error) {
+func (s *slow) Prepare(ctx context.Context, spec sandbox.Spec) (sandbox.Container, error) {
 	s.count(1)
 	defer s.count(-1)
 	if spec.Image == "hangs" {
@@ -88,7 +88,7 @@ func (s *slow) Prepare(ctx context.Context, spec sandbox.Spec) (sandbox.Berth, e
 func TestNoMoreAreMadeAtATimeThanTheEngineHasProcessorsFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		engine := &slow{Sandbox: sandboxtest.New(sandboxtest.Script{})}
-		p := pool.New(config(), pool.Deps{Sandbox: engine, Wants: func() []pool.Want { return nil }, Taken: func(string, bool) {}})
+		p := pool.New(config(), pool.Deps{Sandbox: engine, Wants: func() []pool.Want { return nil }, HandedOut: func(string, bool) {}})
 		var makings sync.WaitGroup
 		for range 200 { // they take half a minute
 			makings.Go(func() {
@@ -107,7 +107,7 @@ func TestNoMoreAreMadeAtATimeThanTheEngineHasProcessorsFor(t *testing.T) {
 func TestAMakingThatHangsHoldsUpNobodyForLong(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		engine := &slow{Sandbox: sandboxtest.New(sandboxtest.Script{})}
-		p := pool.New(config(), pool.Deps{Sandbox: engine, Wants: func() []pool.Want { return nil }, Taken: func(string, bool) {}})
+		p := pool.New(config(), pool.Deps{Sandbox: engine, Wants: func() []pool.Want { return nil }, HandedOut: func(string, bool) {}})
 		ctx, giveUp := context.WithCancel(t.Context())
 		var hanging sync.WaitGroup
 		for range 2 {
@@ -121,7 +121,7 @@ func TestAMakingThatHangsHoldsUpNobodyForLong(t *testing.T) {
 		began := time.Now()
 		for range 20 {
 			if _, err := p.Prepare(t.Context(), spec("a")); err != nil || time.Since(began) > 10*time.Second {
-				t.Errorf("prepare: %v after %s, want berths within seconds", err, time.Since(began))
+				t.Errorf("prepare: %v after %s, want containers within seconds", err, time.Since(began))
 			}
 		}
 		giveUp()
@@ -158,7 +158,7 @@ func TestNothingIsMadeInTheFirstMomentOfAProgram(t *testing.T) {
 	})
 }
 
-func TestWhatNoBerthCouldServeIsNoDemand(t *testing.T) {
+func TestWhatNoContainerCouldServeIsNoDemand(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := enter(t, config(), sandboxtest.Script{}, pool.Want{Spec: spec("a"), Size: pool.Auto})
 		onNetwork := spec("a")
@@ -195,7 +195,7 @@ func TestOneThatWasBegunForAnotherWantIsNotHandedOut(t *testing.T) {
 	})
 }
 
-func TestABerthIsNotResizedWithoutNeed(t *testing.T) {
+func TestAContainerIsNotResizedWithoutNeed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sick := errors.New("sick")
 		h := enter(t, config(), sandboxtest.Script{Resize: []error{sick}}, pool.Want{Spec: spec("a"), Size: 2})
@@ -229,7 +229,7 @@ func TestWhatWaitsByNumberTakesNothingFromTheMemoryOfOthers(t *testing.T) {
 	})
 }
 
-// clinging has berths that cannot be removed for a while, and tells with which specs they were made.
+// clinging has containers that cannot be removed for a while, and tells with which specs they were made.
 type clinging struct {
 	sandbox.Sandbox
 	clings atomic.Int64 // how many removals fail
@@ -238,7 +238,7 @@ type clinging struct {
 	deaf   bool // a making that is called off goes on
 }
 
-func (c *clinging) Prepare(ctx context.Context, spec sandbox.Spec) (sandbox.Berth, error) {
+func (c *clinging) Prepare(ctx context.Context, spec sandbox.Spec) (sandbox.Container, error) {
 	c.mu.Lock()
 	c.specs = append(c.specs, spec)
 	c.mu.Unlock()
@@ -250,19 +250,19 @@ func (c *clinging) Prepare(ctx context.Context, spec sandbox.Spec) (sandbox.Bert
 	if err != nil {
 		return nil, err
 	}
-	return clingingBerth{b, c}, nil
+	return clingingContainer{b, c}, nil
 }
 
-type clingingBerth struct {
-	sandbox.Berth
+type clingingContainer struct {
+	sandbox.Container
 	box *clinging
 }
 
-func (b clingingBerth) Remove(ctx context.Context) error {
+func (b clingingContainer) Remove(ctx context.Context) error {
 	if b.box.clings.Add(-1) >= 0 {
 		return fmt.Errorf("remove: %w", sandbox.ErrUnavailable)
 	}
-	return b.Berth.Remove(ctx)
+	return b.Container.Remove(ctx)
 }
 
 func TestASlotIsFreeWhenItsContainerIsGoneAndNotBefore(t *testing.T) {
@@ -333,18 +333,18 @@ func TestOneInTheMakingIsHeld(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if !h.Holds(sandbox.Found{Berth: unnamed, Slot: 0}) {
+		if !h.Holds(sandbox.Found{Container: unnamed, Slot: 0}) {
 			t.Error("it may be swept")
 		}
 		time.Sleep(time.Second)
-		if h.Holds(sandbox.Found{Berth: stranger{}, Slot: 0}) {
+		if h.Holds(sandbox.Found{Container: stranger{}, Slot: 0}) {
 			t.Error("a stranger is held although nothing is in the making")
 		}
 	})
 }
 
-// stranger is a berth that did not come through the pool.
-type stranger struct{ sandbox.Berth }
+// stranger is a container that did not come through the pool.
+type stranger struct{ sandbox.Container }
 
 func (stranger) ID() string { return "stranger" }
 

@@ -37,7 +37,7 @@ type house struct {
 	wants  atomic.Pointer[[]pool.Want]
 	asked  atomic.Pointer[func()] // called when the pool asks what is wanted
 	taken  sync.Mutex             // guards warm
-	warm   []bool                 // of each berth that was taken
+	warm   []bool                 // of each container that was taken
 	stop   func()
 }
 
@@ -62,7 +62,7 @@ func enterOn(t *testing.T, c pool.Config, engine *sandboxtest.Fake, box sandbox.
 			}
 			return *h.wants.Load()
 		},
-		Taken: func(_ string, warm bool) {
+		HandedOut: func(_ string, warm bool) {
 			h.taken.Lock()
 			defer h.taken.Unlock()
 			h.warm = append(h.warm, warm)
@@ -79,7 +79,7 @@ func enterOn(t *testing.T, c pool.Config, engine *sandboxtest.Fake, box sandbox.
 		}
 	})
 	t.Cleanup(h.stop)
-	if _, err := h.Berths(t.Context()); err != nil {
+	if _, err := h.Containers(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	synctest.Wait()
@@ -88,7 +88,7 @@ func enterOn(t *testing.T, c pool.Config, engine *sandboxtest.Fake, box sandbox.
 
 func config() pool.Config { return pool.Defaults().For(2, 16<<30, 4) }
 
-func (h *house) take(s sandbox.Spec) sandbox.Berth {
+func (h *house) take(s sandbox.Spec) sandbox.Container {
 	h.Helper()
 	b, err := h.Prepare(h.Context(), s)
 	if err != nil {
@@ -115,9 +115,9 @@ func (h *house) takeAtOnce(n int, s sandbox.Spec) {
 	all.Wait()
 }
 
-func (h *house) remove(berths ...sandbox.Berth) {
+func (h *house) remove(containers ...sandbox.Container) {
 	h.Helper()
-	for _, b := range berths {
+	for _, b := range containers {
 		if err := b.Remove(h.Context()); err != nil {
 			h.Errorf("remove: %v", err)
 		}
@@ -139,13 +139,13 @@ func (h *house) wantWaiting(want map[string]int) {
 // there is what the engine has.
 func (h *house) there() map[string]sandbox.Found {
 	h.Helper()
-	found, err := h.engine.Berths(h.Context())
+	found, err := h.engine.Containers(h.Context())
 	if err != nil {
 		h.Fatal(err)
 	}
 	all := make(map[string]sandbox.Found, len(found))
 	for _, f := range found {
-		all[f.Berth.ID()] = f
+		all[f.Container.ID()] = f
 	}
 	return all
 }
@@ -161,7 +161,7 @@ func TestAPoolKeepsTheSandboxsContract(t *testing.T) {
 				log.SetOutput(io.Discard)
 				p := pool.New(config(), pool.Deps{
 					Sandbox: engine, Wants: func() []pool.Want { return []pool.Want{{Spec: want, Size: size}} },
-					Taken: func(string, bool) {}, Log: logrus.NewEntry(log),
+					HandedOut: func(string, bool) {}, Log: logrus.NewEntry(log),
 				})
 				ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
 				done := make(chan error, 1)
@@ -172,7 +172,7 @@ func TestAPoolKeepsTheSandboxsContract(t *testing.T) {
 						t.Error(err)
 					}
 				})
-				if _, err := p.Berths(t.Context()); err != nil {
+				if _, err := p.Containers(t.Context()); err != nil {
 					t.Fatal(err)
 				}
 				return p
@@ -181,7 +181,7 @@ func TestAPoolKeepsTheSandboxsContract(t *testing.T) {
 	}
 }
 
-func TestABerthThatWaitsIsTakenOnceAndReplaced(t *testing.T) {
+func TestAContainerThatWaitsIsTakenOnceAndReplaced(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := enter(t, config(), sandboxtest.Script{}, pool.Want{Spec: spec("a"), Size: 2})
 		h.wantWaiting(map[string]int{"a": 2})
@@ -203,10 +203,10 @@ func TestABerthThatWaitsIsTakenOnceAndReplaced(t *testing.T) {
 	})
 }
 
-func TestNoTwoBerthsThatAreThereHaveOneSlot(t *testing.T) {
+func TestNoTwoContainersThatAreThereHaveOneSlot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := enter(t, config(), sandboxtest.Script{}, pool.Want{Spec: spec("a"), Size: 2}, pool.Want{Spec: spec("b"), Size: 1})
-		taken := []sandbox.Berth{h.take(spec("a")), h.take(spec("b")), h.take(spec("c"))}
+		taken := []sandbox.Container{h.take(spec("a")), h.take(spec("b")), h.take(spec("c"))}
 		time.Sleep(time.Second) // until others wait in their place
 		synctest.Wait()
 		distinct := func(n int) {
@@ -216,7 +216,7 @@ func TestNoTwoBerthsThatAreThereHaveOneSlot(t *testing.T) {
 				slots[f.Slot] = true
 			}
 			if len(slots) != n || len(h.there()) != n {
-				t.Errorf("%d slots of %d berths, want %d", len(slots), len(h.there()), n)
+				t.Errorf("%d slots of %d containers, want %d", len(slots), len(h.there()), n)
 			}
 		}
 		distinct(6)
@@ -235,15 +235,15 @@ func TestWhatAnEarlierProcessLeftKeepsItsSlotAndIsHeldUntilRemoved(t *testing.T)
 		if _, err := engine.Prepare(t.Context(), old); err != nil {
 			t.Fatal(err)
 		}
-		p := pool.New(config(), pool.Deps{Sandbox: engine, Wants: func() []pool.Want { return nil }, Taken: func(string, bool) {}})
-		found, err := engine.Berths(t.Context())
+		p := pool.New(config(), pool.Deps{Sandbox: engine, Wants: func() []pool.Want { return nil }, HandedOut: func(string, bool) {}})
+		found, err := engine.Containers(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
 		if !p.Holds(found[0]) {
 			t.Error("it may be swept, although nobody has asked what an earlier process left")
 		}
-		mine, err := p.Berths(t.Context())
+		mine, err := p.Containers(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -251,16 +251,16 @@ func TestWhatAnEarlierProcessLeftKeepsItsSlotAndIsHeldUntilRemoved(t *testing.T)
 		if err != nil {
 			t.Fatal(err)
 		}
-		found, _ = engine.Berths(t.Context())
+		found, _ = engine.Containers(t.Context())
 		for _, f := range found {
-			if f.Berth.ID() == next.ID() && f.Slot == 0 {
+			if f.Container.ID() == next.ID() && f.Slot == 0 {
 				t.Error("the slot was given away")
 			}
 			if !p.Holds(f) {
-				t.Errorf("%s is not held", f.Berth.ID())
+				t.Errorf("%s is not held", f.Container.ID())
 			}
 		}
-		if err := mine[0].Berth.Remove(t.Context()); err != nil {
+		if err := mine[0].Container.Remove(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		if p.Holds(mine[0]) {
@@ -272,7 +272,7 @@ func TestWhatAnEarlierProcessLeftKeepsItsSlotAndIsHeldUntilRemoved(t *testing.T)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if p.Holds(sandbox.Found{Berth: b, Slot: 7}) {
+		if p.Holds(sandbox.Found{Container: b, Slot: 7}) {
 			t.Error("what did not come through the pool is held")
 		}
 	})
@@ -317,7 +317,7 @@ func TestAutoStaysWithinItsMemory(t *testing.T) {
 	})
 }
 
-func TestLanguagesInUseDoNotTakeTheirBerthsFromEachOther(t *testing.T) {
+func TestLanguagesInUseDoNotTakeTheirContainersFromEachOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := config()
 		c.Memory = 3 * pool.Footprint
@@ -345,35 +345,35 @@ func TestLanguagesInUseDoNotTakeTheirBerthsFromEachOther(t *testing.T) {
 	})
 }
 
-func TestABerthThatDiedIsReplacedAndNeverHandedOut(t *testing.T) {
+func TestAContainerThatDiedIsReplacedAndNeverHandedOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := enter(t, config(), sandboxtest.Script{}, pool.Want{Spec: spec("a"), Size: 1})
 		time.Sleep(time.Minute)
 		for id, f := range h.there() {
-			if err := f.Berth.Stop(t.Context()); err != nil { // somebody else's hand
+			if err := f.Container.Stop(t.Context()); err != nil { // somebody else's hand
 				t.Fatal(err)
 			}
 			b := h.take(spec("a"))
 			defer h.remove(b)
 			if b.ID() == id {
-				t.Error("a dead berth was handed out")
+				t.Error("a dead container was handed out")
 			}
 			h.wantWaiting(map[string]int{"a": 1})
 			if _, there := h.there()[id]; there {
-				t.Error("a dead berth was not removed")
+				t.Error("a dead container was not removed")
 			}
 		}
 	})
 }
 
-// mayflies are berths that die a moment after they are made, as long as they are told to.
+// mayflies are containers that die a moment after they are made, as long as they are told to.
 type mayflies struct {
 	sandbox.Sandbox
 	made  atomic.Int64
 	cured atomic.Bool
 }
 
-func (m *mayflies) Prepare(ctx context.Context, spec sandbox.Spec) (sandbox.Berth, error) {
+func (m *mayflies) Prepare(ctx context.Context, spec sandbox.Spec) (sandbox.Container, error) {
 	b, err := m.Sandbox.Prepare(ctx, spec)
 	m.made.Add(1)
 	if err == nil && !m.cured.Load() {
@@ -382,7 +382,7 @@ func (m *mayflies) Prepare(ctx context.Context, spec sandbox.Spec) (sandbox.Bert
 	return b, err
 }
 
-func TestBerthsThatDieAtOnceAreNotMadeWithoutEnd(t *testing.T) {
+func TestContainersThatDieAtOnceAreNotMadeWithoutEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		engine := sandboxtest.New(sandboxtest.Script{})
 		dying := &mayflies{Sandbox: engine}
@@ -398,7 +398,7 @@ func TestBerthsThatDieAtOnceAreNotMadeWithoutEnd(t *testing.T) {
 		for range 2 {
 			h.wantWaiting(map[string]int{"a": 3})
 			for _, f := range h.there() {
-				if err := f.Berth.Stop(t.Context()); err != nil {
+				if err := f.Container.Stop(t.Context()); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -408,14 +408,14 @@ func TestBerthsThatDieAtOnceAreNotMadeWithoutEnd(t *testing.T) {
 	})
 }
 
-func TestABerthThatGrewOldIsReplacedByANewOne(t *testing.T) {
+func TestAContainerThatGrewOldIsReplacedByANewOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := enter(t, config(), sandboxtest.Script{}, pool.Want{Spec: spec("a"), Size: 1})
 		first := h.there()
 		time.Sleep(9 * time.Minute)
 		h.wantWaiting(map[string]int{"a": 1})
-		if !maps.EqualFunc(first, h.there(), func(a, b sandbox.Found) bool { return a.Berth == b.Berth }) {
-			t.Error("a young berth was replaced")
+		if !maps.EqualFunc(first, h.there(), func(a, b sandbox.Found) bool { return a.Container == b.Container }) {
+			t.Error("a young container was replaced")
 		}
 		time.Sleep(2 * time.Minute)
 		h.wantWaiting(map[string]int{"a": 1})
@@ -429,7 +429,7 @@ func TestABerthThatGrewOldIsReplacedByANewOne(t *testing.T) {
 		h.wantWaiting(map[string]int{"a": 1})
 		for id := range h.there() {
 			if _, same := second[id]; same {
-				t.Error("a renewed pool has its old berth")
+				t.Error("a renewed pool has its old container")
 			}
 		}
 	})
@@ -444,10 +444,10 @@ func TestWhatIsNotWantedAnyMoreIsRemoved(t *testing.T) {
 		time.Sleep(10 * time.Second)
 		h.wantWaiting(map[string]int{"a": 1})
 		if n := len(h.there()); n != 1 {
-			t.Errorf("%d berths are there, want 1", n)
+			t.Errorf("%d containers are there, want 1", n)
 		}
 		if h.remove(h.take(spec("a"))); h.warm[0] {
-			t.Error("a berth of another image was handed out")
+			t.Error("a container of another image was handed out")
 		}
 		if h.remove(h.take(changed)); !h.warm[1] {
 			t.Error("the new one did not wait")
@@ -469,7 +469,7 @@ func TestARenewedPoolHasWhatIsWantedThen(t *testing.T) {
 	})
 }
 
-func TestNobodyIsHandedABerthThatWasBegunBeforeThePoolWasRenewed(t *testing.T) {
+func TestNobodyIsHandedAContainerThatWasBegunBeforeThePoolWasRenewed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		engine := sandboxtest.New(sandboxtest.Script{})
 		h := enterOn(t, config(), engine, &slow{Sandbox: engine}, pool.Want{Spec: spec("a"), Size: 2})

@@ -44,7 +44,7 @@ func TestOtherLimitsAreSetWhereTheyCanBe(t *testing.T) {
 	})
 }
 
-func TestABerthThatCannotBeResizedIsRemovedAndANewOneMade(t *testing.T) {
+func TestAContainerThatCannotBeResizedIsRemovedAndANewOneMade(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := enter(t, config(), sandboxtest.Script{Resize: []error{errors.New("no cgroups")}}, pool.Want{Spec: spec("a"), Size: 1})
 		before := h.there()
@@ -52,7 +52,7 @@ func TestABerthThatCannotBeResizedIsRemovedAndANewOneMade(t *testing.T) {
 		s.Limits.Memory /= 2
 		b := h.take(s)
 		if _, waited := before[b.ID()]; waited || h.warm[0] {
-			t.Error("the berth of which nobody knows what holds was handed out")
+			t.Error("the container of which nobody knows what holds was handed out")
 		}
 		h.wantWaiting(map[string]int{"a": 1})
 		for id := range before {
@@ -63,7 +63,7 @@ func TestABerthThatCannotBeResizedIsRemovedAndANewOneMade(t *testing.T) {
 		h.remove(b)
 		before = h.there()
 		h.remove(h.take(s))
-		if after := h.there(); h.warm[1] || !maps.EqualFunc(before, after, func(a, b sandbox.Found) bool { return a.Berth == b.Berth }) {
+		if after := h.there(); h.warm[1] || !maps.EqualFunc(before, after, func(a, b sandbox.Found) bool { return a.Container == b.Container }) {
 			t.Errorf("the next that asks: warm = %t, %v became %v; want a new one, and nothing that waits to be lost", h.warm[1], before, after)
 		}
 		time.Sleep(11 * time.Minute)
@@ -76,9 +76,9 @@ func TestABerthThatCannotBeResizedIsRemovedAndANewOneMade(t *testing.T) {
 func TestAnEngineThatDoesNotAnswerIsNotOneThatCannotResize(t *testing.T) {
 	for name, lose := range map[string]func(*house) error{
 		"the engine is busy": func(*house) error { return fmt.Errorf("update: %w", sandbox.ErrUnavailable) },
-		"the berth has died": func(h *house) error {
+		"the container has died": func(h *house) error {
 			for _, f := range h.there() {
-				_ = f.Berth.Stop(h.Context())
+				_ = f.Container.Stop(h.Context())
 			}
 			return errors.New("no such container")
 		},
@@ -101,26 +101,26 @@ func TestAnEngineThatDoesNotAnswerIsNotOneThatCannotResize(t *testing.T) {
 	}
 }
 
-// unresized has berths of which the first is not resized.
+// unresized has containers of which the first is not resized.
 type unresized struct {
 	sandbox.Sandbox
 	once func() error
 }
 
-func (u *unresized) Prepare(ctx context.Context, spec sandbox.Spec) (sandbox.Berth, error) {
+func (u *unresized) Prepare(ctx context.Context, spec sandbox.Spec) (sandbox.Container, error) {
 	b, err := u.Sandbox.Prepare(ctx, spec)
-	return unresizedBerth{b, u}, err
+	return unresizedContainer{b, u}, err
 }
 
-type unresizedBerth struct {
-	sandbox.Berth
+type unresizedContainer struct {
+	sandbox.Container
 	box *unresized
 }
 
-func (b unresizedBerth) Resize(ctx context.Context, l sandbox.Limits) error {
+func (b unresizedContainer) Resize(ctx context.Context, l sandbox.Limits) error {
 	if once := b.box.once; once != nil {
 		b.box.once = nil
 		return once()
 	}
-	return b.Berth.Resize(ctx, l)
+	return b.Container.Resize(ctx, l)
 }

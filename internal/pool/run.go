@@ -8,23 +8,23 @@ import (
 )
 
 const (
-	// How long after a berth was taken the making of another begins: the program that has it shall not share the
+	// How long after a container was taken the making of another begins: the program that has it shall not share the
 	// machine's processors with that from its first moment.
-	lull = 100 * time.Millisecond
-	// How soon it is seen that other berths are wanted.
-	tick = 5 * time.Second
-	// How long a language that nobody asks for keeps its berths when there is no memory for another's. Where it is too small for
+	refillDelay = 100 * time.Millisecond
+	// How soon it is seen that other containers are wanted.
+	reviewInterval = 5 * time.Second
+	// How long a language that nobody asks for keeps its containers when there is no memory for another's. Where it is too small for
 	// the languages in use they would take them from each other each time, and make twice as many containers as without a pool.
-	tenure = time.Minute
+	minIdle = time.Minute
 	// The pause before a removal that failed is tried again.
-	breath = time.Second
+	retryPause = time.Second
 	// How long removals may take when Run ends. What is left then is removed by the next start.
-	parting = 15 * time.Second
+	shutdownTimeout = 15 * time.Second
 )
 
-// Run keeps the stocks until ctx ends, then removes what waits and returns nil. Whoever still asks for a berth gets a new one.
+// Run keeps the stocks until ctx ends, then removes what waits and returns nil. Whoever still asks for a container gets a new one.
 func (p *Pool) Run(ctx context.Context) error {
-	timer := time.NewTicker(tick)
+	timer := time.NewTicker(reviewInterval)
 	defer timer.Stop()
 	for ctx.Err() == nil {
 		p.tend(ctx, p.Wants(), time.Now())
@@ -35,7 +35,7 @@ func (p *Pool) Run(ctx context.Context) error {
 		}
 	}
 	p.tend(ctx, nil, time.Now())
-	late := time.AfterFunc(parting, func() { close(p.parted) })
+	late := time.AfterFunc(shutdownTimeout, func() { close(p.shutdown) })
 	defer late.Stop()
 	p.work.Wait()
 	return nil
@@ -45,30 +45,30 @@ func (p *Pool) Run(ctx context.Context) error {
 func (p *Pool) tend(ctx context.Context, wants []Want, now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, s := range p.stocks {
+	for _, s := range p.shelves {
 		s.want.Size = 0 // unless somebody wants it
 	}
 	for _, w := range wants {
-		s := p.stocks[w.Spec.Language]
+		s := p.shelves[w.Spec.Language]
 		if s == nil {
-			s = &stock{}
-			p.stocks[w.Spec.Language] = s
+			s = &shelf{}
+			p.shelves[w.Spec.Language] = s
 		}
 		s.want = w
 	}
-	for language, s := range p.stocks {
-		s.judge(now, p.config.Idle)
-		for _, b := range s.cull() {
+	for language, s := range p.shelves {
+		s.adjustTarget(now, p.config.Idle)
+		for _, b := range s.evict() {
 			if !b.there() {
-				p.mourn(s, b, now)
+				p.noteDeath(s, b, now)
 			}
 			p.drop(ctx, b)
 		}
 		if s.proven(now) {
-			p.log(language).Info("berths can be made to wait again")
+			p.log(language).Info("containers can be made to wait again")
 		}
 	}
-	if p.books.complete { // or the slots of what an earlier process left would be given away
+	if p.registry.complete { // or the slots of what an earlier process left would be given away
 		p.restock(ctx, now)
 	}
 }
@@ -76,12 +76,12 @@ func (p *Pool) tend(ctx context.Context, wants []Want, now time.Time) {
 // restock begins to make what is missing, first where the fewest wait: no language takes all makings.
 func (p *Pool) restock(ctx context.Context, now time.Time) {
 	making := 0
-	for _, s := range p.stocks {
+	for _, s := range p.shelves {
 		making += s.making
 	}
 	for ; making < p.config.Abreast; making++ {
-		var neediest *stock
-		for _, s := range p.stocks {
+		var neediest *shelf
+		for _, s := range p.shelves {
 			if s.missing(now, p.config.Age) > 0 && (neediest == nil || len(s.waiting)+s.making < len(neediest.waiting)+neediest.making) {
 				neediest = s
 			}
@@ -94,7 +94,7 @@ func (p *Pool) restock(ctx context.Context, now time.Time) {
 }
 
 // begin begins to make one.
-func (p *Pool) begin(ctx context.Context, s *stock, now time.Time) {
+func (p *Pool) begin(ctx context.Context, s *shelf, now time.Time) {
 	s.making++
 	spec := s.want.Spec
 	p.work.Go(func() {
@@ -104,8 +104,8 @@ func (p *Pool) begin(ctx context.Context, s *stock, now time.Time) {
 	})
 }
 
-// fill makes one berth and puts it into its stock; nil when none could be made.
-func (p *Pool) fill(ctx context.Context, s *stock, spec sandbox.Spec, now time.Time) *waiting {
+// fill makes one container and puts it into its stock; nil when none could be made.
+func (p *Pool) fill(ctx context.Context, s *shelf, spec sandbox.Spec, now time.Time) *waiting {
 	h, err := p.make(ctx, spec)
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -114,11 +114,11 @@ func (p *Pool) fill(ctx context.Context, s *stock, spec sandbox.Spec, now time.T
 	log := p.log(spec.Language)
 	if err != nil {
 		if ctx.Err() == nil && s.failed(time.Now(), err) {
-			log.WithError(err).Warn("no berth can be made to wait; executions start in new ones, if they can")
+			log.WithError(err).Warn("no container can be made to wait; executions start in new ones, if they can")
 		}
 		return nil
 	}
-	b := &waiting{held: h, spec: spec, since: now, left: make(chan struct{})}
+	b := &waiting{ownedContainer: h, spec: spec, since: now, left: make(chan struct{})}
 	if ctx.Err() != nil {
 		p.drop(ctx, b)
 		return nil
@@ -127,7 +127,7 @@ func (p *Pool) fill(ctx context.Context, s *stock, spec sandbox.Spec, now time.T
 	return b
 }
 
-// watch has Run look when a berth is gone that waits.
+// watch has Run look when a container is gone that waits.
 func (p *Pool) watch(ctx context.Context, b *waiting) {
 	select {
 	case <-b.Gone():
@@ -137,30 +137,30 @@ func (p *Pool) watch(ctx context.Context, b *waiting) {
 	}
 }
 
-// mourn notes that a berth is gone which waited. One that is gone soon may have died of what it was made from, as the next would:
+// noteDeath notes that a container is gone which waited. One that is gone soon may have died of what it was made from, as the next would:
 // that is a making that failed.
-func (p *Pool) mourn(s *stock, b *waiting, now time.Time) {
-	log := p.log(b.spec.Language).WithField("berth", b.ID())
-	if now.Sub(b.since) >= infancy {
-		log.Warn("a berth that waited is gone; a new one is made")
+func (p *Pool) noteDeath(s *shelf, b *waiting, now time.Time) {
+	log := p.log(b.spec.Language).WithField("container", b.ID())
+	if now.Sub(b.since) >= probation {
+		log.Warn("a container that waited is gone; a new one is made")
 	} else if s.failed(now, nil) {
-		log.Warn("a berth is gone that had hardly begun to wait; others are made after a pause")
+		log.Warn("a container is gone that had hardly begun to wait; others are made after a pause")
 	}
 }
 
 // grow has one more wait, if the memory for it is there or can be had from the stock that was used longest ago. The caller holds
 // mu, as for drop.
-func (p *Pool) grow(s *stock) {
+func (p *Pool) grow(s *shelf) {
 	if s.target >= p.config.Slots {
 		return
 	}
 	total, idlest := 0, s
-	for _, other := range p.stocks {
+	for _, other := range p.shelves {
 		if other.want.Size != Auto {
 			continue
 		}
 		total += other.target
-		if other.target > 0 && other.used.Before(idlest.used) && s.used.Sub(other.used) >= tenure {
+		if other.target > 0 && other.used.Before(idlest.used) && s.used.Sub(other.used) >= minIdle {
 			idlest = other
 		}
 	}
@@ -173,7 +173,7 @@ func (p *Pool) grow(s *stock) {
 	s.target++
 }
 
-// drop removes a berth that is out of its stock. One that cannot be removed keeps its slot.
+// drop removes a container that is out of its stock. One that cannot be removed keeps its slot.
 func (p *Pool) drop(ctx context.Context, b *waiting) {
 	p.work.Go(func() {
 		for {
@@ -181,10 +181,10 @@ func (p *Pool) drop(ctx context.Context, b *waiting) {
 			if err == nil {
 				return
 			}
-			p.log(b.spec.Language).WithError(err).WithField("berth", b.ID()).Warn("remove berth")
+			p.log(b.spec.Language).WithError(err).WithField("container", b.ID()).Warn("remove container")
 			select {
-			case <-time.After(breath):
-			case <-p.parted:
+			case <-time.After(retryPause):
+			case <-p.shutdown:
 				return
 			}
 		}

@@ -20,8 +20,8 @@ import (
 )
 
 const (
-	maxBody  = 32 << 20 // bytes
-	farewell = 5 * time.Second
+	maxBody         = 32 << 20 // bytes
+	shutdownTimeout = 5 * time.Second
 )
 
 // Callback is one request that arrived.
@@ -124,10 +124,10 @@ func (r *Receiver) one(verify func(secret string) error) (err error) {
 
 // Serve answers on l until ctx ends, lets requests in flight finish for 5 s, and closes l.
 func Serve(ctx context.Context, l net.Listener, h http.Handler) error {
-	server := &http.Server{Handler: h, ReadHeaderTimeout: farewell}
+	server := &http.Server{Handler: h, ReadHeaderTimeout: shutdownTimeout}
 	stopped := make(chan error, 1)
 	unhook := context.AfterFunc(ctx, func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewell)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
 		defer cancel()
 		stopped <- server.Shutdown(ctx)
 	})

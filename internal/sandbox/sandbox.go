@@ -1,4 +1,4 @@
-// Package sandbox is the contract for running one program in a fresh, hardened container: prepare a berth, assign a
+// Package sandbox is the contract for running one program in a fresh, hardened container: prepare a container, assign a
 // job to it, follow its journal, end it, remove it.
 //
 // It refuses to know Docker, and what an execution is. The package sandboxtest holds the contract's tests and a fake.
@@ -27,44 +27,44 @@ var (
 	ErrImageUnavailable = errors.New("image unavailable")
 	// ErrNetwork is an ErrRefused: the network that the container should be on is not proven to be closed.
 	ErrNetwork = fmt.Errorf("%w: its network is not proven to be closed", ErrRefused)
-	// ErrGone: there is no such berth any more.
-	ErrGone = errors.New("no such berth")
+	// ErrGone: there is no such container any more.
+	ErrGone = errors.New("no such container")
 )
 
-// Sandbox makes berths and finds those that an earlier process left.
+// Sandbox makes containers and finds those that an earlier process left.
 //
 // All methods may be called at the same time. A context bounds the call alone: when it ends, containers go on.
 type Sandbox interface {
-	// Prepare makes a berth: a container that is started and whose init waits for a job. Nothing of a program has
+	// Prepare makes a container: a container that is started and whose init waits for a job. Nothing of a program has
 	// run in it. Errors: ErrImageUnavailable, ErrRefused, ErrTemporary, ErrUnavailable. On an error no container is left behind.
-	Prepare(ctx context.Context, spec Spec) (Berth, error)
+	Prepare(ctx context.Context, spec Spec) (Container, error)
 
-	// Berths lists every berth of this node, whatever its state, also those of earlier processes. Errors: the three kinds.
-	Berths(ctx context.Context) ([]Found, error)
+	// Containers lists every container of this node, whatever its state, also those of earlier processes. Errors: the three kinds.
+	Containers(ctx context.Context) ([]Found, error)
 }
 
-// Found is a berth that is there, with what its labels say of it.
+// Found is a container that is there, with what its labels say of it.
 type Found struct {
-	Berth     Berth
+	Container Container
 	Execution string // empty: it was waiting for one
 	Epoch     int64
 	Slot      int // as in its Spec
 	Running   bool
 }
 
-// Berth is one container, used for one job and destroyed.
+// Container is one container, used for one job and destroyed.
 //
-// The order is Resize, which may be left out, Assign, Follow, Remove; a berth that Berths found begins with Follow. Stop may
+// The order is Resize, which may be left out, Assign, Follow, Remove; a container that Containers found begins with Follow. Stop may
 // be called at any time and from any goroutine.
-type Berth interface {
+type Container interface {
 	// ID is the engine's name of the container.
 	ID() string
 
-	// Gone is closed when a berth that waits for its job has ended, or cannot be told its job any more; nil for one that
-	// Berths found.
+	// Gone is closed when a container that waits for its job has ended, or cannot be told its job any more; nil for one that
+	// Containers found.
 	Gone() <-chan struct{}
 
-	// Resize changes the memory, CPUs and PIDs of a berth that waits; the other limits are those of its Spec. After an error
+	// Resize changes the memory, CPUs and PIDs of a container that waits; the other limits are those of its Spec. After an error
 	// nobody knows what holds: it is to be removed.
 	Resize(ctx context.Context, l Limits) error
 
@@ -78,14 +78,14 @@ type Berth interface {
 	// To files, which may be nil, it tells the files that the init collected, all in one goroutine and before it returns.
 	// A write error of any of them is ignored. When ctx ends it returns context.Cause(ctx) and the container
 	// goes on. Errors: ErrGone and the three kinds.
-	Follow(ctx context.Context, nonce string, stdout, stderr io.Writer, files journal.Files) (Outcome, error)
+	Follow(ctx context.Context, nonce string, stdout, stderr io.Writer, files journal.FileSink) (Outcome, error)
 
 	// Stop tells the init to end the program: SIGTERM, the job's grace, SIGKILL, end frames. If the container does not
-	// end soon after that it is killed. It returns when the container has ended. It is idempotent; a berth that is gone is no
+	// end soon after that it is killed. It returns when the container has ended. It is idempotent; a container that is gone is no
 	// error. Errors: the three kinds.
 	Stop(ctx context.Context) error
 
-	// Remove destroys the container, running or not. It is idempotent; a berth that is gone is no error.
+	// Remove destroys the container, running or not. It is idempotent; a container that is gone is no error.
 	// Errors: the three kinds.
 	Remove(ctx context.Context) error
 }

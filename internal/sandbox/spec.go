@@ -5,14 +5,14 @@ import "slices"
 // Name is what the inside of every container is called: its host, and the user and the group that programs run as.
 const Name = "sandbox"
 
-// Spec is all that must be known to prepare a berth, before there is a job for it.
+// Spec is all that must be known to prepare a container, before there is a job for it.
 type Spec struct {
-	Execution string // the execution's id; names and labels the container. Empty for a berth that waits for one
+	Execution string // the execution's id; names and labels the container. Empty for a container that waits for one
 	Language  string
 	Image     string
 	Pull      string // PullMissing, also when empty, or PullNever
 	Limits    Limits
-	Slot      int    // 0…; concurrent berths of one node have different slots, and so different UIDs
+	Slot      int    // 0…; concurrent containers of one node have different slots, and so different UIDs
 	Network   string // "none", also when empty, "egress" or "proxy"
 	Runtime   string // empty = the engine's default
 	// Rehearsal is what the init runs once while it waits for the job, so that the program starts faster; empty = nothing.
@@ -45,17 +45,17 @@ type Limits struct {
 // MaxArtifacts is how many files are collected at most, whatever their size: each has a frame in the log.
 const MaxArtifacts = 256
 
-// Resized are the limits of a berth that is resized to o: its own where Resize changes nothing.
+// Resized are the limits of a container that is resized to o: its own where Resize changes nothing.
 func (l Limits) Resized(o Limits) Limits {
 	l.Memory, l.CPUs, l.PIDs = o.Memory, o.CPUs, o.PIDs
 	return l
 }
 
-// Same tells whether two specs make the same berth, whoever it is for.
+// Same tells whether two specs make the same container, whoever it is for.
 func (s Spec) Same(o Spec) bool { return s.Limits == o.Limits && s.alike(o) }
 
-// Fits tells whether a berth of this spec can serve as one of another when it is resized. What is only collected or kept of a
-// berth may be less than it could be.
+// Fits tells whether a container of this spec can serve as one of another when it is resized. What is only collected or kept of a
+// container may be less than it could be.
 func (s Spec) Fits(o Spec) bool {
 	l, m := s.Limits, o.Limits
 	return s.alike(o) && l.Files == m.Files && l.Workspace == m.Workspace && l.Tmp == m.Tmp &&

@@ -15,7 +15,7 @@ func spec() sandbox.Spec {
 	}
 }
 
-func TestABerthServesWhatItIsLargeEnoughFor(t *testing.T) {
+func TestAContainerServesWhatItIsLargeEnoughFor(t *testing.T) {
 	for name, c := range map[string]struct {
 		want       func(*sandbox.Spec)
 		fits, same bool

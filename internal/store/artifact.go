@@ -9,12 +9,12 @@ import (
 	"boomerang/internal/execution"
 )
 
-// leave writes what became of the files that were asked for. ErrBlobGone when one of the blobs is not there, or not whole.
-func (t *tx) leave(ctx context.Context, seq int64, a *execution.Artifacts) error {
+// insertArtifacts writes what became of the files that were asked for. ErrBlobGone when one of the blobs is not there, or not whole.
+func (t *tx) insertArtifacts(ctx context.Context, seq int64, a *execution.Artifacts) error {
 	if a == nil {
 		return nil
 	}
-	text, err := json.Marshal(a.Leavings)
+	text, err := json.Marshal(a.Omissions)
 	if err != nil {
 		return err
 	}
@@ -47,7 +47,7 @@ func (s *Store) Artifacts(ctx context.Context, id execution.ID) (*execution.Arti
 		return nil, explain("get artifacts", missing(err))
 	}
 	var a execution.Artifacts
-	if err := json.Unmarshal([]byte(leavings.V), &a.Leavings); err != nil {
+	if err := json.Unmarshal([]byte(leavings.V), &a.Omissions); err != nil {
 		return nil, explain("get artifacts", fmt.Errorf("read leavings: %w", err))
 	}
 	a.Files, err = collect(ctx, s.readers, "list artifacts", scanArtifact, selectArtifacts+` ORDER BY a.path`, id)

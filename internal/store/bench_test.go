@@ -120,7 +120,7 @@ func BenchmarkDeliveries(b *testing.B) {
 // fillDead makes n dead deliveries of 100 subjects.
 func fillDead(tb testing.TB, s *Store, n int) {
 	tb.Helper()
-	err := s.writer.do(tb.Context(), "fill", volatile, func(ctx context.Context, t *tx) (news, error) {
+	err := s.writer.do(tb.Context(), "fill", volatile, func(ctx context.Context, t *tx) (events, error) {
 		for _, query := range []string{
 			`INSERT INTO executions (seq, id, name, subject, language, working_dir, timeout, created_at, state)
 				SELECT value, 'exec_' || value, '', 'subject' || (value % 100), 'python', '/', 1, value, 'failed' FROM generate_series(1, ?)`,
@@ -131,10 +131,10 @@ func fillDead(tb testing.TB, s *Store, n int) {
 			query = strings.Replace(query, "generate_series(1, ?)",
 				"(WITH RECURSIVE n(value) AS (SELECT 1 UNION ALL SELECT value + 1 FROM n WHERE value < ?) SELECT value FROM n)", 1)
 			if _, err := t.exec(ctx, query, n); err != nil {
-				return news{}, err
+				return events{}, err
 			}
 		}
-		return news{}, nil
+		return events{}, nil
 	})
 	if err != nil {
 		tb.Fatal(err)
@@ -171,8 +171,8 @@ func BenchmarkRecover(b *testing.B) {
 			}
 		}
 		b.ReportMetric(float64(longest.Microseconds())/1000, "longest-wait-ms")
-		if err := s.writer.do(b.Context(), "die again", volatile, func(ctx context.Context, t *tx) (news, error) {
-			return news{}, t.control(ctx, `UPDATE deliveries SET state = 'dead', ended_at = 1`)
+		if err := s.writer.do(b.Context(), "die again", volatile, func(ctx context.Context, t *tx) (events, error) {
+			return events{}, t.control(ctx, `UPDATE deliveries SET state = 'dead', ended_at = 1`)
 		}); err != nil {
 			b.Fatal(err)
 		}

@@ -33,8 +33,8 @@ type BlobWriter struct {
 // NewBlob begins a blob. Until Close it is nobody's, and removed like all that nobody holds.
 func (s *Store) NewBlob(ctx context.Context) (*BlobWriter, error) {
 	w := &BlobWriter{store: s, ctx: ctx, sum: sha256.New(), rest: make([]byte, 0, pieceSize)}
-	err := s.writer.do(ctx, "begin blob", volatile, func(ctx context.Context, t *tx) (news, error) {
-		return news{}, t.row(ctx, `INSERT INTO blobs (made_at) VALUES (?) RETURNING id`, stamp(time.Now())).Scan(&w.id)
+	err := s.writer.do(ctx, "begin blob", volatile, func(ctx context.Context, t *tx) (events, error) {
+		return events{}, t.row(ctx, `INSERT INTO blobs (made_at) VALUES (?) RETURNING id`, stamp(time.Now())).Scan(&w.id)
 	})
 	if err != nil {
 		return nil, err
@@ -61,9 +61,9 @@ func (w *BlobWriter) flush() error {
 	if len(w.rest) == 0 {
 		return nil
 	}
-	err := w.store.writer.do(w.ctx, "write blob", volatile, func(ctx context.Context, t *tx) (news, error) {
+	err := w.store.writer.do(w.ctx, "write blob", volatile, func(ctx context.Context, t *tx) (events, error) {
 		_, err := t.exec(ctx, `INSERT INTO pieces (blob, at, piece) VALUES (?, ?, ?)`, w.id, w.size, w.rest)
-		return news{}, err
+		return events{}, err
 	})
 	if err != nil {
 		return err
@@ -80,12 +80,12 @@ func (w *BlobWriter) Close() (execution.Blob, error) {
 		return execution.Blob{}, err
 	}
 	b := execution.Blob{ID: w.id, Size: w.size, Sum: [sha256.Size]byte(w.sum.Sum(nil))}
-	err := w.store.writer.do(w.ctx, "end blob", volatile, func(ctx context.Context, t *tx) (news, error) {
+	err := w.store.writer.do(w.ctx, "end blob", volatile, func(ctx context.Context, t *tx) (events, error) {
 		n, err := t.exec(ctx, `UPDATE blobs SET size = ?, sum = ? WHERE id = ?`, b.Size, b.Sum[:], b.ID)
 		if err == nil && n == 0 {
 			err = ErrStale
 		}
-		return news{}, err
+		return events{}, err
 	})
 	return b, err
 }

@@ -134,8 +134,8 @@ func TestArtifactsAreHeldAsLongAsTheirExecution(t *testing.T) {
 	at := time.Now().UTC()
 	content := noise(300_000)
 	want := &execution.Artifacts{
-		Files:    []execution.Artifact{{Path: "a\nb", Mode: 0o644, Blob: writeBlob(t, s, content, 1<<20)}, {Path: "b/c", Mode: 0o755, Blob: writeBlob(t, s, nil, 1)}},
-		Leavings: execution.Leavings{Omitted: []execution.Omission{{Path: "x", Reason: "size"}}, Count: 7, Cut: "time"},
+		Files:     []execution.Artifact{{Path: "a\nb", Mode: 0o644, Blob: writeBlob(t, s, content, 1<<20)}, {Path: "b/c", Mode: 0o755, Blob: writeBlob(t, s, nil, 1)}},
+		Omissions: execution.Omissions{Omitted: []execution.Omission{{Path: "x", Reason: "size"}}, Count: 7, Cut: "time"},
 	}
 	id := finished(t, s, at, want)
 	stray := writeBlob(t, s, content, 1<<20)

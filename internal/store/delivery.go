@@ -102,19 +102,19 @@ func (s *Store) Record(
 	case execution.NoDelivery:
 		return fmt.Errorf("record attempt: no attempt leads to %s", state)
 	}
-	return s.writer.do(ctx, "record attempt", durable, func(ctx context.Context, t *tx) (news, error) {
+	return s.writer.do(ctx, "record attempt", durable, func(ctx context.Context, t *tx) (events, error) {
 		recorded, err := t.askedAgain(ctx, a, state)
 		if err == nil && !recorded {
 			err = t.advance(ctx, a, state, reason, nextAt, ended)
 		}
 		if err != nil {
-			return news{}, err
+			return events{}, err
 		}
 		_, err = t.exec(ctx, `INSERT INTO attempts (execution, number, started_at, duration, outcome, status_code, detail, answer, retry_after)
 			SELECT seq, ?, ?, ?, ?, ?, ?, ?, ? FROM executions WHERE id = ?`,
 			a.Number, stamp(a.StartedAt), a.Duration, a.Outcome, a.StatusCode, a.Detail, a.Answer, a.RetryAfter,
 			a.Execution)
-		return news{}, err
+		return events{}, err
 	})
 }
 
@@ -182,14 +182,14 @@ func scanAttempt(r scanner) (a execution.Attempt, err error) {
 
 // KeepBreaker keeps a breaker, and forgets one that is closed. It is not worth an fsync: one that is lost opens again.
 func (s *Store) KeepBreaker(ctx context.Context, b execution.Breaker) error {
-	return s.writer.do(ctx, "keep breaker", volatile, func(ctx context.Context, t *tx) (news, error) {
+	return s.writer.do(ctx, "keep breaker", volatile, func(ctx context.Context, t *tx) (events, error) {
 		if b.Openings == 0 {
 			_, err := t.exec(ctx, `DELETE FROM breakers WHERE destination = ?`, b.Destination)
-			return news{}, err
+			return events{}, err
 		}
 		_, err := t.exec(ctx, `INSERT OR REPLACE INTO breakers (destination, openings, open_until) VALUES (?, ?, ?)`,
 			b.Destination, b.Openings, stamp(b.OpenUntil))
-		return news{}, err
+		return events{}, err
 	})
 }
 

@@ -42,7 +42,7 @@ func (d *depth) crowd(b *testing.B) {
 				SELECT value, printf('exec_00%012d', value), '', `+subject+`, CASE value % 5 WHEN 0 THEN 'go' ELSE 'python' END, '/', 1, `+at+`,
 				CASE value % 100 WHEN 0 THEN 'timeout' ELSE 'completed' END FROM `+numbers,
 			`INSERT INTO callbacks (execution, url, depth) SELECT value, 'https://a.example/', 0 FROM `+numbers,
-			`INSERT INTO runs (execution, node, epoch, berth, nonce, started_at, deadline) SELECT value, 'n', 1, 'b', 'n', `+at+`, 1 FROM `+numbers,
+			`INSERT INTO runs (execution, node, epoch, container, nonce, started_at, deadline) SELECT value, 'n', 1, 'b', 'n', `+at+`, 1 FROM `+numbers,
 			`INSERT INTO results (execution, reason, exit_code, error, started_at, completed_at, duration, output_complete, cpu_time, max_memory)
 				SELECT value, 'exited', 0, '', `+at+`, `+at+`, 1, 1, 1, 1 FROM `+numbers,
 			`INSERT INTO outputs (execution, stream, bytes, head) SELECT value, 'stdout', 2, x'310a' FROM `+numbers,
@@ -54,7 +54,7 @@ func (d *depth) crowd(b *testing.B) {
 		)
 	}
 	write := func(run func(context.Context, *tx) error) {
-		if err := d.store.writer.do(b.Context(), "fill", volatile, func(ctx context.Context, t *tx) (news, error) { return news{}, run(ctx, t) }); err != nil {
+		if err := d.store.writer.do(b.Context(), "fill", volatile, func(ctx context.Context, t *tx) (events, error) { return events{}, run(ctx, t) }); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -68,7 +68,7 @@ func (d *depth) crowd(b *testing.B) {
 		write(func(ctx context.Context, t *tx) error {
 			for range min(10_000, d.queued-first) {
 				e := d.another()
-				if _, err := t.insert(ctx, e, turn{place: waiting}); err != nil {
+				if _, err := t.insert(ctx, e, queuePosition{place: waiting}); err != nil {
 					return err
 				}
 				if err := t.move(ctx, e.Subject, nowhere, waiting); err != nil {
@@ -116,7 +116,7 @@ func (d *depth) lap(b *testing.B, told func(operation string, took time.Duration
 		return err
 	})
 	step("start", func() error {
-		return s.Start(ctx, id, execution.Run{Berth: "berth-0123456789", Nonce: "0123456789abcdef", StartedAt: now, Deadline: now.Add(time.Hour)})
+		return s.Start(ctx, id, execution.Run{Container: "container-0123456789", Nonce: "0123456789abcdef", StartedAt: now, Deadline: now.Add(time.Hour)})
 	})
 	step("finish", func() error {
 		return s.Finish(ctx, id, execution.Result{

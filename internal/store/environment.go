@@ -46,10 +46,10 @@ func (s *Store) Environments(ctx context.Context) ([]string, error) {
 func (s *Store) ChangeEnvironment(
 	ctx context.Context, subject string, change func(execution.Sealed) (execution.Sealed, error),
 ) error {
-	return s.writer.do(ctx, "change environment", durable, func(ctx context.Context, t *tx) (news, error) {
+	return s.writer.do(ctx, "change environment", durable, func(ctx context.Context, t *tx) (events, error) {
 		old, err := scanEnvironment(t.row(ctx, selectEnvironment, subject))
 		if err != nil {
-			return news{}, err
+			return events{}, err
 		}
 		env, err := change(old)
 		switch {
@@ -60,7 +60,7 @@ func (s *Store) ChangeEnvironment(
 			_, err = t.exec(ctx, `INSERT OR REPLACE INTO environments (subject, env) VALUES (?, ?)`, subject, env)
 			s.environed.Store(true)
 		}
-		return news{}, err
+		return events{}, err
 	})
 }
 

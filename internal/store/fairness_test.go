@@ -36,21 +36,21 @@ func TestTenThousandSubjectsAreServedInTheirOrder(t *testing.T) {
 	s := open(t, t.TempDir())
 	const width, claims = 10_000, 12_500
 	everybody := line{}
-	if err := s.writer.do(t.Context(), "fill", volatile, func(ctx context.Context, t *tx) (news, error) {
+	if err := s.writer.do(t.Context(), "fill", volatile, func(ctx context.Context, t *tx) (events, error) {
 		for i := range 2 * width {
 			e := sample(fmt.Sprint("subject", i%width))
-			if _, err := t.insert(ctx, e, turn{place: waiting}); err != nil {
-				return news{}, err
+			if _, err := t.insert(ctx, e, queuePosition{place: waiting}); err != nil {
+				return events{}, err
 			}
 			if err := t.move(ctx, e.Subject, nowhere, waiting); err != nil {
-				return news{}, err
+				return events{}, err
 			}
 			if everybody[e.Subject] == nil {
 				everybody[e.Subject] = &party{}
 			}
 			everybody[e.Subject].waiting = append(everybody[e.Subject].waiting, e.ID)
 		}
-		return news{}, nil
+		return events{}, nil
 	}); err != nil {
 		t.Fatal(err)
 	}

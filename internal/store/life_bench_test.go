@@ -73,7 +73,7 @@ func life(b *testing.B, s *Store, subject string) (took []time.Duration) {
 		return err
 	})
 	step(func() error {
-		return s.Start(b.Context(), id, execution.Run{Berth: "boomerang-berth-0123456789", Nonce: "0123456789abcdef", StartedAt: now, Deadline: now.Add(time.Hour)})
+		return s.Start(b.Context(), id, execution.Run{Container: "boomerang-warm-0123456789", Nonce: "0123456789abcdef", StartedAt: now, Deadline: now.Add(time.Hour)})
 	})
 	step(func() error {
 		r := execution.Result{

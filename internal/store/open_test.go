@@ -184,7 +184,7 @@ func TestVictim(t *testing.T) {
 				fmt.Println(e.ID)
 				mu.Unlock()
 				if claims, err := s.Claim(t.Context(), 1); err == nil && len(claims) == 1 {
-					_ = s.Start(t.Context(), claims[0].ID, execution.Run{Berth: "b", Nonce: "n", StartedAt: time.Now()})
+					_ = s.Start(t.Context(), claims[0].ID, execution.Run{Container: "b", Nonce: "n", StartedAt: time.Now()})
 				}
 			}
 		}()

@@ -16,8 +16,8 @@ import (
 // directly runs a pragma on the writer's connection.
 func directly(t *testing.T, s *Store, query string, args ...any) (value int64) {
 	t.Helper()
-	err := s.writer.do(t.Context(), "pragma", volatile, func(ctx context.Context, t *tx) (news, error) {
-		return news{}, t.conn.QueryRowContext(ctx, query, args...).Scan(&value)
+	err := s.writer.do(t.Context(), "pragma", volatile, func(ctx context.Context, t *tx) (events, error) {
+		return events{}, t.conn.QueryRowContext(ctx, query, args...).Scan(&value)
 	})
 	if err != nil {
 		t.Fatalf("%s: %v", query, err)

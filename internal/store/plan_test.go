@@ -309,7 +309,7 @@ func askTheRest(t *testing.T, front, back *store.Store) {
 	if _, _, err := front.Enqueue(ctx, e, nil, execution.QueueLimits{}); err != nil {
 		t.Fatal(err)
 	}
-	if err := back.Start(ctx, e.ID, execution.Run{Berth: "b", Nonce: "n"}); err != nil {
+	if err := back.Start(ctx, e.ID, execution.Run{Container: "b", Nonce: "n"}); err != nil {
 		t.Fatal(err)
 	}
 	ask := func(_ any, err error) {
@@ -319,10 +319,10 @@ func askTheRest(t *testing.T, front, back *store.Store) {
 	}
 	ask(nil, back.Publish(ctx, e.ID, execution.Stdout, 0, []byte("x")))
 	ask(nil, back.Report(ctx, "engine", ""))
-	ask(front.Heard(ctx, "engine"))
+	ask(front.LastReport(ctx, "engine"))
 	ask(front.Published(ctx, e.ID, execution.Stdout, 0))
 	ask(front.Tally(ctx))
-	ask(front.Left(ctx, e.ID))
+	ask(front.WorkspaceResult(ctx, e.ID))
 	w, err := back.NewBlob(ctx)
 	ask(nil, err)
 	blob, err := w.Close()
@@ -360,7 +360,7 @@ func crowd(t *testing.T, dir string) {
 			continue // it waits
 		}
 		now := time.Now()
-		if err := s.Start(t.Context(), e.ID, execution.Run{Berth: "b", Nonce: "n", StartedAt: now, Deadline: now}); err != nil {
+		if err := s.Start(t.Context(), e.ID, execution.Run{Container: "b", Nonce: "n", StartedAt: now, Deadline: now}); err != nil {
 			t.Fatal(err)
 		}
 		if i%20 == 1 {

@@ -62,42 +62,42 @@ func (s *Store) Enqueue(
 func (s *Store) EnqueueAll(
 	ctx context.Context, all []execution.Execution, key *execution.Idempotency, limits execution.QueueLimits,
 ) (stored []execution.Execution, replayed bool, err error) {
-	err = s.writer.do(ctx, "enqueue executions", durable, func(ctx context.Context, t *tx) (news, error) {
+	err = s.writer.do(ctx, "enqueue executions", durable, func(ctx context.Context, t *tx) (events, error) {
 		if key != nil {
 			first, ok, err := t.remember(ctx, all[0], *key)
 			if err != nil {
-				return news{}, err
+				return events{}, err
 			}
 			if ok {
 				replayed = true
-				stored, err = t.together(ctx, first)
-				return news{}, err
+				stored, err = t.insertBatch(ctx, first)
+				return events{}, err
 			}
 		}
-		if err := t.room(ctx, all[0].Subject, len(all), limits); err != nil {
-			return news{}, err
+		if err := t.checkQueueLimits(ctx, all[0].Subject, len(all), limits); err != nil {
+			return events{}, err
 		}
 		for i, e := range all {
-			turn, err := t.queueFor(ctx, e, limits)
+			turn, err := t.queuePositionOf(ctx, e, limits)
 			if err != nil {
-				return news{}, err
+				return events{}, err
 			}
 			seq, err := t.insert(ctx, e, turn)
 			if err != nil {
-				return news{}, err
+				return events{}, err
 			}
 			if key != nil && i == 0 {
 				if err := t.memorize(ctx, e, seq, *key); err != nil {
-					return news{}, err
+					return events{}, err
 				}
 			}
 			if err := t.move(ctx, e.Subject, nowhere, turn.place); err != nil {
-				return news{}, err
+				return events{}, err
 			}
 			e.State = execution.Queued
 			stored = append(stored, e)
 		}
-		return news{queued: true}, nil
+		return events{queued: true}, nil
 	})
 	if err != nil {
 		return nil, false, err
@@ -109,17 +109,17 @@ func (s *Store) EnqueueAll(
 func (s *Store) Earlier(
 	ctx context.Context, subject string, key execution.Idempotency, at time.Time,
 ) (stored execution.Execution, found bool, err error) {
-	err = s.writer.do(ctx, "find earlier execution", volatile, func(ctx context.Context, t *tx) (_ news, err error) {
+	err = s.writer.do(ctx, "find earlier execution", volatile, func(ctx context.Context, t *tx) (_ events, err error) {
 		stored, found, err = t.remember(ctx, execution.Execution{Subject: subject, CreatedAt: at}, key)
-		return news{}, err
+		return events{}, err
 	})
 	return stored, found, err
 }
 
 const selectBatch = selectRecord + ` WHERE e.batch = ? ORDER BY e.seq`
 
-// together returns an execution and those that were stored with it.
-func (t *tx) together(ctx context.Context, e execution.Execution) ([]execution.Execution, error) {
+// insertBatch returns an execution and those that were stored with it.
+func (t *tx) insertBatch(ctx context.Context, e execution.Execution) ([]execution.Execution, error) {
 	if e.Batch.ID == "" {
 		return []execution.Execution{e}, nil
 	}
@@ -173,8 +173,8 @@ func (t *tx) memorize(ctx context.Context, e execution.Execution, seq int64, key
 	return err
 }
 
-// room refuses when the queue has no place for n more.
-func (t *tx) room(ctx context.Context, subject string, n int, limits execution.QueueLimits) error {
+// checkQueueLimits refuses when the queue has no place for n more.
+func (t *tx) checkQueueLimits(ctx context.Context, subject string, n int, limits execution.QueueLimits) error {
 	if limits.Total > 0 && t.queued+n > limits.Total {
 		return fault.New(fault.QueueFull, "The queue is full: %d executions are waiting.", t.queued).
 			Detail("limit", "total").After(fullRetry)
@@ -194,7 +194,7 @@ func (t *tx) room(ctx context.Context, subject string, n int, limits execution.Q
 	return nil
 }
 
-func (t *tx) insert(ctx context.Context, e execution.Execution, n turn) (seq int64, err error) {
+func (t *tx) insert(ctx context.Context, e execution.Execution, n queuePosition) (seq int64, err error) {
 	err = t.row(ctx, `INSERT INTO executions (id, name, subject, language, working_dir, timeout, env_names, options, created_at, state,
 			batch, summary, workspace, writes, claimed)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, nullif(?, ''), ?, ?, ?, ?) RETURNING seq`,
@@ -227,18 +227,18 @@ const (
 //
 // A claim is kept in memory and in the log without fsync; after a restart it is void.
 func (s *Store) Claim(ctx context.Context, n int) (claims []execution.Execution, err error) {
-	err = s.writer.do(ctx, "claim executions", volatile, func(ctx context.Context, t *tx) (news, error) {
+	err = s.writer.do(ctx, "claim executions", volatile, func(ctx context.Context, t *tx) (events, error) {
 		for len(claims) < n {
 			e, ok, err := t.claim(ctx)
 			if err != nil {
-				return news{}, err
+				return events{}, err
 			}
 			if !ok {
 				break
 			}
 			claims = append(claims, e)
 		}
-		return news{}, nil
+		return events{}, nil
 	})
 	if err != nil {
 		return nil, err
@@ -272,31 +272,31 @@ func (p place) mark() int { return claimed.count(p) + 2*behind.count(p) }
 
 // Release gives a claim back; the execution is where it was in line. ErrStale if it is not queued and claimed.
 func (s *Store) Release(ctx context.Context, id execution.ID) error {
-	return s.writer.do(ctx, "release execution", volatile, func(ctx context.Context, t *tx) (news, error) {
+	return s.writer.do(ctx, "release execution", volatile, func(ctx context.Context, t *tx) (events, error) {
 		r, err := t.find(ctx, id)
 		if err != nil {
-			return news{}, err
+			return events{}, err
 		}
 		if r.place() != claimed {
-			return news{}, ErrStale
+			return events{}, ErrStale
 		}
 		if _, err := t.exec(ctx, `UPDATE executions SET claimed = 0 WHERE seq = ?`, r.seq); err != nil {
-			return news{}, err
+			return events{}, err
 		}
-		return news{queued: true}, t.move(ctx, r.subject, claimed, waiting)
+		return events{queued: true}, t.move(ctx, r.subject, claimed, waiting)
 	})
 }
 
 // CountStartFailure adds one to how often a container could not be made for an execution, and returns the count. It is not
 // worth an fsync: a power failure may forget the last seconds of counting. ErrStale if the execution has ended.
 func (s *Store) CountStartFailure(ctx context.Context, id execution.ID) (times int, err error) {
-	err = s.writer.do(ctx, "count start failure", volatile, func(ctx context.Context, t *tx) (news, error) {
+	err = s.writer.do(ctx, "count start failure", volatile, func(ctx context.Context, t *tx) (events, error) {
 		err := t.row(ctx, `UPDATE executions SET start_failures = start_failures + 1
 			WHERE id = ? AND state IN ('queued', 'running') RETURNING start_failures`, id).Scan(&times)
 		if errors.Is(err, sql.ErrNoRows) {
 			err = ErrStale
 		}
-		return news{}, err
+		return events{}, err
 	})
 	return times, err
 }

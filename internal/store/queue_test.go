@@ -80,7 +80,7 @@ func TestTheCountsAgreeWithTheRowsWhateverHappens(t *testing.T) {
 			case 0:
 				err = s.Release(t.Context(), pick())
 			case 1:
-				err = s.Start(t.Context(), pick(), execution.Run{Berth: "b", Nonce: "n"})
+				err = s.Start(t.Context(), pick(), execution.Run{Container: "b", Nonce: "n"})
 			case 2:
 				err = s.Requeue(t.Context(), pick())
 			case 3:
@@ -370,7 +370,7 @@ func TestTheHalvesWakeEachOther(t *testing.T) {
 	}
 	moves, leave := front.Moves(e.ID)
 	defer leave()
-	if err := back.Start(t.Context(), e.ID, execution.Run{Node: back.Node(), Epoch: back.Epoch(), Berth: "b", Nonce: "n"}); err != nil {
+	if err := back.Start(t.Context(), e.ID, execution.Run{Node: back.Node(), Epoch: back.Epoch(), Container: "b", Nonce: "n"}); err != nil {
 		t.Fatal(err)
 	}
 	for got := (execution.Execution{}); got.State != execution.Running; { // the first signal may be of the state before
@@ -432,9 +432,9 @@ func TestAReportThatIsOldIsNone(t *testing.T) {
 	if err := s.Report(t.Context(), "docker", ""); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.writer.do(t.Context(), "age", durable, func(ctx context.Context, t *tx) (news, error) {
+	if err := s.writer.do(t.Context(), "age", durable, func(ctx context.Context, t *tx) (events, error) {
 		_, err := t.exec(ctx, `UPDATE reports SET at = at - ?`, reportsAge+time.Second)
-		return news{}, err
+		return events{}, err
 	}); err != nil {
 		t.Fatal(err)
 	}

@@ -17,7 +17,7 @@ import (
 const (
 	recordColumns = `e.id, e.name, e.subject, e.language, e.working_dir, e.timeout, e.env_names, e.options, e.created_at, e.state,
 		e.cancel_requested_at IS NOT NULL, coalesce(e.batch, ''), e.summary, coalesce(c.url, ''), c.header_names, coalesce(c.depth, 0),
-		r.node, r.epoch, r.berth, r.nonce, r.started_at, r.deadline,
+		r.node, r.epoch, r.container, r.nonce, r.started_at, r.deadline,
 		z.reason, z.exit_code, z.error, z.started_at, z.completed_at, z.duration, z.output_complete, z.cpu_time, z.max_memory,
 		o.bytes, p.bytes`
 	recordTables = ` FROM executions e
@@ -51,7 +51,7 @@ func (s *Store) Output(ctx context.Context, id execution.ID, stream execution.St
 // what was printed, not the text.
 func (s *Store) List(ctx context.Context, f execution.Filter) ([]execution.Execution, error) {
 	query, args := selectList(f)
-	return collect(ctx, unkept{s.db}, "list executions", scanExecution, query, args...)
+	return collect(ctx, unprepared{s.db}, "list executions", scanExecution, query, args...)
 }
 
 func selectList(f execution.Filter) (query string, args []any) {
@@ -148,12 +148,12 @@ func scanRecord(r scanner, more []any) (e execution.Execution, err error) {
 
 // runColumns is a row of runs that may be missing.
 type runColumns struct {
-	node, berth, nonce       sql.Null[string]
+	node, container, nonce   sql.Null[string]
 	epoch, started, deadline sql.Null[int64]
 }
 
 func (c *runColumns) dest() []any {
-	return []any{&c.node, &c.epoch, &c.berth, &c.nonce, &c.started, &c.deadline}
+	return []any{&c.node, &c.epoch, &c.container, &c.nonce, &c.started, &c.deadline}
 }
 
 func (c *runColumns) value() *execution.Run {
@@ -161,7 +161,7 @@ func (c *runColumns) value() *execution.Run {
 		return nil
 	}
 	return &execution.Run{
-		Node: c.node.V, Epoch: c.epoch.V, Berth: c.berth.V, Nonce: c.nonce.V,
+		Node: c.node.V, Epoch: c.epoch.V, Container: c.container.V, Nonce: c.nonce.V,
 		StartedAt: maybe(c.started), Deadline: maybe(c.deadline),
 	}
 }

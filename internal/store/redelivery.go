@@ -15,7 +15,7 @@ const recoverBatch = 100
 // Deliveries returns the deliveries that f chooses, those created last first, without their bodies and sealed fields.
 func (s *Store) Deliveries(ctx context.Context, f execution.DeliveryFilter) ([]execution.Delivery, error) {
 	query, args := selectDeliveries(f)
-	return collect(ctx, unkept{s.db}, "list deliveries", scanDelivery, query, args...)
+	return collect(ctx, unprepared{s.db}, "list deliveries", scanDelivery, query, args...)
 }
 
 // selectDeliveries walks along an index for each state, no further than the page, and merges them.
@@ -66,14 +66,14 @@ func conditions(subject string, state execution.DeliveryState, destination strin
 // that was delivered or given up the schedule begins anew. The attempts stay and their numbers go on. An attempt in flight
 // goes on too: if it fails there is one more, begun after this call. Faults EXECUTION_NOT_FOUND; CONFLICT where there is no delivery.
 func (s *Store) Redeliver(ctx context.Context, id execution.ID, now time.Time) error {
-	return s.writer.do(ctx, "redeliver", durable, func(ctx context.Context, t *tx) (news, error) {
+	return s.writer.do(ctx, "redeliver", durable, func(ctx context.Context, t *tx) (events, error) {
 		n, err := t.exec(ctx, `UPDATE deliveries SET resumed = CASE state WHEN 'pending' THEN resumed ELSE attempts END,
 				state = 'pending', reason = '', next_at = ?, ended_at = NULL
 			WHERE execution = (SELECT seq FROM executions WHERE id = ?)`, stamp(now), id)
 		if err != nil || n == 1 {
-			return news{pending: true}, err
+			return events{pending: true}, err
 		}
-		return news{}, t.undeliverable(ctx, id)
+		return events{}, t.undeliverable(ctx, id)
 	})
 }
 
@@ -109,9 +109,9 @@ func (s *Store) Recover(ctx context.Context, r execution.Recovery, now time.Time
 	args := append(append([]any{stamp(now)}, chosen...), stamp(now), recoverBatch)
 	for {
 		var n int64
-		err := s.writer.do(ctx, "recover deliveries", durable, func(ctx context.Context, t *tx) (_ news, err error) {
+		err := s.writer.do(ctx, "recover deliveries", durable, func(ctx context.Context, t *tx) (_ events, err error) {
 			n, err = t.exec(ctx, query, args...)
-			return news{pending: n > 0}, err
+			return events{pending: n > 0}, err
 		})
 		if err != nil {
 			return recovered, err

@@ -46,11 +46,11 @@ func (s *Store) inShares(
 		n = min(n, limit-removed)
 		var gone int64
 		var took time.Duration
-		err := s.writer.do(ctx, act, volatile, func(ctx context.Context, t *tx) (_ news, err error) {
+		err := s.writer.do(ctx, act, volatile, func(ctx context.Context, t *tx) (_ events, err error) {
 			began := time.Now()
 			gone, err = remove(ctx, t, n)
 			took = time.Since(began)
-			return news{}, err
+			return events{}, err
 		})
 		if err != nil {
 			return removed, err

@@ -78,49 +78,49 @@ func (s *Store) step(ctx context.Context, t *tx, id execution.ID, next execution
 // of them. ErrStale if the execution is not queued any more. If its end was asked for before it was queued again,
 // Cancelling is signalled.
 func (s *Store) Start(ctx context.Context, id execution.ID, run execution.Run) error {
-	return s.writer.do(ctx, "start execution", durable, func(ctx context.Context, t *tx) (news, error) {
+	return s.writer.do(ctx, "start execution", durable, func(ctx context.Context, t *tx) (events, error) {
 		r, err := s.step(ctx, t, id, execution.Running)
 		if err != nil {
-			return news{}, err
+			return events{}, err
 		}
-		_, err = t.exec(ctx, `INSERT INTO runs (execution, node, epoch, berth, nonce, started_at, deadline) VALUES (?, ?, ?, ?, ?, ?, ?)`,
-			r.seq, s.node, s.epoch, run.Berth, run.Nonce, stamp(run.StartedAt), stamp(run.Deadline))
+		_, err = t.exec(ctx, `INSERT INTO runs (execution, node, epoch, container, nonce, started_at, deadline) VALUES (?, ?, ?, ?, ?, ?, ?)`,
+			r.seq, s.node, s.epoch, run.Container, run.Nonce, stamp(run.StartedAt), stamp(run.Deadline))
 		if err == nil && r.workspace != 0 {
-			err = t.lend(ctx, r, run.StartedAt)
+			err = t.holdSnapshot(ctx, r, run.StartedAt)
 		}
-		return news{moved: id, cancelling: r.cancel}, err
+		return events{moved: id, cancelling: r.cancel}, err
 	})
 }
 
 // Adopt takes over a running execution that an earlier epoch of this node has left; until then nothing else can be
 // written to it. It is idempotent. ErrStale if it does not run, or belongs to another node.
 func (s *Store) Adopt(ctx context.Context, id execution.ID) error {
-	return s.writer.do(ctx, "adopt execution", durable, func(ctx context.Context, t *tx) (news, error) {
+	return s.writer.do(ctx, "adopt execution", durable, func(ctx context.Context, t *tx) (events, error) {
 		r, err := t.find(ctx, id)
 		if err != nil {
-			return news{}, err
+			return events{}, err
 		}
 		if r.state != execution.Running || r.node != s.node || r.epoch > s.epoch {
-			return news{}, ErrStale
+			return events{}, ErrStale
 		}
 		_, err = t.exec(ctx, `UPDATE runs SET epoch = ? WHERE execution = ?`, s.epoch, r.seq)
-		return news{moved: id, cancelling: r.cancel}, err
+		return events{moved: id, cancelling: r.cancel}, err
 	})
 }
 
 // Requeue puts an execution whose program was never started back where it was in line: running → queued, unclaimed, its
 // run forgotten. A request to end it stays. ErrStale if it does not run under this epoch.
 func (s *Store) Requeue(ctx context.Context, id execution.ID) error {
-	return s.writer.do(ctx, "requeue execution", durable, func(ctx context.Context, t *tx) (news, error) {
+	return s.writer.do(ctx, "requeue execution", durable, func(ctx context.Context, t *tx) (events, error) {
 		r, err := s.step(ctx, t, id, execution.Queued)
 		if err != nil {
-			return news{}, err
+			return events{}, err
 		}
 		if err := t.forget(ctx, r); err != nil {
-			return news{}, err
+			return events{}, err
 		}
 		_, err = t.exec(ctx, `DELETE FROM runs WHERE execution = ?`, r.seq)
-		return news{moved: id, queued: true}, err
+		return events{moved: id, queued: true}, err
 	})
 }
 
@@ -145,62 +145,62 @@ func (t *tx) forget(ctx context.Context, r row) error {
 // and must not call the store, d is stored for the last of the batch alone, with the body that the Summary makes.
 func (s *Store) Finish(ctx context.Context, id execution.ID, r execution.Result, d *execution.Delivery) error {
 	var c change
-	if r.Left != nil && r.Left.Saved {
+	if r.Workspace != nil && r.Workspace.Saved {
 		var err error
-		if c, err = s.changeOf(ctx, id, r.Left.Entries); err != nil {
+		if c, err = s.changeOf(ctx, id, r.Workspace.Entries); err != nil {
 			return err
 		}
 	}
-	err := s.writer.do(ctx, "finish execution", durable, func(ctx context.Context, t *tx) (news, error) { return s.finish(ctx, t, id, r, c, d) })
+	err := s.writer.do(ctx, "finish execution", durable, func(ctx context.Context, t *tx) (events, error) { return s.finish(ctx, t, id, r, c, d) })
 	if err == nil {
 		s.discard(ctx, c.free)
 	}
 	return err
 }
 
-func (s *Store) finish(ctx context.Context, t *tx, id execution.ID, r execution.Result, c change, d *execution.Delivery) (news, error) {
+func (s *Store) finish(ctx context.Context, t *tx, id execution.ID, r execution.Result, c change, d *execution.Delivery) (events, error) {
 	if !r.State.Terminal() {
-		return news{}, fmt.Errorf("%s is not the end of an execution", r.State)
+		return events{}, fmt.Errorf("%s is not the end of an execution", r.State)
 	}
 	e, err := s.step(ctx, t, id, r.State)
 	if err != nil {
-		return news{}, err
+		return events{}, err
 	}
 	if (e.url == "") != (d == nil) {
-		return news{}, errors.New("an execution needs a delivery exactly when it has a callback")
+		return events{}, errors.New("an execution needs a delivery exactly when it has a callback")
 	}
 	if err := t.result(ctx, e.seq, r); err != nil {
-		return news{}, err
+		return events{}, err
 	}
-	if err := t.leave(ctx, e.seq, r.Artifacts); err != nil {
-		return news{}, err
+	if err := t.insertArtifacts(ctx, e.seq, r.Artifacts); err != nil {
+		return events{}, err
 	}
 	if err := t.forget(ctx, e); err != nil {
-		return news{}, err
+		return events{}, err
 	}
 	if _, err := t.exec(ctx, `DELETE FROM programs WHERE execution = ?`, e.seq); err != nil {
-		return news{}, err
+		return events{}, err
 	}
-	if r.Left != nil {
-		if err := t.tell(ctx, e.seq, r.Left); err != nil {
-			return news{}, err
+	if r.Workspace != nil {
+		if err := t.saveWorkspaceResult(ctx, e.seq, r.Workspace); err != nil {
+			return events{}, err
 		}
 	}
-	if r.Left != nil && r.Left.Saved {
-		if err := t.keep(ctx, e, c, r.CompletedAt); err != nil {
-			return news{}, err
+	if r.Workspace != nil && r.Workspace.Saved {
+		if err := t.applyWorkspaceChange(ctx, e, c, r.CompletedAt); err != nil {
+			return events{}, err
 		}
 	}
-	next, err := t.giveBack(ctx, e)
+	next, err := t.passWorkspaceOn(ctx, e)
 	if err != nil || d == nil {
-		return news{ended: id, queued: next}, err
+		return events{ended: id, queued: next}, err
 	}
 	if d.Summary != nil {
 		if last, err := t.summarise(ctx, e.batch, d); err != nil || !last {
-			return news{ended: id, queued: next}, err
+			return events{ended: id, queued: next}, err
 		}
 	}
-	return news{ended: id, queued: next, pending: true}, t.deliver(ctx, e, *d)
+	return events{ended: id, queued: next, pending: true}, t.deliver(ctx, e, *d)
 }
 
 const selectOpen = `SELECT EXISTS (SELECT 1 FROM executions WHERE batch = ? AND batch IS NOT NULL AND state IN ('queued', 'running'))`
@@ -248,10 +248,10 @@ func (s *Store) Cancel(
 	ctx context.Context, id execution.ID, at time.Time,
 	finish func(execution.Execution) (execution.Result, *execution.Delivery),
 ) (after execution.Execution, err error) {
-	err = s.writer.do(ctx, "cancel execution", durable, func(ctx context.Context, t *tx) (n news, err error) {
+	err = s.writer.do(ctx, "cancel execution", durable, func(ctx context.Context, t *tx) (n events, err error) {
 		e, err := scanExecution(t.row(ctx, selectRecord+` WHERE e.id = ?`, id))
 		if err != nil {
-			return news{}, missing(err)
+			return events{}, missing(err)
 		}
 		switch e.State {
 		case execution.Queued:
@@ -263,7 +263,7 @@ func (s *Store) Cancel(
 		case execution.Completed, execution.Failed, execution.Timeout, execution.Cancelled:
 		}
 		if err != nil {
-			return news{}, err
+			return events{}, err
 		}
 		after, err = scanWhole(t.row(ctx, selectWhole+` WHERE e.id = ?`, id))
 		return n, err

@@ -50,7 +50,7 @@ func (s *Store) watchOther(ctx context.Context, d database, log *logrus.Entry, o
 			}
 			if version != last {
 				last = version
-				s.tell(news{queued: true, cancelling: true, pending: true})
+				s.send(events{queued: true, cancelling: true, pending: true})
 				seen = s.tellMoved(ctx, log, seen)
 			}
 		}
@@ -80,9 +80,9 @@ func (s *Store) tellMoved(ctx context.Context, log *logrus.Entry, seen map[execu
 		states[e.ID] = e.State
 		switch {
 		case e.State.Terminal():
-			s.tell(news{ended: e.ID})
+			s.send(events{ended: e.ID})
 		case e.State != seen[e.ID]:
-			s.tell(news{moved: e.ID})
+			s.send(events{moved: e.ID})
 		}
 	}
 	return states
@@ -91,13 +91,13 @@ func (s *Store) tellMoved(ctx context.Context, log *logrus.Entry, seen map[execu
 // Publish keeps what a running execution has printed to a stream from offset at on, for another process to read. It is not
 // worth an fsync. ErrStale if the execution does not run.
 func (s *Store) Publish(ctx context.Context, id execution.ID, stream execution.Stream, at int64, piece []byte) error {
-	return s.writer.do(ctx, "publish output", volatile, func(ctx context.Context, t *tx) (news, error) {
+	return s.writer.do(ctx, "publish output", volatile, func(ctx context.Context, t *tx) (events, error) {
 		n, err := t.exec(ctx, `INSERT OR IGNORE INTO live (execution, stream, at, piece)
 			SELECT seq, ?, ?, ? FROM executions WHERE id = ? AND state = 'running'`, stream, at, piece, id)
 		if err == nil && n == 0 {
 			err = ErrStale
 		}
-		return news{}, err
+		return events{}, err
 	})
 }
 
@@ -118,9 +118,9 @@ func (s *Store) Published(ctx context.Context, id execution.ID, stream execution
 
 // Report keeps what a check of this process said, for the other: nothing when it passed.
 func (s *Store) Report(ctx context.Context, name, sentence string) error {
-	return s.writer.do(ctx, "keep report", volatile, func(ctx context.Context, t *tx) (news, error) {
+	return s.writer.do(ctx, "keep report", volatile, func(ctx context.Context, t *tx) (events, error) {
 		_, err := t.exec(ctx, `INSERT OR REPLACE INTO reports (name, at, sentence) VALUES (?, ?, ?)`, name, stamp(time.Now()), sentence)
-		return news{}, err
+		return events{}, err
 	})
 }
 
@@ -130,7 +130,7 @@ const reportsAge = 30 * time.Second
 // Reported returns what the check of that name said in the other process: nil when it passed, else a fault
 // SERVICE_UNAVAILABLE with its sentence, also when nothing was heard for half a minute.
 func (s *Store) Reported(ctx context.Context, name string) error {
-	sentence, err := s.Heard(ctx, name)
+	sentence, err := s.LastReport(ctx, name)
 	if err == nil && sentence != "" {
 		err = fault.New(fault.ServiceUnavailable, "%s", sentence)
 	}
@@ -139,7 +139,7 @@ func (s *Store) Reported(ctx context.Context, name string) error {
 
 // Heard returns what the other process reported under that name. A fault SERVICE_UNAVAILABLE when nothing was heard for
 // half a minute.
-func (s *Store) Heard(ctx context.Context, name string) (sentence string, err error) {
+func (s *Store) LastReport(ctx context.Context, name string) (sentence string, err error) {
 	var at int64
 	err = s.readers.row(ctx, `SELECT at, sentence FROM reports WHERE name = ?`, name).Scan(&at, &sentence)
 	switch {

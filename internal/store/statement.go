@@ -92,10 +92,10 @@ func (p *statements) close() error {
 	return errors.Join(errs...)
 }
 
-// unkept asks what is asked in too many ways for each to be kept compiled.
-type unkept struct{ *sql.DB }
+// unprepared asks what is asked in too many ways for each to be kept compiled.
+type unprepared struct{ *sql.DB }
 
-func (u unkept) rows(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+func (u unprepared) rows(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
 	return u.QueryContext(ctx, query, args...)
 }
 

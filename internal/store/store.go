@@ -88,7 +88,7 @@ func (c Config) Validate() error {
 // stored either and returns the same fault; from its turn on the context is ignored, so that whoever wrote always learns
 // how it ended.
 type Store struct {
-	*wakes
+	*signals
 	writer    *writer
 	db        *sql.DB     // reads
 	readers   *statements // of db
@@ -133,7 +133,7 @@ func openWith(ctx context.Context, driver, dir string, part Part, c Config, log 
 		}
 		opened.push(release)
 	}
-	s = &Store{wakes: newWakes()}
+	s = &Store{signals: newSignals()}
 	d := database{driver: driver, path: filepath.Join(dir, DatabaseFile), config: c}
 	var t *tx
 	if err := alone(dir, func() (err error) {
@@ -151,7 +151,7 @@ func openWith(ctx context.Context, driver, dir string, part Part, c Config, log 
 	if err := s.environed.open(ctx, s.readers); err != nil {
 		return nil, fmt.Errorf("look for environments: %w", err)
 	}
-	s.writer = newWriter(ctx, t, s.wakes)
+	s.writer = newWriter(ctx, t, s.signals)
 	opened.push(s.writer.stop)
 	if part != Whole {
 		if err := s.watchOther(ctx, d, log, &opened); err != nil {
@@ -235,28 +235,28 @@ func (s *Store) Epoch() int64 { return s.epoch }
 
 // Writable returns nil after it has durably written something.
 func (s *Store) Writable(ctx context.Context) error {
-	return s.writer.do(ctx, "write heartbeat", durable, func(ctx context.Context, t *tx) (news, error) {
+	return s.writer.do(ctx, "write heartbeat", durable, func(ctx context.Context, t *tx) (events, error) {
 		_, err := t.exec(ctx, `UPDATE node SET beat_at = ?`, stamp(time.Now()))
-		return news{}, err
+		return events{}, err
 	})
 }
 
 // begin makes or finds the node. Whoever claims raises its epoch, voids all claims, and counts the queue anew.
 func (t *tx) begin(ctx context.Context, part Part) (node string, epoch int64, err error) {
-	o := &operation{durability: durable, run: func(ctx context.Context, t *tx) (news, error) {
+	o := &operation{durability: durable, run: func(ctx context.Context, t *tx) (events, error) {
 		if _, err := t.exec(ctx, `INSERT INTO node (one, id, epoch, beat_at) VALUES (1, ?, 0, 0) ON CONFLICT DO NOTHING`,
 			strings.ToLower(rand.Text()[:16])); err != nil {
-			return news{}, err
+			return events{}, err
 		}
 		if part != Front {
 			if err := t.beginEpoch(ctx); err != nil {
-				return news{}, err
+				return events{}, err
 			}
 		}
 		if err := t.row(ctx, selectQueued).Scan(&t.queued); err != nil {
-			return news{}, err
+			return events{}, err
 		}
-		return news{}, t.row(ctx, `SELECT id, epoch FROM node`).Scan(&node, &epoch)
+		return events{}, t.row(ctx, `SELECT id, epoch FROM node`).Scan(&node, &epoch)
 	}}
 	if err := t.transact(ctx, []*operation{o}); err != nil {
 		return "", 0, err

@@ -27,7 +27,7 @@ func TestTheTallyCountsWhatIsInHand(t *testing.T) {
 		t.Fatal(err)
 	}
 	for n, e := range claimed[:4] { // one stays claimed, which is queued
-		run := execution.Run{Node: s.Node(), Epoch: s.Epoch(), Berth: "b", Nonce: "n", StartedAt: now, Deadline: now.Add(time.Hour)}
+		run := execution.Run{Node: s.Node(), Epoch: s.Epoch(), Container: "b", Nonce: "n", StartedAt: now, Deadline: now.Add(time.Hour)}
 		if err := s.Start(t.Context(), e.ID, run); err != nil {
 			t.Fatal(err)
 		}

@@ -44,7 +44,7 @@ func unknownWorkspace(err error) error {
 }
 
 // Kept is how many bytes all workspaces of the subject hold but the named one.
-func (s *Store) Kept(ctx context.Context, subject, but string) (size int64, err error) {
+func (s *Store) OtherWorkspacesSize(ctx context.Context, subject, but string) (size int64, err error) {
 	err = s.readers.row(ctx, `SELECT coalesce(sum(size), 0) FROM workspaces WHERE subject = ? AND name <> ?`, subject, but).Scan(&size)
 	return size, explain("measure workspaces", err)
 }
@@ -53,19 +53,19 @@ func (s *Store) Kept(ctx context.Context, subject, but string) (size int64, err 
 // or running that uses it.
 func (s *Store) RemoveWorkspace(ctx context.Context, subject, name string) error {
 	var gone []int64
-	err := s.writer.do(ctx, "remove workspace", durable, func(ctx context.Context, t *tx) (_ news, err error) {
+	err := s.writer.do(ctx, "remove workspace", durable, func(ctx context.Context, t *tx) (_ events, err error) {
 		id, err := t.workspace(ctx, subject, name)
 		if err != nil {
-			return news{}, unknownWorkspace(err)
+			return events{}, unknownWorkspace(err)
 		}
 		if err := t.refuseUsed(ctx, isUsed, id); err != nil {
-			return news{}, err
+			return events{}, err
 		}
 		if gone, err = t.blobs(ctx, `workspace = ?`, id); err != nil {
-			return news{}, err
+			return events{}, err
 		}
 		_, err = t.exec(ctx, `DELETE FROM workspaces WHERE id = ?`, id)
-		return news{}, err
+		return events{}, err
 	})
 	if err == nil {
 		s.discard(ctx, gone)
@@ -145,17 +145,17 @@ func (s *Store) Entry(ctx context.Context, subject, name, path string) (executio
 
 // Given returns all that a running execution is given in /workspace: what was there when it started. It holds until the
 // execution ends or, for one that only reads, until Sent.
-func (s *Store) Given(ctx context.Context, id execution.ID) ([]execution.Entry, error) {
+func (s *Store) Snapshot(ctx context.Context, id execution.ID) ([]execution.Entry, error) {
 	return collect(ctx, s.readers, "list given files", scanEntry, `SELECT `+entryColumns+`
 		FROM executions x CROSS JOIN entries e ON e.workspace = x.workspace LEFT JOIN blobs b ON b.id = e.blob
 		WHERE x.id = ? ORDER BY e.path`, id)
 }
 
 // Sent says that an execution has received what it was given.
-func (s *Store) Sent(ctx context.Context, id execution.ID) error {
-	return s.writer.do(ctx, "let go of files", volatile, func(ctx context.Context, t *tx) (news, error) {
+func (s *Store) ReleaseSnapshot(ctx context.Context, id execution.ID) error {
+	return s.writer.do(ctx, "let go of files", volatile, func(ctx context.Context, t *tx) (events, error) {
 		_, err := t.exec(ctx, `DELETE FROM snapshots WHERE execution = (SELECT seq FROM executions WHERE id = ?)`, id)
-		return news{}, err
+		return events{}, err
 	})
 }
 
@@ -194,13 +194,13 @@ func (s *Store) discard(ctx context.Context, blobs []int64) {
 	ctx = context.WithoutCancel(ctx)
 	for _, id := range blobs {
 		for more := true; more; {
-			err := s.writer.do(ctx, "discard blob", volatile, func(ctx context.Context, t *tx) (news, error) {
+			err := s.writer.do(ctx, "discard blob", volatile, func(ctx context.Context, t *tx) (events, error) {
 				n, err := t.exec(ctx, `DELETE FROM pieces WHERE blob = ?1 AND at IN (SELECT at FROM pieces WHERE blob = ?1 LIMIT ?2 + 0)`+unheld("?1"), id, discarded)
 				if more = n == discarded; more || err != nil {
-					return news{}, err
+					return events{}, err
 				}
 				_, err = t.exec(ctx, `DELETE FROM blobs WHERE id = ?1`+unheld("?1"), id)
-				return news{}, err
+				return events{}, err
 			})
 			if err != nil {
 				return

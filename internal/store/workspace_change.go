@@ -23,43 +23,43 @@ func (s *Store) Put(
 	ctx context.Context, subject, name string, e execution.Entry, only execution.Condition, limits execution.WorkspaceLimits,
 ) (replaced bool, err error) {
 	var gone []int64
-	err = s.writer.do(ctx, "put file", durable, func(ctx context.Context, t *tx) (news, error) {
+	err = s.writer.do(ctx, "put file", durable, func(ctx context.Context, t *tx) (events, error) {
 		gone, replaced = nil, false
 		id, err := t.workspace(ctx, subject, name)
 		if errors.Is(err, sql.ErrNoRows) {
 			id, err = t.makeWorkspace(ctx, subject, name, e.ModifiedAt, limits.Count)
 		}
 		if err != nil {
-			return news{}, err
+			return events{}, err
 		}
 		if err := t.refuseUsed(ctx, isWrittenBy, id); err != nil {
-			return news{}, err
+			return events{}, err
 		}
 		old, there, err := t.entry(ctx, id, e.Path)
 		if err != nil {
-			return news{}, err
+			return events{}, err
 		}
 		if err := meets(only, old, there); err != nil {
-			return news{}, err
+			return events{}, err
 		}
 		if there && old.Kind == execution.EntryDir {
 			if e.Kind == execution.EntryDir {
 				replaced = true
-				return news{}, nil
+				return events{}, nil
 			}
-			return news{}, fault.New(fault.Contradiction, "There is a directory of that name.")
+			return events{}, fault.New(fault.Contradiction, "There is a directory of that name.")
 		}
 		if err := t.makeParents(ctx, id, e); err != nil {
-			return news{}, err
+			return events{}, err
 		}
 		if err := t.put(ctx, id, e); err != nil {
-			return news{}, err
+			return events{}, err
 		}
 		if there && old.Kind == execution.EntryFile && old.Blob.ID != e.Blob.ID {
 			gone = []int64{old.Blob.ID}
 		}
 		replaced = there
-		return news{}, t.fits(ctx, subject, id, e.ModifiedAt, limits)
+		return events{}, t.fits(ctx, subject, id, e.ModifiedAt, limits)
 	})
 	if err == nil {
 		s.discard(ctx, gone)
@@ -128,34 +128,34 @@ func (t *tx) fits(ctx context.Context, subject string, workspace int64, at time.
 // PRECONDITION_FAILED; CONFLICT while an execution runs that changes the workspace.
 func (s *Store) Delete(ctx context.Context, subject, name, path string, only execution.Condition, at time.Time) error {
 	var gone []int64
-	err := s.writer.do(ctx, "delete file", durable, func(ctx context.Context, t *tx) (news, error) {
+	err := s.writer.do(ctx, "delete file", durable, func(ctx context.Context, t *tx) (events, error) {
 		id, err := t.workspace(ctx, subject, name)
 		if err != nil {
-			return news{}, unknownWorkspace(err)
+			return events{}, unknownWorkspace(err)
 		}
 		if err := t.refuseUsed(ctx, isWrittenBy, id); err != nil {
-			return news{}, err
+			return events{}, err
 		}
 		old, there, err := t.entry(ctx, id, path)
 		if err == nil {
 			err = meets(only, old, there)
 		}
 		if err != nil {
-			return news{}, err
+			return events{}, err
 		}
 		if !there {
-			return news{}, fault.New(fault.FileNotFound, "There is no such file in the workspace.")
+			return events{}, fault.New(fault.FileNotFound, "There is no such file in the workspace.")
 		}
 		const chosen = `workspace = ? AND (path = ? OR path > ? AND path < ?)` // '0' follows '/'
 		args := []any{id, path, path + "/", path + "0"}
 		if gone, err = t.blobs(ctx, chosen, args...); err != nil {
-			return news{}, err
+			return events{}, err
 		}
 		if _, err := t.exec(ctx, `DELETE FROM entries WHERE `+chosen, args...); err != nil {
-			return news{}, err
+			return events{}, err
 		}
 		_, _, err = t.measure(ctx, id, at)
-		return news{}, err
+		return events{}, err
 	})
 	if err == nil {
 		s.discard(ctx, gone)
@@ -173,7 +173,7 @@ type change struct {
 // changeOf compares what the workspace of an execution holds with what it left. While the execution runs nobody else
 // changes the workspace, so the comparison holds until the end is written.
 func (s *Store) changeOf(ctx context.Context, id execution.ID, left []execution.Entry) (c change, err error) {
-	before, err := s.Given(ctx, id)
+	before, err := s.Snapshot(ctx, id)
 	if err != nil {
 		return c, err
 	}
@@ -200,8 +200,8 @@ func (s *Store) changeOf(ctx context.Context, id execution.ID, left []execution.
 	return c, nil
 }
 
-// tell writes what became of the workspace.
-func (t *tx) tell(ctx context.Context, seq int64, l *execution.Left) error {
+// saveWorkspaceResult writes what became of the workspace.
+func (t *tx) saveWorkspaceResult(ctx context.Context, seq int64, l *execution.WorkspaceResult) error {
 	text, err := json.Marshal(l)
 	if err != nil {
 		return err
@@ -212,18 +212,18 @@ func (t *tx) tell(ctx context.Context, seq int64, l *execution.Left) error {
 
 // Left returns what became of the workspace that an execution could change; nil when there was none, or it has not ended.
 // Fault EXECUTION_NOT_FOUND.
-func (s *Store) Left(ctx context.Context, id execution.ID) (*execution.Left, error) {
+func (s *Store) WorkspaceResult(ctx context.Context, id execution.ID) (*execution.WorkspaceResult, error) {
 	var text sql.Null[string]
 	err := s.readers.row(ctx, `SELECT r.workspace FROM executions e LEFT JOIN results r ON r.execution = e.seq WHERE e.id = ?`, id).Scan(&text)
 	if err != nil || !text.Valid {
 		return nil, explain("get what became of the workspace", missing(err))
 	}
-	l := new(execution.Left)
+	l := new(execution.WorkspaceResult)
 	return l, json.Unmarshal([]byte(text.V), l)
 }
 
-// keep writes what an execution left in its workspace.
-func (t *tx) keep(ctx context.Context, r row, c change, at time.Time) error {
+// applyWorkspaceChange writes what an execution left in its workspace.
+func (t *tx) applyWorkspaceChange(ctx context.Context, r row, c change, at time.Time) error {
 	if !r.writes || r.state != execution.Running {
 		return fmt.Errorf("an execution that is %s does not change a workspace", r.state)
 	}

@@ -19,8 +19,8 @@ const (
 // operation is one write that waits for its turn.
 type operation struct {
 	durability durability
-	run        func(context.Context, *tx) (news, error)
-	news       news
+	run        func(context.Context, *tx) (events, error)
+	news       events
 	err        error
 	answered   chan struct{} // closed when news and err are final
 }
@@ -30,13 +30,13 @@ type operation struct {
 // answers all. It runs in one goroutine until stop.
 type writer struct {
 	tx         *tx
-	wakes      *wakes
+	wakes      *signals
 	operations chan *operation // unbuffered: what was handed over is run, what was not is not
 	stopping   chan struct{}
 	stopped    chan struct{}
 }
 
-func newWriter(ctx context.Context, t *tx, wakes *wakes) *writer {
+func newWriter(ctx context.Context, t *tx, wakes *signals) *writer {
 	w := &writer{
 		tx: t, wakes: wakes,
 		operations: make(chan *operation), stopping: make(chan struct{}), stopped: make(chan struct{}),
@@ -64,7 +64,7 @@ func (w *writer) stops() bool {
 
 // do runs one operation and returns after its commit. The context bounds the wait for the turn alone: an operation that
 // was begun may be committed, and then nobody may say that it was not.
-func (w *writer) do(ctx context.Context, act string, d durability, run func(context.Context, *tx) (news, error)) error {
+func (w *writer) do(ctx context.Context, act string, d durability, run func(context.Context, *tx) (events, error)) error {
 	o := &operation{durability: d, run: run, answered: make(chan struct{})}
 	select {
 	case w.operations <- o:
@@ -111,7 +111,7 @@ func (w *writer) commit(ctx context.Context, batch []*operation) {
 			o.err = err
 		}
 		if o.err == nil {
-			w.wakes.tell(o.news)
+			w.wakes.send(o.news)
 		}
 		close(o.answered)
 	}

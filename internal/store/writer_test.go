@@ -19,10 +19,10 @@ func hold(t *testing.T, s *Store) (release func()) {
 	t.Helper()
 	begun, end, done := make(chan struct{}), make(chan struct{}), make(chan error, 1)
 	go func() {
-		done <- s.writer.do(context.Background(), "hold", volatile, func(context.Context, *tx) (news, error) {
+		done <- s.writer.do(context.Background(), "hold", volatile, func(context.Context, *tx) (events, error) {
 			close(begun)
 			<-end
-			return news{}, nil
+			return events{}, nil
 		})
 	}()
 	<-begun
@@ -35,13 +35,13 @@ func hold(t *testing.T, s *Store) (release func()) {
 }
 
 // together runs the operations in one batch, in their order, and returns what each was answered.
-func together(t *testing.T, s *Store, operations ...func(context.Context, *tx) (news, error)) []error {
+func together(t *testing.T, s *Store, operations ...func(context.Context, *tx) (events, error)) []error {
 	t.Helper()
 	var batch []*operation
 	for _, run := range operations {
 		batch = append(batch, &operation{durability: durable, run: run, answered: make(chan struct{})})
 	}
-	err := s.writer.do(t.Context(), "step aside", volatile, func(context.Context, *tx) (news, error) { return news{}, nil })
+	err := s.writer.do(t.Context(), "step aside", volatile, func(context.Context, *tx) (events, error) { return events{}, nil })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,14 +54,14 @@ func together(t *testing.T, s *Store, operations ...func(context.Context, *tx) (
 	return errs
 }
 
-func put(id execution.ID) func(context.Context, *tx) (news, error) {
-	return func(ctx context.Context, t *tx) (news, error) {
+func put(id execution.ID) func(context.Context, *tx) (events, error) {
+	return func(ctx context.Context, t *tx) (events, error) {
 		e := sample("ann")
 		e.ID = id
-		if _, err := t.insert(ctx, e, turn{place: waiting}); err != nil {
-			return news{}, err
+		if _, err := t.insert(ctx, e, queuePosition{place: waiting}); err != nil {
+			return events{}, err
 		}
-		return news{queued: true, ended: id}, t.move(ctx, "ann", nowhere, waiting)
+		return events{queued: true, ended: id}, t.move(ctx, "ann", nowhere, waiting)
 	}
 }
 
@@ -79,7 +79,7 @@ func TestAnOperationThatFailsIsUndoneAlone(t *testing.T) {
 	s := open(t, t.TempDir())
 	refused := errors.New("refused")
 	errs := together(t, s, put("one"),
-		func(ctx context.Context, t *tx) (news, error) {
+		func(ctx context.Context, t *tx) (events, error) {
 			n, err := put("two")(ctx, t)
 			return n, errors.Join(err, refused)
 		},
@@ -101,12 +101,12 @@ func TestACommitThatFailsUndoesAndAnswersAll(t *testing.T) {
 	ended, release := s.Ended("one")
 	defer release()
 	<-s.Queued() // set by Open
-	errs := together(t, s, put("one"), func(ctx context.Context, t *tx) (news, error) {
+	errs := together(t, s, put("one"), func(ctx context.Context, t *tx) (events, error) {
 		if err := t.control(ctx, `PRAGMA defer_foreign_keys = ON`); err != nil {
-			return news{}, err
+			return events{}, err
 		}
 		_, err := t.exec(ctx, `INSERT INTO programs (execution) VALUES (12345)`) // whose execution? asked at the commit
-		return news{}, err
+		return events{}, err
 	}, put("three"))
 	for i, err := range errs {
 		if err == nil {
@@ -153,7 +153,7 @@ func TestWhoGoesAwayInTheTurnLearnsThatItIsStored(t *testing.T) {
 	t.Parallel()
 	s := open(t, t.TempDir())
 	ctx, leave := context.WithCancel(t.Context())
-	err := s.writer.do(ctx, "enqueue", durable, func(ctx context.Context, t *tx) (news, error) {
+	err := s.writer.do(ctx, "enqueue", durable, func(ctx context.Context, t *tx) (events, error) {
 		leave()
 		return put("one")(ctx, t)
 	})
@@ -171,9 +171,9 @@ func TestWhoWaitsTogetherSharesACommit(t *testing.T) {
 		var wg sync.WaitGroup
 		for range 40 {
 			wg.Go(func() {
-				err := s.writer.do(t.Context(), "beat", durable, func(ctx context.Context, t *tx) (news, error) {
+				err := s.writer.do(t.Context(), "beat", durable, func(ctx context.Context, t *tx) (events, error) {
 					_, err := t.exec(ctx, `UPDATE node SET beat_at = beat_at + 1`)
-					return news{}, errors.Join(err, early(answered.Load()))
+					return events{}, errors.Join(err, early(answered.Load()))
 				})
 				if err != nil {
 					t.Error(err)

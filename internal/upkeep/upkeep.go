@@ -63,7 +63,7 @@ type Store interface {
 
 // Sandbox finds containers.
 type Sandbox interface {
-	Berths(ctx context.Context) ([]sandbox.Found, error)
+	Containers(ctx context.Context) ([]sandbox.Found, error)
 }
 
 // Holder knows which containers are somebody's in this process.
@@ -185,16 +185,16 @@ func (u *Upkeep) remove(ctx context.Context, one func() (int, error)) (removed i
 // sweep removes the containers of this node that nobody holds. One is held from before it is made until it is removed, so a
 // container that was there and is not held afterwards is nobody's.
 func (u *Upkeep) sweep(ctx context.Context) error {
-	berths, err := u.sandbox.Berths(ctx)
+	containers, err := u.sandbox.Containers(ctx)
 	if err != nil {
 		return err
 	}
-	for _, f := range berths {
+	for _, f := range containers {
 		if u.holder.Holds(f) {
 			continue
 		}
-		log := u.log.WithFields(logrus.Fields{"execution_id": f.Execution, "berth": f.Berth.ID()})
-		if err := f.Berth.Remove(ctx); err != nil {
+		log := u.log.WithFields(logrus.Fields{"execution_id": f.Execution, "container": f.Container.ID()})
+		if err := f.Container.Remove(ctx); err != nil {
 			log.WithError(err).Warn("remove leftover container")
 			continue
 		}

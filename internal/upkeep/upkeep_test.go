@@ -157,7 +157,7 @@ func TestAContainerThatNobodyHoldsIsSwept(t *testing.T) {
 			}
 		}
 		run(t, upkeep.Defaults(), &kept{}, box, holder, time.Hour)
-		found, err := box.Berths(t.Context())
+		found, err := box.Containers(t.Context())
 		if err != nil || len(found) != 1 || found[0].Execution != "exec_held" {
 			t.Errorf("left: %v, %v", found, err)
 		}

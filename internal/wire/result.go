@@ -98,7 +98,7 @@ func ResultOf(e execution.Execution, z execution.Result, inline int) (r Result, 
 		BatchID:         e.Batch.ID,
 		Metadata:        e.Options.Metadata,
 		ArtifactList:    ArtifactsOf(z.Artifacts),
-		WorkspaceResult: workspaceResultOf(e, z.Left),
+		WorkspaceResult: workspaceResultOf(e, z.Workspace),
 	}
 	if !r.Success {
 		r.Error = &z.Error
@@ -124,7 +124,7 @@ func ArtifactsOf(a *execution.Artifacts) *ArtifactList {
 }
 
 // workspaceResultOf returns nil for nil.
-func workspaceResultOf(e execution.Execution, l *execution.Left) *WorkspaceResult {
+func workspaceResultOf(e execution.Execution, l *execution.WorkspaceResult) *WorkspaceResult {
 	if l == nil {
 		return nil
 	}

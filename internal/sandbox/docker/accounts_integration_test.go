@@ -24,7 +24,7 @@ func TestAProgramHasANameInEveryImage(t *testing.T) {
 		t.Fatal(err)
 	}
 	spec := k.spec()
-	id := uid(spec, premises{config: d.config, engine: engine})
+	id := uid(spec, hostFacts{config: d.config, engine: engine})
 	const ask = `whoami; id -gn; getent passwd root anna sandbox | cut -d: -f1; wc -l </etc/passwd`
 	for name, c := range map[string]struct{ change, want string }{
 		"two users, no newline at the end": {"printf 'root:x:0:0::/:/bin/sh\\nanna:x:7:7::/:/bin/sh' >/etc/passwd", "sandbox\nsandbox\nroot\nanna\nsandbox\n3\n"},

@@ -14,7 +14,7 @@ import (
 	"boomerang/internal/sandbox/sandboxtest"
 )
 
-// BenchmarkJob measures what an execution costs where: the making of a berth, the job in it until both ends are
+// BenchmarkJob measures what an execution costs where: the making of a container, the job in it until both ends are
 // proven, and its removal. Each metric is a median in milliseconds.
 func BenchmarkJob(b *testing.B) {
 	if theKit == nil {
@@ -61,7 +61,7 @@ func median(d []time.Duration) float64 {
 	return float64(d[len(d)/2].Microseconds()) / 1000
 }
 
-// BenchmarkWarmJob measures what a rehearsal saves a job that finds its berth waiting for a second, and what it costs one that
+// BenchmarkWarmJob measures what a rehearsal saves a job that finds its container waiting for a second, and what it costs one that
 // comes at once. Each metric is a median in milliseconds, from the assignment until both ends are proven; a round takes each
 // way once, so compare them within a run. With -benchtime=20x.
 func BenchmarkWarmJob(b *testing.B) {
@@ -111,7 +111,7 @@ func BenchmarkWarmJob(b *testing.B) {
 	}
 }
 
-// timeJob times a job in a berth that has waited.
+// timeJob times a job in a container that has waited.
 func timeJob(b *testing.B, d *Docker, spec sandbox.Spec, job journal.Job, wait time.Duration) time.Duration {
 	b.Helper()
 	made, err := d.Prepare(b.Context(), spec)
@@ -137,11 +137,11 @@ func timeJob(b *testing.B, d *Docker, spec sandbox.Spec, job journal.Job, wait t
 	return took
 }
 
-func runOnce(ctx context.Context, berth sandbox.Berth) error {
+func runOnce(ctx context.Context, container sandbox.Container) error {
 	job := sandboxtest.Program{sandboxtest.Out("1\n")}.Job()
-	if err := berth.Assign(ctx, job); err != nil {
+	if err := container.Assign(ctx, job); err != nil {
 		return err
 	}
-	_, err := berth.Follow(ctx, job.Nonce, io.Discard, io.Discard, nil)
+	_, err := container.Follow(ctx, job.Nonce, io.Discard, io.Discard, nil)
 	return err
 }

@@ -38,7 +38,7 @@ type Config struct {
 	// StopTimeout is how long the init has between SIGTERM and SIGKILL, in whole seconds; more than any job's grace.
 	StopTimeout time.Duration `yaml:"stop_timeout"`
 
-	// Networks are those that a berth may be on: their own setting.
+	// Networks are those that a container may be on: their own setting.
 	Networks network.Config `yaml:"-"`
 }
 

@@ -15,7 +15,7 @@ import (
 	"boomerang/internal/sandbox"
 )
 
-// Docker makes berths on one engine for one node. It implements sandbox.Sandbox.
+// Docker makes containers on one engine for one node. It implements sandbox.Sandbox.
 type Docker struct {
 	config   Config
 	carried  []string // programs that lie beside the init in its volume
@@ -28,7 +28,7 @@ type Docker struct {
 	init     *initVolume
 	accounts accounts
 	known    knownTraits
-	watch    watch
+	watch    followTimings
 	log      *logrus.Entry
 }
 
@@ -73,26 +73,26 @@ func (d *Docker) Close() error {
 
 // Ping tells whether the engine answers. Errors: sandbox.ErrUnavailable.
 func (d *Docker) Ping(ctx context.Context) error {
-	_, err := ask(ctx, d, "ping engine", d.client.Ping)
+	_, err := callEngine(ctx, d, "ping engine", d.client.Ping)
 	return err
 }
 
 // Capacity is how many CPUs and bytes of memory the engine's machine has. Errors: sandbox.ErrUnavailable.
 func (d *Docker) Capacity(ctx context.Context) (cpus int, memory int64, err error) {
-	info, err := ask(ctx, d, "ask engine for its size", d.client.Info)
+	info, err := callEngine(ctx, d, "ask engine for its size", d.client.Info)
 	return info.NCPU, info.MemTotal, err
 }
 
-// ask makes one call to the engine, bounded by the call timeout, and tells its error in the sandbox's words.
-func ask[T any](ctx context.Context, d *Docker, act string, call func(context.Context) (T, error)) (T, error) {
+// callEngine makes one call to the engine, bounded by the call timeout, and tells its error in the sandbox's words.
+func callEngine[T any](ctx context.Context, d *Docker, act string, call func(context.Context) (T, error)) (T, error) {
 	bounded, cancel := context.WithTimeout(ctx, d.config.CallTimeout)
 	defer cancel()
 	answer, err := call(bounded)
-	return answer, d.told(ctx, act, err)
+	return answer, d.wrap(ctx, act, err)
 }
 
-// order is ask for calls that answer nothing.
-func order(ctx context.Context, d *Docker, act string, call func(context.Context) error) error {
-	_, err := ask(ctx, d, act, func(ctx context.Context) (struct{}, error) { return struct{}{}, call(ctx) })
+// do is ask for calls that answer nothing.
+func do(ctx context.Context, d *Docker, act string, call func(context.Context) error) error {
+	_, err := callEngine(ctx, d, act, func(ctx context.Context) (struct{}, error) { return struct{}{}, call(ctx) })
 	return err
 }

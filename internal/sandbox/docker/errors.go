@@ -18,9 +18,9 @@ import (
 	"boomerang/internal/shorten"
 )
 
-// told wraps the error of a call with the call's name: the cause of ctx when that has ended, else the error's kind and the
+// wrap wraps the error of a call with the call's name: the cause of ctx when that has ended, else the error's kind and the
 // engine's own text, shortened and without the seccomp profile.
-func (d *Docker) told(ctx context.Context, act string, err error) error {
+func (d *Docker) wrap(ctx context.Context, act string, err error) error {
 	switch {
 	case err == nil:
 		return nil

@@ -57,7 +57,7 @@ func TestEveryStatusOfAnEngineHasItsKind(t *testing.T) {
 			want = sandbox.ErrTemporary
 		}
 		e.Play(dockertest.Refuse(dockertest.Ping, status, "no"))
-		_, err := ask(t.Context(), d, "inspect image", func(ctx context.Context) (struct{}, error) {
+		_, err := callEngine(t.Context(), d, "inspect image", func(ctx context.Context) (struct{}, error) {
 			e.Play(dockertest.Refuse(dockertest.Image, status, "no"))
 			_, err := d.client.ImageInspect(ctx, "x")
 			return struct{}{}, err

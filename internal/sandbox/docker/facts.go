@@ -20,11 +20,11 @@ const oldestAPI = "1.41"
 
 // Facts asks the engine what it is and judges the answer. Errors: sandbox.ErrUnavailable, ErrUnfit.
 func (d *Docker) Facts(ctx context.Context) ([]sandbox.Fact, error) {
-	info, err := ask(ctx, d, "inspect engine", d.client.Info)
+	info, err := callEngine(ctx, d, "inspect engine", d.client.Info)
 	if err != nil {
 		return nil, err
 	}
-	version, err := ask(ctx, d, "ask engine for its version", d.client.ServerVersion)
+	version, err := callEngine(ctx, d, "ask engine for its version", d.client.ServerVersion)
 	if err != nil {
 		return nil, err
 	}
@@ -36,7 +36,7 @@ func (d *Docker) Facts(ctx context.Context) ([]sandbox.Fact, error) {
 
 // HostName is the name of the engine's machine, which a container must not bear. Errors: sandbox.ErrUnavailable.
 func (d *Docker) HostName(ctx context.Context) (string, error) {
-	info, err := ask(ctx, d, "ask engine for its name", d.client.Info)
+	info, err := callEngine(ctx, d, "ask engine for its name", d.client.Info)
 	return info.Name, err
 }
 

@@ -15,22 +15,22 @@ import (
 	"boomerang/internal/sandbox"
 )
 
-// watch says how a silent log is dealt with. A follower can hang although its container is dead (the engine loses the
+// followTimings says how a silent log is dealt with. A follower can hang although its container is dead (the engine loses the
 // end of a log now and then). An inspect after some silence is cheaper than a wait beside each follower: a short
 // execution needs none, and one that prints needs none as long as it does.
-type watch struct {
+type followTimings struct {
 	first   time.Duration // silence before the first look at the container; each further one takes twice as long
 	longest time.Duration // …up to this
 	settle  time.Duration // what a follower of a dead container gets to come to its end
 	again   time.Duration // pause before a log that broke off is followed again; doubles as well
 }
 
-func defaultWatch() watch {
-	return watch{first: 5 * time.Second, longest: time.Minute, settle: time.Second, again: 100 * time.Millisecond}
+func defaultWatch() followTimings {
+	return followTimings{first: 5 * time.Second, longest: time.Minute, settle: time.Second, again: 100 * time.Millisecond}
 }
 
-// tape is the one reading of a journal: it may take several passes over the log, and takes each byte once.
-type tape struct {
+// journalReader is the one reading of a journal: it may take several passes over the log, and takes each byte once.
+type journalReader struct {
 	stdout, stderr *journal.Splitter
 	heard          atomic.Bool // something came since somebody last looked
 	busy           atomic.Bool // who takes it has not done so yet: that silence is not the engine's
@@ -41,7 +41,7 @@ var errProven = errors.New("both ends are proven")
 
 // pass returns a sink for a reading of the log from its beginning. It skips what earlier passes have consumed: the
 // bytes of one stream are the same in each, whatever the chunks.
-func (t *tape) pass() func(stream byte, chunk []byte) error {
+func (t *journalReader) pass() func(stream byte, chunk []byte) error {
 	at := map[byte]int64{}
 	return func(stream byte, chunk []byte) error {
 		t.heard.Store(true)
@@ -63,16 +63,16 @@ func (t *tape) pass() func(stream byte, chunk []byte) error {
 	}
 }
 
-func (t *tape) proven() bool { return t.stdout.End() != nil && t.stderr.End() != nil }
+func (t *journalReader) proven() bool { return t.stdout.End() != nil && t.stderr.End() != nil }
 
-func (t *tape) outcome() sandbox.Outcome {
+func (t *journalReader) outcome() sandbox.Outcome {
 	return sandbox.Outcome{Start: t.stderr.Start(), Stdout: t.stdout.End(), Stderr: t.stderr.End()}
 }
 
-// Follow implements sandbox.Berth. It returns on the proof, which is there long before the engine has done its own
+// Follow implements sandbox.Container. It returns on the proof, which is there long before the engine has done its own
 // bookkeeping. A follow that ends before proves nothing: engines cut off the tail, and all logs when they restart.
-func (b *berth) Follow(ctx context.Context, nonce string, stdout, stderr io.Writer, files journal.Files) (sandbox.Outcome, error) {
-	t := &tape{stdout: journal.NewFilesSplitter(nonce, stdout, files), stderr: journal.NewSplitter(nonce, stderr)}
+func (b *handle) Follow(ctx context.Context, nonce string, stdout, stderr io.Writer, files journal.FileSink) (sandbox.Outcome, error) {
+	t := &journalReader{stdout: journal.NewFilesSplitter(nonce, stdout, files), stderr: journal.NewSplitter(nonce, stderr)}
 	state, err := b.followToItsEnd(ctx, t)
 	if err != nil || t.proven() {
 		b.proven.Store(t.proven())
@@ -89,7 +89,7 @@ func (b *berth) Follow(ctx context.Context, nonce string, stdout, stderr io.Writ
 
 // followToItsEnd follows the line and, when it breaks, the log until both ends are proven or the container has ended, and
 // returns its state then.
-func (b *berth) followToItsEnd(ctx context.Context, t *tape) (container.State, error) {
+func (b *handle) followToItsEnd(ctx context.Context, t *journalReader) (container.State, error) {
 	open := b.journal(true)
 	if b.line != nil && b.listened.CompareAndSwap(false, true) {
 		open = b.listen
@@ -116,8 +116,8 @@ func (b *berth) followToItsEnd(ctx context.Context, t *tape) (container.State, e
 	}
 }
 
-func (b *berth) state(ctx context.Context) (container.State, error) {
-	found, err := ask(ctx, b.Docker, "inspect container", func(ctx context.Context) (container.InspectResponse, error) {
+func (b *handle) state(ctx context.Context) (container.State, error) {
+	found, err := callEngine(ctx, b.Docker, "inspect container", func(ctx context.Context) (container.InspectResponse, error) {
 		return b.client.ContainerInspect(ctx, b.id)
 	})
 	if err != nil {
@@ -139,28 +139,28 @@ type source func(ctx context.Context, off context.CancelFunc) (io.ReadCloser, er
 
 // pass reads a source once. It returns nil at its end and when both ends are proven, and in any case within bounds: a
 // pass that stays silent although its container has ended is broken off.
-func (b *berth) pass(ctx context.Context, t *tape, open source, follow bool) error {
+func (b *handle) pass(ctx context.Context, t *journalReader, open source, follow bool) error {
 	bounded, cancel := context.WithCancel(ctx)
 	defer cancel()
 	stream, err := open(bounded, cancel)
 	if err != nil {
-		return gone(b.told(ctx, "open log", err))
+		return gone(b.wrap(ctx, "open log", err))
 	}
 	done := make(chan error, 1)
 	go func() { done <- errors.Join(demux(stream, t.pass()), stream.Close()) }()
 	if err := b.attend(bounded, cancel, t, follow, done); !errors.Is(err, errProven) {
-		return b.told(ctx, "read log", err)
+		return b.wrap(ctx, "read log", err)
 	}
 	return nil
 }
 
 // listen is the source of the line.
-func (b *berth) listen(ctx context.Context, _ context.CancelFunc) (io.ReadCloser, error) {
+func (b *handle) listen(ctx context.Context, _ context.CancelFunc) (io.ReadCloser, error) {
 	return b.line.hear(ctx), nil
 }
 
 // journal is the source of the log. The answer's head must come within the call timeout, its body takes as long as it takes.
-func (b *berth) journal(follow bool) source {
+func (b *handle) journal(follow bool) source {
 	return func(ctx context.Context, off context.CancelFunc) (io.ReadCloser, error) {
 		late := time.AfterFunc(b.config.CallTimeout, off)
 		defer late.Stop()
@@ -169,7 +169,7 @@ func (b *berth) journal(follow bool) source {
 }
 
 // attend waits for the end of a pass and breaks it off by cancel when it will not come to one.
-func (b *berth) attend(ctx context.Context, cancel context.CancelFunc, t *tape, follow bool, done <-chan error) error {
+func (b *handle) attend(ctx context.Context, cancel context.CancelFunc, t *journalReader, follow bool, done <-chan error) error {
 	silence := b.config.CallTimeout
 	if follow {
 		silence = b.watch.first

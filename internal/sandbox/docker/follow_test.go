@@ -113,8 +113,8 @@ func unlessFollowed(log http.HandlerFunc) http.HandlerFunc {
 	}
 }
 
-// serve starts the engine and returns its container as a berth.
-func (e *engine) serve(t *testing.T) *berth {
+// serve starts the engine and returns its container as a container.
+func (e *engine) serve(t *testing.T) *handle {
 	t.Helper()
 	server := httptest.NewServer(e)
 	t.Cleanup(server.Close)
@@ -127,7 +127,7 @@ func (e *engine) serve(t *testing.T) *berth {
 	}
 	t.Cleanup(func() { _ = d.Close() })
 	d.watch.again = time.Millisecond
-	return &berth{Docker: d, id: "c"}
+	return &handle{Docker: d, id: "c"}
 }
 
 const nonce = "00112233445566778899aabbccddeeff"
@@ -215,7 +215,7 @@ func TestFollowLeavesADeadContainersSilentLog(t *testing.T) {
 		states: []string{running, running, exited},
 	}
 	b := e.serve(t)
-	b.watch = watch{first: 10 * time.Millisecond, longest: 20 * time.Millisecond, settle: 10 * time.Millisecond}
+	b.watch = followTimings{first: 10 * time.Millisecond, longest: 20 * time.Millisecond, settle: 10 * time.Millisecond}
 	var stdout bytes.Buffer
 	outcome, err := b.Follow(t.Context(), nonce, &stdout, io.Discard, nil)
 	if err != nil || !outcome.Proven() || stdout.String() != "out\n" {
@@ -228,7 +228,7 @@ func TestFollowLeavesADeadContainersSilentLog(t *testing.T) {
 
 // slowly takes its time for a file, as a store may, and counts how often the engine is asked meanwhile.
 type slowly struct {
-	journal.Files
+	journal.FileSink
 	engine *engine
 	asked  *int
 	taken  chan struct{}
@@ -259,7 +259,7 @@ func TestFollowDoesNotTakeASlowStoreForASilentEngine(t *testing.T) {
 		shows(outEnd, errEnd)(w, r)
 	}}}
 	b := e.serve(t)
-	b.watch = watch{first: 10 * time.Millisecond, longest: 10 * time.Millisecond, settle: time.Minute}
+	b.watch = followTimings{first: 10 * time.Millisecond, longest: 10 * time.Millisecond, settle: time.Minute}
 	asked := 0
 	outcome, err := b.Follow(t.Context(), nonce, io.Discard, io.Discard, slowly{engine: e, asked: &asked, taken: taken})
 	if err != nil || !outcome.Proven() || asked > 1 { // one may have been on its way
@@ -322,16 +322,16 @@ func TestAnEngineThatIsDownIsUnavailable(t *testing.T) {
 	if err != nil {
 		t.Fatalf("new = %v, want no error: the engine need not be up", err)
 	}
-	b := &berth{Docker: d, id: "c"}
+	b := &handle{Docker: d, id: "c"}
 	for act, call := range map[string]func() error{
-		"ping":      func() error { return d.Ping(t.Context()) },
-		"has image": func() error { return d.HasImage(t.Context(), "image") },
-		"capacity":  func() error { _, _, err := d.Capacity(t.Context()); return err },
-		"prepare":   func() error { _, err := d.Prepare(t.Context(), sandbox.Spec{Image: "image"}); return err },
-		"berths":    func() error { _, err := d.Berths(t.Context()); return err },
-		"follow":    func() error { _, err := b.Follow(t.Context(), nonce, io.Discard, io.Discard, nil); return err },
-		"stop":      func() error { return b.Stop(t.Context()) },
-		"remove":    func() error { return b.Remove(t.Context()) },
+		"ping":       func() error { return d.Ping(t.Context()) },
+		"has image":  func() error { return d.HasImage(t.Context(), "image") },
+		"capacity":   func() error { _, _, err := d.Capacity(t.Context()); return err },
+		"prepare":    func() error { _, err := d.Prepare(t.Context(), sandbox.Spec{Image: "image"}); return err },
+		"containers": func() error { _, err := d.Containers(t.Context()); return err },
+		"follow":     func() error { _, err := b.Follow(t.Context(), nonce, io.Discard, io.Discard, nil); return err },
+		"stop":       func() error { return b.Stop(t.Context()) },
+		"remove":     func() error { return b.Remove(t.Context()) },
 	} {
 		if err := call(); !errors.Is(err, sandbox.ErrUnavailable) {
 			t.Errorf("%s = %v, want %v", act, err, sandbox.ErrUnavailable)

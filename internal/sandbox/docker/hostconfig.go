@@ -59,8 +59,8 @@ const (
 	labelSlot      = "boomerang.slot"
 )
 
-// premises is what a container's configuration depends on beside its Spec.
-type premises struct {
+// hostFacts is what a container's configuration depends on beside its Spec.
+type hostFacts struct {
 	config   Config
 	seccomp  string // the profile in one line; empty = the engine's
 	node     string
@@ -73,7 +73,7 @@ type premises struct {
 
 // containerConfig translates a spec. Whatever the image says of how it is run is overridden, its labels included;
 // its environment stays, as the init hands it to the program.
-func containerConfig(s sandbox.Spec, p premises) *container.Config {
+func containerConfig(s sandbox.Spec, p hostFacts) *container.Config {
 	return &container.Config{
 		Hostname:        sandbox.Name, // the engine's choice would be the container's id
 		Image:           p.image.id,
@@ -99,7 +99,7 @@ func containerConfig(s sandbox.Spec, p premises) *container.Config {
 }
 
 // hostConfig translates a spec into limits and walls.
-func hostConfig(s sandbox.Spec, p premises) *container.HostConfig {
+func hostConfig(s sandbox.Spec, p hostFacts) *container.HostConfig {
 	n := connected(s, p)
 	resources := sizes(s, p)
 	resources.CgroupParent = p.config.CgroupParent
@@ -132,7 +132,7 @@ func hostConfig(s sandbox.Spec, p premises) *container.HostConfig {
 }
 
 // sizes are the limits that can be changed while a container waits.
-func sizes(s sandbox.Spec, p premises) container.Resources {
+func sizes(s sandbox.Spec, p hostFacts) container.Resources {
 	return container.Resources{
 		Memory:     s.Limits.Memory,
 		MemorySwap: s.Limits.Memory, // memory and swap together: no swap
@@ -142,11 +142,11 @@ func sizes(s sandbox.Spec, p premises) container.Resources {
 }
 
 // uid is the slot's UID and GID.
-func uid(s sandbox.Spec, p premises) int { return p.engine.uidBase(p.config) + s.Slot }
+func uid(s sandbox.Spec, p hostFacts) int { return p.engine.uidBase(p.config) + s.Slot }
 
-func user(s sandbox.Spec, p premises) string { return fmt.Sprintf("%d:%d", uid(s, p), uid(s, p)) }
+func user(s sandbox.Spec, p hostFacts) string { return fmt.Sprintf("%d:%d", uid(s, p), uid(s, p)) }
 
-func securityOptions(p premises) []string {
+func securityOptions(p hostFacts) []string {
 	options := []string{"no-new-privileges"}
 	if p.seccomp != "" {
 		options = append(options, "seccomp="+p.seccomp)
@@ -159,7 +159,7 @@ func gvisor(s sandbox.Spec, engine traits) bool {
 	return strings.HasPrefix(cmp.Or(s.Runtime, engine.runtime), "runsc")
 }
 
-func pids(s sandbox.Spec, p premises) int64 {
+func pids(s sandbox.Spec, p hostFacts) int64 {
 	limit := s.Limits.PIDs + journal.Threads
 	if gvisor(s, p.engine) {
 		return max(limit, gvisorPIDs)
@@ -172,7 +172,7 @@ func pids(s sandbox.Spec, p premises) int64 {
 const noTerminals = "size=4096,nr_inodes=1,mode=0500,ro,nosuid,nodev,noexec"
 
 // tmpfs are the only places that the program can write to, but for the last. The engine's own /dev/shm has no bound of inodes.
-func tmpfs(s sandbox.Spec, p premises) map[string]string {
+func tmpfs(s sandbox.Spec, p hostFacts) map[string]string {
 	places := covers(p.image, uid(s, p))
 	places[workspaceDir] = tmpfsOptions(s.Limits.Workspace, inodes, uid(s, p))
 	places[tmpDir] = tmpfsOptions(s.Limits.Tmp, inodes, uid(s, p))
@@ -198,11 +198,13 @@ func tmpfsOptions(size int64, inodes, uid int) string {
 // unprepared tells whether the engine is spared the preparations for a network, which are half of a start (Engine 20.10). The
 // kernel gives the container a network namespace of its own, with nothing but a loopback, all the same. The engine then writes
 // no /etc/hosts, in which programs look up localhost; it must be had from elsewhere.
-func unprepared(s sandbox.Spec, p premises) bool { return !networked(s.Network) && p.volume.path != "" }
+func unprepared(s sandbox.Spec, p hostFacts) bool {
+	return !networked(s.Network) && p.volume.path != ""
+}
 
 // mounts are the init's volume and what lies in it for a place of its own: the lists of users and groups and, where the
 // engine writes none, /etc/hosts.
-func mounts(s sandbox.Spec, p premises) []mount.Mount {
+func mounts(s sandbox.Spec, p hostFacts) []mount.Mount {
 	all := []mount.Mount{initMount(p.volume.name, p.node, true)}
 	over := func(name, target string) {
 		all = append(all, mount.Mount{Type: mount.TypeBind, Source: path.Join(p.volume.path, name), Target: target, ReadOnly: true})

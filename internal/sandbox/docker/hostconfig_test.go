@@ -63,7 +63,7 @@ func specs() map[string]struct {
 func TestAContainerIsConfiguredAsWritten(t *testing.T) {
 	for name, c := range specs() {
 		t.Run(name, func(t *testing.T) {
-			p := premises{
+			p := hostFacts{
 				config: c.config, seccomp: `{"the":"profile"}`, node: "node-a", epoch: 7,
 				image: imageFacts{id: "sha256:abc", volumes: c.volumes}, volume: initPlace{"boomerang-init-0123456789ab", c.path},
 			}
@@ -99,7 +99,7 @@ func TestAContainerIsConfiguredAsWritten(t *testing.T) {
 }
 
 func TestTheEnginesOwnProfileIsLeftToIt(t *testing.T) {
-	for _, option := range hostConfig(sandbox.Spec{}, premises{config: Defaults()}).SecurityOpt {
+	for _, option := range hostConfig(sandbox.Spec{}, hostFacts{config: Defaults()}).SecurityOpt {
 		if strings.HasPrefix(option, "seccomp=") {
 			t.Errorf("security option = %q, want none for seccomp", option)
 		}
@@ -114,7 +114,7 @@ func TestANetworkThatIsNoWallIsForbidden(t *testing.T) {
 		if got := known(network); got != want {
 			t.Errorf("known(%q) = %t, want %t", network, got, want)
 		}
-		if mode := hostConfig(sandbox.Spec{Network: network}, premises{config: Defaults()}).NetworkMode; !want && mode != "none" {
+		if mode := hostConfig(sandbox.Spec{Network: network}, hostFacts{config: Defaults()}).NetworkMode; !want && mode != "none" {
 			t.Errorf("the network %q makes %q of a container's, want none", network, mode)
 		}
 	}
@@ -124,7 +124,7 @@ func TestContainerNamesNeverRepeat(t *testing.T) {
 	for _, execution := range []string{"", "exec_0example"} {
 		spec := sandbox.Spec{Execution: execution}
 		first, second := containerName(spec), containerName(spec)
-		if first == second || !strings.Contains(first, execution) || !strings.HasPrefix(first, map[string]string{"": "boomerang-berth-"}[execution]) || !strings.HasPrefix(first, "boomerang-") {
+		if first == second || !strings.Contains(first, execution) || !strings.HasPrefix(first, map[string]string{"": "boomerang-warm-"}[execution]) || !strings.HasPrefix(first, "boomerang-") {
 			t.Errorf("names = %q, %q, want two of ours with %q in them", first, second, execution)
 		}
 	}
@@ -161,7 +161,7 @@ func TestTheEnginePreparesANetworkWhereOneIsNeededOrItsFilesAre(t *testing.T) {
 	}{
 		{"none", "/v", false}, {"", "/v", false}, {"none", "", true}, {"egress", "/v", true}, {"proxy", "/v", true},
 	} {
-		s, p := sandbox.Spec{Network: c.network}, premises{config: Defaults(), volume: initPlace{"init", c.path}}
+		s, p := sandbox.Spec{Network: c.network}, hostFacts{config: Defaults(), volume: initPlace{"init", c.path}}
 		prepares := !containerConfig(s, p).NetworkDisabled
 		brings := slices.ContainsFunc(hostConfig(s, p).Mounts, func(m mount.Mount) bool { return m.Target == "/etc/hosts" && m.Source == "/v/hosts" && m.ReadOnly })
 		if prepares != c.want || brings == c.want {

@@ -109,7 +109,7 @@ func (d *Docker) findImage(ctx context.Context, wanted wantedImage) (imageFacts,
 }
 
 func (d *Docker) inspectImage(ctx context.Context, ref string) (imageFacts, error) {
-	found, err := ask(ctx, d, "inspect image", func(ctx context.Context) (image.InspectResponse, error) {
+	found, err := callEngine(ctx, d, "inspect image", func(ctx context.Context) (image.InspectResponse, error) {
 		return d.client.ImageInspect(ctx, ref)
 	})
 	if errdefs.IsNotFound(err) || errdefs.IsInvalidArgument(err) { // 400: a reference that no image can have
@@ -133,7 +133,7 @@ func (d *Docker) pull(ctx context.Context, ref string) error {
 	if err == nil {
 		err = errors.Join(pulled(progress), progress.Close())
 	}
-	if err := d.told(ctx, "pull image", err); err != nil {
+	if err := d.wrap(ctx, "pull image", err); err != nil {
 		if errors.Is(err, sandbox.ErrUnavailable) || ctx.Err() != nil {
 			return err
 		}

@@ -75,7 +75,7 @@ func (d *Docker) initVolume(ctx context.Context, image imageFacts, anew bool) (i
 		return initPlace{}, fmt.Errorf("fill the init's volume: %w", err)
 	}
 	d.sweepVolumes(ctx, name)
-	filled, err := ask(ctx, d, "inspect the init's volume", func(ctx context.Context) (volume.Volume, error) {
+	filled, err := callEngine(ctx, d, "inspect the init's volume", func(ctx context.Context) (volume.Volume, error) {
 		return d.client.VolumeInspect(ctx, name)
 	})
 	if err != nil {
@@ -101,7 +101,7 @@ const (
 
 // binaries reads the init, and what is carried beside it, for the engine's architecture, which need not be ours.
 func (d *Docker) binaries(ctx context.Context) ([]file, error) {
-	version, err := ask(ctx, d, "ask engine for its architecture", d.client.ServerVersion)
+	version, err := callEngine(ctx, d, "ask engine for its architecture", d.client.ServerVersion)
 	if err != nil {
 		return nil, err
 	}
@@ -175,7 +175,7 @@ func (d *Docker) write(ctx context.Context, helper string, files []file) error {
 	if err != nil {
 		return err
 	}
-	return order(ctx, d, "write into the init's volume", func(ctx context.Context) error {
+	return do(ctx, d, "write into the init's volume", func(ctx context.Context) error {
 		return d.client.CopyToContainer(ctx, helper, initDir, bytes.NewReader(archive), container.CopyToContainerOptions{})
 	})
 }
@@ -196,7 +196,7 @@ func (d *Docker) helper(ctx context.Context, name string, image imageFacts) (id 
 	ctx, cancel := context.WithTimeout(ctx, helperPatience+d.config.CallTimeout)
 	defer cancel()
 	for began := time.Now(); ; {
-		created, err := ask(context.WithoutCancel(ctx), d, "create helper", func(ctx context.Context) (container.CreateResponse, error) {
+		created, err := callEngine(context.WithoutCancel(ctx), d, "create helper", func(ctx context.Context) (container.CreateResponse, error) {
 			return d.client.ContainerCreate(ctx,
 				&container.Config{
 					Image: image.id, Entrypoint: []string{initPath},
@@ -237,7 +237,7 @@ func (d *Docker) held(ctx context.Context, helper, name string) (sum [sha256.Siz
 // read passes a file of a container, which need not run, to a function. It does not follow a link at the end of the path,
 // and returns false if there is no such file.
 func (d *Docker) read(ctx context.Context, id, name string, with func(*tar.Header, io.Reader) error) (found bool, err error) {
-	return ask(ctx, d, "read "+name, func(ctx context.Context) (found bool, err error) {
+	return callEngine(ctx, d, "read "+name, func(ctx context.Context) (found bool, err error) {
 		archive, _, err := d.client.CopyFromContainer(ctx, id, name)
 		if errdefs.IsNotFound(err) {
 			return false, nil
@@ -277,9 +277,9 @@ func archived(files []file) ([]byte, error) {
 // Dismantle removes every container and every volume of this node: for a node that does not come back.
 // Errors: sandbox.ErrUnavailable.
 func (d *Docker) Dismantle(ctx context.Context) error {
-	found, err := d.Berths(ctx)
+	found, err := d.Containers(ctx)
 	for _, f := range found {
-		err = errors.Join(err, f.Berth.Remove(ctx))
+		err = errors.Join(err, f.Container.Remove(ctx))
 	}
 	if err == nil {
 		d.sweepVolumes(ctx, "")
@@ -289,7 +289,7 @@ func (d *Docker) Dismantle(ctx context.Context) error {
 
 // sweepHelpers removes the helpers of this node's earlier epochs: they died half way.
 func (d *Docker) sweepHelpers(ctx context.Context) error {
-	helpers, err := ask(ctx, d, "list helpers", func(ctx context.Context) ([]container.Summary, error) {
+	helpers, err := callEngine(ctx, d, "list helpers", func(ctx context.Context) ([]container.Summary, error) {
 		return d.client.ContainerList(ctx, container.ListOptions{
 			All: true, Filters: filters.NewArgs(filters.Arg("label", labelHelper+"="+d.node)),
 		})
@@ -305,14 +305,14 @@ func (d *Docker) sweepHelpers(ctx context.Context) error {
 // sweepVolumes removes the volumes that this node made for other versions and that nobody uses. It does what it can;
 // another node of such a version that finds its volume missing fills it again.
 func (d *Docker) sweepVolumes(ctx context.Context, current string) {
-	volumes, err := ask(ctx, d, "list volumes", func(ctx context.Context) (volume.ListResponse, error) {
+	volumes, err := callEngine(ctx, d, "list volumes", func(ctx context.Context) (volume.ListResponse, error) {
 		return d.client.VolumeList(ctx, volume.ListOptions{Filters: filters.NewArgs(filters.Arg("label", labelInit+"="+d.node))})
 	})
 	for _, v := range volumes.Volumes {
 		if v.Name == current {
 			continue
 		}
-		removeErr := order(ctx, d, "remove volume", func(ctx context.Context) error {
+		removeErr := do(ctx, d, "remove volume", func(ctx context.Context) error {
 			return d.client.VolumeRemove(ctx, v.Name, false)
 		})
 		if !errdefs.IsConflict(removeErr) { // conflict: it is in use

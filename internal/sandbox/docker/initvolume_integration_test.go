@@ -52,7 +52,7 @@ func (k *kit) openNode(t *testing.T, node string, epoch int64, dir string) *Dock
 	return d
 }
 
-// runs tells whether a program runs in a new berth of d.
+// runs tells whether a program runs in a new container of d.
 func runs(t *testing.T, k *kit, d *Docker) {
 	t.Helper()
 	b := prepare(t, d, k.spec())

@@ -13,10 +13,10 @@ import (
 	"boomerang/internal/journal"
 )
 
-// line is the connection to the three streams of an init. It is there before the container is started, so it carries the
+// attachment is the connection to the three streams of an init. It is there before the container is started, so it carries the
 // whole journal, at once and without the engine's reading it back from the log. The log is for whoever comes later, and
-// for a line that broke.
-type line struct {
+// for a attachment that broke.
+type attachment struct {
 	engine types.HijackedResponse
 	busy   atomic.Bool   // a job is or was sent
 	heard  chan struct{} // closed when the first byte has come, or none will
@@ -26,8 +26,8 @@ type line struct {
 
 // attach takes hold of the init's streams. It comes before the start: the first to attach owns stdin, and its going away
 // closes it.
-func (d *Docker) attach(ctx context.Context, id string) (*line, error) {
-	engine, err := ask(ctx, d, "attach container", func(ctx context.Context) (types.HijackedResponse, error) {
+func (d *Docker) attach(ctx context.Context, id string) (*attachment, error) {
+	engine, err := callEngine(ctx, d, "attach container", func(ctx context.Context) (types.HijackedResponse, error) {
 		return d.client.ContainerAttach(ctx, id, container.AttachOptions{Stream: true, Stdin: true, Stdout: true, Stderr: true})
 	})
 	if err != nil {
@@ -36,14 +36,14 @@ func (d *Docker) attach(ctx context.Context, id string) (*line, error) {
 	return newLine(engine), nil
 }
 
-func newLine(engine types.HijackedResponse) *line {
-	l := &line{engine: engine, heard: make(chan struct{}), gone: make(chan struct{}), close: sync.OnceFunc(engine.Close)}
+func newLine(engine types.HijackedResponse) *attachment {
+	l := &attachment{engine: engine, heard: make(chan struct{}), gone: make(chan struct{}), close: sync.OnceFunc(engine.Close)}
 	go l.listen()
 	return l
 }
 
 // listen waits for the first byte. An init says nothing before it has a job; what comes then are its last words.
-func (l *line) listen() {
+func (l *attachment) listen() {
 	defer close(l.heard)
 	if _, err := l.engine.Reader.Peek(1); err != nil || !l.busy.Load() {
 		close(l.gone)
@@ -51,13 +51,13 @@ func (l *line) listen() {
 }
 
 // send sends the job; then nothing more can be sent.
-func (l *line) send(ctx context.Context, job journal.Job, patience time.Duration) error {
+func (l *attachment) send(ctx context.Context, job journal.Job, patience time.Duration) error {
 	l.busy.Store(true)
 	unhook := context.AfterFunc(ctx, func() { _ = l.engine.Conn.SetWriteDeadline(time.Unix(1, 0)) })
 	defer unhook()
 	err := ctx.Err()
 	if err == nil {
-		err = journal.WriteJob(patient{ctx, l.engine.Conn, patience}, job)
+		err = journal.WriteJob(deadlineWriter{ctx, l.engine.Conn, patience}, job)
 	}
 	if err == nil {
 		err = l.engine.CloseWrite()
@@ -69,27 +69,29 @@ func (l *line) send(ctx context.Context, job journal.Job, patience time.Duration
 }
 
 // Read gives the multiplexed streams, as a log would.
-func (l *line) Read(p []byte) (int, error) {
+func (l *attachment) Read(p []byte) (int, error) {
 	<-l.heard
 	return l.engine.Reader.Read(p) //nolint:wrapcheck // io.EOF must stay what it is
 }
 
-// hearing is a reading of a line, which is over for good when its ctx ends before it was closed.
-type hearing struct {
-	*line
+// connReader is a reading of a line, which is over for good when its ctx ends before it was closed.
+type connReader struct {
+	*attachment
 	unhook func() bool
 }
 
-func (l *line) hear(ctx context.Context) hearing { return hearing{l, context.AfterFunc(ctx, l.close)} }
+func (l *attachment) hear(ctx context.Context) connReader {
+	return connReader{l, context.AfterFunc(ctx, l.close)}
+}
 
 // Close ends the reading and leaves the line.
-func (h hearing) Close() error {
+func (h connReader) Close() error {
 	h.unhook()
 	return nil
 }
 
 // drain waits until the container lets go of its streams, as it does when it ends, or d has passed.
-func (l *line) drain(d time.Duration) {
+func (l *attachment) drain(d time.Duration) {
 	if l.engine.Conn.SetReadDeadline(time.Now().Add(d)) == nil {
 		_, _ = io.Copy(io.Discard, l.engine.Reader)
 	}

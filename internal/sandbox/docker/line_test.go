@@ -19,7 +19,7 @@ import (
 )
 
 // dial makes a line to an init that the test plays.
-func dial(t *testing.T) (*line, net.Conn) {
+func dial(t *testing.T) (*attachment, net.Conn) {
 	t.Helper()
 	ours, theirs := net.Pipe()
 	t.Cleanup(func() { _ = ours.Close() })
@@ -27,7 +27,7 @@ func dial(t *testing.T) (*line, net.Conn) {
 	return l, theirs
 }
 
-func TestABerthThatWaitsIsGoneWhenItSpeaksOrHangsUp(t *testing.T) {
+func TestAContainerThatWaitsIsGoneWhenItSpeaksOrHangsUp(t *testing.T) {
 	for name, end := range map[string]func(net.Conn) error{
 		"it hangs up": net.Conn.Close,
 		"it speaks: those are its last words": func(c net.Conn) error {
@@ -54,7 +54,7 @@ func TestABerthThatWaitsIsGoneWhenItSpeaksOrHangsUp(t *testing.T) {
 	}
 }
 
-func TestABerthThatAnswersItsJobIsThere(t *testing.T) {
+func TestAContainerThatAnswersItsJobIsThere(t *testing.T) {
 	l, init := dial(t)
 	var played sync.WaitGroup
 	played.Go(func() {
@@ -77,7 +77,7 @@ func TestABerthThatAnswersItsJobIsThere(t *testing.T) {
 }
 
 // lined gives the engine's container a line to an init that the test plays.
-func (e *engine) lined(t *testing.T) (*berth, net.Conn) {
+func (e *engine) lined(t *testing.T) (*handle, net.Conn) {
 	t.Helper()
 	b := e.serve(t)
 	var init net.Conn
@@ -118,12 +118,12 @@ func TestAJournalIsHeardOnTheLine(t *testing.T) {
 }
 
 func TestALineIsLetGoOf(t *testing.T) {
-	for name, let := range map[string]func(context.Context, context.CancelFunc, *berth){
-		"by one who follows it and leaves": func(ctx context.Context, leave context.CancelFunc, b *berth) {
+	for name, let := range map[string]func(context.Context, context.CancelFunc, *handle){
+		"by one who follows it and leaves": func(ctx context.Context, leave context.CancelFunc, b *handle) {
 			time.AfterFunc(10*time.Millisecond, leave)
 			_, _ = b.Follow(ctx, nonce, io.Discard, io.Discard, nil)
 		},
-		"by one whose job was called off": func(ctx context.Context, leave context.CancelFunc, b *berth) {
+		"by one whose job was called off": func(ctx context.Context, leave context.CancelFunc, b *handle) {
 			leave()
 			_ = b.Assign(ctx, sandboxtest.Program{}.Job())
 		},

@@ -21,7 +21,7 @@ import (
 // network, into another container's, or onto a bridge that it shares with others.
 func known(name string) bool { return name == "" || name == network.None || networked(name) }
 
-// networked tells whether a berth is on a network at all.
+// networked tells whether a container is on a network at all.
 func networked(name string) bool { return name == network.Egress || name == network.Proxy }
 
 // connection is what a container's network asks of its HostConfig.
@@ -34,7 +34,7 @@ type connection struct {
 
 // connected translates the network of a spec. The engine would hand on the machine's own name servers and its search domains, which
 // tell of the inside; both are replaced. IPv6 is off in the container as well as on the network.
-func connected(s sandbox.Spec, p premises) connection {
+func connected(s sandbox.Spec, p hostFacts) connection {
 	bridge, ok := p.config.Networks.Bridge(s.Network)
 	if !ok {
 		c := connection{mode: network.None}
@@ -111,7 +111,7 @@ func (d *Docker) MakeNetwork(ctx context.Context, b network.Bridge) error {
 	if there || err != nil {
 		return err
 	}
-	_, err = ask(ctx, d, "create network", func(ctx context.Context) (dockernetwork.CreateResponse, error) {
+	_, err = callEngine(ctx, d, "create network", func(ctx context.Context) (dockernetwork.CreateResponse, error) {
 		return d.client.NetworkCreate(ctx, b.Name, creation(b))
 	})
 	return err
@@ -119,7 +119,7 @@ func (d *Docker) MakeNetwork(ctx context.Context, b network.Bridge) error {
 
 // HasNetwork tells whether a network is there. Errors: ErrNetwork, sandbox.ErrUnavailable.
 func (d *Docker) HasNetwork(ctx context.Context, b network.Bridge) (bool, error) {
-	got, err := ask(ctx, d, "inspect network", func(ctx context.Context) (dockernetwork.Inspect, error) {
+	got, err := callEngine(ctx, d, "inspect network", func(ctx context.Context) (dockernetwork.Inspect, error) {
 		return d.client.NetworkInspect(ctx, b.Name, dockernetwork.InspectOptions{})
 	})
 	if errdefs.IsNotFound(err) {
@@ -137,14 +137,14 @@ func (d *Docker) HasNetwork(ctx context.Context, b network.Bridge) (bool, error)
 // RemoveNetwork removes a network, unless it is somebody else's; one that is not there is no error. Errors: ErrNetwork,
 // sandbox.ErrUnavailable, and the engine's own when containers are on it.
 func (d *Docker) RemoveNetwork(ctx context.Context, b network.Bridge) error {
-	got, err := ask(ctx, d, "inspect network", func(ctx context.Context) (dockernetwork.Inspect, error) {
+	got, err := callEngine(ctx, d, "inspect network", func(ctx context.Context) (dockernetwork.Inspect, error) {
 		return d.client.NetworkInspect(ctx, b.Name, dockernetwork.InspectOptions{})
 	})
 	if err == nil && got.Labels[labelNetwork] == "" {
 		return fmt.Errorf("%w: %s: it is not ours", ErrNetwork, b.Name)
 	}
 	if err == nil {
-		err = order(ctx, d, "remove network", func(ctx context.Context) error { return d.client.NetworkRemove(ctx, got.ID) })
+		err = do(ctx, d, "remove network", func(ctx context.Context) error { return d.client.NetworkRemove(ctx, got.ID) })
 	}
 	if errdefs.IsNotFound(err) {
 		return nil
@@ -169,7 +169,7 @@ func (d *Docker) Machine(ctx context.Context) ([]netip.Addr, error) {
 }
 
 func (d *Docker) gateways(ctx context.Context) ([]netip.Addr, error) {
-	list, err := ask(ctx, d, "list networks", func(ctx context.Context) ([]dockernetwork.Summary, error) {
+	list, err := callEngine(ctx, d, "list networks", func(ctx context.Context) ([]dockernetwork.Summary, error) {
 		return d.client.NetworkList(ctx, dockernetwork.ListOptions{})
 	})
 	var gateways []netip.Addr

@@ -78,7 +78,7 @@ func reached(answer string) bool {
 	return answer == "ANSWERED" || answer == "REFUSED" || answer == "CLOSED"
 }
 
-// onNetwork is a process of the node whose berths know the networks of c.
+// onNetwork is a process of the node whose containers know the networks of c.
 func (k *kit) onNetwork(t *testing.T, c network.Config) *Docker {
 	t.Helper()
 	d := k.open(t)
@@ -93,7 +93,7 @@ func pythonSpec(k *kit, network string, slot int) sandbox.Spec {
 	return s
 }
 
-// program runs Python in a berth.
+// program runs Python in a container.
 func (k *kit) program(t *testing.T, d *Docker, spec sandbox.Spec, code string) string {
 	t.Helper()
 	job := sandboxtest.Program{}.Job()
@@ -116,7 +116,7 @@ while True:
     c.close()
 `
 
-// neighbour is a berth on a network that answers at port 4711. It returns its address.
+// neighbour is a container on a network that answers at port 4711. It returns its address.
 func (k *kit) neighbour(t *testing.T, d *Docker, network string, slot int) string {
 	t.Helper()
 	b := prepare(t, d, pythonSpec(k, network, slot))

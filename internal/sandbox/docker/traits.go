@@ -55,7 +55,7 @@ func (d *Docker) traits(ctx context.Context, anew bool) (traits, error) {
 	if known != nil && !anew {
 		return *known, nil
 	}
-	info, err := ask(ctx, d, "inspect engine", d.client.Info)
+	info, err := callEngine(ctx, d, "inspect engine", d.client.Info)
 	if err != nil {
 		return traits{}, err
 	}

@@ -56,7 +56,7 @@ func TestProgramsAreUsersThatTheEngineHas(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			config := Config{UIDBase: c.set}
 			engine := traitsOf(system.Info{SecurityOptions: c.options})
-			if got, want := uid(sandbox.Spec{Slot: 3}, premises{config: config, engine: engine}), c.want+3; got != want {
+			if got, want := uid(sandbox.Spec{Slot: 3}, hostFacts{config: config, engine: engine}), c.want+3; got != want {
 				t.Errorf("user of slot 3 = %d, want %d", got, want)
 			}
 			if got := usersFact(config, engine); got.Weight != c.weight || (got.Advice == "") != (c.weight == sandbox.Fine) {
@@ -77,7 +77,7 @@ func TestGVisorHasRoomForItsThreads(t *testing.T) {
 		"not where runc is named": {runtime: "runc", engines: "runsc", want: 1 + journal.Threads},
 	} {
 		spec := sandbox.Spec{Runtime: c.runtime, Limits: sandbox.Limits{PIDs: 1}}
-		if got := pids(spec, premises{engine: traits{runtime: c.engines}}); got != c.want {
+		if got := pids(spec, hostFacts{engine: traits{runtime: c.engines}}); got != c.want {
 			t.Errorf("%s: %d, want %d", name, got, c.want)
 		}
 	}

@@ -10,7 +10,7 @@ import (
 
 // collect hands over the files that the program left, as the init does; what was given with the job is not among them. The fake's programs leave no directories whose
 // order would differ from that of the paths.
-func (t timeline) collect(job journal.Job, stopped bool, files journal.Files) {
+func (t timeline) collect(job journal.Job, stopped bool, files journal.FileSink) {
 	for _, asked := range job.Collect {
 		done := journal.Collection{Of: asked.Name}
 		if stopped && !asked.Tree {

@@ -26,7 +26,7 @@ type Harness struct {
 	Open    func(t *testing.T) sandbox.Sandbox
 	Image   string // holds the Player
 	Runtime string // of the engine; empty = its default
-	Pooled  bool   // berths may have waited, under no name, and have slots that the sandbox chose
+	Pooled  bool   // containers may have waited, under no name, and have slots that the sandbox chose
 }
 
 // Contract tests a sandbox: each subtest is one obligation of the comments in package sandbox.
@@ -46,20 +46,20 @@ func Contract(t *testing.T, h Harness) {
 		"StopEndsAProgramThatIgnoresTERM":        stopForTheDeaf,
 		"StopAfterTheEndIsNoError":               stopAfterTheEnd,
 		"StopBeforeAssignRunsNothing":            stopBeforeAssign,
-		"AWaitingBerthTellsItsEnd":               goneWhileWaiting,
-		"AResizedBerthRunsItsJob":                resized,
+		"AWaitingContainerTellsItsEnd":           goneWhileWaiting,
+		"AResizedContainerRunsItsJob":            resized,
 		"FollowBeginsAnew":                       followTwice,
 		"FilesAreCollectedInTheEnd":              filesAreCollected,
-		"AFreshHandleFollowsARunningBerth":       freshHandleWhileRunning,
-		"AFreshHandleFollowsAnEndedBerth":        freshHandleAfterTheEnd,
-		"AFoundBerthTakesNoJob":                  foundBerthTakesNoJob,
+		"AFreshHandleFollowsARunningContainer":   freshHandleWhileRunning,
+		"AFreshHandleFollowsAnEndedContainer":    freshHandleAfterTheEnd,
+		"AFoundContainerTakesNoJob":              foundContainerTakesNoJob,
 		"ACancelledFollowLeavesTheProgramAlone":  cancelledFollow,
 		"AWriteErrorIsIgnored":                   writeError,
-		"TwoBerthsDoNotMix":                      twoAtOnce,
+		"TwoContainersDoNotMix":                  twoAtOnce,
 		"RemoveEndsFollow":                       removeWhileFollowing,
 		"RemoveIsIdempotent":                     removeTwice,
 		"WhatIsRemovedIsGone":                    removedIsGone,
-		"BerthsListsWhatIsThere":                 berthsLists,
+		"ContainersListsWhatIsThere":             containersLists,
 		"AnUnknownImageIsTold":                   unknownImage,
 		"ACancelledPrepareLeavesNothing":         cancelledPrepare,
 	} {
@@ -200,7 +200,7 @@ func stopBeforeAssign(t suite) {
 	b := t.prepared("")
 	b.stop()
 	job := Program{Out("must not run")}.Job()
-	_ = b.berth.Assign(t.Context(), job) // may or may not notice
+	_ = b.container.Assign(t.Context(), job) // may or may not notice
 	b.nonce = job.Nonce
 	f := b.follow(t.Context(), nil, nil).wait()
 	f.wantOutput("", "")
@@ -213,15 +213,15 @@ func goneWhileWaiting(t suite) {
 	for _, end := range []func(*attempt){(*attempt).stop, (*attempt).remove} {
 		b := t.prepared("")
 		select {
-		case <-b.berth.Gone():
-			t.Error("a berth that waits is told to be gone")
+		case <-b.container.Gone():
+			t.Error("a container that waits is told to be gone")
 		default:
 		}
 		end(b)
 		select {
-		case <-b.berth.Gone():
+		case <-b.container.Gone():
 		case <-time.After(time.Minute):
-			t.Error("a berth that ended before it had a job does not tell")
+			t.Error("a container that ended before it had a job does not tell")
 		}
 	}
 }
@@ -230,14 +230,14 @@ func resized(t suite) {
 	b := t.prepared("")
 	limits := t.spec("", t.Image).Limits
 	limits.Memory, limits.CPUs, limits.PIDs = limits.Memory/2, limits.CPUs/2, limits.PIDs/2
-	switch err := b.berth.Resize(t.Context(), limits); {
+	switch err := b.container.Resize(t.Context(), limits); {
 	case err != nil && t.Runtime != "":
-		t.Skipf("this runtime cannot: %v", err) // gVisor's knows no update; a new berth is made then
+		t.Skipf("this runtime cannot: %v", err) // gVisor's knows no update; a new container is made then
 	case err != nil:
 		t.Fatalf("resize: %v", err)
 	}
 	job := Program{Out("in a smaller one"), Exit(8)}.Job()
-	if err := b.berth.Assign(t.Context(), job); err != nil {
+	if err := b.container.Assign(t.Context(), job); err != nil {
 		t.Fatalf("assign: %v", err)
 	}
 	b.nonce = job.Nonce
@@ -298,7 +298,7 @@ func freshHandleWhileRunning(t suite) {
 	if !f.Running {
 		t.Error("running = false, want true")
 	}
-	r := (&attempt{suite: t, berth: f.Berth, nonce: b.nonce}).follow(t.Context(), nil, nil).wait()
+	r := (&attempt{suite: t, container: f.Container, nonce: b.nonce}).follow(t.Context(), nil, nil).wait()
 	r.wantOutput("before\nafter\n", "")
 	if end := r.end(); end.ExitCode != 5 {
 		t.Errorf("end = %+v, want exit code 5", end)
@@ -313,17 +313,17 @@ func freshHandleAfterTheEnd(t suite) {
 	if f.Running {
 		t.Error("running = true, want false")
 	}
-	r := (&attempt{suite: t, berth: f.Berth, nonce: b.nonce}).follow(t.Context(), nil, nil).wait()
+	r := (&attempt{suite: t, container: f.Container, nonce: b.nonce}).follow(t.Context(), nil, nil).wait()
 	r.wantOutput("whole", "")
 	if end := r.end(); end.ExitCode != 6 {
 		t.Errorf("end = %+v, want exit code 6", end)
 	}
 }
 
-func foundBerthTakesNoJob(t suite) {
+func foundContainerTakesNoJob(t suite) {
 	b := t.assigned(Program{Hang()}.Job())
-	if err := t.found(b).Berth.Assign(t.Context(), Program{}.Job()); err == nil {
-		t.Error("assign = nil, want an error: the berth has its job")
+	if err := t.found(b).Container.Assign(t.Context(), Program{}.Job()); err == nil {
+		t.Error("assign = nil, want an error: the container has its job")
 	}
 }
 
@@ -409,16 +409,16 @@ func removedIsGone(t suite) {
 	}
 }
 
-func berthsLists(t suite) {
+func containersLists(t suite) {
 	b := t.prepared("exec_listed")
 	f := t.found(b)
 	if !f.Running || !t.Pooled && (f.Execution != "exec_listed" || f.Slot != 1) {
 		t.Errorf("found = %+v, want execution exec_listed in slot 1, running", f)
 	}
 	b.remove()
-	for _, f := range t.berths() {
-		if f.Berth.ID() == b.berth.ID() {
-			t.Error("a removed berth is still listed")
+	for _, f := range t.containers() {
+		if f.Container.ID() == b.container.ID() {
+			t.Error("a removed container is still listed")
 		}
 	}
 }
@@ -437,9 +437,9 @@ func cancelledPrepare(t suite) {
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("prepare = %v, want %v", err, context.Canceled)
 	}
-	for _, f := range t.berths() {
+	for _, f := range t.containers() {
 		if f.Execution == "exec_cancelled" {
-			t.Error("a berth was left behind")
+			t.Error("a container was left behind")
 		}
 	}
 }

@@ -18,7 +18,7 @@ import (
 // Script says how a Fake departs from a good sandbox.
 type Script struct {
 	Images   []string // the images that are there; nil = all
-	Epoch    int64    // of the berths that it prepares
+	Epoch    int64    // of the containers that it prepares
 	Prepare  []error  // what the first calls of Prepare return, one each; nil = that call goes on
 	Resize   []error  // the same for Resize
 	Assign   []error  // the same for Assign; the job arrives all the same
@@ -30,19 +30,21 @@ type Script struct {
 // Fake is a sandbox that plays the Program in each job's code. It starts no goroutine, and it works in the bubbles of
 // testing/synctest.
 type Fake struct {
-	mu     sync.Mutex // guards all below and every berth
-	script Script
-	made   int
-	berths map[string]*fakeBerth
+	mu         sync.Mutex // guards all below and every container
+	script     Script
+	made       int
+	containers map[string]*fakeContainer
 }
 
 var _ sandbox.Sandbox = (*Fake)(nil)
 
 // New makes a fake that follows a script.
-func New(script Script) *Fake { return &Fake{script: script, berths: make(map[string]*fakeBerth)} }
+func New(script Script) *Fake {
+	return &Fake{script: script, containers: make(map[string]*fakeContainer)}
+}
 
 // Prepare implements sandbox.Sandbox.
-func (f *Fake) Prepare(ctx context.Context, spec sandbox.Spec) (sandbox.Berth, error) {
+func (f *Fake) Prepare(ctx context.Context, spec sandbox.Spec) (sandbox.Container, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if err := next(&f.script.Prepare); err != nil {
@@ -55,22 +57,22 @@ func (f *Fake) Prepare(ctx context.Context, spec sandbox.Spec) (sandbox.Berth, e
 		return nil, fmt.Errorf("%w: %s", sandbox.ErrImageUnavailable, spec.Image)
 	}
 	f.made++
-	b := &fakeBerth{
-		fake: f, id: "berth-" + strconv.Itoa(f.made), spec: spec, epoch: f.script.Epoch,
+	b := &fakeContainer{
+		fake: f, id: "container-" + strconv.Itoa(f.made), spec: spec, epoch: f.script.Epoch,
 		stop: forever, changed: make(chan struct{}), gone: make(chan struct{}),
 	}
-	f.berths[b.id] = b
+	f.containers[b.id] = b
 	return b, nil
 }
 
-// Berths implements sandbox.Sandbox.
-func (f *Fake) Berths(context.Context) ([]sandbox.Found, error) {
+// Containers implements sandbox.Sandbox.
+func (f *Fake) Containers(context.Context) ([]sandbox.Found, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	found := make([]sandbox.Found, 0, len(f.berths))
-	for _, b := range f.berths {
+	found := make([]sandbox.Found, 0, len(f.containers))
+	for _, b := range f.containers {
 		found = append(found, sandbox.Found{
-			Berth: b, Execution: b.spec.Execution, Epoch: b.epoch, Slot: b.spec.Slot, Running: b.remaining() > 0,
+			Container: b, Execution: b.spec.Execution, Epoch: b.epoch, Slot: b.spec.Slot, Running: b.remaining() > 0,
 		})
 	}
 	return found, nil
@@ -86,7 +88,7 @@ func next(errs *[]error) error {
 	return err
 }
 
-type fakeBerth struct {
+type fakeContainer struct {
 	fake  *Fake
 	id    string
 	spec  sandbox.Spec
@@ -103,22 +105,22 @@ type fakeBerth struct {
 	gone      chan struct{} // closed when it ended before it had a job
 }
 
-// ID implements sandbox.Berth.
-func (b *fakeBerth) ID() string { return b.id }
+// ID implements sandbox.Container.
+func (b *fakeContainer) ID() string { return b.id }
 
-// Gone implements sandbox.Berth.
-func (b *fakeBerth) Gone() <-chan struct{} { return b.gone }
+// Gone implements sandbox.Container.
+func (b *fakeContainer) Gone() <-chan struct{} { return b.gone }
 
-// Resize implements sandbox.Berth.
-func (b *fakeBerth) Resize(_ context.Context, l sandbox.Limits) error {
+// Resize implements sandbox.Container.
+func (b *fakeContainer) Resize(_ context.Context, l sandbox.Limits) error {
 	b.fake.mu.Lock()
 	defer b.fake.mu.Unlock()
 	b.spec.Limits = l
 	return next(&b.fake.script.Resize)
 }
 
-// Assign implements sandbox.Berth.
-func (b *fakeBerth) Assign(_ context.Context, job journal.Job) error {
+// Assign implements sandbox.Container.
+func (b *fakeContainer) Assign(_ context.Context, job journal.Job) error {
 	b.fake.mu.Lock()
 	defer b.fake.mu.Unlock()
 	err := next(&b.fake.script.Assign)
@@ -130,8 +132,8 @@ func (b *fakeBerth) Assign(_ context.Context, job journal.Job) error {
 	return err
 }
 
-// Stop implements sandbox.Berth.
-func (b *fakeBerth) Stop(ctx context.Context) error {
+// Stop implements sandbox.Container.
+func (b *fakeContainer) Stop(ctx context.Context) error {
 	b.fake.mu.Lock()
 	if !b.stopped {
 		b.stopped, b.stop = true, time.Since(b.startedAt)
@@ -151,20 +153,20 @@ func (b *fakeBerth) Stop(ctx context.Context) error {
 	}
 }
 
-// Remove implements sandbox.Berth.
-func (b *fakeBerth) Remove(context.Context) error {
+// Remove implements sandbox.Container.
+func (b *fakeContainer) Remove(context.Context) error {
 	b.fake.mu.Lock()
 	defer b.fake.mu.Unlock()
 	if !b.removed {
 		b.removed = true
-		delete(b.fake.berths, b.id)
+		delete(b.fake.containers, b.id)
 		b.change()
 	}
 	return nil
 }
 
-// Follow implements sandbox.Berth.
-func (b *fakeBerth) Follow(ctx context.Context, nonce string, stdout, stderr io.Writer, files journal.Files) (sandbox.Outcome, error) {
+// Follow implements sandbox.Container.
+func (b *fakeContainer) Follow(ctx context.Context, nonce string, stdout, stderr io.Writer, files journal.FileSink) (sandbox.Outcome, error) {
 	b.fake.mu.Lock()
 	err := next(&b.fake.script.Follow)
 	b.fake.mu.Unlock()
@@ -190,11 +192,11 @@ func (b *fakeBerth) Follow(ctx context.Context, nonce string, stdout, stderr io.
 type reading struct {
 	event   int
 	outlets map[execution.Stream]*outlet
-	files   journal.Files // may be nil
+	files   journal.FileSink // may be nil
 }
 
 // play writes what has been written by now and tells how long to wait for more; 0 with the outcome when it is over.
-func (b *fakeBerth) play(r *reading, nonce string) (outcome sandbox.Outcome, pause time.Duration, err error) {
+func (b *fakeContainer) play(r *reading, nonce string) (outcome sandbox.Outcome, pause time.Duration, err error) {
 	switch {
 	case b.removed:
 		return outcome, 0, fmt.Errorf("follow: %w", sandbox.ErrGone)
@@ -234,8 +236,8 @@ func (b *fakeBerth) play(r *reading, nonce string) (outcome sandbox.Outcome, pau
 	return outcome, 0, nil
 }
 
-// remaining is how long the berth goes on as things stand now; not positive when it has ended.
-func (b *fakeBerth) remaining() time.Duration {
+// remaining is how long the container goes on as things stand now; not positive when it has ended.
+func (b *fakeContainer) remaining() time.Duration {
 	switch {
 	case b.removed:
 		return 0
@@ -248,7 +250,7 @@ func (b *fakeBerth) remaining() time.Duration {
 	return until - time.Since(b.startedAt)
 }
 
-func (b *fakeBerth) change() {
+func (b *fakeContainer) change() {
 	if waited := b.job == nil && !b.over; waited && (b.stopped || b.removed) {
 		b.over = true
 		close(b.gone)

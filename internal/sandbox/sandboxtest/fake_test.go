@@ -62,9 +62,9 @@ func TestTheFakeFollowsItsScript(t *testing.T) {
 	if err != nil || outcome.Start == nil || outcome.Proven() || !outcome.OOMKilled || outcome.ExitCode != 137 {
 		t.Errorf("second follow = %+v, %v, want a start, no proof, killed for memory", outcome, err)
 	}
-	found, err := fake.Berths(t.Context())
+	found, err := fake.Containers(t.Context())
 	if err != nil || len(found) != 1 || found[0].Epoch != 3 {
-		t.Errorf("berths = %+v, %v, want one of epoch 3", found, err)
+		t.Errorf("containers = %+v, %v, want one of epoch 3", found, err)
 	}
 }
 
@@ -82,7 +82,7 @@ func TestAProgramSurvivesItsJourney(t *testing.T) {
 	}
 }
 
-func prepare(t *testing.T, fake *sandboxtest.Fake) sandbox.Berth {
+func prepare(t *testing.T, fake *sandboxtest.Fake) sandbox.Container {
 	t.Helper()
 	b, err := fake.Prepare(t.Context(), sandbox.Spec{})
 	if err != nil {

@@ -13,7 +13,7 @@ import (
 	"boomerang/internal/sandbox"
 )
 
-// suite is the test of one obligation, with the handle of the process that prepares the berths.
+// suite is the test of one obligation, with the handle of the process that prepares the containers.
 type suite struct {
 	*testing.T
 	Harness
@@ -33,29 +33,29 @@ func (t suite) spec(execution, image string) sandbox.Spec {
 
 func (t suite) prepared(execution string) *attempt {
 	t.Helper()
-	berth, err := t.sandbox.Prepare(t.Context(), t.spec(execution, t.Image))
+	container, err := t.sandbox.Prepare(t.Context(), t.spec(execution, t.Image))
 	if err != nil {
 		t.Fatalf("prepare: %v", err)
 	}
 	t.Cleanup(func() {
-		if err := berth.Remove(context.WithoutCancel(t.Context())); err != nil {
+		if err := container.Remove(context.WithoutCancel(t.Context())); err != nil {
 			t.Errorf("remove: %v", err)
 		}
 	})
-	return &attempt{suite: t, berth: berth}
+	return &attempt{suite: t, container: container}
 }
 
 func (t suite) assigned(job journal.Job) *attempt {
 	t.Helper()
 	b := t.prepared("")
-	if err := b.berth.Assign(t.Context(), job); err != nil {
+	if err := b.container.Assign(t.Context(), job); err != nil {
 		t.Fatalf("assign: %v", err)
 	}
 	b.nonce = job.Nonce
 	return b
 }
 
-// run takes a job through a berth of its own.
+// run takes a job through a container of its own.
 func (t suite) run(job journal.Job) *following {
 	t.Helper()
 	return t.assigned(job).follow(t.Context(), nil, nil).wait()
@@ -79,12 +79,12 @@ func longEnough(try func(time.Duration) bool) {
 	}
 }
 
-// berths is what a fresh process finds.
-func (t suite) berths() []sandbox.Found {
+// containers is what a fresh process finds.
+func (t suite) containers() []sandbox.Found {
 	t.Helper()
-	found, err := t.Open(t.T).Berths(t.Context())
+	found, err := t.Open(t.T).Containers(t.Context())
 	if err != nil {
-		t.Fatalf("berths: %v", err)
+		t.Fatalf("containers: %v", err)
 	}
 	return found
 }
@@ -92,32 +92,32 @@ func (t suite) berths() []sandbox.Found {
 // found is b as a fresh process finds it.
 func (t suite) found(b *attempt) sandbox.Found {
 	t.Helper()
-	for _, f := range t.berths() {
-		if f.Berth.ID() == b.berth.ID() {
+	for _, f := range t.containers() {
+		if f.Container.ID() == b.container.ID() {
 			return f
 		}
 	}
-	t.Fatalf("berth %s is not listed", b.berth.ID())
+	t.Fatalf("container %s is not listed", b.container.ID())
 	return sandbox.Found{}
 }
 
-// attempt is one berth of a test, removed at its end.
+// attempt is one container of a test, removed at its end.
 type attempt struct {
 	suite
-	berth sandbox.Berth
-	nonce string
+	container sandbox.Container
+	nonce     string
 }
 
 func (b *attempt) stop() {
 	b.Helper()
-	if err := b.berth.Stop(b.Context()); err != nil {
+	if err := b.container.Stop(b.Context()); err != nil {
 		b.Errorf("stop: %v", err)
 	}
 }
 
 func (b *attempt) remove() {
 	b.Helper()
-	if err := b.berth.Remove(b.Context()); err != nil {
+	if err := b.container.Remove(b.Context()); err != nil {
 		b.Errorf("remove: %v", err)
 	}
 }
@@ -144,7 +144,7 @@ func (b *attempt) follow(ctx context.Context, stdout, stderr io.Writer) *followi
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	go func() {
 		defer close(f.done)
-		f.outcome, f.err = b.berth.Follow(ctx, b.nonce, stdout, stderr, &f.files)
+		f.outcome, f.err = b.container.Follow(ctx, b.nonce, stdout, stderr, &f.files)
 	}()
 	b.Cleanup(func() {
 		cancel()

@@ -80,14 +80,14 @@ type Store interface {
 	Workspace(ctx context.Context, subject, name string) (execution.Workspace, error)
 	RemoveWorkspace(ctx context.Context, subject, name string) error
 	RemoveIdle(ctx context.Context, used time.Time, limit int) (removed int, err error)
-	Kept(ctx context.Context, subject, but string) (size int64, err error)
+	OtherWorkspacesSize(ctx context.Context, subject, but string) (size int64, err error)
 	Entries(ctx context.Context, subject, name, prefix, after string, limit int) ([]execution.Entry, error)
 	Entry(ctx context.Context, subject, name, path string) (execution.Entry, error)
 	Put(ctx context.Context, subject, name string, e execution.Entry, only execution.Condition, limits execution.WorkspaceLimits) (
 		replaced bool, err error)
 	Delete(ctx context.Context, subject, name, path string, only execution.Condition, at time.Time) error
-	Given(ctx context.Context, id execution.ID) ([]execution.Entry, error)
-	Sent(ctx context.Context, id execution.ID) error
+	Snapshot(ctx context.Context, id execution.ID) ([]execution.Entry, error)
+	ReleaseSnapshot(ctx context.Context, id execution.ID) error
 }
 
 // Engine makes an empty place for data. Each call of open opens it as the next process would; the one before must be
@@ -205,7 +205,7 @@ func (h *house) claim() execution.ID {
 
 func (h *house) run() execution.Run {
 	return execution.Run{
-		Node: h.Node(), Epoch: h.Epoch(), Berth: "c0ffee", Nonce: "0123456789abcdef0123456789abcdef",
+		Node: h.Node(), Epoch: h.Epoch(), Container: "c0ffee", Nonce: "0123456789abcdef0123456789abcdef",
 		StartedAt: h.now.Add(time.Second), Deadline: h.now.Add(91 * time.Second),
 	}
 }

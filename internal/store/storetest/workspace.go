@@ -108,10 +108,10 @@ func (h *house) start(id execution.ID) {
 }
 
 // end ends a running execution, with what it left.
-func (h *house) end(id execution.ID, left *execution.Left) {
+func (h *house) end(id execution.ID, left *execution.WorkspaceResult) {
 	h.t.Helper()
 	r := h.result(execution.Failed, execution.Exited)
-	r.Left = left
+	r.Workspace = left
 	h.ok(h.Finish(h.ctx(), id, r, h.delivery()))
 }
 
@@ -167,7 +167,7 @@ func putKeepsToTheLimits(h *house) {
 	h.fault(put("u", "b", "x"), fault.Contradiction)
 	h.same(h.tree("ann", "w"), map[string]string{"a": "01234567", "d": "/", "d/b": "x"})
 	h.same(h.tree("ann", "v"), map[string]string{"a": "123456"})
-	size, err := h.Kept(h.ctx(), "ann", "w")
+	size, err := h.OtherWorkspacesSize(h.ctx(), "ann", "w")
 	h.ok(err)
 	h.same(size, int64(6))
 }
@@ -326,12 +326,12 @@ func aReaderKeeps(h *house) {
 	late := h.using(true)
 	h.start(writer)
 	h.start(reader)
-	h.end(writer, &execution.Left{Saved: true, Entries: []execution.Entry{h.file("a", "new")}})
+	h.end(writer, &execution.WorkspaceResult{Saved: true, Entries: []execution.Entry{h.file("a", "new")}})
 	h.start(late)
 	w, err := h.Workspace(h.ctx(), "ann", "w")
 	h.ok(err)
 	h.same(w.Readers, 2)
-	given, err := h.Given(h.ctx(), late)
+	given, err := h.Snapshot(h.ctx(), late)
 	h.ok(err)
 	h.same(h.contents(given), map[string]string{"a": "new"})
 	before := h.blob("b") // the same content in another blob
@@ -340,7 +340,7 @@ func aReaderKeeps(h *house) {
 	h.ok(err)
 	h.same(h.unreadable(before), true)    // nobody held it
 	h.same(h.contents(given)["a"], "new") // held by the late one, though it was replaced
-	h.ok(h.Sent(h.ctx(), late))
+	h.ok(h.ReleaseSnapshot(h.ctx(), late))
 	_, err = h.Sweep(h.ctx(), time.Now().Add(time.Hour), 1000)
 	h.ok(err)
 	h.same(h.unreadable(given[0].Blob), true)
@@ -350,11 +350,11 @@ func whatAProgramLeaves(h *house) {
 	h.put("same", "changed", "gone", "becomes/dir")
 	id := h.using(false)
 	h.start(id)
-	before, err := h.Given(h.ctx(), id)
+	before, err := h.Snapshot(h.ctx(), id)
 	h.ok(err)
 	same := before[len(before)-1]
 	h.same(same.Path, "same")
-	left := &execution.Left{Saved: true, Entries: []execution.Entry{
+	left := &execution.WorkspaceResult{Saved: true, Entries: []execution.Entry{
 		same, h.file("changed", "other"), h.file("becomes", "a file"), h.file("new", "new"),
 		{Path: "moved", Kind: execution.EntryFile, Mode: 0o700, Blob: same.Blob, ModifiedAt: h.now},
 		{Path: "d", Kind: execution.EntryDir, ModifiedAt: h.now},
@@ -377,7 +377,7 @@ func whatAProgramLeaves(h *house) {
 	h.same(h.tree("ann", "w"), want)
 	last := h.using(false)
 	h.start(last)
-	h.end(last, &execution.Left{Saved: true})
+	h.end(last, &execution.WorkspaceResult{Saved: true})
 	h.same(h.tree("ann", "w"), map[string]string{})
 }
 
@@ -386,7 +386,7 @@ func onlyWhoChanges(h *house) {
 	reader := h.using(true)
 	h.start(reader)
 	r := h.result(execution.Completed, execution.Exited)
-	r.Left = &execution.Left{Saved: true}
+	r.Workspace = &execution.WorkspaceResult{Saved: true}
 	if err := h.Finish(h.ctx(), reader, r, h.delivery()); err == nil {
 		h.t.Error("a reader emptied the workspace")
 	}

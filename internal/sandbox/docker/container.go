@@ -19,21 +19,21 @@ import (
 	"boomerang/internal/sandbox"
 )
 
-// berth is one container.
-type berth struct {
+// handle is one container.
+type handle struct {
 	*Docker
 	id       string
-	line     *line                                    // to the init; nil when the berth was found
+	line     *attachment                              // to the init; nil when the container was found
 	size     func(sandbox.Limits) container.Resources // nil with it
 	proven   atomic.Bool                              // its journal has both ends
 	listened atomic.Bool                              // somebody has followed the line: it does not tell all of that again
 }
 
-var _ sandbox.Berth = (*berth)(nil)
+var _ sandbox.Container = (*handle)(nil)
 
 // Prepare implements sandbox.Sandbox. What was remembered of the image and of the init's volume may have become untrue
 // behind our back, so a container that the engine refuses is tried once more with both looked at anew.
-func (d *Docker) Prepare(ctx context.Context, spec sandbox.Spec) (sandbox.Berth, error) {
+func (d *Docker) Prepare(ctx context.Context, spec sandbox.Spec) (sandbox.Container, error) {
 	if !known(spec.Network) {
 		return nil, fmt.Errorf("%w: the network %q is no wall", sandbox.ErrRefused, spec.Network)
 	}
@@ -52,7 +52,7 @@ func (d *Docker) Prepare(ctx context.Context, spec sandbox.Spec) (sandbox.Berth,
 // the cause, whatever the kind of the answer.
 var errNotStarted = errors.New("not started")
 
-func (d *Docker) prepare(ctx context.Context, spec sandbox.Spec, anew bool) (_ *berth, err error) {
+func (d *Docker) prepare(ctx context.Context, spec sandbox.Spec, anew bool) (_ *handle, err error) {
 	engine, err := d.traits(ctx, anew)
 	if err != nil {
 		return nil, err
@@ -65,7 +65,7 @@ func (d *Docker) prepare(ctx context.Context, spec sandbox.Spec, anew bool) (_ *
 	if err != nil {
 		return nil, err
 	}
-	lists, err := d.accountFiles(ctx, image, volume, uid(spec, premises{config: d.config, engine: engine}), anew)
+	lists, err := d.accountFiles(ctx, image, volume, uid(spec, hostFacts{config: d.config, engine: engine}), anew)
 	if err != nil {
 		return nil, err
 	}
@@ -79,7 +79,7 @@ func (d *Docker) prepare(ctx context.Context, spec sandbox.Spec, anew bool) (_ *
 	if gvisor(spec, engine) {
 		seccomp = d.sentrys
 	}
-	p := premises{
+	p := hostFacts{
 		config: d.config, seccomp: seccomp, node: d.node, epoch: d.epoch, image: image, volume: volume,
 		accounts: lists, engine: engine,
 	}
@@ -87,7 +87,7 @@ func (d *Docker) prepare(ctx context.Context, spec sandbox.Spec, anew bool) (_ *
 	if err != nil {
 		return nil, err
 	}
-	b := &berth{Docker: d, id: id, size: func(l sandbox.Limits) container.Resources {
+	b := &handle{Docker: d, id: id, size: func(l sandbox.Limits) container.Resources {
 		spec.Limits = l
 		return sizes(spec, p)
 	}}
@@ -121,25 +121,25 @@ const undoPause = time.Second
 func containerName(s sandbox.Spec) string {
 	suffix := strings.ToLower(rand.Text()[:8])
 	if s.Execution == "" || networked(s.Network) {
-		return "boomerang-berth-" + suffix
+		return "boomerang-warm-" + suffix
 	}
 	return "boomerang-" + s.Execution + "-" + suffix
 }
 
 // create waits for the engine's answer even when ctx ends meanwhile: a create goes on in the engine, and what it makes
 // must be known in order to be removed.
-func (d *Docker) create(ctx context.Context, name string, spec sandbox.Spec, p premises) (id string, err error) {
+func (d *Docker) create(ctx context.Context, name string, spec sandbox.Spec, p hostFacts) (id string, err error) {
 	if err := ctx.Err(); err != nil {
-		return "", d.told(ctx, "create container", err)
+		return "", d.wrap(ctx, "create container", err)
 	}
-	created, err := ask(context.WithoutCancel(ctx), d, "create container", func(ctx context.Context) (container.CreateResponse, error) {
+	created, err := callEngine(context.WithoutCancel(ctx), d, "create container", func(ctx context.Context) (container.CreateResponse, error) {
 		return d.client.ContainerCreate(ctx, containerConfig(spec, p), hostConfig(spec, p), nil, nil, name)
 	})
 	return created.ID, err
 }
 
 func (d *Docker) start(ctx context.Context, id string) error {
-	err := order(ctx, d, "start container", func(ctx context.Context) error {
+	err := do(ctx, d, "start container", func(ctx context.Context) error {
 		return d.client.ContainerStart(ctx, id, container.StartOptions{})
 	})
 	if err != nil && ctx.Err() == nil && !errors.Is(err, sandbox.ErrUnavailable) {
@@ -148,9 +148,9 @@ func (d *Docker) start(ctx context.Context, id string) error {
 	return err
 }
 
-// Berths implements sandbox.Sandbox.
-func (d *Docker) Berths(ctx context.Context) ([]sandbox.Found, error) {
-	list, err := ask(ctx, d, "list containers", func(ctx context.Context) ([]container.Summary, error) {
+// Containers implements sandbox.Sandbox.
+func (d *Docker) Containers(ctx context.Context) ([]sandbox.Found, error) {
+	list, err := callEngine(ctx, d, "list containers", func(ctx context.Context) ([]container.Summary, error) {
 		return d.client.ContainerList(ctx, container.ListOptions{
 			All: true, Filters: filters.NewArgs(filters.Arg("label", labelNode+"="+d.node)),
 		})
@@ -167,7 +167,7 @@ func (d *Docker) Berths(ctx context.Context) ([]sandbox.Found, error) {
 			continue
 		}
 		found = append(found, sandbox.Found{
-			Berth:     &berth{Docker: d, id: c.ID},
+			Container: &handle{Docker: d, id: c.ID},
 			Execution: c.Labels[labelExecution],
 			Epoch:     epoch,
 			Slot:      slot,
@@ -188,41 +188,41 @@ func alive(state container.ContainerState) bool {
 	return false
 }
 
-// ID implements sandbox.Berth.
-func (b *berth) ID() string { return b.id }
+// ID implements sandbox.Container.
+func (b *handle) ID() string { return b.id }
 
-// Gone implements sandbox.Berth.
-func (b *berth) Gone() <-chan struct{} {
+// Gone implements sandbox.Container.
+func (b *handle) Gone() <-chan struct{} {
 	if b.line == nil {
 		return nil
 	}
 	return b.line.gone
 }
 
-// Resize implements sandbox.Berth.
-func (b *berth) Resize(ctx context.Context, l sandbox.Limits) error {
-	return order(ctx, b.Docker, "update container", func(ctx context.Context) error {
+// Resize implements sandbox.Container.
+func (b *handle) Resize(ctx context.Context, l sandbox.Limits) error {
+	return do(ctx, b.Docker, "update container", func(ctx context.Context) error {
 		_, err := b.client.ContainerUpdate(ctx, b.id, container.UpdateConfig{Resources: b.size(l)})
 		return err
 	})
 }
 
-// Assign implements sandbox.Berth.
-func (b *berth) Assign(ctx context.Context, job journal.Job) error {
+// Assign implements sandbox.Container.
+func (b *handle) Assign(ctx context.Context, job journal.Job) error {
 	if b.line == nil {
-		return errors.New("assign job: this berth was found, its stdin is another's")
+		return errors.New("assign job: this container was found, its stdin is another's")
 	}
-	return b.told(ctx, "assign job", b.line.send(ctx, job, b.config.CallTimeout))
+	return b.wrap(ctx, "assign job", b.line.send(ctx, job, b.config.CallTimeout))
 }
 
-// patient gives each write its own time: how many there are depends on the workspace.
-type patient struct {
+// deadlineWriter gives each write its own time: how many there are depends on the workspace.
+type deadlineWriter struct {
 	ctx  context.Context //nolint:containedctx // an io.Writer has no other way to get it; it lives as long as the call
 	conn net.Conn
 	time time.Duration
 }
 
-func (p patient) Write(b []byte) (int, error) {
+func (p deadlineWriter) Write(b []byte) (int, error) {
 	if err := p.conn.SetWriteDeadline(time.Now().Add(p.time)); err != nil {
 		return 0, err
 	}
@@ -232,20 +232,20 @@ func (p patient) Write(b []byte) (int, error) {
 	return p.conn.Write(b)
 }
 
-// Stop implements sandbox.Berth. The engine does all of it in one call (SIGTERM, time, SIGKILL), and finishes it also
+// Stop implements sandbox.Container. The engine does all of it in one call (SIGTERM, time, SIGKILL), and finishes it also
 // when we are gone.
-func (b *berth) Stop(ctx context.Context) error {
+func (b *handle) Stop(ctx context.Context) error {
 	bounded, cancel := context.WithTimeout(ctx, b.config.StopTimeout+b.config.CallTimeout)
 	defer cancel()
-	err := b.told(ctx, "stop container", b.client.ContainerStop(bounded, b.id, container.StopOptions{}))
+	err := b.wrap(ctx, "stop container", b.client.ContainerStop(bounded, b.id, container.StopOptions{}))
 	if errdefs.IsNotFound(err) {
 		return nil
 	}
 	return err
 }
 
-// Remove implements sandbox.Berth.
-func (b *berth) Remove(ctx context.Context) error {
+// Remove implements sandbox.Container.
+func (b *handle) Remove(ctx context.Context) error {
 	if b.line != nil {
 		if b.proven.Load() {
 			b.line.drain(endPause)
@@ -271,10 +271,10 @@ func (d *Docker) remove(ctx context.Context, container string) error {
 		}
 		underWay := errdefs.IsConflict(err) // somebody else's removal
 		if crossed := errdefs.IsInternal(err) && try < removeTries; !underWay && !crossed {
-			return d.told(ctx, "remove container", err)
+			return d.wrap(ctx, "remove container", err)
 		}
 		if pause(bounded, removePause) != nil {
-			return d.told(ctx, "remove container", fmt.Errorf("%w: %w", context.DeadlineExceeded, err))
+			return d.wrap(ctx, "remove container", fmt.Errorf("%w: %w", context.DeadlineExceeded, err))
 		}
 	}
 }

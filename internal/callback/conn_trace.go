@@ -6,9 +6,9 @@ import (
 	"sync"
 )
 
-// witness sees what the transport does not return: how far the connections of an attempt came, which of them carried it,
+// connTrace sees what the transport does not return: how far the connections of an attempt came, which of them carried it,
 // and an error of the handshake.
-type witness struct {
+type connTrace struct {
 	mu        sync.Mutex // a handshake may end after the attempt has
 	resolved  bool       // DNS gave an address
 	connected bool
@@ -21,7 +21,7 @@ type witness struct {
 	ended     bool   // there is no more to read
 }
 
-func (w *witness) trace() *httptrace.ClientTrace {
+func (w *connTrace) trace() *httptrace.ClientTrace {
 	return &httptrace.ClientTrace{
 		DNSDone: func(info httptrace.DNSDoneInfo) {
 			w.note(func() { w.resolved = w.resolved || info.Err == nil && len(info.Addrs) > 0 })
@@ -53,14 +53,14 @@ func (w *witness) trace() *httptrace.ClientTrace {
 	}
 }
 
-func (w *witness) note(what func()) {
+func (w *connTrace) note(what func()) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	what()
 }
 
 // hear keeps the beginning of what the receiver says, and notes when it can say no more.
-func (w *witness) hear(said []byte, ended bool) {
+func (w *connTrace) hear(said []byte, ended bool) {
 	w.note(func() {
 		if w.listening {
 			w.head = append(w.head, said[:min(len(said), answerHeaders-len(w.head))]...)
@@ -70,14 +70,14 @@ func (w *witness) hear(said []byte, ended bool) {
 }
 
 // heard returns the beginning of the answer and whether the connection ended with it, and listens no more.
-func (w *witness) heard() (head []byte, ended bool) {
+func (w *connTrace) heard() (head []byte, ended bool) {
 	w.note(func() { w.listening, head, ended, w.head = false, w.head, w.ended, nil })
 	return head, ended
 }
 
 // public tells whether everybody may read what came back: whether the policy would have let the address through without
 // an exception. Behind a proxy nobody knows.
-func (w *witness) public() bool {
+func (w *connTrace) public() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.open
@@ -85,7 +85,7 @@ func (w *witness) public() bool {
 
 // explain marks what has no type of its own: most errors of a handshake in crypto/tls, and in net/http the end of a
 // connection on which nothing has come back.
-func (w *witness) explain(err error) error {
+func (w *connTrace) explain(err error) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.handshake != nil {

@@ -8,26 +8,26 @@ import (
 	"boomerang/internal/sandbox"
 )
 
-// stock is what waits for one language.
-type stock struct {
+// shelf is what waits for one language.
+type shelf struct {
 	want    Want
 	target  int        // how many should wait
 	waiting []*waiting // the longest waiting first
 	making  int
 
-	used    time.Time // when somebody asked last
-	lowest  int       // the fewest that waited since the last review
-	review  time.Time // the next
-	renewed time.Time // nobody is given one that is older
-	rigid   time.Time // until then none is resized: the last one could not be
+	used          time.Time // when somebody asked last
+	lowest        int       // the fewest that waited since the last review
+	review        time.Time // the next
+	renewed       time.Time // nobody is given one that is older
+	noResizeUntil time.Time // until then none is resized: the last one could not be
 
 	retry   time.Time     // not before: a making failed
-	setback time.Duration // the pause before; 0: the last one succeeded
+	backOff time.Duration // the pause before; 0: the last one succeeded
 }
 
-// waiting is a berth that nobody has yet.
+// waiting is a container that nobody has yet.
 type waiting struct {
-	*held
+	*ownedContainer
 	spec  sandbox.Spec
 	since time.Time     // its making began
 	left  chan struct{} // closed when it is out of its stock
@@ -44,16 +44,16 @@ func (b *waiting) there() bool {
 }
 
 // well tells whether somebody may have it.
-func (s *stock) well(b *waiting) bool { return b.there() && !b.since.Before(s.renewed) }
+func (s *shelf) well(b *waiting) bool { return b.there() && !b.since.Before(s.renewed) }
 
-// renew lets no berth wait any longer, and begins anew with what could not be done.
-func (s *stock) renew(now time.Time) {
+// renew lets no container wait any longer, and begins anew with what could not be done.
+func (s *shelf) renew(now time.Time) {
 	s.renewed = now
-	s.retry, s.rigid = time.Time{}, time.Time{}
+	s.retry, s.noResizeUntil = time.Time{}, time.Time{}
 }
 
-// pick takes the longest waiting berth that is well and fits; nil when there is none.
-func (s *stock) pick(spec sandbox.Spec) *waiting {
+// pick takes the longest waiting container that is well and fits; nil when there is none.
+func (s *shelf) pick(spec sandbox.Spec) *waiting {
 	for i, b := range s.waiting {
 		if s.well(b) && b.spec.Fits(spec) {
 			s.waiting = slices.Delete(s.waiting, i, i+1)
@@ -66,8 +66,8 @@ func (s *stock) pick(spec sandbox.Spec) *waiting {
 	return nil
 }
 
-// judge looks at the demand of the time since the last review: berths that nobody needed in all of it are too many.
-func (s *stock) judge(now time.Time, every time.Duration) {
+// adjustTarget looks at the demand of the time since the last review: containers that nobody needed in all of it are too many.
+func (s *shelf) adjustTarget(now time.Time, every time.Duration) {
 	if s.want.Size != Auto {
 		s.target = s.want.Size
 		return
@@ -82,9 +82,9 @@ func (s *stock) judge(now time.Time, every time.Duration) {
 	s.review, s.lowest = now.Add(every), len(s.waiting)
 }
 
-// cull takes out what must not wait any longer: what is not well or not what is wanted now and, the longest waiting first, what
+// evict takes out what must not wait any longer: what is not well or not what is wanted now and, the longest waiting first, what
 // is more than the target. What is old stays until there is a new one to take its place.
-func (s *stock) cull() (out []*waiting) {
+func (s *shelf) evict() (out []*waiting) {
 	fit := func(b *waiting) bool { return s.well(b) && b.spec.Same(s.want.Spec) }
 	for _, b := range s.waiting {
 		if !fit(b) {
@@ -101,8 +101,8 @@ func (s *stock) cull() (out []*waiting) {
 	return out
 }
 
-// missing is how many berths have to be made.
-func (s *stock) missing(now time.Time, age time.Duration) int {
+// missing is how many containers have to be made.
+func (s *shelf) missing(now time.Time, age time.Duration) int {
 	if now.Before(s.retry) {
 		return 0
 	}
@@ -117,39 +117,39 @@ func (s *stock) missing(now time.Time, age time.Duration) int {
 
 // The pauses before another making after one that failed.
 const (
-	firstSetback   = time.Second
-	longestSetback = time.Minute
+	firstBackOff   = time.Second
+	longestBackOff = time.Minute
 )
 
-// infancy is how long a berth waits before its making is held for a success: its rehearsal is over then, and what can be wrong
+// probation is how long a container waits before its making is held for a success: its rehearsal is over then, and what can be wrong
 // with it has shown.
-const infancy = 15 * time.Second
+const probation = 15 * time.Second
 
 // failed puts the next making off, the longer the more have failed. An engine that refuses is asked rarely from the beginning,
 // for it will refuse again until somebody changes something; one that does not answer is asked as often as at first, so that
-// berths wait soon after it is back. It returns true for the first failure of several.
-func (s *stock) failed(now time.Time, err error) (first bool) {
-	first = s.setback == 0
-	pause := min(max(2*s.setback, firstSetback), longestSetback)
+// containers wait soon after it is back. It returns true for the first failure of several.
+func (s *shelf) failed(now time.Time, err error) (first bool) {
+	first = s.backOff == 0
+	pause := min(max(2*s.backOff, firstBackOff), longestBackOff)
 	switch {
 	case errors.Is(err, sandbox.ErrUnavailable):
-		s.setback = max(s.setback, firstSetback)
-		pause = firstSetback
+		s.backOff = max(s.backOff, firstBackOff)
+		pause = firstBackOff
 	case errors.Is(err, sandbox.ErrRefused) && !errors.Is(err, sandbox.ErrImageUnavailable):
-		pause = longestSetback
-		s.setback = pause
+		pause = longestBackOff
+		s.backOff = pause
 	default:
-		s.setback = pause
+		s.backOff = pause
 	}
 	s.retry = now.Add(pause)
 	return first
 }
 
-// proven ends a series of failures when a berth has outlived its infancy; true if there was one.
-func (s *stock) proven(now time.Time) (again bool) {
-	if s.setback == 0 || !slices.ContainsFunc(s.waiting, func(b *waiting) bool { return now.Sub(b.since) >= infancy }) {
+// proven ends a series of failures when a container has outlived its infancy; true if there was one.
+func (s *shelf) proven(now time.Time) (again bool) {
+	if s.backOff == 0 || !slices.ContainsFunc(s.waiting, func(b *waiting) bool { return now.Sub(b.since) >= probation }) {
 		return false
 	}
-	s.setback = 0
+	s.backOff = 0
 	return true
 }

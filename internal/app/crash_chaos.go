@@ -23,25 +23,25 @@ import (
 // "after-start:3" for the third time that it comes there.
 const crashAt = "BOOMERANG_CRASH_AT"
 
-// fate is where this process dies: as by kill -9, between two steps of an execution's way.
-type fate struct {
+// crashPoint is where this process dies: as by kill -9, between two steps of an execution's way.
+type crashPoint struct {
 	point string
 	left  *atomic.Int64
 }
 
-func newFate() fate {
+func newCrashPoint() crashPoint {
 	point, nth, _ := strings.Cut(os.Getenv(crashAt), ":")
 	n, err := strconv.ParseInt(nth, 10, 64)
 	if err != nil {
 		n = 1
 	}
-	f := fate{point: point, left: new(atomic.Int64)}
+	f := crashPoint{point: point, left: new(atomic.Int64)}
 	f.left.Store(n)
 	return f
 }
 
 // reach ends the process if this is the point. Nothing runs after the signal: no deferred call, no flush.
-func (f fate) reach(point string) {
+func (f crashPoint) reach(point string) {
 	if f.point == point && f.left.Add(-1) == 0 {
 		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 		select {}
@@ -49,21 +49,21 @@ func (f fate) reach(point string) {
 }
 
 // The points are before and after the calls that the rooms make; the rooms do not know of them.
-var theFate = newFate()
+var theCrashPoint = newCrashPoint()
 
-func mortalFront(records *store.Store) mortalStore { return mortalStore{records, theFate} }
+func crashFront(records *store.Store) crashStore { return crashStore{records, theCrashPoint} }
 
-func mortalBack(records *store.Store) mortalStore { return mortalStore{records, theFate} }
+func crashBack(records *store.Store) crashStore { return crashStore{records, theCrashPoint} }
 
-func mortalBerths(engine *docker.Docker) mortalEngine { return mortalEngine{engine, theFate} }
+func crashContainers(engine *docker.Docker) crashEngine { return crashEngine{engine, theCrashPoint} }
 
-// mortalStore has the points around the durable writes.
-type mortalStore struct {
+// crashStore has the points around the durable writes.
+type crashStore struct {
 	*store.Store
-	fate fate
+	fate crashPoint
 }
 
-func (s mortalStore) Enqueue(
+func (s crashStore) Enqueue(
 	ctx context.Context, e execution.Execution, key *execution.Idempotency, limits execution.QueueLimits,
 ) (execution.Execution, bool, error) {
 	stored, replayed, err := s.Store.Enqueue(ctx, e, key, limits)
@@ -71,7 +71,7 @@ func (s mortalStore) Enqueue(
 	return stored, replayed, err
 }
 
-func (s mortalStore) EnqueueAll(
+func (s crashStore) EnqueueAll(
 	ctx context.Context, all []execution.Execution, key *execution.Idempotency, limits execution.QueueLimits,
 ) ([]execution.Execution, bool, error) {
 	stored, replayed, err := s.Store.EnqueueAll(ctx, all, key, limits)
@@ -79,7 +79,7 @@ func (s mortalStore) EnqueueAll(
 	return stored, replayed, err
 }
 
-func (s mortalStore) Claim(ctx context.Context, n int) ([]execution.Execution, error) {
+func (s crashStore) Claim(ctx context.Context, n int) ([]execution.Execution, error) {
 	claims, err := s.Store.Claim(ctx, n)
 	if len(claims) > 0 {
 		s.fate.reach("after-claim")
@@ -87,34 +87,34 @@ func (s mortalStore) Claim(ctx context.Context, n int) ([]execution.Execution, e
 	return claims, err
 }
 
-func (s mortalStore) Start(ctx context.Context, id execution.ID, run execution.Run) error {
+func (s crashStore) Start(ctx context.Context, id execution.ID, run execution.Run) error {
 	s.fate.reach("before-start")
 	err := s.Store.Start(ctx, id, run)
 	s.fate.reach("after-start")
 	return err
 }
 
-func (s mortalStore) Adopt(ctx context.Context, id execution.ID) error {
+func (s crashStore) Adopt(ctx context.Context, id execution.ID) error {
 	err := s.Store.Adopt(ctx, id)
 	s.fate.reach("after-adopt")
 	return err
 }
 
-func (s mortalStore) Requeue(ctx context.Context, id execution.ID) error {
+func (s crashStore) Requeue(ctx context.Context, id execution.ID) error {
 	s.fate.reach("before-requeue")
 	err := s.Store.Requeue(ctx, id)
 	s.fate.reach("after-requeue")
 	return err
 }
 
-func (s mortalStore) Finish(ctx context.Context, id execution.ID, r execution.Result, d *execution.Delivery) error {
+func (s crashStore) Finish(ctx context.Context, id execution.ID, r execution.Result, d *execution.Delivery) error {
 	s.fate.reach("before-finish")
 	err := s.Store.Finish(ctx, id, r, d)
 	s.fate.reach("after-finish")
 	return err
 }
 
-func (s mortalStore) Cancel(
+func (s crashStore) Cancel(
 	ctx context.Context, id execution.ID, at time.Time,
 	finish func(execution.Execution) (execution.Result, *execution.Delivery),
 ) (execution.Execution, error) {
@@ -123,7 +123,7 @@ func (s mortalStore) Cancel(
 	return after, err
 }
 
-func (s mortalStore) Due(
+func (s crashStore) Due(
 	ctx context.Context, now time.Time, each, limit int, inFlight []execution.ID, closed []string,
 ) ([]execution.Due, error) {
 	due, err := s.Store.Due(ctx, now, each, limit, inFlight, closed)
@@ -133,7 +133,7 @@ func (s mortalStore) Due(
 	return due, err
 }
 
-func (s mortalStore) Record(
+func (s crashStore) Record(
 	ctx context.Context, a execution.Attempt, state execution.DeliveryState, reason execution.DeadReason, nextAt time.Time,
 ) error {
 	s.fate.reach("after-post")
@@ -142,82 +142,82 @@ func (s mortalStore) Record(
 	return err
 }
 
-// mortalEngine has the points around what is done to containers.
-type mortalEngine struct {
+// crashEngine has the points around what is done to containers.
+type crashEngine struct {
 	*docker.Docker
-	fate fate
+	fate crashPoint
 }
 
-func (d mortalEngine) Prepare(ctx context.Context, spec sandbox.Spec) (sandbox.Berth, error) {
-	berth, err := d.Docker.Prepare(ctx, spec)
+func (d crashEngine) Prepare(ctx context.Context, spec sandbox.Spec) (sandbox.Container, error) {
+	container, err := d.Docker.Prepare(ctx, spec)
 	d.fate.reach("after-prepare")
 	if err != nil {
 		return nil, err
 	}
-	return mortalBerth{berth, d.fate}, nil
+	return crashContainer{container, d.fate}, nil
 }
 
-func (d mortalEngine) Berths(ctx context.Context) ([]sandbox.Found, error) {
-	found, err := d.Docker.Berths(ctx)
+func (d crashEngine) Containers(ctx context.Context) ([]sandbox.Found, error) {
+	found, err := d.Docker.Containers(ctx)
 	for i := range found {
-		found[i].Berth = mortalBerth{found[i].Berth, d.fate}
+		found[i].Container = crashContainer{found[i].Container, d.fate}
 	}
 	return found, err
 }
 
-type mortalBerth struct {
-	sandbox.Berth
-	fate fate
+type crashContainer struct {
+	sandbox.Container
+	fate crashPoint
 }
 
-func (b mortalBerth) Resize(ctx context.Context, l sandbox.Limits) error {
-	err := b.Berth.Resize(ctx, l)
+func (b crashContainer) Resize(ctx context.Context, l sandbox.Limits) error {
+	err := b.Container.Resize(ctx, l)
 	b.fate.reach("after-resize")
 	return err
 }
 
-func (b mortalBerth) Assign(ctx context.Context, job journal.Job) error {
-	err := b.Berth.Assign(ctx, job)
+func (b crashContainer) Assign(ctx context.Context, job journal.Job) error {
+	err := b.Container.Assign(ctx, job)
 	b.fate.reach("after-assign")
 	return err
 }
 
-func (b mortalBerth) Follow(ctx context.Context, nonce string, stdout, stderr io.Writer, files journal.Files) (sandbox.Outcome, error) {
+func (b crashContainer) Follow(ctx context.Context, nonce string, stdout, stderr io.Writer, files journal.FileSink) (sandbox.Outcome, error) {
 	if files != nil {
-		files = mortalFiles{files, b.fate}
+		files = crashFiles{files, b.fate}
 	}
-	outcome, err := b.Berth.Follow(ctx, nonce, stdout, stderr, files)
+	outcome, err := b.Container.Follow(ctx, nonce, stdout, stderr, files)
 	if err == nil {
 		b.fate.reach("after-follow")
 	}
 	return outcome, err
 }
 
-// mortalFiles has the points around a file that is collected.
-type mortalFiles struct {
-	journal.Files
-	fate fate
+// crashFiles has the points around a file that is collected.
+type crashFiles struct {
+	journal.FileSink
+	fate crashPoint
 }
 
-func (f mortalFiles) Write(p []byte) (int, error) {
-	n, err := f.Files.Write(p)
+func (f crashFiles) Write(p []byte) (int, error) {
+	n, err := f.FileSink.Write(p)
 	f.fate.reach("in-file")
 	return n, err
 }
 
-func (f mortalFiles) Done(whole bool) {
-	f.Files.Done(whole)
+func (f crashFiles) Done(whole bool) {
+	f.FileSink.Done(whole)
 	f.fate.reach("after-file")
 }
 
-func (b mortalBerth) Stop(ctx context.Context) error {
-	err := b.Berth.Stop(ctx)
+func (b crashContainer) Stop(ctx context.Context) error {
+	err := b.Container.Stop(ctx)
 	b.fate.reach("after-stop")
 	return err
 }
 
-func (b mortalBerth) Remove(ctx context.Context) error {
-	err := b.Berth.Remove(ctx)
+func (b crashContainer) Remove(ctx context.Context) error {
+	err := b.Container.Remove(ctx)
 	b.fate.reach("after-remove")
 	return err
 }

@@ -9,8 +9,8 @@ import (
 	"boomerang/internal/execution"
 )
 
-// news is what an operation has to tell once it is committed.
-type news struct {
+// events is what an operation has to tell once it is committed.
+type events struct {
 	queued     bool         // something became claimable
 	cancelling bool         // a running execution was asked to end
 	pending    bool         // a delivery became pending
@@ -18,60 +18,60 @@ type news struct {
 	ended      execution.ID // empty: none; it has moved, too
 }
 
-// wakes tells those who wait in this process. A signal says "look again", never what there is to see: it may come once
+// signals tells those who wait in this process. A signal says "look again", never what there is to see: it may come once
 // for many changes, or for one that somebody else has already taken.
-type wakes struct {
+type signals struct {
 	queued     chan struct{}
 	cancelling chan struct{}
 	pending    chan struct{}
 
 	mu    sync.Mutex // guards ended and the counts in it, and moves
-	ended map[execution.ID]*vigil
+	ended map[execution.ID]*endWaiters
 	moves map[execution.ID]map[chan struct{}]bool
 }
 
-// vigil is all who wait for the end of one execution.
-type vigil struct {
+// endWaiters is all who wait for the end of one execution.
+type endWaiters struct {
 	over    chan struct{}
 	holders int
 }
 
-// newWakes begins with every signal set: whatever an earlier process left to do is looked at first.
-func newWakes() *wakes {
-	w := &wakes{
+// newSignals begins with every signal set: whatever an earlier process left to do is looked at first.
+func newSignals() *signals {
+	w := &signals{
 		queued: make(chan struct{}, 1), cancelling: make(chan struct{}, 1), pending: make(chan struct{}, 1),
-		ended: make(map[execution.ID]*vigil), moves: make(map[execution.ID]map[chan struct{}]bool),
+		ended: make(map[execution.ID]*endWaiters), moves: make(map[execution.ID]map[chan struct{}]bool),
 	}
-	w.tell(news{queued: true, cancelling: true, pending: true})
+	w.send(events{queued: true, cancelling: true, pending: true})
 	return w
 }
 
 // Queued signals that something became claimable. One receiver.
-func (w *wakes) Queued() <-chan struct{} { return w.queued }
+func (w *signals) Queued() <-chan struct{} { return w.queued }
 
 // Cancelling signals that a running execution was asked to end. One receiver.
-func (w *wakes) Cancelling() <-chan struct{} { return w.cancelling }
+func (w *signals) Cancelling() <-chan struct{} { return w.cancelling }
 
 // Pending signals that a delivery became pending. One receiver.
-func (w *wakes) Pending() <-chan struct{} { return w.pending }
+func (w *signals) Pending() <-chan struct{} { return w.pending }
 
 // Ended returns a channel that is closed when the execution ends from now on. Look at the execution after calling it:
 // one that has already ended, or that does not exist, never closes the channel. Call release when done; it is idempotent.
-func (w *wakes) Ended(id execution.ID) (ch <-chan struct{}, release func()) {
+func (w *signals) Ended(id execution.ID) (ch <-chan struct{}, release func()) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	v, ok := w.ended[id]
 	if !ok {
-		v = &vigil{over: make(chan struct{})}
+		v = &endWaiters{over: make(chan struct{})}
 		w.ended[id] = v
 	}
 	v.holders++
-	return v.over, sync.OnceFunc(func() { w.leave(id, v) })
+	return v.over, sync.OnceFunc(func() { w.stopWaiting(id, v) })
 }
 
 // Moves returns a channel that is signalled whenever the execution has come to another state, or another process has
 // taken it over, and a function that gives it back. Look at the execution after calling it. One receiver; release is idempotent.
-func (w *wakes) Moves(id execution.ID) (ch <-chan struct{}, release func()) {
+func (w *signals) Moves(id execution.ID) (ch <-chan struct{}, release func()) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	moves := make(chan struct{}, 1)
@@ -89,13 +89,13 @@ func (w *wakes) Moves(id execution.ID) (ch <-chan struct{}, release func()) {
 }
 
 // awaited lists the executions that somebody waits for.
-func (w *wakes) awaited() []execution.ID {
+func (w *signals) awaited() []execution.ID {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return slices.AppendSeq(slices.Collect(maps.Keys(w.ended)), maps.Keys(w.moves))
 }
 
-func (w *wakes) leave(id execution.ID, v *vigil) {
+func (w *signals) stopWaiting(id execution.ID, v *endWaiters) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	v.holders--
@@ -104,7 +104,7 @@ func (w *wakes) leave(id execution.ID, v *vigil) {
 	}
 }
 
-func (w *wakes) tell(n news) {
+func (w *signals) send(n events) {
 	signal(w.queued, n.queued)
 	signal(w.cancelling, n.cancelling)
 	signal(w.pending, n.pending)

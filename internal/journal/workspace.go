@@ -13,10 +13,10 @@ import (
 	"strings"
 )
 
-// Given is one entry of the workspace that a job brings along. The entries come behind the job's JSON, in the order of their
+// WorkspaceEntry is one entry of the workspace that a job brings along. The entries come behind the job's JSON, in the order of their
 // paths, so that neither side has to hold them all: each has a header, as JSON behind its length in four bytes, and the
 // content of a file. A length of zero ends them.
-type Given struct {
+type WorkspaceEntry struct {
 	Path    string           `json:"-"`
 	RawPath []byte           `json:"path"` // so that every path has its form
 	Kind    string           `json:"kind"` // one of the Given constants
@@ -29,18 +29,18 @@ type Given struct {
 
 // What an entry is.
 const (
-	GivenFile = "file"
-	GivenDir  = "dir"
-	GivenLink = "link"
+	EntryFile = "file"
+	EntryDir  = "dir"
+	EntryLink = "link"
 )
 
 // ErrSource says that what was to be given could not be read; the job did not arrive.
 var ErrSource = errors.New("what is to be given cannot be read")
 
-const maxGiven = 64 << 10 // bytes of a header
+const maxEntryHeader = 64 << 10 // bytes of a header
 
-// writeGiven sends the entries. An error of theirs is an ErrSource.
-func writeGiven(w io.Writer, entries iter.Seq2[Given, error]) error {
+// writeWorkspace sends the entries. An error of theirs is an ErrSource.
+func writeWorkspace(w io.Writer, entries iter.Seq2[WorkspaceEntry, error]) error {
 	buf := make([]byte, 256<<10)
 	for g, err := range entries {
 		if err != nil {
@@ -48,13 +48,13 @@ func writeGiven(w io.Writer, entries iter.Seq2[Given, error]) error {
 		}
 		g.RawPath = []byte(g.Path)
 		text, err := json.Marshal(g)
-		if err != nil || len(text) > maxGiven {
+		if err != nil || len(text) > maxEntryHeader {
 			return fmt.Errorf("%w: the header of %q: %w", ErrSource, g.Path, err)
 		}
 		if _, err := w.Write(append(binary.BigEndian.AppendUint32(nil, uint32(len(text))), text...)); err != nil { //nolint:gosec // bounded
 			return err
 		}
-		if g.Kind != GivenFile || g.Size == 0 {
+		if g.Kind != EntryFile || g.Size == 0 {
 			continue
 		}
 		if err := copyWhole(w, g, buf); err != nil {
@@ -65,7 +65,7 @@ func writeGiven(w io.Writer, entries iter.Seq2[Given, error]) error {
 	return err
 }
 
-func copyWhole(w io.Writer, g Given, buf []byte) error {
+func copyWhole(w io.Writer, g WorkspaceEntry, buf []byte) error {
 	content := g.Content()
 	for left := g.Size; left > 0; {
 		n, err := io.ReadFull(content, buf[:min(left, int64(len(buf)))])
@@ -80,12 +80,12 @@ func copyWhole(w io.Writer, g Given, buf []byte) error {
 	return nil
 }
 
-// ReadGiven reads what came with the job behind its JSON, entry by entry. The content of a file is read by each before it
+// ReadWorkspace reads what came with the job behind its JSON, entry by entry. The content of a file is read by each before it
 // returns; what it leaves is passed over. The error of each ends it. An error that wraps io.ErrUnexpectedEOF says that the
 // sender went away half way: then there is no job.
-func ReadGiven(r io.Reader, each func(g Given, content io.Reader) error) error {
+func ReadWorkspace(r io.Reader, each func(g WorkspaceEntry, content io.Reader) error) error {
 	in := bufio.NewReaderSize(r, 64<<10)
-	header := make([]byte, 0, maxGiven)
+	header := make([]byte, 0, maxEntryHeader)
 	for {
 		var prefix [4]byte
 		if _, err := io.ReadFull(in, prefix[:]); err != nil {
@@ -95,14 +95,14 @@ func ReadGiven(r io.Reader, each func(g Given, content io.Reader) error) error {
 		switch {
 		case size == 0:
 			return nil
-		case size > maxGiven:
+		case size > maxEntryHeader:
 			return fmt.Errorf("read given: a header of %d bytes", size)
 		}
 		header = header[:size]
 		if _, err := io.ReadFull(in, header); err != nil {
 			return cutShort(err)
 		}
-		var g Given
+		var g WorkspaceEntry
 		if err := json.Unmarshal(header, &g); err != nil {
 			return fmt.Errorf("read given: %w", err)
 		}

@@ -14,8 +14,8 @@ import (
 // them are held back, so that a claim has nothing to look at but what can be claimed. There is no lock: who has the
 // workspace is the one that is not held back.
 
-// turn is where an execution begins in the queue.
-type turn struct {
+// queuePosition is where an execution begins in the queue.
+type queuePosition struct {
 	workspace any // its number, NULL for none
 	place     place
 }
@@ -29,28 +29,28 @@ const (
 	isWrittenBy = `SELECT id FROM executions WHERE workspace = ? AND writes = 1 AND state = 'running'` + live + ` LIMIT 1`
 )
 
-// queueFor finds the turn of an execution that is about to be stored, and makes its workspace.
-func (t *tx) queueFor(ctx context.Context, e execution.Execution, limits execution.QueueLimits) (turn, error) {
+// queuePositionOf finds the turn of an execution that is about to be stored, and makes its workspace.
+func (t *tx) queuePositionOf(ctx context.Context, e execution.Execution, limits execution.QueueLimits) (queuePosition, error) {
 	use := e.Options.Workspace
 	if use.Name == "" {
-		return turn{place: waiting}, nil
+		return queuePosition{place: waiting}, nil
 	}
 	id, err := t.workspace(ctx, e.Subject, use.Name)
 	switch {
 	case errors.Is(err, sql.ErrNoRows) && use.ReadOnly:
-		return turn{}, fault.New(fault.InvalidRequest, "There is no workspace %q that could be read.", use.Name).Field("workspace")
+		return queuePosition{}, fault.New(fault.InvalidRequest, "There is no workspace %q that could be read.", use.Name).Field("workspace")
 	case errors.Is(err, sql.ErrNoRows):
 		id, err = t.makeWorkspace(ctx, e.Subject, use.Name, e.CreatedAt, limits.Workspaces)
 	}
 	if err != nil || use.ReadOnly {
-		return turn{workspace: id, place: waiting}, err
+		return queuePosition{workspace: id, place: waiting}, err
 	}
 	var taken bool
 	err = t.row(ctx, isTaken, id).Scan(&taken)
 	if taken {
-		return turn{workspace: id, place: behind}, err
+		return queuePosition{workspace: id, place: behind}, err
 	}
-	return turn{workspace: id, place: waiting}, err
+	return queuePosition{workspace: id, place: waiting}, err
 }
 
 // workspace returns the number of a workspace, or sql.ErrNoRows.
@@ -73,9 +73,9 @@ func (t *tx) makeWorkspace(ctx context.Context, subject, name string, at time.Ti
 	return id, err
 }
 
-// lend holds what an execution that starts is given. One that changes the workspace needs no more than its row: while it
+// holdSnapshot holds what an execution that starts is given. One that changes the workspace needs no more than its row: while it
 // runs nobody else changes anything.
-func (t *tx) lend(ctx context.Context, r row, at time.Time) error {
+func (t *tx) holdSnapshot(ctx context.Context, r row, at time.Time) error {
 	if _, err := t.exec(ctx, `UPDATE workspaces SET used_at = max(used_at, ?) WHERE id = ?`, stamp(at), r.workspace); err != nil || r.writes {
 		return err
 	}
@@ -84,8 +84,8 @@ func (t *tx) lend(ctx context.Context, r row, at time.Time) error {
 	return err
 }
 
-// giveBack lets the next execution have the workspace that r had; next tells whether there was one.
-func (t *tx) giveBack(ctx context.Context, r row) (next bool, err error) {
+// passWorkspaceOn lets the next execution have the workspace that r had; next tells whether there was one.
+func (t *tx) passWorkspaceOn(ctx context.Context, r row) (next bool, err error) {
 	if !r.writes || r.place() == behind {
 		return false, nil
 	}

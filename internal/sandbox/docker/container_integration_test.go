@@ -34,14 +34,14 @@ func (k *kit) spec() sandbox.Spec {
 	}
 }
 
-// prepare makes a berth that is removed at the end of the test.
-func prepare(t *testing.T, d *Docker, spec sandbox.Spec) *berth {
+// prepare makes a container that is removed at the end of the test.
+func prepare(t *testing.T, d *Docker, spec sandbox.Spec) *handle {
 	t.Helper()
 	made, err := d.Prepare(t.Context(), spec)
 	if err != nil {
 		t.Fatalf("prepare: %v", err)
 	}
-	b, ok := made.(*berth)
+	b, ok := made.(*handle)
 	if !ok {
 		t.Fatalf("prepare made a %T", made)
 	}
@@ -49,7 +49,7 @@ func prepare(t *testing.T, d *Docker, spec sandbox.Spec) *berth {
 	return b
 }
 
-func remove(t *testing.T, b *berth) {
+func remove(t *testing.T, b *handle) {
 	t.Helper()
 	if err := b.Remove(context.WithoutCancel(t.Context())); err != nil {
 		t.Errorf("remove: %v", err)
@@ -57,7 +57,7 @@ func remove(t *testing.T, b *berth) {
 }
 
 // follow assigns a job and follows it to its proof.
-func follow(t *testing.T, b *berth, job journal.Job) (stdout, stderr string, outcome sandbox.Outcome) {
+func follow(t *testing.T, b *handle, job journal.Job) (stdout, stderr string, outcome sandbox.Outcome) {
 	t.Helper()
 	if err := b.Assign(t.Context(), job); err != nil {
 		t.Fatalf("assign: %v", err)
@@ -84,7 +84,7 @@ func TestTheEngineHasWhatWasOrdered(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := premises{config: b.config, seccomp: b.seccomp, node: k.node, epoch: 1, image: imageFacts{id: got.Image, volumes: []string{"/data", "/tmp"}}, engine: engine}
+	p := hostFacts{config: b.config, seccomp: b.seccomp, node: k.node, epoch: 1, image: imageFacts{id: got.Image, volumes: []string{"/data", "/tmp"}}, engine: engine}
 	if gvisor(spec, engine) {
 		p.seccomp = b.sentrys
 	}
@@ -328,7 +328,7 @@ func TestTheLogHoldsTheWorst(t *testing.T) {
 	}
 }
 
-func followed(t *testing.T, b *berth, job journal.Job) (stdout string, outcome sandbox.Outcome, err error) {
+func followed(t *testing.T, b *handle, job journal.Job) (stdout string, outcome sandbox.Outcome, err error) {
 	t.Helper()
 	var out bytes.Buffer
 	outcome, err = b.Follow(t.Context(), job.Nonce, &out, io.Discard, nil)
@@ -366,7 +366,7 @@ func TestAProcessThatDiesBeforeTheJobLeavesNothingRunning(t *testing.T) {
 	}
 }
 
-func TestABerthThatWasNeverStartedIsFoundAndNotStarted(t *testing.T) {
+func TestAContainerThatWasNeverStartedIsFoundAndNotStarted(t *testing.T) {
 	k := needKit(t)
 	d := k.open(t)
 	b := prepare(t, d, k.spec()) // so that the image and the volume are known
@@ -374,24 +374,24 @@ func TestABerthThatWasNeverStartedIsFoundAndNotStarted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	id, err := d.create(t.Context(), containerName(sandbox.Spec{Execution: "exec_half"}), k.spec(), premises{
+	id, err := d.create(t.Context(), containerName(sandbox.Spec{Execution: "exec_half"}), k.spec(), hostFacts{
 		config: d.config, seccomp: d.seccomp, node: k.node, epoch: 1, image: image, volume: d.init.place,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	half := &berth{Docker: d, id: id}
+	half := &handle{Docker: d, id: id}
 	t.Cleanup(func() { remove(t, half) })
-	found, err := k.open(t).Berths(t.Context())
+	found, err := k.open(t).Containers(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	running := map[string]bool{}
 	for _, f := range found {
-		running[f.Berth.ID()] = f.Running
+		running[f.Container.ID()] = f.Running
 	}
 	if isRunning, there := running[id]; !there || isRunning || !running[b.id] {
-		t.Errorf("berths = %v, want %s not running and %s running", running, id, b.id)
+		t.Errorf("containers = %v, want %s not running and %s running", running, id, b.id)
 	}
 	if outcome, err := half.Follow(t.Context(), journal.NewNonce(), io.Discard, io.Discard, nil); err != nil || outcome.Start != nil {
 		t.Errorf("follow = %+v, %v, want no start", outcome, err)
@@ -450,13 +450,13 @@ func TestAPrepareThatIsCutOffLeavesNothing(t *testing.T) {
 
 func wantNone(t *testing.T, d *Docker, execution string) {
 	t.Helper()
-	found, err := d.Berths(t.Context())
+	found, err := d.Containers(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, f := range found {
 		if f.Execution == execution {
-			t.Errorf("a berth was left behind: %+v", f)
+			t.Errorf("a container was left behind: %+v", f)
 		}
 	}
 }
@@ -471,7 +471,7 @@ func TestAnImageThatCannotBeIsUnavailable(t *testing.T) {
 }
 
 // A shell litters where a program can write, and leaves processes that go on littering.
-func TestNothingOfARehearsalIsInTheBerth(t *testing.T) {
+func TestNothingOfARehearsalIsInTheContainer(t *testing.T) {
 	k := needKit(t)
 	spec := k.spec()
 	spec.Image = bashImage
@@ -493,7 +493,7 @@ func TestNothingOfARehearsalIsInTheBerth(t *testing.T) {
 const bashImage = "boomerang/bash:latest"
 
 // awaitProcess waits until a process with that argument is in a container. It asks inside: of gVisor's processes the engine knows none.
-func awaitProcess(t *testing.T, b *berth, argument string) {
+func awaitProcess(t *testing.T, b *handle, argument string) {
 	t.Helper()
 	pattern := "[" + argument[:1] + "]" + argument[1:] // which is not its own argument
 	late := time.Now().Add(time.Minute)

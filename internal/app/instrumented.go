@@ -20,13 +20,13 @@ type ledger interface {
 		finish func(execution.Execution) (execution.Result, *execution.Delivery)) (execution.Execution, error)
 }
 
-// counted counts what was written down durably; so the rooms need not know that anybody counts.
-type counted struct {
+// instrumented counts what was written down durably; so the rooms need not know that anybody counts.
+type instrumented struct {
 	ledger
 	metrics *metrics.Metrics
 }
 
-func (c counted) Finish(ctx context.Context, id execution.ID, r execution.Result, d *execution.Delivery) error {
+func (c instrumented) Finish(ctx context.Context, id execution.ID, r execution.Result, d *execution.Delivery) error {
 	err := c.ledger.Finish(ctx, id, r, d)
 	if err == nil {
 		c.metrics.Ended(r.State, r.Reason)
@@ -34,7 +34,7 @@ func (c counted) Finish(ctx context.Context, id execution.ID, r execution.Result
 	return err
 }
 
-func (c counted) Cancel(
+func (c instrumented) Cancel(
 	ctx context.Context, id execution.ID, at time.Time,
 	finish func(execution.Execution) (execution.Result, *execution.Delivery),
 ) (execution.Execution, error) {
@@ -50,7 +50,7 @@ func (c counted) Cancel(
 	return e, err
 }
 
-func (c counted) Record(
+func (c instrumented) Record(
 	ctx context.Context, a execution.Attempt, state execution.DeliveryState, reason execution.DeadReason, nextAt time.Time,
 ) error {
 	err := c.ledger.Record(ctx, a, state, reason, nextAt)

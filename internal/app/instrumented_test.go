@@ -46,33 +46,33 @@ func TestWhatWasWrittenIsCounted(t *testing.T) {
 	)
 	for name, test := range map[string]struct {
 		ledger script
-		write  func(counted) error
+		write  func(instrumented) error
 		line   string
 		want   bool
 	}{
-		"an end":             {script{}, func(c counted) error { return c.Finish(t.Context(), "", ended, nil) }, execs, true},
-		"an end not written": {script{err: execution.ErrStale}, func(c counted) error { return c.Finish(t.Context(), "", ended, nil) }, execs, false},
-		"cancelled in the queue": {script{}, func(c counted) error {
+		"an end":             {script{}, func(c instrumented) error { return c.Finish(t.Context(), "", ended, nil) }, execs, true},
+		"an end not written": {script{err: execution.ErrStale}, func(c instrumented) error { return c.Finish(t.Context(), "", ended, nil) }, execs, false},
+		"cancelled in the queue": {script{}, func(c instrumented) error {
 			_, err := c.Cancel(t.Context(), "", time.Time{}, finish)
 			return err
 		}, execs, true},
-		"cancelled while it runs": {script{running: true}, func(c counted) error {
+		"cancelled while it runs": {script{running: true}, func(c instrumented) error {
 			_, err := c.Cancel(t.Context(), "", time.Time{}, finish)
 			return err
 		}, execs, false},
-		"not cancelled": {script{err: execution.ErrStale}, func(c counted) error {
+		"not cancelled": {script{err: execution.ErrStale}, func(c instrumented) error {
 			_, err := c.Cancel(t.Context(), "", time.Time{}, finish)
 			return err
 		}, execs, false},
-		"an attempt": {script{}, func(c counted) error {
+		"an attempt": {script{}, func(c instrumented) error {
 			return c.Record(t.Context(), execution.Attempt{Outcome: execution.AttemptRefused}, "", "", time.Time{})
 		}, attempts, true},
-		"an attempt not written": {script{err: execution.ErrStale}, func(c counted) error {
+		"an attempt not written": {script{err: execution.ErrStale}, func(c instrumented) error {
 			return c.Record(t.Context(), execution.Attempt{Outcome: execution.AttemptRefused}, "", "", time.Time{})
 		}, attempts, false},
 	} {
 		m := metrics.New(metrics.Facts{Tally: func(context.Context) (execution.Tally, error) { return execution.Tally{}, nil }})
-		if err := test.write(counted{test.ledger, m}); !errors.Is(err, test.ledger.err) {
+		if err := test.write(instrumented{test.ledger, m}); !errors.Is(err, test.ledger.err) {
 			t.Errorf("%s: got %v; want %v", name, err, test.ledger.err)
 		}
 		w := httptest.NewRecorder()

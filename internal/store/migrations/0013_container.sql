@@ -1,0 +1,2 @@
+-- The word of the field: a run has a container.
+ALTER TABLE runs RENAME COLUMN berth TO container;
