@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	"boomerang/internal/execution"
@@ -74,20 +75,12 @@ func (c *Client) Follow(ctx context.Context, id execution.ID, handle func(Event)
 	}
 }
 
-// final tells whether it would be no use to ask again.
+// final tells whether another request would get the same refusal. An error that is no fault is a broken connection.
 func final(err error) bool {
 	f, ok := errors.AsType[*fault.Error](err)
-	if !ok {
-		return false
-	}
-	switch f.Code.Kind() {
-	case fault.Busy, fault.Unavailable, fault.Internal:
-		return false
-	case fault.Invalid, fault.Unauthenticated, fault.Forbidden, fault.NotFound, fault.NotAllowed, fault.Conflict, fault.TooLarge,
-		fault.Unsupported, fault.OutOfRange, fault.Unmet:
-		return true
-	}
-	return true
+	return ok && !slices.Contains([]fault.Code{
+		fault.RateLimitExceeded, fault.QueueFull, fault.ServiceUnavailable, fault.InternalError,
+	}, f.Code)
 }
 
 // following is one execution over as many connections as it takes.

@@ -58,7 +58,7 @@ func TestARefusalIsTheServersOwn(t *testing.T) {
 		_, _ = w.Write([]byte(`{"message":"An execution has it.","code":"CONFLICT"}`))
 	})
 	err := c.PutFile(t.Context(), "w", "a", "644", strings.NewReader(""))
-	if f := fault.Of(err); f.Code != fault.Contradiction || f.Sentence != "An execution has it." {
+	if f := fault.Of(err); f.Code != fault.Conflict || f.Sentence != "An execution has it." {
 		t.Errorf("got %v", err)
 	}
 }

@@ -1,7 +1,7 @@
 // Package fault holds the errors that a caller is told about.
 //
-// A fault has two halves: a public sentence that may leave the house, and a private cause that goes to the log.
-// The package refuses to know HTTP: which status a kind becomes is the business of httpapi.
+// A fault has two halves: a public sentence for the caller, and a private cause for the log. The package does not know
+// HTTP: internal/httpapi maps each code to a status.
 package fault
 
 import (
@@ -12,30 +12,10 @@ import (
 	"time"
 )
 
-// Kind says what went wrong in the coarsest terms; every transport maps each kind once.
-type Kind string
-
-// The kinds.
-const (
-	Invalid         Kind = "invalid"         // the request is wrong and stays wrong
-	Unauthenticated Kind = "unauthenticated" // no token, or one that does not hold
-	Forbidden       Kind = "forbidden"       // a good token that may not do this
-	NotFound        Kind = "not_found"       // no such thing, or not the caller's
-	NotAllowed      Kind = "not_allowed"     // the thing exists, the verb does not
-	Conflict        Kind = "conflict"        // contradicts what is already recorded
-	TooLarge        Kind = "too_large"       // over a size limit
-	Unsupported     Kind = "unsupported"     // a media type that is not spoken
-	OutOfRange      Kind = "out_of_range"    // a range that the thing does not have
-	Unmet           Kind = "unmet"           // the request's own condition does not hold
-	Busy            Kind = "busy"            // try again later, nothing was recorded
-	Unavailable     Kind = "unavailable"     // a part that is needed is down
-	Internal        Kind = "internal"        // our own defect
-)
-
-// Code is the exact cause in the words of the wire.
+// Code is the exact cause, as the wire spells it. Every transport maps each code to its own status once.
 type Code string
 
-// The codes, as the wire spells them.
+// The codes.
 const (
 	InvalidJSON            Code = "INVALID_JSON"
 	MissingParameter       Code = "MISSING_PARAMETER"
@@ -44,7 +24,7 @@ const (
 	CallbackNotAllowed     Code = "CALLBACK_NOT_ALLOWED"
 	AuthenticationRequired Code = "AUTHENTICATION_REQUIRED"
 	InvalidToken           Code = "INVALID_TOKEN"
-	AccessForbidden        Code = "FORBIDDEN"
+	Forbidden              Code = "FORBIDDEN"
 	ExecutionNotFound      Code = "EXECUTION_NOT_FOUND"
 	ProcessNotFound        Code = "PROCESS_NOT_FOUND"
 	RouteNotFound          Code = "ROUTE_NOT_FOUND"
@@ -52,7 +32,7 @@ const (
 	FileNotFound           Code = "FILE_NOT_FOUND"
 	PreconditionFailed     Code = "PRECONDITION_FAILED"
 	MethodNotAllowed       Code = "METHOD_NOT_ALLOWED"
-	Contradiction          Code = "CONFLICT"
+	Conflict               Code = "CONFLICT"
 	PayloadTooLarge        Code = "PAYLOAD_TOO_LARGE"
 	UnsupportedMediaType   Code = "UNSUPPORTED_MEDIA_TYPE"
 	RangeNotSatisfiable    Code = "RANGE_NOT_SATISFIABLE"
@@ -61,39 +41,6 @@ const (
 	InternalError          Code = "INTERNAL_ERROR"
 	ServiceUnavailable     Code = "SERVICE_UNAVAILABLE"
 )
-
-// Kind returns the kind that a code belongs to; an unknown code is Internal.
-func (c Code) Kind() Kind {
-	switch c {
-	case InvalidJSON, MissingParameter, InvalidRequest, UnsupportedLanguage, CallbackNotAllowed:
-		return Invalid
-	case AuthenticationRequired, InvalidToken:
-		return Unauthenticated
-	case AccessForbidden:
-		return Forbidden
-	case ExecutionNotFound, ProcessNotFound, RouteNotFound, WorkspaceNotFound, FileNotFound:
-		return NotFound
-	case MethodNotAllowed:
-		return NotAllowed
-	case Contradiction:
-		return Conflict
-	case PayloadTooLarge:
-		return TooLarge
-	case UnsupportedMediaType:
-		return Unsupported
-	case RangeNotSatisfiable:
-		return OutOfRange
-	case PreconditionFailed:
-		return Unmet
-	case RateLimitExceeded, QueueFull:
-		return Busy
-	case ServiceUnavailable:
-		return Unavailable
-	case InternalError:
-		return Internal
-	}
-	return Internal
-}
 
 // Error is one fault. The zero value is not useful; make one with New.
 type Error struct {

@@ -60,21 +60,3 @@ func TestWithinNamesThePartThatIsWrong(t *testing.T) {
 		}
 	}
 }
-
-func TestEveryCodeHasAKind(t *testing.T) {
-	for code, kind := range map[fault.Code]fault.Kind{
-		fault.InvalidJSON: fault.Invalid, fault.MissingParameter: fault.Invalid, fault.InvalidRequest: fault.Invalid,
-		fault.UnsupportedLanguage: fault.Invalid, fault.CallbackNotAllowed: fault.Invalid,
-		fault.AuthenticationRequired: fault.Unauthenticated, fault.InvalidToken: fault.Unauthenticated,
-		fault.AccessForbidden: fault.Forbidden, fault.ExecutionNotFound: fault.NotFound, fault.ProcessNotFound: fault.NotFound,
-		fault.RouteNotFound: fault.NotFound, fault.WorkspaceNotFound: fault.NotFound, fault.FileNotFound: fault.NotFound,
-		fault.PreconditionFailed: fault.Unmet, fault.MethodNotAllowed: fault.NotAllowed, fault.Contradiction: fault.Conflict,
-		fault.PayloadTooLarge: fault.TooLarge, fault.UnsupportedMediaType: fault.Unsupported, fault.RangeNotSatisfiable: fault.OutOfRange,
-		fault.RateLimitExceeded: fault.Busy, fault.QueueFull: fault.Busy,
-		fault.ServiceUnavailable: fault.Unavailable, fault.InternalError: fault.Internal, "NONSENSE": fault.Internal,
-	} {
-		if got := code.Kind(); got != kind {
-			t.Errorf("%s is %s, want %s", code, got, kind)
-		}
-	}
-}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -129,7 +130,7 @@ func FuzzDecode(f *testing.F) {
 	f.Fuzz(func(t *testing.T, body []byte) {
 		s, err := decodeSubmission(body)
 		if err != nil {
-			if f := fault.Of(err); f.Code.Kind() != fault.Invalid {
+			if f := fault.Of(err); statusOf(f.Code) != http.StatusBadRequest {
 				t.Fatalf("got %v; want a fault of the request", err)
 			}
 			return

@@ -14,35 +14,35 @@ import (
 	"boomerang/internal/wire"
 )
 
-// statusOf is the only place where a kind of fault becomes a status. 410 and 501 are never used: clients that follow the
-// same wire read them as something else.
-func statusOf(f *fault.Error) int {
-	switch f.Code.Kind() {
-	case fault.Invalid:
+// statusOf maps a code to its HTTP status; an unknown code is a 500. Statuses 410 and 501 are never used, because clients
+// of the same wire give them another meaning.
+func statusOf(c fault.Code) int {
+	switch c {
+	case fault.InvalidJSON, fault.MissingParameter, fault.InvalidRequest, fault.UnsupportedLanguage, fault.CallbackNotAllowed:
 		return http.StatusBadRequest
-	case fault.Unauthenticated:
+	case fault.AuthenticationRequired, fault.InvalidToken:
 		return http.StatusUnauthorized
 	case fault.Forbidden:
 		return http.StatusForbidden
-	case fault.NotFound:
+	case fault.ExecutionNotFound, fault.ProcessNotFound, fault.RouteNotFound, fault.WorkspaceNotFound, fault.FileNotFound:
 		return http.StatusNotFound
-	case fault.NotAllowed:
+	case fault.MethodNotAllowed:
 		return http.StatusMethodNotAllowed
 	case fault.Conflict:
 		return http.StatusConflict
-	case fault.TooLarge:
-		return http.StatusRequestEntityTooLarge
-	case fault.Unsupported:
-		return http.StatusUnsupportedMediaType
-	case fault.OutOfRange:
-		return http.StatusRequestedRangeNotSatisfiable
-	case fault.Unmet:
+	case fault.PreconditionFailed:
 		return http.StatusPreconditionFailed
-	case fault.Busy:
+	case fault.PayloadTooLarge:
+		return http.StatusRequestEntityTooLarge
+	case fault.UnsupportedMediaType:
+		return http.StatusUnsupportedMediaType
+	case fault.RangeNotSatisfiable:
+		return http.StatusRequestedRangeNotSatisfiable
+	case fault.RateLimitExceeded, fault.QueueFull:
 		return http.StatusTooManyRequests
-	case fault.Unavailable:
+	case fault.ServiceUnavailable:
 		return http.StatusServiceUnavailable
-	case fault.Internal:
+	case fault.InternalError:
 		return http.StatusInternalServerError
 	}
 	return http.StatusInternalServerError
@@ -81,7 +81,7 @@ const retryAfterDefault = time.Second
 // yet: an answer that was begun cannot be taken back.
 func (a *api) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	f := fault.Of(err)
-	if f.Code.Kind() == fault.Busy && f.RetryAfter == 0 {
+	if statusOf(f.Code) == http.StatusTooManyRequests && f.RetryAfter == 0 {
 		f = f.After(retryAfterDefault)
 	}
 	x := exchangeOf(r)
@@ -101,10 +101,10 @@ func (a *api) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	if control {
 		body = nested{Error: bodyError{Message: p.Message, Code: p.Code, Details: p.Details}, RequestID: p.RequestID, RetryAfter: p.RetryAfter}
 	}
-	if f.Code.Kind() == fault.Unauthenticated {
+	if statusOf(f.Code) == http.StatusUnauthorized {
 		w.Header().Set("WWW-Authenticate", challenge(f, control))
 	}
-	if err := respond(w, statusOf(f), body); err != nil {
+	if err := respond(w, statusOf(f.Code), body); err != nil {
 		a.Log.WithField("request_id", x.id).WithError(err).Debug("answer not sent")
 	}
 }

@@ -111,7 +111,7 @@ func (a *api) logLine(x *exchange, r *http.Request, started time.Time) {
 	if x.stack != nil {
 		log = log.WithField("stack", string(x.stack))
 	}
-	if x.fault != nil && statusOf(x.fault) >= http.StatusInternalServerError && r.Context().Err() == nil {
+	if x.fault != nil && statusOf(x.fault.Code) >= http.StatusInternalServerError && r.Context().Err() == nil {
 		log.Error("request failed")
 		return
 	}

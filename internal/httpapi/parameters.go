@@ -46,7 +46,7 @@ func (known parameters) check(r *http.Request, p auth.Principal) error {
 		case !slices.Contains(known.names, name):
 			return fault.New(fault.InvalidRequest, "%q is not a query parameter of this route; %s.", clip(name), known).Field(clip(name))
 		case name == subjectParameter && !p.Admin:
-			return fault.New(fault.AccessForbidden, "%s is for tokens with the scope %s.", name, auth.ScopeAdmin).Field(name)
+			return fault.New(fault.Forbidden, "%s is for tokens with the scope %s.", name, auth.ScopeAdmin).Field(name)
 		case len(given) > 1:
 			return fault.New(fault.InvalidRequest, "%s must be given once, not %d times.", name, len(given)).Field(name)
 		case given[0] == "" && !slices.Contains(mayBeEmpty, name):

@@ -169,7 +169,7 @@ func (a *api) sdkList(w http.ResponseWriter, r *http.Request, p auth.Principal) 
 			return unknownFile(err)
 		}
 		if e.Kind != execution.EntryDir {
-			return fault.New(fault.Contradiction, "That is no directory.")
+			return fault.New(fault.Conflict, "That is no directory.")
 		}
 		prefix = s.path + "/"
 	}
@@ -229,7 +229,7 @@ func (a *api) sdkWrite(w http.ResponseWriter, r *http.Request, p auth.Principal)
 	case o.err != nil:
 		return o.err
 	case s.path == "":
-		return fault.New(fault.Contradiction, "That is a directory.")
+		return fault.New(fault.Conflict, "That is a directory.")
 	}
 	r.ContentLength = int64(len(content))
 	only := execution.Condition{Absent: !overwrite}
@@ -308,7 +308,7 @@ func (a *api) sdkUploaded(w http.ResponseWriter, r *http.Request, p auth.Princip
 	case err != nil:
 		return err
 	case s.path == "":
-		return fault.New(fault.Contradiction, "That is a directory.")
+		return fault.New(fault.Conflict, "That is a directory.")
 	}
 	r.ContentLength = -1 // it is the form's
 	e := execution.Entry{Path: s.path, Kind: execution.EntryFile, Mode: ordinaryMode, ModifiedAt: a.stamp()}

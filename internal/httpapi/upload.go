@@ -102,7 +102,7 @@ func (a *api) receive(w http.ResponseWriter, r *http.Request, s fileRef, body io
 		return nil, tooLong(a.Limits.Size)
 	}
 	if found, err := a.Workspaces.Workspace(r.Context(), s.subject, s.name); err == nil && found.Writer != "" { // before the body is read
-		return nil, fault.New(fault.Contradiction, "The execution %s changes this workspace; wait until it has ended, or cancel it.", found.Writer).
+		return nil, fault.New(fault.Conflict, "The execution %s changes this workspace; wait until it has ended, or cancel it.", found.Writer).
 			Detail("execution_id", found.Writer)
 	}
 	if err := errors.Join(a.extend(w, upload), http.NewResponseController(w).SetReadDeadline(time.Now().Add(upload+a.config.Timeout))); err != nil {

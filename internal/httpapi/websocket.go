@@ -149,7 +149,7 @@ func checkUpgrade(r *http.Request) error {
 	}
 	origin := r.Header.Get("Origin")
 	if u, err := url.Parse(origin); origin != "" && (err != nil || !strings.EqualFold(u.Host, r.Host)) {
-		return fault.New(fault.AccessForbidden, "Pages of other origins may not open a stream.")
+		return fault.New(fault.Forbidden, "Pages of other origins may not open a stream.")
 	}
 	return nil
 }

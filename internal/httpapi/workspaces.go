@@ -221,9 +221,9 @@ func (a *api) readable(ctx context.Context, s fileRef) (execution.Entry, error) 
 	}
 	switch e.Kind {
 	case execution.EntryDir:
-		return e, fault.New(fault.Contradiction, "That is a directory. ?prefix= of the list shows what is in it.")
+		return e, fault.New(fault.Conflict, "That is a directory. ?prefix= of the list shows what is in it.")
 	case execution.EntryLink:
-		return e, fault.New(fault.Contradiction, "That is a link, which is not followed here.").Detail("target", e.Target)
+		return e, fault.New(fault.Conflict, "That is a link, which is not followed here.").Detail("target", e.Target)
 	case execution.EntryFile:
 	}
 	return e, nil

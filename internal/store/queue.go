@@ -156,7 +156,7 @@ func (t *tx) remember(ctx context.Context, e execution.Execution, key execution.
 		return execution.Execution{}, false, err
 	}
 	if fingerprint != key.Fingerprint {
-		return execution.Execution{}, false, fault.New(fault.Contradiction, "This Idempotency-Key was used for another request.")
+		return execution.Execution{}, false, fault.New(fault.Conflict, "This Idempotency-Key was used for another request.")
 	}
 	first, err = scanExecution(t.row(ctx, selectRecord+` WHERE e.seq = ?`, seq))
 	return first, err == nil, err

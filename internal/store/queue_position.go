@@ -65,7 +65,7 @@ func (t *tx) makeWorkspace(ctx context.Context, subject, name string, at time.Ti
 		return 0, err
 	}
 	if limit > 0 && count >= limit {
-		return 0, fault.New(fault.Contradiction, "You have %d workspaces, and no more are allowed; delete one first.", count).
+		return 0, fault.New(fault.Conflict, "You have %d workspaces, and no more are allowed; delete one first.", count).
 			Field("workspace").Detail("max", limit)
 	}
 	err = t.row(ctx, `INSERT INTO workspaces (subject, name, created_at, used_at) VALUES (?, ?, ?, ?) RETURNING id`,

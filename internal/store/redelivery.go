@@ -87,11 +87,11 @@ func (t *tx) undeliverable(ctx context.Context, id execution.ID) error {
 	case err != nil:
 		return missing(err)
 	case together && state.Terminal():
-		return fault.New(fault.Contradiction, "The batch has one callback for all: it is that of the execution that ends last.")
+		return fault.New(fault.Conflict, "The batch has one callback for all: it is that of the execution that ends last.")
 	case asked:
-		return fault.New(fault.Contradiction, "The execution has not ended yet; its result is posted when it has.")
+		return fault.New(fault.Conflict, "The execution has not ended yet; its result is posted when it has.")
 	}
-	return fault.New(fault.Contradiction, "The execution has no callback.")
+	return fault.New(fault.Conflict, "The execution has no callback.")
 }
 
 const (

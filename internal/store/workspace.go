@@ -84,7 +84,7 @@ func (s *Store) RemoveIdle(ctx context.Context, used time.Time, limit int) (remo
 		AND NOT EXISTS (SELECT 1 FROM executions WHERE workspace = w.id`+live+`) ORDER BY used_at LIMIT ? + 0`, stamp(used), limit)
 	for _, n := range idle {
 		err := s.RemoveWorkspace(ctx, n.subject, n.name)
-		if code := fault.Of(err).Code; err != nil && code != fault.Contradiction && code != fault.WorkspaceNotFound { // else somebody was quicker
+		if code := fault.Of(err).Code; err != nil && code != fault.Conflict && code != fault.WorkspaceNotFound { // else somebody was quicker
 			return removed, err
 		}
 		removed++
@@ -102,7 +102,7 @@ func (t *tx) refuseUsed(ctx context.Context, query string, id int64) error {
 	if err != nil {
 		return err
 	}
-	return fault.New(fault.Contradiction, "The execution %s uses this workspace; wait until it has ended, or cancel it.", user).
+	return fault.New(fault.Conflict, "The execution %s uses this workspace; wait until it has ended, or cancel it.", user).
 		Detail("execution_id", user)
 }
 

@@ -47,7 +47,7 @@ func (s *Store) Put(
 				replaced = true
 				return events{}, nil
 			}
-			return events{}, fault.New(fault.Contradiction, "There is a directory of that name.")
+			return events{}, fault.New(fault.Conflict, "There is a directory of that name.")
 		}
 		if err := t.makeParents(ctx, id, e); err != nil {
 			return events{}, err
@@ -85,7 +85,7 @@ func (t *tx) makeParents(ctx context.Context, workspace int64, e execution.Entry
 			return err
 		}
 		if there && above.Kind != execution.EntryDir {
-			return fault.New(fault.Contradiction, "%q is no directory.", dir)
+			return fault.New(fault.Conflict, "%q is no directory.", dir)
 		}
 		if there {
 			continue

@@ -87,7 +87,7 @@ func batchTests() map[string]func(*house) {
 				h.same(e.ID, first[i].ID)
 			}
 			_, _, err = h.EnqueueAll(h.ctx(), h.together(2, true), &execution.Idempotency{Key: "k", Fingerprint: "g"}, execution.QueueLimits{})
-			h.fault(err, fault.Contradiction)
+			h.fault(err, fault.Conflict)
 		},
 		"TheLastOfABatchHasTheDelivery": func(h *house) {
 			all := h.together(3, true)

@@ -86,9 +86,9 @@ func aKeyConflicts(h *house) {
 	h.ok(err)
 	second := h.execution("ann")
 	_, _, err = h.Enqueue(h.ctx(), second, &execution.Idempotency{Key: "k", Fingerprint: "g"}, execution.QueueLimits{})
-	h.fault(err, fault.Contradiction)
+	h.fault(err, fault.Conflict)
 	_, _, err = h.Earlier(h.ctx(), "ann", execution.Idempotency{Key: "k", Fingerprint: "g"}, second.CreatedAt)
-	h.fault(err, fault.Contradiction)
+	h.fault(err, fault.Conflict)
 	_, err = h.Get(h.ctx(), second.ID)
 	h.fault(err, fault.ExecutionNotFound)
 }

@@ -101,7 +101,7 @@ func againWithoutADelivery(h *house) {
 	h.quieten()
 	words := map[string]bool{}
 	for id, code := range map[execution.ID]fault.Code{
-		running: fault.Contradiction, without.ID: fault.Contradiction, execution.NewID(h.now): fault.ExecutionNotFound,
+		running: fault.Conflict, without.ID: fault.Conflict, execution.NewID(h.now): fault.ExecutionNotFound,
 	} {
 		err := h.Redeliver(h.ctx(), id, h.now)
 		h.fault(err, code)

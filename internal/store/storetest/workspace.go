@@ -142,9 +142,9 @@ func aFileIsReadAsItWasPut(h *house) {
 func putMakesWhatIsAbove(h *house) {
 	h.put("f", "d/e/g")
 	_, err := h.Put(h.ctx(), "ann", "w", h.file("f/below", "x"), always, unlimited)
-	h.fault(err, fault.Contradiction)
+	h.fault(err, fault.Conflict)
 	_, err = h.Put(h.ctx(), "ann", "w", h.file("d/e", "x"), always, unlimited)
-	h.fault(err, fault.Contradiction)
+	h.fault(err, fault.Conflict)
 	replaced, err := h.Put(h.ctx(), "ann", "w", execution.Entry{Path: "d/e", Kind: execution.EntryDir, ModifiedAt: h.now}, always, unlimited)
 	h.ok(err)
 	h.same(replaced, true)
@@ -164,7 +164,7 @@ func putKeepsToTheLimits(h *house) {
 	h.fault(put("w", "c", ""), fault.PayloadTooLarge)
 	h.ok(put("v", "a", "123456"))
 	h.fault(put("v", "b", "x"), fault.PayloadTooLarge)
-	h.fault(put("u", "b", "x"), fault.Contradiction)
+	h.fault(put("u", "b", "x"), fault.Conflict)
 	h.same(h.tree("ann", "w"), map[string]string{"a": "01234567", "d": "/", "d/b": "x"})
 	h.same(h.tree("ann", "v"), map[string]string{"a": "123456"})
 	size, err := h.OtherWorkspacesSize(h.ctx(), "ann", "w")
@@ -401,9 +401,9 @@ func nobodyElseChanges(h *house) {
 	h.put("b") // not before it runs
 	h.ok(h.Start(h.ctx(), id, h.run()))
 	_, err := h.Put(h.ctx(), "ann", "w", h.file("c", "c"), always, unlimited)
-	h.fault(err, fault.Contradiction)
+	h.fault(err, fault.Conflict)
 	h.same(fault.Of(err).Details["execution_id"], any(id))
-	h.fault(h.Delete(h.ctx(), "ann", "w", "a", always, h.now), fault.Contradiction)
+	h.fault(h.Delete(h.ctx(), "ann", "w", "a", always, h.now), fault.Conflict)
 	h.same(h.tree("ann", "w"), map[string]string{"a": "a", "b": "b"})
 	h.end(id, nil)
 	h.put("c")
@@ -413,9 +413,9 @@ func aWorkspaceThatIsUsedStays(h *house) {
 	h.put("a")
 	for _, readOnly := range []bool{true, false} {
 		id := h.using(readOnly)
-		h.fault(h.RemoveWorkspace(h.ctx(), "ann", "w"), fault.Contradiction)
+		h.fault(h.RemoveWorkspace(h.ctx(), "ann", "w"), fault.Conflict)
 		h.start(id)
-		h.fault(h.RemoveWorkspace(h.ctx(), "ann", "w"), fault.Contradiction)
+		h.fault(h.RemoveWorkspace(h.ctx(), "ann", "w"), fault.Conflict)
 		removed, err := h.RemoveIdle(h.ctx(), h.now.Add(time.Hour), 10)
 		h.ok(err)
 		h.same(removed, 0)
@@ -455,7 +455,7 @@ func aWorkspaceThatIsNotThere(h *house) {
 	e = h.execution("ann")
 	e.Options.Workspace.Name = "v"
 	_, _, err = h.Enqueue(h.ctx(), e, nil, execution.QueueLimits{Workspaces: 1})
-	h.fault(err, fault.Contradiction)
+	h.fault(err, fault.Conflict)
 }
 
 func anIdempotentRepetition(h *house) {
