@@ -84,7 +84,8 @@ func TestEveryLinkOfTheDocumentsLeadsSomewhere(t *testing.T) {
 }
 
 func TestAnchorsAreThoseOfGitHub(t *testing.T) {
-	text := "# HopX's clients\n```sh\n# no heading\n```\n## `POST /execute/async`\n### A [link](x.md), and more\n## Tests\n## Tests\n"
+	text := "# HopX's clients\n```sh\n# no heading\n```\n## `POST /execute/async`\n" +
+		"### A [link](x.md), and more\n## Tests\n## Tests\n"
 	got := anchors(text)
 	for _, want := range []string{"hopxs-clients", "post-executeasync", "a-link-and-more", "tests", "tests-1"} {
 		if !got[want] {
@@ -161,8 +162,8 @@ func TestDocumentsAndCodeNameEachOtherRightly(t *testing.T) {
 	}
 }
 
-// rendered compares a part of a document, between <!-- name: … --> and <!-- /name -->, with its rendered text; -update
-// writes the text into the document.
+// rendered compares a part of a document, between <!-- name: … --> and <!-- /name -->, with its rendered text. The flag
+// -update writes the text into the document.
 func rendered(t *testing.T, page, name, want string) {
 	t.Helper()
 	text := read(t, page)

@@ -14,7 +14,9 @@ import (
 
 func TestTheConfigurationReferenceIsThatOfTheFile(t *testing.T) {
 	text := renderConfiguration(read(t, filepath.Join(root, "configs/boomerang.yaml")))
-	for _, want := range []string{"\n## callback\n", "| `http.rate.per_subject` | `0` |", "One entry each: - {host: hooks.example.com"} {
+	for _, want := range []string{
+		"\n## callback\n", "| `http.rate.per_subject` | `0` |", "One entry each: - {host: hooks.example.com", "`[]` | private addresses",
+	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the reference lacks %q", want)
 		}
@@ -27,8 +29,8 @@ var (
 	comment = regexp.MustCompile(`^ *# ?(.*)$`)
 )
 
-// renderConfiguration makes a section of each group of boomerang.yaml, with a row for each key. A comment behind a key, and
-// in the lines below it, explains that key; a comment above a key without an indent explains that one.
+// renderConfiguration makes a section of each group of boomerang.yaml, with a row for each key. A comment behind a key,
+// and in the lines below it, explains that key; a comment above a top-level key explains that one.
 func renderConfiguration(file string) string {
 	type row struct{ key, value, meaning string }
 	type group struct {
@@ -150,7 +152,8 @@ type api struct {
 func renderAPI(t *testing.T, doc yaml.MapSlice) string {
 	t.Helper()
 	a := &api{T: t, doc: doc}
-	a.WriteString("\n## Common answers\n\nNearly every call may give these answers; the tables below do not repeat them.\n\n")
+	a.WriteString("\n## Common answers\n\nNearly every call may give these answers; ")
+	a.WriteString("the tables below do not repeat them.\n\n")
 	a.WriteString("| answer | meaning | body |\n|---|---|---|\n")
 	for i, status := range []string{"401", "429", "500", "503"} {
 		a.answer(status, at(doc, "components", "responses", common[i]))
@@ -161,7 +164,8 @@ func renderAPI(t *testing.T, doc yaml.MapSlice) string {
 		for _, path := range fields(doc, "paths") {
 			for _, method := range path.Value.(yaml.MapSlice) {
 				if tags := items(method.Value, "tags"); len(tags) > 0 && tags[0] == name {
-					a.operation(strings.ToUpper(fmt.Sprint(method.Key))+" "+fmt.Sprint(path.Key), method.Value, items(path.Value, "parameters"))
+					title := strings.ToUpper(fmt.Sprint(method.Key)) + " " + fmt.Sprint(path.Key)
+					a.operation(title, method.Value, items(path.Value, "parameters"))
 				}
 			}
 		}
@@ -183,7 +187,7 @@ func (a *api) operation(title string, operation any, parameters []any) {
 	if text := words(operation, "description"); text != "" {
 		fmt.Fprintf(a, "\n%s\n", text)
 	}
-	if list := append(parameters, items(operation, "parameters")...); len(list) > 0 {
+	if list := slices.Concat(parameters, items(operation, "parameters")); len(list) > 0 {
 		a.WriteString("\n| parameter | in | type | meaning |\n|---|---|---|---|\n")
 		for _, parameter := range list {
 			parameter = a.resolve(parameter)
@@ -242,7 +246,8 @@ func (a *api) operationOfCallback(operation any) {
 	if list := items(operation, "parameters"); len(list) > 0 {
 		a.WriteString("\n| header | meaning |\n|---|---|\n")
 		for _, parameter := range list {
-			fmt.Fprintf(a, "| %s | %s |\n", mark(words(parameter, "name"), at(parameter, "required") == true), cell(words(parameter, "description")))
+			name := mark(words(parameter, "name"), at(parameter, "required") == true)
+			fmt.Fprintf(a, "| %s | %s |\n", name, cell(words(parameter, "description")))
 		}
 	}
 	a.body(operation)
@@ -325,7 +330,8 @@ func (a *api) kind(schema any) string {
 		}
 	}
 	for _, limit := range []struct{ key, name string }{
-		{"minimum", "≥"}, {"maximum", "≤"}, {"maxLength", "length ≤"}, {"maxItems", "items ≤"}, {"maxProperties", "entries ≤"}, {"default", "default"},
+		{"minimum", "≥"}, {"maximum", "≤"}, {"maxLength", "length ≤"}, {"maxItems", "items ≤"},
+		{"maxProperties", "entries ≤"}, {"default", "default"},
 	} {
 		if value := at(schema, limit.key); value != nil {
 			text += fmt.Sprintf(", %s %v", limit.name, value)
