@@ -160,9 +160,9 @@ func renderAPI(t *testing.T, doc yaml.MapSlice) string {
 	}
 	for _, tag := range items(doc, "tags") {
 		name := words(tag, "name")
-		fmt.Fprintf(a, "\n## %s%s\n\n%s\n", strings.ToUpper(name[:1]), name[1:], words(tag, "description"))
+		fmt.Fprintf(&a.Builder, "\n## %s%s\n\n%s\n", strings.ToUpper(name[:1]), name[1:], words(tag, "description"))
 		for _, path := range fields(doc, "paths") {
-			for _, method := range path.Value.(yaml.MapSlice) {
+			for _, method := range fields(path.Value) {
 				if tags := items(method.Value, "tags"); len(tags) > 0 && tags[0] == name {
 					title := strings.ToUpper(fmt.Sprint(method.Key)) + " " + fmt.Sprint(path.Key)
 					a.operation(title, method.Value, items(path.Value, "parameters"))
@@ -172,9 +172,9 @@ func renderAPI(t *testing.T, doc yaml.MapSlice) string {
 	}
 	a.WriteString("\n## Schemas\n\nThe JSON objects of requests and answers. A field in **bold** is always present.\n")
 	for _, schema := range fields(doc, "components", "schemas") {
-		fmt.Fprintf(a, "\n### %s\n", schema.Key)
+		fmt.Fprintf(&a.Builder, "\n### %s\n", schema.Key)
 		if text := words(schema.Value, "description"); text != "" {
-			fmt.Fprintf(a, "\n%s\n", text)
+			fmt.Fprintf(&a.Builder, "\n%s\n", text)
 		}
 		a.properties(schema.Value)
 	}
@@ -183,15 +183,15 @@ func renderAPI(t *testing.T, doc yaml.MapSlice) string {
 }
 
 func (a *api) operation(title string, operation any, parameters []any) {
-	fmt.Fprintf(a, "\n### `%s`\n\n%s.\n", title, strings.TrimSuffix(words(operation, "summary"), "."))
+	fmt.Fprintf(&a.Builder, "\n### `%s`\n\n%s.\n", title, strings.TrimSuffix(words(operation, "summary"), "."))
 	if text := words(operation, "description"); text != "" {
-		fmt.Fprintf(a, "\n%s\n", text)
+		fmt.Fprintf(&a.Builder, "\n%s\n", text)
 	}
 	if list := slices.Concat(parameters, items(operation, "parameters")); len(list) > 0 {
 		a.WriteString("\n| parameter | in | type | meaning |\n|---|---|---|---|\n")
 		for _, parameter := range list {
 			parameter = a.resolve(parameter)
-			fmt.Fprintf(a, "| %s | %s | %s | %s |\n", mark(words(parameter, "name"), at(parameter, "required") == true),
+			fmt.Fprintf(&a.Builder, "| %s | %s | %s | %s |\n", mark(words(parameter, "name"), at(parameter, "required") == true),
 				words(parameter, "in"), a.kind(at(parameter, "schema")), cell(words(parameter, "description")))
 		}
 	}
@@ -203,7 +203,7 @@ func (a *api) operation(title string, operation any, parameters []any) {
 		}
 	}
 	for _, callback := range fields(operation, "callbacks") {
-		for _, url := range callback.Value.(yaml.MapSlice) {
+		for _, url := range fields(callback.Value) {
 			a.WriteString("\nThe callback:\n")
 			a.operationOfCallback(at(url.Value, "post"))
 		}
@@ -218,7 +218,7 @@ func (a *api) answer(status string, answer any) {
 			body = "`" + fmt.Sprint(media.Key) + "`"
 		}
 	}
-	fmt.Fprintf(a, "| %s | %s | %s |\n", status, cell(words(answer, "description")), body)
+	fmt.Fprintf(&a.Builder, "| %s | %s | %s |\n", status, cell(words(answer, "description")), body)
 }
 
 // body renders the body of a request and its first example.
@@ -226,9 +226,9 @@ func (a *api) body(operation any) {
 	for _, media := range fields(operation, "requestBody", "content") {
 		schema := at(media.Value, "schema")
 		if name := reference(schema); name != "" {
-			fmt.Fprintf(a, "\nBody: %s, `%v`.\n", a.kind(schema), media.Key)
+			fmt.Fprintf(&a.Builder, "\nBody: %s, `%v`.\n", a.kind(schema), media.Key)
 		} else {
-			fmt.Fprintf(a, "\nBody: `%v`.\n", media.Key)
+			fmt.Fprintf(&a.Builder, "\nBody: `%v`.\n", media.Key)
 			a.properties(schema)
 		}
 		example := at(media.Value, "example")
@@ -236,18 +236,18 @@ func (a *api) body(operation any) {
 			example = at(list[0].Value, "value")
 		}
 		if example != nil {
-			fmt.Fprintf(a, "\n```json\n%s\n```\n", a.json(example))
+			fmt.Fprintf(&a.Builder, "\n```json\n%s\n```\n", a.json(example))
 		}
 	}
 }
 
 func (a *api) operationOfCallback(operation any) {
-	fmt.Fprintf(a, "\n%s.\n\n%s\n", words(operation, "summary"), words(operation, "description"))
+	fmt.Fprintf(&a.Builder, "\n%s.\n\n%s\n", words(operation, "summary"), words(operation, "description"))
 	if list := items(operation, "parameters"); len(list) > 0 {
 		a.WriteString("\n| header | meaning |\n|---|---|\n")
 		for _, parameter := range list {
 			name := mark(words(parameter, "name"), at(parameter, "required") == true)
-			fmt.Fprintf(a, "| %s | %s |\n", name, cell(words(parameter, "description")))
+			fmt.Fprintf(&a.Builder, "| %s | %s |\n", name, cell(words(parameter, "description")))
 		}
 	}
 	a.body(operation)
@@ -257,7 +257,7 @@ func (a *api) operationOfCallback(operation any) {
 func (a *api) properties(schema any) {
 	for _, part := range items(schema, "allOf") {
 		if name := reference(part); name != "" {
-			fmt.Fprintf(a, "\nAll fields of %s.\n", a.kind(part))
+			fmt.Fprintf(&a.Builder, "\nAll fields of %s.\n", a.kind(part))
 		} else {
 			a.properties(part)
 		}
@@ -265,7 +265,7 @@ func (a *api) properties(schema any) {
 	list := fields(schema, "properties")
 	if len(list) == 0 {
 		if len(items(schema, "allOf")) == 0 {
-			fmt.Fprintf(a, "\nType: %s.\n", a.kind(schema))
+			fmt.Fprintf(&a.Builder, "\nType: %s.\n", a.kind(schema))
 		}
 		return
 	}
@@ -280,7 +280,7 @@ func (a *api) properties(schema any) {
 }
 
 func (a *api) property(name string, schema any, required bool) {
-	fmt.Fprintf(a, "| %s | %s | %s |\n", mark(name, required), a.kind(schema), cell(words(schema, "description")))
+	fmt.Fprintf(&a.Builder, "| %s | %s | %s |\n", mark(name, required), a.kind(schema), cell(words(schema, "description")))
 	element := schema
 	if at(schema, "type") == "array" {
 		element = at(schema, "items")
@@ -311,7 +311,9 @@ func (a *api) kind(schema any) string {
 		for _, part := range items(schema, union.key) {
 			kinds = append(kinds, a.kind(part))
 		}
-		text += strings.Join(kinds, union.word)
+		if len(kinds) > 0 {
+			text = strings.Join(kinds, union.word)
+		}
 	}
 	if list := items(schema, "enum"); len(list) > 0 {
 		var values []string
@@ -329,18 +331,24 @@ func (a *api) kind(schema any) string {
 			text += " (" + format + ")"
 		}
 	}
+	parts := []string{text}
 	for _, limit := range []struct{ key, name string }{
-		{"minimum", "≥"}, {"maximum", "≤"}, {"maxLength", "length ≤"}, {"maxItems", "items ≤"},
-		{"maxProperties", "entries ≤"}, {"default", "default"},
+		{"minimum", "≥"},
+		{"maximum", "≤"},
+		{"maxLength", "length ≤"},
+		{"maxItems", "items ≤"},
+		{"maxProperties", "entries ≤"},
+		{"default", "default"},
 	} {
 		if value := at(schema, limit.key); value != nil {
-			text += fmt.Sprintf(", %s %v", limit.name, value)
+			parts = append(parts, fmt.Sprint(limit.name, " ", value))
 		}
 	}
+	text = strings.TrimPrefix(strings.Join(parts, ", "), ", ")
 	if at(schema, "nullable") == true {
 		text = cmp.Or(text, "any value") + " or null"
 	}
-	return cell(strings.TrimPrefix(text, ", "))
+	return cell(text)
 }
 
 // reference is the name of the component that a node stands for.
