@@ -34,18 +34,15 @@ object() {
 
 has_main() { nm --defined-only "$objects/$1.o" | grep -q ' T main$'; }
 
-(
+# together compiles every file by itself.
+together() (
 	others=$(beside)
 	set -f
 	IFS='
 '
-	set -- $others
-	if [ $# = 0 ]; then
-		compile -o /tmp/main "$file" "$lines" -lm
-		exit
-	fi
 	mkdir -p "$objects"
 	object "$file"
+	set -- $others
 	for f; do
 		shift
 		object "$f"
@@ -54,4 +51,14 @@ has_main() { nm --defined-only "$objects/$1.o" | grep -q ' T main$'; }
 	compile -o /tmp/main "$objects/$file.o" "$@" "$lines" -lm
 	rm -r "$objects"
 )
+
+alone=yes
+for f in $sources; do
+	[ "$f" = "$file" ] || [ ! -f "$f" ] || alone=
+done
+if [ "$alone" ]; then
+	compile -o /tmp/main "$file" "$lines" -lm
+else
+	together
+fi
 exec /tmp/main "$@"
