@@ -54,12 +54,44 @@ images: ## build the images of the languages, where they are not up to date; LAN
 	$(NEED) docker
 	@images/build.sh $(CHOSEN)
 
+# The programs, the tests without the race detector and make lint share what is compiled. make lint also vets all tests.
+PLAIN    = CGO_ENABLED=0 GOFLAGS="$$GOFLAGS -trimpath"
+ENGINE   = $(PLAIN) LANGUAGES="$(CHOSEN)" REQUIRE_DOCKER=1 go test -vet=off -count=1
+IMAGELESS = $(filter ./cmd/boomerang-init/ ./internal/app/ ./internal/store/,$(DOCKER_TESTS))
+PARTS   := units packages docker scenarios crashes chaos
+
 .PHONY: test
-test: images build ## all tests: the units under the race detector, and those with Docker
-	$(NEED) docker gcc ip iptables node php python3 ruby strace
-	go test -race -timeout 10m ./...
-	LANGUAGES="$(CHOSEN)" REQUIRE_DOCKER=1 go test -count=1 -p 1 -timeout 15m -tags '$(TAGS)' $(DOCKER_TESTS)
-	ROUNDS=1 SEED=14 EXECUTIONS=15 REQUIRE_DOCKER=1 go test -count=1 -timeout 10m -tags chaos -run 'Dies|InChaos' ./internal/chaos
+test: ## all tests: the units under the race detector, and those with Docker; side by side, each part is printed when it ends
+	$(NEED) docker gcc go ip iptables node php python3 ruby strace
+	@$(MAKE) --no-print-directory --jobs=$(words $(PARTS)) --keep-going --output-sync=target $(PARTS:%=test-%)
+
+# The units begin when the program is compiled: earlier they would only delay what waits for it. Two tests of the store use a
+# processor for long and start nothing that could race; test-packages runs them, without the race detector.
+.PHONY: test-units
+test-units: build
+	go test -vet=off -race -timeout 10m -skip 'TenThousandSubjects|EveryStatementWalksAlongAnIndex' ./...
+
+.PHONY: test-packages
+test-packages: build
+	$(ENGINE) -p 1 -timeout 10m -tags integration $(IMAGELESS)
+
+# These packages run one after another: both have a test that changes the rules of the firewall.
+.PHONY: test-docker
+test-docker: images build
+	$(ENGINE) -p 1 -timeout 10m -tags integration $(filter-out ./internal/e2e/ $(IMAGELESS),$(DOCKER_TESTS))
+
+.PHONY: test-scenarios
+test-scenarios: images build
+	$(ENGINE) -parallel 4 -timeout 15m -tags e2e ./internal/e2e
+
+# The next two parts each start an engine of their own.
+.PHONY: test-crashes
+test-crashes: images build
+	$(ENGINE) -timeout 10m -tags chaos -run Dies ./internal/chaos
+
+.PHONY: test-chaos
+test-chaos: images build
+	ROUNDS=1 SEED=14 EXECUTIONS=15 $(ENGINE) -timeout 10m -tags chaos -run InChaos ./internal/chaos
 
 .PHONY: languages
 languages: LANGUAGES = all
@@ -113,10 +145,10 @@ walls: images build ## the walls elsewhere: gVisor, an engine that remaps users,
 
 .PHONY: lint
 lint: $(LINT) $(DEAD) ## golangci-lint, vet, dead code, a tidy go.mod
-	go vet -tags '$(ALL_TAGS)' ./...
-	$(LINT) run --allow-parallel-runners
+	$(PLAIN) go vet -tags '$(ALL_TAGS)' ./...
+	$(PLAIN) $(LINT) run --allow-parallel-runners
 	go mod tidy -diff
-	@dead=$$($(DEAD) -test -tags '$(ALL_TAGS)' ./...) && [ -z "$$dead" ] || { echo "$$dead"; exit 1; }
+	@dead=$$($(PLAIN) $(DEAD) -test -tags '$(ALL_TAGS)' ./...) && [ -z "$$dead" ] || { echo "$$dead"; exit 1; }
 
 $(LINT):
 	$(NEED) go

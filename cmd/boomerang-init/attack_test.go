@@ -35,6 +35,10 @@ func attack(name string, args ...string) int {
 		_, _ = os.Stdout.WriteString(strings.Repeat("\n", count(args[0])))
 	case "flood":
 		return flood(count(args[0]))
+	case "leave at once":
+		leaveAtOnce(count(args[0]))
+	case "use up pipes":
+		return useUpPipes(count(args[0]))
 	case "describe":
 		describe()
 	case "forge":

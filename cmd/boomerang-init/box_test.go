@@ -85,6 +85,7 @@ var boxes atomic.Int32
 type running struct {
 	t              *testing.T
 	cmd            *exec.Cmd
+	uid            int
 	job            *os.File
 	stdout, stderr *os.File
 }
@@ -109,7 +110,7 @@ func (b box) start(t *testing.T) *running {
 	}
 	makeCgroups(t, b)
 
-	r := &running{t: t, cmd: exec.Command(b.Program, string(text))}
+	r := &running{t: t, uid: b.UID, cmd: exec.Command(b.Program, string(text))}
 	r.cmd.Env = []string{roleVariable + "=box"}
 	r.cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags: syscall.CLONE_NEWPID | syscall.CLONE_NEWNS | syscall.CLONE_NEWIPC | syscall.CLONE_NEWNET | syscall.CLONE_NEWUTS,

@@ -330,6 +330,7 @@ func TestStoppedProcessesFoolNobody(t *testing.T) {
 func TestDeadlineHoldsWhileTheLogIsBlocked(t *testing.T) {
 	j := attacker("flood", strconv.Itoa(64<<20))
 	j.Timeout, j.Grace = 500*time.Millisecond, 100*time.Millisecond
+	j.Head = 2 * largestPipe // more than the pipe holds and what the init has read
 	r := box{}.start(t)
 	r.send(j)
 	_, _ = io.ReadFull(r.stderr, make([]byte, len(journal.AppendStart(nil, testNonce, journal.Start{At: time.Unix(1, 1)}))))
@@ -342,7 +343,7 @@ func TestDeadlineHoldsWhileTheLogIsBlocked(t *testing.T) {
 	if !end.TimedOut || end.Signal != 15 || end.LeftOut != 0 {
 		t.Errorf("got %+v, want it timed out by signal 15 with all its output", end)
 	}
-	if int64(len(res.out)) != end.Bytes || res.out != flooded("out", 1<<20)[:end.Bytes] {
+	if int64(len(res.out)) != end.Bytes || res.out != flooded("out", 2*largestPipe)[:end.Bytes] {
 		t.Errorf("got %d bytes, want the first %d of the flood", len(res.out), end.Bytes)
 	}
 }

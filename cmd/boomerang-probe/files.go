@@ -61,8 +61,8 @@ func files() []wall {
 			}
 			return orNone(found), len(found) == 0
 		}},
-		{group, "engine's files", "/etc/hosts, /etc/hostname, /etc/resolv.conf: read-only", func(probe.Task) (string, bool) {
-			return refuseWriting("/etc/hosts", "/etc/hostname", "/etc/resolv.conf")
+		{group, "engine's files", "/etc/hosts, /etc/hostname, /etc/resolv.conf, /etc/passwd, /etc/group: read-only", func(probe.Task) (string, bool) {
+			return refuseWriting(mountedFiles...)
 		}},
 		{group, "beside PID 1", "its folder is read-only", func(probe.Task) (string, bool) {
 			folder := filepath.Dir(os.Args[0])
@@ -74,7 +74,7 @@ func files() []wall {
 			return absent("/var/run/docker.sock", "/run/docker.sock", "/run/containerd/containerd.sock", "/run/podman/podman.sock",
 				"/run/crio/crio.sock", "/run/dbus/system_bus_socket", "/run/systemd/private", "/run/user")
 		}},
-		{group, "mounts", "nothing of the machine's but the engine's three files and PID 1's folder", foreignMounts},
+		{group, "mounts", "nothing of the machine's but these files and PID 1's folder", foreignMounts},
 		{group, "devices", "the harmless ones alone", devices},
 		{group, "dangerous devices", "not there", func(probe.Task) (string, bool) {
 			return absent("/dev/mem", "/dev/kmem", "/dev/port", "/dev/kmsg", "/dev/fuse", "/dev/kvm", "/dev/net/tun", "/dev/loop-control",
@@ -267,9 +267,12 @@ func mounts() []mounted {
 	return all
 }
 
+// mountedFiles are the files that the engine, or boomerang through it, mounts into every container.
+var mountedFiles = []string{"/etc/hosts", "/etc/hostname", "/etc/resolv.conf", "/etc/passwd", "/etc/group"}
+
 // foreignMounts finds mounts that are neither kernel's nor memory nor the root, nor those that every container has.
 func foreignMounts(probe.Task) (string, bool) {
-	known := []string{"/", "/etc/hosts", "/etc/hostname", "/etc/resolv.conf", filepath.Dir(os.Args[0])}
+	known := append([]string{"/", filepath.Dir(os.Args[0])}, mountedFiles...)
 	kinds := []string{"proc", "sysfs", "tmpfs", "devpts", "mqueue", "cgroup", "cgroup2", "devtmpfs"}
 	var foreign []string
 	for _, m := range mounts() {

@@ -18,6 +18,7 @@ import (
 
 	"boomerang/internal/client"
 	"boomerang/internal/execution"
+	"boomerang/internal/wire"
 )
 
 type artifactsCmd struct {
@@ -71,9 +72,9 @@ func (a *artifactsCmd) Run(ctx context.Context, k *kong.Kong) error {
 }
 
 // chosen finds the named files in the list.
-func chosen(left client.Artifacts, paths []string) (found []client.Artifact, err error) {
+func chosen(left client.Artifacts, paths []string) (found []wire.Artifact, err error) {
 	for _, name := range paths {
-		i := slices.IndexFunc(left.Artifacts, func(a client.Artifact) bool { return a.Path == name })
+		i := slices.IndexFunc(left.Artifacts, func(a wire.Artifact) bool { return a.Path == name })
 		if i < 0 {
 			return nil, fmt.Errorf("it has left no file %q", name)
 		}
@@ -101,11 +102,11 @@ func omissions(left client.Artifacts) (lines []string) {
 	for _, o := range left.Omitted {
 		lines = append(lines, fmt.Sprintf("left out: %s (%s)", printable(o.Path), o.Reason))
 	}
-	if more := left.Count - len(left.Omitted); more > 0 {
+	if more := left.OmittedCount - len(left.Omitted); more > 0 {
 		lines = append(lines, fmt.Sprintf("left out: %d more", more))
 	}
-	if left.Cut != "" {
-		lines = append(lines, fmt.Sprintf("not everything was looked at (%s)", left.Cut))
+	if left.Cut != nil {
+		lines = append(lines, fmt.Sprintf("not everything was looked at (%s)", *left.Cut))
 	}
 	if !left.Status.Terminal() {
 		lines = append(lines, fmt.Sprintf("it is %s; files come when it has ended", left.Status))
@@ -122,7 +123,7 @@ func printable(name string) string {
 }
 
 // save downloads files. It goes on behind one that cannot be had.
-func (s saving) save(ctx context.Context, server *client.Client, id execution.ID, files []client.Artifact, w io.Writer) (err error) {
+func (s saving) save(ctx context.Context, server *client.Client, id execution.ID, files []wire.Artifact, w io.Writer) (err error) {
 	if err := os.MkdirAll(s.Dir, 0o750); err != nil {
 		return err
 	}
@@ -142,7 +143,7 @@ func (s saving) save(ctx context.Context, server *client.Client, id execution.ID
 	return errors.Join(failed...)
 }
 
-func (s saving) saveOne(ctx context.Context, server *client.Client, id execution.ID, f client.Artifact, root *os.Root) (err error) {
+func (s saving) saveOne(ctx context.Context, server *client.Client, id execution.ID, f wire.Artifact, root *os.Root) (err error) {
 	name, err := filepath.Localize(f.Path)
 	if err != nil || f.Path == "." {
 		return fmt.Errorf("%s is no name for a file here", printable(f.Path))

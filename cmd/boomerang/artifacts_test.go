@@ -14,10 +14,11 @@ import (
 	"testing"
 
 	"boomerang/internal/client"
+	"boomerang/internal/wire"
 )
 
 // hoard is a server that has these files, good or bad.
-func hoard(t *testing.T, files map[string]string) (*client.Client, []client.Artifact) {
+func hoard(t *testing.T, files map[string]string) (*client.Client, []wire.Artifact) {
 	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		content, ok := files[strings.TrimPrefix(r.URL.Path, "/executions/exec_1/artifacts/")]
@@ -33,12 +34,12 @@ func hoard(t *testing.T, files map[string]string) (*client.Client, []client.Arti
 	if err != nil {
 		t.Fatal(err)
 	}
-	var list []client.Artifact
+	var list []wire.Artifact
 	for path, content := range files {
 		sum := sha256.Sum256([]byte(content))
-		list = append(list, client.Artifact{Path: path, Size: int64(len(content)), SHA256: hex.EncodeToString(sum[:]), Mode: "644"})
+		list = append(list, wire.Artifact{Path: path, Size: int64(len(content)), SHA256: hex.EncodeToString(sum[:]), Mode: "644"})
 	}
-	slices.SortFunc(list, func(a, b client.Artifact) int { return strings.Compare(a.Path, b.Path) })
+	slices.SortFunc(list, func(a, b wire.Artifact) int { return strings.Compare(a.Path, b.Path) })
 	return c, list
 }
 
@@ -100,9 +101,9 @@ func TestNothingIsDownloadedToAnywhereElse(t *testing.T) {
 	}
 	c, list := hoard(t, map[string]string{"good": "good", "mine": "theirs", "link/a": "x", "leaf": "x"})
 	for _, path := range []string{"../a", "/etc/a", "a/../../b", "..", ".", "", "a//b"} {
-		list = append(list, client.Artifact{Path: path})
+		list = append(list, wire.Artifact{Path: path})
 	}
-	other := client.Artifact{Path: "good", SHA256: strings.Repeat("0", 64), Size: 4}
+	other := wire.Artifact{Path: "good", SHA256: strings.Repeat("0", 64), Size: 4}
 	for _, force := range []bool{false, true} {
 		s := saving{Dir: dir, Force: force}
 		err := s.save(t.Context(), c, "exec_1", list, &strings.Builder{})
@@ -122,7 +123,7 @@ func TestNothingIsDownloadedToAnywhereElse(t *testing.T) {
 		if err := os.Remove(filepath.Join(dir, "good")); err != nil {
 			t.Fatal(err)
 		}
-		if err := s.save(t.Context(), c, "exec_1", []client.Artifact{other}, &strings.Builder{}); err == nil || lying(t, dir)["good"] != "" {
+		if err := s.save(t.Context(), c, "exec_1", []wire.Artifact{other}, &strings.Builder{}); err == nil || lying(t, dir)["good"] != "" {
 			t.Errorf("force %v: what is not what was listed was kept: %v", force, err)
 		}
 	}

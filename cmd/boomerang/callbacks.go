@@ -200,6 +200,9 @@ type callbacksTestCmd struct {
 
 // Run tries a receiver out.
 func (c *callbacksTestCmd) Run(ctx context.Context, k *kong.Kong) error {
+	if err := checkSecrets(c.Secret); err != nil {
+		return err
+	}
 	server, err := client.New(c.Server, c.Token)
 	if err != nil {
 		return err

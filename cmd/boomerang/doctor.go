@@ -10,8 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/sirupsen/logrus"
-
 	"boomerang/internal/config"
 	"boomerang/internal/doctor"
 	"boomerang/internal/journal"
@@ -66,12 +64,10 @@ func (c *doctorCmd) examine(ctx context.Context) (report doctor.Report, err erro
 	if err != nil {
 		return report, err
 	}
-	log := logrus.New()
-	log.SetOutput(os.Stderr)
-	log.SetLevel(logrus.ErrorLevel)
+	log := config.Log{Level: "error", Format: "text"}.Logger(os.Stderr)
 	// A node of its own: no server takes what it makes for its own, nor the other way round.
 	node := "doctor-" + journal.NewNonce()
-	engine, err := docker.New(settings.Docker, node, 1, logrus.NewEntry(log), probe.Program)
+	engine, err := docker.New(settings.Docker, node, 1, log, probe.Program)
 	if err != nil {
 		return report, err
 	}

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/term"
 
+	"boomerang/internal/callback"
 	"boomerang/internal/receiver"
 )
 
@@ -31,6 +32,10 @@ addresses only where it is told to:
 
 // Run receives until a signal comes, or once.
 func (l *listenCmd) Run(ctx context.Context) error {
+	secrets := given(l.Secret)
+	if err := checkSecrets(secrets); err != nil {
+		return err
+	}
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", l.Addr)
 	if err != nil {
 		return fmt.Errorf("listen: %w", err)
@@ -40,7 +45,7 @@ func (l *listenCmd) Run(ctx context.Context) error {
 	defer stop()
 	color := term.IsTerminal(int(os.Stdout.Fd()))
 	held := true
-	handler := receiver.New(receiver.Config{Secrets: given(l.Secret), FailFirst: l.Fail, Handle: func(c receiver.Callback) {
+	handler := receiver.New(receiver.Config{Secrets: secrets, FailFirst: l.Fail, Handle: func(c receiver.Callback) {
 		_ = receiver.PrettyPrint(os.Stdout, c, color) // a terminal that is gone is no reason to refuse a callback
 		if l.Once && c.Status != 500 {
 			held = c.Status == 200
@@ -52,6 +57,18 @@ func (l *listenCmd) Run(ctx context.Context) error {
 	}
 	if !held {
 		return exitError(1)
+	}
+	return nil
+}
+
+// checkSecrets refuses a secret that the server would refuse. Its error names the secret by its place and never shows it.
+func checkSecrets(secrets []string) error {
+	for i, secret := range secrets {
+		if err := callback.CheckSecret(secret); err != nil && len(secrets) > 1 {
+			return fmt.Errorf("secret %d of %d: %w", i+1, len(secrets), err)
+		} else if err != nil {
+			return fmt.Errorf("the secret: %w", err)
+		}
 	}
 	return nil
 }

@@ -48,10 +48,8 @@ func (n networkSettings) open(ctx context.Context) (config.Config, *docker.Docke
 	if err != nil {
 		return settings, nil, err
 	}
-	log := logrus.New()
-	log.SetOutput(os.Stderr)
-	log.SetLevel(logrus.ErrorLevel)
-	engine, err := docker.New(settings.Docker, "network-"+journal.NewNonce(), 1, logrus.NewEntry(log), probe.Program)
+	log := config.Log{Level: "error", Format: "text"}.Logger(os.Stderr)
+	engine, err := docker.New(settings.Docker, "network-"+journal.NewNonce(), 1, log, probe.Program)
 	if err != nil {
 		return settings, nil, err
 	}

@@ -69,9 +69,9 @@ func (r *runCmd) Run(ctx context.Context) error {
 	}
 	shown.ended(record)
 	if w := record.WorkspaceResult; w != nil && !w.Saved {
-		shown.say("the workspace %s stays as it was: %s", w.Name, w.Reason)
-	} else if w != nil && w.Omitted > 0 {
-		shown.say("%d entries of the workspace %s are not kept; the record says why", w.Omitted, w.Name)
+		shown.say("the workspace %s stays as it was%s", w.Name, because(w.Reason))
+	} else if w != nil && w.OmittedCount > 0 {
+		shown.say("%d entries of the workspace %s are not kept; the record says why", w.OmittedCount, w.Name)
 	}
 	if err := r.keep(ctx, server, shown); err != nil {
 		return err

@@ -16,6 +16,7 @@ func TestRunEndsWith125WhenNothingRan(t *testing.T) {
 	for name, r := range map[string]runCmd{
 		"a file that is not there": {remote: remote{Server: server.URL, Token: "t"}, File: missing},
 		"no language":              {remote: remote{Server: server.URL, Token: "t"}, File: "-"},
+		"a secret that is no key":  {remote: remote{Server: server.URL, Token: "t"}, File: "run_test.go", Secret: []string{"whsec_"}},
 		"a server that refuses":    {remote: remote{Server: server.URL, Token: "t"}, File: "run_test.go"},
 	} {
 		err := r.Run(t.Context())

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"time"
 
 	"golang.org/x/term"
 
@@ -67,14 +68,18 @@ func (s *screen) print(stream execution.Stream, text []byte) error {
 
 // ended says how it ended.
 func (s *screen) ended(r client.Record) {
-	why := ""
-	if r.Error != "" {
-		why = ": " + r.Error
-	}
 	if s.terminal && (s.midline[execution.Stdout] || s.midline[execution.Stderr]) && !s.quiet {
 		_, _ = fmt.Fprintln(s.stderr) // what is printed and what we say share the terminal
 	}
-	s.say("%s after %.3f s%s", r.Status, r.ExecutionTime, why)
+	s.say("%s after %.3f s%s", r.Status, time.Duration(r.ExecutionTime).Seconds(), because(r.Error))
+}
+
+// because puts a reason, if there is one, behind a sentence.
+func because(reason *string) string {
+	if reason == nil {
+		return ""
+	}
+	return ": " + *reason
 }
 
 // say tells what happens to the execution.

@@ -3,9 +3,11 @@ package main
 import (
 	"bytes"
 	"testing"
+	"time"
 
 	"boomerang/internal/client"
 	"boomerang/internal/execution"
+	"boomerang/internal/wire"
 )
 
 // play shows one execution from the queue to its end.
@@ -27,7 +29,9 @@ func play(t *testing.T, s *screen) (stdout, stderr string) {
 			t.Fatal(err)
 		}
 	}
-	s.ended(client.Record{Status: execution.Failed, ExecutionTime: 1.5, Error: "The program exited with code 1."})
+	s.ended(client.Record{Result: wire.Result{
+		Status: execution.Failed, ExecutionTime: wire.Seconds(1500 * time.Millisecond), Error: new("The program exited with code 1."),
+	}})
 	return out.String(), err.String()
 }
 
@@ -56,7 +60,7 @@ func TestALineThatWaitsIsEndedBeforeTheProgramsOwn(t *testing.T) {
 	if err := s.show(client.Event{Kind: client.EventOutput, Stream: execution.Stdout, Data: []byte("hello\n")}); err != nil {
 		t.Fatal(err)
 	}
-	s.ended(client.Record{Status: execution.Completed})
+	s.ended(client.Record{Result: wire.Result{Status: execution.Completed}})
 	if want := "· exec_1 queued\n· exec_1 completed after 0.000 s\n"; err.String() != want || out.String() != "hello\n" {
 		t.Errorf("got %q and %q; want %q", err.String(), out.String(), want)
 	}

@@ -23,6 +23,9 @@ func (r *runCmd) submission() (client.Submission, error) {
 	case r.File == "-" && r.Stdin == "-":
 		return client.Submission{}, errors.New("standard input cannot be both the code and --stdin")
 	}
+	if err := checkSecrets(r.Secret); err != nil {
+		return client.Submission{}, err
+	}
 	code, err := readOrStdin(r.File)
 	if err != nil {
 		return client.Submission{}, err

@@ -75,6 +75,9 @@ func (v *verifyCmd) read() (c signatureCheck, err error) {
 	if len(c.secrets) == 0 {
 		return c, errors.New("a secret is needed: --secret, --secret-file or BOOMERANG_SECRET")
 	}
+	if err := checkSecrets(c.secrets); err != nil {
+		return c, err
+	}
 	if v.Signature == nil {
 		return c, errors.New("--signature is needed")
 	}

@@ -147,6 +147,10 @@ func TestVerifyReadsItsFlags(t *testing.T) {
 }
 
 func TestVerifyNeedsWhatTheSignatureCovers(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "secrets")
+	if err := os.WriteFile(file, []byte("new\nwhsec_-_\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for line, want := range map[string]string{
 		"--signature sha256=00":                   "a secret is needed",
 		"--secret= --signature sha256=00":         "a secret is needed",
@@ -155,6 +159,9 @@ func TestVerifyNeedsWhatTheSignatureCovers(t *testing.T) {
 		"--secret a --signature v1,00":                    "--id and --timestamp are needed",
 		"--secret a --signature v1,00 --id msg_1":         "--id and --timestamp are needed",
 		"--secret a --signature v1,00 --timestamp 1":      "--id and --timestamp are needed",
+		"--secret a --secret whsec_ --signature 00":       "secret 2 of 2: what follows whsec_ must be the base64 of 24 to 64 bytes",
+		"--secret whsec_bad --signature 00":               "the secret: what follows whsec_ must be padded standard base64",
+		"--secret-file " + file + " --signature 00":       "secret 2 of 2: what follows whsec_",
 		"--secret a --signature sha256=00 --timestamp x":  "--timestamp",
 		"--secret a --signature sha256=00 one-thing-more": "one-thing-more",
 	} {

@@ -20,7 +20,11 @@ export function verify(secrets, headers, body, now) {
   const message = Buffer.concat([Buffer.from(`${headers["webhook-id"] ?? ""}.${timestamp}.`), body]);
   const signatures = (headers["webhook-signature"] ?? "").split(" ");
   return secrets.some((secret) => {
-    const key = secret.startsWith("whsec_") ? Buffer.from(secret.slice(6), "base64") : secret;
+    let key = secret;
+    if (secret.startsWith("whsec_")) {
+      key = Buffer.from(secret.slice(6), "base64");
+      if (key.toString("base64") !== secret.slice(6) || key.length < 24 || key.length > 64) return false; // it is no key
+    }
     const expected = "v1," + hmac(key, message).toString("base64");
     return signatures.some((signature) => equal(signature, expected));
   });

@@ -15,7 +15,13 @@ function verify(array $secrets, array $headers, string $body, int $now): bool
     }
     $message = ($headers['HTTP_WEBHOOK_ID'] ?? '') . ".$timestamp.$body";
     foreach ($secrets as $secret) {
-        $key = str_starts_with($secret, 'whsec_') ? base64_decode(substr($secret, 6)) : $secret;
+        $key = $secret;
+        if (str_starts_with($secret, 'whsec_')) {
+            $key = base64_decode(substr($secret, 6));
+            if (base64_encode($key) !== substr($secret, 6) || strlen($key) < 24 || strlen($key) > 64) {
+                continue; // it is no key: boomerang takes no such secret
+            }
+        }
         $expected = 'v1,' . base64_encode(hash_hmac('sha256', $message, $key, true));
         foreach (explode(' ', $headers['HTTP_WEBHOOK_SIGNATURE'] ?? '') as $signature) {
             if (hash_equals($expected, $signature)) { // in constant time, and false when the lengths differ

@@ -14,7 +14,11 @@ def verify(secrets, headers, body, now)
   message = "#{headers["HTTP_WEBHOOK_ID"]}.#{timestamp}.".b + body.b
   signatures = headers["HTTP_WEBHOOK_SIGNATURE"].to_s.split
   secrets.any? do |secret|
-    key = secret.start_with?("whsec_") ? secret[6..].unpack1("m0") : secret
+    key = secret
+    if secret.start_with?("whsec_")
+      key = secret[6..].unpack1("m")
+      next unless [key].pack("m0") == secret[6..] && key.bytesize.between?(24, 64) # else it is no key
+    end
     expected = "v1," + [OpenSSL::HMAC.digest("SHA256", key, message)].pack("m0")
     signatures.any? { |signature| OpenSSL.secure_compare(signature, expected) } # in constant time, whatever the lengths
   end

@@ -5,15 +5,17 @@ set -eu
 label=$1
 suite=trixie
 from=${BASE_FROM:-debian:$suite-slim}
+cd "$(dirname "$0")"
 
 if timeout 120 docker pull --quiet "$from"; then
-	echo "FROM $from" | docker build --quiet --label "$label" --tag boomerang/base:latest -
+	printf 'FROM %s\nCOPY furnish.sh /tmp/\nRUN /tmp/furnish.sh && rm /tmp/furnish.sh\n' "$from" |
+		docker build --quiet --label "$label" --tag boomerang/base:latest --file - .
 	exit
 fi
 [ -z "${BASE_FROM:-}" ] || exit 1
 
 echo "no $from to be had: bootstrapping Debian $suite from its packages" >&2
-"$(dirname "$0")/../../.ci/need" mmdebstrap
+../../.ci/need mmdebstrap
 rootfs=$(mktemp)
 trap 'rm -f "$rootfs"' EXIT
 mmdebstrap --quiet --format=tar --variant=minbase \
@@ -24,5 +26,7 @@ mmdebstrap --quiet --format=tar --variant=minbase \
 	--dpkgopt='path-exclude=/usr/share/lintian/*' \
 	--dpkgopt='path-exclude=/usr/share/locale/*' \
 	--dpkgopt='path-exclude=/usr/share/man/*' \
+	--customize-hook='copy-in furnish.sh /tmp' \
+	--customize-hook='chroot "$1" sh -c "/tmp/furnish.sh && rm /tmp/furnish.sh"' \
 	"$suite" "$rootfs"
 docker import --change "LABEL $label" --change 'CMD ["bash"]' "$rootfs" boomerang/base:latest

@@ -105,7 +105,16 @@ func TestABatchIsRefusedByTheFieldThatIsWrong(t *testing.T) {
 		"no callback at all":  {Batch{Submissions: []Submission{good(), bare}}, "executions[1].callback_url", "executions[1].callback_url is required."},
 		"both callbacks":      {Batch{CallbackURL: "https://example.com", Submissions: []Submission{good()}}, "executions[0].callback_url", "executions[0].callback_url must be given for the whole batch or for each of its executions, not for both."},
 		"a callback's secret": {Batch{Secrets: []string{"s"}, Submissions: []Submission{good()}}, "callback_url", "callback_url is required."},
-		"a closed address":    {Batch{CallbackURL: "http://127.0.0.1/", Submissions: []Submission{bare}}, "callback_url", ""},
+		"its secret": {
+			Batch{CallbackURL: "https://example.com", Secrets: []string{"whsec_"}, Submissions: []Submission{bare}},
+			"callback_signature_secret", "callback_signature_secret: what follows whsec_ must be the base64 of 24 to 64 bytes, not of 0.",
+		},
+		"a member's secret": {
+			Batch{Submissions: []Submission{good(), {Code: "1", CallbackURL: "https://example.com", Secrets: []string{"new", "whsec_-_"}}}},
+			"executions[1].callback_signature_secret[1]",
+			"executions[1].callback_signature_secret[1]: what follows whsec_ must be padded standard base64 and nothing else.",
+		},
+		"a closed address": {Batch{CallbackURL: "http://127.0.0.1/", Submissions: []Submission{bare}}, "callback_url", ""},
 		"a timeout": {
 			Batch{CallbackURL: "https://example.com", Submissions: []Submission{bare, bare, {Code: "1", Timeout: -1}}},
 			"executions[2].timeout", "executions[2].timeout must be between 1 and 86400 seconds; 0 stands for 3600.",

@@ -1,6 +1,7 @@
 package admission
 
 import (
+	"fmt"
 	"maps"
 	"path"
 	"regexp"
@@ -145,12 +146,19 @@ func checkSecrets(s Submission) error {
 	if len(s.Secrets) > maxSecrets {
 		return invalid("callback_signature_secret", "callback_signature_secret must have at most %d secrets, not %d.", maxSecrets, len(s.Secrets))
 	}
-	for _, secret := range s.Secrets {
-		switch {
-		case secret == "":
-			return invalid("callback_signature_secret", "callback_signature_secret must not have an empty secret in its list.")
-		case len(secret) > maxSecret:
-			return invalid("callback_signature_secret", "callback_signature_secret must have at most %d bytes.", maxSecret)
+	for i, secret := range s.Secrets {
+		field := "callback_signature_secret"
+		if len(s.Secrets) > 1 {
+			field = fmt.Sprintf("%s[%d]", field, i)
+		}
+		if secret == "" {
+			return invalid(field, "%s must not be empty.", field)
+		}
+		if len(secret) > maxSecret {
+			return invalid(field, "%s must have at most %d bytes.", field, maxSecret)
+		}
+		if err := callback.CheckSecret(secret); err != nil {
+			return invalid(field, "%s: %v.", field, err)
 		}
 	}
 	return nil

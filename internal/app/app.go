@@ -29,6 +29,7 @@ import (
 	"boomerang/internal/language"
 	"boomerang/internal/metrics"
 	"boomerang/internal/pool"
+	"boomerang/internal/sandbox"
 	"boomerang/internal/sandbox/docker"
 	"boomerang/internal/seal"
 	"boomerang/internal/store"
@@ -51,6 +52,7 @@ type App struct {
 	stock     stock          // the same
 	networks  *networks      // of it
 	pool      *pool.Pool     // of its berths
+	starts    *starts        // the proof that it starts containers
 	slots     int
 	limits    execution.WorkspaceLimits
 	tokens    *auth.Auth
@@ -111,11 +113,12 @@ func New(ctx context.Context, c config.Config, version string, log *logrus.Entry
 	case config.Runner:
 		a.parts = append(a.parts,
 			part{"pool", a.pool.Run},
+			part{"starts", a.proveStarts},
 			part{"dispatcher", a.newDispatcher(records, payload, records).Run},
 			part{"upkeep", upkeep.New(c.Upkeep, c.Workspaces.Keep, nil, a.engine, a.pool, log).Run},
 			part{"reports", func(ctx context.Context) error { return a.report(ctx, records, a.checks(records)) }})
 	case config.API:
-		deliverer, err := a.openFront(ctx, c, version, records, payload, published{records}, reported(records, c.Docker.Strict))
+		deliverer, err := a.openFront(ctx, c, version, records, payload, published{records}, reported(records))
 		if err != nil {
 			return nil, err
 		}
@@ -133,6 +136,7 @@ func New(ctx context.Context, c config.Config, version string, log *logrus.Entry
 			part{"deliverer", deliverer.Run},
 			part{"offer", a.keepOffer(a.stock)},
 			part{"pool", a.pool.Run},
+			part{"starts", a.proveStarts},
 			part{"dispatcher", dispatcher.Run},
 			part{"upkeep", upkeep.New(c.Upkeep, c.Workspaces.Keep, records, a.engine, a.pool, log).Run})
 	}
@@ -166,8 +170,9 @@ func (a *App) openBack(ctx context.Context, c config.Config, records *store.Stor
 	a.refreshOffer(ctx, a.stock)
 	cpus, memory, slots := a.measure(ctx, c)
 	a.slots = slots
+	a.starts = newStarts(a.log)
 	a.pool = pool.New(c.Pool.For(cpus, memory, slots), pool.Deps{
-		Sandbox: mortalBerths(a.engine),
+		Sandbox: watched{mortalBerths(a.engine), a.starts},
 		Wants:   a.wants,
 		Taken:   func(language string, warm bool) { a.numbers.Taken(language, warm) },
 		Log:     a.log,
@@ -232,9 +237,9 @@ func (a *App) openFront(
 	if err != nil {
 		return nil, err
 	}
-	var notes func(context.Context) []string
+	notes := noted(records)
 	if a.facts != nil {
-		notes = a.facts.notes
+		notes = a.notes
 	}
 	ledger := counted{mortalFront(records), a.numbers}
 	deliverer := callback.NewDeliverer(c.Callback, ledger, a.keys, policy, version, a.log)
@@ -327,7 +332,7 @@ func (a *App) measure(ctx context.Context, c config.Config) (cpus int, memory in
 
 // checks are what /readyz asks; their faults are what it says, their causes go to the log.
 func (a *App) checks(records *store.Store) []httpapi.Check {
-	return append([]httpapi.Check{
+	return []httpapi.Check{
 		{Name: "docker", Run: func(ctx context.Context) error {
 			if err := a.engine.Ping(ctx); err != nil {
 				return fault.New(fault.ServiceUnavailable, "The Docker engine does not answer. Executions wait until it does.").Because(err)
@@ -337,7 +342,29 @@ func (a *App) checks(records *store.Store) []httpapi.Check {
 		{Name: "store", Run: records.Writable},
 		{Name: "images", Run: a.stock.check},
 		{Name: "networks", Run: a.networks.check},
-	}, a.facts.checks()...)
+		{Name: "engine", Run: func(ctx context.Context) error {
+			if err := a.starts.check(a.facts.unsupported(ctx)); err != nil {
+				return err
+			}
+			return a.facts.check(ctx)
+		}},
+	}
+}
+
+// notes are the warnings of /readyz.
+func (a *App) notes(ctx context.Context) []string {
+	return append(a.facts.notes(ctx), a.starts.notes()...)
+}
+
+// proveStarts is the part that proves that the engine starts containers.
+func (a *App) proveStarts(ctx context.Context) error {
+	return a.starts.run(ctx, attempt{
+		try:  a.pool.Try,
+		warm: func() bool { return slices.ContainsFunc(a.wants(), func(w pool.Want) bool { return w.Size > 0 }) },
+		specs: func(ctx context.Context) ([]sandbox.Spec, error) {
+			return a.stock.bySize(ctx, a.limits)
+		},
+	})
 }
 
 // Addr is the address that the server listens on; empty when its role has no listener.

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,7 +12,6 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"boomerang/internal/fault"
-	"boomerang/internal/httpapi"
 	"boomerang/internal/sandbox"
 	"boomerang/internal/sandbox/docker"
 )
@@ -61,26 +61,31 @@ func (f *engineFacts) atStart(ctx context.Context) error {
 	return nil
 }
 
-// notes are, for anybody to read, the names of the facts that the operator should look at; what they are is for who
-// can read the log or run the doctor.
+// notes are, for anybody to read, the names of the facts that the operator should look at, and the reason why an engine is not
+// supported. The rest is in the log and in the doctor's report.
 func (f *engineFacts) notes(ctx context.Context) []string {
 	var names []string
 	for _, w := range f.fresh(ctx) {
-		names = append(names, "engine: "+w.Name)
+		names = append(names, "engine: "+cmp.Or(w.Public, w.Name))
 	}
 	return names
 }
 
-// checks are those that make the server unready: none unless the operator is strict.
-func (f *engineFacts) checks() []httpapi.Check {
+// unsupported returns the reason why the engine is not supported; empty if it is, or if it does not tell.
+func (f *engineFacts) unsupported(ctx context.Context) string {
+	for _, w := range f.fresh(ctx) {
+		if w.Public != "" {
+			return w.Public
+		}
+	}
+	return ""
+}
+
+// check fails for warnings where the operator is strict: an engine can be exchanged while the server runs.
+func (f *engineFacts) check(ctx context.Context) error {
 	if !f.strict {
 		return nil
 	}
-	return []httpapi.Check{{Name: "engine", Run: f.check}}
-}
-
-// check fails for warnings: an engine can be exchanged behind the back of an operator who is strict.
-func (f *engineFacts) check(ctx context.Context) error {
 	warnings := f.fresh(ctx)
 	if len(warnings) == 0 {
 		return nil

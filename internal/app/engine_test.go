@@ -70,7 +70,7 @@ func TestAnEngineWithAWarning(t *testing.T) {
 			ctx, stop := context.WithCancel(t.Context())
 			ended := make(chan error, 1)
 			go func() { ended <- server.Run(ctx) }()
-			warned := strings.Contains(readyz(t, server.Addr()), `"warnings":["engine: runc"]`)
+			warned := strings.Contains(readyz(t, server.Addr()), `"engine: runc"`)
 			if answers := c.host != "tcp://127.0.0.1:1"; warned != answers {
 				t.Errorf("/readyz warns: %t, want %t", warned, answers)
 			}

@@ -77,7 +77,7 @@ func TestNoProgramIsPutOnANetworkThatIsNotProven(t *testing.T) {
 	}{
 		"closed":                              {&prover{}, nil},
 		"open":                                {&prover{open: hole}, sandbox.ErrNetwork},
-		"not there":                           {&prover{errs: map[string]error{"curl": sandbox.ErrStartFailed}}, sandbox.ErrNetwork},
+		"not there":                           {&prover{errs: map[string]error{"curl": sandbox.ErrTemporary}}, sandbox.ErrNetwork},
 		"the engine does not answer":          {&prover{errs: map[string]error{"curl": sandbox.ErrUnavailable}}, sandbox.ErrUnavailable},
 		"the first language has no image":     {&prover{errs: map[string]error{"curl": sandbox.ErrImageUnavailable}}, nil},
 		"no language has an image":            {&prover{errs: map[string]error{"curl": sandbox.ErrImageUnavailable, "wget": sandbox.ErrImageUnavailable}}, sandbox.ErrImageUnavailable},
@@ -87,13 +87,13 @@ func TestNoProgramIsPutOnANetworkThatIsNotProven(t *testing.T) {
 		if _, err := g.Prepare(t.Context(), sandbox.Spec{Network: "egress"}); !errors.Is(err, c.want) {
 			t.Errorf("%s: %v, want %v", name, err, c.want)
 		}
-		if _, err := g.Prepare(t.Context(), sandbox.Spec{Network: "egress"}); errors.Is(err, sandbox.ErrStartFailed) {
+		if _, err := g.Prepare(t.Context(), sandbox.Spec{Network: "egress"}); errors.Is(err, sandbox.ErrTemporary) {
 			t.Errorf("%s: %v, which would be tried again", name, err)
 		}
 		if (len(cellar.prepared) > 0) != (c.want == nil) {
 			t.Errorf("%s: prepared %v", name, cellar.prepared)
 		}
-		if errors.Is(c.want, sandbox.ErrUnavailable) && errors.Is(n.prove(t.Context(), "egress", proofFresh), sandbox.ErrStart) {
+		if errors.Is(c.want, sandbox.ErrUnavailable) && errors.Is(n.prove(t.Context(), "egress", proofFresh), sandbox.ErrRefused) {
 			t.Errorf("%s: the execution would end for it", name)
 		}
 		f, isFault := errors.AsType[*fault.Error](n.check(t.Context()))

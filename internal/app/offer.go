@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"boomerang/internal/execution"
 	"boomerang/internal/fault"
 	"boomerang/internal/language"
 	"boomerang/internal/sandbox"
@@ -30,6 +32,7 @@ type absences interface {
 type stock struct {
 	engine interface {
 		HasImage(context.Context, string) error
+		ImageSize(context.Context, string) (int64, error)
 	}
 	catalogue *language.Catalogue
 	pull      docker.Pull
@@ -51,6 +54,25 @@ func (s stock) missing(ctx context.Context) ([]language.Language, error) {
 		}
 	}
 	return missing, nil
+}
+
+// bySize returns what a container of each language needs whose image is there, the smallest image first.
+func (s stock) bySize(ctx context.Context, limits execution.WorkspaceLimits) ([]sandbox.Spec, error) {
+	sizes := make(map[string]int64)
+	var specs []sandbox.Spec
+	for _, l := range s.catalogue.Languages() {
+		size, err := s.engine.ImageSize(ctx, l.Image)
+		switch {
+		case errors.Is(err, sandbox.ErrImageUnavailable):
+		case err != nil:
+			return nil, err
+		default:
+			sizes[l.Image] = size
+			specs = append(specs, language.Waiting(l, limits))
+		}
+	}
+	slices.SortStableFunc(specs, func(a, b sandbox.Spec) int { return cmp.Compare(sizes[a.Image], sizes[b.Image]) })
+	return specs, nil
 }
 
 func (s stock) absent(ctx context.Context) ([]string, error) {

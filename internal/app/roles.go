@@ -43,16 +43,26 @@ func (p published) Follow(id execution.ID) (read func(execution.Stream) (kept []
 }
 
 // reported are the checks of an API that knows the engine by what the runner says of it.
-func reported(records *store.Store, strict bool) []httpapi.Check {
+func reported(records *store.Store) []httpapi.Check {
 	checks := []httpapi.Check{{Name: "store", Run: records.Writable}}
-	names := []string{"docker", "images", "networks"}
-	if strict {
-		names = append(names, "engine")
-	}
-	for _, name := range names {
+	for _, name := range []string{"docker", "images", "networks", "engine"} {
 		checks = append(checks, httpapi.Check{Name: name, Run: func(ctx context.Context) error { return records.Reported(ctx, name) }})
 	}
 	return checks
+}
+
+// notesReport is the name of the runner's report of its warnings, one in a line.
+const notesReport = "warnings"
+
+// noted are the warnings that the runner reported. While it reports nothing there are none; the checks say why.
+func noted(records *store.Store) func(context.Context) []string {
+	return func(ctx context.Context) []string {
+		text, err := records.Heard(ctx, notesReport)
+		if err != nil || text == "" {
+			return nil
+		}
+		return strings.Split(text, "\n")
+	}
 }
 
 const (
@@ -69,6 +79,9 @@ func (a *App) report(ctx context.Context, records *store.Store, checks []httpapi
 			if err := reportOne(ctx, records, c); err != nil && ctx.Err() == nil {
 				a.log.WithError(err).WithField("check", c.Name).Warn("keep report")
 			}
+		}
+		if err := reportNotes(ctx, records, a.notes); err != nil && ctx.Err() == nil {
+			a.log.WithError(err).WithField("check", notesReport).Warn("keep report")
 		}
 		if err := reportAbsent(ctx, records, a.stock); err != nil && ctx.Err() == nil {
 			a.log.WithError(err).WithField("check", absentReport).Warn("keep report")
@@ -89,6 +102,12 @@ func reportOne(ctx context.Context, records *store.Store, c httpapi.Check) error
 		sentence = fault.Of(err).Sentence
 	}
 	return records.Report(ctx, c.Name, sentence)
+}
+
+func reportNotes(ctx context.Context, records *store.Store, notes func(context.Context) []string) error {
+	bounded, cancel := context.WithTimeout(ctx, reportTimeout)
+	defer cancel()
+	return records.Report(ctx, notesReport, strings.Join(notes(bounded), "\n"))
 }
 
 // reportAbsent says nothing while the engine does not.

@@ -26,7 +26,7 @@ type APIKey struct {
 }
 
 func (k APIKey) validate() error {
-	if err := checkSubject(k.Subject); err != nil {
+	if err := CheckSubject(k.Subject); err != nil {
 		return fmt.Errorf("subject: %w", err)
 	}
 	if sum, err := hex.DecodeString(k.SHA256); err != nil || len(sum) != sha256.Size {

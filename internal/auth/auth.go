@@ -243,7 +243,7 @@ func (a *Auth) Issue(subject string, ttl time.Duration, scopes ...string) (strin
 	if a.secret == nil {
 		return "", fmt.Errorf("issue token: %w", errElsewhere)
 	}
-	if err := checkSubject(subject); err != nil {
+	if err := CheckSubject(subject); err != nil {
 		return "", fmt.Errorf("issue token: %w", err)
 	}
 	if ttl < time.Second {

@@ -83,7 +83,7 @@ func (c *claims) Validate() (err error) {
 	if c.subject, err = c.GetSubject(); err != nil {
 		return fmt.Errorf("%w: %w", errForm, err)
 	}
-	if err := checkSubject(c.subject); err != nil {
+	if err := CheckSubject(c.subject); err != nil {
 		return err
 	}
 	for _, name := range []string{"scope", "scopes", "scp"} {
@@ -112,7 +112,8 @@ func (c *claims) checkTime(name string) error {
 // maxSubject is the longest "sub" in bytes: OpenID Connect Core, section 2.
 const maxSubject = 255
 
-func checkSubject(subject string) error {
+// CheckSubject refuses what no token can have as its "sub".
+func CheckSubject(subject string) error {
 	switch {
 	case subject == "":
 		return fmt.Errorf("%w: the subject is empty", errForm)

@@ -31,7 +31,7 @@ func calls(h *house) {
 		if err := os.Mkdir(dir, 0o700); err != nil {
 			h.Fatal(err)
 		}
-		w := newWire(h.T, dir, h.engine.socket)
+		w := newTap(h.T, dir, h.engine.socket)
 		s := h.serve(settings{slots: 8, warm: kind.warm, docker: "unix://" + w.socket})
 		one := func() error {
 			_, err := s.run(ctx, "python", "print(1)", printsOne)

@@ -12,9 +12,9 @@ import (
 
 	"github.com/sirupsen/logrus"
 
-	"boomerang/internal/callback"
 	"boomerang/internal/client"
 	"boomerang/internal/execution"
+	"boomerang/internal/wire"
 )
 
 // depth measures the time from submission to start when many executions wait and when none does. One slot is held by a
@@ -142,7 +142,7 @@ func (q *line) round(ctx context.Context, round int) error {
 	if err != nil {
 		return err
 	}
-	s.judge(opened.Payload, func(p callback.Payload) error {
+	s.judge(opened.Payload, func(p wire.Result) error {
 		if p.Status != execution.Cancelled {
 			return fmt.Errorf("the gate ended as %s", p.Status)
 		}

@@ -8,8 +8,8 @@ import (
 	"fmt"
 	"time"
 
-	"boomerang/internal/callback"
 	"boomerang/internal/execution"
+	"boomerang/internal/wire"
 )
 
 // memory measures what of the server is resident: when it has nothing to do, at most while a program prints 1 GiB, and at most
@@ -55,7 +55,7 @@ func memory(h *house) {
 		if err != nil {
 			h.Fatal(err)
 		}
-		s.judge(c.Payload, func(p callback.Payload) error {
+		s.judge(c.Payload, func(p wire.Result) error {
 			if p.Status != execution.Cancelled || p.Stdout != "up\n" {
 				return fmt.Errorf("%s, printed %q", p.Status, p.Stdout)
 			}

@@ -11,8 +11,8 @@ import (
 	"sync"
 	"time"
 
-	"boomerang/internal/callback"
 	"boomerang/internal/execution"
+	"boomerang/internal/wire"
 )
 
 // gibibyte is a program that prints 1 GiB, in lines as long as a pipe is wide, and tells on stderr how long that took it: the
@@ -27,7 +27,7 @@ print(time.monotonic() - began, file=sys.stderr)
 `
 
 // printed is the check that all of it was printed, and counted.
-func printed(p callback.Payload) error {
+func printed(p wire.Result) error {
 	if p.Status != execution.Completed || p.StdoutBytes != 1<<30 || !p.StdoutTruncated {
 		return fmt.Errorf("%s, %d bytes of stdout", p.Status, p.StdoutBytes)
 	}

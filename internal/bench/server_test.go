@@ -21,9 +21,9 @@ import (
 	"time"
 
 	"boomerang/internal/auth"
-	"boomerang/internal/callback"
 	"boomerang/internal/client"
 	"boomerang/internal/execution"
+	"boomerang/internal/wire"
 )
 
 // settings are what the servers of the bench differ in.
@@ -190,7 +190,7 @@ type way struct {
 }
 
 // run takes a program from its submission to its callback.
-func (s *server) run(ctx context.Context, language, code string, check func(callback.Payload) error) (w way, err error) {
+func (s *server) run(ctx context.Context, language, code string, check func(wire.Result) error) (w way, err error) {
 	began := time.Now()
 	id, err := s.submit(ctx, s.me, language, code)
 	if err != nil {
@@ -210,7 +210,7 @@ func (s *server) run(ctx context.Context, language, code string, check func(call
 }
 
 // judge notes what is wrong with a result.
-func (s *server) judge(p callback.Payload, check func(callback.Payload) error) {
+func (s *server) judge(p wire.Result, check func(wire.Result) error) {
 	err := check(p)
 	if err == nil && !p.OutputComplete {
 		err = errors.New("its output is not complete")
@@ -223,7 +223,7 @@ func (s *server) judge(p callback.Payload, check func(callback.Payload) error) {
 }
 
 // printsOne is the check of a program that prints 1 and ends well.
-func printsOne(p callback.Payload) error {
+func printsOne(p wire.Result) error {
 	if p.Status != execution.Completed || p.Stdout != "1\n" {
 		return fmt.Errorf("%s, printed %q", p.Status, p.Stdout)
 	}

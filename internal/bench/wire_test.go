@@ -13,9 +13,9 @@ import (
 	"time"
 )
 
-// wire stands between a server and the engine and writes down the calls. It passes bytes on as they come and knows a call by
+// tap stands between a server and the engine and writes down the calls. It passes bytes on as they come and knows a call by
 // the first line of a request: what follows an upgrade never begins with one.
-type wire struct {
+type tap struct {
 	socket, engine string
 	listener       net.Listener
 	all            sync.WaitGroup
@@ -24,10 +24,10 @@ type wire struct {
 	calls map[string]Sample
 }
 
-// newWire listens on a socket in dir.
-func newWire(t *testing.T, dir, engine string) *wire {
+// newTap listens on a socket in dir.
+func newTap(t *testing.T, dir, engine string) *tap {
 	t.Helper()
-	w := &wire{socket: filepath.Join(dir, "wire.sock"), engine: engine, calls: map[string]Sample{}}
+	w := &tap{socket: filepath.Join(dir, "wire.sock"), engine: engine, calls: map[string]Sample{}}
 	var err error
 	if w.listener, err = net.Listen("unix", w.socket); err != nil {
 		t.Fatal(err)
@@ -54,7 +54,7 @@ var (
 )
 
 // pass carries one connection. The time of a call is that from its first byte to the first of its answer.
-func (w *wire) pass(client *net.UnixConn) {
+func (w *tap) pass(client *net.UnixConn) {
 	defer func() { _ = client.Close() }()
 	connection, err := net.Dial("unix", w.engine)
 	if err != nil {
@@ -88,14 +88,14 @@ func (w *wire) pass(client *net.UnixConn) {
 	all.Wait()
 }
 
-func (w *wire) note(call string, took time.Duration) {
+func (w *tap) note(call string, took time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.calls[call] = append(w.calls[call], Millis(took))
 }
 
 // take returns the calls since the last time.
-func (w *wire) take() map[string]Sample {
+func (w *tap) take() map[string]Sample {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	calls := w.calls

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptrace"
 	"strconv"
@@ -61,7 +62,7 @@ func newTransport(c Config, policy *Policy, agent string, l limits) *http.Transp
 	protocols.SetHTTP1(true) // HTTP/2 would write every header in lower case
 	transport := &http.Transport{
 		DialContext:            dialer{policy: policy, timeout: l.connect}.dial,
-		TLSClientConfig:        policy.trust.config(),
+		TLSClientConfig:        policy.trust.config(), // used by secure
 		TLSHandshakeTimeout:    l.tls,
 		DisableCompression:     true,
 		MaxResponseHeaderBytes: answerHeaders,
@@ -70,6 +71,10 @@ func newTransport(c Config, policy *Policy, agent string, l limits) *http.Transp
 		IdleConnTimeout:        idle,
 		Protocols:              protocols,
 	}
+	direct := func(ctx context.Context, network, address string) (net.Conn, error) {
+		return transport.DialContext(ctx, network, address)
+	}
+	transport.DialTLSContext = secure(transport, direct)
 	if proxy, err := c.proxy(); err == nil && proxy != nil {
 		through(transport, proxy, policy.trust, agent, l)
 	}
@@ -117,15 +122,18 @@ func (s *sender) post(ctx context.Context, d execution.Delivery, a *execution.At
 		return &unsentError{err}
 	}
 	response, err := s.transport.RoundTrip(request)
+	head, ended := w.heard()
 	if err != nil {
+		if ctx.Err() == nil && s.salvage(a, head, ended, err) { // headers that did not end in time are a timeout
+			return nil // err goes no further: it holds words of the receiver
+		}
 		return w.explain(err)
 	}
 	defer response.Body.Close() //nolint:errcheck // the answer is known
-	a.StatusCode = response.StatusCode
-	a.Outcome, a.Detail = outcome(response.StatusCode)
-	if a.Outcome != execution.AttemptSucceeded {
-		a.RetryAfter = retryAfter(response.Header.Get("Retry-After"), s.now())
+	if !isStatus(response.StatusCode) {
+		return errNoStatus
 	}
+	s.decide(a, response.StatusCode, response.Header.Get("Retry-After"))
 	if response.StatusCode < 200 {
 		return nil // the body of a 101 is the bare connection, which no deadline ends
 	}
@@ -134,6 +142,26 @@ func (s *sender) post(ctx context.Context, d execution.Delivery, a *execution.At
 		a.Answer = answer
 	}
 	return nil
+}
+
+// decide writes what a status means into a.
+func (s *sender) decide(a *execution.Attempt, status int, after string) {
+	a.StatusCode = status
+	a.Outcome, a.Detail = outcome(status)
+	if a.Outcome != execution.AttemptSucceeded {
+		a.RetryAfter = retryAfter(after, s.now())
+	}
+}
+
+// salvage lets the status decide where net/http could not read the rest of an answer. It is false if no status line came.
+func (s *sender) salvage(a *execution.Attempt, head []byte, ended bool, err error) bool {
+	b, ok := beginningOf(head)
+	if !ok {
+		return false
+	}
+	s.decide(a, b.status, b.retryAfter)
+	a.Detail = strings.TrimSuffix(a.Detail, ".") + "; " + b.flaw(len(head), ended, err) + "."
+	return true
 }
 
 // request writes the callback: body and headers as the wire has them, spelled as the wire spells them.

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"boomerang/internal/execution"
+	"boomerang/internal/wire"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -113,7 +114,7 @@ func TestBodyIsTheWireByteForByte(t *testing.T) {
 
 func TestBodyIsReadBackAsItWasMade(t *testing.T) {
 	r := completed()
-	var p Payload
+	var p wire.Result
 	if err := json.Unmarshal(Body(execution.Execution{ID: anID}, r, 1<<20), &p); err != nil {
 		t.Fatal(err)
 	}
@@ -129,10 +130,10 @@ func TestALongTextIsQuotedAsAWhole(t *testing.T) {
 	for shift := range 8 { // so that any byte of it comes to lie where pieces meet
 		printed := strings.Repeat("x", shift) + strings.Repeat("é世🎈\xff\"\n<", 10_000)
 		var want bytes.Buffer
-		if err := newEncoder(&want).Encode(Payload{Stdout: printed, Stderr: printed}); err != nil {
+		if err := newEncoder(&want).Encode(wire.Result{Stdout: printed, Stderr: printed}); err != nil {
 			t.Fatal(err)
 		}
-		empty := encode(Payload{})
+		empty := encode(wire.Result{})
 		got := withPrinted(empty, execution.Text{[]byte(printed)}, execution.Text{[]byte(printed[:shift]), []byte(printed[shift:])})
 		if string(got)+"\n" != want.String() {
 			t.Errorf("%d bytes before it: %d bytes are not the %d that json writes", shift, len(got), want.Len()-1)
@@ -147,25 +148,5 @@ func BenchmarkBody(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		b.SetBytes(int64(len(Body(execution.Execution{ID: anID}, r, 1<<20))))
-	}
-}
-
-func TestSecondsHaveNoExponentAndNoRoundingTail(t *testing.T) {
-	for d, want := range map[time.Duration]string{
-		0:                            "0",
-		999 * time.Nanosecond:        "0",
-		time.Microsecond:             "0.000001",
-		10 * time.Microsecond:        "0.00001",
-		time.Second:                  "1",
-		4035 * time.Millisecond:      "4.035",
-		100 * time.Millisecond:       "0.1",
-		-1500 * time.Millisecond:     "-1.5",
-		-1 * time.Microsecond:        "-0.000001",
-		86400*time.Second + 1:        "86400",
-		1234567891 * time.Nanosecond: "1.234567",
-	} {
-		if got, err := json.Marshal(Seconds(d)); err != nil || string(got) != want {
-			t.Errorf("%v = %s, %v; want %s", d, got, err, want)
-		}
 	}
 }

@@ -16,6 +16,9 @@ type vetted struct {
 	excepted bool
 }
 
+// dialing makes a connection.
+type dialing = func(ctx context.Context, network, address string) (net.Conn, error)
+
 // dialer makes connections to the addresses that policy lets through.
 type dialer struct {
 	policy   *Policy
@@ -42,7 +45,7 @@ func (d dialer) dial(ctx context.Context, network, address string) (net.Conn, er
 		return nil, withoutRefusal(err)
 	}
 	excepted, known := v.passed[remote(conn)]
-	return &vetted{Conn: conn, excepted: excepted || !known}, nil
+	return &vetted{Conn: overhear(conn), excepted: excepted || !known}, nil
 }
 
 // visa collects what the policy says of the addresses of one name while they are dialled, two at a time.

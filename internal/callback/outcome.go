@@ -32,6 +32,9 @@ type silentError struct{ cause error }
 func (e *silentError) Error() string { return "no answer: " + e.cause.Error() }
 func (e *silentError) Unwrap() error { return e.cause }
 
+// errNoStatus says that an answer has a number for its status that is none.
+var errNoStatus = errors.New("the answer's status is not a number from 100 to 999")
+
 // outcome classes an answer by its status.
 func outcome(status int) (execution.AttemptOutcome, string) {
 	switch {

@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"net/http"
 	"strconv"
 	"strings"
@@ -44,6 +45,32 @@ const (
 	standardPrefix = "v1,"
 )
 
+// The bytes of a key that is written behind "whsec_" (Standard Webhooks 1.0, "Signature scheme").
+const (
+	minKey = 24
+	maxKey = 64
+)
+
+// CheckSecret decides whether a secret may sign callbacks. A secret that begins with "whsec_" must go on with the
+// padded standard base64 of 24 to 64 bytes, exactly as an encoder writes it, because only then do all libraries derive
+// the same key. Any other secret, "WHSEC_…" included, is raw bytes and passes. The error is public and has no full stop.
+func CheckSecret(secret string) error {
+	encoded, ok := strings.CutPrefix(secret, secretPrefix)
+	if !ok {
+		return nil
+	}
+	key, err := base64.StdEncoding.DecodeString(encoded)
+	// The decoder ignores line breaks and loose bits; encoding again shows them.
+	if err != nil || base64.StdEncoding.EncodeToString(key) != encoded {
+		return fmt.Errorf("what follows %s must be padded standard base64 and nothing else", secretPrefix)
+	}
+	if len(key) < minKey || len(key) > maxKey {
+		return fmt.Errorf("what follows %s must be the base64 of %d to %d bytes, not of %d",
+			secretPrefix, minKey, maxKey, len(key))
+	}
+	return nil
+}
+
 // Sign returns the value of X-HopX-Signature: "sha256=" and the lower-case hex HMAC-SHA256 of the body alone. The key is
 // the secret as it is, whatever it begins with.
 func Sign(secret string, body []byte) string {
@@ -65,7 +92,8 @@ func Verify(secret, signature string, body []byte) error {
 
 // SignStandard returns the value of webhook-signature (Standard Webhooks 1.0): for each secret "v1," and the base64
 // HMAC-SHA256 of "id.timestamp.body", separated by spaces. The part of a secret after "whsec_" is base64; any other
-// secret, and one whose part is not, is used as raw bytes.
+// secret is used as raw bytes. A secret that CheckSecret refuses signs as well: an execution that was stored before there
+// was a rule still has its callback signed, with whatever base64 decodes to or else with the raw bytes.
 func SignStandard(id string, at time.Time, body []byte, secrets ...string) string {
 	head := []byte(id + "." + strconv.FormatInt(at.Unix(), 10) + ".")
 	signatures := make([]string, len(secrets))

@@ -1,10 +1,13 @@
 package callback
 
 import (
+	"crypto/hmac"
+	"crypto/sha256"
 	"encoding/base64"
 	"errors"
 	"net/http"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -23,6 +26,80 @@ var secrets = []string{
 }
 
 var signedBodies = []string{`{"execution_id":"exec_1","stdout":"ok\n"}`, "", "a.b.c \x00\xff é"}
+
+// encoded is the secret of a key of n bytes.
+func encoded(n int) string {
+	return secretPrefix + base64.StdEncoding.EncodeToString([]byte(strings.Repeat("\xfb", n)))
+}
+
+func TestASecretWithThePrefixIsAKeyThatEveryLibraryDerives(t *testing.T) {
+	good := encoded(32)
+	for name, secret := range map[string]string{
+		"24 bytes":                encoded(24),
+		"25 bytes, two ='s":       encoded(25),
+		"26 bytes, one =":         encoded(26),
+		"64 bytes":                encoded(64),
+		"raw":                     "your-secret-key",
+		"raw, one letter":         "x",
+		"another case of it":      "WHSEC_",
+		"a mixed case of it":      "Whsec_!!!",
+		"a space before it":       " whsec_",
+		"its beginning":           "whsec",
+		"another separator of it": "whsec-AAAA",
+	} {
+		if err := CheckSecret(secret); err != nil {
+			t.Errorf("%s, %q: %v", name, secret, err)
+		}
+	}
+	for name, secret := range map[string]string{
+		"nothing":                   "whsec_",
+		"23 bytes":                  encoded(23),
+		"65 bytes":                  encoded(65),
+		"not base64":                "whsec_!!! this is not base64, but it is long enough",
+		"no padding":                strings.TrimRight(good, "="),
+		"too much padding":          good + "=",
+		"padding alone":             "whsec_====",
+		"the URL-safe alphabet":     strings.NewReplacer("+", "-", "/", "_").Replace(good),
+		"loose bits":                strings.TrimSuffix(encoded(25), "w==") + "x==",
+		"a line break at its end":   good + "\n",
+		"a line break in it":        good[:20] + "\r\n" + good[20:],
+		"a space at its end":        good + " ",
+		"a space before it":         "whsec_ " + good[6:],
+		"the prefix twice":          "whsec_" + good,
+		"a NUL":                     good[:20] + "\x00" + good[20:],
+		"something behind its end":  good + "AAAA",
+		"a hexadecimal key":         "whsec_" + strings.Repeat("0f", 33),
+		"letters of another script": "whsec_" + strings.Repeat("ä", 32),
+	} {
+		if err := CheckSecret(secret); err == nil {
+			t.Errorf("%s, %q: it passes", name, secret)
+		} else if len(secret) > 10 && strings.Contains(err.Error(), secret[6:]) {
+			t.Errorf("%s: the error shows the secret: %v", name, err)
+		}
+	}
+}
+
+// An execution may have been stored before there was a rule.
+func TestARefusedSecretStillSignsAsItDid(t *testing.T) {
+	at, body := time.Unix(1706400000, 0), []byte("{}")
+	for secret, key := range map[string]string{
+		"whsec_":                  "",
+		"whsec_AAAA":              "\x00\x00\x00",
+		"whsec_-_":                "whsec_-_",
+		"whsec_AAAA\nAAAA":        "\x00\x00\x00\x00\x00\x00",
+		"whsec_!!! is not base64": "whsec_!!! is not base64",
+	} {
+		hash := hmac.New(sha256.New, []byte(key))
+		hash.Write([]byte("msg_1.1706400000.{}"))
+		want := "v1," + base64.StdEncoding.EncodeToString(hash.Sum(nil))
+		if got := SignStandard("msg_1", at, body, secret); got != want {
+			t.Errorf("%q: got %s, want %s", secret, got, want)
+		}
+		if err := CheckSecret(secret); err == nil {
+			t.Errorf("%q is not refused", secret)
+		}
+	}
+}
 
 func TestSignIsTheHexOfRFC4231(t *testing.T) {
 	// RFC 4231 test case 2.

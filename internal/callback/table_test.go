@@ -218,16 +218,26 @@ func addExcessive(table map[string]behaviour) {
 	unreadable := behaviour{outcome: execution.AttemptConnection, connections: 2}.pending(5 * time.Second)
 	for name, serve := range map[string]func(net.Conn, int){
 		"endless 1xx answers":      endlessly("", "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"),
-		"endless headers":          endlessly("HTTP/1.1 200 OK\r\n", "X-A: b\r\n"),
 		"an endless status line":   endlessly("HTTP/1.1 200 O", "K"),
-		"headers over 32 KiB":      answers(200, "X-A: "+strings.Repeat("a", answerHeaders)),
 		"what is not HTTP":         says("SSH-2.0-OpenSSH_9.6\r\n\r\n"),
 		"a status that is not one": says("HTTP/1.1 ok OK\r\n\r\n"),
-		"two lengths":              says("HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab"),
 	} {
 		unreadable.serve = serve
 		table[name] = unreadable
 	}
+	// A status line decides, once.
+	large := behaviour{status: 200, detail: "more than 32 KiB"}.delivered()
+	for name, serve := range map[string]func(net.Conn, int){
+		"endless headers":     endlessly("HTTP/1.1 200 OK\r\n", "X-A: b\r\n"),
+		"headers over 32 KiB": answers(200, "X-A: "+strings.Repeat("a", answerHeaders)),
+	} {
+		large.serve = serve
+		table[name] = large
+	}
+	table["two lengths"] = behaviour{
+		serve:  says("HTTP/1.1 410 X\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab"),
+		status: 410, outcome: execution.AttemptStatus, detail: "answered 410; its Content-Length",
+	}.dead(execution.Gone)
 }
 
 func addBroken(table map[string]behaviour) {
@@ -236,7 +246,7 @@ func addBroken(table map[string]behaviour) {
 		"hangs up before the request": hangsUp,
 		"hangs up after the request":  readsAndHangsUp,
 		"resets after the request":    readsAndResets,
-		"hangs up within the headers": says("HTTP/1.1 200 OK\r\nX-A: b"),
+		"hangs up within the status":  says("HTTP/1.1 200 OK"),
 	} {
 		broken.serve, broken.detail = serve, "broke off"
 		table[name] = broken
@@ -258,6 +268,9 @@ func addBroken(table map[string]behaviour) {
 		arrived.serve = each(first, answers(200))
 		table[name] = arrived
 	}
+	table["hangs up within the headers"] = behaviour{
+		serve: says("HTTP/1.1 503 OK\r\nRetry-After: 30\r\nX-A: b"), status: 503, outcome: execution.AttemptStatus, detail: "broke off",
+	}.pending(30 * time.Second)
 	table["hangs up within the body"] = behaviour{serve: says("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nbegin"), status: 200, answer: "begin"}.delivered()
 }
 
@@ -319,7 +332,7 @@ func (b behaviour) piped() (dial dialing, connections *atomic.Int32) {
 			defer hangUp(server)
 			b.over()(server, n)
 		}()
-		return &vetted{Conn: client}, nil
+		return &vetted{Conn: overhear(client)}, nil
 	}, connections
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"boomerang/internal/execution"
+	"boomerang/internal/wire"
 )
 
 // trying is a deliverer that only tries samples.
@@ -58,7 +59,7 @@ func TestTrySendsASampleThatAReceiverTakesForAResult(t *testing.T) {
 	if string(got.Body) != string(body) {
 		t.Errorf("the trial says that %q was sent, and %q came", got.Body, body)
 	}
-	var p Payload
+	var p wire.Result
 	if err := json.Unmarshal(body, &p); err != nil || !p.ExecutionID.Valid() || !p.Success || p.Stdout == "" {
 		t.Errorf("got %s, %v", body, err)
 	}

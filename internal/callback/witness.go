@@ -16,6 +16,9 @@ type witness struct {
 	open      bool
 	silent    bool // a connection stood, and nothing came back on it
 	handshake error
+	listening bool   // for the answer
+	head      []byte // of the answer, as far as it was read: at most answerHeaders bytes
+	ended     bool   // there is no more to read
 }
 
 func (w *witness) trace() *httptrace.ClientTrace {
@@ -35,12 +38,14 @@ func (w *witness) trace() *httptrace.ClientTrace {
 			})
 		},
 		GotConn: func(info httptrace.GotConnInfo) {
-			conn := info.Conn
-			if secured, ok := conn.(*tls.Conn); ok {
-				conn = secured.NetConn()
+			top, base := layers(info.Conn)
+			w.note(func() {
+				w.open, w.silent = base != nil && !base.excepted, true
+				w.listening, w.head, w.ended = true, nil, false
+			})
+			if top != nil {
+				top.witness.Store(w)
 			}
-			v, ok := conn.(*vetted)
-			w.note(func() { w.open, w.silent = ok && !v.excepted, true })
 		},
 		GotFirstResponseByte: func() {
 			w.note(func() { w.silent = false })
@@ -52,6 +57,22 @@ func (w *witness) note(what func()) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	what()
+}
+
+// hear keeps the beginning of what the receiver says, and notes when it can say no more.
+func (w *witness) hear(said []byte, ended bool) {
+	w.note(func() {
+		if w.listening {
+			w.head = append(w.head, said[:min(len(said), answerHeaders-len(w.head))]...)
+			w.ended = ended
+		}
+	})
+}
+
+// heard returns the beginning of the answer and whether the connection ended with it, and listens no more.
+func (w *witness) heard() (head []byte, ended bool) {
+	w.note(func() { w.listening, head, ended, w.head = false, w.head, w.ended, nil })
+	return head, ended
 }
 
 // public tells whether everybody may read what came back: whether the policy would have let the address through without

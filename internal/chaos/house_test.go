@@ -180,13 +180,16 @@ func enter(t *testing.T, seed uint64, chance *rand.Rand, warm string, fates ...s
 func (h *house) data() string { return filepath.Join(h.dir, "data") }
 func (h *house) log() string  { return filepath.Join(h.dir, "server.log") }
 
+// users is the first user of this process's programs: another harness may run beside it, with an engine of its own.
+func users() int { return 300_000 + os.Getpid()%4096*100 }
+
 func (h *house) env() []string {
 	return []string{
 		"BOOMERANG_LANGUAGES_FILE=" + filepath.Join(h.dir, "languages.yaml"),
 		"BOOMERANG_DISPATCH_SLOTS=" + strconv.Itoa(slots),
 		"BOOMERANG_DOCKER_HOST=unix://" + h.proxy.socket,
 		"BOOMERANG_DOCKER_INIT_DIR=" + premises.dir,
-		"BOOMERANG_DOCKER_UID_BASE=300000",
+		"BOOMERANG_DOCKER_UID_BASE=" + strconv.Itoa(users()),
 		"BOOMERANG_DOCKER_CALL_TIMEOUT=10s",
 		"BOOMERANG_DOCKER_STOP_TIMEOUT=4s",
 		"BOOMERANG_UPKEEP_INTERVAL=5s",

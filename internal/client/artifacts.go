@@ -12,24 +12,13 @@ import (
 	"strings"
 
 	"boomerang/internal/execution"
+	"boomerang/internal/wire"
 )
-
-// Artifact is a file that an execution left. Its path is the program's choice and the server's word: nobody has seen to it
-// that it is harmless here.
-type Artifact struct {
-	Path   string `json:"path"`
-	Size   int64  `json:"size"` // bytes
-	SHA256 string `json:"sha256"`
-	Mode   string `json:"mode"` // permissions in octal digits
-}
 
 // Artifacts is what became of the files that an execution was to leave.
 type Artifacts struct {
-	Status    execution.State      `json:"status"`
-	Artifacts []Artifact           `json:"artifacts"`
-	Omitted   []execution.Omission `json:"artifacts_omitted"` // the first ones
-	Count     int                  `json:"artifacts_omitted_count"`
-	Cut       string               `json:"artifacts_cut"` // why not everything was looked at; empty: it was
+	Status execution.State `json:"status"`
+	wire.ArtifactList
 }
 
 // Artifacts lists the files that an execution left; none until it has ended.
@@ -43,7 +32,7 @@ func (c *Client) Artifacts(ctx context.Context, id execution.ID) (a Artifacts, e
 var errDiffers = errors.New("what came is not what the server has listed")
 
 // Artifact copies a file that an execution left to w, and sees to it that it is the one that was listed. It takes as long as it takes.
-func (c *Client) Artifact(ctx context.Context, id execution.ID, a Artifact, w io.Writer) (err error) {
+func (c *Client) Artifact(ctx context.Context, id execution.ID, a wire.Artifact, w io.Writer) (err error) {
 	defer func() {
 		if err != nil {
 			err = fmt.Errorf("download %q: %w", a.Path, err)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -88,23 +89,26 @@ type DeliveryFilter struct {
 }
 
 func (f DeliveryFilter) query() string {
-	values := url.Values{}
-	set := func(name, value string) {
-		if value != "" {
-			values.Set(name, value)
-		}
-	}
 	states := make([]string, len(f.States))
 	for i, s := range f.States {
 		states[i] = string(s)
 	}
-	set("status", strings.Join(states, ","))
-	set("destination", f.Destination)
-	set("since", instant(f.Since))
-	set("until", instant(f.Until))
-	set("cursor", f.Cursor)
+	limit := ""
 	if f.Limit > 0 {
-		set("limit", strconv.Itoa(f.Limit))
+		limit = strconv.Itoa(f.Limit)
+	}
+	return query(
+		"status", strings.Join(states, ","), "destination", f.Destination, "since", instant(f.Since), "until", instant(f.Until),
+		"cursor", f.Cursor, "limit", limit)
+}
+
+// query writes names and values, in turn, as a URL's query. The server refuses empty values, so they are left out.
+func query(pairs ...string) string {
+	values := url.Values{}
+	for pair := range slices.Chunk(pairs, 2) {
+		if pair[1] != "" {
+			values.Set(pair[0], pair[1])
+		}
 	}
 	return values.Encode()
 }

@@ -18,6 +18,7 @@ import (
 
 	"boomerang/internal/execution"
 	"boomerang/internal/fault"
+	"boomerang/internal/wire"
 )
 
 // MaxWait is the longest that a server holds the answer of Get.
@@ -110,33 +111,12 @@ func (s Secrets) MarshalJSON() ([]byte, error) {
 	return json.Marshal([]string(s))
 }
 
-// Record is what the server shows of an execution. The fields from Success on hold only when Status is terminal.
+// Record is what the server shows of an execution. Its Result holds only when its Status is terminal.
 type Record struct {
-	ExecutionID     execution.ID     `json:"execution_id"`
-	Status          execution.State  `json:"status"`
-	Language        string           `json:"language"`
-	CreatedAt       time.Time        `json:"created_at"`
-	StartedAt       *time.Time       `json:"started_at"`
-	CompletedAt     *time.Time       `json:"completed_at"`
-	CancelRequested bool             `json:"cancel_requested"`
-	Success         bool             `json:"success"`
-	ExitCode        *int             `json:"exit_code"`      // nil: the program never ran, or how it ended is not known
-	ExecutionTime   float64          `json:"execution_time"` // seconds
-	Error           string           `json:"error"`          // one sentence; empty when completed
-	Reason          execution.Reason `json:"reason"`
-	StdoutBytes     int64            `json:"stdout_bytes"` // what the program wrote in all
-	StderrBytes     int64            `json:"stderr_bytes"`
-	OutputComplete  bool             `json:"output_complete"`
-	Callback        Callback         `json:"callback"`
-	WorkspaceResult *WorkspaceResult `json:"workspace_result"` // nil without a workspace that it could change
-}
-
-// WorkspaceResult is what became of the workspace.
-type WorkspaceResult struct {
-	Name    string `json:"name"`
-	Saved   bool   `json:"saved"`
-	Reason  string `json:"reason"` // empty when it is saved
-	Omitted int    `json:"omitted_count"`
+	wire.Result
+	CreatedAt       time.Time `json:"created_at"`
+	CancelRequested bool      `json:"cancel_requested"`
+	Callback        Callback  `json:"callback"`
 }
 
 // Callback is how far the result is on its way.
@@ -176,7 +156,7 @@ func (c *Client) Submit(ctx context.Context, s Submission) (execution.ID, error)
 func (c *Client) Get(ctx context.Context, id execution.ID, wait time.Duration) (r Record, err error) {
 	wait = min(wait, MaxWait).Truncate(time.Second)
 	u := c.base.JoinPath("executions", string(id))
-	u.RawQuery = url.Values{"wait": {strconv.Itoa(int(wait / time.Second))}}.Encode()
+	u.RawQuery = query("wait", strconv.Itoa(int(wait/time.Second)))
 	if err := c.call(ctx, http.MethodGet, u, nil, nil, &r); err != nil {
 		return Record{}, fmt.Errorf("get execution: %w", err)
 	}
@@ -194,7 +174,7 @@ func (c *Client) Cancel(ctx context.Context, id execution.ID) (r Record, err err
 // Output returns what is kept of a stream so far.
 func (c *Client) Output(ctx context.Context, id execution.ID, stream execution.Stream) (kept []byte, err error) {
 	u := c.base.JoinPath("executions", string(id), "output")
-	u.RawQuery = url.Values{"stream": {string(stream)}}.Encode()
+	u.RawQuery = query("stream", string(stream))
 	response, err := c.send(ctx, http.MethodGet, u, nil, nil)
 	if err != nil {
 		return nil, fmt.Errorf("read output: %w", err)

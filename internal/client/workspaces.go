@@ -43,7 +43,7 @@ func (c *Client) Workspaces(ctx context.Context) (list []Workspace, err error) {
 			NextCursor *string     `json:"next_cursor"`
 		}
 		u := c.base.JoinPath("workspaces")
-		u.RawQuery = url.Values{"cursor": {*cursor}, "limit": {"200"}}.Encode()
+		u.RawQuery = query("cursor", *cursor, "limit", "200")
 		if err := c.call(ctx, http.MethodGet, u, nil, nil, &page); err != nil {
 			return nil, fmt.Errorf("list workspaces: %w", err)
 		}
@@ -60,7 +60,7 @@ func (c *Client) WorkspaceFiles(ctx context.Context, name, prefix string) (list 
 			NextCursor *string         `json:"next_cursor"`
 		}
 		u := c.base.JoinPath("workspaces", name, "files")
-		u.RawQuery = url.Values{"prefix": {prefix}, "cursor": {*cursor}, "limit": {"1000"}}.Encode()
+		u.RawQuery = query("prefix", prefix, "cursor", *cursor, "limit", "1000")
 		if err := c.call(ctx, http.MethodGet, u, nil, nil, &page); err != nil {
 			return nil, fmt.Errorf("list files: %w", err)
 		}
@@ -72,7 +72,7 @@ func (c *Client) WorkspaceFiles(ctx context.Context, name, prefix string) (list 
 // PutFile makes content a file of a workspace, with permissions in octal digits. It takes as long as it takes.
 func (c *Client) PutFile(ctx context.Context, name, path, mode string, content io.Reader) error {
 	u := c.file(name, path)
-	u.RawQuery = url.Values{"mode": {mode}}.Encode()
+	u.RawQuery = query("mode", mode)
 	response, err := c.stream(ctx, http.MethodPut, u, content)
 	if err == nil {
 		err = response.Body.Close()

@@ -27,7 +27,7 @@ func (l Log) Validate() error {
 	return fmt.Errorf("format must be auto, json or text, not %q", l.Format)
 }
 
-// Logger makes the logger that Log describes; l must be valid.
+// Logger makes the logger that Log describes; l must be valid. No line is longer than 2 KiB.
 func (l Log) Logger(out io.Writer) *logrus.Entry {
 	log := logrus.New()
 	log.SetOutput(out)
@@ -37,9 +37,9 @@ func (l Log) Logger(out io.Writer) *logrus.Entry {
 	file, isFile := out.(*os.File)
 	terminal := isFile && term.IsTerminal(int(file.Fd()))
 	if l.Format == "json" || l.Format == "auto" && !terminal {
-		log.SetFormatter(&logrus.JSONFormatter{})
+		log.SetFormatter(bounded{&logrus.JSONFormatter{}})
 	} else {
-		log.SetFormatter(&logrus.TextFormatter{ForceColors: terminal, FullTimestamp: true, TimestampFormat: "15:04:05.000"})
+		log.SetFormatter(bounded{&logrus.TextFormatter{ForceColors: terminal, FullTimestamp: true, TimestampFormat: "15:04:05.000"}})
 	}
 	return logrus.NewEntry(log)
 }

@@ -34,6 +34,9 @@ type Ledger interface {
 	Start(ctx context.Context, id execution.ID, run execution.Run) error
 	// Requeue takes Start back; allowed only when the journal proves that nothing ran.
 	Requeue(ctx context.Context, id execution.ID) error
+	// CountStartFailure adds one to how often no container could be made for an execution, and returns the count, which outlives
+	// a restart. Errors: execution.ErrStale when it has ended.
+	CountStartFailure(ctx context.Context, id execution.ID) (times int, err error)
 	// Finish writes the result and the pending delivery in one transaction. Errors: execution.ErrStale when it has ended already.
 	Finish(ctx context.Context, id execution.ID, r execution.Result, d *execution.Delivery) error
 }
@@ -121,7 +124,9 @@ type Deps struct {
 // Dispatcher owns the runs of one node.
 type Dispatcher struct {
 	Deps
-	slots *slots
+	slots   *slots
+	resting *slots // of executions that wait for their next try
+	silence silence
 
 	mu   sync.Mutex // guards runs
 	runs map[execution.ID]*run
@@ -130,7 +135,7 @@ type Dispatcher struct {
 
 // New makes a dispatcher with so many slots.
 func New(slots int, deps Deps) *Dispatcher {
-	return &Dispatcher{Deps: deps, slots: newSlots(slots), runs: make(map[execution.ID]*run)}
+	return &Dispatcher{Deps: deps, slots: newSlots(slots), resting: newSlots(slots), runs: make(map[execution.ID]*run)}
 }
 
 // errDetached is the cause of the context of every run when this process stops: the containers go on.

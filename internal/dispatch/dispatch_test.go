@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -185,7 +184,7 @@ func TestWithoutItsImageAnExecutionFailsAndTheNextGoesOn(t *testing.T) {
 		reason execution.Reason
 	}{
 		{sandbox.ErrImageUnavailable, execution.ImageUnavailable},
-		{sandbox.ErrStart, execution.StartFailed},
+		{sandbox.ErrRefused, execution.StartFailed},
 		{sandbox.ErrNetwork, execution.StartFailed},
 	} {
 		synctest.Test(t, func(t *testing.T) {
@@ -203,29 +202,11 @@ func TestWithoutItsImageAnExecutionFailsAndTheNextGoesOn(t *testing.T) {
 	}
 }
 
-func TestAStartThatFailsIsTriedAgainForAWhile(t *testing.T) {
-	unwell := fmt.Errorf("start: %w", sandbox.ErrStartFailed)
-	for failures, want := range map[int]execution.Reason{1: execution.Exited, 3: execution.Exited, 4: execution.StartFailed} {
-		synctest.Test(t, func(t *testing.T) {
-			h := newHouse(t, 1, sandboxtest.New(sandboxtest.Script{Prepare: slices.Repeat([]error{unwell}, failures)}))
-			h.enter()
-			defer h.leave()
-			begin := time.Now()
-			if e := h.ended(h.submit("a", sandboxtest.Out("1"))); e.Result.Reason != want {
-				t.Errorf("after %d starts that failed: %s, want %s", failures, e.Result.Reason, want)
-			}
-			if took, most := time.Since(begin), 8*time.Second; took > most {
-				t.Errorf("it took %s, want at most %s", took, most)
-			}
-		})
-	}
-}
-
 func TestASickEngineDelaysAndLosesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sick := fmt.Errorf("call: %w", sandbox.ErrUnavailable)
 		h := newHouse(t, 1, sandboxtest.New(sandboxtest.Script{
-			Prepare: []error{sick, errors.New("nobody knows"), sick}, Follow: []error{sick, sick},
+			Prepare: []error{sick, errors.New("nobody knows"), sick, fmt.Errorf("%w: %w", sandbox.ErrRefused, sick)}, Follow: []error{sick, sick},
 		}))
 		h.enter()
 		defer h.leave()

@@ -17,6 +17,7 @@ import (
 	"boomerang/internal/sandbox"
 	"boomerang/internal/sandbox/sandboxtest"
 	"boomerang/internal/store"
+	"boomerang/internal/store/storetest"
 )
 
 // catalogue knows one language, whose programs the fake plays.
@@ -57,7 +58,7 @@ type house struct {
 func newHouse(t *testing.T, slots int, box sandbox.Sandbox) *house {
 	t.Helper()
 	return &house{
-		t: t, dir: t.TempDir(), slots: slots, sandbox: box,
+		t: t, dir: storetest.Dir(t), slots: slots, sandbox: box,
 		wrap: func(s dispatch.Store) dispatch.Store { return s },
 	}
 }

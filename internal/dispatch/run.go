@@ -126,57 +126,6 @@ func (d *Dispatcher) execute(ctx context.Context, r *run) {
 	d.conclude(ctx, r, berth)
 }
 
-// retries are the pauses before a start that failed is tried again: an engine that is unwell for a few seconds costs no
-// execution.
-var retries = []time.Duration{time.Second, 2 * time.Second, 4 * time.Second}
-
-func (d *Dispatcher) prepare(ctx context.Context, r *run, spec sandbox.Spec) (sandbox.Berth, error) {
-	for _, pause := range retries {
-		berth, err := d.Sandbox.Prepare(ctx, spec)
-		if !errors.Is(err, sandbox.ErrStartFailed) {
-			return berth, err
-		}
-		d.log(r).WithError(err).Warn("prepare berth")
-		wait(ctx, pause, r.cancelled)
-	}
-	return d.Sandbox.Prepare(ctx, spec)
-}
-
-// refuse decides what becomes of an execution for which no berth could be prepared.
-func (d *Dispatcher) refuse(ctx context.Context, r *run, err error) {
-	lang := language.Language{Name: r.execution.Language}
-	if found, err := d.Languages.Find(lang.Name); err == nil {
-		lang = found
-	}
-	switch {
-	case errors.Is(err, sandbox.ErrImageUnavailable):
-		d.log(r).WithError(err).Error("prepare berth")
-		d.finish(ctx, r, neverRan(failed(execution.ImageUnavailable, nil, lang.NoImage())))
-	case errors.Is(err, sandbox.ErrNetwork):
-		d.log(r).WithError(err).Error("prepare berth")
-		d.finish(ctx, r, neverRan(failed(execution.StartFailed, nil, fmt.Sprintf(
-			"The network of the language %q is not proven to be closed, so nothing was started on it; the operator has to run boomerang network check.", lang.Name))))
-	case errors.Is(err, sandbox.ErrStart):
-		d.log(r).WithError(err).Error("prepare berth")
-		d.finish(ctx, r, neverRan(failed(execution.StartFailed, nil, fmt.Sprintf(
-			"The container of the language %q could not be started; the operator finds the cause in the log.", lang.Name))))
-	default:
-		d.release(ctx, r, err)
-	}
-}
-
-// release puts an execution back into the queue for a cause that will pass, and takes a breath in its slot, so that a
-// sick engine or store is not hammered.
-func (d *Dispatcher) release(ctx context.Context, r *run, cause error) {
-	if ctx.Err() == nil {
-		d.log(r).WithError(cause).Warn("execution goes back into the queue")
-		wait(ctx, breath, nil)
-	}
-	if err := d.Store.Release(context.WithoutCancel(ctx), r.execution.ID); err != nil {
-		d.log(r).WithError(err).Warn("release claim")
-	}
-}
-
 // conclude follows a berth to its end, writes the result, and removes the berth. It is the second half of every run,
 // be it ours from the beginning or taken over.
 func (d *Dispatcher) conclude(ctx context.Context, r *run, berth sandbox.Berth) {
@@ -186,7 +135,7 @@ func (d *Dispatcher) conclude(ctx context.Context, r *run, berth sandbox.Berth) 
 			return // detached: the container goes on, the next start follows it
 		}
 		if v.neverStarted() && !v.cancelled {
-			d.again(ctx, r, berth)
+			d.unstarted(ctx, r, berth)
 			return
 		}
 		res := result(r, v)
@@ -288,6 +237,26 @@ func (d *Dispatcher) watch(ctx context.Context, r *run, berth sandbox.Berth, don
 			return cancelled, overdue
 		default:
 		}
+	}
+}
+
+// unstarted puts back an execution whose container took no program. The tries are bounded together with those of prepare.
+func (d *Dispatcher) unstarted(ctx context.Context, r *run, berth sandbox.Berth) {
+	failures, err := d.Store.CountStartFailure(context.WithoutCancel(ctx), r.execution.ID)
+	if err != nil {
+		d.log(r).WithError(err).Warn("count start failure")
+	}
+	if failures <= len(pauses) {
+		if failures < 2 || d.rest(ctx, r, pauses[failures-2]) { // the first may be our own restart
+			d.again(ctx, r, berth)
+		}
+		return
+	}
+	res := neverRan(failed(execution.StartFailed, nil, fmt.Sprintf(
+		"Containers of the language %q were started and took no program, %d times; the operator finds the cause in the log.",
+		r.execution.Language, failures)))
+	if d.finish(ctx, r, res) {
+		d.leave(ctx, r, berth)
 	}
 }
 

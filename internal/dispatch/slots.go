@@ -20,6 +20,9 @@ func (s *slots) take() bool {
 		return false
 	}
 	s.taken++
+	if s.taken < s.size { // several may wait, and two slots that become free at once are one signal
+		s.signal()
+	}
 	return true
 }
 
@@ -35,6 +38,10 @@ func (s *slots) free() {
 	s.mu.Lock()
 	s.taken--
 	s.mu.Unlock()
+	s.signal()
+}
+
+func (s *slots) signal() {
 	select {
 	case s.freed <- struct{}{}:
 	default:

@@ -29,3 +29,26 @@ func TestSlotsFollowTheEngine(t *testing.T) {
 		}
 	}
 }
+
+func TestTwoSlotsThatBecomeFreeAtOnceWakeTwo(t *testing.T) {
+	s := newSlots(2)
+	if !s.take() || !s.take() {
+		t.Fatal("there are no two slots")
+	}
+	select {
+	case <-s.freed: // of the first take: there was room for another
+	default:
+	}
+	s.free()
+	s.free()
+	for i := range 2 {
+		select {
+		case <-s.freed:
+		default:
+			t.Fatalf("waiter %d of 2 is not woken", i+1)
+		}
+		if !s.take() {
+			t.Fatalf("waiter %d of 2 finds no slot", i+1)
+		}
+	}
+}

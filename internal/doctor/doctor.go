@@ -149,8 +149,12 @@ func (d *Doctor) play(ctx context.Context, l language.Language, play probe.Play,
 
 // plan is that of an ordinary execution of the language, but for the program.
 func (d *Doctor) plan(l language.Language, play probe.Play, slot int, timeout time.Duration) (sandbox.Spec, journal.Job) {
+	machine := d.Host
+	if machine == sandbox.Name {
+		machine = "" // every container is called that, so it tells nothing of the machine
+	}
 	task, err := json.Marshal(probe.Task{
-		Play: play, Host: d.Host, Confined: d.Confined, Sentry: underSentry(l), Limits: told(l), Network: on(l), Around: d.around(l),
+		Play: play, Host: machine, Confined: d.Confined, Sentry: underSentry(l), Limits: told(l), Network: on(l), Around: d.around(l),
 	})
 	if err != nil {
 		panic(err) // a struct of strings and numbers always has a JSON form

@@ -29,7 +29,7 @@ func TestANetworkWithoutItsRulesIsSeenToBeOpen(t *testing.T) {
 	log := logrus.New()
 	log.SetOutput(io.Discard)
 	config := docker.Defaults()
-	config.InitDir, config.Pull = programs, docker.PullNever
+	config.InitDir, config.Pull, config.UIDBase = programs, docker.PullNever, users
 	config.Networks.Prefix = "bmdoc"
 	config.Networks.EgressSubnet = netip.MustParsePrefix("10.214.0.0/24")
 	config.Networks.ProxySubnet = netip.MustParsePrefix("10.214.1.0/24")

@@ -167,7 +167,7 @@ func serveFor(text string) error {
 // serve starts a server of its own process on the crowd's data, and returns what ends it with a signal.
 func (c *crowd) serve(t testing.TB, change ...func(*config.Config)) (end func(syscall.Signal)) {
 	t.Helper()
-	settings := config.Defaults()
+	settings := defaults()
 	settings.DataDir = c.dir
 	settings.HTTP.Addr = "127.0.0.1:0"
 	settings.Docker.Host = "unix://" + filepath.Join(c.dir, "no-engine.sock") // nothing is to be run
@@ -255,6 +255,7 @@ func (c *crowd) all() bool {
 }
 
 func TestNoCallbackIsLostOverAKill(t *testing.T) {
+	t.Parallel()
 	c := gather(t, 200*time.Millisecond, well, well, well, slow, hanging, refuses, well, well)
 	const n = 400
 	c.owe(t, n, time.Now().Add(4*time.Second), 3*time.Second)

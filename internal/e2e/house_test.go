@@ -19,6 +19,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -104,13 +105,32 @@ type inbox struct {
 	refusal int           // how many requests are still answered 503
 }
 
-// enter starts a server on a free port, with a receiver that it may call.
+// servers counts the servers that were given users of their own.
+var servers atomic.Int32
+
+// defaults are the settings of a server that shares its engine with others: the users of its programs are its own.
+func defaults() config.Config {
+	c := config.Defaults()
+	c.Docker.InitDir = initDir
+	c.Docker.UIDBase = 1_000_000 + 1_000*int(servers.Add(1))
+	return c
+}
+
+// enter starts a server on a free port, with a receiver that it may call. From here on the test runs beside others.
 func enter(t testing.TB, change ...func(*config.Config)) *house {
 	t.Helper()
-	h := &house{t: t, config: config.Defaults()}
+	if t, ok := t.(*testing.T); ok {
+		t.Parallel()
+	}
+	return enterAlone(t, change...)
+}
+
+// enterAlone is enter for a test that looks at the whole process: no other test runs meanwhile.
+func enterAlone(t testing.TB, change ...func(*config.Config)) *house {
+	t.Helper()
+	h := &house{t: t, config: defaults()}
 	h.config.DataDir = t.TempDir()
 	h.config.HTTP.Addr = "127.0.0.1:0"
-	h.config.Docker.InitDir = initDir
 	h.config.Callback.AllowCIDRs = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 	h.config.Dispatch.Slots = 4
 	for _, f := range change {

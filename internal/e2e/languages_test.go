@@ -11,9 +11,9 @@ import (
 	"testing"
 	"time"
 
-	"boomerang/internal/callback"
 	"boomerang/internal/execution"
 	"boomerang/internal/language"
+	"boomerang/internal/wire"
 )
 
 // chosen are the languages that LANGUAGES names; without it, those that a server must have. None is left out for want
@@ -120,7 +120,7 @@ func (h *house) offered(languages []language.Language) {
 	}
 }
 
-func (r trial) judge(t *testing.T, l language.Language, p callback.Payload) {
+func (r trial) judge(t *testing.T, l language.Language, p wire.Result) {
 	t.Helper()
 	status := execution.Completed
 	if r.failed {
@@ -209,7 +209,7 @@ func TestTheLanguagesThatAreMadeForAWorkDoIt(t *testing.T) {
 }
 
 // cost writes down what docs/LANGUAGES.md tells.
-func cost(t *testing.T, p callback.Payload) {
+func cost(t *testing.T, p wire.Result) {
 	t.Helper()
 	t.Logf("%-11s %5.2f s, CPU %5.2f s, %4d MiB", p.Language,
 		time.Duration(p.ExecutionTime).Seconds(), time.Duration(p.Usage.CPUTime).Seconds(), p.Usage.MaxMemory>>20)

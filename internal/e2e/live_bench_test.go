@@ -17,7 +17,6 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"boomerang/internal/config"
 	"boomerang/internal/execution"
 )
 
@@ -124,9 +123,9 @@ languages:
 // alone starts a server of its own process.
 func alone(b *testing.B, slots int) (h *house, pid int) {
 	b.Helper()
-	h = &house{t: b, config: config.Defaults()}
+	h = &house{t: b, config: defaults()}
 	h.config.DataDir, h.config.HTTP.Addr = b.TempDir(), "127.0.0.1:"+freePort(b)
-	h.config.Docker.InitDir, h.config.Dispatch.Slots = initDir, slots
+	h.config.Dispatch.Slots = slots
 	catalogue(b, smallCatalogue)(&h.config)
 	h.url = "http://" + h.config.HTTP.Addr
 	end, pid := launch(b, h.config)

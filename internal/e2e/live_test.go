@@ -23,7 +23,6 @@ import (
 
 	"github.com/coder/websocket"
 
-	"boomerang/internal/config"
 	"boomerang/internal/execution"
 )
 
@@ -121,16 +120,16 @@ func (l *listener) take(name, data string) (output bool) {
 	return false
 }
 
-// printer prints bytes that are text in part, for six seconds.
+// printer prints bytes that are text in part, for ten seconds: longer than two restarts take on a busy machine.
 const (
 	printer = `
 import hashlib, os, sys, time
-for i in range(60):
+for i in range(100):
     os.write(1, ("größe %d 🪃\n" % i).encode()[i % 3:] + hashlib.sha256(b"o%d" % i).digest()[:i % 33])
     os.write(2, hashlib.sha256(b"e%d" % i).digest()[:i % 7])
     time.sleep(0.1)
 sys.exit(3)`
-	printed = 60
+	printed = 100
 )
 
 // printerPrints is what printer prints.
@@ -178,11 +177,11 @@ func (h *house) awaken() {
 // A client that loses its connection five times, and a command that is never told of anything, have every byte once though
 // the server is killed and restarted meanwhile.
 func TestWhoFollowsLosesNothingWhateverBreaks(t *testing.T) {
+	t.Parallel()
 	binary := build(t, "boomerang/cmd/boomerang")
 	port := freePort(t)
-	h := &house{t: t, config: config.Defaults(), url: "http://127.0.0.1:" + port}
-	h.config.DataDir, h.config.HTTP.Addr = t.TempDir(), "127.0.0.1:"+port
-	h.config.Docker.InitDir, h.config.Dispatch.Slots = initDir, 1
+	h := &house{t: t, config: defaults(), url: "http://127.0.0.1:" + port}
+	h.config.DataDir, h.config.HTTP.Addr, h.config.Dispatch.Slots = t.TempDir(), "127.0.0.1:"+port, 1
 	end, _ := launch(t, h.config)
 	h.awaken()
 	h.token = h.tokenFor("me")

@@ -93,7 +93,7 @@ func TestNothingIsLeftOfOurs(t *testing.T) {
 	t.Setenv("TMPDIR", tmp)
 	before := runtime.NumGoroutine()
 	t.Run("house", func(t *testing.T) {
-		h := enter(t, catalogue(t, mixedCatalogue))
+		h := enterAlone(t, catalogue(t, mixedCatalogue))
 		h.mixture(t)
 		h.leave()
 		h.nothingLeft()

@@ -85,7 +85,7 @@ func TestNoLineIsLostIn200Executions(t *testing.T) {
 
 func TestAFloodIsCutInTheMiddleAndCounted(t *testing.T) {
 	const line, size, tail = 64, 64 * mib, 64 * kib
-	h := enter(t)
+	h := enterAlone(t)
 	numbered := func(from, to int) string { // the bytes from one offset to another
 		var b strings.Builder
 		for i := from / line; i < to/line; i++ {

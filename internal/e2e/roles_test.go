@@ -33,7 +33,7 @@ func divided(t *testing.T, change ...func(*config.Config)) (h *house, startRunne
 	c := &crowd{dir: h.config.DataDir}
 	return h, func() func() {
 		end := c.serve(t, func(s *config.Config) {
-			s.Role, s.Docker.Host, s.Docker.InitDir, s.Dispatch.Slots = config.Runner, engine, initDir, 2
+			s.Role, s.Docker.Host, s.Dispatch.Slots = config.Runner, engine, 2
 			s.Languages = h.config.Languages
 			s.HTTP.Addr = h.app.Addr() // taken: a runner that listened would fail
 		})

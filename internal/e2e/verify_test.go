@@ -4,6 +4,9 @@ package e2e
 
 import (
 	"bytes"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +15,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -118,17 +122,67 @@ func python(t testing.TB) string {
 
 func TestTheSamplesVerifyACallback(t *testing.T) {
 	m := post(t, enter(t))
-	for sample, command := range map[string][]string{
+	for sample, command := range samples(t) {
+		t.Run(sample, func(t *testing.T) { sampleVerifies(t, m, command) })
+	}
+	t.Run("boomerang verify", func(t *testing.T) { commandVerifies(t, m, build(t, "boomerang/cmd/boomerang")) })
+	t.Run("the page", func(t *testing.T) { pageVerifies(t, m) })
+}
+
+// samples are the commands that run the samples, by language.
+func samples(t *testing.T) map[string][]string {
+	t.Helper()
+	return map[string][]string{
 		"Python": {python(t), "../../docs/verify/verify.py"},
 		"Node":   {"node", "../../docs/verify/verify.mjs"},
 		"Go":     {build(t, "../../docs/verify/go/verify.go")},
 		"Ruby":   {"ruby", "../../docs/verify/verify.rb"},
 		"PHP":    {"php", "../../docs/verify/verify.php"},
-	} {
-		t.Run(sample, func(t *testing.T) { sampleVerifies(t, m, command) })
 	}
-	t.Run("boomerang verify", func(t *testing.T) { commandVerifies(t, m, build(t, "boomerang/cmd/boomerang")) })
-	t.Run("the page", func(t *testing.T) { pageVerifies(t, m) })
+}
+
+// TestTheSamplesTakeNoSecretThatIsNoKey gives each sample a signature by what a careless decoder makes of the secret.
+func TestTheSamplesTakeNoSecretThatIsNoKey(t *testing.T) {
+	now := time.Now()
+	key := strings.Repeat("\xfb", 25)
+	whole := "whsec_" + base64.StdEncoding.EncodeToString([]byte(key))
+	all := samples(t)
+	for name, c := range map[string]struct {
+		secret, key string
+		holds       bool
+	}{
+		"a key":              {whole, key, true},
+		"the longest key":    {"whsec_" + base64.StdEncoding.EncodeToString([]byte(key+key+key[:14])), key + key + key[:14], true},
+		"another case":       {"WHSEC_AAAA", "WHSEC_AAAA", true},
+		"nothing":            {"whsec_", "", false},
+		"too short":          {"whsec_AAAA", "\x00\x00\x00", false},
+		"too long":           {"whsec_" + base64.StdEncoding.EncodeToString([]byte(key+key+key[:15])), key + key + key[:15], false},
+		"unpadded":           {strings.TrimRight(whole, "="), key, false},
+		"URL-safe":           {strings.NewReplacer("+", "-", "/", "_").Replace(whole), key, false},
+		"loose bits":         {strings.TrimSuffix(whole, "w==") + "x==", key, false},
+		"a line break":       {whole[:30] + "\n" + whole[30:], key, false},
+		"a space":            {whole + " ", key, false},
+		"one letter too few": {"whsec_AAAAA", "\x00\x00\x00", false},
+		"not base64 at all":  {"whsec_!!!", "whsec_!!!", false},
+		"its raw bytes":      {"whsec_-_", "whsec_-_", false},
+	} {
+		m := message{http.Header{}, []byte("{}")}
+		m.header.Set(callback.HeaderStandardID, "msg_1")
+		m.header.Set(callback.HeaderStandardTimestamp, strconv.FormatInt(now.Unix(), 10))
+		hash := hmac.New(sha256.New, []byte(c.key))
+		_, _ = fmt.Fprintf(hash, "msg_1.%d.%s", now.Unix(), m.body)
+		m.header.Set(callback.HeaderStandardSignature, "v1,"+base64.StdEncoding.EncodeToString(hash.Sum(nil)))
+		want := fmt.Sprintf("webhook-signature %t\n", c.holds)
+		for language, command := range all {
+			got, code := m.run(t, m.cgi(now), append(slices.Clone(command), c.secret)...)
+			if !strings.HasPrefix(got, want) || code != 0 {
+				t.Errorf("%s, %s: exit code %d, %q; want %q", language, name, code, got, want)
+			}
+		}
+		if err := callback.CheckSecret(c.secret); (err == nil) != c.holds {
+			t.Errorf("%s: CheckSecret says %v", name, err)
+		}
+	}
 }
 
 func sampleVerifies(t *testing.T, m message, command []string) {

@@ -102,8 +102,8 @@ func TestAContainerThatWaitedHasTheLimitsOfItsExecution(t *testing.T) {
 	}
 }
 
+// Each way has a server of its own: a pool that loses its containers several times in a row makes the next after longer pauses.
 func TestAWaitingContainerThatIsTakenAwayIsReplaced(t *testing.T) {
-	h := enter(t, catalogue(t, twoWait(stock)))
 	docker := engine(t)
 	for act, take := range map[string]func(id string) error{
 		"kill": func(id string) error { return docker.ContainerKill(t.Context(), id, "KILL") },
@@ -112,14 +112,17 @@ func TestAWaitingContainerThatIsTakenAwayIsReplaced(t *testing.T) {
 			return docker.ContainerRemove(t.Context(), id, container.RemoveOptions{Force: true})
 		},
 	} {
-		waited := h.replaced()
-		for _, id := range waited {
-			if err := take(id); err != nil {
-				t.Errorf("%s: %v", act, err)
+		t.Run(act, func(t *testing.T) {
+			h := enter(t, catalogue(t, twoWait(stock)))
+			waited := h.replaced()
+			for _, id := range waited {
+				if err := take(id); err != nil {
+					t.Error(err)
+				}
 			}
-		}
-		h.replaced(waited...)
-		h.expect(h.submit("echo "+act, bash), ending{Status: execution.Completed, Reason: execution.Exited, Stdout: act + "\n"})
+			h.replaced(waited...)
+			h.expect(h.submit("echo again", bash), ending{Status: execution.Completed, Reason: execution.Exited, Stdout: "again\n"})
+		})
 	}
 }
 

@@ -13,9 +13,9 @@ import (
 	"github.com/gorilla/mux"
 
 	"boomerang/internal/auth"
-	"boomerang/internal/callback"
 	"boomerang/internal/execution"
 	"boomerang/internal/fault"
+	"boomerang/internal/wire"
 )
 
 // Leftovers are the files that programs left. Errors: faults EXECUTION_NOT_FOUND, SERVICE_UNAVAILABLE.
@@ -33,7 +33,7 @@ type leftovers struct {
 	ExecutionID execution.ID    `json:"execution_id"`
 	Status      execution.State `json:"status"`
 	Globs       []string        `json:"artifact_globs"`
-	*callback.Left
+	*wire.ArtifactList
 }
 
 func (a *api) artifacts(w http.ResponseWriter, r *http.Request, p auth.Principal) error {
@@ -48,7 +48,7 @@ func (a *api) artifacts(w http.ResponseWriter, r *http.Request, p auth.Principal
 	if left == nil {
 		left = new(execution.Artifacts)
 	}
-	return respond(w, http.StatusOK, leftovers{e.ID, e.State, listOf(e.Options.Artifacts), callback.LeftBy(left)})
+	return respond(w, http.StatusOK, leftovers{e.ID, e.State, listOf(e.Options.Artifacts), wire.ArtifactsOf(left)})
 }
 
 // steadily is what a client that downloads must take in a second at the least.

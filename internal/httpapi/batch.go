@@ -12,6 +12,7 @@ import (
 	"boomerang/internal/auth"
 	"boomerang/internal/execution"
 	"boomerang/internal/fault"
+	"boomerang/internal/wire"
 )
 
 // acceptedBatch is the answer to a batch.
@@ -65,7 +66,7 @@ func (a *api) batch(w http.ResponseWriter, r *http.Request, p auth.Principal) er
 func acceptedBatchOf(all []execution.Execution) acceptedBatch {
 	first := all[0]
 	answer := acceptedBatch{
-		BatchID: first.Batch.ID, Status: execution.Queued, Count: len(all), Timestamp: onTheWire(first.CreatedAt),
+		BatchID: first.Batch.ID, Status: execution.Queued, Count: len(all), Timestamp: wire.Time(first.CreatedAt),
 		Message: "Executions queued. Each result will be posted to its callback_url.",
 	}
 	if first.Batch.Summary {
@@ -80,7 +81,7 @@ func acceptedBatchOf(all []execution.Execution) acceptedBatch {
 
 // decodeBatch reads the body of POST /executions/batch: the fields of a callback, and the fields of each submission in executions.
 func decodeBatch(body []byte) (b admission.Batch, err error) {
-	o, err := objectOf(body)
+	o, err := objectOf("body", body)
 	if err != nil {
 		return b, err
 	}
@@ -93,8 +94,8 @@ func decodeBatch(body []byte) (b admission.Batch, err error) {
 	var entries []json.RawMessage
 	if raw, there := o.get("executions"); !there {
 		o.fail(fault.New(fault.MissingParameter, "executions is required.").Field("executions"))
-	} else if json.Unmarshal(raw, &entries) != nil {
-		o.refuse("executions", "must be a list of objects.")
+	} else {
+		entries = o.members("executions", "must be a list of objects", raw)
 	}
 	if o.err == nil {
 		o.err = admission.CheckBatch(len(entries))
@@ -106,7 +107,7 @@ func decodeBatch(body []byte) (b admission.Batch, err error) {
 		name := fmt.Sprintf("executions[%d]", i)
 		member, ok := within(entry, name+".")
 		if !ok {
-			o.refuse(name, "must be an object.")
+			o.mismatch(name, "must be an object", entry)
 		}
 		b.Submissions = append(b.Submissions, member.submission())
 		o.fail(member.err)

@@ -9,6 +9,7 @@ import (
 	"boomerang/internal/admission"
 	"boomerang/internal/callback"
 	"boomerang/internal/execution"
+	"boomerang/internal/wire"
 )
 
 // deliveryLine is what a list shows of a delivery.
@@ -39,9 +40,9 @@ func lineOf(d execution.Delivery) deliveryLine {
 		State:         d.State,
 		URL:           d.Callback.URL,
 		Attempts:      d.Attempts,
-		NextAttemptAt: instantOrNull(d.NextAt),
-		CreatedAt:     instantOrNull(d.CreatedAt),
-		EndedAt:       instantOrNull(d.EndedAt),
+		NextAttemptAt: wire.TimeOrNull(d.NextAt),
+		CreatedAt:     wire.TimeOrNull(d.CreatedAt),
+		EndedAt:       wire.TimeOrNull(d.EndedAt),
 	}
 	if d.Callback.URL != "" {
 		line.Destination = d.Callback.Destination()
@@ -136,12 +137,12 @@ func clause(sentence string) string {
 type attemptLine struct {
 	Number     int                      `json:"number"`
 	StartedAt  time.Time                `json:"started_at"`
-	Duration   callback.Seconds         `json:"duration"`
+	Duration   wire.Seconds             `json:"duration"`
 	Outcome    execution.AttemptOutcome `json:"outcome"`
 	StatusCode *int                     `json:"status_code"` // null: no answer came
 	Detail     string                   `json:"detail"`
 	reply
-	RetryAfter *callback.Seconds `json:"retry_after"` // null: the receiver asked for nothing
+	RetryAfter *wire.Seconds `json:"retry_after"` // null: the receiver asked for nothing
 }
 
 // reply is the kept part of what a receiver answered.
@@ -161,11 +162,11 @@ func attemptsOf(id execution.ID, attempts []execution.Attempt) deliveryAttempts 
 	list := make([]attemptLine, 0, len(attempts))
 	for _, a := range attempts {
 		shown := attemptLine{
-			Number: a.Number, StartedAt: onTheWire(a.StartedAt), Duration: callback.Seconds(a.Duration), Outcome: a.Outcome,
+			Number: a.Number, StartedAt: wire.Time(a.StartedAt), Duration: wire.Seconds(a.Duration), Outcome: a.Outcome,
 			StatusCode: numberOrNull(a.StatusCode), Detail: a.Detail, reply: replyOf(a.Answer),
 		}
 		if a.RetryAfter > 0 {
-			shown.RetryAfter = new(callback.Seconds(a.RetryAfter))
+			shown.RetryAfter = new(wire.Seconds(a.RetryAfter))
 		}
 		list = append(list, shown)
 	}
@@ -191,16 +192,16 @@ type trialRecord struct {
 	TLS        *string                  `json:"tls"`         // null: none
 	StatusCode *int                     `json:"status_code"` // null: no answer came
 	reply
-	Duration callback.Seconds `json:"duration"`
-	Signed   bool             `json:"signed"`
-	Body     string           `json:"body"`
+	Duration wire.Seconds `json:"duration"`
+	Signed   bool         `json:"signed"`
+	Body     string       `json:"body"`
 }
 
 func trialOf(s admission.Submission, t callback.Trial) trialRecord {
 	return trialRecord{
 		URL: s.CallbackURL, Arrived: t.Outcome == execution.AttemptSucceeded, Outcome: t.Outcome, Detail: t.Detail, Rule: textOrNull(t.Rule),
 		Resolved: t.Resolved, Connected: t.Connected, TLS: textOrNull(t.TLS), StatusCode: numberOrNull(t.StatusCode),
-		reply: replyOf(t.Answer), Duration: callback.Seconds(t.Duration), Signed: len(s.Secrets) > 0, Body: string(t.Body),
+		reply: replyOf(t.Answer), Duration: wire.Seconds(t.Duration), Signed: len(s.Secrets) > 0, Body: string(t.Body),
 	}
 }
 

@@ -1,7 +1,6 @@
 package httpapi
 
 import (
-	"encoding/json"
 	"net/http"
 	"strings"
 
@@ -26,9 +25,9 @@ func (a *api) backgroundCommand(w http.ResponseWriter, r *http.Request, p auth.P
 // commandSubmission makes of a command line the program that it is. HopX's clients send the line itself, or a shell with the
 // line as its argument, which is the same.
 func commandSubmission(s admission.Submission) (admission.Submission, error) {
-	var o object
-	if err := json.Unmarshal(s.Body, &o.fields); err != nil {
-		return s, fault.New(fault.InvalidJSON, "The body must be one JSON object.").Because(err)
+	o, err := objectOf("body", s.Body)
+	if err != nil {
+		return s, err
 	}
 	command, args := o.text("command"), s.Args
 	if o.err != nil {

@@ -36,7 +36,7 @@ func TestACommandLineIsAProgramOfTheShell(t *testing.T) {
 		}
 	}
 	for body, field := range map[string]string{
-		`{}`: "command", `{"command":""}`: "command", `{"command":["ls"]}`: "command", `{"command":"ls","args":"-l"}`: "args", `{"command":"ls","args":[1]}`: "args",
+		`{}`: "command", `{"command":""}`: "command", `{"command":["ls"]}`: "command", `{"command":"ls","args":"-l"}`: "args", `{"command":"ls","args":[1]}`: "args[0]",
 	} {
 		for _, path := range []string{"/commands/run", "/commands/background"} {
 			a := h.call(http.MethodPost, path, h.ann, body, asJSON)

@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"encoding/json"
+	"fmt"
 	"maps"
 	"math"
 	"slices"
@@ -15,7 +16,7 @@ import (
 // are allowed is the business of admission. Unknown fields are ignored, and null is the same as absent. Errors are
 // faults: INVALID_JSON, or INVALID_REQUEST that names the field.
 func decodeSubmission(body []byte) (admission.Submission, error) {
-	o, err := objectOf(body)
+	o, err := objectOf("body", body)
 	if err != nil {
 		return admission.Submission{}, err
 	}
@@ -24,13 +25,13 @@ func decodeSubmission(body []byte) (admission.Submission, error) {
 	return s, o.err
 }
 
-// objectOf is the object that a body must be. Errors: fault INVALID_JSON.
-func objectOf(body []byte) (o object, err error) {
-	if err := checkJSON(body); err != nil {
-		return o, fault.New(fault.InvalidJSON, "The body must be one JSON object: %s.", err)
+// objectOf is the object that a text must be; what names the text in an error. Errors: fault INVALID_JSON.
+func objectOf(what string, text []byte) (o object, err error) {
+	if err := checkJSON(what, text); err != nil {
+		return o, err
 	}
-	if err := json.Unmarshal(body, &o.fields); err != nil {
-		return o, fault.New(fault.InvalidJSON, "The body must be one JSON object.").Because(err)
+	if err := json.Unmarshal(text, &o.fields); err != nil { // never: the text was read to its end
+		return o, fault.New(fault.InvalidJSON, "The %s must be one JSON object.", what).Because(err)
 	}
 	return o, nil
 }
@@ -73,13 +74,13 @@ type object struct {
 func (o *object) text(name string) string {
 	var s string
 	if raw, there := o.get(name); there && !isText(raw, &s) {
-		o.refuse(name, "must be a string.")
+		o.mismatch(name, "must be a string", raw)
 	}
 	return s
 }
 
 func (o *object) seconds(name string) int64 {
-	return o.whole(name, "must be a whole number of seconds.")
+	return o.whole(name, "must be a whole number of seconds")
 }
 
 // whole reads a whole number. JSON knows no integers: 3600, 3600.0 and 3.6e3 are the same number and all are whole.
@@ -87,7 +88,7 @@ func (o *object) whole(name, rule string) int64 {
 	const exact = 1 << 53 // from here on a float64 does not tell neighbours apart; far above every limit
 	n := o.number(name, rule)
 	if n != math.Trunc(n) {
-		o.refuse(name, rule)
+		o.refuse(name, rule+", not "+clip(string(o.fields[name]))+".")
 		return 0
 	}
 	return int64(max(-exact, min(n, exact)))
@@ -101,7 +102,7 @@ func (o *object) number(name, rule string) float64 {
 	}
 	n, err := strconv.ParseFloat(string(raw), 64)
 	if raw[0] == '"' || (err != nil && !math.IsInf(n, 0)) {
-		o.refuse(name, rule)
+		o.mismatch(name, rule, raw)
 		return 0
 	}
 	return n
@@ -114,14 +115,14 @@ func (o *object) texts(name string) map[string]string {
 	}
 	var entries map[string]json.RawMessage
 	if err := json.Unmarshal(raw, &entries); err != nil {
-		o.refuse(name, "must be an object of strings.")
+		o.mismatch(name, "must be an object of strings", raw)
 		return nil
 	}
 	texts := make(map[string]string, len(entries))
 	for _, key := range slices.Sorted(maps.Keys(entries)) {
 		var s string
 		if !isText(entries[key], &s) {
-			o.fail(fault.New(fault.InvalidRequest, "%s must be an object of strings, and the value of %q is not one.", o.prefix+name, clip(key)).
+			o.fail(fault.New(fault.InvalidRequest, "%s must be an object of strings, and the value of %q is %s.", o.prefix+name, clip(key), kindOf(entries[key])).
 				Field(o.prefix+name).Detail("key", clip(key)))
 			return nil
 		}
@@ -137,20 +138,23 @@ func (o *object) textOrList(name string) []string {
 		return nil
 	}
 	var s string
-	var list []string
 	switch {
 	case isText(raw, &s) && s == "":
+		return nil
 	case isText(raw, &s):
-		list = []string{s}
-	case !isList(raw, &list):
-		o.refuse(name, "must be a string or a list of strings.")
+		return []string{s}
 	}
-	return list
+	return o.strings(name, "must be a string or a list of strings", raw)
 }
 
 func (o *object) get(name string) (raw json.RawMessage, there bool) {
 	raw = o.fields[name]
 	return raw, raw != nil && string(raw) != "null"
+}
+
+// mismatch refuses a value of another type. It says which type that is, but not the value, which may be secret.
+func (o *object) mismatch(name, rule string, raw json.RawMessage) {
+	o.refuse(name, rule+", not "+kindOf(raw)+".")
 }
 
 func (o *object) refuse(name, rule string) {
@@ -168,17 +172,33 @@ func isText(raw json.RawMessage, s *string) bool {
 	return raw[0] == '"' && json.Unmarshal(raw, s) == nil
 }
 
-func isList(raw json.RawMessage, list *[]string) bool {
-	var entries []json.RawMessage
-	if json.Unmarshal(raw, &entries) != nil {
-		return false
-	}
-	for _, entry := range entries {
+// strings reads a list of strings. The rule says what there may be else.
+func (o *object) strings(name, rule string, raw json.RawMessage) (list []string) {
+	for i, entry := range o.members(name, rule, raw) {
 		var s string
 		if !isText(entry, &s) {
-			return false
+			o.mismatch(fmt.Sprintf("%s[%d]", name, i), "must be a string", entry)
+			return nil
 		}
-		*list = append(*list, s)
+		list = append(list, s)
 	}
-	return true
+	return list
+}
+
+// members reads a list of anything.
+func (o *object) members(name, rule string, raw json.RawMessage) (list []json.RawMessage) {
+	if raw[0] != '[' || json.Unmarshal(raw, &list) != nil {
+		o.mismatch(name, rule, raw)
+		return nil
+	}
+	return list
+}
+
+// truth reads true or false.
+func (o *object) truth(name string, fallback bool) bool {
+	raw, there := o.get(name)
+	if there && json.Unmarshal(raw, &fallback) != nil {
+		o.mismatch(name, "must be true or false", raw)
+	}
+	return fallback
 }

@@ -14,12 +14,12 @@ import (
 )
 
 // list reads a list of strings.
-func (o *object) list(name string) (list []string) {
-	if raw, there := o.get(name); there && !isList(raw, &list) {
-		o.refuse(name, "must be a list of strings.")
+func (o *object) list(name string) []string {
+	raw, there := o.get(name)
+	if !there {
 		return nil
 	}
-	return list
+	return o.strings(name, "must be a list of strings", raw)
 }
 
 // content reads bytes: a string, or an object that has them as text or as base64.
@@ -32,10 +32,13 @@ func (o *object) content(name string) []byte {
 	if isText(raw, &s) {
 		return []byte(s)
 	}
-	const rule = `must be a string, {"text": …} or {"base64": …}.`
 	inner, ok := within(raw, o.prefix+name+".")
-	if !ok || inner.count("text", "base64") != 1 {
-		o.refuse(name, rule)
+	if !ok {
+		o.mismatch(name, `must be a string, {"text": …} or {"base64": …}`, raw)
+		return nil
+	}
+	if inner.count("text", "base64") != 1 {
+		o.refuse(name, "must have exactly one of text and base64.")
 		return nil
 	}
 	content := inner.bytes()
@@ -60,12 +63,7 @@ func (o *object) files(name string) (files []admission.File) {
 	if !there {
 		return nil
 	}
-	var entries []json.RawMessage
-	if json.Unmarshal(raw, &entries) != nil {
-		o.refuse(name, "must be a list of files.")
-		return nil
-	}
-	for i, entry := range entries {
+	for i, entry := range o.members(name, "must be a list of files", raw) {
 		files = append(files, o.file(fmt.Sprintf("%s[%d]", name, i), entry))
 		if o.err != nil {
 			return nil
@@ -76,8 +74,12 @@ func (o *object) files(name string) (files []admission.File) {
 
 func (o *object) file(name string, raw json.RawMessage) (f admission.File) {
 	inner, ok := within(raw, o.prefix+name+".")
-	if !ok || inner.count("text", "base64", "url") != 1 {
-		o.refuse(name, "must be an object with a path and exactly one of text, base64 and url.")
+	if !ok {
+		o.mismatch(name, "must be an object with a path and one of text, base64 and url", raw)
+		return f
+	}
+	if inner.count("text", "base64", "url") != 1 {
+		o.refuse(name, "must have exactly one of text, base64 and url.")
 		return f
 	}
 	f = admission.File{Path: inner.text("path"), Mode: inner.mode("mode"), URL: inner.text("url")}
@@ -118,13 +120,13 @@ func (o *object) limits(name string) (l execution.Limits) {
 	}
 	inner, ok := within(raw, o.prefix+name+".")
 	if !ok {
-		o.refuse(name, "must be an object.")
+		o.mismatch(name, "must be an object", raw)
 		return l
 	}
 	l = execution.Limits{
 		Memory:    inner.size("memory"),
-		CPUs:      inner.number("cpus", "must be a number."),
-		PIDs:      inner.whole("pids", "must be a whole number."),
+		CPUs:      inner.number("cpus", "must be a number"),
+		PIDs:      inner.whole("pids", "must be a whole number"),
 		Output:    inner.size("output"),
 		Workspace: inner.size("workspace"),
 		Artifacts: inner.size("artifacts"),
@@ -141,15 +143,13 @@ func (o *object) workspace(name string) (u execution.WorkspaceUse) {
 	}
 	inner, ok := within(raw, o.prefix+name+".")
 	if !ok {
-		o.refuse(name, `must be a string or {"name": …, "read_only": …}.`)
+		o.mismatch(name, `must be a string or {"name": …, "read_only": …}`, raw)
 		return u
 	}
 	if u.Name = inner.text("name"); u.Name == "" {
 		inner.refuse("name", "is required.")
 	}
-	if raw, there := inner.get("read_only"); there && json.Unmarshal(raw, &u.ReadOnly) != nil {
-		inner.refuse("read_only", "must be true or false.")
-	}
+	u.ReadOnly = inner.truth("read_only", false)
 	o.fail(inner.err)
 	return u
 }
@@ -158,7 +158,7 @@ var sizeForm = regexp.MustCompile(`^([0-9]{1,15}B|[0-9]{1,9}(\.[0-9]{1,9})?[KMG]
 
 // size reads a number of bytes.
 func (o *object) size(name string) int64 {
-	const rule = "must be a whole number of bytes or a size such as 256MiB."
+	const rule = "must be a whole number of bytes or a size such as 256MiB"
 	raw, there := o.get(name)
 	var s string
 	if !there || !isText(raw, &s) {
@@ -166,7 +166,7 @@ func (o *object) size(name string) int64 {
 	}
 	n, err := units.ParseBase2Bytes(s)
 	if err != nil || !sizeForm.MatchString(s) {
-		o.refuse(name, rule)
+		o.refuse(name, rule+".")
 		return 0
 	}
 	return int64(n)

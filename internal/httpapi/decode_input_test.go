@@ -56,8 +56,8 @@ func TestDecodeReadsTheInput(t *testing.T) {
 func TestDecodeNamesThePartOfTheInput(t *testing.T) {
 	for body, field := range map[string]string{
 		`{"args":"-x"}`:                                     "args",
-		`{"args":["a",1]}`:                                  "args",
-		`{"args":["a",null]}`:                               "args",
+		`{"args":["a",1]}`:                                  "args[1]",
+		`{"args":["a",null]}`:                               "args[1]",
 		`{"stdin":1}`:                                       "stdin",
 		`{"stdin":["a"]}`:                                   "stdin",
 		`{"stdin":{}}`:                                      "stdin",
@@ -68,7 +68,7 @@ func TestDecodeNamesThePartOfTheInput(t *testing.T) {
 		`{"stdin":{"base64":"_w=="}}`:                       "stdin.base64",
 		`{"files":{}}`:                                      "files",
 		`{"artifacts":"a"}`:                                 "artifacts",
-		`{"artifacts":["a",1]}`:                             "artifacts",
+		`{"artifacts":["a",1]}`:                             "artifacts[1]",
 		`{"limits":{"artifacts":"much"}}`:                   "limits.artifacts",
 		`{"files":["a"]}`:                                   "files[0]",
 		`{"files":[null]}`:                                  "files[0]",

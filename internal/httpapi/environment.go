@@ -1,13 +1,13 @@
 package httpapi
 
 import (
-	"encoding/json"
 	"net/http"
 	"time"
 
 	"boomerang/internal/admission"
 	"boomerang/internal/auth"
 	"boomerang/internal/fault"
+	"boomerang/internal/wire"
 )
 
 // environment is what every answer about it shows.
@@ -62,7 +62,7 @@ func (a *api) deleteEnv(w http.ResponseWriter, r *http.Request, p auth.Principal
 }
 
 func (a *api) showEnv(w http.ResponseWriter, env map[string]string) error {
-	return respond(w, http.StatusOK, environment{EnvVars: admission.Masked(env), Count: len(env), Timestamp: onTheWire(a.Now())})
+	return respond(w, http.StatusOK, environment{EnvVars: admission.Masked(env), Count: len(env), Timestamp: wire.Time(a.Now())})
 }
 
 // readObject reads a body that is one JSON object.
@@ -71,12 +71,6 @@ func (a *api) readObject(w http.ResponseWriter, r *http.Request) (*object, error
 	if err != nil {
 		return nil, err
 	}
-	if err := checkJSON(body); err != nil {
-		return nil, fault.New(fault.InvalidJSON, "The body must be one JSON object: %s.", err)
-	}
-	var o object
-	if err := json.Unmarshal(body, &o.fields); err != nil {
-		return nil, fault.New(fault.InvalidJSON, "The body must be one JSON object.").Because(err)
-	}
-	return &o, nil
+	o, err := objectOf("body", body)
+	return &o, err
 }

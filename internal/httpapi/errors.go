@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"boomerang/internal/fault"
+	"boomerang/internal/wire"
 )
 
 // statusOf is the only place where a kind of fault becomes a status. 410 and 501 are never used: clients that follow the
@@ -89,7 +90,7 @@ func (a *api) refuse(w http.ResponseWriter, r *http.Request, err error) {
 		return
 	}
 	p := problem{
-		Error: f.Sentence, Message: f.Sentence, Code: f.Code, RequestID: x.id, Timestamp: onTheWire(a.Now()), Path: r.URL.Path,
+		Error: f.Sentence, Message: f.Sentence, Code: f.Code, RequestID: x.id, Timestamp: wire.Time(a.Now()), Path: r.URL.Path,
 		Details: maps.Clone(f.Details), RetryAfter: int64((f.RetryAfter + time.Second - 1) / time.Second),
 	}
 	if p.RetryAfter > 0 {
@@ -134,6 +135,3 @@ func respond(w http.ResponseWriter, status int, v any) error {
 	_, _ = w.Write(body.Bytes()) // an error here means that the client has gone
 	return nil
 }
-
-// onTheWire is an instant in UTC, to the microsecond: more digits are read by few.
-func onTheWire(t time.Time) time.Time { return t.UTC().Truncate(time.Microsecond) }

@@ -16,6 +16,7 @@ import (
 	"boomerang/internal/execution"
 	"boomerang/internal/fault"
 	"boomerang/internal/follow"
+	"boomerang/internal/wire"
 )
 
 // headerLast says what a client has of a stream of events that broke (HTML, section 9.2).
@@ -69,7 +70,7 @@ func (a *api) events(w http.ResponseWriter, r *http.Request, p auth.Principal) e
 	if r.Method == http.MethodHead {
 		return nil
 	}
-	s := eventStream{w: w, control: http.NewResponseController(w), patience: a.config.Timeout}
+	s := eventStream{w: w, control: http.NewResponseController(w), patience: a.config.Timeout, inline: a.Inline}
 	if err := s.open(); err != nil {
 		return err
 	}
@@ -125,6 +126,7 @@ type eventStream struct {
 	w        http.ResponseWriter
 	control  *http.ResponseController
 	patience time.Duration
+	inline   int // bytes of a stream that a result shows
 	text     bytes.Buffer
 }
 
@@ -147,7 +149,7 @@ func (s *eventStream) tell(e follow.Event) error {
 	case follow.Gap:
 		return s.event(e, string(e.Kind), hole{e.Stream, e.Bytes})
 	case follow.End:
-		return s.event(e, string(e.Kind), summaryOf(e.View.Execution))
+		return s.event(e, string(e.Kind), finalOf(e.View.Execution, s.inline))
 	case follow.Idle:
 		s.text.WriteString(":\n\n")
 		return s.flush()
@@ -196,9 +198,9 @@ func (s *eventStream) bound(at time.Time) error {
 }
 
 func standingOf(v follow.View) standing {
-	s := standing{ExecutionID: v.ID, Status: v.State, CreatedAt: onTheWire(v.CreatedAt)}
+	s := standing{ExecutionID: v.ID, Status: v.State, CreatedAt: wire.Time(v.CreatedAt)}
 	if v.Run != nil {
-		s.StartedAt = instantOrNull(v.Run.StartedAt)
+		s.StartedAt = wire.TimeOrNull(v.Run.StartedAt)
 	}
 	if v.State == execution.Queued {
 		s.Ahead = &v.Ahead

@@ -83,7 +83,7 @@ func (r *eventReader) next() (e sse, ok bool) {
 func (r *eventReader) check(e sse) {
 	r.t.Helper()
 	schema := map[string]string{
-		"status": "EventStatus", "stdout": "EventOutput", "stderr": "EventOutput", "gap": "EventGap", "end": "Summary",
+		"status": "EventStatus", "stdout": "EventOutput", "stderr": "EventOutput", "gap": "EventGap", "end": "EventEnd",
 	}[e.name]
 	d := description(r.t)
 	d.visit(r.t, d.doc.Components.Schemas[schema].Value, answer{body: e.data})

@@ -22,8 +22,9 @@ type exchange struct {
 	id      string // of the request
 	subject string // who asked; empty: nobody known
 	route   string // the path with its parameters' names; empty: none of ours
-	status  int    // 0: nothing was sent yet
-	bytes   int64  // of the answer's body
+	query   parameters
+	status  int   // 0: nothing was sent yet
+	bytes   int64 // of the answer's body
 	fault   *fault.Error
 	stack   []byte // where it panicked
 }

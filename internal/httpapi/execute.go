@@ -14,6 +14,7 @@ import (
 	"boomerang/internal/callback"
 	"boomerang/internal/execution"
 	"boomerang/internal/fault"
+	"boomerang/internal/wire"
 )
 
 const (
@@ -121,11 +122,11 @@ func (a *api) end(ctx context.Context, e execution.Execution, ended <-chan struc
 	}
 }
 
-// look returns e as it is now, or as it was when that cannot be read.
+// look returns e as it is now with all of its result, or as it was when that cannot be read.
 func (a *api) look(ctx context.Context, e execution.Execution, log *logrus.Entry) execution.Execution {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lookPatience)
 	defer cancel()
-	now, err := a.Records.Get(ctx, e.ID)
+	now, err := a.whole.Get(ctx, e.ID)
 	if err != nil {
 		log.WithError(err).Warn("read execution")
 		return e
@@ -142,7 +143,7 @@ type unfinished struct {
 	Stdout          string            `json:"stdout"` // so far
 	Stderr          string            `json:"stderr"`
 	ExitCode        *int              `json:"exit_code"`
-	ExecutionTime   callback.Seconds  `json:"execution_time"` // so far
+	ExecutionTime   wire.Seconds      `json:"execution_time"` // so far
 	StartedAt       *time.Time        `json:"started_at"`
 	CompletedAt     *time.Time        `json:"completed_at"`
 	Timestamp       time.Time         `json:"timestamp"` // of the answer
@@ -159,14 +160,14 @@ func (a *api) result(w http.ResponseWriter, e execution.Execution) error {
 		return respond(w, http.StatusOK, json.RawMessage(callback.Body(e, *e.Result, a.Inline)))
 	}
 	u := unfinished{
-		ExecutionID: e.ID, Status: e.State, Timestamp: onTheWire(a.Now()), Language: e.Language,
+		ExecutionID: e.ID, Status: e.State, Timestamp: wire.Time(a.Now()), Language: e.Language,
 		Error: fmt.Sprintf("It has not ended yet, and goes on: GET /executions/%s has its result.", e.ID),
 	}
 	u.Stdout, u.StdoutTruncated = a.printedSoFar(e.ID, execution.Stdout)
 	u.Stderr, u.StderrTruncated = a.printedSoFar(e.ID, execution.Stderr)
 	if e.Run != nil {
-		u.StartedAt = instantOrNull(e.Run.StartedAt)
-		u.ExecutionTime = callback.Seconds(max(a.Now().Sub(e.Run.StartedAt), 0))
+		u.StartedAt = wire.TimeOrNull(e.Run.StartedAt)
+		u.ExecutionTime = wire.Seconds(max(a.Now().Sub(e.Run.StartedAt), 0))
 	}
 	return respond(w, http.StatusOK, u)
 }

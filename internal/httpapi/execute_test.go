@@ -278,7 +278,7 @@ func TestWhatHasNotItsTurnInTimeIsCancelledUnlessItHasAKey(t *testing.T) {
 				e:     execution.Execution{ID: execution.NewID(time.Now()), State: execution.Queued, Timeout: time.Minute, Language: "python"},
 				ended: make(chan struct{}),
 			}
-			a := &api{Deps: Deps{Records: s, Cancel: s.cancel, Live: &typewriter{}, Inline: inline, Log: logrus.NewEntry(logger), Now: time.Now}}
+			a := &api{whole: wholeRecords{Records: s}, Deps: Deps{Records: s, Cancel: s.cancel, Live: &typewriter{}, Inline: inline, Log: logrus.NewEntry(logger), Now: time.Now}}
 			w := httptest.NewRecorder()
 			r := httptest.NewRequestWithContext(context.WithValue(t.Context(), exchangeKey{}, &exchange{}), http.MethodPost, "/execute", nil)
 			began := time.Now()

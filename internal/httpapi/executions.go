@@ -9,7 +9,6 @@ import (
 	"github.com/gorilla/mux"
 
 	"boomerang/internal/auth"
-	"boomerang/internal/callback"
 	"boomerang/internal/execution"
 	"boomerang/internal/fault"
 )
@@ -94,15 +93,10 @@ func (a *api) show(ctx context.Context, w http.ResponseWriter, e execution.Execu
 	if err != nil {
 		return fmt.Errorf("read delivery: %w", err)
 	}
-	shown := recordOf(e, d, a.Inline)
-	if e.State.Terminal() && e.Options.Workspace.Writes() {
-		left, err := a.Records.Left(ctx, e.ID)
-		if err != nil {
-			return fmt.Errorf("read what became of the workspace: %w", err)
-		}
-		shown.WorkspaceResult = callback.WorkspaceBy(e, left)
+	if e, err = a.whole.complete(ctx, e); err != nil {
+		return err
 	}
-	return respond(w, http.StatusOK, shown)
+	return respond(w, http.StatusOK, recordOf(e, d, a.Inline))
 }
 
 // cancel asks for the end of an execution; for one that has ended it changes nothing.

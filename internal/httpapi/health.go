@@ -10,6 +10,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"boomerang/internal/fault"
+	"boomerang/internal/wire"
 )
 
 // Check asks a part of the server whether it can work. The text of its error goes to the log; only the sentence of a
@@ -154,7 +155,7 @@ func (r *readiness) judge(before checked, err error) checked {
 	}
 	if before.OK {
 		log.WithError(err).Warn("check fails")
-		now.FailingSince = new(onTheWire(r.at))
+		now.FailingSince = new(wire.Time(r.at))
 	}
 	return now
 }

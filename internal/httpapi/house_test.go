@@ -25,6 +25,7 @@ import (
 	"boomerang/internal/language"
 	"boomerang/internal/seal"
 	"boomerang/internal/store"
+	"boomerang/internal/store/storetest"
 	"boomerang/internal/workspace"
 )
 
@@ -77,7 +78,7 @@ func open(t *testing.T, changes ...func(*Config, *Deps)) *house {
 	logger, hook := logtest.NewNullLogger()
 	logger.SetLevel(logrus.DebugLevel)
 	log := logrus.NewEntry(logger)
-	records, err := store.Open(t.Context(), t.TempDir(), store.Defaults(), log)
+	records, err := store.Open(t.Context(), storetest.Dir(t), store.Defaults(), log)
 	if err != nil {
 		t.Fatal(err)
 	}

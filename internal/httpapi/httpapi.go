@@ -177,6 +177,7 @@ type api struct {
 	config  Config
 	started time.Time
 	router  *mux.Router
+	whole   wholeRecords
 	ready   *readiness
 	trials  chan struct{} // holds one for each callback that is being tested
 	hub     *follow.Hub
@@ -188,9 +189,10 @@ type api struct {
 
 // New makes the handler of the whole API; c must be valid.
 func New(c Config, d Deps) (http.Handler, error) {
+	all := wholeRecords{d.Records, d.Leftovers}
 	a := &api{
-		Deps: d, config: c, started: d.Now(), ready: newReadiness(d.Checks, d.Now, d.Log), trials: make(chan struct{}, maxTrials),
-		hub: follow.New(d.Records, d.Live, d.Log), streams: newPlaces(c.Streams),
+		Deps: d, config: c, started: d.Now(), whole: all, ready: newReadiness(d.Checks, d.Now, d.Log), trials: make(chan struct{}, maxTrials),
+		hub: follow.New(all, d.Live, d.Log), streams: newPlaces(c.Streams),
 		subjects: newLimiter(c.Rate.PerSubject), addresses: newLimiter(c.Rate.PerAddress),
 	}
 	a.router = a.routes()

@@ -3,110 +3,126 @@ package httpapi
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
-	"strconv"
+	"regexp"
 	"strings"
 	"unicode/utf8"
+
+	"boomerang/internal/fault"
 )
 
-// maxDepth is how deep objects and arrays may be nested in a request; what we know needs 2.
+// maxDepth is how deep objects and arrays may be nested in a request; what we know needs 4.
 const maxDepth = 32
 
 // checkJSON tells whether text is exactly one JSON object that every reader takes in the same way: UTF-8, no half of
-// a surrogate pair, no repeated key at any level, nothing behind it (RFC 8259, sections 4, 8.1 and 8.2). The error is a
-// clause for a person.
-func checkJSON(text []byte) error {
-	if !utf8.Valid(text) {
-		return errors.New("it is not UTF-8")
+// a surrogate pair, no repeated key at any level, nothing behind it (RFC 8259, sections 4, 8.1 and 8.2). What is what the text
+// is to its sender: a body or a frame. Errors: fault INVALID_JSON, which says what is wrong and where.
+func checkJSON(what string, text []byte) error {
+	if other := notAnObject(text); other != "" {
+		return fault.New(fault.InvalidJSON, "The %s %s", what, other)
 	}
-	err := json.Unmarshal(text, new(json.RawMessage))
-	if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
-		return fmt.Errorf("%w (at byte %d)", syntax, syntax.Offset)
+	s := scanner{text: text}
+	s.space()
+	err := s.value()
+	if s.space(); err == nil && s.at < len(text) {
+		err = s.behind()
 	}
-	if err != nil {
-		return err // never: raw text has no type that it could miss
+	if err == nil {
+		return nil
 	}
-	if at := loneSurrogate(text); at >= 0 {
-		return fmt.Errorf("it has half of a surrogate pair (at byte %d)", at)
-	}
-	if text := bytes.TrimLeft(text, " \t\r\n"); text[0] != '{' {
-		return errors.New("it is not an object")
-	}
-	return checkKeys(text)
+	line := 1 + bytes.Count(text[:err.at], []byte("\n"))
+	column := 1 + utf8.RuneCount(text[bytes.LastIndexByte(text[:err.at], '\n')+1:err.at])
+	return fault.New(fault.InvalidJSON, "The %s is not JSON at line %d, column %d: %s.", what, line, column, err.clause).
+		Detail("line", line).Detail("column", column)
 }
 
-// checkKeys walks valid JSON and refuses a key that stands twice in one object, and too deep a nesting.
-func checkKeys(text []byte) error {
-	type level struct {
-		keys map[json.Token]bool // nil for an array
-		key  bool                // the next token is a key
+// wanted ends the sentences about a text that is something else altogether.
+const wanted = "it must be one JSON object."
+
+var (
+	formLike = regexp.MustCompile(`^[A-Za-z0-9_.~%+\[\]-]+=`)
+
+	// Beginnings are those of what is no JSON text.
+	beginnings = []struct{ bytes, is string }{
+		{"\x00\x00\xfe\xff", "is UTF-32; JSON is sent as UTF-8."},
+		{"\xff\xfe\x00\x00", "is UTF-32; JSON is sent as UTF-8."},
+		{"\x00\x00\x00", "is UTF-32; JSON is sent as UTF-8."},
+		{"{\x00\x00\x00", "is UTF-32; JSON is sent as UTF-8."},
+		{"\xfe\xff", "is UTF-16; JSON is sent as UTF-8."},
+		{"\xff\xfe", "is UTF-16; JSON is sent as UTF-8."},
+		{"\xef\xbb\xbf", "begins with a byte order mark (the bytes EF BB BF); send the JSON without it."},
+		{"\x1f\x8b", "is compressed with gzip; send the JSON as it is."},
+		{"x\x9c", "is compressed with deflate; send the JSON as it is."},
+		{"\x28\xb5\x2f\xfd", "is compressed with zstd; send the JSON as it is."},
+		{"PK\x03\x04", "is a ZIP file; " + wanted},
 	}
-	var open []level
-	d := json.NewDecoder(bytes.NewReader(text))
-	d.UseNumber() // a float64 does not hold every number, and nobody wants one here
-	for {
-		token, err := d.Token()
-		if errors.Is(err, io.EOF) {
-			return nil
+)
+
+// notAnObject says what a text is that does not even begin like an object; "" for one that does.
+func notAnObject(text []byte) string {
+	for _, beginning := range beginnings {
+		if bytes.HasPrefix(text, []byte(beginning.bytes)) {
+			return beginning.is
 		}
-		if err != nil {
-			return err // never: the text is known to be valid
-		}
-		if token == json.Delim('}') || token == json.Delim(']') {
-			open = open[:len(open)-1]
-			continue
-		}
-		if n := len(open) - 1; n >= 0 && open[n].keys != nil {
-			if open[n].key && open[n].keys[token] {
-				return fmt.Errorf("the key %q stands twice in one object", clip(fmt.Sprint(token)))
-			}
-			if open[n].key {
-				open[n].keys[token] = true
-			}
-			open[n].key = !open[n].key
-		}
-		switch token {
-		case json.Delim('{'):
-			open = append(open, level{keys: map[json.Token]bool{}, key: true})
-		case json.Delim('['):
-			open = append(open, level{})
-		}
-		if len(open) > maxDepth {
-			return fmt.Errorf("it is nested deeper than %d levels", maxDepth)
-		}
+	}
+	if bytes.IndexByte(text[:min(2, len(text))], 0) >= 0 {
+		return "is UTF-16; JSON is sent as UTF-8."
+	}
+	text = bytes.TrimLeft(text, " \t\r\n")
+	if len(text) == 0 {
+		return "is empty; " + wanted
+	}
+	if text[0] == '{' {
+		return ""
+	}
+	whole := json.Valid(text)
+	switch first, _ := utf8.DecodeRune(text); {
+	case first == '[':
+		return "is a list; " + wanted
+	case first == '"' && whole:
+		return "is a string; " + wanted + " Perhaps it was turned into JSON twice."
+	case whole:
+		return fmt.Sprintf("is %s; %s", kindOf(text), wanted)
+	case first == '<':
+		return `begins with "<", like HTML or XML; ` + wanted
+	case first == '\'':
+		return "begins with a single quote, which a shell may have left there; " + wanted
+	case bytes.HasPrefix(text, []byte("--")):
+		return "looks like a multipart form; " + wanted
+	case formLike.Match(text):
+		return "looks like a form (name=value); " + wanted
+	case first == utf8.RuneError:
+		return "is not UTF-8 text; " + wanted
+	default:
+		return fmt.Sprintf(`begins with %s; %s`, shown(first), wanted)
 	}
 }
 
-// loneSurrogate finds a \u escape in valid JSON that is half of a UTF-16 surrogate pair, or returns -1. The decoder of
-// the standard library would put U+FFFD in its place without a word, which in code is another program.
-func loneSurrogate(text []byte) int {
-	for i := 0; i < len(text); i++ {
-		if text[i] != '\\' {
-			continue
-		}
-		i++ // the escaped character; a backslash stands inside strings only, and never last
-		if text[i] != 'u' {
-			continue
-		}
-		unit := codeUnit(text[i+1:])
-		i += 4
-		if unit < 0xD800 || unit > 0xDFFF {
-			continue
-		}
-		low := text[i+1:]
-		if unit > 0xDBFF || !bytes.HasPrefix(low, []byte(`\u`)) || codeUnit(low[2:])&0xFC00 != 0xDC00 {
-			return i - 5
-		}
-		i += 6
+// kindOf names the type of a JSON value in a sentence.
+func kindOf(raw []byte) string {
+	switch raw[0] {
+	case '{':
+		return "an object"
+	case '[':
+		return "a list"
+	case '"':
+		return "a string"
+	case 't', 'f', 'n':
+		return string(bytes.TrimRight(raw, " \t\r\n"))
+	default:
+		return "a number"
 	}
-	return -1
 }
 
-func codeUnit(hex []byte) uint64 {
-	unit, _ := strconv.ParseUint(string(hex[:4]), 16, 16) // valid JSON has four hexadecimal digits here
-	return unit
+// shown is a character in a sentence: one that could not be seen is named.
+func shown(r rune) string {
+	if r < ' ' || r == 0x7f {
+		return fmt.Sprintf("the control character U+%04X", r)
+	}
+	if r == '"' {
+		return `a double quote`
+	}
+	return `"` + string(r) + `"`
 }
 
 // clip keeps a client's own words short enough to be said back to it.

@@ -11,9 +11,9 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"boomerang/internal/auth"
-	"boomerang/internal/callback"
 	"boomerang/internal/execution"
 	"boomerang/internal/fault"
+	"boomerang/internal/wire"
 )
 
 // processState is a state in the words of HopX's clients.
@@ -45,24 +45,24 @@ func processStateOf(s execution.State) processState {
 
 // listed is one execution in the list of processes. What is there twice bears the names that one client and the other reads.
 type listed struct {
-	ProcessID       execution.ID      `json:"process_id"`
-	ExecutionID     execution.ID      `json:"execution_id"`
-	Name            string            `json:"name"`
-	Status          processState      `json:"status"`
-	Language        string            `json:"language"`
-	CreatedAt       time.Time         `json:"created_at"`
-	StartTime       *time.Time        `json:"start_time"` // null: it has not started, or never ran
-	StartedAt       *time.Time        `json:"started_at"`
-	EndTime         *time.Time        `json:"end_time"` // null: it has not ended
-	CompletedAt     *time.Time        `json:"completed_at"`
-	Duration        *callback.Seconds `json:"duration"` // so far, while it runs; null: it has not started
-	ExecutionTime   *callback.Seconds `json:"execution_time"`
-	ExitCode        *int              `json:"exit_code"`
-	PID             *int              `json:"pid"` // always null: it is none of this machine's business
-	Stdout          string            `json:"stdout"`
-	Stderr          string            `json:"stderr"`
-	StdoutTruncated bool              `json:"stdout_truncated"`
-	StderrTruncated bool              `json:"stderr_truncated"`
+	ProcessID       execution.ID  `json:"process_id"`
+	ExecutionID     execution.ID  `json:"execution_id"`
+	Name            string        `json:"name"`
+	Status          processState  `json:"status"`
+	Language        string        `json:"language"`
+	CreatedAt       time.Time     `json:"created_at"`
+	StartTime       *time.Time    `json:"start_time"` // null: it has not started, or never ran
+	StartedAt       *time.Time    `json:"started_at"`
+	EndTime         *time.Time    `json:"end_time"` // null: it has not ended
+	CompletedAt     *time.Time    `json:"completed_at"`
+	Duration        *wire.Seconds `json:"duration"` // so far, while it runs; null: it has not started
+	ExecutionTime   *wire.Seconds `json:"execution_time"`
+	ExitCode        *int          `json:"exit_code"`
+	PID             *int          `json:"pid"` // always null: it is none of this machine's business
+	Stdout          string        `json:"stdout"`
+	Stderr          string        `json:"stderr"`
+	StdoutTruncated bool          `json:"stdout_truncated"`
+	StderrTruncated bool          `json:"stderr_truncated"`
 }
 
 const (
@@ -84,7 +84,7 @@ func (a *api) processes(w http.ResponseWriter, r *http.Request, p auth.Principal
 		Processes []listed  `json:"processes"`
 		Count     int       `json:"count"`
 		Timestamp time.Time `json:"timestamp"`
-	}{make([]listed, 0, len(executions)), len(executions), onTheWire(a.Now())}
+	}{make([]listed, 0, len(executions)), len(executions), wire.Time(a.Now())}
 	room := maxListed
 	for _, e := range executions {
 		l := a.listedOf(e)
@@ -101,15 +101,15 @@ func (a *api) processes(w http.ResponseWriter, r *http.Request, p auth.Principal
 
 func (a *api) listedOf(e execution.Execution) listed {
 	l := listed{
-		ProcessID: e.ID, ExecutionID: e.ID, Name: e.Name, Status: processStateOf(e.State), Language: e.Language, CreatedAt: onTheWire(e.CreatedAt),
+		ProcessID: e.ID, ExecutionID: e.ID, Name: e.Name, Status: processStateOf(e.State), Language: e.Language, CreatedAt: wire.Time(e.CreatedAt),
 	}
 	switch {
 	case e.Result != nil:
-		l.StartTime, l.EndTime, l.ExitCode = instantOrNull(e.Result.StartedAt), instantOrNull(e.Result.CompletedAt), e.Result.ExitCode
-		l.Duration = new(callback.Seconds(e.Result.Duration))
+		l.StartTime, l.EndTime, l.ExitCode = wire.TimeOrNull(e.Result.StartedAt), wire.TimeOrNull(e.Result.CompletedAt), e.Result.ExitCode
+		l.Duration = new(wire.Seconds(e.Result.Duration))
 	case e.Run != nil:
-		l.StartTime = instantOrNull(e.Run.StartedAt)
-		l.Duration = new(callback.Seconds(max(a.Now().Sub(e.Run.StartedAt), 0)))
+		l.StartTime = wire.TimeOrNull(e.Run.StartedAt)
+		l.Duration = new(wire.Seconds(max(a.Now().Sub(e.Run.StartedAt), 0)))
 	}
 	l.StartedAt, l.CompletedAt, l.ExecutionTime = l.StartTime, l.EndTime, l.Duration
 	return l
@@ -136,20 +136,20 @@ func (a *api) text(r *http.Request, e execution.Execution, stream execution.Stre
 		shown, cut = o.Inline(a.Inline)
 		text = shown.String()
 	}
-	*room -= written(text)
+	*room -= written(text) - len(`""`)
 	if *room < 0 { // the answer stays short; who wants it whole asks for it alone
 		return "", true, nil
 	}
 	return text, cut, nil
 }
 
-// written is how many bytes respond writes for text, without its quotes.
-func written(text string) int {
+// written is how many bytes respond writes for v.
+func written(v any) int {
 	var counted counter
 	encoder := json.NewEncoder(&counted)
 	encoder.SetEscapeHTML(false)
-	_ = encoder.Encode(text) // strings always encode
-	return int(counted) - len("\"\"\n")
+	_ = encoder.Encode(v) // strings and our own types always encode
+	return int(counted) - len("\n")
 }
 
 // counter counts what is written to it.

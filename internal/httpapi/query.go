@@ -13,19 +13,16 @@ import (
 	"boomerang/internal/fault"
 )
 
-// query reads typed parameters and remembers the first that is wrong. Parameters that nobody asks for are ignored.
+// query reads typed parameters and remembers the first that is wrong. Which parameters a route has is checked before.
 type query struct {
 	values url.Values
 	err    error
 }
 
-// queryOf reads the query strictly: r.URL.Query() would drop what it cannot read.
+// queryOf returns a query that has an error already when it cannot be read.
 func queryOf(r *http.Request) *query {
-	values, err := url.ParseQuery(r.URL.RawQuery)
-	if err != nil {
-		return &query{err: fault.New(fault.InvalidRequest, "The query of the URL cannot be read.").Because(err)}
-	}
-	return &query{values: values}
+	values, err := readQuery(r)
+	return &query{values: values, err: err}
 }
 
 // text returns a parameter that may be there once; "" when it is not.

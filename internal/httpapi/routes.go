@@ -17,78 +17,102 @@ type action func(w http.ResponseWriter, r *http.Request) error
 // private is an action for those who show who they are.
 type private func(w http.ResponseWriter, r *http.Request, p auth.Principal) error
 
-// routes is the table of all that can be called; openapi.yaml describes exactly these.
+// route is something that can be called.
+type route struct {
+	method, path string
+	do           action
+	query        parameters
+}
+
+// table lists all routes; openapi.yaml describes exactly these.
+func (a *api) table() []route {
+	return []route{
+		{http.MethodPost, "/execute/async", a.private(a.submit), atLeast()},
+		{http.MethodPost, "/execute/background", a.private(a.background), atLeast()},
+		{http.MethodPost, "/executions/batch", a.private(a.batch), only()},
+		{http.MethodGet, "/execute/stream", a.private(a.stream), atLeast()},
+		{http.MethodPost, "/execute", a.private(a.execute), atLeast()},
+		{http.MethodGet, "/execute/processes", a.private(a.processes), atLeast()},
+		{http.MethodPost, "/execute/kill/{id}", a.private(a.killNamed), atLeast()},
+		{http.MethodDelete, "/execute/kill", a.private(a.killAsked), atLeast("process_id", "execution_id")},
+		{http.MethodPost, "/commands/run", a.private(a.runCommand), atLeast()},
+		{http.MethodPost, "/commands/background", a.private(a.backgroundCommand), atLeast()},
+		{http.MethodGet, "/env", a.private(a.getEnv), atLeast()},
+		{http.MethodPut, "/env", a.private(a.putEnv), atLeast()},
+		{http.MethodPatch, "/env", a.private(a.patchEnv), atLeast()},
+		{http.MethodDelete, "/env", a.private(a.deleteEnv), atLeast()},
+		{http.MethodGet, "/metrics/snapshot", a.private(a.snapshot), atLeast()},
+		{http.MethodGet, "/info", a.private(a.info), atLeast()},
+		{http.MethodGet, "/v1/sandboxes", a.keyed(a.sandboxes), atLeast()},
+		{http.MethodPost, "/v1/sandboxes", a.keyed(a.createSandbox), atLeast()},
+		{http.MethodGet, "/v1/sandboxes/{id}", a.keyed(a.getSandbox), atLeast()},
+		{http.MethodDelete, "/v1/sandboxes/{id}", a.keyed(a.deleteSandbox), atLeast()},
+		{http.MethodPost, "/v1/sandboxes/{id}/token/refresh", a.keyed(a.refreshToken), atLeast()},
+		{http.MethodGet, "/executions", a.private(a.list), only("status", "language", "batch", "since", "until", "limit", "cursor")},
+		{http.MethodGet, "/executions/{id}", a.private(a.get), only("wait")},
+		{http.MethodPost, "/executions/{id}/cancel", a.private(a.cancel), only()},
+		{http.MethodGet, "/executions/{id}/output", a.private(a.output), only("stream")},
+		{http.MethodGet, "/executions/{id}/events", a.private(a.events), only("last_event_id")},
+		{http.MethodGet, "/executions/{id}/artifacts", a.private(a.artifacts), only()},
+		{http.MethodGet, "/executions/{id}/artifacts/{path:(?s:.+)}", a.private(a.artifact), only()}, // with slashes, and whatever a name may hold
+		{http.MethodGet, "/executions/{id}/callback", a.private(a.callback), only()},
+		{http.MethodGet, "/executions/{id}/callback/attempts", a.private(a.attempts), only()},
+		{http.MethodPost, "/executions/{id}/callback/redeliver", a.private(a.redeliver), only()},
+		{http.MethodGet, "/callbacks", a.private(a.callbacks), only("status", "destination", "since", "until", "limit", "cursor")},
+		{http.MethodPost, "/callbacks/recover", a.private(a.recover), only("since", "destination")},
+		{http.MethodPost, "/callbacks/test", a.private(a.test), only()},
+		{http.MethodGet, "/workspaces", a.private(a.workspaces), only(subjectParameter, "limit", "cursor")},
+		{http.MethodGet, "/workspaces/{name}", a.private(a.workspace), only(subjectParameter)},
+		{http.MethodDelete, "/workspaces/{name}", a.private(a.removeWorkspace), only(subjectParameter)},
+		{http.MethodGet, "/workspaces/{name}/files", a.private(a.files), only(subjectParameter, "prefix", "limit", "cursor")},
+		{http.MethodGet, "/workspaces/{name}/files/{path" + anything + "}", a.private(a.file), only(subjectParameter)},
+		{http.MethodPut, "/workspaces/{name}/files/{path" + anything + "}", a.private(a.putFile), only(subjectParameter, "mode", "type")},
+		{http.MethodDelete, "/workspaces/{name}/files/{path" + anything + "}", a.private(a.deleteFile), only(subjectParameter)},
+		{http.MethodGet, "/files/read", a.private(a.sdkRead), atLeast("path")},
+		{http.MethodGet, "/files/download", a.private(a.sdkDownload), atLeast("path")},
+		{http.MethodGet, "/files/exists", a.private(a.sdkExists), atLeast("path")},
+		{http.MethodGet, "/files/list", a.private(a.sdkList), atLeast("path")},
+		{http.MethodPost, "/files/write", a.private(a.sdkWrite), atLeast()},
+		{http.MethodPost, "/files/upload", a.private(a.sdkUpload), atLeast("path")},
+		{http.MethodPost, "/files/mkdir", a.private(a.sdkMkdir), atLeast()},
+		{http.MethodDelete, "/files/remove", a.private(a.sdkRemove), atLeast("path")},
+		{http.MethodGet, "/health", a.public(a.health), atLeast()},
+		{http.MethodGet, "/healthz", a.public(a.alive), only()},
+		{http.MethodGet, "/readyz", a.public(a.readyz), only()},
+		{http.MethodGet, "/openapi.yaml", a.public(a.openAPI), only()},
+	}
+}
+
 func (a *api) routes() *mux.Router {
 	router := mux.NewRouter().SkipClean(true) // no redirects: a path is right or it is unknown
-	for _, route := range []struct {
-		method, path string
-		do           action
-	}{
-		{http.MethodPost, "/execute/async", a.private(a.submit)},
-		{http.MethodPost, "/execute/background", a.private(a.background)},
-		{http.MethodPost, "/executions/batch", a.private(a.batch)},
-		{http.MethodGet, "/execute/stream", a.private(a.stream)},
-		{http.MethodPost, "/execute", a.private(a.execute)},
-		{http.MethodGet, "/execute/processes", a.private(a.processes)},
-		{http.MethodPost, "/execute/kill/{id}", a.private(a.killNamed)},
-		{http.MethodDelete, "/execute/kill", a.private(a.killAsked)},
-		{http.MethodPost, "/commands/run", a.private(a.runCommand)},
-		{http.MethodPost, "/commands/background", a.private(a.backgroundCommand)},
-		{http.MethodGet, "/env", a.private(a.getEnv)},
-		{http.MethodPut, "/env", a.private(a.putEnv)},
-		{http.MethodPatch, "/env", a.private(a.patchEnv)},
-		{http.MethodDelete, "/env", a.private(a.deleteEnv)},
-		{http.MethodGet, "/metrics/snapshot", a.private(a.snapshot)},
-		{http.MethodGet, "/info", a.private(a.info)},
-		{http.MethodGet, "/v1/sandboxes", a.keyed(a.sandboxes)},
-		{http.MethodPost, "/v1/sandboxes", a.keyed(a.createSandbox)},
-		{http.MethodGet, "/v1/sandboxes/{id}", a.keyed(a.getSandbox)},
-		{http.MethodDelete, "/v1/sandboxes/{id}", a.keyed(a.deleteSandbox)},
-		{http.MethodPost, "/v1/sandboxes/{id}/token/refresh", a.keyed(a.refreshToken)},
-		{http.MethodGet, "/executions", a.private(a.list)},
-		{http.MethodGet, "/executions/{id}", a.private(a.get)},
-		{http.MethodPost, "/executions/{id}/cancel", a.private(a.cancel)},
-		{http.MethodGet, "/executions/{id}/output", a.private(a.output)},
-		{http.MethodGet, "/executions/{id}/events", a.private(a.events)},
-		{http.MethodGet, "/executions/{id}/artifacts", a.private(a.artifacts)},
-		{http.MethodGet, "/executions/{id}/artifacts/{path:(?s:.+)}", a.private(a.artifact)}, // with slashes, and whatever a name may hold
-		{http.MethodGet, "/executions/{id}/callback", a.private(a.callback)},
-		{http.MethodGet, "/executions/{id}/callback/attempts", a.private(a.attempts)},
-		{http.MethodPost, "/executions/{id}/callback/redeliver", a.private(a.redeliver)},
-		{http.MethodGet, "/callbacks", a.private(a.callbacks)},
-		{http.MethodPost, "/callbacks/recover", a.private(a.recover)},
-		{http.MethodPost, "/callbacks/test", a.private(a.test)},
-		{http.MethodGet, "/workspaces", a.private(a.workspaces)},
-		{http.MethodGet, "/workspaces/{name}", a.private(a.workspace)},
-		{http.MethodDelete, "/workspaces/{name}", a.private(a.removeWorkspace)},
-		{http.MethodGet, "/workspaces/{name}/files", a.private(a.files)},
-		{http.MethodGet, "/workspaces/{name}/files/{path" + anything + "}", a.private(a.file)},
-		{http.MethodPut, "/workspaces/{name}/files/{path" + anything + "}", a.private(a.putFile)},
-		{http.MethodDelete, "/workspaces/{name}/files/{path" + anything + "}", a.private(a.deleteFile)},
-		{http.MethodGet, "/files/read", a.private(a.sdkRead)},
-		{http.MethodGet, "/files/download", a.private(a.sdkDownload)},
-		{http.MethodGet, "/files/exists", a.private(a.sdkExists)},
-		{http.MethodGet, "/files/list", a.private(a.sdkList)},
-		{http.MethodPost, "/files/write", a.private(a.sdkWrite)},
-		{http.MethodPost, "/files/upload", a.private(a.sdkUpload)},
-		{http.MethodPost, "/files/mkdir", a.private(a.sdkMkdir)},
-		{http.MethodDelete, "/files/remove", a.private(a.sdkRemove)},
-		{http.MethodGet, "/health", a.health},
-		{http.MethodGet, "/healthz", a.alive},
-		{http.MethodGet, "/readyz", a.readyz},
-		{http.MethodGet, "/openapi.yaml", a.openAPI},
-	} {
+	for _, route := range a.table() {
 		methods := []string{route.method}
 		if route.method == http.MethodGet {
 			methods = append(methods, http.MethodHead)
 		}
-		router.Handle(route.path, a.handler(route.do)).Methods(methods...)
+		router.Handle(route.path, a.handler(route.run)).Methods(methods...)
 	}
 	router.NotFoundHandler = a.handler(func(http.ResponseWriter, *http.Request) error {
 		return fault.New(fault.RouteNotFound, "There is no such route; /openapi.yaml lists them all.")
 	})
 	router.MethodNotAllowedHandler = a.handler(a.otherMethod)
 	return router
+}
+
+// run notes which parameters the route has, for the check behind authentication: nobody else is told.
+func (t route) run(w http.ResponseWriter, r *http.Request) error {
+	exchangeOf(r).query = t.query
+	return t.do(w, r)
+}
+
+// public lets everybody in.
+func (a *api) public(do action) action {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		if err := exchangeOf(r).query.check(r, auth.Principal{}); err != nil {
+			return err
+		}
+		return do(w, r)
+	}
 }
 
 // handler is where every fault becomes an answer.
@@ -125,6 +149,9 @@ func (a *api) private(do private) action {
 		}
 		exchangeOf(r).subject = p.Subject
 		if err := a.subjects.take(w.Header(), p.Subject, a.Now()); err != nil {
+			return err
+		}
+		if err := exchangeOf(r).query.check(r, p); err != nil {
 			return err
 		}
 		return do(w, r, p)

@@ -62,6 +62,9 @@ func (a *api) keyed(do private) action {
 		if err := a.subjects.take(w.Header(), p.Subject, a.Now()); err != nil {
 			return err
 		}
+		if err := exchangeOf(r).query.check(r, p); err != nil {
+			return err
+		}
 		return do(w, r, p)
 	}
 }

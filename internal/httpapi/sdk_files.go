@@ -2,7 +2,6 @@ package httpapi
 
 import (
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -16,6 +15,7 @@ import (
 	"boomerang/internal/auth"
 	"boomerang/internal/execution"
 	"boomerang/internal/fault"
+	"boomerang/internal/wire"
 	"boomerang/internal/workspace"
 )
 
@@ -37,7 +37,7 @@ type sdkFile struct {
 func sdkFileOf(e execution.Entry) sdkFile {
 	f := sdkFile{
 		Name: path.Base(e.Path), Path: workspace.Dir + "/" + e.Path, Size: e.Blob.Size, IsDir: e.Kind == execution.EntryDir,
-		Modified: onTheWire(e.ModifiedAt), Permissions: fmt.Sprintf("%04o", e.Mode),
+		Modified: wire.Time(e.ModifiedAt), Permissions: fmt.Sprintf("%04o", e.Mode),
 	}
 	f.IsDirectory, f.ModifiedTime = f.IsDir, f.Modified
 	if f.IsDir {
@@ -56,7 +56,7 @@ type done struct {
 }
 
 func (a *api) done(w http.ResponseWriter, s spot, size int64, message string) error {
-	return respond(w, http.StatusOK, done{true, path.Join(workspace.Dir, s.path), size, message, onTheWire(a.Now())})
+	return respond(w, http.StatusOK, done{true, path.Join(workspace.Dir, s.path), size, message, wire.Time(a.Now())})
 }
 
 // sdkSpot turns a path in a container into one of the workspace. The root itself is "".
@@ -113,7 +113,7 @@ func (a *api) sdkRead(w http.ResponseWriter, r *http.Request, p auth.Principal) 
 		Path      string    `json:"path"`
 		Size      int64     `json:"size"`
 		Timestamp time.Time `json:"timestamp"`
-	}{string(content), "utf-8", workspace.Dir + "/" + e.Path, e.Blob.Size, onTheWire(a.Now())}
+	}{string(content), "utf-8", workspace.Dir + "/" + e.Path, e.Blob.Size, wire.Time(a.Now())}
 	if !utf8.Valid(content) {
 		answer.Content, answer.Encoding = base64.StdEncoding.EncodeToString(content), "base64"
 	}
@@ -184,22 +184,17 @@ func (a *api) sdkList(w http.ResponseWriter, r *http.Request, p auth.Principal) 
 		}
 	}
 	return respond(w, http.StatusOK, map[string]any{
-		"path": path.Join(workspace.Dir, s.path), "files": files, "count": len(files), "timestamp": onTheWire(a.Now()),
+		"path": path.Join(workspace.Dir, s.path), "files": files, "count": len(files), "timestamp": wire.Time(a.Now()),
 	})
 }
 
 // sdkBody reads the JSON of a change.
 func (a *api) sdkBody(w http.ResponseWriter, r *http.Request, p auth.Principal) (o object, s spot, err error) {
-	body, err := a.readJSON(w, r)
+	body, err := a.readObject(w, r)
 	if err != nil {
 		return o, s, err
 	}
-	if err := checkJSON(body); err != nil {
-		return o, s, fault.New(fault.InvalidJSON, "The body must be one JSON object: %s.", err)
-	}
-	if err := json.Unmarshal(body, &o.fields); err != nil {
-		return o, s, fault.New(fault.InvalidJSON, "The body must be one JSON object.").Because(err)
-	}
+	o = *body
 	name := o.text("path")
 	if o.err != nil {
 		return o, s, o.err
@@ -229,10 +224,7 @@ func (a *api) sdkWrite(w http.ResponseWriter, r *http.Request, p auth.Principal)
 	if o.count("mode") > 0 {
 		e.Mode = o.mode("mode")
 	}
-	var overwrite any = true
-	if raw, there := o.get("overwrite"); there {
-		_ = json.Unmarshal(raw, &overwrite) // it is valid
-	}
+	overwrite := o.truth("overwrite", true)
 	switch {
 	case o.err != nil:
 		return o.err
@@ -240,7 +232,7 @@ func (a *api) sdkWrite(w http.ResponseWriter, r *http.Request, p auth.Principal)
 		return fault.New(fault.Contradiction, "That is a directory.")
 	}
 	r.ContentLength = int64(len(content))
-	only := execution.Condition{Absent: overwrite == false}
+	only := execution.Condition{Absent: !overwrite}
 	if _, err := a.store(w, r, s, &e, only, io.NopCloser(strings.NewReader(content))); err != nil {
 		return err
 	}
@@ -284,7 +276,11 @@ func (a *api) sdkUpload(w http.ResponseWriter, r *http.Request, p auth.Principal
 	if err != nil {
 		return fault.New(fault.UnsupportedMediaType, "The request must have the header Content-Type: multipart/form-data.").Because(err)
 	}
-	name := queryOf(r).text("path")
+	q := queryOf(r)
+	name := q.text("path")
+	if q.err != nil {
+		return q.err
+	}
 	for {
 		part, err := form.NextPart()
 		if errors.Is(err, io.EOF) {

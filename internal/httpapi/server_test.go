@@ -12,6 +12,7 @@ import (
 
 	"boomerang/internal/client"
 	"boomerang/internal/execution"
+	"boomerang/internal/wire"
 )
 
 func TestDefaultsAreValid(t *testing.T) {
@@ -93,7 +94,7 @@ func TestTheClientSpeaksThisAPI(t *testing.T) {
 	}
 	h.finish(id, completed("hello", "so far so good"))
 	r, err := c.Get(t.Context(), id, time.Minute)
-	if err != nil || r.Status != execution.Completed || !r.Success || *r.ExitCode != 0 || r.ExecutionTime != 1.5 ||
+	if err != nil || r.Status != execution.Completed || !r.Success || *r.ExitCode != 0 || r.ExecutionTime != wire.Seconds(1500*time.Millisecond) ||
 		r.StdoutBytes != 5 || r.Callback.State != execution.Pending || r.Callback.NextAttemptAt == nil {
 		t.Errorf("get: got %+v, %v; want the whole result", r, err)
 	}
@@ -103,7 +104,7 @@ func TestTheClientSpeaksThisAPI(t *testing.T) {
 		return nil
 	})
 	if want := "output stdout hello, output stderr so far so good"; strings.Join(told, ", ") != want || err != nil ||
-		end.Status != execution.Completed || *end.ExitCode != 0 || end.ExecutionTime != 1.5 {
+		end.Status != execution.Completed || *end.ExitCode != 0 || end.ExecutionTime != wire.Seconds(1500*time.Millisecond) {
 		t.Errorf("follow: got %v, %+v, %v; want %s", told, end, err, want)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"boomerang/internal/auth"
+	"boomerang/internal/wire"
 )
 
 // snapshot is how it goes, for one subject: of the machine and of the others it tells nothing.
@@ -54,7 +55,7 @@ func (a *api) snapshot(w http.ResponseWriter, r *http.Request, p auth.Principal)
 		QueuedExecutions: share.Queued,
 		TotalExecutions:  share.Kept,
 		Process:          processCount{Count: share.Running + share.Queued, Running: share.Running, Queued: share.Queued},
-		Timestamp:        onTheWire(a.Now()),
+		Timestamp:        wire.Time(a.Now()),
 	})
 }
 
@@ -73,7 +74,7 @@ type agent struct {
 func (a *api) info(w http.ResponseWriter, _ *http.Request, _ auth.Principal) error {
 	return respond(w, http.StatusOK, agent{
 		Agent: agentName, AgentVersion: a.Version, OS: runtime.GOOS, Arch: runtime.GOARCH, GoVersion: runtime.Version(),
-		StartTime: onTheWire(a.started), Uptime: a.uptime().Seconds(), Features: a.features(),
+		StartTime: wire.Time(a.started), Uptime: a.uptime().Seconds(), Features: a.features(),
 	})
 }
 

@@ -15,6 +15,7 @@ import (
 	"boomerang/internal/callback"
 	"boomerang/internal/execution"
 	"boomerang/internal/fault"
+	"boomerang/internal/wire"
 )
 
 // accepted is the answer to a submission.
@@ -41,7 +42,7 @@ func (a *api) submit(w http.ResponseWriter, r *http.Request, p auth.Principal) e
 		Status:      execution.Queued, // also when replayed: it is the answer of the first time
 		CallbackURL: e.Callback.URL,
 		Message:     "Execution queued. The result will be posted to callback_url.",
-		Timestamp:   onTheWire(e.CreatedAt),
+		Timestamp:   wire.Time(e.CreatedAt),
 	})
 }
 
@@ -76,7 +77,7 @@ func (a *api) backgroundAs(
 		return err
 	}
 	return respond(w, http.StatusOK, process{
-		ProcessID: e.ID, ExecutionID: e.ID, Name: e.Name, Status: execution.Queued, StartTime: onTheWire(e.CreatedAt),
+		ProcessID: e.ID, ExecutionID: e.ID, Name: e.Name, Status: execution.Queued, StartTime: wire.Time(e.CreatedAt),
 		Message: "Execution queued. Its record holds the result.",
 	})
 }
@@ -121,11 +122,8 @@ func (a *api) admit(w http.ResponseWriter, r *http.Request, s admission.Submissi
 
 // readJSON reads a body that says it is JSON and is not too long.
 func (a *api) readJSON(w http.ResponseWriter, r *http.Request) ([]byte, error) {
-	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
-		return nil, fault.New(fault.UnsupportedMediaType, "The request must have the header Content-Type: application/json.")
-	}
-	if r.Header.Get("Content-Encoding") != "" {
-		return nil, fault.New(fault.UnsupportedMediaType, "The body must be sent without a Content-Encoding.")
+	if err := checkContent(r.Header); err != nil {
+		return nil, err
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, int64(a.config.Body)))
 	if tooLarge, ok := errors.AsType[*http.MaxBytesError](err); ok {
@@ -135,6 +133,26 @@ func (a *api) readJSON(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 		return nil, fault.New(fault.InvalidRequest, "The body ended too early or came too slowly.").Because(err)
 	}
 	return body, nil
+}
+
+// checkContent refuses a body that does not say it is plain JSON.
+func checkContent(h http.Header) error {
+	given := h.Get("Content-Type")
+	kind, _, err := mime.ParseMediaType(given)
+	switch {
+	case given == "":
+		return fault.New(fault.UnsupportedMediaType, "The request has no Content-Type; it must be application/json.").Field("Content-Type")
+	case kind == "application/x-www-form-urlencoded":
+		return fault.New(fault.UnsupportedMediaType,
+			"The Content-Type must be application/json, not %s, which is what curl sends unless told otherwise.", kind).Field("Content-Type")
+	case err != nil || kind != "application/json":
+		return fault.New(fault.UnsupportedMediaType, "The Content-Type must be application/json, not %q.", clip(given)).Field("Content-Type")
+	}
+	if encoding := h.Get("Content-Encoding"); encoding != "" {
+		return fault.New(fault.UnsupportedMediaType, "The body must be sent as it is, and its Content-Encoding is %q.", clip(encoding)).
+			Field("Content-Encoding")
+	}
+	return nil
 }
 
 // single returns the value of a header that may be there once, and is not empty then.

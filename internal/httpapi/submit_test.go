@@ -94,7 +94,7 @@ func TestAListOfSecretsIsSealedNewestFirst(t *testing.T) {
 	for _, secrets := range []string{`7`, `[""]`, `["a",null]`, `["a","b","c","d"]`} {
 		a := submit(secrets)
 		details, _ := a.json(t)["details"].(map[string]any)
-		if a.status != http.StatusBadRequest || details["field"] != "callback_signature_secret" {
+		if a.status != http.StatusBadRequest || !strings.HasPrefix(fmt.Sprint(details["field"]), "callback_signature_secret") {
 			t.Errorf("%s: got %d: %s", secrets, a.status, a.body)
 		}
 	}
@@ -108,11 +108,11 @@ func TestSubmitRefusesAndStoresNothing(t *testing.T) {
 		code    string
 		field   string
 	}{
-		"no content type":        {hello, nil, 415, "UNSUPPORTED_MEDIA_TYPE", ""},
-		"a form":                 {hello, []string{"Content-Type: application/x-www-form-urlencoded"}, 415, "UNSUPPORTED_MEDIA_TYPE", ""},
-		"something like JSON":    {hello, []string{"Content-Type: application/jsonp"}, 415, "UNSUPPORTED_MEDIA_TYPE", ""},
-		"a broken content type":  {hello, []string{"Content-Type: application/json; charset"}, 415, "UNSUPPORTED_MEDIA_TYPE", ""},
-		"a compressed body":      {hello, []string{asJSON, "Content-Encoding: gzip"}, 415, "UNSUPPORTED_MEDIA_TYPE", ""},
+		"no content type":        {hello, nil, 415, "UNSUPPORTED_MEDIA_TYPE", "Content-Type"},
+		"a form":                 {hello, []string{"Content-Type: application/x-www-form-urlencoded"}, 415, "UNSUPPORTED_MEDIA_TYPE", "Content-Type"},
+		"something like JSON":    {hello, []string{"Content-Type: application/jsonp"}, 415, "UNSUPPORTED_MEDIA_TYPE", "Content-Type"},
+		"a broken content type":  {hello, []string{"Content-Type: application/json; charset"}, 415, "UNSUPPORTED_MEDIA_TYPE", "Content-Type"},
+		"a compressed body":      {hello, []string{asJSON, "Content-Encoding: gzip"}, 415, "UNSUPPORTED_MEDIA_TYPE", "Content-Encoding"},
 		"no body":                {"", []string{asJSON}, 400, "INVALID_JSON", ""},
 		"no JSON":                {"code=1", []string{asJSON}, 400, "INVALID_JSON", ""},
 		"a repeated key":         {`{"code":"1","code":"2","callback_url":"https://example.com/"}`, []string{asJSON}, 400, "INVALID_JSON", ""},

@@ -4,14 +4,14 @@ import (
 	"cmp"
 	"time"
 
-	"boomerang/internal/callback"
 	"boomerang/internal/execution"
 	"boomerang/internal/language"
+	"boomerang/internal/wire"
 )
 
-// summary is what a list shows of an execution: all but what it printed and how its callback fares. Code, the values of
-// env and of the callback's headers, arguments, stdin, the content of files, and the secret are never shown.
-type summary struct {
+// asked is what a submission asked for and where the execution stands. Code, the values of env and of the callback's headers,
+// arguments, stdin, the content of files, and the secret are never shown.
+type asked struct {
 	ExecutionID     execution.ID      `json:"execution_id"`
 	Name            string            `json:"name"` // empty: it has none
 	BatchID         execution.BatchID `json:"batch_id,omitempty"`
@@ -30,8 +30,13 @@ type summary struct {
 	Deadline        *time.Time        `json:"deadline"`     // null: it has not started
 	CompletedAt     *time.Time        `json:"completed_at"` // null: it has not ended
 	CancelRequested bool              `json:"cancel_requested"`
-	*outcome                          // absent until it ended
-	Callback        destination       `json:"callback"`
+}
+
+// summary is what a list shows of an execution: neither its output nor its files, nor how its callback fares.
+type summary struct {
+	asked
+	*outcome             // absent until it ended
+	Callback destination `json:"callback"`
 }
 
 // inUse is the workspace of an execution.
@@ -40,17 +45,17 @@ type inUse struct {
 	ReadOnly bool   `json:"read_only"`
 }
 
-// outcome is how an execution ended, in the fields of the callback.
+// outcome is the part of a result that a list shows.
 type outcome struct {
 	Success        bool             `json:"success"`
 	ExitCode       *int             `json:"exit_code"`
-	ExecutionTime  callback.Seconds `json:"execution_time"`
+	ExecutionTime  wire.Seconds     `json:"execution_time"`
 	Error          *string          `json:"error"`
 	Reason         execution.Reason `json:"reason"`
 	StdoutBytes    int64            `json:"stdout_bytes"`
 	StderrBytes    int64            `json:"stderr_bytes"`
 	OutputComplete bool             `json:"output_complete"`
-	Usage          callback.Usage   `json:"usage"`
+	Usage          wire.Usage       `json:"usage"`
 }
 
 // destination is where the result goes.
@@ -61,12 +66,28 @@ type destination struct {
 
 // record is all that is shown of one execution.
 type record struct {
-	summary
+	asked
 	given
-	*printed // absent until it ended
+	ended               // absent until it ended
+	Callback obligation `json:"callback"`
+}
 
-	WorkspaceResult *callback.Workspace `json:"workspace_result,omitempty"` // absent until it ended, and without one that it could change
-	Callback        obligation          `json:"callback"`
+// ended is a result beside other fields. It lies one level deeper than those: where both have a field of the same name, JSON
+// shows the other one.
+type ended struct{ *wire.Result }
+
+// final is the last event of a stream: the record without the output, which the stream has carried, and without the delivery.
+type final struct {
+	asked
+	ended
+	withoutOutput
+	Callback destination `json:"callback"`
+}
+
+// withoutOutput hides the output of a result that is embedded one level deeper.
+type withoutOutput struct {
+	Stdout *string `json:"stdout,omitempty"` // always nil
+	Stderr *string `json:"stderr,omitempty"` // always nil
 }
 
 // given is what a program was given beside its code, by its measures.
@@ -75,14 +96,6 @@ type given struct {
 	Stdin int                  `json:"stdin_bytes"` // bytes
 	Files []execution.FileInfo `json:"files"`
 	Globs []string             `json:"artifact_globs"` // of what is wanted back
-}
-
-// printed is what an execution printed, as the callback shows it.
-type printed struct {
-	Stdout          string `json:"stdout"`
-	Stderr          string `json:"stderr"`
-	StdoutTruncated bool   `json:"stdout_truncated"`
-	StderrTruncated bool   `json:"stderr_truncated"`
 }
 
 // obligation is where the result goes and how far it is on its way.
@@ -97,7 +110,7 @@ type obligation struct {
 }
 
 func recordOf(e execution.Execution, d execution.Delivery, inline int) record {
-	r := record{summary: summaryOf(e), given: given{
+	r := record{asked: askedOf(e), given: given{
 		Args: e.Options.Args, Stdin: e.Options.Stdin, Files: append([]execution.FileInfo{}, e.Options.Files...),
 		Globs: listOf(e.Options.Artifacts),
 	}, Callback: obligation{
@@ -105,24 +118,36 @@ func recordOf(e execution.Execution, d execution.Delivery, inline int) record {
 		Signed:        len(d.Callback.Secret) > 0,
 		State:         d.State,
 		Attempts:      d.Attempts,
-		NextAttemptAt: instantOrNull(d.NextAt),
-		EndedAt:       instantOrNull(d.EndedAt),
+		NextAttemptAt: wire.TimeOrNull(d.NextAt),
+		EndedAt:       wire.TimeOrNull(d.EndedAt),
 	}}
 	if d.Reason != "" {
 		r.Callback.Reason = &d.Reason
 	}
 	if e.Result != nil {
-		stdout, stdoutCut := e.Result.Stdout.Inline(inline)
-		stderr, stderrCut := e.Result.Stderr.Inline(inline)
-		r.printed = &printed{
-			Stdout: stdout.String(), Stderr: stderr.String(), StdoutTruncated: stdoutCut, StderrTruncated: stderrCut,
-		}
+		result, stdout, stderr := wire.ResultOf(e, *e.Result, inline)
+		result.Stdout, result.Stderr = stdout.String(), stderr.String()
+		r.ended = ended{&result}
 	}
 	return r
 }
 
+// finalOf shows an execution that has ended.
+func finalOf(e execution.Execution, inline int) final {
+	result, _, _ := wire.ResultOf(e, *e.Result, inline)
+	return final{asked: askedOf(e), ended: ended{&result}, Callback: destinationOf(e.Callback)}
+}
+
 func summaryOf(e execution.Execution) summary {
-	s := summary{
+	s := summary{asked: askedOf(e), Callback: destinationOf(e.Callback)}
+	if e.Result != nil {
+		s.outcome = outcomeOf(e)
+	}
+	return s
+}
+
+func askedOf(e execution.Execution) asked {
+	a := asked{
 		ExecutionID:     e.ID,
 		Name:            e.Name,
 		BatchID:         e.Batch.ID,
@@ -135,41 +160,30 @@ func summaryOf(e execution.Execution) summary {
 		Limits:          e.Options.Limits,
 		Metadata:        e.Options.Metadata,
 		Network:         cmp.Or(e.Options.Network, language.NoNetwork),
-		CreatedAt:       onTheWire(e.CreatedAt),
+		CreatedAt:       wire.Time(e.CreatedAt),
 		CancelRequested: e.CancelRequested,
-		Callback:        destinationOf(e.Callback),
 	}
 	if use := e.Options.Workspace; use.Name != "" {
-		s.Workspace = &inUse{use.Name, use.ReadOnly}
+		a.Workspace = &inUse{use.Name, use.ReadOnly}
 	}
-	if s.Metadata == nil {
-		s.Metadata = map[string]string{} // not null
+	if a.Metadata == nil {
+		a.Metadata = map[string]string{} // not null
 	}
 	if e.Run != nil {
-		s.StartedAt, s.Deadline = instantOrNull(e.Run.StartedAt), instantOrNull(e.Run.Deadline)
+		a.StartedAt, a.Deadline = wire.TimeOrNull(e.Run.StartedAt), wire.TimeOrNull(e.Run.Deadline)
 	}
 	if z := e.Result; z != nil {
-		s.StartedAt, s.CompletedAt = instantOrNull(z.StartedAt), instantOrNull(z.CompletedAt)
-		s.outcome = outcomeOf(z)
+		a.StartedAt, a.CompletedAt = wire.TimeOrNull(z.StartedAt), wire.TimeOrNull(z.CompletedAt)
 	}
-	return s
+	return a
 }
 
-func outcomeOf(z *execution.Result) *outcome {
-	o := &outcome{
-		Success:        z.State == execution.Completed,
-		ExitCode:       z.ExitCode,
-		ExecutionTime:  callback.Seconds(z.Duration),
-		Reason:         z.Reason,
-		StdoutBytes:    z.Stdout.Bytes,
-		StderrBytes:    z.Stderr.Bytes,
-		OutputComplete: z.OutputComplete,
-		Usage:          callback.Usage{CPUTime: callback.Seconds(z.CPUTime), MaxMemory: z.MaxMemory},
+func outcomeOf(e execution.Execution) *outcome {
+	r, _, _ := wire.ResultOf(e, *e.Result, 0)
+	return &outcome{
+		Success: r.Success, ExitCode: r.ExitCode, ExecutionTime: r.ExecutionTime, Error: r.Error, Reason: r.Reason,
+		StdoutBytes: r.StdoutBytes, StderrBytes: r.StderrBytes, OutputComplete: r.OutputComplete, Usage: r.Usage,
 	}
-	if !o.Success {
-		o.Error = &z.Error
-	}
-	return o
 }
 
 func destinationOf(c execution.Callback) destination {
@@ -178,10 +192,3 @@ func destinationOf(c execution.Callback) destination {
 
 // listOf writes no names as [], not as null.
 func listOf(names []string) []string { return append([]string{}, names...) }
-
-func instantOrNull(t time.Time) *time.Time {
-	if t.IsZero() {
-		return nil
-	}
-	return new(onTheWire(t))
-}

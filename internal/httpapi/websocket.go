@@ -18,10 +18,10 @@ import (
 
 	"boomerang/internal/admission"
 	"boomerang/internal/auth"
-	"boomerang/internal/callback"
 	"boomerang/internal/execution"
 	"boomerang/internal/fault"
 	"boomerang/internal/follow"
+	"boomerang/internal/wire"
 )
 
 const (
@@ -33,6 +33,8 @@ const (
 	pong = 10 * time.Second
 	// Swallowed is how many bytes of a first frame that is too long are read, so that its sender hears why it is refused.
 	swallowed = 16 << 20
+	// MaxResult bounds the frame "result" in bytes: some clients, such as websockets for Python, read no frame that is longer.
+	maxResult = 1 << 20
 	// Parting is how long the last frames may take when the server stops.
 	parting = 2 * time.Second
 )
@@ -46,13 +48,10 @@ type (
 		ExecutionID execution.ID     `json:"execution_id"`
 	}
 	resultFrame struct {
-		Type          string           `json:"type"`
-		ExitCode      *int             `json:"exit_code"` // null: the program never ran, or how it ended is not known
-		ExecutionTime callback.Seconds `json:"execution_time"`
-		Status        execution.State  `json:"status"`
-		Reason        execution.Reason `json:"reason"`
-		Timestamp     time.Time        `json:"timestamp"`
-		ExecutionID   execution.ID     `json:"execution_id"`
+		Type      string    `json:"type"`
+		Timestamp time.Time `json:"timestamp"` // of the frame, as in every frame
+		ended               // the output has been sent already
+		withoutOutput
 	}
 	errorFrame struct {
 		Type        string         `json:"type"`
@@ -94,7 +93,7 @@ func (a *api) stream(w http.ResponseWriter, r *http.Request, p auth.Principal) e
 		return fault.New(fault.InvalidRequest, "The request is no WebSocket handshake.").Because(err)
 	}
 	defer conn.CloseNow() //nolint:errcheck // it is closed, or lost
-	f := &frames{conn: conn, patience: a.config.Timeout, now: a.Now}
+	f := &frames{conn: conn, patience: a.config.Timeout, now: a.Now, inline: a.Inline}
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	body, err := f.first(ctx, stopping(ctx), int64(a.config.Body))
@@ -156,14 +155,15 @@ func checkUpgrade(r *http.Request) error {
 }
 
 // decodeFrame reads the first frame: what is to be run, to be kept and not posted.
-func decodeFrame(body []byte) (admission.Submission, error) {
-	s, err := decodeSubmission(body)
+func decodeFrame(body []byte) (s admission.Submission, err error) {
+	o, err := objectOf("frame", body)
 	if err != nil {
 		return s, err
 	}
-	var o object
-	if err := json.Unmarshal(body, &o.fields); err != nil {
-		return s, fault.New(fault.InvalidJSON, "The frame must be one JSON object.").Because(err)
+	s = o.submission()
+	s.Body = body
+	if o.err != nil {
+		return s, o.err
 	}
 	if kind := o.text("type"); o.err != nil || kind != "execute" {
 		return s, cmp.Or(o.err, error(fault.New(fault.InvalidRequest, `type must be "execute", not %q.`, clip(kind)).Field("type")))
@@ -178,6 +178,7 @@ type frames struct {
 	conn     *websocket.Conn
 	patience time.Duration
 	now      func() time.Time
+	inline   int // bytes of a stream that a result shows
 	id       execution.ID
 	last     time.Time // when a frame was written
 	ended    bool      // everything was told
@@ -222,11 +223,11 @@ func (f *frames) tell(ctx context.Context, e follow.Event) error {
 	case follow.Status:
 		return nil // there is no frame for it
 	case follow.Output:
-		return f.write(ctx, outputFrame{e.Stream, string(e.Piece), onTheWire(f.now()), f.id})
+		return f.write(ctx, outputFrame{e.Stream, string(e.Piece), wire.Time(f.now()), f.id})
 	case follow.Gap:
-		return f.write(ctx, outputFrame{e.Stream, fmt.Sprintf("\n[... %d bytes left out ...]\n", e.Bytes), onTheWire(f.now()), f.id})
+		return f.write(ctx, outputFrame{e.Stream, fmt.Sprintf("\n[... %d bytes left out ...]\n", e.Bytes), wire.Time(f.now()), f.id})
 	case follow.End:
-		return f.end(ctx, e.View.Result)
+		return f.end(ctx, e.View.Execution)
 	case follow.Idle:
 		ctx, cancel := context.WithTimeout(ctx, pong)
 		defer cancel()
@@ -235,25 +236,29 @@ func (f *frames) tell(ctx context.Context, e follow.Event) error {
 	return nil
 }
 
-func (f *frames) end(ctx context.Context, z *execution.Result) error {
+func (f *frames) end(ctx context.Context, e execution.Execution) error {
+	z := e.Result
 	if z.ExitCode == nil {
-		if err := f.write(ctx, errorFrame{"error", z.Error, strings.ToUpper(string(z.Reason)), nil, onTheWire(f.now()), f.id}); err != nil {
+		if err := f.write(ctx, errorFrame{"error", z.Error, strings.ToUpper(string(z.Reason)), nil, wire.Time(f.now()), f.id}); err != nil {
 			return err
 		}
 	}
-	if err := f.write(ctx, resultFrame{
-		"result", z.ExitCode, callback.Seconds(z.Duration), z.State, z.Reason, onTheWire(f.now()), f.id,
-	}); err != nil {
+	r, _, _ := wire.ResultOf(e, *z, f.inline)
+	result := resultFrame{Type: "result", Timestamp: wire.Time(f.now()), ended: ended{&r}}
+	if written(result) > maxResult {
+		r.ArtifactList, r.WorkspaceResult = nil, nil
+	}
+	if err := f.write(ctx, result); err != nil {
 		return err
 	}
 	f.ended = true
-	return f.write(ctx, completeFrame{"complete", z.State == execution.Completed, onTheWire(f.now()), f.id})
+	return f.write(ctx, completeFrame{"complete", z.State == execution.Completed, wire.Time(f.now()), f.id})
 }
 
 // refuse says why nothing runs, and closes.
 func (f *frames) refuse(ctx context.Context, why *fault.Error) {
-	if f.write(ctx, errorFrame{"error", why.Sentence, string(why.Code), why.Details, onTheWire(f.now()), f.id}) == nil &&
-		f.write(ctx, completeFrame{"complete", false, onTheWire(f.now()), f.id}) == nil {
+	if f.write(ctx, errorFrame{"error", why.Sentence, string(why.Code), why.Details, wire.Time(f.now()), f.id}) == nil &&
+		f.write(ctx, completeFrame{"complete", false, wire.Time(f.now()), f.id}) == nil {
 		_ = f.conn.Close(websocket.StatusNormalClosure, "")
 	}
 }
@@ -263,7 +268,7 @@ func (f *frames) interrupt(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, parting)
 	defer cancel()
 	sentence := fmt.Sprintf("The server stops. The execution goes on: GET /executions/%s/events follows it.", f.id)
-	if f.write(ctx, errorFrame{"error", sentence, string(fault.ServiceUnavailable), nil, onTheWire(f.now()), f.id}) == nil {
+	if f.write(ctx, errorFrame{"error", sentence, string(fault.ServiceUnavailable), nil, wire.Time(f.now()), f.id}) == nil {
 		late := time.AfterFunc(parting, func() { _ = f.conn.CloseNow() }) // Close would wait for 5 s for the other end
 		defer late.Stop()
 		_ = f.conn.Close(websocket.StatusServiceRestart, "")

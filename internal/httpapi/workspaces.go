@@ -13,6 +13,7 @@ import (
 	"boomerang/internal/auth"
 	"boomerang/internal/execution"
 	"boomerang/internal/fault"
+	"boomerang/internal/wire"
 	"boomerang/internal/workspace"
 )
 
@@ -56,7 +57,7 @@ type place struct {
 
 func placeOf(w execution.Workspace) place {
 	p := place{
-		Name: w.Name, Size: w.Size, Entries: w.Entries, CreatedAt: onTheWire(w.CreatedAt), UsedAt: onTheWire(w.UsedAt),
+		Name: w.Name, Size: w.Size, Entries: w.Entries, CreatedAt: wire.Time(w.CreatedAt), UsedAt: wire.Time(w.UsedAt),
 		Queued: w.Waiting, Readers: w.Readers,
 	}
 	if w.Writer != "" {
@@ -77,7 +78,7 @@ type item struct {
 }
 
 func itemOf(e execution.Entry) item {
-	i := item{Path: e.Path, Type: e.Kind, Size: e.Blob.Size, ModifiedAt: onTheWire(e.ModifiedAt)}
+	i := item{Path: e.Path, Type: e.Kind, Size: e.Blob.Size, ModifiedAt: wire.Time(e.ModifiedAt)}
 	switch e.Kind {
 	case execution.EntryFile:
 		i.Mode = new(fmt.Sprintf("%04o", e.Mode))
@@ -95,10 +96,13 @@ type spot struct {
 	subject, name, path string
 }
 
-// spotOf reads the names in a request's path. Who may do everything may name another subject.
+// spotOf reads the names in a request's path. A caller with the scope admin may name another subject.
 func spotOf(r *http.Request, p auth.Principal) (spot, error) {
 	s := spot{query: queryOf(r), subject: p.Subject, name: mux.Vars(r)["name"], path: mux.Vars(r)["path"]}
-	if other := s.text("subject"); p.Admin && other != "" {
+	if other := s.text(subjectParameter); p.Admin && other != "" {
+		if err := auth.CheckSubject(other); err != nil {
+			s.refuse(subjectParameter, "%s must be 1 to 255 bytes without control characters.", subjectParameter)
+		}
 		s.subject = other
 	}
 	if s.err != nil {

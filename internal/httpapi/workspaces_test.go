@@ -128,7 +128,7 @@ func TestWorkspacesAreListedAndDeleted(t *testing.T) {
 func TestWorkspacesOfOthersDoNotExist(t *testing.T) {
 	h := open(t)
 	h.put("/workspaces/w/files/f", h.ann, "ann's").expect(t, http.StatusCreated, "")
-	for _, path := range []string{"/workspaces/w", "/workspaces/w/files", "/workspaces/w/files/f", "/workspaces/w?subject=ann"} {
+	for _, path := range []string{"/workspaces/w", "/workspaces/w/files", "/workspaces/w/files/f"} {
 		h.get(path, h.bob).expect(t, http.StatusNotFound, "WORKSPACE_NOT_FOUND")
 		h.get(path, "").expect(t, http.StatusUnauthorized, "AUTHENTICATION_REQUIRED")
 	}
@@ -294,6 +294,9 @@ func TestTheClientsKnowOneTreeOfFiles(t *testing.T) {
 	}
 	h.get("/files/read", h.ann).expect(t, http.StatusBadRequest, "MISSING_PARAMETER")
 	post("/files/write", `{"path":"b.bin","content":"x","overwrite":false}`).expect(t, http.StatusPreconditionFailed, "PRECONDITION_FAILED")
+	for _, no := range []string{`"false"`, "0"} { // who sends that does not want to overwrite
+		post("/files/write", `{"path":"b.bin","content":"x","overwrite":`+no+`}`).expect(t, http.StatusBadRequest, "INVALID_REQUEST")
+	}
 	post("/files/write", `{"path":"b.bin","content":"?","encoding":"base64"}`).expect(t, http.StatusBadRequest, "INVALID_REQUEST")
 	post("/files/write", `{"path":"/workspace","content":"x"}`).expect(t, http.StatusConflict, "CONFLICT")
 

@@ -82,9 +82,11 @@ func Plan(l Language, r Request) (sandbox.Spec, journal.Job) {
 	argv = append(argv, r.Input.Args...)
 	limits := l.Bound(r.Limits)
 	env := map[string]string{
-		"HOME":  Workspace, // an arbitrary UID has none in /etc/passwd
-		"LANG":  "C.UTF-8",
-		threads: strconv.Itoa(int(math.Ceil(limits.CPUs))),
+		"HOME":    Workspace,
+		"USER":    sandbox.Name,
+		"LOGNAME": sandbox.Name,
+		"LANG":    "C.UTF-8",
+		threads:   strconv.Itoa(int(math.Ceil(limits.CPUs))),
 	}
 	on := cmp.Or(r.Network, l.Network)
 	if on == network.Proxy {

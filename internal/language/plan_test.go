@@ -25,7 +25,7 @@ func TestPlanOfAFullRequest(t *testing.T) {
 		},
 		Limits:    execution.Limits{Memory: 90, CPUs: 0.5, PIDs: 60, Output: 3, Artifacts: 8 << 20}, // no more than 50 processes by now
 		Artifacts: []string{"a", "b/**"},
-		Execution: "exec_1", Code: "package main", Env: map[string]string{"B": "request", "HOME": "/tmp"},
+		Execution: "exec_1", Code: "package main", Env: map[string]string{"B": "request", "HOME": "/tmp", "LOGNAME": "request"},
 		WorkingDir: "/workspace/a b", Timeout: time.Minute, Nonce: "0123",
 	})
 	if diff := cmp.Diff(sandbox.Spec{
@@ -39,7 +39,7 @@ func TestPlanOfAFullRequest(t *testing.T) {
 		Nonce: "0123", Code: "package main", File: "main.go",
 		Argv:  []string{"sh", "-c", "go build -o /tmp/main main.go && exec /tmp/main # main.go", "-x", "{file}"},
 		Stdin: []byte("in"), Files: []journal.File{{Path: "a/b", Mode: 0o700, Content: []byte("c")}},
-		Env: map[string]string{"A": "language", "B": "request", "HOME": "/tmp", "LANG": "C", "OMP_NUM_THREADS": "1"},
+		Env: map[string]string{"A": "language", "B": "request", "HOME": "/tmp", "LANG": "C", "LOGNAME": "request", "OMP_NUM_THREADS": "1", "USER": "sandbox"},
 		Dir: "/workspace/a b", Timeout: time.Minute, Grace: 2 * time.Second, Head: 3, Tail: 8,
 		Collect: []journal.Collect{{Name: "artifacts", Globs: []string{"a", "b/**"}, Files: 256, Bytes: 8 << 20, Timeout: 12 * time.Second}},
 	}, job); diff != "" {

@@ -50,6 +50,9 @@ type Pool struct {
 
 	work   sync.WaitGroup // makings, watches and removals
 	parted chan struct{}  // closed when removals have to end
+
+	complete chan struct{} // closed when what an earlier process left is in the books
+	found    sync.Once     // closes complete
 }
 
 var _ sandbox.Sandbox = (*Pool)(nil)
@@ -58,7 +61,7 @@ var _ sandbox.Sandbox = (*Pool)(nil)
 func New(c Config, deps Deps) *Pool {
 	return &Pool{
 		Deps: deps, config: c, changed: make(chan struct{}, 1), gate: make(chan struct{}, c.Abreast),
-		books: newBooks(), stocks: make(map[string]*stock), parted: make(chan struct{}),
+		books: newBooks(), stocks: make(map[string]*stock), parted: make(chan struct{}), complete: make(chan struct{}),
 	}
 }
 
@@ -78,6 +81,25 @@ func (p *Pool) Prepare(ctx context.Context, spec sandbox.Spec) (sandbox.Berth, e
 	}
 	p.Taken(spec.Language, false)
 	return b, nil
+}
+
+// Try makes a berth for nobody and removes it, to find out whether one can be made. It waits until Berths was asked for what an
+// earlier process left. The errors are those of Prepare.
+func (p *Pool) Try(ctx context.Context, spec sandbox.Spec) error {
+	select {
+	case <-p.complete:
+	case <-ctx.Done():
+		return fmt.Errorf("try a berth: %w", context.Cause(ctx))
+	}
+	spec.Rehearsal = nil
+	h, err := p.make(ctx, spec)
+	if err != nil {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.drop(ctx, &waiting{held: h, spec: spec})
+	return nil
 }
 
 // take hands out a berth that waits; nil when none fits.
@@ -178,6 +200,7 @@ func (p *Pool) Berths(ctx context.Context) ([]sandbox.Found, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.books.complete = true
+	p.found.Do(func() { close(p.complete) })
 	for i, f := range found {
 		h := p.books.held[f.Berth.ID()]
 		if h == nil {

@@ -113,7 +113,7 @@ func (p *Pool) fill(ctx context.Context, s *stock, spec sandbox.Spec, now time.T
 	s.making--
 	log := p.log(spec.Language)
 	if err != nil {
-		if ctx.Err() == nil && s.failed(time.Now()) {
+		if ctx.Err() == nil && s.failed(time.Now(), err) {
 			log.WithError(err).Warn("no berth can be made to wait; executions start in new ones, if they can")
 		}
 		return nil
@@ -143,7 +143,7 @@ func (p *Pool) mourn(s *stock, b *waiting, now time.Time) {
 	log := p.log(b.spec.Language).WithField("berth", b.ID())
 	if now.Sub(b.since) >= infancy {
 		log.Warn("a berth that waited is gone; a new one is made")
-	} else if s.failed(now) {
+	} else if s.failed(now, nil) {
 		log.Warn("a berth is gone that had hardly begun to wait; others are made after a pause")
 	}
 }

@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"errors"
 	"slices"
 	"time"
 
@@ -124,11 +125,23 @@ const (
 // with it has shown.
 const infancy = 15 * time.Second
 
-// failed puts the next making off; true for the first failure of several.
-func (s *stock) failed(now time.Time) (first bool) {
+// failed puts the next making off, the longer the more have failed. An engine that refuses is asked rarely from the beginning,
+// for it will refuse again until somebody changes something; one that does not answer is asked as often as at first, so that
+// berths wait soon after it is back. It returns true for the first failure of several.
+func (s *stock) failed(now time.Time, err error) (first bool) {
 	first = s.setback == 0
-	s.setback = min(max(2*s.setback, firstSetback), longestSetback)
-	s.retry = now.Add(s.setback)
+	pause := min(max(2*s.setback, firstSetback), longestSetback)
+	switch {
+	case errors.Is(err, sandbox.ErrUnavailable):
+		s.setback = max(s.setback, firstSetback)
+		pause = firstSetback
+	case errors.Is(err, sandbox.ErrRefused) && !errors.Is(err, sandbox.ErrImageUnavailable):
+		pause = longestSetback
+		s.setback = pause
+	default:
+		s.setback = pause
+	}
+	s.retry = now.Add(pause)
 	return first
 }
 

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"boomerang/internal/callback"
+	"boomerang/internal/wire"
 )
 
 // The colours of a terminal (ECMA-48 SGR).
@@ -81,7 +82,7 @@ func (p *page) signature(header string, err error) string {
 }
 
 // payload shows what every receiver knows, and of the rest what says more than that.
-func (p *page) payload(c callback.Payload) {
+func (p *page) payload(c wire.Result) {
 	p.field("success", strconv.FormatBool(c.Success))
 	exit := p.paint(dim, "null")
 	if c.ExitCode != nil {
@@ -107,7 +108,7 @@ func (p *page) payload(c callback.Payload) {
 }
 
 // batch shows a line for each execution, in the order of their submission.
-func (p *page) batch(b callback.Batch) {
+func (p *page) batch(b wire.BatchResult) {
 	p.field("success", strconv.FormatBool(b.Success))
 	p.field("count", strconv.Itoa(b.Count))
 	p.field("completed_at", b.CompletedAt.Format(time.RFC3339Nano))

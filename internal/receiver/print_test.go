@@ -12,21 +12,22 @@ import (
 
 	"boomerang/internal/callback"
 	"boomerang/internal/execution"
+	"boomerang/internal/wire"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
 
 func TestPrettyPrintIsPleasantToRead(t *testing.T) {
 	start := time.Date(2025, 1, 28, 0, 0, 0, 0, time.UTC)
-	good := Callback{Checked: true, Status: 200, Attempt: 1, Payload: callback.Payload{
+	good := Callback{Checked: true, Status: 200, Attempt: 1, Payload: wire.Result{
 		ExecutionID: "exec_0dhk5m8t1c0pr9v2j6n4b8a3fg", Status: execution.Completed, Success: true, ExitCode: new(0),
 		Stdout: "Progress: 0 minutes\nProgress: 1 minutes\n\nComplete!", StdoutBytes: 51,
-		ExecutionTime: callback.Seconds(3600500 * time.Millisecond), StartedAt: &start, CompletedAt: start.Add(time.Hour),
+		ExecutionTime: wire.Seconds(3600500 * time.Millisecond), StartedAt: &start, CompletedAt: start.Add(time.Hour),
 		Reason: execution.Exited, OutputComplete: true,
 	}}
 	bad := Callback{
 		Checked: true, Signature: callback.ErrMismatch, Standard: callback.ErrStale, Status: 401, Attempt: 3,
-		Payload: callback.Payload{
+		Payload: wire.Result{
 			ExecutionID: "exec_0dhk5m8t1c0pr9v2j6n4b8a3fg", Status: execution.Failed, Reason: execution.Lost,
 			Error: new("The container was lost."), CompletedAt: start,
 			Stdout: "\x1b[2J\x1b]0;owned\x07\r\tkept\u009b31m\x7f\n", StdoutBytes: 1 << 30, StdoutTruncated: true,
@@ -35,10 +36,10 @@ func TestPrettyPrintIsPleasantToRead(t *testing.T) {
 	for name, c := range map[string]Callback{
 		"completed": good,
 		"failed":    bad,
-		"unchecked": {Status: 200, Payload: callback.Payload{ExecutionID: "exec_1", Status: "evil\x1b[0m", OutputComplete: true}},
-		"batch": {Status: 200, Batch: &callback.Batch{
+		"unchecked": {Status: 200, Payload: wire.Result{ExecutionID: "exec_1", Status: "evil\x1b[0m", OutputComplete: true}},
+		"batch": {Status: 200, Batch: &wire.BatchResult{
 			BatchID: "batch_1", Count: 2, CompletedAt: start,
-			Executions: []callback.Member{
+			Executions: []wire.BatchMember{
 				{ExecutionID: "exec_1", Status: execution.Completed, Success: true, Name: "evil\x1b[0m"},
 				{ExecutionID: "exec_2", Status: execution.Failed, Error: new("The program exited with code 1.")},
 			},

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"boomerang/internal/callback"
+	"boomerang/internal/wire"
 )
 
 const (
@@ -34,9 +35,9 @@ type Callback struct {
 	Signature error // of X-HopX-Signature; nil when it holds or was not checked
 	Standard  error // of webhook-signature, which covers the timestamp; nil when it holds or was not checked
 
-	Payload   callback.Payload // what the body says
-	Batch     *callback.Batch  // what it says where it sums up a batch; Payload has then no execution
-	Malformed error            // why it could not be read
+	Payload   wire.Result       // what the body says
+	Batch     *wire.BatchResult // what it says where it sums up a batch; Payload has then no execution
+	Malformed error             // why it could not be read
 
 	Status int // what the sender is answered
 }
@@ -96,7 +97,7 @@ func (r *Receiver) read(header http.Header, body []byte, now time.Time) Callback
 	if c.Malformed = json.Unmarshal(body, &c.Payload); c.Malformed != nil {
 		c.Status = http.StatusBadRequest
 	} else if c.Payload.ExecutionID == "" && c.Payload.BatchID != "" {
-		c.Batch = new(callback.Batch)
+		c.Batch = new(wire.BatchResult)
 		if c.Malformed = json.Unmarshal(body, c.Batch); c.Malformed != nil {
 			c.Status = http.StatusBadRequest
 		}

@@ -6,6 +6,7 @@ type Fact struct {
 	Value  string `json:"value"`
 	Weight Weight `json:"weight"`
 	Advice string `json:"advice,omitempty"` // a sentence for the operator; empty when there is nothing to say
+	Public string `json:"-"`                // what anybody may read of a warning; empty: its name
 }
 
 // Weight tells how much a fact matters.

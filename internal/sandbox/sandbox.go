@@ -13,18 +13,20 @@ import (
 	"boomerang/internal/journal"
 )
 
-// The errors of a sandbox. Everything else that comes back is a defect of the engine or of ours, and may be tried again.
+// The errors of a sandbox. An engine's errors are of three kinds: ErrRefused, ErrTemporary and ErrUnavailable. An error that
+// is of none of these kinds is treated like ErrTemporary.
 var (
+	// ErrRefused: the request is at fault. The engine answers the same each time it is asked.
+	ErrRefused = errors.New("refused by the container engine")
+	// ErrTemporary: the engine answered that it failed. It may recover, so a bounded number of retries is worthwhile.
+	ErrTemporary = errors.New("the container engine failed this time")
+	// ErrUnavailable: the engine does not answer. Nothing is known and nothing is lost; wait for the engine.
+	ErrUnavailable = errors.New("container engine unavailable")
+
 	// ErrImageUnavailable: the image is not there and cannot be pulled.
 	ErrImageUnavailable = errors.New("image unavailable")
-	// ErrStart: the engine has the image and will not start this container (a bad runtime, a foreign architecture).
-	ErrStart = errors.New("container cannot be started")
-	// ErrStartFailed is an ErrStart whose cause may be the container's or the engine's of this moment: worth a few tries.
-	ErrStartFailed = fmt.Errorf("%w this time", ErrStart)
-	// ErrNetwork is an ErrStart: the network that the container should be on is not proven to be closed.
-	ErrNetwork = fmt.Errorf("%w: its network is not proven to be closed", ErrStart)
-	// ErrUnavailable: the engine does not answer. Nothing is known; try again.
-	ErrUnavailable = errors.New("container engine unavailable")
+	// ErrNetwork is an ErrRefused: the network that the container should be on is not proven to be closed.
+	ErrNetwork = fmt.Errorf("%w: its network is not proven to be closed", ErrRefused)
 	// ErrGone: there is no such berth any more.
 	ErrGone = errors.New("no such berth")
 )
@@ -34,10 +36,10 @@ var (
 // All methods may be called at the same time. A context bounds the call alone: when it ends, containers go on.
 type Sandbox interface {
 	// Prepare makes a berth: a container that is started and whose init waits for a job. Nothing of a program has
-	// run in it. Errors: ErrImageUnavailable, ErrStart, ErrStartFailed, ErrUnavailable. On an error no container is left behind.
+	// run in it. Errors: ErrImageUnavailable, ErrRefused, ErrTemporary, ErrUnavailable. On an error no container is left behind.
 	Prepare(ctx context.Context, spec Spec) (Berth, error)
 
-	// Berths lists every berth of this node, whatever its state, also those of earlier processes. Errors: ErrUnavailable.
+	// Berths lists every berth of this node, whatever its state, also those of earlier processes. Errors: the three kinds.
 	Berths(ctx context.Context) ([]Found, error)
 }
 
@@ -75,16 +77,16 @@ type Berth interface {
 	// has ended and its log holds no more. It may be called again, also by another process; it begins anew.
 	// To files, which may be nil, it tells the files that the init collected, all in one goroutine and before it returns.
 	// A write error of any of them is ignored. When ctx ends it returns context.Cause(ctx) and the container
-	// goes on. Errors: ErrUnavailable, ErrGone.
+	// goes on. Errors: ErrGone and the three kinds.
 	Follow(ctx context.Context, nonce string, stdout, stderr io.Writer, files journal.Files) (Outcome, error)
 
 	// Stop tells the init to end the program: SIGTERM, the job's grace, SIGKILL, end frames. If the container does not
 	// end soon after that it is killed. It returns when the container has ended. It is idempotent; a berth that is gone is no
-	// error. Errors: ErrUnavailable.
+	// error. Errors: the three kinds.
 	Stop(ctx context.Context) error
 
 	// Remove destroys the container, running or not. It is idempotent; a berth that is gone is no error.
-	// Errors: ErrUnavailable.
+	// Errors: the three kinds.
 	Remove(ctx context.Context) error
 }
 

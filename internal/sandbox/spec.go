@@ -2,6 +2,9 @@ package sandbox
 
 import "slices"
 
+// Name is what the inside of every container is called: its host, and the user and the group that programs run as.
+const Name = "sandbox"
+
 // Spec is all that must be known to prepare a berth, before there is a job for it.
 type Spec struct {
 	Execution string // the execution's id; names and labels the container. Empty for a berth that waits for one

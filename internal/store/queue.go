@@ -287,6 +287,20 @@ func (s *Store) Release(ctx context.Context, id execution.ID) error {
 	})
 }
 
+// CountStartFailure adds one to how often a container could not be made for an execution, and returns the count. It is not
+// worth an fsync: a power failure may forget the last seconds of counting. ErrStale if the execution has ended.
+func (s *Store) CountStartFailure(ctx context.Context, id execution.ID) (times int, err error) {
+	err = s.writer.do(ctx, "count start failure", volatile, func(ctx context.Context, t *tx) (news, error) {
+		err := t.row(ctx, `UPDATE executions SET start_failures = start_failures + 1
+			WHERE id = ? AND state IN ('queued', 'running') RETURNING start_failures`, id).Scan(&times)
+		if errors.Is(err, sql.ErrNoRows) {
+			err = ErrStale
+		}
+		return news{}, err
+	})
+	return times, err
+}
+
 // move is the only place that counts: every change of an execution's place goes through it, in the same transaction.
 func (t *tx) move(ctx context.Context, subject string, from, to place) error {
 	t.queued += to.queued() - from.queued()

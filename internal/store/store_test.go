@@ -13,7 +13,7 @@ import (
 func TestSQLiteKeepsTheContract(t *testing.T) {
 	storetest.Run(t, func(t *testing.T) func() storetest.Store {
 		t.Helper()
-		dir := t.TempDir()
+		dir := storetest.Dir(t)
 		log := logrus.New()
 		log.SetOutput(io.Discard)
 		return func() storetest.Store {

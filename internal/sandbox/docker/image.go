@@ -21,6 +21,7 @@ import (
 type imageFacts struct {
 	id      string   // what the reference stood for when we asked: containers are made from just what was looked at
 	volumes []string // sorted
+	size    int64    // bytes
 }
 
 // How long an answer about an image is trusted. An image that is built or tagged anew is noticed after imageFresh; a
@@ -117,7 +118,7 @@ func (d *Docker) inspectImage(ctx context.Context, ref string) (imageFacts, erro
 	if err != nil {
 		return imageFacts{}, err
 	}
-	facts := imageFacts{id: found.ID}
+	facts := imageFacts{id: found.ID, size: found.Size}
 	if found.Config != nil {
 		facts.volumes = slices.Sorted(maps.Keys(found.Config.Volumes))
 	}
@@ -132,7 +133,7 @@ func (d *Docker) pull(ctx context.Context, ref string) error {
 	if err == nil {
 		err = errors.Join(pulled(progress), progress.Close())
 	}
-	if err := told(ctx, "pull image", err); err != nil {
+	if err := d.told(ctx, "pull image", err); err != nil {
 		if errors.Is(err, sandbox.ErrUnavailable) || ctx.Err() != nil {
 			return err
 		}
@@ -155,6 +156,13 @@ func pulled(progress io.Reader) error {
 			return fmt.Errorf("%w: %s", errdefs.ErrUnknown, message.Error)
 		}
 	}
+}
+
+// ImageSize returns the size of an image on the engine in bytes; it pulls nothing.
+// Errors: sandbox.ErrImageUnavailable and the three kinds.
+func (d *Docker) ImageSize(ctx context.Context, ref string) (int64, error) {
+	facts, err := d.inspectImage(ctx, ref)
+	return facts.size, err
 }
 
 // HasImage tells whether an image is on the engine; it pulls nothing.

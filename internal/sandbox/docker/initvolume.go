@@ -21,6 +21,8 @@ import (
 	"github.com/docker/docker/api/types/filters"
 	"github.com/docker/docker/api/types/mount"
 	"github.com/docker/docker/api/types/volume"
+
+	"boomerang/internal/sandbox"
 )
 
 const (
@@ -90,10 +92,11 @@ type file struct {
 	mode    int64 // 0: that of a program
 }
 
-// hosts is the /etc/hosts of a container without network.
+// hosts is the /etc/hosts of a container without network. The container's own name has lines of its own, so that it is its
+// canonical name.
 const (
 	hostsName = "hosts"
-	hosts     = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
+	hosts     = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n127.0.0.1\t" + sandbox.Name + "\n::1\t" + sandbox.Name + "\n"
 )
 
 // binaries reads the init, and what is carried beside it, for the engine's architecture, which need not be ours.
@@ -153,14 +156,7 @@ func (d *Docker) fill(ctx context.Context, image imageFacts, files []file) (stri
 	if held, err := d.holds(ctx, helper, files); err != nil || held {
 		return name, err
 	}
-	archive, err := archived(files)
-	if err != nil {
-		return "", err
-	}
-	err = order(ctx, d, "copy the init", func(ctx context.Context) error {
-		return d.client.CopyToContainer(ctx, helper, initDir, bytes.NewReader(archive), container.CopyToContainerOptions{})
-	})
-	if err != nil {
+	if err := d.write(ctx, helper, files); err != nil {
 		return "", err
 	}
 	switch held, err := d.holds(ctx, helper, files); {
@@ -170,6 +166,18 @@ func (d *Docker) fill(ctx context.Context, image imageFacts, files []file) (stri
 		return "", errors.New("the engine does not hold the init as it was sent")
 	}
 	return name, nil
+}
+
+// write copies files into the volume. The engine replaces a file that is there already by a new one; a container that has
+// the old one mounted keeps it.
+func (d *Docker) write(ctx context.Context, helper string, files []file) error {
+	archive, err := archived(files)
+	if err != nil {
+		return err
+	}
+	return order(ctx, d, "write into the init's volume", func(ctx context.Context) error {
+		return d.client.CopyToContainer(ctx, helper, initDir, bytes.NewReader(archive), container.CopyToContainerOptions{})
+	})
 }
 
 // holds tells whether the volume holds all the files as they are.
@@ -215,24 +223,35 @@ func (d *Docker) helper(ctx context.Context, name string, image imageFacts) (id 
 
 // held is the hash of what the volume holds by that name; the zero hash when it holds none.
 func (d *Docker) held(ctx context.Context, helper, name string) (sum [sha256.Size]byte, err error) {
-	return ask(ctx, d, "read the init back", func(ctx context.Context) (sum [sha256.Size]byte, err error) {
-		archive, _, err := d.client.CopyFromContainer(ctx, helper, initDir+"/"+name)
+	hash := sha256.New()
+	found, err := d.read(ctx, helper, initDir+"/"+name, func(_ *tar.Header, content io.Reader) error {
+		_, err := io.Copy(hash, content) // bounded by what the volume holds and the deadline
+		return err
+	})
+	if err != nil || !found {
+		return sum, err
+	}
+	return [sha256.Size]byte(hash.Sum(nil)), nil
+}
+
+// read passes a file of a container, which need not run, to a function. It does not follow a link at the end of the path,
+// and returns false if there is no such file.
+func (d *Docker) read(ctx context.Context, id, name string, with func(*tar.Header, io.Reader) error) (found bool, err error) {
+	return ask(ctx, d, "read "+name, func(ctx context.Context) (found bool, err error) {
+		archive, _, err := d.client.CopyFromContainer(ctx, id, name)
 		if errdefs.IsNotFound(err) {
-			return sum, nil
+			return false, nil
 		}
 		if err != nil {
-			return sum, err
+			return false, err
 		}
 		defer func() { err = errors.Join(err, archive.Close()) }()
 		file := tar.NewReader(archive)
-		if _, err := file.Next(); err != nil {
-			return sum, err
+		header, err := file.Next()
+		if err != nil {
+			return false, err
 		}
-		hash := sha256.New()
-		if _, err := io.Copy(hash, file); err != nil { //nolint:gosec // bounded by what the volume holds and the deadline
-			return sum, err
-		}
-		return [sha256.Size]byte(hash.Sum(nil)), nil
+		return true, with(header, file)
 	})
 }
 

@@ -88,6 +88,16 @@ func (k *kit) build(ctx context.Context) error {
 			return fmt.Errorf("build %s: %w\n%s", from, err, out)
 		}
 	}
+	// What is added to the end of a program is not read when it runs. These tests remove the volume of their init at the end,
+	// so no server beside them on the engine may have one of the same name.
+	path := filepath.Join(k.initDir, initName+"-linux-"+runtime.GOARCH)
+	binary, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(path, append(binary, k.node...), 0o600); err != nil {
+		return err
+	}
 	program, err := os.ReadFile(filepath.Join(k.initDir, "program"))
 	if err != nil {
 		return err

@@ -28,6 +28,7 @@ func networked(name string) bool { return name == network.Egress || name == netw
 type connection struct {
 	mode            container.NetworkMode
 	servers, search []string
+	hosts           []string // lines of /etc/hosts that the engine adds to its own
 	sysctls         map[string]string
 }
 
@@ -36,9 +37,14 @@ type connection struct {
 func connected(s sandbox.Spec, p premises) connection {
 	bridge, ok := p.config.Networks.Bridge(s.Network)
 	if !ok {
-		return connection{mode: network.None}
+		c := connection{mode: network.None}
+		if !unprepared(s, p) {
+			c.hosts = []string{sandbox.Name + ":127.0.0.1", sandbox.Name + ":::1"}
+		}
+		return c
 	}
 	c := connection{
+		hosts:   []string{sandbox.Name + ":127.0.0.1"}, // before the address on the bridge
 		mode:    container.NetworkMode(bridge.Name),
 		search:  []string{"."}, // the engine's word for none
 		sysctls: map[string]string{"net.ipv6.conf.all.disable_ipv6": "1", "net.ipv6.conf.default.disable_ipv6": "1"},

@@ -47,7 +47,7 @@ type knownTraits struct {
 }
 
 // traits asks the engine, once, and again with anew: it may have been exchanged behind our back. Errors:
-// sandbox.ErrUnavailable, and sandbox.ErrStart for a setting that does not fit.
+// sandbox.ErrUnavailable, and sandbox.ErrRefused for a setting that does not fit.
 func (d *Docker) traits(ctx context.Context, anew bool) (traits, error) {
 	d.known.mu.Lock()
 	known := d.known.known
@@ -60,7 +60,7 @@ func (d *Docker) traits(ctx context.Context, anew bool) (traits, error) {
 		return traits{}, err
 	}
 	if err := d.config.fits(info); err != nil {
-		return traits{}, fmt.Errorf("%w: %w", sandbox.ErrStart, err)
+		return traits{}, fmt.Errorf("%w: %w", sandbox.ErrRefused, err)
 	}
 	t := traitsOf(info)
 	d.known.mu.Lock()

@@ -13,6 +13,7 @@ func runTests() map[string]func(*house) {
 		"FinishAllowsWhatTheTableOfTransitionsDoes":  finishAllows,
 		"StartKeepsTheRunUnderThisEpoch":             startKeepsTheRun,
 		"RequeueForgetsTheRunAndKeepsThePlace":       requeueForgets,
+		"StartFailuresAreCountedAcrossRestarts":      startFailuresAreCounted,
 		"FinishKeepsTheResultExactly":                finishKeepsTheResult,
 		"FinishKeepsAResultThatKnowsNothing":         finishKeepsNothing,
 		"FinishMakesTheDeliveryPending":              finishMakesTheDelivery,
@@ -51,6 +52,10 @@ func everyWriteIsConditional(h *house) {
 		"requeue": func(id execution.ID) error { return h.Requeue(ctx, id) },
 		"adopt":   func(id execution.ID) error { return h.Adopt(ctx, id) },
 		"release": func(id execution.ID) error { return h.Release(ctx, id) },
+		"count": func(id execution.ID) error {
+			_, err := h.CountStartFailure(ctx, id)
+			return err
+		},
 		"finish": func(id execution.ID) error {
 			return h.Finish(ctx, id, h.result(execution.Failed, execution.StartFailed), h.delivery())
 		},
@@ -60,9 +65,10 @@ func everyWriteIsConditional(h *house) {
 		"requeue": {"running"},
 		"adopt":   {"running", "running, earlier"},
 		"release": {"claimed"},
+		"count":   {"waiting", "claimed", "running", "running, earlier"},
 		"finish":  {"waiting", "claimed", "running"},
 	}
-	for _, write := range []string{"start", "requeue", "release", "finish", "adopt"} { // adopt last: it changes what is left
+	for _, write := range []string{"start", "requeue", "release", "count", "finish", "adopt"} { // adopt last: it changes what is left
 		for state, find := range states {
 			want := false
 			for _, a := range allowed[write] {
@@ -112,6 +118,25 @@ func startKeepsTheRun(h *house) {
 	h.same(e.State, execution.Running)
 	h.same(e.Run, &want)
 	h.same(e.Result == nil, true)
+}
+
+// startFailuresAreCounted: the count is that of one execution, and a claim, a requeue and a restart keep it.
+func startFailuresAreCounted(h *house) {
+	count := func(id execution.ID, want int) {
+		h.t.Helper()
+		got, err := h.CountStartFailure(h.ctx(), id)
+		h.ok(err)
+		h.same(got, want)
+	}
+	id, other := h.enqueue("ann"), h.enqueue("ann")
+	count(id, 1)
+	h.same(h.claim(), id)
+	count(id, 2)
+	h.ok(h.Start(h.ctx(), id, h.run()))
+	h.ok(h.Requeue(h.ctx(), id))
+	h.restart()
+	count(id, 3)
+	count(other, 1)
 }
 
 func requeueForgets(h *house) {

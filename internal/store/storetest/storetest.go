@@ -32,6 +32,7 @@ type Store interface {
 		stored []execution.Execution, replayed bool, err error)
 	Claim(ctx context.Context, n int) ([]execution.Execution, error)
 	Release(ctx context.Context, id execution.ID) error
+	CountStartFailure(ctx context.Context, id execution.ID) (times int, err error)
 	Start(ctx context.Context, id execution.ID, run execution.Run) error
 	Adopt(ctx context.Context, id execution.ID) error
 	Requeue(ctx context.Context, id execution.ID) error

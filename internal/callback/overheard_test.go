@@ -1,0 +1,303 @@
+package callback
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http/httptest"
+	"net/http/httptrace"
+	"net/netip"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"boomerang/internal/execution"
+)
+
+const (
+	badLine   = "one of its headers is malformed"
+	framing   = "its Content-Length, Transfer-Encoding or Trailer is not valid"
+	cutOff    = "the connection broke off within its headers"
+	excessive = "its headers have more than 32 KiB"
+)
+
+// flawed are answers with a whole status line, and what is wrong with the rest; "" if net/http takes it.
+var flawed = map[string]struct {
+	status int
+	rest   string // behind the status line
+	flaw   string
+}{
+	"Transfer-Encoding: identity":      {200, "Transfer-Encoding: identity\r\n\r\nok", framing},
+	"chunked twice":                    {200, "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", framing},
+	"chunked twice in a line":          {204, "Transfer-Encoding: chunked, chunked\r\n\r\n", framing},
+	"a coding that nobody knows":       {410, "Transfer-Encoding: gzip, chunked\r\n\r\n", framing},
+	"no coding":                        {200, "Transfer-Encoding:\r\n\r\n", framing},
+	"a length that is a word":          {200, "Content-Length: none\r\n\r\n", framing},
+	"a negative length":                {404, "Content-Length: -1\r\n\r\n", framing},
+	"a length with a sign":             {200, "Content-Length: +2\r\n\r\nok", framing},
+	"a length that overflows":          {200, "Content-Length: 99999999999999999999\r\n\r\n", framing},
+	"a list of lengths":                {200, "Content-Length: 2, 2\r\n\r\nok", framing},
+	"lengths that differ":              {200, "Content-Length: 2\r\nContent-Length: 3\r\n\r\nok", framing},
+	"a trailer that frames":            {200, "Transfer-Encoding: chunked\r\nTrailer: Content-Length\r\n\r\n0\r\n\r\n", framing},
+	"a header over 32 KiB":             {200, "X-A: " + strings.Repeat("a", answerHeaders) + "\r\n\r\n", excessive},
+	"many headers over 32 KiB":         {301, strings.Repeat("X-A: b\r\n", answerHeaders/8) + "\r\n", excessive},
+	"a header without a colon":         {200, "X-A\r\n\r\n", badLine},
+	"a header without a name":          {503, ": a\r\n\r\n", badLine},
+	"a space before the colon":         {200, "X-A : a\r\nContent-Length: 0\r\n\r\n", ""},
+	"a space before the first header":  {200, " X-A: a\r\n\r\n", badLine},
+	"a NUL in a name":                  {410, "X-\x00A: a\r\n\r\n", badLine},
+	"a NUL in a value":                 {200, "X-A: a\x00b\r\n\r\n", badLine},
+	"a second status line":             {200, "HTTP/1.1 500 X\r\n\r\n", badLine},
+	"HTML at once":                     {500, "<html><body>oops</body></html>\r\n\r\n", badLine},
+	"nothing behind it":                {200, "", cutOff},
+	"the end within a name":            {410, "Content-Le", cutOff},
+	"the end within a value":           {200, "Content-Length: 1", cutOff},
+	"the end before the empty line":    {503, "Content-Length: 0\r\n", cutOff},
+	"a value that is folded":           {200, "X-A: a\r\n b\r\nContent-Length: 0\r\n\r\n", ""},
+	"lone line feeds":                  {410, "X-A: a\nContent-Length: 0\n\n", ""},
+	"a length and a coding":            {200, "Content-Length: 9\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", ""},
+	"no headers at all":                {200, "\r\n", ""},
+	"a length that is never delivered": {503, "Content-Length: 9\r\n\r\n", ""},
+}
+
+// ways are how an answer may come: serve speaks HTTP on each connection, below which there may be TLS and a proxy.
+var ways = map[string]func(t *testing.T, serve func(net.Conn, int)) (s *sender, url string, connections *atomic.Int32){
+	"http": func(t *testing.T, serve func(net.Conn, int)) (*sender, string, *atomic.Int32) {
+		t.Helper()
+		url, connections := bare(t, serve)
+		return localSender(t, patient()), url, connections
+	},
+	"https": func(t *testing.T, serve func(net.Conn, int)) (*sender, string, *atomic.Int32) {
+		t.Helper()
+		b, s := overTLS(t, serve), localSender(t, patient())
+		url, dial, connections := b.receive(t, s.policy)
+		s.transport.TLSClientConfig.RootCAs, s.transport.DialContext = b.roots, dial
+		return s, url, connections
+	},
+	"http by a proxy": func(t *testing.T, serve func(net.Conn, int)) (*sender, string, *atomic.Int32) {
+		t.Helper()
+		proxy, connections := bare(t, serve)
+		return byProxy(t, strings.TrimSuffix(proxy, "/hook"), nil, usual), "http://example.com/hook", connections
+	},
+	"https by a proxy": func(t *testing.T, serve func(net.Conn, int)) (*sender, string, *atomic.Int32) {
+		t.Helper()
+		b := overTLS(t, serve)
+		url, connections := bare(t, b.over())
+		proxy := httptest.NewServer(tunnel(strings.TrimSuffix(strings.TrimPrefix(url, "http://"), "/hook"), new(bytes.Buffer)))
+		t.Cleanup(proxy.Close)
+		s := byProxy(t, proxy.URL, nil, usual)
+		s.transport.TLSClientConfig.RootCAs = b.roots
+		return s, "https://hooks.example.com/hook", connections
+	},
+}
+
+func overTLS(t *testing.T, serve func(net.Conn, int)) behaviour {
+	t.Helper()
+	own, roots := certificate(t, "hooks.example.com", time.Now().Add(24*time.Hour))
+	return behaviour{serve: serve, tls: &tls.Config{Certificates: []tls.Certificate{own}}, roots: roots}
+}
+
+func TestAStatusLineDecidesWhateverFollowsIt(t *testing.T) {
+	for way, open := range ways {
+		t.Run(way, func(t *testing.T) {
+			answer := ""
+			s, url, connections := open(t, func(conn net.Conn, n int) { says(answer)(conn, n) })
+			for name, c := range flawed {
+				answer = fmt.Sprintf("HTTP/1.1 %d X\r\n%s", c.status, c.rest)
+				connections.Store(0)
+				want, detail := outcome(c.status)
+				if c.flaw != "" {
+					detail = strings.TrimSuffix(detail, ".") + "; " + c.flaw + "."
+				}
+				if a := sent(t, s, url, want, c.status); a.Detail != detail {
+					t.Errorf("%s: detail is %q, want %q", name, a.Detail, detail)
+				}
+				if got := connections.Load(); got != 1 {
+					t.Errorf("%s: it was posted %d times", name, got)
+				}
+			}
+		})
+	}
+}
+
+func TestEveryStatusLineThatIsOneIsTaken(t *testing.T) {
+	for answer, status := range map[string]int{
+		"HTTP/1.1 200 OK\r\nbad\r\n\r\n":                                            200,
+		"HTTP/1.1  200 OK\r\nbad\r\n\r\n":                                           200,
+		"HTTP/1.1 200\r\nbad\r\n\r\n":                                               200,
+		"HTTP/1.1 200 \r\nbad\r\n\r\n":                                              200,
+		"HTTP/1.0 299 OK\r\nbad\r\n\r\n":                                            299,
+		"HTTP/1.0 200 OK\r\n\r\nok":                                                 200,
+		"HTTP/1.1 503 d\xe9sol\xe9, 200 OK\r\nbad\r\n\r\n":                          503,
+		"HTTP/1.1 410 Gone\nbad\n\n":                                                410,
+		"HTTP/1.1 999 X\r\n":                                                        999,
+		"HTTP/1.1 101 X\r\nbad\r\n\r\nHTTP/1.1 200 X\r\n":                           101,
+		"HTTP/1.1 103 X\r\nA: b\r\n\r\nHTTP/1.1 410 X\r\nbad":                       410,
+		"HTTP/1.1 100 X\r\n\r\nHTTP/1.1 102 X\r\n\r\nHTTP/1.1 200 X\r\nbad\r\n\r\n": 200,
+	} {
+		url, connections := bare(t, says(answer))
+		want, _ := outcome(status)
+		sent(t, localSender(t, patient()), url, want, status)
+		if got := connections.Load(); got != 1 {
+			t.Errorf("%q: it was posted %d times", answer, got)
+		}
+	}
+	for _, answer := range []string{
+		"", "\r\n", "H", "HTTP/1.1", "HTTP/1.1 ", "HTTP/1.1 20", "HTTP/1.1 200", "HTTP/1.1 200 OK", "HTTP/1.1 200 OK\r",
+		"HTTP/1.1 20\r\n\r\n", "HTTP/1.1 2000 OK\r\n\r\n", "HTTP/1.1 ok OK\r\n\r\n", "HTTP/1.1\t200 OK\r\n\r\n",
+		"HTTP/1.1 000 X\r\n\r\n", "HTTP/1.1 +20 X\r\n\r\n", "HTTP/1.1 -20 X\r\nbad\r\n\r\n", "HTTP/1.1 020 X\r\nbad\r\n\r\n",
+		"HTTP 200 OK\r\n\r\n", "HTTP/2 200 OK\r\n\r\n", "http/1.1 200 OK\r\n\r\n", "ICY 200 OK\r\n\r\n", "200 OK\r\n\r\n", "SSH-2.0-x\r\n\r\n",
+		"\r\nHTTP/1.1 200 OK\r\n\r\n", " HTTP/1.1 200 OK\r\n\r\n", "nonsense\r\nHTTP/1.1 200 OK\r\n\r\n", "HTTP/1.1 103 X\r\nA: b\r\n\r\n",
+		"HTTP/1.1 020 X\r\nbad\r\n\r\nHTTP/1.1 200 OK\r\n\r\n",
+		"HTTP/1.1 103 X\r\nHTTP/1.1 200 OK\r\n\r\n", "HTTP/1.1 100 X\r\n\r\nHTTP/1.1 200 OK",
+		"HTTP/1.1 200 " + strings.Repeat("O", answerHeaders) + "K\r\n\r\n", "<html>HTTP/1.1 200 OK\r\n\r\n",
+	} {
+		url, _ := bare(t, says(answer))
+		sent(t, localSender(t, patient()), url, execution.AttemptConnection, 0)
+	}
+}
+
+func TestRetryAfterOfAFlawedAnswerCountsIfItCanBeRead(t *testing.T) {
+	for rest, want := range map[string]time.Duration{
+		"Retry-After: 120\r\nbad\r\n\r\n":                                            2 * time.Minute,
+		"bad\r\nretry-after:120\r\n\r\n":                                             2 * time.Minute,
+		"Retry-After : 120\r\nbad\r\n\r\n":                                           0, // it is another name
+		"Retry-After: Wed, 28 Jan 2026 13:00:00 GMT\r\n: x\r\n\r\n":                  time.Hour,
+		"Transfer-Encoding: identity\r\nRetry-After: 60\r\n\r\n":                     time.Minute,
+		"Retry-After: 60\r\nRetry-After: 90\r\nbad\r\n\r\n":                          time.Minute,
+		"Retry-After: 60\r\n":                                                        time.Minute,
+		"Retry-After: 60":                                                            0, // it may have gone on
+		"Retry-After: 6\x000\r\n\r\n":                                                0,
+		"Retry-After: soon\r\nbad\r\n\r\n":                                           0,
+		"bad\r\n\r\nRetry-After: 60\r\n":                                             0, // it is in the body
+		"X-A: " + strings.Repeat("a", answerHeaders) + "\r\nRetry-After: 60\r\n\r\n": 0,
+		"Retry-After: 60\r\nX-A: " + strings.Repeat("a", answerHeaders) + "\r\n\r\n": time.Minute,
+	} {
+		url, _ := bare(t, says("HTTP/1.1 503 X\r\n"+rest))
+		s := localSender(t, patient())
+		s.now = func() time.Time { return theNoon }
+		if a := sent(t, s, url, execution.AttemptStatus, 503); a.RetryAfter != want {
+			t.Errorf("%.60q: got %v, want %v", rest, a.RetryAfter, want)
+		}
+	}
+	url, _ := bare(t, says("HTTP/1.1 200 X\r\nRetry-After: 60\r\nbad\r\n\r\n"))
+	if a := sent(t, localSender(t, patient()), url, execution.AttemptSucceeded, 200); a.RetryAfter != 0 {
+		t.Errorf("a success: got %v", a.RetryAfter)
+	}
+}
+
+func TestAnAnswerIsNotTakenForThatOfAnEarlierAttempt(t *testing.T) {
+	for way, open := range ways {
+		second := ""
+		s, url, connections := open(t, func(conn net.Conn, _ int) {
+			readRequest(conn)
+			_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+			readRequest(conn)
+			_, _ = io.WriteString(conn, second)
+		})
+		sent(t, s, url, execution.AttemptSucceeded, 200)
+		second = "HTTP/1.1 410 X\r\nbad\r\n\r\n"
+		sent(t, s, url, execution.AttemptStatus, 410)
+		if got := connections.Load(); got != 1 {
+			t.Errorf("%s: %d connections, want that the first is used again", way, got)
+		}
+		sent(t, s, url, execution.AttemptSucceeded, 200)
+		second = "nonsense\r\n\r\n"
+		later := aDelivery(url)
+		later.Attempts = 1 // no second try
+		if a, err := s.send(t.Context(), later); a.Outcome != execution.AttemptConnection || a.StatusCode != 0 {
+			t.Errorf("%s: nonsense on a connection that is used again: got %+v, %v", way, a, err)
+		}
+	}
+}
+
+func TestWhatAProxyAnswersToConnectIsNotTheReceiversAnswer(t *testing.T) {
+	for _, answer := range []string{
+		"HTTP/1.1 200 OK\r\n", "HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\n\r\n", "HTTP/1.1 200 OK\r\nbad\r\n\r\n",
+		"HTTP/1.1 204 X\r\n\r\n", "HTTP/1.1 410 Gone\r\nContent-Length: 0\r\n\r\n", "HTTP/1.1 410 Gone\r\nbad\r\n\r\n",
+		"HTTP/1.1 302 X\r\nLocation: https://example.com/\r\n\r\n", "HTTP/1.1 407 X\r\n\r\n", "", "nonsense\r\n\r\n",
+		"HTTP/1.1 200 OK\r\nX-A: " + strings.Repeat("a", answerHeaders) + "\r\n\r\n",
+	} {
+		proxy, _ := bare(t, says(answer))
+		a := sent(t, byProxy(t, strings.TrimSuffix(proxy, "/hook"), nil, usual), "https://example.com/hook", execution.AttemptConnection, 0)
+		if want := "The egress proxy made no connection to the receiver."; a.Detail != want {
+			t.Errorf("%.60q: detail is %q, want %q", answer, a.Detail, want)
+		}
+	}
+	// The tunnel stands, and at its other end somebody speaks HTTP without TLS, hangs up, or resets.
+	resets := func(conn net.Conn, _ int) { _, _ = conn.Read(make([]byte, 16)); reset(conn) }
+	for _, serve := range []func(net.Conn, int){plainly, hangsUp, resets} {
+		url, _ := bare(t, serve)
+		proxy := httptest.NewServer(tunnel(strings.TrimSuffix(strings.TrimPrefix(url, "http://"), "/hook"), new(bytes.Buffer)))
+		a, err := byProxy(t, proxy.URL, nil, usual).send(t.Context(), aDelivery("https://example.com/hook"))
+		if a.StatusCode != 0 || a.Outcome == execution.AttemptSucceeded {
+			t.Errorf("got %+v, %v", a, err)
+		}
+		proxy.Close()
+	}
+}
+
+func TestAProxyThatDoesNotAnswerConnectIsATimeout(t *testing.T) {
+	proxy, _ := bare(t, silence)
+	c := Defaults()
+	c.Proxy = strings.TrimSuffix(proxy, "/hook")
+	l := patient()
+	l.whole = 50 * time.Millisecond
+	s := newSender(c, policy(t, func(p *Config) { *p = c }), plain{}, "1.2.3", l)
+	sent(t, s, "https://example.com/hook", execution.AttemptTimeout, 0)
+	e := egress{proxy: &url.URL{Scheme: "http", Host: strings.TrimPrefix(c.Proxy, "http://")}, connect: l.connect, whole: l.whole}
+	if _, err := e.tunnel(t.Context(), "tcp", "example.com:443"); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("the tunnel: got %v, want %v", err, context.DeadlineExceeded)
+	} else if outcome, _ := classify(err); outcome != execution.AttemptTimeout {
+		t.Errorf("the tunnel: got %s, want %s", outcome, execution.AttemptTimeout)
+	}
+}
+
+func TestWhatCameOnAConnectionThatWasGivenUpIsForgotten(t *testing.T) {
+	w := new(witness)
+	for range 2 { // net/http takes another connection if the first had been closed while idle
+		w.trace().GotConn(httptrace.GotConnInfo{Conn: overhear(nil)})
+		w.hear([]byte("HTTP/1.1 408 Request Timeout\r\n\r\n"), true)
+	}
+	w.trace().GotConn(httptrace.GotConnInfo{Conn: overhear(nil)})
+	if head, ended := w.heard(); len(head) > 0 || ended {
+		t.Errorf("got %q, ended %t", head, ended)
+	}
+}
+
+func TestOfAnAnswerOnlyTheBeginningIsHeard(t *testing.T) {
+	w := &witness{listening: true}
+	for range 100 {
+		w.hear(make([]byte, 4000), false)
+	}
+	if head, _ := w.heard(); len(head) != answerHeaders {
+		t.Errorf("%d bytes were kept, want %d", len(head), answerHeaders)
+	}
+	w.hear([]byte("a body"), true)
+	if head, _ := w.heard(); len(head) != 0 {
+		t.Errorf("%q was kept after the headers had been read", head)
+	}
+	url, _ := bare(t, says("HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n"+strings.Repeat("x", 100_000)))
+	s := localSender(t, patient())
+	_, heard, err := s.attempt(t.Context(), aDelivery(url))
+	if head, _ := heard.heard(); err != nil || len(head) != 0 {
+		t.Errorf("%d bytes are kept after an attempt, %v", len(head), err)
+	}
+}
+
+func TestAFetchedFileIsNothingThatCouldNotBeRead(t *testing.T) {
+	url, _ := bare(t, says("HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\n\r\ncontent"))
+	f, err := NewFetcher(Defaults(), []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, "1.2.3")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := f.Fetch(t.Context(), "files[0].url", url, 1<<20); err == nil {
+		t.Errorf("got %q, want an error", got)
+	}
+}

@@ -1,0 +1,144 @@
+package docker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"github.com/containerd/errdefs/pkg/errhttp"
+	"github.com/docker/docker/client"
+
+	"boomerang/internal/sandbox"
+	"boomerang/internal/shorten"
+)
+
+// told wraps the error of a call with the call's name: the cause of ctx when that has ended, else the error's kind and the
+// engine's own text, shortened and without the seccomp profile.
+func (d *Docker) told(ctx context.Context, act string, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return fmt.Errorf("%s: %w", act, context.Cause(ctx))
+	}
+	return fmt.Errorf("%s: %w: %w", act, kindOf(err), &answer{text: d.legible(err.Error()), err: err})
+}
+
+// answer is an error of the engine whose text can be logged.
+type answer struct {
+	text string
+	err  error
+}
+
+func (a *answer) Error() string { return a.text }
+func (a *answer) Unwrap() error { return a.err }
+
+// kindOf classifies an error of the engine's client: sandbox.ErrRefused, sandbox.ErrTemporary or sandbox.ErrUnavailable.
+//
+// The statuses 502, 503 and 504 are those of a proxy in front of an engine that is away, and of an engine that waits for
+// containerd. Any other status is the engine's own answer. Without a status, a connection that failed is no answer; what
+// remains is an answer that makes no sense, such as a connection that is not upgraded.
+func kindOf(err error) error {
+	switch status := statusOf(err); {
+	case status == http.StatusRequestTimeout, status == http.StatusConflict, status == http.StatusTooManyRequests:
+		return sandbox.ErrTemporary
+	case status == http.StatusBadGateway, status == http.StatusServiceUnavailable, status == http.StatusGatewayTimeout:
+		return sandbox.ErrUnavailable
+	case status >= http.StatusInternalServerError:
+		return sandbox.ErrTemporary
+	case status >= http.StatusBadRequest:
+		return sandbox.ErrRefused
+	case unanswered(err):
+		return sandbox.ErrUnavailable
+	}
+	return sandbox.ErrTemporary
+}
+
+// statusOf returns the HTTP status from which the client made an error; 0 if there was none. The client keeps the status
+// as an error of errhttp, which can be compared and not be read.
+func statusOf(err error) int {
+	for status := http.StatusBadRequest; status < 600; status++ {
+		if errors.Is(err, errhttp.ToNative(status)) {
+			return status
+		}
+	}
+	return 0
+}
+
+// unanswered tells whether a connection failed, broke off, or took too long.
+func unanswered(err error) bool {
+	var ofNet net.Error
+	var ofKernel syscall.Errno
+	return client.IsErrConnectionFailed(err) || errors.As(err, &ofNet) || errors.As(err, &ofKernel) ||
+		errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) ||
+		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed)
+}
+
+// wordsOfEngine is how many bytes of an engine's error text are kept for the log.
+const wordsOfEngine = 512
+
+// legible prepares an engine's error text for the log: without the seccomp profile, in one line, and shortened.
+func (d *Docker) legible(text string) string {
+	for _, profile := range []string{d.seccomp, d.sentrys} {
+		text = without(text, profile)
+	}
+	return shorten.Middle(strings.Join(strings.Fields(text), " "), wordsOfEngine)
+}
+
+const leftOutProfile = "(the seccomp profile)"
+
+// without takes a seccomp profile out of a text, be it quoted, in other words of JSON, or cut off at its end.
+func without(text, profile string) string {
+	for range 3 {
+		text = withoutForm(text, profile)
+		quoted := strconv.Quote(profile)
+		profile = quoted[1 : len(quoted)-1]
+	}
+	i := strings.Index(text, "defaultAction") // every profile has it
+	if i < 0 {
+		return text
+	}
+	begin := max(strings.Index(text[:i], "{"), 0)
+	return text[:begin] + leftOutProfile + text[begin+object(text[begin:]):]
+}
+
+// withoutForm takes out the longest beginning of the profile that the text holds, wherever it holds one.
+func withoutForm(text, profile string) string {
+	const least = 24 // bytes by which a beginning is recognised
+	if len(profile) < least {
+		return text
+	}
+	for {
+		i := strings.Index(text, profile[:least])
+		if i < 0 {
+			return text
+		}
+		n := least
+		for n < len(profile) && i+n < len(text) && text[i+n] == profile[n] {
+			n++
+		}
+		text = text[:i] + leftOutProfile + text[i+n:]
+	}
+}
+
+// object returns the length of the JSON object that a text begins with: all of it if the object is cut off.
+func object(text string) int {
+	depth := 0
+	for i, c := range []byte(text) {
+		switch c {
+		case '{':
+			depth++
+		case '}':
+			if depth--; depth <= 0 {
+				return i + 1
+			}
+		}
+	}
+	return len(text)
+}

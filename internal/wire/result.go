@@ -1,0 +1,139 @@
+package wire
+
+import (
+	"encoding/hex"
+	"fmt"
+	"time"
+
+	"boomerang/internal/execution"
+)
+
+// Result is how an execution ended: the nine fields of HopX's callback first, in the order of HopX's page, then ours. The
+// callback, POST /execute, GET /executions/{id}, the event "end" and the frame "result" all show it.
+type Result struct {
+	ExecutionID   execution.ID    `json:"execution_id"`
+	Status        execution.State `json:"status"`
+	Success       bool            `json:"success"` // status is completed
+	Stdout        string          `json:"stdout"`
+	Stderr        string          `json:"stderr"`
+	ExitCode      *int            `json:"exit_code"` // null: the program never ran, or how it ended is not known
+	ExecutionTime Seconds         `json:"execution_time"`
+	StartedAt     *time.Time      `json:"started_at"` // null: the program never ran
+	CompletedAt   time.Time       `json:"completed_at"`
+
+	Timestamp       time.Time        `json:"timestamp"` // the same instant as CompletedAt
+	Error           *string          `json:"error"`     // null when completed
+	Reason          execution.Reason `json:"reason"`
+	Language        string           `json:"language"`
+	StdoutTruncated bool             `json:"stdout_truncated"`
+	StderrTruncated bool             `json:"stderr_truncated"`
+	StdoutBytes     int64            `json:"stdout_bytes"`
+	StderrBytes     int64            `json:"stderr_bytes"`
+	OutputComplete  bool             `json:"output_complete"`
+	Usage           Usage            `json:"usage"`
+
+	Name            string            `json:"name,omitempty"`
+	BatchID         execution.BatchID `json:"batch_id,omitempty"`
+	Metadata        map[string]string `json:"metadata,omitempty"`
+	*ArtifactList                     // absent unless the submission asked for artifacts
+	WorkspaceResult *WorkspaceResult  `json:"workspace_result,omitempty"` // absent unless the execution could change a workspace
+}
+
+// Usage is what the program took.
+type Usage struct {
+	CPUTime   Seconds `json:"cpu_time"`
+	MaxMemory int64   `json:"max_memory"` // bytes
+}
+
+// ArtifactList tells what became of the files that the submission asked for.
+type ArtifactList struct {
+	Artifacts    []Artifact           `json:"artifacts"`
+	Omitted      []execution.Omission `json:"artifacts_omitted"`       // the first ones
+	OmittedCount int                  `json:"artifacts_omitted_count"` // all
+	Cut          *string              `json:"artifacts_cut"`           // why the search stopped early; null: it did not
+}
+
+// Artifact is a file that was collected. Its path is the program's choice: nothing has checked that it is harmless elsewhere.
+type Artifact struct {
+	Path   string `json:"path"`
+	Size   int64  `json:"size"`   // bytes
+	SHA256 string `json:"sha256"` // hexadecimal
+	Mode   string `json:"mode"`   // permissions, three octal digits
+}
+
+// WorkspaceResult tells what became of the workspace that the program could change.
+type WorkspaceResult struct {
+	Name         string               `json:"name"`
+	Saved        bool                 `json:"saved"`
+	Reason       *string              `json:"reason"`  // why the workspace is unchanged; null when it is saved
+	Size         int64                `json:"size"`    // bytes, when it is saved
+	Entries      int                  `json:"entries"` // when it is saved
+	Omitted      []execution.Omission `json:"omitted"` // the first entries that were left out
+	OmittedCount int                  `json:"omitted_count"`
+}
+
+// ResultOf makes the Result of an execution that ended. Stdout and Stderr of the Result are empty: both texts, cut to at most
+// inline bytes, are returned beside it, because they may be long and not every caller wants a copy as a string.
+func ResultOf(e execution.Execution, z execution.Result, inline int) (r Result, stdout, stderr execution.Text) {
+	stdout, stdoutCut := z.Stdout.Inline(inline)
+	stderr, stderrCut := z.Stderr.Inline(inline)
+	r = Result{
+		ExecutionID:     e.ID,
+		Status:          z.State,
+		Success:         z.State == execution.Completed,
+		ExitCode:        z.ExitCode,
+		ExecutionTime:   Seconds(z.Duration),
+		StartedAt:       TimeOrNull(z.StartedAt),
+		CompletedAt:     Time(z.CompletedAt),
+		Timestamp:       Time(z.CompletedAt),
+		Reason:          z.Reason,
+		Language:        e.Language,
+		StdoutTruncated: stdoutCut,
+		StderrTruncated: stderrCut,
+		StdoutBytes:     z.Stdout.Bytes,
+		StderrBytes:     z.Stderr.Bytes,
+		OutputComplete:  z.OutputComplete,
+		Usage:           Usage{CPUTime: Seconds(z.CPUTime), MaxMemory: z.MaxMemory},
+		Name:            e.Name,
+		BatchID:         e.Batch.ID,
+		Metadata:        e.Options.Metadata,
+		ArtifactList:    ArtifactsOf(z.Artifacts),
+		WorkspaceResult: workspaceResultOf(e, z.Left),
+	}
+	if !r.Success {
+		r.Error = &z.Error
+	}
+	return r, stdout, stderr
+}
+
+// ArtifactsOf returns nil for nil.
+func ArtifactsOf(a *execution.Artifacts) *ArtifactList {
+	if a == nil {
+		return nil
+	}
+	l := &ArtifactList{Artifacts: []Artifact{}, Omitted: append([]execution.Omission{}, a.Omitted...), OmittedCount: a.Count}
+	for _, f := range a.Files {
+		l.Artifacts = append(l.Artifacts, Artifact{
+			Path: f.Path, Size: f.Blob.Size, SHA256: hex.EncodeToString(f.Blob.Sum[:]), Mode: fmt.Sprintf("%03o", f.Mode),
+		})
+	}
+	if a.Cut != "" {
+		l.Cut = &a.Cut
+	}
+	return l
+}
+
+// workspaceResultOf returns nil for nil.
+func workspaceResultOf(e execution.Execution, l *execution.Left) *WorkspaceResult {
+	if l == nil {
+		return nil
+	}
+	w := &WorkspaceResult{
+		Name: e.Options.Workspace.Name, Saved: l.Saved, Size: l.Size, Entries: l.Count,
+		Omitted: append([]execution.Omission{}, l.Omitted...), OmittedCount: l.Missing,
+	}
+	if !l.Saved {
+		w.Reason = &l.Reason
+	}
+	return w
+}

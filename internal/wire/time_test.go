@@ -1,0 +1,27 @@
+package wire
+
+import (
+	"encoding/json"
+	"testing"
+	"time"
+)
+
+func TestSecondsHaveNoExponentAndNoRoundingTail(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		0:                            "0",
+		999 * time.Nanosecond:        "0",
+		time.Microsecond:             "0.000001",
+		10 * time.Microsecond:        "0.00001",
+		time.Second:                  "1",
+		4035 * time.Millisecond:      "4.035",
+		100 * time.Millisecond:       "0.1",
+		-1500 * time.Millisecond:     "-1.5",
+		-1 * time.Microsecond:        "-0.000001",
+		86400*time.Second + 1:        "86400",
+		1234567891 * time.Nanosecond: "1.234567",
+	} {
+		if got, err := json.Marshal(Seconds(d)); err != nil || string(got) != want {
+			t.Errorf("%v = %s, %v; want %s", d, got, err, want)
+		}
+	}
+}
