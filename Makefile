@@ -106,7 +106,7 @@ unit: ## the tests that need no Docker
 
 .PHONY: bench
 bench: LANGUAGES = python bash
-bench: images build ## measure what is promised of speed, in one table; a quarter of an hour. QUICK=1, ROWS=A,C, ROUNDS=40; DOC=1 writes it into docs/PERFORMANCE.md
+bench: images build ## measure what is promised of speed, in one table; a quarter of an hour. QUICK=1, ROWS=A,C, ROUNDS=40; DOC=1 writes it into docs/PERFORMANCE-TABLE.md
 	$(NEED) docker python3 strace
 	go test -c -tags bench -o bin/bench.test ./internal/bench
 	@cd internal/bench && ../../bin/bench.test

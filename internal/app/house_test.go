@@ -125,23 +125,7 @@ func TestTheStatesInTheDocumentAreThoseOfTheCode(t *testing.T) {
 		fmt.Fprintf(&b, "    %s --> %s: %s\n", step.From, step.To, step.When)
 	}
 	b.WriteString("```\n\n")
-
-	text := read(t, plan)
-	between := regexp.MustCompile(`(?s)(<!-- states:[^>]*-->\n)(.*?)(<!-- /states -->)`)
-	match := between.FindStringSubmatch(text)
-	if match == nil {
-		t.Fatal("docs/ARCHITECTURE.md has no place for the states")
-	}
-	if match[2] == b.String() {
-		return
-	}
-	if !*update {
-		t.Fatalf("the diagram is not what the code says; run go test ./internal/app -run States -update\n%s", b.String())
-	}
-	fresh := strings.Replace(text, match[0], match[1]+b.String()+match[3], 1)
-	if err := os.WriteFile(plan, []byte(fresh), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	rendered(t, plan, "states", b.String())
 }
 
 func read(t *testing.T, path string) string {

@@ -285,17 +285,17 @@ func TestEachAttackHasItsAnswer(t *testing.T) {
 // compare holds the table in the document against what was tried here.
 func compare(t *testing.T, rows string) {
 	t.Helper()
-	const page = "../../docs/SECURITY.md"
+	const page = "../../docs/SECURITY-ATTACKS.md"
 	text := string(must(os.ReadFile(page)))
 	match := regexp.MustCompile(`(?s)(<!-- attacks:[^>]*-->\n)(.*?)(<!-- /attacks -->)`).FindStringSubmatch(text)
 	if match == nil {
-		t.Fatal("docs/SECURITY.md has no place for the attacks")
+		t.Fatal("docs/SECURITY-ATTACKS.md has no place for the attacks")
 	}
 	if match[2] == rows {
 		return
 	}
 	if !*update {
-		t.Fatalf("the table in docs/SECURITY.md is not what was tried; run go test ./internal/auth -run Attack -update\n%s", rows)
+		t.Fatalf("the table in docs/SECURITY-ATTACKS.md is not what was tried; run go test ./internal/auth -run Attack -update\n%s", rows)
 	}
 	if err := os.WriteFile(page, []byte(strings.Replace(text, match[0], match[1]+rows+match[3], 1)), 0o600); err != nil {
 		t.Fatal(err)

@@ -25,7 +25,7 @@ const (
 	root     = "../.."
 	binary   = root + "/bin/boomerang"
 	results  = root + "/bin/bench"
-	document = root + "/docs/PERFORMANCE.md"
+	document = root + "/docs/PERFORMANCE-TABLE.md"
 
 	patience = 3 * time.Minute       // for anything that must come
 	pause    = 10 * time.Millisecond // between two looks at what costs something to look at

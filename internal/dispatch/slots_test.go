@@ -32,8 +32,10 @@ func TestSlotsFollowTheEngine(t *testing.T) {
 
 func TestTwoSlotsThatBecomeFreeAtOnceWakeTwo(t *testing.T) {
 	s := newSlots(2)
-	if !s.take() || !s.take() {
-		t.Fatal("there are no two slots")
+	for range 2 {
+		if !s.take() {
+			t.Fatal("there are no two slots")
+		}
 	}
 	select {
 	case <-s.freed: // of the first take: there was room for another

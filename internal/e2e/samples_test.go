@@ -134,8 +134,8 @@ func TestThePagesLongProgramReportsItsProgressUntilItIsCancelled(t *testing.T) {
 	h.expect(id, ending{Status: execution.Cancelled, Reason: execution.WasCancelled, ExitCode: 143, Stdout: "Progress: 0 minutes\n"})
 }
 
-// The last lines of a program around the README's function in each of its languages: the body on stdin, the signature
-// and the secret as arguments, true or false on stdout.
+// The last lines of a program around a document's function verify in each of its languages: the body on stdin, the
+// signature and the secret as arguments, true or false on stdout.
 var readers = map[string]struct {
 	file, more, text string
 	run              []string
@@ -159,18 +159,24 @@ var readers = map[string]struct {
 	},
 }
 
-func TestTheREADMEsFunctionsVerifyACallback(t *testing.T) {
-	readme, err := os.ReadFile("../../README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
+func TestTheDocumentsFunctionsVerifyACallback(t *testing.T) {
 	h := enter(t)
 	c := h.callback(h.submit(`print("grüße \U0001F388 <&> \x00")`))
 	signature := c.Header.Get("X-HopX-Signature")
-	for language, reader := range readers {
-		t.Run(language, func(t *testing.T) {
+	for _, sample := range []struct{ page, language string }{
+		{"README.md", "python"},
+		{"docs/CALLBACKS.md", "python"},
+		{"docs/CALLBACKS.md", "js"},
+		{"docs/CALLBACKS.md", "go"},
+	} {
+		reader := readers[sample.language]
+		t.Run(sample.page+" "+sample.language, func(t *testing.T) {
+			page, err := os.ReadFile(filepath.Join("../..", sample.page))
+			if err != nil {
+				t.Fatal(err)
+			}
 			dir := t.TempDir()
-			sample := fenced(t, readme, language)
+			sample := fenced(t, page, sample.language)
 			if reader.more == "" {
 				sample += reader.text
 			} else {

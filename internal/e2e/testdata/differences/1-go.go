@@ -1,0 +1,8 @@
+// want: a
+package main
+
+import "fmt"
+
+func main() {
+	fmt.Println("a")
+}

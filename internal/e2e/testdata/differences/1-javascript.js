@@ -1,0 +1,4 @@
+// want: a
+if (true) {
+  console.log("a")
+}

@@ -1,0 +1,3 @@
+# want: a
+if True:
+    print("a")

@@ -1,0 +1,8 @@
+# want: EOFError
+# want: False
+try:
+    input()
+except EOFError:
+    print("EOFError")
+import sys
+print(sys.stdin.isatty())

@@ -1,0 +1,3 @@
+# want: 1 []
+read -r line
+echo "$? [$line]"

@@ -1,0 +1,4 @@
+# want: before
+# end: signaled 143
+echo before
+kill $$

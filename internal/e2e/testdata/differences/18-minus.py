@@ -1,0 +1,3 @@
+# end: exited 255
+import sys
+sys.exit(-1)

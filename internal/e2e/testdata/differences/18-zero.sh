@@ -1,0 +1,2 @@
+# end: exited 0
+exit 256

@@ -1,0 +1,3 @@
+# end: exited 44
+import sys
+sys.exit(300)

@@ -1,0 +1,5 @@
+﻿package main // want: a
+
+import "fmt"
+
+func main() { fmt.Println("a") }

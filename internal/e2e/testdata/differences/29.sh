@@ -1,0 +1,4 @@
+# want: /workspace
+# want: /workspace
+echo ~
+pwd

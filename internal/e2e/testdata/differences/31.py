@@ -1,0 +1,3 @@
+# want: utf-8 True
+import sys
+print(sys.stdout.encoding, sys.stdout.write_through)
