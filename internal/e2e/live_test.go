@@ -315,7 +315,7 @@ func TestAStreamRunsCodeOverAWebSocket(t *testing.T) {
 		}
 		rest = append(rest, fmt.Sprint(frame["type"], frame["exit_code"], frame["success"]))
 	}
-	if printed["stdout"] != "hello ann\n" || printed["stderr"] != "oops\n" || fmt.Sprint(rest) != "[result3 <nil> complete<nil> false]" {
+	if printed["stdout"] != "hello ann\n" || printed["stderr"] != "oops\n" || fmt.Sprint(rest) != "[result3 false complete<nil> false]" {
 		t.Errorf("got %q and %v", printed, rest)
 	}
 

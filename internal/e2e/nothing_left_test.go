@@ -148,8 +148,9 @@ func TestTheInitsVolumeIsTheOnlyOne(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, mount := range inspect.Mounts {
-		ofIt := mount.Destination == "/etc/hosts" && strings.Contains(mount.Source, "/boomerang-init-")
-		if !ofIt && !strings.HasPrefix(mount.Name, "boomerang-init-") || mount.RW {
+		file := slices.Contains([]string{"/etc/hosts", "/etc/passwd", "/etc/group"}, mount.Destination) &&
+			strings.Contains(mount.Source, "/boomerang-init-")
+		if !file && !strings.HasPrefix(mount.Name, "boomerang-init-") || mount.RW {
 			t.Errorf("the container has the volume %+v", mount)
 		}
 	}

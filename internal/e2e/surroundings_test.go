@@ -152,7 +152,8 @@ func TestAContainerTellsNeitherItsIDNorTheMachinesName(t *testing.T) {
 
 func TestNoProgramChangesWhoItIs(t *testing.T) {
 	h := enter(t)
-	code := `for f in /etc/passwd /etc/group /etc/hosts /.boomerang/hosts /.boomerang/passwd-*; do
+	code := `set -- /.boomerang/passwd-*
+for f in /etc/passwd /etc/group /etc/hosts /.boomerang/hosts "$1" "${@: -1}"; do
 	{ echo root::0:0::/:/bin/sh >>$f; } 2>/dev/null && echo "$f was written"
 	rm -f $f 2>/dev/null; mv $f /tmp 2>/dev/null; chmod 666 $f 2>/dev/null && echo "$f was changed"
 done
