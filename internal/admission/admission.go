@@ -10,11 +10,11 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"sync"
 	"time"
 
 	"boomerang/internal/execution"
 	"boomerang/internal/language"
+	"boomerang/internal/quota"
 	"boomerang/internal/workspace"
 )
 
@@ -103,8 +103,7 @@ type Admission struct {
 
 	workspaces workspace.Config
 
-	mu       sync.Mutex     // guards fetching
-	fetching map[string]int // submissions of each subject whose files are being fetched
+	fetching *quota.Quota // submissions of each subject whose files are being fetched
 }
 
 // New makes an Admission; c must be valid. The fetcher may be nil where c allows no URL of a file.
@@ -113,7 +112,7 @@ func New(
 ) *Admission {
 	return &Admission{
 		config: c, workspaces: workspaces, languages: languages, policy: policy, fetcher: fetcher, sealer: sealer, store: store, now: now,
-		batches: make(chan struct{}, maxBatches), fetching: make(map[string]int),
+		batches: make(chan struct{}, maxBatches), fetching: quota.New(maxFetching),
 	}
 }
 

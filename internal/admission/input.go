@@ -212,11 +212,12 @@ func fetches(s Submission) bool {
 // fetch brings the files that are given by a URL. It comes last, so that nothing is fetched for what is refused anyway, and
 // before the execution is stored, so that what runs is what the client saw accepted.
 func (a *Admission) fetch(ctx context.Context, s Submission) (Submission, error) {
-	if !a.beginFetching(s.Subject) {
+	release, ok := a.fetching.Acquire(s.Subject)
+	if !ok {
 		return Submission{}, fault.New(fault.RateLimitExceeded, "Files are being fetched for %d submissions already, which is as many as are allowed.", maxFetching).
 			After(fetchTime)
 	}
-	defer a.endFetching(s.Subject)
+	defer release()
 	ctx, cancel := context.WithTimeout(ctx, fetchTime)
 	defer cancel()
 	s.Files = slices.Clone(s.Files)
@@ -237,24 +238,6 @@ func (a *Admission) fetch(ctx context.Context, s Submission) (Submission, error)
 		left -= len(content)
 	}
 	return s, nil
-}
-
-func (a *Admission) beginFetching(subject string) (ok bool) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.fetching[subject] >= maxFetching {
-		return false
-	}
-	a.fetching[subject]++
-	return true
-}
-
-func (a *Admission) endFetching(subject string) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.fetching[subject]--; a.fetching[subject] == 0 {
-		delete(a.fetching, subject)
-	}
 }
 
 // inputOf is what is sealed of a submission beside code and env; nil for nothing.

@@ -25,6 +25,8 @@ import (
 	"boomerang/internal/dispatch"
 	"boomerang/internal/execution"
 	"boomerang/internal/fault"
+	"boomerang/internal/gateway"
+	"boomerang/internal/hopx"
 	"boomerang/internal/httpapi"
 	"boomerang/internal/language"
 	"boomerang/internal/metrics"
@@ -32,6 +34,7 @@ import (
 	"boomerang/internal/sandbox"
 	"boomerang/internal/sandbox/docker"
 	"boomerang/internal/seal"
+	"boomerang/internal/server"
 	"boomerang/internal/store"
 	"boomerang/internal/upkeep"
 )
@@ -42,7 +45,7 @@ type App struct {
 	role      config.Role
 	listener  net.Listener
 	server    *http.Server
-	cert      *httpapi.Certificate
+	cert      *server.Certificate
 	catalogue *language.Catalogue
 	offer     *language.Offer // of it, to clients
 	keys      *seal.Keyring
@@ -224,7 +227,7 @@ func (a *App) newDispatcher(records *store.Store, payload dispatch.Payload, publ
 
 // openFront makes what takes executions in and sends their results, and binds the address.
 func (a *App) openFront(
-	ctx context.Context, c config.Config, version string, records *store.Store, payload dispatch.Payload, live httpapi.Live, checks []httpapi.Check,
+	ctx context.Context, c config.Config, version string, records *store.Store, payload dispatch.Payload, live gateway.Live, checks []httpapi.Check,
 ) (_ *callback.Deliverer, err error) {
 	if a.tokens, err = auth.New(c.Auth, c.DataDir); err != nil {
 		return nil, err
@@ -247,33 +250,51 @@ func (a *App) openFront(
 	if err := admitter.Reseal(ctx); err != nil {
 		a.log.WithError(err).Warn("not every environment is sealed with the key of today")
 	}
-	handler, err := httpapi.New(c.HTTP, httpapi.Deps{
-		Admission:     admitter,
-		Records:       records,
-		Deliveries:    records,
-		Artifacts:     records,
-		Live:          live,
-		Authenticator: a.tokens,
-		Languages:     a.offer,
-		Workspaces:    workspaces{records},
-		Limits:        c.Workspaces.Limits(),
+	executions := gateway.New(c.HTTP.Streams, gateway.Deps{
+		Admission: admitter,
+		Records:   records,
+		Artifacts: records,
+		Live:      live,
 		Cancel: func(ctx context.Context, id execution.ID) (execution.Execution, error) {
 			return ledger.Cancel(ctx, id, time.Now(), payload.Cancelled)
 		},
-		Try:      deliverer.Try,
-		Checks:   append(checks, httpapi.Check{Name: "tokens", Run: a.tokens.Ready}),
-		Inline:   int(c.Callback.InlineOutput),
-		Version:  version,
-		Notes:    notes,
-		Answered: a.numbers.Answered,
-		Log:      a.log,
-		Now:      time.Now,
+		Inline: int(c.Callback.InlineOutput),
+		Log:    a.log,
 	})
-	if err != nil {
-		return nil, err
-	}
-	a.server = httpapi.Server(c.HTTP, handler, a.log)
-	if a.cert, err = httpapi.OpenCertificate(c.HTTP); err != nil {
+	files := gateway.NewFiles(workspaces{records}, c.Workspaces.Limits(), time.Now)
+	handler := server.New(c.HTTP, server.Deps{
+		Authenticator: a.tokens,
+		Answered:      a.numbers.Answered,
+		Log:           a.log,
+		Now:           time.Now,
+	}, httpapi.New(httpapi.Deps{
+		Executions: executions,
+		Files:      files,
+		Admission:  admitter,
+		Records:    records,
+		Deliveries: records,
+		Artifacts:  records,
+		Languages:  a.offer,
+		Workspaces: records,
+		Try:        deliverer.Try,
+		Checks:     append(checks, httpapi.Check{Name: "tokens", Run: a.tokens.Ready}),
+		Notes:      notes,
+		Log:        a.log,
+		Now:        time.Now,
+	}), hopx.New(hopx.Deps{
+		Executions:   executions,
+		Files:        files,
+		Records:      records,
+		Environments: admitter,
+		Issuer:       a.tokens,
+		Workspaces:   records,
+		Languages:    a.offer,
+		Version:      version,
+		Log:          a.log,
+		Now:          time.Now,
+	}))
+	a.server = server.NewHTTP(c.HTTP, handler, a.log)
+	if a.cert, err = server.OpenCertificate(c.HTTP); err != nil {
 		return nil, err
 	}
 	if a.listener, err = a.listen(ctx, c.HTTP.Addr); err != nil {

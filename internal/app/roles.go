@@ -8,6 +8,7 @@ import (
 	"boomerang/internal/capture"
 	"boomerang/internal/execution"
 	"boomerang/internal/fault"
+	"boomerang/internal/gateway"
 	"boomerang/internal/httpapi"
 	"boomerang/internal/store"
 )
@@ -21,7 +22,7 @@ type published struct{ records *store.Store }
 // publishedTimeout is how long the record of what a program printed is waited for.
 const publishedTimeout = 2 * time.Second
 
-// Live implements httpapi.Live.
+// Live implements gateway.Live.
 func (p published) Live(id execution.ID, stream execution.Stream) ([]byte, bool) {
 	ctx, cancel := context.WithTimeout(context.Background(), publishedTimeout)
 	defer cancel()
@@ -32,7 +33,7 @@ func (p published) Live(id execution.ID, stream execution.Stream) ([]byte, bool)
 // publishedCeiling bounds what is kept of a stream in memory while it is followed. The runner publishes far less.
 const publishedCeiling = 128 << 20
 
-// Follow implements httpapi.Live. What is published is read once, however many follow.
+// Follow implements gateway.Live. What is published is read once, however many follow.
 func (p published) Follow(id execution.ID) (read func(execution.Stream) (kept []byte, grown <-chan struct{}), release func()) {
 	m := capture.NewMirror(context.Background(), func(ctx context.Context, stream execution.Stream, from int64) ([]byte, error) {
 		ctx, cancel := context.WithTimeout(ctx, publishedTimeout)
@@ -124,7 +125,7 @@ func reportAbsent(ctx context.Context, records *store.Store, from missingImages)
 // workspaces is the store as the API knows it.
 type workspaces struct{ *store.Store }
 
-// NewBlob implements httpapi.Workspaces.
-func (w workspaces) NewBlob(ctx context.Context) (httpapi.BlobWriter, error) {
+// NewBlob implements gateway.Workspaces.
+func (w workspaces) NewBlob(ctx context.Context) (gateway.BlobWriter, error) {
 	return w.Store.NewBlob(ctx)
 }

@@ -20,13 +20,13 @@ import (
 	"boomerang/internal/auth"
 	"boomerang/internal/callback"
 	"boomerang/internal/dispatch"
-	"boomerang/internal/httpapi"
 	"boomerang/internal/language"
 	"boomerang/internal/metrics"
 	"boomerang/internal/network"
 	"boomerang/internal/pool"
 	"boomerang/internal/proxy"
 	"boomerang/internal/sandbox/docker"
+	"boomerang/internal/server"
 	"boomerang/internal/store"
 	"boomerang/internal/upkeep"
 	"boomerang/internal/workspace"
@@ -47,7 +47,7 @@ const (
 type Config struct {
 	DataDir   string           `yaml:"data_dir"`
 	Role      Role             `yaml:"role"`
-	HTTP      httpapi.Config   `yaml:"http"`
+	HTTP      server.Config   `yaml:"http"`
 	Auth      auth.Config      `yaml:"auth"`
 	Admission admission.Config `yaml:"admission"`
 	Languages language.Config  `yaml:"languages"`
@@ -70,7 +70,7 @@ func Defaults() Config {
 	c := Config{
 		DataDir:   "data",
 		Role:      Everything,
-		HTTP:      httpapi.Defaults(),
+		HTTP:      server.Defaults(),
 		Auth:      auth.Defaults(),
 		Admission: admission.Defaults(),
 		Languages: language.Defaults(),

@@ -56,7 +56,7 @@ func TestEveryRecordedRequestIsAnsweredForReal(t *testing.T) {
 	}))
 	t.Cleanup(hook.Close)
 	fill := strings.NewReplacer("<token>", h.token, "<api-key>", keys[0], "<callback-url>", hook.URL)
-	files, err := filepath.Glob("../httpapi/testdata/hopx-*-sdk.jsonl")
+	files, err := filepath.Glob("../hopx/testdata/hopx-*-sdk.jsonl")
 	if err != nil || len(files) != 2 {
 		t.Fatalf("got %v, %v; want two files", files, err)
 	}

@@ -1,4 +1,4 @@
-package httpapi
+package httpapi_test
 
 import (
 	"context"
@@ -15,36 +15,11 @@ import (
 
 	"boomerang/internal/execution"
 	"boomerang/internal/fault"
+	"boomerang/internal/httpapi"
+	"boomerang/internal/httpapi/apitest"
 	"boomerang/internal/journal"
+	"boomerang/internal/server"
 )
-
-// store keeps content as a blob.
-func (h *house) keep(content string) execution.Blob {
-	h.t.Helper()
-	w, err := h.store.NewBlob(h.t.Context())
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	if _, err := io.WriteString(w, content); err != nil {
-		h.t.Fatal(err)
-	}
-	b, err := w.Close()
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	return b
-}
-
-// leaving is an execution of ann's that has ended and left files.
-func (h *house) leaving(leavings execution.Omissions, files ...execution.Artifact) execution.ID {
-	h.t.Helper()
-	id := h.submit(h.ann, `{"code":"x","callback_url":"https://example.com/hook","artifacts":["**"]}`)
-	h.start(id)
-	r := completed("", "")
-	r.Artifacts = &execution.Artifacts{Files: files, Omissions: leavings}
-	h.finish(id, r)
-	return id
-}
 
 func sumOf(content string) string {
 	sum := sha256.Sum256([]byte(content))
@@ -52,17 +27,17 @@ func sumOf(content string) string {
 }
 
 func TestArtifactsAreListed(t *testing.T) {
-	h := open(t)
-	id := h.submit(h.ann, `{"code":"x","callback_url":"https://example.com/hook","artifacts":["**"]}`)
+	h := apitest.Open(t)
+	id := h.Submit(h.Ann, `{"code":"x","callback_url":"https://example.com/hook","artifacts":["**"]}`)
 	empty := map[string]any{
 		"execution_id": string(id), "status": "queued", "artifact_globs": []any{"**"},
 		"artifacts": []any{}, "artifacts_omitted": []any{}, "artifacts_omitted_count": 0.0, "artifacts_cut": nil,
 	}
-	if diff := cmp.Diff(empty, h.get("/executions/"+string(id)+"/artifacts", h.ann).json(t)); diff != "" {
+	if diff := cmp.Diff(empty, h.Get("/executions/"+string(id)+"/artifacts", h.Ann).JSON(t)); diff != "" {
 		t.Errorf("queued (-want +got)\n%s", diff)
 	}
-	id = h.leaving(execution.Omissions{Omitted: []execution.Omission{{Path: "x", Reason: journal.OmitSize}}, Count: 70, Cut: journal.CutTime},
-		execution.Artifact{Path: "b/c", Mode: 0o755, Blob: h.keep("")}, execution.Artifact{Path: "a\n\"", Mode: 0o44, Blob: h.keep("hello")})
+	id = h.Leave(execution.Omissions{Omitted: []execution.Omission{{Path: "x", Reason: journal.OmitSize}}, Count: 70, Cut: journal.CutTime},
+		execution.Artifact{Path: "b/c", Mode: 0o755, Blob: h.Keep("")}, execution.Artifact{Path: "a\n\"", Mode: 0o44, Blob: h.Keep("hello")})
 	want := map[string]any{
 		"execution_id": string(id), "status": "completed", "artifact_globs": []any{"**"},
 		"artifacts": []any{
@@ -71,41 +46,41 @@ func TestArtifactsAreListed(t *testing.T) {
 		},
 		"artifacts_omitted": []any{map[string]any{"path": "x", "reason": "size"}}, "artifacts_omitted_count": 70.0, "artifacts_cut": "time",
 	}
-	if diff := cmp.Diff(want, h.get("/executions/"+string(id)+"/artifacts", h.ann).json(t)); diff != "" {
+	if diff := cmp.Diff(want, h.Get("/executions/"+string(id)+"/artifacts", h.Ann).JSON(t)); diff != "" {
 		t.Errorf("completed (-want +got)\n%s", diff)
 	}
 }
 
 func TestAnArtifactIsItsBytes(t *testing.T) {
-	h := open(t)
+	h := apitest.Open(t)
 	large := strings.Repeat("0123456789", 60_000)
 	names := []string{"a.txt", "out/deep/b.bin", "with space & 100%.txt", "line\nbreak", `quote".txt`, "ü/ö", "...", "-rf", "a?b=c#d"}
 	var files []execution.Artifact
 	for _, name := range names {
-		files = append(files, execution.Artifact{Path: name, Mode: 0o640, Blob: h.keep(name + large)})
+		files = append(files, execution.Artifact{Path: name, Mode: 0o640, Blob: h.Keep(name + large)})
 	}
-	id := h.leaving(execution.Omissions{}, files...)
+	id := h.Leave(execution.Omissions{}, files...)
 	for _, name := range names {
 		path := "/executions/" + string(id) + "/artifacts/" + strings.ReplaceAll(url.PathEscape(name), "%2F", "/")
-		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, h.url+path, nil)
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, h.URL+path, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		r.Header.Set("Authorization", "Bearer "+h.ann)
-		a := h.send(r)
-		if a.status != http.StatusOK || a.body != name+large {
-			t.Errorf("%q: got %d and %d bytes: %.100s", name, a.status, len(a.body), a.body)
+		r.Header.Set("Authorization", "Bearer "+h.Ann)
+		a := h.Send(r)
+		if a.Status != http.StatusOK || a.Body != name+large {
+			t.Errorf("%q: got %d and %d bytes: %.100s", name, a.Status, len(a.Body), a.Body)
 			continue
 		}
 		for header, want := range map[string]string{
 			"Content-Type": "application/octet-stream", "X-Content-Type-Options": "nosniff", "ETag": `"` + sumOf(name+large) + `"`,
-			"Content-Length": strconv.Itoa(len(a.body)), "X-File-Mode": "640", "Cache-Control": "no-store",
+			"Content-Length": strconv.Itoa(len(a.Body)), "X-File-Mode": "640", "Cache-Control": "no-store",
 		} {
-			if got := a.header.Get(header); got != want {
+			if got := a.Header.Get(header); got != want {
 				t.Errorf("%q: got %s: %q, want %q", name, header, got, want)
 			}
 		}
-		if got := a.header.Get("Content-Disposition"); !strings.HasPrefix(got, "attachment; filename") {
+		if got := a.Header.Get("Content-Disposition"); !strings.HasPrefix(got, "attachment; filename") {
 			t.Errorf("%q: got Content-Disposition: %q, want a download", name, got)
 		}
 	}
@@ -126,43 +101,43 @@ func TestAnArtifactIsItsBytes(t *testing.T) {
 		"what is not understood of it": {[]string{"Range: lines=1-2"}, 200, "a.txt" + large},
 	} {
 		t.Run(name, func(t *testing.T) {
-			a := h.get(path, h.ann, test.headers...)
-			if a.status != test.status || a.status != 416 && a.body != test.body {
-				t.Errorf("got %d and %d bytes: %.100q; want %d and %d", a.status, len(a.body), a.body, test.status, len(test.body))
+			a := h.Get(path, h.Ann, test.headers...)
+			if a.Status != test.status || a.Status != 416 && a.Body != test.body {
+				t.Errorf("got %d and %d bytes: %.100q; want %d and %d", a.Status, len(a.Body), a.Body, test.status, len(test.body))
 			}
-			if a.status == 416 && (a.json(t)["code"] != "RANGE_NOT_SATISFIABLE" || a.header.Get("Content-Disposition") != "") {
-				t.Errorf("got %s", a.body)
+			if a.Status == 416 && (a.JSON(t)["code"] != "RANGE_NOT_SATISFIABLE" || a.Header.Get("Content-Disposition") != "") {
+				t.Errorf("got %s", a.Body)
 			}
 		})
 	}
-	if a := h.call(http.MethodHead, path, h.ann, ""); a.status != 200 || a.body != "" || a.header.Get("Content-Length") != strconv.Itoa(len(large)+5) {
-		t.Errorf("HEAD: got %d, %v", a.status, a.header)
+	if a := h.Call(http.MethodHead, path, h.Ann, ""); a.Status != 200 || a.Body != "" || a.Header.Get("Content-Length") != strconv.Itoa(len(large)+5) {
+		t.Errorf("HEAD: got %d, %v", a.Status, a.Header)
 	}
 }
 
 func TestArtifactsBelongToTheirSubject(t *testing.T) {
-	h := open(t)
-	id := string(h.leaving(execution.Omissions{}, execution.Artifact{Path: "a", Blob: h.keep("x")}))
+	h := apitest.Open(t)
+	id := string(h.Leave(execution.Omissions{}, execution.Artifact{Path: "a", Blob: h.Keep("x")}))
 	for path, want := range map[string]fault.Code{"/artifacts": fault.ExecutionNotFound, "/artifacts/a": fault.ExecutionNotFound} {
-		if got := h.get("/executions/"+id+path, h.bob).json(t)["code"]; got != string(want) {
+		if got := h.Get("/executions/"+id+path, h.Bob).JSON(t)["code"]; got != string(want) {
 			t.Errorf("%s: got %v, want %s", path, got, want)
 		}
-		if a := h.get("/executions/"+id+path, h.admin); a.status != http.StatusOK {
-			t.Errorf("%s: an admin got %d", path, a.status)
+		if a := h.Get("/executions/"+id+path, h.Admin); a.Status != http.StatusOK {
+			t.Errorf("%s: an admin got %d", path, a.Status)
 		}
-		if a := h.get("/executions/"+id+path, ""); a.status != http.StatusUnauthorized {
-			t.Errorf("%s: nobody got %d", path, a.status)
+		if a := h.Get("/executions/"+id+path, ""); a.Status != http.StatusUnauthorized {
+			t.Errorf("%s: nobody got %d", path, a.Status)
 		}
 	}
 	for _, other := range []string{"b", "%2e%2e", "..", "a%00", "%ff"} {
-		if got := h.get("/executions/"+id+"/artifacts/"+other, h.ann).json(t)["code"]; got != string(fault.FileNotFound) {
+		if got := h.Get("/executions/"+id+"/artifacts/"+other, h.Ann).JSON(t)["code"]; got != string(fault.FileNotFound) {
 			t.Errorf("%s: got %v, want %s", other, got, fault.FileNotFound)
 		}
 	}
 }
 
 // unreadable are artifacts whose content is lost half way.
-type unreadable struct{ ArtifactStore }
+type unreadable struct{ httpapi.ArtifactStore }
 
 func (u unreadable) Blob(ctx context.Context, b execution.Blob) io.ReadSeeker {
 	return struct {
@@ -172,13 +147,13 @@ func (u unreadable) Blob(ctx context.Context, b execution.Blob) io.ReadSeeker {
 }
 
 func TestAnArtifactThatBreaksOffIsNotTakenForWhole(t *testing.T) {
-	h := open(t, func(_ *Config, d *Deps) { d.Artifacts = unreadable{d.Artifacts} })
-	id := h.leaving(execution.Omissions{}, execution.Artifact{Path: "a", Blob: h.keep(strings.Repeat("x", 100_000))})
-	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, h.url+"/executions/"+string(id)+"/artifacts/a", nil)
+	h := apitest.Open(t, func(_ *server.Config, d *apitest.Deps) { d.Artifacts = unreadable{d.Artifacts} })
+	id := h.Leave(execution.Omissions{}, execution.Artifact{Path: "a", Blob: h.Keep(strings.Repeat("x", 100_000))})
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, h.URL+"/executions/"+string(id)+"/artifacts/a", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.Header.Set("Authorization", "Bearer "+h.ann)
+	r.Header.Set("Authorization", "Bearer "+h.Ann)
 	response, err := http.DefaultTransport.RoundTrip(r)
 	if err != nil {
 		t.Fatal(err)

@@ -12,6 +12,8 @@ import (
 	"boomerang/internal/auth"
 	"boomerang/internal/execution"
 	"boomerang/internal/fault"
+	"boomerang/internal/gateway"
+	"boomerang/internal/server"
 	"boomerang/internal/wire"
 )
 
@@ -33,9 +35,9 @@ type acceptedMember struct {
 	CallbackURL string          `json:"callback_url"`
 }
 
-// batch accepts many submissions at once, all or none.
-func (a *api) batch(w http.ResponseWriter, r *http.Request, p auth.Principal) error {
-	body, err := a.readJSON(w, r)
+// handleBatch accepts many submissions at once, all or none.
+func (a *api) handleBatch(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
+	body, err := server.ReadJSON(w, r)
 	if err != nil {
 		return err
 	}
@@ -43,11 +45,11 @@ func (a *api) batch(w http.ResponseWriter, r *http.Request, p auth.Principal) er
 	if err != nil {
 		return err
 	}
-	b.Subject = p.Subject
-	if b.IdempotencyKey, err = single(r, admission.HeaderKey); err != nil {
+	b.Subject = caller.Subject
+	if b.IdempotencyKey, err = server.HeaderOnce(r, admission.HeaderKey); err != nil {
 		return err
 	}
-	if b.Depth, err = depth(r); err != nil {
+	if b.Depth, err = gateway.Depth(r); err != nil {
 		return err
 	}
 	all, replayed, err := a.Admission.AdmitBatch(r.Context(), b)
@@ -55,12 +57,12 @@ func (a *api) batch(w http.ResponseWriter, r *http.Request, p auth.Principal) er
 		return err
 	}
 	a.Log.WithFields(logrus.Fields{
-		"batch_id": all[0].Batch.ID, "executions": len(all), "subject": p.Subject, "request_id": exchangeOf(r).id, "replayed": replayed,
+		"batch_id": all[0].Batch.ID, "executions": len(all), "subject": caller.Subject, "request_id": server.RequestID(r), "replayed": replayed,
 	}).Info("batch queued")
 	if replayed {
 		w.Header().Set("Idempotent-Replayed", "true")
 	}
-	return respond(w, http.StatusOK, acceptedBatchOf(all))
+	return server.Respond(w, http.StatusOK, acceptedBatchOf(all))
 }
 
 func acceptedBatchOf(all []execution.Execution) acceptedBatch {
@@ -81,39 +83,39 @@ func acceptedBatchOf(all []execution.Execution) acceptedBatch {
 
 // decodeBatch reads the body of POST /executions/batch: the fields of a callback, and the fields of each submission in executions.
 func decodeBatch(body []byte) (b admission.Batch, err error) {
-	o, err := objectOf("body", body)
+	o, err := server.ParseObject("body", body)
 	if err != nil {
 		return b, err
 	}
 	b = admission.Batch{
-		CallbackURL:     o.text("callback_url"),
-		CallbackHeaders: o.texts("callback_headers"),
-		Secrets:         o.textOrList("callback_signature_secret"),
+		CallbackURL:     o.Text("callback_url"),
+		CallbackHeaders: o.Texts("callback_headers"),
+		Secrets:         o.TextOrList("callback_signature_secret"),
 		Body:            body,
 	}
 	var entries []json.RawMessage
-	if raw, there := o.get("executions"); !there {
-		o.fail(fault.New(fault.MissingParameter, "executions is required.").Field("executions"))
+	if raw, there := o.Value("executions"); !there {
+		o.Fail(fault.New(fault.MissingParameter, "executions is required.").Field("executions"))
 	} else {
-		entries = o.members("executions", "must be a list of objects", raw)
+		entries = o.Members("executions", "must be a list of objects", raw)
 	}
-	if o.err == nil {
-		o.err = admission.CheckBatch(len(entries))
+	if o.Err() == nil {
+		o.Fail(admission.CheckBatch(len(entries)))
 	}
-	if o.err != nil {
-		return b, o.err
+	if o.Err() != nil {
+		return b, o.Err()
 	}
 	for i, entry := range entries {
 		name := fmt.Sprintf("executions[%d]", i)
-		member, ok := within(entry, name+".")
+		member, ok := o.Inner(name, entry)
 		if !ok {
-			o.mismatch(name, "must be an object", entry)
+			o.Mismatch(name, "must be an object", entry)
 		}
-		b.Submissions = append(b.Submissions, member.submission())
-		o.fail(member.err)
-		if o.err != nil {
+		b.Submissions = append(b.Submissions, gateway.SubmissionOf(&member))
+		o.Fail(member.Err())
+		if o.Err() != nil {
 			break
 		}
 	}
-	return b, o.err
+	return b, o.Err()
 }

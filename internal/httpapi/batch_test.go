@@ -1,4 +1,4 @@
-package httpapi
+package httpapi_test
 
 import (
 	"fmt"
@@ -7,17 +7,18 @@ import (
 	"testing"
 
 	"boomerang/internal/execution"
+	"boomerang/internal/httpapi/apitest"
 )
 
 func TestABatchIsQueuedWhole(t *testing.T) {
-	h := open(t)
+	h := apitest.Open(t)
 	const body = `{"callback_url":"https://example.com/all","callback_signature_secret":["new","old"],"executions":[
 		{"code":"print(1)","name":"first"},{"code":"echo 2","language":"sh","timeout":60,"metadata":{"a":"b"}}]}`
-	a := h.call(http.MethodPost, "/executions/batch", h.ann, body, asJSON, "Idempotency-Key: k")
-	if a.status != http.StatusOK {
-		t.Fatalf("got %d: %s", a.status, a.body)
+	a := h.Call(http.MethodPost, "/executions/batch", h.Ann, body, apitest.AsJSON, "Idempotency-Key: k")
+	if a.Status != http.StatusOK {
+		t.Fatalf("got %d: %s", a.Status, a.Body)
 	}
-	got := a.json(t)
+	got := a.JSON(t)
 	members, _ := got["executions"].([]any)
 	if got["count"] != 2.0 || len(members) != 2 || got["callback_url"] != "https://example.com/all" || got["status"] != "queued" {
 		t.Errorf("got %v", got)
@@ -25,53 +26,53 @@ func TestABatchIsQueuedWhole(t *testing.T) {
 	for i, member := range members {
 		fields, _ := member.(map[string]any)
 		id := execution.ID(fmt.Sprint(fields["execution_id"]))
-		e, err := h.store.Get(t.Context(), id)
+		e, err := h.Store.Get(t.Context(), id)
 		if err != nil || string(e.Batch.ID) != got["batch_id"] || !e.Batch.Summary || e.Subject != "ann" {
 			t.Errorf("stored %+v, %v", e, err)
 		}
-		if record := h.call(http.MethodGet, "/executions/"+string(id), h.ann, "").json(t); record["batch_id"] != got["batch_id"] {
+		if record := h.Call(http.MethodGet, "/executions/"+string(id), h.Ann, "").JSON(t); record["batch_id"] != got["batch_id"] {
 			t.Errorf("record %d has batch_id %v", i, record["batch_id"])
 		}
 	}
-	again := h.call(http.MethodPost, "/executions/batch", h.ann, body, asJSON, "Idempotency-Key: k")
-	if again.body != a.body || again.header.Get("Idempotent-Replayed") != "true" {
-		t.Errorf("replayed %s, want %s", again.body, a.body)
+	again := h.Call(http.MethodPost, "/executions/batch", h.Ann, body, apitest.AsJSON, "Idempotency-Key: k")
+	if again.Body != a.Body || again.Header.Get("Idempotent-Replayed") != "true" {
+		t.Errorf("replayed %s, want %s", again.Body, a.Body)
 	}
-	list := h.call(http.MethodGet, "/executions?batch="+fmt.Sprint(got["batch_id"]), h.ann, "").json(t)
+	list := h.Call(http.MethodGet, "/executions?batch="+fmt.Sprint(got["batch_id"]), h.Ann, "").JSON(t)
 	if list["count"] != 2.0 {
 		t.Errorf("listed %v", list)
 	}
-	if others := h.call(http.MethodGet, "/executions?batch="+fmt.Sprint(got["batch_id"]), h.bob, "").json(t); others["count"] != 0.0 {
+	if others := h.Call(http.MethodGet, "/executions?batch="+fmt.Sprint(got["batch_id"]), h.Bob, "").JSON(t); others["count"] != 0.0 {
 		t.Errorf("another sees %v", others)
 	}
-	if wrong := h.call(http.MethodGet, "/executions?batch=x", h.ann, ""); wrong.status != http.StatusBadRequest {
-		t.Errorf("a batch of no form: %d", wrong.status)
+	if wrong := h.Call(http.MethodGet, "/executions?batch=x", h.Ann, ""); wrong.Status != http.StatusBadRequest {
+		t.Errorf("a batch of no form: %d", wrong.Status)
 	}
 }
 
 func TestAMemberThatEndedFirstSaysWhereItsCallbackIs(t *testing.T) {
-	h := open(t)
-	got := h.call(http.MethodPost, "/executions/batch", h.ann,
-		`{"callback_url":"https://example.com/all","executions":[{"code":"1"},{"code":"2"}]}`, asJSON).json(t)
+	h := apitest.Open(t)
+	got := h.Call(http.MethodPost, "/executions/batch", h.Ann,
+		`{"callback_url":"https://example.com/all","executions":[{"code":"1"},{"code":"2"}]}`, apitest.AsJSON).JSON(t)
 	members, _ := got["executions"].([]any)
 	first, _ := members[0].(map[string]any)
 	path := "/executions/" + fmt.Sprint(first["execution_id"])
 	summarised := &execution.Delivery{Summary: func(execution.BatchID, []execution.Execution) []byte { return nil }}
-	if err := h.store.Finish(t.Context(), execution.ID(fmt.Sprint(first["execution_id"])),
+	if err := h.Store.Finish(t.Context(), execution.ID(fmt.Sprint(first["execution_id"])),
 		execution.Result{State: execution.Failed, Reason: execution.StartFailed}, summarised); err != nil {
 		t.Fatal(err)
 	}
 	const want = "The batch has one callback for all: it is that of the execution that ends last."
-	if got := h.get(path+"/callback", h.ann).json(t); got["explanation"] != want || got["state"] != "none" {
+	if got := h.Get(path+"/callback", h.Ann).JSON(t); got["explanation"] != want || got["state"] != "none" {
 		t.Errorf("got %v; want %s", got, want)
 	}
-	if a := h.call(http.MethodPost, path+"/callback/redeliver", h.ann, ""); a.status != http.StatusConflict || a.json(t)["message"] != want {
-		t.Errorf("got %d %s; want 409: %s", a.status, a.body, want)
+	if a := h.Call(http.MethodPost, path+"/callback/redeliver", h.Ann, ""); a.Status != http.StatusConflict || a.JSON(t)["message"] != want {
+		t.Errorf("got %d %s; want 409: %s", a.Status, a.Body, want)
 	}
 }
 
 func TestABatchThatIsWrongStoresNothing(t *testing.T) {
-	h := open(t)
+	h := apitest.Open(t)
 	const fine = `{"code":"1","callback_url":"https://example.com/"}`
 	for body, field := range map[string]string{
 		`{}`:                                                             "executions",
@@ -89,13 +90,13 @@ func TestABatchThatIsWrongStoresNothing(t *testing.T) {
 		`{"executions":[` + strings.Repeat("1,", 2000) + `1]}`:           "executions", // none of too many is looked at
 		`{"executions":[` + fine + `],"callback_headers":{"Host":"x"},"callback_url":"https://example.com/"}`: "callback_headers",
 	} {
-		a := h.call(http.MethodPost, "/executions/batch", h.ann, body, asJSON)
-		details, _ := a.json(t)["details"].(map[string]any)
-		if a.status != http.StatusBadRequest || details["field"] != field {
-			t.Errorf("%.100s: got %d %v, want 400 at %s", body, a.status, details, field)
+		a := h.Call(http.MethodPost, "/executions/batch", h.Ann, body, apitest.AsJSON)
+		details, _ := a.JSON(t)["details"].(map[string]any)
+		if a.Status != http.StatusBadRequest || details["field"] != field {
+			t.Errorf("%.100s: got %d %v, want 400 at %s", body, a.Status, details, field)
 		}
 	}
-	if list := h.call(http.MethodGet, "/executions", h.ann, "").json(t); list["count"] != 0.0 {
+	if list := h.Call(http.MethodGet, "/executions", h.Ann, "").JSON(t); list["count"] != 0.0 {
 		t.Errorf("stored %v", list)
 	}
 }

@@ -4,17 +4,19 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
 
-	"github.com/gorilla/mux"
 	"github.com/sirupsen/logrus"
 
 	"boomerang/internal/auth"
 	"boomerang/internal/callback"
 	"boomerang/internal/execution"
 	"boomerang/internal/fault"
+	"boomerang/internal/gateway"
+	"boomerang/internal/server"
 )
 
 const (
@@ -22,9 +24,9 @@ const (
 	maxTrial  = 30 * time.Second // of one
 )
 
-// callback answers with the delivery of one execution and says what became of it.
-func (a *api) callback(w http.ResponseWriter, r *http.Request, p auth.Principal) error {
-	e, err := a.find(r.Context(), execution.ID(mux.Vars(r)["id"]), p)
+// handleDelivery answers with the delivery of one execution and says what became of it.
+func (a *api) handleDelivery(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
+	e, err := a.Executions.Find(r.Context(), execution.ID(r.PathValue("id")), caller)
 	if err != nil {
 		return err
 	}
@@ -44,12 +46,12 @@ func (a *api) showDelivery(ctx context.Context, w http.ResponseWriter, e executi
 	if err != nil {
 		return fmt.Errorf("read breakers: %w", err)
 	}
-	return respond(w, http.StatusOK, deliveryOf(e, d, attempts, breakers, a.Now()))
+	return server.Respond(w, http.StatusOK, deliveryOf(e, d, attempts, breakers, a.Now()))
 }
 
-// attempts answers with all that was tried to deliver one result.
-func (a *api) attempts(w http.ResponseWriter, r *http.Request, p auth.Principal) error {
-	e, err := a.find(r.Context(), execution.ID(mux.Vars(r)["id"]), p)
+// handleAttempts answers with all that was tried to deliver one result.
+func (a *api) handleAttempts(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
+	e, err := a.Executions.Find(r.Context(), execution.ID(r.PathValue("id")), caller)
 	if err != nil {
 		return err
 	}
@@ -57,12 +59,12 @@ func (a *api) attempts(w http.ResponseWriter, r *http.Request, p auth.Principal)
 	if err != nil {
 		return fmt.Errorf("read attempts: %w", err)
 	}
-	return respond(w, http.StatusOK, attemptsOf(e.ID, attempts))
+	return server.Respond(w, http.StatusOK, attemptsOf(e.ID, attempts))
 }
 
-// redeliver sends a result once more, now.
-func (a *api) redeliver(w http.ResponseWriter, r *http.Request, p auth.Principal) error {
-	e, err := a.find(r.Context(), execution.ID(mux.Vars(r)["id"]), p)
+// handleRedeliver sends a result once more, now.
+func (a *api) handleRedeliver(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
+	e, err := a.Executions.Find(r.Context(), execution.ID(r.PathValue("id")), caller)
 	if err != nil {
 		return err
 	}
@@ -70,7 +72,7 @@ func (a *api) redeliver(w http.ResponseWriter, r *http.Request, p auth.Principal
 		return fmt.Errorf("redeliver: %w", err)
 	}
 	a.Log.WithFields(logrus.Fields{
-		"execution_id": e.ID, "subject": p.Subject, "request_id": exchangeOf(r).id,
+		"execution_id": e.ID, "subject": caller.Subject, "request_id": server.RequestID(r),
 	}).Info("callback asked for again")
 	return a.showDelivery(r.Context(), w, e)
 }
@@ -82,21 +84,21 @@ type deliveryPage struct {
 	NextCursor *string        `json:"next_cursor"` // null: there is nothing older
 }
 
-func (a *api) callbacks(w http.ResponseWriter, r *http.Request, p auth.Principal) error {
-	q := queryOf(r)
+func (a *api) handleDeliveries(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
+	q := server.QueryOf(r)
 	filter := execution.DeliveryFilter{
-		States:      words(q, "status", execution.DeliveryStates()),
-		Destination: q.destination("destination"),
-		Since:       q.instant("since"),
-		Until:       q.instant("until"),
-		Before:      q.deliveryCursor("cursor"),
-		Limit:       q.number("limit", standardPage, 1, maxPage),
+		States:      server.Words(q, "status", execution.DeliveryStates()),
+		Destination: destinationOf(q, "destination"),
+		Since:       q.Instant("since"),
+		Until:       q.Instant("until"),
+		Before:      deliveryCursorOf(q, "cursor"),
+		Limit:       q.Number("limit", standardPage, 1, maxPage),
 	}
-	if q.err != nil {
-		return q.err
+	if q.Err() != nil {
+		return q.Err()
 	}
-	if !p.Admin {
-		filter.Subject = p.Subject
+	if !caller.Admin {
+		filter.Subject = caller.Subject
 	}
 	deliveries, err := a.Deliveries.Deliveries(r.Context(), filter)
 	if err != nil {
@@ -109,25 +111,38 @@ func (a *api) callbacks(w http.ResponseWriter, r *http.Request, p auth.Principal
 	if len(deliveries) == filter.Limit { // a full page may have another behind it
 		answer.NextCursor = new(cursorText(deliveries[len(deliveries)-1].Cursor()))
 	}
-	return respond(w, http.StatusOK, answer)
+	return server.Respond(w, http.StatusOK, answer)
 }
 
 func cursorText(c execution.DeliveryCursor) string {
 	return strconv.FormatInt(c.CreatedAt.UnixNano(), 10) + "." + string(c.Execution)
 }
 
-// deliveryCursor reads what cursorText wrote; zero when there is none.
-func (q *query) deliveryCursor(name string) execution.DeliveryCursor {
-	text := q.text(name)
+// deliveryCursorOf reads what cursorText wrote; zero when there is none.
+func deliveryCursorOf(q *server.Query, name string) execution.DeliveryCursor {
+	text := q.Text(name)
 	if text == "" {
 		return execution.DeliveryCursor{}
 	}
 	at, id, _ := strings.Cut(text, ".")
 	ns, err := strconv.ParseInt(at, 10, 64)
 	if err != nil || !execution.ID(id).Valid() {
-		q.refuse(name, "%s must be the next_cursor of an earlier answer.", name)
+		q.Refuse(name, "%s must be the next_cursor of an earlier answer.", name)
 	}
 	return execution.DeliveryCursor{CreatedAt: time.Unix(0, ns).UTC(), Execution: execution.ID(id)}
+}
+
+// destinationOf returns the destination of the callbacks to the URL of a receiver; "" for an absent parameter.
+func destinationOf(q *server.Query, name string) string {
+	text := q.Text(name)
+	if text == "" {
+		return ""
+	}
+	if u, err := url.Parse(text); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" {
+		q.Refuse(name, "%s must be a URL like https://hooks.example.com; what follows the port does not count.", name)
+		return ""
+	}
+	return execution.Callback{URL: text}.Destination()
 }
 
 // recovered is how many dead deliveries are on their way again.
@@ -135,33 +150,33 @@ type recovered struct {
 	Recovered int `json:"recovered"`
 }
 
-// recover sends again what was given up.
-func (a *api) recover(w http.ResponseWriter, r *http.Request, p auth.Principal) error {
-	q := queryOf(r)
-	recovery := execution.Recovery{Since: q.instant("since"), Destination: q.destination("destination")}
-	if q.err != nil {
-		return q.err
+// handleRecover sends again what was given up.
+func (a *api) handleRecover(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
+	q := server.QueryOf(r)
+	recovery := execution.Recovery{Since: q.Instant("since"), Destination: destinationOf(q, "destination")}
+	if q.Err() != nil {
+		return q.Err()
 	}
-	if !p.Admin {
-		recovery.Subject = p.Subject
+	if !caller.Admin {
+		recovery.Subject = caller.Subject
 	}
 	n, err := a.Deliveries.Recover(r.Context(), recovery, a.Now())
 	if n > 0 {
-		a.Log.WithFields(logrus.Fields{"recovered": n, "subject": p.Subject, "request_id": exchangeOf(r).id}).Info("dead callbacks asked for again")
+		a.Log.WithFields(logrus.Fields{"recovered": n, "subject": caller.Subject, "request_id": server.RequestID(r)}).Info("dead callbacks asked for again")
 	}
 	if err != nil {
 		return fmt.Errorf("recover deliveries: %w", err)
 	}
-	return respond(w, http.StatusOK, recovered{n})
+	return server.Respond(w, http.StatusOK, recovered{n})
 }
 
-// test sends a sample to a URL now and answers with what happened.
-func (a *api) test(w http.ResponseWriter, r *http.Request, p auth.Principal) error {
-	body, err := a.readJSON(w, r)
+// handleTrial sends a sample to a URL now and answers with what happened.
+func (a *api) handleTrial(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
+	body, err := server.ReadJSON(w, r)
 	if err != nil {
 		return err
 	}
-	s, err := decodeSubmission(body)
+	s, err := gateway.DecodeSubmission(body)
 	if err != nil {
 		return err
 	}
@@ -174,7 +189,7 @@ func (a *api) test(w http.ResponseWriter, r *http.Request, p auth.Principal) err
 	default:
 		return fault.New(fault.RateLimitExceeded, "%d callbacks are being tested already; try again when one is through.", maxTrials)
 	}
-	if err := a.extend(w, maxTrial); err != nil {
+	if err := server.ExtendWrite(w, r, maxTrial); err != nil {
 		return err
 	}
 	trial, err := a.Try(r.Context(), callback.Sample{URL: s.CallbackURL, Headers: s.CallbackHeaders, Secrets: s.Secrets})
@@ -183,7 +198,7 @@ func (a *api) test(w http.ResponseWriter, r *http.Request, p auth.Principal) err
 	}
 	a.Log.WithFields(logrus.Fields{
 		"destination": execution.Callback{URL: s.CallbackURL}.Destination(), "outcome": trial.Outcome, "status": trial.StatusCode,
-		"duration_ms": trial.Duration.Milliseconds(), "subject": p.Subject, "request_id": exchangeOf(r).id,
+		"duration_ms": trial.Duration.Milliseconds(), "subject": caller.Subject, "request_id": server.RequestID(r),
 	}).Info("callback tested")
-	return respond(w, http.StatusOK, trialOf(s, trial))
+	return server.Respond(w, http.StatusOK, trialOf(s, trial))
 }

@@ -1,4 +1,4 @@
-package httpapi
+package httpapi_test
 
 import (
 	"context"
@@ -16,23 +16,26 @@ import (
 
 	"boomerang/internal/callback"
 	"boomerang/internal/execution"
+	"boomerang/internal/httpapi"
+	"boomerang/internal/httpapi/apitest"
+	"boomerang/internal/server"
 )
 
 // ended submits an execution with a callback to url and takes it to its end.
-func (h *house) ended(token, url string) execution.ID {
-	h.t.Helper()
-	id := h.submit(token, fmt.Sprintf(`{"code":"1","callback_url":%q,"callback_headers":{"X-B":"CANARY"},"callback_signature_secret":"CANARY"}`, url))
-	h.start(id)
-	h.finish(id, completed("CANARY", ""))
+func ended(h *apitest.Fixture, token, url string) execution.ID {
+	h.T.Helper()
+	id := h.Submit(token, fmt.Sprintf(`{"code":"1","callback_url":%q,"callback_headers":{"X-B":"CANARY"},"callback_signature_secret":"CANARY"}`, url))
+	h.Start(id)
+	h.Finish(id, apitest.Completed("CANARY", ""))
 	return id
 }
 
 // attempted records an attempt that began at moment s and took a second.
-func (h *house) attempted(id execution.ID, n int, s int64, a execution.Attempt, state execution.DeliveryState, reason execution.DeadReason) {
-	h.t.Helper()
-	a.Execution, a.Number, a.StartedAt, a.Duration = id, n, moment(s), time.Second
-	if err := h.store.Record(h.t.Context(), a, state, reason, moment(s+60)); err != nil {
-		h.t.Fatal(err)
+func attempted(h *apitest.Fixture, id execution.ID, n int, s int64, a execution.Attempt, state execution.DeliveryState, reason execution.DeadReason) {
+	h.T.Helper()
+	a.Execution, a.Number, a.StartedAt, a.Duration = id, n, apitest.Moment(s), time.Second
+	if err := h.Store.Record(h.T.Context(), a, state, reason, apitest.Moment(s+60)); err != nil {
+		h.T.Fatal(err)
 	}
 }
 
@@ -47,62 +50,62 @@ func success() execution.Attempt {
 const receiverURL = "https://example.com/hook?q=1"
 
 func TestTheDeliveryFollowsItsAttempts(t *testing.T) {
-	at := moment(0)
-	h := open(t, func(_ *Config, d *Deps) { d.Now = func() time.Time { return at } })
-	id := h.submit(h.ann, `{"code":"1","callback_url":"`+receiverURL+`","callback_headers":{"X-B":"b"},"callback_signature_secret":"s"}`)
+	at := apitest.Moment(0)
+	h := apitest.Open(t, func(_ *server.Config, d *apitest.Deps) { d.Now = func() time.Time { return at } })
+	id := h.Submit(h.Ann, `{"code":"1","callback_url":"`+receiverURL+`","callback_headers":{"X-B":"b"},"callback_signature_secret":"s"}`)
 	want := map[string]any{
 		"execution_id": string(id), "state": "none", "reason": nil, "url": receiverURL, "destination": "https://example.com:443",
 		"attempts": 0.0, "next_attempt_at": nil, "created_at": nil, "ended_at": nil, "webhook_id": "msg_" + string(id),
 		"header_names": []any{"X-B"}, "signed": true,
 		"explanation": "The execution has not ended yet; its result is posted when it has.",
 	}
-	check := func(act string, a answer) {
+	check := func(act string, a apitest.Answer) {
 		t.Helper()
-		if diff := cmp.Diff(want, a.json(t)); diff != "" {
+		if diff := cmp.Diff(want, a.JSON(t)); diff != "" {
 			t.Errorf("%s: the delivery differs (-want +got):\n%s", act, diff)
 		}
 	}
 	expect := func(act string) {
 		t.Helper()
-		check(act, h.get("/executions/"+string(id)+"/callback", h.ann))
+		check(act, h.Get("/executions/"+string(id)+"/callback", h.Ann))
 	}
 	expect("queued")
 
-	h.start(id)
-	h.finish(id, completed("", ""))
-	at = moment(2)
+	h.Start(id)
+	h.Finish(id, apitest.Completed("", ""))
+	at = apitest.Moment(2)
 	want["state"], want["next_attempt_at"], want["created_at"] = "pending", "2025-01-28T00:00:02Z", "2025-01-28T00:00:02Z"
 	want["explanation"] = "No attempt has ended yet. The next attempt has been due since 2025-01-28T00:00:02Z."
 	expect("ended")
 
-	h.attempted(id, 1, 3, failure(503), execution.Pending, "")
+	attempted(h, id, 1, 3, failure(503), execution.Pending, "")
 	want["attempts"], want["next_attempt_at"] = 1.0, "2025-01-28T00:01:03Z"
 	want["explanation"] = "Attempt 1 failed: the receiver answered 503. The next attempt is at 2025-01-28T00:01:03Z."
 	expect("failed")
 
-	h.attempted(id, 2, 63, failure(410), execution.Dead, execution.Gone)
+	attempted(h, id, 2, 63, failure(410), execution.Dead, execution.Gone)
 	want["attempts"], want["state"], want["reason"], want["next_attempt_at"], want["ended_at"] = 2.0, "dead", "gone", nil, "2025-01-28T00:01:04Z"
 	want["explanation"] = "Given up: the receiver answered 410 Gone."
 	expect("gone")
 
-	at = moment(100)
+	at = apitest.Moment(100)
 	want["state"], want["reason"], want["next_attempt_at"], want["ended_at"] = "pending", nil, "2025-01-28T00:01:40Z", nil
 	want["explanation"] = "It is sent again after attempt 2: the receiver answered 410. The next attempt has been due since 2025-01-28T00:01:40Z."
-	check("redelivered", h.call(http.MethodPost, "/executions/"+string(id)+"/callback/redeliver", h.ann, ""))
+	check("redelivered", h.Call(http.MethodPost, "/executions/"+string(id)+"/callback/redeliver", h.Ann, ""))
 	expect("redelivered")
 
-	h.attempted(id, 3, 100, success(), execution.Delivered, "")
+	attempted(h, id, 3, 100, success(), execution.Delivered, "")
 	want["attempts"], want["state"], want["next_attempt_at"], want["ended_at"] = 3.0, "delivered", nil, "2025-01-28T00:01:41Z"
 	want["explanation"] = "Delivered at attempt 3: the receiver answered 204."
 	expect("delivered")
 
 	want["state"], want["next_attempt_at"], want["ended_at"] = "pending", "2025-01-28T00:01:40Z", nil
 	want["explanation"] = "It is sent again after attempt 3: the receiver answered 204. The next attempt has been due since 2025-01-28T00:01:40Z."
-	check("delivered once more", h.call(http.MethodPost, "/executions/"+string(id)+"/callback/redeliver", h.ann, ""))
+	check("delivered once more", h.Call(http.MethodPost, "/executions/"+string(id)+"/callback/redeliver", h.Ann, ""))
 }
 
 func TestTheExplanationOfADeadDeliverySaysWhatWasWrong(t *testing.T) {
-	h := open(t)
+	h := apitest.Open(t)
 	blocked := execution.Attempt{Outcome: execution.AttemptBlocked, Detail: "The callback must not go to a private address."}
 	for reason, c := range map[execution.DeadReason]struct {
 		attempt execution.Attempt
@@ -111,76 +114,76 @@ func TestTheExplanationOfADeadDeliverySaysWhatWasWrong(t *testing.T) {
 		execution.Blocked:   {blocked, "Given up: the callback must not go to a private address."},
 		execution.Exhausted: {failure(500), "Given up: the schedule has no further attempt. Attempt 1 failed: the receiver answered 500."},
 	} {
-		id := h.ended(h.ann, receiverURL)
-		h.attempted(id, 1, 3, c.attempt, execution.Dead, reason)
-		if got := h.get("/executions/"+string(id)+"/callback", h.ann).json(t)["explanation"]; got != c.want {
+		id := ended(h, h.Ann, receiverURL)
+		attempted(h, id, 1, 3, c.attempt, execution.Dead, reason)
+		if got := h.Get("/executions/"+string(id)+"/callback", h.Ann).JSON(t)["explanation"]; got != c.want {
 			t.Errorf("%s: got %q; want %q", reason, got, c.want)
 		}
 	}
 }
 
 func TestTheExplanationOfADueDeliveryTellsOfAnOpenBreaker(t *testing.T) {
-	now := moment(100)
-	h := open(t, func(_ *Config, d *Deps) { d.Now = func() time.Time { return now } })
-	id := h.ended(h.ann, receiverURL)
-	h.attempted(id, 1, 3, failure(503), execution.Pending, "") // the next at moment 63
+	now := apitest.Moment(100)
+	h := apitest.Open(t, func(_ *server.Config, d *apitest.Deps) { d.Now = func() time.Time { return now } })
+	id := ended(h, h.Ann, receiverURL)
+	attempted(h, id, 1, 3, failure(503), execution.Pending, "") // the next at moment 63
 	const due = "Attempt 1 failed: the receiver answered 503. The next attempt has been due since 2025-01-28T00:01:03Z."
 	for _, c := range []struct {
 		breaker execution.Breaker
 		want    string
 	}{
-		{execution.Breaker{Destination: "https://other.example:443", Openings: 1, OpenUntil: moment(160)}, due},
-		{execution.Breaker{Destination: "https://example.com:443", Openings: 1, OpenUntil: moment(99)}, due},
+		{execution.Breaker{Destination: "https://other.example:443", Openings: 1, OpenUntil: apitest.Moment(160)}, due},
+		{execution.Breaker{Destination: "https://example.com:443", Openings: 1, OpenUntil: apitest.Moment(99)}, due},
 		{
-			execution.Breaker{Destination: "https://example.com:443", Openings: 2, OpenUntil: moment(160)},
+			execution.Breaker{Destination: "https://example.com:443", Openings: 2, OpenUntil: apitest.Moment(160)},
 			"Attempt 1 failed: the receiver answered 503. " +
 				"Nearly all attempts to https://example.com:443 fail, so nothing is sent there before 2025-01-28T00:02:40Z.",
 		},
 	} {
-		if err := h.store.KeepBreaker(t.Context(), c.breaker); err != nil {
+		if err := h.Store.KeepBreaker(t.Context(), c.breaker); err != nil {
 			t.Fatal(err)
 		}
-		if got := h.get("/executions/"+string(id)+"/callback", h.ann).json(t)["explanation"]; got != c.want {
+		if got := h.Get("/executions/"+string(id)+"/callback", h.Ann).JSON(t)["explanation"]; got != c.want {
 			t.Errorf("%+v: got %q; want %q", c.breaker, got, c.want)
 		}
 	}
-	now = moment(61)
-	h.attempted(id, 2, 120, failure(503), execution.Pending, "") // the next after the breaker's end
-	if got := h.get("/executions/"+string(id)+"/callback", h.ann).json(t)["explanation"]; got !=
+	now = apitest.Moment(61)
+	attempted(h, id, 2, 120, failure(503), execution.Pending, "") // the next after the breaker's end
+	if got := h.Get("/executions/"+string(id)+"/callback", h.Ann).JSON(t)["explanation"]; got !=
 		"Attempt 2 failed: the receiver answered 503. The next attempt is at 2025-01-28T00:03:00Z." {
 		t.Errorf("later than the breaker: got %q", got)
 	}
 }
 
 func TestAnExecutionWithoutACallbackSaysSo(t *testing.T) {
-	h := open(t)
-	id := string(h.call(http.MethodPost, "/execute/background", h.ann, `{"code":"1"}`, asJSON).id(t))
-	got := h.get("/executions/"+id+"/callback", h.ann).json(t)
+	h := apitest.Open(t)
+	id := string(h.Call(http.MethodPost, "/execute/background", h.Ann, `{"code":"1"}`, apitest.AsJSON).ID(t))
+	got := h.Get("/executions/"+id+"/callback", h.Ann).JSON(t)
 	if got["explanation"] != "The execution has no callback." || got["state"] != "none" || got["url"] != "" || got["destination"] != "" {
 		t.Errorf("got %v; want that there is none", got)
 	}
-	if a := h.get("/executions/"+id+"/callback/attempts", h.ann); a.json(t)["count"] != 0.0 {
-		t.Errorf("got %s; want no attempts", a.body)
+	if a := h.Get("/executions/"+id+"/callback/attempts", h.Ann); a.JSON(t)["count"] != 0.0 {
+		t.Errorf("got %s; want no attempts", a.Body)
 	}
-	queued := string(h.submit(h.ann, hello))
+	queued := string(h.Submit(h.Ann, apitest.Hello))
 	for id, want := range map[string]string{id: "The execution has no callback.", queued: "The execution has not ended yet; its result is posted when it has."} {
-		a := h.call(http.MethodPost, "/executions/"+id+"/callback/redeliver", h.ann, "")
-		if got := a.json(t); a.status != http.StatusConflict || got["code"] != "CONFLICT" || got["message"] != want {
-			t.Errorf("got %d %s; want 409 CONFLICT: %s", a.status, a.body, want)
+		a := h.Call(http.MethodPost, "/executions/"+id+"/callback/redeliver", h.Ann, "")
+		if got := a.JSON(t); a.Status != http.StatusConflict || got["code"] != "CONFLICT" || got["message"] != want {
+			t.Errorf("got %d %s; want 409 CONFLICT: %s", a.Status, a.Body, want)
 		}
 	}
 }
 
 func TestAttemptsAreShownWithWhatWasAnswered(t *testing.T) {
-	h := open(t)
-	id := h.ended(h.ann, receiverURL)
+	h := apitest.Open(t)
+	id := ended(h, h.Ann, receiverURL)
 	text := failure(503)
 	text.Answer, text.RetryAfter = []byte("maintenance <until noon>\n"), 90*time.Second
 	bytes := failure(500)
 	bytes.Answer = []byte("a\xff\x00b")
-	h.attempted(id, 1, 3, text, execution.Pending, "")
-	h.attempted(id, 2, 63, bytes, execution.Pending, "")
-	h.attempted(id, 3, 123, execution.Attempt{Outcome: execution.AttemptDNS, Detail: "The receiver's name has no address."}, execution.Pending, "")
+	attempted(h, id, 1, 3, text, execution.Pending, "")
+	attempted(h, id, 2, 63, bytes, execution.Pending, "")
+	attempted(h, id, 3, 123, execution.Attempt{Outcome: execution.AttemptDNS, Detail: "The receiver's name has no address."}, execution.Pending, "")
 	want := map[string]any{
 		"execution_id": string(id), "count": 3.0,
 		"attempts": []any{
@@ -198,15 +201,15 @@ func TestAttemptsAreShownWithWhatWasAnswered(t *testing.T) {
 			},
 		},
 	}
-	if diff := cmp.Diff(want, h.get("/executions/"+string(id)+"/callback/attempts", h.ann).json(t)); diff != "" {
+	if diff := cmp.Diff(want, h.Get("/executions/"+string(id)+"/callback/attempts", h.Ann).JSON(t)); diff != "" {
 		t.Errorf("the attempts differ (-want +got):\n%s", diff)
 	}
 }
 
 func TestToOthersADeliveryDoesNotExist(t *testing.T) {
-	h := open(t)
-	id := h.ended(h.ann, receiverURL)
-	h.attempted(id, 1, 3, failure(410), execution.Dead, execution.Gone)
+	h := apitest.Open(t)
+	id := ended(h, h.Ann, receiverURL)
+	attempted(h, id, 1, 3, failure(410), execution.Dead, execution.Gone)
 	for _, call := range [][2]string{
 		{http.MethodGet, "/executions/%s/callback"},
 		{http.MethodGet, "/executions/%s/callback/attempts"},
@@ -214,39 +217,39 @@ func TestToOthersADeliveryDoesNotExist(t *testing.T) {
 	} {
 		words := map[string]bool{}
 		for _, id := range []string{string(id), "exec_00000000000000000000000000", "nonsense"} {
-			a := h.call(call[0], fmt.Sprintf(call[1], id), h.bob, "")
-			if a.status != http.StatusNotFound || a.json(t)["code"] != "EXECUTION_NOT_FOUND" {
-				t.Errorf("%v: got %d %s; want 404 EXECUTION_NOT_FOUND", call, a.status, a.body)
+			a := h.Call(call[0], fmt.Sprintf(call[1], id), h.Bob, "")
+			if a.Status != http.StatusNotFound || a.JSON(t)["code"] != "EXECUTION_NOT_FOUND" {
+				t.Errorf("%v: got %d %s; want 404 EXECUTION_NOT_FOUND", call, a.Status, a.Body)
 			}
-			words[fmt.Sprint(a.json(t)["message"])] = true
+			words[fmt.Sprint(a.JSON(t)["message"])] = true
 		}
 		if len(words) != 1 {
 			t.Errorf("%v: got %v; want the same words for another's, a missing and an impossible one", call, words)
 		}
 	}
-	if a := h.call(http.MethodPost, "/callbacks/recover", h.bob, ""); a.json(t)["recovered"] != 0.0 {
-		t.Errorf("another's recovery: got %s; want none", a.body)
+	if a := h.Call(http.MethodPost, "/callbacks/recover", h.Bob, ""); a.JSON(t)["recovered"] != 0.0 {
+		t.Errorf("another's recovery: got %s; want none", a.Body)
 	}
-	if a := h.get("/callbacks", h.bob); a.json(t)["count"] != 0.0 {
-		t.Errorf("another's list: got %s; want none", a.body)
+	if a := h.Get("/callbacks", h.Bob); a.JSON(t)["count"] != 0.0 {
+		t.Errorf("another's list: got %s; want none", a.Body)
 	}
-	if d, err := h.store.Delivery(t.Context(), id); err != nil || d.State != execution.Dead {
+	if d, err := h.Store.Delivery(t.Context(), id); err != nil || d.State != execution.Dead {
 		t.Errorf("got %s, %v; want it still dead", d.State, err)
 	}
-	if a := h.get("/executions/"+string(id)+"/callback", h.admin); a.status != http.StatusOK {
-		t.Errorf("an administrator: got %d %s; want the delivery", a.status, a.body)
+	if a := h.Get("/executions/"+string(id)+"/callback", h.Admin); a.Status != http.StatusOK {
+		t.Errorf("an administrator: got %d %s; want the delivery", a.Status, a.Body)
 	}
-	if a := h.call(http.MethodPost, "/callbacks/recover", h.admin, ""); a.json(t)["recovered"] != 1.0 {
-		t.Errorf("an administrator's recovery: got %s; want 1", a.body)
+	if a := h.Call(http.MethodPost, "/callbacks/recover", h.Admin, ""); a.JSON(t)["recovered"] != 1.0 {
+		t.Errorf("an administrator's recovery: got %s; want 1", a.Body)
 	}
 }
 
 func TestDeliveriesShowNoSecrets(t *testing.T) {
-	h := open(t)
-	id := h.ended(h.ann, "https://example.com/hook")
+	h := apitest.Open(t)
+	id := ended(h, h.Ann, "https://example.com/hook")
 	for _, path := range []string{"/callbacks", "/executions/" + string(id) + "/callback", "/executions/" + string(id) + "/callback/attempts"} {
-		if a := h.get(path, h.ann); a.status != http.StatusOK || strings.Contains(a.body, "CANARY") {
-			t.Errorf("%s: got %d %s; want it without secrets", path, a.status, a.body)
+		if a := h.Get(path, h.Ann); a.Status != http.StatusOK || strings.Contains(a.Body, "CANARY") {
+			t.Errorf("%s: got %d %s; want it without secrets", path, a.Status, a.Body)
 		}
 	}
 }
@@ -261,14 +264,14 @@ func executionIDs(page map[string]any) (ids []execution.ID) {
 }
 
 func TestCallbacksAreListedAndChosen(t *testing.T) {
-	h := open(t)
-	pending := h.ended(h.ann, receiverURL)
-	dead := h.ended(h.ann, "https://other.example:8443/hook")
-	h.attempted(dead, 1, 3, failure(410), execution.Dead, execution.Gone)
-	delivered := h.ended(h.ann, receiverURL)
-	h.attempted(delivered, 1, 3, success(), execution.Delivered, "")
-	h.ended(h.bob, receiverURL)
-	h.submit(h.ann, hello) // has not ended
+	h := apitest.Open(t)
+	pending := ended(h, h.Ann, receiverURL)
+	dead := ended(h, h.Ann, "https://other.example:8443/hook")
+	attempted(h, dead, 1, 3, failure(410), execution.Dead, execution.Gone)
+	delivered := ended(h, h.Ann, receiverURL)
+	attempted(h, delivered, 1, 3, success(), execution.Delivered, "")
+	ended(h, h.Bob, receiverURL)
+	h.Submit(h.Ann, apitest.Hello) // has not ended
 	for query, want := range map[string][]execution.ID{
 		"":                      {delivered, dead, pending},
 		"status=dead":           {dead},
@@ -283,9 +286,9 @@ func TestCallbacksAreListedAndChosen(t *testing.T) {
 		"destination=" + url.QueryEscape("https://other.example:8443/elsewhere"): {dead},
 		"destination=" + url.QueryEscape("https://other.example"):                nil,
 	} {
-		a := h.get("/callbacks?"+query, h.ann)
-		if got := executionIDs(a.json(t)); a.status != http.StatusOK || !slices.Equal(got, want) {
-			t.Errorf("%s: got %d %v; want %v", query, a.status, got, want)
+		a := h.Get("/callbacks?"+query, h.Ann)
+		if got := executionIDs(a.JSON(t)); a.Status != http.StatusOK || !slices.Equal(got, want) {
+			t.Errorf("%s: got %d %v; want %v", query, a.Status, got, want)
 		}
 	}
 	want := map[string]any{
@@ -293,26 +296,26 @@ func TestCallbacksAreListedAndChosen(t *testing.T) {
 		"destination": "https://other.example:8443", "attempts": 1.0, "next_attempt_at": nil,
 		"created_at": "2025-01-28T00:00:02Z", "ended_at": "2025-01-28T00:00:04Z",
 	}
-	if diff := cmp.Diff([]any{want}, h.get("/callbacks?status=dead", h.ann).json(t)["callbacks"]); diff != "" {
+	if diff := cmp.Diff([]any{want}, h.Get("/callbacks?status=dead", h.Ann).JSON(t)["callbacks"]); diff != "" {
 		t.Errorf("the dead one (-want +got):\n%s", diff)
 	}
-	if p := h.get("/callbacks", h.admin).json(t); p["count"] != 4.0 {
+	if p := h.Get("/callbacks", h.Admin).JSON(t); p["count"] != 4.0 {
 		t.Errorf("an administrator: got %v; want 4", p["count"])
 	}
 }
 
 var quoted = url.QueryEscape("https://EXAMPLE.com./anything")
 
-func stamped(s int64) string { return moment(s).Format(time.RFC3339) }
+func stamped(s int64) string { return apitest.Moment(s).Format(time.RFC3339) }
 
 func TestTheListOfCallbacksGoesThroughAllOnce(t *testing.T) {
-	h := open(t)
+	h := apitest.Open(t)
 	var want, got []execution.ID
 	for range 5 { // all created at the same time
-		want = append([]execution.ID{h.ended(h.ann, receiverURL)}, want...)
+		want = append([]execution.ID{ended(h, h.Ann, receiverURL)}, want...)
 	}
 	for path := "/callbacks?limit=2"; ; {
-		p := h.get(path, h.ann).json(t)
+		p := h.Get(path, h.Ann).JSON(t)
 		got = append(got, executionIDs(p)...)
 		if p["next_cursor"] == nil {
 			break
@@ -325,10 +328,10 @@ func TestTheListOfCallbacksGoesThroughAllOnce(t *testing.T) {
 }
 
 func TestRecoverSendsAgainWhatIsChosen(t *testing.T) {
-	h := open(t)
+	h := apitest.Open(t)
 	for _, to := range []string{receiverURL, receiverURL, "https://other.example/"} {
-		id := h.ended(h.ann, to)
-		h.attempted(id, 1, 3, failure(500), execution.Dead, execution.Exhausted)
+		id := ended(h, h.Ann, to)
+		attempted(h, id, 1, 3, failure(500), execution.Dead, execution.Exhausted)
 	}
 	for _, c := range []struct {
 		query string
@@ -339,19 +342,19 @@ func TestRecoverSendsAgainWhatIsChosen(t *testing.T) {
 		{"", 1},
 		{"", 0},
 	} {
-		a := h.call(http.MethodPost, "/callbacks/recover?"+c.query, h.ann, "")
-		if a.status != http.StatusOK || a.json(t)["recovered"] != c.want {
-			t.Errorf("%q: got %d %s; want %v", c.query, a.status, a.body, c.want)
+		a := h.Call(http.MethodPost, "/callbacks/recover?"+c.query, h.Ann, "")
+		if a.Status != http.StatusOK || a.JSON(t)["recovered"] != c.want {
+			t.Errorf("%q: got %d %s; want %v", c.query, a.Status, a.Body, c.want)
 		}
 	}
-	due, err := h.store.Due(t.Context(), time.Now(), 10, 10, nil, nil)
+	due, err := h.Store.Due(t.Context(), time.Now(), 10, 10, nil, nil)
 	if err != nil || len(due) != 3 {
 		t.Errorf("got %d due, %v; want 3", len(due), err)
 	}
 }
 
 func TestAWrongParameterOfTheCallbacksIsNamed(t *testing.T) {
-	h := open(t)
+	h := apitest.Open(t)
 	for path, field := range map[string]string{
 		"GET /callbacks?status=none":                     "status",
 		"GET /callbacks?status=dead,":                    "status",
@@ -368,10 +371,10 @@ func TestAWrongParameterOfTheCallbacksIsNamed(t *testing.T) {
 		"POST /callbacks/recover?destination=%2F":        "destination",
 	} {
 		method, target, _ := strings.Cut(path, " ")
-		a := h.call(method, target, h.ann, "")
-		details, _ := a.json(t)["details"].(map[string]any)
-		if a.status != http.StatusBadRequest || details["field"] != field {
-			t.Errorf("%s: got %d %s; want 400 of %s", path, a.status, a.body, field)
+		a := h.Call(method, target, h.Ann, "")
+		details, _ := a.JSON(t)["details"].(map[string]any)
+		if a.Status != http.StatusBadRequest || details["field"] != field {
+			t.Errorf("%s: got %d %s; want 400 of %s", path, a.Status, a.Body, field)
 		}
 	}
 }
@@ -390,7 +393,7 @@ func (s *scripted) try(_ context.Context, sample callback.Sample) (callback.Tria
 
 func TestTestAnswersWithWhatHappened(t *testing.T) {
 	s := &scripted{}
-	h := open(t, func(_ *Config, d *Deps) { d.Try = s.try })
+	h := apitest.Open(t, func(_ *server.Config, d *apitest.Deps) { d.Try = s.try })
 	body := `{"callback_url":"` + receiverURL + `","callback_headers":{"X-A":"a"},"callback_signature_secret":["new","old"]}`
 	for name, c := range map[string]struct {
 		trial callback.Trial
@@ -417,28 +420,28 @@ func TestTestAnswersWithWhatHappened(t *testing.T) {
 		},
 	} {
 		s.trial = c.trial
-		a := h.call(http.MethodPost, "/callbacks/test", h.ann, body, asJSON)
-		if diff := cmp.Diff(c.want, a.json(t)); a.status != http.StatusOK || diff != "" {
-			t.Errorf("%s: got %d (-want +got):\n%s", name, a.status, diff)
+		a := h.Call(http.MethodPost, "/callbacks/test", h.Ann, body, apitest.AsJSON)
+		if diff := cmp.Diff(c.want, a.JSON(t)); a.Status != http.StatusOK || diff != "" {
+			t.Errorf("%s: got %d (-want +got):\n%s", name, a.Status, diff)
 		}
 		want := callback.Sample{URL: receiverURL, Headers: map[string]string{"X-A": "a"}, Secrets: []string{"new", "old"}}
 		if diff := cmp.Diff(want, s.sample); diff != "" {
 			t.Errorf("%s: the sample (-want +got):\n%s", name, diff)
 		}
 	}
-	for _, entry := range h.log.AllEntries() {
+	for _, entry := range h.Log.AllEntries() {
 		if line, _ := entry.String(); strings.Contains(line, "q=1") || strings.Contains(line, "hook") {
 			t.Errorf("the log has the path or query of the URL: %s", line)
 		}
 	}
 	s.err = errors.New("the cause")
-	if a := h.call(http.MethodPost, "/callbacks/test", h.ann, body, asJSON); a.status != http.StatusInternalServerError || strings.Contains(a.body, "cause") {
-		t.Errorf("our own failure: got %d %s; want 500 without its cause", a.status, a.body)
+	if a := h.Call(http.MethodPost, "/callbacks/test", h.Ann, body, apitest.AsJSON); a.Status != http.StatusInternalServerError || strings.Contains(a.Body, "cause") {
+		t.Errorf("our own failure: got %d %s; want 500 without its cause", a.Status, a.Body)
 	}
 }
 
 func TestTestRefusesWhatASubmissionWouldBeRefused(t *testing.T) {
-	h := open(t, func(_ *Config, d *Deps) {
+	h := apitest.Open(t, func(_ *server.Config, d *apitest.Deps) {
 		d.Try = func(context.Context, callback.Sample) (callback.Trial, error) {
 			t.Error("something was sent")
 			return callback.Trial{}, nil
@@ -454,28 +457,28 @@ func TestTestRefusesWhatASubmissionWouldBeRefused(t *testing.T) {
 		`{"callback_url":"https://example.com/","callback_signature_secret":[""]}`:       "INVALID_REQUEST",
 		`{"callback_url":"https://example.com/","callback_signature_secret":["a",null]}`: "INVALID_REQUEST",
 	} {
-		test := h.call(http.MethodPost, "/callbacks/test", h.ann, body, asJSON)
-		submission := h.call(http.MethodPost, "/execute/async", h.ann, strings.Replace(body, "{", `{"code":"1",`, 1), asJSON)
+		test := h.Call(http.MethodPost, "/callbacks/test", h.Ann, body, apitest.AsJSON)
+		submission := h.Call(http.MethodPost, "/execute/async", h.Ann, strings.Replace(body, "{", `{"code":"1",`, 1), apitest.AsJSON)
 		if body == `{}` {
-			submission = h.call(http.MethodPost, "/execute/async", h.ann, `{"code":"1"}`, asJSON)
+			submission = h.Call(http.MethodPost, "/execute/async", h.Ann, `{"code":"1"}`, apitest.AsJSON)
 		}
-		got, want := test.json(t), submission.json(t)
+		got, want := test.JSON(t), submission.JSON(t)
 		same := got["message"] == want["message"] && cmp.Equal(got["details"], want["details"])
-		if test.status != submission.status || got["code"] != code || want["code"] != code || code != "INVALID_JSON" && !same {
-			t.Errorf("%s: got %d %s; want as for a submission, %d %s", body, test.status, test.body, submission.status, submission.body)
+		if test.Status != submission.Status || got["code"] != code || want["code"] != code || code != "INVALID_JSON" && !same {
+			t.Errorf("%s: got %d %s; want as for a submission, %d %s", body, test.Status, test.Body, submission.Status, submission.Body)
 		}
 	}
-	if a := h.call(http.MethodPost, "/callbacks/test", h.ann, "{}"); a.status != http.StatusUnsupportedMediaType {
-		t.Errorf("without a type: got %d; want 415", a.status)
+	if a := h.Call(http.MethodPost, "/callbacks/test", h.Ann, "{}"); a.Status != http.StatusUnsupportedMediaType {
+		t.Errorf("without a type: got %d; want 415", a.Status)
 	}
-	if a := h.call(http.MethodPost, "/callbacks/test", "", "{}", asJSON); a.status != http.StatusUnauthorized {
-		t.Errorf("without a token: got %d; want 401", a.status)
+	if a := h.Call(http.MethodPost, "/callbacks/test", "", "{}", apitest.AsJSON); a.Status != http.StatusUnauthorized {
+		t.Errorf("without a token: got %d; want 401", a.Status)
 	}
 }
 
 func TestSoManyTestsRunAtATimeAndNoMore(t *testing.T) {
 	begun, finish := make(chan struct{}), make(chan struct{})
-	h := open(t, func(_ *Config, d *Deps) {
+	h := apitest.Open(t, func(_ *server.Config, d *apitest.Deps) {
 		d.Try = func(context.Context, callback.Sample) (callback.Trial, error) {
 			begun <- struct{}{}
 			<-finish
@@ -483,30 +486,30 @@ func TestSoManyTestsRunAtATimeAndNoMore(t *testing.T) {
 		}
 	})
 	const body = `{"callback_url":"https://example.com/"}`
-	answers := make(chan int, maxTrials)
-	for range maxTrials {
-		go func() { answers <- h.call(http.MethodPost, "/callbacks/test", h.ann, body, asJSON).status }()
+	answers := make(chan int, httpapi.MaxTrials)
+	for range httpapi.MaxTrials {
+		go func() { answers <- h.Call(http.MethodPost, "/callbacks/test", h.Ann, body, apitest.AsJSON).Status }()
 		<-begun
 	}
-	a := h.call(http.MethodPost, "/callbacks/test", h.ann, body, asJSON)
-	if a.status != http.StatusTooManyRequests || a.json(t)["code"] != "RATE_LIMIT_EXCEEDED" || a.header.Get("Retry-After") == "" {
-		t.Errorf("one too many: got %d %s; want 429 RATE_LIMIT_EXCEEDED", a.status, a.body)
+	a := h.Call(http.MethodPost, "/callbacks/test", h.Ann, body, apitest.AsJSON)
+	if a.Status != http.StatusTooManyRequests || a.JSON(t)["code"] != "RATE_LIMIT_EXCEEDED" || a.Header.Get("Retry-After") == "" {
+		t.Errorf("one too many: got %d %s; want 429 RATE_LIMIT_EXCEEDED", a.Status, a.Body)
 	}
 	close(finish)
-	for range maxTrials {
+	for range httpapi.MaxTrials {
 		if status := <-answers; status != http.StatusOK {
 			t.Errorf("got %d; want 200", status)
 		}
 	}
 	go func() { <-begun }()
-	if a := h.call(http.MethodPost, "/callbacks/test", h.ann, body, asJSON); a.status != http.StatusOK {
-		t.Errorf("afterwards: got %d; want 200", a.status)
+	if a := h.Call(http.MethodPost, "/callbacks/test", h.Ann, body, apitest.AsJSON); a.Status != http.StatusOK {
+		t.Errorf("afterwards: got %d; want 200", a.Status)
 	}
 }
 
 // The receiver takes longer than any other request may: 1.5 s with a timeout of 1 s.
 func TestATestMayTakeAsLongAsItsReceiver(t *testing.T) {
-	h := open(t, func(c *Config, d *Deps) {
+	h := apitest.Open(t, func(c *server.Config, d *apitest.Deps) {
 		c.Timeout = time.Second
 		d.Try = func(ctx context.Context, _ callback.Sample) (callback.Trial, error) {
 			select {
@@ -517,20 +520,20 @@ func TestATestMayTakeAsLongAsItsReceiver(t *testing.T) {
 			}
 		}
 	})
-	a := h.call(http.MethodPost, "/callbacks/test", h.ann, `{"callback_url":"https://example.com/"}`, asJSON)
-	if a.status != http.StatusOK || a.json(t)["arrived"] != true {
-		t.Errorf("got %d %s; want what happened", a.status, a.body)
+	a := h.Call(http.MethodPost, "/callbacks/test", h.Ann, `{"callback_url":"https://example.com/"}`, apitest.AsJSON)
+	if a.Status != http.StatusOK || a.JSON(t)["arrived"] != true {
+		t.Errorf("got %d %s; want what happened", a.Status, a.Body)
 	}
 }
 
 func TestAskingAgainIsLogged(t *testing.T) {
-	h := open(t)
-	id := h.ended(h.ann, receiverURL)
-	h.attempted(id, 1, 3, failure(500), execution.Dead, execution.Exhausted)
-	h.call(http.MethodPost, "/callbacks/recover", h.ann, "")
-	h.call(http.MethodPost, "/executions/"+string(id)+"/callback/redeliver", h.ann, "")
+	h := apitest.Open(t)
+	id := ended(h, h.Ann, receiverURL)
+	attempted(h, id, 1, 3, failure(500), execution.Dead, execution.Exhausted)
+	h.Call(http.MethodPost, "/callbacks/recover", h.Ann, "")
+	h.Call(http.MethodPost, "/executions/"+string(id)+"/callback/redeliver", h.Ann, "")
 	lines := map[string]logrus.Fields{}
-	for _, entry := range h.log.AllEntries() {
+	for _, entry := range h.Log.AllEntries() {
 		lines[entry.Message] = entry.Data
 	}
 	if got := lines["dead callbacks asked for again"]; got["recovered"] != 1 || got["subject"] != "ann" {

@@ -2,7 +2,6 @@ package httpapi
 
 import (
 	"bytes"
-	"context"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -10,12 +9,11 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/gorilla/mux"
-
 	"boomerang/internal/auth"
 	"boomerang/internal/execution"
 	"boomerang/internal/fault"
 	"boomerang/internal/follow"
+	"boomerang/internal/server"
 	"boomerang/internal/wire"
 )
 
@@ -41,18 +39,18 @@ type (
 	}
 )
 
-// events tells what an execution prints and where it stands, as Server-Sent Events, from where the client is.
-func (a *api) events(w http.ResponseWriter, r *http.Request, p auth.Principal) error {
+// handleEvents tells what an execution prints and where it stands, as Server-Sent Events, from where the client is.
+func (a *api) handleEvents(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
 	at, err := lastSeen(r)
 	if err != nil {
 		return err
 	}
-	give, err := a.streams.take(p.Subject)
+	release, err := a.Executions.AcquireStream(caller.Subject)
 	if err != nil {
 		return err
 	}
-	defer give()
-	f, err := a.join(r.Context(), execution.ID(mux.Vars(r)["id"]), p)
+	defer release()
+	f, err := a.Executions.Follow(r.Context(), execution.ID(r.PathValue("id")), caller)
 	if err != nil {
 		return err
 	}
@@ -70,12 +68,12 @@ func (a *api) events(w http.ResponseWriter, r *http.Request, p auth.Principal) e
 	if r.Method == http.MethodHead {
 		return nil
 	}
-	s := eventStream{w: w, control: http.NewResponseController(w), patience: a.config.Timeout, inline: a.Inline}
+	s := eventStream{w: w, control: http.NewResponseController(w), patience: server.Patience(r), inline: a.Executions.Inline}
 	if err := s.open(); err != nil {
 		return err
 	}
-	if err := f.Follow(r.Context(), stopping(r.Context()), at, s.tell); err != nil {
-		a.Log.WithField("request_id", exchangeOf(r).id).WithError(err).Debug("stream of events broke")
+	if err := f.Follow(r.Context(), server.Stopping(r.Context()), at, s.tell); err != nil {
+		a.Log.WithField("request_id", server.RequestID(r)).WithError(err).Debug("stream of events broke")
 		return nil
 	}
 	return s.bound(time.Now().Add(s.patience)) // of the last bytes, which net/http writes
@@ -85,11 +83,11 @@ func (a *api) events(w http.ResponseWriter, r *http.Request, p auth.Principal) e
 // in the query.
 func lastSeen(r *http.Request) (follow.Position, error) {
 	name := headerLast
-	text, err := single(r, name)
+	text, err := server.HeaderOnce(r, name)
 	if err == nil && text == "" {
 		name = "last_event_id"
-		q := queryOf(r)
-		text, err = q.text(name), q.err
+		q := server.QueryOf(r)
+		text, err = q.Text(name), q.Err()
 	}
 	if err != nil || text == "" {
 		return follow.Position{}, err
@@ -99,26 +97,6 @@ func lastSeen(r *http.Request) (follow.Position, error) {
 		return at, fault.New(fault.InvalidRequest, "%s must be the id of an event of this execution.", name).Field(name).Because(err)
 	}
 	return at, nil
-}
-
-// join begins to follow an execution that p may see; Leave ends it. Errors: fault EXECUTION_NOT_FOUND in the words of find.
-func (a *api) join(ctx context.Context, id execution.ID, p auth.Principal) (*follow.Followed, error) {
-	unknown := fault.New(fault.ExecutionNotFound, "There is no such execution.")
-	if !id.Valid() {
-		return nil, unknown
-	}
-	f, err := a.hub.Join(ctx, id)
-	if err != nil {
-		if fault.Of(err).Code == fault.ExecutionNotFound {
-			return nil, unknown
-		}
-		return nil, err
-	}
-	if view, _ := f.Look(); !p.Admin && view.Subject != p.Subject {
-		f.Leave()
-		return nil, unknown
-	}
-	return f, nil
 }
 
 // eventStream writes events to one client. A client that takes no bytes for longer than patience is cut off.

@@ -1,4 +1,4 @@
-package httpapi
+package httpapi_test
 
 import (
 	"context"
@@ -17,11 +17,13 @@ import (
 
 	"boomerang/internal/callback"
 	"boomerang/internal/execution"
+	"boomerang/internal/httpapi/apitest"
+	"boomerang/internal/server"
 )
 
 func TestTheRecordFollowsAnExecutionThroughItsLife(t *testing.T) {
-	h := open(t)
-	id := h.submit(h.ann, `{"code":"1","callback_url":"https://example.com/hook?q=1","language":"py","timeout":60,"workdir":"/tmp/a",
+	h := apitest.Open(t)
+	id := h.Submit(h.Ann, `{"code":"1","callback_url":"https://example.com/hook?q=1","language":"py","timeout":60,"workdir":"/tmp/a",
 		"env":{"B":"2","A":"1"},"name":"nightly","args":["-x","y"],"stdin":"abc","artifacts":["*.pt"],"files":[{"path":"a/b","base64":"AP8="}],
 		"limits":{"memory":"64MiB","cpus":0.5},"metadata":{"k":"v"},"network":"none","callback_headers":{"X-B":"b"},"callback_signature_secret":"s"}`)
 	want := map[string]any{
@@ -37,7 +39,7 @@ func TestTheRecordFollowsAnExecutionThroughItsLife(t *testing.T) {
 	}
 	expect := func(act string) {
 		t.Helper()
-		got := h.get("/executions/"+string(id), h.ann).json(t)
+		got := h.Get("/executions/"+string(id), h.Ann).JSON(t)
 		delete(got, "created_at")
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("%s: the record differs (-want +got):\n%s", act, diff)
@@ -45,11 +47,11 @@ func TestTheRecordFollowsAnExecutionThroughItsLife(t *testing.T) {
 	}
 	expect("submitted")
 
-	h.start(id)
+	h.Start(id)
 	want["status"], want["started_at"], want["deadline"] = "running", "2025-01-28T00:00:01Z", "2025-01-28T01:00:01Z"
 	expect("started")
 
-	h.finish(id, completed("hello\n", "\xffoops"))
+	h.Finish(id, apitest.Completed("hello\n", "\xffoops"))
 	maps.Copy(want, map[string]any{
 		"status": "completed", "completed_at": "2025-01-28T00:00:02Z", "timestamp": "2025-01-28T00:00:02Z", "success": true,
 		"exit_code": 0.0, "execution_time": 1.5,
@@ -61,8 +63,8 @@ func TestTheRecordFollowsAnExecutionThroughItsLife(t *testing.T) {
 	obligation["state"], obligation["next_attempt_at"] = "pending", "2025-01-28T00:00:02Z"
 	expect("finished")
 
-	attempt := execution.Attempt{Execution: id, Number: 1, StartedAt: moment(3), Duration: time.Second, Outcome: execution.AttemptStatus, StatusCode: 410}
-	if err := h.store.Record(t.Context(), attempt, execution.Dead, execution.Gone, time.Time{}); err != nil {
+	attempt := execution.Attempt{Execution: id, Number: 1, StartedAt: apitest.Moment(3), Duration: time.Second, Outcome: execution.AttemptStatus, StatusCode: 410}
+	if err := h.Store.Record(t.Context(), attempt, execution.Dead, execution.Gone, time.Time{}); err != nil {
 		t.Fatal(err)
 	}
 	obligation["state"], obligation["reason"], obligation["attempts"] = "dead", "gone", 1.0
@@ -71,25 +73,25 @@ func TestTheRecordFollowsAnExecutionThroughItsLife(t *testing.T) {
 }
 
 func TestTheRecordHasTheFieldsOfTheCallback(t *testing.T) {
-	h := open(t)
-	long := completed(strings.Repeat("long line\n", 100), "")
-	failed := completed("", "")
+	h := apitest.Open(t)
+	long := apitest.Completed(strings.Repeat("long line\n", 100), "")
+	failed := apitest.Completed("", "")
 	failed.State, failed.ExitCode, failed.Error = execution.Failed, new(3), "The program exited with code 3."
-	lost := execution.Result{State: execution.Failed, Reason: execution.Lost, Error: "Nothing is known.", CompletedAt: moment(9)}
+	lost := execution.Result{State: execution.Failed, Reason: execution.Lost, Error: "Nothing is known.", CompletedAt: apitest.Moment(9)}
 	for name, r := range map[string]execution.Result{"printed too much": long, "failed": failed, "lost": lost} {
-		id := h.submit(h.ann, hello)
-		h.start(id)
-		h.finish(id, r)
-		e, err := h.store.Get(t.Context(), id)
+		id := h.Submit(h.Ann, apitest.Hello)
+		h.Start(id)
+		h.Finish(id, r)
+		e, err := h.Store.Get(t.Context(), id)
 		if err != nil {
 			t.Fatal(err)
 		}
 		var want map[string]any
-		if err := json.Unmarshal(callback.Body(e, r, inline), &want); err != nil {
+		if err := json.Unmarshal(callback.Body(e, r, apitest.Inline), &want); err != nil {
 			t.Fatal(err)
 		}
 		delete(want, "timestamp") // of the callback
-		got := h.get("/executions/"+string(id), h.ann).json(t)
+		got := h.Get("/executions/"+string(id), h.Ann).JSON(t)
 		inBoth := cmpopts.IgnoreMapEntries(func(field string, _ any) bool { _, there := want[field]; return !there })
 		if diff := cmp.Diff(want, got, inBoth); diff != "" {
 			t.Errorf("%s: the record differs from the callback (-callback +record):\n%s", name, diff)
@@ -98,20 +100,20 @@ func TestTheRecordHasTheFieldsOfTheCallback(t *testing.T) {
 }
 
 func TestSecretsAreNotShown(t *testing.T) {
-	h := open(t)
-	id := h.submit(h.ann, `{"code":"CANARY","env":{"A":"CANARY"},"callback_url":"https://example.com/",
+	h := apitest.Open(t)
+	id := h.Submit(h.Ann, `{"code":"CANARY","env":{"A":"CANARY"},"callback_url":"https://example.com/",
 		"callback_headers":{"X-A":"CANARY"},"callback_signature_secret":"CANARY"}`)
 	for _, path := range []string{"/executions/" + string(id), "/executions", "/executions/" + string(id) + "/output"} {
-		if a := h.get(path, h.ann); a.status != http.StatusOK || strings.Contains(a.body, "CANARY") {
-			t.Errorf("%s: got %d %s; want it without secrets", path, a.status, a.body)
+		if a := h.Get(path, h.Ann); a.Status != http.StatusOK || strings.Contains(a.Body, "CANARY") {
+			t.Errorf("%s: got %d %s; want it without secrets", path, a.Status, a.Body)
 		}
 	}
 }
 
 func TestToOthersAnExecutionDoesNotExist(t *testing.T) {
-	h := open(t)
-	id := string(h.submit(h.ann, hello))
-	h.live.print(execution.ID(id), execution.Stdout, "SECRET")
+	h := apitest.Open(t)
+	id := string(h.Submit(h.Ann, apitest.Hello))
+	h.Live.Print(execution.ID(id), execution.Stdout, "SECRET")
 	const missing = "exec_00000000000000000000000000"
 	for _, call := range [][2]string{
 		{http.MethodGet, "/executions/%s"},
@@ -122,93 +124,81 @@ func TestToOthersAnExecutionDoesNotExist(t *testing.T) {
 		strip := strings.NewReplacer(id, "", missing, "", "nonsense", "")
 		same := map[string]bool{}
 		for _, id := range []string{id, missing, "nonsense"} {
-			a := h.call(call[0], strings.Replace(call[1], "%s", id, 1), h.bob, "", "X-Request-ID: r")
-			got := a.json(t)
-			if a.status != http.StatusNotFound || got["code"] != "EXECUTION_NOT_FOUND" {
-				t.Errorf("%v: got %d %s; want 404 EXECUTION_NOT_FOUND", call, a.status, a.body)
+			a := h.Call(call[0], strings.Replace(call[1], "%s", id, 1), h.Bob, "", "X-Request-ID: r")
+			got := a.JSON(t)
+			if a.Status != http.StatusNotFound || got["code"] != "EXECUTION_NOT_FOUND" {
+				t.Errorf("%v: got %d %s; want 404 EXECUTION_NOT_FOUND", call, a.Status, a.Body)
 			}
 			delete(got, "timestamp")
-			same[strip.Replace(fmt.Sprint(got))+fmt.Sprint(slices.Sorted(maps.Keys(a.header)))] = true
+			same[strip.Replace(fmt.Sprint(got))+fmt.Sprint(slices.Sorted(maps.Keys(a.Header)))] = true
 		}
 		if len(same) != 1 {
 			t.Errorf("%v: got %v; want the same words for another's, a missing and an impossible one", call, same)
 		}
 	}
-	if a := h.get("/executions/"+id, h.admin); a.status != http.StatusOK {
-		t.Errorf("an administrator: got %d %s; want the record", a.status, a.body)
+	if a := h.Get("/executions/"+id, h.Admin); a.Status != http.StatusOK {
+		t.Errorf("an administrator: got %d %s; want the record", a.Status, a.Body)
 	}
-	if a := h.get("/executions/"+id, h.ann); a.json(t)["status"] != "queued" {
-		t.Errorf("the owner: got %s; want it still queued", a.body)
+	if a := h.Get("/executions/"+id, h.Ann); a.JSON(t)["status"] != "queued" {
+		t.Errorf("the owner: got %s; want it still queued", a.Body)
 	}
-}
-
-// subscribed tells when somebody waits for an end.
-type subscribed struct {
-	Records
-	at chan execution.ID
-}
-
-func (s subscribed) Ended(id execution.ID) (ended <-chan struct{}, release func()) {
-	ended, release = s.Records.Ended(id)
-	s.at <- id
-	return ended, release
 }
 
 func TestWaitAnswersWhenTheExecutionEnds(t *testing.T) {
 	at := make(chan execution.ID, 1)
-	h := open(t, func(_ *Config, d *Deps) { d.Records = subscribed{d.Records, at} })
-	id := h.submit(h.ann, hello)
-	h.start(id)
+	h := apitest.Open(t, apitest.Waiting(at))
+	id := h.Submit(h.Ann, apitest.Hello)
+	h.Start(id)
 	var waiter sync.WaitGroup
 	waiter.Go(func() {
-		if got := h.get("/executions/"+string(id)+"?wait=60", h.ann).json(t); got["status"] != "completed" {
+		if got := h.Get("/executions/"+string(id)+"?wait=60", h.Ann).JSON(t); got["status"] != "completed" {
 			t.Errorf("got %v; want it completed", got["status"])
 		}
 	})
 	<-at
-	h.finish(id, completed("", ""))
+	h.Finish(id, apitest.Completed("", ""))
 	waiter.Wait()
 
-	if got := h.get("/executions/"+string(id)+"?wait=60", h.ann).json(t); got["status"] != "completed" {
+	if got := h.Get("/executions/"+string(id)+"?wait=60", h.Ann).JSON(t); got["status"] != "completed" {
 		t.Errorf("after the end: got %v; want it at once", got["status"])
 	}
 }
 
 // The wait is longer than any other request may take: 2 s with a timeout of 1 s.
 func TestWaitAnswersWithTheRecordAsItIsWhenItIsOver(t *testing.T) {
-	h := open(t, func(c *Config, _ *Deps) { c.Timeout = time.Second })
-	id := h.submit(h.ann, hello)
-	if got := h.get("/executions/"+string(id)+"?wait=2", h.ann).json(t); got["status"] != "queued" {
+	h := apitest.Open(t, func(c *server.Config, _ *apitest.Deps) { c.Timeout = time.Second })
+	id := h.Submit(h.Ann, apitest.Hello)
+	if got := h.Get("/executions/"+string(id)+"?wait=2", h.Ann).JSON(t); got["status"] != "queued" {
 		t.Errorf("got %v; want it still queued", got["status"])
 	}
 }
 
 func TestAServerThatStopsAnswersThoseWhoWait(t *testing.T) {
 	at := make(chan execution.ID, 1)
-	h := open(t, func(_ *Config, d *Deps) { d.Records = subscribed{d.Records, at} })
-	id := h.submit(h.ann, hello)
+	h := apitest.Open(t, apitest.Waiting(at))
+	id := h.Submit(h.Ann, apitest.Hello)
 	var waiter sync.WaitGroup
 	waiter.Go(func() {
-		if got := h.get("/executions/"+string(id)+"?wait=60", h.ann).json(t); got["status"] != "queued" {
+		if got := h.Get("/executions/"+string(id)+"?wait=60", h.Ann).JSON(t); got["status"] != "queued" {
 			t.Errorf("got %v; want it still queued", got["status"])
 		}
 	})
 	<-at
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	if err := h.server.Shutdown(ctx); err != nil {
+	if err := h.Server.Shutdown(ctx); err != nil {
 		t.Errorf("the server waited for its waiter: %v", err)
 	}
 	waiter.Wait()
 }
 
 func TestCancelEndsWhatIsQueuedAndAsksWhatRuns(t *testing.T) {
-	h := open(t)
-	queued, running := h.submit(h.ann, hello), h.submit(h.ann, hello)
-	h.start(running)
-	ended := h.submit(h.ann, hello)
-	h.start(ended)
-	h.finish(ended, completed("", ""))
+	h := apitest.Open(t)
+	queued, running := h.Submit(h.Ann, apitest.Hello), h.Submit(h.Ann, apitest.Hello)
+	h.Start(running)
+	ended := h.Submit(h.Ann, apitest.Hello)
+	h.Start(ended)
+	h.Finish(ended, apitest.Completed("", ""))
 	// start claims in order, so the first one is claimed too, which must not matter
 	for id, want := range map[execution.ID]map[string]any{
 		queued:  {"status": "cancelled", "cancel_requested": false, "reason": "cancelled", "exit_code": nil},
@@ -216,10 +206,10 @@ func TestCancelEndsWhatIsQueuedAndAsksWhatRuns(t *testing.T) {
 		ended:   {"status": "completed", "cancel_requested": false, "reason": "exited", "exit_code": 0.0},
 	} {
 		for range 2 { // asking again changes nothing
-			a := h.call(http.MethodPost, "/executions/"+string(id)+"/cancel", h.ann, "")
-			got := a.json(t)
-			if a.status != http.StatusOK {
-				t.Errorf("got %d %s; want 200", a.status, a.body)
+			a := h.Call(http.MethodPost, "/executions/"+string(id)+"/cancel", h.Ann, "")
+			got := a.JSON(t)
+			if a.Status != http.StatusOK {
+				t.Errorf("got %d %s; want 200", a.Status, a.Body)
 			}
 			for field, value := range want {
 				if got[field] != value {
@@ -228,23 +218,23 @@ func TestCancelEndsWhatIsQueuedAndAsksWhatRuns(t *testing.T) {
 			}
 		}
 	}
-	if d, err := h.store.Delivery(t.Context(), queued); err != nil || d.State != execution.Pending {
+	if d, err := h.Store.Delivery(t.Context(), queued); err != nil || d.State != execution.Pending {
 		t.Errorf("got delivery %s, %v; want it pending", d.State, err)
 	}
 }
 
 func TestListGoesThroughAllOnceNewestFirst(t *testing.T) {
-	h := open(t)
+	h := apitest.Open(t)
 	var want []string
 	for range 5 {
-		want = append(want, string(h.submit(h.ann, hello)))
-		h.submit(h.bob, hello)
+		want = append(want, string(h.Submit(h.Ann, apitest.Hello)))
+		h.Submit(h.Bob, apitest.Hello)
 	}
 	slices.Sort(want)
 	slices.Reverse(want)
 	var got []string
 	for path := "/executions?limit=2"; ; {
-		p := h.get(path, h.ann).json(t)
+		p := h.Get(path, h.Ann).JSON(t)
 		got = append(got, ids(p)...)
 		if p["next_cursor"] == nil {
 			break
@@ -254,18 +244,18 @@ func TestListGoesThroughAllOnceNewestFirst(t *testing.T) {
 	if !slices.Equal(got, want) {
 		t.Errorf("got %v; want ann's alone, %v", got, want)
 	}
-	if p := h.get("/executions", h.admin).json(t); p["count"] != 10.0 {
+	if p := h.Get("/executions", h.Admin).JSON(t); p["count"] != 10.0 {
 		t.Errorf("an administrator: got %v; want 10", p["count"])
 	}
 }
 
 func TestListChooses(t *testing.T) {
-	h := open(t)
-	python := string(h.submit(h.ann, hello))
-	h.start(execution.ID(python))
-	h.finish(execution.ID(python), completed("hello", ""))
-	bash := string(h.submit(h.ann, `{"code":"1","callback_url":"https://example.com/","language":"bash"}`))
-	created := h.get("/executions/"+bash, h.ann).json(t)["created_at"]
+	h := apitest.Open(t)
+	python := string(h.Submit(h.Ann, apitest.Hello))
+	h.Start(execution.ID(python))
+	h.Finish(execution.ID(python), apitest.Completed("hello", ""))
+	bash := string(h.Submit(h.Ann, `{"code":"1","callback_url":"https://example.com/","language":"bash"}`))
+	created := h.Get("/executions/"+bash, h.Ann).JSON(t)["created_at"]
 	for query, want := range map[string][]string{
 		"":                                  {bash, python},
 		"status=completed":                  {python},
@@ -280,19 +270,19 @@ func TestListChooses(t *testing.T) {
 		"since=2020-01-01T00:00:00%2B01:00": {bash, python},
 		"since=2261-01-01T00:00:00Z":        nil,
 	} {
-		a := h.get("/executions?"+query, h.ann)
-		got := ids(a.json(t))
+		a := h.Get("/executions?"+query, h.Ann)
+		got := ids(a.JSON(t))
 		slices.SortFunc(got, func(a, b string) int { return strings.Compare(b, a) })
 		slices.SortFunc(want, func(a, b string) int { return strings.Compare(b, a) })
-		if a.status != http.StatusOK || !slices.Equal(got, want) {
-			t.Errorf("%s: got %d %v; want %v", query, a.status, got, want)
+		if a.Status != http.StatusOK || !slices.Equal(got, want) {
+			t.Errorf("%s: got %d %v; want %v", query, a.Status, got, want)
 		}
 	}
 }
 
 func TestAWrongParameterIsNamed(t *testing.T) {
-	h := open(t)
-	id := string(h.submit(h.ann, hello))
+	h := apitest.Open(t)
+	id := string(h.Submit(h.Ann, apitest.Hello))
 	for path, field := range map[string]any{
 		"/executions?status=done":                    "status",
 		"/executions?status=queued,":                 "status",
@@ -312,10 +302,10 @@ func TestAWrongParameterIsNamed(t *testing.T) {
 		"/executions/" + id + "?wait=30s":            "wait",
 		"/executions/" + id + "/output?stream=stdin": "stream",
 	} {
-		a := h.get(path, h.ann)
-		details, _ := a.json(t)["details"].(map[string]any)
-		if a.status != http.StatusBadRequest || a.json(t)["code"] != "INVALID_REQUEST" || details["field"] != field {
-			t.Errorf("%s: got %d %s; want 400 INVALID_REQUEST of %v", path, a.status, a.body, field)
+		a := h.Get(path, h.Ann)
+		details, _ := a.JSON(t)["details"].(map[string]any)
+		if a.Status != http.StatusBadRequest || a.JSON(t)["code"] != "INVALID_REQUEST" || details["field"] != field {
+			t.Errorf("%s: got %d %s; want 400 INVALID_REQUEST of %v", path, a.Status, a.Body, field)
 		}
 	}
 }

@@ -3,13 +3,14 @@ package httpapi
 import (
 	"context"
 	"net/http"
-	"runtime"
 	"sync"
 	"time"
 
 	"github.com/sirupsen/logrus"
 
+	"boomerang/internal/auth"
 	"boomerang/internal/fault"
+	"boomerang/internal/server"
 	"boomerang/internal/wire"
 )
 
@@ -20,43 +21,9 @@ type Check struct {
 	Run  func(ctx context.Context) error
 }
 
-// health is the answer that the SDKs look for.
-type health struct {
-	Status    string   `json:"status"`
-	Agent     string   `json:"agent"`
-	Version   string   `json:"version"`
-	Uptime    string   `json:"uptime"` // like 2h34m12s
-	GoVersion string   `json:"go_version"`
-	Features  features `json:"features"`
-}
-
-type features struct {
-	CodeExecution      bool     `json:"code_execution"`
-	BackgroundJobs     bool     `json:"background_jobs"`
-	WebsocketStreaming bool     `json:"websocket_streaming"`
-	Languages          []string `json:"languages"`
-}
-
-const agentName = "boomerang"
-
-func (a *api) health(w http.ResponseWriter, _ *http.Request) error {
-	return respond(w, http.StatusOK, health{
-		Status: "healthy", Agent: agentName, Version: a.Version, GoVersion: runtime.Version(),
-		Uptime: a.uptime().String(), Features: a.features(),
-	})
-}
-
-func (a *api) features() features {
-	names := []string{}
-	for _, l := range a.Languages.Languages() {
-		names = append(names, l.Name)
-	}
-	return features{CodeExecution: true, BackgroundJobs: true, WebsocketStreaming: true, Languages: names}
-}
-
-// alive says that the process answers, and nothing else: a supervisor that restarts it cannot mend Docker.
-func (a *api) alive(w http.ResponseWriter, _ *http.Request) error {
-	return respond(w, http.StatusOK, struct {
+// handleAlive says that the process answers, and nothing else: a supervisor that restarts it cannot mend Docker.
+func (a *api) handleAlive(w http.ResponseWriter, _ *http.Request, _ auth.Principal) error {
+	return server.Respond(w, http.StatusOK, struct {
 		Status string `json:"status"`
 	}{"alive"})
 }
@@ -76,7 +43,7 @@ type checked struct {
 	FailingSince *time.Time `json:"failing_since,omitempty"` // when it was first seen failing
 }
 
-func (a *api) readyz(w http.ResponseWriter, r *http.Request) error {
+func (a *api) handleReady(w http.ResponseWriter, r *http.Request, _ auth.Principal) error {
 	answer := ready{Status: "ready", Checks: a.ready.ask(r.Context())}
 	if a.Notes != nil {
 		ctx, cancel := context.WithTimeout(r.Context(), checkTimeout)
@@ -89,7 +56,7 @@ func (a *api) readyz(w http.ResponseWriter, r *http.Request) error {
 			answer.Status, status = "unready", http.StatusServiceUnavailable
 		}
 	}
-	return respond(w, status, answer)
+	return server.Respond(w, status, answer)
 }
 
 const (

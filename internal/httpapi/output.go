@@ -2,17 +2,15 @@ package httpapi
 
 import (
 	"bytes"
-	"io"
 	"net/http"
 	"strconv"
-	"strings"
 	"time"
-
-	"github.com/gorilla/mux"
 
 	"boomerang/internal/auth"
 	"boomerang/internal/execution"
 	"boomerang/internal/fault"
+	"boomerang/internal/gateway"
+	"boomerang/internal/server"
 )
 
 // The headers that say what the bytes of an output are.
@@ -22,21 +20,18 @@ const (
 	headerTruncated = "X-Output-Truncated" // whether bytes were left out; absent until it ended
 )
 
-// download is how much longer than other requests the sending of an output may take.
-const download = 5 * time.Minute
-
-// output answers with the bytes of one stream, or with the range of them that is asked for. Of a running execution
+// handleOutput answers with the bytes of one stream, or with the range of them that is asked for. Of a running execution
 // they are those written so far, so asking again for what lies behind the last byte follows it.
-func (a *api) output(w http.ResponseWriter, r *http.Request, p auth.Principal) error {
-	q := queryOf(r)
-	stream := q.stream("stream")
-	if q.err != nil {
-		return q.err
+func (a *api) handleOutput(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
+	q := server.QueryOf(r)
+	stream := streamOf(q, "stream")
+	if q.Err() != nil {
+		return q.Err()
 	}
-	id := execution.ID(mux.Vars(r)["id"])
+	id := execution.ID(r.PathValue("id"))
 	// The live bytes are looked up first: between the two looks the execution may end, and then its record has them.
-	kept, _ := a.Live.Live(id, stream)
-	e, err := a.find(r.Context(), id, p)
+	kept, _ := a.Executions.Live.Live(id, stream)
+	e, err := a.Executions.Find(r.Context(), id, caller)
 	if err != nil {
 		return err
 	}
@@ -51,7 +46,7 @@ func (a *api) output(w http.ResponseWriter, r *http.Request, p auth.Principal) e
 		h.Set(headerBytes, strconv.FormatInt(written.Bytes, 10))
 		h.Set(headerTruncated, strconv.FormatBool(written.LeftOut() > 0))
 	}
-	if err := a.extend(w, download); err != nil {
+	if err := server.ExtendWrite(w, r, gateway.Download); err != nil {
 		return err
 	}
 	h.Set("Content-Type", "application/octet-stream")
@@ -59,40 +54,26 @@ func (a *api) output(w http.ResponseWriter, r *http.Request, p auth.Principal) e
 	for _, condition := range []string{"If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since"} {
 		r.Header.Del(condition) // what grows has no version that a condition could be about
 	}
-	return serveRange(w, r, bytes.NewReader(kept), int64(len(kept)))
-}
-
-// serveRange sends content, or the range of it that is asked for.
-func serveRange(w http.ResponseWriter, r *http.Request, content io.ReadSeeker, size int64) error {
-	if !strings.HasPrefix(r.Header.Get("Range"), "bytes=") {
-		r.Header.Del("Range") // a unit that is not understood is ignored (RFC 9110, section 14.2)
-	}
-	ranged := &rangeWriter{ResponseWriter: w}
-	http.ServeContent(ranged, r, "", time.Time{}, content)
-	if ranged.outside {
-		w.Header().Del("Content-Disposition")
-		w.Header().Set("Cache-Control", "no-store") // http.Error took it away
-		return fault.New(fault.RangeNotSatisfiable, "There is nothing in that range: there are %d bytes.", size).Detail("bytes", size)
+	if !server.ServeRange(w, r, time.Time{}, bytes.NewReader(kept)) {
+		return outsideOf(w, int64(len(kept)))
 	}
 	return nil
 }
 
-// rangeWriter keeps back the plain text with which http.ServeContent refuses a range.
-type rangeWriter struct {
-	http.ResponseWriter
-	outside bool
+// outsideOf refuses a range outside of content with so many bytes.
+func outsideOf(w http.ResponseWriter, bytes int64) error {
+	w.Header().Del("Content-Disposition")
+	return fault.New(fault.RangeNotSatisfiable, "There is nothing in that range: there are %d bytes.", bytes).Detail("bytes", bytes)
 }
 
-func (w *rangeWriter) WriteHeader(status int) {
-	w.outside = status == http.StatusRequestedRangeNotSatisfiable
-	if !w.outside {
-		w.ResponseWriter.WriteHeader(status)
+// streamOf returns the stream that a parameter names; stdout for an absent parameter.
+func streamOf(q *server.Query, name string) execution.Stream {
+	switch stream := execution.Stream(q.Text(name)); stream {
+	case "":
+		return execution.Stdout
+	case execution.Stdout, execution.Stderr:
+		return stream
 	}
-}
-
-func (w *rangeWriter) Write(p []byte) (int, error) {
-	if w.outside {
-		return len(p), nil
-	}
-	return w.ResponseWriter.Write(p)
+	q.Refuse(name, "%s must be %s or %s.", name, execution.Stdout, execution.Stderr)
+	return ""
 }

@@ -1,4 +1,4 @@
-package httpapi
+package httpapi_test
 
 import (
 	"net/http"
@@ -7,13 +7,15 @@ import (
 	"testing"
 
 	"boomerang/internal/execution"
+	"boomerang/internal/httpapi/apitest"
+	"boomerang/internal/server"
 )
 
 func TestOutputIsTheBytesOfAStream(t *testing.T) {
-	h := open(t)
-	id := h.submit(h.ann, hello)
-	h.start(id)
-	h.finish(id, completed("raw \xff\x00 bytes", "0123456789"))
+	h := apitest.Open(t)
+	id := h.Submit(h.Ann, apitest.Hello)
+	h.Start(id)
+	h.Finish(id, apitest.Completed("raw \xff\x00 bytes", "0123456789"))
 	path := "/executions/" + string(id) + "/output"
 	tests := map[string]struct {
 		query   string
@@ -37,76 +39,76 @@ func TestOutputIsTheBytesOfAStream(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			a := h.get(path+test.query, h.ann, test.headers...)
-			if a.status != test.status || a.header.Get("Content-Range") != test.ranged {
-				t.Fatalf("got %d, Content-Range %q: %q; want %d, %q", a.status, a.header.Get("Content-Range"), a.body, test.status, test.ranged)
+			a := h.Get(path+test.query, h.Ann, test.headers...)
+			if a.Status != test.status || a.Header.Get("Content-Range") != test.ranged {
+				t.Fatalf("got %d, Content-Range %q: %q; want %d, %q", a.Status, a.Header.Get("Content-Range"), a.Body, test.status, test.ranged)
 			}
-			if a.status == http.StatusRequestedRangeNotSatisfiable {
-				if got := a.json(t); got["code"] != "RANGE_NOT_SATISFIABLE" || a.header.Get("Cache-Control") != "no-store" ||
-					a.header.Get("Content-Disposition") != "" || a.header.Get("X-Execution-Status") != "completed" {
-					t.Errorf("got %s, %v; want RANGE_NOT_SATISFIABLE with the headers of an error", a.body, a.header)
+			if a.Status == http.StatusRequestedRangeNotSatisfiable {
+				if got := a.JSON(t); got["code"] != "RANGE_NOT_SATISFIABLE" || a.Header.Get("Cache-Control") != "no-store" ||
+					a.Header.Get("Content-Disposition") != "" || a.Header.Get("X-Execution-Status") != "completed" {
+					t.Errorf("got %s, %v; want RANGE_NOT_SATISFIABLE with the headers of an error", a.Body, a.Header)
 				}
 				return
 			}
-			if a.body != test.body {
-				t.Errorf("got %q; want %q", a.body, test.body)
+			if a.Body != test.body {
+				t.Errorf("got %q; want %q", a.Body, test.body)
 			}
 			for name, want := range map[string]string{
 				"Content-Type": "application/octet-stream", "Accept-Ranges": "bytes", "X-Execution-Status": "completed",
 				"X-Output-Truncated": "false", "Content-Length": strconv.Itoa(len(test.body)),
 			} {
-				if got := a.header.Get(name); got != want {
+				if got := a.Header.Get(name); got != want {
 					t.Errorf("got %s: %q; want %q", name, got, want)
 				}
 			}
-			if got := a.header.Get("Content-Disposition"); !strings.HasPrefix(got, `attachment; filename="exec_`) {
+			if got := a.Header.Get("Content-Disposition"); !strings.HasPrefix(got, `attachment; filename="exec_`) {
 				t.Errorf("got Content-Disposition %q; want a file, not a page", got)
 			}
 		})
 	}
-	if a := h.call(http.MethodHead, path, h.ann, ""); a.status != http.StatusOK || a.header.Get("X-Output-Bytes") != "12" || a.body != "" {
-		t.Errorf("HEAD: got %d %v; want 200 and X-Output-Bytes: 12", a.status, a.header)
+	if a := h.Call(http.MethodHead, path, h.Ann, ""); a.Status != http.StatusOK || a.Header.Get("X-Output-Bytes") != "12" || a.Body != "" {
+		t.Errorf("HEAD: got %d %v; want 200 and X-Output-Bytes: 12", a.Status, a.Header)
 	}
 }
 
 func TestOutputSaysWhatWasLeftOut(t *testing.T) {
-	h := open(t)
-	id := h.submit(h.ann, hello)
-	h.start(id)
-	r := completed("", "")
+	h := apitest.Open(t)
+	id := h.Submit(h.Ann, apitest.Hello)
+	h.Start(id)
+	r := apitest.Completed("", "")
 	r.Stdout = execution.Output{Head: []byte("head\n"), Tail: []byte("tail"), Bytes: 1009}
-	h.finish(id, r)
-	a := h.get("/executions/"+string(id)+"/output", h.ann)
-	if a.header.Get("X-Output-Bytes") != "1009" || a.header.Get("X-Output-Truncated") != "true" {
-		t.Errorf("got %v; want 1009 bytes, truncated", a.header)
+	h.Finish(id, r)
+	a := h.Get("/executions/"+string(id)+"/output", h.Ann)
+	if a.Header.Get("X-Output-Bytes") != "1009" || a.Header.Get("X-Output-Truncated") != "true" {
+		t.Errorf("got %v; want 1009 bytes, truncated", a.Header)
 	}
-	if want := "head\n[... 1000 bytes left out ...]\ntail"; a.body != want {
-		t.Errorf("got %q; want %q", a.body, want)
+	if want := "head\n[... 1000 bytes left out ...]\ntail"; a.Body != want {
+		t.Errorf("got %q; want %q", a.Body, want)
 	}
 }
 
 func TestOutputOfARunningExecutionIsWhatIsWrittenSoFar(t *testing.T) {
-	h := open(t)
-	id := h.submit(h.ann, hello)
+	h := apitest.Open(t)
+	id := h.Submit(h.Ann, apitest.Hello)
 	path := "/executions/" + string(id) + "/output"
-	if a := h.get(path, h.ann, "Range: bytes=0-"); a.status != http.StatusOK || a.body != "" || a.header.Get("X-Execution-Status") != "queued" {
-		t.Errorf("queued: got %d %q, %s; want nothing yet", a.status, a.body, a.header.Get("X-Execution-Status"))
+	if a := h.Get(path, h.Ann, "Range: bytes=0-"); a.Status != http.StatusOK || a.Body != "" || a.Header.Get("X-Execution-Status") != "queued" {
+		t.Errorf("queued: got %d %q, %s; want nothing yet", a.Status, a.Body, a.Header.Get("X-Execution-Status"))
 	}
-	h.start(id)
-	h.live.print(id, execution.Stdout, "one ")
-	if a := h.get(path, h.ann); a.body != "one " || a.header.Get("X-Execution-Status") != "running" || a.header.Get("X-Output-Bytes") != "" {
-		t.Errorf("running: got %q, %v; want what is written, and no count yet", a.body, a.header)
+	h.Start(id)
+	h.Live.Print(id, execution.Stdout, "one ")
+	if a := h.Get(path, h.Ann); a.Body != "one " || a.Header.Get("X-Execution-Status") != "running" || a.Header.Get("X-Output-Bytes") != "" {
+		t.Errorf("running: got %q, %v; want what is written, and no count yet", a.Body, a.Header)
 	}
-	if a := h.get(path, h.ann, "Range: bytes=4-"); a.status != http.StatusRequestedRangeNotSatisfiable || a.header.Get("X-Execution-Status") != "running" {
-		t.Errorf("nothing new: got %d, %s; want 416, running", a.status, a.header.Get("X-Execution-Status"))
+	if a := h.Get(path, h.Ann, "Range: bytes=4-"); a.Status != http.StatusRequestedRangeNotSatisfiable || a.Header.Get("X-Execution-Status") != "running" {
+		t.Errorf("nothing new: got %d, %s; want 416, running", a.Status, a.Header.Get("X-Execution-Status"))
 	}
-	h.live.print(id, execution.Stdout, "two")
-	if a := h.get(path, h.ann, "Range: bytes=4-"); a.status != http.StatusPartialContent || a.body != "two" {
-		t.Errorf("something new: got %d %q; want 206 and the rest", a.status, a.body)
+	h.Live.Print(id, execution.Stdout, "two")
+	if a := h.Get(path, h.Ann, "Range: bytes=4-"); a.Status != http.StatusPartialContent || a.Body != "two" {
+		t.Errorf("something new: got %d %q; want 206 and the rest", a.Status, a.Body)
 	}
-	h.finish(id, completed("one two three", ""))
-	if a := h.get(path, h.ann, "Range: bytes=7-"); a.body != " three" || a.header.Get("X-Execution-Status") != "completed" {
-		t.Errorf("ended: got %q, %s; want the rest of the record", a.body, a.header.Get("X-Execution-Status"))
+	h.Finish(id, apitest.Completed("one two three", ""))
+	if a := h.Get(path, h.Ann, "Range: bytes=7-"); a.Body != " three" || a.Header.Get("X-Execution-Status") != "completed" {
+		t.Errorf("ended: got %q, %s; want the rest of the record", a.Body, a.Header.Get("X-Execution-Status"))
 	}
 }
 
@@ -124,11 +126,11 @@ func (ending) Follow(execution.ID) (func(execution.Stream) ([]byte, <-chan struc
 
 func TestOutputMissesNothingOfAProgramThatEndsMeanwhile(t *testing.T) {
 	var end ending
-	h := open(t, func(_ *Config, d *Deps) { d.Live = &end })
-	id := h.submit(h.ann, hello)
-	h.start(id)
-	end.end = func() { h.finish(id, completed("all of it", "")) }
-	if a := h.get("/executions/"+string(id)+"/output", h.ann); a.body != "all of it" {
-		t.Errorf("got %q; want what the record has", a.body)
+	h := apitest.Open(t, func(_ *server.Config, d *apitest.Deps) { d.Live = &end })
+	id := h.Submit(h.Ann, apitest.Hello)
+	h.Start(id)
+	end.end = func() { h.Finish(id, apitest.Completed("all of it", "")) }
+	if a := h.Get("/executions/"+string(id)+"/output", h.Ann); a.Body != "all of it" {
+		t.Errorf("got %q; want what the record has", a.Body)
 	}
 }

@@ -68,26 +68,15 @@ type destinationView struct {
 type executionView struct {
 	asked
 	inputView
-	ended                 // absent until it ended
-	Callback callbackView `json:"callback"`
+	wire.Nested              // absent until the execution has ended
+	Callback    callbackView `json:"callback"`
 }
-
-// ended is a result beside other fields. It lies one level deeper than those: where both have a field of the same name, JSON
-// shows the other one.
-type ended struct{ *wire.Result }
 
 // final is the last event of a stream: the record without the output, which the stream has carried, and without the delivery.
 type final struct {
 	asked
-	ended
-	withoutOutput
+	wire.WithoutOutput
 	Callback destinationView `json:"callback"`
-}
-
-// withoutOutput hides the output of a result that is embedded one level deeper.
-type withoutOutput struct {
-	Stdout *string `json:"stdout,omitempty"` // always nil
-	Stderr *string `json:"stderr,omitempty"` // always nil
 }
 
 // inputView is what a program was inputView beside its code, by its measures.
@@ -127,7 +116,7 @@ func executionViewOf(e execution.Execution, d execution.Delivery, inline int) ex
 	if e.Result != nil {
 		result, stdout, stderr := wire.ResultOf(e, *e.Result, inline)
 		result.Stdout, result.Stderr = stdout.String(), stderr.String()
-		r.ended = ended{&result}
+		r.Nested = wire.Nested{Result: &result}
 	}
 	return r
 }
@@ -135,7 +124,7 @@ func executionViewOf(e execution.Execution, d execution.Delivery, inline int) ex
 // finalOf shows an execution that has ended.
 func finalOf(e execution.Execution, inline int) final {
 	result, _, _ := wire.ResultOf(e, *e.Result, inline)
-	return final{asked: askedOf(e), ended: ended{&result}, Callback: destinationViewOf(e.Callback)}
+	return final{asked: askedOf(e), WithoutOutput: wire.WithoutOutput{Nested: wire.Nested{Result: &result}}, Callback: destinationViewOf(e.Callback)}
 }
 
 func executionSummaryOf(e execution.Execution) executionSummary {

@@ -1,47 +1,20 @@
 package httpapi
 
 import (
-	"context"
 	"encoding/hex"
 	"fmt"
-	"io"
 	"net/http"
+	"strings"
 	"time"
-
-	"github.com/gorilla/mux"
 
 	"boomerang/internal/auth"
 	"boomerang/internal/execution"
 	"boomerang/internal/fault"
+	"boomerang/internal/gateway"
+	"boomerang/internal/server"
 	"boomerang/internal/wire"
 	"boomerang/internal/workspace"
 )
-
-// Workspaces keeps files that outlive executions. Errors: faults WORKSPACE_NOT_FOUND, FILE_NOT_FOUND, CONFLICT while an
-// execution has what is to be changed, PAYLOAD_TOO_LARGE, PRECONDITION_FAILED, SERVICE_UNAVAILABLE.
-type Workspaces interface {
-	Workspaces(ctx context.Context, subject, after string, limit int) ([]execution.Workspace, error)
-	Workspace(ctx context.Context, subject, name string) (execution.Workspace, error)
-	RemoveWorkspace(ctx context.Context, subject, name string) error
-	// Entries lists by path; parents come before what is in them.
-	Entries(ctx context.Context, subject, name, prefix, after string, limit int) ([]execution.Entry, error)
-	Entry(ctx context.Context, subject, name, path string) (execution.Entry, error)
-	// Put makes the workspace and the directories above the entry when they are not there.
-	Put(ctx context.Context, subject, name string, e execution.Entry, only execution.Condition, limits execution.WorkspaceLimits) (
-		replaced bool, err error)
-	// Delete takes all that is below a directory along.
-	Delete(ctx context.Context, subject, name, path string, only execution.Condition, at time.Time) error
-	// NewBlob begins the content of a file.
-	NewBlob(ctx context.Context) (BlobWriter, error)
-	Blob(ctx context.Context, b execution.Blob) io.ReadSeeker
-}
-
-// BlobWriter takes content. Either Close ends it, or Abandon throws it away.
-type BlobWriter interface {
-	io.Writer
-	Close() (execution.Blob, error)
-	Abandon()
-}
 
 // workspaceView is a workspace in a list.
 type workspaceView struct {
@@ -90,45 +63,41 @@ func fileViewOf(e execution.Entry) fileView {
 	return i
 }
 
-// fileRef is what a request to a workspace is about.
-type fileRef struct {
-	*query
-	subject, name, path string
-}
-
-// fileRefOf reads the names in a request's path. A caller with the scope admin may name another subject.
-func fileRefOf(r *http.Request, p auth.Principal) (fileRef, error) {
-	s := fileRef{query: queryOf(r), subject: p.Subject, name: mux.Vars(r)["name"], path: mux.Vars(r)["path"]}
-	if other := s.text(subjectParameter); p.Admin && other != "" {
+// fileRefOf reads the names in the path of a request. A caller with the scope admin may name another subject. The query has
+// no error yet.
+func fileRefOf(r *http.Request, caller auth.Principal) (at gateway.FileRef, q *server.Query, err error) {
+	q = server.QueryOf(r)
+	at = gateway.FileRef{Subject: caller.Subject, Name: r.PathValue("name"), Path: r.PathValue("path")}
+	if other := q.Text(server.SubjectParameter); caller.Admin && other != "" {
 		if err := auth.CheckSubject(other); err != nil {
-			s.refuse(subjectParameter, "%s must be 1 to 255 bytes without control characters.", subjectParameter)
+			q.Refuse(server.SubjectParameter, "%s must be 1 to 255 bytes without control characters.", server.SubjectParameter)
 		}
-		s.subject = other
+		at.Subject = other
 	}
-	if s.err != nil {
-		return s, s.err
+	if q.Err() != nil {
+		return at, q, q.Err()
 	}
-	if _, named := mux.Vars(r)["name"]; named {
-		if err := workspace.CheckName("name", s.name); err != nil {
-			return s, err
+	if at.Name != "" {
+		if err := workspace.CheckName("name", at.Name); err != nil {
+			return at, q, err
 		}
 	}
-	if _, named := mux.Vars(r)["path"]; named {
-		return s, workspace.CheckPath("path", s.path)
+	if at.Path != "" {
+		return at, q, workspace.CheckPath("path", at.Path)
 	}
-	return s, nil
+	return at, q, nil
 }
 
-func (a *api) workspaces(w http.ResponseWriter, r *http.Request, p auth.Principal) error {
-	s, err := fileRefOf(r, p)
+func (a *api) handleWorkspaces(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
+	at, q, err := fileRefOf(r, caller)
 	if err != nil {
 		return err
 	}
-	after, limit := s.text("cursor"), s.number("limit", standardPage, 1, maxPage)
-	if s.err != nil {
-		return s.err
+	after, limit := q.Text("cursor"), q.Number("limit", standardPage, 1, maxPage)
+	if q.Err() != nil {
+		return q.Err()
 	}
-	list, err := a.Workspaces.Workspaces(r.Context(), s.subject, after, limit)
+	list, err := a.Workspaces.Workspaces(r.Context(), at.Subject, after, limit)
 	if err != nil {
 		return fmt.Errorf("list workspaces: %w", err)
 	}
@@ -143,27 +112,27 @@ func (a *api) workspaces(w http.ResponseWriter, r *http.Request, p auth.Principa
 	if len(list) == limit {
 		answer.NextCursor = &list[limit-1].Name
 	}
-	return respond(w, http.StatusOK, answer)
+	return server.Respond(w, http.StatusOK, answer)
 }
 
-func (a *api) workspace(w http.ResponseWriter, r *http.Request, p auth.Principal) error {
-	s, err := fileRefOf(r, p)
+func (a *api) handleWorkspace(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
+	at, _, err := fileRefOf(r, caller)
 	if err != nil {
 		return err
 	}
-	found, err := a.Workspaces.Workspace(r.Context(), s.subject, s.name)
+	found, err := a.Files.Workspaces.Workspace(r.Context(), at.Subject, at.Name)
 	if err != nil {
 		return fmt.Errorf("read workspace: %w", err)
 	}
-	return respond(w, http.StatusOK, workspaceViewOf(found))
+	return server.Respond(w, http.StatusOK, workspaceViewOf(found))
 }
 
-func (a *api) removeWorkspace(w http.ResponseWriter, r *http.Request, p auth.Principal) error {
-	s, err := fileRefOf(r, p)
+func (a *api) handleRemoveWorkspace(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
+	at, _, err := fileRefOf(r, caller)
 	if err != nil {
 		return err
 	}
-	if err := a.Workspaces.RemoveWorkspace(r.Context(), s.subject, s.name); err != nil {
+	if err := a.Workspaces.RemoveWorkspace(r.Context(), at.Subject, at.Name); err != nil {
 		return fmt.Errorf("remove workspace: %w", err)
 	}
 	w.WriteHeader(http.StatusNoContent)
@@ -173,16 +142,16 @@ func (a *api) removeWorkspace(w http.ResponseWriter, r *http.Request, p auth.Pri
 // maxFiles is the longest page of files.
 const maxFiles = 1000
 
-func (a *api) files(w http.ResponseWriter, r *http.Request, p auth.Principal) error {
-	s, err := fileRefOf(r, p)
+func (a *api) handleFiles(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
+	at, q, err := fileRefOf(r, caller)
 	if err != nil {
 		return err
 	}
-	prefix, after, limit := s.text("prefix"), s.text("cursor"), s.number("limit", maxPage, 1, maxFiles)
-	if s.err != nil {
-		return s.err
+	prefix, after, limit := q.Text("prefix"), q.Text("cursor"), q.Number("limit", maxPage, 1, maxFiles)
+	if q.Err() != nil {
+		return q.Err()
 	}
-	list, err := a.Workspaces.Entries(r.Context(), s.subject, s.name, prefix, after, limit)
+	list, err := a.Workspaces.Entries(r.Context(), at.Subject, at.Name, prefix, after, limit)
 	if err != nil {
 		return fmt.Errorf("list files: %w", err)
 	}
@@ -197,51 +166,25 @@ func (a *api) files(w http.ResponseWriter, r *http.Request, p auth.Principal) er
 	if len(list) == limit {
 		answer.NextCursor = &list[limit-1].Path
 	}
-	return respond(w, http.StatusOK, answer)
+	return server.Respond(w, http.StatusOK, answer)
 }
 
-// file answers with the bytes of a file, or with the range of them that is asked for.
-func (a *api) file(w http.ResponseWriter, r *http.Request, p auth.Principal) error {
-	s, err := fileRefOf(r, p)
+// handleFile answers with the bytes of a file, or with the range of them that is asked for.
+func (a *api) handleFile(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
+	at, _, err := fileRefOf(r, caller)
 	if err != nil {
 		return err
 	}
-	e, err := a.readable(r.Context(), s)
+	e, err := a.Files.Find(r.Context(), at)
 	if err != nil {
 		return err
 	}
-	return a.serveFile(w, r, e)
+	return a.Files.Serve(w, r, e)
 }
 
-// readable finds an entry that has bytes.
-func (a *api) readable(ctx context.Context, s fileRef) (execution.Entry, error) {
-	e, err := a.Workspaces.Entry(ctx, s.subject, s.name, s.path)
-	if err != nil {
-		return e, fmt.Errorf("find file: %w", err)
-	}
-	switch e.Kind {
-	case execution.EntryDir:
-		return e, fault.New(fault.Conflict, "That is a directory. ?prefix= of the list shows what is in it.")
-	case execution.EntryLink:
-		return e, fault.New(fault.Conflict, "That is a link, which is not followed here.").Detail("target", e.Target)
-	case execution.EntryFile:
-	}
-	return e, nil
-}
-
-func etag(e execution.Entry) string { return `"` + hex.EncodeToString(e.Blob.Sum[:]) + `"` }
-
-func (a *api) serveFile(w http.ResponseWriter, r *http.Request, e execution.Entry) error {
-	if err := a.extend(w, download); err != nil {
-		return err
-	}
-	h := w.Header()
-	h.Set("ETag", etag(e))
-	return serveBytes(w, r, e.Path, e.ModifiedAt, a.Workspaces.Blob(r.Context(), e.Blob), e.Blob.Size)
-}
-
-func (a *api) deleteFile(w http.ResponseWriter, r *http.Request, p auth.Principal) error {
-	s, err := fileRefOf(r, p)
+// handlePutFile stores a file completely or not at all.
+func (a *api) handlePutFile(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
+	at, q, err := fileRefOf(r, caller)
 	if err != nil {
 		return err
 	}
@@ -249,9 +192,78 @@ func (a *api) deleteFile(w http.ResponseWriter, r *http.Request, p auth.Principa
 	if err != nil {
 		return err
 	}
-	if err := a.Workspaces.Delete(r.Context(), s.subject, s.name, s.path, only, a.Now()); err != nil {
+	if r.Header.Get("Content-Encoding") != "" {
+		return fault.New(fault.UnsupportedMediaType, "The file must be sent without a Content-Encoding.")
+	}
+	e := execution.Entry{Path: at.Path, Kind: execution.EntryFile, Mode: q.Mode("mode", gateway.OrdinaryMode)}
+	switch kind := execution.EntryKind(q.Text("type")); kind {
+	case "", execution.EntryFile:
+	case execution.EntryDir:
+		e.Kind, e.Mode = kind, 0
+	case execution.EntryLink:
+		fallthrough
+	default:
+		q.Refuse("type", "type must be %s or %s.", execution.EntryFile, execution.EntryDir)
+	}
+	if q.Err() != nil {
+		return q.Err()
+	}
+	replaced, err := a.Files.Put(w, r, at, &e, only, r.Body)
+	if err != nil {
+		return err
+	}
+	status := http.StatusCreated
+	if replaced {
+		status = http.StatusOK
+	}
+	if e.Kind == execution.EntryFile {
+		w.Header().Set("ETag", gateway.ETag(e.Blob))
+	}
+	return server.Respond(w, status, fileViewOf(e))
+}
+
+func (a *api) handleDeleteFile(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
+	at, _, err := fileRefOf(r, caller)
+	if err != nil {
+		return err
+	}
+	only, err := conditionOf(r)
+	if err != nil {
+		return err
+	}
+	if err := a.Workspaces.Delete(r.Context(), at.Subject, at.Name, at.Path, only, a.Now()); err != nil {
 		return fmt.Errorf("delete file: %w", err)
 	}
 	w.WriteHeader(http.StatusNoContent)
 	return nil
+}
+
+// conditionOf reads If-Match and If-None-Match (RFC 9110, section 13.1).
+func conditionOf(r *http.Request) (only execution.Condition, err error) {
+	if none := r.Header.Get("If-None-Match"); none != "" {
+		if none != "*" {
+			return only, fault.New(fault.InvalidRequest, "If-None-Match must be * here.").Field("If-None-Match")
+		}
+		only.Absent = true
+	}
+	match := strings.Join(r.Header.Values("If-Match"), ",")
+	if match == "" {
+		return only, nil
+	}
+	for tag := range strings.SplitSeq(match, ",") {
+		tag = strings.TrimSpace(tag)
+		if tag == "*" {
+			only.Exists = true
+			continue
+		}
+		sum, err := hex.DecodeString(strings.Trim(tag, `"`))
+		if err != nil || len(sum) != 32 {
+			sum = make([]byte, 32) // a foreign tag, which matches no file
+		}
+		only.Sums = append(only.Sums, [32]byte(sum))
+	}
+	if only.Exists {
+		only.Sums = nil
+	}
+	return only, nil
 }

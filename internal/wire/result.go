@@ -39,6 +39,22 @@ type Result struct {
 	WorkspaceResult *WorkspaceResult  `json:"workspace_result,omitempty"` // absent unless the execution could change a workspace
 }
 
+// Nested is a Result beside other fields. It lies one level deeper than those: where both have a field of the same name,
+// JSON shows the other one.
+type Nested struct{ *Result }
+
+// WithoutOutput is a Nested result without its output, for a stream that has carried the output already.
+type WithoutOutput struct {
+	Nested
+	hiddenOutput
+}
+
+// hiddenOutput hides the fields of a Result that lie one level deeper.
+type hiddenOutput struct {
+	Stdout *string `json:"stdout,omitempty"` // always nil
+	Stderr *string `json:"stderr,omitempty"` // always nil
+}
+
 // Usage is what the program took.
 type Usage struct {
 	CPUTime   Seconds `json:"cpu_time"`

@@ -1,0 +1,4 @@
+package httpapi
+
+// MaxTrials is for the tests.
+const MaxTrials = maxTrials
