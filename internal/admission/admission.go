@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"boomerang/internal/crash"
 	"boomerang/internal/execution"
 	"boomerang/internal/language"
 	"boomerang/internal/workspace"
@@ -146,6 +147,7 @@ func (a *Admission) Admit(ctx context.Context, s Submission) (e execution.Execut
 	if e, err = a.execution(s, l.Name); err != nil {
 		return execution.Execution{}, false, err
 	}
+	defer crash.Point("after-enqueue")
 	return a.store.Enqueue(ctx, e, key, a.limits())
 }
 

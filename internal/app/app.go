@@ -22,6 +22,7 @@ import (
 	"boomerang/internal/auth"
 	"boomerang/internal/callback"
 	"boomerang/internal/config"
+	"boomerang/internal/crash"
 	"boomerang/internal/dispatch"
 	"boomerang/internal/execution"
 	"boomerang/internal/fault"
@@ -172,7 +173,7 @@ func (a *App) openBack(ctx context.Context, c config.Config, records *store.Stor
 	a.slots = slots
 	a.starts = newStarts(a.log)
 	a.pool = pool.New(c.Pool.For(cpus, memory, slots), pool.Deps{
-		Sandbox:   watched{crashContainers(a.engine), a.starts},
+		Sandbox:   watched{a.engine, a.starts},
 		Wants:     a.wants,
 		HandedOut: func(language string, warm bool) { a.numbers.Taken(language, warm) },
 		Log:       a.log,
@@ -214,7 +215,7 @@ func (a *App) openNetworks(c docker.Config, records *store.Store) error {
 
 func (a *App) newDispatcher(records *store.Store, payload dispatch.Payload, publisher dispatch.Publisher) *dispatch.Dispatcher {
 	return dispatch.New(a.slots, dispatch.Deps{
-		Store: instrumented{crashBack(records), a.numbers}, Sandbox: provenOnly{a.pool, a.networks}, Publisher: publisher, Languages: a.catalogue,
+		Store: instrumented{records, a.numbers}, Sandbox: provenOnly{a.pool, a.networks}, Publisher: publisher, Languages: a.catalogue,
 		Blobs:    func(ctx context.Context) (dispatch.BlobWriter, error) { return records.NewBlob(ctx) },
 		Unsealer: a.keys, Payload: payload,
 		Workspaces: records, Limits: a.limits,
@@ -241,7 +242,7 @@ func (a *App) openFront(
 	if a.facts != nil {
 		notes = a.notes
 	}
-	ledger := instrumented{crashFront(records), a.numbers}
+	ledger := instrumented{records, a.numbers}
 	deliverer := callback.NewDeliverer(c.Callback, ledger, a.keys, policy, version, a.log)
 	admitter := admission.New(c.Admission, c.Workspaces, admitted{a.offer}, policy, fetcher, a.keys, ledger, time.Now)
 	if err := admitter.Reseal(ctx); err != nil {
@@ -258,6 +259,7 @@ func (a *App) openFront(
 		Workspaces:    workspaces{records},
 		Limits:        c.Workspaces.Limits(),
 		Cancel: func(ctx context.Context, id execution.ID) (execution.Execution, error) {
+			defer crash.Point("after-cancel")
 			return ledger.Cancel(ctx, id, time.Now(), payload.Cancelled)
 		},
 		Try:      deliverer.Try,
