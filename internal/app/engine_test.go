@@ -50,8 +50,10 @@ func TestAnEngineWithAWarning(t *testing.T) {
 	}{
 		"is good enough":       {host: recordedEngine(t)},
 		"is refused if strict": {host: recordedEngine(t), strict: true, refused: "runc"},
-		"is refused by settings that do not fit": {host: recordedEngine(t), parent: "boomerang.slice",
-			refused: "docker.cgroup_parent"},
+		"is refused by settings that do not fit": {
+			host: recordedEngine(t), parent: "boomerang.slice",
+			refused: "docker.cgroup_parent",
+		},
 		"may be down":                {host: "tcp://127.0.0.1:1"},
 		"must not be down if strict": {host: "tcp://127.0.0.1:1", strict: true, refused: "docker.strict"},
 	} {

@@ -25,7 +25,8 @@ func (s scriptedLedger) Finish(context.Context, execution.ID, execution.Result, 
 }
 
 func (s scriptedLedger) Record(context.Context, execution.Attempt, execution.DeliveryState,
-	execution.DeadReason, time.Time) error {
+	execution.DeadReason, time.Time,
+) error {
 	return s.err
 }
 
@@ -52,10 +53,14 @@ func TestSuccessfulWritesAreCounted(t *testing.T) {
 		line   string
 		want   bool
 	}{
-		"an end": {scriptedLedger{},
-			func(c instrumented) error { return c.Finish(t.Context(), "", ended, nil) }, execs, true},
-		"an end not written": {scriptedLedger{err: execution.ErrStale},
-			func(c instrumented) error { return c.Finish(t.Context(), "", ended, nil) }, execs, false},
+		"an end": {
+			scriptedLedger{},
+			func(c instrumented) error { return c.Finish(t.Context(), "", ended, nil) }, execs, true,
+		},
+		"an end not written": {
+			scriptedLedger{err: execution.ErrStale},
+			func(c instrumented) error { return c.Finish(t.Context(), "", ended, nil) }, execs, false,
+		},
 		"cancelled in the queue": {scriptedLedger{}, func(c instrumented) error {
 			_, err := c.Cancel(t.Context(), "", time.Time{}, finish)
 			return err
@@ -76,7 +81,8 @@ func TestSuccessfulWritesAreCounted(t *testing.T) {
 		}, attempts, false},
 	} {
 		m := metrics.New(metrics.Facts{Tally: func(context.Context) (execution.Tally,
-			error) {
+			error,
+		) {
 			return execution.Tally{}, nil
 		}})
 		if err := test.write(instrumented{test.ledger, m}); !errors.Is(err, test.ledger.err) {

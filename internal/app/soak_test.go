@@ -58,8 +58,8 @@ func (u usage) String() string {
 }
 
 // TestResourceUsageStaysConstantForTwoHours runs everything behind the API for two hours of a fake clock: mixed
-// programs in all slots, some cancelled, callbacks that fail at once, old executions removed. The usage after the first twenty
-// minutes must not grow.
+// programs in all slots, some cancelled, callbacks that fail at once, old executions removed. The usage after the first
+// twenty minutes must not grow.
 func TestResourceUsageStaysConstantForTwoHours(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		logger := logrus.New()
@@ -78,7 +78,8 @@ func TestResourceUsageStaysConstantForTwoHours(t *testing.T) {
 			t.Fatal(err)
 		}
 		payload := dispatch.Payload{Body: func(e execution.Execution,
-			r execution.Result) []byte {
+			r execution.Result,
+		) []byte {
 			return callback.Body(e, r, 4<<10)
 		}}
 		played, _ := player{}.Find("play")
@@ -92,8 +93,10 @@ func TestResourceUsageStaysConstantForTwoHours(t *testing.T) {
 			Store: records, Sandbox: warm, Languages: player{}, Unsealer: player{}, Payload: payload,
 			Node: records.Node(), Epoch: records.Epoch(), Log: log,
 		})
-		keep := upkeep.Config{Keep: 5 * time.Minute, KeepDead: 5 * time.Minute,
-			KeepSize: units.GiB, Interval: time.Minute}
+		keep := upkeep.Config{
+			Keep: 5 * time.Minute, KeepDead: 5 * time.Minute,
+			KeepSize: units.GiB, Interval: time.Minute,
+		}
 		ctx, stop := context.WithCancel(t.Context())
 		done := make(chan error)
 		parts := []func(context.Context) error{
@@ -172,8 +175,10 @@ func submit(t *testing.T, records *store.Store, chance *rand.Rand, n int) {
 	nap := sandboxtest.Sleep(time.Duration(chance.IntN(20)) * time.Second)
 	kinds := []sandboxtest.Program{
 		{sandboxtest.Out("hello\n"), nap},
-		{sandboxtest.Times(500, sandboxtest.Out("a line that is not so short\n")),
-			sandboxtest.Err("and a complaint\n"), sandboxtest.Exit(3)},
+		{
+			sandboxtest.Times(500, sandboxtest.Out("a line that is not so short\n")),
+			sandboxtest.Err("and a complaint\n"), sandboxtest.Exit(3),
+		},
 		{sandboxtest.Times(4, sandboxtest.Out(string(make([]byte, 32<<10)))), nap},
 		{sandboxtest.Out("up\n"), sandboxtest.Hang()},
 		{sandboxtest.IgnoreTerm(), sandboxtest.Hang()},

@@ -32,8 +32,10 @@ func TestTheNumberOfSlotsFollowsTheEngine(t *testing.T) {
 
 func TestTwoReleasesWakeTwoWaiters(t *testing.T) {
 	s := newSlots(2)
-	if !s.tryAcquire() || !s.tryAcquire() {
-		t.Fatal("two slots are not free")
+	for range 2 {
+		if !s.tryAcquire() {
+			t.Fatal("two slots are not free")
+		}
 	}
 	select {
 	case <-s.released: // the signal of the first tryAcquire: another slot was free

@@ -69,24 +69,34 @@ func TestTheKindOfAnErrorDecidesHowOftenAStartIsRetried(t *testing.T) {
 		"refused for good":    {sandbox.ErrRefused, -1, execution.StartFailed, 1, 0, "refused"},
 		"the network is open": {sandbox.ErrNetwork, -1, execution.StartFailed, 1, 0, "not proven to be closed"},
 		"no image":            {sandbox.ErrImageUnavailable, -1, execution.ImageUnavailable, 1, 0, "image"},
-		"no image, by a refusal": {errors.Join(sandbox.ErrImageUnavailable, sandbox.ErrRefused), -1,
-			execution.ImageUnavailable, 1, 0, "image"},
+		"no image, by a refusal": {
+			errors.Join(sandbox.ErrImageUnavailable, sandbox.ErrRefused), -1,
+			execution.ImageUnavailable, 1, 0, "image",
+		},
 		"failed once":        {sandbox.ErrTemporary, 1, execution.Exited, 2, time.Second, ""},
 		"failed three times": {sandbox.ErrTemporary, 3, execution.Exited, 4, 7 * time.Second, ""},
 		"failed seven times": {sandbox.ErrTemporary, 7, execution.Exited, 8, 2 * time.Minute, ""},
-		"failed eight times": {sandbox.ErrTemporary, 8, execution.StartFailed, 8,
-			2 * time.Minute, "failed 8 times"},
-		"fails for good": {sandbox.ErrTemporary, -1, execution.StartFailed, 8,
-			2 * time.Minute, "failed 8 times"},
+		"failed eight times": {
+			sandbox.ErrTemporary, 8, execution.StartFailed, 8,
+			2 * time.Minute, "failed 8 times",
+		},
+		"fails for good": {
+			sandbox.ErrTemporary, -1, execution.StartFailed, 8,
+			2 * time.Minute, "failed 8 times",
+		},
 		"unknown for good":    {unknown, -1, execution.StartFailed, 8, 2 * time.Minute, "failed 8 times"},
 		"away for 1000 calls": {sandbox.ErrUnavailable, 1000, execution.Exited, 1001, -1, ""},
-		"away, and refused as well": {errors.Join(sandbox.ErrUnavailable, sandbox.ErrRefused),
-			20, execution.Exited, 21, -1, ""},
+		"away, and refused as well": {
+			errors.Join(sandbox.ErrUnavailable, sandbox.ErrRefused),
+			20, execution.Exited, 21, -1, "",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				box := &countingSandbox{Sandbox: sandboxtest.New(sandboxtest.Script{}),
-					refuse: first(c.failures, c.err)}
+				box := &countingSandbox{
+					Sandbox: sandboxtest.New(sandboxtest.Script{}),
+					refuse:  first(c.failures, c.err),
+				}
 				h := newHarness(t, 1, box)
 				h.start()
 				defer h.shutdown()
@@ -108,8 +118,10 @@ func TestTheKindOfAnErrorDecidesHowOftenAStartIsRetried(t *testing.T) {
 
 func TestALongOutageIsPolledLessOften(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		box := &countingSandbox{Sandbox: sandboxtest.New(sandboxtest.Script{}),
-			refuse: first(-1, sandbox.ErrUnavailable)}
+		box := &countingSandbox{
+			Sandbox: sandboxtest.New(sandboxtest.Script{}),
+			refuse:  first(-1, sandbox.ErrUnavailable),
+		}
 		h := newHarness(t, 1, box)
 		h.start()
 		defer h.shutdown()

@@ -95,8 +95,10 @@ func (f *fileCollector) complete(cut string) {
 }
 
 func TestTheSavedWorkspaceIsTheOneInTheJournal(t *testing.T) {
-	had := execution.Entry{Path: "old", Kind: execution.EntryFile,
-		Blob: execution.Blob{ID: 77, Size: 5, Sum: [32]byte{1}}}
+	had := execution.Entry{
+		Path: "old", Kind: execution.EntryFile,
+		Blob: execution.Blob{ID: 77, Size: 5, Sum: [32]byte{1}},
+	}
 	w := &fakeWorkspaces{snapshot: []execution.Entry{had, {Path: "d", Kind: execution.EntryDir}}}
 	d, r := newWorkspaceRun(t, w)
 	sum := had.Blob.Sum
@@ -132,14 +134,24 @@ func TestAnIncompleteWorkspaceIsNotSavedAndItsBlobsAreDiscarded(t *testing.T) {
 	}{
 		"no proof": {func(f *fileCollector) { f.complete("") }, evidence{}, 0, execution.CutLost},
 		"no end":   {func(*fileCollector) {}, proven(journal.End{}), 0, execution.CutLost},
-		"cut": {func(f *fileCollector) { f.complete(journal.CutTime) },
-			proven(journal.End{}), 0, journal.CutTime},
-		"never started": {func(f *fileCollector) {},
-			evidence{outcome: sandbox.Outcome{Stdout: &journal.End{StartError: "x"}}}, 0, execution.NotSavedNotRun},
-		"no job": {func(*fileCollector) {},
-			evidence{outcome: sandbox.Outcome{ExitCode: journal.ExitNoJob}}, 0, execution.NotSavedNotRun},
-		"too much": {func(f *fileCollector) { f.addFile("big", string(make([]byte, 96))); f.complete("") },
-			proven(journal.End{}), 0, journal.CutSize},
+		"cut": {
+			func(f *fileCollector) { f.complete(journal.CutTime) },
+			proven(journal.End{}), 0, journal.CutTime,
+		},
+		"never started": {
+			func(f *fileCollector) {},
+			evidence{outcome: sandbox.Outcome{Stdout: &journal.End{StartError: "x"}}},
+			0, execution.NotSavedNotRun,
+		},
+		"no job": {
+			func(*fileCollector) {},
+			evidence{outcome: sandbox.Outcome{ExitCode: journal.ExitNoJob}},
+			0, execution.NotSavedNotRun,
+		},
+		"too much": {
+			func(f *fileCollector) { f.addFile("big", string(make([]byte, 96))); f.complete("") },
+			proven(journal.End{}), 0, journal.CutSize,
+		},
 		"too many": {func(f *fileCollector) {
 			f.addFile("2", "")
 			f.addFile("3", "")
@@ -147,17 +159,23 @@ func TestAnIncompleteWorkspaceIsNotSavedAndItsBlobsAreDiscarded(t *testing.T) {
 			f.addFile("5", "")
 			f.complete("")
 		}, proven(journal.End{}), 0, journal.CutUnreadable},
-		"too much in all": {func(f *fileCollector) { f.complete("") },
-			proven(journal.End{}), 196, execution.NotSavedTotal},
-		"a path that leads out": {func(f *fileCollector) { f.addFile("../x", ""); f.complete("") },
-			proven(journal.End{}), 0, journal.CutUnreadable},
+		"too much in all": {
+			func(f *fileCollector) { f.complete("") },
+			proven(journal.End{}), 196, execution.NotSavedTotal,
+		},
+		"a path that leads out": {
+			func(f *fileCollector) { f.addFile("../x", ""); f.complete("") },
+			proven(journal.End{}), 0, journal.CutUnreadable,
+		},
 		"an unknown sum": {func(f *fileCollector) {
 			f.addEntry("x", journal.EntryFile, make([]byte, 32),
 				"")
 			f.complete("")
 		}, proven(journal.End{}), 0, journal.CutSize},
-		"an unknown kind": {func(f *fileCollector) { f.addEntry("x", "device", nil, ""); f.complete("") },
-			proven(journal.End{}), 0, journal.CutUnreadable},
+		"an unknown kind": {
+			func(f *fileCollector) { f.addEntry("x", "device", nil, ""); f.complete("") },
+			proven(journal.End{}), 0, journal.CutUnreadable,
+		},
 	} {
 		w := &fakeWorkspaces{otherSize: c.others}
 		d, r := newWorkspaceRun(t, w)

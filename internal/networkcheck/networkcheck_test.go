@@ -79,16 +79,26 @@ func TestNoContainerIsMadeOnANetworkThatIsNotProven(t *testing.T) {
 	}{
 		"closed": {&fakeProbe{}, nil},
 		"open":   {&fakeProbe{open: hole}, sandbox.ErrNetwork},
-		"missing": {&fakeProbe{errs: map[string]error{"curl": sandbox.ErrTemporary}},
-			sandbox.ErrNetwork},
-		"the engine does not answer": {&fakeProbe{errs: map[string]error{"curl": sandbox.ErrUnavailable}},
-			sandbox.ErrUnavailable},
-		"the first language has no image": {&fakeProbe{errs: map[string]error{"curl": sandbox.ErrImageUnavailable}},
-			nil},
-		"no language has an image": {&fakeProbe{errs: map[string]error{"curl": sandbox.ErrImageUnavailable,
-			"wget": sandbox.ErrImageUnavailable}}, sandbox.ErrImageUnavailable},
-		"no image and, with the second, open": {&fakeProbe{errs: map[string]error{"curl": sandbox.ErrImageUnavailable},
-			open: hole}, sandbox.ErrNetwork},
+		"missing": {
+			&fakeProbe{errs: map[string]error{"curl": sandbox.ErrTemporary}},
+			sandbox.ErrNetwork,
+		},
+		"the engine does not answer": {
+			&fakeProbe{errs: map[string]error{"curl": sandbox.ErrUnavailable}},
+			sandbox.ErrUnavailable,
+		},
+		"the first language has no image": {
+			&fakeProbe{errs: map[string]error{"curl": sandbox.ErrImageUnavailable}},
+			nil,
+		},
+		"no language has an image": {&fakeProbe{errs: map[string]error{
+			"curl": sandbox.ErrImageUnavailable,
+			"wget": sandbox.ErrImageUnavailable,
+		}}, sandbox.ErrImageUnavailable},
+		"no image and, with the second, open": {&fakeProbe{
+			errs: map[string]error{"curl": sandbox.ErrImageUnavailable},
+			open: hole,
+		}, sandbox.ErrNetwork},
 	} {
 		n, box, g := newTestChecker(c.probe)
 		if _, err := g.Prepare(t.Context(), sandbox.Spec{Network: "egress"}); !errors.Is(err, c.want) {

@@ -19,8 +19,10 @@ func TestNoLanguageUsesAllMakings(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		engine := sandboxtest.New(sandboxtest.Script{})
 		h := newHarnessOn(t, config(), engine, &slowSandbox{Sandbox: engine},
-			pool.Want{Spec: spec("a"), Size: 50}, pool.Want{Spec: spec("b"),
-				Size: 2}, pool.Want{Spec: spec("c"), Size: 1})
+			pool.Want{Spec: spec("a"), Size: 50}, pool.Want{
+				Spec: spec("b"),
+				Size: 2,
+			}, pool.Want{Spec: spec("c"), Size: 1})
 		h.wantWaiting(map[string]int{"a": 3, "b": 2, "c": 1}) // six containers are made in a second
 	})
 }
@@ -49,8 +51,10 @@ func TestNoContainerIsMadeBeforeThoseOfAnEarlierProcessAreKnown(t *testing.T) {
 		engine := sandboxtest.New(sandboxtest.Script{})
 		p := pool.New(config(), pool.Deps{
 			Sandbox: engine, Wants: func() []pool.Want {
-				return []pool.Want{{Spec: spec("a"),
-					Size: 1}}
+				return []pool.Want{{
+					Spec: spec("a"),
+					Size: 1,
+				}}
 			}, HandedOut: func(string, bool) {},
 		})
 		ctx, stop := context.WithTimeout(t.Context(), time.Hour)

@@ -50,7 +50,8 @@ func newHarness(t *testing.T, c pool.Config, script sandboxtest.Script, wants ..
 
 // newHarnessOn runs a pool over a sandbox that wraps the engine.
 func newHarnessOn(t *testing.T, c pool.Config, engine *sandboxtest.Fake,
-	box sandbox.Sandbox, wants ...pool.Want) *harness {
+	box sandbox.Sandbox, wants ...pool.Want,
+) *harness {
 	t.Helper()
 	log := logrus.New()
 	log.SetOutput(io.Discard)
