@@ -12,6 +12,7 @@ import (
 	"slices"
 	"time"
 
+	"boomerang/internal/crash"
 	"boomerang/internal/execution"
 	"boomerang/internal/language"
 	"boomerang/internal/quota"
@@ -145,6 +146,7 @@ func (a *Admission) Admit(ctx context.Context, s Submission) (e execution.Execut
 	if e, err = a.execution(s, l.Name); err != nil {
 		return execution.Execution{}, false, err
 	}
+	defer crash.Point("after-enqueue")
 	return a.store.Enqueue(ctx, e, key, a.limits())
 }
 

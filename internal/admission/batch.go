@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"boomerang/internal/crash"
 	"boomerang/internal/execution"
 	"boomerang/internal/fault"
 )
@@ -79,6 +80,7 @@ func (a *Admission) AdmitBatch(ctx context.Context, b Batch) (all []execution.Ex
 		e.Batch = execution.Batch{ID: id, Summary: summary}
 		all = append(all, e)
 	}
+	defer crash.Point("after-enqueue")
 	return a.store.EnqueueAll(ctx, all, a.key(b.IdempotencyKey, b.Body), a.limits())
 }
 

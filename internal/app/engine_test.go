@@ -16,7 +16,7 @@ import (
 	"boomerang/internal/config"
 )
 
-// recordedEngine answers as an engine did whose runc has known ways out.
+// recordedEngine replays the answers of an engine with a vulnerable runc.
 func recordedEngine(t *testing.T) string {
 	t.Helper()
 	text, err := os.ReadFile("../sandbox/docker/testdata/engines/debian-20.10.json")
@@ -44,15 +44,18 @@ func recordedEngine(t *testing.T) string {
 func TestAnEngineWithAWarning(t *testing.T) {
 	for name, c := range map[string]struct {
 		strict  bool
-		parent  string // of all cgroups
+		parent  string // docker.cgroup_parent
 		host    string
-		refused string // what the error mentions; empty = it starts
+		refused string // words of the error; empty if the server starts
 	}{
-		"is good enough":                         {host: recordedEngine(t)},
-		"is refused by who is strict":            {host: recordedEngine(t), strict: true, refused: "runc"},
-		"is refused by settings that do not fit": {host: recordedEngine(t), parent: "boomerang.slice", refused: "docker.cgroup_parent"},
-		"may be down":                            {host: "tcp://127.0.0.1:1"},
-		"must not be down where one is strict":   {host: "tcp://127.0.0.1:1", strict: true, refused: "docker.strict"},
+		"is good enough":       {host: recordedEngine(t)},
+		"is refused if strict": {host: recordedEngine(t), strict: true, refused: "runc"},
+		"is refused by settings that do not fit": {
+			host: recordedEngine(t), parent: "boomerang.slice",
+			refused: "docker.cgroup_parent",
+		},
+		"may be down":                {host: "tcp://127.0.0.1:1"},
+		"must not be down if strict": {host: "tcp://127.0.0.1:1", strict: true, refused: "docker.strict"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			settings := config.Defaults()

@@ -13,23 +13,26 @@ import (
 	"boomerang/internal/metrics"
 )
 
-// script is a ledger whose writes end as told.
-type script struct {
+// scriptedLedger is a ledger whose writes return err.
+type scriptedLedger struct {
 	ledger
 	err     error
-	running bool // what is cancelled runs, and is ended by somebody else
+	running bool // the cancelled execution runs, so Cancel does not end it
 }
 
-func (s script) Finish(context.Context, execution.ID, execution.Result, *execution.Delivery) error {
+func (s scriptedLedger) Finish(context.Context, execution.ID, execution.Result, *execution.Delivery) error {
 	return s.err
 }
 
-func (s script) Record(context.Context, execution.Attempt, execution.DeliveryState, execution.DeadReason, time.Time) error {
+func (s scriptedLedger) Record(context.Context, execution.Attempt, execution.DeliveryState,
+	execution.DeadReason, time.Time,
+) error {
 	return s.err
 }
 
-func (s script) Cancel(
-	_ context.Context, _ execution.ID, _ time.Time, finish func(execution.Execution) (execution.Result, *execution.Delivery),
+func (s scriptedLedger) Cancel(
+	_ context.Context, _ execution.ID, _ time.Time, finish func(execution.Execution) (execution.Result,
+		*execution.Delivery),
 ) (execution.Execution, error) {
 	if !s.running {
 		finish(execution.Execution{})
@@ -37,7 +40,7 @@ func (s script) Cancel(
 	return execution.Execution{}, s.err
 }
 
-func TestWhatWasWrittenIsCounted(t *testing.T) {
+func TestSuccessfulWritesAreCounted(t *testing.T) {
 	ended := execution.Result{State: execution.Cancelled, Reason: execution.WasCancelled}
 	finish := func(execution.Execution) (execution.Result, *execution.Delivery) { return ended, &execution.Delivery{} }
 	const (
@@ -45,33 +48,43 @@ func TestWhatWasWrittenIsCounted(t *testing.T) {
 		attempts = `boomerang_callback_attempts_total{outcome="connection_refused"} 1`
 	)
 	for name, test := range map[string]struct {
-		ledger script
+		ledger scriptedLedger
 		write  func(instrumented) error
 		line   string
 		want   bool
 	}{
-		"an end":             {script{}, func(c instrumented) error { return c.Finish(t.Context(), "", ended, nil) }, execs, true},
-		"an end not written": {script{err: execution.ErrStale}, func(c instrumented) error { return c.Finish(t.Context(), "", ended, nil) }, execs, false},
-		"cancelled in the queue": {script{}, func(c instrumented) error {
+		"an end": {
+			scriptedLedger{},
+			func(c instrumented) error { return c.Finish(t.Context(), "", ended, nil) }, execs, true,
+		},
+		"an end not written": {
+			scriptedLedger{err: execution.ErrStale},
+			func(c instrumented) error { return c.Finish(t.Context(), "", ended, nil) }, execs, false,
+		},
+		"cancelled in the queue": {scriptedLedger{}, func(c instrumented) error {
 			_, err := c.Cancel(t.Context(), "", time.Time{}, finish)
 			return err
 		}, execs, true},
-		"cancelled while it runs": {script{running: true}, func(c instrumented) error {
+		"cancelled while it runs": {scriptedLedger{running: true}, func(c instrumented) error {
 			_, err := c.Cancel(t.Context(), "", time.Time{}, finish)
 			return err
 		}, execs, false},
-		"not cancelled": {script{err: execution.ErrStale}, func(c instrumented) error {
+		"not cancelled": {scriptedLedger{err: execution.ErrStale}, func(c instrumented) error {
 			_, err := c.Cancel(t.Context(), "", time.Time{}, finish)
 			return err
 		}, execs, false},
-		"an attempt": {script{}, func(c instrumented) error {
+		"an attempt": {scriptedLedger{}, func(c instrumented) error {
 			return c.Record(t.Context(), execution.Attempt{Outcome: execution.AttemptRefused}, "", "", time.Time{})
 		}, attempts, true},
-		"an attempt not written": {script{err: execution.ErrStale}, func(c instrumented) error {
+		"an attempt not written": {scriptedLedger{err: execution.ErrStale}, func(c instrumented) error {
 			return c.Record(t.Context(), execution.Attempt{Outcome: execution.AttemptRefused}, "", "", time.Time{})
 		}, attempts, false},
 	} {
-		m := metrics.New(metrics.Facts{Tally: func(context.Context) (execution.Tally, error) { return execution.Tally{}, nil }})
+		m := metrics.New(metrics.Facts{Tally: func(context.Context) (execution.Tally,
+			error,
+		) {
+			return execution.Tally{}, nil
+		}})
 		if err := test.write(instrumented{test.ledger, m}); !errors.Is(err, test.ledger.err) {
 			t.Errorf("%s: got %v; want %v", name, err, test.ledger.err)
 		}

@@ -23,22 +23,22 @@ type server struct {
 	t      *testing.T
 	config config.Config
 	addr   string
-	log    *diary
+	log    *logBuffer
 }
 
-// diary is a log that can be read while it is written.
-type diary struct {
+// logBuffer is a log that can be read while it is written.
+type logBuffer struct {
 	mu   sync.Mutex // guards text
 	text bytes.Buffer
 }
 
-func (d *diary) Write(p []byte) (int, error) {
+func (d *logBuffer) Write(p []byte) (int, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.text.Write(p)
 }
 
-func (d *diary) String() string {
+func (d *logBuffer) String() string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.text.String()
@@ -46,10 +46,10 @@ func (d *diary) String() string {
 
 const oneLanguage = "languages:\n  play: {image: player, pull: never, file: main.p, command: [play, '{file}']}\n"
 
-// serve starts a server whose languages are those of a text.
+// serve starts a server with the languages of a YAML text.
 func serve(t *testing.T, e *dockertest.Engine, languages string, change ...func(*config.Config)) *server {
 	t.Helper()
-	s := &server{t: t, config: config.Defaults(), log: &diary{}}
+	s := &server{t: t, config: config.Defaults(), log: &logBuffer{}}
 	s.config.DataDir, s.config.HTTP.Addr = t.TempDir(), "127.0.0.1:0"
 	s.config.Docker.Host, s.config.Docker.InitDir = e.Host, e.InitDir
 	s.config.Languages.File = s.config.DataDir + "/languages.yaml"
@@ -64,7 +64,7 @@ func serve(t *testing.T, e *dockertest.Engine, languages string, change ...func(
 }
 
 // run runs a server until the test ends and returns its address.
-func run(t *testing.T, c config.Config, log *diary) string {
+func run(t *testing.T, c config.Config, log *logBuffer) string {
 	t.Helper()
 	made, err := app.New(t.Context(), c, "test", config.Log{Level: "debug", Format: "json"}.Logger(log))
 	if err != nil {
@@ -82,8 +82,8 @@ func run(t *testing.T, c config.Config, log *diary) string {
 	return made.Addr()
 }
 
-// until waits until /readyz says something, for ten seconds.
-func (s *server) until(what string, says func(answer string) bool) string {
+// until waits up to ten seconds for an answer of /readyz.
+func (s *server) until(description string, says func(answer string) bool) string {
 	s.t.Helper()
 	for end := time.Now().Add(10 * time.Second); ; {
 		answer := readyz(s.t, s.addr)
@@ -91,7 +91,7 @@ func (s *server) until(what string, says func(answer string) bool) string {
 			return answer
 		}
 		if time.Now().After(end) {
-			s.t.Fatalf("/readyz never said %s: %s\n%s", what, answer, s.log)
+			s.t.Fatalf("/readyz never showed %s: %s\n%s", description, answer, s.log)
 		}
 		<-time.After(100 * time.Millisecond)
 	}
@@ -112,7 +112,7 @@ func TestAServerProvesItsEngineWithTheSmallestImage(t *testing.T) {
   b: {image: small, pull: never, file: main.p, command: [play, '{file}']}
   c: {image: middle, pull: never, file: main.p, command: [play, '{file}']}
 `)
-	s.until("that the engine is proven", proven)
+	s.until("the proof of the engine", proven)
 	if got := e.Images(); !slices.Equal(got, []string{"small"}) {
 		t.Errorf("containers of %v were made, want one of the smallest image", got)
 	}
@@ -126,12 +126,13 @@ func TestAServerProvesItsEngineWithTheSmallestImage(t *testing.T) {
 func TestReadinessDoesNotWaitForTheProof(t *testing.T) {
 	e := dockertest.New(t, dockertest.Until(dockertest.Create, 0, dockertest.Answer{Hang: true}))
 	s := serve(t, e, oneLanguage, func(c *config.Config) { c.Docker.CallTimeout = time.Second })
-	if answer := readyz(t, s.addr); !strings.Contains(answer, `"status":"ready"`) || !strings.Contains(answer, unproven) {
+	if answer := readyz(t, s.addr); !strings.Contains(answer, `"status":"ready"`) ||
+		!strings.Contains(answer, unproven) {
 		t.Errorf("/readyz: %s; want it ready, with a warning", answer)
 	}
 }
 
-func TestAnEngineThatStartsNothingFailsItsCheckUntilItDoes(t *testing.T) {
+func TestAnEngineThatStartsNoContainerFailsItsCheck(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		act    dockertest.Act
@@ -145,21 +146,23 @@ func TestAnEngineThatStartsNothingFailsItsCheckUntilItDoes(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			e := dockertest.New(t, dockertest.Refuse(c.act, c.status, "OCI runtime create failed: /var/lib/docker/SECRET"))
+			e := dockertest.New(t,
+				dockertest.Refuse(c.act, c.status, "OCI runtime create failed: /var/lib/docker/SECRET"))
 			s := serve(t, e, oneLanguage)
-			if answer := s.until("that the check fails", fails); !strings.Contains(answer, c.says) || strings.Contains(answer, "SECRET") {
-				t.Errorf("/readyz: %s; want that the engine %s, without its words", answer, c.says)
+			if answer := s.until("the failed check", fails); !strings.Contains(answer, c.says) ||
+				strings.Contains(answer, "SECRET") {
+				t.Errorf("/readyz: %s; want a sentence with %q, without the engine's words", answer, c.says)
 			}
 			if !strings.Contains(s.log.String(), "OCI runtime create failed") {
 				t.Error("the log does not have the engine's words")
 			}
 			e.Play(nil)
-			s.until("that the engine is proven", proven)
+			s.until("the proof of the engine", proven)
 		})
 	}
 }
 
-func TestAnEngineThatIsNotDockersIsNamed(t *testing.T) {
+func TestAnUnsupportedEngineIsNamed(t *testing.T) {
 	profile, err := os.ReadFile("../../configs/seccomp.json")
 	if err != nil {
 		t.Fatal(err)
@@ -175,7 +178,8 @@ func TestAnEngineThatIsNotDockersIsNamed(t *testing.T) {
 	if !strings.Contains(s.log.String(), reason) {
 		t.Error("the log at start does not have the reason")
 	}
-	if answer := s.until("that the check fails", fails); !strings.Contains(answer, "fails to start containers") || strings.Count(answer, reason) != 2 {
+	if answer := s.until("the failed check", fails); !strings.Contains(answer, "fails to start containers") ||
+		strings.Count(answer, reason) != 2 {
 		t.Errorf("/readyz: %s; want the reason in the check as well", answer)
 	}
 	for line := range strings.Lines(s.log.String()) {
@@ -185,29 +189,33 @@ func TestAnEngineThatIsNotDockersIsNamed(t *testing.T) {
 	}
 }
 
-func TestAnAPIShowsWhatItsRunnerFindsOutAboutTheEngine(t *testing.T) {
+func TestAnAPIShowsTheChecksOfItsRunner(t *testing.T) {
 	e := dockertest.New(t, dockertest.Refuse(dockertest.Create, http.StatusBadRequest, "no"))
 	e.Say("Components", []map[string]any{{"Name": "Podman Engine", "Version": "4.3.1"}})
 	api := serve(t, e, oneLanguage, func(c *config.Config) { c.Role = config.API; c.Docker.Host = "tcp://127.0.0.1:1" })
-	if answer := readyz(t, api.addr); !strings.Contains(answer, "The runner has not been heard of") || strings.Contains(answer, `"warnings"`) {
+	if answer := readyz(t, api.addr); !strings.Contains(answer, "The runner has not been heard of") ||
+		strings.Contains(answer, `"warnings"`) {
 		t.Errorf("/readyz without a runner: %s", answer)
 	}
 	c := api.config
 	c.Role, c.Docker.Host = config.Runner, e.Host
 	run(t, c, api.log)
-	answer := api.until("what the runner found out", func(a string) bool { return fails(a) && strings.Contains(a, "refuses every container") })
+	answer := api.until("the failed check of the runner",
+		func(a string) bool { return fails(a) && strings.Contains(a, "refuses every container") })
 	if !strings.Contains(answer, `"warnings":["engine: Podman is not supported`) {
 		t.Errorf("/readyz: %s; want the runner's warnings", answer)
 	}
 }
 
-func TestWhatTheEngineRefusesEndsAtOnceWithASentence(t *testing.T) {
+func TestARefusedContainerFailsTheExecutionAtOnce(t *testing.T) {
 	t.Parallel()
 	for name, script := range map[string]func(dockertest.Act, int) dockertest.Answer{
 		"create, 400": dockertest.Refuse(dockertest.Create, http.StatusBadRequest, "unknown runtime /opt/SECRET"),
-		"create, 403": dockertest.Refuse(dockertest.Create, http.StatusForbidden, "authorization denied by plugin /opt/SECRET"),
+		"create, 403": dockertest.Refuse(dockertest.Create, http.StatusForbidden,
+			"authorization denied by plugin /opt/SECRET"),
 		"create, 404": dockertest.Refuse(dockertest.Create, http.StatusNotFound, "network /opt/SECRET not found"),
-		"start, 400":  dockertest.Refuse(dockertest.Start, http.StatusBadRequest, "OCI runtime create failed: /opt/SECRET"),
+		"start, 400": dockertest.Refuse(dockertest.Start, http.StatusBadRequest,
+			"OCI runtime create failed: /opt/SECRET"),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -217,14 +225,15 @@ func TestWhatTheEngineRefusesEndsAtOnceWithASentence(t *testing.T) {
 			if record["status"] != "failed" || record["reason"] != "start_failed" || time.Since(begin) > 5*time.Second {
 				t.Errorf("after %s: %v", time.Since(begin), record)
 			}
-			if sentence, _ := record["error"].(string); !strings.Contains(sentence, `refused a container of the language "play"`) || strings.Contains(sentence, "SECRET") {
+			if sentence, _ := record["error"].(string); !strings.Contains(sentence,
+				`refused a container of the language "play"`) || strings.Contains(sentence, "SECRET") {
 				t.Errorf("the sentence is %q", sentence)
 			}
 		})
 	}
 }
 
-// execute submits a program and returns its record when it has ended.
+// execute submits a program and returns its record after its end.
 func (s *server) execute(language string) (record map[string]any) {
 	s.t.Helper()
 	tokens, err := auth.New(s.config.Auth, s.config.DataDir)
@@ -236,7 +245,8 @@ func (s *server) execute(language string) (record map[string]any) {
 		s.t.Fatal(err)
 	}
 	call := func(method, path, body string) map[string]any {
-		request, err := http.NewRequestWithContext(s.t.Context(), method, "http://"+s.addr+path, strings.NewReader(body))
+		request, err := http.NewRequestWithContext(s.t.Context(), method,
+			"http://"+s.addr+path, strings.NewReader(body))
 		if err != nil {
 			s.t.Fatal(err)
 		}
@@ -253,6 +263,7 @@ func (s *server) execute(language string) (record map[string]any) {
 		}
 		return answer
 	}
-	id, _ := call(http.MethodPost, "/execute/background", `{"code": "x", "language": "`+language+`"}`)["execution_id"].(string)
+	id, _ := call(http.MethodPost, "/execute/background",
+		`{"code": "x", "language": "`+language+`"}`)["execution_id"].(string)
 	return call(http.MethodGet, "/executions/"+id+"?wait=30", "")
 }

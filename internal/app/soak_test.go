@@ -28,7 +28,7 @@ import (
 	"boomerang/internal/upkeep"
 )
 
-// player is a catalogue of one language, whose programs the fake sandbox plays. It also stands for a keyring.
+// player is a catalogue with one language, whose programs the fake sandbox runs, and an Unsealer.
 type player struct{}
 
 func (player) Find(name string) (language.Language, error) {
@@ -45,28 +45,28 @@ func (player) Unseal(_ execution.ID, _ string, sealed execution.Sealed) ([]byte,
 	return sealed, nil
 }
 
-// held is what a process holds at one moment.
-type held struct {
+// usage is the resource usage of the process at one moment.
+type usage struct {
 	at                                  time.Duration
 	goroutines, files, containers, rows int
-	heap                                uint64 // bytes in use after a collection
+	heap                                uint64 // bytes in use after a garbage collection
 }
 
-func (h held) String() string {
+func (u usage) String() string {
 	return fmt.Sprintf("%8s  %3d goroutines  %3d files  %2d containers  %4d executions stored  %6d KiB of heap",
-		h.at.Round(time.Second), h.goroutines, h.files, h.containers, h.rows, h.heap>>10)
+		u.at.Round(time.Second), u.goroutines, u.files, u.containers, u.rows, u.heap>>10)
 }
 
-// TestTwoHoursLeaveNothingBehind has the rooms behind the API work for two hours of a clock that does not wait: mixed programs at
-// full slots, some cancelled, results given up at once, old ones removed. All that a process holds must stay as it was after
-// the first twenty minutes.
-func TestTwoHoursLeaveNothingBehind(t *testing.T) {
+// TestResourceUsageStaysConstantForTwoHours runs everything behind the API for two hours of a fake clock: mixed
+// programs in all slots, some cancelled, callbacks that fail at once, old executions removed. The usage after the first
+// twenty minutes must not grow.
+func TestResourceUsageStaysConstantForTwoHours(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		logger := logrus.New()
 		logger.SetOutput(io.Discard)
 		log := logrus.NewEntry(logger)
 		settings := store.Defaults()
-		settings.Readers = 1 // another would open its files when two first read at the same time, perhaps after an hour
+		settings.Readers = 1 // a second reader would open its files at an unpredictable time
 		records, err := store.Open(t.Context(), t.TempDir(), settings, log)
 		if err != nil {
 			t.Fatal(err)
@@ -77,7 +77,11 @@ func TestTwoHoursLeaveNothingBehind(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		payload := dispatch.Payload{Body: func(e execution.Execution, r execution.Result) []byte { return callback.Body(e, r, 4<<10) }}
+		payload := dispatch.Payload{Body: func(e execution.Execution,
+			r execution.Result,
+		) []byte {
+			return callback.Body(e, r, 4<<10)
+		}}
 		played, _ := player{}.Find("play")
 		warm := pool.New(pool.Defaults().For(2, 1<<30, 4), pool.Deps{
 			Sandbox: box, HandedOut: func(string, bool) {}, Log: log,
@@ -89,18 +93,21 @@ func TestTwoHoursLeaveNothingBehind(t *testing.T) {
 			Store: records, Sandbox: warm, Languages: player{}, Unsealer: player{}, Payload: payload,
 			Node: records.Node(), Epoch: records.Epoch(), Log: log,
 		})
-		keep := upkeep.Config{Keep: 5 * time.Minute, KeepDead: 5 * time.Minute, KeepSize: units.GiB, Interval: time.Minute}
+		keep := upkeep.Config{
+			Keep: 5 * time.Minute, KeepDead: 5 * time.Minute,
+			KeepSize: units.GiB, Interval: time.Minute,
+		}
 		ctx, stop := context.WithCancel(t.Context())
 		done := make(chan error)
 		parts := []func(context.Context) error{
 			warm.Run, dispatcher.Run, callback.NewDeliverer(c, records, player{}, policy, "test", log).Run,
-			upkeep.New(keep, 0, records, box, warm, log).Run,
+			upkeep.New(keep, upkeep.Deps{Store: records, Sandbox: box, Holder: warm, Log: log}).Run,
 		}
 		for _, run := range parts {
 			go func() { done <- run(ctx) }()
 		}
 
-		measure := func(begin time.Time) held {
+		measure := func(begin time.Time) usage {
 			runtime.GC()
 			var memory runtime.MemStats
 			runtime.ReadMemStats(&memory)
@@ -116,13 +123,15 @@ func TestTwoHoursLeaveNothingBehind(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			h := held{time.Since(begin), runtime.NumGoroutine(), len(files), len(containers), len(rows), memory.HeapAlloc}
-			t.Log(h)
-			return h
+			u := usage{
+				time.Since(begin), runtime.NumGoroutine(), len(files), len(containers), len(rows), memory.HeapAlloc,
+			}
+			t.Log(u)
+			return u
 		}
 		chance := rand.New(rand.NewPCG(1, 2))
 		begin := time.Now()
-		var early, late held
+		var early, late usage
 		for n := 0; time.Since(begin) < 2*time.Hour; n++ {
 			submit(t, records, chance, n)
 			if n%7 == 0 {
@@ -139,12 +148,13 @@ func TestTwoHoursLeaveNothingBehind(t *testing.T) {
 				late = measure(begin)
 			}
 		}
-		time.Sleep(20 * time.Minute) // until the last has ended and is forgotten
+		time.Sleep(20 * time.Minute) // until the last execution has ended and is removed
 		synctest.Wait()
 		if end := measure(begin); end.containers != 0 || end.rows != 0 {
 			t.Errorf("at the end: %s, want no containers and no executions", end)
 		}
-		if late.goroutines > early.goroutines+8 || late.files > early.files+2 || late.containers > 8 || late.heap > early.heap*3/2+(4<<20) {
+		if late.goroutines > early.goroutines+8 || late.files > early.files+2 || late.containers > 8 ||
+			late.heap > early.heap*3/2+(4<<20) {
 			t.Errorf("after two hours:\n%s, after twenty minutes:\n%s", late, early)
 		}
 		stop()
@@ -159,13 +169,16 @@ func TestTwoHoursLeaveNothingBehind(t *testing.T) {
 	})
 }
 
-// submit stores a program of one of several kinds.
+// submit enqueues a program of a random kind.
 func submit(t *testing.T, records *store.Store, chance *rand.Rand, n int) {
 	t.Helper()
 	nap := sandboxtest.Sleep(time.Duration(chance.IntN(20)) * time.Second)
 	kinds := []sandboxtest.Program{
 		{sandboxtest.Out("hello\n"), nap},
-		{sandboxtest.Times(500, sandboxtest.Out("a line that is not so short\n")), sandboxtest.Err("and a complaint\n"), sandboxtest.Exit(3)},
+		{
+			sandboxtest.Times(500, sandboxtest.Out("a line that is not so short\n")),
+			sandboxtest.Err("and a complaint\n"), sandboxtest.Exit(3),
+		},
 		{sandboxtest.Times(4, sandboxtest.Out(string(make([]byte, 32<<10)))), nap},
 		{sandboxtest.Out("up\n"), sandboxtest.Hang()},
 		{sandboxtest.IgnoreTerm(), sandboxtest.Hang()},
@@ -173,15 +186,16 @@ func submit(t *testing.T, records *store.Store, chance *rand.Rand, n int) {
 	}
 	e := execution.Execution{
 		ID: execution.NewID(time.Now()), Subject: fmt.Sprintf("s%d", n%5), Language: "play", WorkingDir: "/workspace",
-		Timeout: 20 * time.Second, Code: execution.Sealed(kinds[chance.IntN(len(kinds))].Code()), CreatedAt: time.Now(), State: execution.Queued,
-		Callback: execution.Callback{URL: "http://10.0.0.1/closed"}, // given up at the first attempt, without a packet sent
+		Timeout: 20 * time.Second, Code: execution.Sealed(kinds[chance.IntN(len(kinds))].Code()),
+		CreatedAt: time.Now(), State: execution.Queued,
+		Callback: execution.Callback{URL: "http://10.0.0.1/closed"}, // a refused address, so no packet is sent
 	}
 	if _, _, err := records.Enqueue(t.Context(), e, nil, execution.QueueLimits{}); err != nil {
 		t.Fatal(err)
 	}
 }
 
-// cancelOne asks for the end of the newest execution.
+// cancelOne cancels the newest execution.
 func cancelOne(ctx context.Context, records *store.Store, payload dispatch.Payload) error {
 	newest, err := records.List(ctx, execution.Filter{Limit: 1})
 	if err != nil {

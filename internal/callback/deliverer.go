@@ -7,6 +7,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"boomerang/internal/crash"
 	"boomerang/internal/execution"
 )
 
@@ -140,6 +141,7 @@ func (r *round) launch(ctx, flight context.Context) time.Duration {
 			r.failing = r.failing && len(r.traffic.flying) > 0 // those in flight may still find that it fails
 			break
 		}
+		crash.Point("before-post")
 		for _, d := range due {
 			if r.traffic.takes(d.Destination, now) {
 				r.traffic.depart(d, now)
@@ -243,5 +245,7 @@ func (r *round) record(flight context.Context, a execution.Attempt, n next) {
 func (r *round) write(flight context.Context, a execution.Attempt, n next) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(flight), recordTimeout)
 	defer cancel()
+	crash.Point("after-post")
+	defer crash.Point("after-record")
 	return r.store.Record(ctx, a, n.state, n.reason, n.at)
 }

@@ -1,7 +1,7 @@
-// Package dispatch takes queued executions through the sandbox to their result. Recovery is the same road, entered
-// where the earlier process left it.
+// Package dispatch runs queued executions in the sandbox and writes their results. Recovery after a restart joins the
+// second half of the same path.
 //
-// It refuses to know SQL, Docker and HTTP.
+// It does not know SQL, Docker and HTTP.
 package dispatch
 
 import (
@@ -13,50 +13,54 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"boomerang/internal/crash"
 	"boomerang/internal/execution"
 	"boomerang/internal/language"
 	"boomerang/internal/sandbox"
 )
 
-// Queue hands out what waits. All methods may be called at the same time.
+// Queue hands out queued executions. All methods may be called at the same time.
 type Queue interface {
-	// Claim returns up to n queued executions that nobody has claimed, fair between subjects. A claim is void after a restart.
+	// Claim returns up to n queued executions without a claim, fair between subjects. A restart voids all claims.
 	Claim(ctx context.Context, n int) ([]execution.Execution, error)
-	// Release gives a claim back; the execution is queued as before.
+	// Release gives up a claim; the execution is queued as before.
 	Release(ctx context.Context, id execution.ID) error
-	// Queued is signalled when something became claimable.
+	// Queued is signalled when an execution became claimable.
 	Queued() <-chan struct{}
 }
 
-// Ledger writes down what becomes of an execution, durably and in the order of the calls.
+// Ledger writes the progress of an execution, durably and in the order of the calls.
 type Ledger interface {
-	// Start writes that the program may run from now on. Errors: execution.ErrStale when it is not queued any more.
+	// Start writes that the program may run from now on. Errors: execution.ErrStale if the execution is not queued
+	// any more.
 	Start(ctx context.Context, id execution.ID, run execution.Run) error
-	// Requeue takes Start back; allowed only when the journal proves that nothing ran.
+	// Requeue reverts Start. It is allowed only if the journal proves that the program did not start.
 	Requeue(ctx context.Context, id execution.ID) error
-	// CountStartFailure adds one to how often no container could be made for an execution, and returns the count, which outlives
-	// a restart. Errors: execution.ErrStale when it has ended.
+	// CountStartFailure counts a failure to make a container for an execution and returns the number of failures,
+	// which survives a restart. Errors: execution.ErrStale if the execution has ended.
 	CountStartFailure(ctx context.Context, id execution.ID) (times int, err error)
-	// Finish writes the result and the pending delivery in one transaction. Errors: execution.ErrStale when it has ended already.
+	// Finish writes the result and the pending delivery in one transaction. Errors: execution.ErrStale if the
+	// execution has ended already, execution.ErrBlobGone if the result refers to a removed blob.
 	Finish(ctx context.Context, id execution.ID, r execution.Result, d *execution.Delivery) error
 }
 
-// RunningExecutions is what an earlier process left.
+// RunningExecutions are the executions that an earlier process started and did not finish.
 type RunningExecutions interface {
-	// Running lists the executions that are written down as running.
+	// Running lists the executions whose stored state is running.
 	Running(ctx context.Context) ([]execution.Execution, error)
-	// Adopt makes a running execution of an earlier epoch this process's own.
+	// Adopt makes this process the owner of a running execution of an earlier epoch.
 	Adopt(ctx context.Context, id execution.ID) error
 }
 
-// Cancels tells which running executions somebody asked to end.
+// Cancels are the requests to cancel running executions.
 type Cancels interface {
+	// CancelRequested lists the running executions that a client has cancelled.
 	CancelRequested(ctx context.Context) ([]execution.ID, error)
-	// Cancelling is signalled when there is a new one.
+	// Cancelling is signalled when there is a new request.
 	Cancelling() <-chan struct{}
 }
 
-// Store is all of it; one store serves them.
+// Store is the store as the dispatcher uses it.
 type Store interface {
 	Queue
 	Ledger
@@ -64,34 +68,35 @@ type Store interface {
 	Cancels
 }
 
-// Publisher makes what running programs print readable for another process.
+// Publisher makes the output of running programs readable for another process.
 type Publisher interface {
-	// Published returns what was published of a stream so far, from an offset on.
+	// Published returns the published bytes of a stream, from an offset on.
 	Published(ctx context.Context, id execution.ID, stream execution.Stream, from int64) ([]byte, error)
-	// Publish adds a piece at an offset. Errors: execution.ErrStale when the execution does not run.
+	// Publish adds bytes at an offset. Errors: execution.ErrStale if the execution does not run.
 	Publish(ctx context.Context, id execution.ID, stream execution.Stream, at int64, piece []byte) error
 }
 
-// Languages is the catalogue.
+// Languages is the catalogue of languages.
 type Languages interface {
 	Find(name string) (language.Language, error)
 }
 
-// Unsealer opens what admission sealed.
+// Unsealer decrypts the fields that admission encrypted.
 type Unsealer interface {
 	Unseal(id execution.ID, field string, sealed execution.Sealed) ([]byte, error)
 }
 
 // Config of the dispatcher.
 type Config struct {
-	// Slots is how many executions run at the same time, ≥ 1; 0 lets the engine's CPUs and memory decide.
+	// Slots is the number of executions that run at the same time, 0 to 10000; 0 derives it from the engine's CPUs
+	// and memory.
 	Slots int `yaml:"slots"`
 }
 
-// Defaults lets the engine decide.
+// Defaults derives the number of slots from the engine.
 func Defaults() Config { return Config{} }
 
-// Validate names the key that is wrong.
+// Validate returns an error that names the wrong key.
 func (c Config) Validate() error {
 	if c.Slots < 0 || c.Slots > 10_000 {
 		return fmt.Errorf("slots must be between 0 and 10000, not %d", c.Slots)
@@ -99,13 +104,13 @@ func (c Config) Validate() error {
 	return nil
 }
 
-// SlotsFor chooses the number of slots for an engine of so many CPUs and bytes of memory: two to a CPU, as programs
-// wait as often as they compute, and no more than fit into three quarters of the memory at need bytes each.
+// SlotsFor chooses the number of slots for an engine with cpus CPUs and memory bytes of memory: two per CPU, because
+// programs wait as often as they compute, and no more than fit into three quarters of the memory at need bytes each.
 func SlotsFor(cpus int, memory, need int64) int {
 	return max(1, min(2*cpus, int(memory/4*3/max(need, 1))))
 }
 
-// Deps are the rooms and facts that the dispatcher works with.
+// Deps are the collaborators and settings of a dispatcher.
 type Deps struct {
 	Store      Store
 	Sandbox    sandbox.Sandbox
@@ -114,7 +119,7 @@ type Deps struct {
 	Blobs      Blobs
 	Workspaces Workspaces
 	Limits     execution.WorkspaceLimits
-	Publisher  Publisher // nil: nobody reads it from another process
+	Publisher  Publisher // nil if no other process reads running output
 	Payload    Payload
 	Node       string
 	Epoch      int64
@@ -124,31 +129,32 @@ type Deps struct {
 // Dispatcher owns the runs of one node.
 type Dispatcher struct {
 	Deps
-	slots   *slots
-	resting *slots // of executions that wait for their next try
-	silence silence
+	slots      *slots
+	backingOff *slots // bounds the executions that wait for their next attempt without a slot
+	outage     outage
 
 	mu   sync.Mutex // guards runs
 	runs map[execution.ID]*run
 	wg   sync.WaitGroup
 }
 
-// New makes a dispatcher with so many slots.
-func New(slots int, deps Deps) *Dispatcher {
-	return &Dispatcher{Deps: deps, slots: newSlots(slots), resting: newSlots(slots), runs: make(map[execution.ID]*run)}
+// New makes a dispatcher that runs up to n executions at the same time.
+func New(n int, deps Deps) *Dispatcher {
+	return &Dispatcher{Deps: deps, slots: newSlots(n), backingOff: newSlots(n), runs: make(map[execution.ID]*run)}
 }
 
-// errDetached is the cause of the context of every run when this process stops: the containers go on.
+// errDetached is the cause of the context of every run when this process stops. The containers keep running.
 var errDetached = errors.New("boomerang stops; executions go on")
 
-// retryPause is how long the dispatcher waits before it tries again what a sick store or engine refused.
-const retryPause = time.Second
+const (
+	// retryPause is the pause before another call to a store or an engine that failed.
+	retryPause = time.Second
+	// pollInterval is the longest wait for a signal of the store, in case a signal is lost.
+	pollInterval = 10 * time.Second
+)
 
-// pollInterval is how long it waits for a signal before it looks by itself.
-const pollInterval = 10 * time.Second
-
-// Run takes over what an earlier process left, then takes executions from the queue until ctx ends. It returns when
-// every run is detached; the containers go on. It returns nil when ctx ended.
+// Run adopts the executions of an earlier process, then runs queued executions until ctx ends. It returns nil when
+// every run is detached; the containers keep running.
 func (d *Dispatcher) Run(ctx context.Context) error {
 	ctx, detach := context.WithCancelCause(ctx)
 	defer d.wg.Wait()
@@ -159,29 +165,30 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	}
 	d.wg.Go(func() { d.watchCancels(ctx) })
 	for ctx.Err() == nil {
-		if !d.next(ctx) {
+		if !d.startNext(ctx) {
 			return nil
 		}
 	}
 	return nil
 }
 
-// next starts what can be started now and waits for a reason to look again; false when ctx has ended.
-func (d *Dispatcher) next(ctx context.Context) bool {
-	if !d.slots.take() {
-		return wait(ctx, pollInterval, d.slots.freed)
+// startNext starts one queued execution, or waits until there may be one and a free slot; false if ctx has ended.
+func (d *Dispatcher) startNext(ctx context.Context) bool {
+	if !d.slots.tryAcquire() {
+		return wait(ctx, pollInterval, d.slots.released)
 	}
 	claimed, err := d.Store.Claim(ctx, 1)
 	if err == nil && len(claimed) == 1 {
+		crash.Point("after-claim")
 		r := d.newRun(ctx, claimed[0])
-		d.begin(r)
+		d.register(r)
 		d.wg.Go(func() {
-			defer d.end(r)
+			defer d.unregister(r)
 			d.execute(ctx, r)
 		})
 		return true
 	}
-	d.slots.free()
+	d.slots.release()
 	if err != nil {
 		if ctx.Err() == nil {
 			d.Log.WithError(err).Warn("claim execution")
@@ -191,7 +198,7 @@ func (d *Dispatcher) next(ctx context.Context) bool {
 	return wait(ctx, pollInterval, d.Store.Queued())
 }
 
-// watchCancels passes on the wish to end what runs here.
+// watchCancels passes requests to cancel on to the runs of this process until ctx ends.
 func (d *Dispatcher) watchCancels(ctx context.Context) {
 	for wait(ctx, pollInterval, d.Store.Cancelling()) {
 		ids, err := d.Store.CancelRequested(ctx)
@@ -207,16 +214,19 @@ func (d *Dispatcher) watchCancels(ctx context.Context) {
 	}
 }
 
-// Live returns what a running execution has written to a stream so far; false when it does not run here. The tail is
-// not part of it: how much is left out before the tail is known only at the end.
+// Live returns the bytes that a running execution has written to a stream so far, without the tail: the number of bytes
+// between head and tail is known only at the end. It returns false if the execution does not run in this process.
 func (d *Dispatcher) Live(id execution.ID, stream execution.Stream) ([]byte, bool) {
 	kept, _, ok := d.live(id, stream)
 	return kept, ok
 }
 
-// Follow returns what reads the streams of an execution while they grow: what Live returns, and a channel that is closed
-// when more has come, which is nil while it does not run here.
-func (d *Dispatcher) Follow(id execution.ID) (read func(execution.Stream) (kept []byte, grown <-chan struct{}), release func()) {
+// Follow returns a function that reads the streams of an execution while they grow. The function returns the bytes that
+// Live returns, and a channel that closes when there are more; the channel is nil if the execution does not run in this
+// process or the head of the stream is full.
+func (d *Dispatcher) Follow(id execution.ID) (
+	read func(execution.Stream) (kept []byte, grown <-chan struct{}), release func(),
+) {
 	return func(stream execution.Stream) ([]byte, <-chan struct{}) {
 		kept, grown, _ := d.live(id, stream)
 		return kept, grown
@@ -230,12 +240,12 @@ func (d *Dispatcher) live(id execution.ID, stream execution.Stream) (kept []byte
 	}
 	kept, grown = r.buffer(stream).Bytes()
 	if int64(len(kept)) >= r.head {
-		return kept[:r.head], nil, true // what comes behind it is not for now
+		return kept[:r.head], nil, true // the bytes after the head may belong to the tail
 	}
 	return kept, grown, true
 }
 
-func (d *Dispatcher) begin(r *run) {
+func (d *Dispatcher) register(r *run) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.runs[r.execution.ID] = r
@@ -247,18 +257,19 @@ func (d *Dispatcher) find(id execution.ID) *run {
 	return d.runs[id]
 }
 
-func (d *Dispatcher) end(r *run) {
+// unregister removes a run and releases its slot.
+func (d *Dispatcher) unregister(r *run) {
 	d.mu.Lock()
-	if d.runs[r.execution.ID] == r { // what went back into the queue may have its next run already
+	if d.runs[r.execution.ID] == r { // a requeued execution may already have its next run
 		delete(d.runs, r.execution.ID)
 	}
 	d.mu.Unlock()
-	d.slots.free()
+	d.slots.release()
 }
 
-// wait returns true after d, or earlier when there is a signal; false as soon as ctx ends.
-func wait(ctx context.Context, d time.Duration, signal <-chan struct{}) bool {
-	timer := time.NewTimer(d)
+// wait returns true after the pause, or earlier on a signal; false as soon as ctx ends.
+func wait(ctx context.Context, pause time.Duration, signal <-chan struct{}) bool {
+	timer := time.NewTimer(pause)
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():

@@ -21,14 +21,16 @@ import (
 	"boomerang/internal/store"
 )
 
-func TestAnExecutionIsTakenToItsResult(t *testing.T) {
+func TestAnExecutionGetsItsResult(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHouse(t, 1, sandboxtest.New(sandboxtest.Script{}))
-		h.enter()
-		defer h.leave()
-		e := h.ended(h.submit("a", sandboxtest.Out("hello\n"), sandboxtest.Sleep(3*time.Second), sandboxtest.Err("oh"), sandboxtest.Exit(3)))
+		h := newHarness(t, 1, sandboxtest.New(sandboxtest.Script{}))
+		h.start()
+		defer h.shutdown()
+		e := h.ended(h.submit("a", sandboxtest.Out("hello\n"), sandboxtest.Sleep(3*time.Second),
+			sandboxtest.Err("oh"), sandboxtest.Exit(3)))
 		h.expect(e, execution.Failed, execution.Exited, "hello\n")
-		if *e.Result.ExitCode != 3 || string(e.Result.Stderr.Head) != "oh" || !e.Result.OutputComplete || e.Result.Duration != 3*time.Second {
+		if *e.Result.ExitCode != 3 || string(e.Result.Stderr.Head) != "oh" || !e.Result.OutputComplete ||
+			e.Result.Duration != 3*time.Second {
 			t.Errorf("got %+v", e.Result)
 		}
 		if n := h.containers(); n != 0 {
@@ -37,11 +39,11 @@ func TestAnExecutionIsTakenToItsResult(t *testing.T) {
 	})
 }
 
-func TestOneSubjectsThousandDoNotStarveAnothersOne(t *testing.T) {
+func TestManyExecutionsOfOneSubjectDoNotStarveAnother(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHouse(t, 1, sandboxtest.New(sandboxtest.Script{}))
-		h.enter()
-		defer h.leave()
+		h := newHarness(t, 1, sandboxtest.New(sandboxtest.Script{}))
+		h.start()
+		defer h.shutdown()
 		var many []execution.ID
 		for range 100 {
 			many = append(many, h.submit("many", sandboxtest.Sleep(time.Second)))
@@ -67,9 +69,9 @@ func TestOneSubjectsThousandDoNotStarveAnothersOne(t *testing.T) {
 
 func TestAQueuedExecutionIsCancelledAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHouse(t, 1, sandboxtest.New(sandboxtest.Script{}))
-		h.enter()
-		defer h.leave()
+		h := newHarness(t, 1, sandboxtest.New(sandboxtest.Script{}))
+		h.start()
+		defer h.shutdown()
 		first := h.submit("a", sandboxtest.Sleep(time.Minute))
 		second := h.submit("a", sandboxtest.Out("never"))
 		synctest.Wait()
@@ -79,17 +81,18 @@ func TestAQueuedExecutionIsCancelledAtOnce(t *testing.T) {
 		}
 		h.expect(e, execution.Cancelled, execution.WasCancelled, "")
 		if e.Result.ExitCode != nil || !e.Result.StartedAt.IsZero() {
-			t.Errorf("what never ran has exit code %v and started at %v", e.Result.ExitCode, e.Result.StartedAt)
+			t.Errorf("an execution that never ran has exit code %v and started at %v",
+				e.Result.ExitCode, e.Result.StartedAt)
 		}
 		h.expect(h.ended(first), execution.Completed, execution.Exited, "")
 	})
 }
 
-func TestARunningExecutionIsCancelledWithWhatItPrinted(t *testing.T) {
+func TestACancelledRunningExecutionKeepsItsOutput(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHouse(t, 1, sandboxtest.New(sandboxtest.Script{}))
-		h.enter()
-		defer h.leave()
+		h := newHarness(t, 1, sandboxtest.New(sandboxtest.Script{}))
+		h.start()
+		defer h.shutdown()
 		id := h.submit("a", sandboxtest.Out("so far\n"), sandboxtest.Hang())
 		time.Sleep(time.Second)
 		if live, ok := h.dispatcher.Live(id, execution.Stdout); !ok || string(live) != "so far\n" {
@@ -109,19 +112,19 @@ func TestARunningExecutionIsCancelledWithWhatItPrinted(t *testing.T) {
 	})
 }
 
-// slow takes its time to prepare a container.
-type slow struct{ sandbox.Sandbox }
+// slowSandbox needs a second to prepare a container.
+type slowSandbox struct{ sandbox.Sandbox }
 
-func (s slow) Prepare(ctx context.Context, spec sandbox.Spec) (sandbox.Container, error) {
+func (s slowSandbox) Prepare(ctx context.Context, spec sandbox.Spec) (sandbox.Container, error) {
 	time.Sleep(time.Second)
 	return s.Sandbox.Prepare(ctx, spec)
 }
 
-func TestACancelWhileTheContainerIsPreparedLeavesNothingBehind(t *testing.T) {
+func TestACancelDuringPreparationLeavesNoContainer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHouse(t, 1, slow{sandboxtest.New(sandboxtest.Script{})})
-		h.enter()
-		defer h.leave()
+		h := newHarness(t, 1, slowSandbox{sandboxtest.New(sandboxtest.Script{})})
+		h.start()
+		defer h.shutdown()
 		id := h.submit("a", sandboxtest.Out("never"))
 		time.Sleep(500 * time.Millisecond)
 		if _, err := h.store.Cancel(t.Context(), id, time.Now(), payload.Cancelled); err != nil {
@@ -137,11 +140,11 @@ func TestACancelWhileTheContainerIsPreparedLeavesNothingBehind(t *testing.T) {
 	})
 }
 
-func TestADeadlineIsKept(t *testing.T) {
+func TestADeadlineEndsTheProgram(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHouse(t, 1, sandboxtest.New(sandboxtest.Script{}))
-		h.enter()
-		defer h.leave()
+		h := newHarness(t, 1, sandboxtest.New(sandboxtest.Script{}))
+		h.start()
+		defer h.shutdown()
 		e := h.ended(h.submit("a", sandboxtest.Out("until then"), sandboxtest.IgnoreTerm(), sandboxtest.Hang()))
 		h.expect(e, execution.Timeout, execution.TimedOut, "until then")
 		if *e.Result.ExitCode != 124 || e.Result.Duration < time.Hour {
@@ -150,26 +153,26 @@ func TestADeadlineIsKept(t *testing.T) {
 	})
 }
 
-// deaf has an init that does not keep deadlines.
-type deaf struct{ sandbox.Sandbox }
+// lateSandbox has an init that does not enforce deadlines.
+type lateSandbox struct{ sandbox.Sandbox }
 
-func (s deaf) Prepare(ctx context.Context, spec sandbox.Spec) (sandbox.Container, error) {
+func (s lateSandbox) Prepare(ctx context.Context, spec sandbox.Spec) (sandbox.Container, error) {
 	b, err := s.Sandbox.Prepare(ctx, spec)
-	return deafContainer{b}, err
+	return lateContainer{b}, err
 }
 
-type deafContainer struct{ sandbox.Container }
+type lateContainer struct{ sandbox.Container }
 
-func (b deafContainer) Assign(ctx context.Context, job journal.Job) error {
+func (b lateContainer) Assign(ctx context.Context, job journal.Job) error {
 	job.Timeout *= 100
 	return b.Container.Assign(ctx, job)
 }
 
-func TestAnInitThatDoesNotKeepTheDeadlineIsEndedFromOutside(t *testing.T) {
+func TestAnInitThatIgnoresTheDeadlineIsStopped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHouse(t, 1, deaf{sandboxtest.New(sandboxtest.Script{})})
-		h.enter()
-		defer h.leave()
+		h := newHarness(t, 1, lateSandbox{sandboxtest.New(sandboxtest.Script{})})
+		h.start()
+		defer h.shutdown()
 		begin := time.Now()
 		h.expect(h.ended(h.submit("a", sandboxtest.Hang())), execution.Timeout, execution.TimedOut, "")
 		if late := time.Since(begin) - time.Hour; late < 0 || late > time.Minute {
@@ -178,7 +181,7 @@ func TestAnInitThatDoesNotKeepTheDeadlineIsEndedFromOutside(t *testing.T) {
 	})
 }
 
-func TestWithoutItsImageAnExecutionFailsAndTheNextGoesOn(t *testing.T) {
+func TestAPermanentPrepareErrorFailsOnlyThatExecution(t *testing.T) {
 	for _, c := range []struct {
 		err    error
 		reason execution.Reason
@@ -188,56 +191,61 @@ func TestWithoutItsImageAnExecutionFailsAndTheNextGoesOn(t *testing.T) {
 		{sandbox.ErrNetwork, execution.StartFailed},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			h := newHouse(t, 1, sandboxtest.New(sandboxtest.Script{Prepare: []error{fmt.Errorf("prepare: %w", c.err)}}))
-			h.enter()
-			defer h.leave()
+			h := newHarness(t, 1,
+				sandboxtest.New(sandboxtest.Script{Prepare: []error{fmt.Errorf("prepare: %w", c.err)}}))
+			h.start()
+			defer h.shutdown()
 			first, second := h.submit("a", sandboxtest.Out("1")), h.submit("a", sandboxtest.Out("2"))
 			e := h.ended(first)
 			h.expect(e, execution.Failed, c.reason, "")
 			if e.Result.ExitCode != nil || !e.Result.StartedAt.IsZero() {
-				t.Errorf("what never ran has exit code %v and started at %v", e.Result.ExitCode, e.Result.StartedAt)
+				t.Errorf("an execution that never ran has exit code %v and started at %v",
+					e.Result.ExitCode, e.Result.StartedAt)
 			}
 			h.expect(h.ended(second), execution.Completed, execution.Exited, "2")
 		})
 	}
 }
 
-func TestASickEngineDelaysAndLosesNothing(t *testing.T) {
+func TestAFailingEngineDelaysAnExecution(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sick := fmt.Errorf("call: %w", sandbox.ErrUnavailable)
-		h := newHouse(t, 1, sandboxtest.New(sandboxtest.Script{
-			Prepare: []error{sick, errors.New("nobody knows"), sick, fmt.Errorf("%w: %w", sandbox.ErrRefused, sick)}, Follow: []error{sick, sick},
+		h := newHarness(t, 1, sandboxtest.New(sandboxtest.Script{
+			Prepare: []error{sick, errors.New("unknown"), sick, fmt.Errorf("%w: %w", sandbox.ErrRefused, sick)},
+			Follow:  []error{sick, sick},
 		}))
-		h.enter()
-		defer h.leave()
-		h.expect(h.ended(h.submit("a", sandboxtest.Out("in the end"))), execution.Completed, execution.Exited, "in the end")
+		h.start()
+		defer h.shutdown()
+		h.expect(h.ended(h.submit("a", sandboxtest.Out("in the end"))),
+			execution.Completed, execution.Exited, "in the end")
 	})
 }
 
-func TestAnAssignmentThatMayHaveArrivedIsFollowed(t *testing.T) {
+func TestAnAssignErrorDoesNotEndTheRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHouse(t, 1, sandboxtest.New(sandboxtest.Script{Assign: []error{io.ErrUnexpectedEOF}}))
-		h.enter()
-		defer h.leave()
+		h := newHarness(t, 1, sandboxtest.New(sandboxtest.Script{Assign: []error{io.ErrUnexpectedEOF}}))
+		h.start()
+		defer h.shutdown()
 		h.expect(h.ended(h.submit("a", sandboxtest.Out("once"))), execution.Completed, execution.Exited, "once")
 	})
 }
 
-func TestAJobThatIsTooLargeIsNotTriedAgain(t *testing.T) {
+func TestATooLargeJobIsNotRetried(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHouse(t, 1, sandboxtest.New(sandboxtest.Script{Assign: []error{fmt.Errorf("assign job: %w", journal.ErrTooLarge)}}))
-		h.enter()
-		defer h.leave()
+		h := newHarness(t, 1,
+			sandboxtest.New(sandboxtest.Script{Assign: []error{fmt.Errorf("assign job: %w", journal.ErrTooLarge)}}))
+		h.start()
+		defer h.shutdown()
 		h.expect(h.ended(h.submit("a", sandboxtest.Out("never"))), execution.Failed, execution.StartFailed, "")
 	})
 }
 
-func TestAContainerThatIsRemovedBehindOurBackIsLost(t *testing.T) {
+func TestAnExecutionWhoseContainerWasRemovedIsLost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		box := sandboxtest.New(sandboxtest.Script{})
-		h := newHouse(t, 1, box)
-		h.enter()
-		defer h.leave()
+		h := newHarness(t, 1, box)
+		h.start()
+		defer h.shutdown()
 		id := h.submit("a", sandboxtest.Out("so far"), sandboxtest.Hang())
 		time.Sleep(time.Second)
 		found, err := box.Containers(t.Context())
@@ -255,37 +263,37 @@ func TestAContainerThatIsRemovedBehindOurBackIsLost(t *testing.T) {
 	})
 }
 
-func TestStoppingDetachesAndTheNextStartFollowsToTheEnd(t *testing.T) {
+func TestTheNextProcessFollowsARunningContainerToItsEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHouse(t, 1, sandboxtest.New(sandboxtest.Script{}))
-		h.enter()
+		h := newHarness(t, 1, sandboxtest.New(sandboxtest.Script{}))
+		h.start()
 		id := h.submit("a", sandboxtest.Out("one "), sandboxtest.Sleep(time.Minute), sandboxtest.Out("two"))
 		time.Sleep(time.Second)
-		h.leave()
+		h.shutdown()
 		if n := h.containers(); n != 1 {
 			t.Fatalf("%d containers go on, want 1", n)
 		}
 		time.Sleep(10 * time.Second)
-		h.enter()
+		h.start()
 		h.expect(h.ended(id), execution.Completed, execution.Exited, "one two")
 		synctest.Wait()
 		if n := h.containers(); n != 0 {
 			t.Errorf("%d containers are left", n)
 		}
-		h.leave()
+		h.shutdown()
 	})
 }
 
-func TestARunThatEndedWhileNobodyWatchedIsFinishedFromItsJournal(t *testing.T) {
+func TestARunThatEndedDuringDowntimeIsFinishedFromItsJournal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHouse(t, 1, sandboxtest.New(sandboxtest.Script{}))
-		h.enter()
+		h := newHarness(t, 1, sandboxtest.New(sandboxtest.Script{}))
+		h.start()
 		id := h.submit("a", sandboxtest.Sleep(time.Minute), sandboxtest.Out("done"), sandboxtest.Exit(4))
 		time.Sleep(time.Second)
-		h.leave()
+		h.shutdown()
 		time.Sleep(time.Hour)
-		h.enter()
-		defer h.leave()
+		h.start()
+		defer h.shutdown()
 		e := h.ended(id)
 		h.expect(e, execution.Failed, execution.Exited, "done")
 		if e.Result.Duration != time.Minute {
@@ -294,8 +302,8 @@ func TestARunThatEndedWhileNobodyWatchedIsFinishedFromItsJournal(t *testing.T) {
 	})
 }
 
-// begun makes a row that says running, with a container that is in the given state, as a crash would leave it.
-func (h *house) begun(id execution.ID, container string) {
+// begun stores an execution as running in a container, as a crash would leave it.
+func (h *harness) begun(id execution.ID, container string) {
 	h.t.Helper()
 	if claimed, err := h.store.Claim(h.t.Context(), 1); err != nil || len(claimed) != 1 || claimed[0].ID != id {
 		h.t.Fatalf("claim: %v, %v", claimed, err)
@@ -308,8 +316,8 @@ func (h *house) begun(id execution.ID, container string) {
 	}
 }
 
-// crashed opens the store, lets do leave something there, and closes it: nobody dispatches.
-func (h *house) crashed(do func()) {
+// crashed opens the store, calls do, and closes the store. No dispatcher runs meanwhile.
+func (h *harness) crashed(do func()) {
 	h.t.Helper()
 	log := logrus.New()
 	log.SetOutput(io.Discard)
@@ -323,10 +331,10 @@ func (h *house) crashed(do func()) {
 	}
 }
 
-func TestACrashBeforeTheJobWasSentRunsTheProgramOnce(t *testing.T) {
+func TestACrashBeforeTheJobRunsTheProgramOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		box := sandboxtest.New(sandboxtest.Script{})
-		h := newHouse(t, 1, box)
+		h := newHarness(t, 1, box)
 		var id execution.ID
 		h.crashed(func() {
 			id = h.submit("a", sandboxtest.Out("once"))
@@ -335,12 +343,12 @@ func TestACrashBeforeTheJobWasSentRunsTheProgramOnce(t *testing.T) {
 				t.Fatal(err)
 			}
 			h.begun(id, container.ID())
-			if err := container.Stop(t.Context()); err != nil { // the init leaves without a job
+			if err := container.Stop(t.Context()); err != nil { // the init exits without a job
 				t.Fatal(err)
 			}
 		})
-		h.enter()
-		defer h.leave()
+		h.start()
+		defer h.shutdown()
 		h.expect(h.ended(id), execution.Completed, execution.Exited, "once")
 		synctest.Wait()
 		if n := h.containers(); n != 0 {
@@ -349,29 +357,29 @@ func TestACrashBeforeTheJobWasSentRunsTheProgramOnce(t *testing.T) {
 	})
 }
 
-func TestARunningRowWithoutAContainerIsLost(t *testing.T) {
+func TestARunningExecutionWithoutAContainerIsLost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHouse(t, 1, sandboxtest.New(sandboxtest.Script{}))
+		h := newHarness(t, 1, sandboxtest.New(sandboxtest.Script{}))
 		var id execution.ID
 		h.crashed(func() {
 			id = h.submit("a", sandboxtest.Out("never seen"))
 			h.begun(id, "container-gone")
 		})
-		h.enter()
-		defer h.leave()
+		h.start()
+		defer h.shutdown()
 		h.expect(h.ended(id), execution.Failed, execution.Lost, "")
 	})
 }
 
-func TestAContainerOfAnEarlierPreparationIsNotTakenForTheRuns(t *testing.T) {
+func TestAContainerOfAnInterruptedPreparationIsNotTheRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		box := sandboxtest.New(sandboxtest.Script{})
-		h := newHouse(t, 3, box)
+		h := newHarness(t, 3, box)
 		var id execution.ID
 		h.crashed(func() {
 			id = h.submit("a", sandboxtest.Out("second run"))
 			var containers []sandbox.Container
-			for range 3 { // before the run's own and after it, in any list
+			for range 3 { // one before and one after the container of the run
 				container, err := box.Prepare(t.Context(), sandbox.Spec{Execution: string(id), Image: "player"})
 				if err != nil {
 					t.Fatal(err)
@@ -385,13 +393,13 @@ func TestAContainerOfAnEarlierPreparationIsNotTakenForTheRuns(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, i := range []int{0, 2} {
-				if err := containers[i].Stop(t.Context()); err != nil { // their inits leave without a job
+				if err := containers[i].Stop(t.Context()); err != nil { // their inits exit without a job
 					t.Fatal(err)
 				}
 			}
 		})
-		h.enter()
-		defer h.leave()
+		h.start()
+		defer h.shutdown()
 		h.expect(h.ended(id), execution.Completed, execution.Exited, "first run")
 		synctest.Wait()
 		if n := h.containers(); n != 0 {
@@ -400,7 +408,7 @@ func TestAContainerOfAnEarlierPreparationIsNotTakenForTheRuns(t *testing.T) {
 	})
 }
 
-func TestAContainerWithoutARowIsRemoved(t *testing.T) {
+func TestAContainerWithoutAnExecutionIsRemoved(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		box := sandboxtest.New(sandboxtest.Script{})
 		for _, name := range []string{string(execution.NewID(time.Now())), "", ""} {
@@ -408,9 +416,9 @@ func TestAContainerWithoutARowIsRemoved(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		h := newHouse(t, 1, box)
-		h.enter()
-		defer h.leave()
+		h := newHarness(t, 1, box)
+		h.start()
+		defer h.shutdown()
 		synctest.Wait()
 		if n := h.containers(); n != 0 {
 			t.Errorf("%d containers are left", n)
@@ -418,13 +426,13 @@ func TestAContainerWithoutARowIsRemoved(t *testing.T) {
 	})
 }
 
-// stubborn is a store whose Finish fails some times.
-type stubborn struct {
+// failingStore is a store whose Finish fails a few times.
+type failingStore struct {
 	dispatch.Store
 	failures *int
 }
 
-func (s stubborn) Finish(ctx context.Context, id execution.ID, r execution.Result, d *execution.Delivery) error {
+func (s failingStore) Finish(ctx context.Context, id execution.ID, r execution.Result, d *execution.Delivery) error {
 	if *s.failures > 0 {
 		*s.failures--
 		return fault.New(fault.ServiceUnavailable, "The store cannot be written to.")
@@ -432,42 +440,42 @@ func (s stubborn) Finish(ctx context.Context, id execution.ID, r execution.Resul
 	return s.Store.Finish(ctx, id, r, d)
 }
 
-func TestAResultThatCannotBeWrittenIsWrittenLater(t *testing.T) {
+func TestAResultIsWrittenAgainAfterAFailure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHouse(t, 1, sandboxtest.New(sandboxtest.Script{}))
+		h := newHarness(t, 1, sandboxtest.New(sandboxtest.Script{}))
 		failures := 5
-		h.wrap = func(s dispatch.Store) dispatch.Store { return stubborn{s, &failures} }
-		h.enter()
-		defer h.leave()
+		h.wrap = func(s dispatch.Store) dispatch.Store { return failingStore{s, &failures} }
+		h.start()
+		defer h.shutdown()
 		h.expect(h.ended(h.submit("a", sandboxtest.Out("kept"))), execution.Completed, execution.Exited, "kept")
 		if failures != 0 {
-			t.Errorf("%d failures were not met", failures)
+			t.Errorf("%d failures did not happen", failures)
 		}
 	})
 }
 
-// clinging has containers that take a minute to remove.
-type clinging struct{ sandbox.Sandbox }
+// slowRemoval adopts containers that take a minute to remove.
+type slowRemoval struct{ sandbox.Sandbox }
 
-func (s clinging) Containers(ctx context.Context) ([]sandbox.Found, error) {
+func (s slowRemoval) Containers(ctx context.Context) ([]sandbox.Found, error) {
 	found, err := s.Sandbox.Containers(ctx)
 	for i := range found {
-		found[i].Container = clingingContainer{found[i].Container}
+		found[i].Container = slowRemovalContainer{found[i].Container}
 	}
 	return found, err
 }
 
-type clingingContainer struct{ sandbox.Container }
+type slowRemovalContainer struct{ sandbox.Container }
 
-func (b clingingContainer) Remove(ctx context.Context) error {
+func (b slowRemovalContainer) Remove(ctx context.Context) error {
 	time.Sleep(time.Minute)
 	return b.Container.Remove(ctx)
 }
 
-func TestASecondRunIsHeldAlthoughTheFirstOnesContainerGoesLate(t *testing.T) {
+func TestARunIsKnownAlthoughAnEarlierContainerIsRemovedLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		box := sandboxtest.New(sandboxtest.Script{})
-		h := newHouse(t, 2, clinging{box})
+		h := newHarness(t, 2, slowRemoval{box})
 		var id execution.ID
 		h.crashed(func() {
 			id = h.submit("a", sandboxtest.Out("second"), sandboxtest.Hang())
@@ -480,9 +488,9 @@ func TestASecondRunIsHeldAlthoughTheFirstOnesContainerGoesLate(t *testing.T) {
 				t.Fatal(err)
 			}
 		})
-		h.enter()
-		defer h.leave()
-		time.Sleep(2 * time.Minute) // the second run goes on, the first one's container is gone
+		h.start()
+		defer h.shutdown()
+		time.Sleep(2 * time.Minute) // the second run continues; the container of the first is removed
 		if live, ok := h.dispatcher.Live(id, execution.Stdout); !ok || string(live) != "second" {
 			t.Errorf("live: %q, %t", live, ok)
 		}
@@ -493,41 +501,41 @@ func TestASecondRunIsHeldAlthoughTheFirstOnesContainerGoesLate(t *testing.T) {
 	})
 }
 
-// sticky has containers that take a minute to remove, and cannot be at first.
-type sticky struct {
+// failingRemoval makes containers whose removal fails at first and then takes a minute.
+type failingRemoval struct {
 	sandbox.Sandbox
 	fails *atomic.Int64
 }
 
-func (s sticky) Prepare(ctx context.Context, spec sandbox.Spec) (sandbox.Container, error) {
+func (s failingRemoval) Prepare(ctx context.Context, spec sandbox.Spec) (sandbox.Container, error) {
 	b, err := s.Sandbox.Prepare(ctx, spec)
-	return stickyContainer{b, s.fails}, err
+	return failingRemovalContainer{b, s.fails}, err
 }
 
-type stickyContainer struct {
+type failingRemovalContainer struct {
 	sandbox.Container
 	fails *atomic.Int64
 }
 
-func (b stickyContainer) Remove(ctx context.Context) error {
+func (b failingRemovalContainer) Remove(ctx context.Context) error {
 	if b.fails.Add(-1) >= 0 {
 		return fmt.Errorf("remove: %w", sandbox.ErrUnavailable)
 	}
-	return clingingContainer{b.Container}.Remove(ctx)
+	return slowRemovalContainer{b.Container}.Remove(ctx)
 }
 
-func TestASlotIsFreeWhenTheContainerIsGone(t *testing.T) {
+func TestASlotIsReleasedAfterTheContainerIsRemoved(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var fails atomic.Int64
 		fails.Store(3)
-		h := newHouse(t, 1, sticky{sandboxtest.New(sandboxtest.Script{}), &fails})
-		h.enter()
-		defer h.leave()
+		h := newHarness(t, 1, failingRemoval{sandboxtest.New(sandboxtest.Script{}), &fails})
+		h.start()
+		defer h.shutdown()
 		first, second := h.submit("a", sandboxtest.Out("1")), h.submit("a", sandboxtest.Out("2"))
 		began := time.Now()
 		h.expect(h.ended(first), execution.Completed, execution.Exited, "1")
 		if took := time.Since(began); took > 0 {
-			t.Errorf("its end was written %s after it, want that nothing is waited for", took)
+			t.Errorf("the result was written %s after the end, want at once", took)
 		}
 		time.Sleep(time.Minute)
 		if state := h.get(second).State; state != execution.Queued {
@@ -541,16 +549,16 @@ func TestASlotIsFreeWhenTheContainerIsGone(t *testing.T) {
 	})
 }
 
-func TestWhatIsTakenOverHasASlot(t *testing.T) {
+func TestAnAdoptedExecutionHasASlot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHouse(t, 1, sandboxtest.New(sandboxtest.Script{}))
-		h.enter()
+		h := newHarness(t, 1, sandboxtest.New(sandboxtest.Script{}))
+		h.start()
 		first := h.submit("a", sandboxtest.Sleep(time.Minute))
 		second := h.submit("a", sandboxtest.Out("2"))
 		time.Sleep(time.Second)
-		h.leave()
-		h.enter()
-		defer h.leave()
+		h.shutdown()
+		h.start()
+		defer h.shutdown()
 		time.Sleep(10 * time.Second)
 		if state := h.get(second).State; state != execution.Queued {
 			t.Errorf("the second is %s beside the one that was taken over", state)
@@ -560,17 +568,18 @@ func TestWhatIsTakenOverHasASlot(t *testing.T) {
 	})
 }
 
-func TestADeadlineIsCountedFromWhenTheContainerIsReady(t *testing.T) {
+func TestADeadlineCountsFromTheStartOfTheRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHouse(t, 1, slow{sandboxtest.New(sandboxtest.Script{})})
-		h.enter()
-		defer h.leave()
+		h := newHarness(t, 1, slowSandbox{sandboxtest.New(sandboxtest.Script{})})
+		h.start()
+		defer h.shutdown()
 		id := h.submit("a", sandboxtest.Sleep(time.Second))
 		began := time.Now()
 		time.Sleep(1500 * time.Millisecond)
 		run := h.get(id).Run
-		if run == nil || !run.StartedAt.Equal(began.Add(time.Second)) || !run.Deadline.Equal(run.StartedAt.Add(time.Hour)) {
-			t.Errorf("run = %+v, want one that began a second after %s, and an hour for it", run, began)
+		if run == nil || !run.StartedAt.Equal(began.Add(time.Second)) ||
+			!run.Deadline.Equal(run.StartedAt.Add(time.Hour)) {
+			t.Errorf("run = %+v, want a start one second after %s and a deadline one hour later", run, began)
 		}
 		h.expect(h.ended(id), execution.Completed, execution.Exited, "")
 	})

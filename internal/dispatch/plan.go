@@ -10,12 +10,11 @@ import (
 	"boomerang/internal/sandbox"
 )
 
-// plan opens what is sealed and lets the language translate it.
+// plan decrypts the execution and has its language translate it into a container spec and a job.
 func (d *Dispatcher) plan(r *run) (sandbox.Spec, journal.Job, error) {
 	e := r.execution
-	lang, err := d.Languages.Find(e.Language)
-	if err != nil {
-		return sandbox.Spec{}, journal.Job{}, fmt.Errorf("find language: %w", err)
+	if r.languageErr != nil {
+		return sandbox.Spec{}, journal.Job{}, fmt.Errorf("find language: %w", r.languageErr)
 	}
 	code, err := d.Unsealer.Unseal(e.ID, execution.FieldCode, e.Code)
 	if err != nil {
@@ -29,18 +28,22 @@ func (d *Dispatcher) plan(r *run) (sandbox.Spec, journal.Job, error) {
 	if err := d.unseal(e.ID, execution.FieldInput, e.Input, &input); err != nil {
 		return sandbox.Spec{}, journal.Job{}, err
 	}
-	spec, job := language.Plan(lang, language.Request{
+	var limits *execution.WorkspaceLimits
+	if r.workspace != nil {
+		limits = &r.workspace.limits
+	}
+	spec, job := language.Plan(r.language, language.Request{
 		Execution: string(e.ID), Code: string(code), Input: input, Env: env, WorkingDir: e.WorkingDir,
 		Timeout: e.Timeout, Nonce: journal.NewNonce(), Limits: e.Options.Limits, Network: e.Options.Network,
-		Artifacts: e.Options.Artifacts, Workspace: r.kept,
+		Artifacts: e.Options.Artifacts, Workspace: limits,
 	})
-	if err := job.Validate(); err != nil { // found out later it would be sent again and again
+	if err := job.Validate(); err != nil { // the init would refuse the job on every attempt
 		return sandbox.Spec{}, journal.Job{}, fmt.Errorf("make job: %w", err)
 	}
 	return spec, job, nil
 }
 
-// unseal reads the JSON of a sealed field into v; of nothing it reads nothing.
+// unseal decodes the JSON of an encrypted field into v. An empty field leaves v unchanged.
 func (d *Dispatcher) unseal(id execution.ID, field string, sealed execution.Sealed, v any) error {
 	text, err := d.Unsealer.Unseal(id, field, sealed)
 	if err != nil {

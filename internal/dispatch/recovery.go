@@ -5,14 +5,15 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"boomerang/internal/crash"
 	"boomerang/internal/execution"
 	"boomerang/internal/sandbox"
 )
 
-// adoptRunning matches the rows that an earlier process left running with the containers that are there, and sends each down
-// the second half of the road. False: ctx ended first.
+// adoptRunning matches the running executions of an earlier process with the containers of this node, adopts each
+// execution, and removes the other containers. It returns false if ctx ended first.
 func (d *Dispatcher) adoptRunning(ctx context.Context) bool {
-	rows, containers, ok := d.leftContainers(ctx)
+	rows, containers, ok := d.readLeftovers(ctx)
 	if !ok {
 		return false
 	}
@@ -26,9 +27,9 @@ func (d *Dispatcher) adoptRunning(ctx context.Context) bool {
 			found[f.Container.ID()] = f
 			continue
 		}
-		// A container that no running row names: it waited, or its execution has ended, or never left the queue, or runs in
-		// another container, and this one is what an earlier preparation left. That one's journal says that nothing ran; it must
-		// not be taken for the run's.
+		// No running execution names this container: it was warm, its execution has ended, or an interrupted
+		// preparation left it behind. In the last case its journal says that the program did not start, although
+		// another container of the same execution may have run the program.
 		d.wg.Go(func() {
 			d.removeContainer(ctx, d.newRun(ctx, execution.Execution{ID: execution.ID(f.Execution)}), f.Container)
 		})
@@ -40,8 +41,11 @@ func (d *Dispatcher) adoptRunning(ctx context.Context) bool {
 	return true
 }
 
-// leftContainers reads both books; it goes on trying until both can be read.
-func (d *Dispatcher) leftContainers(ctx context.Context) (rows []execution.Execution, containers []sandbox.Found, ok bool) {
+// readLeftovers reads the running executions and the containers of this node. It retries until both succeed; false if
+// ctx ended first.
+func (d *Dispatcher) readLeftovers(ctx context.Context) (
+	rows []execution.Execution, containers []sandbox.Found, ok bool,
+) {
 	for {
 		rows, err := d.Store.Running(ctx)
 		if err == nil {
@@ -59,14 +63,18 @@ func (d *Dispatcher) leftContainers(ctx context.Context) (rows []execution.Execu
 	}
 }
 
-// adopt follows the container of a running row; a row without a container is lost.
+// adopt concludes a running execution of an earlier process. An execution without a container has the reason "lost".
 func (d *Dispatcher) adopt(ctx context.Context, e execution.Execution, f sandbox.Found, there bool) {
-	d.slots.occupy()
+	d.slots.forceAcquire()
 	r := d.newRun(ctx, e)
-	d.begin(r)
+	d.register(r)
 	d.wg.Go(func() {
-		defer d.end(r)
-		if d.persist(ctx, r, "adopt execution", func() error { return d.Store.Adopt(ctx, e.ID) }) != nil {
+		defer d.unregister(r)
+		err := d.persist(ctx, r, "adopt execution", func() error {
+			defer crash.Point("after-adopt")
+			return d.Store.Adopt(ctx, e.ID)
+		})
+		if err != nil {
 			return
 		}
 		r.execution.Run.Epoch = d.Epoch
@@ -74,7 +82,8 @@ func (d *Dispatcher) adopt(ctx context.Context, e execution.Execution, f sandbox
 			d.finish(ctx, r, result(r, evidence{gone: true}))
 			return
 		}
-		d.log(r).WithFields(logrus.Fields{"status": execution.Running, "container": f.Container.ID()}).Info("execution taken over")
+		d.log(r).WithFields(logrus.Fields{"status": execution.Running, "container": f.Container.ID()}).
+			Info("execution taken over")
 		d.conclude(ctx, r, f.Container)
 	})
 }

@@ -10,14 +10,14 @@ import (
 	"boomerang/internal/journal"
 )
 
-// result puts together the judgement, the outputs and the times of a run.
+// result combines the classification, the outputs and the times of a run.
 func result(r *run, v evidence) execution.Result {
 	if v.neverStarted() && v.cancelled {
 		return cancelledUnstarted(time.Now())
 	}
-	res := judge(v)
+	res := classify(v)
 	res.OutputComplete = v.outcome.Proven()
-	res.Artifacts = r.files.of(r.execution, v.outcome.Stdout)
+	res.Artifacts = r.files.artifacts.artifacts(r.execution, v.outcome.Stdout)
 	res.Stdout, res.Stderr = output(r.stdout, v.outcome.Stdout), output(r.stderr, v.outcome.Stderr)
 	res.StartedAt, res.CompletedAt = r.execution.Run.StartedAt, time.Now()
 	if start := v.outcome.Start; start != nil {
@@ -41,7 +41,7 @@ func output(b *capture.Buffer, end *journal.End) execution.Output {
 	return b.Output(end.Bytes, end.Tail)
 }
 
-// neverRan completes the result of an execution whose program was not started: there is no output to miss.
+// neverRan completes the result of an execution whose program was not started: its output is empty and complete.
 func neverRan(res execution.Result) execution.Result {
 	res.CompletedAt, res.OutputComplete = time.Now(), true
 	return res
@@ -49,11 +49,12 @@ func neverRan(res execution.Result) execution.Result {
 
 // Payload makes the bodies of callbacks.
 type Payload struct {
-	Body    func(execution.Execution, execution.Result) []byte // of one execution
-	Summary execution.Summary                                  // of a batch that has one callback for all
+	Body    func(execution.Execution, execution.Result) []byte // the body for one execution
+	Summary execution.Summary                                  // the body for a batch with one callback
 }
 
-// Cancelled gives the result and the delivery of an execution that is cancelled before it ran. It is pure and quick.
+// Cancelled returns the result and the delivery of an execution that is cancelled before it ran. It has no side
+// effects.
 func (p Payload) Cancelled(e execution.Execution) (execution.Result, *execution.Delivery) {
 	res := cancelledUnstarted(time.Now())
 	res.Artifacts = noArtifacts(e)
@@ -68,12 +69,14 @@ func cancelledUnstarted(at time.Time) execution.Result {
 	}
 }
 
-// delivery is the obligation that a result brings with it; nil when no callback was asked for.
+// delivery returns the pending delivery of a result; nil if the execution has no callback.
 func (p Payload) delivery(e execution.Execution, res execution.Result) *execution.Delivery {
 	if e.Callback.URL == "" {
 		return nil
 	}
-	d := &execution.Delivery{Execution: e.ID, State: execution.Pending, NextAt: res.CompletedAt, CreatedAt: res.CompletedAt}
+	d := &execution.Delivery{
+		Execution: e.ID, State: execution.Pending, NextAt: res.CompletedAt, CreatedAt: res.CompletedAt,
+	}
 	if e.Batch.Summary {
 		d.Summary = p.Summary
 	} else {
@@ -82,7 +85,7 @@ func (p Payload) delivery(e execution.Execution, res execution.Result) *executio
 	return d
 }
 
-// signalName gives the name of a signal's number, "SIGKILL" for 9.
+// signalName returns the name of a signal, "SIGKILL" for 9.
 func signalName(signal int) string {
 	if name := unix.SignalName(unix.Signal(signal)); name != "" {
 		return name

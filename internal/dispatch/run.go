@@ -3,58 +3,62 @@ package dispatch
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 	"time"
 
 	"github.com/sirupsen/logrus"
 
 	"boomerang/internal/capture"
+	"boomerang/internal/crash"
 	"boomerang/internal/execution"
 	"boomerang/internal/journal"
 	"boomerang/internal/language"
 	"boomerang/internal/sandbox"
 )
 
-// margin is how long after its deadline a run is left to its init before it is ended from outside.
-const margin = 10 * time.Second
+// streamCeiling bounds the bytes of one stream in memory. The init sends far less; the bound holds if the init is
+// broken.
+const streamCeiling = 128 << 20
 
-// ceiling bounds what is kept of one stream in memory. The init passes on far less; this holds should it be broken.
-const ceiling = 128 << 20
-
-// run is one execution on its way through this room.
+// run is one execution on its way through the dispatcher.
 type run struct {
-	execution      execution.Execution
+	execution   execution.Execution
+	language    language.Language
+	languageErr error // not nil if the catalogue does not have the language
+
 	stdout, stderr *capture.Buffer
-	files          *artifacts
-	tree           *tree                      // nil: no workspace is kept
-	kept           *execution.WorkspaceLimits // of it; nil: none
-	collecting     time.Duration              // how long the init may take for the files, behind the deadline
-	head           int64                      // bytes of each stream that are certain to be followed by what comes next
+	files          *fileCollector
+	workspace      *workspaceRules // nil if the execution writes to no workspace
+	head           int64           // bytes at the start of each stream that cannot belong to the tail
+	collectTime    time.Duration   // how long after the deadline the init may still send files
 
 	cancelOnce sync.Once
-	cancelled  chan struct{} // closed when somebody asked for its end
+	cancelled  chan struct{} // closed when a client cancelled the execution
 }
 
 func (d *Dispatcher) newRun(ctx context.Context, e execution.Execution) *run {
-	r := &run{execution: e, cancelled: make(chan struct{}), files: &artifacts{ctx: ctx, blobs: d.Blobs}}
+	r := &run{
+		execution: e, cancelled: make(chan struct{}),
+		files: &fileCollector{ctx: ctx, blobs: d.Blobs, artifacts: &collection{rules: artifactRules{}}},
+	}
 	var usual int64 // bytes of a stream
-	if lang, err := d.Languages.Find(e.Language); err == nil {
-		limits := lang.Bound(e.Options.Limits)
+	if r.language, r.languageErr = d.Languages.Find(e.Language); r.languageErr == nil {
+		limits := r.language.Bound(e.Options.Limits)
 		r.head, usual = limits.Output, limits.Output+limits.Tail
 		if len(e.Options.Artifacts) > 0 {
-			r.collecting = language.CollectTime(limits.Artifacts)
+			r.collectTime = language.CollectTime(limits.Artifacts)
 		}
-		if e.Options.Workspace.Name != "" { // for what is given, before it starts
-			r.collecting += language.CollectTime(min(d.Limits.Size, limits.Workspace))
+		workspaceTime := language.CollectTime(min(d.Limits.Size, limits.Workspace))
+		if e.Options.Workspace.Name != "" { // the init receives the workspace before the program starts
+			r.collectTime += workspaceTime
 		}
 		if e.Options.Workspace.Writes() {
-			r.collecting += language.CollectTime(min(d.Limits.Size, limits.Workspace))
-			r.kept = &d.Limits
-			r.tree = &tree{ctx: ctx, blobs: d.Blobs, limits: d.Limits}
+			r.collectTime += workspaceTime
+			r.workspace = &workspaceRules{limits: d.Limits}
+			r.files.workspace = &collection{rules: r.workspace}
 		}
 	}
-	r.stdout, r.stderr = capture.New(usual, ceiling), capture.New(usual, ceiling)
+	r.stdout, r.stderr = capture.New(usual, streamCeiling), capture.New(usual, streamCeiling)
 	if e.CancelRequested {
 		r.cancel()
 	}
@@ -70,7 +74,7 @@ func (r *run) buffer(stream execution.Stream) *capture.Buffer {
 	return r.stdout
 }
 
-// execute takes a claimed execution from the queue to its result.
+// execute runs a claimed execution and writes its result.
 func (d *Dispatcher) execute(ctx context.Context, r *run) {
 	spec, job, err := d.plan(r)
 	if err != nil {
@@ -84,197 +88,79 @@ func (d *Dispatcher) execute(ctx context.Context, r *run) {
 		d.failPrepare(ctx, r, err)
 		return
 	}
-	now := time.Now()
-	r.execution.Run = &execution.Run{
-		Node: d.Node, Epoch: d.Epoch, Container: container.ID(), Nonce: job.Nonce,
-		StartedAt: now, Deadline: now.Add(r.execution.Timeout),
-	}
-	if err := d.Store.Start(ctx, r.execution.ID, *r.execution.Run); err != nil {
+	if err := d.start(ctx, r, container, job.Nonce); err != nil {
 		d.removeContainer(ctx, r, container)
-		if !errors.Is(err, execution.ErrStale) { // stale: it was cancelled meanwhile, and that is written already
+		if !errors.Is(err, execution.ErrStale) { // a stale execution was cancelled meanwhile and has its result
 			d.release(ctx, r, err)
 		}
 		return
 	}
-	d.log(r).WithFields(logrus.Fields{"status": execution.Running, "container": container.ID()}).Info("execution started")
-	if err := d.addWorkspace(ctx, r, &job); err != nil { // nothing was sent
+	if d.assign(ctx, r, container, job) {
+		d.conclude(ctx, r, container)
+	}
+}
+
+// start writes that the program may run from now on.
+func (d *Dispatcher) start(ctx context.Context, r *run, container sandbox.Container, nonce string) error {
+	now := time.Now()
+	r.execution.Run = &execution.Run{
+		Node: d.Node, Epoch: d.Epoch, Container: container.ID(), Nonce: nonce,
+		StartedAt: now, Deadline: now.Add(r.execution.Timeout),
+	}
+	crash.Point("before-start")
+	err := d.Store.Start(ctx, r.execution.ID, *r.execution.Run)
+	crash.Point("after-start")
+	if err != nil {
+		return err
+	}
+	d.log(r).WithFields(logrus.Fields{"status": execution.Running, "container": container.ID()}).
+		Info("execution started")
+	return nil
+}
+
+// assign sends the job to the container. It returns true if the journal of the container has to be read: the job, or a
+// part of it, may have arrived. Otherwise assign has finished or requeued the execution.
+func (d *Dispatcher) assign(ctx context.Context, r *run, container sandbox.Container, job journal.Job) bool {
+	if err := d.addWorkspace(ctx, r, &job); err != nil {
 		d.log(r).WithError(err).Warn("assign job")
 		wait(ctx, retryPause, nil)
 		d.requeue(ctx, r, container)
-		return
+		return false
 	}
-	err = container.Assign(ctx, job)
-	if errors.Is(err, journal.ErrSource) {
-		wait(ctx, retryPause, nil) // it will be queued again
+	err := container.Assign(ctx, job)
+	crash.Point("after-assign")
+	if errors.Is(err, journal.ErrSource) { // conclude will requeue the execution
+		wait(ctx, retryPause, nil)
 	}
 	if r.execution.Options.Workspace.ReadOnly {
 		if err := d.Workspaces.ReleaseSnapshot(context.WithoutCancel(ctx), r.execution.ID); err != nil {
-			d.log(r).WithError(err).Warn("let go of what was given")
+			d.log(r).WithError(err).Warn("release workspace snapshot")
 		}
 	}
-	if errors.Is(err, journal.ErrTooLarge) { // nothing was sent, and would not be the next time
+	if errors.Is(err, journal.ErrTooLarge) { // nothing was sent, and another attempt would fail as well
 		d.log(r).WithError(err).Error("assign job")
-		if d.finish(ctx, r, neverRan(failed(execution.StartFailed, nil, "The code, stdin and files of this execution are too large together."))) {
+		res := neverRan(failed(execution.StartFailed, nil,
+			"The code, stdin and files of this execution are too large together."))
+		if d.finish(ctx, r, res) {
 			d.removeContainer(ctx, r, container)
 		}
-		return
+		return false
 	}
 	if err != nil {
-		// A job that did not arrive whole makes the init leave, one that did makes it run: the journal will tell.
+		// A partial job makes the init exit; a whole job makes it run the program. The journal tells which happened.
 		d.log(r).WithError(err).Warn("assign job")
 	}
-	d.conclude(ctx, r, container)
+	return true
 }
 
-// conclude follows a container to its end, writes the result, and removes the container. It is the second half of every run,
-// be it ours from the beginning or taken over.
-func (d *Dispatcher) conclude(ctx context.Context, r *run, container sandbox.Container) {
-	for {
-		v, ok := d.follow(ctx, r, container)
-		if !ok {
-			return // detached: the container goes on, the next start follows it
-		}
-		if v.neverStarted() && !v.cancelled {
-			d.unstarted(ctx, r, container)
-			return
-		}
-		res := result(r, v)
-		res.Workspace = d.workspaceResult(ctx, r, v)
-		switch err := d.storeResult(ctx, r, res); {
-		case err == nil:
-			d.removeContainer(ctx, r, container)
-			return
-		case !errors.Is(err, execution.ErrBlobGone):
-			return
-		}
-		r.files.forget() // the journal has them still
-		if r.tree != nil {
-			r.tree.forget()
-		}
-	}
-}
-
-// follow reads the journal to its end, through any failure of the engine, and sees to it that the container ends when
-// somebody asked for it or when it is overdue. False: ctx ended first.
-func (d *Dispatcher) follow(ctx context.Context, r *run, container sandbox.Container) (v evidence, ok bool) {
-	done := make(chan struct{})
-	var watch sync.WaitGroup
-	var cancelled, overdue bool
-	watch.Go(func() { cancelled, overdue = d.watch(ctx, r, container, done) })
-	if d.Publisher != nil {
-		watch.Go(func() { d.publish(ctx, r, done) })
-	}
-	ok = d.read(ctx, r, container, &v)
-	close(done)
-	watch.Wait()
-	v.cancelled, v.overdue = cancelled, overdue
-	return v, ok
-}
-
-func (d *Dispatcher) read(ctx context.Context, r *run, container sandbox.Container, v *evidence) bool {
-	for {
-		r.stdout.Rewind()
-		r.stderr.Rewind()
-		r.files.rewind()
-		files := journal.FileSink(r.files)
-		err := d.readHad(ctx, r)
-		if r.tree != nil {
-			r.tree.rewind()
-			files = both{r.files, r.tree}
-		}
-		var outcome sandbox.Outcome
-		if err == nil {
-			outcome, err = container.Follow(ctx, r.execution.Run.Nonce, r.stdout, r.stderr, files)
-		}
-		kept := r.files.err
-		if r.tree != nil {
-			kept = errors.Join(kept, r.tree.err)
-		}
-		switch {
-		case err == nil && kept == nil:
-			v.outcome = outcome
-			return true
-		case err == nil:
-			err = fmt.Errorf("store files: %w", kept)
-		case ctx.Err() != nil:
-			return false
-		case errors.Is(err, sandbox.ErrGone):
-			v.gone = true
-			return true
-		}
-		d.log(r).WithError(err).Warn("follow container")
-		if !wait(ctx, retryPause, nil) {
-			return false
-		}
-	}
-}
-
-// watch waits for a reason to end a container from outside and ends it; it tells which reason there was.
-func (d *Dispatcher) watch(ctx context.Context, r *run, container sandbox.Container, done <-chan struct{}) (cancelled, overdue bool) {
-	timer := time.NewTimer(time.Until(r.execution.Run.Deadline.Add(margin + r.collecting)))
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false, false
-	case <-done:
-		return false, false
-	case <-r.cancelled:
-		cancelled = true
-	case <-timer.C:
-		overdue = true
-	}
-	for {
-		err := container.Stop(ctx)
-		if err == nil {
-			return cancelled, overdue
-		}
-		d.log(r).WithError(err).Warn("stop container")
-		if !wait(ctx, retryPause, done) {
-			return cancelled, overdue
-		}
-		select {
-		case <-done:
-			return cancelled, overdue
-		default:
-		}
-	}
-}
-
-// unstarted puts back an execution whose container took no program. The tries are bounded together with those of prepare.
-func (d *Dispatcher) unstarted(ctx context.Context, r *run, container sandbox.Container) {
-	failures, err := d.Store.CountStartFailure(context.WithoutCancel(ctx), r.execution.ID)
-	if err != nil {
-		d.log(r).WithError(err).Warn("count start failure")
-	}
-	if failures <= len(pauses) {
-		if failures < 2 || d.rest(ctx, r, pauses[failures-2]) { // the first may be our own restart
-			d.requeue(ctx, r, container)
-		}
-		return
-	}
-	res := neverRan(failed(execution.StartFailed, nil, fmt.Sprintf(
-		"Containers of the language %q were started and took no program, %d times; the operator finds the cause in the log.",
-		r.execution.Language, failures)))
-	if d.finish(ctx, r, res) {
-		d.removeContainer(ctx, r, container)
-	}
-}
-
-// requeue puts back an execution of which the journal proves that it never started.
-func (d *Dispatcher) requeue(ctx context.Context, r *run, container sandbox.Container) {
-	d.log(r).Warn("the program never started; it is queued again")
-	err := d.persist(ctx, r, "requeue execution", func() error { return d.Store.Requeue(ctx, r.execution.ID) })
-	if err == nil || errors.Is(err, execution.ErrStale) {
-		d.removeContainer(ctx, r, container)
-	}
-}
-
-// finish writes the result and the pending delivery. False: it could not be written before ctx ended, and the next
-// start will read the journal again.
+// finish writes the result and the pending delivery. It returns false if ctx ended first; the next process reads the
+// journal again then.
 func (d *Dispatcher) finish(ctx context.Context, r *run, res execution.Result) bool {
 	return d.storeResult(ctx, r, res) == nil
 }
 
+// storeResult writes the result and the pending delivery. Errors: execution.ErrBlobGone if the result refers to a
+// removed blob; the cause of ctx if ctx ended first.
 func (d *Dispatcher) storeResult(ctx context.Context, r *run, res execution.Result) error {
 	if res.Artifacts == nil {
 		res.Artifacts = noArtifacts(r.execution)
@@ -284,6 +170,8 @@ func (d *Dispatcher) storeResult(ctx context.Context, r *run, res execution.Resu
 	}
 	delivery := d.Payload.delivery(r.execution, res)
 	err := d.persist(ctx, r, "finish execution", func() error {
+		crash.Point("before-finish")
+		defer crash.Point("after-finish")
 		return d.Store.Finish(ctx, r.execution.ID, res, delivery)
 	})
 	if err == nil {
@@ -297,8 +185,8 @@ func (d *Dispatcher) storeResult(ctx context.Context, r *run, res execution.Resu
 	return err
 }
 
-// persist repeats a write until the store takes it, or says that the row has moved on (ErrStale) or that what it refers to is
-// gone (ErrBlobGone), or ctx ends.
+// persist repeats a write until it succeeds or ctx ends. It returns at once if the store answers that the execution has
+// changed (execution.ErrStale) or that a blob was removed (execution.ErrBlobGone).
 func (d *Dispatcher) persist(ctx context.Context, r *run, act string, write func() error) error {
 	for {
 		err := write()
@@ -315,7 +203,7 @@ func (d *Dispatcher) persist(ctx context.Context, r *run, act string, write func
 	}
 }
 
-// removeContainer destroys the container. A container that cannot be destroyed keeps its slot.
+// removeContainer removes a container. It retries until ctx ends; the container keeps its slot until then.
 func (d *Dispatcher) removeContainer(ctx context.Context, r *run, container sandbox.Container) {
 	for {
 		err := container.Remove(context.WithoutCancel(ctx))

@@ -2,39 +2,38 @@ package dispatch
 
 import "sync"
 
-// slots are the places in which executions run at the same time.
+// slots bound how many executions run at the same time.
 type slots struct {
-	mu    sync.Mutex // guards taken
-	size  int
-	taken int
-	freed chan struct{} // cap 1: a slot became free
+	mu       sync.Mutex // guards taken
+	size     int
+	taken    int
+	released chan struct{} // capacity 1: a slot may be free
 }
 
-func newSlots(size int) *slots { return &slots{size: size, freed: make(chan struct{}, 1)} }
+func newSlots(size int) *slots { return &slots{size: size, released: make(chan struct{}, 1)} }
 
-// take takes a slot; false when as many are taken as there are.
-func (s *slots) take() bool {
+// tryAcquire takes a slot; false if no slot is free.
+func (s *slots) tryAcquire() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.taken >= s.size {
 		return false
 	}
 	s.taken++
-	if s.taken < s.size { // several may wait, and two slots that become free at once are one signal
+	if s.taken < s.size { // two releases at once make one signal, but two goroutines may wait
 		s.signal()
 	}
 	return true
 }
 
-// occupy takes a slot for what an earlier process began, even beyond the size: it is running already.
-func (s *slots) occupy() {
+// forceAcquire takes a slot even if none is free, for an execution that is running already.
+func (s *slots) forceAcquire() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.taken++
 }
 
-// free gives a slot back.
-func (s *slots) free() {
+func (s *slots) release() {
 	s.mu.Lock()
 	s.taken--
 	s.mu.Unlock()
@@ -43,7 +42,7 @@ func (s *slots) free() {
 
 func (s *slots) signal() {
 	select {
-	case s.freed <- struct{}{}:
+	case s.released <- struct{}{}:
 	default:
 	}
 }

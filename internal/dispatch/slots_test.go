@@ -2,22 +2,22 @@ package dispatch
 
 import "testing"
 
-func TestNoMoreSlotsAreTakenThanThereAre(t *testing.T) {
+func TestSlotsAreBounded(t *testing.T) {
 	s := newSlots(2)
-	s.occupy()
-	s.occupy()
-	s.occupy() // from when there were more slots
-	s.free()
-	if s.take() {
-		t.Error("a third slot of two was taken")
+	s.forceAcquire()
+	s.forceAcquire()
+	s.forceAcquire() // as if an earlier process had more slots
+	s.release()
+	if s.tryAcquire() {
+		t.Error("the second slot of two was free with two taken")
 	}
-	s.free()
-	if !s.take() || s.take() {
-		t.Error("want the one that is free to be taken, and no other")
+	s.release()
+	if !s.tryAcquire() || s.tryAcquire() {
+		t.Error("want exactly one free slot")
 	}
 }
 
-func TestSlotsFollowTheEngine(t *testing.T) {
+func TestTheNumberOfSlotsFollowsTheEngine(t *testing.T) {
 	const gib, need = 1 << 30, 512 << 20
 	for _, c := range []struct {
 		cpus   int
@@ -30,26 +30,26 @@ func TestSlotsFollowTheEngine(t *testing.T) {
 	}
 }
 
-func TestTwoSlotsThatBecomeFreeAtOnceWakeTwo(t *testing.T) {
+func TestTwoReleasesWakeTwoWaiters(t *testing.T) {
 	s := newSlots(2)
 	for range 2 {
-		if !s.take() {
-			t.Fatal("there are no two slots")
+		if !s.tryAcquire() {
+			t.Fatal("two slots are not free")
 		}
 	}
 	select {
-	case <-s.freed: // of the first take: there was room for another
+	case <-s.released: // the signal of the first tryAcquire: another slot was free
 	default:
 	}
-	s.free()
-	s.free()
+	s.release()
+	s.release()
 	for i := range 2 {
 		select {
-		case <-s.freed:
+		case <-s.released:
 		default:
 			t.Fatalf("waiter %d of 2 is not woken", i+1)
 		}
-		if !s.take() {
+		if !s.tryAcquire() {
 			t.Fatalf("waiter %d of 2 finds no slot", i+1)
 		}
 	}

@@ -8,24 +8,25 @@ import (
 
 	"boomerang/internal/execution"
 	"boomerang/internal/journal"
-	"boomerang/internal/language"
 	"boomerang/internal/workspace"
 )
 
-// Workspaces keeps what outlives executions.
+// Workspaces keeps files that outlive executions.
 type Workspaces interface {
-	// Snapshot returns all that a running execution is given in its workspace. For one that changes it this holds until Finish,
-	// for one that reads it until Sent.
+	// Snapshot returns all entries of the workspace that a running execution uses. The snapshot of an execution that
+	// writes to its workspace is valid until Finish, that of an execution that reads it until ReleaseSnapshot.
 	Snapshot(ctx context.Context, id execution.ID) ([]execution.Entry, error)
+	// ReleaseSnapshot ends the use of a workspace that the execution only reads.
 	ReleaseSnapshot(ctx context.Context, id execution.ID) error
+	// Blob returns a reader of a blob's content.
 	Blob(ctx context.Context, b execution.Blob) io.ReadSeeker
-	// Kept is how many bytes all workspaces of the subject hold but the named one.
+	// OtherWorkspacesSize returns how many bytes the workspaces of a subject hold, without the workspace named but.
 	OtherWorkspacesSize(ctx context.Context, subject, but string) (size int64, err error)
-	// Discard removes blobs that are not needed after all.
+	// Discard removes blobs that no result refers to.
 	Discard(ctx context.Context, blobs []execution.Blob)
 }
 
-// addWorkspace adds to a job what the execution is given in its workspace.
+// addWorkspace adds the entries of the execution's workspace to its job.
 func (d *Dispatcher) addWorkspace(ctx context.Context, r *run, job *journal.Job) error {
 	if r.execution.Options.Workspace.Name == "" {
 		return nil
@@ -39,114 +40,58 @@ func (d *Dispatcher) addWorkspace(ctx context.Context, r *run, job *journal.Job)
 	return nil
 }
 
-func (d *Dispatcher) snapshotEntries(ctx context.Context, entries []execution.Entry) iter.Seq2[journal.WorkspaceEntry, error] {
+func (d *Dispatcher) snapshotEntries(
+	ctx context.Context, entries []execution.Entry,
+) iter.Seq2[journal.WorkspaceEntry, error] {
 	kinds := map[execution.EntryKind]string{
-		execution.EntryFile: journal.EntryFile, execution.EntryDir: journal.EntryDir, execution.EntryLink: journal.EntryLink,
+		execution.EntryFile: journal.EntryFile,
+		execution.EntryDir:  journal.EntryDir,
+		execution.EntryLink: journal.EntryLink,
 	}
 	return func(yield func(journal.WorkspaceEntry, error) bool) {
 		for _, e := range entries {
-			g := journal.WorkspaceEntry{Path: e.Path, Kind: kinds[e.Kind], Mode: e.Mode, Size: e.Blob.Size, Target: e.Target}
-			if e.Kind == execution.EntryFile {
-				g.Sum = e.Blob.Sum[:]
-				g.Content = func() io.Reader { return d.Workspaces.Blob(ctx, e.Blob) }
+			entry := journal.WorkspaceEntry{
+				Path: e.Path, Kind: kinds[e.Kind], Mode: e.Mode, Size: e.Blob.Size, Target: e.Target,
 			}
-			if !yield(g, nil) {
+			if e.Kind == execution.EntryFile {
+				entry.Sum = e.Blob.Sum[:]
+				entry.Content = func() io.Reader { return d.Workspaces.Blob(ctx, e.Blob) }
+			}
+			if !yield(entry, nil) {
 				return
 			}
 		}
 	}
 }
 
-// tree stores what a program left in its workspace, as the journal tells it. A journal may be read several times: what was
-// stored is not stored again. It is used by one goroutine at a time.
-type tree struct {
-	ctx    context.Context //nolint:containedctx // journal.Files has no other way to get it; it lives as long as the run
-	blobs  Blobs
-	limits execution.WorkspaceLimits
-	had    map[[32]byte]execution.Blob // what the workspace holds, by its sum; nil: not read yet
-
-	stored []execution.Entry // files, in the order of the journal
-
-	// Of the pass under way:
-	at       int // files of it that are stored
-	entries  []execution.Entry
-	size     int64
-	file     execution.Entry
-	known    bool       // the file that is read was stored in an earlier pass
-	writer   BlobWriter // of the file that is read; nil when it is not stored
-	complete bool
-	cut      string
-	omitted  []execution.Omission
-	missing  int
-	err      error
+// workspaceRules are the rules for the workspace that an execution leaves.
+type workspaceRules struct {
+	limits   execution.WorkspaceLimits
+	existing map[[32]byte]execution.Blob // blobs in the workspace before the run, by SHA-256; nil if not read yet
 }
 
-var _ journal.FileSink = (*tree)(nil)
-
-func (t *tree) rewind() {
-	t.at, t.entries, t.size, t.known, t.writer, t.complete, t.cut, t.omitted, t.missing, t.err = 0, nil, 0, false, nil, false, "", nil, 0, nil
-}
-
-// forget drops what was stored: the blobs are there no more.
-func (t *tree) forget() { t.stored = nil }
-
-// mine tells whether a frame is about the workspace, and holds what the init promises, should it be broken.
-func (t *tree) mine(of, path string) bool {
-	if of != language.Tree || t.err != nil || t.cut != "" {
+func (w *workspaceRules) accept(c *collection, path string, size int64) bool {
+	if !w.acceptPath(c, path) {
 		return false
 	}
-	if len(t.entries) >= t.limits.Entries || workspace.CheckPath("path", path) != nil {
-		t.cut = journal.CutUnreadable
+	if c.size += size; c.size > w.limits.Size {
+		c.cut = journal.CutSize
 		return false
 	}
 	return true
 }
 
-// Begin implements journal.Files.
-func (t *tree) Begin(f journal.Collected) {
-	t.writer, t.known = nil, false
-	if !t.mine(f.Of, f.Path) {
-		return
+func (w *workspaceRules) acceptPath(c *collection, path string) bool {
+	if len(c.entries) >= w.limits.Entries || workspace.CheckPath("path", path) != nil {
+		c.cut = journal.CutUnreadable
+		return false
 	}
-	if t.size += f.Size; t.size > t.limits.Size {
-		t.cut = journal.CutSize
-		return
-	}
-	t.file = execution.Entry{Path: f.Path, Kind: execution.EntryFile, Mode: f.Mode}
-	if t.at < len(t.stored) && t.stored[t.at].Path == f.Path {
-		t.known = true
-		return
-	}
-	t.stored = t.stored[:t.at]
-	t.writer, t.err = t.blobs(t.ctx)
+	return true
 }
 
-// Write implements journal.Files.
-func (t *tree) Write(p []byte) (int, error) {
-	if t.writer != nil && t.err == nil {
-		_, t.err = t.writer.Write(p)
-	}
-	return len(p), nil
-}
-
-// Done implements journal.Files.
-func (t *tree) Done(whole bool) {
-	switch {
-	case t.known:
-		t.entries = append(t.entries, t.stored[t.at])
-		t.at++
-	case t.writer != nil && t.err == nil && whole:
-		if t.file.Blob, t.err = t.writer.Close(); t.err == nil {
-			t.stored, t.entries = append(t.stored, t.file), append(t.entries, t.file)
-			t.at++
-		}
-	}
-	t.writer, t.known = nil, false
-}
-
-// Present implements journal.Files.
-func (t *tree) Present(p journal.Present) {
-	if !t.mine(p.Of, p.Path) {
+// addPresent adds a directory, a symbolic link, or a file whose content was in the workspace before the run.
+func (w *workspaceRules) addPresent(c *collection, p journal.Present) {
+	if !w.acceptPath(c, p.Path) {
 		return
 	}
 	e := execution.Entry{Path: p.Path, Mode: p.Mode}
@@ -155,121 +100,88 @@ func (t *tree) Present(p journal.Present) {
 		e.Kind = execution.EntryDir
 	case journal.EntryLink:
 		if !workspace.Within(p.Path, p.Target) {
-			t.omit(p.Path, journal.OmitSymlink)
+			c.missing++
+			c.addOmission(p.Path, journal.OmitSymlink)
 			return
 		}
 		e.Kind, e.Target = execution.EntryLink, p.Target
 	case journal.EntryFile:
 		e.Kind = execution.EntryFile
 		if len(p.Sum) == 32 {
-			e.Blob = t.had[[32]byte(p.Sum)]
+			e.Blob = w.existing[[32]byte(p.Sum)]
 		}
-		if t.size += e.Blob.Size; e.Blob.ID == 0 || t.size > t.limits.Size {
-			t.cut = journal.CutSize
+		if c.size += e.Blob.Size; e.Blob.ID == 0 || c.size > w.limits.Size {
+			c.cut = journal.CutSize
 			return
 		}
 	default:
-		t.cut = journal.CutUnreadable
+		c.cut = journal.CutUnreadable
 		return
 	}
-	t.entries = append(t.entries, e)
+	c.entries = append(c.entries, e)
 }
 
-// Omit implements journal.Files.
-func (t *tree) Omit(o journal.Omitted) {
-	if o.Of == language.Tree {
-		t.omit(o.Path, o.Reason)
-		t.missing-- // the end of the collection counts it
-	}
-}
-
-func (t *tree) omit(path, reason string) {
-	t.missing++
-	if len(t.omitted) < journal.MaxOmitted {
-		t.omitted = append(t.omitted, execution.Omission{Path: path, Reason: reason})
-	}
-}
-
-// Complete implements journal.Files.
-func (t *tree) Complete(c journal.Collection) {
-	if c.Of == language.Tree {
-		t.complete = true
-		t.missing += c.Omitted
-		if t.cut == "" {
-			t.cut = c.Cut
-		}
-	}
-}
-
-// readHad reads what the workspace holds, so that what the init does not send again is found.
-func (d *Dispatcher) readHad(ctx context.Context, r *run) error {
-	if r.tree == nil || r.tree.had != nil {
+// readExisting reads which files the workspace had before the run. The init does not send their content again.
+func (d *Dispatcher) readExisting(ctx context.Context, r *run) error {
+	if r.workspace == nil || r.workspace.existing != nil {
 		return nil
 	}
 	entries, err := d.Workspaces.Snapshot(ctx, r.execution.ID)
 	if err != nil {
 		return fmt.Errorf("read workspace: %w", err)
 	}
-	r.tree.had = make(map[[32]byte]execution.Blob, len(entries))
+	r.workspace.existing = make(map[[32]byte]execution.Blob, len(entries))
 	for _, e := range entries {
-		r.tree.had[e.Blob.Sum] = e.Blob
+		if e.Kind == execution.EntryFile {
+			r.workspace.existing[e.Blob.Sum] = e.Blob
+		}
 	}
-	delete(r.tree.had, [32]byte{}) // of what is no file
 	return nil
 }
 
-// workspaceResult tells what becomes of the workspace, by the proof of the end of stdout: without it nobody vouches for anything. What is
-// not saved is thrown away at once.
+// workspaceResult tells whether the workspace is saved and, if it is not, why. Without the end frame of stdout the
+// journal proves nothing about the files. The files of a workspace that is not saved are removed at once.
 func (d *Dispatcher) workspaceResult(ctx context.Context, r *run, v evidence) *execution.WorkspaceResult {
-	t := r.tree
-	if t == nil {
+	if r.workspace == nil {
 		return nil
 	}
-	l := &execution.WorkspaceResult{Omitted: t.omitted, Missing: t.missing}
-	kept, err := d.Workspaces.OtherWorkspacesSize(ctx, r.execution.Subject, r.execution.Options.Workspace.Name)
+	c := r.files.workspace
+	res := &execution.WorkspaceResult{Omitted: c.omitted, Missing: c.missing}
+	others, err := d.Workspaces.OtherWorkspacesSize(ctx, r.execution.Subject, r.execution.Options.Workspace.Name)
 	if err != nil {
 		d.log(r).WithError(err).Warn("measure workspaces")
 	}
 	switch {
 	case v.neverStarted():
-		l.Reason = execution.NotSavedNotRun
+		res.Reason = execution.NotSavedNotRun
 	case v.outcome.Stdout == nil:
-		l.Reason = execution.CutLost
+		res.Reason = execution.CutLost
 	case v.outcome.Stdout.StartError != "":
-		l.Reason = execution.NotSavedNotRun
-	case t.cut != "":
-		l.Reason = t.cut
-	case !t.complete || t.at < len(t.stored):
-		l.Reason = execution.CutLost
-	case kept+t.size > t.limits.Total:
-		l.Reason = execution.NotSavedTotal
+		res.Reason = execution.NotSavedNotRun
+	case c.cut != "":
+		res.Reason = c.cut
+	case !c.complete || c.files < len(c.stored):
+		res.Reason = execution.CutLost
+	case others+c.size > r.workspace.limits.Total:
+		res.Reason = execution.NotSavedTotal
 	default:
-		l.Saved, l.Entries, l.Size, l.Count = true, t.entries, t.size, len(t.entries)
-		return l
+		res.Saved, res.Entries, res.Size, res.Count = true, c.entries, c.size, len(c.entries)
+		return res
 	}
 	var blobs []execution.Blob
-	for _, e := range t.stored {
+	for _, e := range c.stored {
 		blobs = append(blobs, e.Blob)
 	}
 	d.Workspaces.Discard(ctx, blobs)
-	t.forget()
-	return l
+	c.stored = nil
+	return res
 }
 
-// unchangedWorkspace is what becomes of the workspace of an execution that did not run; nil for one that could not change any.
+// unchangedWorkspace returns the result for the workspace of an execution that did not run; nil if the execution writes
+// to no workspace.
 func unchangedWorkspace(e execution.Execution) *execution.WorkspaceResult {
 	if !e.Options.Workspace.Writes() {
 		return nil
 	}
 	return &execution.WorkspaceResult{Reason: execution.NotSavedNotRun}
 }
-
-// both hands a journal's files to all who want some.
-type both struct{ one, other journal.FileSink }
-
-func (b both) Begin(f journal.Collected)     { b.one.Begin(f); b.other.Begin(f) }
-func (b both) Write(p []byte) (int, error)   { _, _ = b.one.Write(p); return b.other.Write(p) }
-func (b both) Done(whole bool)               { b.one.Done(whole); b.other.Done(whole) }
-func (b both) Present(p journal.Present)     { b.one.Present(p); b.other.Present(p) }
-func (b both) Omit(o journal.Omitted)        { b.one.Omit(o); b.other.Omit(o) }
-func (b both) Complete(c journal.Collection) { b.one.Complete(c); b.other.Complete(c) }

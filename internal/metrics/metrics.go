@@ -1,7 +1,7 @@
-// Package metrics counts what happens and shows it on a listener of its own: /metrics in Prometheus' text format, and
-// /debug/pprof. Nothing of it asks for a token.
+// Package metrics counts events and serves them on a listener of its own: /metrics in Prometheus' text format, and
+// /debug/pprof. The listener needs no token.
 //
-// It refuses to know who calls it: the rooms are counted from outside, by the wiring.
+// It does not know its callers: internal/app counts the calls between packages.
 package metrics
 
 import (
@@ -20,16 +20,16 @@ import (
 	"boomerang/internal/execution"
 )
 
-// Config of the listener.
+// Config is the configuration of the listener.
 type Config struct {
-	// Addr is the host:port to listen on; port 0 takes a free one. Empty: nothing listens.
+	// Addr is the host:port to listen on; port 0 means a free port. Without an Addr there is no listener.
 	Addr string `yaml:"addr"`
 }
 
-// Defaults listens nowhere.
+// Defaults has no listener.
 func Defaults() Config { return Config{} }
 
-// Validate names the key that is wrong.
+// Validate returns an error that names the wrong key.
 func (c Config) Validate() error {
 	if c.Addr == "" {
 		return nil
@@ -40,17 +40,17 @@ func (c Config) Validate() error {
 	return nil
 }
 
-// Facts are what is asked for at each scrape.
+// Facts are the values that each scrape reads.
 type Facts struct {
 	Version string
-	Slots   int // executions at the same time
-	// Tally counts what is in hand.
+	Slots   int // number of executions that run at the same time
+	// Tally counts executions and deliveries by state.
 	Tally func(ctx context.Context) (execution.Tally, error)
-	// Waiting is how many containers wait, by language; nil where there are none.
+	// Waiting returns the number of warm containers by language; nil in the API role.
 	Waiting func() map[string]int
 }
 
-// Metrics counts. Its methods may be called at the same time.
+// Metrics counts events. Its methods may be called at the same time.
 type Metrics struct {
 	registry   *prometheus.Registry
 	executions *prometheus.CounterVec
@@ -60,7 +60,7 @@ type Metrics struct {
 	seconds    *prometheus.HistogramVec
 }
 
-// New makes the counters; they begin at 0 with the process.
+// New makes the counters. They start at 0.
 func New(f Facts) *Metrics {
 	m := &Metrics{
 		registry: prometheus.NewRegistry(),
@@ -71,13 +71,15 @@ func New(f Facts) *Metrics {
 			Name: "boomerang_callback_attempts_total", Help: "Attempts to deliver a callback, by outcome.",
 		}, []string{"outcome"}),
 		containers: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "boomerang_containers_started_total", Help: "Containers given to executions, by language, and whether they had waited (warm) or not (cold).",
+			Name: "boomerang_containers_started_total",
+			Help: "Containers given to executions, by language, and whether they had waited (warm) or not (cold).",
 		}, []string{"language", "kind"}),
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "boomerang_http_requests_total", Help: "HTTP requests, by method, route and status.",
 		}, []string{"method", "route", "status"}),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "boomerang_http_request_seconds", Help: "How long HTTP requests took, by route. ?wait= waits on purpose.",
+			Name:    "boomerang_http_request_seconds",
+			Help:    "How long HTTP requests took, by route. ?wait= waits on purpose.",
 			Buckets: []float64{.001, .005, .01, .05, .1, .5, 1, 5, 30},
 		}, []string{"route"}),
 	}
@@ -90,12 +92,12 @@ func New(f Facts) *Metrics {
 	return m
 }
 
-// Ended counts an execution that ended.
+// Ended counts an ended execution.
 func (m *Metrics) Ended(state execution.State, reason execution.Reason) {
 	m.executions.WithLabelValues(string(state), string(reason)).Inc()
 }
 
-// Taken counts a container that was given to an execution.
+// Taken counts a container that was handed out to an execution.
 func (m *Metrics) Taken(language string, warm bool) {
 	kind := "cold"
 	if warm {
@@ -109,16 +111,17 @@ func (m *Metrics) Attempted(outcome execution.AttemptOutcome) {
 	m.callbacks.WithLabelValues(string(outcome)).Inc()
 }
 
-// Answered counts an HTTP request. There must be few routes and methods; a status of 0 is a client that left.
+// Answered counts an HTTP request. The number of routes and methods must be small. Status 0 means that the client
+// disconnected.
 func (m *Metrics) Answered(method, route string, status int, took time.Duration) {
 	m.requests.WithLabelValues(method, route, strconv.Itoa(status)).Inc()
 	m.seconds.WithLabelValues(route).Observe(took.Seconds())
 }
 
-// profileTime is the longest that an answer may take: a profile of the CPU is asked for in seconds.
+// profileTime bounds an answer. A CPU profile takes as many seconds as the request asks for.
 const profileTime = 5 * time.Minute
 
-// Server answers for the metrics and profiles alone.
+// Server returns a server for metrics and profiles.
 func (m *Metrics) Server() *http.Server {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{

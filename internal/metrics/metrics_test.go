@@ -18,7 +18,7 @@ func get(m *Metrics, path string) *httptest.ResponseRecorder {
 	return w
 }
 
-func TestWhatIsCountedIsShown(t *testing.T) {
+func TestTheScrapeShowsAllCounters(t *testing.T) {
 	m := New(Facts{Version: "1.2.3", Slots: 8, Tally: func(context.Context) (execution.Tally, error) {
 		return execution.Tally{Queued: 5, Running: 4, Pending: 3, Dead: 2}, nil
 	}})
@@ -49,18 +49,25 @@ func TestWhatIsCountedIsShown(t *testing.T) {
 	}
 }
 
-func TestAStoreThatDoesNotAnswerLeavesTheRest(t *testing.T) {
-	m := New(Facts{Slots: 8, Tally: func(context.Context) (execution.Tally, error) { return execution.Tally{}, errors.New("locked") }})
+func TestAScrapeWithoutTheStoreShowsTheOtherValues(t *testing.T) {
+	m := New(Facts{Slots: 8, Tally: func(context.Context) (execution.Tally, error) {
+		return execution.Tally{}, errors.New("locked")
+	}})
 	w := get(m, "/metrics")
-	if body := w.Body.String(); w.Code != http.StatusOK || !strings.Contains(body, "boomerang_slots 8") || strings.Contains(body, "boomerang_deliveries{") {
+	body := w.Body.String()
+	if w.Code != http.StatusOK || !strings.Contains(body, "boomerang_slots 8") ||
+		strings.Contains(body, "boomerang_deliveries{") {
 		t.Errorf("got %d %s; want the slots and no deliveries", w.Code, body)
 	}
 }
 
-func TestProfilesAreThere(t *testing.T) {
+func TestProfilesAreServed(t *testing.T) {
 	m := New(Facts{})
 	for path, want := range map[string]int{
-		"/debug/pprof/": http.StatusOK, "/debug/pprof/heap": http.StatusOK, "/debug/pprof/cmdline": http.StatusOK, "/": http.StatusNotFound,
+		"/debug/pprof/":        http.StatusOK,
+		"/debug/pprof/heap":    http.StatusOK,
+		"/debug/pprof/cmdline": http.StatusOK,
+		"/":                    http.StatusNotFound,
 	} {
 		if w := get(m, path); w.Code != want {
 			t.Errorf("%s: got %d; want %d", path, w.Code, want)

@@ -10,25 +10,27 @@ import (
 // scrapeTimeout bounds one scrape.
 const scrapeTimeout = 10 * time.Second
 
-// tally asks how much is in hand whenever somebody looks. What cannot be read is left out.
+// tally is a collector of the values in Facts. A scrape leaves out values that cannot be read.
 type tally struct{ facts Facts }
 
 var (
 	slots = prometheus.NewDesc("boomerang_slots", "Executions that can run at the same time.", nil, nil)
 	queue = prometheus.NewDesc("boomerang_executions_queued", "Executions that wait.", nil, nil)
 	runs  = prometheus.NewDesc("boomerang_executions_running", "Executions that run.", nil, nil)
-	ready = prometheus.NewDesc("boomerang_warm_containers", "Containers that wait for an execution.", []string{"language"}, nil)
-	owed  = prometheus.NewDesc("boomerang_deliveries", "Callbacks that are not delivered: pending, or dead and kept.", []string{"state"}, nil)
+	ready = prometheus.NewDesc("boomerang_warm_containers",
+		"Containers that wait for an execution.", []string{"language"}, nil)
+	owed = prometheus.NewDesc("boomerang_deliveries", "Callbacks that are not delivered: pending, or dead and kept.",
+		[]string{"state"}, nil)
 )
 
-// Describe names what Collect sends.
+// Describe implements prometheus.Collector.
 func (t tally) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{slots, queue, runs, ready, owed} {
 		out <- d
 	}
 }
 
-// Collect asks.
+// Collect implements prometheus.Collector.
 func (t tally) Collect(out chan<- prometheus.Metric) {
 	gauge := func(d *prometheus.Desc, n int, labels ...string) {
 		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, float64(n), labels...)

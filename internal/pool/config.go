@@ -7,34 +7,36 @@ import (
 	"github.com/alecthomas/units"
 )
 
-// Config bounds what waits.
+// Config bounds the warm containers.
 type Config struct {
-	// Memory is how much the containers may take that wait where the number is left to us, at Footprint each; 0 = a sixteenth of
-	// the engine's.
+	// Memory bounds the memory of all warm containers whose number follows the demand, at Footprint bytes each;
+	// 0 means a sixteenth of the engine's memory.
 	Memory units.Base2Bytes `yaml:"memory"`
-	// Idle is how long a container may be in excess before there is one fewer.
+	// Idle is how long a warm container may be surplus before the pool removes it.
 	Idle time.Duration `yaml:"idle"`
-	// Age is how long a container waits before a new one takes its place: so images that were built anew come into use.
+	// Age is how long a warm container waits before a new one replaces it, so that new images come into use.
 	Age time.Duration `yaml:"age"`
-	// Slots is how many executions run at the same time: more containers than that are never wanted at once. It is dispatch's
-	// own setting.
+	// Slots is the number of executions that run at the same time, set by the dispatcher. The pool never keeps more
+	// containers of a language whose number follows the demand.
 	Slots int `yaml:"-"`
-	// Abreast is how many containers are made at the same time, ≥ 1: as many as the engine has processors. It takes longer over each
-	// the more it makes, and makes fewer in all.
-	Abreast int `yaml:"-"`
+	// MaxMaking is how many containers are made at the same time, ≥ 1: one per CPU of the engine. More at a time make
+	// each slower and their total rate lower.
+	MaxMaking int `yaml:"-"`
 }
 
-// Footprint is what a container takes on the engine's machine while it waits, in bytes. Measured for Python after its rehearsal: 5 MiB
-// for the shim, 10 MiB for its control group, most of which are pages of files, and 2.5 MiB for fuse-overlayfs where that is used.
+// Footprint is the memory of a warm container on the engine's machine, in bytes. Measured for Python after its
+// rehearsal: 5 MiB for the shim, 10 MiB for the control group, most of which are file pages, and 2.5 MiB for
+// fuse-overlayfs where it is used.
 const Footprint = 16 << 20
 
-// least is how many containers there is memory for on the smallest engine, or on one that does not tell.
-const least = 4
+// minContainers is how many warm containers fit into the default memory of the smallest engine, or of an engine that
+// does not report its size.
+const minContainers = 4
 
 // Defaults let a pool shrink within minutes.
 func Defaults() Config { return Config{Idle: 10 * time.Minute, Age: 10 * time.Minute} }
 
-// Validate names the key that is wrong.
+// Validate returns an error that names the wrong key.
 func (c Config) Validate() error {
 	switch {
 	case c.Memory < 0 || c.Memory > 0 && c.Memory < Footprint:
@@ -47,12 +49,12 @@ func (c Config) Validate() error {
 	return nil
 }
 
-// For fills in what depends on the engine: its processors, its memory in bytes, and how many executions run on it at the same
-// time.
+// For returns the configuration for an engine with cpus CPUs and memory bytes of memory on which slots executions run
+// at the same time.
 func (c Config) For(cpus int, memory int64, slots int) Config {
 	if c.Memory == 0 {
-		c.Memory = units.Base2Bytes(max(memory/16, least*Footprint))
+		c.Memory = units.Base2Bytes(max(memory/16, minContainers*Footprint))
 	}
-	c.Slots, c.Abreast = slots, max(cpus, 1)
+	c.Slots, c.MaxMaking = slots, max(cpus, 1)
 	return c
 }

@@ -15,21 +15,25 @@ import (
 	"boomerang/internal/sandbox/sandboxtest"
 )
 
-func TestNoLanguageTakesAllMakings(t *testing.T) {
+func TestNoLanguageUsesAllMakings(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		engine := sandboxtest.New(sandboxtest.Script{})
-		h := enterOn(t, config(), engine, &slow{Sandbox: engine},
-			pool.Want{Spec: spec("a"), Size: 50}, pool.Want{Spec: spec("b"), Size: 2}, pool.Want{Spec: spec("c"), Size: 1})
-		h.wantWaiting(map[string]int{"a": 3, "b": 2, "c": 1}) // six are made in a second
+		h := newHarnessOn(t, config(), engine, &slowSandbox{Sandbox: engine},
+			pool.Want{Spec: spec("a"), Size: 50}, pool.Want{
+				Spec: spec("b"),
+				Size: 2,
+			}, pool.Want{Spec: spec("c"), Size: 1})
+		h.wantWaiting(map[string]int{"a": 3, "b": 2, "c": 1}) // six containers are made in a second
 	})
 }
 
-func TestAPoolThatCannotFillMakesNewOnesAndTriesAgain(t *testing.T) {
+func TestAPoolWithAFailingEngineRetries(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sick := errors.New("sick")
-		h := enter(t, config(), sandboxtest.Script{Prepare: []error{sick, sick, nil, sick}}, pool.Want{Spec: spec("a"), Size: 1})
+		h := newHarness(t, config(), sandboxtest.Script{Prepare: []error{sick, sick, nil, sick}},
+			pool.Want{Spec: spec("a"), Size: 1})
 		h.wantWaiting(map[string]int{}) // the first one failed
-		time.Sleep(5 * time.Second)     // the second, too
+		time.Sleep(5 * time.Second)     // the second failed, too
 		h.wantWaiting(map[string]int{})
 		h.remove(h.take(spec("a")))
 		if h.warm[0] {
@@ -42,11 +46,16 @@ func TestAPoolThatCannotFillMakesNewOnesAndTriesAgain(t *testing.T) {
 	})
 }
 
-func TestNothingIsMadeBeforeThePastIsKnown(t *testing.T) {
+func TestNoContainerIsMadeBeforeThoseOfAnEarlierProcessAreKnown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		engine := sandboxtest.New(sandboxtest.Script{})
 		p := pool.New(config(), pool.Deps{
-			Sandbox: engine, Wants: func() []pool.Want { return []pool.Want{{Spec: spec("a"), Size: 1}} }, HandedOut: func(string, bool) {},
+			Sandbox: engine, Wants: func() []pool.Want {
+				return []pool.Want{{
+					Spec: spec("a"),
+					Size: 1,
+				}}
+			}, HandedOut: func(string, bool) {},
 		})
 		ctx, stop := context.WithTimeout(t.Context(), time.Hour)
 		defer stop()
@@ -54,27 +63,27 @@ func TestNothingIsMadeBeforeThePastIsKnown(t *testing.T) {
 			t.Fatal(err)
 		}
 		if found, _ := engine.Containers(t.Context()); len(found) != 0 {
-			t.Errorf("made: %v, want nothing as long as slots may be taken that nobody knows of", found)
+			t.Errorf("made: %v, want none while the taken slots are unknown", found)
 		}
 	})
 }
 
-// slow takes long over each container, and for ever over some.
-type slow struct {
+// slowSandbox needs 300 ms for each container, and hangs for the image "hangs".
+type slowSandbox struct {
 	sandbox.Sandbox
-	mu        sync.Mutex // guards what follows
+	mu        sync.Mutex // guards the fields below
 	now, most int
 }
 
-// count counts those that are being made.
-func (s *slow) count(more int) {
+// count adds to the number of containers in the making.
+func (s *slowSandbox) count(more int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.now += more
 	s.most = max(s.most, s.now)
 }
 
-func (s *slow) Prepare(ctx context.Context, spec sandbox.Spec) (sandbox.Container, error) {
+func (s *slowSandbox) Prepare(ctx context.Context, spec sandbox.Spec) (sandbox.Container, error) {
 	s.count(1)
 	defer s.count(-1)
 	if spec.Image == "hangs" {
@@ -85,12 +94,13 @@ func (s *slow) Prepare(ctx context.Context, spec sandbox.Spec) (sandbox.Containe
 	return s.Sandbox.Prepare(ctx, spec)
 }
 
-func TestNoMoreAreMadeAtATimeThanTheEngineHasProcessorsFor(t *testing.T) {
+func TestMakingsAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		engine := &slow{Sandbox: sandboxtest.New(sandboxtest.Script{})}
-		p := pool.New(config(), pool.Deps{Sandbox: engine, Wants: func() []pool.Want { return nil }, HandedOut: func(string, bool) {}})
+		engine := &slowSandbox{Sandbox: sandboxtest.New(sandboxtest.Script{})}
+		p := pool.New(config(),
+			pool.Deps{Sandbox: engine, Wants: func() []pool.Want { return nil }, HandedOut: func(string, bool) {}})
 		var makings sync.WaitGroup
-		for range 200 { // they take half a minute
+		for range 200 { // half a minute of makings
 			makings.Go(func() {
 				if _, err := p.Prepare(t.Context(), spec("a")); err != nil {
 					t.Error(err)
@@ -99,15 +109,16 @@ func TestNoMoreAreMadeAtATimeThanTheEngineHasProcessorsFor(t *testing.T) {
 		}
 		makings.Wait()
 		if got := engine.most; got != 2 {
-			t.Errorf("%d were made at a time, want 2", got)
+			t.Errorf("%d containers were made at the same time, want 2", got)
 		}
 	})
 }
 
-func TestAMakingThatHangsHoldsUpNobodyForLong(t *testing.T) {
+func TestAHangingMakingDoesNotBlockOthersForLong(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		engine := &slow{Sandbox: sandboxtest.New(sandboxtest.Script{})}
-		p := pool.New(config(), pool.Deps{Sandbox: engine, Wants: func() []pool.Want { return nil }, HandedOut: func(string, bool) {}})
+		engine := &slowSandbox{Sandbox: sandboxtest.New(sandboxtest.Script{})}
+		p := pool.New(config(),
+			pool.Deps{Sandbox: engine, Wants: func() []pool.Want { return nil }, HandedOut: func(string, bool) {}})
 		ctx, giveUp := context.WithCancel(t.Context())
 		var hanging sync.WaitGroup
 		for range 2 {
@@ -129,38 +140,38 @@ func TestAMakingThatHangsHoldsUpNobodyForLong(t *testing.T) {
 	})
 }
 
-func TestTheLongestWaitingIsTakenFirst(t *testing.T) {
+func TestTheOldestWarmContainerIsHandedOutFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := enter(t, config(), sandboxtest.Script{}, pool.Want{Spec: spec("a"), Size: 1})
-		first := h.there()
+		h := newHarness(t, config(), sandboxtest.Script{}, pool.Want{Spec: spec("a"), Size: 1})
+		first := h.containers()
 		h.wants.Store(&[]pool.Want{{Spec: spec("a"), Size: 2}})
 		time.Sleep(10 * time.Second)
 		h.wantWaiting(map[string]int{"a": 2})
 		b := h.take(spec("a"))
 		defer h.remove(b)
 		if _, ok := first[b.ID()]; !ok {
-			t.Errorf("taken: %s, want the one of %v", b.ID(), first)
+			t.Errorf("taken: %s, want one of %v", b.ID(), first)
 		}
 	})
 }
 
-func TestNothingIsMadeInTheFirstMomentOfAProgram(t *testing.T) {
+func TestNoContainerIsMadeInTheFirstMomentsOfAProgram(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := enter(t, config(), sandboxtest.Script{}, pool.Want{Spec: spec("a"), Size: 2})
+		h := newHarness(t, config(), sandboxtest.Script{}, pool.Want{Spec: spec("a"), Size: 2})
 		h.wantWaiting(map[string]int{"a": 2})
 		defer h.remove(h.take(spec("a")))
 		time.Sleep(99 * time.Millisecond)
 		synctest.Wait()
-		if n := len(h.there()); n != 2 {
-			t.Errorf("%d are there, want the one that was taken and the one that waits", n)
+		if n := len(h.containers()); n != 2 {
+			t.Errorf("%d containers exist, want one in use and one warm", n)
 		}
 		h.wantWaiting(map[string]int{"a": 2})
 	})
 }
 
-func TestWhatNoContainerCouldServeIsNoDemand(t *testing.T) {
+func TestASpecThatNoWarmContainerFitsIsNoDemand(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := enter(t, config(), sandboxtest.Script{}, pool.Want{Spec: spec("a"), Size: pool.Auto})
+		h := newHarness(t, config(), sandboxtest.Script{}, pool.Want{Spec: spec("a"), Size: pool.Auto})
 		onNetwork := spec("a")
 		onNetwork.Network = "egress"
 		h.remove(h.take(onNetwork))
@@ -168,20 +179,21 @@ func TestWhatNoContainerCouldServeIsNoDemand(t *testing.T) {
 	})
 }
 
-func TestOneThatWasBegunForAnotherWantIsNotHandedOut(t *testing.T) {
+func TestAContainerBegunForAnOldWantIsNotHandedOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		engine := sandboxtest.New(sandboxtest.Script{})
-		h := enterOn(t, config(), engine, &slow{Sandbox: engine}, pool.Want{Spec: spec("a"), Size: 1}, pool.Want{Spec: spec("b"), Size: pool.Auto})
-		time.Sleep(200 * time.Millisecond) // it is in the making
+		h := newHarnessOn(t, config(), engine, &slowSandbox{Sandbox: engine}, pool.Want{Spec: spec("a"), Size: 1},
+			pool.Want{Spec: spec("b"), Size: pool.Auto})
+		time.Sleep(200 * time.Millisecond) // the container is in the making
 		changed := spec("a")
 		changed.Image = "newer"
 		h.wants.Store(&[]pool.Want{{Spec: changed, Size: 1}, {Spec: spec("b"), Size: pool.Auto}})
 		given, giveUp := context.WithCancel(t.Context())
 		var b sync.WaitGroup
-		b.Go(func() { _, _ = h.Prepare(given, spec("b")) }) // has the pool look
+		b.Go(func() { _, _ = h.Prepare(given, spec("b")) }) // wakes the pool
 		synctest.Wait()
 		giveUp()
-		take := func() { // when the first is made, and before the pool has looked at it
+		take := func() { // after the first container is made and before the pool reconciles
 			h.asked.Store(nil)
 			h.remove(h.take(changed))
 		}
@@ -190,38 +202,39 @@ func TestOneThatWasBegunForAnotherWantIsNotHandedOut(t *testing.T) {
 		time.Sleep(time.Second)
 		synctest.Wait()
 		if len(h.warm) != 1 || h.warm[0] {
-			t.Errorf("warm = %v, want that it was asked for once, and none of another image", h.warm)
+			t.Errorf("warm = %v, want one cold container", h.warm)
 		}
 	})
 }
 
-func TestAContainerIsNotResizedWithoutNeed(t *testing.T) {
+func TestAContainerIsResizedOnlyIfItsLimitsDiffer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sick := errors.New("sick")
-		h := enter(t, config(), sandboxtest.Script{Resize: []error{sick}}, pool.Want{Spec: spec("a"), Size: 2})
+		h := newHarness(t, config(), sandboxtest.Script{Resize: []error{sick}}, pool.Want{Spec: spec("a"), Size: 2})
 		h.wantWaiting(map[string]int{"a": 2})
 		less := spec("a")
 		less.Limits.Output /= 2
 		h.remove(h.take(spec("a")), h.take(less))
 		less.Limits.Memory /= 2
 		h.wantWaiting(map[string]int{"a": 2})
-		h.remove(h.take(less)) // it cannot be, as is learnt now
+		h.remove(h.take(less)) // the resize fails
 		h.wantWaiting(map[string]int{"a": 2})
 		h.remove(h.take(spec("a")))
 		for i, want := range []bool{true, true, false, true} {
 			if h.warm[i] != want {
-				t.Errorf("warm = %v, want only what is resized to be made anew", h.warm)
+				t.Errorf("warm = %v, want only the third container to be cold", h.warm)
 			}
 		}
 	})
 }
 
-func TestWhatWaitsByNumberTakesNothingFromTheMemoryOfOthers(t *testing.T) {
+func TestAFixedStockUsesNoMemoryOfAutoStocks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := config()
 		c.Memory = 3 * pool.Footprint
 		engine := sandboxtest.New(sandboxtest.Script{})
-		h := enterOn(t, c, engine, &slow{Sandbox: engine}, pool.Want{Spec: spec("a"), Size: pool.Auto}, pool.Want{Spec: spec("b"), Size: 3})
+		h := newHarnessOn(t, c, engine, &slowSandbox{Sandbox: engine}, pool.Want{Spec: spec("a"), Size: pool.Auto},
+			pool.Want{Spec: spec("b"), Size: 3})
 		h.wantWaiting(map[string]int{"b": 3})
 		h.remove(h.take(spec("b")))
 		h.takeAtOnce(3, spec("a"))
@@ -229,16 +242,16 @@ func TestWhatWaitsByNumberTakesNothingFromTheMemoryOfOthers(t *testing.T) {
 	})
 }
 
-// clinging has containers that cannot be removed for a while, and tells with which specs they were made.
-type clinging struct {
+// failingRemoval makes containers whose removal fails a few times, and records their specs.
+type failingRemoval struct {
 	sandbox.Sandbox
-	clings atomic.Int64 // how many removals fail
-	mu     sync.Mutex   // guards specs
-	specs  []sandbox.Spec
-	deaf   bool // a making that is called off goes on
+	failures atomic.Int64 // number of removals that fail
+	mu       sync.Mutex   // guards specs
+	specs    []sandbox.Spec
+	deaf     bool // a making ignores that ctx ended
 }
 
-func (c *clinging) Prepare(ctx context.Context, spec sandbox.Spec) (sandbox.Container, error) {
+func (c *failingRemoval) Prepare(ctx context.Context, spec sandbox.Spec) (sandbox.Container, error) {
 	c.mu.Lock()
 	c.specs = append(c.specs, spec)
 	c.mu.Unlock()
@@ -250,26 +263,26 @@ func (c *clinging) Prepare(ctx context.Context, spec sandbox.Spec) (sandbox.Cont
 	if err != nil {
 		return nil, err
 	}
-	return clingingContainer{b, c}, nil
+	return failingRemovalContainer{b, c}, nil
 }
 
-type clingingContainer struct {
+type failingRemovalContainer struct {
 	sandbox.Container
-	box *clinging
+	box *failingRemoval
 }
 
-func (b clingingContainer) Remove(ctx context.Context) error {
-	if b.box.clings.Add(-1) >= 0 {
+func (b failingRemovalContainer) Remove(ctx context.Context) error {
+	if b.box.failures.Add(-1) >= 0 {
 		return fmt.Errorf("remove: %w", sandbox.ErrUnavailable)
 	}
 	return b.Container.Remove(ctx)
 }
 
-func TestASlotIsFreeWhenItsContainerIsGoneAndNotBefore(t *testing.T) {
+func TestASlotIsFreedWhenItsContainerIsRemoved(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		engine := sandboxtest.New(sandboxtest.Script{Prepare: []error{errors.New("sick")}})
-		box := &clinging{Sandbox: engine}
-		h := enterOn(t, config(), engine, box)
+		box := &failingRemoval{Sandbox: engine}
+		h := newHarnessOn(t, config(), engine, box)
 		slots := func() string {
 			var all []int
 			for _, s := range box.specs {
@@ -281,11 +294,11 @@ func TestASlotIsFreeWhenItsContainerIsGoneAndNotBefore(t *testing.T) {
 			t.Fatal("prepare: want an error")
 		}
 		first, second := h.take(spec("a")), h.take(spec("a"))
-		box.clings.Store(1)
+		box.failures.Store(1)
 		if err := first.Remove(t.Context()); err == nil {
 			t.Error("remove: want an error")
 		}
-		third := h.take(spec("a")) // the first is there
+		third := h.take(spec("a")) // the first still exists
 		h.remove(first, first, first)
 		fourth, fifth := h.take(spec("a")), h.take(spec("a"))
 		if got, want := slots(), "[0 0 1 2 0 3]"; got != want {
@@ -295,41 +308,45 @@ func TestASlotIsFreeWhenItsContainerIsGoneAndNotBefore(t *testing.T) {
 	})
 }
 
-func TestWhatCannotBeRemovedIsTriedAgainAndHoldsUpNoEnd(t *testing.T) {
-	for clings, left := range map[int64]int{3: 0, 1 << 40: 1} {
+func TestAFailedRemovalIsRetriedAndDoesNotBlockShutdown(t *testing.T) {
+	for failures, left := range map[int64]int{3: 0, 1 << 40: 1} {
 		synctest.Test(t, func(t *testing.T) {
 			engine := sandboxtest.New(sandboxtest.Script{})
-			box := &clinging{Sandbox: engine}
-			h := enterOn(t, config(), engine, box, pool.Want{Spec: spec("a"), Size: 1})
+			box := &failingRemoval{Sandbox: engine}
+			h := newHarnessOn(t, config(), engine, box, pool.Want{Spec: spec("a"), Size: 1})
 			h.wantWaiting(map[string]int{"a": 1})
-			box.clings.Store(clings)
+			box.failures.Store(failures)
 			began := time.Now()
 			h.stop()
-			if took := time.Since(began); took > 20*time.Second || len(h.there()) != left {
-				t.Errorf("after %d removals that fail: it took %s, and %d are left; want %d", clings, took, len(h.there()), left)
+			if took := time.Since(began); took > 20*time.Second || len(h.containers()) != left {
+				t.Errorf("after %d failing removals: shutdown took %s and left %d containers; want %d",
+					failures, took, len(h.containers()), left)
 			}
 		})
 	}
 }
 
-func TestOneThatIsMadeAfterTheEndIsRemoved(t *testing.T) {
+func TestAContainerThatIsMadeAfterTheEndIsRemoved(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		engine := sandboxtest.New(sandboxtest.Script{})
-		h := enterOn(t, config(), engine, &clinging{Sandbox: engine, deaf: true}, pool.Want{Spec: spec("a"), Size: 1})
-		time.Sleep(100 * time.Millisecond) // it is in the making
+		h := newHarnessOn(t, config(), engine, &failingRemoval{Sandbox: engine, deaf: true},
+			pool.Want{Spec: spec("a"), Size: 1})
+		time.Sleep(100 * time.Millisecond) // the container is in the making
 		h.stop()
-		if left := h.there(); len(left) != 0 {
+		if left := h.containers(); len(left) != 0 {
 			t.Errorf("left: %v", left)
 		}
 	})
 }
 
-func TestOneInTheMakingIsHeld(t *testing.T) {
+func TestAContainerInTheMakingIsHeld(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		engine := sandboxtest.New(sandboxtest.Script{})
-		h := enterOn(t, config(), engine, &clinging{Sandbox: engine, deaf: true}, pool.Want{Spec: spec("a"), Size: 1})
+		h := newHarnessOn(t, config(), engine, &failingRemoval{Sandbox: engine, deaf: true},
+			pool.Want{Spec: spec("a"), Size: 1})
 		time.Sleep(100 * time.Millisecond)
-		unnamed, err := sandboxtest.New(sandboxtest.Script{}).Prepare(t.Context(), spec("a")) // the engine has it before we know its name
+		// The engine has the container before the pool knows its ID.
+		unnamed, err := sandboxtest.New(sandboxtest.Script{}).Prepare(t.Context(), spec("a"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -343,18 +360,18 @@ func TestOneInTheMakingIsHeld(t *testing.T) {
 	})
 }
 
-// stranger is a container that did not come through the pool.
+// stranger is a container that was not made by the pool.
 type stranger struct{ sandbox.Container }
 
 func (stranger) ID() string { return "stranger" }
 
-func TestWhatIsMadeOnTheSpotDoesNotRehearse(t *testing.T) {
+func TestAColdContainerDoesNotRehearse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		engine := sandboxtest.New(sandboxtest.Script{})
-		box := &clinging{Sandbox: engine}
+		box := &failingRemoval{Sandbox: engine}
 		rehearsing := spec("a")
 		rehearsing.Rehearsal = []string{"warm", "up"}
-		h := enterOn(t, config(), engine, box, pool.Want{Spec: rehearsing, Size: 1})
+		h := newHarnessOn(t, config(), engine, box, pool.Want{Spec: rehearsing, Size: 1})
 		h.wantWaiting(map[string]int{"a": 1})
 		h.remove(h.take(rehearsing), h.take(rehearsing))
 		if n := len(box.specs); n != 2 || len(box.specs[0].Rehearsal) != 2 || len(box.specs[1].Rehearsal) != 0 {

@@ -1,8 +1,8 @@
-// Package pool keeps containers ready before they are needed: the same making, called earlier. Each is used once. It is a sandbox
-// itself, through which all containers of a node come: one that waits if there is one that fits, else one that is made on the
-// spot. So it is also the one who gives them their slots, and knows which containers are somebody's.
+// Package pool keeps warm containers: containers that are made before an execution needs them. Each is used once. The
+// pool is itself a sandbox through which all containers of a node pass: Prepare hands out a warm container that fits,
+// or makes a new one. Therefore the pool also assigns the slots and knows which containers are in use.
 //
-// It refuses to know executions, languages and Docker.
+// It does not know executions, languages and Docker.
 package pool
 
 import (
@@ -14,25 +14,27 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"boomerang/internal/crash"
 	"boomerang/internal/sandbox"
+	"boomerang/internal/semaphore"
 )
 
-// Want says what should wait.
+// Want is the number of warm containers to keep for one language.
 type Want struct {
-	Spec sandbox.Spec // its Language names the want
-	Size int          // how many; Auto follows the demand
+	Spec sandbox.Spec // its Language identifies the want
+	Size int          // number of containers; Auto follows the demand
 }
 
-// Auto is the size of a want that follows the demand: none as long as nobody asks, one more whenever somebody had to wait
-// for the making, fewer again when they were not needed for a while.
+// Auto is the size of a want that follows the demand: none without demand, one more whenever an execution found no warm
+// container, fewer again after containers were surplus for Config.Idle.
 const Auto = -1
 
-// Deps are what a pool works with.
+// Deps are the collaborators of a pool.
 type Deps struct {
 	Sandbox sandbox.Sandbox
-	// Wants tells what should wait now. It is asked again and again.
+	// Wants returns the current wants. The pool calls it again and again.
 	Wants func() []Want
-	// HandedOut hears of each container that was handed out, and whether it had waited.
+	// HandedOut is called for each container that Prepare returns; warm tells whether it was made before.
 	HandedOut func(language string, warm bool)
 	Log       *logrus.Entry
 }
@@ -41,50 +43,52 @@ type Deps struct {
 type Pool struct {
 	Deps
 	config  Config
-	changed chan struct{} // cap 1: Run has something to look at
-	gate    chan struct{} // held while a container is made
+	changed chan struct{} // capacity 1: Run has to reconcile
+	making  *semaphore.Semaphore
 
-	mu       sync.Mutex // guards all below
+	mu       sync.Mutex // guards the fields below, to stocks
 	registry registry
-	shelves  map[string]*shelf // by the want's language
+	stocks   map[string]*stock // by the language of the want
 
 	work     sync.WaitGroup // makings, watches and removals
 	shutdown chan struct{}  // closed when removals have to end
 
-	complete chan struct{} // closed when what an earlier process left is in the books
-	found    sync.Once     // closes complete
+	complete     chan struct{} // closed when the registry has the containers of an earlier process
+	completeOnce sync.Once     // closes complete
 }
 
 var _ sandbox.Sandbox = (*Pool)(nil)
 
-// New makes a pool in which nothing waits until Run.
+// New makes a pool without warm containers. Run makes them.
 func New(c Config, deps Deps) *Pool {
 	return &Pool{
-		Deps: deps, config: c, changed: make(chan struct{}, 1), gate: make(chan struct{}, c.Abreast),
-		registry: newRegistry(), shelves: make(map[string]*shelf), shutdown: make(chan struct{}), complete: make(chan struct{}),
+		Deps: deps, config: c,
+		changed: make(chan struct{}, 1), making: semaphore.New(c.MaxMaking),
+		registry: newRegistry(), stocks: make(map[string]*stock),
+		shutdown: make(chan struct{}), complete: make(chan struct{}),
 	}
 }
 
-// Prepare implements sandbox.Sandbox. The spec's slot is the pool's to choose.
+// Prepare implements sandbox.Sandbox. The pool sets the slot of the spec.
 func (p *Pool) Prepare(ctx context.Context, spec sandbox.Spec) (sandbox.Container, error) {
 	if ctx.Err() != nil {
 		return nil, fmt.Errorf("prepare container: %w", context.Cause(ctx))
 	}
-	if b := p.take(ctx, spec); b != nil {
+	if c := p.takeWarm(ctx, spec); c != nil {
 		p.HandedOut(spec.Language, true)
-		return b, nil
+		return c, nil
 	}
-	spec.Rehearsal = nil // its job comes at once
-	b, err := p.make(ctx, spec)
+	spec.Rehearsal = nil // the job follows at once
+	c, err := p.make(ctx, spec)
 	if err != nil {
 		return nil, err
 	}
 	p.HandedOut(spec.Language, false)
-	return b, nil
+	return c, nil
 }
 
-// Try makes a container for nobody and removes it, to find out whether one can be made. It waits until Containers was asked for what an
-// earlier process left. The errors are those of Prepare.
+// Try makes a container and removes it, to find out whether the engine starts containers. It waits until Containers has
+// listed the containers of an earlier process. The errors are those of Prepare.
 func (p *Pool) Try(ctx context.Context, spec sandbox.Spec) error {
 	select {
 	case <-p.complete:
@@ -92,39 +96,41 @@ func (p *Pool) Try(ctx context.Context, spec sandbox.Spec) error {
 		return fmt.Errorf("try a container: %w", context.Cause(ctx))
 	}
 	spec.Rehearsal = nil
-	h, err := p.make(ctx, spec)
+	c, err := p.make(ctx, spec)
 	if err != nil {
 		return err
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.drop(ctx, &waiting{ownedContainer: h, spec: spec})
+	p.startRemoval(ctx, &warmContainer{ownedContainer: c, spec: spec})
 	return nil
 }
 
-// take hands out a container that waits; nil when none fits.
-func (p *Pool) take(ctx context.Context, spec sandbox.Spec) sandbox.Container {
-	b := p.pick(spec)
-	if b == nil {
+// takeWarm hands out a warm container with the limits of the spec; nil if none fits.
+func (p *Pool) takeWarm(ctx context.Context, spec sandbox.Spec) sandbox.Container {
+	c := p.pick(spec)
+	if c == nil {
 		return nil
 	}
-	time.AfterFunc(refillDelay, p.touch)
-	if b.spec.Limits.Resized(spec.Limits) == b.spec.Limits {
-		return b.ownedContainer
+	time.AfterFunc(refillDelay, p.wake)
+	if c.spec.Limits.Resized(spec.Limits) == c.spec.Limits {
+		return c.ownedContainer
 	}
-	if err := b.Resize(ctx, spec.Limits); err != nil {
+	err := c.Resize(ctx, spec.Limits)
+	crash.Point("after-resize")
+	if err != nil {
 		p.log(spec.Language).WithError(err).Warn("a container that waited cannot be resized; a new one is made")
-		p.discard(ctx, b, err)
+		p.discard(ctx, c, err)
 		return nil
 	}
-	return b.ownedContainer
+	return c.ownedContainer
 }
 
-// pick takes the longest waiting container that fits out of its stock. That there is none is what makes a stock grow.
-func (p *Pool) pick(spec sandbox.Spec) *waiting {
+// pick takes the oldest warm container that fits out of its stock. If there is none, a stock of the size Auto grows.
+func (p *Pool) pick(spec sandbox.Spec) *warmContainer {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	s := p.shelves[spec.Language]
+	s := p.stocks[spec.Language]
 	if s == nil || !s.want.Spec.Fits(spec) {
 		return nil
 	}
@@ -133,65 +139,65 @@ func (p *Pool) pick(spec sandbox.Spec) *waiting {
 		return nil
 	}
 	s.used = now
-	if b := s.pick(spec); b != nil {
-		return b
+	if c := s.pick(spec); c != nil {
+		return c
 	}
 	if s.want.Size == Auto {
 		p.grow(s)
-		p.touch()
+		p.wake()
 	}
 	return nil
 }
 
-// discard removes a container that nobody may have. Where it was there and the engine answered, the runtime cannot resize, and is
-// not asked each time.
-func (p *Pool) discard(ctx context.Context, b *waiting, err error) {
+// discard removes a container whose resize failed. If the container was alive and the engine answered, the runtime
+// cannot resize: the pool resizes none of this stock for Config.Idle.
+func (p *Pool) discard(ctx context.Context, c *warmContainer, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if b.there() && ctx.Err() == nil && !errors.Is(err, sandbox.ErrUnavailable) {
-		p.shelves[b.spec.Language].noResizeUntil = time.Now().Add(p.config.Idle)
+	if c.alive() && ctx.Err() == nil && !errors.Is(err, sandbox.ErrUnavailable) {
+		p.stocks[c.spec.Language].noResizeUntil = time.Now().Add(p.config.Idle)
 	}
-	p.drop(ctx, b)
+	p.startRemoval(ctx, c)
 }
 
-// make makes a container in a slot of its own.
+// make makes a container in a new slot.
 func (p *Pool) make(ctx context.Context, spec sandbox.Spec) (*ownedContainer, error) {
-	defer p.pass(ctx)()
+	defer p.acquireMaking(ctx)()
 	p.mu.Lock()
 	spec.Slot = p.registry.reserveSlot()
 	p.mu.Unlock()
-	b, err := p.Sandbox.Prepare(ctx, spec)
+	c, err := p.Sandbox.Prepare(ctx, spec)
+	crash.Point("after-prepare")
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if err != nil {
 		p.registry.abandon(spec.Slot)
 		return nil, err
 	}
-	h := &ownedContainer{Container: b, pool: p, slot: spec.Slot}
-	p.registry.add(h)
-	return h, nil
+	owned := &ownedContainer{Container: c, pool: p, slot: spec.Slot}
+	p.registry.add(owned)
+	return owned, nil
 }
 
-// maxGateTime is how long a making counts: one that hangs must not hold up all.
-const maxGateTime = 2 * time.Second
+// maxMakingTime is how long one making counts as one of MaxMaking. A making that hangs does not block others for
+// longer.
+const maxMakingTime = 2 * time.Second
 
-// pass waits until fewer than Abreast are in the making. Who waits stays in line: were it let in after a time, all would be at
-// once, and an engine that is asked for two hundred is slowest.
-func (p *Pool) pass(ctx context.Context) (done func()) {
-	select {
-	case p.gate <- struct{}{}:
-	case <-ctx.Done():
-		return func() {}
+// acquireMaking waits until fewer than MaxMaking containers are in the making, without a timeout: after one, all
+// waiting callers would start at once, and an engine that makes 200 containers at once is slowest.
+func (p *Pool) acquireMaking(ctx context.Context) (done func()) {
+	release, err := p.making.Acquire(ctx)
+	if err != nil {
+		return func() {} // the engine call fails as well, because ctx ended
 	}
-	leave := sync.OnceFunc(func() { <-p.gate })
-	late := time.AfterFunc(maxGateTime, leave)
+	late := time.AfterFunc(maxMakingTime, release)
 	return func() {
 		late.Stop()
-		leave()
+		release()
 	}
 }
 
-// Containers implements sandbox.Sandbox. What it finds keeps its slot until it is removed.
+// Containers implements sandbox.Sandbox. The containers of an earlier process keep their slots until they are removed.
 func (p *Pool) Containers(ctx context.Context) ([]sandbox.Found, error) {
 	found, err := p.Sandbox.Containers(ctx)
 	if err != nil {
@@ -200,52 +206,52 @@ func (p *Pool) Containers(ctx context.Context) ([]sandbox.Found, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.registry.complete = true
-	p.found.Do(func() { close(p.complete) })
+	p.completeOnce.Do(func() { close(p.complete) })
 	for i, f := range found {
-		h := p.registry.owned[f.Container.ID()]
-		if h == nil {
-			h = &ownedContainer{Container: f.Container, pool: p, slot: f.Slot}
+		owned := p.registry.owned[f.Container.ID()]
+		if owned == nil {
+			owned = &ownedContainer{Container: f.Container, pool: p, slot: f.Slot}
 			p.registry.takeSlot(f.Slot)
-			p.registry.add(h)
+			p.registry.add(owned)
 		}
-		found[i].Container = h
+		found[i].Container = owned
 	}
-	p.touch()
+	p.wake()
 	return found, nil
 }
 
-// Holds tells whether a container is somebody's: it waits, somebody has it, or it is in the making. Until what an earlier process
-// left was asked for by Containers, any may be.
+// Holds tells whether a container is in use: it is warm, an execution has it, or it is in the making. Until Containers
+// has listed the containers of an earlier process, every container counts as in use.
 func (p *Pool) Holds(f sandbox.Found) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return !p.registry.complete || p.registry.owned[f.Container.ID()] != nil || p.registry.making[f.Slot]
 }
 
-// Waiting tells how many containers wait, by language.
+// Waiting returns the number of warm containers by language.
 func (p *Pool) Waiting() map[string]int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	n := make(map[string]int, len(p.shelves))
-	for name, s := range p.shelves {
-		n[name] = len(s.waiting)
+	n := make(map[string]int, len(p.stocks))
+	for name, s := range p.stocks {
+		n[name] = len(s.warm)
 	}
 	return n
 }
 
-// Renew removes what waits, and has others made: what they were made from may have changed, and what could not be made may be
-// possible now. Nobody is handed one whose making began before.
+// Renew replaces all warm containers, because their images may have changed, and ends all back-off pauses. Prepare no
+// longer hands out a container whose making began before Renew.
 func (p *Pool) Renew() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, s := range p.shelves {
+	for _, s := range p.stocks {
 		s.renew(time.Now())
 	}
-	p.touch()
+	p.wake()
 }
 
-// touch has Run look.
-func (p *Pool) touch() {
+// wake makes Run reconcile.
+func (p *Pool) wake() {
 	select {
 	case p.changed <- struct{}{}:
 	default:

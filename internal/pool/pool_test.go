@@ -18,7 +18,7 @@ import (
 	"boomerang/internal/sandbox/sandboxtest"
 )
 
-// spec is what an execution of a language needs.
+// spec returns the container spec of an execution in a language.
 func spec(language string) sandbox.Spec {
 	return sandbox.Spec{
 		Language: language, Image: "test", Network: "none",
@@ -29,31 +29,33 @@ func spec(language string) sandbox.Spec {
 	}
 }
 
-// house is a pool over a fake engine.
-type house struct {
+// harness is a pool over a fake engine.
+type harness struct {
 	*testing.T
 	*pool.Pool
 	engine *sandboxtest.Fake
 	wants  atomic.Pointer[[]pool.Want]
-	asked  atomic.Pointer[func()] // called when the pool asks what is wanted
+	asked  atomic.Pointer[func()] // called when the pool asks for the wants
 	taken  sync.Mutex             // guards warm
-	warm   []bool                 // of each container that was taken
+	warm   []bool                 // of each container that was handed out
 	stop   func()
 }
 
-// enter opens a pool that keeps what is wanted, within its config; inside a bubble of synctest.
-func enter(t *testing.T, c pool.Config, script sandboxtest.Script, wants ...pool.Want) *house {
+// newHarness runs a pool with wants, inside a synctest bubble.
+func newHarness(t *testing.T, c pool.Config, script sandboxtest.Script, wants ...pool.Want) *harness {
 	t.Helper()
 	fake := sandboxtest.New(script)
-	return enterOn(t, c, fake, fake, wants...)
+	return newHarnessOn(t, c, fake, fake, wants...)
 }
 
-// enterOn is enter for a pool that sees the engine through a box.
-func enterOn(t *testing.T, c pool.Config, engine *sandboxtest.Fake, box sandbox.Sandbox, wants ...pool.Want) *house {
+// newHarnessOn runs a pool over a sandbox that wraps the engine.
+func newHarnessOn(t *testing.T, c pool.Config, engine *sandboxtest.Fake,
+	box sandbox.Sandbox, wants ...pool.Want,
+) *harness {
 	t.Helper()
 	log := logrus.New()
 	log.SetOutput(io.Discard)
-	h := &house{T: t, engine: engine}
+	h := &harness{T: t, engine: engine}
 	h.wants.Store(&wants)
 	h.Pool = pool.New(c, pool.Deps{
 		Sandbox: box, Wants: func() []pool.Want {
@@ -88,7 +90,7 @@ func enterOn(t *testing.T, c pool.Config, engine *sandboxtest.Fake, box sandbox.
 
 func config() pool.Config { return pool.Defaults().For(2, 16<<30, 4) }
 
-func (h *house) take(s sandbox.Spec) sandbox.Container {
+func (h *harness) take(s sandbox.Spec) sandbox.Container {
 	h.Helper()
 	b, err := h.Prepare(h.Context(), s)
 	if err != nil {
@@ -97,8 +99,8 @@ func (h *house) take(s sandbox.Spec) sandbox.Container {
 	return b
 }
 
-// takeAtOnce takes n in vain: none is made before the last has asked. They are removed.
-func (h *house) takeAtOnce(n int, s sandbox.Spec) {
+// takeAtOnce takes n containers at the same time and removes them.
+func (h *harness) takeAtOnce(n int, s sandbox.Spec) {
 	h.Helper()
 	var all sync.WaitGroup
 	for range n {
@@ -115,7 +117,7 @@ func (h *house) takeAtOnce(n int, s sandbox.Spec) {
 	all.Wait()
 }
 
-func (h *house) remove(containers ...sandbox.Container) {
+func (h *harness) remove(containers ...sandbox.Container) {
 	h.Helper()
 	for _, b := range containers {
 		if err := b.Remove(h.Context()); err != nil {
@@ -124,8 +126,8 @@ func (h *house) remove(containers ...sandbox.Container) {
 	}
 }
 
-// wantWaiting checks how many wait when everything has come to rest.
-func (h *house) wantWaiting(want map[string]int) {
+// wantWaiting checks the numbers of warm containers when all goroutines are idle.
+func (h *harness) wantWaiting(want map[string]int) {
 	h.Helper()
 	time.Sleep(time.Second)
 	synctest.Wait()
@@ -136,8 +138,8 @@ func (h *house) wantWaiting(want map[string]int) {
 	}
 }
 
-// there is what the engine has.
-func (h *house) there() map[string]sandbox.Found {
+// containers returns the containers of the engine by ID.
+func (h *harness) containers() map[string]sandbox.Found {
 	h.Helper()
 	found, err := h.engine.Containers(h.Context())
 	if err != nil {
@@ -150,73 +152,76 @@ func (h *house) there() map[string]sandbox.Found {
 	return all
 }
 
-func TestAPoolKeepsTheSandboxsContract(t *testing.T) {
+func TestAPoolIsASandbox(t *testing.T) {
 	for name, size := range map[string]int{"cold": 0, "warm": 3} {
 		t.Run(name, func(t *testing.T) {
 			engine := sandboxtest.New(sandboxtest.Script{Images: []string{"test"}})
-			sandboxtest.Contract(t, sandboxtest.Harness{Image: "test", Pooled: true, Open: func(t *testing.T) sandbox.Sandbox {
-				t.Helper()
-				want := spec("test")
-				log := logrus.New()
-				log.SetOutput(io.Discard)
-				p := pool.New(config(), pool.Deps{
-					Sandbox: engine, Wants: func() []pool.Want { return []pool.Want{{Spec: want, Size: size}} },
-					HandedOut: func(string, bool) {}, Log: logrus.NewEntry(log),
-				})
-				ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
-				done := make(chan error, 1)
-				go func() { done <- p.Run(ctx) }()
-				t.Cleanup(func() {
-					stop()
-					if err := <-done; err != nil {
-						t.Error(err)
+			sandboxtest.Contract(t,
+				sandboxtest.Harness{Image: "test", Pooled: true, Open: func(t *testing.T) sandbox.Sandbox {
+					t.Helper()
+					want := spec("test")
+					log := logrus.New()
+					log.SetOutput(io.Discard)
+					p := pool.New(config(), pool.Deps{
+						Sandbox: engine, Wants: func() []pool.Want { return []pool.Want{{Spec: want, Size: size}} },
+						HandedOut: func(string, bool) {}, Log: logrus.NewEntry(log),
+					})
+					ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
+					done := make(chan error, 1)
+					go func() { done <- p.Run(ctx) }()
+					t.Cleanup(func() {
+						stop()
+						if err := <-done; err != nil {
+							t.Error(err)
+						}
+					})
+					if _, err := p.Containers(t.Context()); err != nil {
+						t.Fatal(err)
 					}
-				})
-				if _, err := p.Containers(t.Context()); err != nil {
-					t.Fatal(err)
-				}
-				return p
-			}})
+					return p
+				}})
 		})
 	}
 }
 
-func TestAContainerThatWaitsIsTakenOnceAndReplaced(t *testing.T) {
+func TestAWarmContainerIsHandedOutOnceAndReplaced(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := enter(t, config(), sandboxtest.Script{}, pool.Want{Spec: spec("a"), Size: 2})
+		h := newHarness(t, config(), sandboxtest.Script{}, pool.Want{Spec: spec("a"), Size: 2})
 		h.wantWaiting(map[string]int{"a": 2})
-		before := h.there()
+		before := h.containers()
 		one, other := h.take(spec("a")), h.take(spec("a"))
-		third := h.take(spec("a")) // nobody waited long enough to make another
+		third := h.take(spec("a")) // there was no time to make a replacement
 		if _, ok := before[one.ID()]; !ok || one.ID() == other.ID() {
 			t.Errorf("taken: %s and %s, want the two of %v", one.ID(), other.ID(), before)
 		}
-		if want := []bool{true, true, false}; len(h.warm) != 3 || h.warm[0] != want[0] || h.warm[1] != want[1] || h.warm[2] != want[2] {
+		if want := []bool{true, true, false}; len(h.warm) != 3 || h.warm[0] != want[0] ||
+			h.warm[1] != want[1] || h.warm[2] != want[2] {
 			t.Errorf("warm = %v, want %v", h.warm, want)
 		}
 		h.wantWaiting(map[string]int{"a": 2})
 		h.remove(one, other, third)
 		h.stop()
-		if left := h.there(); len(left) != 0 {
+		if left := h.containers(); len(left) != 0 {
 			t.Errorf("left when the pool has ended: %v", left)
 		}
 	})
 }
 
-func TestNoTwoContainersThatAreThereHaveOneSlot(t *testing.T) {
+func TestNoTwoContainersShareASlot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := enter(t, config(), sandboxtest.Script{}, pool.Want{Spec: spec("a"), Size: 2}, pool.Want{Spec: spec("b"), Size: 1})
+		h := newHarness(t, config(), sandboxtest.Script{}, pool.Want{Spec: spec("a"), Size: 2},
+			pool.Want{Spec: spec("b"), Size: 1})
 		taken := []sandbox.Container{h.take(spec("a")), h.take(spec("b")), h.take(spec("c"))}
-		time.Sleep(time.Second) // until others wait in their place
+		time.Sleep(time.Second) // until their replacements are warm
 		synctest.Wait()
 		distinct := func(n int) {
 			t.Helper()
 			slots := map[int]bool{}
-			for _, f := range h.there() {
+			for _, f := range h.containers() {
 				slots[f.Slot] = true
 			}
-			if len(slots) != n || len(h.there()) != n {
-				t.Errorf("%d slots of %d containers, want %d", len(slots), len(h.there()), n)
+			if len(slots) != n || len(h.containers()) != n {
+				t.Errorf("%d slots of %d containers, want %d", len(slots), len(h.containers()), n)
 			}
 		}
 		distinct(6)
@@ -227,7 +232,7 @@ func TestNoTwoContainersThatAreThereHaveOneSlot(t *testing.T) {
 	})
 }
 
-func TestWhatAnEarlierProcessLeftKeepsItsSlotAndIsHeldUntilRemoved(t *testing.T) {
+func TestAContainerOfAnEarlierProcessKeepsItsSlotUntilItIsRemoved(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		engine := sandboxtest.New(sandboxtest.Script{})
 		old := spec("a")
@@ -235,13 +240,14 @@ func TestWhatAnEarlierProcessLeftKeepsItsSlotAndIsHeldUntilRemoved(t *testing.T)
 		if _, err := engine.Prepare(t.Context(), old); err != nil {
 			t.Fatal(err)
 		}
-		p := pool.New(config(), pool.Deps{Sandbox: engine, Wants: func() []pool.Want { return nil }, HandedOut: func(string, bool) {}})
+		p := pool.New(config(),
+			pool.Deps{Sandbox: engine, Wants: func() []pool.Want { return nil }, HandedOut: func(string, bool) {}})
 		found, err := engine.Containers(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
 		if !p.Holds(found[0]) {
-			t.Error("it may be swept, although nobody has asked what an earlier process left")
+			t.Error("not held before Containers has listed the containers of an earlier process")
 		}
 		mine, err := p.Containers(t.Context())
 		if err != nil {
@@ -273,19 +279,21 @@ func TestWhatAnEarlierProcessLeftKeepsItsSlotAndIsHeldUntilRemoved(t *testing.T)
 			t.Fatal(err)
 		}
 		if p.Holds(sandbox.Found{Container: b, Slot: 7}) {
-			t.Error("what did not come through the pool is held")
+			t.Error("a container that the pool did not make is held")
 		}
 	})
 }
 
-func TestAutoFollowsTheDemandAndShrinksWhenIdle(t *testing.T) {
+func TestAutoFollowsTheDemand(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		engine := sandboxtest.New(sandboxtest.Script{})
-		h := enterOn(t, config(), engine, &slow{Sandbox: engine}, pool.Want{Spec: spec("a"), Size: pool.Auto}, pool.Want{Spec: spec("b"), Size: pool.Auto})
+		h := newHarnessOn(t, config(), engine, &slowSandbox{Sandbox: engine},
+			pool.Want{Spec: spec("a"), Size: pool.Auto},
+			pool.Want{Spec: spec("b"), Size: pool.Auto})
 		h.wantWaiting(map[string]int{})
 		h.takeAtOnce(10, spec("a"))
-		h.wantWaiting(map[string]int{"a": 4}) // no more than there are slots
-		for range 5 {                         // one at a time: one is needed, the others are not
+		h.wantWaiting(map[string]int{"a": 4}) // at most one for each slot
+		for range 5 {                         // one at a time: three containers are surplus
 			time.Sleep(time.Minute)
 			h.remove(h.take(spec("a")))
 		}
@@ -305,19 +313,20 @@ func TestAutoStaysWithinItsMemory(t *testing.T) {
 		c := config()
 		c.Memory = 3 * pool.Footprint
 		engine := sandboxtest.New(sandboxtest.Script{})
-		h := enterOn(t, c, engine, &slow{Sandbox: engine}, pool.Want{Spec: spec("a"), Size: pool.Auto}, pool.Want{Spec: spec("b"), Size: pool.Auto})
+		h := newHarnessOn(t, c, engine, &slowSandbox{Sandbox: engine}, pool.Want{Spec: spec("a"), Size: pool.Auto},
+			pool.Want{Spec: spec("b"), Size: pool.Auto})
 		h.takeAtOnce(4, spec("a"))
 		h.wantWaiting(map[string]int{"a": 3})
 		time.Sleep(time.Second)
 		h.remove(h.take(spec("b")))
-		h.wantWaiting(map[string]int{"a": 3}) // which somebody asked for just now
+		h.wantWaiting(map[string]int{"a": 3}) // a was in use just now
 		time.Sleep(time.Minute)
-		h.remove(h.take(spec("b"))) // now nobody has for a while, so it gets one of a's
+		h.remove(h.take(spec("b"))) // a is idle now, so b gets the memory of one of its containers
 		h.wantWaiting(map[string]int{"a": 2, "b": 1})
 	})
 }
 
-func TestLanguagesInUseDoNotTakeTheirContainersFromEachOther(t *testing.T) {
+func TestLanguagesInUseKeepTheirContainers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := config()
 		c.Memory = 3 * pool.Footprint
@@ -326,7 +335,7 @@ func TestLanguagesInUseDoNotTakeTheirContainersFromEachOther(t *testing.T) {
 		for _, l := range languages {
 			wants = append(wants, pool.Want{Spec: spec(l), Size: pool.Auto})
 		}
-		h := enter(t, c, sandboxtest.Script{}, wants...)
+		h := newHarness(t, c, sandboxtest.Script{}, wants...)
 		for range 30 {
 			for _, l := range languages {
 				h.remove(h.take(spec(l)))
@@ -345,12 +354,12 @@ func TestLanguagesInUseDoNotTakeTheirContainersFromEachOther(t *testing.T) {
 	})
 }
 
-func TestAContainerThatDiedIsReplacedAndNeverHandedOut(t *testing.T) {
+func TestAnEndedContainerIsReplacedAndNeverHandedOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := enter(t, config(), sandboxtest.Script{}, pool.Want{Spec: spec("a"), Size: 1})
+		h := newHarness(t, config(), sandboxtest.Script{}, pool.Want{Spec: spec("a"), Size: 1})
 		time.Sleep(time.Minute)
-		for id, f := range h.there() {
-			if err := f.Container.Stop(t.Context()); err != nil { // somebody else's hand
+		for id, f := range h.containers() {
+			if err := f.Container.Stop(t.Context()); err != nil { // as an operator would
 				t.Fatal(err)
 			}
 			b := h.take(spec("a"))
@@ -359,14 +368,14 @@ func TestAContainerThatDiedIsReplacedAndNeverHandedOut(t *testing.T) {
 				t.Error("a dead container was handed out")
 			}
 			h.wantWaiting(map[string]int{"a": 1})
-			if _, there := h.there()[id]; there {
+			if _, there := h.containers()[id]; there {
 				t.Error("a dead container was not removed")
 			}
 		}
 	})
 }
 
-// mayflies are containers that die a moment after they are made, as long as they are told to.
+// mayflies makes containers that end a moment after they are made, while dying is set.
 type mayflies struct {
 	sandbox.Sandbox
 	made  atomic.Int64
@@ -382,11 +391,11 @@ func (m *mayflies) Prepare(ctx context.Context, spec sandbox.Spec) (sandbox.Cont
 	return b, err
 }
 
-func TestContainersThatDieAtOnceAreNotMadeWithoutEnd(t *testing.T) {
+func TestContainersThatEndAtOnceAreMadeWithABackOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		engine := sandboxtest.New(sandboxtest.Script{})
 		dying := &mayflies{Sandbox: engine}
-		h := enterOn(t, config(), engine, dying, pool.Want{Spec: spec("a"), Size: 3})
+		h := newHarnessOn(t, config(), engine, dying, pool.Want{Spec: spec("a"), Size: 3})
 		time.Sleep(time.Hour)
 		if made := dying.made.Load(); made < 30 || made > 300 {
 			t.Errorf("%d were made in an hour, want a few every minute", made)
@@ -394,10 +403,10 @@ func TestContainersThatDieAtOnceAreNotMadeWithoutEnd(t *testing.T) {
 		dying.cured.Store(true)
 		time.Sleep(2 * time.Minute)
 		h.wantWaiting(map[string]int{"a": 3})
-		h.Renew() // they are well: the pauses begin anew
+		h.Renew() // the containers live now; Renew ends the back-off
 		for range 2 {
 			h.wantWaiting(map[string]int{"a": 3})
-			for _, f := range h.there() {
+			for _, f := range h.containers() {
 				if err := f.Container.Stop(t.Context()); err != nil {
 					t.Fatal(err)
 				}
@@ -408,18 +417,18 @@ func TestContainersThatDieAtOnceAreNotMadeWithoutEnd(t *testing.T) {
 	})
 }
 
-func TestAContainerThatGrewOldIsReplacedByANewOne(t *testing.T) {
+func TestAnOldContainerIsReplaced(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := enter(t, config(), sandboxtest.Script{}, pool.Want{Spec: spec("a"), Size: 1})
-		first := h.there()
+		h := newHarness(t, config(), sandboxtest.Script{}, pool.Want{Spec: spec("a"), Size: 1})
+		first := h.containers()
 		time.Sleep(9 * time.Minute)
 		h.wantWaiting(map[string]int{"a": 1})
-		if !maps.EqualFunc(first, h.there(), func(a, b sandbox.Found) bool { return a.Container == b.Container }) {
+		if !maps.EqualFunc(first, h.containers(), func(a, b sandbox.Found) bool { return a.Container == b.Container }) {
 			t.Error("a young container was replaced")
 		}
 		time.Sleep(2 * time.Minute)
 		h.wantWaiting(map[string]int{"a": 1})
-		second := h.there()
+		second := h.containers()
 		for id := range second {
 			if _, same := first[id]; same || len(second) != 1 {
 				t.Errorf("after eleven minutes: %v, want another one than %v", second, first)
@@ -427,7 +436,7 @@ func TestAContainerThatGrewOldIsReplacedByANewOne(t *testing.T) {
 		}
 		h.Renew()
 		h.wantWaiting(map[string]int{"a": 1})
-		for id := range h.there() {
+		for id := range h.containers() {
 			if _, same := second[id]; same {
 				t.Error("a renewed pool has its old container")
 			}
@@ -435,15 +444,16 @@ func TestAContainerThatGrewOldIsReplacedByANewOne(t *testing.T) {
 	})
 }
 
-func TestWhatIsNotWantedAnyMoreIsRemoved(t *testing.T) {
+func TestAContainerThatIsNotWantedAnyMoreIsRemoved(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := enter(t, config(), sandboxtest.Script{}, pool.Want{Spec: spec("a"), Size: 2}, pool.Want{Spec: spec("b"), Size: 1})
+		h := newHarness(t, config(), sandboxtest.Script{}, pool.Want{Spec: spec("a"), Size: 2},
+			pool.Want{Spec: spec("b"), Size: 1})
 		changed := spec("a")
 		changed.Image = "newer"
 		h.wants.Store(&[]pool.Want{{Spec: changed, Size: 1}})
 		time.Sleep(10 * time.Second)
 		h.wantWaiting(map[string]int{"a": 1})
-		if n := len(h.there()); n != 1 {
+		if n := len(h.containers()); n != 1 {
 			t.Errorf("%d containers are there, want 1", n)
 		}
 		if h.remove(h.take(spec("a"))); h.warm[0] {
@@ -455,24 +465,24 @@ func TestWhatIsNotWantedAnyMoreIsRemoved(t *testing.T) {
 	})
 }
 
-func TestARenewedPoolHasWhatIsWantedThen(t *testing.T) {
+func TestRenewReplacesAllWarmContainers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := enter(t, config(), sandboxtest.Script{}, pool.Want{Spec: spec("a"), Size: 1})
+		h := newHarness(t, config(), sandboxtest.Script{}, pool.Want{Spec: spec("a"), Size: 1})
 		changed := spec("a")
 		changed.Image = "newer"
 		h.wants.Store(&[]pool.Want{{Spec: changed, Size: 1}})
 		h.Renew()
 		h.wantWaiting(map[string]int{"a": 1})
 		if h.remove(h.take(changed)); !h.warm[0] {
-			t.Error("what waits after it was renewed is what was wanted before")
+			t.Error("the warm container has the old spec after Renew")
 		}
 	})
 }
 
-func TestNobodyIsHandedAContainerThatWasBegunBeforeThePoolWasRenewed(t *testing.T) {
+func TestAContainerBegunBeforeRenewIsNotHandedOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		engine := sandboxtest.New(sandboxtest.Script{})
-		h := enterOn(t, config(), engine, &slow{Sandbox: engine}, pool.Want{Spec: spec("a"), Size: 2})
+		h := newHarnessOn(t, config(), engine, &slowSandbox{Sandbox: engine}, pool.Want{Spec: spec("a"), Size: 2})
 		h.wantWaiting(map[string]int{"a": 2})
 		h.Renew()
 		if h.remove(h.take(spec("a"))); h.warm[0] {
@@ -481,7 +491,7 @@ func TestNobodyIsHandedAContainerThatWasBegunBeforeThePoolWasRenewed(t *testing.
 		h.wantWaiting(map[string]int{"a": 2})
 		h.remove(h.take(spec("a")))
 		time.Sleep(200 * time.Millisecond) // one is in the making
-		old := len(h.there())
+		old := len(h.containers())
 		h.Renew()
 		time.Sleep(150 * time.Millisecond) // it is made
 		synctest.Wait()
@@ -492,13 +502,13 @@ func TestNobodyIsHandedAContainerThatWasBegunBeforeThePoolWasRenewed(t *testing.
 	})
 }
 
-func TestARenewedPoolTriesAgainAtOnce(t *testing.T) {
+func TestRenewEndsTheBackOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sick := errors.New("sick")
-		h := enter(t, config(), sandboxtest.Script{
+		h := newHarness(t, config(), sandboxtest.Script{
 			Prepare: []error{sick, sick, sick, sick, sick}, Resize: []error{sick},
 		}, pool.Want{Spec: spec("a"), Size: 1})
-		time.Sleep(30 * time.Second) // until five have failed; the sixth would be made ten seconds later
+		time.Sleep(30 * time.Second) // five makings have failed; the sixth is due in ten seconds
 		h.wantWaiting(map[string]int{})
 		h.Renew()
 		h.wantWaiting(map[string]int{"a": 1})
@@ -508,7 +518,7 @@ func TestARenewedPoolTriesAgainAtOnce(t *testing.T) {
 		h.Renew()
 		h.wantWaiting(map[string]int{"a": 1})
 		if h.remove(h.take(small)); h.warm[0] || !h.warm[1] {
-			t.Errorf("warm = %v, want none of what cannot be resized until the pool is renewed", h.warm)
+			t.Errorf("warm = %v, want no resized container until Renew", h.warm)
 		}
 	})
 }

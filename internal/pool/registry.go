@@ -4,60 +4,61 @@ import (
 	"context"
 	"sync"
 
+	"boomerang/internal/crash"
 	"boomerang/internal/sandbox"
 )
 
-// registry are kept of all containers that are there. A slot becomes the user ID of what runs in a container, so it is taken from before a
-// container is made until it is known to be gone.
+// registry records all containers of the node and their slots. A slot becomes the user ID of the program in the
+// container, so the slot is taken from before the container is made until it is known to be removed.
 type registry struct {
-	owned    map[string]*ownedContainer // by the engine's name
-	making   map[int]bool               // the slots of those that have no name yet
-	slots    map[int]int                // how many containers have a slot: what earlier processes left may share one
-	complete bool                       // what an earlier process left is in them
+	owned    map[string]*ownedContainer // by container ID
+	making   map[int]bool               // slots of containers that have no ID yet
+	slots    map[int]int                // number of containers by slot; containers of earlier processes may share one
+	complete bool                       // the registry has the containers of an earlier process
 }
 
 func newRegistry() registry {
 	return registry{owned: make(map[string]*ownedContainer), making: make(map[int]bool), slots: make(map[int]int)}
 }
 
-// reserveSlot takes the lowest slot that nobody has, for a container that will be made.
-func (b *registry) reserveSlot() int {
+// reserveSlot takes the lowest free slot, for a container that will be made.
+func (r *registry) reserveSlot() int {
 	slot := 0
-	for b.slots[slot] > 0 {
+	for r.slots[slot] > 0 {
 		slot++
 	}
-	b.takeSlot(slot)
-	b.making[slot] = true
+	r.takeSlot(slot)
+	r.making[slot] = true
 	return slot
 }
 
-func (b *registry) takeSlot(slot int) { b.slots[slot]++ }
+func (r *registry) takeSlot(slot int) { r.slots[slot]++ }
 
-func (b *registry) freeSlot(slot int) {
-	if b.slots[slot]--; b.slots[slot] == 0 {
-		delete(b.slots, slot)
+func (r *registry) freeSlot(slot int) {
+	if r.slots[slot]--; r.slots[slot] == 0 {
+		delete(r.slots, slot)
 	}
 }
 
-// abandon gives the slot of a container back that could not be made.
-func (b *registry) abandon(slot int) {
-	delete(b.making, slot)
-	b.freeSlot(slot)
+// abandon frees the slot of a container that could not be made.
+func (r *registry) abandon(slot int) {
+	delete(r.making, slot)
+	r.freeSlot(slot)
 }
 
-// add writes a container down whose slot was taken.
-func (b *registry) add(h *ownedContainer) {
-	delete(b.making, h.slot)
-	b.owned[h.ID()] = h
+// add records a container whose slot was taken.
+func (r *registry) add(c *ownedContainer) {
+	delete(r.making, c.slot)
+	r.owned[c.ID()] = c
 }
 
-// release forgets a container that is gone.
-func (b *registry) release(h *ownedContainer) {
-	delete(b.owned, h.ID())
-	b.freeSlot(h.slot)
+// release deletes the record of a removed container and frees its slot.
+func (r *registry) release(c *ownedContainer) {
+	delete(r.owned, c.ID())
+	r.freeSlot(c.slot)
 }
 
-// ownedContainer is a container whose slot is taken until it is removed.
+// ownedContainer is a container that has its slot until it is removed.
 type ownedContainer struct {
 	sandbox.Container
 	pool     *Pool
@@ -66,13 +67,14 @@ type ownedContainer struct {
 }
 
 // Remove implements sandbox.Container.
-func (h *ownedContainer) Remove(ctx context.Context) error {
-	err := h.Container.Remove(ctx)
+func (c *ownedContainer) Remove(ctx context.Context) error {
+	err := c.Container.Remove(ctx)
+	crash.Point("after-remove")
 	if err == nil {
-		h.released.Do(func() {
-			h.pool.mu.Lock()
-			defer h.pool.mu.Unlock()
-			h.pool.registry.release(h)
+		c.released.Do(func() {
+			c.pool.mu.Lock()
+			defer c.pool.mu.Unlock()
+			c.pool.registry.release(c)
 		})
 	}
 	return err

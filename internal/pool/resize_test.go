@@ -14,14 +14,14 @@ import (
 	"boomerang/internal/sandbox/sandboxtest"
 )
 
-func TestOtherLimitsAreSetWhereTheyCanBe(t *testing.T) {
+func TestAWarmContainerIsResizedToOtherLimits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		small := func() sandbox.Spec {
 			s := spec("a")
 			s.Limits.Memory, s.Limits.CPUs, s.Limits.PIDs, s.Limits.Output = 64<<20, 0.5, 16, 1<<10
 			return s
 		}
-		h := enter(t, config(), sandboxtest.Script{}, pool.Want{Spec: spec("a"), Size: 1})
+		h := newHarness(t, config(), sandboxtest.Script{}, pool.Want{Spec: spec("a"), Size: 1})
 		if h.remove(h.take(small())); !h.warm[0] {
 			t.Error("less memory, CPUs, PIDs and output: made anew, want a resized one")
 		}
@@ -44,27 +44,30 @@ func TestOtherLimitsAreSetWhereTheyCanBe(t *testing.T) {
 	})
 }
 
-func TestAContainerThatCannotBeResizedIsRemovedAndANewOneMade(t *testing.T) {
+func TestAContainerWhoseResizeFailsIsReplaced(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := enter(t, config(), sandboxtest.Script{Resize: []error{errors.New("no cgroups")}}, pool.Want{Spec: spec("a"), Size: 1})
-		before := h.there()
+		h := newHarness(t, config(), sandboxtest.Script{Resize: []error{errors.New("no cgroups")}},
+			pool.Want{Spec: spec("a"), Size: 1})
+		before := h.containers()
 		s := spec("a")
 		s.Limits.Memory /= 2
 		b := h.take(s)
 		if _, waited := before[b.ID()]; waited || h.warm[0] {
-			t.Error("the container of which nobody knows what holds was handed out")
+			t.Error("the container whose resize failed was handed out")
 		}
 		h.wantWaiting(map[string]int{"a": 1})
 		for id := range before {
-			if _, there := h.there()[id]; there {
+			if _, there := h.containers()[id]; there {
 				t.Error("it was not removed")
 			}
 		}
 		h.remove(b)
-		before = h.there()
+		before = h.containers()
 		h.remove(h.take(s))
-		if after := h.there(); h.warm[1] || !maps.EqualFunc(before, after, func(a, b sandbox.Found) bool { return a.Container == b.Container }) {
-			t.Errorf("the next that asks: warm = %t, %v became %v; want a new one, and nothing that waits to be lost", h.warm[1], before, after)
+		if after := h.containers(); h.warm[1] ||
+			!maps.EqualFunc(before, after, func(a, b sandbox.Found) bool { return a.Container == b.Container }) {
+			t.Errorf("the next that asks: warm = %t, %v became %v; want a new one, and nothing that waits to be lost",
+				h.warm[1], before, after)
 		}
 		time.Sleep(11 * time.Minute)
 		if h.remove(h.take(s)); !h.warm[2] {
@@ -73,11 +76,11 @@ func TestAContainerThatCannotBeResizedIsRemovedAndANewOneMade(t *testing.T) {
 	})
 }
 
-func TestAnEngineThatDoesNotAnswerIsNotOneThatCannotResize(t *testing.T) {
-	for name, lose := range map[string]func(*house) error{
-		"the engine is busy": func(*house) error { return fmt.Errorf("update: %w", sandbox.ErrUnavailable) },
-		"the container has died": func(h *house) error {
-			for _, f := range h.there() {
+func TestAnOutageDuringAResizeDoesNotStopResizing(t *testing.T) {
+	for name, lose := range map[string]func(*harness) error{
+		"the engine is busy": func(*harness) error { return fmt.Errorf("update: %w", sandbox.ErrUnavailable) },
+		"the container has died": func(h *harness) error {
+			for _, f := range h.containers() {
 				_ = f.Container.Stop(h.Context())
 			}
 			return errors.New("no such container")
@@ -86,8 +89,11 @@ func TestAnEngineThatDoesNotAnswerIsNotOneThatCannotResize(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				engine := sandboxtest.New(sandboxtest.Script{})
-				var h *house
-				h = enterOn(t, config(), engine, &unresized{Sandbox: engine, once: func() error { return lose(h) }}, pool.Want{Spec: spec("a"), Size: 1})
+				var h *harness
+				h = newHarnessOn(t, config(), engine, &unresized{
+					Sandbox: engine,
+					once:    func() error { return lose(h) },
+				}, pool.Want{Spec: spec("a"), Size: 1})
 				small := spec("a")
 				small.Limits.Memory /= 2
 				h.remove(h.take(small))
@@ -101,7 +107,7 @@ func TestAnEngineThatDoesNotAnswerIsNotOneThatCannotResize(t *testing.T) {
 	}
 }
 
-// unresized has containers of which the first is not resized.
+// unresized makes containers; the resize of the first fails.
 type unresized struct {
 	sandbox.Sandbox
 	once func() error

@@ -8,154 +8,156 @@ import (
 )
 
 const (
-	// How long after a container was taken the making of another begins: the program that has it shall not share the
-	// machine's processors with that from its first moment.
+	// refillDelay is the time between handing out a warm container and making its replacement, so that the making does
+	// not compete with the first moments of the program for the machine's CPUs.
 	refillDelay = 100 * time.Millisecond
-	// How soon it is seen that other containers are wanted.
+	// reviewInterval is the longest time until a change of the wants takes effect.
 	reviewInterval = 5 * time.Second
-	// How long a language that nobody asks for keeps its containers when there is no memory for another's. Where it is too small for
-	// the languages in use they would take them from each other each time, and make twice as many containers as without a pool.
+	// minIdle is how long a language without demand keeps its containers when there is no memory for those of another
+	// language. Without it, languages in use would take each other's containers if memory is too small for all of them,
+	// and the pool would make twice as many containers as no pool.
 	minIdle = time.Minute
-	// The pause before a removal that failed is tried again.
+	// retryPause is the pause before another attempt to remove a container.
 	retryPause = time.Second
-	// How long removals may take when Run ends. What is left then is removed by the next start.
+	// shutdownTimeout bounds the removals when Run ends. The next process removes the remaining containers.
 	shutdownTimeout = 15 * time.Second
 )
 
-// Run keeps the stocks until ctx ends, then removes what waits and returns nil. Whoever still asks for a container gets a new one.
+// Run keeps the stocks filled until ctx ends, then removes all warm containers and returns nil. Prepare makes new
+// containers after that.
 func (p *Pool) Run(ctx context.Context) error {
 	timer := time.NewTicker(reviewInterval)
 	defer timer.Stop()
 	for ctx.Err() == nil {
-		p.tend(ctx, p.Wants(), time.Now())
+		p.reconcile(ctx, p.Wants(), time.Now())
 		select {
 		case <-ctx.Done():
 		case <-p.changed:
 		case <-timer.C:
 		}
 	}
-	p.tend(ctx, nil, time.Now())
+	p.reconcile(ctx, nil, time.Now())
 	late := time.AfterFunc(shutdownTimeout, func() { close(p.shutdown) })
 	defer late.Stop()
 	p.work.Wait()
 	return nil
 }
 
-// tend makes the stocks what they should be.
-func (p *Pool) tend(ctx context.Context, wants []Want, now time.Time) {
+// reconcile removes unfit and surplus warm containers and starts to make missing ones.
+func (p *Pool) reconcile(ctx context.Context, wants []Want, now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, s := range p.shelves {
-		s.want.Size = 0 // unless somebody wants it
+	for _, s := range p.stocks {
+		s.want.Size = 0 // a want below may set it again
 	}
 	for _, w := range wants {
-		s := p.shelves[w.Spec.Language]
+		s := p.stocks[w.Spec.Language]
 		if s == nil {
-			s = &shelf{}
-			p.shelves[w.Spec.Language] = s
+			s = &stock{}
+			p.stocks[w.Spec.Language] = s
 		}
 		s.want = w
 	}
-	for language, s := range p.shelves {
+	for language, s := range p.stocks {
 		s.adjustTarget(now, p.config.Idle)
-		for _, b := range s.evict() {
-			if !b.there() {
-				p.noteDeath(s, b, now)
+		for _, c := range s.evict() {
+			if !c.alive() {
+				p.recordDeath(s, c, now)
 			}
-			p.drop(ctx, b)
+			p.startRemoval(ctx, c)
 		}
-		if s.proven(now) {
+		if s.endBackOff(now) {
 			p.log(language).Info("containers can be made to wait again")
 		}
 	}
-	if p.registry.complete { // or the slots of what an earlier process left would be given away
+	if p.registry.complete { // before, a new container could get the slot of an earlier process's container
 		p.restock(ctx, now)
 	}
 }
 
-// restock begins to make what is missing, first where the fewest wait: no language takes all makings.
+// restock starts to make missing containers, for the smallest stock first, so that no language uses all makings.
 func (p *Pool) restock(ctx context.Context, now time.Time) {
 	making := 0
-	for _, s := range p.shelves {
+	for _, s := range p.stocks {
 		making += s.making
 	}
-	for ; making < p.config.Abreast; making++ {
-		var neediest *shelf
-		for _, s := range p.shelves {
-			if s.missing(now, p.config.Age) > 0 && (neediest == nil || len(s.waiting)+s.making < len(neediest.waiting)+neediest.making) {
-				neediest = s
+	for ; making < p.config.MaxMaking; making++ {
+		var smallest *stock
+		for _, s := range p.stocks {
+			if s.missing(now, p.config.Age) > 0 && (smallest == nil || s.size() < smallest.size()) {
+				smallest = s
 			}
 		}
-		if neediest == nil {
+		if smallest == nil {
 			return
 		}
-		p.begin(ctx, neediest, now)
+		p.startMaking(ctx, smallest, now)
 	}
 }
 
-// begin begins to make one.
-func (p *Pool) begin(ctx context.Context, s *shelf, now time.Time) {
+// startMaking makes one warm container in the background.
+func (p *Pool) startMaking(ctx context.Context, s *stock, now time.Time) {
 	s.making++
 	spec := s.want.Spec
 	p.work.Go(func() {
-		if b := p.fill(ctx, s, spec, now); b != nil {
-			p.watch(ctx, b)
+		if c := p.makeWarm(ctx, s, spec, now); c != nil {
+			p.watch(ctx, c)
 		}
 	})
 }
 
-// fill makes one container and puts it into its stock; nil when none could be made.
-func (p *Pool) fill(ctx context.Context, s *shelf, spec sandbox.Spec, now time.Time) *waiting {
-	h, err := p.make(ctx, spec)
+// makeWarm makes one container and adds it to its stock; nil if it failed or ctx ended.
+func (p *Pool) makeWarm(ctx context.Context, s *stock, spec sandbox.Spec, now time.Time) *warmContainer {
+	owned, err := p.make(ctx, spec)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	defer p.touch()
+	defer p.wake()
 	s.making--
-	log := p.log(spec.Language)
 	if err != nil {
-		if ctx.Err() == nil && s.failed(time.Now(), err) {
-			log.WithError(err).Warn("no container can be made to wait; executions start in new ones, if they can")
+		if ctx.Err() == nil && s.backOffAfter(time.Now(), err) {
+			p.log(spec.Language).WithError(err).
+				Warn("no container can be made to wait; executions start in new ones, if they can")
 		}
 		return nil
 	}
-	b := &waiting{ownedContainer: h, spec: spec, since: now, left: make(chan struct{})}
+	c := &warmContainer{ownedContainer: owned, spec: spec, since: now, left: make(chan struct{})}
 	if ctx.Err() != nil {
-		p.drop(ctx, b)
+		p.startRemoval(ctx, c)
 		return nil
 	}
-	s.waiting = append(s.waiting, b)
-	return b
+	s.warm = append(s.warm, c)
+	return c
 }
 
-// watch has Run look when a container is gone that waits.
-func (p *Pool) watch(ctx context.Context, b *waiting) {
+// watch wakes Run if a container ends while it is warm.
+func (p *Pool) watch(ctx context.Context, c *warmContainer) {
 	select {
-	case <-b.Gone():
-		p.touch()
-	case <-b.left:
+	case <-c.Gone():
+		p.wake()
+	case <-c.left:
 	case <-ctx.Done():
 	}
 }
 
-// noteDeath notes that a container is gone which waited. One that is gone soon may have died of what it was made from, as the next would:
-// that is a making that failed.
-func (p *Pool) noteDeath(s *shelf, b *waiting, now time.Time) {
-	log := p.log(b.spec.Language).WithField("container", b.ID())
-	if now.Sub(b.since) >= probation {
+// recordDeath logs that a warm container ended. A container that ended during its probation counts as a failed making:
+// the next one from the same image would probably end as well.
+func (p *Pool) recordDeath(s *stock, c *warmContainer, now time.Time) {
+	log := p.log(c.spec.Language).WithField("container", c.ID())
+	if now.Sub(c.since) >= probation {
 		log.Warn("a container that waited is gone; a new one is made")
-	} else if s.failed(now, nil) {
+	} else if s.backOffAfter(now, nil) {
 		log.Warn("a container is gone that had hardly begun to wait; others are made after a pause")
 	}
 }
 
-// grow has one more wait, if the memory for it is there or can be had from the stock that was used longest ago. The caller holds
-// mu, as for drop.
-func (p *Pool) grow(s *shelf) {
+// grow raises the target of a stock by one, if there is memory for it or the least recently used stock can give up a
+// container. The caller holds mu.
+func (p *Pool) grow(s *stock) {
 	if s.target >= p.config.Slots {
 		return
 	}
 	total, idlest := 0, s
-	for _, other := range p.shelves {
+	for _, other := range p.stocks {
 		if other.want.Size != Auto {
 			continue
 		}
@@ -173,15 +175,16 @@ func (p *Pool) grow(s *shelf) {
 	s.target++
 }
 
-// drop removes a container that is out of its stock. One that cannot be removed keeps its slot.
-func (p *Pool) drop(ctx context.Context, b *waiting) {
+// startRemoval removes a container in the background, with retries. A container that cannot be removed keeps its slot.
+// The caller holds mu.
+func (p *Pool) startRemoval(ctx context.Context, c *warmContainer) {
 	p.work.Go(func() {
 		for {
-			err := b.Remove(context.WithoutCancel(ctx))
+			err := c.Remove(context.WithoutCancel(ctx))
 			if err == nil {
 				return
 			}
-			p.log(b.spec.Language).WithError(err).WithField("container", b.ID()).Warn("remove container")
+			p.log(c.spec.Language).WithError(err).WithField("container", c.ID()).Warn("remove container")
 			select {
 			case <-time.After(retryPause):
 			case <-p.shutdown:

@@ -1,7 +1,7 @@
-// Package upkeep keeps the house from filling up: it removes what has been kept long enough, and containers that nobody
-// holds.
+// Package upkeep is garbage collection: it removes old executions, unused blobs, idle workspaces and leftover
+// containers.
 //
-// It refuses to know how executions are stored and what a container is made of.
+// It does not know how executions are stored and how a container is made.
 package upkeep
 
 import (
@@ -16,24 +16,27 @@ import (
 	"boomerang/internal/sandbox"
 )
 
-// Config says how long things are kept.
+// Config is the retention of executions.
 type Config struct {
-	// Keep is how long an ended execution stays, with its output.
+	// Keep is the retention of an ended execution and its output.
 	Keep time.Duration `yaml:"keep"`
-	// KeepDead is how long one stays whose callback was given up, if that is longer: it can be sent again meanwhile.
+	// KeepDead is the retention of an execution whose callback is dead, if it is longer than Keep. The callback can be
+	// sent again meanwhile.
 	KeepDead time.Duration `yaml:"keep_dead"`
-	// KeepSize is how much the database may hold; above it the longest ended executions go earlier. 0 = no bound.
+	// KeepSize bounds the size of the database; above it, executions are removed earlier, the oldest end first. 0 means
+	// no bound.
 	KeepSize units.Base2Bytes `yaml:"keep_size"`
 	// Interval is the time between two rounds.
 	Interval time.Duration `yaml:"interval"`
 }
 
-// Defaults keeps everything for 30 days, as far as 10 GiB reach.
+// Defaults is a retention of 30 days and 10 GiB.
 func Defaults() Config {
-	return Config{Keep: 30 * 24 * time.Hour, KeepDead: 30 * 24 * time.Hour, KeepSize: 10 * units.GiB, Interval: 10 * time.Minute}
+	const month = 30 * 24 * time.Hour
+	return Config{Keep: month, KeepDead: month, KeepSize: 10 * units.GiB, Interval: 10 * time.Minute}
 }
 
-// Validate names the key that is wrong.
+// Validate returns an error that names the wrong key.
 func (c Config) Validate() error {
 	switch {
 	case c.Keep < time.Minute:
@@ -48,56 +51,63 @@ func (c Config) Validate() error {
 	return nil
 }
 
-// Store is what is kept. Its methods may be called beside all others.
+// Store removes stored data. Its methods may be called at the same time as all others of the store.
 type Store interface {
-	// Remove forgets up to limit executions that ended before ended, the longest ended first, but of those with a dead
-	// delivery only what was given up before dead, and none with a pending one. Fewer than limit: there are no more.
+	// Remove removes up to limit executions that ended before ended, the oldest end first. An execution with a dead
+	// delivery is removed only if the delivery died before dead, one with a pending delivery never. Fewer than limit
+	// removed executions mean that there are no more.
 	Remove(ctx context.Context, ended, dead time.Time, limit int) (removed int, err error)
-	// Sweep removes up to limit blobs that nobody holds and that were begun before made. Fewer than limit: there are no more.
+	// Sweep removes up to limit blobs that no execution or workspace uses and that were begun before made. Fewer than
+	// limit removed blobs mean that there are no more.
 	Sweep(ctx context.Context, made time.Time, limit int) (removed int, err error)
-	// RemoveIdle forgets up to limit workspaces that nobody has used since used. Fewer than limit: there are no more.
+	// RemoveIdle removes up to limit workspaces that were last used before used. Fewer than limit removed workspaces
+	// mean that there are no more.
 	RemoveIdle(ctx context.Context, used time.Time, limit int) (removed int, err error)
-	// Size is how many bytes are in use.
+	// Size returns the number of bytes in use.
 	Size(ctx context.Context) (int64, error)
 }
 
-// Sandbox finds containers.
+// Sandbox lists the containers of this node.
 type Sandbox interface {
 	Containers(ctx context.Context) ([]sandbox.Found, error)
 }
 
-// Holder knows which containers are somebody's in this process.
+// Holder knows which containers this process uses.
 type Holder interface {
 	Holds(f sandbox.Found) bool
 }
 
-// Upkeep makes a round now and then.
+// Deps are the collaborators and settings of an Upkeep. In a process with one role only, another process removes the
+// rest: Store is nil in the runner, Sandbox and Holder are nil in the API.
+type Deps struct {
+	Store         Store
+	WorkspaceIdle time.Duration // the retention of an unused workspace; 0 means for ever
+	Sandbox       Sandbox
+	Holder        Holder
+	Log           *logrus.Entry
+}
+
+// Upkeep removes data and containers in rounds.
 type Upkeep struct {
-	config  Config
-	idle    time.Duration
-	store   Store
-	sandbox Sandbox
-	holder  Holder
-	log     *logrus.Entry
+	Deps
+	config Config
 }
 
-// New makes the upkeep of one node; c must be valid. Idle is how long a workspace stays that nobody uses, 0 = for ever. Without a store nothing is removed from it, without a sandbox no
-// containers are: another process does it.
-func New(c Config, idle time.Duration, store Store, box Sandbox, holder Holder, log *logrus.Entry) *Upkeep {
-	return &Upkeep{config: c, idle: idle, store: store, sandbox: box, holder: holder, log: log}
-}
+// New makes the upkeep of one node; c must be valid.
+func New(c Config, deps Deps) *Upkeep { return &Upkeep{Deps: deps, config: c} }
 
-// A batch is small, and there is a pause behind it, so that those who write never wait long for their turn.
+// A batch is small and a pause follows it, so that other writers of the store never wait long.
 const (
 	batch = 50
 	pause = 20 * time.Millisecond
 )
 
-// unheld is how long a blob may be nobody's: from its beginning until whoever writes it has said whose it is. An engine or a
-// store that is out of order may stand between the two.
-const unheld = 24 * time.Hour
+// blobGrace is the age at which an unused blob is removed. A younger blob may belong to a result that is not written
+// yet, because the engine or the store is failing.
+const blobGrace = 24 * time.Hour
 
-// Run makes rounds until ctx ends, and returns nil then. The first one comes after an interval: a start has enough to do.
+// Run makes rounds until ctx ends, and returns nil then. The first round follows after one interval, because a process
+// that starts has other work to do.
 func (u *Upkeep) Run(ctx context.Context) error {
 	tick := time.NewTicker(u.config.Interval)
 	defer tick.Stop()
@@ -107,69 +117,74 @@ func (u *Upkeep) Run(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 		}
-		rounds := make(map[string]func(context.Context) error)
-		if u.store != nil {
-			rounds["remove old executions"] = u.retain
-			rounds["remove idle workspaces"] = u.removeIdle
+		tasks := make(map[string]func(context.Context) error)
+		if u.Store != nil {
+			tasks["remove old executions"] = u.removeExecutions
+			tasks["remove idle workspaces"] = u.removeWorkspaces
 		}
-		if u.sandbox != nil {
-			rounds["sweep containers"] = u.sweep
+		if u.Sandbox != nil {
+			tasks["sweep containers"] = u.removeContainers
 		}
-		for act, round := range rounds {
-			if err := round(ctx); err != nil && ctx.Err() == nil {
-				u.log.WithError(err).Warn(act)
+		for act, task := range tasks {
+			if err := task(ctx); err != nil && ctx.Err() == nil {
+				u.Log.WithError(err).Warn(act)
 			}
 		}
 	}
 }
 
-// retain removes what is too old, and then the longest ended as long as there is too much.
-func (u *Upkeep) retain(ctx context.Context) error {
+// removeExecutions removes executions past their retention, then those with the oldest end while the database is larger
+// than KeepSize.
+func (u *Upkeep) removeExecutions(ctx context.Context) error {
 	now := time.Now()
 	dead := now.Add(-max(u.config.Keep, u.config.KeepDead))
-	removed, err := u.remove(ctx, func() (int, error) { return u.store.Remove(ctx, now.Add(-u.config.Keep), dead, batch) })
+	removed, err := repeat(ctx, func() (int, error) {
+		return u.Store.Remove(ctx, now.Add(-u.config.Keep), dead, batch)
+	})
 	if err != nil {
 		return err
 	}
-	if err := u.sweepBlobs(ctx); err != nil {
+	if err := u.removeBlobs(ctx); err != nil {
 		return err
 	}
-	crowded, err := u.remove(ctx, func() (int, error) {
-		size, err := u.store.Size(ctx)
+	forSize, err := repeat(ctx, func() (int, error) {
+		size, err := u.Store.Size(ctx)
 		if err != nil || u.config.KeepSize == 0 || size <= int64(u.config.KeepSize) {
 			return 0, err
 		}
-		n, err := u.store.Remove(ctx, now, dead, batch)
-		return n, errors.Join(err, u.sweepBlobs(ctx)) // or the size would tell nothing
+		n, err := u.Store.Remove(ctx, now, dead, batch)
+		return n, errors.Join(err, u.removeBlobs(ctx)) // the size shrinks only when the blobs are removed
 	})
-	if removed += crowded; removed > 0 {
-		u.log.WithFields(logrus.Fields{"removed": removed, "for_size": crowded}).Info("old executions removed")
+	if removed += forSize; removed > 0 {
+		u.Log.WithFields(logrus.Fields{"removed": removed, "for_size": forSize}).Info("old executions removed")
 	}
 	return err
 }
 
-// sweepBlobs removes what belongs to nobody any more, or never did.
-func (u *Upkeep) sweepBlobs(ctx context.Context) error {
-	_, err := u.remove(ctx, func() (int, error) { return u.store.Sweep(ctx, time.Now().Add(-unheld), batch) })
+// removeBlobs removes unused blobs.
+func (u *Upkeep) removeBlobs(ctx context.Context) error {
+	_, err := repeat(ctx, func() (int, error) { return u.Store.Sweep(ctx, time.Now().Add(-blobGrace), batch) })
 	return err
 }
 
-// removeIdle removes the workspaces that nobody has used for long.
-func (u *Upkeep) removeIdle(ctx context.Context) error {
-	if u.idle == 0 {
+// removeWorkspaces removes idle workspaces.
+func (u *Upkeep) removeWorkspaces(ctx context.Context) error {
+	if u.WorkspaceIdle == 0 {
 		return nil
 	}
-	removed, err := u.remove(ctx, func() (int, error) { return u.store.RemoveIdle(ctx, time.Now().Add(-u.idle), batch) })
+	removed, err := repeat(ctx, func() (int, error) {
+		return u.Store.RemoveIdle(ctx, time.Now().Add(-u.WorkspaceIdle), batch)
+	})
 	if removed > 0 {
-		u.log.WithField("removed", removed).Info("idle workspaces removed")
+		u.Log.WithField("removed", removed).Info("idle workspaces removed")
 	}
 	return err
 }
 
-// remove repeats one batch until there is nothing more to remove.
-func (u *Upkeep) remove(ctx context.Context, one func() (int, error)) (removed int, err error) {
+// repeat removes batches until one is not full.
+func repeat(ctx context.Context, remove func() (int, error)) (removed int, err error) {
 	for {
-		n, err := one()
+		n, err := remove()
 		removed += n
 		if err != nil || n < batch {
 			return removed, err
@@ -182,18 +197,19 @@ func (u *Upkeep) remove(ctx context.Context, one func() (int, error)) (removed i
 	}
 }
 
-// sweep removes the containers of this node that nobody holds. One is held from before it is made until it is removed, so a
-// container that was there and is not held afterwards is nobody's.
-func (u *Upkeep) sweep(ctx context.Context) error {
-	containers, err := u.sandbox.Containers(ctx)
+// removeContainers removes the containers of this node that the process does not use. The list is read first: a
+// container in it that is not in use afterwards is a leftover, because it is in use from before it is made until it is
+// removed.
+func (u *Upkeep) removeContainers(ctx context.Context) error {
+	containers, err := u.Sandbox.Containers(ctx)
 	if err != nil {
 		return err
 	}
 	for _, f := range containers {
-		if u.holder.Holds(f) {
+		if u.Holder.Holds(f) {
 			continue
 		}
-		log := u.log.WithFields(logrus.Fields{"execution_id": f.Execution, "container": f.Container.ID()})
+		log := u.Log.WithFields(logrus.Fields{"execution_id": f.Execution, "container": f.Container.ID()})
 		if err := f.Container.Remove(ctx); err != nil {
 			log.WithError(err).Warn("remove leftover container")
 			continue

@@ -17,79 +17,82 @@ import (
 	"boomerang/internal/upkeep"
 )
 
-// kept is a store of executions of one size each, of which only the time of their end is known.
-type kept struct {
-	mu    sync.Mutex
-	ended []time.Time // the longest ended first
-	size  int64       // of each
-	fails int         // how many calls fail first
-	idle  int         // how often it was asked for idle workspaces
-	most  int         // the largest batch that was asked for
-	blobs int         // of those that went; each has the size of an execution
-	swept time.Time   // what was begun before that
+// fakeStore has executions of equal size and knows only the times of their ends.
+type fakeStore struct {
+	mu    sync.Mutex  // guards the fields below
+	ended []time.Time // the oldest end first
+	size  int64       // bytes of one execution
+	fails int         // number of calls of Remove that fail
+	idle  int         // number of correct calls of RemoveIdle
+	most  int         // largest batch
+	blobs int         // number of blobs of removed executions; each has the size of an execution
+	swept time.Time   // argument of the last Sweep
 }
 
-func (k *kept) Sweep(_ context.Context, made time.Time, limit int) (int, error) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.swept = made
-	n := min(limit, k.blobs)
-	k.blobs -= n
+func (s *fakeStore) Sweep(_ context.Context, made time.Time, limit int) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.swept = made
+	n := min(limit, s.blobs)
+	s.blobs -= n
 	return n, nil
 }
 
-func (k *kept) Remove(_ context.Context, ended, _ time.Time, limit int) (int, error) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.fails > 0 {
-		k.fails--
+func (s *fakeStore) Remove(_ context.Context, ended, _ time.Time, limit int) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.fails > 0 {
+		s.fails--
 		return 0, errors.New("disk full")
 	}
-	k.most = max(k.most, limit)
+	s.most = max(s.most, limit)
 	n := 0
-	for n < min(limit, len(k.ended)) && k.ended[n].Before(ended) {
+	for n < min(limit, len(s.ended)) && s.ended[n].Before(ended) {
 		n++
 	}
-	k.ended = k.ended[n:]
-	k.blobs += n
+	s.ended = s.ended[n:]
+	s.blobs += n
 	return n, nil
 }
 
-// RemoveIdle counts the rounds in which it is asked for what was last used an hour ago.
-func (k *kept) RemoveIdle(_ context.Context, used time.Time, limit int) (int, error) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
+// RemoveIdle counts the calls for workspaces that were last used an hour ago.
+func (s *fakeStore) RemoveIdle(_ context.Context, used time.Time, limit int) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if time.Since(used) == time.Hour && limit > 0 {
-		k.idle++
+		s.idle++
 	}
 	return 0, nil
 }
 
-func (k *kept) Size(context.Context) (int64, error) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return int64(len(k.ended)+k.blobs) * k.size, nil
+func (s *fakeStore) Size(context.Context) (int64, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return int64(len(s.ended)+s.blobs) * s.size, nil
 }
 
-func (k *kept) left() int {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return len(k.ended)
+func (s *fakeStore) left() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.ended)
 }
 
-// held are the executions that have a run.
-type held map[string]bool
+// holder has the executions whose containers are in use.
+type holder map[string]bool
 
-func (h held) Holds(f sandbox.Found) bool { return h[f.Execution] }
+func (h holder) Holds(f sandbox.Found) bool { return h[f.Execution] }
 
-// run lets upkeep work for d.
-func run(t *testing.T, c upkeep.Config, store *kept, box upkeep.Sandbox, holder held, d time.Duration) {
+// run runs upkeep for a duration.
+func run(t *testing.T, c upkeep.Config, store *fakeStore, box upkeep.Sandbox, inUse holder, d time.Duration) {
 	t.Helper()
 	log := logrus.New()
 	log.SetOutput(io.Discard)
 	ctx, stop := context.WithTimeout(t.Context(), d)
 	defer stop()
-	if err := upkeep.New(c, time.Hour, store, box, holder, logrus.NewEntry(log)).Run(ctx); err != nil {
+	u := upkeep.New(c, upkeep.Deps{
+		Store: store, WorkspaceIdle: time.Hour, Sandbox: box, Holder: inUse, Log: logrus.NewEntry(log),
+	})
+	if err := u.Run(ctx); err != nil {
 		t.Errorf("run: %v", err)
 	}
 }
@@ -103,43 +106,44 @@ func every(step time.Duration, n int) []time.Time {
 	return ended
 }
 
-func TestWhatWasKeptLongEnoughGoesInSmallBatches(t *testing.T) {
+func TestOldExecutionsAreRemovedInSmallBatches(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := upkeep.Defaults()
 		c.Keep, c.KeepSize = 24*time.Hour, 0
-		store := &kept{ended: every(time.Minute, 10*24*60), fails: 1}
+		store := &fakeStore{ended: every(time.Minute, 10*24*60), fails: 1}
 		run(t, c, store, sandboxtest.New(sandboxtest.Script{}), nil, 59*time.Minute)
-		// One round in ten minutes, the last one at 50: an end at the very bound is not before it.
+		// One round every ten minutes, the last after 50. An execution whose end is exactly the limit stays.
 		if left, want := store.left(), 24*60+1-50; left != want {
 			t.Errorf("%d are left, want %d", left, want)
 		}
 		if store.idle != 5 {
-			t.Errorf("asked %d times for idle workspaces, want once a round", store.idle)
+			t.Errorf("%d rounds removed idle workspaces, want 5", store.idle)
 		}
 		if store.most > 100 {
-			t.Errorf("a batch of %d", store.most)
+			t.Errorf("a batch has %d executions, want at most 100", store.most)
 		}
 	})
 }
 
-func TestAboveItsSizeTheLongestEndedGo(t *testing.T) {
+func TestAboveKeepSizeTheOldestExecutionsAreRemoved(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := upkeep.Defaults()
 		c.KeepSize = 10 * units.MiB
-		store := &kept{ended: every(time.Second, 1000), size: 100 << 10}
+		store := &fakeStore{ended: every(time.Second, 1000), size: 100 << 10}
 		run(t, c, store, sandboxtest.New(sandboxtest.Script{}), nil, time.Hour)
 		if left := store.left(); left > 102 || left < 102-50 {
-			t.Errorf("%d of 100 KiB are left, want what fits into 10 MiB less a batch at most", left)
+			t.Errorf("%d executions of 100 KiB are left, want 52 to 102", left)
 		}
 		if young := time.Since(store.swept); store.blobs != 0 || young < 24*time.Hour {
-			t.Errorf("%d blobs are left, and those of %s ago were swept; want none, and a day for those who write", store.blobs, young)
+			t.Errorf("%d blobs are left, and blobs of %s ago were removed; want none left and an age of a day",
+				store.blobs, young)
 		}
 	})
 }
 
-func TestNothingGoesBeforeItsTime(t *testing.T) {
+func TestNoExecutionIsRemovedBeforeItsRetention(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		store := &kept{ended: every(time.Hour, 100), size: 1}
+		store := &fakeStore{ended: every(time.Hour, 100), size: 1}
 		run(t, upkeep.Defaults(), store, sandboxtest.New(sandboxtest.Script{}), nil, time.Hour)
 		if left := store.left(); left != 100 {
 			t.Errorf("%d of 100 are left", left)
@@ -147,16 +151,16 @@ func TestNothingGoesBeforeItsTime(t *testing.T) {
 	})
 }
 
-func TestAContainerThatNobodyHoldsIsSwept(t *testing.T) {
+func TestALeftoverContainerIsRemoved(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		box := sandboxtest.New(sandboxtest.Script{})
-		holder := held{"exec_held": true}
+		inUse := holder{"exec_held": true}
 		for _, id := range []string{"exec_held", "exec_left", ""} {
 			if _, err := box.Prepare(t.Context(), sandbox.Spec{Execution: id}); err != nil {
 				t.Fatal(err)
 			}
 		}
-		run(t, upkeep.Defaults(), &kept{}, box, holder, time.Hour)
+		run(t, upkeep.Defaults(), &fakeStore{}, box, inUse, time.Hour)
 		found, err := box.Containers(t.Context())
 		if err != nil || len(found) != 1 || found[0].Execution != "exec_held" {
 			t.Errorf("left: %v, %v", found, err)

@@ -20,7 +20,7 @@ import (
 	"boomerang/internal/store/storetest"
 )
 
-// catalogue knows one language, whose programs the fake plays.
+// catalogue has one language; the fake sandbox runs its programs.
 type catalogue struct{}
 
 func (catalogue) Find(name string) (language.Language, error) {
@@ -33,43 +33,43 @@ func (catalogue) Find(name string) (language.Language, error) {
 	}, nil
 }
 
-// open stands for a keyring: nothing is sealed here.
-type open struct{}
+// noEncryption is an Unsealer for fields that are not encrypted.
+type noEncryption struct{}
 
-func (open) Unseal(_ execution.ID, _ string, sealed execution.Sealed) ([]byte, error) {
+func (noEncryption) Unseal(_ execution.ID, _ string, sealed execution.Sealed) ([]byte, error) {
 	return sealed, nil
 }
 
-// house is a dispatcher with a real store and a fake sandbox; it can be left and entered again.
-type house struct {
+// harness is a dispatcher with a real store and a fake sandbox. It can be stopped and started again.
+type harness struct {
 	t       *testing.T
 	dir     string
 	slots   int
 	sandbox sandbox.Sandbox
 	store   *store.Store
 	wrap    func(dispatch.Store) dispatch.Store
-	blobs   dispatch.Blobs // nil: the store's
+	blobs   dispatch.Blobs // those of the store if nil
 
 	dispatcher *dispatch.Dispatcher
 	stop       context.CancelFunc
 	done       chan error
 }
 
-func newHouse(t *testing.T, slots int, box sandbox.Sandbox) *house {
+func newHarness(t *testing.T, slots int, box sandbox.Sandbox) *harness {
 	t.Helper()
-	return &house{
+	return &harness{
 		t: t, dir: storetest.Dir(t), slots: slots, sandbox: box,
 		wrap: func(s dispatch.Store) dispatch.Store { return s },
 	}
 }
 
-// payload is the body of every callback.
+// payload makes the body of every callback.
 var payload = dispatch.Payload{Body: func(e execution.Execution, r execution.Result) []byte {
 	return fmt.Appendf(nil, "%s %s", e.ID, r.State)
 }}
 
-// enter opens the store and starts a dispatcher, as a new process would.
-func (h *house) enter() {
+// start opens the store and runs a dispatcher, as a new process would.
+func (h *harness) start() {
 	h.t.Helper()
 	log := logrus.New()
 	log.SetOutput(io.Discard)
@@ -82,7 +82,7 @@ func (h *house) enter() {
 		h.blobs = func(ctx context.Context) (dispatch.BlobWriter, error) { return h.store.NewBlob(ctx) }
 	}
 	h.dispatcher = dispatch.New(h.slots, dispatch.Deps{
-		Store: h.wrap(h.store), Sandbox: h.sandbox, Languages: catalogue{}, Unsealer: open{},
+		Store: h.wrap(h.store), Sandbox: h.sandbox, Languages: catalogue{}, Unsealer: noEncryption{},
 		Payload: payload, Blobs: h.blobs,
 		Node: h.store.Node(), Epoch: h.store.Epoch(), Log: entry,
 	})
@@ -91,8 +91,8 @@ func (h *house) enter() {
 	go func() { h.done <- h.dispatcher.Run(ctx) }()
 }
 
-// leave stops the dispatcher and closes the store.
-func (h *house) leave() {
+// shutdown stops the dispatcher and closes the store.
+func (h *harness) shutdown() {
 	h.t.Helper()
 	h.stop()
 	if err := <-h.done; err != nil {
@@ -103,21 +103,22 @@ func (h *house) leave() {
 	}
 }
 
-func (h *house) submit(subject string, steps ...sandboxtest.Step) execution.ID {
+func (h *harness) submit(subject string, steps ...sandboxtest.Step) execution.ID {
 	h.t.Helper()
 	return h.enqueue(subject, execution.Options{}, steps)
 }
 
-// submitFor wants files back.
-func (h *house) submitFor(globs []string, steps ...sandboxtest.Step) execution.ID {
+// submitFor submits an execution that asks for artifacts.
+func (h *harness) submitFor(globs []string, steps ...sandboxtest.Step) execution.ID {
 	h.t.Helper()
 	return h.enqueue("a", execution.Options{Artifacts: globs}, steps)
 }
 
-func (h *house) enqueue(subject string, options execution.Options, steps []sandboxtest.Step) execution.ID {
+func (h *harness) enqueue(subject string, options execution.Options, steps []sandboxtest.Step) execution.ID {
 	h.t.Helper()
 	e := execution.Execution{
-		ID: execution.NewID(time.Now()), Subject: subject, Language: "play", WorkingDir: "/workspace", Timeout: time.Hour,
+		ID: execution.NewID(time.Now()), Subject: subject, Language: "play",
+		WorkingDir: "/workspace", Timeout: time.Hour,
 		Code: execution.Sealed(sandboxtest.Program(steps).Code()), CreatedAt: time.Now(), State: execution.Queued,
 		Callback: execution.Callback{URL: "https://receiver.example/hook"}, Options: options,
 	}
@@ -127,7 +128,7 @@ func (h *house) enqueue(subject string, options execution.Options, steps []sandb
 	return e.ID
 }
 
-func (h *house) get(id execution.ID) execution.Execution {
+func (h *harness) get(id execution.ID) execution.Execution {
 	h.t.Helper()
 	e, err := h.store.Get(h.t.Context(), id)
 	if err != nil {
@@ -136,8 +137,8 @@ func (h *house) get(id execution.ID) execution.Execution {
 	return e
 }
 
-// ended waits until the execution has ended and everything behind it is at rest.
-func (h *house) ended(id execution.ID) execution.Execution {
+// ended waits until the execution has ended and all goroutines are idle.
+func (h *harness) ended(id execution.ID) execution.Execution {
 	h.t.Helper()
 	ch, release := h.store.Ended(id)
 	defer release()
@@ -149,7 +150,7 @@ func (h *house) ended(id execution.ID) execution.Execution {
 	return h.get(id)
 }
 
-func (h *house) containers() int {
+func (h *harness) containers() int {
 	h.t.Helper()
 	found, err := h.sandbox.Containers(h.t.Context())
 	if err != nil {
@@ -158,13 +159,15 @@ func (h *house) containers() int {
 	return len(found)
 }
 
-func (h *house) expect(e execution.Execution, state execution.State, reason execution.Reason, stdout string) {
+// expect checks the result of an execution and its pending delivery.
+func (h *harness) expect(e execution.Execution, state execution.State, reason execution.Reason, stdout string) {
 	h.t.Helper()
 	if e.Result == nil {
-		h.t.Fatalf("%s is %s and has no result", e.ID, e.State)
+		h.t.Fatalf("execution %s is %s and has no result", e.ID, e.State)
 	}
 	if e.State != state || e.Result.Reason != reason || string(e.Result.Stdout.Kept()) != stdout {
-		h.t.Errorf("got %s/%s, stdout %q; want %s/%s, %q", e.State, e.Result.Reason, e.Result.Stdout.Kept(), state, reason, stdout)
+		h.t.Errorf("got %s/%s, stdout %q; want %s/%s, %q",
+			e.State, e.Result.Reason, e.Result.Stdout.Kept(), state, reason, stdout)
 	}
 	d, err := h.store.Delivery(h.t.Context(), e.ID)
 	if err != nil {

@@ -9,35 +9,35 @@ import (
 	"boomerang/internal/sandbox"
 )
 
-// evidence is all that is known of how a run ended.
+// evidence is everything known about the end of a run.
 type evidence struct {
 	outcome   sandbox.Outcome
-	gone      bool // the container is no more, its journal with it
-	cancelled bool // somebody asked for its end, and the init was told
-	overdue   bool // the deadline passed without the init keeping it, and the init was told
+	gone      bool // the container and its journal are gone
+	cancelled bool // a client cancelled the execution, and the init was told
+	overdue   bool // the init did not enforce the deadline, and the init was told to stop
 }
 
-// neverStarted tells whether the journal proves that the program was not started: the init itself says that it left
-// without a job. Silence is no proof, for an engine that crashed may have lost the start frame.
+// neverStarted tells whether the init's exit code proves that the program was not started. A journal without a start
+// frame proves nothing: an engine that crashed may have lost the frame.
 func (v evidence) neverStarted() bool {
 	return !v.gone && v.outcome.Start == nil && !v.outcome.Proven() && v.outcome.ExitCode == journal.ExitNoJob
 }
 
-// The exit codes that a shell would show; the wire fixes them.
+// Exit codes that a shell would show. They are part of the public API.
 const (
 	exitTimeout    = 124
 	exitSignalBase = 128
 )
 
-// judge turns evidence into the state, reason, exit code and sentence of a result. It knows the table of reasons and
-// nothing else; outputs and times are filled in by its caller.
-func judge(v evidence) execution.Result {
+// classify returns a result with the state, reason, exit code and sentence that follow from the evidence. The caller
+// adds outputs and times.
+func classify(v evidence) execution.Result {
 	end := v.outcome.Stderr
 	if end == nil {
 		end = v.outcome.Stdout
 	}
 	if end == nil {
-		return judgeUnproven(v)
+		return classifyUnproven(v)
 	}
 	switch {
 	case end.StartError != "":
@@ -55,13 +55,15 @@ func judge(v evidence) execution.Result {
 		return failed(execution.Signaled, new(exitSignalBase+end.Signal),
 			fmt.Sprintf("The program was ended by signal %d (%s).", end.Signal, signalName(end.Signal)))
 	case end.ExitCode != 0:
-		return failed(execution.Exited, new(end.ExitCode), fmt.Sprintf("The program exited with code %d.", end.ExitCode))
+		return failed(execution.Exited, new(end.ExitCode),
+			fmt.Sprintf("The program exited with code %d.", end.ExitCode))
 	}
 	return execution.Result{State: execution.Completed, Reason: execution.Exited, ExitCode: new(0)}
 }
 
-// judgeUnproven decides when the journal has no end: by what the engine says of the container and by what we did.
-func judgeUnproven(v evidence) execution.Result {
+// classifyUnproven classifies a run whose journal has no end frame, by the actions of the dispatcher and the engine's
+// state of the container.
+func classifyUnproven(v evidence) execution.Result {
 	switch {
 	case v.cancelled:
 		return cancelled(int(syscall.SIGKILL))

@@ -16,36 +16,37 @@ import (
 	"boomerang/internal/execution"
 )
 
-var update = flag.Bool("update", false, "write what is rendered into the documents")
+var update = flag.Bool("update", false, "write the rendered diagrams into the documents")
 
 const (
 	root = "../.."
 	plan = root + "/docs/ARCHITECTURE.md"
 )
 
-// floors reads the table of docs/ARCHITECTURE.md.
-func floors(t *testing.T) map[string]int {
+// layers reads the layer of each package from the table of docs/ARCHITECTURE.md.
+func layers(t *testing.T) map[string]int {
 	t.Helper()
 	rows := regexp.MustCompile("(?m)^\\| (\\d+) \\| `([^`]+)` \\|").FindAllStringSubmatch(read(t, plan), -1)
 	table := make(map[string]int, len(rows))
 	for _, row := range rows {
-		floor, err := strconv.Atoi(row[1])
+		layer, err := strconv.Atoi(row[1])
 		if err != nil {
 			t.Fatal(err)
 		}
-		table[row[2]] = floor
+		table[row[2]] = layer
 	}
 	return table
 }
 
-// packages maps each folder with Go files to what its files import of ours, tests left out, and to its comment.
+// packages maps each folder with Go files to the packages of this module that it imports, tests left out, and tells
+// whether it has a package comment.
 func packages(t *testing.T) (imports map[string]map[string]bool, comments map[string]bool) {
 	t.Helper()
 	imports, comments = map[string]map[string]bool{}, map[string]bool{}
 	for _, top := range []string{"cmd", "internal", "configs"} {
 		err := filepath.WalkDir(filepath.Join(root, top), func(path string, entry fs.DirEntry, err error) error {
 			if err == nil && entry.Name() == "testdata" {
-				return fs.SkipDir // as the go command does
+				return fs.SkipDir // the go command ignores it, too
 			}
 			if err != nil || entry.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
 				return err
@@ -80,36 +81,36 @@ func packages(t *testing.T) (imports map[string]map[string]bool, comments map[st
 	return imports, comments
 }
 
-func TestARoomImportsLowerFloorsOnly(t *testing.T) {
-	table := floors(t)
+func TestAPackageImportsLowerLayersOnly(t *testing.T) {
+	table := layers(t)
 	imports, _ := packages(t)
-	for room, imported := range imports {
-		if _, ok := table[room]; !ok {
-			t.Errorf("%s stands on no floor of docs/ARCHITECTURE.md", room)
+	for pkg, imported := range imports {
+		if _, ok := table[pkg]; !ok {
+			t.Errorf("%s has no layer in docs/ARCHITECTURE.md", pkg)
 		}
 		for other := range imported {
-			if table[other] >= table[room] {
-				t.Errorf("%s (floor %d) imports %s (floor %d)", room, table[room], other, table[other])
+			if table[other] >= table[pkg] {
+				t.Errorf("%s (layer %d) imports %s (layer %d)", pkg, table[pkg], other, table[other])
 			}
 		}
 	}
-	for room := range table {
-		if _, err := os.Stat(filepath.Join(root, room)); err != nil {
-			t.Errorf("docs/ARCHITECTURE.md has a room that is not there: %s", room)
+	for pkg := range table {
+		if _, err := os.Stat(filepath.Join(root, pkg)); err != nil {
+			t.Errorf("docs/ARCHITECTURE.md lists a package that does not exist: %s", pkg)
 		}
 	}
 }
 
-func TestEveryPackageSaysWhatItKnows(t *testing.T) {
+func TestEveryPackageHasAComment(t *testing.T) {
 	_, comments := packages(t)
-	for room, commented := range comments {
+	for pkg, commented := range comments {
 		if !commented {
-			t.Errorf("%s has no package comment", room)
+			t.Errorf("%s has no package comment", pkg)
 		}
 	}
 }
 
-func TestTheStatesInTheDocumentAreThoseOfTheCode(t *testing.T) {
+func TestTheDocumentedStatesAreThoseOfTheCode(t *testing.T) {
 	var b strings.Builder
 	b.WriteString("\n```mermaid\nstateDiagram-v2\n    [*] --> queued: stored\n")
 	for _, step := range execution.Transitions() {

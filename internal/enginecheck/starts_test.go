@@ -1,4 +1,4 @@
-package app
+package enginecheck
 
 import (
 	"context"
@@ -17,52 +17,52 @@ import (
 	"boomerang/internal/sandbox"
 )
 
-// fickle is an engine of which a test says what it answers.
-type fickle struct {
+// fakeEngine is an engine whose answers a test sets.
+type fakeEngine struct {
 	starts *starts
 
-	mu    sync.Mutex // guards what follows
+	mu    sync.Mutex // guards the fields below
 	errs  map[string]error
 	tried []string
 }
 
-func newFickle(errs map[string]error) *fickle {
+func newFakeEngine(errs map[string]error) *fakeEngine {
 	log := logrus.New()
 	log.SetOutput(io.Discard)
-	return &fickle{starts: newStarts(logrus.NewEntry(log)), errs: errs}
+	return &fakeEngine{starts: newStarts(logrus.NewEntry(log)), errs: errs}
 }
 
-func (f *fickle) now(errs map[string]error) {
+func (f *fakeEngine) setErrors(errs map[string]error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.errs = errs
 }
 
-// Prepare implements sandbox.Sandbox as far as it is needed.
-func (f *fickle) prepare(_ context.Context, spec sandbox.Spec) error {
+// try makes a container and removes it.
+func (f *fakeEngine) try(_ context.Context, spec sandbox.Spec) error {
 	f.mu.Lock()
 	f.tried = append(f.tried, spec.Language)
 	err := f.errs[spec.Language]
 	f.mu.Unlock()
-	f.starts.see(err)
+	f.starts.record(err)
 	return err
 }
 
-func (f *fickle) tries() []string {
+func (f *fakeEngine) tries() []string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return slices.Clone(f.tried)
 }
 
-// run proves with the languages a, b and c, the smallest first.
-func (f *fickle) run(t *testing.T, warm bool) {
+// run proves with the languages a, b and c, the smallest image first.
+func (f *fakeEngine) run(t *testing.T, warm bool) {
 	t.Helper()
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		_ = f.starts.run(ctx, attempt{
-			try: f.prepare, warm: func() bool { return warm },
+		_ = f.starts.run(ctx, prover{
+			try: f.try, warm: func() bool { return warm },
 			specs: func(context.Context) ([]sandbox.Spec, error) {
 				return []sandbox.Spec{{Language: "a"}, {Language: "b"}, {Language: "c"}}, nil
 			},
@@ -72,12 +72,12 @@ func (f *fickle) run(t *testing.T, warm bool) {
 	synctest.Wait()
 }
 
-// want holds what /readyz would say against what it should: "warns", "fails" or "proven".
-func (f *fickle) want(t *testing.T, want string) {
+// want checks the state: "warns", "fails" or "proven".
+func (f *fakeEngine) want(t *testing.T, want string) {
 	t.Helper()
 	synctest.Wait()
 	got := "proven"
-	if len(f.starts.notes()) > 0 {
+	if len(f.starts.warnings()) > 0 {
 		got = "warns"
 	}
 	if f.starts.check("") != nil {
@@ -94,20 +94,20 @@ func TestTheFirstContainerProvesTheEngine(t *testing.T) {
 	for name, c := range map[string]struct {
 		errs  map[string]error
 		want  string
-		tried string // at once
+		tried string // languages tried at once
 	}{
-		"it starts":                             {nil, "proven", "a"},
-		"one language is refused":               {map[string]error{"a": sandbox.ErrRefused}, "proven", "ab"},
-		"one image has gone":                    {map[string]error{"a": sandbox.ErrImageUnavailable}, "proven", "ab"},
-		"all are refused":                       {all(sandbox.ErrRefused), "fails", "abc"},
-		"all fail":                              {all(sandbox.ErrTemporary), "fails", "abc"},
-		"all fail for a cause that is not told": {all(errors.New("nobody knows")), "fails", "abc"},
-		"the engine does not answer":            {all(sandbox.ErrUnavailable), "warns", "a"},
-		"no image is there":                     {all(sandbox.ErrImageUnavailable), "warns", "abc"},
+		"it starts":                     {nil, "proven", "a"},
+		"one language is refused":       {map[string]error{"a": sandbox.ErrRefused}, "proven", "ab"},
+		"one image has gone":            {map[string]error{"a": sandbox.ErrImageUnavailable}, "proven", "ab"},
+		"all are refused":               {all(sandbox.ErrRefused), "fails", "abc"},
+		"all fail":                      {all(sandbox.ErrTemporary), "fails", "abc"},
+		"all fail for an unknown cause": {all(errors.New("unknown")), "fails", "abc"},
+		"the engine does not answer":    {all(sandbox.ErrUnavailable), "warns", "a"},
+		"no image is there":             {all(sandbox.ErrImageUnavailable), "warns", "abc"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				f := newFickle(c.errs)
+				f := newFakeEngine(c.errs)
 				f.want(t, "warns")
 				f.run(t, false)
 				f.want(t, c.want)
@@ -119,16 +119,16 @@ func TestTheFirstContainerProvesTheEngine(t *testing.T) {
 	}
 }
 
-func TestAProofIsTriedAgainWithGrowingPausesAndHealsByItself(t *testing.T) {
+func TestAFailedProofIsRepeatedWithABackOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := newFickle(all(sandbox.ErrRefused))
+		f := newFakeEngine(all(sandbox.ErrRefused))
 		f.run(t, false)
 		<-time.After(10 * time.Minute)
 		f.want(t, "fails")
 		if n := len(f.tries()) / 3; n < 13 || n > 16 {
 			t.Errorf("tried %d times in ten minutes, want growing pauses of a minute at most", n)
 		}
-		f.now(nil)
+		f.setErrors(nil)
 		<-time.After(time.Minute)
 		f.want(t, "proven")
 		n := len(f.tries())
@@ -139,23 +139,23 @@ func TestAProofIsTriedAgainWithGrowingPausesAndHealsByItself(t *testing.T) {
 	})
 }
 
-func TestAnExecutionThatStartsHealsTheCheckAtOnce(t *testing.T) {
+func TestAContainerThatStartsPassesTheCheckAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := newFickle(all(sandbox.ErrTemporary))
+		f := newFakeEngine(all(sandbox.ErrTemporary))
 		f.run(t, false)
 		<-time.After(10 * time.Minute)
-		f.now(nil)
-		f.starts.see(nil)
+		f.setErrors(nil)
+		f.starts.record(nil)
 		f.want(t, "proven")
 	})
 }
 
 func TestAWarmContainerIsTheProof(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := newFickle(nil)
+		f := newFakeEngine(nil)
 		f.run(t, true)
 		f.want(t, "warns")
-		f.starts.see(nil)
+		f.starts.record(nil)
 		<-time.After(time.Hour)
 		f.want(t, "proven")
 		if len(f.tries()) != 0 {
@@ -164,14 +164,14 @@ func TestAWarmContainerIsTheProof(t *testing.T) {
 	})
 }
 
-func TestAWarmContainerThatFailsOrDoesNotComeIsReplacedByATry(t *testing.T) {
+func TestWithoutAWarmContainerTheProverTries(t *testing.T) {
 	for name, event := range map[string]func(*starts){
-		"fails":         func(s *starts) { s.see(sandbox.ErrTemporary) },
-		"does not come": func(*starts) { time.Sleep(warmPatience) },
+		"fails":         func(s *starts) { s.record(sandbox.ErrTemporary) },
+		"does not come": func(*starts) { time.Sleep(warmTimeout) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				f := newFickle(all(sandbox.ErrRefused))
+				f := newFakeEngine(all(sandbox.ErrRefused))
 				f.run(t, true)
 				f.want(t, "warns")
 				event(f.starts)
@@ -181,28 +181,28 @@ func TestAWarmContainerThatFailsOrDoesNotComeIsReplacedByATry(t *testing.T) {
 	}
 }
 
-func TestADoubtIsSettledByATry(t *testing.T) {
+func TestADoubtIsSettledByAnAttempt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := newFickle(nil)
+		f := newFakeEngine(nil)
 		f.run(t, false)
 		<-time.After(10 * time.Minute)
-		f.now(map[string]error{"c": sandbox.ErrRefused})
+		f.setErrors(map[string]error{"c": sandbox.ErrRefused})
 		for range 100 {
-			f.starts.see(sandbox.ErrRefused) // executions of one language
+			f.starts.record(sandbox.ErrRefused) // as executions of one language do
 			<-time.After(time.Second)
 		}
 		f.want(t, "proven")
 		if n := len(f.tries()); n > 4 {
 			t.Errorf("tried %d times within 100 s, want once a minute", n)
 		}
-		f.now(all(sandbox.ErrTemporary))
-		f.starts.see(sandbox.ErrTemporary)
+		f.setErrors(all(sandbox.ErrTemporary))
+		f.starts.record(sandbox.ErrTemporary)
 		<-time.After(2 * time.Minute)
 		f.want(t, "fails")
 	})
 }
 
-func TestTheCheckSaysWhatAUserUnderstandsAndWhyTheEngineIsNot(t *testing.T) {
+func TestTheCheckHasAPublicSentenceAndTheReason(t *testing.T) {
 	for _, c := range []struct {
 		err  error
 		says string
@@ -210,11 +210,12 @@ func TestTheCheckSaysWhatAUserUnderstandsAndWhyTheEngineIsNot(t *testing.T) {
 		{errors.Join(sandbox.ErrRefused, errors.New("open /var/lib/SECRET")), "refuses every container"},
 		{errors.Join(sandbox.ErrTemporary, errors.New("open /var/lib/SECRET")), "fails to start containers"},
 	} {
-		f := newFickle(nil)
-		f.starts.fail(c.err)
+		f := newFakeEngine(nil)
+		f.starts.recordFailure(c.err)
 		got := fault.Of(f.starts.check("Podman is not supported.")).Sentence
-		if !strings.Contains(got, c.says) || !strings.HasSuffix(got, "Podman is not supported.") || strings.Contains(got, "SECRET") {
-			t.Errorf("%q, want that it %s, the reason, and no word of the engine", got, c.says)
+		if !strings.Contains(got, c.says) || !strings.HasSuffix(got, "Podman is not supported.") ||
+			strings.Contains(got, "SECRET") {
+			t.Errorf("%q, want a sentence with %q and the reason, without the engine's words", got, c.says)
 		}
 	}
 }
