@@ -24,15 +24,15 @@ func (s scriptedLedger) Finish(context.Context, execution.ID, execution.Result, 
 	return s.err
 }
 
-func (s scriptedLedger) Record(context.Context, execution.Attempt, execution.DeliveryState,
-	execution.DeadReason, time.Time,
+func (s scriptedLedger) Record(
+	context.Context, execution.Attempt, execution.DeliveryState, execution.DeadReason, time.Time,
 ) error {
 	return s.err
 }
 
 func (s scriptedLedger) Cancel(
-	_ context.Context, _ execution.ID, _ time.Time, finish func(execution.Execution) (execution.Result,
-		*execution.Delivery),
+	_ context.Context, _ execution.ID, _ time.Time,
+	finish func(execution.Execution) (execution.Result, *execution.Delivery),
 ) (execution.Execution, error) {
 	if !s.running {
 		finish(execution.Execution{})
@@ -80,11 +80,8 @@ func TestSuccessfulWritesAreCounted(t *testing.T) {
 			return c.Record(t.Context(), execution.Attempt{Outcome: execution.AttemptRefused}, "", "", time.Time{})
 		}, attempts, false},
 	} {
-		m := metrics.New(metrics.Facts{Tally: func(context.Context) (execution.Tally,
-			error,
-		) {
-			return execution.Tally{}, nil
-		}})
+		tally := func(context.Context) (execution.Tally, error) { return execution.Tally{}, nil }
+		m := metrics.New(metrics.Facts{Tally: tally})
 		if err := test.write(instrumented{test.ledger, m}); !errors.Is(err, test.ledger.err) {
 			t.Errorf("%s: got %v; want %v", name, err, test.ledger.err)
 		}

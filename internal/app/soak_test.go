@@ -77,11 +77,8 @@ func TestResourceUsageStaysConstantForTwoHours(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		payload := dispatch.Payload{Body: func(e execution.Execution,
-			r execution.Result,
-		) []byte {
-			return callback.Body(e, r, 4<<10)
-		}}
+		body := func(e execution.Execution, r execution.Result) []byte { return callback.Body(e, r, 4<<10) }
+		payload := dispatch.Payload{Body: body}
 		played, _ := player{}.Find("play")
 		warm := pool.New(pool.Defaults().For(2, 1<<30, 4), pool.Deps{
 			Sandbox: box, HandedOut: func(string, bool) {}, Log: log,

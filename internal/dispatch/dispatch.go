@@ -147,10 +147,8 @@ func New(n int, deps Deps) *Dispatcher {
 var errDetached = errors.New("boomerang stops; executions go on")
 
 const (
-	// retryPause is the pause before another call to a store or an engine that failed.
-	retryPause = time.Second
-	// pollInterval is the longest wait for a signal of the store, in case a signal is lost.
-	pollInterval = 10 * time.Second
+	retryPause   = time.Second      // before another call to a store or an engine that failed
+	pollInterval = 10 * time.Second // the longest wait for a signal of the store, in case a signal is lost
 )
 
 // Run adopts the executions of an earlier process, then runs queued executions until ctx ends. It returns nil when

@@ -19,10 +19,8 @@ func TestNoLanguageUsesAllMakings(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		engine := sandboxtest.New(sandboxtest.Script{})
 		h := newHarnessOn(t, config(), engine, &slowSandbox{Sandbox: engine},
-			pool.Want{Spec: spec("a"), Size: 50}, pool.Want{
-				Spec: spec("b"),
-				Size: 2,
-			}, pool.Want{Spec: spec("c"), Size: 1})
+			pool.Want{Spec: spec("a"), Size: 50}, pool.Want{Spec: spec("b"), Size: 2},
+			pool.Want{Spec: spec("c"), Size: 1})
 		h.wantWaiting(map[string]int{"a": 3, "b": 2, "c": 1}) // six containers are made in a second
 	})
 }

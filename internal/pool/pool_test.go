@@ -49,8 +49,8 @@ func newHarness(t *testing.T, c pool.Config, script sandboxtest.Script, wants ..
 }
 
 // newHarnessOn runs a pool over a sandbox that wraps the engine.
-func newHarnessOn(t *testing.T, c pool.Config, engine *sandboxtest.Fake,
-	box sandbox.Sandbox, wants ...pool.Want,
+func newHarnessOn(
+	t *testing.T, c pool.Config, engine *sandboxtest.Fake, box sandbox.Sandbox, wants ...pool.Want,
 ) *harness {
 	t.Helper()
 	log := logrus.New()
@@ -375,7 +375,7 @@ func TestAnEndedContainerIsReplacedAndNeverHandedOut(t *testing.T) {
 	})
 }
 
-// mayflies makes containers that end a moment after they are made, while dying is set.
+// mayflies makes containers that end a moment after they are made, unless cured is set.
 type mayflies struct {
 	sandbox.Sandbox
 	made  atomic.Int64

@@ -90,10 +90,8 @@ func TestAnOutageDuringAResizeDoesNotStopResizing(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				engine := sandboxtest.New(sandboxtest.Script{})
 				var h *harness
-				h = newHarnessOn(t, config(), engine, &unresized{
-					Sandbox: engine,
-					once:    func() error { return lose(h) },
-				}, pool.Want{Spec: spec("a"), Size: 1})
+				box := &unresized{Sandbox: engine, once: func() error { return lose(h) }}
+				h = newHarnessOn(t, config(), engine, box, pool.Want{Spec: spec("a"), Size: 1})
 				small := spec("a")
 				small.Limits.Memory /= 2
 				h.remove(h.take(small))

@@ -8,18 +8,18 @@ import (
 )
 
 const (
-	// refillDelay is the time between handing out a warm container and making its replacement, so that the making does
-	// not compete with the first moments of the program for the machine's CPUs.
+	// The time between handing out a warm container and making its replacement, so that the making does not compete
+	// with the first moments of the program for the machine's CPUs.
 	refillDelay = 100 * time.Millisecond
-	// reviewInterval is the longest time until a change of the wants takes effect.
+	// The longest time until a change of the wants takes effect.
 	reviewInterval = 5 * time.Second
-	// minIdle is how long a language without demand keeps its containers when there is no memory for those of another
+	// How long a language without demand keeps its containers when there is no memory for those of another
 	// language. Without it, languages in use would take each other's containers if memory is too small for all of them,
 	// and the pool would make twice as many containers as no pool.
 	minIdle = time.Minute
-	// retryPause is the pause before another attempt to remove a container.
+	// The pause before another attempt to remove a container.
 	retryPause = time.Second
-	// shutdownTimeout bounds the removals when Run ends. The next process removes the remaining containers.
+	// The bound of the removals when Run ends. The next process removes the remaining containers.
 	shutdownTimeout = 15 * time.Second
 )
 
