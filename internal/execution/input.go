@@ -1,5 +1,7 @@
 package execution
 
+import "boomerang/internal/limit"
+
 // Input is what a program is given beside its code and its environment. It is stored as JSON, sealed as one field.
 type Input struct {
 	Args  []string `json:"args,omitempty"`  // behind the language's own command
@@ -36,12 +38,5 @@ type FileInfo struct {
 	Size int    `json:"size"` // bytes
 }
 
-// Limits are what a submission asked for instead of its language's limits; 0 = the language's.
-type Limits struct {
-	Memory    int64   `json:"memory,omitempty"` // bytes
-	CPUs      float64 `json:"cpus,omitempty"`
-	PIDs      int64   `json:"pids,omitempty"`
-	Output    int64   `json:"output,omitempty"`    // bytes of each stream
-	Workspace int64   `json:"workspace,omitempty"` // bytes
-	Artifacts int64   `json:"artifacts,omitempty"` // bytes of all together
-}
+// Limits are the limits that a submission asked for; 0 means the language's limit.
+type Limits = limit.Limits

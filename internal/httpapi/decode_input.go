@@ -11,6 +11,7 @@ import (
 
 	"boomerang/internal/admission"
 	"boomerang/internal/execution"
+	"boomerang/internal/limit"
 )
 
 // list reads a list of strings.
@@ -123,13 +124,17 @@ func (o *object) limits(name string) (l execution.Limits) {
 		o.mismatch(name, "must be an object", raw)
 		return l
 	}
-	l = execution.Limits{
-		Memory:    inner.size("memory"),
-		CPUs:      inner.number("cpus", "must be a number"),
-		PIDs:      inner.whole("pids", "must be a whole number"),
-		Output:    inner.size("output"),
-		Workspace: inner.size("workspace"),
-		Artifacts: inner.size("artifacts"),
+	for _, f := range limit.Requestable() {
+		switch to := f.Target(&l).(type) {
+		case *float64:
+			*to = inner.number(f.Name, "must be a number")
+		case *int64:
+			if f.Unit == limit.Bytes {
+				*to = inner.size(f.Name)
+			} else {
+				*to = inner.whole(f.Name, "must be a whole number")
+			}
+		}
 	}
 	o.fail(inner.err)
 	return l

@@ -11,11 +11,10 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/alecthomas/units"
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
 
-	"boomerang/internal/execution"
+	"boomerang/internal/limit"
 	"boomerang/internal/network"
 	"boomerang/internal/sandbox"
 )
@@ -48,27 +47,20 @@ type common struct {
 	Max     most              `yaml:"max"`
 }
 
-type limits struct {
-	Memory    size    `yaml:"memory"`
-	CPUs      float64 `yaml:"cpus"`
-	PIDs      int64   `yaml:"pids"`
-	Files     int64   `yaml:"files"`
-	Workspace size    `yaml:"workspace"`
-	Tmp       size    `yaml:"tmp"`
-	Output    size    `yaml:"output"`
-	Tail      size    `yaml:"tail"`
-	Flood     size    `yaml:"flood"`
-	Artifacts size    `yaml:"artifacts"`
+// limits are the limits of a language, in the file under "limits".
+type limits limit.Limits
+
+// UnmarshalYAML reads the limits that the file names and leaves the other limits as they are.
+func (l *limits) UnmarshalYAML(node ast.Node) error {
+	return readLimits(node, limit.All(), (*limit.Limits)(l))
 }
 
-// most bounds what one execution may ask for; 0 = the limit of the same name.
-type most struct {
-	Memory    size    `yaml:"memory"`
-	CPUs      float64 `yaml:"cpus"`
-	PIDs      int64   `yaml:"pids"`
-	Output    size    `yaml:"output"`
-	Workspace size    `yaml:"workspace"`
-	Artifacts size    `yaml:"artifacts"`
+// most bounds the limits that one execution may ask for; 0 means the limit of the same name.
+type most limit.Limits
+
+// UnmarshalYAML reads the bounds that the file names and leaves the other bounds as they are.
+func (m *most) UnmarshalYAML(node ast.Node) error {
+	return readLimits(node, limit.Requestable(), (*limit.Limits)(m))
 }
 
 // warm is a number of containers, or auto.
@@ -91,37 +83,13 @@ func (w *warm) UnmarshalYAML(node ast.Node) error {
 	return nil
 }
 
-// size is a number of bytes, written with its unit.
-type size units.Base2Bytes
-
-// UnmarshalYAML reads a size; its error knows the line, which that of units does not.
-func (s *size) UnmarshalYAML(node ast.Node) error {
-	text := node.GetToken()
-	n, err := units.ParseBase2Bytes(text.Value)
-	if err != nil {
-		return &yaml.SyntaxError{Token: text, Message: fmt.Sprintf("%q is not a size such as 512MiB", text.Value)}
-	}
-	*s = size(n)
-	return nil
-}
-
 // builtin is what holds where the file is silent, as configs/languages.yaml documents it.
 func builtin() common {
 	return common{
 		Pull:    sandbox.PullMissing,
 		Network: network.None,
 		Warm:    Auto,
-		Limits: limits{
-			Memory:    size(512 * units.MiB),
-			CPUs:      1,
-			PIDs:      128,
-			Files:     1024,
-			Workspace: size(256 * units.MiB),
-			Tmp:       size(64 * units.MiB),
-			Output:    size(units.MiB),
-			Tail:      size(64 * units.KiB),
-			Artifacts: size(16 * units.MiB),
-		},
+		Limits:  limits(limit.Defaults()),
 	}
 }
 
@@ -217,80 +185,17 @@ func (c common) check() error {
 	return c.Max.check(c.Limits)
 }
 
-// check holds every bound against the limit that it stands above.
-func (m most) check(l limits) error {
-	for _, bound := range []struct {
-		key   string
-		holds bool
-	}{
-		{"memory", m.Memory == 0 || m.Memory >= l.Memory},
-		{"cpus", m.CPUs == 0 || m.CPUs >= l.CPUs},
-		{"pids", m.PIDs == 0 || m.PIDs >= l.PIDs},
-		{"output", m.Output == 0 || m.Output >= l.Output},
-		{"workspace", m.Workspace == 0 || m.Workspace >= l.Workspace},
-		{"artifacts", m.Artifacts == 0 || m.Artifacts >= l.Artifacts},
-	} {
-		if !bound.holds {
-			return fmt.Errorf("max.%[1]s must not be less than limits.%[1]s", bound.key)
-		}
-	}
-	return nil
-}
-
-// check holds every limit against the least that can work; for memory and CPUs that is Docker's own minimum.
-func (l limits) check() error {
-	for _, limit := range []struct {
-		key   string
-		holds bool
-		least string
-	}{
-		{"memory", l.Memory >= 6*size(units.MiB), "6MiB"},
-		{"cpus", l.CPUs >= 0.01, "0.01"},
-		{"pids", l.PIDs >= 1, "1"},
-		{"files", l.Files >= 1, "1"},
-		{"workspace", l.Workspace >= 1, "1B"},
-		{"tmp", l.Tmp >= 1, "1B"},
-		{"output", l.Output >= 1, "1B"},
-		{"tail", l.Tail >= 1, "1B"},
-		{"flood", l.Flood >= 0, "0"},
-		{"artifacts", l.Artifacts >= 0, "0"},
-	} {
-		if !limit.holds {
-			return fmt.Errorf("limits.%s must be at least %s", limit.key, limit.least)
-		}
-	}
-	return nil
-}
-
 func (e entry) language(name string) Language {
 	return Language{
-		Name:     name,
-		Image:    e.Image,
-		File:     e.File,
-		Command:  e.Command,
-		Aliases:  e.Aliases,
-		Optional: e.Optional,
-		Env:      e.Common.Env,
-		Limits: sandbox.Limits{
-			Memory:    int64(e.Common.Limits.Memory),
-			CPUs:      e.Common.Limits.CPUs,
-			PIDs:      e.Common.Limits.PIDs,
-			Files:     e.Common.Limits.Files,
-			Workspace: int64(e.Common.Limits.Workspace),
-			Tmp:       int64(e.Common.Limits.Tmp),
-			Output:    int64(e.Common.Limits.Output),
-			Tail:      int64(e.Common.Limits.Tail),
-			Flood:     int64(e.Common.Limits.Flood),
-			Artifacts: int64(e.Common.Limits.Artifacts),
-		},
-		Max: execution.Limits{
-			Memory:    int64(e.Common.Max.Memory),
-			CPUs:      e.Common.Max.CPUs,
-			PIDs:      e.Common.Max.PIDs,
-			Output:    int64(e.Common.Max.Output),
-			Workspace: int64(e.Common.Max.Workspace),
-			Artifacts: int64(e.Common.Max.Artifacts),
-		},
+		Name:      name,
+		Image:     e.Image,
+		File:      e.File,
+		Command:   e.Command,
+		Aliases:   e.Aliases,
+		Optional:  e.Optional,
+		Env:       e.Common.Env,
+		Limits:    limit.Limits(e.Common.Limits),
+		Max:       limit.Limits(e.Common.Max),
 		Network:   e.Common.Network,
 		Runtime:   e.Common.Runtime,
 		Warm:      int(e.Common.Warm),

@@ -1,6 +1,10 @@
 package sandbox
 
-import "slices"
+import (
+	"slices"
+
+	"boomerang/internal/limit"
+)
 
 // Name is what the inside of every container is called: its host, and the user and the group that programs run as.
 const Name = "sandbox"
@@ -26,30 +30,11 @@ const (
 	PullNever   = "never"   // ErrImageUnavailable: nobody else's image may take the name
 )
 
-// Limits bound what one container may take.
-type Limits struct {
-	Memory    int64   // bytes; swap is not added to it; tmpfs pages count
-	CPUs      float64 // > 0
-	PIDs      int64   // the program's; the init's threads are added
-	Files     int64   // open files of one process
-	Workspace int64   // bytes of the tmpfs at /workspace
-	Tmp       int64   // bytes of the tmpfs at /tmp
-	Output    int64   // bytes of each stream that are passed on as they come
-	Tail      int64   // bytes of each stream that are kept beyond these
-	Flood     int64   // bytes of a stream above which the program is killed; 0 = never
-	Kept      int64   // bytes of the workspace that are collected in the end
-	Entries   int     // files, directories and links of it
-	Artifacts int64   // bytes of all files together that are collected in the end
-}
+// Limits bound one container.
+type Limits = limit.Limits
 
 // MaxArtifacts is how many files are collected at most, whatever their size: each has a frame in the log.
 const MaxArtifacts = 256
-
-// Resized are the limits of a container that is resized to o: its own where Resize changes nothing.
-func (l Limits) Resized(o Limits) Limits {
-	l.Memory, l.CPUs, l.PIDs = o.Memory, o.CPUs, o.PIDs
-	return l
-}
 
 // Same tells whether two specs make the same container, whoever it is for.
 func (s Spec) Same(o Spec) bool { return s.Limits == o.Limits && s.alike(o) }

@@ -1,0 +1,188 @@
+// Package limit lists the resource limits of an execution: one struct, and one table that says for each limit its
+// name, its unit and its smallest and default values. The catalogue, admission and
+// the HTTP decoder walk the table.
+//
+// A new limit is a field of Limits and an entry of All. It knows neither the catalogue's file nor HTTP nor Docker.
+package limit
+
+// Limits bound one execution. A zero field of a request means the language's limit.
+type Limits struct {
+	Memory    int64   `json:"memory,omitempty"`    // bytes; no swap is added; tmpfs pages count
+	CPUs      float64 `json:"cpus,omitempty"`      // greater than 0
+	PIDs      int64   `json:"pids,omitempty"`      // processes and threads of the program; the init's threads are added
+	Output    int64   `json:"output,omitempty"`    // bytes of each stream that are passed on while the program runs
+	Workspace int64   `json:"workspace,omitempty"` // bytes of the tmpfs at /workspace
+	Artifacts int64   `json:"artifacts,omitempty"` // bytes of all collected files together
+
+	// A request cannot choose the limits below.
+
+	Files   int64 `json:"files,omitempty"`   // open files of one process
+	Tmp     int64 `json:"tmp,omitempty"`     // bytes of the tmpfs at /tmp
+	Tail    int64 `json:"tail,omitempty"`    // bytes of each stream that are kept beyond Output
+	Flood   int64 `json:"flood,omitempty"`   // bytes of a stream above which the program is killed; 0 means never
+	Kept    int64 `json:"kept,omitempty"`    // bytes of the workspace that are collected at the end
+	Entries int   `json:"entries,omitempty"` // files, directories and links of the workspace that are collected at the end
+}
+
+// Resized returns l with the memory, CPUs and PIDs of to: the limits of a waiting container after a resize.
+func (l Limits) Resized(to Limits) Limits {
+	l.Memory, l.CPUs, l.PIDs = to.Memory, to.CPUs, to.PIDs
+	return l
+}
+
+// Unit is the unit of a limit.
+type Unit string
+
+// The units of limits, as error sentences name them.
+const (
+	Bytes     Unit = "bytes"
+	CPUs      Unit = "CPUs"
+	Processes Unit = "processes"
+	Files     Unit = "files"
+)
+
+// Limit describes one field of Limits.
+type Limit struct {
+	Name    string // the key in languages.yaml, in requests and in error sentences
+	Unit    Unit
+	Default float64 // the limit of a language that sets none
+	Least   float64 // the smallest value in languages.yaml; for memory and CPUs this is Docker's own minimum
+	// LeastAsked is the smallest value that a request may ask for, unless the language itself has less.
+	// 0 means that a request cannot choose this limit.
+	LeastAsked float64
+
+	integer func(*Limits) *int64
+	decimal func(*Limits) *float64 // in place of integer, for a limit that may have a fraction
+}
+
+const (
+	kib = 1 << 10
+	mib = 1 << 20
+)
+
+// All returns every limit of languages.yaml in the order in which error sentences name them.
+func All() []Limit {
+	return []Limit{
+		{
+			Name: "memory", Unit: Bytes, Default: 512 * mib, Least: 6 * mib, LeastAsked: 16 * mib,
+			integer: func(l *Limits) *int64 { return &l.Memory },
+		},
+		{
+			Name: "cpus", Unit: CPUs, Default: 1, Least: 0.01, LeastAsked: 0.01,
+			decimal: func(l *Limits) *float64 { return &l.CPUs },
+		},
+		{
+			Name: "pids", Unit: Processes, Default: 128, Least: 1, LeastAsked: 1,
+			integer: func(l *Limits) *int64 { return &l.PIDs },
+		},
+		{Name: "files", Unit: Files, Default: 1024, Least: 1, integer: func(l *Limits) *int64 { return &l.Files }},
+		{
+			Name: "output", Unit: Bytes, Default: mib, Least: 1, LeastAsked: 1,
+			integer: func(l *Limits) *int64 { return &l.Output },
+		},
+		{
+			Name: "workspace", Unit: Bytes, Default: 256 * mib, Least: 1, LeastAsked: 64 * kib,
+			integer: func(l *Limits) *int64 { return &l.Workspace },
+		},
+		{Name: "tmp", Unit: Bytes, Default: 64 * mib, Least: 1, integer: func(l *Limits) *int64 { return &l.Tmp }},
+		{Name: "tail", Unit: Bytes, Default: 64 * kib, Least: 1, integer: func(l *Limits) *int64 { return &l.Tail }},
+		{Name: "flood", Unit: Bytes, integer: func(l *Limits) *int64 { return &l.Flood }},
+		{
+			Name: "artifacts", Unit: Bytes, Default: 16 * mib, LeastAsked: 1,
+			integer: func(l *Limits) *int64 { return &l.Artifacts },
+		},
+	}
+}
+
+// Requestable returns the limits that a request may choose.
+func Requestable() []Limit {
+	var chosen []Limit
+	for _, l := range All() {
+		if l.LeastAsked > 0 {
+			chosen = append(chosen, l)
+		}
+	}
+	return chosen
+}
+
+// Of returns the value of the limit in l: a float64 for a limit with fractions, else an int64.
+func (f Limit) Of(l Limits) any {
+	if f.decimal != nil {
+		return *f.decimal(&l)
+	}
+	return *f.integer(&l)
+}
+
+// Value returns n in the limit's own type: a float64 for a limit with fractions, else an int64.
+func (f Limit) Value(n float64) any {
+	if f.decimal != nil {
+		return n
+	}
+	return int64(n)
+}
+
+// Float returns the value of the limit in l, rounded to the nearest float64.
+func (f Limit) Float(l Limits) float64 {
+	if f.decimal != nil {
+		return *f.decimal(&l)
+	}
+	return float64(*f.integer(&l))
+}
+
+// Set sets the limit in l to value. A limit without fractions drops the fraction of value.
+func (f Limit) Set(l *Limits, value float64) {
+	if f.decimal != nil {
+		*f.decimal(l) = value
+		return
+	}
+	*f.integer(l) = int64(value)
+}
+
+// Copy sets the limit in to to its value in from.
+func (f Limit) Copy(to *Limits, from Limits) {
+	if f.decimal != nil {
+		*f.decimal(to) = *f.decimal(&from)
+		return
+	}
+	*f.integer(to) = *f.integer(&from)
+}
+
+// Target returns a pointer to the limit's field in l: a *float64 for a limit with fractions, else an *int64.
+func (f Limit) Target(l *Limits) any {
+	if f.decimal != nil {
+		return f.decimal(l)
+	}
+	return f.integer(l)
+}
+
+// Defaults returns the limits of a language that sets none.
+func Defaults() Limits {
+	var l Limits
+	for _, f := range All() {
+		f.Set(&l, f.Default)
+	}
+	return l
+}
+
+// Fill returns l with every requestable limit that is zero taken from other.
+func Fill(l, other Limits) Limits {
+	for _, f := range Requestable() {
+		if f.Float(l) == 0 {
+			f.Copy(&l, other)
+		}
+	}
+	return l
+}
+
+// Override returns l with every requestable limit that asked sets, but no more than most.
+func Override(l, asked, most Limits) Limits {
+	for _, f := range Requestable() {
+		if f.Float(asked) != 0 {
+			f.Copy(&l, asked)
+		}
+		if f.Float(l) > f.Float(most) {
+			f.Copy(&l, most)
+		}
+	}
+	return l
+}
