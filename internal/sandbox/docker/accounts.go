@@ -36,7 +36,7 @@ const (
 
 // accounts remembers for which images and user IDs the files are there.
 type accounts struct {
-	known map[accountKey]accountFiles // guarded by the turn of the init's volume
+	known map[accountKey]accountFiles // guarded by the lock of the init's volume
 }
 
 type accountKey struct {
@@ -60,10 +60,11 @@ func (d *Docker) accountFiles(
 		return nil, nil
 	}
 	key := accountKey{volume: volume.name, image: image.id, block: id / accountBlock}
-	if err := take(ctx, d.init.turn); err != nil {
+	release, err := d.init.lock.Acquire(ctx)
+	if err != nil {
 		return nil, fmt.Errorf("write the list of users: %w", err)
 	}
-	defer release(d.init.turn)
+	defer release()
 	if known, ok := d.accounts.known[key]; ok && !anew {
 		return known, nil
 	}

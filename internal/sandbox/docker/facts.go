@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/docker/docker/api/types"
 	"github.com/docker/docker/api/types/system"
@@ -31,7 +32,7 @@ func (d *Docker) Facts(ctx context.Context) ([]sandbox.Fact, error) {
 	if err := d.config.fits(info); err != nil {
 		return nil, err
 	}
-	return append(judge(info, version), usersFact(d.config, traitsOf(info))), nil
+	return append(engineFacts(info, version, time.Now()), usersFact(d.config, traitsOf(info))), nil
 }
 
 // HostName is the name of the engine's machine, which a container must not bear. Errors: sandbox.ErrUnavailable.
@@ -40,14 +41,14 @@ func (d *Docker) HostName(ctx context.Context) (string, error) {
 	return info.Name, err
 }
 
-// judge makes facts of what an engine answers to /info and /version.
-func judge(info system.Info, version types.Version) []sandbox.Fact {
+// engineFacts translates an engine's answers to /info and /version into facts; now dates the table of known escapes.
+func engineFacts(info system.Info, version types.Version, now time.Time) []sandbox.Fact {
 	facts := []sandbox.Fact{engineFact(info, version), {
 		Name: "machine", Weight: sandbox.Fine,
 		Value: fmt.Sprintf("%s, kernel %s, %s, %d CPUs, %d MiB",
 			info.OperatingSystem, info.KernelVersion, info.Architecture, info.NCPU, info.MemTotal>>20),
 	}}
-	facts = append(facts, runcFact(info, version), containerdFact(version), runtimesFact(info), cgroupFact(info))
+	facts = append(facts, runcFact(info, version), escapesFact(escapes(), now), containerdFact(version), runtimesFact(info), cgroupFact(info))
 	facts = append(facts, limitFacts(info)...)
 	facts = append(facts, securityFacts(securityOptionsOf(info))...)
 	facts = append(facts, liveRestoreFact(info), storageFact(info))
@@ -117,7 +118,7 @@ func runcFact(info system.Info, version types.Version) sandbox.Fact {
 	if distribution(build) {
 		f.Value = build
 	}
-	if f.Advice = adviceOn(number, build); f.Advice != "" {
+	if f.Advice = escapeAdvice(number, build); f.Advice != "" {
 		f.Weight = sandbox.Warning
 	}
 	return f

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/docker/docker/api/types"
 	"github.com/docker/docker/api/types/system"
@@ -87,7 +88,7 @@ func TestWhatAnEngineSaysIsJudged(t *testing.T) {
 			if c.change != nil {
 				c.change(&info, &version)
 			}
-			got := fact(t, judge(info, version), c.fact)
+			got := fact(t, engineFacts(info, version, time.Now()), c.fact)
 			if got.Weight != c.weight || !strings.Contains(got.Value+got.Advice, c.mentions) {
 				t.Errorf("got %+v, want a %s that mentions %q", got, c.weight, c.mentions)
 			}
@@ -146,7 +147,7 @@ func TestKnownWaysOutOfRunc(t *testing.T) {
 		{number: "unknown", not: []string{"CVE"}},
 	} {
 		t.Run(c.number+" "+c.build, func(t *testing.T) {
-			got := adviceOn(c.number, c.build)
+			got := escapeAdvice(c.number, c.build)
 			for _, id := range c.want {
 				if !strings.Contains(got, id) {
 					t.Errorf("%q does not say %s", got, id)
@@ -158,5 +159,42 @@ func TestKnownWaysOutOfRunc(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestATableOfEscapesOlderThanHalfAYearIsAWarning(t *testing.T) {
+	const day = 24 * time.Hour
+	reviewed, err := time.Parse(time.DateOnly, escapes().Reviewed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		age  time.Duration
+		want sandbox.Weight
+	}{{-day, sandbox.Fine}, {0, sandbox.Fine}, {183 * day, sandbox.Fine}, {184 * day, sandbox.Warning}, {1000 * day, sandbox.Warning}} {
+		info, version := recorded(t, "upstream-28")
+		got := fact(t, engineFacts(info, version, reviewed.Add(c.age)), "runc advisories")
+		if got.Weight != c.want || (got.Advice != "") != (c.want == sandbox.Warning) {
+			t.Errorf("%d days after the review: %+v, want a %s", c.age/day, got, c.want)
+		}
+		if want := "reviewed " + escapes().Reviewed; got.Value != want {
+			t.Errorf("value = %q, want %q", got.Value, want)
+		}
+	}
+	if got := escapesFact(escapeTable{Reviewed: "soon"}, reviewed); got.Weight != sandbox.Warning {
+		t.Errorf("a table without a date: %+v, want a warning", got)
+	}
+}
+
+func TestTheTableOfEscapesIsWhole(t *testing.T) {
+	for _, e := range escapes().Escapes {
+		if e.ID == "" || e.Hole == "" || len(e.Fixed) == 0 {
+			t.Errorf("%+v: id, hole and fixed must be set", e)
+		}
+		for _, v := range append(e.Fixed, e.Since) {
+			if _, ok := parseVersion(v); !ok && v != "" {
+				t.Errorf("%s: %q is no version", e.ID, v)
+			}
+		}
 	}
 }

@@ -33,7 +33,7 @@ const (
 
 // images remembers what was found out about each reference.
 type images struct {
-	mu    sync.Mutex // guards known; each entry is guarded by its own turn
+	mu    sync.Mutex // guards known; each entry is guarded by its own lock
 	known map[wantedImage]*knownImage
 }
 
@@ -45,7 +45,7 @@ type wantedImage struct {
 }
 
 type knownImage struct {
-	turn  chan struct{} // cap 1, held while looking: one pull serves all who wait for it
+	lock  lock // held while the engine is asked: one pull serves all callers that wait for it
 	facts imageFacts
 	err   error
 	until time.Time
@@ -65,7 +65,7 @@ func (i *images) of(wanted wantedImage) *knownImage {
 	defer i.mu.Unlock()
 	k := i.known[wanted]
 	if k == nil {
-		k = &knownImage{turn: make(chan struct{}, 1)}
+		k = &knownImage{lock: newLock()}
 		i.known[wanted] = k
 	}
 	return k
@@ -78,10 +78,11 @@ func (i *images) of(wanted wantedImage) *knownImage {
 func (d *Docker) image(ctx context.Context, spec sandbox.Spec, anew bool) (imageFacts, error) {
 	wanted := wantedImage{ref: spec.Image, pull: d.config.Pull != PullNever && spec.Pull != sandbox.PullNever}
 	k := d.images.of(wanted)
-	if err := take(ctx, k.turn); err != nil {
+	release, err := k.lock.Acquire(ctx)
+	if err != nil {
 		return imageFacts{}, fmt.Errorf("find image: %w", err)
 	}
-	defer release(k.turn)
+	defer release()
 	if !anew && time.Now().Before(k.until) {
 		return k.facts, k.err
 	}
@@ -171,15 +172,3 @@ func (d *Docker) HasImage(ctx context.Context, ref string) error {
 	_, err := d.inspectImage(ctx, ref)
 	return err
 }
-
-// take waits for a turn; release gives it back.
-func take(ctx context.Context, turn chan struct{}) error {
-	select {
-	case turn <- struct{}{}:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}
-
-func release(turn chan struct{}) { <-turn }

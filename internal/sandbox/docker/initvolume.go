@@ -39,8 +39,8 @@ const (
 
 // initVolume is the volume that holds the init for this engine.
 type initVolume struct {
-	turn  chan struct{} // cap 1, held while filling; guards place
-	place initPlace     // without a name: not filled by this process yet
+	lock  lock      // held while the volume is filled; guards place
+	place initPlace // without a name: not filled by this process yet
 }
 
 // initPlace is where the init lies.
@@ -49,16 +49,17 @@ type initPlace struct {
 	path string // the same on the engine's machine; empty where the engine does not tell
 }
 
-func newInitVolume() *initVolume { return &initVolume{turn: make(chan struct{}, 1)} }
+func newInitVolume() *initVolume { return &initVolume{lock: newLock()} }
 
 // initVolume returns the name of a volume that holds the init, verified once per process. A container with the very
 // image at hand is made to fill it and is never started, so nothing but that image is needed.
 // With anew it is verified again: somebody may have removed the volume, whereupon the engine made an empty one.
 func (d *Docker) initVolume(ctx context.Context, image imageFacts, anew bool) (initPlace, error) {
-	if err := take(ctx, d.init.turn); err != nil {
+	release, err := d.init.lock.Acquire(ctx)
+	if err != nil {
 		return initPlace{}, fmt.Errorf("fill the init's volume: %w", err)
 	}
-	defer release(d.init.turn)
+	defer release()
 	if d.init.place.name != "" && !anew {
 		return d.init.place, nil
 	}

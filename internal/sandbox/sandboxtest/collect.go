@@ -17,7 +17,7 @@ func (t timeline) collect(job journal.Job, stopped bool, files journal.FileSink)
 			done.Cut = journal.CutStopped
 		}
 		for _, path := range slices.Sorted(maps.Keys(t.files)) {
-			if done.Cut != "" || !asked.Tree && !chosen(asked.Globs, path) {
+			if done.Cut != "" || !asked.Tree && !matchesAny(asked.Globs, path) {
 				continue
 			}
 			content := t.files[path]
@@ -43,22 +43,22 @@ func (t timeline) collect(job journal.Job, stopped bool, files journal.FileSink)
 	}
 }
 
-func chosen(globs []string, path string) bool {
+func matchesAny(globs []string, path string) bool {
 	return slices.ContainsFunc(globs, func(text string) bool {
 		glob, err := journal.ParseGlob(text)
 		return err == nil && glob.Match(path)
 	})
 }
 
-// told writes down what is told of files.
-type told struct {
+// fileRecorder writes down what is told of files.
+type fileRecorder struct {
 	lines   []string // in order
 	content map[string][]byte
 	now     string
 }
 
 // Begin implements journal.Files.
-func (f *told) Begin(c journal.Collected) {
+func (f *fileRecorder) Begin(c journal.Collected) {
 	if f.content == nil {
 		f.content = make(map[string][]byte)
 	}
@@ -66,13 +66,13 @@ func (f *told) Begin(c journal.Collected) {
 }
 
 // Write implements journal.Files.
-func (f *told) Write(p []byte) (int, error) {
+func (f *fileRecorder) Write(p []byte) (int, error) {
 	f.content[f.now] = append(f.content[f.now], p...)
 	return len(p), nil
 }
 
 // Done implements journal.Files.
-func (f *told) Done(whole bool) {
+func (f *fileRecorder) Done(whole bool) {
 	line := f.now
 	if !whole {
 		line += " is not whole"
@@ -81,12 +81,14 @@ func (f *told) Done(whole bool) {
 }
 
 // Omit implements journal.Files.
-func (f *told) Omit(o journal.Omitted) { f.lines = append(f.lines, o.Path+" omitted: "+o.Reason) }
+func (f *fileRecorder) Omit(o journal.Omitted) {
+	f.lines = append(f.lines, o.Path+" omitted: "+o.Reason)
+}
 
 // Present implements journal.Files.
-func (*told) Present(journal.Present) {}
+func (*fileRecorder) Present(journal.Present) {}
 
 // Complete implements journal.Files.
-func (f *told) Complete(c journal.Collection) {
+func (f *fileRecorder) Complete(c journal.Collection) {
 	f.lines = append(f.lines, fmt.Sprintf("%s: %d and %d, %d bytes %s", c.Of, c.Files, c.Omitted, c.Bytes, c.Cut))
 }

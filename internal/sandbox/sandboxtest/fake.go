@@ -173,7 +173,7 @@ func (b *fakeContainer) Follow(ctx context.Context, nonce string, stdout, stderr
 	if err != nil {
 		return sandbox.Outcome{}, err
 	}
-	r := reading{outlets: map[execution.Stream]*outlet{execution.Stdout: {to: stdout}, execution.Stderr: {to: stderr}}, files: files}
+	r := followProgress{outlets: map[execution.Stream]*headAndTail{execution.Stdout: {to: stdout}, execution.Stderr: {to: stderr}}, files: files}
 	for {
 		b.fake.mu.Lock()
 		outcome, pause, err := b.play(&r, nonce)
@@ -188,15 +188,15 @@ func (b *fakeContainer) Follow(ctx context.Context, nonce string, stdout, stderr
 	}
 }
 
-// reading is how far one Follow has come.
-type reading struct {
+// followProgress is how far one Follow has come.
+type followProgress struct {
 	event   int
-	outlets map[execution.Stream]*outlet
+	outlets map[execution.Stream]*headAndTail
 	files   journal.FileSink // may be nil
 }
 
 // play writes what has been written by now and tells how long to wait for more; 0 with the outcome when it is over.
-func (b *fakeContainer) play(r *reading, nonce string) (outcome sandbox.Outcome, pause time.Duration, err error) {
+func (b *fakeContainer) play(r *followProgress, nonce string) (outcome sandbox.Outcome, pause time.Duration, err error) {
 	switch {
 	case b.removed:
 		return outcome, 0, fmt.Errorf("follow: %w", sandbox.ErrGone)

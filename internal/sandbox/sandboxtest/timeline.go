@@ -81,15 +81,15 @@ func (t timeline) ending(job journal.Job, stop time.Duration) (time.Duration, jo
 	return killed, end
 }
 
-// outlet passes on one stream as the init does: the head as it comes, and in the end the tail.
-type outlet struct {
+// headAndTail passes on one stream as the init does: the head as it comes, and in the end the tail.
+type headAndTail struct {
 	to         io.Writer
 	head, tail int64
 	bytes      int64
 	behind     []byte // the last bytes behind the head, up to tail
 }
 
-func (o *outlet) write(text []byte) {
+func (o *headAndTail) write(text []byte) {
 	head := min(max(o.head-o.bytes, 0), int64(len(text)))
 	_, _ = o.to.Write(text[:head])
 	o.bytes += int64(len(text))
@@ -97,7 +97,7 @@ func (o *outlet) write(text []byte) {
 	o.behind = o.behind[max(0, int64(len(o.behind))-o.tail):]
 }
 
-func (o *outlet) finish(end journal.End) *journal.End {
+func (o *headAndTail) finish(end journal.End) *journal.End {
 	_, _ = o.to.Write(o.behind)
 	end.Bytes = o.bytes
 	end.LeftOut = max(o.bytes-o.head-int64(len(o.behind)), 0)
