@@ -50,8 +50,8 @@ func newCollector(job *journal.Job, given *received, log *log, stop <-chan os.Si
 	c := &collector{log: log, nonce: job.Nonce, stop: stop, frame: make([]byte, 4<<10), buf: make([]byte, 8*journal.MaxPiece)}
 	c.given, c.hash, c.code = given, sha256.New(), job.CodeIn(job.Workspace)
 	c.reserve()
-	touch(c.frame)
-	touch(c.buf)
+	faultIn(c.frame)
+	faultIn(c.buf)
 	for i := range job.Collect {
 		of := collection{Collect: &job.Collect[i], root: -1}
 		of.done.Of = of.Name
@@ -65,7 +65,7 @@ func newCollector(job *journal.Job, given *received, log *log, stop <-chan os.Si
 }
 
 // touch makes the kernel give the memory now.
-func touch[T any](s []T) {
+func faultIn[T any](s []T) {
 	var none T
 	for i := 0; i < len(s); i += max(1, os.Getpagesize()/int(unsafe.Sizeof(none))) {
 		s[i] = none
@@ -114,23 +114,23 @@ func (c *collector) walk(of *collection) {
 		of.done.Cut = journal.CutUnreadable
 		return
 	}
-	c.begin()
-	if !c.enter(of, of.root, 0) {
+	c.reset()
+	if !c.listDir(of, of.root, 0) {
 		of.done.Cut = cmp.Or(of.done.Cut, journal.CutUnreadable)
 	}
 	for c.depth > 0 {
 		e, ok := c.next()
 		if !ok || of.done.Cut != "" || c.log.err != nil {
-			c.leave()
+			c.popDir()
 			continue
 		}
 		c.visit(of, e)
-		c.check(of)
+		c.withinTime(of)
 	}
 }
 
 // check cuts the collection when its time is over, or when the init is told to end.
-func (c *collector) check(of *collection) bool {
+func (c *collector) withinTime(of *collection) bool {
 	select {
 	case <-c.stop:
 		of.done.Cut = journal.CutStopped
@@ -143,8 +143,8 @@ func (c *collector) check(of *collection) bool {
 }
 
 // enter lists an open directory, whose path has the given length, and makes it the one that is visited.
-func (c *collector) enter(of *collection, fd, path int) bool {
-	c.push(fd, path)
+func (c *collector) listDir(of *collection, fd, path int) bool {
+	c.pushDir(fd, path)
 	for {
 		n, errno := readDir(fd, c.buf)
 		switch {
@@ -153,7 +153,7 @@ func (c *collector) enter(of *collection, fd, path int) bool {
 		case n == 0:
 			c.sort()
 			return true
-		case !c.check(of):
+		case !c.withinTime(of):
 			return true
 		}
 		for rest := c.buf[:n]; len(rest) > 0; {
@@ -166,7 +166,7 @@ func (c *collector) enter(of *collection, fd, path int) bool {
 				of.done.Cut = journal.CutEntries
 				return true
 			}
-			chosen, above := c.wanted(of, name, kind)
+			chosen, above := c.matchGlobs(of, name, kind)
 			if (chosen || above) && !c.add(name, kind, chosen) {
 				of.done.Cut = journal.CutEntries
 				return true
@@ -176,7 +176,7 @@ func (c *collector) enter(of *collection, fd, path int) bool {
 }
 
 // wanted tells whether a name in the directory that is visited is chosen, and whether something below it may be.
-func (c *collector) wanted(of *collection, name []byte, kind byte) (chosen, above bool) {
+func (c *collector) matchGlobs(of *collection, name []byte, kind byte) (chosen, above bool) {
 	if of.Tree {
 		return true, true
 	}
@@ -196,7 +196,7 @@ func (c *collector) visit(of *collection, e entry) {
 	path := c.pathOf(c.name(e))
 	kind := e.kind
 	if kind == syscall.DT_UNKNOWN {
-		kind = c.look(e)
+		kind = c.statKind(e)
 	}
 	switch kind {
 	case syscall.DT_DIR:
@@ -233,18 +233,18 @@ func (c *collector) visitDir(of *collection, e entry, path []byte) {
 	case len(path) >= journal.MaxCollectedPath || of.Tree && !utf8.Valid(path):
 		c.omit(of, path, journal.OmitName)
 		return
-	case of.Tree && !c.counted(of):
+	case of.Tree && !c.countEntry(of):
 		return
 	}
 	if of.Tree {
-		c.present(of, path, journal.EntryDir, 0, nil, nil)
+		c.sendPresent(of, path, journal.EntryDir, 0, nil, nil)
 	}
 	fd, _, reason := c.openEntry(of, e, directory)
 	switch {
 	case reason != "":
 		c.omit(of, path, reason)
-	case !c.enter(of, fd, len(path)):
-		c.leave()
+	case !c.listDir(of, fd, len(path)):
+		c.popDir()
 		c.omit(of, path, journal.OmitUnreadable)
 	}
 }
@@ -270,7 +270,7 @@ func (c *collector) visitFile(of *collection, e entry, path []byte) {
 	case stat.Size > of.Bytes-of.done.Bytes: // before a byte of it is read: it may be a hole of a tebibyte
 		c.omit(of, path, journal.OmitSize)
 	default:
-		c.pass(of, fd, path, stat)
+		c.sendFile(of, fd, path, stat)
 	}
 	_ = syscall.Close(fd)
 }
@@ -301,10 +301,10 @@ func (c *collector) openEntry(of *collection, e entry, flags int) (fd int, stat 
 }
 
 // pass writes a file into the log. One that turns out shorter than it said is told apart by its size.
-func (c *collector) pass(of *collection, fd int, path []byte, stat syscall.Stat_t) {
+func (c *collector) sendFile(of *collection, fd int, path []byte, stat syscall.Stat_t) {
 	c.log.raw(journal.AppendCollected(c.frame[:0], c.nonce, of.Name, path, stat.Size, stat.Mode&0o777))
 	for left := stat.Size; left > 0; {
-		if !c.check(of) {
+		if !c.withinTime(of) {
 			return
 		}
 		n, err := syscall.Read(fd, c.buf[:min(left, int64(len(c.buf)))])

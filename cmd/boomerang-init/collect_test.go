@@ -301,8 +301,8 @@ func TestADirectoryThatLiesLeadsNowhere(t *testing.T) {
 		c.open()
 		of := &c.asked[0]
 		of.until = time.Now().Add(time.Minute)
-		c.begin()
-		if !c.enter(of, of.root, 0) {
+		c.reset()
+		if !c.listDir(of, of.root, 0) {
 			t.Fatal("the directory cannot be read")
 		}
 		for i := range c.entries {
@@ -312,7 +312,7 @@ func TestADirectoryThatLiesLeadsNowhere(t *testing.T) {
 			if e, ok := c.next(); ok {
 				c.visit(of, e)
 			} else {
-				c.leave()
+				c.popDir()
 			}
 		}
 		same(t, read(append(raw.Bytes(), journal.AppendCollection(nil, testNonce, of.done)...)), append(want, fmt.Sprintf("files: %d files, %d bytes, %d omitted ", of.done.Files, of.done.Bytes, of.done.Omitted))...)

@@ -29,26 +29,26 @@ func main() { os.Exit(run()) }
 // when the journal is not whole.
 func run() int {
 	// What reads /proc/1 comes before closing it, which closes it to the init as well.
-	victim := openVictim()
+	score := openOOMScore()
 	keepFilesFromProgram()
 	mounts, _ := os.ReadFile("/proc/self/mountinfo")
 	if err := closeProc(); err != nil {
-		return complain(err)
+		return fail(err)
 	}
 	if os.Getpid() != 1 {
 		// It signals every process that it can see.
-		return complain(errors.New("boomerang-init is made to be PID 1 of a container"))
+		return fail(errors.New("boomerang-init is made to be PID 1 of a container"))
 	}
-	places := placesIn(string(mounts))
-	closePlaces(places)
+	places := tmpfsDirs(string(mounts))
+	restrictDirs(places)
 	runtime.GOMAXPROCS(1)
 	debug.SetGCPercent(-1) // what it allocates is bounded by the job, and a waiting container must not wake up to collect
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, syscall.SIGTERM)
-	turnDeaf(syscall.SIGTERM)
-	stockThreads()
-	warmUp()
-	rehearsal := rehearse(os.Args[1:], places, victim)
+	ignoreSignals(syscall.SIGTERM)
+	prestartThreads()
+	warmCaches()
+	rehearsal := rehearse(os.Args[1:], places, score)
 
 	jobs := make(chan assignment)
 	failed := make(chan error, 1)
@@ -59,8 +59,8 @@ func run() int {
 			failed <- err
 			return
 		}
-		rehearsal.end()
-		given, err := receive(stdin, &job)
+		rehearsal.stop()
+		given, err := receiveWorkspace(stdin, &job)
 		if err != nil {
 			failed <- err
 			return
@@ -69,8 +69,8 @@ func run() int {
 	}()
 	select {
 	case a := <-jobs:
-		if err := execute(a.job, a.given, victim, stop); err != nil {
-			return complain(err)
+		if err := execute(a.job, a.given, score, stop); err != nil {
+			return fail(err)
 		}
 		return 0
 	case err := <-failed:
@@ -89,7 +89,7 @@ type assignment struct {
 	given *received
 }
 
-func complain(err error) int {
+func fail(err error) int {
 	_, _ = fmt.Fprintln(os.Stderr, err)
 	return 1
 }
@@ -116,7 +116,7 @@ func closeProc() error {
 
 // warmUp goes once through what is slow the first time, for page faults and JSON's caches: a container has time while it
 // waits, an execution has not. Measured: 2 ms the first time, 0.2 ms the second.
-func warmUp() {
+func warmCaches() {
 	var b bytes.Buffer
 	_ = journal.WriteJob(&b, journal.Job{
 		Nonce: journal.NewNonce(), File: "f", Argv: []string{"f"}, Env: map[string]string{"E": "e"}, Dir: "/", Timeout: 1,
@@ -124,9 +124,9 @@ func warmUp() {
 	_, _ = journal.ReadJob(&b)
 	_ = journal.AppendStart(nil, "", journal.Start{})
 	_ = journal.AppendEnd(nil, "", journal.End{})
-	_ = measure(cgroupRoot)
+	_ = readUsage(cgroupRoot)
 	_ = errors.Is(&os.PathError{Err: io.EOF}, os.ErrDeadlineExceeded) // what methods an error has is found out once, and noted
-	stockMemory()
+	preallocateMemory()
 }
 
 // pollable makes a file whose reads and writes wait in the runtime's poller instead of holding a thread.

@@ -14,12 +14,12 @@ import (
 // What only a collection of a whole tree does. It allocates nothing either: the hash was made before the program started.
 
 // present tells of an entry without sending it.
-func (c *collector) present(of *collection, path []byte, kind string, mode uint32, sum, target []byte) {
+func (c *collector) sendPresent(of *collection, path []byte, kind string, mode uint32, sum, target []byte) {
 	c.log.raw(journal.AppendPresent(c.frame[:0], c.nonce, of.Name, path, kind, mode, sum, target))
 }
 
 // counted takes one of the entries that a tree may have, and cuts the collection when there are no more.
-func (c *collector) counted(of *collection) bool {
+func (c *collector) countEntry(of *collection) bool {
 	if of.done.Files >= of.Files {
 		of.done.Cut = journal.CutCount
 		return false
@@ -37,8 +37,8 @@ func (c *collector) treeLink(of *collection, e entry, path []byte) {
 		c.omit(of, path, journal.OmitUnreadable)
 	case n == 0 || n > journal.MaxCollectedPath || bytes.IndexByte(target[:n], 0) >= 0:
 		c.omit(of, path, journal.OmitSymlink)
-	case c.counted(of):
-		c.present(of, path, journal.EntryLink, 0, nil, target[:n])
+	case c.countEntry(of):
+		c.sendPresent(of, path, journal.EntryLink, 0, nil, target[:n])
 	}
 }
 
@@ -46,8 +46,8 @@ func (c *collector) treeLink(of *collection, e entry, path []byte) {
 func (c *collector) treeFile(of *collection, fd int, path []byte, stat syscall.Stat_t) bool {
 	mode := stat.Mode & 0o777
 	if c.given != nil && text(path) == c.code {
-		if c.given.code != nil && c.counted(of) {
-			c.present(of, path, journal.EntryFile, c.given.mode, c.given.code, nil)
+		if c.given.code != nil && c.countEntry(of) {
+			c.sendPresent(of, path, journal.EntryFile, c.given.mode, c.given.code, nil)
 		}
 		return true
 	}
@@ -55,7 +55,7 @@ func (c *collector) treeFile(of *collection, fd int, path []byte, stat syscall.S
 		of.done.Cut = journal.CutSize
 		return true
 	}
-	if !c.counted(of) {
+	if !c.countEntry(of) {
 		return true
 	}
 	if c.given == nil || !c.given.sized(stat.Size) {
@@ -66,7 +66,7 @@ func (c *collector) treeFile(of *collection, fd int, path []byte, stat syscall.S
 		return of.done.Cut != ""
 	}
 	of.done.Bytes += stat.Size
-	c.present(of, path, journal.EntryFile, mode, sum[:], nil)
+	c.sendPresent(of, path, journal.EntryFile, mode, sum[:], nil)
 	return true
 }
 
@@ -74,7 +74,7 @@ func (c *collector) treeFile(of *collection, fd int, path []byte, stat syscall.S
 func (c *collector) sum(of *collection, fd int, size int64) (sum [sha256.Size]byte, ok bool) {
 	c.hash.Reset()
 	for left := size; left > 0; {
-		if !c.check(of) {
+		if !c.withinTime(of) {
 			return sum, false
 		}
 		n, err := syscall.Read(fd, c.buf[:min(left, int64(len(c.buf)))])

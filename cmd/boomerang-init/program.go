@@ -18,31 +18,31 @@ import (
 
 // startProgram puts the code and the files into their place and starts the program with the two pipes as its stdout and
 // stderr. The error is a sentence for the client; then nothing runs. The job's code, stdin and files are gone afterwards.
-func startProgram(job *journal.Job, stdout, stderr *os.File, victim *victim, files *collector) (pid int, err error) {
+func startProgram(job *journal.Job, stdout, stderr *os.File, score *oomScore, files *collector) (pid int, err error) {
 	if err := os.MkdirAll(job.Dir, 0o700); err != nil {
-		return 0, fmt.Errorf("the working directory %s cannot be made: %w", job.Dir, cause(err))
+		return 0, fmt.Errorf("the working directory %s cannot be made: %w", job.Dir, withoutPath(err))
 	}
 	if err := os.Chdir(job.Dir); err != nil {
-		return 0, fmt.Errorf("the working directory %s cannot be entered: %w", job.Dir, cause(err))
+		return 0, fmt.Errorf("the working directory %s cannot be entered: %w", job.Dir, withoutPath(err))
 	}
-	if err := placeFiles(job); err != nil {
+	if err := writeFiles(job); err != nil {
 		return 0, err
 	}
 	stdin, err := openStdin(job.Stdin)
 	if err != nil {
-		return 0, fmt.Errorf("stdin cannot be prepared: %w", cause(err))
+		return 0, fmt.Errorf("stdin cannot be prepared: %w", withoutPath(err))
 	}
 	defer func() { _ = stdin.Close() }()
-	forget(job)
+	releaseJob(job)
 	files.open()
 	env := environment(os.Environ(), job.Env)
 	path, err := lookUp(job.Argv[0], env)
 	if err != nil {
-		return 0, fmt.Errorf("the program %s cannot be run: %w", job.Argv[0], cause(err))
+		return 0, fmt.Errorf("the program %s cannot be run: %w", job.Argv[0], withoutPath(err))
 	}
-	stockMemory()
-	victim.prefer()
-	defer victim.restore()
+	preallocateMemory()
+	score.raise()
+	defer score.restore()
 	pid, err = syscall.ForkExec(path, job.Argv, &syscall.ProcAttr{ //nolint:gosec // running it is the point
 		Env:   env,
 		Files: []uintptr{stdin.Fd(), stdout.Fd(), stderr.Fd()},
@@ -56,25 +56,25 @@ func startProgram(job *journal.Job, stdout, stderr *os.File, victim *victim, fil
 
 // placeFiles writes what the program is to find in the working directory, the code last. Nothing that lies there already
 // can lead a file elsewhere or hold it up, be it a link or a pipe.
-func placeFiles(job *journal.Job) error {
+func writeFiles(job *journal.Job) error {
 	root, err := os.OpenRoot(".")
 	if err != nil {
-		return fmt.Errorf("the working directory %s cannot be entered: %w", job.Dir, cause(err))
+		return fmt.Errorf("the working directory %s cannot be entered: %w", job.Dir, withoutPath(err))
 	}
 	defer func() { _ = root.Close() }()
 	for _, f := range job.Files {
-		if err := place(root, f.Path, fs.FileMode(f.Mode), f.Content); err != nil {
-			return fmt.Errorf("the file %s cannot be written: %w", filepath.Join(job.Dir, f.Path), cause(err))
+		if err := writeFile(root, f.Path, fs.FileMode(f.Mode), f.Content); err != nil {
+			return fmt.Errorf("the file %s cannot be written: %w", filepath.Join(job.Dir, f.Path), withoutPath(err))
 		}
 	}
-	if err := place(root, job.File, 0o600, []byte(job.Code)); err != nil {
-		return fmt.Errorf("the code cannot be written to %s: %w", filepath.Join(job.Dir, job.File), cause(err))
+	if err := writeFile(root, job.File, 0o600, []byte(job.Code)); err != nil {
+		return fmt.Errorf("the code cannot be written to %s: %w", filepath.Join(job.Dir, job.File), withoutPath(err))
 	}
 	return nil
 }
 
 // place makes a new file, in the place of whatever was there, and the directories above it.
-func place(root *os.Root, name string, mode fs.FileMode, content []byte) (err error) {
+func writeFile(root *os.Root, name string, mode fs.FileMode, content []byte) (err error) {
 	if err := root.MkdirAll(filepath.Dir(name), 0o700); err != nil {
 		return err
 	}
@@ -101,7 +101,7 @@ const large = 1 << 20
 
 // forget drops what has been written, and gives its memory back. It runs while the program cannot have taken all PIDs yet,
 // for a collection may need a thread.
-func forget(job *journal.Job) {
+func releaseJob(job *journal.Job) {
 	size := len(job.Code) + len(job.Stdin)
 	for _, f := range job.Files {
 		size += len(f.Content)
@@ -113,7 +113,7 @@ func forget(job *journal.Job) {
 }
 
 // cause takes the path out of an error: the sentence has named it already.
-func cause(err error) error {
+func withoutPath(err error) error {
 	if e, ok := errors.AsType[*fs.PathError](err); ok {
 		return e.Err
 	}
@@ -185,7 +185,7 @@ func lookUp(name string, env []string) (string, error) {
 func executable(path string) error {
 	info, err := os.Stat(path)
 	if err != nil {
-		return cause(err)
+		return withoutPath(err)
 	}
 	if info.IsDir() {
 		return syscall.EISDIR

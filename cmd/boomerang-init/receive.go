@@ -43,14 +43,14 @@ const many = 1 << 10
 
 // receive lays out the workspace that comes behind the job. The program is not there yet, so nothing but room can be
 // missing: then the rest is read all the same, so that the sender does not wait. An error says that there is no job.
-func receive(stdin io.Reader, job *journal.Job) (*received, error) {
+func receiveWorkspace(stdin io.Reader, job *journal.Job) (*received, error) {
 	r := &received{}
 	if job.Workspace == "" {
 		return r, nil
 	}
 	root, err := os.OpenRoot(job.Workspace)
 	if err != nil {
-		r.failed = fmt.Errorf("the workspace cannot be laid out: %w", cause(err))
+		r.failed = fmt.Errorf("the workspace cannot be laid out: %w", withoutPath(err))
 	} else {
 		defer func() { _ = root.Close() }()
 	}
@@ -68,12 +68,12 @@ func receive(stdin io.Reader, job *journal.Job) (*received, error) {
 		if r.failed != nil {
 			return nil //nolint:nilerr // the rest is read all the same
 		}
-		err := layOut(root, g, content, buf)
+		err := writeEntry(root, g, content, buf)
 		if errors.Is(err, errSender) {
 			return err
 		}
 		if err != nil {
-			r.failed = fmt.Errorf("%s of the workspace cannot be laid out: %w", g.Path, cause(err))
+			r.failed = fmt.Errorf("%s of the workspace cannot be laid out: %w", g.Path, withoutPath(err))
 		}
 		return nil
 	})
@@ -87,7 +87,7 @@ func receive(stdin io.Reader, job *journal.Job) (*received, error) {
 // errSender marks what went wrong with reading, not with writing.
 var errSender = errors.New("the sender went away")
 
-func layOut(root *os.Root, g journal.WorkspaceEntry, content io.Reader, buf []byte) (err error) {
+func writeEntry(root *os.Root, g journal.WorkspaceEntry, content io.Reader, buf []byte) (err error) {
 	switch g.Kind {
 	case journal.EntryDir:
 		return root.MkdirAll(g.Path, 0o700)

@@ -30,27 +30,27 @@ const (
 type rehearsal struct {
 	argv   []string
 	places []string
-	victim *victim
+	victim *oomScore
 	cut    chan struct{} // closed when there is no more time
-	gone   chan struct{} // closed when nothing is left of it
+	done   chan struct{} // closed when nothing is left of it
 }
 
 // rehearse begins to, in a moment; without a program it does nothing.
-func rehearse(argv, places []string, victim *victim) *rehearsal {
-	r := &rehearsal{argv: argv, places: places, victim: victim, cut: make(chan struct{}), gone: make(chan struct{})}
+func rehearse(argv, places []string, score *oomScore) *rehearsal {
+	r := &rehearsal{argv: argv, places: places, victim: score, cut: make(chan struct{}), done: make(chan struct{})}
 	go r.run()
 	return r
 }
 
 // end kills what still runs and returns when the container is as it was.
-func (r *rehearsal) end() {
+func (r *rehearsal) stop() {
 	close(r.cut)
-	<-r.gone
+	<-r.done
 }
 
 func (r *rehearsal) run() {
-	defer close(r.gone)
-	if len(r.argv) == 0 || r.over(moment, nil) {
+	defer close(r.done)
+	if len(r.argv) == 0 || r.waitUntilEnd(moment, nil) {
 		return
 	}
 	pid, err := r.start()
@@ -60,16 +60,16 @@ func (r *rehearsal) run() {
 	ended := make(chan syscall.WaitStatus, 1)
 	alone := make(chan struct{})
 	go reap(pid, ended, alone)
-	r.over(rehearsalTime, ended)
+	r.waitUntilEnd(rehearsalTime, ended)
 	signalAll(syscall.SIGKILL)
 	<-alone
 	for _, place := range r.places {
-		empty(place)
+		removeContents(place)
 	}
 }
 
 // over waits, but not longer than until the end, and tells whether it has come before its time.
-func (r *rehearsal) over(d time.Duration, ended <-chan syscall.WaitStatus) bool {
+func (r *rehearsal) waitUntilEnd(d time.Duration, ended <-chan syscall.WaitStatus) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop() // an init that waits must not wake up
 	select {
@@ -94,7 +94,7 @@ func (r *rehearsal) start() (pid int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	r.victim.prefer()
+	r.victim.raise()
 	defer r.victim.restore()
 	return syscall.ForkExec(path, r.argv, &syscall.ProcAttr{ //nolint:gosec // the operator chose it
 		Dir:   "/",
@@ -106,25 +106,25 @@ func (r *rehearsal) start() (pid int, err error) {
 
 // empty removes all that is in a directory, however it was left there. Nobody changes it meanwhile. Directories in it are
 // not entered but brought up, so that no path is too long; it ends when nothing more can be removed: mounts.
-func empty(dir string) {
-	_ = os.Chmod(dir, placeMode)
+func removeContents(dir string) {
+	_ = os.Chmod(dir, tmpfsMode)
 	up, prefix := 0, ".up-"+journal.NewNonce()+"-" // a name that is not taken
 	for progress := true; progress; {
 		progress = false
-		for _, name := range names(dir) {
+		for _, name := range listNames(dir) {
 			path := filepath.Join(dir, name)
 			if os.Remove(path) == nil {
 				progress = true
 				continue
 			}
-			_ = os.Chmod(path, placeMode) // no link: that would be removed
-			for _, below := range names(path) {
+			_ = os.Chmod(path, tmpfsMode) // no link: that would be removed
+			for _, below := range listNames(path) {
 				from := filepath.Join(path, below)
 				if os.Remove(from) == nil {
 					progress = true
 					continue
 				}
-				_ = os.Chmod(from, placeMode) // its own too, for its .. changes
+				_ = os.Chmod(from, tmpfsMode) // its own too, for its .. changes
 				up++
 				progress = os.Rename(from, filepath.Join(dir, prefix+strconv.Itoa(up))) == nil || progress
 			}
@@ -132,7 +132,7 @@ func empty(dir string) {
 	}
 }
 
-func names(dir string) []string {
+func listNames(dir string) []string {
 	f, err := os.Open(dir) //nolint:gosec // nobody else is there to put anything in its way
 	if err != nil {
 		return nil

@@ -34,21 +34,21 @@ type stream struct {
 	passed int64
 	behind int64 // bytes that came behind the head
 
-	limit int64           // bytes that the program may write; 0 = any number
-	seen  int64           // bytes that it has written
-	over  chan<- struct{} // is told when they are more
+	limit    int64           // bytes that the program may write; 0 = any number
+	seen     int64           // bytes that it has written
+	exceeded chan<- struct{} // is told when they are more
 
-	due     time.Time     // when the next read would come at an even pace
-	rest    *time.Timer   // until then; one for all, because nothing that the init allocates is ever collected
-	settled chan struct{} // closed when nothing can be written to the pipe any more
+	due        time.Time     // when the next read would come at an even pace
+	rest       *time.Timer   // until then; one for all, because nothing that the init allocates is ever collected
+	inputEnded chan struct{} // closed when nothing can be written to the pipe any more
 }
 
 func newStream(pipe *os.File, log *log, head, tail int64) *stream {
 	return &stream{
 		pipe: pipe, log: log, head: head, tail: tail,
-		buf:     make([]byte, tail+chunk), // pages that nothing is read into cost no memory
-		rest:    time.NewTimer(0),
-		settled: make(chan struct{}),
+		buf:        make([]byte, tail+chunk), // pages that nothing is read into cost no memory
+		rest:       time.NewTimer(0),
+		inputEnded: make(chan struct{}),
 	}
 }
 
@@ -63,8 +63,8 @@ func (s *stream) pump() {
 
 // settle tells pump that what is in the pipe is all. Nobody being left is not enough for an end of file: a program can
 // leave its end in flight in a socket of its own, where the kernel finds it when it next looks for garbage.
-func (s *stream) settle() {
-	close(s.settled)
+func (s *stream) stopWhenEmpty() {
+	close(s.inputEnded)
 	_ = s.pipe.SetReadDeadline(time.Unix(1, 0))
 }
 
@@ -73,12 +73,12 @@ func (s *stream) read(p []byte) (int, error) {
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return readNow(s.pipe, p)
 	}
-	s.count(n)
+	s.countBytes(n)
 	return n, err
 }
 
 // breathe keeps the reads of the head at their pace, until settle.
-func (s *stream) breathe() {
+func (s *stream) paceReads() {
 	now := time.Now()
 	if s.due = s.due.Add(pace); s.due.Before(now.Add(-burst * pace)) {
 		s.due = now.Add(-burst * pace)
@@ -86,18 +86,18 @@ func (s *stream) breathe() {
 	if early := s.due.Sub(now); early > 0 {
 		s.rest.Reset(early)
 		select {
-		case <-s.settled:
+		case <-s.inputEnded:
 		case <-s.rest.C:
 		}
 	}
 }
 
 // count tells who supervises when the program has written more than it may.
-func (s *stream) count(n int) {
+func (s *stream) countBytes(n int) {
 	s.seen += int64(n)
 	if s.limit > 0 && s.seen > s.limit {
 		select {
-		case s.over <- struct{}{}:
+		case s.exceeded <- struct{}{}:
 		default:
 		}
 	}
@@ -131,7 +131,7 @@ func (s *stream) pumpHead() bool {
 		if err != nil {
 			return false
 		}
-		s.breathe()
+		s.paceReads()
 	}
 	return true
 }

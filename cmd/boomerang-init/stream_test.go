@@ -135,7 +135,7 @@ func TestTheHeadIsReadAtAPace(t *testing.T) {
 		reads := func(n int) time.Duration {
 			from := time.Now()
 			for range n {
-				s.breathe()
+				s.paceReads()
 			}
 			return time.Since(from)
 		}
@@ -154,7 +154,7 @@ func TestTheHeadIsReadAtAPace(t *testing.T) {
 				t.Errorf("%d reads after %v took %v, want %v", c.n, c.pause, got, c.want)
 			}
 		}
-		close(s.settled)
+		close(s.inputEnded)
 		if got := reads(1000); got != 0 {
 			t.Errorf("a stream that is settled waited %v", got)
 		}
@@ -179,7 +179,7 @@ func TestSettledStreamTakesWhatIsThere(t *testing.T) {
 			s.pump()
 			close(done)
 		}()
-		s.settle()
+		s.stopWhenEmpty()
 		<-done
 		if err := s.finish(testNonce, journal.End{}, func() {}); err != nil {
 			t.Fatal(err)

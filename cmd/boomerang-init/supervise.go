@@ -14,7 +14,7 @@ import (
 )
 
 // execute runs one job and writes its journal. An error says that the journal is not whole.
-func execute(job *journal.Job, given *received, victim *victim, stop <-chan os.Signal) error {
+func execute(job *journal.Job, given *received, score *oomScore, stop <-chan os.Signal) error {
 	over := make(chan struct{}, 1)
 	stdout, stdoutEnd, err := openStream(syscall.Stdout, job, over)
 	if err != nil {
@@ -25,7 +25,7 @@ func execute(job *journal.Job, given *received, victim *victim, stop <-chan os.S
 		return err
 	}
 	files := newCollector(job, given, stdout.log, stop)
-	before := measure(cgroupRoot)
+	before := readUsage(cgroupRoot)
 	started := time.Now()
 	end := journal.End{StartedAt: started.UTC()}
 	stderr.log.raw(journal.AppendStart(nil, job.Nonce, journal.Start{At: end.StartedAt}))
@@ -35,7 +35,7 @@ func execute(job *journal.Job, given *received, victim *victim, stop <-chan os.S
 
 	pid, err := 0, given.failed
 	if err == nil {
-		pid, err = startProgram(job, stdoutEnd, stderrEnd, victim, files)
+		pid, err = startProgram(job, stdoutEnd, stderrEnd, score, files)
 	}
 	_, _ = stdoutEnd.Close(), stderrEnd.Close()
 	var streams sync.WaitGroup
@@ -48,10 +48,10 @@ func execute(job *journal.Job, given *received, victim *victim, stop <-chan os.S
 	} else {
 		supervise(job, pid, started, stop, over, &end)
 	}
-	stdout.settle()
-	stderr.settle()
+	stdout.stopWhenEmpty()
+	stderr.stopWhenEmpty()
 	streams.Wait()
-	report(&end, before, measure(cgroupRoot))
+	addUsage(&end, before, readUsage(cgroupRoot))
 
 	var failed [2]error
 	streams.Go(func() { failed[0] = stdout.finish(job.Nonce, end, func() { files.collect(end.Stopped) }) })
@@ -77,9 +77,9 @@ func openStream(fd int, job *journal.Job, over chan<- struct{}) (*stream, *os.Fi
 	if err := syscall.Pipe2(ends[:], syscall.O_CLOEXEC); err != nil {
 		return nil, nil, fmt.Errorf("open pipe: %w", err)
 	}
-	widen(ends[1])
+	enlargePipe(ends[1])
 	s := newStream(pollable(ends[0], "pipe"), newLog(pollable(dup, "log")), job.Head, job.Tail)
-	s.limit, s.over = job.Limit, over
+	s.limit, s.exceeded = job.Limit, over
 	return s, os.NewFile(uintptr(ends[1]), "pipe"), nil
 }
 
@@ -95,7 +95,7 @@ const (
 // of them makes an empty pipe cost 18 KiB instead of 3. The kernel refuses a size above fs.pipe-max-size, and more than
 // the user's share of all pipes (fs.pipe-user-pages-soft): widen then tries half of it, and leaves the pipe as it is in
 // the end.
-func widen(pipe int) {
+func enlargePipe(pipe int) {
 	for size := largestPipe; size >= usualPipe; size /= 2 {
 		if _, _, errno := syscall.RawSyscall(syscall.SYS_FCNTL, uintptr(pipe), syscall.F_SETPIPE_SZ, uintptr(size)); errno == 0 {
 			return

@@ -51,25 +51,25 @@ func (t *tree) reserve() {
 	t.entries = make([]entry, 0, maxKept)
 	t.names = make([]byte, 0, maxNames)
 	t.path = make([]byte, 0, journal.MaxCollectedPath+nameMax+2)
-	touch(t.entries[:cap(t.entries)])
-	touch(t.names[:cap(t.names)])
-	touch(t.path[:cap(t.path)])
+	faultIn(t.entries[:cap(t.entries)])
+	faultIn(t.names[:cap(t.names)])
+	faultIn(t.path[:cap(t.path)])
 }
 
 const nameMax = 255 // bytes of a name, on every file system of Linux
 
-func (t *tree) begin() {
+func (t *tree) reset() {
 	t.depth, t.seen = 0, 0
 	t.entries, t.names, t.path = t.entries[:0], t.names[:0], t.path[:0]
 }
 
-func (t *tree) push(fd, path int) {
+func (t *tree) pushDir(fd, path int) {
 	t.levels[t.depth] = level{fd: fd, path: path, first: len(t.entries), next: len(t.entries), names: len(t.names)}
 	t.depth++
 }
 
 // leave closes the directory that is visited and goes back to the one above it.
-func (t *tree) leave() {
+func (t *tree) popDir() {
 	t.depth--
 	l := t.levels[t.depth]
 	_ = syscall.Close(l.fd)
@@ -115,7 +115,7 @@ func (t *tree) pathOf(name []byte) []byte {
 }
 
 // look finds the kind of an entry whose directory does not tell.
-func (t *tree) look(e entry) byte {
+func (t *tree) statKind(e entry) byte {
 	const pathOnly = 0x200000 // O_PATH: nothing happens to what is opened
 	fd, errno := openAt(t.levels[t.depth-1].fd, t.name(e), pathOnly|syscall.O_NOFOLLOW|syscall.O_CLOEXEC)
 	if errno != 0 {

@@ -55,7 +55,7 @@ func arrive(t *testing.T, j journal.Job, limit int) (journal.Job, *received, err
 	if err != nil {
 		return job, nil, err
 	}
-	r, err := receive(&wire, &job)
+	r, err := receiveWorkspace(&wire, &job)
 	return job, r, err
 }
 
@@ -167,7 +167,7 @@ func TestWhatReadingAWorkspaceTookIsGivenBack(t *testing.T) {
 	var before, after runtime.MemStats
 	runtime.GC()
 	runtime.ReadMemStats(&before)
-	r, err := receive(&wire, &job)
+	r, err := receiveWorkspace(&wire, &job)
 	runtime.ReadMemStats(&after)
 	if err != nil || r.failed != nil {
 		t.Fatal(err, r.failed)

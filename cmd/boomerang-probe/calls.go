@@ -42,7 +42,7 @@ var (
 
 // refused holds when the kernel lets none of the calls be made. EPERM is the profile's answer or that of a missing
 // capability, ENOSYS that of a profile which hides the call, EACCES that of a security module.
-func refused(calls ...call) func(probe.Task) (string, bool) {
+func callsRefused(calls ...call) func(probe.Task) (string, bool) {
 	return func(probe.Task) (string, bool) {
 		var open, answers []string
 		for _, c := range calls {
@@ -76,16 +76,16 @@ func distinct(words []string) []string {
 }
 
 // calls are the families of system calls that the profile closes.
-func calls() []wall {
+func calls() []check {
 	const (
 		group         = "system calls"
 		userModeOnly  = 1 // the one kind of userfaultfd that needs no capability
 		ioprioProcess = 1 // IOPRIO_WHO_PROCESS
 	)
-	w := func(name string, calls ...call) wall {
-		return wall{group, name, "refused: " + names(calls), refused(calls...)}
+	w := func(name string, calls ...call) check {
+		return check{group, name, "refused: " + names(calls), callsRefused(calls...)}
 	}
-	all := []wall{
+	all := []check{
 		w("mount",
 			call{"mount", unix.SYS_MOUNT, [6]uintptr{noPath, noPath, noPath}},
 			call{"umount2", unix.SYS_UMOUNT2, [6]uintptr{noPath}}),
@@ -178,7 +178,7 @@ func calls() []wall {
 	all = append(all,
 		w("raw socket", call{"socket(AF_INET, SOCK_RAW)", unix.SYS_SOCKET, [6]uintptr{unix.AF_INET, unix.SOCK_RAW, unix.IPPROTO_ICMP}}),
 		w("socket with upper bits", call{"socket(1<<32 | AF_VSOCK)", unix.SYS_SOCKET, [6]uintptr{1<<32 | unix.AF_VSOCK, unix.SOCK_DGRAM}}),
-		wall{group, "32-bit calls", "killed or refused: a call by the gate for 32-bit programs", gate},
+		check{group, "32-bit calls", "killed or refused: a call by the gate for 32-bit programs", gate},
 	)
 	return append(all, architectureCalls(group)...)
 }
@@ -195,7 +195,7 @@ func names(calls []call) string {
 func cloneIntoUserNamespace(probe.Task) (string, bool) {
 	pid, _, errno := syscall.RawSyscall6(unix.SYS_CLONE, unix.CLONE_NEWUSER|uintptr(unix.SIGCHLD), 0, 0, 0, 0, 0)
 	if pid == 0 && errno == 0 {
-		leave(0)
+		exitNow(0)
 	}
 	if errno != 0 {
 		return unix.ErrnoName(errno), errno == unix.EPERM || errno == unix.ENOSYS
@@ -208,11 +208,11 @@ func cloneIntoUserNamespace(probe.Task) (string, bool) {
 func adjustClock(probe.Task) (string, bool) {
 	var t unix.Timex
 	if _, err := unix.Adjtimex(&t); err != nil {
-		return "refused altogether: " + said(err), true
+		return "refused altogether: " + errorName(err), true
 	}
 	t.Modes = unix.ADJ_TICK
 	_, err := unix.Adjtimex(&t)
-	return said(err), errors.Is(err, unix.EPERM)
+	return errorName(err), errors.Is(err, unix.EPERM)
 }
 
 func fixedLayout(probe.Task) (string, bool) {
@@ -237,19 +237,19 @@ const (
 
 // dies makes a child by a bare call, which does what it is given: bare calls alone, and tells whether it got through. A
 // filter that kills ends one thread, so a child with more of them would hang.
-func dies(through func() bool) (string, bool) {
-	pid, errno := forked()
+func childDies(through func() bool) (string, bool) {
+	pid, errno := rawFork()
 	if errno == 0 && pid == 0 {
 		var usual [4]uint64 // a fault ends the child instead of being explained by the runtime
 		_, _, _ = syscall.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(unix.SIGSEGV), uintptr(pointer(&usual)), 0, 8, 0, 0)
 		if through() {
-			leave(childThrough)
+			exitNow(childThrough)
 		}
-		leave(childRefused)
+		exitNow(childRefused)
 	}
 	var status unix.WaitStatus
 	if _, err := unix.Wait4(pid, &status, 0, nil); errno != 0 || err != nil {
-		return "cannot be tried: " + said(errors.Join(orNil(errno), err)), false
+		return "cannot be tried: " + errorName(errors.Join(orNil(errno), err)), false
 	}
 	if status.Signaled() {
 		return "killed by " + unix.SignalName(status.Signal()), true
@@ -264,7 +264,7 @@ func dies(through func() bool) (string, bool) {
 }
 
 // said is an error in a word.
-func said(err error) string {
+func errorName(err error) string {
 	if err == nil {
 		return "done"
 	}

@@ -22,9 +22,9 @@ import (
 func pointer[T any](p *T) unsafe.Pointer { return unsafe.Pointer(p) }
 
 // files is what the program can write, read and find in the file system.
-func files() []wall {
+func files() []check {
 	const group = "files"
-	return []wall{
+	return []check{
 		{group, "root", "read-only", func(probe.Task) (string, bool) {
 			var open []string
 			for _, folder := range []string{"/", "/etc", "/usr", "/usr/bin", "/bin", "/lib", "/var", "/var/tmp", "/root", "/home", "/opt", "/run", "/srv", "/mnt"} {
@@ -47,8 +47,8 @@ func files() []wall {
 			}
 			return orNone(said), held
 		}},
-		place(group, "/workspace", func(l probe.Limits) int64 { return l.Workspace }),
-		place(group, "/tmp", func(l probe.Limits) int64 { return l.Tmp }),
+		tmpfsCheck(group, "/workspace", func(l probe.Limits) int64 { return l.Workspace }),
+		tmpfsCheck(group, "/tmp", func(l probe.Limits) int64 { return l.Tmp }),
 		{group, "left by others", "/workspace, /tmp and /dev/shm are empty but for the code", func(probe.Task) (string, bool) {
 			var found []string
 			for _, folder := range []string{"/workspace", "/tmp", "/dev/shm", "/dev/mqueue"} {
@@ -68,7 +68,7 @@ func files() []wall {
 			folder := filepath.Dir(os.Args[0])
 			err := canWrite(folder)
 			init, _ := refuseWriting(os.Args[0], "/.boomerang/boomerang-init")
-			return folder + ": " + said(err) + "; files: " + init, err != nil && !strings.Contains(init, "open")
+			return folder + ": " + errorName(err) + "; files: " + init, err != nil && !strings.Contains(init, "open")
 		}},
 		{group, "engine's socket", "not there", func(probe.Task) (string, bool) {
 			return absent("/var/run/docker.sock", "/run/docker.sock", "/run/containerd/containerd.sock", "/run/podman/podman.sock",
@@ -85,7 +85,7 @@ func files() []wall {
 			disk := unix.Mknod(path, unix.S_IFBLK|0o600, int(unix.Mkdev(8, 0)))
 			memory := unix.Mknod(path, unix.S_IFCHR|0o600, int(unix.Mkdev(1, 1)))
 			_ = os.Remove(path)
-			return said(disk) + ", " + said(memory), disk != nil && memory != nil
+			return errorName(disk) + ", " + errorName(memory), disk != nil && memory != nil
 		}},
 		{group, "masked files", "nothing to read in /proc/kcore, keys, timer_list, acpi, /sys/firmware, …", func(probe.Task) (string, bool) {
 			var shown []string
@@ -148,7 +148,7 @@ func refuseWriting(paths ...string) (string, bool) {
 			_ = f.Close()
 			open = append(open, path)
 		case !errors.Is(err, fs.ErrNotExist):
-			answers = append(answers, said(err))
+			answers = append(answers, errorName(err))
 		}
 	}
 	if len(open) > 0 {
@@ -182,17 +182,17 @@ func shows(path string) bool {
 }
 
 // room is a file system that the program can write to.
-type room struct {
+type filesystem struct {
 	path, kind    string
 	bytes, inodes int64
 }
 
-func (p room) String() string {
+func (p filesystem) String() string {
 	return fmt.Sprintf("%s (%s, %d MiB, %d inodes)", p.path, p.kind, p.bytes>>20, p.inodes)
 }
 
 // bounded holds for memory of the program's own with bounds of its own. Those of queues are a limit of the user.
-func (p room) bounded(task probe.Task) bool {
+func (p filesystem) bounded(task probe.Task) bool {
 	largest := max(task.Limits.Workspace, task.Limits.Tmp, 64<<20)
 	return p.kind == "tmpfs" && p.bytes <= largest && 0 < p.inodes && p.inodes <= mostInodes || p.kind == "mqueue"
 }
@@ -202,7 +202,7 @@ const mostInodes = 1 << 20
 const lookFor = 20 * time.Second
 
 // writable finds every folder that the program can make a file in, and returns the file systems that they are in.
-func writable() (all []room, whole bool) {
+func writable() (all []filesystem, whole bool) {
 	end := time.Now().Add(lookFor)
 	found := map[string]bool{}
 	kinds := mountKinds()
@@ -227,10 +227,10 @@ func writable() (all []room, whole bool) {
 	return all, err == nil && time.Now().Before(end)
 }
 
-func measured(path, kind string) room {
+func measured(path, kind string) filesystem {
 	var s unix.Statfs_t
 	_ = unix.Statfs(path, &s)
-	return room{path: path, kind: kind, bytes: int64(s.Blocks) * s.Bsize, inodes: int64(s.Files)}
+	return filesystem{path: path, kind: kind, bytes: int64(s.Blocks) * s.Bsize, inodes: int64(s.Files)}
 }
 
 // mountKinds maps each mount point to the kind of its file system.
@@ -301,13 +301,13 @@ func devices(probe.Task) (string, bool) {
 }
 
 // place is a wall around one of the two places that every program has.
-func place(group, path string, size func(probe.Limits) int64) wall {
+func tmpfsCheck(group, path string, size func(probe.Limits) int64) check {
 	const should = "a tmpfs of the size that was told, the user's alone (mode 0700), nosuid, nodev, inodes bounded"
-	return wall{group, path, should, func(task probe.Task) (string, bool) {
+	return check{group, path, should, func(task probe.Task) (string, bool) {
 		var s unix.Statfs_t
 		var info unix.Stat_t
 		if err := errors.Join(unix.Statfs(path, &s), unix.Stat(path, &info)); err != nil {
-			return said(err), false
+			return errorName(err), false
 		}
 		m := measured(path, mountKinds()[path])
 		flags := s.Flags&unix.ST_NOSUID != 0 && s.Flags&unix.ST_NODEV != 0

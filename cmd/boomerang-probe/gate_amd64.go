@@ -27,18 +27,18 @@ func getpid(bits uintptr) uintptr {
 	return pid
 }
 
-func gate(probe.Task) (string, bool) { return dies(throughGate) }
+func gate(probe.Task) (string, bool) { return childDies(throughGate) }
 
 // architectureCalls are those that other processors do not have.
-func architectureCalls(group string) []wall {
+func architectureCalls(group string) []check {
 	ports := []call{
 		{"iopl", unix.SYS_IOPL, [6]uintptr{3}},
 		{"ioperm", unix.SYS_IOPERM, [6]uintptr{0x80, 1, 1}},
 	}
 	tables := []call{{"modify_ldt", unix.SYS_MODIFY_LDT, [6]uintptr{1}}}
-	return []wall{
-		{group, "x32 calls", "killed or refused: a call with an x32 number", func(probe.Task) (string, bool) { return dies(throughX32) }},
-		{group, "I/O ports", "refused: iopl, ioperm", refused(ports...)},
-		{group, "segment tables", "refused: modify_ldt", refused(tables...)},
+	return []check{
+		{group, "x32 calls", "killed or refused: a call with an x32 number", func(probe.Task) (string, bool) { return childDies(throughX32) }},
+		{group, "I/O ports", "refused: iopl, ioperm", callsRefused(ports...)},
+		{group, "segment tables", "refused: modify_ldt", callsRefused(tables...)},
 	}
 }

@@ -20,9 +20,9 @@ import (
 )
 
 // identity is who the program is and what it may.
-func identity() []wall {
+func identity() []check {
 	const group = "identity"
-	return []wall{
+	return []check{
 		{group, "capabilities", "none: all five sets empty", func(probe.Task) (string, bool) {
 			var sets []string
 			for _, set := range []string{"CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"} {
@@ -35,7 +35,7 @@ func identity() []wall {
 		}},
 		{group, "no new privileges", "set", func(probe.Task) (string, bool) {
 			value, err := unix.PrctlRetInt(unix.PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0)
-			return fmt.Sprintf("%d, %s", value, said(err)), err == nil && value == 1
+			return fmt.Sprintf("%d, %s", value, errorName(err)), err == nil && value == 1
 		}},
 		{group, "seccomp", "a filter is on (mode 2)", func(probe.Task) (string, bool) {
 			value := status("self", "Seccomp")
@@ -61,7 +61,7 @@ func identity() []wall {
 			label, err := os.ReadFile("/proc/self/attr/current")
 			text := strings.TrimRight(string(label), "\n\x00")
 			if err != nil {
-				text = said(err)
+				text = errorName(err)
 			}
 			return text, err == nil && text != "" && !strings.HasPrefix(text, "unconfined")
 		}},
@@ -80,7 +80,7 @@ func identity() []wall {
 			nice := unix.Setpriority(unix.PRIO_PROCESS, 0, -20)
 			parameter := int32(1)
 			_, _, realtime := unix.Syscall(unix.SYS_SCHED_SETSCHEDULER, 0, unix.SCHED_FIFO, uintptr(pointer(&parameter)))
-			return said(nice) + ", " + said(orNil(realtime)), nice != nil && realtime != 0
+			return errorName(nice) + ", " + errorName(orNil(realtime)), nice != nil && realtime != 0
 		}},
 		{group, "who is killed first", "the program cannot make itself the last", func(probe.Task) (string, bool) {
 			before, _ := os.ReadFile("/proc/self/oom_score_adj")
@@ -88,7 +88,7 @@ func identity() []wall {
 			if err == nil {
 				_ = os.WriteFile("/proc/self/oom_score_adj", before, 0)
 			}
-			return said(err), err != nil
+			return errorName(err), err != nil
 		}},
 		{group, "environment", "nothing of the server's or the engine's", func(probe.Task) (string, bool) {
 			var theirs []string
@@ -118,7 +118,7 @@ func identity() []wall {
 			if err == nil {
 				_ = f.Close()
 			}
-			return said(err), err != nil
+			return errorName(err), err != nil
 		}},
 	}
 }

@@ -15,9 +15,9 @@ import (
 )
 
 // limits are those that the kernel shows to the program. That they also hold is for the bombs to find out.
-func limits() []wall {
+func limits() []check {
 	const group = "limits"
-	return []wall{
+	return []check{
 		{group, "memory", "as told", func(task probe.Task) (string, bool) {
 			return asTold(task.Limits.Memory, "/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 		}},
@@ -37,7 +37,7 @@ func limits() []wall {
 			err := unix.Getrlimit(unix.RLIMIT_NOFILE, &l)
 			higher := unix.Rlimit{Cur: l.Max + 1, Max: l.Max + 1}
 			raised := unix.Setrlimit(unix.RLIMIT_NOFILE, &higher)
-			return fmt.Sprintf("hard %d, raising it: %s", l.Max, said(raised)),
+			return fmt.Sprintf("hard %d, raising it: %s", l.Max, errorName(raised)),
 				err == nil && l.Max == uint64(task.Limits.Files) && raised != nil
 		}},
 		{group, "open files, tried", "the next one fails with EMFILE", func(task probe.Task) (string, bool) {
@@ -53,7 +53,7 @@ func limits() []wall {
 			for _, fd := range open {
 				_ = unix.Close(fd)
 			}
-			return fmt.Sprintf("%d more, then %s", len(open), said(err)), errors.Is(err, unix.EMFILE)
+			return fmt.Sprintf("%d more, then %s", len(open), errorName(err)), errors.Is(err, unix.EMFILE)
 		}},
 		{group, "core dumps", "off", func(probe.Task) (string, bool) {
 			var l unix.Rlimit
@@ -61,7 +61,7 @@ func limits() []wall {
 			return fmt.Sprintf("soft %d, hard %d", l.Cur, l.Max), err == nil && l.Cur == 0 && l.Max == 0
 		}},
 		{group, "asynchronous reads and writes", "no share of the machine's one stock: io_setup is refused", func(task probe.Task) (string, bool) {
-			return refused(call{"io_setup", unix.SYS_IO_SETUP, [6]uintptr{1, noFile}})(task)
+			return callsRefused(call{"io_setup", unix.SYS_IO_SETUP, [6]uintptr{1, noFile}})(task)
 		}},
 	}
 }

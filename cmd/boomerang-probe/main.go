@@ -41,15 +41,15 @@ func run(args []string) (code int, err error) {
 	if len(args) > 1 {
 		return child(args[1]), nil
 	}
-	if task.Play == probe.Walls {
-		return 0, playWalls(task)
+	if task.Attack == probe.IsolationChecks {
+		return 0, runChecks(task)
 	}
-	if task.Play == probe.Reach {
-		return 0, playReach(task)
+	if task.Attack == probe.NetworkChecks {
+		return 0, runNetworkChecks(task)
 	}
-	play, ok := plays[task.Play]
+	play, ok := attacks[task.Attack]
 	if !ok {
-		return 0, fmt.Errorf("no such play: %s", task.Play)
+		return 0, fmt.Errorf("no such play: %s", task.Attack)
 	}
 	answer, err := play(task)
 	if err != nil {
@@ -60,7 +60,7 @@ func run(args []string) (code int, err error) {
 
 // playWalls tries every wall, one after another, and writes each finding at once: a wall that ends the program is seen
 // by what is missing.
-func playWalls(task probe.Task) error {
+func runChecks(task probe.Task) error {
 	all := append(append(append(append(identity(), calls()...), files()...), others()...), limits()...)
 	all = append(all, network(task)...)
 	for i, w := range all {
@@ -69,10 +69,10 @@ func playWalls(task probe.Task) error {
 				return err
 			}
 		}
-		happened, held := w.try(task)
+		happened, held := w.run(task)
 		finding := probe.Finding{Group: w.group, Name: w.name, Should: w.should, Happened: happened, Held: held}
 		if task.Sentry {
-			finding = underSentry(finding)
+			finding = excuseUnderGVisor(finding)
 		}
 		if err := probe.Write(os.Stdout, finding); err != nil {
 			return err
@@ -82,7 +82,7 @@ func playWalls(task probe.Task) error {
 }
 
 // wall is one thing that a program must not be able to do.
-type wall struct {
+type check struct {
 	group, name, should string
-	try                 func(probe.Task) (happened string, held bool)
+	run                 func(probe.Task) (happened string, held bool)
 }

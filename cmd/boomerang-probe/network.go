@@ -23,14 +23,14 @@ const (
 
 // network is what the program can reach, on the network that it is on. Each address is tried with a deadline, so a packet that is dropped shows as
 // well as one that has no way.
-func network(task probe.Task) []wall {
+func network(task probe.Task) []check {
 	switch task.Network {
 	case "egress":
 		return egress(task.Around)
 	case "proxy":
 		return proxied(task.Around)
 	}
-	return []wall{
+	return []check{
 		{networkGroup, "interfaces", "lo alone", func(probe.Task) (string, bool) {
 			all, err := net.Interfaces()
 			names := make([]string, len(all))
@@ -60,8 +60,8 @@ const (
 
 // unreachable holds when no connection comes about and no packet leaves: an address that does not answer is told from one
 // to which there is no way.
-func unreachable(name string, addresses ...string) wall {
-	return wall{networkGroup, name, "no way there: " + strings.Join(addresses, ", "), func(task probe.Task) (string, bool) {
+func unreachable(name string, addresses ...string) check {
+	return check{networkGroup, name, "no way there: " + strings.Join(addresses, ", "), func(task probe.Task) (string, bool) {
 		type tried struct {
 			address string
 			err     error
@@ -83,9 +83,9 @@ func unreachable(name string, addresses ...string) wall {
 			noWay := errors.Is(r.err, unix.ENETUNREACH) || errors.Is(r.err, unix.EADDRNOTAVAIL) || errors.Is(r.err, unix.EACCES)
 			noWay = noWay || task.Sentry && errors.Is(r.err, unix.EHOSTUNREACH) // its word for the same
 			if noWay || local && errors.Is(r.err, unix.ECONNREFUSED) {
-				answers = append(answers, said(r.err))
+				answers = append(answers, errorName(r.err))
 			} else {
-				open = append(open, r.address+" "+inAWord(r.err))
+				open = append(open, r.address+" "+dialResult(r.err))
 			}
 		}
 		if len(open) > 0 {
@@ -95,12 +95,12 @@ func unreachable(name string, addresses ...string) wall {
 	}}
 }
 
-func inAWord(err error) string {
+func dialResult(err error) string {
 	switch {
 	case err == nil:
 		return "answers"
 	case os.IsTimeout(err):
 		return "was sent to"
 	}
-	return said(err)
+	return errorName(err)
 }

@@ -23,7 +23,7 @@ import (
 )
 
 // playReach tries the walls of the network, all at the same time: most of the time is spent waiting for no answer.
-func playReach(task probe.Task) error {
+func runNetworkChecks(task probe.Task) error {
 	all := network(task)
 	if err := probe.Write(os.Stdout, probe.Answer{Count: int64(len(all))}); err != nil {
 		return err
@@ -32,7 +32,7 @@ func playReach(task probe.Task) error {
 	var tries sync.WaitGroup
 	for i, w := range all {
 		tries.Go(func() {
-			happened, held := w.try(task)
+			happened, held := w.run(task)
 			findings[i] = probe.Finding{Group: w.group, Name: w.name, Should: w.should, Happened: happened, Held: held}
 		})
 	}
@@ -48,17 +48,17 @@ func playReach(task probe.Task) error {
 // egress is what a program on the network egress must not reach. That somebody is silent proves little, so there are two that
 // would speak: the sentinel, which refuses as long as what is forwarded goes through the rules, and the machine, which would
 // refuse if the rules were not there.
-func egress(around probe.Around) []wall {
+func egress(around probe.Around) []check {
 	return append(bridged(around), silent("gateway and machine", around.Machine))
 }
 
 // proxied is what a program on the network proxy must not reach, the proxy's help included.
-func proxied(around probe.Around) []wall {
+func proxied(around probe.Around) []check {
 	return append(bridged(around),
 		silent("public addresses", []string{"1.1.1.1:443", "9.9.9.9:53", "8.8.8.8:443", "[2606:4700:4700::1111]:443"}),
 		silent("gateway and machine", slices.DeleteFunc(slices.Clone(around.Machine), func(a string) bool { return a == around.Proxy })),
 		noNames,
-		wall{networkGroup, "by the proxy", "no closed address, no machine, no neighbour", func(probe.Task) (string, bool) {
+		check{networkGroup, "by the proxy", "no closed address, no machine, no neighbour", func(probe.Task) (string, bool) {
 			var open []string
 			answers := 0
 			for _, target := range slices.Concat(around.Metadata[:min(1, len(around.Metadata))], around.Machine, around.Neighbours, []string{"localhost:22", "127.0.0.1:2375", around.Proxy}) {
@@ -80,8 +80,8 @@ func proxied(around probe.Around) []wall {
 }
 
 // bridged is what holds for both networks.
-func bridged(around probe.Around) []wall {
-	return []wall{
+func bridged(around probe.Around) []check {
+	return []check{
 		{networkGroup, "interfaces", "lo and eth0 alone", func(probe.Task) (string, bool) {
 			all, err := net.Interfaces()
 			var names []string
@@ -96,7 +96,7 @@ func bridged(around probe.Around) []wall {
 		{networkGroup, "IPv6", "no address but loopback's, and no way to the gateway's", func(probe.Task) (string, bool) {
 			text, err := os.ReadFile("/proc/net/if_inet6")
 			if err != nil && !errors.Is(err, os.ErrNotExist) {
-				return said(err), false
+				return errorName(err), false
 			}
 			var found []string
 			for line := range strings.SplitSeq(strings.TrimSpace(string(text)), "\n") {
@@ -106,11 +106,11 @@ func bridged(around probe.Around) []wall {
 			}
 			err = dial("[fe80::1%eth0]:22")
 			closed := errors.Is(err, unix.EADDRNOTAVAIL) || errors.Is(err, unix.ENETUNREACH) || errors.Is(err, unix.EACCES)
-			return orNone(found) + "; " + said(err), len(found) == 0 && closed
+			return orNone(found) + "; " + errorName(err), len(found) == 0 && closed
 		}},
 		{networkGroup, "the firewall's rules", "they are in the way: " + around.Sentinel + " refuses", func(probe.Task) (string, bool) {
 			err := dial(around.Sentinel)
-			return inAWord(err), errors.Is(err, unix.ECONNREFUSED) || errors.Is(err, unix.ENETUNREACH) && !routed()
+			return dialResult(err), errors.Is(err, unix.ECONNREFUSED) || errors.Is(err, unix.ENETUNREACH) && !routed()
 		}},
 		silent("closed ranges", around.Closed),
 		silent("metadata services", around.Metadata),
@@ -131,8 +131,8 @@ func routed() bool {
 }
 
 // silent holds when nobody there answers: neither takes a connection nor refuses it.
-func silent(name string, targets []string) wall {
-	return wall{networkGroup, name, "nobody answers: " + strings.Join(targets, ", "), func(probe.Task) (string, bool) {
+func silent(name string, targets []string) check {
+	return check{networkGroup, name, "nobody answers: " + strings.Join(targets, ", "), func(probe.Task) (string, bool) {
 		errs := make([]error, len(targets))
 		var tries sync.WaitGroup
 		for i, target := range targets {
@@ -143,7 +143,7 @@ func silent(name string, targets []string) wall {
 		for i, err := range errs {
 			none := os.IsTimeout(err) || errors.Is(err, unix.EHOSTUNREACH) || errors.Is(err, unix.ENETUNREACH) || errors.Is(err, unix.EADDRNOTAVAIL) || errors.Is(err, unix.EACCES)
 			if !none {
-				open = append(open, targets[i]+" "+inAWord(err))
+				open = append(open, targets[i]+" "+dialResult(err))
 			}
 			words = append(words, unanswered(err))
 		}
@@ -158,7 +158,7 @@ func unanswered(err error) string {
 	if os.IsTimeout(err) {
 		return "no answer"
 	}
-	return said(err)
+	return errorName(err)
 }
 
 func dial(target string) error {
@@ -201,7 +201,7 @@ func addresses() string {
 }
 
 // noNames holds when no name is resolved.
-var noNames = wall{networkGroup, "DNS", "no name is resolved", func(probe.Task) (string, bool) {
+var noNames = check{networkGroup, "DNS", "no name is resolved", func(probe.Task) (string, bool) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	found, err := (&net.Resolver{PreferGo: true}).LookupHost(ctx, "example.com")

@@ -58,7 +58,7 @@ func neighbour(probe.Task) (probe.Answer, error) {
 		case <-tick.C:
 		}
 		answer := probe.Answer{Count: round}
-		if err := live(round); err != nil {
+		if err := useQuotas(round); err != nil {
 			answer.Note = err.Error()
 		}
 		if round%seldom == 0 || answer.Note != "" {
@@ -82,7 +82,7 @@ const (
 )
 
 // live takes a little of each quota and gives it back.
-func live(round int64) error {
+func useQuotas(round int64) error {
 	steps := []struct {
 		name string
 		do   func() error
@@ -110,11 +110,11 @@ func live(round int64) error {
 	}
 	for _, s := range steps {
 		if err := s.do(); err != nil {
-			return fmt.Errorf("%s: %s", s.name, said(err))
+			return fmt.Errorf("%s: %s", s.name, errorName(err))
 		}
 	}
 	if round%rarely == 0 {
-		if err := itself("nothing").Run(); err != nil {
+		if err := childCommand("nothing").Run(); err != nil {
 			return fmt.Errorf("start a program: %w", err)
 		}
 	}
@@ -146,12 +146,12 @@ func timer() (id int32, err error) {
 }
 
 // use takes as much as it gets, holds it for a while, and tells how much that was and why there was no more.
-func use(take func() error) (probe.Answer, error) {
+func exhaust(take func() error) (probe.Answer, error) {
 	const most = 1 << 20
 	for n := range int64(most) {
 		if err := take(); err != nil {
 			<-time.After(holdFor)
-			return probe.Answer{Count: n, Note: said(err)}, nil
+			return probe.Answer{Count: n, Note: errorName(err)}, nil
 		}
 	}
 	<-time.After(holdFor)
@@ -159,15 +159,15 @@ func use(take func() error) (probe.Answer, error) {
 }
 
 func inotify(probe.Task) (probe.Answer, error) {
-	return use(func() error { _, err := unix.InotifyInit1(unix.IN_CLOEXEC); return err })
+	return exhaust(func() error { _, err := unix.InotifyInit1(unix.IN_CLOEXEC); return err })
 }
 
 func pending(probe.Task) (probe.Answer, error) {
-	return use(func() error { _, err := timer(); return err })
+	return exhaust(func() error { _, err := timer(); return err })
 }
 
 func pipes(probe.Task) (probe.Answer, error) {
-	return use(func() error {
+	return exhaust(func() error {
 		const large = 1 << 20
 		var ends [2]int
 		if err := unix.Pipe2(ends[:], unix.O_CLOEXEC); err != nil {
@@ -179,7 +179,7 @@ func pipes(probe.Task) (probe.Answer, error) {
 }
 
 func aio(probe.Task) (probe.Answer, error) {
-	return use(func() error {
+	return exhaust(func() error {
 		const events = 4096
 		var context uintptr
 		_, _, errno := unix.Syscall(unix.SYS_IO_SETUP, events, uintptr(pointer(&context)), 0)
@@ -188,10 +188,10 @@ func aio(probe.Task) (probe.Answer, error) {
 }
 
 // hold takes as much as it gets, says so, and waits to be killed.
-func hold(take func() error) int {
+func exhaustAndWait(take func() error) int {
 	for n := 0; ; n++ {
 		if err := take(); err != nil {
-			fmt.Println(n, said(err))
+			fmt.Println(n, errorName(err))
 			forever()
 		}
 	}
@@ -201,7 +201,7 @@ func hold(take func() error) int {
 func terminals(probe.Task) (probe.Answer, error) {
 	answer := probe.Answer{}
 	for range holders {
-		cmd := itself("terminals")
+		cmd := childCommand("terminals")
 		out, err := cmd.StdoutPipe()
 		if err != nil {
 			return answer, err

@@ -44,46 +44,46 @@ const (
 )
 
 const (
-	wallsTimeout = 2 * time.Minute // looking at every folder of an image takes its time
-	playTimeout  = time.Minute
-	readyTimeout = time.Minute
-	engineGrace  = 2 * time.Minute // beyond a job's timeout, for the engine
-	slack        = 64 << 10        // bytes of a stream beyond its head and tail: the words of the init
-	leastOutput  = 1 << 20         // bytes of each stream that are kept of the doctor's executions, whatever the language says
+	checksTimeout = 2 * time.Minute // looking at every folder of an image takes its time
+	attackTimeout = time.Minute
+	readyTimeout  = time.Minute
+	engineGrace   = 2 * time.Minute // beyond a job's timeout, for the engine
+	slack         = 64 << 10        // bytes of a stream beyond its head and tail: the words of the init
+	leastOutput   = 1 << 20         // bytes of each stream that are kept of the doctor's executions, whatever the language says
 )
 
 // Examine plays every attack against a language. A finding that is open is no error. Errors: those of the sandbox, and
 // that the neighbour, by which is seen whether an attack reaches beyond its container, could not be set up.
 func (d *Doctor) Examine(ctx context.Context, l language.Language) error {
-	n, err := d.settle(ctx, l)
+	n, err := d.startNeighbour(ctx, l)
 	if err != nil {
 		return fmt.Errorf("neighbour: %w", err)
 	}
 	inner := *d
 	inner.neighbours = n.addresses()
 	err = inner.examine(ctx, l, n)
-	return errors.Join(err, n.leave(context.WithoutCancel(ctx)))
+	return errors.Join(err, n.remove(context.WithoutCancel(ctx)))
 }
 
 func (d *Doctor) examine(ctx context.Context, l language.Language, n *neighbour) error {
-	if err := d.walls(ctx, l, probe.Walls, wallsTimeout); err != nil {
+	if err := d.runChecks(ctx, l, probe.IsolationChecks, checksTimeout); err != nil {
 		return fmt.Errorf("walls: %w", err)
 	}
-	for _, t := range trials() {
+	for _, t := range attacks() {
 		if d.Short && t.seconds {
 			continue
 		}
-		before := n.now()
-		w, err := d.play(ctx, l, t.play, t.timeout)
+		before := n.progress()
+		w, err := d.run(ctx, l, t.kind, t.timeout)
 		if err != nil {
 			return fmt.Errorf("%s: %w", t.name, err)
 		}
-		happened, held := t.judge(w)
-		if !held && underSentry(l) {
-			happened, held = w.underSentry(t, happened)
+		happened, held := t.assess(w)
+		if !held && onGVisor(l) {
+			happened, held = w.assessUnderGVisor(t, happened)
 		}
 		if t.seconds {
-			words, quiet := n.since(before)
+			words, quiet := n.compare(before)
 			happened, held = happened+"; "+words, held && quiet
 		}
 		d.Found(probe.Finding{Group: t.group, Name: t.name, Should: t.should, Happened: happened, Held: held})
@@ -92,8 +92,8 @@ func (d *Doctor) examine(ctx context.Context, l language.Language, n *neighbour)
 }
 
 // walls passes on what the program inside found. What it left out because it came to a bad end is a finding as well.
-func (d *Doctor) walls(ctx context.Context, l language.Language, play probe.Play, timeout time.Duration) error {
-	w, err := d.play(ctx, l, play, timeout)
+func (d *Doctor) runChecks(ctx context.Context, l language.Language, play probe.Attack, timeout time.Duration) error {
+	w, err := d.run(ctx, l, play, timeout)
 	if err != nil {
 		return err
 	}
@@ -106,7 +106,7 @@ func (d *Doctor) walls(ctx context.Context, l language.Language, play probe.Play
 	if len(w.answers) > 0 {
 		promised = w.answers[0].Count
 	}
-	end.Happened = fmt.Sprintf("%d of %d, %s", len(findings), promised, w.end())
+	end.Happened = fmt.Sprintf("%d of %d, %s", len(findings), promised, w.ending())
 	end.Held = w.proven() && w.outcome.Stdout.ExitCode == 0 && int64(len(findings)) == promised
 	if !end.Held {
 		end.Happened += ": " + firstLine(w.stderr)
@@ -116,7 +116,7 @@ func (d *Doctor) walls(ctx context.Context, l language.Language, play probe.Play
 }
 
 // watched is all that was seen of one execution.
-type watched struct {
+type observation struct {
 	limits         probe.Limits
 	nonce          string
 	head, tail     int64
@@ -126,11 +126,11 @@ type watched struct {
 }
 
 // play runs one execution to its end and removes it.
-func (d *Doctor) play(ctx context.Context, l language.Language, play probe.Play, timeout time.Duration) (watched, error) {
+func (d *Doctor) run(ctx context.Context, l language.Language, play probe.Attack, timeout time.Duration) (observation, error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout+engineGrace)
 	defer cancel()
 	spec, job := d.plan(l, play, attackerSlot, timeout)
-	w := watched{limits: told(l), nonce: job.Nonce, head: job.Head, tail: job.Tail}
+	w := observation{limits: expectedLimits(l), nonce: job.Nonce, head: job.Head, tail: job.Tail}
 	most := job.Head + job.Tail
 	stdout, stderr := capture.New(most, most+slack), capture.New(most, most+slack)
 	container, err := d.Sandbox.Prepare(ctx, spec)
@@ -148,13 +148,13 @@ func (d *Doctor) play(ctx context.Context, l language.Language, play probe.Play,
 }
 
 // plan is that of an ordinary execution of the language, but for the program.
-func (d *Doctor) plan(l language.Language, play probe.Play, slot int, timeout time.Duration) (sandbox.Spec, journal.Job) {
+func (d *Doctor) plan(l language.Language, play probe.Attack, slot int, timeout time.Duration) (sandbox.Spec, journal.Job) {
 	machine := d.Host
 	if machine == sandbox.Name {
 		machine = "" // every container is called that, so it tells nothing of the machine
 	}
 	task, err := json.Marshal(probe.Task{
-		Play: play, Host: machine, Confined: d.Confined, Sentry: underSentry(l), Limits: told(l), Network: on(l), Around: d.around(l),
+		Attack: play, Host: machine, Confined: d.Confined, Sentry: onGVisor(l), Limits: expectedLimits(l), Network: networkOf(l), Around: d.surroundings(l),
 	})
 	if err != nil {
 		panic(err) // a struct of strings and numbers always has a JSON form
@@ -167,17 +167,17 @@ func (d *Doctor) plan(l language.Language, play probe.Play, slot int, timeout ti
 }
 
 // told are the limits that a container of the language should have.
-func told(l language.Language) probe.Limits {
+func expectedLimits(l language.Language) probe.Limits {
 	return probe.Limits{
 		Memory: l.Limits.Memory, CPUs: l.Limits.CPUs, PIDs: l.Limits.PIDs + journal.Threads, Files: l.Limits.Files,
 		Workspace: l.Limits.Workspace, Tmp: l.Limits.Tmp,
 	}
 }
 
-func (w watched) proven() bool { return w.outcome.Proven() }
+func (w observation) proven() bool { return w.outcome.Proven() }
 
 // end says in words how the execution ended.
-func (w watched) end() string {
+func (w observation) ending() string {
 	if !w.proven() {
 		return fmt.Sprintf("no proof of its end (exit code of PID 1: %d, out of memory: %t)", w.outcome.ExitCode, w.outcome.OOMKilled)
 	}
@@ -201,7 +201,7 @@ func (w watched) end() string {
 }
 
 // last is the last answer, or an empty one.
-func (w watched) last() probe.Answer {
+func (w observation) lastAnswer() probe.Answer {
 	if len(w.answers) == 0 {
 		return probe.Answer{Note: "it said nothing: " + firstLine(w.stderr)}
 	}
@@ -209,25 +209,25 @@ func (w watched) last() probe.Answer {
 }
 
 // well tells whether the program came to its own good end, with a proof and an answer.
-func (w watched) well() bool {
+func (w observation) endedWell() bool {
 	return w.proven() && w.outcome.Stdout.ExitCode == 0 && w.outcome.Stdout.Signal == 0 && len(w.answers) > 0
 }
 
 // underSentry tells whether gVisor's kernel, the Sentry, answers the programs of a language.
-func underSentry(l language.Language) bool { return strings.HasPrefix(l.Runtime, "runsc") }
+func onGVisor(l language.Language) bool { return strings.HasPrefix(l.Runtime, "runsc") }
 
 // underSentry judges again what a kernel of the container's own makes of an attack. Whoever overloads it, or kills its PID 1,
 // ends his own container as a whole, so there is no proof, and processes and processor time are counted in another way.
 // Everything about the journal but that must hold there as well.
-func (w watched) underSentry(t trial, happened string) (string, bool) {
+func (w observation) assessUnderGVisor(t attack, happened string) (string, bool) {
 	ended := !w.proven() && w.outcome.ExitCode != 0
-	spared := t.play == probe.SignalInit || t.group == bombs || t.group == quotas || t.play == probe.Zombies
+	spared := t.kind == probe.SignalInit || t.group == bombs || t.group == quotas || t.kind == probe.Zombies
 	if ended {
 		happened = "gVisor's container ends as a whole: " + happened
 	} else {
 		happened = "gVisor counts in its own way: " + happened
 	}
-	return happened, spared && (ended || w.well())
+	return happened, spared && (ended || w.endedWell())
 }
 
 func firstLine(text []byte) string {

@@ -220,7 +220,7 @@ func TestADefaultContainerIsWeaker(t *testing.T) {
 // inDefaultContainer plays the walls as `docker run IMAGE /boomerang-probe /task` would.
 func inDefaultContainer(t *testing.T, e *client.Client) []probe.Finding {
 	t.Helper()
-	task, err := json.Marshal(probe.Task{Play: probe.Walls, Limits: probe.Limits{
+	task, err := json.Marshal(probe.Task{Attack: probe.IsolationChecks, Limits: probe.Limits{
 		Memory: 512 << 20, CPUs: 1, PIDs: 128 + journal.Threads, Files: 1024, Workspace: 256 << 20, Tmp: 64 << 20,
 	}})
 	if err != nil {

@@ -22,7 +22,7 @@ type neighbour struct {
 const neighbourTimeout = 24 * time.Hour
 
 // settle starts a neighbour and waits until it is ready.
-func (d *Doctor) settle(ctx context.Context, l language.Language) (*neighbour, error) {
+func (d *Doctor) startNeighbour(ctx context.Context, l language.Language) (*neighbour, error) {
 	spec, job := d.plan(l, probe.Neighbour, neighbourSlot, neighbourTimeout)
 	container, err := d.Sandbox.Prepare(ctx, spec)
 	if err != nil {
@@ -51,18 +51,18 @@ func (d *Doctor) settle(ctx context.Context, l language.Language) (*neighbour, e
 			n.done <- nil
 			said, _ := stderr.Bytes()
 			err = errors.Join(err, fmt.Errorf("it ended: %s", firstLine(said)))
-			return nil, errors.Join(err, n.leave(context.WithoutCancel(ctx)))
+			return nil, errors.Join(err, n.remove(context.WithoutCancel(ctx)))
 		case <-late:
 			err = errors.New("it does not get ready")
 		case <-ctx.Done():
 			err = context.Cause(ctx)
 		}
-		return nil, errors.Join(err, n.leave(context.WithoutCancel(ctx)))
+		return nil, errors.Join(err, n.remove(context.WithoutCancel(ctx)))
 	}
 }
 
 // leave removes the neighbour and waits for its follower.
-func (n *neighbour) leave(ctx context.Context) error {
+func (n *neighbour) remove(ctx context.Context) error {
 	err := n.container.Remove(ctx)
 	if followed := <-n.done; followed != nil && !errors.Is(followed, sandbox.ErrGone) {
 		err = errors.Join(err, followed)
@@ -71,16 +71,16 @@ func (n *neighbour) leave(ctx context.Context) error {
 }
 
 // moment is how far a neighbour had come at some time.
-type moment struct{ answers int }
+type progress struct{ answers int }
 
-func (n *neighbour) now() moment {
+func (n *neighbour) progress() progress {
 	text, _ := n.stdout.Bytes()
-	return moment{answers: len(probe.Read[probe.Answer](text))}
+	return progress{answers: len(probe.Read[probe.Answer](text))}
 }
 
 // since tells in words how the neighbour has fared since then, and whether it noticed nothing. What it has printed last may
 // be under way still, so it is given a moment.
-func (n *neighbour) since(before moment) (words string, quiet bool) {
+func (n *neighbour) compare(before progress) (words string, quiet bool) {
 	late := time.After(readyTimeout)
 	for {
 		text, grown := n.stdout.Bytes()

@@ -22,7 +22,7 @@ const (
 // Reach plays what is about the network alone, with a neighbour on the same one, and returns what is open. Errors: as of
 // Examine.
 func (d *Doctor) Reach(ctx context.Context, l language.Language) ([]probe.Finding, error) {
-	n, err := d.settle(ctx, l)
+	n, err := d.startNeighbour(ctx, l)
 	if err != nil {
 		return nil, fmt.Errorf("neighbour: %w", err)
 	}
@@ -37,15 +37,15 @@ func (d *Doctor) Reach(ctx context.Context, l language.Language) ([]probe.Findin
 			d.Found(f)
 		}
 	}
-	err = inner.walls(ctx, l, probe.Reach, reachTimeout)
+	err = inner.runChecks(ctx, l, probe.NetworkChecks, reachTimeout)
 	if err == nil && len(inner.neighbours) == 0 {
 		err = errors.New("the neighbour has no address")
 	}
-	return open, errors.Join(err, n.leave(context.WithoutCancel(ctx)))
+	return open, errors.Join(err, n.remove(context.WithoutCancel(ctx)))
 }
 
 // on is the network that a language is on; empty when it is on none.
-func on(l language.Language) string {
+func networkOf(l language.Language) string {
 	if l.Network == network.None {
 		return ""
 	}
@@ -54,7 +54,7 @@ func on(l language.Language) string {
 
 // around is what must not be reached from a language's network. A machine that can be reached refuses a connection where nobody
 // listens, which is an answer as well: any ports will do.
-func (d *Doctor) around(l language.Language) probe.Around {
+func (d *Doctor) surroundings(l language.Language) probe.Around {
 	bridge, ok := d.Networks.Bridge(l.Network)
 	if !ok {
 		return probe.Around{}

@@ -98,11 +98,11 @@ func parse(text []byte) ([]Language, error) {
 	f := file{Defaults: builtin()}
 	err := yaml.NewDecoder(bytes.NewReader(text), yaml.Strict()).Decode(&f)
 	if err != nil && !errors.Is(err, io.EOF) {
-		return nil, plain(err)
+		return nil, oneLine(err)
 	}
 	languages := make([]Language, 0, len(f.Languages))
 	for _, name := range slices.Sorted(maps.Keys(f.Languages)) {
-		e, err := read(f.Languages[name], f.Defaults)
+		e, err := readLanguage(f.Languages[name], f.Defaults)
 		if err == nil {
 			err = e.check(name)
 		}
@@ -115,11 +115,11 @@ func parse(text []byte) ([]Language, error) {
 }
 
 // read lays one language over the defaults. The node is nil where the file has nothing behind the name.
-func read(node ast.Node, defaults common) (entry, error) {
+func readLanguage(node ast.Node, defaults common) (entry, error) {
 	e := entry{Common: defaults}
 	if node != nil {
 		if err := yaml.NodeToValue(node, &e, yaml.Strict()); err != nil {
-			return entry{}, plain(err)
+			return entry{}, oneLine(err)
 		}
 	}
 	env := make(map[string]string)
@@ -130,7 +130,7 @@ func read(node ast.Node, defaults common) (entry, error) {
 }
 
 // plain is the parser's error on one line: [line:column] and what is wrong.
-func plain(err error) error { return errors.New(yaml.FormatError(err, false, false)) }
+func oneLine(err error) error { return errors.New(yaml.FormatError(err, false, false)) }
 
 var (
 	nameForm = regexp.MustCompile(`^[a-z][a-z0-9+#._-]{0,31}$`)

@@ -65,17 +65,17 @@ func (l Language) NoImage() string {
 }
 
 // fallback is the language of a submission that names none.
-const fallback = "python"
+const defaultLanguage = "python"
 
 // Catalogue holds the languages. It is safe for concurrent use.
 type Catalogue struct {
 	file    string
 	proxy   string
-	current atomic.Pointer[edition] // replaced whole, so that nobody sees half of a reload
+	current atomic.Pointer[snapshot] // replaced whole, so that nobody sees half of a reload
 }
 
 // edition is the catalogue as it was read at one time.
-type edition struct {
+type snapshot struct {
 	languages []Language          // by name
 	named     map[string]Language // by name and by alias
 }
@@ -112,12 +112,12 @@ func (c *Catalogue) Reload() error {
 }
 
 // index sorts the languages and refuses a name that two of them bear.
-func index(languages []Language) (*edition, error) {
+func index(languages []Language) (*snapshot, error) {
 	if len(languages) == 0 {
 		return nil, errors.New("languages must name at least one")
 	}
 	slices.SortFunc(languages, func(a, b Language) int { return cmp.Compare(a.Name, b.Name) })
-	e := &edition{languages: languages, named: make(map[string]Language)}
+	e := &snapshot{languages: languages, named: make(map[string]Language)}
 	for _, l := range languages {
 		for _, name := range append([]string{l.Name}, l.Aliases...) {
 			if other, taken := e.named[name]; taken {
@@ -133,7 +133,7 @@ func index(languages []Language) (*edition, error) {
 // lists the known ones.
 func (c *Catalogue) Find(name string) (Language, error) {
 	e := c.current.Load()
-	if l, ok := e.named[cmp.Or(name, fallback)]; ok {
+	if l, ok := e.named[cmp.Or(name, defaultLanguage)]; ok {
 		return l, nil
 	}
 	return Language{}, unknown(name, e.languages)
@@ -141,7 +141,7 @@ func (c *Catalogue) Find(name string) (Language, error) {
 
 // unknown is the refusal of a name that nothing bears.
 func unknown(name string, supported []Language) *fault.Error {
-	return unsupported(fmt.Sprintf("The language %.64q is not supported", cmp.Or(name, fallback)), supported)
+	return unsupported(fmt.Sprintf("The language %.64q is not supported", cmp.Or(name, defaultLanguage)), supported)
 }
 
 // unsupported is a refusal that lists what is supported.

@@ -61,11 +61,11 @@ func Waiting(l Language, limits execution.WorkspaceLimits) sandbox.Spec {
 
 // threads is the variable by which OpenMP and those who learnt from it (OpenBLAS, PyTorch) are told how many threads to
 // start. Left alone they see all CPUs of the machine and start one for each.
-const threads = "OMP_NUM_THREADS"
+const threadsVariable = "OMP_NUM_THREADS"
 
 // proxied is how programs are told of a proxy. There is no standard: most read one spelling or the other, curl the small
 // one alone for http.
-func proxied(url string) map[string]string {
+func proxyEnv(url string) map[string]string {
 	const local = "localhost,127.0.0.1,::1"
 	return map[string]string{
 		"HTTP_PROXY": url, "HTTPS_PROXY": url, "NO_PROXY": local,
@@ -82,15 +82,15 @@ func Plan(l Language, r Request) (sandbox.Spec, journal.Job) {
 	argv = append(argv, r.Input.Args...)
 	limits := l.Bound(r.Limits)
 	env := map[string]string{
-		"HOME":    Workspace,
-		"USER":    sandbox.Name,
-		"LOGNAME": sandbox.Name,
-		"LANG":    "C.UTF-8",
-		threads:   strconv.Itoa(int(math.Ceil(limits.CPUs))),
+		"HOME":          Workspace,
+		"USER":          sandbox.Name,
+		"LOGNAME":       sandbox.Name,
+		"LANG":          "C.UTF-8",
+		threadsVariable: strconv.Itoa(int(math.Ceil(limits.CPUs))),
 	}
 	on := cmp.Or(r.Network, l.Network)
 	if on == network.Proxy {
-		maps.Copy(env, proxied(l.Proxy))
+		maps.Copy(env, proxyEnv(l.Proxy))
 	}
 	maps.Copy(env, l.Env)
 	maps.Copy(env, r.Env)

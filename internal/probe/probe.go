@@ -18,7 +18,7 @@ const Program = "boomerang-probe"
 
 // Task is what the program inside plays, and what it should find there. It travels as JSON.
 type Task struct {
-	Play     Play   `json:"play"`
+	Attack   Attack `json:"play"`
 	Host     string `json:"host,omitempty"` // the name of the engine's machine; empty = unknown
 	Confined bool   `json:"confined"`       // the engine has AppArmor
 	Sentry   bool   `json:"sentry"`         // gVisor's kernel answers the program, not the machine's
@@ -48,38 +48,38 @@ type Limits struct {
 }
 
 // Play names what is played.
-type Play string
+type Attack string
 
 // The plays. Walls and Reach answer with findings, the others with an Answer.
 const (
-	Walls     Play = "walls"     // all that takes no time and does no harm
-	Reach     Play = "reach"     // those of the walls that are about the network
-	Neighbour Play = "neighbour" // lives quietly, and tells when it is ended whether anything went wrong
-	Pause     Play = "pause"     // does nothing for a second
+	IsolationChecks Attack = "walls"     // all that takes no time and does no harm
+	NetworkChecks   Attack = "reach"     // those of the walls that are about the network
+	Neighbour       Attack = "neighbour" // lives quietly, and tells when it is ended whether anything went wrong
+	Pause           Attack = "pause"     // does nothing for a second
 
-	Spy         Play = "spy"         // prints all that it can read
-	Forge       Play = "forge"       // prints what looks like frames
-	SignalInit  Play = "signal init" // every signal but SIGTERM to PID 1
-	EndInit     Play = "end init"    // SIGTERM to PID 1
-	Ignore      Play = "ignore"      // every signal that can be
-	Freeze      Play = "freeze"      // stops itself and its children
-	Daemon      Play = "daemon"      // leaves a process behind that keeps stdout and hears no signal
-	Orphans     Play = "orphans"     // more of them than there are PIDs
-	Zombies     Play = "zombies"     // and does not wait for them
-	ForkBomb    Play = "fork bomb"
-	Memory      Play = "memory"
-	ChildMemory Play = "child memory" // a child takes it
-	Memfd       Play = "memfd"        // memory without an address
-	Bytes       Play = "bytes"        // fills every place that it can write to
-	Inodes      Play = "inodes"
-	Spin        Play = "spin"
-	Flood       Play = "flood"    // of bytes
-	Newlines    Play = "newlines" // of them
-	Inotify     Play = "inotify"
-	Pending     Play = "pending" // signals
-	Pipes       Play = "pipes"
-	Terminals   Play = "terminals"
-	AIO         Play = "aio"
+	Spy         Attack = "spy"         // prints all that it can read
+	Forge       Attack = "forge"       // prints what looks like frames
+	SignalInit  Attack = "signal init" // every signal but SIGTERM to PID 1
+	EndInit     Attack = "end init"    // SIGTERM to PID 1
+	Ignore      Attack = "ignore"      // every signal that can be
+	Freeze      Attack = "freeze"      // stops itself and its children
+	Daemon      Attack = "daemon"      // leaves a process behind that keeps stdout and hears no signal
+	Orphans     Attack = "orphans"     // more of them than there are PIDs
+	Zombies     Attack = "zombies"     // and does not wait for them
+	ForkBomb    Attack = "fork bomb"
+	Memory      Attack = "memory"
+	ChildMemory Attack = "child memory" // a child takes it
+	Memfd       Attack = "memfd"        // memory without an address
+	Bytes       Attack = "bytes"        // fills every place that it can write to
+	Inodes      Attack = "inodes"
+	Spin        Attack = "spin"
+	Flood       Attack = "flood"    // of bytes
+	Newlines    Attack = "newlines" // of them
+	Inotify     Attack = "inotify"
+	Pending     Attack = "pending" // signals
+	Pipes       Attack = "pipes"
+	Terminals   Attack = "terminals"
+	AIO         Attack = "aio"
 )
 
 // Finding is what came of one probe.

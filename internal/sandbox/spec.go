@@ -37,17 +37,17 @@ type Limits = limit.Limits
 const MaxArtifacts = 256
 
 // Same tells whether two specs make the same container, whoever it is for.
-func (s Spec) Same(o Spec) bool { return s.Limits == o.Limits && s.alike(o) }
+func (s Spec) Same(o Spec) bool { return s.Limits == o.Limits && s.sameSetup(o) }
 
 // Fits tells whether a container of this spec can serve as one of another when it is resized. What is only collected or kept of a
 // container may be less than it could be.
 func (s Spec) Fits(o Spec) bool {
 	l, m := s.Limits, o.Limits
-	return s.alike(o) && l.Files == m.Files && l.Workspace == m.Workspace && l.Tmp == m.Tmp &&
+	return s.sameSetup(o) && l.Files == m.Files && l.Workspace == m.Workspace && l.Tmp == m.Tmp &&
 		l.Output >= m.Output && l.Tail >= m.Tail && l.Artifacts >= m.Artifacts && l.Kept >= m.Kept && l.Entries >= m.Entries
 }
 
-func (s Spec) alike(o Spec) bool {
+func (s Spec) sameSetup(o Spec) bool {
 	return s.Language == o.Language && s.Image == o.Image && s.Pull == o.Pull && s.Network == o.Network && s.Runtime == o.Runtime &&
 		slices.Equal(s.Rehearsal, o.Rehearsal)
 }

@@ -54,7 +54,7 @@ type accountList struct {
 
 // accountFiles makes the files for an image and for the user IDs around id, once per process.
 func (d *Docker) accountFiles(
-	ctx context.Context, image imageFacts, volume initPlace, id int, anew bool,
+	ctx context.Context, image imageFacts, volume initLocation, id int, refresh bool,
 ) (accountFiles, error) {
 	if volume.path == "" {
 		return nil, nil
@@ -65,7 +65,7 @@ func (d *Docker) accountFiles(
 		return nil, fmt.Errorf("write the list of users: %w", err)
 	}
 	defer release()
-	if known, ok := d.accounts.known[key]; ok && !anew {
+	if known, ok := d.accounts.known[key]; ok && !refresh {
 		return known, nil
 	}
 	made, err := d.makeAccountFiles(ctx, image, volume, key.block*accountBlock)
@@ -78,9 +78,9 @@ func (d *Docker) accountFiles(
 
 // makeAccountFiles makes the files for a block of user IDs.
 func (d *Docker) makeAccountFiles(
-	ctx context.Context, image imageFacts, volume initPlace, first int,
+	ctx context.Context, image imageFacts, volume initLocation, first int,
 ) (accountFiles, error) {
-	helper, err := d.helper(ctx, volume.name, image)
+	helper, err := d.createHelper(ctx, volume.name, image)
 	if err != nil {
 		return nil, err
 	}
@@ -106,7 +106,7 @@ func (d *Docker) makeAccountFiles(
 	if len(files) == 0 {
 		return made, nil
 	}
-	return made, d.write(ctx, helper, files)
+	return made, d.writeFiles(ctx, helper, files)
 }
 
 // imageList reads a list of an image and adds the newline that may be missing at its end. The list is empty where the
@@ -115,7 +115,7 @@ func (d *Docker) imageList(ctx context.Context, helper, name string) (content st
 	const links = 8
 	for range links {
 		target := ""
-		found, err := d.read(ctx, helper, name, func(h *tar.Header, r io.Reader) error {
+		found, err := d.readFile(ctx, helper, name, func(h *tar.Header, r io.Reader) error {
 			switch {
 			case h.Typeflag == tar.TypeSymlink:
 				target = h.Linkname

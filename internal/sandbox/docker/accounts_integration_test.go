@@ -19,7 +19,7 @@ import (
 func TestAProgramHasANameInEveryImage(t *testing.T) {
 	k := needKit(t)
 	d := k.open(t)
-	engine, err := d.traits(t.Context(), false)
+	engine, err := d.engineInfo(t.Context(), false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -118,7 +118,7 @@ func TestItsOwnNameLeadsToItselfOnEveryNetwork(t *testing.T) {
 				t.Fatal(err)
 			}
 			if hidden {
-				d.init.place.path = ""
+				d.init.location.path = ""
 			}
 			spec := pythonSpec(k, n, 5)
 			got := k.program(t, d, spec, `

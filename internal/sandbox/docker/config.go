@@ -112,7 +112,7 @@ func (c Config) profile() (string, error) {
 
 // forGVisor is the profile for gVisor's kernel, which answers EPERM where a profile says ENOSYS: C libraries then start no
 // thread instead of taking clone. So clone3 is left to that kernel, whose namespaces are not the machine's.
-func forGVisor(profile string) (string, error) {
+func gvisorProfile(profile string) (string, error) {
 	if profile == "" {
 		return "", nil
 	}

@@ -22,11 +22,11 @@ import (
 // handle is one container.
 type handle struct {
 	*Docker
-	id       string
-	line     *attachment                              // to the init; nil when the container was found
-	size     func(sandbox.Limits) container.Resources // nil with it
-	proven   atomic.Bool                              // its journal has both ends
-	listened atomic.Bool                              // somebody has followed the line: it does not tell all of that again
+	id          string
+	streams     *attachment                              // to the init; nil when the container was found
+	resources   func(sandbox.Limits) container.Resources // nil with it
+	proven      atomic.Bool                              // its journal has both ends
+	streamsRead atomic.Bool                              // somebody has followed the line: it does not tell all of that again
 }
 
 var _ sandbox.Container = (*handle)(nil)
@@ -34,7 +34,7 @@ var _ sandbox.Container = (*handle)(nil)
 // Prepare implements sandbox.Sandbox. What was remembered of the image and of the init's volume may have become untrue
 // behind our back, so a container that the engine refuses is tried once more with both looked at anew.
 func (d *Docker) Prepare(ctx context.Context, spec sandbox.Spec) (sandbox.Container, error) {
-	if !known(spec.Network) {
+	if !knownNetwork(spec.Network) {
 		return nil, fmt.Errorf("%w: the network %q is no wall", sandbox.ErrRefused, spec.Network)
 	}
 	b, err := d.prepare(ctx, spec, false)
@@ -52,20 +52,20 @@ func (d *Docker) Prepare(ctx context.Context, spec sandbox.Spec) (sandbox.Contai
 // the cause, whatever the kind of the answer.
 var errNotStarted = errors.New("not started")
 
-func (d *Docker) prepare(ctx context.Context, spec sandbox.Spec, anew bool) (_ *handle, err error) {
-	engine, err := d.traits(ctx, anew)
+func (d *Docker) prepare(ctx context.Context, spec sandbox.Spec, refresh bool) (_ *handle, err error) {
+	engine, err := d.engineInfo(ctx, refresh)
 	if err != nil {
 		return nil, err
 	}
-	image, err := d.image(ctx, spec, anew)
+	image, err := d.image(ctx, spec, refresh)
 	if err != nil {
 		return nil, err
 	}
-	volume, err := d.initVolume(ctx, image, anew)
+	volume, err := d.initVolume(ctx, image, refresh)
 	if err != nil {
 		return nil, err
 	}
-	lists, err := d.accountFiles(ctx, image, volume, uid(spec, hostFacts{config: d.config, engine: engine}), anew)
+	lists, err := d.accountFiles(ctx, image, volume, uid(spec, hostFacts{config: d.config, engine: engine}), refresh)
 	if err != nil {
 		return nil, err
 	}
@@ -76,8 +76,8 @@ func (d *Docker) prepare(ctx context.Context, spec sandbox.Spec, anew bool) (_ *
 		}
 	}()
 	seccomp := d.seccomp
-	if gvisor(spec, engine) {
-		seccomp = d.sentrys
+	if runsOnGVisor(spec, engine) {
+		seccomp = d.gvisorSeccomp
 	}
 	p := hostFacts{
 		config: d.config, seccomp: seccomp, node: d.node, epoch: d.epoch, image: image, volume: volume,
@@ -87,15 +87,15 @@ func (d *Docker) prepare(ctx context.Context, spec sandbox.Spec, anew bool) (_ *
 	if err != nil {
 		return nil, err
 	}
-	b := &handle{Docker: d, id: id, size: func(l sandbox.Limits) container.Resources {
+	b := &handle{Docker: d, id: id, resources: func(l sandbox.Limits) container.Resources {
 		spec.Limits = l
-		return sizes(spec, p)
+		return resourceLimits(spec, p)
 	}}
-	if b.line, err = d.attach(ctx, id); err != nil {
+	if b.streams, err = d.attach(ctx, id); err != nil {
 		return nil, err
 	}
 	if err := d.start(ctx, id); err != nil {
-		b.line.close()
+		b.streams.close()
 		return nil, err
 	}
 	return b, nil
@@ -193,26 +193,26 @@ func (b *handle) ID() string { return b.id }
 
 // Gone implements sandbox.Container.
 func (b *handle) Gone() <-chan struct{} {
-	if b.line == nil {
+	if b.streams == nil {
 		return nil
 	}
-	return b.line.gone
+	return b.streams.gone
 }
 
 // Resize implements sandbox.Container.
 func (b *handle) Resize(ctx context.Context, l sandbox.Limits) error {
 	return do(ctx, b.Docker, "update container", func(ctx context.Context) error {
-		_, err := b.client.ContainerUpdate(ctx, b.id, container.UpdateConfig{Resources: b.size(l)})
+		_, err := b.client.ContainerUpdate(ctx, b.id, container.UpdateConfig{Resources: b.resources(l)})
 		return err
 	})
 }
 
 // Assign implements sandbox.Container.
 func (b *handle) Assign(ctx context.Context, job journal.Job) error {
-	if b.line == nil {
+	if b.streams == nil {
 		return errors.New("assign job: this container was found, its stdin is another's")
 	}
-	return b.wrap(ctx, "assign job", b.line.send(ctx, job, b.config.CallTimeout))
+	return b.wrap(ctx, "assign job", b.streams.send(ctx, job, b.config.CallTimeout))
 }
 
 // deadlineWriter gives each write its own time: how many there are depends on the workspace.
@@ -246,11 +246,11 @@ func (b *handle) Stop(ctx context.Context) error {
 
 // Remove implements sandbox.Container.
 func (b *handle) Remove(ctx context.Context) error {
-	if b.line != nil {
+	if b.streams != nil {
 		if b.proven.Load() {
-			b.line.drain(endPause)
+			b.streams.drain(endPause)
 		}
-		b.line.close()
+		b.streams.close()
 	}
 	return b.remove(ctx, b.id)
 }

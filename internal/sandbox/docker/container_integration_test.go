@@ -80,22 +80,22 @@ func TestTheEngineHasWhatWasOrdered(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	engine, err := b.traits(t.Context(), false)
+	engine, err := b.engineInfo(t.Context(), false)
 	if err != nil {
 		t.Fatal(err)
 	}
 	p := hostFacts{config: b.config, seccomp: b.seccomp, node: k.node, epoch: 1, image: imageFacts{id: got.Image, volumes: []string{"/data", "/tmp"}}, engine: engine}
-	if gvisor(spec, engine) {
-		p.seccomp = b.sentrys
+	if runsOnGVisor(spec, engine) {
+		p.seccomp = b.gvisorSeccomp
 	}
 	for _, m := range got.Mounts {
 		init := m.Type == "volume" && m.Destination == initDir
-		inIt := path.Dir(m.Source) == b.init.place.path && slices.Contains([]string{"/etc/hosts", "/etc/passwd", "/etc/group"}, m.Destination)
+		inIt := path.Dir(m.Source) == b.init.location.path && slices.Contains([]string{"/etc/hosts", "/etc/passwd", "/etc/group"}, m.Destination)
 		if !init && !inIt || m.RW {
 			t.Errorf("mount %+v, want the init's volume and what lies in it alone, read-only: an image's VOLUME writes to the host's disk", m)
 		}
 	}
-	p.volume = b.init.place
+	p.volume = b.init.location
 	wantHost := hostConfig(spec, p)
 	for what, pair := range map[string][2]any{
 		"tmpfs":       {got.HostConfig.Tmpfs, wantHost.Tmpfs},
@@ -118,7 +118,7 @@ func TestTheEngineHasWhatWasOrdered(t *testing.T) {
 		"auto-remove": {got.HostConfig.AutoRemove, false},
 		"parent":      {got.HostConfig.CgroupParent, ""},
 		"apparmor":    {got.AppArmorProfile == "unconfined", false},
-		"user":        {got.Config.User, user(spec, p)},
+		"user":        {got.Config.User, userAndGroup(spec, p)},
 		"host name":   {got.Config.Hostname, sandbox.Name},
 		"mounts":      {len(got.Mounts), 4},
 		"entrypoint":  {[]string(got.Config.Entrypoint), []string{initPath}},
@@ -359,7 +359,7 @@ func TestFollowEndsSoonAfterTheInitIsKilled(t *testing.T) {
 func TestAProcessThatDiesBeforeTheJobLeavesNothingRunning(t *testing.T) {
 	k := needKit(t)
 	b := prepare(t, k.open(t), k.spec())
-	b.line.close() // as the kernel does for a process that dies
+	b.streams.close() // as the kernel does for a process that dies
 	outcome, err := b.Follow(t.Context(), journal.NewNonce(), io.Discard, io.Discard, nil)
 	if err != nil || outcome.Start != nil || outcome.ExitCode != journal.ExitNoJob {
 		t.Errorf("follow = %+v, %v, want no start and exit code %d", outcome, err, journal.ExitNoJob)
@@ -375,7 +375,7 @@ func TestAContainerThatWasNeverStartedIsFoundAndNotStarted(t *testing.T) {
 		t.Fatal(err)
 	}
 	id, err := d.create(t.Context(), containerName(sandbox.Spec{Execution: "exec_half"}), k.spec(), hostFacts{
-		config: d.config, seccomp: d.seccomp, node: k.node, epoch: 1, image: image, volume: d.init.place,
+		config: d.config, seccomp: d.seccomp, node: k.node, epoch: 1, image: image, volume: d.init.location,
 	})
 	if err != nil {
 		t.Fatal(err)

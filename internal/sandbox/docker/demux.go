@@ -18,7 +18,7 @@ const (
 // errLog is the engine's own complaint in the midst of a log.
 var errLog = errors.New("the engine broke off the log")
 
-const maxComplaint = 4096
+const maxErrorText = 4096
 
 // demux cuts a multiplexed log into the chunks of its two streams, in order, each passed on as soon as any of it is
 // there. It ends with nil at the end of the log, with errLog when the engine complains, with io.ErrUnexpectedEOF when
@@ -36,11 +36,11 @@ func demux(log io.Reader, sink func(stream byte, chunk []byte) error) error {
 		stream, size := header[0], int64(binary.BigEndian.Uint32(header[4:]))
 		switch stream {
 		case streamStdout, streamStderr:
-			if err := passOn(r, size, func(chunk []byte) error { return sink(stream, chunk) }); err != nil {
+			if err := copyChunks(r, size, func(chunk []byte) error { return sink(stream, chunk) }); err != nil {
 				return err
 			}
 		case streamError:
-			words, err := io.ReadAll(io.LimitReader(r, min(size, maxComplaint)))
+			words, err := io.ReadAll(io.LimitReader(r, min(size, maxErrorText)))
 			if err != nil {
 				return err
 			}
@@ -52,7 +52,7 @@ func demux(log io.Reader, sink func(stream byte, chunk []byte) error) error {
 }
 
 // passOn hands on the next size bytes as they come.
-func passOn(r *bufio.Reader, size int64, sink func([]byte) error) error {
+func copyChunks(r *bufio.Reader, size int64, sink func([]byte) error) error {
 	for size > 0 {
 		if _, err := r.Peek(1); errors.Is(err, io.EOF) {
 			return io.ErrUnexpectedEOF

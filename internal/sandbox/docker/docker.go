@@ -17,19 +17,19 @@ import (
 
 // Docker makes containers on one engine for one node. It implements sandbox.Sandbox.
 type Docker struct {
-	config   Config
-	carried  []string // programs that lie beside the init in its volume
-	node     string
-	epoch    int64
-	seccomp  string
-	sentrys  string // the same for gVisor's kernel, the Sentry
-	client   *client.Client
-	images   *images
-	init     *initVolume
-	accounts accounts
-	known    knownTraits
-	watch    followTimings
-	log      *logrus.Entry
+	config        Config
+	carried       []string // programs that lie beside the init in its volume
+	node          string
+	epoch         int64
+	seccomp       string
+	gvisorSeccomp string // the same for gVisor's kernel, the Sentry
+	client        *client.Client
+	images        *images
+	init          *initVolume
+	accounts      accounts
+	info          engineInfoCache
+	timings       followTimings
+	log           *logrus.Entry
 }
 
 var _ sandbox.Sandbox = (*Docker)(nil)
@@ -42,7 +42,7 @@ func New(c Config, node string, epoch int64, log *logrus.Entry, carried ...strin
 	if err != nil {
 		return nil, err
 	}
-	sentrys, err := forGVisor(seccomp)
+	sentrys, err := gvisorProfile(seccomp)
 	if err != nil {
 		return nil, err
 	}
@@ -55,8 +55,8 @@ func New(c Config, node string, epoch int64, log *logrus.Entry, carried ...strin
 		return nil, fmt.Errorf("host: %w", err)
 	}
 	return &Docker{
-		config: c, carried: carried, node: node, epoch: epoch, seccomp: seccomp, sentrys: sentrys, client: engine,
-		images: newImages(), init: newInitVolume(), accounts: accounts{known: map[accountKey]accountFiles{}}, watch: defaultWatch(), log: log,
+		config: c, carried: carried, node: node, epoch: epoch, seccomp: seccomp, gvisorSeccomp: sentrys, client: engine,
+		images: newImages(), init: newInitVolume(), accounts: accounts{known: map[accountKey]accountFiles{}}, timings: defaultTimings(), log: log,
 	}, nil
 }
 

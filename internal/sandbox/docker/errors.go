@@ -27,17 +27,17 @@ func (d *Docker) wrap(ctx context.Context, act string, err error) error {
 	case ctx.Err() != nil:
 		return fmt.Errorf("%s: %w", act, context.Cause(ctx))
 	}
-	return fmt.Errorf("%s: %w: %w", act, kindOf(err), &answer{text: d.legible(err.Error()), err: err})
+	return fmt.Errorf("%s: %w: %w", act, kindOf(err), &engineError{text: d.logText(err.Error()), err: err})
 }
 
 // answer is an error of the engine whose text can be logged.
-type answer struct {
+type engineError struct {
 	text string
 	err  error
 }
 
-func (a *answer) Error() string { return a.text }
-func (a *answer) Unwrap() error { return a.err }
+func (a *engineError) Error() string { return a.text }
+func (a *engineError) Unwrap() error { return a.err }
 
 // kindOf classifies an error of the engine's client: sandbox.ErrRefused, sandbox.ErrTemporary or sandbox.ErrUnavailable.
 //
@@ -54,7 +54,7 @@ func kindOf(err error) error {
 		return sandbox.ErrTemporary
 	case status >= http.StatusBadRequest:
 		return sandbox.ErrRefused
-	case unanswered(err):
+	case connectionFailed(err):
 		return sandbox.ErrUnavailable
 	}
 	return sandbox.ErrTemporary
@@ -72,7 +72,7 @@ func statusOf(err error) int {
 }
 
 // unanswered tells whether a connection failed, broke off, or took too long.
-func unanswered(err error) bool {
+func connectionFailed(err error) bool {
 	var ofNet net.Error
 	var ofKernel syscall.Errno
 	return client.IsErrConnectionFailed(err) || errors.As(err, &ofNet) || errors.As(err, &ofKernel) ||
@@ -81,20 +81,20 @@ func unanswered(err error) bool {
 }
 
 // wordsOfEngine is how many bytes of an engine's error text are kept for the log.
-const wordsOfEngine = 512
+const maxEngineText = 512
 
 // legible prepares an engine's error text for the log: without the seccomp profile, in one line, and shortened.
-func (d *Docker) legible(text string) string {
-	for _, profile := range []string{d.seccomp, d.sentrys} {
-		text = without(text, profile)
+func (d *Docker) logText(text string) string {
+	for _, profile := range []string{d.seccomp, d.gvisorSeccomp} {
+		text = withoutProfile(text, profile)
 	}
-	return shorten.Middle(strings.Join(strings.Fields(text), " "), wordsOfEngine)
+	return shorten.Middle(strings.Join(strings.Fields(text), " "), maxEngineText)
 }
 
 const leftOutProfile = "(the seccomp profile)"
 
 // without takes a seccomp profile out of a text, be it quoted, in other words of JSON, or cut off at its end.
-func without(text, profile string) string {
+func withoutProfile(text, profile string) string {
 	for range 3 {
 		text = withoutForm(text, profile)
 		quoted := strconv.Quote(profile)

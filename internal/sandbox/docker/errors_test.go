@@ -154,7 +154,7 @@ func TestNoErrorHoldsTheSeccompProfile(t *testing.T) {
 	}
 	for name, quoted := range map[string]string{
 		"as it is":         d.seccomp,
-		"gVisor's":         d.sentrys,
+		"gVisor's":         d.gvisorSeccomp,
 		"quoted":           fmt.Sprintf("%q", d.seccomp),
 		"quoted twice":     fmt.Sprintf("%q", fmt.Sprintf("%q", d.seccomp)),
 		"its beginning":    d.seccomp[:len(d.seccomp)/2],
@@ -184,7 +184,7 @@ func TestNoErrorHoldsAnOperatorsProfile(t *testing.T) {
 	d.seccomp = `{"syscalls":[{"names":["read","write","accept4"],"action":"SCMP_ACT_ALLOW"}],"defaultAction":"SCMP_ACT_ERRNO"}`
 	part := d.seccomp[:70] // without what every profile has
 	for name, quoted := range map[string]string{"as it is": part, "quoted": fmt.Sprintf("%q", part), "twice": fmt.Sprintf("%q", fmt.Sprintf("%q", part))} {
-		if got := d.legible("open " + quoted); strings.Contains(got, "accept4") || !strings.HasPrefix(got, "open ") {
+		if got := d.logText("open " + quoted); strings.Contains(got, "accept4") || !strings.HasPrefix(got, "open ") {
 			t.Errorf("%s: %q holds a piece of the profile", name, got)
 		}
 	}

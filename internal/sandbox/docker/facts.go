@@ -29,10 +29,10 @@ func (d *Docker) Facts(ctx context.Context) ([]sandbox.Fact, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := d.config.fits(info); err != nil {
+	if err := d.config.checkEngine(info); err != nil {
 		return nil, err
 	}
-	return append(engineFacts(info, version, time.Now()), usersFact(d.config, traitsOf(info))), nil
+	return append(engineFacts(info, version, time.Now()), usersFact(d.config, engineInfoOf(info))), nil
 }
 
 // HostName is the name of the engine's machine, which a container must not bear. Errors: sandbox.ErrUnavailable.
@@ -63,7 +63,7 @@ func engineFact(info system.Info, version types.Version) sandbox.Fact {
 		Name: "engine", Weight: sandbox.Fine,
 		Value: fmt.Sprintf("%s, API %s", cmp.Or(version.Version, info.ServerVersion), version.APIVersion),
 	}
-	name, reason := foreign(version)
+	name, reason := unsupportedEngine(version)
 	switch {
 	case name != "":
 		f.Value, f.Weight = name+" "+f.Value, sandbox.Warning
@@ -79,7 +79,7 @@ func engineFact(info system.Info, version types.Version) sandbox.Fact {
 
 // foreign returns the name of an engine that is not Docker's, and why it is not supported; an empty name for Docker's. An engine
 // that tells no components is taken for Docker's.
-func foreign(version types.Version) (name, reason string) {
+func unsupportedEngine(version types.Version) (name, reason string) {
 	const untried = "no isolation is promised that was not tried on it, and some of Docker's calls mean something else there. Use Docker Engine."
 	if number, _ := component(version, "Podman Engine"); number != "" {
 		return "Podman", "its Docker API takes the seccomp profile as the path of a file, so no container starts. Use Docker Engine."

@@ -19,21 +19,21 @@ import (
 // end of a log now and then). An inspect after some silence is cheaper than a wait beside each follower: a short
 // execution needs none, and one that prints needs none as long as it does.
 type followTimings struct {
-	first   time.Duration // silence before the first look at the container; each further one takes twice as long
-	longest time.Duration // …up to this
-	settle  time.Duration // what a follower of a dead container gets to come to its end
-	again   time.Duration // pause before a log that broke off is followed again; doubles as well
+	firstCheck  time.Duration // silence before the first look at the container; each further one takes twice as long
+	maxInterval time.Duration // …up to this
+	drainTime   time.Duration // what a follower of a dead container gets to come to its end
+	retryPause  time.Duration // pause before a log that broke off is followed again; doubles as well
 }
 
-func defaultWatch() followTimings {
-	return followTimings{first: 5 * time.Second, longest: time.Minute, settle: time.Second, again: 100 * time.Millisecond}
+func defaultTimings() followTimings {
+	return followTimings{firstCheck: 5 * time.Second, maxInterval: time.Minute, drainTime: time.Second, retryPause: 100 * time.Millisecond}
 }
 
 // journalReader is the one reading of a journal: it may take several passes over the log, and takes each byte once.
 type journalReader struct {
 	stdout, stderr *journal.Splitter
-	heard          atomic.Bool // something came since somebody last looked
-	busy           atomic.Bool // who takes it has not done so yet: that silence is not the engine's
+	active         atomic.Bool // something came since somebody last looked
+	writing        atomic.Bool // who takes it has not done so yet: that silence is not the engine's
 }
 
 // errProven ends a pass: there is nothing more to come.
@@ -41,10 +41,10 @@ var errProven = errors.New("both ends are proven")
 
 // pass returns a sink for a reading of the log from its beginning. It skips what earlier passes have consumed: the
 // bytes of one stream are the same in each, whatever the chunks.
-func (t *journalReader) pass() func(stream byte, chunk []byte) error {
+func (t *journalReader) sink() func(stream byte, chunk []byte) error {
 	at := map[byte]int64{}
 	return func(stream byte, chunk []byte) error {
-		t.heard.Store(true)
+		t.active.Store(true)
 		splitter := t.stdout
 		if stream == streamStderr {
 			splitter = t.stderr
@@ -52,9 +52,9 @@ func (t *journalReader) pass() func(stream byte, chunk []byte) error {
 		from := at[stream]
 		at[stream] += int64(len(chunk))
 		if known := splitter.Consumed() - from; known < int64(len(chunk)) {
-			t.busy.Store(true)
+			t.writing.Store(true)
 			_, _ = splitter.Write(chunk[max(known, 0):]) // never fails
-			t.busy.Store(false)
+			t.writing.Store(false)
 		}
 		if t.proven() {
 			return errProven
@@ -73,13 +73,13 @@ func (t *journalReader) outcome() sandbox.Outcome {
 // bookkeeping. A follow that ends before proves nothing: engines cut off the tail, and all logs when they restart.
 func (b *handle) Follow(ctx context.Context, nonce string, stdout, stderr io.Writer, files journal.FileSink) (sandbox.Outcome, error) {
 	t := &journalReader{stdout: journal.NewFilesSplitter(nonce, stdout, files), stderr: journal.NewSplitter(nonce, stderr)}
-	state, err := b.followToItsEnd(ctx, t)
+	state, err := b.followUntilEnd(ctx, t)
 	if err != nil || t.proven() {
 		b.proven.Store(t.proven())
 		return t.outcome(), err
 	}
 	// The container has ended, and with it the log: one pass over all of it.
-	if err := b.pass(ctx, t, b.journal(false), false); err != nil && !errors.Is(err, errLog) {
+	if err := b.readOnce(ctx, t, b.openLog(false), false); err != nil && !errors.Is(err, errLog) {
 		return t.outcome(), err
 	}
 	outcome := t.outcome()
@@ -89,14 +89,14 @@ func (b *handle) Follow(ctx context.Context, nonce string, stdout, stderr io.Wri
 
 // followToItsEnd follows the line and, when it breaks, the log until both ends are proven or the container has ended, and
 // returns its state then.
-func (b *handle) followToItsEnd(ctx context.Context, t *journalReader) (container.State, error) {
-	open := b.journal(true)
-	if b.line != nil && b.listened.CompareAndSwap(false, true) {
-		open = b.listen
+func (b *handle) followUntilEnd(ctx context.Context, t *journalReader) (container.State, error) {
+	open := b.openLog(true)
+	if b.streams != nil && b.streamsRead.CompareAndSwap(false, true) {
+		open = b.openStreams
 	}
-	for again := b.watch.again; ; again = min(2*again, b.watch.longest) {
-		err := b.pass(ctx, t, open, true)
-		open = b.journal(true)
+	for again := b.timings.retryPause; ; again = min(2*again, b.timings.maxInterval) {
+		err := b.readOnce(ctx, t, open, true)
+		open = b.openLog(true)
 		if t.proven() {
 			return container.State{}, nil
 		}
@@ -139,7 +139,7 @@ type source func(ctx context.Context, off context.CancelFunc) (io.ReadCloser, er
 
 // pass reads a source once. It returns nil at its end and when both ends are proven, and in any case within bounds: a
 // pass that stays silent although its container has ended is broken off.
-func (b *handle) pass(ctx context.Context, t *journalReader, open source, follow bool) error {
+func (b *handle) readOnce(ctx context.Context, t *journalReader, open source, follow bool) error {
 	bounded, cancel := context.WithCancel(ctx)
 	defer cancel()
 	stream, err := open(bounded, cancel)
@@ -147,20 +147,20 @@ func (b *handle) pass(ctx context.Context, t *journalReader, open source, follow
 		return gone(b.wrap(ctx, "open log", err))
 	}
 	done := make(chan error, 1)
-	go func() { done <- errors.Join(demux(stream, t.pass()), stream.Close()) }()
-	if err := b.attend(bounded, cancel, t, follow, done); !errors.Is(err, errProven) {
+	go func() { done <- errors.Join(demux(stream, t.sink()), stream.Close()) }()
+	if err := b.superviseRead(bounded, cancel, t, follow, done); !errors.Is(err, errProven) {
 		return b.wrap(ctx, "read log", err)
 	}
 	return nil
 }
 
 // listen is the source of the line.
-func (b *handle) listen(ctx context.Context, _ context.CancelFunc) (io.ReadCloser, error) {
-	return b.line.hear(ctx), nil
+func (b *handle) openStreams(ctx context.Context, _ context.CancelFunc) (io.ReadCloser, error) {
+	return b.streams.reader(ctx), nil
 }
 
 // journal is the source of the log. The answer's head must come within the call timeout, its body takes as long as it takes.
-func (b *handle) journal(follow bool) source {
+func (b *handle) openLog(follow bool) source {
 	return func(ctx context.Context, off context.CancelFunc) (io.ReadCloser, error) {
 		late := time.AfterFunc(b.config.CallTimeout, off)
 		defer late.Stop()
@@ -169,10 +169,10 @@ func (b *handle) journal(follow bool) source {
 }
 
 // attend waits for the end of a pass and breaks it off by cancel when it will not come to one.
-func (b *handle) attend(ctx context.Context, cancel context.CancelFunc, t *journalReader, follow bool, done <-chan error) error {
+func (b *handle) superviseRead(ctx context.Context, cancel context.CancelFunc, t *journalReader, follow bool, done <-chan error) error {
 	silence := b.config.CallTimeout
 	if follow {
-		silence = b.watch.first
+		silence = b.timings.firstCheck
 	}
 	timer := time.NewTimer(silence)
 	defer timer.Stop()
@@ -183,17 +183,17 @@ func (b *handle) attend(ctx context.Context, cancel context.CancelFunc, t *journ
 		case <-timer.C:
 		}
 		switch {
-		case t.heard.Swap(false), t.busy.Load():
+		case t.active.Swap(false), t.writing.Load():
 			// It is not silent.
 		case dead:
 			cancel()
 		default:
 			state, err := b.state(ctx)
 			dead = err != nil || !alive(state.Status)
-			silence = min(2*silence, b.watch.longest)
+			silence = min(2*silence, b.timings.maxInterval)
 		}
 		if dead {
-			silence = b.watch.settle
+			silence = b.timings.drainTime
 		}
 	}
 }

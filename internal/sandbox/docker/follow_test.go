@@ -126,7 +126,7 @@ func (e *engine) serve(t *testing.T) *handle {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = d.Close() })
-	d.watch.again = time.Millisecond
+	d.timings.retryPause = time.Millisecond
 	return &handle{Docker: d, id: "c"}
 }
 
@@ -215,7 +215,7 @@ func TestFollowLeavesADeadContainersSilentLog(t *testing.T) {
 		states: []string{running, running, exited},
 	}
 	b := e.serve(t)
-	b.watch = followTimings{first: 10 * time.Millisecond, longest: 20 * time.Millisecond, settle: 10 * time.Millisecond}
+	b.timings = followTimings{firstCheck: 10 * time.Millisecond, maxInterval: 20 * time.Millisecond, drainTime: 10 * time.Millisecond}
 	var stdout bytes.Buffer
 	outcome, err := b.Follow(t.Context(), nonce, &stdout, io.Discard, nil)
 	if err != nil || !outcome.Proven() || stdout.String() != "out\n" {
@@ -259,7 +259,7 @@ func TestFollowDoesNotTakeASlowStoreForASilentEngine(t *testing.T) {
 		shows(outEnd, errEnd)(w, r)
 	}}}
 	b := e.serve(t)
-	b.watch = followTimings{first: 10 * time.Millisecond, longest: 10 * time.Millisecond, settle: time.Minute}
+	b.timings = followTimings{firstCheck: 10 * time.Millisecond, maxInterval: 10 * time.Millisecond, drainTime: time.Minute}
 	asked := 0
 	outcome, err := b.Follow(t.Context(), nonce, io.Discard, io.Discard, slowly{engine: e, asked: &asked, taken: taken})
 	if err != nil || !outcome.Proven() || asked > 1 { // one may have been on its way
@@ -271,7 +271,7 @@ func TestFollowDoesNotWaitForAHungEngine(t *testing.T) {
 	log := unlessFollowed(hangsAfter(startFrame))
 	e := &engine{logs: []http.HandlerFunc{log, log}, states: []string{exited}}
 	b := e.serve(t)
-	b.config.CallTimeout, b.watch.settle = 50*time.Millisecond, time.Millisecond
+	b.config.CallTimeout, b.timings.drainTime = 50*time.Millisecond, time.Millisecond
 	if _, err := b.Follow(t.Context(), nonce, io.Discard, io.Discard, nil); !errors.Is(err, sandbox.ErrUnavailable) {
 		t.Errorf("follow = %v, want %v", err, sandbox.ErrUnavailable)
 	}

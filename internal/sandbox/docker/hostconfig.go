@@ -66,9 +66,9 @@ type hostFacts struct {
 	node     string
 	epoch    int64
 	image    imageFacts
-	volume   initPlace
+	volume   initLocation
 	accounts accountFiles
-	engine   traits
+	engine   engineInfo
 }
 
 // containerConfig translates a spec. Whatever the image says of how it is run is overridden, its labels included;
@@ -77,14 +77,14 @@ func containerConfig(s sandbox.Spec, p hostFacts) *container.Config {
 	return &container.Config{
 		Hostname:        sandbox.Name, // the engine's choice would be the container's id
 		Image:           p.image.id,
-		User:            user(s, p),
+		User:            userAndGroup(s, p),
 		WorkingDir:      workspaceDir,
 		Entrypoint:      []string{initPath},
 		Cmd:             s.Rehearsal, // beside an entrypoint of ours the image's own is dropped, also when this is empty
 		AttachStdin:     true,
 		OpenStdin:       true,
 		StdinOnce:       true, // when we go away before the job is sent, the init reads EOF and leaves
-		NetworkDisabled: unprepared(s, p),
+		NetworkDisabled: skipsNetworkSetup(s, p),
 		Healthcheck:     &container.HealthConfig{Test: []string{"NONE"}},
 		StopSignal:      "SIGTERM",
 		StopTimeout:     new(int(p.config.StopTimeout / time.Second)), // also when the engine itself shuts down
@@ -100,8 +100,8 @@ func containerConfig(s sandbox.Spec, p hostFacts) *container.Config {
 
 // hostConfig translates a spec into limits and walls.
 func hostConfig(s sandbox.Spec, p hostFacts) *container.HostConfig {
-	n := connected(s, p)
-	resources := sizes(s, p)
+	n := networkSettings(s, p)
+	resources := resourceLimits(s, p)
 	resources.CgroupParent = p.config.CgroupParent
 	resources.Ulimits = []*container.Ulimit{
 		{Name: "core", Soft: 0, Hard: 0},
@@ -132,19 +132,21 @@ func hostConfig(s sandbox.Spec, p hostFacts) *container.HostConfig {
 }
 
 // sizes are the limits that can be changed while a container waits.
-func sizes(s sandbox.Spec, p hostFacts) container.Resources {
+func resourceLimits(s sandbox.Spec, p hostFacts) container.Resources {
 	return container.Resources{
 		Memory:     s.Limits.Memory,
 		MemorySwap: s.Limits.Memory, // memory and swap together: no swap
 		NanoCPUs:   int64(s.Limits.CPUs * 1e9),
-		PidsLimit:  new(pids(s, p)),
+		PidsLimit:  new(pidsLimit(s, p)),
 	}
 }
 
 // uid is the slot's UID and GID.
 func uid(s sandbox.Spec, p hostFacts) int { return p.engine.uidBase(p.config) + s.Slot }
 
-func user(s sandbox.Spec, p hostFacts) string { return fmt.Sprintf("%d:%d", uid(s, p), uid(s, p)) }
+func userAndGroup(s sandbox.Spec, p hostFacts) string {
+	return fmt.Sprintf("%d:%d", uid(s, p), uid(s, p))
+}
 
 func securityOptions(p hostFacts) []string {
 	options := []string{"no-new-privileges"}
@@ -155,13 +157,13 @@ func securityOptions(p hostFacts) []string {
 }
 
 // gvisor tells whether gVisor's kernel answers the program.
-func gvisor(s sandbox.Spec, engine traits) bool {
+func runsOnGVisor(s sandbox.Spec, engine engineInfo) bool {
 	return strings.HasPrefix(cmp.Or(s.Runtime, engine.runtime), "runsc")
 }
 
-func pids(s sandbox.Spec, p hostFacts) int64 {
+func pidsLimit(s sandbox.Spec, p hostFacts) int64 {
 	limit := s.Limits.PIDs + journal.Threads
-	if gvisor(s, p.engine) {
+	if runsOnGVisor(s, p.engine) {
 		return max(limit, gvisorPIDs)
 	}
 	return limit
@@ -173,7 +175,7 @@ const noTerminals = "size=4096,nr_inodes=1,mode=0500,ro,nosuid,nodev,noexec"
 
 // tmpfs are the only places that the program can write to, but for the last. The engine's own /dev/shm has no bound of inodes.
 func tmpfs(s sandbox.Spec, p hostFacts) map[string]string {
-	places := covers(p.image, uid(s, p))
+	places := volumeCovers(p.image, uid(s, p))
 	places[workspaceDir] = tmpfsOptions(s.Limits.Workspace, inodes, uid(s, p))
 	places[tmpDir] = tmpfsOptions(s.Limits.Tmp, inodes, uid(s, p))
 	places[shmDir] = strings.Replace(tmpfsOptions(shmSize, inodes, uid(s, p)), ",exec", ",noexec", 1)
@@ -183,7 +185,7 @@ func tmpfs(s sandbox.Spec, p hostFacts) map[string]string {
 
 // covers take the place of the image's volumes, which would write to the host's disk in spite of the read-only root.
 // The key must be the clean path, or the engine makes an anonymous volume all the same.
-func covers(image imageFacts, uid int) map[string]string {
+func volumeCovers(image imageFacts, uid int) map[string]string {
 	places := make(map[string]string, len(image.volumes))
 	for _, volume := range image.volumes {
 		places[path.Clean(volume)] = tmpfsOptions(coverSize, coverInodes, uid)
@@ -198,7 +200,7 @@ func tmpfsOptions(size int64, inodes, uid int) string {
 // unprepared tells whether the engine is spared the preparations for a network, which are half of a start (Engine 20.10). The
 // kernel gives the container a network namespace of its own, with nothing but a loopback, all the same. The engine then writes
 // no /etc/hosts, in which programs look up localhost; it must be had from elsewhere.
-func unprepared(s sandbox.Spec, p hostFacts) bool {
+func skipsNetworkSetup(s sandbox.Spec, p hostFacts) bool {
 	return !networked(s.Network) && p.volume.path != ""
 }
 
@@ -209,7 +211,7 @@ func mounts(s sandbox.Spec, p hostFacts) []mount.Mount {
 	over := func(name, target string) {
 		all = append(all, mount.Mount{Type: mount.TypeBind, Source: path.Join(p.volume.path, name), Target: target, ReadOnly: true})
 	}
-	if unprepared(s, p) {
+	if skipsNetworkSetup(s, p) {
 		over(hostsName, "/etc/hosts")
 	}
 	for _, list := range accountLists {

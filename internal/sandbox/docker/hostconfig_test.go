@@ -65,7 +65,7 @@ func TestAContainerIsConfiguredAsWritten(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			p := hostFacts{
 				config: c.config, seccomp: `{"the":"profile"}`, node: "node-a", epoch: 7,
-				image: imageFacts{id: "sha256:abc", volumes: c.volumes}, volume: initPlace{"boomerang-init-0123456789ab", c.path},
+				image: imageFacts{id: "sha256:abc", volumes: c.volumes}, volume: initLocation{"boomerang-init-0123456789ab", c.path},
 			}
 			if c.path != "" {
 				p.accounts = accountFiles{"/etc/passwd": {prefix: "passwd-0123456789ab-"}, "/etc/group": {prefix: "group-0123456789ab-"}}
@@ -111,7 +111,7 @@ func TestANetworkThatIsNoWallIsForbidden(t *testing.T) {
 		"": true, "none": true, "egress": true, "proxy": true,
 		"host": false, "bridge": false, "default": false, "container:abc": false, "boomerang-egress": false, "None": false, " ": false,
 	} {
-		if got := known(network); got != want {
+		if got := knownNetwork(network); got != want {
 			t.Errorf("known(%q) = %t, want %t", network, got, want)
 		}
 		if mode := hostConfig(sandbox.Spec{Network: network}, hostFacts{config: Defaults()}).NetworkMode; !want && mode != "none" {
@@ -161,7 +161,7 @@ func TestTheEnginePreparesANetworkWhereOneIsNeededOrItsFilesAre(t *testing.T) {
 	}{
 		{"none", "/v", false}, {"", "/v", false}, {"none", "", true}, {"egress", "/v", true}, {"proxy", "/v", true},
 	} {
-		s, p := sandbox.Spec{Network: c.network}, hostFacts{config: Defaults(), volume: initPlace{"init", c.path}}
+		s, p := sandbox.Spec{Network: c.network}, hostFacts{config: Defaults(), volume: initLocation{"init", c.path}}
 		prepares := !containerConfig(s, p).NetworkDisabled
 		brings := slices.ContainsFunc(hostConfig(s, p).Mounts, func(m mount.Mount) bool { return m.Target == "/etc/hosts" && m.Source == "/v/hosts" && m.ReadOnly })
 		if prepares != c.want || brings == c.want {

@@ -75,7 +75,7 @@ func (i *images) of(wanted wantedImage) *knownImage {
 // Whoever waits while another pulls gets the other's answer; when the one who pulls goes away, the next in line goes on
 // with what has been fetched.
 // With anew it asks the engine whatever is remembered. Errors: sandbox.ErrImageUnavailable, sandbox.ErrUnavailable.
-func (d *Docker) image(ctx context.Context, spec sandbox.Spec, anew bool) (imageFacts, error) {
+func (d *Docker) image(ctx context.Context, spec sandbox.Spec, refresh bool) (imageFacts, error) {
 	wanted := wantedImage{ref: spec.Image, pull: d.config.Pull != PullNever && spec.Pull != sandbox.PullNever}
 	k := d.images.of(wanted)
 	release, err := k.lock.Acquire(ctx)
@@ -83,7 +83,7 @@ func (d *Docker) image(ctx context.Context, spec sandbox.Spec, anew bool) (image
 		return imageFacts{}, fmt.Errorf("find image: %w", err)
 	}
 	defer release()
-	if !anew && time.Now().Before(k.until) {
+	if !refresh && time.Now().Before(k.until) {
 		return k.facts, k.err
 	}
 	k.facts, k.err = d.findImage(ctx, wanted)

@@ -39,12 +39,12 @@ const (
 
 // initVolume is the volume that holds the init for this engine.
 type initVolume struct {
-	lock  lock      // held while the volume is filled; guards place
-	place initPlace // without a name: not filled by this process yet
+	lock     lock         // held while the volume is filled; guards place
+	location initLocation // without a name: not filled by this process yet
 }
 
 // initPlace is where the init lies.
-type initPlace struct {
+type initLocation struct {
 	name string // the volume's
 	path string // the same on the engine's machine; empty where the engine does not tell
 }
@@ -54,36 +54,36 @@ func newInitVolume() *initVolume { return &initVolume{lock: newLock()} }
 // initVolume returns the name of a volume that holds the init, verified once per process. A container with the very
 // image at hand is made to fill it and is never started, so nothing but that image is needed.
 // With anew it is verified again: somebody may have removed the volume, whereupon the engine made an empty one.
-func (d *Docker) initVolume(ctx context.Context, image imageFacts, anew bool) (initPlace, error) {
+func (d *Docker) initVolume(ctx context.Context, image imageFacts, refresh bool) (initLocation, error) {
 	release, err := d.init.lock.Acquire(ctx)
 	if err != nil {
-		return initPlace{}, fmt.Errorf("fill the init's volume: %w", err)
+		return initLocation{}, fmt.Errorf("fill the init's volume: %w", err)
 	}
 	defer release()
-	if d.init.place.name != "" && !anew {
-		return d.init.place, nil
+	if d.init.location.name != "" && !refresh {
+		return d.init.location, nil
 	}
-	files, err := d.binaries(ctx)
+	files, err := d.readBinaries(ctx)
 	if err != nil {
-		return initPlace{}, err
+		return initLocation{}, err
 	}
 	files = append(files, file{name: hostsName, mode: 0o444, content: []byte(hosts)})
 	if err := d.sweepHelpers(ctx); err != nil {
-		return initPlace{}, err
+		return initLocation{}, err
 	}
-	name, err := d.fill(ctx, image, files)
+	name, err := d.fillVolume(ctx, image, files)
 	if err != nil {
-		return initPlace{}, fmt.Errorf("fill the init's volume: %w", err)
+		return initLocation{}, fmt.Errorf("fill the init's volume: %w", err)
 	}
 	d.sweepVolumes(ctx, name)
 	filled, err := callEngine(ctx, d, "inspect the init's volume", func(ctx context.Context) (volume.Volume, error) {
 		return d.client.VolumeInspect(ctx, name)
 	})
 	if err != nil {
-		return initPlace{}, err
+		return initLocation{}, err
 	}
-	d.init.place = initPlace{name: name, path: filled.Mountpoint}
-	return d.init.place, nil
+	d.init.location = initLocation{name: name, path: filled.Mountpoint}
+	return d.init.location, nil
 }
 
 // file is one in the volume.
@@ -101,7 +101,7 @@ const (
 )
 
 // binaries reads the init, and what is carried beside it, for the engine's architecture, which need not be ours.
-func (d *Docker) binaries(ctx context.Context) ([]file, error) {
+func (d *Docker) readBinaries(ctx context.Context) ([]file, error) {
 	version, err := callEngine(ctx, d, "ask engine for its architecture", d.client.ServerVersion)
 	if err != nil {
 		return nil, err
@@ -146,21 +146,21 @@ func (d *Docker) volumeName(files []file) string {
 
 // fill makes the volume hold the files, whatever state it is in, and proves it by reading them back. The helper's
 // name is the lock between processes.
-func (d *Docker) fill(ctx context.Context, image imageFacts, files []file) (string, error) {
+func (d *Docker) fillVolume(ctx context.Context, image imageFacts, files []file) (string, error) {
 	name := d.volumeName(files)
-	helper, err := d.helper(ctx, name, image)
+	helper, err := d.createHelper(ctx, name, image)
 	if err != nil {
 		return "", err
 	}
 	defer func() { _ = d.remove(context.WithoutCancel(ctx), helper) }() // what stays is swept by the next process
 
-	if held, err := d.holds(ctx, helper, files); err != nil || held {
+	if held, err := d.volumeHolds(ctx, helper, files); err != nil || held {
 		return name, err
 	}
-	if err := d.write(ctx, helper, files); err != nil {
+	if err := d.writeFiles(ctx, helper, files); err != nil {
 		return "", err
 	}
-	switch held, err := d.holds(ctx, helper, files); {
+	switch held, err := d.volumeHolds(ctx, helper, files); {
 	case err != nil:
 		return "", err
 	case !held:
@@ -171,8 +171,8 @@ func (d *Docker) fill(ctx context.Context, image imageFacts, files []file) (stri
 
 // write copies files into the volume. The engine replaces a file that is there already by a new one; a container that has
 // the old one mounted keeps it.
-func (d *Docker) write(ctx context.Context, helper string, files []file) error {
-	archive, err := archived(files)
+func (d *Docker) writeFiles(ctx context.Context, helper string, files []file) error {
+	archive, err := tarFile(files)
 	if err != nil {
 		return err
 	}
@@ -182,9 +182,9 @@ func (d *Docker) write(ctx context.Context, helper string, files []file) error {
 }
 
 // holds tells whether the volume holds all the files as they are.
-func (d *Docker) holds(ctx context.Context, helper string, files []file) (bool, error) {
+func (d *Docker) volumeHolds(ctx context.Context, helper string, files []file) (bool, error) {
 	for _, f := range files {
-		if held, err := d.held(ctx, helper, f.name); err != nil || held != sha256.Sum256(f.content) {
+		if held, err := d.fileHash(ctx, helper, f.name); err != nil || held != sha256.Sum256(f.content) {
 			return false, err
 		}
 	}
@@ -193,7 +193,7 @@ func (d *Docker) holds(ctx context.Context, helper string, files []file) (bool, 
 
 // helper makes the container through which the volume is filled. While another process has one it waits. As with any create
 // it waits for the engine's answer even when ctx ends meanwhile.
-func (d *Docker) helper(ctx context.Context, name string, image imageFacts) (id string, err error) {
+func (d *Docker) createHelper(ctx context.Context, name string, image imageFacts) (id string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, helperPatience+d.config.CallTimeout)
 	defer cancel()
 	for began := time.Now(); ; {
@@ -204,7 +204,7 @@ func (d *Docker) helper(ctx context.Context, name string, image imageFacts) (id 
 					Labels: map[string]string{labelHelper: d.node, labelEpoch: strconv.FormatInt(d.epoch, 10), labelNode: ""},
 				},
 				&container.HostConfig{
-					NetworkMode: "none", Mounts: []mount.Mount{initMount(name, d.node, false)}, Tmpfs: covers(image, 0),
+					NetworkMode: "none", Mounts: []mount.Mount{initMount(name, d.node, false)}, Tmpfs: volumeCovers(image, 0),
 				},
 				nil, nil, name)
 		})
@@ -223,9 +223,9 @@ func (d *Docker) helper(ctx context.Context, name string, image imageFacts) (id 
 }
 
 // held is the hash of what the volume holds by that name; the zero hash when it holds none.
-func (d *Docker) held(ctx context.Context, helper, name string) (sum [sha256.Size]byte, err error) {
+func (d *Docker) fileHash(ctx context.Context, helper, name string) (sum [sha256.Size]byte, err error) {
 	hash := sha256.New()
-	found, err := d.read(ctx, helper, initDir+"/"+name, func(_ *tar.Header, content io.Reader) error {
+	found, err := d.readFile(ctx, helper, initDir+"/"+name, func(_ *tar.Header, content io.Reader) error {
 		_, err := io.Copy(hash, content) // bounded by what the volume holds and the deadline
 		return err
 	})
@@ -237,7 +237,7 @@ func (d *Docker) held(ctx context.Context, helper, name string) (sum [sha256.Siz
 
 // read passes a file of a container, which need not run, to a function. It does not follow a link at the end of the path,
 // and returns false if there is no such file.
-func (d *Docker) read(ctx context.Context, id, name string, with func(*tar.Header, io.Reader) error) (found bool, err error) {
+func (d *Docker) readFile(ctx context.Context, id, name string, with func(*tar.Header, io.Reader) error) (found bool, err error) {
 	return callEngine(ctx, d, "read "+name, func(ctx context.Context) (found bool, err error) {
 		archive, _, err := d.client.CopyFromContainer(ctx, id, name)
 		if errdefs.IsNotFound(err) {
@@ -257,7 +257,7 @@ func (d *Docker) read(ctx context.Context, id, name string, with func(*tar.Heade
 }
 
 // archived puts the files into a tar file as the engine wants it.
-func archived(files []file) ([]byte, error) {
+func tarFile(files []file) ([]byte, error) {
 	var archive bytes.Buffer
 	w := tar.NewWriter(&archive)
 	for _, f := range files {

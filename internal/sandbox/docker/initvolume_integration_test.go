@@ -77,7 +77,7 @@ func TestAVolumeThatWasLostIsFilledAgain(t *testing.T) {
 	dir, _ := k.freshInit(t)
 	d := k.openNode(t, k.node, 1, dir)
 	runs(t, k, d)
-	if err := k.client.VolumeRemove(t.Context(), d.init.place.name, true); err != nil {
+	if err := k.client.VolumeRemove(t.Context(), d.init.location.name, true); err != nil {
 		t.Fatal(err)
 	}
 	runs(t, k, d)
@@ -91,15 +91,15 @@ func TestAFillingThatDiedHalfWayIsDoneAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	name, err := dead.fill(t.Context(), image, []file{{name: initName, content: binary}})
+	name, err := dead.fillVolume(t.Context(), image, []file{{name: initName, content: binary}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	helper, err := dead.helper(t.Context(), name, image)
+	helper, err := dead.createHelper(t.Context(), name, image)
 	if err != nil {
 		t.Fatal(err)
 	}
-	half, err := archived([]file{{name: initName, content: binary[:len(binary)/2]}})
+	half, err := tarFile([]file{{name: initName, content: binary[:len(binary)/2]}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -119,13 +119,13 @@ func TestVolumesOfOtherVersionsAreRemovedUnlessInUse(t *testing.T) {
 	inUse := prepare(t, old, k.spec())
 	newDir, _ := k.freshInit(t)
 	runs(t, k, k.openNode(t, k.node, 2, newDir))
-	if _, err := k.client.VolumeInspect(t.Context(), old.init.place.name); err != nil {
+	if _, err := k.client.VolumeInspect(t.Context(), old.init.location.name); err != nil {
 		t.Errorf("a volume in use: inspect = %v, want that it is there", err)
 	}
 	remove(t, inUse)
 	newerDir, _ := k.freshInit(t)
 	runs(t, k, k.openNode(t, k.node, 3, newerDir))
-	if _, err := k.client.VolumeInspect(t.Context(), old.init.place.name); !errdefs.IsNotFound(err) {
+	if _, err := k.client.VolumeInspect(t.Context(), old.init.location.name); !errdefs.IsNotFound(err) {
 		t.Errorf("a volume of an old version: inspect = %v, want that it is gone", err)
 	}
 }
@@ -179,11 +179,11 @@ func TestTheHelperIsNeverStarted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	name, err := d.fill(t.Context(), image, []file{{name: initName, content: binary}})
+	name, err := d.fillVolume(t.Context(), image, []file{{name: initName, content: binary}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	helper, err := d.helper(t.Context(), name, image)
+	helper, err := d.createHelper(t.Context(), name, image)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -19,7 +19,7 @@ import (
 
 // known tells whether a network is one of ours or none. Any other would let the program out of its walls: into the host's
 // network, into another container's, or onto a bridge that it shares with others.
-func known(name string) bool { return name == "" || name == network.None || networked(name) }
+func knownNetwork(name string) bool { return name == "" || name == network.None || networked(name) }
 
 // networked tells whether a container is on a network at all.
 func networked(name string) bool { return name == network.Egress || name == network.Proxy }
@@ -34,11 +34,11 @@ type connection struct {
 
 // connected translates the network of a spec. The engine would hand on the machine's own name servers and its search domains, which
 // tell of the inside; both are replaced. IPv6 is off in the container as well as on the network.
-func connected(s sandbox.Spec, p hostFacts) connection {
+func networkSettings(s sandbox.Spec, p hostFacts) connection {
 	bridge, ok := p.config.Networks.Bridge(s.Network)
 	if !ok {
 		c := connection{mode: network.None}
-		if !unprepared(s, p) {
+		if !skipsNetworkSetup(s, p) {
 			c.hosts = []string{sandbox.Name + ":127.0.0.1", sandbox.Name + ":::1"}
 		}
 		return c
@@ -68,7 +68,7 @@ const (
 var ErrNetwork = errors.New("the engine has another network of that name")
 
 // creation translates a bridge.
-func creation(b network.Bridge) dockernetwork.CreateOptions {
+func networkOptions(b network.Bridge) dockernetwork.CreateOptions {
 	return dockernetwork.CreateOptions{
 		Driver:     "bridge",
 		EnableIPv6: new(false),
@@ -83,8 +83,8 @@ func creation(b network.Bridge) dockernetwork.CreateOptions {
 }
 
 // differs tells in words what a network has that it should not have; "" when it is as it should be.
-func differs(got dockernetwork.Inspect, b network.Bridge) string {
-	want := creation(b)
+func networkDifference(got dockernetwork.Inspect, b network.Bridge) string {
+	want := networkOptions(b)
 	for name, value := range want.Options {
 		if got.Options[name] != value {
 			return fmt.Sprintf("%s is %q, not %q", name, got.Options[name], value)
@@ -112,7 +112,7 @@ func (d *Docker) MakeNetwork(ctx context.Context, b network.Bridge) error {
 		return err
 	}
 	_, err = callEngine(ctx, d, "create network", func(ctx context.Context) (dockernetwork.CreateResponse, error) {
-		return d.client.NetworkCreate(ctx, b.Name, creation(b))
+		return d.client.NetworkCreate(ctx, b.Name, networkOptions(b))
 	})
 	return err
 }
@@ -128,7 +128,7 @@ func (d *Docker) HasNetwork(ctx context.Context, b network.Bridge) (bool, error)
 	if err != nil {
 		return false, err
 	}
-	if difference := differs(got, b); difference != "" {
+	if difference := networkDifference(got, b); difference != "" {
 		return false, fmt.Errorf("%w: %s: %s", ErrNetwork, b.Name, difference)
 	}
 	return true, nil

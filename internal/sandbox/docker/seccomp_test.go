@@ -46,7 +46,7 @@ func parsed(t *testing.T, text string) profile {
 // TestGVisorsKernelAnswersCloneThreeItself: without it nothing that starts a thread runs there, see `make walls`.
 func TestGVisorsKernelAnswersCloneThreeItself(t *testing.T) {
 	ours := builtIn(t)
-	text, err := forGVisor(string(configs.Seccomp))
+	text, err := gvisorProfile(string(configs.Seccomp))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,7 +64,7 @@ func TestGVisorsKernelAnswersCloneThreeItself(t *testing.T) {
 			}
 		}
 	}
-	if text, err := forGVisor(""); text != "" || err != nil {
+	if text, err := gvisorProfile(""); text != "" || err != nil {
 		t.Errorf("the engine's own profile becomes %q, %v", text, err)
 	}
 }

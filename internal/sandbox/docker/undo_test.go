@@ -44,7 +44,7 @@ func TestAHelperIsRemovedAlthoughItsMakingWasCalledOff(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	filled := make(chan error)
 	go func() {
-		_, err := d.fill(ctx, imageFacts{}, []file{{name: initName}})
+		_, err := d.fillVolume(ctx, imageFacts{}, []file{{name: initName}})
 		filled <- err
 	}()
 	<-asked

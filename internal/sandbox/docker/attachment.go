@@ -17,11 +17,11 @@ import (
 // whole journal, at once and without the engine's reading it back from the log. The log is for whoever comes later, and
 // for a attachment that broke.
 type attachment struct {
-	engine types.HijackedResponse
-	busy   atomic.Bool   // a job is or was sent
-	heard  chan struct{} // closed when the first byte has come, or none will
-	gone   chan struct{} // closed when none will, or one came before there was a job
-	close  func()        // lets go of the streams; without a job the init leaves
+	engine    types.HijackedResponse
+	assigned  atomic.Bool   // a job is or was sent
+	firstByte chan struct{} // closed when the first byte has come, or none will
+	gone      chan struct{} // closed when none will, or one came before there was a job
+	close     func()        // lets go of the streams; without a job the init leaves
 }
 
 // attach takes hold of the init's streams. It comes before the start: the first to attach owns stdin, and its going away
@@ -33,26 +33,26 @@ func (d *Docker) attach(ctx context.Context, id string) (*attachment, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newLine(engine), nil
+	return newAttachment(engine), nil
 }
 
-func newLine(engine types.HijackedResponse) *attachment {
-	l := &attachment{engine: engine, heard: make(chan struct{}), gone: make(chan struct{}), close: sync.OnceFunc(engine.Close)}
-	go l.listen()
+func newAttachment(engine types.HijackedResponse) *attachment {
+	l := &attachment{engine: engine, firstByte: make(chan struct{}), gone: make(chan struct{}), close: sync.OnceFunc(engine.Close)}
+	go l.awaitFirstByte()
 	return l
 }
 
 // listen waits for the first byte. An init says nothing before it has a job; what comes then are its last words.
-func (l *attachment) listen() {
-	defer close(l.heard)
-	if _, err := l.engine.Reader.Peek(1); err != nil || !l.busy.Load() {
+func (l *attachment) awaitFirstByte() {
+	defer close(l.firstByte)
+	if _, err := l.engine.Reader.Peek(1); err != nil || !l.assigned.Load() {
 		close(l.gone)
 	}
 }
 
 // send sends the job; then nothing more can be sent.
 func (l *attachment) send(ctx context.Context, job journal.Job, patience time.Duration) error {
-	l.busy.Store(true)
+	l.assigned.Store(true)
 	unhook := context.AfterFunc(ctx, func() { _ = l.engine.Conn.SetWriteDeadline(time.Unix(1, 0)) })
 	defer unhook()
 	err := ctx.Err()
@@ -70,7 +70,7 @@ func (l *attachment) send(ctx context.Context, job journal.Job, patience time.Du
 
 // Read gives the multiplexed streams, as a log would.
 func (l *attachment) Read(p []byte) (int, error) {
-	<-l.heard
+	<-l.firstByte
 	return l.engine.Reader.Read(p) //nolint:wrapcheck // io.EOF must stay what it is
 }
 
@@ -80,7 +80,7 @@ type connReader struct {
 	unhook func() bool
 }
 
-func (l *attachment) hear(ctx context.Context) connReader {
+func (l *attachment) reader(ctx context.Context) connReader {
 	return connReader{l, context.AfterFunc(ctx, l.close)}
 }
 

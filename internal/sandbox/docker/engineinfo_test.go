@@ -33,7 +33,7 @@ func TestACgroupParentFitsTheEnginesDriver(t *testing.T) {
 		{"systemd", "a/boomerang.slice", false},
 		{"none", "/boomerang", true}, // there are no cgroups at all, of which the facts warn
 	} {
-		err := Config{CgroupParent: c.parent}.fits(system.Info{CgroupDriver: c.driver})
+		err := Config{CgroupParent: c.parent}.checkEngine(system.Info{CgroupDriver: c.driver})
 		if (err == nil) != c.fits || err != nil && (!errors.Is(err, ErrUnfit) || !strings.Contains(err.Error(), "docker.cgroup_parent")) {
 			t.Errorf("%s, %q: %v, want fits = %t and the key in the error", c.driver, c.parent, err, c.fits)
 		}
@@ -55,7 +55,7 @@ func TestProgramsAreUsersThatTheEngineHas(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			config := Config{UIDBase: c.set}
-			engine := traitsOf(system.Info{SecurityOptions: c.options})
+			engine := engineInfoOf(system.Info{SecurityOptions: c.options})
 			if got, want := uid(sandbox.Spec{Slot: 3}, hostFacts{config: config, engine: engine}), c.want+3; got != want {
 				t.Errorf("user of slot 3 = %d, want %d", got, want)
 			}
@@ -77,7 +77,7 @@ func TestGVisorHasRoomForItsThreads(t *testing.T) {
 		"not where runc is named": {runtime: "runc", engines: "runsc", want: 1 + journal.Threads},
 	} {
 		spec := sandbox.Spec{Runtime: c.runtime, Limits: sandbox.Limits{PIDs: 1}}
-		if got := pids(spec, hostFacts{engine: traits{runtime: c.engines}}); got != c.want {
+		if got := pidsLimit(spec, hostFacts{engine: engineInfo{runtime: c.engines}}); got != c.want {
 			t.Errorf("%s: %d, want %d", name, got, c.want)
 		}
 	}

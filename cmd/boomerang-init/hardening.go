@@ -19,7 +19,7 @@ import (
 //
 // What whoever started the init ignored is ignored no more, for the program would inherit it: glibc's posix_spawn, for
 // one, leaves the signals 32 and 33 that way.
-func turnDeaf(but syscall.Signal) {
+func ignoreSignals(but syscall.Signal) {
 	for sig := syscall.Signal(1); sig <= 64; sig++ {
 		act := disposition(sig)
 		if act.handler == handlerIgnore {
@@ -66,8 +66,8 @@ const spareThreads = 9
 
 // stockThreads makes the runtime start its threads now: a program that has used up the container's PIDs would make
 // it fail to start one later, and die of that. Threads that have nothing to do stay and are taken first.
-func stockThreads() {
-	atOnce(spareThreads, func(meet func()) {
+func prestartThreads() {
+	runTogether(spareThreads, func(meet func()) {
 		// A locked goroutine keeps its thread even while it waits, so each of them needs another one.
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
@@ -76,7 +76,7 @@ func stockThreads() {
 }
 
 // atOnce runs n goroutines that are all there before the first of them ends: meet waits for the others.
-func atOnce(n int, do func(meet func())) {
+func runTogether(n int, do func(meet func())) {
 	var ready, done sync.WaitGroup
 	ready.Add(n)
 	for range n {
@@ -101,9 +101,9 @@ const (
 // and once the program has set the init's RLIMIT_AS to nothing it would die of needing the next. How near that is depends on the
 // size of the job. Nothing that the init allocates is ever collected, but stacks of goroutines are given back when they end,
 // with their entries in the books.
-func stockMemory() {
-	atOnce(spareSpans, func(meet func()) {
-		useStack(false)
+func preallocateMemory() {
+	runTogether(spareSpans, func(meet func()) {
+		growStack(false)
 		meet()
 	})
 }
@@ -111,9 +111,9 @@ func stockMemory() {
 // useStack makes the goroutine's stack larger than half a spareSpan, so that it is a whole one, and touches it only when it is told to.
 //
 //go:noinline
-func useStack(all bool) {
+func growStack(all bool) {
 	if all {
 		var frame [spareSpan / 2]byte
-		touch(frame[:])
+		faultIn(frame[:])
 	}
 }

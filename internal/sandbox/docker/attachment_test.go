@@ -23,7 +23,7 @@ func dial(t *testing.T) (*attachment, net.Conn) {
 	t.Helper()
 	ours, theirs := net.Pipe()
 	t.Cleanup(func() { _ = ours.Close() })
-	l := newLine(types.NewHijackedResponse(ours, ""))
+	l := newAttachment(types.NewHijackedResponse(ours, ""))
 	return l, theirs
 }
 
@@ -81,7 +81,7 @@ func (e *engine) lined(t *testing.T) (*handle, net.Conn) {
 	t.Helper()
 	b := e.serve(t)
 	var init net.Conn
-	b.line, init = dial(t)
+	b.streams, init = dial(t)
 	return b, init
 }
 

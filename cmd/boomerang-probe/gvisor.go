@@ -13,7 +13,7 @@ import (
 // not in this list must hold there as well.
 //
 // PID 1's environment is the image's, its maps and files tell nothing that is secret, its memory is closed.
-func besideThePoint() []string {
+func gvisorExceptions() []string {
 	return []string{
 		"identity: namespaces", "system calls: namespaces", "identity: priority", "identity: who is killed first",
 		"files: writable places", "files: /workspace", "files: /tmp", // no inodes and flags are shown; the sizes hold
@@ -24,8 +24,8 @@ func besideThePoint() []string {
 }
 
 // underSentry judges again what the machine's kernel would be blamed for.
-func underSentry(f probe.Finding) probe.Finding {
-	if !f.Held && slices.Contains(besideThePoint(), f.Group+": "+f.Name) {
+func excuseUnderGVisor(f probe.Finding) probe.Finding {
+	if !f.Held && slices.Contains(gvisorExceptions(), f.Group+": "+f.Name) {
 		f.Held = true
 		f.Happened = "gVisor's kernel: " + f.Happened
 	}

@@ -30,7 +30,7 @@ func TestFilesGoNowhereElse(t *testing.T) {
 	for _, name := range []string{"leaf", "pipe", "old"} {
 		job.Files = append(job.Files, journal.File{Path: name, Mode: 0o640, Content: []byte("new")})
 	}
-	must(placeFiles(&job))
+	must(writeFiles(&job))
 	for name, want := range map[string]string{"leaf": "new", "pipe": "new", "old": "new", "main.txt": "code"} {
 		info, err := os.Lstat(name)
 		must(err)
@@ -41,7 +41,7 @@ func TestFilesGoNowhereElse(t *testing.T) {
 	}
 	for _, through := range []string{"link/file", "link/deeper/file", "link"} {
 		job.Files = []journal.File{{Path: through, Content: []byte("new")}}
-		err := placeFiles(&job)
+		err := writeFiles(&job)
 		if through == "link" {
 			must(err) // replaced
 		} else if err == nil {

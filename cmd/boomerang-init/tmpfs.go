@@ -8,10 +8,10 @@ import (
 	"syscall"
 )
 
-const placeMode = 0o700
+const tmpfsMode = 0o700
 
 // placesIn finds the file systems in memory that are this user's: whatever a program leaves, it leaves there.
-func placesIn(mounts string) (places []string) {
+func tmpfsDirs(mounts string) (places []string) {
 	plain := strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`)
 	for line := range strings.Lines(mounts) {
 		// proc_pid_mountinfo(5): the mount point is the fifth field, the kind follows on a dash.
@@ -34,8 +34,8 @@ func placesIn(mounts string) (places []string) {
 
 // closePlaces gives them the mode that was asked for: some versions of runc give them that of the folder which they cover,
 // 0755 or 1777. Best effort; to whom that folder belongs was set in any case.
-func closePlaces(places []string) {
+func restrictDirs(places []string) {
 	for _, place := range places {
-		_ = os.Chmod(place, placeMode)
+		_ = os.Chmod(place, tmpfsMode)
 	}
 }

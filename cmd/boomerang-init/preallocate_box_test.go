@@ -33,7 +33,7 @@ func liveOnStock() error {
 	kept := make([][]byte, 0, 512*5)
 	for range 512 {
 		kept = append(kept, make([]byte, page))
-		stockMemory()
+		preallocateMemory()
 		if err := syscall.Setrlimit(syscall.RLIMIT_AS, &none); err != nil {
 			return err
 		}

@@ -17,7 +17,7 @@ import (
 var ErrUnfit = errors.New("a setting does not fit the engine")
 
 // traits are what a container's configuration depends on and only the engine knows.
-type traits struct {
+type engineInfo struct {
 	remapped bool   // containers have a user namespace of their own: userns-remap, or a rootless engine
 	runtime  string // the one that runs what names none
 }
@@ -30,7 +30,7 @@ const (
 	usuallyMapped   = 65_536
 )
 
-func (t traits) uidBase(c Config) int {
+func (t engineInfo) uidBase(c Config) int {
 	switch {
 	case c.UIDBase != 0:
 		return c.UIDBase
@@ -41,41 +41,41 @@ func (t traits) uidBase(c Config) int {
 }
 
 // knownTraits remembers them for as long as containers can be made by them.
-type knownTraits struct {
+type engineInfoCache struct {
 	mu    sync.Mutex // guards known
-	known *traits
+	known *engineInfo
 }
 
 // traits asks the engine, once, and again with anew: it may have been exchanged behind our back. Errors:
 // sandbox.ErrUnavailable, and sandbox.ErrRefused for a setting that does not fit.
-func (d *Docker) traits(ctx context.Context, anew bool) (traits, error) {
-	d.known.mu.Lock()
-	known := d.known.known
-	d.known.mu.Unlock()
-	if known != nil && !anew {
+func (d *Docker) engineInfo(ctx context.Context, refresh bool) (engineInfo, error) {
+	d.info.mu.Lock()
+	known := d.info.known
+	d.info.mu.Unlock()
+	if known != nil && !refresh {
 		return *known, nil
 	}
 	info, err := callEngine(ctx, d, "inspect engine", d.client.Info)
 	if err != nil {
-		return traits{}, err
+		return engineInfo{}, err
 	}
-	if err := d.config.fits(info); err != nil {
-		return traits{}, fmt.Errorf("%w: %w", sandbox.ErrRefused, err)
+	if err := d.config.checkEngine(info); err != nil {
+		return engineInfo{}, fmt.Errorf("%w: %w", sandbox.ErrRefused, err)
 	}
-	t := traitsOf(info)
-	d.known.mu.Lock()
-	d.known.known = &t
-	d.known.mu.Unlock()
+	t := engineInfoOf(info)
+	d.info.mu.Lock()
+	d.info.known = &t
+	d.info.mu.Unlock()
 	return t, nil
 }
 
-func traitsOf(info system.Info) traits {
+func engineInfoOf(info system.Info) engineInfo {
 	options := securityOptionsOf(info)
-	return traits{remapped: options["userns"] != "" || options["rootless"] != "", runtime: info.DefaultRuntime}
+	return engineInfo{remapped: options["userns"] != "" || options["rootless"] != "", runtime: info.DefaultRuntime}
 }
 
 // fits tells whether the engine can do what is set; see runc's and systemd's rules for the names of slices.
-func (c Config) fits(info system.Info) error {
+func (c Config) checkEngine(info system.Info) error {
 	switch {
 	case c.CgroupParent == "":
 	case info.CgroupDriver == "systemd" && !sliceName.MatchString(c.CgroupParent):
@@ -93,7 +93,7 @@ func cleanPath(p string) bool { return path.IsAbs(p) && path.Clean(p) == p && p 
 var sliceName = regexp.MustCompile(`^[A-Za-z0-9:_.\\]+(-[A-Za-z0-9:_.\\]+)*\.slice$`)
 
 // usersFact tells who programs are on the engine's machine.
-func usersFact(c Config, t traits) sandbox.Fact {
+func usersFact(c Config, t engineInfo) sandbox.Fact {
 	base := t.uidBase(c)
 	f := sandbox.Fact{Name: "programs' users", Value: fmt.Sprintf("%d and up, one for each slot", base), Weight: sandbox.Fine}
 	if t.remapped {

@@ -22,7 +22,7 @@ import (
 )
 
 // plays are what has a container to itself.
-var plays = map[probe.Play]func(probe.Task) (probe.Answer, error){
+var attacks = map[probe.Attack]func(probe.Task) (probe.Answer, error){
 	probe.Neighbour:   neighbour,
 	probe.Pause:       pause,
 	probe.Spy:         spy,
@@ -51,7 +51,7 @@ var plays = map[probe.Play]func(probe.Task) (probe.Answer, error){
 }
 
 // itself is this program as a child that does one thing.
-func itself(what string) *exec.Cmd { return exec.Command(os.Args[0], os.Args[1], what) }
+func childCommand(what string) *exec.Cmd { return exec.Command(os.Args[0], os.Args[1], what) }
 
 // child does what a parent started it for.
 func child(what string) int {
@@ -65,9 +65,9 @@ func child(what string) int {
 		forever()
 	case "bytes", "inodes":
 		n, err := fill(path, how)
-		fmt.Printf("%d %s", n, said(err))
+		fmt.Printf("%d %s", n, errorName(err))
 	case "terminals":
-		return hold(func() error { _, err := unix.Open("/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY, 0); return err })
+		return exhaustAndWait(func() error { _, err := unix.Open("/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY, 0); return err })
 	case "nothing":
 	}
 	return 0
@@ -83,12 +83,12 @@ func code(err error) int {
 func forever() { <-time.After(time.Hour) }
 
 // forked makes a child by a bare call; it may make bare calls alone, and must leave by one.
-func forked() (pid int, errno syscall.Errno) {
+func rawFork() (pid int, errno syscall.Errno) {
 	r, _, errno := syscall.RawSyscall6(unix.SYS_CLONE, uintptr(unix.SIGCHLD), 0, 0, 0, 0, 0)
 	return int(r), errno
 }
 
-func leave(code uintptr) { _, _, _ = syscall.RawSyscall(unix.SYS_EXIT_GROUP, code, 0, 0) }
+func exitNow(code uintptr) { _, _, _ = syscall.RawSyscall(unix.SYS_EXIT_GROUP, code, 0, 0) }
 
 // pause is what is compared with: a program that does no harm.
 func pause(probe.Task) (probe.Answer, error) {
@@ -114,7 +114,7 @@ func spy(probe.Task) (probe.Answer, error) {
 	links, _ := filepath.Glob("/proc/[0-9]*/fd/*")
 	for _, path := range links {
 		target, err := os.Readlink(path)
-		fmt.Println(path, target, said(err))
+		fmt.Println(path, target, errorName(err))
 	}
 	return probe.Answer{Count: seen}, nil
 }
@@ -156,7 +156,7 @@ func ignore(probe.Task) (probe.Answer, error) {
 }
 
 func freeze(probe.Task) (probe.Answer, error) {
-	if err := itself("deaf").Start(); err != nil {
+	if err := childCommand("deaf").Start(); err != nil {
 		return probe.Answer{}, err
 	}
 	_ = syscall.Kill(-1, syscall.SIGSTOP) // all but PID 1 and this process
@@ -167,7 +167,7 @@ func freeze(probe.Task) (probe.Answer, error) {
 
 // daemon leaves a child in a session of its own that keeps stdout open and hears no signal.
 func daemon(probe.Task) (probe.Answer, error) {
-	cmd := itself("deaf")
+	cmd := childCommand("deaf")
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	err := cmd.Start()
@@ -179,15 +179,15 @@ func daemon(probe.Task) (probe.Answer, error) {
 func orphans(task probe.Task) (probe.Answer, error) {
 	want := 4*task.Limits.PIDs + 100
 	for made := range want {
-		pid, errno := forked()
+		pid, errno := rawFork()
 		if errno == 0 && pid == 0 {
-			if pid, errno := forked(); errno == 0 && pid == 0 {
-				leave(0)
+			if pid, errno := rawFork(); errno == 0 && pid == 0 {
+				exitNow(0)
 			}
-			leave(0)
+			exitNow(0)
 		}
 		if errno != 0 {
-			return probe.Answer{Count: made, Note: said(errno)}, nil
+			return probe.Answer{Count: made, Note: errorName(errno)}, nil
 		}
 		_, _ = unix.Wait4(pid, nil, 0, nil)
 	}
@@ -197,12 +197,12 @@ func orphans(task probe.Task) (probe.Answer, error) {
 // zombies makes children that end and waits for none.
 func zombies(task probe.Task) (probe.Answer, error) {
 	for made := range 10 * task.Limits.PIDs {
-		pid, errno := forked()
+		pid, errno := rawFork()
 		if errno == 0 && pid == 0 {
-			leave(0)
+			exitNow(0)
 		}
 		if errno != 0 {
-			return probe.Answer{Count: made, Note: said(errno)}, nil
+			return probe.Answer{Count: made, Note: errorName(errno)}, nil
 		}
 	}
 	return probe.Answer{Count: 10 * task.Limits.PIDs, Note: "no bound"}, nil
@@ -212,10 +212,10 @@ const bombFor = 2 * time.Second
 
 // forkBomb makes processes that make processes. What is counted is how many there are at the end.
 func forkBomb(probe.Task) (probe.Answer, error) {
-	pid, errno := forked()
+	pid, errno := rawFork()
 	if errno == 0 && pid == 0 {
 		for {
-			_, _ = forked()
+			_, _ = rawFork()
 		}
 	}
 	<-time.After(bombFor)
@@ -246,7 +246,7 @@ func touch(memory []byte) {
 }
 
 func childMemory(probe.Task) (probe.Answer, error) {
-	err := itself("eat").Run()
+	err := childCommand("eat").Run()
 	if err == nil {
 		return probe.Answer{Note: "the child ended well"}, nil
 	}
@@ -262,7 +262,7 @@ func memfd(probe.Task) (probe.Answer, error) {
 	block := make([]byte, chunk)
 	for taken := int64(chunk); ; taken += chunk {
 		if _, err := unix.Write(fd, block); err != nil {
-			return probe.Answer{Note: said(err)}, nil
+			return probe.Answer{Note: errorName(err)}, nil
 		}
 		if err := probe.Write(os.Stdout, probe.Answer{Count: taken}); err != nil {
 			return probe.Answer{}, err
@@ -281,13 +281,13 @@ func fillAll(task probe.Task, how string) (probe.Answer, error) {
 		if err != nil {
 			folder = p.path // one that has no folders
 		}
-		out, err := itself(how + ":" + folder).Output()
+		out, err := childCommand(how + ":" + folder).Output()
 		count, end, _ := strings.Cut(strings.TrimSpace(string(out)), " ")
 		taken, _ := strconv.ParseInt(count, 10, 64)
 		switch {
 		case err != nil:
 			end = "killed: " + err.Error()
-		case end == said0 || how == "bytes" && taken > bound:
+		case end == noError || how == "bytes" && taken > bound:
 			unbounded++
 			end = "no bound"
 		}
@@ -303,7 +303,7 @@ func fillAll(task probe.Task, how string) (probe.Answer, error) {
 }
 
 // said0 is what said makes of no error: fill gave up before the place was full.
-const said0 = "done"
+const noError = "done"
 
 const mostBytes = 4 << 30
 

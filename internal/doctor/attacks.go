@@ -1,0 +1,173 @@
+package doctor
+
+import (
+	"bytes"
+	"encoding/hex"
+	"fmt"
+	"strings"
+	"syscall"
+	"time"
+
+	"boomerang/internal/probe"
+)
+
+// trial is an attack that has an execution to itself, judged from outside.
+type attack struct {
+	group, name, should string
+	kind                probe.Attack
+	timeout             time.Duration // of its job
+	seconds             bool          // it takes some, and its neighbour must not notice
+	assess              func(observation) (happened string, held bool)
+}
+
+// trials are all of them, the quick ones first.
+func attacks() []attack {
+	return append(append(journalAttacks(), endAttacks()...), append(bombAttacks(), quotaAttacks()...)...)
+}
+
+// The groups of what takes all that it can get.
+const (
+	bombs  = "bombs"
+	quotas = "quotas"
+)
+
+const floodSize = 32 << 20 // bytes of each stream that a flood writes
+
+// journalTrials are about the proof of the end.
+func journalAttacks() []attack {
+	const group = "journal"
+	return []attack{
+		{
+			group, "finding the nonce", "it is nowhere in what the program can read", probe.Spy, attackTimeout, false,
+			func(w observation) (string, bool) {
+				raw, _ := hex.DecodeString(w.nonce)
+				found := bytes.Contains(w.stdout, []byte(w.nonce)) || bytes.Contains(w.stdout, raw)
+				return fmt.Sprintf("found in %d files: %t", w.lastAnswer().Count, found), w.endedWell() && !found && w.lastAnswer().Count > 0
+			},
+		},
+		{
+			group, "forging the end", "what looks like an end frame is output, and the exit code is the true one", probe.Forge, attackTimeout, false,
+			func(w observation) (string, bool) {
+				whole := bytes.Contains(w.stdout, []byte("after the forged end")) && bytes.Contains(w.stdout, bytes.Repeat([]byte("0"), 32))
+				return w.ending() + fmt.Sprintf(", output whole: %t", whole), w.proven() && w.outcome.Stdout.ExitCode == 7 && whole
+			},
+		},
+		{
+			group, "signals to PID 1", "it takes none but SIGTERM, and goes on", probe.SignalInit, attackTimeout, false,
+			func(w observation) (string, bool) {
+				running := !strings.Contains(w.lastAnswer().Note, "T ")
+				return fmt.Sprintf("%d sent, %s, %s", w.lastAnswer().Count, w.lastAnswer().Note, w.ending()), w.endedWell() && w.lastAnswer().Count > 0 && running
+			},
+		},
+		{
+			group, "SIGTERM to PID 1", "the program ends itself by it, with a proof", probe.EndInit, attackTimeout, false,
+			func(w observation) (string, bool) { return w.ending(), w.proven() && w.outcome.Stdout.Stopped },
+		},
+	}
+}
+
+const shortly = time.Second // a timeout that is meant to pass
+
+// endTrials are about ending what does not want to end.
+func endAttacks() []attack {
+	const group = "ending"
+	timedOut := func(w observation) (string, bool) {
+		return w.ending(), w.proven() && w.outcome.Stdout.TimedOut && w.outcome.Stdout.Signal == int(syscall.SIGKILL)
+	}
+	return []attack{
+		{
+			group, "daemons", "one that is left behind with stdout in its hands delays nothing", probe.Daemon, attackTimeout, false,
+			func(w observation) (string, bool) { return w.ending(), w.endedWell() && !w.outcome.Stdout.TimedOut },
+		},
+		{
+			group, "orphans", "more of them than there may be processes: PID 1 takes them in", probe.Orphans, attackTimeout, false,
+			func(w observation) (string, bool) {
+				return fmt.Sprintf("%d made %s", w.lastAnswer().Count, w.lastAnswer().Note), w.endedWell() && w.lastAnswer().Note == ""
+			},
+		},
+		{
+			group, "zombies", "bounded like processes, and gone at the end", probe.Zombies, attackTimeout, false,
+			func(w observation) (string, bool) {
+				return fmt.Sprintf("%d, then %s; %s", w.lastAnswer().Count, w.lastAnswer().Note, w.ending()), w.endedWell() && w.lastAnswer().Count <= w.limits.PIDs
+			},
+		},
+		{group, "signals ignored", "ended by SIGKILL when its time is over", probe.Ignore, shortly, true, timedOut},
+		{group, "stopped processes", "the same", probe.Freeze, shortly, true, timedOut},
+	}
+}
+
+// bombTrials take all they can get of what is bounded.
+func bombAttacks() []attack {
+	const group = bombs
+	memory := func(w observation) (string, bool) {
+		taken := w.lastAnswer().Count
+		killed := w.proven() && w.outcome.Stdout.Signal == int(syscall.SIGKILL) && w.outcome.Stdout.OutOfMem
+		return fmt.Sprintf("%d MiB, then %s", taken>>20, w.ending()), killed && taken <= w.limits.Memory
+	}
+	places := func(w observation) (string, bool) {
+		return w.lastAnswer().Note + "; " + w.ending(), w.endedWell() && w.lastAnswer().Count == 0
+	}
+	return []attack{
+		{
+			group, "fork bomb", "stops at the limit; the end is proven", probe.ForkBomb, attackTimeout, true,
+			func(w observation) (string, bool) {
+				return fmt.Sprintf("%d processes, %s", w.lastAnswer().Count, w.ending()), w.endedWell() && w.lastAnswer().Count <= w.limits.PIDs
+			},
+		},
+		{group, "memory", "killed within its limit; the end is proven", probe.Memory, attackTimeout, true, memory},
+		{group, "memory without an address", "the same, by memfd", probe.Memfd, attackTimeout, true, memory},
+		{
+			group, "memory of a child", "the child is killed, the program goes on", probe.ChildMemory, attackTimeout, true,
+			func(w observation) (string, bool) {
+				return w.lastAnswer().Note + ", " + w.ending(), w.endedWell() && strings.Contains(w.lastAnswer().Note, "killed") && w.outcome.Stdout.OutOfMem
+			},
+		},
+		{group, "bytes", "every place that can be written to gets full", probe.Bytes, attackTimeout, true, places},
+		{group, "inodes", "every place that can be written to gets full, or who fills it is killed", probe.Inodes, attackTimeout, true, places},
+		{
+			group, "CPU", "no more than it may have", probe.Spin, attackTimeout, true,
+			func(w observation) (string, bool) {
+				if !w.proven() {
+					return w.ending(), false
+				}
+				used := w.outcome.Stdout.CPUTime.Seconds() / w.outcome.Stdout.Elapsed.Seconds()
+				const rounding = 1.25 // quotas are for periods of a tenth of a second
+				return fmt.Sprintf("%.2f of %.2f", used, w.limits.CPUs), w.endedWell() && used > 0 && used <= w.limits.CPUs*rounding
+			},
+		},
+		{group, "flood of bytes", flooded, probe.Flood, attackTimeout, true, bounded},
+		{group, "flood of newlines", flooded, probe.Newlines, attackTimeout, true, bounded},
+	}
+}
+
+const flooded = "all is counted, and no more is kept than the language may print"
+
+// bounded holds when a flood was counted and cut.
+func bounded(w observation) (string, bool) {
+	if !w.proven() {
+		return w.ending(), false
+	}
+	kept := int64(max(len(w.stdout), len(w.stderr)))
+	counted := min(w.outcome.Stdout.Bytes, w.outcome.Stderr.Bytes)
+	limited := w.outcome.Stdout.OverLimit // the language kills who floods
+	return fmt.Sprintf("%d MiB of each stream counted, %d KiB kept", counted>>20, kept>>10),
+		kept <= w.head+w.tail && (limited || w.endedWell() && counted >= floodSize)
+}
+
+// quotaTrials use up what the kernel keeps per user, or for the whole machine.
+func quotaAttacks() []attack {
+	const group = quotas
+	used := func(w observation) (string, bool) {
+		return fmt.Sprintf("%d, then %s", w.lastAnswer().Count, w.lastAnswer().Note), w.endedWell()
+	}
+	return []attack{
+		{group, "inotify", "used up for this execution's user alone", probe.Inotify, attackTimeout, true, used},
+		{group, "pending signals", "the same", probe.Pending, attackTimeout, true, used},
+		{group, "pipes", "the same", probe.Pipes, attackTimeout, true, used},
+		{group, "terminals", "not used up for others", probe.Terminals, attackTimeout, true, used},
+		{group, "asynchronous I/O", "the machine's stock is not touched", probe.AIO, attackTimeout, true, func(w observation) (string, bool) {
+			happened, held := used(w)
+			return happened, held && w.lastAnswer().Count == 0
+		}},
+	}
+}
