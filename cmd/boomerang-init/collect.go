@@ -15,11 +15,10 @@ import (
 	"boomerang/internal/journal"
 )
 
-// collector writes the files that a program has left into the log. It works when nothing else is left in the container, so
-// that nothing changes under its hands. What lies there is hostile all the same: no link is followed, nothing but a
-// regular file is read, nothing on another file system, and neither names nor sizes nor numbers cost more than was put
-// aside before the program started. From then on the collector allocates nothing, for the program may have left the init
-// neither memory nor files.
+// collector writes the files that a program left into the log. It runs when the container has no other process, so the
+// files do not change. The files are hostile even so. The collector follows no links, reads only regular files on the
+// same file system, and bounds the cost of names, sizes and counts by memory that it reserved before the program
+// started. From then on it allocates nothing, because the program may have used up the init's memory and files.
 type collector struct {
 	tree
 	asked []collection
@@ -27,22 +26,22 @@ type collector struct {
 	nonce string
 	stop  <-chan os.Signal
 	frame []byte
-	buf   []byte // of directories, and of content
+	buf   []byte // buffer for directories and for content
 	given *received
 	hash  hash.Hash
-	code  string // where the code lies below the workspace
+	code  string // path of the code below the workspace
 }
 
-// collection is one of those that the job asks for.
+// collection is one collection that the job asks for.
 type collection struct {
 	*journal.Collect
 	globs []journal.Glob
-	root  int // the open directory; negative: there is none
+	root  int // the open directory; negative if there is none
 	until time.Time
 	done  journal.Collection
 }
 
-// newCollector returns nil when nothing is to be collected.
+// newCollector returns nil if the job asks for no files.
 func newCollector(job *journal.Job, given *received, log *log, stop <-chan os.Signal) *collector {
 	if len(job.Collect) == 0 {
 		return nil
@@ -64,7 +63,7 @@ func newCollector(job *journal.Job, given *received, log *log, stop <-chan os.Si
 	return c
 }
 
-// touch makes the kernel give the memory now.
+// faultIn touches every page of s, so that the kernel provides the memory now.
 func faultIn[T any](s []T) {
 	var none T
 	for i := 0; i < len(s); i += max(1, os.Getpagesize()/int(unsafe.Sizeof(none))) {
@@ -72,7 +71,7 @@ func faultIn[T any](s []T) {
 	}
 }
 
-// open opens the directories from the working directory, before the program can put others in their place.
+// open opens the directories below the working directory before the program can replace them.
 func (c *collector) open() {
 	if c == nil {
 		return
@@ -85,14 +84,14 @@ func (c *collector) open() {
 	}
 }
 
-// collect writes all collections. When the end of the program was asked for from outside somebody is waiting to kill the
-// init: then there is no time.
+// collect writes all collections. After a stop from outside there is no time, because the engine will soon kill the
+// init.
 func (c *collector) collect(stopped bool) {
 	if c == nil {
 		return
 	}
 	select {
-	case <-c.stop: // one that came before the program's end, from inside maybe
+	case <-c.stop: // drop a signal that came before the program's end, perhaps from the program itself
 	default:
 	}
 	for i := range c.asked {
@@ -108,7 +107,8 @@ func (c *collector) collect(stopped bool) {
 	}
 }
 
-// walk visits what the globs can choose, a directory's names in their order, and leaves when the collection is cut.
+// walk visits the entries that the globs can match, each directory in the order of names. It leaves early when the
+// collection is cut.
 func (c *collector) walk(of *collection) {
 	if of.root < 0 {
 		of.done.Cut = journal.CutUnreadable
@@ -129,7 +129,8 @@ func (c *collector) walk(of *collection) {
 	}
 }
 
-// check cuts the collection when its time is over, or when the init is told to end.
+// withinTime cuts the collection when its time is over or when the init is told to stop. It reports whether the
+// collection may continue.
 func (c *collector) withinTime(of *collection) bool {
 	select {
 	case <-c.stop:
@@ -142,7 +143,7 @@ func (c *collector) withinTime(of *collection) bool {
 	return of.done.Cut == "" && c.log.err == nil
 }
 
-// enter lists an open directory, whose path has the given length, and makes it the one that is visited.
+// listDir lists an open directory and makes it the current one. Path is the length of the directory's path.
 func (c *collector) listDir(of *collection, fd, path int) bool {
 	c.pushDir(fd, path)
 	for {
@@ -175,7 +176,7 @@ func (c *collector) listDir(of *collection, fd, path int) bool {
 	}
 }
 
-// wanted tells whether a name in the directory that is visited is chosen, and whether something below it may be.
+// matchGlobs reports whether a name in the current directory matches, and whether an entry below it may match.
 func (c *collector) matchGlobs(of *collection, name []byte, kind byte) (chosen, above bool) {
 	if of.Tree {
 		return true, true
@@ -267,7 +268,7 @@ func (c *collector) visitFile(of *collection, e entry, path []byte) {
 	case stat.Mode&syscall.S_IFMT != syscall.S_IFREG:
 		c.omit(of, path, journal.OmitNotRegular)
 	case of.Tree && c.treeFile(of, fd, path, stat):
-	case stat.Size > of.Bytes-of.done.Bytes: // before a byte of it is read: it may be a hole of a tebibyte
+	case stat.Size > of.Bytes-of.done.Bytes: // check the size before reading: the file may be a hole of a tebibyte
 		c.omit(of, path, journal.OmitSize)
 	default:
 		c.sendFile(of, fd, path, stat)
@@ -275,8 +276,8 @@ func (c *collector) visitFile(of *collection, e entry, path []byte) {
 	_ = syscall.Close(fd)
 }
 
-// openEntry opens something in the directory that is visited, without following a link and without waiting for anybody,
-// and tells why not.
+// openEntry opens an entry of the current directory. It follows no link and does not block. Reason says why the entry
+// cannot be opened.
 func (c *collector) openEntry(of *collection, e entry, flags int) (fd int, stat syscall.Stat_t, reason string) {
 	fd, errno := openAt(c.levels[c.depth-1].fd, c.name(e), flags|syscall.O_NOFOLLOW|syscall.O_NONBLOCK|syscall.O_CLOEXEC)
 	switch {
@@ -300,7 +301,7 @@ func (c *collector) openEntry(of *collection, e entry, flags int) (fd int, stat 
 	return -1, stat, reason
 }
 
-// pass writes a file into the log. One that turns out shorter than it said is told apart by its size.
+// sendFile writes a file into the log. The reader recognises a file that is shorter than announced by its size.
 func (c *collector) sendFile(of *collection, fd int, path []byte, stat syscall.Stat_t) {
 	c.log.raw(journal.AppendCollected(c.frame[:0], c.nonce, of.Name, path, stat.Size, stat.Mode&0o777))
 	for left := stat.Size; left > 0; {
@@ -318,7 +319,7 @@ func (c *collector) sendFile(of *collection, fd int, path []byte, stat syscall.S
 		c.log.payload(c.buf[:n])
 		left -= int64(n)
 	}
-	if !of.Tree { // it was counted before
+	if !of.Tree { // countEntry counted it before
 		of.done.Files++
 	}
 	of.done.Bytes += stat.Size

@@ -11,14 +11,15 @@ import (
 	"boomerang/internal/journal"
 )
 
-// What only a collection of a whole tree does. It allocates nothing either: the hash was made before the program started.
+// This file holds the parts of the collector for whole trees. They allocate nothing either: the hash exists before the
+// program starts.
 
-// present tells of an entry without sending it.
+// sendPresent reports an entry without sending its content.
 func (c *collector) sendPresent(of *collection, path []byte, kind string, mode uint32, sum, target []byte) {
 	c.log.raw(journal.AppendPresent(c.frame[:0], c.nonce, of.Name, path, kind, mode, sum, target))
 }
 
-// counted takes one of the entries that a tree may have, and cuts the collection when there are no more.
+// countEntry counts an entry against the tree's limit, and cuts the collection when the limit is reached.
 func (c *collector) countEntry(of *collection) bool {
 	if of.done.Files >= of.Files {
 		of.done.Cut = journal.CutCount
@@ -28,7 +29,7 @@ func (c *collector) countEntry(of *collection) bool {
 	return true
 }
 
-// treeLink tells of a link.
+// treeLink reports a symbolic link.
 func (c *collector) treeLink(of *collection, e entry, path []byte) {
 	target := c.buf[:journal.MaxCollectedPath+1]
 	n, errno := readLink(c.levels[c.depth-1].fd, c.name(e), target)
@@ -42,7 +43,8 @@ func (c *collector) treeLink(of *collection, e entry, path []byte) {
 	}
 }
 
-// treeFile tells whether it has dealt with a file of a tree: what is the code's own, too large, or known to the sender.
+// treeFile handles files that need no sending: the code's own file, a file above the limit, and a content that the
+// sender knows. It reports whether it handled the file.
 func (c *collector) treeFile(of *collection, fd int, path []byte, stat syscall.Stat_t) bool {
 	mode := stat.Mode & 0o777
 	if c.given != nil && text(path) == c.code {
@@ -51,7 +53,7 @@ func (c *collector) treeFile(of *collection, fd int, path []byte, stat syscall.S
 		}
 		return true
 	}
-	if stat.Size > of.Bytes-of.done.Bytes { // before a byte of it is read: it may be a hole of a tebibyte
+	if stat.Size > of.Bytes-of.done.Bytes { // check the size before reading: the file may be a hole of a tebibyte
 		of.done.Cut = journal.CutSize
 		return true
 	}
@@ -70,7 +72,7 @@ func (c *collector) treeFile(of *collection, fd int, path []byte, stat syscall.S
 	return true
 }
 
-// sum reads a file and goes back to its beginning.
+// sum returns the hash of a file and rewinds it.
 func (c *collector) sum(of *collection, fd int, size int64) (sum [sha256.Size]byte, ok bool) {
 	c.hash.Reset()
 	for left := size; left > 0; {
@@ -92,7 +94,7 @@ func (c *collector) sum(of *collection, fd int, size int64) (sum [sha256.Size]by
 	return sum, err == nil
 }
 
-// readLink reads where a name that is followed by a NUL leads.
+// readLink reads the target of a link. The name must end in a NUL.
 func readLink(dir int, name, target []byte) (int, syscall.Errno) {
 	n, _, errno := syscall.Syscall6(syscall.SYS_READLINKAT, uintptr(dir), uintptr(unsafe.Pointer(unsafe.SliceData(name))), //nolint:gosec // the kernel does not keep it
 		uintptr(unsafe.Pointer(unsafe.SliceData(target))), uintptr(len(target)), 0, 0) //nolint:gosec // the kernel does not keep it

@@ -16,8 +16,8 @@ import (
 	"boomerang/internal/journal"
 )
 
-// startProgram puts the code and the files into their place and starts the program with the two pipes as its stdout and
-// stderr. The error is a sentence for the client; then nothing runs. The job's code, stdin and files are gone afterwards.
+// startProgram writes the code and the files and starts the program with the two pipes as its stdout and stderr. The
+// error is a sentence for the client and means that nothing runs. Afterwards the job has no code, stdin or files.
 func startProgram(job *journal.Job, stdout, stderr *os.File, score *oomScore, files *collector) (pid int, err error) {
 	if err := os.MkdirAll(job.Dir, 0o700); err != nil {
 		return 0, fmt.Errorf("the working directory %s cannot be made: %w", job.Dir, withoutPath(err))
@@ -54,8 +54,8 @@ func startProgram(job *journal.Job, stdout, stderr *os.File, score *oomScore, fi
 	return pid, nil
 }
 
-// placeFiles writes what the program is to find in the working directory, the code last. Nothing that lies there already
-// can lead a file elsewhere or hold it up, be it a link or a pipe.
+// writeFiles writes the program's files into the working directory, the code last. An existing link or pipe cannot
+// redirect or block a file.
 func writeFiles(job *journal.Job) error {
 	root, err := os.OpenRoot(".")
 	if err != nil {
@@ -73,7 +73,7 @@ func writeFiles(job *journal.Job) error {
 	return nil
 }
 
-// place makes a new file, in the place of whatever was there, and the directories above it.
+// writeFile makes a new file and its parent directories. It replaces an existing entry.
 func writeFile(root *os.Root, name string, mode fs.FileMode, content []byte) (err error) {
 	if err := root.MkdirAll(filepath.Dir(name), 0o700); err != nil {
 		return err
@@ -93,14 +93,14 @@ func writeFile(root *os.Root, name string, mode fs.FileMode, content []byte) (er
 	if _, err := f.Write(content); err != nil {
 		return err
 	}
-	return f.Chmod(mode) // past the umask
+	return f.Chmod(mode) // not subject to the umask
 }
 
-// large is from how many bytes on it is worth a collection, 1 ms and more, to give a job's memory to the program.
+// large is the size of a job in bytes from which a garbage collection, 1 ms and more, is worthwhile for the program.
 const large = 1 << 20
 
-// forget drops what has been written, and gives its memory back. It runs while the program cannot have taken all PIDs yet,
-// for a collection may need a thread.
+// releaseJob drops the written parts of the job and returns their memory. It must run before the program can use up all
+// PIDs, because a collection may need a thread.
 func releaseJob(job *journal.Job) {
 	size := len(job.Code) + len(job.Stdin)
 	for _, f := range job.Files {
@@ -112,7 +112,7 @@ func releaseJob(job *journal.Job) {
 	}
 }
 
-// cause takes the path out of an error: the sentence has named it already.
+// withoutPath removes the path from an error, because the sentence names it already.
 func withoutPath(err error) error {
 	if e, ok := errors.AsType[*fs.PathError](err); ok {
 		return e.Err
@@ -120,7 +120,7 @@ func withoutPath(err error) error {
 	return err
 }
 
-// openStdin returns what the program reads: the text in an unlinked file of the working directory, or /dev/null.
+// openStdin returns the program's stdin: an unlinked file with the text in the working directory, or /dev/null.
 func openStdin(text []byte) (*os.File, error) {
 	if len(text) == 0 {
 		return os.Open(os.DevNull)
@@ -137,7 +137,7 @@ func openStdin(text []byte) (*os.File, error) {
 	return os.Open(f.Name())
 }
 
-// environment lays the variables of over on those of base.
+// environment returns base with the variables of over added or replaced.
 func environment(base []string, over map[string]string) []string {
 	env := make([]string, 0, len(base)+len(over))
 	for _, entry := range base {
@@ -155,7 +155,7 @@ func environment(base []string, over map[string]string) []string {
 
 var errNotInPath = errors.New("it is not in PATH")
 
-// lookUp finds the program as execvp does, from the present directory, but in the PATH of env.
+// lookUp finds the program like execvp, from the current directory, but in the PATH of env.
 func lookUp(name string, env []string) (string, error) {
 	if strings.Contains(name, "/") {
 		return name, executable(name)

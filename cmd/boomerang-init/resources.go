@@ -15,15 +15,15 @@ import (
 
 const cgroupRoot = "/sys/fs/cgroup"
 
-// usage is what the kernel has counted for the whole container. A negative number is not known.
+// usage holds the kernel's counters for the whole container. A negative number is unknown.
 type usage struct {
 	cpu      time.Duration
-	memory   int64 // bytes at the peak
+	memory   int64 // peak in bytes
 	oomKills int64
-	reaped   syscall.Rusage // of the processes that were reaped
+	reaped   syscall.Rusage // of reaped processes
 }
 
-// measure reads the control group that is mounted at root, version 2 or 1.
+// readUsage reads the control group that is mounted at root, version 2 or 1.
 func readUsage(root string) usage {
 	u := usage{cpu: -1, memory: -1, oomKills: -1}
 	_ = syscall.Getrusage(syscall.RUSAGE_CHILDREN, &u.reaped)
@@ -37,7 +37,7 @@ func readUsage(root string) usage {
 	return u
 }
 
-// number reads the number behind key, or the only one where key is empty; -1 if there is none.
+// readCounter returns the number after key, or the only number if key is empty; -1 if there is none.
 func readCounter(root, file, key string) int64 {
 	text, err := os.ReadFile(filepath.Join(root, file)) //nolint:gosec // the names are ours
 	if err != nil {
@@ -48,7 +48,7 @@ func readCounter(root, file, key string) int64 {
 		if !ok {
 			continue
 		}
-		// A longer key that begins with this one leaves no number behind.
+		// A longer key with this prefix leaves no number.
 		if n, err := strconv.ParseInt(strings.TrimSpace(value), 10, 64); err == nil {
 			return n
 		}
@@ -56,9 +56,9 @@ func readCounter(root, file, key string) int64 {
 	return -1
 }
 
-// report fills in what the program used: as the control group counts it, or else the sum of the processes that were
-// reaped. What a rehearsal used is not the program's, but for the peak of the memory, which only somebody outside could
-// set back.
+// addUsage fills in the program's resource usage: the control group's counters or, without them, the sum over the
+// reaped processes. The usage of a rehearsal is subtracted, except from the peak of memory, which the init cannot
+// reset.
 func addUsage(end *journal.End, before, after usage) {
 	end.CPUTime = after.childCPUTime() - before.childCPUTime()
 	end.MaxMemory = after.reaped.Maxrss << 10
@@ -71,13 +71,13 @@ func addUsage(end *journal.End, before, after usage) {
 	end.OutOfMem = after.oomKills > max(before.oomKills, 0)
 }
 
-// processes is the time of those that were reaped.
+// childCPUTime returns the CPU time of the reaped processes.
 func (u usage) childCPUTime() time.Duration {
 	return time.Duration(u.reaped.Utime.Nano() + u.reaped.Stime.Nano())
 }
 
-// victim makes the program what the kernel kills first when the container's memory is used up. Best effort: where
-// /proc does not allow it the kernel decides alone.
+// oomScore makes the kernel kill the program first when the container's memory is used up. If /proc does not allow
+// that, the kernel decides.
 type oomScore struct {
 	file *os.File
 	own  []byte // the init's own score
@@ -93,10 +93,10 @@ func openOOMScore() *oomScore {
 	return &oomScore{file: f, own: own[:n]}
 }
 
-// prefer gives the init the highest score, to be inherited by the program.
+// raise gives the init the highest score, which the program inherits.
 func (v *oomScore) raise() { v.set([]byte("1000")) }
 
-// restore takes it back.
+// restore resets the init's own score.
 func (v *oomScore) restore() { v.set(v.own) }
 
 func (v *oomScore) set(score []byte) {

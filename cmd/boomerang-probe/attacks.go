@@ -21,7 +21,7 @@ import (
 	"boomerang/internal/probe"
 )
 
-// plays are what has a container to itself.
+// attacks are the attacks that have a container to themselves.
 var attacks = map[probe.Attack]func(probe.Task) (probe.Answer, error){
 	probe.Neighbour:   neighbour,
 	probe.Pause:       pause,
@@ -50,10 +50,10 @@ var attacks = map[probe.Attack]func(probe.Task) (probe.Answer, error){
 	probe.AIO:         aio,
 }
 
-// itself is this program as a child that does one thing.
+// childCommand starts this program as a child with one task.
 func childCommand(what string) *exec.Cmd { return exec.Command(os.Args[0], os.Args[1], what) }
 
-// child does what a parent started it for.
+// child runs the task that a parent started it for.
 func child(what string) int {
 	how, path, _ := strings.Cut(what, ":")
 	switch how {
@@ -82,7 +82,7 @@ func code(err error) int {
 
 func forever() { <-time.After(time.Hour) }
 
-// forked makes a child by a bare call; it may make bare calls alone, and must leave by one.
+// rawFork makes a child by a bare system call. The child may only make bare system calls, and must exit by one.
 func rawFork() (pid int, errno syscall.Errno) {
 	r, _, errno := syscall.RawSyscall6(unix.SYS_CLONE, uintptr(unix.SIGCHLD), 0, 0, 0, 0, 0)
 	return int(r), errno
@@ -90,13 +90,13 @@ func rawFork() (pid int, errno syscall.Errno) {
 
 func exitNow(code uintptr) { _, _, _ = syscall.RawSyscall(unix.SYS_EXIT_GROUP, code, 0, 0) }
 
-// pause is what is compared with: a program that does no harm.
+// pause is the harmless program that attacks are compared with.
 func pause(probe.Task) (probe.Answer, error) {
 	<-time.After(time.Second)
 	return probe.Answer{}, nil
 }
 
-// spy prints all text that it can find on its own execution. The nonce must not be in it.
+// spy prints all text that it can find about its own execution. The nonce must not appear in it.
 func spy(probe.Task) (probe.Answer, error) {
 	seen := int64(0)
 	for _, pattern := range []string{
@@ -119,7 +119,7 @@ func spy(probe.Task) (probe.Answer, error) {
 	return probe.Answer{Count: seen}, nil
 }
 
-// forge prints what looks like the end of both streams, with a nonce that is guessed, and exits with 7.
+// forge prints forged ends of both streams, with guessed nonces, and exits with 7.
 func forge(probe.Task) (probe.Answer, error) {
 	for _, digit := range []string{"0", "f"} {
 		frame := journal.AppendEnd(nil, strings.Repeat(digit, 32), journal.End{ExitCode: 0, EndedAt: time.Now()})
@@ -131,7 +131,7 @@ func forge(probe.Task) (probe.Answer, error) {
 	return probe.Answer{}, nil
 }
 
-// signalInit sends PID 1 every signal but SIGTERM, by which a program may end itself.
+// signalInit sends PID 1 every signal except SIGTERM, by which a program may end itself.
 func signalInit(probe.Task) (probe.Answer, error) {
 	var taken int64
 	for s := syscall.Signal(1); s <= 64; s++ {
@@ -159,13 +159,13 @@ func freeze(probe.Task) (probe.Answer, error) {
 	if err := childCommand("deaf").Start(); err != nil {
 		return probe.Answer{}, err
 	}
-	_ = syscall.Kill(-1, syscall.SIGSTOP) // all but PID 1 and this process
+	_ = syscall.Kill(-1, syscall.SIGSTOP) // all processes but PID 1 and this one
 	_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
 	forever()
 	return probe.Answer{}, nil
 }
 
-// daemon leaves a child in a session of its own that keeps stdout open and hears no signal.
+// daemon leaves a child in a session of its own that keeps stdout open and ignores signals.
 func daemon(probe.Task) (probe.Answer, error) {
 	cmd := childCommand("deaf")
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
@@ -175,7 +175,7 @@ func daemon(probe.Task) (probe.Answer, error) {
 	return probe.Answer{Count: 1}, err
 }
 
-// orphans are more than there may be processes, so PID 1 must take them in meanwhile.
+// orphans makes more orphans than the limit of processes, so PID 1 must reap them in between.
 func orphans(task probe.Task) (probe.Answer, error) {
 	want := 4*task.Limits.PIDs + 100
 	for made := range want {
@@ -194,7 +194,7 @@ func orphans(task probe.Task) (probe.Answer, error) {
 	return probe.Answer{Count: want}, nil
 }
 
-// zombies makes children that end and waits for none.
+// zombies makes children that exit, and waits for none.
 func zombies(task probe.Task) (probe.Answer, error) {
 	for made := range 10 * task.Limits.PIDs {
 		pid, errno := rawFork()
@@ -210,7 +210,7 @@ func zombies(task probe.Task) (probe.Answer, error) {
 
 const bombFor = 2 * time.Second
 
-// forkBomb makes processes that make processes. What is counted is how many there are at the end.
+// forkBomb makes processes that make processes. The answer counts the processes at the end.
 func forkBomb(probe.Task) (probe.Answer, error) {
 	pid, errno := rawFork()
 	if errno == 0 && pid == 0 {
@@ -225,7 +225,7 @@ func forkBomb(probe.Task) (probe.Answer, error) {
 
 const chunk = 16 << 20
 
-// eat takes memory until it is killed or gets no more, and says after each chunk how much it has.
+// eat takes memory until it is killed or refused, and prints its size after each chunk.
 func eat() error {
 	for taken := int64(chunk); ; taken += chunk {
 		page, err := unix.Mmap(-1, 0, chunk, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
@@ -253,7 +253,7 @@ func childMemory(probe.Task) (probe.Answer, error) {
 	return probe.Answer{Note: "the child: " + err.Error()}, nil
 }
 
-// memfd takes memory that no address stands for.
+// memfd takes memory that is not mapped to an address.
 func memfd(probe.Task) (probe.Answer, error) {
 	fd, err := unix.MemfdCreate("probe", 0)
 	if err != nil {
@@ -270,7 +270,7 @@ func memfd(probe.Task) (probe.Answer, error) {
 	}
 }
 
-// fillAll fills each place that can be written to, in a child that may die of it, and empties it again.
+// fillAll fills each writable file system in a child, which may die, and empties it again.
 func fillAll(task probe.Task, how string) (probe.Answer, error) {
 	places, _ := writable()
 	bound := task.Limits.Memory + task.Limits.Workspace + task.Limits.Tmp
@@ -279,7 +279,7 @@ func fillAll(task probe.Task, how string) (probe.Answer, error) {
 	for _, p := range places {
 		folder, err := os.MkdirTemp(p.path, ".fill-*")
 		if err != nil {
-			folder = p.path // one that has no folders
+			folder = p.path // the file system has no directories, such as mqueue
 		}
 		out, err := childCommand(how + ":" + folder).Output()
 		count, end, _ := strings.Cut(strings.TrimSpace(string(out)), " ")
@@ -302,12 +302,12 @@ func fillAll(task probe.Task, how string) (probe.Answer, error) {
 	return probe.Answer{Count: unbounded, Note: strings.Join(said, "; ")}, nil
 }
 
-// said0 is what said makes of no error: fill gave up before the place was full.
+// noError is errorName(nil): fill gave up before the file system was full.
 const noError = "done"
 
 const mostBytes = 4 << 30
 
-// fill makes one file as large, or as many files, as it can.
+// fill writes one file as large as possible, or as many files as possible.
 func fill(folder, how string) (int64, error) {
 	if how == "inodes" {
 		for n := range int64(mostInodes) {
@@ -334,11 +334,11 @@ func fill(folder, how string) (int64, error) {
 	return mostBytes, f.Close()
 }
 
-// spin keeps more processors busy than it may have.
+// spin keeps more CPUs busy than its limit.
 func spin(task probe.Task) (probe.Answer, error) {
 	end := time.Now().Add(bombFor)
 	busy := int(task.Limits.CPUs) + 3
-	runtime.GOMAXPROCS(busy) // of itself the runtime would keep to the quota
+	runtime.GOMAXPROCS(busy) // by default the runtime would respect the quota
 	done := make(chan struct{}, busy)
 	for range busy {
 		go func() {
@@ -355,10 +355,10 @@ func spin(task probe.Task) (probe.Answer, error) {
 
 const (
 	blockSize = 64 << 10
-	floodSize = 32 << 20 // bytes of each stream
+	floodSize = 32 << 20 // bytes per stream
 )
 
-// flood writes the block again and again to both streams.
+// flood writes the block repeatedly to both streams.
 func flood(block string) (probe.Answer, error) {
 	done := make(chan error, 1)
 	write := func(f *os.File) {

@@ -21,7 +21,7 @@ import (
 
 func pointer[T any](p *T) unsafe.Pointer { return unsafe.Pointer(p) }
 
-// files is what the program can write, read and find in the file system.
+// files returns checks of the file system: writable, readable and visible files.
 func files() []check {
 	const group = "files"
 	return []check{
@@ -129,7 +129,7 @@ func files() []check {
 	}
 }
 
-// canWrite makes a file in a folder and removes it.
+// canWrite makes a file in a directory and removes it.
 func canWrite(folder string) error {
 	f, err := os.CreateTemp(folder, ".probe-*")
 	if err != nil {
@@ -138,7 +138,7 @@ func canWrite(folder string) error {
 	return errors.Join(f.Close(), os.Remove(f.Name()))
 }
 
-// refuseWriting holds when none of the files that are there can be opened for writing. Nothing is written.
+// refuseWriting holds if no existing file can be opened for writing. It writes nothing.
 func refuseWriting(paths ...string) (string, bool) {
 	var open, answers []string
 	for _, path := range paths {
@@ -167,7 +167,7 @@ func absent(paths ...string) (string, bool) {
 	return "there: " + orNone(there), len(there) == 0
 }
 
-// shows tells whether a folder has entries or a file has bytes to read.
+// shows reports whether a directory has entries or a file has bytes to read.
 func shows(path string) bool {
 	if entries, err := os.ReadDir(path); err == nil {
 		return len(entries) > 0
@@ -181,7 +181,7 @@ func shows(path string) bool {
 	return n > 0
 }
 
-// room is a file system that the program can write to.
+// filesystem is a writable file system.
 type filesystem struct {
 	path, kind    string
 	bytes, inodes int64
@@ -191,7 +191,7 @@ func (p filesystem) String() string {
 	return fmt.Sprintf("%s (%s, %d MiB, %d inodes)", p.path, p.kind, p.bytes>>20, p.inodes)
 }
 
-// bounded holds for memory of the program's own with bounds of its own. Those of queues are a limit of the user.
+// bounded holds for a tmpfs with limits of its own. Message queues have a limit per user.
 func (p filesystem) bounded(task probe.Task) bool {
 	largest := max(task.Limits.Workspace, task.Limits.Tmp, 64<<20)
 	return p.kind == "tmpfs" && p.bytes <= largest && 0 < p.inodes && p.inodes <= mostInodes || p.kind == "mqueue"
@@ -201,7 +201,7 @@ const mostInodes = 1 << 20
 
 const lookFor = 20 * time.Second
 
-// writable finds every folder that the program can make a file in, and returns the file systems that they are in.
+// writable returns the file systems in which the program can make a file. Whole is false if time ran out.
 func writable() (all []filesystem, whole bool) {
 	end := time.Now().Add(lookFor)
 	found := map[string]bool{}
@@ -233,7 +233,7 @@ func measured(path, kind string) filesystem {
 	return filesystem{path: path, kind: kind, bytes: int64(s.Blocks) * s.Bsize, inodes: int64(s.Files)}
 }
 
-// mountKinds maps each mount point to the kind of its file system.
+// mountKinds maps each mount point to the type of its file system.
 func mountKinds() map[string]string {
 	kinds := map[string]string{}
 	for _, m := range mounts() {
@@ -267,16 +267,16 @@ func mounts() []mounted {
 	return all
 }
 
-// mountedFiles are the files that the engine, or boomerang through it, mounts into every container.
+// mountedFiles are the files that the engine or boomerang mounts into every container.
 var mountedFiles = []string{"/etc/hosts", "/etc/hostname", "/etc/resolv.conf", "/etc/passwd", "/etc/group"}
 
-// foreignMounts finds mounts that are neither kernel's nor memory nor the root, nor those that every container has.
+// foreignMounts finds unexpected mounts: not the kernel's, not in memory, not the root, and not in every container.
 func foreignMounts(probe.Task) (string, bool) {
 	known := append([]string{"/", filepath.Dir(os.Args[0])}, mountedFiles...)
 	kinds := []string{"proc", "sysfs", "tmpfs", "devpts", "mqueue", "cgroup", "cgroup2", "devtmpfs"}
 	var foreign []string
 	for _, m := range mounts() {
-		// In /dev and /proc the engine mounts null and the like over what is masked.
+		// In /dev and /proc the engine masks entries by mounting null and similar devices over them.
 		masked := m.kind == "devtmpfs" && strings.HasPrefix(m.at, "/dev") && m.at == "/dev"
 		if masked || !slices.Contains(known, m.at) && !slices.Contains(kinds, m.kind) {
 			foreign = append(foreign, m.at+" ("+m.kind+" "+m.source+m.root+")")
@@ -300,7 +300,7 @@ func devices(probe.Task) (string, bool) {
 	return "beside these: " + orNone(more), err == nil && len(more) == 0
 }
 
-// place is a wall around one of the two places that every program has.
+// tmpfsCheck checks one of the two tmpfs mounts that every program has.
 func tmpfsCheck(group, path string, size func(probe.Limits) int64) check {
 	const should = "a tmpfs of the size that was told, the user's alone (mode 0700), nosuid, nodev, inodes bounded"
 	return check{group, path, should, func(task probe.Task) (string, bool) {
@@ -318,7 +318,7 @@ func tmpfsCheck(group, path string, size func(probe.Limits) int64) check {
 	}}
 }
 
-// writableFiles finds the files below a folder that the program may write to; it writes nothing.
+// writableFiles finds the writable files below a directory. It writes nothing.
 func writableFiles(folder string) (open []string, whole bool) {
 	end := time.Now().Add(lookFor)
 	_ = filepath.WalkDir(folder, func(path string, entry fs.DirEntry, err error) error {

@@ -10,13 +10,13 @@ import (
 	"boomerang/internal/probe"
 )
 
-// compatGetpid is getpid by the gate for 32-bit programs.
+// compatGetpid calls getpid through the 32-bit entry of the kernel.
 func compatGetpid() int32
 
-// throughGate makes a call by the gate for 32-bit programs.
+// throughGate reports whether a call through the 32-bit entry succeeds.
 func throughGate() bool { return uintptr(compatGetpid()) == getpid(0) }
 
-// throughX32 makes the same call with the numbers of 32-bit pointers on 64-bit processors.
+// throughX32 reports whether a call with an x32 number succeeds; x32 means 32-bit pointers on 64-bit processors.
 func throughX32() bool {
 	const x32 = 0x40000000
 	return getpid(x32) == getpid(0)
@@ -29,7 +29,7 @@ func getpid(bits uintptr) uintptr {
 
 func gate(probe.Task) (string, bool) { return childDies(throughGate) }
 
-// architectureCalls are those that other processors do not have.
+// architectureCalls returns checks of calls that only this architecture has.
 func architectureCalls(group string) []check {
 	ports := []call{
 		{"iopl", unix.SYS_IOPL, [6]uintptr{3}},

@@ -8,22 +8,22 @@ import (
 	"boomerang/internal/probe"
 )
 
-// besideThePoint are the walls before the machine's kernel, and the numbers that this one shows. Where gVisor's own kernel
-// answers the program, each container has another: it is told what that one says, and nothing follows from it. What is
-// not in this list must hold there as well.
+// gvisorExceptions lists the checks that need not hold under gVisor, where each container has a kernel of its own. They
+// concern the machine's kernel and the numbers that it shows. All other checks must hold there too.
 //
-// PID 1's environment is the image's, its maps and files tell nothing that is secret, its memory is closed.
+// PID 1's environment comes from the image, its maps and files reveal no secret, and its memory is closed.
 func gvisorExceptions() []string {
 	return []string{
 		"identity: namespaces", "system calls: namespaces", "identity: priority", "identity: who is killed first",
-		"files: writable places", "files: /workspace", "files: /tmp", // no inodes and flags are shown; the sizes hold
+		// GVisor shows no inodes and flags; the sizes hold.
+		"files: writable places", "files: /workspace", "files: /tmp",
 		"files: devices", "files: dangerous devices", "files: making devices",
 		"others: /proc/1/environ", "others: /proc/1/maps", "others: /proc/1/fd",
 		"limits: memory", "limits: swap", "limits: processes", "limits: CPU",
 	}
 }
 
-// underSentry judges again what the machine's kernel would be blamed for.
+// excuseUnderGVisor marks a failed check as held if gVisor's kernel explains it.
 func excuseUnderGVisor(f probe.Finding) probe.Finding {
 	if !f.Held && slices.Contains(gvisorExceptions(), f.Group+": "+f.Name) {
 		f.Held = true

@@ -19,7 +19,7 @@ import (
 	"boomerang/internal/probe"
 )
 
-// identity is who the program is and what it may.
+// identity returns checks of the program's user and privileges.
 func identity() []check {
 	const group = "identity"
 	return []check{
@@ -27,7 +27,8 @@ func identity() []check {
 			var sets []string
 			for _, set := range []string{"CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"} {
 				value := status("self", set)
-				if hidden := value == "" && set == "CapAmb"; strings.Trim(value, "0") != "" || value == "" && !hidden { // old kernels have no such set
+				// Old kernels lack this set.
+				if hidden := value == "" && set == "CapAmb"; strings.Trim(value, "0") != "" || value == "" && !hidden {
 					sets = append(sets, set+" "+value)
 				}
 			}
@@ -48,7 +49,7 @@ func identity() []check {
 			return fmt.Sprintf("uid %d, gid %d, groups %v", uid, gid, groups), uid != 0 && gid != 0 && uid == os.Geteuid() && alone
 		}},
 		{group, "becoming root", "refused: setuid(0), setgid(0), setgroups", func(probe.Task) (string, bool) {
-			// On one thread alone: where it is allowed it ends with the thread.
+			// These calls act on one thread, so a success ends with the thread.
 			_, _, user := unix.RawSyscall(unix.SYS_SETUID, 0, 0, 0)
 			_, _, groups := unix.RawSyscall(unix.SYS_SETGROUPS, 0, 0, 0)
 			return unix.ErrnoName(user) + ", " + unix.ErrnoName(groups), user == unix.EPERM && groups == unix.EPERM
@@ -66,7 +67,7 @@ func identity() []check {
 			return text, err == nil && text != "" && !strings.HasPrefix(text, "unconfined")
 		}},
 		{group, "namespaces", "none of the machine's own", func(probe.Task) (string, bool) {
-			// The numbers of the first namespaces are fixed: include/linux/proc_ns.h.
+			// The numbers of the first namespaces are constants in include/linux/proc_ns.h.
 			var shared []string
 			for name, first := range map[string]string{"ipc": "4026531839", "uts": "4026531838", "pid": "4026531836", "cgroup": "4026531835"} {
 				if link, err := os.Readlink("/proc/self/ns/" + name); err != nil || strings.Contains(link, first) {
@@ -105,7 +106,7 @@ func identity() []check {
 			entries, err := os.ReadDir("/proc/self/fd")
 			for _, e := range entries {
 				fd, _ := strconv.Atoi(e.Name())
-				// What is closed at an exec was opened since.
+				// A file that closes at an exec was opened after the start.
 				if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err == nil && fd > syscall.Stderr && flags&unix.FD_CLOEXEC == 0 {
 					target, _ := os.Readlink("/proc/self/fd/" + e.Name())
 					more = append(more, e.Name()+" "+target)
@@ -123,7 +124,7 @@ func identity() []check {
 	}
 }
 
-// status is a line of /proc/PID/status.
+// status returns a value from /proc/PID/status.
 func status(pid, key string) string {
 	text, err := os.ReadFile("/proc/" + pid + "/status")
 	if err != nil {
@@ -139,8 +140,8 @@ func status(pid, key string) string {
 
 const manySetUID = 20
 
-// setUIDPrograms starts those that the image has and looks who they are. One that has ended is looked at as well: it
-// keeps its identity until it is waited for.
+// setUIDPrograms starts the set-uid programs of the image and checks their identity. The check also works for a program
+// that has ended, which keeps its identity until it is waited for.
 func setUIDPrograms(probe.Task) (string, bool) {
 	found := 0
 	var risen []string
@@ -170,7 +171,7 @@ func startedAs(path string) string {
 	cmd := exec.Command(path)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {
-		return fmt.Sprintf("%d %d", os.Getuid(), os.Getgid()) // nothing was started
+		return fmt.Sprintf("%d %d", os.Getuid(), os.Getgid()) // the program could not be started
 	}
 	pid := strconv.Itoa(cmd.Process.Pid)
 	user, group := strings.Fields(status(pid, "Uid")), strings.Fields(status(pid, "Gid"))

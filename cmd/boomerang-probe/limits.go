@@ -14,7 +14,7 @@ import (
 	"boomerang/internal/probe"
 )
 
-// limits are those that the kernel shows to the program. That they also hold is for the bombs to find out.
+// limits returns checks of the limits that the kernel reports. The bombs check whether the limits hold.
 func limits() []check {
 	const group = "limits"
 	return []check{
@@ -66,7 +66,7 @@ func limits() []check {
 	}
 }
 
-// asTold reads a number from the first of the files that is there.
+// asTold reads a number from the first existing file and compares it with the expected number.
 func asTold(want int64, paths ...string) (string, bool) {
 	for _, path := range paths {
 		text, err := os.ReadFile(path)

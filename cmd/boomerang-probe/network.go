@@ -14,15 +14,15 @@ import (
 	"boomerang/internal/probe"
 )
 
-// sharedPort, sharedSocket and sharedKey are what the doctor's neighbour offers to whoever can reach it.
+// sharedPort, sharedSocket and sharedKey belong to the doctor's neighbour, which offers them to other containers.
 const (
 	sharedPort   = "47811"
 	sharedSocket = "@boomerang-probe"
 	sharedKey    = 0x626f6f6d
 )
 
-// network is what the program can reach, on the network that it is on. Each address is tried with a deadline, so a packet that is dropped shows as
-// well as one that has no way.
+// network returns checks of the reachable addresses. Each attempt has a deadline, so that dropped packets show up as
+// well as missing routes.
 func network(task probe.Task) []check {
 	switch task.Network {
 	case "egress":
@@ -58,8 +58,8 @@ const (
 	patience     = 2 * time.Second
 )
 
-// unreachable holds when no connection comes about and no packet leaves: an address that does not answer is told from one
-// to which there is no way.
+// unreachable holds if no connection succeeds and no packet leaves: a silent address counts as reachable, an address
+// without a route does not.
 func unreachable(name string, addresses ...string) check {
 	return check{networkGroup, name, "no way there: " + strings.Join(addresses, ", "), func(task probe.Task) (string, bool) {
 		type tried struct {
@@ -81,7 +81,7 @@ func unreachable(name string, addresses ...string) check {
 			r := <-results
 			local := strings.HasPrefix(r.address, "127.") || strings.HasPrefix(r.address, "[::1]")
 			noWay := errors.Is(r.err, unix.ENETUNREACH) || errors.Is(r.err, unix.EADDRNOTAVAIL) || errors.Is(r.err, unix.EACCES)
-			noWay = noWay || task.Sentry && errors.Is(r.err, unix.EHOSTUNREACH) // its word for the same
+			noWay = noWay || task.Sentry && errors.Is(r.err, unix.EHOSTUNREACH) // gVisor's error for a missing route
 			if noWay || local && errors.Is(r.err, unix.ECONNREFUSED) {
 				answers = append(answers, errorName(r.err))
 			} else {

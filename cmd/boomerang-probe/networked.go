@@ -22,7 +22,7 @@ import (
 	"boomerang/internal/probe"
 )
 
-// playReach tries the walls of the network, all at the same time: most of the time is spent waiting for no answer.
+// runNetworkChecks runs all network checks at the same time, because they mostly wait for timeouts.
 func runNetworkChecks(task probe.Task) error {
 	all := network(task)
 	if err := probe.Write(os.Stdout, probe.Answer{Count: int64(len(all))}); err != nil {
@@ -45,14 +45,14 @@ func runNetworkChecks(task probe.Task) error {
 	return nil
 }
 
-// egress is what a program on the network egress must not reach. That somebody is silent proves little, so there are two that
-// would speak: the sentinel, which refuses as long as what is forwarded goes through the rules, and the machine, which would
-// refuse if the rules were not there.
+// egress returns checks for the network egress. Silence proves little, so two addresses would answer: the sentinel
+// refuses connections while forwarded packets pass through the firewall's rules, and the machine refuses them if the
+// rules are missing.
 func egress(around probe.Around) []check {
 	return append(bridged(around), silent("gateway and machine", around.Machine))
 }
 
-// proxied is what a program on the network proxy must not reach, the proxy's help included.
+// proxied returns checks for the network proxy, including requests through the proxy.
 func proxied(around probe.Around) []check {
 	return append(bridged(around),
 		silent("public addresses", []string{"1.1.1.1:443", "9.9.9.9:53", "8.8.8.8:443", "[2606:4700:4700::1111]:443"}),
@@ -79,14 +79,14 @@ func proxied(around probe.Around) []check {
 	)
 }
 
-// bridged is what holds for both networks.
+// bridged returns checks for both networks.
 func bridged(around probe.Around) []check {
 	return []check{
 		{networkGroup, "interfaces", "lo and eth0 alone", func(probe.Task) (string, bool) {
 			all, err := net.Interfaces()
 			var names []string
 			for _, one := range all {
-				if one.Flags&net.FlagUp != 0 { // the kernel puts tunnels that are down into every network namespace
+				if one.Flags&net.FlagUp != 0 { // the kernel adds inactive tunnel devices to every network namespace
 					names = append(names, one.Name)
 				}
 			}
@@ -118,8 +118,8 @@ func bridged(around probe.Around) []check {
 	}
 }
 
-// routed tells whether there is a way to anybody beyond the network itself. The kernel's table has the destination second and
-// its mask eighth.
+// routed reports whether there is a default route. In the kernel's table the destination is the second field, and its
+// mask the eighth.
 func routed() bool {
 	text, err := os.ReadFile("/proc/net/route")
 	for line := range strings.Lines(string(text)) {
@@ -130,7 +130,7 @@ func routed() bool {
 	return err != nil
 }
 
-// silent holds when nobody there answers: neither takes a connection nor refuses it.
+// silent holds if no target accepts or refuses a connection.
 func silent(name string, targets []string) check {
 	return check{networkGroup, name, "nobody answers: " + strings.Join(targets, ", "), func(probe.Task) (string, bool) {
 		errs := make([]error, len(targets))
@@ -169,7 +169,7 @@ func dial(target string) error {
 	return err
 }
 
-// connect asks a proxy for a way to target, and returns its answer's status.
+// connect asks a proxy to connect to target and returns the status of its answer.
 func connect(proxy, target string) (int, error) {
 	c, err := (&net.Dialer{Timeout: patience}).Dial("tcp", proxy)
 	if err != nil {
@@ -188,7 +188,7 @@ func connect(proxy, target string) (int, error) {
 	return answer.StatusCode, nil
 }
 
-// addresses are this container's own, loopback left out.
+// addresses returns the word ready and the container's own addresses, without loopback.
 func addresses() string {
 	networks, _ := net.InterfaceAddrs()
 	words := []string{"ready"}
@@ -200,7 +200,7 @@ func addresses() string {
 	return strings.Join(words, " ")
 }
 
-// noNames holds when no name is resolved.
+// noNames holds if no name resolves.
 var noNames = check{networkGroup, "DNS", "no name is resolved", func(probe.Task) (string, bool) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()

@@ -15,7 +15,7 @@ import (
 	"boomerang/internal/probe"
 )
 
-// others is what the program can see and do of PID 1 and of processes beyond its container.
+// others returns checks of the access to PID 1 and to processes outside the container.
 func others() []check {
 	const group = "others"
 	all := []check{}
@@ -48,7 +48,7 @@ func others() []check {
 				text, _ := os.ReadFile("/proc/sysvipc/" + name)
 				lines += max(strings.Count(string(text), "\n")-1, 0)
 			}
-			// The neighbour of the doctor's has one by this key.
+			// The doctor's neighbour has a segment with this key.
 			_, _, errno := unix.Syscall(unix.SYS_SHMGET, sharedKey, 0, 0)
 			return fmt.Sprintf("%d; the neighbour's: %s", lines, unix.ErrnoName(errno)), lines == 0 && errno == unix.ENOENT
 		}},
@@ -70,7 +70,7 @@ func others() []check {
 	)
 }
 
-// closed holds when neither reading nor following works, nor writing.
+// closed holds if reading, listing, following and writing all fail.
 func closed(path string) (string, bool) {
 	var answers []string
 	held := true

@@ -11,21 +11,21 @@ import (
 	"boomerang/internal/probe"
 )
 
-// trial is an attack that has an execution to itself, judged from outside.
+// attack is one attack in an execution of its own, assessed from outside.
 type attack struct {
 	group, name, should string
 	kind                probe.Attack
-	timeout             time.Duration // of its job
-	seconds             bool          // it takes some, and its neighbour must not notice
+	timeout             time.Duration // timeout of its job
+	seconds             bool          // it takes seconds, and the neighbour must not notice it
 	assess              func(observation) (happened string, held bool)
 }
 
-// trials are all of them, the quick ones first.
+// attacks returns all attacks, the quick ones first.
 func attacks() []attack {
 	return append(append(journalAttacks(), endAttacks()...), append(bombAttacks(), quotaAttacks()...)...)
 }
 
-// The groups of what takes all that it can get.
+// The groups of attacks that take all resources they can get.
 const (
 	bombs  = "bombs"
 	quotas = "quotas"
@@ -33,7 +33,7 @@ const (
 
 const floodSize = 32 << 20 // bytes of each stream that a flood writes
 
-// journalTrials are about the proof of the end.
+// journalAttacks attack the proof of the end.
 func journalAttacks() []attack {
 	const group = "journal"
 	return []attack{
@@ -66,9 +66,9 @@ func journalAttacks() []attack {
 	}
 }
 
-const shortly = time.Second // a timeout that is meant to pass
+const shortly = time.Second // a timeout that is meant to expire
 
-// endTrials are about ending what does not want to end.
+// endAttacks resist their end.
 func endAttacks() []attack {
 	const group = "ending"
 	timedOut := func(w observation) (string, bool) {
@@ -96,7 +96,7 @@ func endAttacks() []attack {
 	}
 }
 
-// bombTrials take all they can get of what is bounded.
+// bombAttacks use all they can get of limited resources.
 func bombAttacks() []attack {
 	const group = bombs
 	memory := func(w observation) (string, bool) {
@@ -131,7 +131,7 @@ func bombAttacks() []attack {
 					return w.ending(), false
 				}
 				used := w.outcome.Stdout.CPUTime.Seconds() / w.outcome.Stdout.Elapsed.Seconds()
-				const rounding = 1.25 // quotas are for periods of a tenth of a second
+				const rounding = 1.25 // the kernel enforces quotas in periods of 0.1 s
 				return fmt.Sprintf("%.2f of %.2f", used, w.limits.CPUs), w.endedWell() && used > 0 && used <= w.limits.CPUs*rounding
 			},
 		},
@@ -142,19 +142,19 @@ func bombAttacks() []attack {
 
 const flooded = "all is counted, and no more is kept than the language may print"
 
-// bounded holds when a flood was counted and cut.
+// bounded holds if a flood was counted and cut.
 func bounded(w observation) (string, bool) {
 	if !w.proven() {
 		return w.ending(), false
 	}
 	kept := int64(max(len(w.stdout), len(w.stderr)))
 	counted := min(w.outcome.Stdout.Bytes, w.outcome.Stderr.Bytes)
-	limited := w.outcome.Stdout.OverLimit // the language kills who floods
+	limited := w.outcome.Stdout.OverLimit // the language kills programs that flood
 	return fmt.Sprintf("%d MiB of each stream counted, %d KiB kept", counted>>20, kept>>10),
 		kept <= w.head+w.tail && (limited || w.endedWell() && counted >= floodSize)
 }
 
-// quotaTrials use up what the kernel keeps per user, or for the whole machine.
+// quotaAttacks use up resources that the kernel counts per user or for the whole machine.
 func quotaAttacks() []attack {
 	const group = quotas
 	used := func(w observation) (string, bool) {

@@ -1,7 +1,7 @@
-// Package doctor runs attacks as real executions in an operator's own images and tells which walls held.
+// Package doctor runs attacks as real executions in an operator's own images and reports which isolation checks held.
 //
-// It knows what should happen. It refuses to know how an attack is made (cmd/boomerang-probe does) and which engine
-// the sandbox is on.
+// The package knows the expected results. It does not know how an attack works (cmd/boomerang-probe does) or which
+// engine the sandbox uses.
 package doctor
 
 import (
@@ -24,36 +24,37 @@ import (
 // Doctor examines languages, one after another.
 type Doctor struct {
 	Sandbox  sandbox.Sandbox
-	Program  string // the path of probe.Program inside the containers of this sandbox
-	Host     string // the name of the engine's machine; empty = unknown
+	Program  string // path of probe.Program inside the containers of this sandbox
+	Host     string // name of the engine's machine; empty if unknown
 	Confined bool   // the engine has AppArmor
-	Short    bool   // leave out what takes seconds
-	// Networks are those that a language may be on, and Machine the addresses that the engine's machine is known to have.
+	Short    bool   // skip attacks that take seconds
+	// Networks are the networks that languages may use. Machine holds the known addresses of the engine's machine.
 	Networks network.Config
 	Machine  []netip.Addr
-	// Found is told each finding as it comes, by one goroutine.
+	// Found receives each finding at once, from one goroutine.
 	Found func(probe.Finding)
 
-	neighbours []netip.Addr // of those who live while attacks are played
+	neighbours []netip.Addr // addresses of the neighbours that run during the attacks
 }
 
-// The slots of the doctor's executions are far from those of a server on the same engine: they may run at the same time.
+// The slots of the doctor's executions are far from those of a server, because both may run on one engine at the same
+// time.
 const (
 	attackerSlot = 9000 + iota
 	neighbourSlot
 )
 
 const (
-	checksTimeout = 2 * time.Minute // looking at every folder of an image takes its time
+	checksTimeout = 2 * time.Minute // reading every folder of an image takes time
 	attackTimeout = time.Minute
 	readyTimeout  = time.Minute
-	engineGrace   = 2 * time.Minute // beyond a job's timeout, for the engine
-	slack         = 64 << 10        // bytes of a stream beyond its head and tail: the words of the init
-	leastOutput   = 1 << 20         // bytes of each stream that are kept of the doctor's executions, whatever the language says
+	engineGrace   = 2 * time.Minute // time for the engine beyond a job's timeout
+	slack         = 64 << 10        // bytes of a stream beyond its head and tail, for the frames of the init
+	leastOutput   = 1 << 20         // bytes that are kept of each stream, even if the language keeps less
 )
 
-// Examine plays every attack against a language. A finding that is open is no error. Errors: those of the sandbox, and
-// that the neighbour, by which is seen whether an attack reaches beyond its container, could not be set up.
+// Examine runs every attack against a language and reports findings to Found. A failed check is no error. Errors: those
+// of the sandbox, and a failed start of the neighbour, which shows whether attacks reach beyond their container.
 func (d *Doctor) Examine(ctx context.Context, l language.Language) error {
 	n, err := d.startNeighbour(ctx, l)
 	if err != nil {
@@ -91,7 +92,8 @@ func (d *Doctor) examine(ctx context.Context, l language.Language, n *neighbour)
 	return nil
 }
 
-// walls passes on what the program inside found. What it left out because it came to a bad end is a finding as well.
+// runChecks runs the checks inside one container and passes on their findings. A last finding says whether all checks
+// ran to the end.
 func (d *Doctor) runChecks(ctx context.Context, l language.Language, play probe.Attack, timeout time.Duration) error {
 	w, err := d.run(ctx, l, play, timeout)
 	if err != nil {
@@ -115,7 +117,7 @@ func (d *Doctor) runChecks(ctx context.Context, l language.Language, play probe.
 	return nil
 }
 
-// watched is all that was seen of one execution.
+// observation is everything that was seen of one execution.
 type observation struct {
 	limits         probe.Limits
 	nonce          string
@@ -125,7 +127,7 @@ type observation struct {
 	answers        []probe.Answer
 }
 
-// play runs one execution to its end and removes it.
+// run runs one execution to its end and removes its container.
 func (d *Doctor) run(ctx context.Context, l language.Language, play probe.Attack, timeout time.Duration) (observation, error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout+engineGrace)
 	defer cancel()
@@ -147,11 +149,11 @@ func (d *Doctor) run(ctx context.Context, l language.Language, play probe.Attack
 	return w, err
 }
 
-// plan is that of an ordinary execution of the language, but for the program.
+// plan plans an ordinary execution of the language, but runs the probe program.
 func (d *Doctor) plan(l language.Language, play probe.Attack, slot int, timeout time.Duration) (sandbox.Spec, journal.Job) {
 	machine := d.Host
 	if machine == sandbox.Name {
-		machine = "" // every container is called that, so it tells nothing of the machine
+		machine = "" // every container has this name, so it identifies no machine
 	}
 	task, err := json.Marshal(probe.Task{
 		Attack: play, Host: machine, Confined: d.Confined, Sentry: onGVisor(l), Limits: expectedLimits(l), Network: networkOf(l), Around: d.surroundings(l),
@@ -166,7 +168,7 @@ func (d *Doctor) plan(l language.Language, play probe.Attack, slot int, timeout 
 	return spec, job
 }
 
-// told are the limits that a container of the language should have.
+// expectedLimits returns the limits that a container of the language should have.
 func expectedLimits(l language.Language) probe.Limits {
 	return probe.Limits{
 		Memory: l.Limits.Memory, CPUs: l.Limits.CPUs, PIDs: l.Limits.PIDs + journal.Threads, Files: l.Limits.Files,
@@ -176,7 +178,7 @@ func expectedLimits(l language.Language) probe.Limits {
 
 func (w observation) proven() bool { return w.outcome.Proven() }
 
-// end says in words how the execution ended.
+// ending describes how the execution ended.
 func (w observation) ending() string {
 	if !w.proven() {
 		return fmt.Sprintf("no proof of its end (exit code of PID 1: %d, out of memory: %t)", w.outcome.ExitCode, w.outcome.OOMKilled)
@@ -200,7 +202,7 @@ func (w observation) ending() string {
 	return strings.Join(words, ", ")
 }
 
-// last is the last answer, or an empty one.
+// lastAnswer returns the last answer, or an empty one with a note.
 func (w observation) lastAnswer() probe.Answer {
 	if len(w.answers) == 0 {
 		return probe.Answer{Note: "it said nothing: " + firstLine(w.stderr)}
@@ -208,17 +210,17 @@ func (w observation) lastAnswer() probe.Answer {
 	return w.answers[len(w.answers)-1]
 }
 
-// well tells whether the program came to its own good end, with a proof and an answer.
+// endedWell reports whether the program exited by itself, with a proof and an answer.
 func (w observation) endedWell() bool {
 	return w.proven() && w.outcome.Stdout.ExitCode == 0 && w.outcome.Stdout.Signal == 0 && len(w.answers) > 0
 }
 
-// underSentry tells whether gVisor's kernel, the Sentry, answers the programs of a language.
+// onGVisor reports whether gVisor's kernel, the Sentry, runs the programs of a language.
 func onGVisor(l language.Language) bool { return strings.HasPrefix(l.Runtime, "runsc") }
 
-// underSentry judges again what a kernel of the container's own makes of an attack. Whoever overloads it, or kills its PID 1,
-// ends his own container as a whole, so there is no proof, and processes and processor time are counted in another way.
-// Everything about the journal but that must hold there as well.
+// assessUnderGVisor assesses an attack again if the container has a kernel of its own. A program that overloads that
+// kernel, or kills its PID 1, ends only its own container, so there is no proof. That kernel also counts processes and
+// CPU time differently. All other checks of the journal must hold there too.
 func (w observation) assessUnderGVisor(t attack, happened string) (string, bool) {
 	ended := !w.proven() && w.outcome.ExitCode != 0
 	spared := t.kind == probe.SignalInit || t.group == bombs || t.group == quotas || t.kind == probe.Zombies

@@ -12,16 +12,16 @@ import (
 	"boomerang/internal/sandbox"
 )
 
-// neighbour is an execution of another slot that lives quietly while attacks are played.
+// neighbour is an execution in another slot that runs quietly during the attacks.
 type neighbour struct {
 	container sandbox.Container
 	stdout    *capture.Buffer
-	done      chan error // what came of following it
+	done      chan error // receives the result of Follow
 }
 
 const neighbourTimeout = 24 * time.Hour
 
-// settle starts a neighbour and waits until it is ready.
+// startNeighbour starts a neighbour and waits until it is ready.
 func (d *Doctor) startNeighbour(ctx context.Context, l language.Language) (*neighbour, error) {
 	spec, job := d.plan(l, probe.Neighbour, neighbourSlot, neighbourTimeout)
 	container, err := d.Sandbox.Prepare(ctx, spec)
@@ -61,7 +61,7 @@ func (d *Doctor) startNeighbour(ctx context.Context, l language.Language) (*neig
 	}
 }
 
-// leave removes the neighbour and waits for its follower.
+// remove removes the neighbour and waits for its follower.
 func (n *neighbour) remove(ctx context.Context) error {
 	err := n.container.Remove(ctx)
 	if followed := <-n.done; followed != nil && !errors.Is(followed, sandbox.ErrGone) {
@@ -70,7 +70,7 @@ func (n *neighbour) remove(ctx context.Context) error {
 	return err
 }
 
-// moment is how far a neighbour had come at some time.
+// progress is the number of answers that a neighbour has printed.
 type progress struct{ answers int }
 
 func (n *neighbour) progress() progress {
@@ -78,8 +78,8 @@ func (n *neighbour) progress() progress {
 	return progress{answers: len(probe.Read[probe.Answer](text))}
 }
 
-// since tells in words how the neighbour has fared since then, and whether it noticed nothing. What it has printed last may
-// be under way still, so it is given a moment.
+// compare waits for the neighbour's next answer and describes its state since before. Quiet is true if the neighbour
+// noticed nothing.
 func (n *neighbour) compare(before progress) (words string, quiet bool) {
 	late := time.After(readyTimeout)
 	for {

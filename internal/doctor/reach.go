@@ -16,11 +16,11 @@ import (
 
 const (
 	reachTimeout = 30 * time.Second
-	sharedPort   = 47811 // of a neighbour
+	sharedPort   = 47811 // port of a neighbour
 )
 
-// Reach plays what is about the network alone, with a neighbour on the same one, and returns what is open. Errors: as of
-// Examine.
+// Reach runs only the network checks, with a neighbour on the same network, and returns the findings that did not hold.
+// Errors: as for Examine.
 func (d *Doctor) Reach(ctx context.Context, l language.Language) ([]probe.Finding, error) {
 	n, err := d.startNeighbour(ctx, l)
 	if err != nil {
@@ -44,7 +44,7 @@ func (d *Doctor) Reach(ctx context.Context, l language.Language) ([]probe.Findin
 	return open, errors.Join(err, n.remove(context.WithoutCancel(ctx)))
 }
 
-// on is the network that a language is on; empty when it is on none.
+// networkOf returns the network of a language; empty if it has none.
 func networkOf(l language.Language) string {
 	if l.Network == network.None {
 		return ""
@@ -52,8 +52,8 @@ func networkOf(l language.Language) string {
 	return l.Network
 }
 
-// around is what must not be reached from a language's network. A machine that can be reached refuses a connection where nobody
-// listens, which is an answer as well: any ports will do.
+// surroundings returns the addresses that must be unreachable from a language's network. A reachable machine refuses
+// connections to closed ports, and a refusal is an answer too, so any ports serve.
 func (d *Doctor) surroundings(l language.Language) probe.Around {
 	bridge, ok := d.Networks.Bridge(l.Network)
 	if !ok {
@@ -73,7 +73,7 @@ func (d *Doctor) surroundings(l language.Language) probe.Around {
 	}
 	for _, b := range address.Closed4() {
 		if first := b.Prefix.Addr(); b.Prefix.IsSingleIP() || first.IsLoopback() || first.IsMulticast() || first.IsUnspecified() {
-			continue // metadata, or what no connection is made to
+			continue // metadata addresses have a list of their own, and no connection is made to the others
 		}
 		a.Closed = append(a.Closed, ports(b.Prefix.Addr().Next(), 80)...)
 	}
@@ -88,7 +88,7 @@ func ports(addr netip.Addr, numbers ...uint16) []string {
 	return all
 }
 
-// addresses are those that the neighbour says it has.
+// addresses returns the addresses that the neighbour printed.
 func (n *neighbour) addresses() []netip.Addr {
 	text, _ := n.stdout.Bytes()
 	answers := probe.Read[probe.Answer](text)

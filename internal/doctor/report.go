@@ -10,27 +10,27 @@ import (
 	"boomerang/internal/sandbox"
 )
 
-// Report is all that was found, as programs read it.
+// Report is the machine-readable report.
 type Report struct {
 	Engine    []sandbox.Fact `json:"engine"`
 	Languages []Examined     `json:"languages"`
-	Open      int            `json:"open"` // how many probes did not hold; a warning on the engine is none
+	Open      int            `json:"open"` // number of failed checks; warnings about the engine do not count
 }
 
-// Examined is what was found with one language.
+// Examined holds the findings for one language.
 type Examined struct {
 	Language string          `json:"language"`
 	Image    string          `json:"image"`
 	Probes   []probe.Finding `json:"probes"`
 }
 
-// Printer writes a report for people while it comes about. A write error is ignored: there is nobody to tell.
+// Printer writes a report for people, line by line. It ignores write errors, because the report is the only output.
 type Printer struct {
 	w     io.Writer
 	group string
 }
 
-// NewPrinter writes to w.
+// NewPrinter returns a printer that writes to w.
 func NewPrinter(w io.Writer) *Printer { return &Printer{w: w} }
 
 // Widths of the columns, in characters.
@@ -42,7 +42,7 @@ const (
 
 func (p *Printer) line(format string, args ...any) { _, _ = fmt.Fprintf(p.w, format+"\n", args...) }
 
-// Facts prints what the engine says of itself.
+// Facts prints the properties of the engine.
 func (p *Printer) Facts(facts []sandbox.Fact) {
 	p.line("THE ENGINE")
 	for _, f := range facts {
@@ -61,14 +61,14 @@ func (p *Printer) Facts(facts []sandbox.Fact) {
 	}
 }
 
-// Language begins the findings of a language.
+// Language prints the header of a language.
 func (p *Printer) Language(name, image string) {
 	p.group = ""
 	p.line("\n%s (%s)", strings.ToUpper(name), image)
 	p.line("        %s %s %s", column("probe", nameWidth), column("what should happen", shouldWidth), "what happened")
 }
 
-// Finding prints one.
+// Finding prints one finding.
 func (p *Printer) Finding(f probe.Finding) {
 	if f.Group != p.group {
 		p.group = f.Group
@@ -81,7 +81,7 @@ func (p *Printer) Finding(f probe.Finding) {
 	p.line("  %s  %s %s %s", word, column(f.Name, nameWidth), column(f.Should, shouldWidth), cut(f.Happened, happenedWidth))
 }
 
-// Sum says in words what is open.
+// Sum prints the totals and the failed checks.
 func (p *Printer) Sum(r Report) {
 	count := 0
 	for _, l := range r.Languages {
@@ -97,7 +97,7 @@ func (p *Printer) Sum(r Report) {
 	}
 }
 
-// column is the text in exactly so many characters.
+// column returns text in exactly width characters.
 func column(text string, width int) string {
 	text = cut(text, width)
 	return text + strings.Repeat(" ", width-utf8.RuneCountInString(text))

@@ -19,13 +19,13 @@ import (
 	"boomerang/internal/sandbox"
 )
 
-// file is languages.yaml. Each language is kept as it stands in the file until the defaults under it are known.
+// file is languages.yaml. Each language stays a YAML node until the defaults are known.
 type file struct {
 	Defaults  common              `yaml:"defaults"`
 	Languages map[string]ast.Node `yaml:"languages"`
 }
 
-// entry is one language of the file.
+// entry is one language in the file.
 type entry struct {
 	Image     string   `yaml:"image"`
 	File      string   `yaml:"file"`
@@ -36,7 +36,7 @@ type entry struct {
 	Common    common   `yaml:",inline"`
 }
 
-// common is what may also stand under "defaults".
+// common holds the keys that are also allowed under "defaults".
 type common struct {
 	Pull    string            `yaml:"pull"`
 	Env     map[string]string `yaml:"env"`
@@ -63,12 +63,12 @@ func (m *most) UnmarshalYAML(node ast.Node) error {
 	return readLimits(node, limit.Requestable(), (*limit.Limits)(m))
 }
 
-// warm is a number of containers, or auto.
+// warm is a number of containers, or Auto.
 type warm int
 
 const maxWarm = 1000
 
-// UnmarshalYAML reads a number or the word; its error knows the line.
+// UnmarshalYAML reads a number or "auto"; its error has the line.
 func (w *warm) UnmarshalYAML(node ast.Node) error {
 	text := node.GetToken()
 	if text.Value == "auto" {
@@ -83,7 +83,7 @@ func (w *warm) UnmarshalYAML(node ast.Node) error {
 	return nil
 }
 
-// builtin is what holds where the file is silent, as configs/languages.yaml documents it.
+// builtin returns the values for keys that the file leaves out, as configs/languages.yaml documents them.
 func builtin() common {
 	return common{
 		Pull:    sandbox.PullMissing,
@@ -114,7 +114,8 @@ func parse(text []byte) ([]Language, error) {
 	return languages, nil
 }
 
-// read lays one language over the defaults. The node is nil where the file has nothing behind the name.
+// readLanguage overlays one language on the defaults. The node is nil if the file has nothing after the language's
+// name.
 func readLanguage(node ast.Node, defaults common) (entry, error) {
 	e := entry{Common: defaults}
 	if node != nil {
@@ -129,18 +130,18 @@ func readLanguage(node ast.Node, defaults common) (entry, error) {
 	return e, nil
 }
 
-// plain is the parser's error on one line: [line:column] and what is wrong.
+// oneLine returns the parser's error on one line: [line:column] and the problem.
 func oneLine(err error) error { return errors.New(yaml.FormatError(err, false, false)) }
 
 var (
 	nameForm = regexp.MustCompile(`^[a-z][a-z0-9+#._-]{0,31}$`)
-	fileForm = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,254}$`) // never an option, never a path
+	fileForm = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,254}$`) // cannot be taken for an option or a path
 	envForm  = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 )
 
 const placeholder = "{file}"
 
-// check refuses what cannot be run. The error begins with the key.
+// check refuses an entry that cannot run. The error begins with the key.
 func (e entry) check(name string) error {
 	for _, n := range append([]string{name}, e.Aliases...) {
 		if !nameForm.MatchString(n) {

@@ -6,41 +6,41 @@ import (
 	"boomerang/internal/limit"
 )
 
-// Name is what the inside of every container is called: its host, and the user and the group that programs run as.
+// Name is the host name of every container, and the name of the user and the group that programs run as.
 const Name = "sandbox"
 
-// Spec is all that must be known to prepare a container, before there is a job for it.
+// Spec describes a container before there is a job for it.
 type Spec struct {
-	Execution string // the execution's id; names and labels the container. Empty for a container that waits for one
+	Execution string // id of the execution, for names and labels; empty for a waiting container
 	Language  string
 	Image     string
-	Pull      string // PullMissing, also when empty, or PullNever
+	Pull      string // PullMissing or PullNever; empty means PullMissing
 	Limits    Limits
-	Slot      int    // 0…; concurrent containers of one node have different slots, and so different UIDs
-	Network   string // "none", also when empty, "egress" or "proxy"
-	Runtime   string // empty = the engine's default
-	// Rehearsal is what the init runs once while it waits for the job, so that the program starts faster; empty = nothing.
-	// The job waits for none of it, and the program finds none of it.
+	Slot      int    // from 0; concurrent containers of one node have different slots, and so different UIDs
+	Network   string // "none", "egress" or "proxy"; empty means "none"
+	Runtime   string // empty means the engine's default
+	// Rehearsal is a command that the init runs once while it waits for the job, so that the program starts faster. A
+	// job does not wait for the rehearsal, and the rehearsal leaves no files or processes. Empty means no rehearsal.
 	Rehearsal []string
 }
 
-// Whether an image that is not there is pulled.
+// The ways to treat a missing image.
 const (
-	PullMissing = "missing" // pulled once for all who wait
-	PullNever   = "never"   // ErrImageUnavailable: nobody else's image may take the name
+	PullMissing = "missing" // one pull serves all callers that wait for the image
+	PullNever   = "never"   // fail with ErrImageUnavailable, so that a foreign image cannot take the name
 )
 
 // Limits bound one container.
 type Limits = limit.Limits
 
-// MaxArtifacts is how many files are collected at most, whatever their size: each has a frame in the log.
+// MaxArtifacts is the largest number of collected files, whatever their size: each file has a frame in the log.
 const MaxArtifacts = 256
 
-// Same tells whether two specs make the same container, whoever it is for.
+// Same reports whether two specs make the same container, for any execution and slot.
 func (s Spec) Same(o Spec) bool { return s.Limits == o.Limits && s.sameSetup(o) }
 
-// Fits tells whether a container of this spec can serve as one of another when it is resized. What is only collected or kept of a
-// container may be less than it could be.
+// Fits reports whether a container of spec s, once resized, can run a job of spec o. Limits on kept and collected
+// output may be larger in s than in o.
 func (s Spec) Fits(o Spec) bool {
 	l, m := s.Limits, o.Limits
 	return s.sameSetup(o) && l.Files == m.Files && l.Workspace == m.Workspace && l.Tmp == m.Tmp &&

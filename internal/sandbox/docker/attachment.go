@@ -13,19 +13,18 @@ import (
 	"boomerang/internal/journal"
 )
 
-// attachment is the connection to the three streams of an init. It is there before the container is started, so it carries the
-// whole journal, at once and without the engine's reading it back from the log. The log is for whoever comes later, and
-// for a attachment that broke.
+// attachment is the connection to the three streams of an init. It opens before the container starts, so it carries the
+// whole journal without a detour through the engine's log. The log serves later followers and broken attachments.
 type attachment struct {
 	engine    types.HijackedResponse
-	assigned  atomic.Bool   // a job is or was sent
-	firstByte chan struct{} // closed when the first byte has come, or none will
-	gone      chan struct{} // closed when none will, or one came before there was a job
-	close     func()        // lets go of the streams; without a job the init leaves
+	assigned  atomic.Bool   // a job is being sent, or was sent
+	firstByte chan struct{} // closed when the first byte has arrived, or none will arrive
+	gone      chan struct{} // closed when no byte will arrive, or when one arrived before there was a job
+	close     func()        // closes the streams; an init without a job then exits
 }
 
-// attach takes hold of the init's streams. It comes before the start: the first to attach owns stdin, and its going away
-// closes it.
+// attach opens the init's streams. It must precede the start: the first client that attaches owns stdin, and stdin
+// closes with it.
 func (d *Docker) attach(ctx context.Context, id string) (*attachment, error) {
 	engine, err := callEngine(ctx, d, "attach container", func(ctx context.Context) (types.HijackedResponse, error) {
 		return d.client.ContainerAttach(ctx, id, container.AttachOptions{Stream: true, Stdin: true, Stdout: true, Stderr: true})
@@ -42,7 +41,7 @@ func newAttachment(engine types.HijackedResponse) *attachment {
 	return l
 }
 
-// listen waits for the first byte. An init says nothing before it has a job; what comes then are its last words.
+// awaitFirstByte waits for the first byte. An init without a job writes nothing but its last words before it exits.
 func (l *attachment) awaitFirstByte() {
 	defer close(l.firstByte)
 	if _, err := l.engine.Reader.Peek(1); err != nil || !l.assigned.Load() {
@@ -50,7 +49,7 @@ func (l *attachment) awaitFirstByte() {
 	}
 }
 
-// send sends the job; then nothing more can be sent.
+// send sends the job and closes the sending side.
 func (l *attachment) send(ctx context.Context, job journal.Job, patience time.Duration) error {
 	l.assigned.Store(true)
 	unhook := context.AfterFunc(ctx, func() { _ = l.engine.Conn.SetWriteDeadline(time.Unix(1, 0)) })
@@ -63,18 +62,18 @@ func (l *attachment) send(ctx context.Context, job journal.Job, patience time.Du
 		err = l.engine.CloseWrite()
 	}
 	if err != nil {
-		l.close() // half a job is none: the init leaves
+		l.close() // the init exits without a whole job
 	}
 	return err
 }
 
-// Read gives the multiplexed streams, as a log would.
+// Read returns the multiplexed streams in the format of a log.
 func (l *attachment) Read(p []byte) (int, error) {
 	<-l.firstByte
 	return l.engine.Reader.Read(p) //nolint:wrapcheck // io.EOF must stay what it is
 }
 
-// connReader is a reading of a line, which is over for good when its ctx ends before it was closed.
+// connReader is one read of the streams. If its ctx ends before Close, the streams close for good.
 type connReader struct {
 	*attachment
 	unhook func() bool
@@ -84,13 +83,13 @@ func (l *attachment) reader(ctx context.Context) connReader {
 	return connReader{l, context.AfterFunc(ctx, l.close)}
 }
 
-// Close ends the reading and leaves the line.
+// Close ends the read and leaves the streams open.
 func (h connReader) Close() error {
 	h.unhook()
 	return nil
 }
 
-// drain waits until the container lets go of its streams, as it does when it ends, or d has passed.
+// drain waits for the container to close its streams, which it does when it ends, for at most d.
 func (l *attachment) drain(d time.Duration) {
 	if l.engine.Conn.SetReadDeadline(time.Now().Add(d)) == nil {
 		_, _ = io.Copy(io.Discard, l.engine.Reader)

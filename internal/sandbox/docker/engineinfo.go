@@ -13,17 +13,16 @@ import (
 	"boomerang/internal/sandbox"
 )
 
-// ErrUnfit says that a setting cannot be had on this engine. Its text names the key and is for the operator.
+// ErrUnfit means that this engine cannot apply a setting. Its text names the key and is for the operator.
 var ErrUnfit = errors.New("a setting does not fit the engine")
 
-// traits are what a container's configuration depends on and only the engine knows.
+// engineInfo holds the properties of the engine that a container's configuration depends on.
 type engineInfo struct {
 	remapped bool   // containers have a user namespace of their own: userns-remap, or a rootless engine
-	runtime  string // the one that runs what names none
+	runtime  string // the engine's default runtime
 }
 
-// The UID of slot 0 where the operator names none. A user namespace mostly maps 65536 users, as /etc/subuid is filled by
-// useradd.
+// The default UIDs of slot 0. A user namespace usually maps 65536 users, because useradd fills /etc/subuid that way.
 const (
 	uidBase         = 100_000
 	remappedUIDBase = 20_000
@@ -40,14 +39,14 @@ func (t engineInfo) uidBase(c Config) int {
 	return uidBase
 }
 
-// knownTraits remembers them for as long as containers can be made by them.
+// engineInfoCache remembers the answer while it can be used to make containers.
 type engineInfoCache struct {
 	mu    sync.Mutex // guards known
 	known *engineInfo
 }
 
-// traits asks the engine, once, and again with anew: it may have been exchanged behind our back. Errors:
-// sandbox.ErrUnavailable, and sandbox.ErrRefused for a setting that does not fit.
+// engineInfo asks the engine once. With refresh, it asks again, because the engine may have been replaced. Errors:
+// sandbox.ErrUnavailable, and sandbox.ErrRefused for a setting that does not fit the engine.
 func (d *Docker) engineInfo(ctx context.Context, refresh bool) (engineInfo, error) {
 	d.info.mu.Lock()
 	known := d.info.known
@@ -74,7 +73,7 @@ func engineInfoOf(info system.Info) engineInfo {
 	return engineInfo{remapped: options["userns"] != "" || options["rootless"] != "", runtime: info.DefaultRuntime}
 }
 
-// fits tells whether the engine can do what is set; see runc's and systemd's rules for the names of slices.
+// checkEngine checks that the engine supports the configuration. The forms of slice names follow runc and systemd.
 func (c Config) checkEngine(info system.Info) error {
 	switch {
 	case c.CgroupParent == "":
@@ -92,7 +91,7 @@ func cleanPath(p string) bool { return path.IsAbs(p) && path.Clean(p) == p && p 
 
 var sliceName = regexp.MustCompile(`^[A-Za-z0-9:_.\\]+(-[A-Za-z0-9:_.\\]+)*\.slice$`)
 
-// usersFact tells who programs are on the engine's machine.
+// usersFact reports the users that programs run as on the engine's machine.
 func usersFact(c Config, t engineInfo) sandbox.Fact {
 	base := t.uidBase(c)
 	f := sandbox.Fact{Name: "programs' users", Value: fmt.Sprintf("%d and up, one for each slot", base), Weight: sandbox.Fine}

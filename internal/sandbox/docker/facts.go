@@ -16,10 +16,10 @@ import (
 	"boomerang/internal/sandbox"
 )
 
-// oldestAPI is Engine 20.10's.
+// oldestAPI is the API version of Engine 20.10.
 const oldestAPI = "1.41"
 
-// Facts asks the engine what it is and judges the answer. Errors: sandbox.ErrUnavailable, ErrUnfit.
+// Facts returns the engine's properties and their effect on isolation. Errors: sandbox.ErrUnavailable, ErrUnfit.
 func (d *Docker) Facts(ctx context.Context) ([]sandbox.Fact, error) {
 	info, err := callEngine(ctx, d, "inspect engine", d.client.Info)
 	if err != nil {
@@ -35,7 +35,7 @@ func (d *Docker) Facts(ctx context.Context) ([]sandbox.Fact, error) {
 	return append(engineFacts(info, version, time.Now()), usersFact(d.config, engineInfoOf(info))), nil
 }
 
-// HostName is the name of the engine's machine, which a container must not bear. Errors: sandbox.ErrUnavailable.
+// HostName returns the name of the engine's machine, which no container may have. Errors: sandbox.ErrUnavailable.
 func (d *Docker) HostName(ctx context.Context) (string, error) {
 	info, err := callEngine(ctx, d, "ask engine for its name", d.client.Info)
 	return info.Name, err
@@ -77,8 +77,8 @@ func engineFact(info system.Info, version types.Version) sandbox.Fact {
 	return f
 }
 
-// foreign returns the name of an engine that is not Docker's, and why it is not supported; an empty name for Docker's. An engine
-// that tells no components is taken for Docker's.
+// unsupportedEngine returns the name of an engine other than Docker's, and the reason why it is not supported. The name
+// is empty for Docker's engine, and for an engine that lists no components.
 func unsupportedEngine(version types.Version) (name, reason string) {
 	const untried = "no isolation is promised that was not tried on it, and some of Docker's calls mean something else there. Use Docker Engine."
 	if number, _ := component(version, "Podman Engine"); number != "" {
@@ -94,7 +94,7 @@ func unsupportedEngine(version types.Version) (name, reason string) {
 	return name, untried
 }
 
-// component is what the engine says of a part of itself: its version as its makers number it, and as it was built.
+// component returns the version of one part of the engine: the number of its makers, and the build.
 func component(version types.Version, name string) (number, build string) {
 	for _, c := range version.Components {
 		if c.Name == name {
@@ -147,7 +147,7 @@ func cgroupFact(info system.Info) sandbox.Fact {
 	return f
 }
 
-// limitFacts are the limits that the engine's kernel may be unable to enforce.
+// limitFacts reports the limits that the engine's kernel cannot enforce.
 func limitFacts(info system.Info) []sandbox.Fact {
 	var missing []string
 	for _, limit := range []struct {
@@ -175,7 +175,7 @@ func limitFacts(info system.Info) []sandbox.Fact {
 	return facts
 }
 
-// securityOptionsOf maps the name of each option, like "seccomp", to the rest of it, like "profile=default".
+// securityOptionsOf maps the name of each option, such as "seccomp", to its value, such as "profile=default".
 func securityOptionsOf(info system.Info) map[string]string {
 	options := make(map[string]string, len(info.SecurityOptions))
 	for _, option := range info.SecurityOptions {
@@ -233,8 +233,8 @@ func storageFact(info system.Info) sandbox.Fact {
 	return f
 }
 
-// engineWarning passes on what the engine itself warns of. Most of it is on bridges, which programs are not on; that its
-// API is open to the network is another matter: whoever speaks to it is root on its machine.
+// engineWarning passes on a warning of the engine itself. Most warnings concern bridges, which programs do not use. A
+// warning about a public API matters: every client of the API is root on the engine's machine.
 func engineWarning(text string) sandbox.Fact {
 	f := sandbox.Fact{Name: "engine warns", Value: strings.TrimPrefix(text, "WARNING: "), Weight: sandbox.Note}
 	if strings.Contains(text, "API is accessible on") {

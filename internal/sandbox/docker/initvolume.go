@@ -27,33 +27,34 @@ import (
 
 const (
 	initName   = "boomerang-init"
-	initPrefix = initName + "-" // of the volume and of the container that fills it, before the binary's hash
+	initPrefix = initName + "-" // start of the names of the volume and its helper, before the hash of the binary
 
-	labelInit   = "boomerang.init"   // on the volume: the node that made it
-	labelHelper = "boomerang.helper" // on the container that fills it: the node
+	labelInit   = "boomerang.init"   // label of the volume; its value is the node that made it
+	labelHelper = "boomerang.helper" // label of the helper, the container that fills the volume; its value is the node
 
-	// A filling takes less than a second; another process's that takes longer than this is held for dead.
+	// Filling takes less than a second. A helper of another process that is older than helperPatience is considered
+	// dead.
 	helperPatience = 10 * time.Second
 	helperPause    = 100 * time.Millisecond
 )
 
-// initVolume is the volume that holds the init for this engine.
+// initVolume is the volume with the init for this engine.
 type initVolume struct {
-	lock     lock         // held while the volume is filled; guards place
-	location initLocation // without a name: not filled by this process yet
+	lock     lock         // held while the volume is filled; guards location
+	location initLocation // no name until this process has filled the volume
 }
 
-// initPlace is where the init lies.
+// initLocation locates the init.
 type initLocation struct {
-	name string // the volume's
-	path string // the same on the engine's machine; empty where the engine does not tell
+	name string // name of the volume
+	path string // path of the volume on the engine's machine; empty if the engine does not report it
 }
 
 func newInitVolume() *initVolume { return &initVolume{lock: newLock()} }
 
-// initVolume returns the name of a volume that holds the init, verified once per process. A container with the very
-// image at hand is made to fill it and is never started, so nothing but that image is needed.
-// With anew it is verified again: somebody may have removed the volume, whereupon the engine made an empty one.
+// initVolume returns the volume that holds the init, verified once per process. A helper container, which is never
+// started, fills the volume. The helper uses the image at hand, so no other image is needed. With refresh, initVolume
+// verifies the volume again: if an operator removed it, the engine has made an empty one.
 func (d *Docker) initVolume(ctx context.Context, image imageFacts, refresh bool) (initLocation, error) {
 	release, err := d.init.lock.Acquire(ctx)
 	if err != nil {
@@ -86,21 +87,22 @@ func (d *Docker) initVolume(ctx context.Context, image imageFacts, refresh bool)
 	return d.init.location, nil
 }
 
-// file is one in the volume.
+// file is a file in the volume.
 type file struct {
 	name    string
 	content []byte
-	mode    int64 // 0: that of a program
+	mode    int64 // 0 means the mode of a program
 }
 
-// hosts is the /etc/hosts of a container without network. The container's own name has lines of its own, so that it is its
-// canonical name.
+// hosts is the /etc/hosts of a container without network. The container's own name has lines of its own, which makes it
+// the canonical name.
 const (
 	hostsName = "hosts"
 	hosts     = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n127.0.0.1\t" + sandbox.Name + "\n::1\t" + sandbox.Name + "\n"
 )
 
-// binaries reads the init, and what is carried beside it, for the engine's architecture, which need not be ours.
+// readBinaries reads the init and the carried programs for the engine's architecture, which may differ from this
+// machine's.
 func (d *Docker) readBinaries(ctx context.Context) ([]file, error) {
 	version, err := callEngine(ctx, d, "ask engine for its architecture", d.client.ServerVersion)
 	if err != nil {
@@ -121,7 +123,7 @@ func (d *Docker) readBinaries(ctx context.Context) ([]file, error) {
 	return files, nil
 }
 
-// goarch spells the engine's architecture as Go does; some engines say what uname says.
+// goarch returns Go's name of the engine's architecture; some engines report the name that uname prints.
 func goarch(v types.Version) string {
 	switch v.Arch {
 	case "x86_64":
@@ -132,7 +134,8 @@ func goarch(v types.Version) string {
 	return v.Arch
 }
 
-// volumeName is the same for all who need the init alone. With something beside it the volume is this node's own.
+// volumeName returns the name of the volume. Nodes share a volume that holds only the init; a volume with carried
+// programs belongs to this node.
 func (d *Docker) volumeName(files []file) string {
 	hash := sha256.New()
 	for _, f := range files {
@@ -144,7 +147,7 @@ func (d *Docker) volumeName(files []file) string {
 	return initPrefix + hex.EncodeToString(hash.Sum(nil))[:12]
 }
 
-// fill makes the volume hold the files, whatever state it is in, and proves it by reading them back. The helper's
+// fillVolume makes the volume hold the files, whatever its state, and verifies them by reading them back. The helper's
 // name is the lock between processes.
 func (d *Docker) fillVolume(ctx context.Context, image imageFacts, files []file) (string, error) {
 	name := d.volumeName(files)
@@ -152,7 +155,7 @@ func (d *Docker) fillVolume(ctx context.Context, image imageFacts, files []file)
 	if err != nil {
 		return "", err
 	}
-	defer func() { _ = d.remove(context.WithoutCancel(ctx), helper) }() // what stays is swept by the next process
+	defer func() { _ = d.remove(context.WithoutCancel(ctx), helper) }() // the next process sweeps a helper that stays
 
 	if held, err := d.volumeHolds(ctx, helper, files); err != nil || held {
 		return name, err
@@ -169,8 +172,8 @@ func (d *Docker) fillVolume(ctx context.Context, image imageFacts, files []file)
 	return name, nil
 }
 
-// write copies files into the volume. The engine replaces a file that is there already by a new one; a container that has
-// the old one mounted keeps it.
+// writeFiles copies files into the volume. The engine replaces an existing file by a new one, and containers that have
+// the old file mounted keep it.
 func (d *Docker) writeFiles(ctx context.Context, helper string, files []file) error {
 	archive, err := tarFile(files)
 	if err != nil {
@@ -181,7 +184,7 @@ func (d *Docker) writeFiles(ctx context.Context, helper string, files []file) er
 	})
 }
 
-// holds tells whether the volume holds all the files as they are.
+// volumeHolds reports whether the volume holds exactly these files.
 func (d *Docker) volumeHolds(ctx context.Context, helper string, files []file) (bool, error) {
 	for _, f := range files {
 		if held, err := d.fileHash(ctx, helper, f.name); err != nil || held != sha256.Sum256(f.content) {
@@ -191,8 +194,8 @@ func (d *Docker) volumeHolds(ctx context.Context, helper string, files []file) (
 	return true, nil
 }
 
-// helper makes the container through which the volume is filled. While another process has one it waits. As with any create
-// it waits for the engine's answer even when ctx ends meanwhile.
+// createHelper makes the helper container. While another process has a helper, createHelper waits. Like create, it
+// waits for the engine's answer even when ctx ends.
 func (d *Docker) createHelper(ctx context.Context, name string, image imageFacts) (id string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, helperPatience+d.config.CallTimeout)
 	defer cancel()
@@ -222,11 +225,11 @@ func (d *Docker) createHelper(ctx context.Context, name string, image imageFacts
 	}
 }
 
-// held is the hash of what the volume holds by that name; the zero hash when it holds none.
+// fileHash returns the hash of a file in the volume; the zero hash if the file is missing.
 func (d *Docker) fileHash(ctx context.Context, helper, name string) (sum [sha256.Size]byte, err error) {
 	hash := sha256.New()
 	found, err := d.readFile(ctx, helper, initDir+"/"+name, func(_ *tar.Header, content io.Reader) error {
-		_, err := io.Copy(hash, content) // bounded by what the volume holds and the deadline
+		_, err := io.Copy(hash, content) // bounded by the size of the volume and the deadline
 		return err
 	})
 	if err != nil || !found {
@@ -235,8 +238,8 @@ func (d *Docker) fileHash(ctx context.Context, helper, name string) (sum [sha256
 	return [sha256.Size]byte(hash.Sum(nil)), nil
 }
 
-// read passes a file of a container, which need not run, to a function. It does not follow a link at the end of the path,
-// and returns false if there is no such file.
+// readFile passes a file of a container, which need not run, to a function. It does not follow a link at the end of the
+// path. Found is false if the file is missing.
 func (d *Docker) readFile(ctx context.Context, id, name string, with func(*tar.Header, io.Reader) error) (found bool, err error) {
 	return callEngine(ctx, d, "read "+name, func(ctx context.Context) (found bool, err error) {
 		archive, _, err := d.client.CopyFromContainer(ctx, id, name)
@@ -256,7 +259,7 @@ func (d *Docker) readFile(ctx context.Context, id, name string, with func(*tar.H
 	})
 }
 
-// archived puts the files into a tar file as the engine wants it.
+// tarFile returns the files as a tar archive for the engine.
 func tarFile(files []file) ([]byte, error) {
 	var archive bytes.Buffer
 	w := tar.NewWriter(&archive)
@@ -275,8 +278,8 @@ func tarFile(files []file) ([]byte, error) {
 	return archive.Bytes(), nil
 }
 
-// Dismantle removes every container and every volume of this node: for a node that does not come back.
-// Errors: sandbox.ErrUnavailable.
+// Dismantle removes all containers and volumes of this node, for a node that does not come back. Errors:
+// sandbox.ErrUnavailable.
 func (d *Docker) Dismantle(ctx context.Context) error {
 	found, err := d.Containers(ctx)
 	for _, f := range found {
@@ -288,7 +291,7 @@ func (d *Docker) Dismantle(ctx context.Context) error {
 	return err
 }
 
-// sweepHelpers removes the helpers of this node's earlier epochs: they died half way.
+// sweepHelpers removes the helpers of this node's earlier epochs, whose processes died while filling.
 func (d *Docker) sweepHelpers(ctx context.Context) error {
 	helpers, err := callEngine(ctx, d, "list helpers", func(ctx context.Context) ([]container.Summary, error) {
 		return d.client.ContainerList(ctx, container.ListOptions{
@@ -303,8 +306,8 @@ func (d *Docker) sweepHelpers(ctx context.Context) error {
 	return err
 }
 
-// sweepVolumes removes the volumes that this node made for other versions and that nobody uses. It does what it can;
-// another node of such a version that finds its volume missing fills it again.
+// sweepVolumes removes this node's unused volumes for other versions, on a best-effort basis. A node of such a version
+// fills its volume again when it finds it missing.
 func (d *Docker) sweepVolumes(ctx context.Context, current string) {
 	volumes, err := callEngine(ctx, d, "list volumes", func(ctx context.Context) (volume.ListResponse, error) {
 		return d.client.VolumeList(ctx, volume.ListOptions{Filters: filters.NewArgs(filters.Arg("label", labelInit+"="+d.node))})
@@ -316,7 +319,7 @@ func (d *Docker) sweepVolumes(ctx context.Context, current string) {
 		removeErr := do(ctx, d, "remove volume", func(ctx context.Context) error {
 			return d.client.VolumeRemove(ctx, v.Name, false)
 		})
-		if !errdefs.IsConflict(removeErr) { // conflict: it is in use
+		if !errdefs.IsConflict(removeErr) { // a conflict means that the volume is in use
 			err = errors.Join(err, removeErr)
 		}
 	}
@@ -325,7 +328,7 @@ func (d *Docker) sweepVolumes(ctx context.Context, current string) {
 	}
 }
 
-// pause waits for d or for the end of ctx, whose cause it returns.
+// pause waits for d. If ctx ends first, pause returns the cause of ctx.
 func pause(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)
 	defer timer.Stop()

@@ -8,8 +8,8 @@ import (
 	"boomerang/internal/journal"
 )
 
-// collect hands over the files that the program left, as the init does; what was given with the job is not among them. The fake's programs leave no directories whose
-// order would differ from that of the paths.
+// collect passes on the files that the program left, as the init does. Files that came with the job are left out. The
+// fake's programs make no directories, so the order of the paths is the init's order.
 func (t timeline) collect(job journal.Job, stopped bool, files journal.FileSink) {
 	for _, asked := range job.Collect {
 		done := journal.Collection{Of: asked.Name}
@@ -50,14 +50,14 @@ func matchesAny(globs []string, path string) bool {
 	})
 }
 
-// fileRecorder writes down what is told of files.
+// fileRecorder records the calls of a journal.FileSink.
 type fileRecorder struct {
 	lines   []string // in order
 	content map[string][]byte
 	now     string
 }
 
-// Begin implements journal.Files.
+// Begin implements journal.FileSink.
 func (f *fileRecorder) Begin(c journal.Collected) {
 	if f.content == nil {
 		f.content = make(map[string][]byte)
@@ -65,13 +65,13 @@ func (f *fileRecorder) Begin(c journal.Collected) {
 	f.now, f.content[c.Path] = c.Path, nil
 }
 
-// Write implements journal.Files.
+// Write implements journal.FileSink.
 func (f *fileRecorder) Write(p []byte) (int, error) {
 	f.content[f.now] = append(f.content[f.now], p...)
 	return len(p), nil
 }
 
-// Done implements journal.Files.
+// Done implements journal.FileSink.
 func (f *fileRecorder) Done(whole bool) {
 	line := f.now
 	if !whole {
@@ -80,15 +80,15 @@ func (f *fileRecorder) Done(whole bool) {
 	f.lines = append(f.lines, line)
 }
 
-// Omit implements journal.Files.
+// Omit implements journal.FileSink.
 func (f *fileRecorder) Omit(o journal.Omitted) {
 	f.lines = append(f.lines, o.Path+" omitted: "+o.Reason)
 }
 
-// Present implements journal.Files.
+// Present implements journal.FileSink.
 func (*fileRecorder) Present(journal.Present) {}
 
-// Complete implements journal.Files.
+// Complete implements journal.FileSink.
 func (f *fileRecorder) Complete(c journal.Collection) {
 	f.lines = append(f.lines, fmt.Sprintf("%s: %d and %d, %d bytes %s", c.Of, c.Files, c.Omitted, c.Bytes, c.Cut))
 }

@@ -1,7 +1,7 @@
-// Package sandboxtest holds the tests that every sandbox must pass, the programs that they run, and a fake sandbox
-// that passes them too.
+// Package sandboxtest holds the tests that every sandbox must pass, the programs that they run, and a fake sandbox that
+// passes them too.
 //
-// It refuses to know Docker.
+// The package does not know Docker.
 package sandboxtest
 
 import (
@@ -17,16 +17,16 @@ import (
 	"boomerang/internal/sandbox"
 )
 
-// Harness is a sandbox to be tested.
+// Harness describes the sandbox under test.
 type Harness struct {
-	// Open returns a handle on the one engine, as a fresh process of the node has it, and closes it at the end of t.
+	// Open returns a new handle on the engine, like a restarted process of the node, and closes it at the end of t.
 	Open    func(t *testing.T) sandbox.Sandbox
-	Image   string // holds the Player
-	Runtime string // of the engine; empty = its default
-	Pooled  bool   // containers may have waited, under no name, and have slots that the sandbox chose
+	Image   string // an image with the Player
+	Runtime string // of the engine; empty means the engine's default
+	Pooled  bool   // containers may have waited, without an execution's name, in slots that the sandbox chose
 }
 
-// Contract tests a sandbox: each subtest is one obligation of the comments in package sandbox.
+// Contract tests a sandbox: each subtest is one obligation from the comments of package sandbox.
 func Contract(t *testing.T, h Harness) {
 	t.Helper()
 	preparing := h.Open(t)
@@ -71,7 +71,7 @@ func Contract(t *testing.T, h Harness) {
 }
 
 func outputIsCompleteAndExactOnBothStreams(t contractTest) {
-	const page = 16 << 10 // Docker's log copies lines in pieces of this size
+	const page = 16 << 10 // size of the pieces in which Docker's log copies lines
 	binary := string([]byte{0, 1, 2, 0x1e, '\r', '\n', 0xff, 0xfe, '\n', '\n'})
 	stdout := strings.Join([]string{
 		binary, "line\n", strings.Repeat("a", page) + "\n", strings.Repeat("b", page-1) + "\n",

@@ -73,7 +73,7 @@ func aFreshHandleFollowsARunningContainer(t contractTest) {
 func aFreshHandleFollowsAnEndedContainer(t contractTest) {
 	b := t.assigned(Program{Out("whole"), Exit(6)}.Job())
 	b.follow(t.Context(), io.Discard, io.Discard).wait()
-	b.stop() // returns when the engine knows of the end
+	b.stop() // returns when the engine has noticed the end
 	f := t.found(b)
 	if f.Running {
 		t.Error("running = true, want false")

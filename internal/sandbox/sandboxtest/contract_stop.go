@@ -40,12 +40,13 @@ func stopAfterTheEndIsNoError(t contractTest) {
 	}
 }
 
-// stopBeforeAssignRunsNothing asks for no exit code: a container that was fileRecorder to end before its init could listen has the engine's.
+// stopBeforeAssignRunsNothing checks no exit code: a container that ends before its init listens has the engine's own
+// code.
 func stopBeforeAssignRunsNothing(t contractTest) {
 	b := t.prepared("")
 	b.stop()
 	job := Program{Out("must not run")}.Job()
-	_ = b.container.Assign(t.Context(), job) // may or may not notice
+	_ = b.container.Assign(t.Context(), job) // Assign may or may not notice
 	b.nonce = job.Nonce
 	f := b.follow(t.Context(), nil, nil).wait()
 	f.wantOutput("", "")
@@ -77,7 +78,7 @@ func aResizedContainerRunsItsJob(t contractTest) {
 	limits.Memory, limits.CPUs, limits.PIDs = limits.Memory/2, limits.CPUs/2, limits.PIDs/2
 	switch err := b.container.Resize(t.Context(), limits); {
 	case err != nil && t.Runtime != "":
-		t.Skipf("this runtime cannot: %v", err) // gVisor's knows no update; a new container is made then
+		t.Skipf("this runtime cannot: %v", err) // gVisor's runtime has no update; the pool then makes a new container
 	case err != nil:
 		t.Fatalf("resize: %v", err)
 	}

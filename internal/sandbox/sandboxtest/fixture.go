@@ -13,14 +13,14 @@ import (
 	"boomerang/internal/sandbox"
 )
 
-// contractTest is the test of one obligation, with the handle of the process that prepares the containers.
+// contractTest is the test of one obligation, with a handle of the process that prepares the containers.
 type contractTest struct {
 	*testing.T
 	Harness
 	sandbox sandbox.Sandbox
 }
 
-// spec is one with limits that no test runs into by chance.
+// spec returns a spec with limits that no test reaches by accident.
 func (t contractTest) spec(execution, image string) sandbox.Spec {
 	return sandbox.Spec{
 		Execution: execution, Language: "test", Image: image, Slot: 1, Network: "none", Runtime: t.Runtime,
@@ -55,13 +55,13 @@ func (t contractTest) assigned(job journal.Job) *testContainer {
 	return b
 }
 
-// run takes a job through a container of its own.
+// run runs a job in a container of its own.
 func (t contractTest) run(job journal.Job) *followResult {
 	t.Helper()
 	return t.assigned(job).follow(t.Context(), nil, nil).wait()
 }
 
-// runBeyond runs a job beyond its deadline, which comes after the program's first word.
+// runBeyond runs a job beyond its deadline, which comes after the program's first output.
 func (t contractTest) runBeyond(job journal.Job) (r *followResult) {
 	t.Helper()
 	retryWithMoreTime(func(d time.Duration) bool {
@@ -72,14 +72,14 @@ func (t contractTest) runBeyond(job journal.Job) (r *followResult) {
 	return r
 }
 
-// retryWithMoreTime tries with more and more time until a slow machine has enough of it.
+// retryWithMoreTime calls try with doubled times until a slow machine succeeds.
 func retryWithMoreTime(try func(time.Duration) bool) {
 	for d := 500 * time.Millisecond; !try(d) && d < 20*time.Second; {
 		d *= 2
 	}
 }
 
-// containers is what a fresh process finds.
+// containers returns the containers that a new process finds.
 func (t contractTest) containers() []sandbox.Found {
 	t.Helper()
 	found, err := t.Open(t.T).Containers(t.Context())
@@ -89,7 +89,7 @@ func (t contractTest) containers() []sandbox.Found {
 	return found
 }
 
-// found is b as a fresh process finds it.
+// found returns b as a new process finds it.
 func (t contractTest) found(b *testContainer) sandbox.Found {
 	t.Helper()
 	for _, f := range t.containers() {
@@ -101,7 +101,7 @@ func (t contractTest) found(b *testContainer) sandbox.Found {
 	return sandbox.Found{}
 }
 
-// testContainer is one container of a test, removed at its end.
+// testContainer is one container of a test; the test removes it at its end.
 type testContainer struct {
 	contractTest
 	container sandbox.Container
@@ -122,7 +122,7 @@ func (b *testContainer) remove() {
 	}
 }
 
-// followResult is a Follow under way. Its results may be read once done is closed.
+// followResult is a running Follow. Its results are valid after done is closed.
 type followResult struct {
 	contractTest
 	done           chan struct{}
@@ -132,7 +132,7 @@ type followResult struct {
 	files          fileRecorder
 }
 
-// follow begins to follow; a nil writer keeps what comes for wantOutput. The test waits for its end.
+// follow starts a Follow. A nil writer keeps the output for wantOutput. The test waits for the end of the Follow.
 func (b *testContainer) follow(ctx context.Context, stdout, stderr io.Writer) *followResult {
 	f := &followResult{contractTest: b.contractTest, done: make(chan struct{})}
 	if stdout == nil {
@@ -188,7 +188,7 @@ func differAt(a, b string) int {
 	return n
 }
 
-// recorder is a writer that can be waited for.
+// recorder is a writer whose output a test can wait for.
 type recorder struct {
 	mu   sync.Mutex // guards text
 	text []byte
@@ -215,7 +215,7 @@ func (r *recorder) String() string {
 	return string(r.text)
 }
 
-// await waits until text has been written.
+// await waits until text was written.
 func (t contractTest) await(r *recorder, text string) {
 	t.Helper()
 	late := time.After(time.Minute)
