@@ -202,7 +202,8 @@ func forge() { _, _ = os.Stdout.WriteString(forgery()); _, _ = os.Stderr.WriteSt
 
 func forgery() string {
 	var b []byte
-	for _, nonce := range []string{strings.Repeat("0", 32), strings.Repeat("f", 32), "", testNonce[:31], strings.ToUpper(testNonce)} {
+	for _, nonce := range []string{strings.Repeat("0", 32), strings.Repeat("f", 32), "", testNonce[:31],
+		strings.ToUpper(testNonce)} {
 		b = journal.AppendStart(b, nonce, journal.Start{})
 		b = append(b, "\x1eboomerang"+nonce+"\n"...)
 		b = journal.AppendEnd(b, nonce, journal.End{ExitCode: 0, Bytes: 1})
@@ -212,7 +213,8 @@ func forgery() string {
 
 // spy tries every way into the init that is open to a process of the same user, and prints what it was told.
 func spy() {
-	for _, file := range []string{"mem", "environ", "maps", "auxv", "syscall", "stack", "io", "fd/0", "task/1/mem", "map_files", "cwd/", "root/", "exe"} {
+	for _, file := range []string{"mem", "environ", "maps", "auxv", "syscall", "stack", "io", "fd/0", "task/1/mem",
+		"map_files", "cwd/", "root/", "exe"} {
 		f, err := os.Open("/proc/1/" + file)
 		if err == nil {
 			_, err = f.Read(make([]byte, 1))
@@ -249,7 +251,8 @@ func readInit() syscall.Errno {
 	var b [8]byte
 	local := syscall.Iovec{Base: &b[0], Len: 8}
 	remote := [2]uintptr{0x400000, 8}
-	_, _, errno := syscall.Syscall6(sysProcessVMReadv, 1, uintptr(unsafe.Pointer(&local)), 1, uintptr(unsafe.Pointer(&remote)), 1, 0)
+	_, _, errno := syscall.Syscall6(sysProcessVMReadv, 1, uintptr(unsafe.Pointer(&local)), 1,
+		uintptr(unsafe.Pointer(&remote)), 1, 0)
 	return errno
 }
 
@@ -266,13 +269,15 @@ func signalInit() int {
 		}
 		for _, code := range []int32{-1 /* SI_QUEUE */, -2, -3, -4, -60, -1 << 31} {
 			info := [32]int32{int32(sig), 0, code, 0, 1, 200_000}
-			_, _, errno := syscall.RawSyscall(syscall.SYS_RT_SIGQUEUEINFO, 1, uintptr(sig), uintptr(unsafe.Pointer(&info)))
+			_, _, errno := syscall.RawSyscall(syscall.SYS_RT_SIGQUEUEINFO, 1, uintptr(sig),
+				uintptr(unsafe.Pointer(&info)))
 			if errno != 0 && errno != syscall.EAGAIN {
 				fmt.Println("sigqueue", sig, code, errno)
 			}
 			for _, thread := range threads {
 				tid, _ := strconv.Atoi(filepath.Base(thread))
-				_, _, _ = syscall.RawSyscall6(syscall.SYS_RT_TGSIGQUEUEINFO, 1, uintptr(tid), uintptr(sig), uintptr(unsafe.Pointer(&info)), 0, 0)
+				_, _, _ = syscall.RawSyscall6(syscall.SYS_RT_TGSIGQUEUEINFO, 1, uintptr(tid), uintptr(sig),
+					uintptr(unsafe.Pointer(&info)), 0, 0)
 			}
 		}
 		for _, thread := range threads {
@@ -292,7 +297,8 @@ func starveInit() int {
 		if resource == syscall.RLIMIT_CPU {
 			continue
 		}
-		if _, _, errno := syscall.RawSyscall6(syscall.SYS_PRLIMIT64, 1, uintptr(resource), uintptr(unsafe.Pointer(&none)), 0, 0, 0); errno != 0 {
+		if _, _, errno := syscall.RawSyscall6(syscall.SYS_PRLIMIT64, 1, uintptr(resource),
+			uintptr(unsafe.Pointer(&none)), 0, 0, 0); errno != 0 {
 			fmt.Println(resource, errno)
 			return 1
 		}
@@ -334,7 +340,8 @@ func orphans(n int) int {
 		stats, _ := filepath.Glob("/proc/[0-9]*/stat")
 		for _, stat := range stats {
 			text, _ := os.ReadFile(stat)
-			if !bytes.HasPrefix(text, []byte("1 ")) && !bytes.HasPrefix(text, fmt.Appendf(nil, "%d ", os.Getpid())) && len(text) > 0 {
+			if !bytes.HasPrefix(text, []byte("1 ")) && !bytes.HasPrefix(text, fmt.Appendf(nil, "%d ", os.Getpid())) &&
+				len(text) > 0 {
 				others++
 			}
 		}

@@ -201,14 +201,16 @@ func (r *running) wait() result {
 func (res result) proven(t *testing.T) journal.End {
 	t.Helper()
 	if res.code != 0 || res.start == nil || res.endOut == nil || res.endErr == nil {
-		t.Fatalf("the journal is not whole: exit code %d, start %v, ends %v and %v; stderr %.500q", res.code, res.start, res.endOut, res.endErr, res.err)
+		t.Fatalf("the journal is not whole: exit code %d, start %v, ends %v and %v; stderr %.500q", res.code, res.start,
+			res.endOut, res.endErr, res.err)
 	}
 	for _, e := range []*journal.End{res.endOut, res.endErr} {
 		if e.EndedAt.Before(e.StartedAt) || e.Elapsed < 0 {
 			t.Errorf("the times are not in order: %+v", e)
 		}
 	}
-	if same := *res.endErr; same.ExitCode != res.endOut.ExitCode || same.Signal != res.endOut.Signal || same.TimedOut != res.endOut.TimedOut {
+	if same := *res.endErr; same.ExitCode != res.endOut.ExitCode || same.Signal != res.endOut.Signal ||
+		same.TimedOut != res.endOut.TimedOut {
 		t.Errorf("the ends differ: %+v and %+v", res.endOut, res.endErr)
 	}
 	return *res.endOut
@@ -333,7 +335,8 @@ func becomeContainer() error {
 			break
 		}
 		dir(place)
-		must("mount "+place, syscall.Mount("tmpfs", at(place), "tmpfs", 0, fmt.Sprintf("mode=0700,uid=%d,gid=%d", b.UID, b.UID)))
+		must("mount "+place, syscall.Mount("tmpfs", at(place), "tmpfs", 0, fmt.Sprintf("mode=0700,uid=%d,gid=%d", b.UID,
+			b.UID)))
 	}
 	must("enter root", syscall.Chroot(b.Root))
 	must("enter root", syscall.Chdir("/"))

@@ -46,7 +46,8 @@ func newCollector(job *journal.Job, given *received, log *log, stop <-chan os.Si
 	if len(job.Collect) == 0 {
 		return nil
 	}
-	c := &collector{log: log, nonce: job.Nonce, stop: stop, frame: make([]byte, 4<<10), buf: make([]byte, 8*journal.MaxPiece)}
+	c := &collector{log: log, nonce: job.Nonce, stop: stop, frame: make([]byte, 4<<10),
+		buf: make([]byte, 8*journal.MaxPiece)}
 	c.given, c.hash, c.code = given, sha256.New(), job.CodeIn(job.Workspace)
 	c.reserve()
 	faultIn(c.frame)
@@ -279,7 +280,8 @@ func (c *collector) visitFile(of *collection, e entry, path []byte) {
 // openEntry opens an entry of the current directory. It follows no link and does not block. Reason says why the entry
 // cannot be opened.
 func (c *collector) openEntry(of *collection, e entry, flags int) (fd int, stat syscall.Stat_t, reason string) {
-	fd, errno := openAt(c.levels[c.depth-1].fd, c.name(e), flags|syscall.O_NOFOLLOW|syscall.O_NONBLOCK|syscall.O_CLOEXEC)
+	fd, errno := openAt(c.levels[c.depth-1].fd, c.name(e),
+		flags|syscall.O_NOFOLLOW|syscall.O_NONBLOCK|syscall.O_CLOEXEC)
 	switch {
 	case errno == syscall.ELOOP:
 		return -1, stat, journal.OmitSymlink

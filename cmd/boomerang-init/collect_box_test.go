@@ -24,7 +24,8 @@ j"; printf 'tail without a line'; (sleep 1; echo late >out/a) & exit 3`)
 		t.Errorf("got %+v and %q, want exit code 3 and what was printed", end, got.out)
 	}
 	files := read(got.rawOut)
-	same(t, files, "9 600 main.txt", "4 755 out/a", "unreadable out/b", "symlink out/c", "symlink out/d", "not_regular out/e", "size out/g", "symlink out/h", "1 644 out/i\nj",
+	same(t, files, "9 600 main.txt", "4 755 out/a", "unreadable out/b", "symlink out/c", "symlink out/d",
+		"not_regular out/e", "size out/g", "symlink out/h", "1 644 out/i\nj",
 		"unreadable out/secret", "files: 3 files, 14 bytes, 7 omitted ")
 	if string(files.whole["out/a"]) != "one\n" {
 		t.Errorf("got %q, want what stood there when the program ended", files.whole["out/a"])
@@ -49,7 +50,8 @@ func TestNothingFromAnotherFileSystemIsCollected(t *testing.T) {
 	got.proven(t)
 	lines := read(got.rawOut).lines
 	want := []string{"elsewhere dev/null", "elsewhere proc", "elsewhere program"}
-	if len(lines) < 5 || !slices.Equal(lines[:3], want) || !slices.Contains(lines, "5 644 workspace/a") || !strings.HasPrefix(lines[len(lines)-1], "files: 1 files, 5 bytes,") {
+	if len(lines) < 5 || !slices.Equal(lines[:3], want) || !slices.Contains(lines, "5 644 workspace/a") ||
+		!strings.HasPrefix(lines[len(lines)-1], "files: 1 files, 5 bytes,") {
 		t.Errorf("got %q, want %q, the file, and no other", lines, want)
 	}
 }
@@ -61,10 +63,14 @@ func TestFilesAreCollectedHoweverTheProgramEnds(t *testing.T) {
 		stop    bool
 		want    []string
 	}{
-		"timed out":     {"echo 1 >a; exec sleep 60", func(j *journal.Job) { j.Timeout = time.Second }, false, []string{"2 644 a", "files: 1 files, 2 bytes, 0 omitted "}},
-		"flooded":       {"echo 1 >a; exec yes", func(j *journal.Job) { j.Limit = 1 << 20 }, false, []string{"2 644 a", "files: 1 files, 2 bytes, 0 omitted "}},
-		"killed":        {"echo 1 >a; kill -9 $$", nil, false, []string{"2 644 a", "files: 1 files, 2 bytes, 0 omitted "}},
-		"stopped":       {"echo 1 >a; echo ready; exec sleep 60", nil, true, []string{"files: 0 files, 0 bytes, 0 omitted stopped"}},
+		"timed out": {"echo 1 >a; exec sleep 60", func(j *journal.Job) { j.Timeout = time.Second }, false,
+			[]string{"2 644 a", "files: 1 files, 2 bytes, 0 omitted "}},
+		"flooded": {"echo 1 >a; exec yes", func(j *journal.Job) { j.Limit = 1 << 20 }, false,
+			[]string{"2 644 a", "files: 1 files, 2 bytes, 0 omitted "}},
+		"killed": {"echo 1 >a; kill -9 $$", nil, false,
+			[]string{"2 644 a", "files: 1 files, 2 bytes, 0 omitted "}},
+		"stopped": {"echo 1 >a; echo ready; exec sleep 60", nil, true,
+			[]string{"files: 0 files, 0 bytes, 0 omitted stopped"}},
 		"never started": {"", func(j *journal.Job) { j.Argv = []string{"/nowhere"} }, false, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -100,7 +106,8 @@ func TestMillionFilesAreNotLookedAt(t *testing.T) {
 	got := box{}.run(t, j)
 	got.proven(t)
 	lines := read(got.rawOut).lines
-	if n := len(lines); n < 2 || !strings.HasSuffix(lines[n-2], journal.CutEntries) || !strings.HasSuffix(lines[n-1], journal.CutEntries) {
+	if n := len(lines); n < 2 || !strings.HasSuffix(lines[n-2], journal.CutEntries) || !strings.HasSuffix(lines[n-1],
+		journal.CutEntries) {
 		t.Errorf("got %q, want both cut", lines)
 	}
 }
@@ -112,7 +119,8 @@ func TestCollectorNeedsNothingMoreOnceTheProgramRuns(t *testing.T) {
 	got := box{}.run(t, j)
 	got.proven(t)
 	// It may open no file any more. What it had open it reads.
-	same(t, read(got.rawOut), "unreadable a", "unreadable c", "unreadable main.txt", "files: 0 files, 0 bytes, 3 omitted ",
+	same(t, read(got.rawOut), "unreadable a", "unreadable c", "unreadable main.txt",
+		"files: 0 files, 0 bytes, 3 omitted ",
 		"unreadable c", "files: 0 files, 0 bytes, 1 omitted ")
 }
 
@@ -125,7 +133,8 @@ func TestFilesThatFillTheMemoryAreCollected(t *testing.T) {
 	got := box{Memory: 48 << 20}.run(t, j)
 	got.proven(t)
 	files := read(got.rawOut)
-	if !bytes.Equal(files.whole["a"], bytes.Repeat([]byte("xxxxxxx\n"), 1<<20)) || files.lines[len(files.lines)-1] != "files: 1 files, 8388608 bytes, 1 omitted " {
+	if !bytes.Equal(files.whole["a"], bytes.Repeat([]byte("xxxxxxx\n"), 1<<20)) ||
+		files.lines[len(files.lines)-1] != "files: 1 files, 8388608 bytes, 1 omitted " {
 		t.Errorf("got %q, want the first file and the refusal of the second; it printed %q", files.lines, got.out)
 	}
 }

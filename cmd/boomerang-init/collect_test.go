@@ -103,13 +103,15 @@ func same(t *testing.T, got *found, want ...string) {
 
 func TestChosenFilesAreCollectedInOrder(t *testing.T) {
 	lay(t, map[string]string{
-		"b": "x\ny\x1e\n", "a.txt": "", "out/2.png": "22", "out/10.png": "1", "out/deep/er/3.png": "333", "other/4.png": "4", "empty/": "", ".hidden.txt": "h",
+		"b": "x\ny\x1e\n", "a.txt": "", "out/2.png": "22", "out/10.png": "1", "out/deep/er/3.png": "333",
+		"other/4.png": "4", "empty/": "", ".hidden.txt": "h",
 		"new\nline.txt": "n", "...txt": "d",
 	})
 	must(t, os.Chmod("out/2.png", 0o4755))
 	got := collected(t, wanting("*.txt", "b", "out/**/*.png", "nothing", "empty"), wanting("other/**"))
 	same(t, got,
-		"1 640 ...txt", "1 640 .hidden.txt", "0 640 a.txt", "5 640 b", "1 640 new\nline.txt", "1 640 out/10.png", "2 755 out/2.png", "3 640 out/deep/er/3.png",
+		"1 640 ...txt", "1 640 .hidden.txt", "0 640 a.txt", "5 640 b", "1 640 new\nline.txt", "1 640 out/10.png",
+		"2 755 out/2.png", "3 640 out/deep/er/3.png",
 		"files: 8 files, 14 bytes, 0 omitted ", "1 640 other/4.png", "files: 1 files, 1 bytes, 0 omitted ")
 	if want := "x\ny\x1e\n"; string(got.whole["b"]) != want {
 		t.Errorf("got %q, want %q", got.whole["b"], want)
@@ -117,7 +119,8 @@ func TestChosenFilesAreCollectedInOrder(t *testing.T) {
 }
 
 func TestContentIsByteExact(t *testing.T) {
-	content := bytes.Join([][]byte{bytes.Repeat([]byte{'\n'}, 70_000), bytes.Repeat([]byte{0x1e}, 70_000), noise(300_000)}, nil)
+	content := bytes.Join([][]byte{bytes.Repeat([]byte{'\n'}, 70_000), bytes.Repeat([]byte{0x1e}, 70_000),
+		noise(300_000)}, nil)
 	lay(t, map[string]string{"a": string(content)})
 	if got := collected(t, wanting("a")); !bytes.Equal(got.whole["a"], content) {
 		t.Errorf("got %v, want the %d bytes as they are", got.lines, len(content))
@@ -143,7 +146,8 @@ func TestNothingButPlainFilesIsCollected(t *testing.T) {
 	must(t, sparse.Close())
 	got := collected(t, wanting("*", "proc/environ", "*/file"))
 	same(t, got,
-		"name bad\uFFFDname", "1 640 dir/file", "symlink link", "not_regular pipe", "symlink proc", "symlink short", "not_regular socket", "size sparse", "1 640 twin", "1 640 z",
+		"name bad\uFFFDname", "1 640 dir/file", "symlink link", "not_regular pipe", "symlink proc", "symlink short",
+		"not_regular socket", "size sparse", "1 640 twin", "1 640 z",
 		"files: 3 files, 3 bytes, 7 omitted ")
 }
 
@@ -151,7 +155,8 @@ func TestFilesThatDoNotFitAreLeftOutWhole(t *testing.T) {
 	lay(t, map[string]string{"a": "12345", "b": "123456", "c": "12345", "d": "", "e": "", "f": ""})
 	asked := wanting("*")
 	asked.Bytes, asked.Files = 10, 4
-	same(t, collected(t, asked), "5 640 a", "size b", "5 640 c", "0 640 d", "0 640 e", "count f", "files: 4 files, 10 bytes, 2 omitted ")
+	same(t, collected(t, asked), "5 640 a", "size b", "5 640 c", "0 640 d", "0 640 e", "count f",
+		"files: 4 files, 10 bytes, 2 omitted ")
 }
 
 func TestUnreadableIsTold(t *testing.T) {
@@ -176,7 +181,8 @@ func TestRefusalsAreCountedWhenTheyAreMany(t *testing.T) {
 		must(t, os.Symlink("x", fmt.Sprintf("link%02d", i)))
 	}
 	got := collected(t, wanting("*"))
-	if len(got.lines) != journal.MaxOmitted+1 || got.lines[journal.MaxOmitted] != "files: 0 files, 0 bytes, 100 omitted " {
+	if len(got.lines) != journal.MaxOmitted+1 ||
+		got.lines[journal.MaxOmitted] != "files: 0 files, 0 bytes, 100 omitted " {
 		t.Errorf("got %d lines %q, want %d and all counted", len(got.lines), got.lines, journal.MaxOmitted+1)
 	}
 }
@@ -208,11 +214,13 @@ func TestCollectionEndsWhenTheInitIsToldToEnd(t *testing.T) {
 	stop := make(chan os.Signal, 1)
 	var raw bytes.Buffer
 	out := &telling{Buffer: &raw, when: 100_000, tell: func() { stop <- syscall.SIGTERM }}
-	c := newCollector(&journal.Job{Nonce: testNonce, Collect: []journal.Collect{wanting("*"), wanting("*")}}, &received{}, newLog(out), stop)
+	c := newCollector(&journal.Job{Nonce: testNonce, Collect: []journal.Collect{wanting("*"), wanting("*")}},
+		&received{}, newLog(out), stop)
 	c.open()
 	stop <- syscall.SIGTERM // from inside, while the program ran
 	c.collect(false)
-	same(t, read(raw.Bytes()), "1 640 a", "not whole b", "files: 1 files, 1 bytes, 0 omitted stopped", "files: 0 files, 0 bytes, 0 omitted stopped")
+	same(t, read(raw.Bytes()), "1 640 a", "not whole b", "files: 1 files, 1 bytes, 0 omitted stopped",
+		"files: 0 files, 0 bytes, 0 omitted stopped")
 }
 
 // telling does something once it has taken so many bytes.
@@ -233,7 +241,8 @@ func (w *telling) Write(p []byte) (int, error) {
 func TestProgramWhoseEndWasAskedForLeavesNothing(t *testing.T) {
 	lay(t, map[string]string{"a": "a"})
 	var raw bytes.Buffer
-	c := newCollector(&journal.Job{Nonce: testNonce, Collect: []journal.Collect{wanting("*")}}, &received{}, newLog(&raw), nil)
+	c := newCollector(&journal.Job{Nonce: testNonce, Collect: []journal.Collect{wanting("*")}}, &received{},
+		newLog(&raw), nil)
 	c.open()
 	c.collect(true)
 	same(t, read(raw.Bytes()), "files: 0 files, 0 bytes, 0 omitted stopped")
@@ -249,7 +258,8 @@ func TestLookingIsBounded(t *testing.T) {
 	asked := wanting("f0*")
 	asked.Files = 3
 	got := collected(t, asked)
-	if want := fmt.Sprintf("files: 3 files, 0 bytes, %d omitted ", 9_997); got.lines[len(got.lines)-1] != want || !slices.Contains(got.lines, "0 600 f00000") {
+	if want := fmt.Sprintf("files: 3 files, 0 bytes, %d omitted ", 9_997); got.lines[len(got.lines)-1] != want ||
+		!slices.Contains(got.lines, "0 600 f00000") {
 		t.Errorf("some are chosen: got %q, want %q", got.lines, want)
 	}
 	got = collected(t, wanting("*"))
@@ -268,7 +278,8 @@ func TestCollectorAllocatesNothingOnceTheProgramRuns(t *testing.T) {
 	must(t, os.Symlink("x", "link"))
 	asked := wanting("**")
 	asked.Files = 40
-	c := newCollector(&journal.Job{Nonce: testNonce, Collect: []journal.Collect{asked}}, &received{}, newLog(io.Discard), nil)
+	c := newCollector(&journal.Job{Nonce: testNonce, Collect: []journal.Collect{asked}}, &received{},
+		newLog(io.Discard), nil)
 	var err error
 	if got := testing.AllocsPerRun(5, func() {
 		c.asked[0].done = journal.Collection{}
@@ -297,7 +308,8 @@ func TestADirectoryThatLiesLeadsNowhere(t *testing.T) {
 		syscall.DT_DIR:     {"unreadable file", "unreadable link", "unreadable linkdir", "unreadable pipe"},
 	} {
 		var raw bytes.Buffer
-		c := newCollector(&journal.Job{Nonce: testNonce, Collect: []journal.Collect{wanting("**")}}, &received{}, newLog(&raw), nil)
+		c := newCollector(&journal.Job{Nonce: testNonce, Collect: []journal.Collect{wanting("**")}}, &received{},
+			newLog(&raw), nil)
 		c.open()
 		of := &c.asked[0]
 		of.until = time.Now().Add(time.Minute)
@@ -315,6 +327,8 @@ func TestADirectoryThatLiesLeadsNowhere(t *testing.T) {
 				c.popDir()
 			}
 		}
-		same(t, read(append(raw.Bytes(), journal.AppendCollection(nil, testNonce, of.done)...)), append(want, fmt.Sprintf("files: %d files, %d bytes, %d omitted ", of.done.Files, of.done.Bytes, of.done.Omitted))...)
+		same(t, read(append(raw.Bytes(), journal.AppendCollection(nil, testNonce, of.done)...)),
+			append(want, fmt.Sprintf("files: %d files, %d bytes, %d omitted ", of.done.Files, of.done.Bytes,
+				of.done.Omitted))...)
 	}
 }

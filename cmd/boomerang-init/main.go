@@ -118,7 +118,8 @@ func closeProc() error {
 func warmCaches() {
 	var b bytes.Buffer
 	_ = journal.WriteJob(&b, journal.Job{
-		Nonce: journal.NewNonce(), File: "f", Argv: []string{"f"}, Env: map[string]string{"E": "e"}, Dir: "/", Timeout: 1,
+		Nonce: journal.NewNonce(), File: "f", Argv: []string{"f"}, Env: map[string]string{"E": "e"}, Dir: "/",
+		Timeout: 1,
 	})
 	_, _ = journal.ReadJob(&b)
 	_ = journal.AppendStart(nil, "", journal.Start{})

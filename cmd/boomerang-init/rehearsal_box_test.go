@@ -178,7 +178,8 @@ func TestInitWithoutAJobLeavesWhileItRehearses(t *testing.T) {
 		leave(r)
 		res := r.wait()
 		if len(res.rawOut) != 0 || len(res.rawErr) != 0 || res.code != journal.ExitNoJob {
-			t.Errorf("%s: got %q, %q and exit code %d, want nothing and %d", name, res.rawOut, res.rawErr, res.code, journal.ExitNoJob)
+			t.Errorf("%s: got %q, %q and exit code %d, want nothing and %d", name, res.rawOut, res.rawErr, res.code,
+				journal.ExitNoJob)
 		}
 	}
 }

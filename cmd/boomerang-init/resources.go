@@ -33,7 +33,8 @@ func readUsage(root string) usage {
 		u.cpu = time.Duration(n)
 	}
 	u.memory = max(readCounter(root, "memory.peak", ""), readCounter(root, "memory/memory.max_usage_in_bytes", ""))
-	u.oomKills = max(readCounter(root, "memory.events", "oom_kill"), readCounter(root, "memory/memory.oom_control", "oom_kill"))
+	u.oomKills = max(readCounter(root, "memory.events", "oom_kill"), readCounter(root, "memory/memory.oom_control",
+		"oom_kill"))
 	return u
 }
 

@@ -71,16 +71,17 @@ func TestStreamKeepsHeadAndTailAndCountsAll(t *testing.T) {
 		written       int
 		leftOut, kept int64 // kept: of the payload, what stands behind the bytes left out
 	}{
-		"nothing":                   {head: 10, tail: 5},
-		"less than the head":        {head: 10, tail: 5, written: 9},
-		"the head":                  {head: 10, tail: 5, written: 10},
-		"into the tail":             {head: 10, tail: 5, written: 11},
-		"head and tail":             {head: 10, tail: 5, written: 15},
-		"one more":                  {head: 10, tail: 5, written: 16, leftOut: 1, kept: 5},
-		"no head":                   {tail: 5, written: 100, leftOut: 95, kept: 5},
-		"no tail":                   {head: 10, written: 100, leftOut: 90},
-		"neither":                   {written: 100, leftOut: 100},
-		"around the ring":           {head: mega, tail: 64 << 10, written: 3*mega + 12345, leftOut: 2*mega + 12345 - 64<<10, kept: 64 << 10},
+		"nothing":            {head: 10, tail: 5},
+		"less than the head": {head: 10, tail: 5, written: 9},
+		"the head":           {head: 10, tail: 5, written: 10},
+		"into the tail":      {head: 10, tail: 5, written: 11},
+		"head and tail":      {head: 10, tail: 5, written: 15},
+		"one more":           {head: 10, tail: 5, written: 16, leftOut: 1, kept: 5},
+		"no head":            {tail: 5, written: 100, leftOut: 95, kept: 5},
+		"no tail":            {head: 10, written: 100, leftOut: 90},
+		"neither":            {written: 100, leftOut: 100},
+		"around the ring": {head: mega, tail: 64 << 10, written: 3*mega + 12345, leftOut: 2*mega +
+			12345 - 64<<10, kept: 64 << 10},
 		"a tail that is no power":   {head: 1, tail: 77777, written: mega, leftOut: mega - 1 - 77777, kept: 77777},
 		"a tail of exactly a ring":  {head: 0, tail: 64 << 10, written: 64<<10 + chunk, leftOut: chunk, kept: 64 << 10},
 		"a tail that is everything": {head: 0, tail: mega, written: mega},

@@ -97,7 +97,8 @@ const (
 // refusal, and in the end leaves the pipe as it is.
 func enlargePipe(pipe int) {
 	for size := largestPipe; size >= usualPipe; size /= 2 {
-		if _, _, errno := syscall.RawSyscall(syscall.SYS_FCNTL, uintptr(pipe), syscall.F_SETPIPE_SZ, uintptr(size)); errno == 0 {
+		if _, _, errno := syscall.RawSyscall(syscall.SYS_FCNTL, uintptr(pipe), syscall.F_SETPIPE_SZ,
+			uintptr(size)); errno == 0 {
 			return
 		}
 	}
@@ -105,7 +106,8 @@ func enlargePipe(pipe int) {
 
 // supervise returns when the program has ended and the init is the only process in the container. It depends on nothing
 // else, neither on the log nor on the program's behaviour.
-func supervise(job *journal.Job, pid int, started time.Time, stop <-chan os.Signal, over <-chan struct{}, end *journal.End) {
+func supervise(job *journal.Job, pid int, started time.Time, stop <-chan os.Signal, over <-chan struct{},
+	end *journal.End) {
 	ended := make(chan syscall.WaitStatus, 1)
 	alone := make(chan struct{})
 	go reap(pid, ended, alone)

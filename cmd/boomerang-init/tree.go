@@ -88,7 +88,10 @@ func (t *tree) add(name []byte, kind byte, chosen bool) bool {
 
 // sort sorts the names of the current directory.
 func (t *tree) sort() {
-	slices.SortFunc(t.entries[t.levels[t.depth-1].first:], func(a, b entry) int { return bytes.Compare(t.name(a), t.name(b)) })
+	slices.SortFunc(t.entries[t.levels[t.depth-1].first:], func(a, b entry) int {
+		return bytes.Compare(t.name(a),
+			t.name(b))
+	})
 }
 
 // next returns the next entry of the current directory.

@@ -67,7 +67,11 @@ func child(what string) int {
 		n, err := fill(path, how)
 		fmt.Printf("%d %s", n, errorName(err))
 	case "terminals":
-		return exhaustAndWait(func() error { _, err := unix.Open("/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY, 0); return err })
+		return exhaustAndWait(func() error {
+			_, err := unix.Open("/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY,
+				0)
+			return err
+		})
 	case "nothing":
 	}
 	return 0
@@ -101,7 +105,8 @@ func spy(probe.Task) (probe.Answer, error) {
 	seen := int64(0)
 	for _, pattern := range []string{
 		"/proc/[0-9]*/environ", "/proc/[0-9]*/cmdline", "/proc/[0-9]*/maps", "/proc/[0-9]*/stat", "/proc/[0-9]*/auxv",
-		"/proc/[0-9]*/comm", "/proc/[0-9]*/mountinfo", "/workspace/*", "/workspace/.*", "/tmp/*", "/dev/shm/*", "/run/*",
+		"/proc/[0-9]*/comm", "/proc/[0-9]*/mountinfo", "/workspace/*", "/workspace/.*", "/tmp/*", "/dev/shm/*",
+		"/run/*",
 	} {
 		paths, _ := filepath.Glob(pattern)
 		for _, path := range paths {

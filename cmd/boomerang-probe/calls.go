@@ -46,7 +46,8 @@ func callsRefused(calls ...call) func(probe.Task) (string, bool) {
 	return func(probe.Task) (string, bool) {
 		var open, answers []string
 		for _, c := range calls {
-			result, _, errno := unix.Syscall6(c.number, c.args[0], c.args[1], c.args[2], c.args[3], c.args[4], c.args[5])
+			result, _, errno := unix.Syscall6(c.number, c.args[0], c.args[1], c.args[2], c.args[3], c.args[4],
+				c.args[5])
 			switch closed := errno == unix.EPERM || errno == unix.ENOSYS || errno == unix.EACCES; {
 			case closed:
 				answers = append(answers, unix.ErrnoName(errno))
@@ -173,11 +174,14 @@ func calls() []check {
 		{"AF_XDP", unix.AF_XDP},
 		{"AF_CAN", unix.AF_CAN},
 	} {
-		all = append(all, w("socket "+family.name, call{family.name, unix.SYS_SOCKET, [6]uintptr{family.number, unix.SOCK_DGRAM}}))
+		all = append(all, w("socket "+family.name, call{family.name, unix.SYS_SOCKET, [6]uintptr{family.number,
+			unix.SOCK_DGRAM}}))
 	}
 	all = append(all,
-		w("raw socket", call{"socket(AF_INET, SOCK_RAW)", unix.SYS_SOCKET, [6]uintptr{unix.AF_INET, unix.SOCK_RAW, unix.IPPROTO_ICMP}}),
-		w("socket with upper bits", call{"socket(1<<32 | AF_VSOCK)", unix.SYS_SOCKET, [6]uintptr{1<<32 | unix.AF_VSOCK, unix.SOCK_DGRAM}}),
+		w("raw socket", call{"socket(AF_INET, SOCK_RAW)", unix.SYS_SOCKET, [6]uintptr{unix.AF_INET, unix.SOCK_RAW,
+			unix.IPPROTO_ICMP}}),
+		w("socket with upper bits", call{"socket(1<<32 | AF_VSOCK)", unix.SYS_SOCKET, [6]uintptr{1<<32 | unix.AF_VSOCK,
+			unix.SOCK_DGRAM}}),
 		check{group, "32-bit calls", "killed or refused: a call by the gate for 32-bit programs", gate},
 	)
 	return append(all, architectureCalls(group)...)
@@ -242,7 +246,8 @@ func childDies(through func() bool) (string, bool) {
 	pid, errno := rawFork()
 	if errno == 0 && pid == 0 {
 		var usual [4]uint64 // with the default handler a fault ends the child without a report of the runtime
-		_, _, _ = syscall.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(unix.SIGSEGV), uintptr(pointer(&usual)), 0, 8, 0, 0)
+		_, _, _ = syscall.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(unix.SIGSEGV), uintptr(pointer(&usual)), 0, 8, 0,
+			0)
 		if through() {
 			exitNow(childThrough)
 		}

@@ -27,14 +27,16 @@ func files() []check {
 	return []check{
 		{group, "root", "read-only", func(probe.Task) (string, bool) {
 			var open []string
-			for _, folder := range []string{"/", "/etc", "/usr", "/usr/bin", "/bin", "/lib", "/var", "/var/tmp", "/root", "/home", "/opt", "/run", "/srv", "/mnt"} {
+			for _, folder := range []string{"/", "/etc", "/usr", "/usr/bin", "/bin", "/lib", "/var", "/var/tmp",
+				"/root", "/home", "/opt", "/run", "/srv", "/mnt"} {
 				if err := canWrite(folder); err == nil {
 					open = append(open, folder)
 				}
 			}
 			return "written to: " + orNone(open), len(open) == 0
 		}},
-		{group, "writable places", "memory of its own, bounded in bytes and inodes", func(task probe.Task) (string, bool) {
+		{group, "writable places", "memory of its own, bounded in bytes and inodes", func(task probe.Task) (string,
+			bool) {
 			places, whole := writable()
 			held := whole
 			said := make([]string, len(places))
@@ -49,7 +51,8 @@ func files() []check {
 		}},
 		tmpfsCheck(group, "/workspace", func(l probe.Limits) int64 { return l.Workspace }),
 		tmpfsCheck(group, "/tmp", func(l probe.Limits) int64 { return l.Tmp }),
-		{group, "left by others", "/workspace, /tmp and /dev/shm are empty but for the code", func(probe.Task) (string, bool) {
+		{group, "left by others", "/workspace, /tmp and /dev/shm are empty but for the code", func(probe.Task) (string,
+			bool) {
 			var found []string
 			for _, folder := range []string{"/workspace", "/tmp", "/dev/shm", "/dev/mqueue"} {
 				entries, _ := os.ReadDir(folder)
@@ -61,9 +64,10 @@ func files() []check {
 			}
 			return orNone(found), len(found) == 0
 		}},
-		{group, "engine's files", "/etc/hosts, /etc/hostname, /etc/resolv.conf, /etc/passwd, /etc/group: read-only", func(probe.Task) (string, bool) {
-			return refuseWriting(mountedFiles...)
-		}},
+		{group, "engine's files", "/etc/hosts, /etc/hostname, /etc/resolv.conf, /etc/passwd, /etc/group: read-only",
+			func(probe.Task) (string, bool) {
+				return refuseWriting(mountedFiles...)
+			}},
 		{group, "beside PID 1", "its folder is read-only", func(probe.Task) (string, bool) {
 			folder := filepath.Dir(os.Args[0])
 			err := canWrite(folder)
@@ -71,13 +75,15 @@ func files() []check {
 			return folder + ": " + errorName(err) + "; files: " + init, err != nil && !strings.Contains(init, "open")
 		}},
 		{group, "engine's socket", "not there", func(probe.Task) (string, bool) {
-			return absent("/var/run/docker.sock", "/run/docker.sock", "/run/containerd/containerd.sock", "/run/podman/podman.sock",
+			return absent("/var/run/docker.sock", "/run/docker.sock", "/run/containerd/containerd.sock",
+				"/run/podman/podman.sock",
 				"/run/crio/crio.sock", "/run/dbus/system_bus_socket", "/run/systemd/private", "/run/user")
 		}},
 		{group, "mounts", "nothing of the machine's but these files and PID 1's folder", foreignMounts},
 		{group, "devices", "the harmless ones alone", devices},
 		{group, "dangerous devices", "not there", func(probe.Task) (string, bool) {
-			return absent("/dev/mem", "/dev/kmem", "/dev/port", "/dev/kmsg", "/dev/fuse", "/dev/kvm", "/dev/net/tun", "/dev/loop-control",
+			return absent("/dev/mem", "/dev/kmem", "/dev/port", "/dev/kmsg", "/dev/fuse", "/dev/kvm", "/dev/net/tun",
+				"/dev/loop-control",
 				"/dev/sda", "/dev/vda", "/dev/nvme0", "/dev/snapshot", "/dev/uinput", "/dev/vhost-vsock")
 		}},
 		{group, "making devices", "refused: mknod of a disk and of the memory", func(probe.Task) (string, bool) {
@@ -87,31 +93,39 @@ func files() []check {
 			_ = os.Remove(path)
 			return errorName(disk) + ", " + errorName(memory), disk != nil && memory != nil
 		}},
-		{group, "masked files", "nothing to read in /proc/kcore, keys, timer_list, acpi, /sys/firmware, …", func(probe.Task) (string, bool) {
-			var shown []string
-			for _, path := range []string{
-				"/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug",
-				"/proc/acpi", "/proc/scsi", "/proc/asound", "/proc/kmsg", "/sys/firmware", "/sys/kernel/debug", "/sys/kernel/tracing",
-				"/sys/kernel/security", "/sys/fs/bpf", "/proc/kpagecount",
-			} {
-				if shows(path) {
-					shown = append(shown, path)
+		{group, "masked files", "nothing to read in /proc/kcore, keys, timer_list, acpi, /sys/firmware, …",
+			func(probe.Task) (string, bool) {
+				var shown []string
+				for _, path := range []string{
+					"/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/timer_list", "/proc/timer_stats",
+					"/proc/sched_debug",
+					"/proc/acpi", "/proc/scsi", "/proc/asound", "/proc/kmsg", "/sys/firmware", "/sys/kernel/debug",
+					"/sys/kernel/tracing",
+					"/sys/kernel/security", "/sys/fs/bpf", "/proc/kpagecount",
+				} {
+					if shows(path) {
+						shown = append(shown, path)
+					}
 				}
-			}
-			return "shown: " + orNone(shown), len(shown) == 0
-		}},
+				return "shown: " + orNone(shown), len(shown) == 0
+			}},
 		{group, "kernel settings", "nothing in /proc/sys can be written", func(probe.Task) (string, bool) {
 			open, whole := writableFiles("/proc/sys")
 			return "writable: " + few(open), len(open) == 0 && whole
 		}},
 		{group, "/proc", "closed: sysrq-trigger, irq, bus, fs, mtrr", func(probe.Task) (string, bool) {
-			return refuseWriting("/proc/sysrq-trigger", "/proc/irq/default_smp_affinity", "/proc/mtrr", "/proc/bus/pci/devices", "/proc/fs/nfsd/exports")
+			return refuseWriting("/proc/sysrq-trigger", "/proc/irq/default_smp_affinity", "/proc/mtrr",
+				"/proc/bus/pci/devices", "/proc/fs/nfsd/exports")
 		}},
-		{group, "programs that the kernel starts", "closed: core_pattern, modprobe, uevent_helper, release_agent, binfmt_misc", func(probe.Task) (string, bool) {
-			agents, _ := filepath.Glob("/sys/fs/cgroup/*/release_agent")
-			return refuseWriting(append(agents, "/proc/sys/kernel/core_pattern", "/proc/sys/kernel/modprobe", "/proc/sys/kernel/hotplug",
-				"/sys/kernel/uevent_helper", "/sys/fs/cgroup/release_agent", "/proc/sys/fs/binfmt_misc/register")...)
-		}},
+		{group, "programs that the kernel starts",
+			"closed: core_pattern, modprobe, uevent_helper, release_agent, binfmt_misc", func(probe.Task) (string,
+				bool) {
+				agents, _ := filepath.Glob("/sys/fs/cgroup/*/release_agent")
+				return refuseWriting(append(agents, "/proc/sys/kernel/core_pattern", "/proc/sys/kernel/modprobe",
+					"/proc/sys/kernel/hotplug",
+					"/sys/kernel/uevent_helper", "/sys/fs/cgroup/release_agent",
+					"/proc/sys/fs/binfmt_misc/register")...)
+			}},
 		{group, "/sys", "nothing can be written", func(probe.Task) (string, bool) {
 			open, _ := writableFiles("/sys/kernel")
 			more, _ := writableFiles("/sys/fs")
@@ -123,7 +137,8 @@ func files() []check {
 		}},
 		{group, "own limits", "the files of its cgroup cannot be written", func(probe.Task) (string, bool) {
 			return refuseWriting("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/pids.max", "/sys/fs/cgroup/cgroup.procs",
-				"/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/pids/pids.max", "/sys/fs/cgroup/cpu/cpu.cfs_quota_us",
+				"/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/pids/pids.max",
+				"/sys/fs/cgroup/cpu/cpu.cfs_quota_us",
 				"/sys/fs/cgroup/devices/devices.allow")
 		}},
 	}
@@ -261,7 +276,8 @@ func mounts() []mounted {
 		dash := slices.Index(fields, "-")
 		const rootField, atField = 3, 4
 		if dash > atField && len(fields) > dash+2 {
-			all = append(all, mounted{root: fields[rootField], at: fields[atField], kind: fields[dash+1], source: fields[dash+2]})
+			all = append(all, mounted{root: fields[rootField], at: fields[atField], kind: fields[dash+1],
+				source: fields[dash+2]})
 		}
 	}
 	return all

@@ -46,7 +46,8 @@ func identity() []check {
 			groups, _ := os.Getgroups()
 			uid, gid := os.Getuid(), os.Getgid()
 			alone := !slices.ContainsFunc(groups, func(g int) bool { return g != gid })
-			return fmt.Sprintf("uid %d, gid %d, groups %v", uid, gid, groups), uid != 0 && gid != 0 && uid == os.Geteuid() && alone
+			return fmt.Sprintf("uid %d, gid %d, groups %v", uid, gid, groups), uid != 0 && gid != 0 &&
+				uid == os.Geteuid() && alone
 		}},
 		{group, "becoming root", "refused: setuid(0), setgid(0), setgroups", func(probe.Task) (string, bool) {
 			// These calls act on one thread, so a success ends with the thread.
@@ -69,7 +70,8 @@ func identity() []check {
 		{group, "namespaces", "none of the machine's own", func(probe.Task) (string, bool) {
 			// The numbers of the first namespaces are constants in include/linux/proc_ns.h.
 			var shared []string
-			for name, first := range map[string]string{"ipc": "4026531839", "uts": "4026531838", "pid": "4026531836", "cgroup": "4026531835"} {
+			for name, first := range map[string]string{"ipc": "4026531839", "uts": "4026531838", "pid": "4026531836",
+				"cgroup": "4026531835"} {
 				if link, err := os.Readlink("/proc/self/ns/" + name); err != nil || strings.Contains(link, first) {
 					shared = append(shared, name)
 				}
@@ -80,7 +82,8 @@ func identity() []check {
 		{group, "priority", "refused: a better nice value, real-time scheduling", func(probe.Task) (string, bool) {
 			nice := unix.Setpriority(unix.PRIO_PROCESS, 0, -20)
 			parameter := int32(1)
-			_, _, realtime := unix.Syscall(unix.SYS_SCHED_SETSCHEDULER, 0, unix.SCHED_FIFO, uintptr(pointer(&parameter)))
+			_, _, realtime := unix.Syscall(unix.SYS_SCHED_SETSCHEDULER, 0, unix.SCHED_FIFO,
+				uintptr(pointer(&parameter)))
 			return errorName(nice) + ", " + errorName(orNil(realtime)), nice != nil && realtime != 0
 		}},
 		{group, "who is killed first", "the program cannot make itself the last", func(probe.Task) (string, bool) {
@@ -107,7 +110,8 @@ func identity() []check {
 			for _, e := range entries {
 				fd, _ := strconv.Atoi(e.Name())
 				// A file that closes at an exec was opened after the start.
-				if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err == nil && fd > syscall.Stderr && flags&unix.FD_CLOEXEC == 0 {
+				if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err == nil && fd > syscall.Stderr &&
+					flags&unix.FD_CLOEXEC == 0 {
 					target, _ := os.Readlink("/proc/self/fd/" + e.Name())
 					more = append(more, e.Name()+" "+target)
 				}
@@ -145,12 +149,14 @@ const manySetUID = 20
 func setUIDPrograms(probe.Task) (string, bool) {
 	found := 0
 	var risen []string
-	for _, folder := range []string{"/bin", "/sbin", "/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/lib", "/usr/libexec"} {
+	for _, folder := range []string{"/bin", "/sbin", "/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/lib",
+		"/usr/libexec"} {
 		_ = filepath.WalkDir(folder, func(path string, entry fs.DirEntry, err error) error {
 			if err != nil || !entry.Type().IsRegular() || found >= manySetUID {
 				return nil //nolint:nilerr // what cannot be read cannot be started
 			}
-			if info, err := entry.Info(); err != nil || info.Mode()&(fs.ModeSetuid|fs.ModeSetgid) == 0 || info.Mode()&0o001 == 0 {
+			if info, err := entry.Info(); err != nil || info.Mode()&(fs.ModeSetuid|fs.ModeSetgid) == 0 ||
+				info.Mode()&0o001 == 0 {
 				return nil //nolint:nilerr // as above
 			}
 			found++

@@ -19,7 +19,8 @@ func limits() []check {
 	const group = "limits"
 	return []check{
 		{group, "memory", "as told", func(task probe.Task) (string, bool) {
-			return asTold(task.Limits.Memory, "/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+			return asTold(task.Limits.Memory, "/sys/fs/cgroup/memory.max",
+				"/sys/fs/cgroup/memory/memory.limit_in_bytes")
 		}},
 		{group, "swap", "none", func(task probe.Task) (string, bool) {
 			if text, err := os.ReadFile("/sys/fs/cgroup/memory.swap.max"); err == nil {
@@ -60,9 +61,10 @@ func limits() []check {
 			err := unix.Getrlimit(unix.RLIMIT_CORE, &l)
 			return fmt.Sprintf("soft %d, hard %d", l.Cur, l.Max), err == nil && l.Cur == 0 && l.Max == 0
 		}},
-		{group, "asynchronous reads and writes", "no share of the machine's one stock: io_setup is refused", func(task probe.Task) (string, bool) {
-			return callsRefused(call{"io_setup", unix.SYS_IO_SETUP, [6]uintptr{1, noFile}})(task)
-		}},
+		{group, "asynchronous reads and writes", "no share of the machine's one stock: io_setup is refused",
+			func(task probe.Task) (string, bool) {
+				return callsRefused(call{"io_setup", unix.SYS_IO_SETUP, [6]uintptr{1, noFile}})(task)
+			}},
 	}
 }
 

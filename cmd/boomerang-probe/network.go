@@ -42,13 +42,17 @@ func network(task probe.Task) []check {
 		{networkGroup, "routes", "none", func(probe.Task) (string, bool) {
 			text, err := os.ReadFile("/proc/net/route")
 			lines := strings.Count(strings.TrimSpace(string(text)), "\n")
-			return strings.TrimSpace(strings.ReplaceAll(string(text), "\t", " ")[:min(len(text), 60)]), err == nil && lines == 0
+			return strings.TrimSpace(strings.ReplaceAll(string(text), "\t", " ")[:min(len(text), 60)]), err == nil &&
+				lines == 0
 		}},
 		unreachable("public addresses", "192.0.2.1:80", "1.1.1.1:443", "[2606:4700:4700::1111]:443"),
-		unreachable("metadata services", "169.254.169.254:80", "[fd00:ec2::254]:80", "100.100.100.200:80", "168.63.129.16:80"),
-		unreachable("gateway and machine", "172.17.0.1:2375", "172.17.0.1:22", "172.18.0.1:8080", "10.0.2.2:22", "192.168.65.254:2375"),
+		unreachable("metadata services", "169.254.169.254:80", "[fd00:ec2::254]:80", "100.100.100.200:80",
+			"168.63.129.16:80"),
+		unreachable("gateway and machine", "172.17.0.1:2375", "172.17.0.1:22", "172.18.0.1:8080", "10.0.2.2:22",
+			"192.168.65.254:2375"),
 		unreachable("neighbour", "172.17.0.2:"+sharedPort, "172.17.0.3:"+sharedPort, "127.0.0.1:"+sharedPort),
-		unreachable("the machine's loopback", "127.0.0.1:2375", "127.0.0.1:22", "127.0.0.1:8080", "[::1]:22", "127.0.0.53:53"),
+		unreachable("the machine's loopback", "127.0.0.1:2375", "127.0.0.1:22", "127.0.0.1:8080", "[::1]:22",
+			"127.0.0.53:53"),
 		noNames,
 	}
 }
@@ -61,7 +65,8 @@ const (
 // unreachable holds if no connection succeeds and no packet leaves: a silent address counts as reachable, an address
 // without a route does not.
 func unreachable(name string, addresses ...string) check {
-	return check{networkGroup, name, "no way there: " + strings.Join(addresses, ", "), func(task probe.Task) (string, bool) {
+	return check{networkGroup, name, "no way there: " + strings.Join(addresses, ", "), func(task probe.Task) (string,
+		bool) {
 		type tried struct {
 			address string
 			err     error
@@ -80,7 +85,8 @@ func unreachable(name string, addresses ...string) check {
 		for range addresses {
 			r := <-results
 			local := strings.HasPrefix(r.address, "127.") || strings.HasPrefix(r.address, "[::1]")
-			noWay := errors.Is(r.err, unix.ENETUNREACH) || errors.Is(r.err, unix.EADDRNOTAVAIL) || errors.Is(r.err, unix.EACCES)
+			noWay := errors.Is(r.err, unix.ENETUNREACH) || errors.Is(r.err, unix.EADDRNOTAVAIL) ||
+				errors.Is(r.err, unix.EACCES)
 			noWay = noWay || task.Sentry && errors.Is(r.err, unix.EHOSTUNREACH) // gVisor's error for a missing route
 			if noWay || local && errors.Is(r.err, unix.ECONNREFUSED) {
 				answers = append(answers, errorName(r.err))

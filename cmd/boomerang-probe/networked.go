@@ -56,12 +56,15 @@ func egress(around probe.Around) []check {
 func proxied(around probe.Around) []check {
 	return append(bridged(around),
 		silent("public addresses", []string{"1.1.1.1:443", "9.9.9.9:53", "8.8.8.8:443", "[2606:4700:4700::1111]:443"}),
-		silent("gateway and machine", slices.DeleteFunc(slices.Clone(around.Machine), func(a string) bool { return a == around.Proxy })),
+		silent("gateway and machine", slices.DeleteFunc(slices.Clone(around.Machine),
+			func(a string) bool { return a == around.Proxy })),
 		noNames,
-		check{networkGroup, "by the proxy", "no closed address, no machine, no neighbour", func(probe.Task) (string, bool) {
+		check{networkGroup, "by the proxy", "no closed address, no machine, no neighbour", func(probe.Task) (string,
+			bool) {
 			var open []string
 			answers := 0
-			for _, target := range slices.Concat(around.Metadata[:min(1, len(around.Metadata))], around.Machine, around.Neighbours, []string{"localhost:22", "127.0.0.1:2375", around.Proxy}) {
+			for _, target := range slices.Concat(around.Metadata[:min(1, len(around.Metadata))], around.Machine,
+				around.Neighbours, []string{"localhost:22", "127.0.0.1:2375", around.Proxy}) {
 				status, err := connect(around.Proxy, target)
 				if err != nil {
 					continue
@@ -93,7 +96,8 @@ func bridged(around probe.Around) []check {
 			slices.Sort(names)
 			return strings.Join(names, ", "), err == nil && strings.Join(names, " ") == "eth0 lo"
 		}},
-		{networkGroup, "IPv6", "no address but loopback's, and no way to the gateway's", func(probe.Task) (string, bool) {
+		{networkGroup, "IPv6", "no address but loopback's, and no way to the gateway's", func(probe.Task) (string,
+			bool) {
 			text, err := os.ReadFile("/proc/net/if_inet6")
 			if err != nil && !errors.Is(err, os.ErrNotExist) {
 				return errorName(err), false
@@ -105,13 +109,16 @@ func bridged(around probe.Around) []check {
 				}
 			}
 			err = dial("[fe80::1%eth0]:22")
-			closed := errors.Is(err, unix.EADDRNOTAVAIL) || errors.Is(err, unix.ENETUNREACH) || errors.Is(err, unix.EACCES)
+			closed := errors.Is(err, unix.EADDRNOTAVAIL) || errors.Is(err, unix.ENETUNREACH) ||
+				errors.Is(err, unix.EACCES)
 			return orNone(found) + "; " + errorName(err), len(found) == 0 && closed
 		}},
-		{networkGroup, "the firewall's rules", "they are in the way: " + around.Sentinel + " refuses", func(probe.Task) (string, bool) {
-			err := dial(around.Sentinel)
-			return dialResult(err), errors.Is(err, unix.ECONNREFUSED) || errors.Is(err, unix.ENETUNREACH) && !routed()
-		}},
+		{networkGroup, "the firewall's rules", "they are in the way: " + around.Sentinel + " refuses",
+			func(probe.Task) (string, bool) {
+				err := dial(around.Sentinel)
+				return dialResult(err), errors.Is(err, unix.ECONNREFUSED) || errors.Is(err, unix.ENETUNREACH) &&
+					!routed()
+			}},
 		silent("closed ranges", around.Closed),
 		silent("metadata services", around.Metadata),
 		silent("neighbour", around.Neighbours),
@@ -141,7 +148,8 @@ func silent(name string, targets []string) check {
 		tries.Wait()
 		var open, words []string
 		for i, err := range errs {
-			none := os.IsTimeout(err) || errors.Is(err, unix.EHOSTUNREACH) || errors.Is(err, unix.ENETUNREACH) || errors.Is(err, unix.EADDRNOTAVAIL) || errors.Is(err, unix.EACCES)
+			none := os.IsTimeout(err) || errors.Is(err, unix.EHOSTUNREACH) || errors.Is(err, unix.ENETUNREACH) ||
+				errors.Is(err, unix.EADDRNOTAVAIL) || errors.Is(err, unix.EACCES)
 			if !none {
 				open = append(open, targets[i]+" "+dialResult(err))
 			}

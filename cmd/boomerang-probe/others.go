@@ -20,7 +20,10 @@ func others() []check {
 	const group = "others"
 	all := []check{}
 	for _, name := range []string{"environ", "mem", "maps", "fd", "root", "cwd", "exe"} {
-		all = append(all, check{group, "/proc/1/" + name, "closed", func(probe.Task) (string, bool) { return closed("/proc/1/" + name) }})
+		all = append(all, check{group, "/proc/1/" + name, "closed", func(probe.Task) (string,
+			bool) {
+			return closed("/proc/1/" + name)
+		}})
 	}
 	return append(all,
 		check{group, "score of PID 1", "cannot be changed: oom_score_adj", func(probe.Task) (string, bool) {
@@ -50,7 +53,8 @@ func others() []check {
 			}
 			// The doctor's neighbour has a segment with this key.
 			_, _, errno := unix.Syscall(unix.SYS_SHMGET, sharedKey, 0, 0)
-			return fmt.Sprintf("%d; the neighbour's: %s", lines, unix.ErrnoName(errno)), lines == 0 && errno == unix.ENOENT
+			return fmt.Sprintf("%d; the neighbour's: %s", lines, unix.ErrnoName(errno)), lines == 0 &&
+				errno == unix.ENOENT
 		}},
 		check{group, "abstract sockets", "none of others", func(probe.Task) (string, bool) {
 			text, _ := os.ReadFile("/proc/net/unix")
@@ -61,7 +65,8 @@ func others() []check {
 			defer func() { _ = unix.Close(fd) }()
 			err = unix.Connect(fd, &unix.SockaddrUnix{Name: sharedSocket})
 			listed := strings.Count(string(text), " @")
-			return fmt.Sprintf("%d; the neighbour's: %s", listed, errorName(err)), listed == 0 && errors.Is(err, unix.ECONNREFUSED)
+			return fmt.Sprintf("%d; the neighbour's: %s", listed, errorName(err)), listed == 0 &&
+				errors.Is(err, unix.ECONNREFUSED)
 		}},
 		check{group, "host name", "not the machine's", func(task probe.Task) (string, bool) {
 			name, err := os.Hostname()

@@ -42,25 +42,31 @@ func journalAttacks() []attack {
 			func(w observation) (string, bool) {
 				raw, _ := hex.DecodeString(w.nonce)
 				found := bytes.Contains(w.stdout, []byte(w.nonce)) || bytes.Contains(w.stdout, raw)
-				return fmt.Sprintf("found in %d files: %t", w.lastAnswer().Count, found), w.endedWell() && !found && w.lastAnswer().Count > 0
+				return fmt.Sprintf("found in %d files: %t", w.lastAnswer().Count, found), w.endedWell() && !found &&
+					w.lastAnswer().Count > 0
 			},
 		},
 		{
-			group, "forging the end", "what looks like an end frame is output, and the exit code is the true one", probe.Forge, attackTimeout, false,
+			group, "forging the end", "what looks like an end frame is output, and the exit code is the true one",
+			probe.Forge, attackTimeout, false,
 			func(w observation) (string, bool) {
-				whole := bytes.Contains(w.stdout, []byte("after the forged end")) && bytes.Contains(w.stdout, bytes.Repeat([]byte("0"), 32))
-				return w.ending() + fmt.Sprintf(", output whole: %t", whole), w.proven() && w.outcome.Stdout.ExitCode == 7 && whole
+				whole := bytes.Contains(w.stdout, []byte("after the forged end")) &&
+					bytes.Contains(w.stdout, bytes.Repeat([]byte("0"), 32))
+				return w.ending() + fmt.Sprintf(", output whole: %t", whole), w.proven() &&
+					w.outcome.Stdout.ExitCode == 7 && whole
 			},
 		},
 		{
 			group, "signals to PID 1", "it takes none but SIGTERM, and goes on", probe.SignalInit, attackTimeout, false,
 			func(w observation) (string, bool) {
 				running := !strings.Contains(w.lastAnswer().Note, "T ")
-				return fmt.Sprintf("%d sent, %s, %s", w.lastAnswer().Count, w.lastAnswer().Note, w.ending()), w.endedWell() && w.lastAnswer().Count > 0 && running
+				return fmt.Sprintf("%d sent, %s, %s", w.lastAnswer().Count, w.lastAnswer().Note, w.ending()),
+					w.endedWell() && w.lastAnswer().Count > 0 && running
 			},
 		},
 		{
-			group, "SIGTERM to PID 1", "the program ends itself by it, with a proof", probe.EndInit, attackTimeout, false,
+			group, "SIGTERM to PID 1", "the program ends itself by it, with a proof", probe.EndInit, attackTimeout,
+			false,
 			func(w observation) (string, bool) { return w.ending(), w.proven() && w.outcome.Stdout.Stopped },
 		},
 	}
@@ -76,19 +82,23 @@ func endAttacks() []attack {
 	}
 	return []attack{
 		{
-			group, "daemons", "one that is left behind with stdout in its hands delays nothing", probe.Daemon, attackTimeout, false,
+			group, "daemons", "one that is left behind with stdout in its hands delays nothing", probe.Daemon,
+			attackTimeout, false,
 			func(w observation) (string, bool) { return w.ending(), w.endedWell() && !w.outcome.Stdout.TimedOut },
 		},
 		{
-			group, "orphans", "more of them than there may be processes: PID 1 takes them in", probe.Orphans, attackTimeout, false,
+			group, "orphans", "more of them than there may be processes: PID 1 takes them in", probe.Orphans,
+			attackTimeout, false,
 			func(w observation) (string, bool) {
-				return fmt.Sprintf("%d made %s", w.lastAnswer().Count, w.lastAnswer().Note), w.endedWell() && w.lastAnswer().Note == ""
+				return fmt.Sprintf("%d made %s", w.lastAnswer().Count, w.lastAnswer().Note), w.endedWell() &&
+					w.lastAnswer().Note == ""
 			},
 		},
 		{
 			group, "zombies", "bounded like processes, and gone at the end", probe.Zombies, attackTimeout, false,
 			func(w observation) (string, bool) {
-				return fmt.Sprintf("%d, then %s; %s", w.lastAnswer().Count, w.lastAnswer().Note, w.ending()), w.endedWell() && w.lastAnswer().Count <= w.limits.PIDs
+				return fmt.Sprintf("%d, then %s; %s", w.lastAnswer().Count, w.lastAnswer().Note, w.ending()),
+					w.endedWell() && w.lastAnswer().Count <= w.limits.PIDs
 			},
 		},
 		{group, "signals ignored", "ended by SIGKILL when its time is over", probe.Ignore, shortly, true, timedOut},
@@ -111,19 +121,23 @@ func bombAttacks() []attack {
 		{
 			group, "fork bomb", "stops at the limit; the end is proven", probe.ForkBomb, attackTimeout, true,
 			func(w observation) (string, bool) {
-				return fmt.Sprintf("%d processes, %s", w.lastAnswer().Count, w.ending()), w.endedWell() && w.lastAnswer().Count <= w.limits.PIDs
+				return fmt.Sprintf("%d processes, %s", w.lastAnswer().Count, w.ending()), w.endedWell() &&
+					w.lastAnswer().Count <= w.limits.PIDs
 			},
 		},
 		{group, "memory", "killed within its limit; the end is proven", probe.Memory, attackTimeout, true, memory},
 		{group, "memory without an address", "the same, by memfd", probe.Memfd, attackTimeout, true, memory},
 		{
-			group, "memory of a child", "the child is killed, the program goes on", probe.ChildMemory, attackTimeout, true,
+			group, "memory of a child", "the child is killed, the program goes on", probe.ChildMemory, attackTimeout,
+			true,
 			func(w observation) (string, bool) {
-				return w.lastAnswer().Note + ", " + w.ending(), w.endedWell() && strings.Contains(w.lastAnswer().Note, "killed") && w.outcome.Stdout.OutOfMem
+				return w.lastAnswer().Note + ", " + w.ending(), w.endedWell() && strings.Contains(w.lastAnswer().Note,
+					"killed") && w.outcome.Stdout.OutOfMem
 			},
 		},
 		{group, "bytes", "every place that can be written to gets full", probe.Bytes, attackTimeout, true, places},
-		{group, "inodes", "every place that can be written to gets full, or who fills it is killed", probe.Inodes, attackTimeout, true, places},
+		{group, "inodes", "every place that can be written to gets full, or who fills it is killed", probe.Inodes,
+			attackTimeout, true, places},
 		{
 			group, "CPU", "no more than it may have", probe.Spin, attackTimeout, true,
 			func(w observation) (string, bool) {
@@ -132,7 +146,8 @@ func bombAttacks() []attack {
 				}
 				used := w.outcome.Stdout.CPUTime.Seconds() / w.outcome.Stdout.Elapsed.Seconds()
 				const rounding = 1.25 // the kernel enforces quotas in periods of 0.1 s
-				return fmt.Sprintf("%.2f of %.2f", used, w.limits.CPUs), w.endedWell() && used > 0 && used <= w.limits.CPUs*rounding
+				return fmt.Sprintf("%.2f of %.2f", used, w.limits.CPUs), w.endedWell() && used > 0 &&
+					used <= w.limits.CPUs*rounding
 			},
 		},
 		{group, "flood of bytes", flooded, probe.Flood, attackTimeout, true, bounded},
@@ -165,9 +180,10 @@ func quotaAttacks() []attack {
 		{group, "pending signals", "the same", probe.Pending, attackTimeout, true, used},
 		{group, "pipes", "the same", probe.Pipes, attackTimeout, true, used},
 		{group, "terminals", "not used up for others", probe.Terminals, attackTimeout, true, used},
-		{group, "asynchronous I/O", "the machine's stock is not touched", probe.AIO, attackTimeout, true, func(w observation) (string, bool) {
-			happened, held := used(w)
-			return happened, held && w.lastAnswer().Count == 0
-		}},
+		{group, "asynchronous I/O", "the machine's stock is not touched", probe.AIO, attackTimeout, true,
+			func(w observation) (string, bool) {
+				happened, held := used(w)
+				return happened, held && w.lastAnswer().Count == 0
+			}},
 	}
 }

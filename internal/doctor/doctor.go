@@ -103,7 +103,8 @@ func (d *Doctor) runChecks(ctx context.Context, l language.Language, play probe.
 	for _, f := range findings {
 		d.Found(f)
 	}
-	end := probe.Finding{Group: "end", Name: "all of these were tried", Should: "the program comes to its end, with a proof"}
+	end := probe.Finding{Group: "end", Name: "all of these were tried",
+		Should: "the program comes to its end, with a proof"}
 	promised := int64(-1)
 	if len(w.answers) > 0 {
 		promised = w.answers[0].Count
@@ -128,7 +129,8 @@ type observation struct {
 }
 
 // run runs one execution to its end and removes its container.
-func (d *Doctor) run(ctx context.Context, l language.Language, play probe.Attack, timeout time.Duration) (observation, error) {
+func (d *Doctor) run(ctx context.Context, l language.Language, play probe.Attack, timeout time.Duration) (observation,
+	error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout+engineGrace)
 	defer cancel()
 	spec, job := d.plan(l, play, attackerSlot, timeout)
@@ -150,13 +152,15 @@ func (d *Doctor) run(ctx context.Context, l language.Language, play probe.Attack
 }
 
 // plan plans an ordinary execution of the language, but runs the probe program.
-func (d *Doctor) plan(l language.Language, play probe.Attack, slot int, timeout time.Duration) (sandbox.Spec, journal.Job) {
+func (d *Doctor) plan(l language.Language, play probe.Attack, slot int, timeout time.Duration) (sandbox.Spec,
+	journal.Job) {
 	machine := d.Host
 	if machine == sandbox.Name {
 		machine = "" // every container has this name, so it identifies no machine
 	}
 	task, err := json.Marshal(probe.Task{
-		Attack: play, Host: machine, Confined: d.Confined, Sentry: onGVisor(l), Limits: expectedLimits(l), Network: networkOf(l), Around: d.surroundings(l),
+		Attack: play, Host: machine, Confined: d.Confined, Sentry: onGVisor(l), Limits: expectedLimits(l),
+		Network: networkOf(l), Around: d.surroundings(l),
 	})
 	if err != nil {
 		panic(err) // a struct of strings and numbers always has a JSON form
@@ -181,7 +185,8 @@ func (w observation) proven() bool { return w.outcome.Proven() }
 // ending describes how the execution ended.
 func (w observation) ending() string {
 	if !w.proven() {
-		return fmt.Sprintf("no proof of its end (exit code of PID 1: %d, out of memory: %t)", w.outcome.ExitCode, w.outcome.OOMKilled)
+		return fmt.Sprintf("no proof of its end (exit code of PID 1: %d, out of memory: %t)", w.outcome.ExitCode,
+			w.outcome.OOMKilled)
 	}
 	e := w.outcome.Stdout
 	words := []string{fmt.Sprintf("exit code %d", e.ExitCode)}

@@ -46,7 +46,8 @@ func TestMain(m *testing.M) {
 		defer func() { _ = os.RemoveAll(dir) }()
 		programs = dir
 		for _, name := range []string{"boomerang-init", probe.Program} {
-			build := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", built(name), "boomerang/cmd/"+name)
+			build := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", built(name),
+				"boomerang/cmd/"+name)
 			build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux")
 			if out, err := build.CombinedOutput(); err != nil {
 				fmt.Fprintf(os.Stderr, "build %s: %v\n%s", name, err, out)
@@ -61,7 +62,8 @@ func built(name string) string { return filepath.Join(programs, name+"-linux-"+r
 
 const node = "doctor-test"
 
-// users are the first of the doctor's programs, apart from those of other tests on the same engine. An engine that remaps
+// users are the first of the doctor's programs, apart from those of other tests on the same engine. An engine that
+// remaps
 // users has them, too.
 const users = 30_000
 
@@ -89,7 +91,8 @@ func shipped(t *testing.T, d *docker.Docker, name string) language.Language {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := d.HasImage(t.Context(), l.Image); errors.Is(err, sandbox.ErrImageUnavailable) && os.Getenv("REQUIRE_DOCKER") != "1" {
+	if err := d.HasImage(t.Context(), l.Image); errors.Is(err, sandbox.ErrImageUnavailable) &&
+		os.Getenv("REQUIRE_DOCKER") != "1" {
 		t.Skipf("the image %s is not built", l.Image)
 	}
 	l.Runtime = os.Getenv("RUNTIME") // see `make walls`
@@ -178,7 +181,8 @@ func theWallsHold(t *testing.T, name string, through func(*docker.Docker) sandbo
 
 func nothingLeft(t *testing.T, e *client.Client) {
 	t.Helper()
-	containers, err := e.ContainerList(t.Context(), container.ListOptions{All: true, Filters: filters.NewArgs(filters.Arg("label", "boomerang.node="+node))})
+	containers, err := e.ContainerList(t.Context(), container.ListOptions{All: true,
+		Filters: filters.NewArgs(filters.Arg("label", "boomerang.node="+node))})
 	if err != nil || len(containers) > 0 {
 		t.Errorf("left behind: %v, %v", containers, err)
 	}
@@ -193,8 +197,10 @@ var open = []string{
 	"others: /proc/1/environ", "others: /proc/1/maps", "others: /proc/1/fd", "others: /proc/1/root",
 	"limits: memory", "limits: swap", "limits: processes", "limits: CPU", "limits: open files",
 	"limits: core dumps", "limits: asynchronous reads and writes", "network: interfaces", "network: routes",
-	"network: public addresses", "network: gateway and machine", "system calls: raw socket", "system calls: socket AF_PACKET",
-	"system calls: tracing", "system calls: limits of PID 1", "system calls: priority of PID 1", "others: /proc/1/mem", "others: /proc/1/exe", "others: /proc/1/cwd",
+	"network: public addresses", "network: gateway and machine", "system calls: raw socket",
+	"system calls: socket AF_PACKET",
+	"system calls: tracing", "system calls: limits of PID 1", "system calls: priority of PID 1", "others: /proc/1/mem",
+	"others: /proc/1/exe", "others: /proc/1/cwd",
 	"others: score of PID 1", "limits: open files, tried", "identity: set-uid programs",
 }
 
@@ -231,7 +237,8 @@ func inDefaultContainer(t *testing.T, e *client.Client) []probe.Finding {
 		t.Fatal(err)
 	}
 	created, err := e.ContainerCreate(t.Context(), &container.Config{
-		Image: "boomerang/bash", Entrypoint: []string{"/" + probe.Program, "/task"}, Labels: map[string]string{"boomerang.test": node},
+		Image: "boomerang/bash", Entrypoint: []string{"/" + probe.Program, "/task"},
+		Labels: map[string]string{"boomerang.test": node},
 	}, &container.HostConfig{}, nil, nil, "")
 	if errdefs.IsNotFound(err) && os.Getenv("REQUIRE_DOCKER") != "1" {
 		t.Skip("the image boomerang/bash is not built")
@@ -240,7 +247,8 @@ func inDefaultContainer(t *testing.T, e *client.Client) []probe.Finding {
 		t.Fatal(err)
 	}
 	defer func() {
-		if err := e.ContainerRemove(t.Context(), created.ID, container.RemoveOptions{Force: true, RemoveVolumes: true}); err != nil {
+		if err := e.ContainerRemove(t.Context(), created.ID, container.RemoveOptions{Force: true,
+			RemoveVolumes: true}); err != nil {
 			t.Error(err)
 		}
 	}()
@@ -269,7 +277,8 @@ func inDefaultContainer(t *testing.T, e *client.Client) []probe.Finding {
 		t.Fatal(err)
 	}
 	findings := probe.Read[probe.Finding](stdout.Bytes())
-	if answers := probe.Read[probe.Answer](stdout.Bytes()); len(answers) == 0 || int64(len(findings)) != answers[0].Count {
+	if answers := probe.Read[probe.Answer](stdout.Bytes()); len(answers) == 0 ||
+		int64(len(findings)) != answers[0].Count {
 		t.Errorf("%d findings of %v; stderr: %s", len(findings), answers, stderr.String())
 	}
 	return findings
@@ -280,7 +289,8 @@ func tarOf(t *testing.T, files map[string][]byte) io.Reader {
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
 	for name, content := range files {
-		if err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o755, Size: int64(len(content))}); err != nil {
+		if err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o755,
+			Size: int64(len(content))}); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := w.Write(content); err != nil {

@@ -19,7 +19,8 @@ import (
 	"boomerang/internal/sandbox/docker"
 )
 
-// TestANetworkWithoutItsRulesIsSeenToBeOpen tries to get out of both networks: with the rules, and again when those of the
+// TestANetworkWithoutItsRulesIsSeenToBeOpen tries to get out of both networks: with the rules, and again when those of
+// the
 // machine itself and those of what it forwards are gone, as after a reboot.
 func TestANetworkWithoutItsRulesIsSeenToBeOpen(t *testing.T) {
 	engine(t)
@@ -72,7 +73,8 @@ func TestANetworkWithoutItsRulesIsSeenToBeOpen(t *testing.T) {
 			l := l
 			l.Network = b.Network
 			both.Go(func() {
-				found, err := (&doctor.Doctor{Sandbox: d, Program: docker.Carried(probe.Program), Networks: config.Networks, Machine: machine}).Reach(t.Context(), l)
+				found, err := (&doctor.Doctor{Sandbox: d, Program: docker.Carried(probe.Program),
+					Networks: config.Networks, Machine: machine}).Reach(t.Context(), l)
 				if err != nil {
 					t.Errorf("%s: %v", l.Network, err)
 				}
@@ -87,7 +89,8 @@ func TestANetworkWithoutItsRulesIsSeenToBeOpen(t *testing.T) {
 		both.Wait()
 		return open
 	}
-	for _, b := range slices.Concat(config.Networks.Bridges(), config.Networks.Bridges()) { // the second time it is there
+	// The second time it is there.
+	for _, b := range slices.Concat(config.Networks.Bridges(), config.Networks.Bridges()) {
 		if err := d.MakeNetwork(t.Context(), b); err != nil {
 			t.Fatal(err)
 		}

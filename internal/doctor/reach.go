@@ -72,7 +72,8 @@ func (d *Doctor) surroundings(l language.Language) probe.Around {
 		a.Metadata = append(a.Metadata, ports(addr, 80)...)
 	}
 	for _, b := range address.Closed4() {
-		if first := b.Prefix.Addr(); b.Prefix.IsSingleIP() || first.IsLoopback() || first.IsMulticast() || first.IsUnspecified() {
+		if first := b.Prefix.Addr(); b.Prefix.IsSingleIP() || first.IsLoopback() || first.IsMulticast() ||
+			first.IsUnspecified() {
 			continue // metadata addresses have a list of their own, and no connection is made to the others
 		}
 		a.Closed = append(a.Closed, ports(b.Prefix.Addr().Next(), 80)...)

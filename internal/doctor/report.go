@@ -78,7 +78,8 @@ func (p *Printer) Finding(f probe.Finding) {
 	if !f.Held {
 		word = "OPEN"
 	}
-	p.line("  %s  %s %s %s", word, column(f.Name, nameWidth), column(f.Should, shouldWidth), cut(f.Happened, happenedWidth))
+	p.line("  %s  %s %s %s", word, column(f.Name, nameWidth), column(f.Should, shouldWidth),
+		cut(f.Happened, happenedWidth))
 }
 
 // Sum prints the totals and the failed checks.
@@ -87,11 +88,13 @@ func (p *Printer) Sum(r Report) {
 	for _, l := range r.Languages {
 		count += len(l.Probes)
 	}
-	p.line("\nProbes: %d. Languages: %d. Open: %d. Warnings on the engine: %d.", count, len(r.Languages), r.Open, len(sandbox.Warnings(r.Engine)))
+	p.line("\nProbes: %d. Languages: %d. Open: %d. Warnings on the engine: %d.", count, len(r.Languages), r.Open,
+		len(sandbox.Warnings(r.Engine)))
 	for _, l := range r.Languages {
 		for _, f := range l.Probes {
 			if !f.Held {
-				p.line("\nOPEN in %s: %s: %s.\n  Should be: %s.\n  Happened:  %s.", l.Language, f.Group, f.Name, f.Should, f.Happened)
+				p.line("\nOPEN in %s: %s: %s.\n  Should be: %s.\n  Happened:  %s.", l.Language, f.Group, f.Name,
+					f.Should, f.Happened)
 			}
 		}
 	}

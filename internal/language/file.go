@@ -77,7 +77,8 @@ func (w *warm) UnmarshalYAML(node ast.Node) error {
 	}
 	n, err := strconv.Atoi(text.Value)
 	if err != nil || n < 0 || n > maxWarm {
-		return &yaml.SyntaxError{Token: text, Message: fmt.Sprintf("warm must be auto or a number from 0 to %d, not %q", maxWarm, text.Value)}
+		return &yaml.SyntaxError{Token: text, Message: fmt.Sprintf("warm must be auto or a number from 0 to %d, not %q",
+			maxWarm, text.Value)}
 	}
 	*w = warm(n)
 	return nil
@@ -145,7 +146,8 @@ const placeholder = "{file}"
 func (e entry) check(name string) error {
 	for _, n := range append([]string{name}, e.Aliases...) {
 		if !nameForm.MatchString(n) {
-			return fmt.Errorf("the name %q must begin with a letter, be lower case, and have at most 32 of a-z 0-9 + # . _ -", n)
+			return fmt.Errorf(
+				"the name %q must begin with a letter, be lower case, and have at most 32 of a-z 0-9 + # . _ -", n)
 		}
 	}
 	if e.Image == "" || strings.ContainsAny(e.Image, " \t\n") {
@@ -173,7 +175,8 @@ func (c common) check() error {
 	switch c.Network {
 	case network.None, network.Egress, network.Proxy:
 	default:
-		return fmt.Errorf("network must be %s, %s or %s, not %q", network.None, network.Egress, network.Proxy, c.Network)
+		return fmt.Errorf("network must be %s, %s or %s, not %q", network.None, network.Egress, network.Proxy,
+			c.Network)
 	}
 	for key, value := range c.Env {
 		if !envForm.MatchString(key) || strings.ContainsRune(value, 0) {

@@ -15,7 +15,8 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files anew")
 
-// What a container of each shipped language is given, and what its init is told, is compared with a file that a person has read. What
+// What a container of each shipped language is given, and what its init is told, is compared with a file that a person
+// has read. What
 // the engine is then asked for is the same for all specs, and has golden files in sandbox/docker.
 func TestEveryShippedLanguageIsGivenWhatIsWritten(t *testing.T) {
 	catalogue, err := Open(Defaults())

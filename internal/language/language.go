@@ -59,9 +59,12 @@ const Auto = -1
 func (l Language) NoImage() string {
 	if folder, ours := strings.CutPrefix(l.Image, "boomerang/"); ours {
 		folder, _, _ = strings.Cut(folder, ":")
-		return fmt.Sprintf("The image of the language %q is not on this server; the operator builds it with make images LANGUAGES=%s.", l.Name, folder)
+		return fmt.Sprintf(
+			"The image of the language %q is not on this server; the operator builds it with make images LANGUAGES=%s.",
+			l.Name, folder)
 	}
-	return fmt.Sprintf("The image of the language %q is not on this server; the operator has to build or pull it.", l.Name)
+	return fmt.Sprintf("The image of the language %q is not on this server; the operator has to build or pull it.",
+		l.Name)
 }
 
 // defaultLanguage is the language of a submission without a language.
@@ -150,7 +153,8 @@ func unsupported(sentence string, languages []Language) *fault.Error {
 	for i, l := range languages {
 		names[i] = l.Name
 	}
-	return fault.New(fault.UnsupportedLanguage, "%s; these are: %s.", strings.TrimSuffix(sentence, "."), strings.Join(names, ", ")).
+	return fault.New(fault.UnsupportedLanguage, "%s; these are: %s.", strings.TrimSuffix(sentence, "."),
+		strings.Join(names, ", ")).
 		Field("language").Detail("supported", names)
 }
 

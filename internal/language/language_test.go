@@ -51,7 +51,8 @@ func TestWithoutAFileTheShippedLanguagesAreThere(t *testing.T) {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff([]string{
-		"bash", "c", "cpp", "go", "java", "javascript", "lua", "perl", "php", "python", "python-data", "python-ml", "r", "ruby", "rust", "typescript",
+		"bash", "c", "cpp", "go", "java", "javascript", "lua", "perl", "php", "python", "python-data", "python-ml", "r",
+		"ruby", "rust", "typescript",
 	}, names(c)); diff != "" {
 		t.Error(diff)
 	}

@@ -55,7 +55,8 @@ type Request struct {
 // the kept part of workspaces.
 func Waiting(l Language, limits execution.WorkspaceLimits) sandbox.Spec {
 	most := l.Most()
-	spec, _ := Plan(l, Request{Limits: execution.Limits{Output: most.Output, Artifacts: most.Artifacts}, Workspace: &limits})
+	spec, _ := Plan(l, Request{Limits: execution.Limits{Output: most.Output, Artifacts: most.Artifacts},
+		Workspace: &limits})
 	return spec
 }
 
@@ -120,14 +121,16 @@ func Plan(l Language, r Request) (sandbox.Spec, journal.Job) {
 	}
 	if len(r.Artifacts) > 0 {
 		job.Collect = append(job.Collect, journal.Collect{
-			Name: Artifacts, Globs: r.Artifacts, Files: sandbox.MaxArtifacts, Bytes: limits.Artifacts, Timeout: CollectTime(limits.Artifacts),
+			Name: Artifacts, Globs: r.Artifacts, Files: sandbox.MaxArtifacts, Bytes: limits.Artifacts,
+			Timeout: CollectTime(limits.Artifacts),
 		})
 	}
 	if r.Workspace != nil {
 		spec.Limits.Kept = min(r.Workspace.Size, limits.Workspace)
 		spec.Limits.Entries = r.Workspace.Entries
 		job.Collect = append(job.Collect, journal.Collect{
-			Name: Tree, Dir: Workspace, Tree: true, Files: r.Workspace.Entries, Bytes: spec.Limits.Kept, Timeout: CollectTime(spec.Limits.Kept),
+			Name: Tree, Dir: Workspace, Tree: true, Files: r.Workspace.Entries, Bytes: spec.Limits.Kept,
+			Timeout: CollectTime(spec.Limits.Kept),
 		})
 	}
 	for _, f := range r.Input.Files {

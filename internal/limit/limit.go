@@ -16,12 +16,13 @@ type Limits struct {
 
 	// A request cannot choose the limits below.
 
-	Files   int64 `json:"files,omitempty"`   // open files of one process
-	Tmp     int64 `json:"tmp,omitempty"`     // bytes of the tmpfs at /tmp
-	Tail    int64 `json:"tail,omitempty"`    // bytes of each stream that are kept beyond Output
-	Flood   int64 `json:"flood,omitempty"`   // bytes of a stream above which the program is killed; 0 means never
-	Kept    int64 `json:"kept,omitempty"`    // bytes of the workspace that are collected at the end
-	Entries int   `json:"entries,omitempty"` // files, directories and links of the workspace that are collected at the end
+	Files int64 `json:"files,omitempty"` // open files of one process
+	Tmp   int64 `json:"tmp,omitempty"`   // bytes of the tmpfs at /tmp
+	Tail  int64 `json:"tail,omitempty"`  // bytes of each stream that are kept beyond Output
+	Flood int64 `json:"flood,omitempty"` // bytes of a stream above which the program is killed; 0 means never
+	Kept  int64 `json:"kept,omitempty"`  // bytes of the workspace that are collected at the end
+	// Files, directories and links of the workspace that are collected at the end.
+	Entries int `json:"entries,omitempty"`
 }
 
 // Resized returns l with the memory, CPUs and PIDs of to: the limits of a waiting container after a resize.

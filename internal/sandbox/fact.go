@@ -6,7 +6,8 @@ type Fact struct {
 	Value  string `json:"value"`
 	Weight Weight `json:"weight"`
 	Advice string `json:"advice,omitempty"` // one sentence for the operator; empty if no action is needed
-	Public string `json:"-"`                // the text of a warning that any client may read; if empty, clients see Name
+	// The text of a warning that any client may read; if empty, clients see Name.
+	Public string `json:"-"`
 }
 
 // Weight is the importance of a fact.

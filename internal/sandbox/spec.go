@@ -44,10 +44,12 @@ func (s Spec) Same(o Spec) bool { return s.Limits == o.Limits && s.sameSetup(o) 
 func (s Spec) Fits(o Spec) bool {
 	l, m := s.Limits, o.Limits
 	return s.sameSetup(o) && l.Files == m.Files && l.Workspace == m.Workspace && l.Tmp == m.Tmp &&
-		l.Output >= m.Output && l.Tail >= m.Tail && l.Artifacts >= m.Artifacts && l.Kept >= m.Kept && l.Entries >= m.Entries
+		l.Output >= m.Output && l.Tail >= m.Tail && l.Artifacts >= m.Artifacts && l.Kept >= m.Kept &&
+		l.Entries >= m.Entries
 }
 
 func (s Spec) sameSetup(o Spec) bool {
-	return s.Language == o.Language && s.Image == o.Image && s.Pull == o.Pull && s.Network == o.Network && s.Runtime == o.Runtime &&
+	return s.Language == o.Language && s.Image == o.Image && s.Pull == o.Pull && s.Network == o.Network &&
+		s.Runtime == o.Runtime &&
 		slices.Equal(s.Rehearsal, o.Rehearsal)
 }

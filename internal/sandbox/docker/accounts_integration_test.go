@@ -27,13 +27,18 @@ func TestAProgramHasANameInEveryImage(t *testing.T) {
 	id := uid(spec, hostFacts{config: d.config, engine: engine})
 	const ask = `whoami; id -gn; getent passwd root anna sandbox | cut -d: -f1; wc -l </etc/passwd`
 	for name, c := range map[string]struct{ change, want string }{
-		"two users, no newline at the end": {"printf 'root:x:0:0::/:/bin/sh\\nanna:x:7:7::/:/bin/sh' >/etc/passwd", "sandbox\nsandbox\nroot\nanna\nsandbox\n3\n"},
-		"no list":                          {"rm /etc/passwd /etc/group", "sandbox\nsandbox\nsandbox\n1\n"},
-		"an empty one":                     {": >/etc/passwd; : >/etc/group", "sandbox\nsandbox\nsandbox\n1\n"},
-		"a link":                           {"mv /etc/passwd /opt/users && ln -s ../opt/users /etc/passwd && echo anna:x:7:7::/: >/opt/users", "sandbox\nsandbox\nanna\nsandbox\n2\n"},
-		"a link to a link":                 {"ln -s /opt/b /opt/a && echo anna:x:7:7::/: >/opt/b && ln -sf /opt/a /etc/passwd", "sandbox\nsandbox\nanna\nsandbox\n2\n"},
-		"a name for the slot":              {fmt.Sprintf("echo anna:x:%[1]d:%[1]d::/: >/etc/passwd; echo friends:x:%[1]d: >/etc/group", id), "anna\nfriends\nanna\n1\n"},
-		"a user of that name":              {"echo sandbox:x:7:7::/: >/etc/passwd", "sandbox\nsandbox\nsandbox\n2\n"},
+		"two users, no newline at the end": {"printf 'root:x:0:0::/:/bin/sh\\nanna:x:7:7::/:/bin/sh' >/etc/passwd",
+			"sandbox\nsandbox\nroot\nanna\nsandbox\n3\n"},
+		"no list":      {"rm /etc/passwd /etc/group", "sandbox\nsandbox\nsandbox\n1\n"},
+		"an empty one": {": >/etc/passwd; : >/etc/group", "sandbox\nsandbox\nsandbox\n1\n"},
+		"a link": {"mv /etc/passwd /opt/users && ln -s ../opt/users /etc/passwd && echo " +
+			"anna:x:7:7::/: >/opt/users", "sandbox\nsandbox\nanna\nsandbox\n2\n"},
+		"a link to a link": {"ln -s /opt/b /opt/a && echo anna:x:7:7::/: >/opt/b && ln -sf /opt/a " +
+			"/etc/passwd", "sandbox\nsandbox\nanna\nsandbox\n2\n"},
+		"a name for the slot": {fmt.Sprintf(
+			"echo anna:x:%[1]d:%[1]d::/: >/etc/passwd; echo friends:x:%[1]d: >/etc/group", id),
+			"anna\nfriends\nanna\n1\n"},
+		"a user of that name": {"echo sandbox:x:7:7::/: >/etc/passwd", "sandbox\nsandbox\nsandbox\n2\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			spec := k.spec()
@@ -48,7 +53,8 @@ func TestAProgramHasANameInEveryImage(t *testing.T) {
 			remove(t, b)
 		})
 	}
-	// A program runs all the same where the image's list is none. The engine itself refuses a directory and a link to itself.
+	// A program runs all the same where the image's list is none. The engine itself refuses a directory and a link to
+	// itself.
 	for name, change := range map[string]string{
 		"a link to nowhere": "ln -sf nowhere /etc/passwd",
 		"far too long":      "yes anna:x:7:7::/: | head -c 2000000 >/etc/passwd",
@@ -72,7 +78,8 @@ func (k *kit) derived(t *testing.T, change string) (ref string) {
 	t.Helper()
 	ref = "boomerang-test-derived:" + k.node
 	content := "FROM boomerang/bash:latest\nRUN " + change + "\n"
-	built, err := k.client.ImageBuild(t.Context(), folder(file{name: "Dockerfile", content: []byte(content)}), build.ImageBuildOptions{Tags: []string{ref}, Remove: true, ForceRemove: true})
+	built, err := k.client.ImageBuild(t.Context(), folder(file{name: "Dockerfile", content: []byte(content)}),
+		build.ImageBuildOptions{Tags: []string{ref}, Remove: true, ForceRemove: true})
 	if err == nil {
 		err = errors.Join(pulled(built.Body), built.Body.Close())
 	}
@@ -98,7 +105,8 @@ func TestEverySlotHasANumberOfItsOwnAndTheSameName(t *testing.T) {
 		job.Argv = []string{"sh", "-c", "id; getent passwd sandbox"}
 		b := prepare(t, d, spec)
 		stdout, stderr, _ := follow(t, b, job)
-		said := strings.ReplaceAll("uid=N(sandbox) gid=N(sandbox) groups=N(sandbox)\nsandbox:x:N:N:sandbox:/workspace:/bin/sh\n", "N", want)
+		said := strings.ReplaceAll(
+			"uid=N(sandbox) gid=N(sandbox) groups=N(sandbox)\nsandbox:x:N:N:sandbox:/workspace:/bin/sh\n", "N", want)
 		if stdout != said {
 			t.Errorf("slot %d: %q, want %q; stderr %q", slot, stdout, said, stderr)
 		}

@@ -61,8 +61,10 @@ func median(d []time.Duration) float64 {
 	return float64(d[len(d)/2].Microseconds()) / 1000
 }
 
-// BenchmarkWarmJob measures what a rehearsal saves a job that finds its container waiting for a second, and what it costs one that
-// comes at once. Each metric is a median in milliseconds, from the assignment until both ends are proven; a round takes each
+// BenchmarkWarmJob measures what a rehearsal saves a job that finds its container waiting for a second, and what it
+// costs one that
+// comes at once. Each metric is a median in milliseconds, from the assignment until both ends are proven; a round takes
+// each
 // way once, so compare them within a run. With -benchtime=20x.
 func BenchmarkWarmJob(b *testing.B) {
 	if theKit == nil {
@@ -87,7 +89,8 @@ func BenchmarkWarmJob(b *testing.B) {
 			"go",
 			`package main; import "fmt"; func main() { fmt.Println(1) }`,
 			[]string{"run-go", "main.go"},
-			[]string{"sh", "-c", `cd /tmp && echo "package main; import \"fmt\"; func main() { fmt.Print() }" >r.go && run-go r.go`},
+			[]string{"sh", "-c",
+				`cd /tmp && echo "package main; import \"fmt\"; func main() { fmt.Print() }" >r.go && run-go r.go`},
 		},
 	} {
 		b.Run(l.name, func(b *testing.B) {

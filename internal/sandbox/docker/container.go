@@ -22,8 +22,9 @@ import (
 // handle is one container. It implements sandbox.Container.
 type handle struct {
 	*Docker
-	id          string
-	streams     *attachment                              // the streams of the init; nil if Containers returned the handle
+	id string
+	// The streams of the init; nil if Containers returned the handle.
+	streams     *attachment
 	resources   func(sandbox.Limits) container.Resources // nil if streams is nil
 	proven      atomic.Bool                              // the journal holds both ends
 	streamsRead atomic.Bool                              // a follower has read streams, which cannot be read twice
@@ -39,7 +40,8 @@ func (d *Docker) Prepare(ctx context.Context, spec sandbox.Spec) (sandbox.Contai
 	}
 	b, err := d.prepare(ctx, spec, false)
 	if errors.Is(err, sandbox.ErrRefused) && ctx.Err() == nil || errors.Is(err, errNotStarted) {
-		d.log.WithError(err).WithField("image", spec.Image).Warn("the engine refuses a container; look at the image and the init anew")
+		d.log.WithError(err).WithField("image", spec.Image).Warn(
+			"the engine refuses a container; look at the image and the init anew")
 		b, err = d.prepare(ctx, spec, true)
 	}
 	if err != nil {
@@ -132,9 +134,10 @@ func (d *Docker) create(ctx context.Context, name string, spec sandbox.Spec, p h
 	if err := ctx.Err(); err != nil {
 		return "", d.wrap(ctx, "create container", err)
 	}
-	created, err := callEngine(context.WithoutCancel(ctx), d, "create container", func(ctx context.Context) (container.CreateResponse, error) {
-		return d.client.ContainerCreate(ctx, containerConfig(spec, p), hostConfig(spec, p), nil, nil, name)
-	})
+	created, err := callEngine(context.WithoutCancel(ctx), d, "create container",
+		func(ctx context.Context) (container.CreateResponse, error) {
+			return d.client.ContainerCreate(ctx, containerConfig(spec, p), hostConfig(spec, p), nil, nil, name)
+		})
 	return created.ID, err
 }
 
@@ -163,7 +166,8 @@ func (d *Docker) Containers(ctx context.Context) ([]sandbox.Found, error) {
 		epoch, epochErr := strconv.ParseInt(c.Labels[labelEpoch], 10, 64)
 		slot, slotErr := strconv.Atoi(c.Labels[labelSlot])
 		if err := errors.Join(epochErr, slotErr); err != nil {
-			d.log.WithError(err).WithField("container", c.ID).Warn("a container with our label and without our numbers is left alone")
+			d.log.WithError(err).WithField("container",
+				c.ID).Warn("a container with our label and without our numbers is left alone")
 			continue
 		}
 		found = append(found, sandbox.Found{

@@ -29,7 +29,8 @@ func (k *kit) spec() sandbox.Spec {
 	return sandbox.Spec{
 		Language: "test", Image: k.image, Slot: 2, Network: "none", Runtime: otherRuntime(),
 		Limits: sandbox.Limits{
-			Memory: 256 << 20, CPUs: 1, PIDs: 64, Files: 256, Workspace: 64 << 20, Tmp: 16 << 20, Output: 1 << 20, Tail: 64 << 10,
+			Memory: 256 << 20, CPUs: 1, PIDs: 64, Files: 256, Workspace: 64 << 20, Tmp: 16 << 20, Output: 1 << 20,
+			Tail: 64 << 10,
 		},
 	}
 }
@@ -84,15 +85,19 @@ func TestTheEngineHasWhatWasOrdered(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := hostFacts{config: b.config, seccomp: b.seccomp, node: k.node, epoch: 1, image: imageFacts{id: got.Image, volumes: []string{"/data", "/tmp"}}, engine: engine}
+	p := hostFacts{config: b.config, seccomp: b.seccomp, node: k.node, epoch: 1, image: imageFacts{id: got.Image,
+		volumes: []string{"/data", "/tmp"}}, engine: engine}
 	if runsOnGVisor(spec, engine) {
 		p.seccomp = b.gvisorSeccomp
 	}
 	for _, m := range got.Mounts {
 		init := m.Type == "volume" && m.Destination == initDir
-		inIt := path.Dir(m.Source) == b.init.location.path && slices.Contains([]string{"/etc/hosts", "/etc/passwd", "/etc/group"}, m.Destination)
+		inIt := path.Dir(m.Source) == b.init.location.path && slices.Contains([]string{"/etc/hosts", "/etc/passwd",
+			"/etc/group"}, m.Destination)
 		if !init && !inIt || m.RW {
-			t.Errorf("mount %+v, want the init's volume and what lies in it alone, read-only: an image's VOLUME writes to the host's disk", m)
+			t.Errorf(
+				"mount %+v, want the init's volume and what lies in it alone, read-only: an image's VOLUME writes "+
+					"to the host's disk", m)
 		}
 	}
 	p.volume = b.init.location
@@ -151,8 +156,10 @@ func TestWithoutARehearsalTheInitGetsNoCommand(t *testing.T) {
 		t.Fatalf("the image's command = %v, %v, want one", image.Config, err)
 	}
 	b := prepare(t, k.open(t), k.spec())
-	if got, err := k.client.ContainerInspect(t.Context(), b.id); err != nil || len(got.Config.Cmd) > 0 || len(got.Args) > 0 {
-		t.Errorf("the container's command = %v, the init's arguments = %v, %v, want none", got.Config.Cmd, got.Args, err)
+	if got, err := k.client.ContainerInspect(t.Context(), b.id); err != nil || len(got.Config.Cmd) > 0 ||
+		len(got.Args) > 0 {
+		t.Errorf("the container's command = %v, the init's arguments = %v, %v, want none", got.Config.Cmd, got.Args,
+			err)
 	}
 }
 
@@ -180,7 +187,8 @@ func TestContainersAreBelowTheirCgroup(t *testing.T) {
 	}
 	for line := range strings.Lines(string(cgroups)) {
 		_, path, _ := strings.Cut(strings.TrimSpace(line), ":/")
-		limits := strings.Contains(line, ":memory:") || strings.Contains(line, ":pids:") || strings.HasPrefix(line, "0::") && info.CgroupVersion == "2"
+		limits := strings.Contains(line, ":memory:") || strings.Contains(line, ":pids:") ||
+			strings.HasPrefix(line, "0::") && info.CgroupVersion == "2"
 		if limits && !strings.HasPrefix("/"+path, "/"+strings.TrimPrefix(parent, "/")+"/") {
 			t.Errorf("PID 1 is in %q, want it below %s", line, parent)
 		}
@@ -265,7 +273,8 @@ func TestNoLineIsLost(t *testing.T) {
 			}
 			defer func() { _ = made.Remove(context.WithoutCancel(t.Context())) }()
 			job := sandboxtest.Program{
-				sandboxtest.Times(lines, sandboxtest.Out("a line of a program that prints a lot\n")), sandboxtest.Err("done\n"),
+				sandboxtest.Times(lines, sandboxtest.Out("a line of a program that prints a lot\n")),
+				sandboxtest.Err("done\n"),
 			}.Job()
 			var stdout, stderr bytes.Buffer
 			err = made.Assign(t.Context(), job)
@@ -274,7 +283,8 @@ func TestNoLineIsLost(t *testing.T) {
 				t.Errorf("run %d: %+v, %v, want a proof", i, outcome, err)
 			}
 			if stdout.String() != want || stderr.String() != "done\n" {
-				t.Errorf("run %d: %d bytes and %q, want %d bytes and %q", i, stdout.Len(), stderr.String(), len(want), "done\n")
+				t.Errorf("run %d: %d bytes and %q, want %d bytes and %q", i, stdout.Len(), stderr.String(), len(want),
+					"done\n")
 			}
 		})
 	}
@@ -393,7 +403,8 @@ func TestAContainerThatWasNeverStartedIsFoundAndNotStarted(t *testing.T) {
 	if isRunning, there := running[id]; !there || isRunning || !running[b.id] {
 		t.Errorf("containers = %v, want %s not running and %s running", running, id, b.id)
 	}
-	if outcome, err := half.Follow(t.Context(), journal.NewNonce(), io.Discard, io.Discard, nil); err != nil || outcome.Start != nil {
+	if outcome, err := half.Follow(t.Context(), journal.NewNonce(), io.Discard, io.Discard, nil); err != nil ||
+		outcome.Start != nil {
 		t.Errorf("follow = %+v, %v, want no start", outcome, err)
 	}
 	if err := half.Stop(t.Context()); err != nil {
@@ -485,14 +496,16 @@ func TestNothingOfARehearsalIsInTheContainer(t *testing.T) {
 	job.Argv = []string{"bash", "-c", `shopt -s nullglob dotglob; echo /workspace/* /tmp/* /dev/shm/* /proc/[0-9]*`}
 	stdout, stderr, outcome := follow(t, b, job)
 	found := strings.Fields(stdout)
-	if len(found) != 3 || found[0] != "/workspace/"+job.File || found[1] != "/proc/1" || stderr != "" || outcome.Stdout.ExitCode != 0 {
+	if len(found) != 3 || found[0] != "/workspace/"+job.File || found[1] != "/proc/1" || stderr != "" ||
+		outcome.Stdout.ExitCode != 0 {
 		t.Errorf("the program finds %q and says %q, want its code, the init and itself", found, stderr)
 	}
 }
 
 const bashImage = "boomerang/bash:latest"
 
-// awaitProcess waits until a process with that argument is in a container. It asks inside: of gVisor's processes the engine knows none.
+// awaitProcess waits until a process with that argument is in a container. It asks inside: of gVisor's processes the
+// engine knows none.
 func awaitProcess(t *testing.T, b *handle, argument string) {
 	t.Helper()
 	pattern := "[" + argument[:1] + "]" + argument[1:] // which is not its own argument
@@ -510,7 +523,8 @@ func awaitProcess(t *testing.T, b *handle, argument string) {
 		}
 		_, _ = io.Copy(io.Discard, out.Reader) // until it has ended
 		out.Close()
-		if looked, err := b.client.ContainerExecInspect(t.Context(), look.ID); err == nil && !looked.Running && looked.ExitCode == 0 {
+		if looked, err := b.client.ContainerExecInspect(t.Context(), look.ID); err == nil && !looked.Running &&
+			looked.ExitCode == 0 {
 			return
 		}
 		if time.Now().After(late) {

@@ -56,7 +56,8 @@ func New(c Config, node string, epoch int64, log *logrus.Entry, carried ...strin
 	}
 	return &Docker{
 		config: c, carried: carried, node: node, epoch: epoch, seccomp: seccomp, gvisorSeccomp: sentrys, client: engine,
-		images: newImages(), init: newInitVolume(), accounts: accounts{known: map[accountKey]accountFiles{}}, timings: defaultTimings(), log: log,
+		images: newImages(), init: newInitVolume(), accounts: accounts{known: map[accountKey]accountFiles{}},
+		timings: defaultTimings(), log: log,
 	}, nil
 }
 

@@ -78,10 +78,13 @@ func (c Config) checkEngine(info system.Info) error {
 	switch {
 	case c.CgroupParent == "":
 	case info.CgroupDriver == "systemd" && !sliceName.MatchString(c.CgroupParent):
-		return fmt.Errorf("%w: docker.cgroup_parent: with its cgroup driver, systemd, it must be the name of a slice, such as boomerang.slice, not %q",
+		return fmt.Errorf(
+			"%w: docker.cgroup_parent: with its cgroup driver, systemd, it must be the name of a slice, such as "+
+				"boomerang.slice, not %q",
 			ErrUnfit, c.CgroupParent)
 	case info.CgroupDriver == "cgroupfs" && !cleanPath(c.CgroupParent):
-		return fmt.Errorf("%w: docker.cgroup_parent: with its cgroup driver, cgroupfs, it must be a path such as /boomerang, not %q",
+		return fmt.Errorf(
+			"%w: docker.cgroup_parent: with its cgroup driver, cgroupfs, it must be a path such as /boomerang, not %q",
 			ErrUnfit, c.CgroupParent)
 	}
 	return nil
@@ -94,14 +97,17 @@ var sliceName = regexp.MustCompile(`^[A-Za-z0-9:_.\\]+(-[A-Za-z0-9:_.\\]+)*\.sli
 // usersFact reports the users that programs run as on the engine's machine.
 func usersFact(c Config, t engineInfo) sandbox.Fact {
 	base := t.uidBase(c)
-	f := sandbox.Fact{Name: "programs' users", Value: fmt.Sprintf("%d and up, one for each slot", base), Weight: sandbox.Fine}
+	f := sandbox.Fact{Name: "programs' users", Value: fmt.Sprintf("%d and up, one for each slot", base),
+		Weight: sandbox.Fine}
 	if t.remapped {
 		f.Value += ", of a user namespace"
 		f.Weight = sandbox.Note
-		f.Advice = "User namespaces share one quota of inotify instances (fs.inotify.max_user_instances of the engine's user): raise it, one program can use up all of it."
+		f.Advice = "User namespaces share one quota of inotify instances (fs.inotify.max_user_instances of the " +
+			"engine's user): raise it, one program can use up all of it."
 		if base >= usuallyMapped {
 			f.Weight = sandbox.Warning
-			f.Advice = "Unless /etc/subuid maps that many to this engine no program can start: leave docker.uid_base at 0, which chooses one that fits."
+			f.Advice = "Unless /etc/subuid maps that many to this engine no program can start: leave " +
+				"docker.uid_base at 0, which chooses one that fits."
 		}
 	}
 	return f

@@ -48,7 +48,8 @@ func engineFacts(info system.Info, version types.Version, now time.Time) []sandb
 		Value: fmt.Sprintf("%s, kernel %s, %s, %d CPUs, %d MiB",
 			info.OperatingSystem, info.KernelVersion, info.Architecture, info.NCPU, info.MemTotal>>20),
 	}}
-	facts = append(facts, runcFact(info, version), escapesFact(escapes(), now), containerdFact(version), runtimesFact(info), cgroupFact(info))
+	facts = append(facts, runcFact(info, version), escapesFact(escapes(), now), containerdFact(version),
+		runtimesFact(info), cgroupFact(info))
 	facts = append(facts, limitFacts(info)...)
 	facts = append(facts, securityFacts(securityOptionsOf(info))...)
 	facts = append(facts, liveRestoreFact(info), storageFact(info))
@@ -70,9 +71,11 @@ func engineFact(info system.Info, version types.Version) sandbox.Fact {
 		f.Advice = name + " is not supported: " + reason
 		f.Public = f.Advice
 	case info.OSType != "" && info.OSType != "linux":
-		f.Weight, f.Advice = sandbox.Warning, "Containers are not Linux containers there: nothing of what is promised holds."
+		f.Weight, f.Advice = sandbox.Warning,
+			"Containers are not Linux containers there: nothing of what is promised holds."
 	case versions.LessThan(version.APIVersion, oldestAPI):
-		f.Weight, f.Advice = sandbox.Warning, "Older than Engine 20.10 (API "+oldestAPI+"), the oldest that the walls were tried on."
+		f.Weight, f.Advice = sandbox.Warning,
+			"Older than Engine 20.10 (API "+oldestAPI+"), the oldest that the walls were tried on."
 	}
 	return f
 }
@@ -80,9 +83,11 @@ func engineFact(info system.Info, version types.Version) sandbox.Fact {
 // unsupportedEngine returns the name of an engine other than Docker's, and the reason why it is not supported. The name
 // is empty for Docker's engine, and for an engine that lists no components.
 func unsupportedEngine(version types.Version) (name, reason string) {
-	const untried = "no isolation is promised that was not tried on it, and some of Docker's calls mean something else there. Use Docker Engine."
+	const untried = "no isolation is promised that was not tried on it, and some of Docker's calls mean something " +
+		"else there. Use Docker Engine."
 	if number, _ := component(version, "Podman Engine"); number != "" {
-		return "Podman", "its Docker API takes the seccomp profile as the path of a file, so no container starts. Use Docker Engine."
+		return "Podman",
+			"its Docker API takes the seccomp profile as the path of a file, so no container starts. Use Docker Engine."
 	}
 	if number, _ := component(version, "Engine"); number != "" || len(version.Components) == 0 {
 		return "", ""
@@ -112,7 +117,8 @@ func runcFact(info system.Info, version types.Version) sandbox.Fact {
 	}
 	f := sandbox.Fact{Name: "runc", Value: cmp.Or(number, "not told"), Weight: sandbox.Fine}
 	if number == "" {
-		f.Weight, f.Advice = sandbox.Note, "The engine does not tell its version, so nobody can say whether it has known holes."
+		f.Weight, f.Advice = sandbox.Note,
+			"The engine does not tell its version, so nobody can say whether it has known holes."
 		return f
 	}
 	if distribution(build) {
@@ -132,7 +138,8 @@ func containerdFact(version types.Version) sandbox.Fact {
 func runtimesFact(info system.Info) sandbox.Fact {
 	return sandbox.Fact{
 		Name: "runtimes", Weight: sandbox.Fine,
-		Value: fmt.Sprintf("%s; default %s", strings.Join(slices.Sorted(maps.Keys(info.Runtimes)), ", "), info.DefaultRuntime),
+		Value: fmt.Sprintf("%s; default %s", strings.Join(slices.Sorted(maps.Keys(info.Runtimes)), ", "),
+			info.DefaultRuntime),
 	}
 }
 
@@ -142,7 +149,8 @@ func cgroupFact(info system.Info) sandbox.Fact {
 		Value: fmt.Sprintf("version %s, driver %s", cmp.Or(info.CgroupVersion, "1"), info.CgroupDriver),
 	}
 	if info.CgroupDriver == "none" {
-		f.Weight, f.Advice = sandbox.Warning, "No limit of memory, CPU or processes is enforced: delegate cgroups to the rootless engine's user."
+		f.Weight, f.Advice = sandbox.Warning,
+			"No limit of memory, CPU or processes is enforced: delegate cgroups to the rootless engine's user."
 	}
 	return f
 }
@@ -166,11 +174,13 @@ func limitFacts(info system.Info) []sandbox.Fact {
 	f := sandbox.Fact{Name: "limits", Value: "memory, swap, pids, cpu quota", Weight: sandbox.Fine}
 	if len(missing) > 0 {
 		f.Value, f.Weight = "missing: "+strings.Join(missing, ", "), sandbox.Warning
-		f.Advice = "The kernel cannot bound it, so one program can take it from all: turn the controller on (boot with cgroup_enable=memory swapaccount=1)."
+		f.Advice = "The kernel cannot bound it, so one program can take it from all: turn the controller on (boot " +
+			"with cgroup_enable=memory swapaccount=1)."
 	}
 	facts := []sandbox.Fact{f}
 	if info.CgroupVersion != "2" && !info.OomKillDisable {
-		facts = append(facts, sandbox.Fact{Name: "oom control", Value: "not there", Weight: sandbox.Note, Advice: "It is not used."})
+		facts = append(facts, sandbox.Fact{Name: "oom control", Value: "not there", Weight: sandbox.Note,
+			Advice: "It is not used."})
 	}
 	return facts
 }
@@ -207,7 +217,8 @@ func securityFacts(options map[string]string) []sandbox.Fact {
 	case options["userns"] != "":
 		user.Value, user.Weight = "root, containers remapped (userns-remap)", sandbox.Fine
 	default:
-		user.Advice = "Who breaks out is an unprivileged user of the machine, and the engine itself is root: rootless Docker is safer."
+		user.Advice = "Who breaks out is an unprivileged user of the machine, and the engine itself is root: " +
+			"rootless Docker is safer."
 	}
 	return []sandbox.Fact{seccomp, mandatory, user}
 }
@@ -238,7 +249,9 @@ func storageFact(info system.Info) sandbox.Fact {
 func engineWarning(text string) sandbox.Fact {
 	f := sandbox.Fact{Name: "engine warns", Value: strings.TrimPrefix(text, "WARNING: "), Weight: sandbox.Note}
 	if strings.Contains(text, "API is accessible on") {
-		f.Weight, f.Advice = sandbox.Warning, "Whoever reaches that address is root on the engine's machine: close it, or use TLS with client certificates."
+		f.Weight, f.Advice = sandbox.Warning,
+			"Whoever reaches that address is root on the engine's machine: close it, or use TLS with client "+
+				"certificates."
 	}
 	return f
 }

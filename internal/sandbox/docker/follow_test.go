@@ -200,7 +200,8 @@ func TestFollowTellsWhatIsNotProven(t *testing.T) {
 		t.Errorf("follow = %+v, %v, want a start and the end of stdout alone", outcome, err)
 	}
 	if outcome.ExitCode != 137 || !outcome.OOMKilled {
-		t.Errorf("exit code %d, out of memory %t, want the engine's words 137, true", outcome.ExitCode, outcome.OOMKilled)
+		t.Errorf("exit code %d, out of memory %t, want the engine's words 137, true", outcome.ExitCode,
+			outcome.OOMKilled)
 	}
 	if got, want := stderr.String(), "err\nhalf a line"; got != want {
 		t.Errorf("stderr = %q, want %q: what looked like a frame is the program's", got, want)
@@ -215,7 +216,8 @@ func TestFollowLeavesADeadContainersSilentLog(t *testing.T) {
 		states: []string{running, running, exited},
 	}
 	b := e.serve(t)
-	b.timings = followTimings{firstCheck: 10 * time.Millisecond, maxInterval: 20 * time.Millisecond, drainTime: 10 * time.Millisecond}
+	b.timings = followTimings{firstCheck: 10 * time.Millisecond, maxInterval: 20 * time.Millisecond,
+		drainTime: 10 * time.Millisecond}
 	var stdout bytes.Buffer
 	outcome, err := b.Follow(t.Context(), nonce, &stdout, io.Discard, nil)
 	if err != nil || !outcome.Proven() || stdout.String() != "out\n" {
@@ -253,17 +255,20 @@ func (e *engine) questions() int {
 func TestFollowDoesNotTakeASlowStoreForASilentEngine(t *testing.T) {
 	taken := make(chan struct{})
 	e := &engine{states: []string{running}, logs: []http.HandlerFunc{func(w http.ResponseWriter, r *http.Request) {
-		shows(startFrame, outText, chunk(1, string(journal.AppendCollected(nil, nonce, "x", []byte("a"), 1, 0o600))+"1\n"))(w, r)
+		shows(startFrame, outText, chunk(1, string(journal.AppendCollected(nil, nonce, "x", []byte("a"), 1,
+			0o600))+"1\n"))(w, r)
 		_ = http.NewResponseController(w).Flush()
 		<-taken
 		shows(outEnd, errEnd)(w, r)
 	}}}
 	b := e.serve(t)
-	b.timings = followTimings{firstCheck: 10 * time.Millisecond, maxInterval: 10 * time.Millisecond, drainTime: time.Minute}
+	b.timings = followTimings{firstCheck: 10 * time.Millisecond, maxInterval: 10 * time.Millisecond,
+		drainTime: time.Minute}
 	asked := 0
 	outcome, err := b.Follow(t.Context(), nonce, io.Discard, io.Discard, slowly{engine: e, asked: &asked, taken: taken})
 	if err != nil || !outcome.Proven() || asked > 1 { // one may have been on its way
-		t.Errorf("follow = %+v, %v, and the engine was asked %d times; want a proof and no question", outcome, err, asked)
+		t.Errorf("follow = %+v, %v, and the engine was asked %d times; want a proof and no question", outcome, err,
+			asked)
 	}
 }
 
@@ -283,7 +288,8 @@ func TestFollowEndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cause := errors.New("detached")
 	seen := writerFunc(func([]byte) { cancel(cause) })
-	if _, err := b.Follow(ctx, nonce, seen, io.Discard, nil); !errors.Is(err, cause) || errors.Is(err, sandbox.ErrUnavailable) {
+	if _, err := b.Follow(ctx, nonce, seen, io.Discard, nil); !errors.Is(err, cause) ||
+		errors.Is(err, sandbox.ErrUnavailable) {
 		t.Errorf("follow = %v, want the cause of its context alone", err)
 	}
 }

@@ -98,7 +98,8 @@ type file struct {
 // the canonical name.
 const (
 	hostsName = "hosts"
-	hosts     = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n127.0.0.1\t" + sandbox.Name + "\n::1\t" + sandbox.Name + "\n"
+	hosts     = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n127.0.0.1\t" + sandbox.Name +
+		"\n::1\t" + sandbox.Name + "\n"
 )
 
 // readBinaries reads the init and the carried programs for the engine's architecture, which may differ from this
@@ -180,7 +181,8 @@ func (d *Docker) writeFiles(ctx context.Context, helper string, files []file) er
 		return err
 	}
 	return do(ctx, d, "write into the init's volume", func(ctx context.Context) error {
-		return d.client.CopyToContainer(ctx, helper, initDir, bytes.NewReader(archive), container.CopyToContainerOptions{})
+		return d.client.CopyToContainer(ctx, helper, initDir, bytes.NewReader(archive),
+			container.CopyToContainerOptions{})
 	})
 }
 
@@ -200,17 +202,20 @@ func (d *Docker) createHelper(ctx context.Context, name string, image imageFacts
 	ctx, cancel := context.WithTimeout(ctx, helperPatience+d.config.CallTimeout)
 	defer cancel()
 	for began := time.Now(); ; {
-		created, err := callEngine(context.WithoutCancel(ctx), d, "create helper", func(ctx context.Context) (container.CreateResponse, error) {
-			return d.client.ContainerCreate(ctx,
-				&container.Config{
-					Image: image.id, Entrypoint: []string{initPath},
-					Labels: map[string]string{labelHelper: d.node, labelEpoch: strconv.FormatInt(d.epoch, 10), labelNode: ""},
-				},
-				&container.HostConfig{
-					NetworkMode: "none", Mounts: []mount.Mount{initMount(name, d.node, false)}, Tmpfs: volumeCovers(image, 0),
-				},
-				nil, nil, name)
-		})
+		created, err := callEngine(context.WithoutCancel(ctx), d, "create helper",
+			func(ctx context.Context) (container.CreateResponse, error) {
+				return d.client.ContainerCreate(ctx,
+					&container.Config{
+						Image: image.id, Entrypoint: []string{initPath},
+						Labels: map[string]string{labelHelper: d.node, labelEpoch: strconv.FormatInt(d.epoch, 10),
+							labelNode: ""},
+					},
+					&container.HostConfig{
+						NetworkMode: "none", Mounts: []mount.Mount{initMount(name, d.node, false)},
+						Tmpfs: volumeCovers(image, 0),
+					},
+					nil, nil, name)
+			})
 		if !errdefs.IsConflict(err) {
 			return created.ID, err
 		}
@@ -240,7 +245,8 @@ func (d *Docker) fileHash(ctx context.Context, helper, name string) (sum [sha256
 
 // readFile passes a file of a container, which need not run, to a function. It does not follow a link at the end of the
 // path. Found is false if the file is missing.
-func (d *Docker) readFile(ctx context.Context, id, name string, with func(*tar.Header, io.Reader) error) (found bool, err error) {
+func (d *Docker) readFile(ctx context.Context, id, name string, with func(*tar.Header, io.Reader) error) (found bool,
+	err error) {
 	return callEngine(ctx, d, "read "+name, func(ctx context.Context) (found bool, err error) {
 		archive, _, err := d.client.CopyFromContainer(ctx, id, name)
 		if errdefs.IsNotFound(err) {
@@ -264,7 +270,8 @@ func tarFile(files []file) ([]byte, error) {
 	var archive bytes.Buffer
 	w := tar.NewWriter(&archive)
 	for _, f := range files {
-		err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: f.name, Mode: cmp.Or(f.mode, 0o755), Size: int64(len(f.content))})
+		err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: f.name, Mode: cmp.Or(f.mode, 0o755),
+			Size: int64(len(f.content))})
 		if err == nil {
 			_, err = w.Write(f.content)
 		}
@@ -310,7 +317,8 @@ func (d *Docker) sweepHelpers(ctx context.Context) error {
 // fills its volume again when it finds it missing.
 func (d *Docker) sweepVolumes(ctx context.Context, current string) {
 	volumes, err := callEngine(ctx, d, "list volumes", func(ctx context.Context) (volume.ListResponse, error) {
-		return d.client.VolumeList(ctx, volume.ListOptions{Filters: filters.NewArgs(filters.Arg("label", labelInit+"="+d.node))})
+		return d.client.VolumeList(ctx,
+			volume.ListOptions{Filters: filters.NewArgs(filters.Arg("label", labelInit+"="+d.node))})
 	})
 	for _, v := range volumes.Volumes {
 		if v.Name == current {

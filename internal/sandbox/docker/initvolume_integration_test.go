@@ -103,7 +103,8 @@ func TestAFillingThatDiedHalfWayIsDoneAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := k.client.CopyToContainer(t.Context(), helper, initDir, bytes.NewReader(half), container.CopyToContainerOptions{}); err != nil {
+	if err := k.client.CopyToContainer(t.Context(), helper, initDir, bytes.NewReader(half),
+		container.CopyToContainerOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	runs(t, k, k.openNode(t, k.node, 2, dir))
@@ -140,7 +141,8 @@ func TestAnImageThatWasBuiltAnewIsUsed(t *testing.T) {
 	ref := "boomerang-test-player:again-" + k.node
 	build := func(label string) {
 		t.Helper()
-		progress, err := k.client.ImageImport(t.Context(), image.ImportSource{Source: folder(file{name: player, content: program}), SourceName: "-"}, ref,
+		progress, err := k.client.ImageImport(t.Context(),
+			image.ImportSource{Source: folder(file{name: player, content: program}), SourceName: "-"}, ref,
 			image.ImportOptions{Changes: []string{"LABEL build=" + label}})
 		if err == nil {
 			err = errors.Join(pulled(progress), progress.Close())

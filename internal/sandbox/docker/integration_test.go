@@ -82,13 +82,15 @@ func (k *kit) build(ctx context.Context) error {
 		initName + "-linux-" + runtime.GOARCH: "boomerang/cmd/boomerang-init",
 		"program":                             "boomerang/internal/sandbox/sandboxtest/program",
 	} {
-		compile := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", filepath.Join(k.initDir, name), from)
+		compile := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", filepath.Join(k.initDir,
+			name), from)
 		compile.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+runtime.GOARCH)
 		if out, err := compile.CombinedOutput(); err != nil {
 			return fmt.Errorf("build %s: %w\n%s", from, err, out)
 		}
 	}
-	// What is added to the end of a program is not read when it runs. These tests remove the volume of their init at the end,
+	// What is added to the end of a program is not read when it runs. These tests remove the volume of their init at
+	// the end,
 	// so no server beside them on the engine may have one of the same name.
 	path := filepath.Join(k.initDir, initName+"-linux-"+runtime.GOARCH)
 	binary, err := os.ReadFile(path)
@@ -102,7 +104,9 @@ func (k *kit) build(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	built, err := k.client.ImageBuild(ctx, folder(file{name: "Dockerfile", content: []byte(hostile)}, file{name: player, content: program}), build.ImageBuildOptions{Tags: []string{k.image}, Remove: true, ForceRemove: true})
+	built, err := k.client.ImageBuild(ctx, folder(file{name: "Dockerfile", content: []byte(hostile)},
+		file{name: player, content: program}), build.ImageBuildOptions{Tags: []string{k.image}, Remove: true,
+		ForceRemove: true})
 	if err != nil {
 		return err
 	}
@@ -150,12 +154,14 @@ func (k *kit) cleanUp(ctx context.Context) error {
 		})
 		errs = append(errs, err)
 		for _, c := range left {
-			errs = append(errs, fmt.Errorf("left behind: container %s %v", c.ID, c.Names), k.client.ContainerRemove(ctx, c.ID, removal))
+			errs = append(errs, fmt.Errorf("left behind: container %s %v", c.ID, c.Names), k.client.ContainerRemove(ctx,
+				c.ID, removal))
 		}
 	}
 	_, err := k.client.ImageRemove(ctx, k.image, image.RemoveOptions{Force: true, PruneChildren: true})
 	errs = append(errs, err)
-	volumes, err := k.client.VolumeList(ctx, volume.ListOptions{Filters: filters.NewArgs(filters.Arg("label", labelInit))})
+	volumes, err := k.client.VolumeList(ctx,
+		volume.ListOptions{Filters: filters.NewArgs(filters.Arg("label", labelInit))})
 	errs = append(errs, err)
 	for _, v := range volumes.Volumes {
 		if strings.HasPrefix(v.Labels[labelInit], k.node) {

@@ -144,7 +144,10 @@ func (d *Docker) RemoveNetwork(ctx context.Context, b network.Bridge) error {
 		return fmt.Errorf("%w: %s: it is not ours", ErrNetwork, b.Name)
 	}
 	if err == nil {
-		err = do(ctx, d, "remove network", func(ctx context.Context) error { return d.client.NetworkRemove(ctx, got.ID) })
+		err = do(ctx, d, "remove network", func(ctx context.Context) error {
+			return d.client.NetworkRemove(ctx,
+				got.ID)
+		})
 	}
 	if errdefs.IsNotFound(err) {
 		return nil

@@ -146,10 +146,12 @@ func (k *kit) neighbour(t *testing.T, d *Docker, network string, slot int) strin
 	return got.NetworkSettings.Networks[bridge.Name].IPAddress
 }
 
-// plain runs Python as `docker run` would: by the engine's defaults, on the bridge that everybody shares, or on another network.
+// plain runs Python as `docker run` would: by the engine's defaults, on the bridge that everybody shares, or on another
+// network.
 func (k *kit) plain(t *testing.T, code string, change func(*container.Config, *container.HostConfig)) string {
 	t.Helper()
-	c, h := &container.Config{Image: pythonImage, Cmd: []string{"python3", "-c", code}, Entrypoint: []string{}, Labels: map[string]string{labelNode: k.node, labelEpoch: "1", labelSlot: "7"}}, &container.HostConfig{}
+	c, h := &container.Config{Image: pythonImage, Cmd: []string{"python3", "-c", code}, Entrypoint: []string{},
+		Labels: map[string]string{labelNode: k.node, labelEpoch: "1", labelSlot: "7"}}, &container.HostConfig{}
 	change(c, h)
 	created, err := k.client.ContainerCreate(t.Context(), c, h, nil, nil, "")
 	if err != nil {
@@ -174,7 +176,8 @@ func (k *kit) plain(t *testing.T, code string, change func(*container.Config, *c
 	case <-time.After(time.Minute):
 		t.Fatal("it does not end")
 	}
-	logs, err := k.client.ContainerLogs(t.Context(), created.ID, container.LogsOptions{ShowStdout: true, ShowStderr: true})
+	logs, err := k.client.ContainerLogs(t.Context(), created.ID, container.LogsOptions{ShowStdout: true,
+		ShowStderr: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -186,15 +189,18 @@ func (k *kit) plain(t *testing.T, code string, change func(*container.Config, *c
 	return out.String()
 }
 
-// published is a container on the common bridge that serves at a port of the machine. It returns its own address and the port.
+// published is a container on the common bridge that serves at a port of the machine. It returns its own address and
+// the port.
 func (k *kit) published(t *testing.T) (address, port string) {
 	t.Helper()
 	const inside = "4711/tcp"
 	id := k.plain(t, server, func(c *container.Config, h *container.HostConfig) {
-		err := json.Unmarshal([]byte(`{"ExposedPorts": {"4711/tcp": {}}, "PortBindings": {"4711/tcp": [{"HostIp": "0.0.0.0"}]}}`), &struct {
-			*container.Config
-			*container.HostConfig
-		}{c, h})
+		err := json.Unmarshal(
+			[]byte(`{"ExposedPorts": {"4711/tcp": {}}, "PortBindings": {"4711/tcp": [{"HostIp": "0.0.0.0"}]}}`),
+			&struct {
+				*container.Config
+				*container.HostConfig
+			}{c, h})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -262,7 +268,8 @@ func each(protocols, hosts []string, port string) (targets []string) {
 	return targets
 }
 
-// TestEgressReachesPublicAddressesAlone attacks from the network what can be attacked, and the same from a container on the
+// TestEgressReachesPublicAddressesAlone attacks from the network what can be attacked, and the same from a container on
+// the
 // common bridge: what is silent here must speak there, or the test would hold for a wrong reason.
 func TestEgressReachesPublicAddressesAlone(t *testing.T) {
 	k := needKit(t)
@@ -276,10 +283,12 @@ func TestEgressReachesPublicAddressesAlone(t *testing.T) {
 	port, both := strconv.Itoa(w.port), []string{"tcp", "udp"}
 	public := each(both, []string{worldPublic}, port)
 	closed := each(both, append(machineAddresses(t), worldClosed...), port)
-	closed = append(closed, each([]string{"tcp"}, append(machineAddresses(t), worldPublic), published)[:len(machineAddresses(t))]...)
+	closed = append(closed, each([]string{"tcp"}, append(machineAddresses(t), worldPublic),
+		published)[:len(machineAddresses(t))]...)
 	closed = append(closed, "tcp "+other+" 4711", "tcp "+worldWay+" "+w.forward(t))
 	targets := slices.Concat(public, closed, []string{
-		"tcp " + neighbour + " 4711", "udp " + neighbour + " 4711", "tcp " + egress.Gateway.String() + " 4711", "tcp 0.0.0.0 " + port,
+		"tcp " + neighbour + " 4711", "udp " + neighbour + " 4711", "tcp " + egress.Gateway.String() + " 4711",
+		"tcp 0.0.0.0 " + port,
 		"tcp " + linkLocal(t, egress.Interface) + " " + port,
 	})
 	got := answers(t, k.program(t, d, pythonSpec(k, network.Egress, 4), attackOn(t, targets)), targets)
@@ -294,7 +303,9 @@ func TestEgressReachesPublicAddressesAlone(t *testing.T) {
 		}
 	}
 
-	control := answers(t, k.plain(t, attackOn(t, slices.Concat(public, closed)), func(*container.Config, *container.HostConfig) {}), slices.Concat(public, closed))
+	control := answers(t, k.plain(t, attackOn(t, slices.Concat(public, closed)), func(*container.Config,
+		*container.HostConfig) {
+	}), slices.Concat(public, closed))
 	for target, answer := range control {
 		if answer != "ANSWERED" {
 			t.Errorf("from the common bridge %s: %s, want an answer: the attack proves nothing", target, answer)
@@ -306,7 +317,8 @@ func TestEgressReachesPublicAddressesAlone(t *testing.T) {
 		target := []string{"tcp " + linkLocal(t, bridge) + " " + port}
 		return answers(t, k.plain(t, waited(attackOn(t, target)), func(_ *container.Config, h *container.HostConfig) {
 			h.NetworkMode = container.NetworkMode(name)
-			h.Sysctls = map[string]string{"net.ipv6.conf.all.disable_ipv6": "0", "net.ipv6.conf.default.disable_ipv6": "0"}
+			h.Sysctls = map[string]string{"net.ipv6.conf.all.disable_ipv6": "0",
+				"net.ipv6.conf.default.disable_ipv6": "0"}
 		}), target)[target[0]]
 	}
 	if answer := six("docker0", "bridge"); answer != "ANSWERED" {
@@ -327,7 +339,8 @@ for _ in range(100):
 ` + code
 }
 
-// TestNamesAreAskedOutsideAlone: the engine's name server stands between programs and ours. It must not ask in the name of the
+// TestNamesAreAskedOutsideAlone: the engine's name server stands between programs and ours. It must not ask in the name
+// of the
 // machine, which may ask whom a program may not, and must not tell neighbours what they run.
 func TestNamesAreAskedOutsideAlone(t *testing.T) {
 	k := needKit(t)
@@ -371,13 +384,16 @@ func TestTheProxyIsTheOnlyWayOut(t *testing.T) {
 	d := k.onNetwork(t, c)
 	bridge, _ := c.Bridge(network.Proxy)
 	serveProxy(t, c, proxy.Config{
-		Allow: []string{"localhost"}, Ports: []uint16{uint16(w.port)}, AllowCIDRs: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")},
+		Allow: []string{"localhost"}, Ports: []uint16{uint16(w.port)},
+		AllowCIDRs: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")},
 	})
 	neighbour := k.neighbour(t, d, network.Proxy, 3)
 	port, both := strconv.Itoa(w.port), []string{"tcp", "udp"}
-	targets := slices.Concat(each(both, slices.Concat(machineAddresses(t), worldClosed, []string{worldPublic}), port), []string{
-		"tcp " + neighbour + " 4711", "tcp " + bridge.Gateway.String() + " 22", "tcp " + linkLocal(t, bridge.Interface) + " " + port,
-	})
+	targets := slices.Concat(each(both, slices.Concat(machineAddresses(t), worldClosed, []string{worldPublic}), port),
+		[]string{
+			"tcp " + neighbour + " 4711", "tcp " + bridge.Gateway.String() + " 22", "tcp " +
+				linkLocal(t, bridge.Interface) + " " + port,
+		})
 	w.nameServer(t, bridge.Gateway.String())
 	before := w.queries.Load()
 	printed := k.program(t, d, pythonSpec(k, network.Proxy, 4), attackOn(t, targets)+fmt.Sprintf(`

@@ -84,7 +84,8 @@ print("it runs")
 		t.Run(name, func(t *testing.T) {
 			stdout, stderr, end := k.run(t, image, c.code, c.argv...)
 			if !strings.HasSuffix(stdout, "it runs\n") || end.ExitCode != 0 || end.Signal != 0 {
-				t.Errorf("exit code %d, signal %d, stdout %q, stderr %q, want 0 and %q", end.ExitCode, end.Signal, stdout, stderr, "it runs\n")
+				t.Errorf("exit code %d, signal %d, stdout %q, stderr %q, want 0 and %q", end.ExitCode, end.Signal,
+					stdout, stderr, "it runs\n")
 			}
 			if stderr != "" {
 				t.Log(stderr)

@@ -68,7 +68,9 @@ func TestARemovalThatCrossesTheEndIsTriedAgain(t *testing.T) {
 			d := playing(t, func(w http.ResponseWriter, r *http.Request) {
 				switch {
 				case r.Method == http.MethodDelete && removals.Add(1) <= c.failures:
-					http.Error(w, `{"message": "Could not kill running container c, cannot remove - Container c is not running"}`, http.StatusInternalServerError)
+					http.Error(w,
+						`{"message": "Could not kill running container c, cannot remove - Container c is not running"}`,
+						http.StatusInternalServerError)
 				case r.Method == http.MethodDelete:
 					w.WriteHeader(http.StatusNoContent)
 				}

@@ -16,7 +16,8 @@ import (
 func (k *kit) run(t *testing.T, ref, code string, argv ...string) (stdout, stderr string, end journal.End) {
 	t.Helper()
 	d := k.open(t)
-	if err := d.HasImage(t.Context(), ref); errors.Is(err, sandbox.ErrImageUnavailable) && os.Getenv("REQUIRE_DOCKER") != "1" {
+	if err := d.HasImage(t.Context(), ref); errors.Is(err, sandbox.ErrImageUnavailable) &&
+		os.Getenv("REQUIRE_DOCKER") != "1" {
 		t.Skipf("the image %s is not built", ref)
 	}
 	spec := k.spec()

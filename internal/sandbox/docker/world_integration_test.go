@@ -29,8 +29,11 @@ func (k *kit) laid(t *testing.T, change func(*network.Config)) network.Config {
 	if os.Geteuid() != 0 && os.Getenv("REQUIRE_DOCKER") != "1" {
 		t.Skip("rules of the firewall are root's")
 	}
-	if _, err := k.client.NetworkInspect(t.Context(), "bridge", dockernetwork.InspectOptions{}); errdefs.IsNotFound(err) {
-		t.Skip("the engine runs with --bridge=none: its containers are not on this machine's network, and there is no common bridge to compare with")
+	if _, err := k.client.NetworkInspect(t.Context(), "bridge", dockernetwork.InspectOptions{}); errdefs.IsNotFound(
+		err) {
+		t.Skip(
+			"the engine runs with --bridge=none: its containers are not on this machine's network, and there is no " +
+				"common bridge to compare with")
 	}
 	c := network.Defaults()
 	c.Prefix = "bmtest"
@@ -66,7 +69,8 @@ const (
 	worldWay    = "11.22.33.1"  // the machine's end
 )
 
-var worldClosed = []string{"169.254.169.254", "10.66.0.7", "172.31.77.7", "192.168.77.7", "100.64.7.7", "168.63.129.16", "198.51.100.7", "240.7.7.7"}
+var worldClosed = []string{"169.254.169.254", "10.66.0.7", "172.31.77.7", "192.168.77.7", "100.64.7.7", "168.63.129.16",
+	"198.51.100.7", "240.7.7.7"}
 
 // world is what listens there and on the machine, on every address.
 type world struct {
@@ -78,7 +82,8 @@ type world struct {
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{}
-	thread, wired, ready, done, gone := make(chan int), make(chan struct{}), make(chan error), make(chan struct{}), make(chan struct{})
+	thread, wired, ready, done, gone := make(chan int), make(chan struct{}), make(chan error), make(chan struct{}),
+		make(chan struct{})
 	go func() {
 		defer close(gone)
 		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine, and the namespace with it
@@ -132,7 +137,8 @@ func (w *world) furnish(t *testing.T) error {
 	return nil
 }
 
-// listen answers on TCP and UDP, on every address of the namespace that this thread is in. An answer by UDP must come from
+// listen answers on TCP and UDP, on every address of the namespace that this thread is in. An answer by UDP must come
+// from
 // the address that was asked, so each has a socket of its own.
 func (w *world) listen(t *testing.T) {
 	t.Helper()
@@ -164,11 +170,13 @@ func (w *world) listen(t *testing.T) {
 	}
 }
 
-// forward makes the machine forward a port of its own to the world, as Docker does for what is published. It returns the port.
+// forward makes the machine forward a port of its own to the world, as Docker does for what is published. It returns
+// the port.
 func (w *world) forward(t *testing.T) string {
 	t.Helper()
 	const port = "4712"
-	rule := []string{"PREROUTING", "-d", worldWay, "-p", "tcp", "--dport", port, "-j", "DNAT", "--to-destination", fmt.Sprintf("%s:%d", worldPublic, w.port)}
+	rule := []string{"PREROUTING", "-d", worldWay, "-p", "tcp", "--dport", port, "-j", "DNAT", "--to-destination",
+		fmt.Sprintf("%s:%d", worldPublic, w.port)}
 	if err := run("iptables", append([]string{"-w", "10", "-t", "nat", "-A"}, rule...)...); err != nil {
 		t.Fatal(err)
 	}

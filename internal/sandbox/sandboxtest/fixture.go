@@ -175,7 +175,8 @@ func (f *followResult) wantOutput(stdout, stderr string) {
 		{"stdout", f.stdout.String(), stdout}, {"stderr", f.stderr.String(), stderr},
 	} {
 		if s.got != s.want {
-			f.Errorf("%s: got %d bytes, want %d; they differ at byte %d", s.name, len(s.got), len(s.want), differAt(s.got, s.want))
+			f.Errorf("%s: got %d bytes, want %d; they differ at byte %d", s.name, len(s.got), len(s.want),
+				differAt(s.got, s.want))
 		}
 	}
 }

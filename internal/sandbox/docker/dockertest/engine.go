@@ -67,15 +67,18 @@ type Engine struct {
 func New(t testing.TB, script func(act Act, n int) Answer) *Engine {
 	t.Helper()
 	e := &Engine{
-		script: script, calls: map[Act]int{}, files: map[string][]byte{}, held: map[string]net.Conn{}, names: map[string]string{}, InitDir: t.TempDir(),
+		script: script, calls: map[Act]int{}, files: map[string][]byte{}, held: map[string]net.Conn{},
+		names: map[string]string{}, InitDir: t.TempDir(),
 		version: map[string]any{
 			"Version": "28.0.0", "ApiVersion": "1.48", "Arch": "amd64", "Os": "linux",
-			"Components": []map[string]any{{"Name": "Engine", "Version": "28.0.0"}, {"Name": "runc", "Version": "1.3.3"}},
+			"Components": []map[string]any{{"Name": "Engine", "Version": "28.0.0"},
+				{"Name": "runc", "Version": "1.3.3"}},
 		},
 		sizes: map[string]int64{},
 	}
 	for _, arch := range []string{"amd64", "arm64"} {
-		if err := os.WriteFile(filepath.Join(e.InitDir, "boomerang-init-linux-"+arch), []byte("init"), 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(e.InitDir, "boomerang-init-linux-"+arch), []byte("init"),
+			0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
