@@ -118,13 +118,13 @@ func TestCollectorNeedsNothingMoreOnceTheProgramRuns(t *testing.T) {
 	j.Collect = []journal.Collect{wanting("**"), wanting("c")}
 	got := box{}.run(t, j)
 	got.proven(t)
-	// It may open no file any more. What it had open it reads.
+	// The init cannot open files any more, but can read open ones.
 	same(t, read(got.rawOut), "unreadable a", "unreadable c", "unreadable main.txt",
 		"files: 0 files, 0 bytes, 3 omitted ",
 		"unreadable c", "files: 0 files, 0 bytes, 1 omitted ")
 }
 
-// The files of a program lie in the memory of its container: there may be none left for the init.
+// The files of a program lie in the memory of its container, which may leave none for the init.
 func TestFilesThatFillTheMemoryAreCollected(t *testing.T) {
 	j := command("sh", "-c", `yes xxxxxxx | head -c 8M >a; yes | head -c 200M >b; ls -s b; exit 0`)
 	asked := wanting("a", "b")

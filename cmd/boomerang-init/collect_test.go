@@ -19,9 +19,9 @@ import (
 	"boomerang/internal/journal"
 )
 
-// found is what the reader of a journal learns of the files in it.
+// found records the files in a journal.
 type found struct {
-	lines []string // in order: the files that are whole, with size and mode; those that are not; the refused; the ends
+	lines []string // in order: whole files with size and mode, incomplete files, omitted files, the end
 	whole map[string][]byte
 	file  journal.Collected
 	text  bytes.Buffer
@@ -59,7 +59,7 @@ func wanting(globs ...string) journal.Collect {
 	return journal.Collect{Name: "files", Globs: globs, Files: 10, Bytes: 1 << 20, Timeout: time.Minute}
 }
 
-// collected collects in the working directory.
+// collected runs a collection in the working directory.
 func collected(t *testing.T, asked ...journal.Collect) *found {
 	t.Helper()
 	var raw bytes.Buffer
@@ -75,7 +75,7 @@ func read(raw []byte) *found {
 	return &f
 }
 
-// lay makes files below the working directory: a path that ends in a slash is a directory.
+// lay makes files below the working directory; a path with a final slash is a directory.
 func lay(t *testing.T, files map[string]string) {
 	t.Helper()
 	t.Chdir(t.TempDir())
@@ -134,7 +134,7 @@ func TestNothingButPlainFilesIsCollected(t *testing.T) {
 	must(t, os.Symlink(secret, "link"))
 	must(t, os.Symlink("/proc/self", "proc"))
 	must(t, os.Symlink("z", "short"))
-	must(t, syscall.Mkfifo("pipe", 0o600)) // nobody writes: who waited for that would wait for ever
+	must(t, syscall.Mkfifo("pipe", 0o600)) // opening it would block, because it has no writer
 	socket, err := syscall.Socket(syscall.AF_UNIX, syscall.SOCK_STREAM, 0)
 	must(t, err)
 	must(t, syscall.Bind(socket, &syscall.SockaddrUnix{Name: "socket"}))
@@ -151,7 +151,7 @@ func TestNothingButPlainFilesIsCollected(t *testing.T) {
 		"files: 3 files, 3 bytes, 7 omitted ")
 }
 
-func TestFilesThatDoNotFitAreLeftOutWhole(t *testing.T) {
+func TestFilesAboveTheLimitAreLeftOutWhole(t *testing.T) {
 	lay(t, map[string]string{"a": "12345", "b": "123456", "c": "12345", "d": "", "e": "", "f": ""})
 	asked := wanting("*")
 	asked.Bytes, asked.Files = 10, 4
@@ -161,7 +161,7 @@ func TestFilesThatDoNotFitAreLeftOutWhole(t *testing.T) {
 
 func TestUnreadableIsTold(t *testing.T) {
 	if os.Geteuid() == 0 {
-		// Root reads everything; the tests in a container of their own show it as another user.
+		// Root can read every file. The tests in a container run as another user and check unreadable files.
 		t.Chdir(t.TempDir())
 		asked := wanting("*")
 		asked.Dir = "/does/not/exist"
@@ -217,13 +217,13 @@ func TestCollectionEndsWhenTheInitIsToldToEnd(t *testing.T) {
 	c := newCollector(&journal.Job{Nonce: testNonce, Collect: []journal.Collect{wanting("*"), wanting("*")}},
 		&received{}, newLog(out), stop)
 	c.open()
-	stop <- syscall.SIGTERM // from inside, while the program ran
+	stop <- syscall.SIGTERM // from the program, while it ran
 	c.collect(false)
 	same(t, read(raw.Bytes()), "1 640 a", "not whole b", "files: 1 files, 1 bytes, 0 omitted stopped",
 		"files: 0 files, 0 bytes, 0 omitted stopped")
 }
 
-// telling does something once it has taken so many bytes.
+// telling calls a function once it has received a number of bytes.
 type telling struct {
 	*bytes.Buffer
 	when int
@@ -238,7 +238,7 @@ func (w *telling) Write(p []byte) (int, error) {
 	return w.Buffer.Write(p)
 }
 
-func TestProgramWhoseEndWasAskedForLeavesNothing(t *testing.T) {
+func TestAStoppedProgramLeavesNoFiles(t *testing.T) {
 	lay(t, map[string]string{"a": "a"})
 	var raw bytes.Buffer
 	c := newCollector(&journal.Job{Nonce: testNonce, Collect: []journal.Collect{wanting("*")}}, &received{},
@@ -268,7 +268,7 @@ func TestLookingIsBounded(t *testing.T) {
 	}
 }
 
-// A program can leave the init without memory and without files: TestInitNeedsNothingMoreOnceTheProgramRuns.
+// A program can leave the init without memory and files: TestInitNeedsNothingMoreOnceTheProgramRuns.
 func TestCollectorAllocatesNothingOnceTheProgramRuns(t *testing.T) {
 	files := make(map[string]string)
 	for i := range 50 {
@@ -286,7 +286,7 @@ func TestCollectorAllocatesNothingOnceTheProgramRuns(t *testing.T) {
 		if c.asked[0].root, err = syscall.Open(".", directory, 0); err == nil {
 			c.collect(false)
 		}
-	}); got > 1 || err != nil { // the test's own: package syscall copies a name
+	}); got > 1 || err != nil { // one allocation is the test's own: package syscall copies a name
 		t.Errorf("got %v allocations, %v, want none", got, err)
 	}
 	if c.asked[0].done.Files != 40 {
@@ -294,7 +294,7 @@ func TestCollectorAllocatesNothingOnceTheProgramRuns(t *testing.T) {
 	}
 }
 
-// A directory of a strange file system may say what it likes of the kind of a name.
+// A foreign file system may return any kind for a name.
 func TestADirectoryThatLiesLeadsNowhere(t *testing.T) {
 	outside := t.TempDir()
 	must(t, os.WriteFile(filepath.Join(outside, "secret"), []byte("secret"), 0o600))

@@ -18,7 +18,7 @@ import (
 	"boomerang/internal/journal"
 )
 
-func TestJournalHoldsWhatTheProgramDid(t *testing.T) {
+func TestJournalHoldsTheProgramsOutputAndEnd(t *testing.T) {
 	res := box{}.run(t, printer("out\n", "err\n"))
 	end := res.proven(t)
 	if res.out != "out\n" || res.err != "err\n" {
@@ -51,7 +51,7 @@ func TestJournalHoldsHowTheProgramEnded(t *testing.T) {
 	}
 }
 
-func TestProgramGetsWhatTheJobSays(t *testing.T) {
+func TestProgramGetsTheJobsArgumentsAndEnvironment(t *testing.T) {
 	j := attacker("describe")
 	j.Dir = "/workspace/a/b"
 	j.Stdin = []byte("in\x00\xff\n")
@@ -84,7 +84,7 @@ func TestProgramStartsWithDefaultSignals(t *testing.T) {
 func TestProgramGetsItsThreeFilesAlone(t *testing.T) {
 	res := box{}.run(t, command("ls", "/proc/self/fd"))
 	res.proven(t)
-	if want := "0\n1\n2\n3\n"; res.out != want { // 3 is the directory that ls reads
+	if want := "0\n1\n2\n3\n"; res.out != want { // ls opens the directory as 3
 		t.Errorf("got %q, want %q", res.out, want)
 	}
 }
@@ -163,7 +163,7 @@ func TestInitWithoutAJobLeavesNothing(t *testing.T) {
 	}
 }
 
-// awaitDeafness waits until the init is past its beginning: it ignores SIGINT then.
+// awaitDeafness waits until the init has started, which it shows by ignoring SIGINT.
 func awaitDeafness(r *running) {
 	r.t.Helper()
 	for tick := time.NewTicker(time.Millisecond); ; <-tick.C {
@@ -320,8 +320,7 @@ func TestDeadlineEndsTheProgram(t *testing.T) {
 	}
 }
 
-// runBeyond gives a new container a job with a deadline that lets the program say its first word, however slow the
-// machine is.
+// runBeyond runs a job beyond its deadline. The deadline leaves a slow machine time for the program's first output.
 func runBeyond(t *testing.T, j *journal.Job) result {
 	t.Helper()
 	for j.Timeout = 500 * time.Millisecond; ; j.Timeout *= 2 {
@@ -331,7 +330,7 @@ func runBeyond(t *testing.T, j *journal.Job) result {
 	}
 }
 
-func TestStoppedProcessesFoolNobody(t *testing.T) {
+func TestStoppedProcessesDoNotDelayTheEnd(t *testing.T) {
 	traced := attacker("be traced")
 	traced.Timeout, traced.Grace = 500*time.Millisecond, 200*time.Millisecond
 	if end := (box{}).run(t, traced).proven(t); !end.TimedOut || end.Signal == 0 {
@@ -346,7 +345,7 @@ func TestStoppedProcessesFoolNobody(t *testing.T) {
 func TestDeadlineHoldsWhileTheLogIsBlocked(t *testing.T) {
 	j := attacker("flood", strconv.Itoa(64<<20))
 	j.Timeout, j.Grace = 500*time.Millisecond, 100*time.Millisecond
-	j.Head = 2 * largestPipe // more than the pipe holds and what the init has read
+	j.Head = 2 * largestPipe // more than the pipe and the init's buffer hold
 	r := box{}.start(t)
 	r.send(j)
 	_, _ = io.ReadFull(r.stderr,
@@ -381,7 +380,7 @@ func awaitLoneliness(r *running) {
 	}
 }
 
-// childrenOf returns the children of all threads of a process: any of them may have started one.
+// childrenOf returns the children of all threads of a process, because any thread may have started one.
 func childrenOf(pid int) (string, error) {
 	threads, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
 	if err != nil {
@@ -425,7 +424,7 @@ func TestFloodIsCountedExactlyAndKeptInPart(t *testing.T) {
 	}
 }
 
-// printer is a job that writes these bytes.
+// printer returns a job that writes these bytes.
 func printer(out, err string) journal.Job {
 	return attacker("print", hex.EncodeToString([]byte(out)), hex.EncodeToString([]byte(err)))
 }
@@ -446,7 +445,7 @@ func TestForkBombCostsTheProgramOnly(t *testing.T) {
 		j := attacker("fork bomb")
 		j.Timeout, j.Grace = time.Second, 100*time.Millisecond
 		end := box{PIDs: 32 + journal.Threads}.run(t, j).proven(t)
-		const noThreads = 2 // with which a program in Go ends when the bomb leaves it no thread
+		const noThreads = 2 // exit code of a Go program that cannot start a thread
 		if !end.TimedOut && end.ExitCode != noThreads {
 			t.Errorf("got %+v, want it timed out, or ended by its own bomb", end)
 		}

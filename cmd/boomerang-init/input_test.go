@@ -37,7 +37,7 @@ func TestFileThatCannotBeWrittenIsASentence(t *testing.T) {
 	}
 }
 
-func TestStdinIsGivenWholeAndHoldsNothingUp(t *testing.T) {
+func TestStdinArrivesWholeAndDelaysNothing(t *testing.T) {
 	for program, want := range map[string]string{
 		"wc -c":                    "1048576\n",
 		"echo never reads":         "never reads\n",
@@ -53,7 +53,7 @@ func TestStdinIsGivenWholeAndHoldsNothingUp(t *testing.T) {
 	}
 }
 
-// The init needs about 6 MiB for itself, and for a job of this size ten times as much while it reads it.
+// The init needs about 6 MiB for itself, and ten times the size of this job while it reads the job.
 func TestInputLeavesTheInitsMemory(t *testing.T) {
 	j := command("grep", "VmRSS", "/proc/1/status")
 	j.Stdin = bytes.Repeat([]byte("x"), 8<<20)

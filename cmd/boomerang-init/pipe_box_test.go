@@ -13,7 +13,7 @@ import (
 	"testing"
 )
 
-// leaveAtOnce writes as Node.js does: what the pipe does not take at once is lost when the program exits.
+// leaveAtOnce writes like Node.js: the bytes that the pipe does not take at once are lost when the program exits.
 func leaveAtOnce(size int) {
 	text := []byte(strings.Repeat("x", size))
 	for _, fd := range []int{syscall.Stdout, syscall.Stderr} {
@@ -22,7 +22,7 @@ func leaveAtOnce(size int) {
 	}
 }
 
-// useUpPipes holds so many bytes of the user's share of all pipes, until its stdin ends.
+// useUpPipes uses up size bytes of the user's share of all pipes until its stdin ends.
 func useUpPipes(size int) int {
 	for part := largestPipe; size > 0; size -= part {
 		for part > size {
@@ -51,9 +51,9 @@ func errorOf(errno syscall.Errno) error {
 	return errno
 }
 
-// TestWhatAProgramWritesAtOnceArrivesWholeUpToThePipe uses up the user's share of all pipes from outside. Above
-// fs.pipe-user-pages-soft a new pipe has two pages and cannot grow.
-func TestWhatAProgramWritesAtOnceArrivesWholeUpToThePipe(t *testing.T) {
+// The test uses up the user's share of all pipes from outside. Above fs.pipe-user-pages-soft, a new pipe has two pages
+// and cannot grow.
+func TestOutputAtExitArrivesWholeUpToTheSizeOfThePipe(t *testing.T) {
 	const mib = 1 << 20
 	largest, share := kernelSetting(t, "pipe-max-size"), kernelSetting(t, "pipe-user-pages-soft")*os.Getpagesize()
 	if largest < mib || share != 64*mib {
@@ -90,7 +90,7 @@ func TestWhatAProgramWritesAtOnceArrivesWholeUpToThePipe(t *testing.T) {
 	}
 }
 
-// A program that waits for its output loses none of it, however small its pipes are.
+// A program that waits for its output loses none of it, even with small pipes.
 func TestAProgramThatWaitsLosesNothingInASmallPipe(t *testing.T) {
 	const size = 1 << 20
 	r := box{}.start(t)

@@ -34,7 +34,7 @@ func TestLookUpUsesTheJobsPathFromItsDirectory(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := os.Mkdir("first/tool", 0o755); err != nil { // a directory is no program
+	if err := os.Mkdir("first/tool", 0o755); err != nil { // a directory is not a program
 		t.Fatal(err)
 	}
 	abs := filepath.Join(dir, "second")

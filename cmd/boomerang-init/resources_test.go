@@ -17,7 +17,7 @@ func TestMeasureReadsBothVersionsOfControlGroups(t *testing.T) {
 		"testdata/no-such": {cpu: -1, memory: -1, oomKills: -1},
 	} {
 		got := readUsage(root)
-		if got.reaped = want.reaped; got != want { // the test's own children are in no file
+		if got.reaped = want.reaped; got != want { // the usage of the test's own children is in no file
 			t.Errorf("%s: got %+v, want %+v", root, got, want)
 		}
 	}
@@ -63,5 +63,5 @@ func TestVictimIsPreferredAndRestored(t *testing.T) {
 	if got := score(); got != before {
 		t.Errorf("restored: got %q, want %q", got, before)
 	}
-	(&oomScore{}).raise() // where there is no /proc
+	(&oomScore{}).raise() // a machine without /proc
 }

@@ -22,7 +22,7 @@ func TestPlacesOfTheUsersOwnAreClosed(t *testing.T) {
 		want os.FileMode
 	}{
 		"like /tmp":       {"tmpfs", anyone, tmpfsMode},
-		"like /a\tb\\c":   {"tmpfs", anyone, tmpfsMode}, // as a VOLUME may be called
+		"like /a\tb\\c":   {"tmpfs", anyone, tmpfsMode}, // a possible name of a VOLUME
 		"like /workspace": {"tmpfs", 0o755, tmpfsMode},
 		"closed already":  {"tmpfs", tmpfsMode, tmpfsMode},
 		"closed to us":    {"tmpfs", 0o500, tmpfsMode},

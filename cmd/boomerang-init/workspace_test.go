@@ -22,7 +22,7 @@ import (
 	"boomerang/internal/journal"
 )
 
-// giving makes a job that brings a workspace along: content by path, "/" for a directory, "->" for a link.
+// giving makes a job with a workspace: content keyed by path, "/" for a directory, "->" for a link.
 func giving(dir string, entries map[string]string) journal.Job {
 	return journal.Job{
 		Nonce: testNonce, File: "main.sh", Argv: []string{"true"}, Dir: dir, Timeout: time.Minute, Workspace: dir,
@@ -46,7 +46,7 @@ func giving(dir string, entries map[string]string) journal.Job {
 	}
 }
 
-// arrive sends a job as far as limit and receives it.
+// arrive sends the first limit bytes of a job and receives it.
 func arrive(t *testing.T, j journal.Job, limit int) (journal.Job, *received, error) {
 	t.Helper()
 	var wire bytes.Buffer
@@ -62,7 +62,7 @@ func arrive(t *testing.T, j journal.Job, limit int) (journal.Job, *received, err
 
 const whole = 1 << 30
 
-// left collects the tree of a workspace that was received.
+// left collects the tree of a received workspace.
 func left(t *testing.T, job journal.Job, r *received, change func(*journal.Collect)) *found {
 	t.Helper()
 	c := journal.Collect{Name: "workspace", Dir: job.Workspace, Tree: true, Files: 100, Bytes: 1 << 20,
@@ -72,7 +72,7 @@ func left(t *testing.T, job journal.Job, r *received, change func(*journal.Colle
 	var raw bytes.Buffer
 	of := newCollector(&job, r, newLog(&raw), nil)
 	of.open()
-	of.collect(true) // also when its end was asked for
+	of.collect(true) // also after a stop
 	return read(raw.Bytes())
 }
 
@@ -162,8 +162,8 @@ func TestAWorkspaceThatArrivesHalfIsNoJob(t *testing.T) {
 	}
 }
 
-// The init collects nothing while it runs, and what it holds is taken from the program's memory.
-func TestWhatReadingAWorkspaceTookIsGivenBack(t *testing.T) {
+// The init does not collect garbage while it runs, and its memory is missing to the program.
+func TestMemoryForReadingAWorkspaceIsReturned(t *testing.T) {
 	entries := make(map[string]string)
 	for i := range 2000 {
 		entries[fmt.Sprintf("d%d", i)] = "/"
@@ -200,7 +200,7 @@ func TestAWorkspaceThatCannotBeLaidOutIsASentence(t *testing.T) {
 	}
 }
 
-func TestWhatLeadsOutOfAWorkspaceIsNotFollowed(t *testing.T) {
+func TestLinksOutOfAWorkspaceAreNotFollowed(t *testing.T) {
 	outside := t.TempDir()
 	_, r, err := arrive(t, giving(t.TempDir(), map[string]string{"a": "->" + outside, "a/b": "x"}), whole)
 	if err != nil || r.failed == nil {
@@ -211,7 +211,7 @@ func TestWhatLeadsOutOfAWorkspaceIsNotFollowed(t *testing.T) {
 	}
 }
 
-func TestWhatCannotBeReadIsNotSent(t *testing.T) {
+func TestUnreadableEntriesAreNotSent(t *testing.T) {
 	broken := errors.New("broken")
 	j := giving("/w", nil)
 	for name, given := range map[string]iter.Seq2[journal.WorkspaceEntry, error]{

@@ -33,7 +33,7 @@ import (
 	"boomerang/internal/sandbox/docker"
 )
 
-// programs is where the tests build the two programs that go into containers.
+// programs is the directory of the two programs that the tests build for containers.
 var programs string
 
 func TestMain(m *testing.M) {
@@ -62,9 +62,8 @@ func built(name string) string { return filepath.Join(programs, name+"-linux-"+r
 
 const node = "doctor-test"
 
-// users are the first of the doctor's programs, apart from those of other tests on the same engine. An engine that
-// remaps
-// users has them, too.
+// users is the first UID of the doctor's programs, apart from the UIDs of other tests on this engine. It also exists on
+// an engine that remaps users.
 const users = 30_000
 
 func engine(t *testing.T) *client.Client {
@@ -80,7 +79,7 @@ func engine(t *testing.T) *client.Client {
 	return c
 }
 
-// shipped is a language as it ships.
+// shipped returns a shipped language.
 func shipped(t *testing.T, d *docker.Docker, name string) language.Language {
 	t.Helper()
 	catalogue, err := language.Open(language.Defaults())
@@ -95,26 +94,26 @@ func shipped(t *testing.T, d *docker.Docker, name string) language.Language {
 		os.Getenv("REQUIRE_DOCKER") != "1" {
 		t.Skipf("the image %s is not built", l.Image)
 	}
-	l.Runtime = os.Getenv("RUNTIME") // see `make walls`
+	l.Runtime = os.Getenv("RUNTIME") // set by `make walls`
 	return l
 }
 
-func TestTheWallsHold(t *testing.T) {
+func TestTheIsolationChecksHold(t *testing.T) {
 	theWallsHold(t, "bash", func(d *docker.Docker) sandbox.Sandbox { return d })
 }
 
-// A container that waited has run the language's rehearsal, and has other limits than it was made with.
-func TestTheWallsHoldInAContainerThatWaited(t *testing.T) {
+// A container that waited has run the language's rehearsal, and was made with other limits.
+func TestTheIsolationChecksHoldInAContainerThatWaited(t *testing.T) {
 	if os.Getenv("RUNTIME") != "" {
 		t.Skip("no other runtime has to be able to change limits: a new container is made where it cannot")
 	}
 	theWallsHold(t, "python", func(d *docker.Docker) sandbox.Sandbox { return waited{d} })
 }
 
-// waited is a sandbox whose containers have waited with more memory and PIDs than they should have, and less of a CPU.
+// waited is a sandbox whose containers waited with more memory and PIDs than they should have, and with less CPU.
 type waited struct{ sandbox.Sandbox }
 
-// rehearsed is how long an interpreter takes that starts and does nothing, and much more than that.
+// rehearsed is far longer than an interpreter takes to start and exit.
 const rehearsed = time.Second
 
 func (w waited) Prepare(ctx context.Context, spec sandbox.Spec) (sandbox.Container, error) {
@@ -155,7 +154,7 @@ func theWallsHold(t *testing.T, name string, through func(*docker.Docker) sandbo
 	seen := map[string]bool{}
 	examination := doctor.Doctor{
 		Sandbox: through(d), Program: docker.Carried(probe.Program), Short: os.Getenv("DOCTOR") != "whole",
-		Host: sandbox.Name, // a machine that is called as containers are gives nothing away
+		Host: sandbox.Name, // a machine with the name of containers reveals nothing
 		Found: func(f probe.Finding) {
 			name := f.Group + ": " + f.Name
 			if seen[name] {
@@ -188,8 +187,8 @@ func nothingLeft(t *testing.T, e *client.Client) {
 	}
 }
 
-// open are the probes that must fail in a container that Docker makes when it is told nothing. A probe that held there
-// would hold for a wrong reason.
+// open lists the checks that must fail in a container with Docker's defaults. A check that held there would hold for
+// the wrong reason.
 var open = []string{
 	"identity: capabilities", "identity: no new privileges", "identity: user", "identity: becoming root",
 	"system calls: change of root", "files: root", "files: writable places", "files: /workspace",
@@ -223,7 +222,7 @@ func TestADefaultContainerIsWeaker(t *testing.T) {
 	}
 }
 
-// inDefaultContainer plays the walls as `docker run IMAGE /boomerang-probe /task` would.
+// inDefaultContainer runs the checks like `docker run IMAGE /boomerang-probe /task`.
 func inDefaultContainer(t *testing.T, e *client.Client) []probe.Finding {
 	t.Helper()
 	task, err := json.Marshal(probe.Task{Attack: probe.IsolationChecks, Limits: probe.Limits{

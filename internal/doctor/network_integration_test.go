@@ -19,9 +19,8 @@ import (
 	"boomerang/internal/sandbox/docker"
 )
 
-// TestANetworkWithoutItsRulesIsSeenToBeOpen tries to get out of both networks: with the rules, and again when those of
-// the
-// machine itself and those of what it forwards are gone, as after a reboot.
+// The test tries to get out of both networks: with the rules, and without the rules for the machine and for forwarded
+// packets, as after a reboot.
 func TestANetworkWithoutItsRulesIsSeenToBeOpen(t *testing.T) {
 	engine(t)
 	if os.Geteuid() != 0 && os.Getenv("REQUIRE_DOCKER") != "1" {
@@ -64,7 +63,7 @@ func TestANetworkWithoutItsRulesIsSeenToBeOpen(t *testing.T) {
 	if err != nil || len(machine) == 0 {
 		t.Fatalf("addresses of the machine: %v, %v", machine, err)
 	}
-	reach := func() map[string][]string { // both at the same time
+	reach := func() map[string][]string { // both networks at the same time
 		t.Helper()
 		var both sync.WaitGroup
 		var mu sync.Mutex
@@ -89,7 +88,7 @@ func TestANetworkWithoutItsRulesIsSeenToBeOpen(t *testing.T) {
 		both.Wait()
 		return open
 	}
-	// The second time it is there.
+	// the second time the network exists
 	for _, b := range slices.Concat(config.Networks.Bridges(), config.Networks.Bridges()) {
 		if err := d.MakeNetwork(t.Context(), b); err != nil {
 			t.Fatal(err)

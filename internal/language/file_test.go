@@ -74,10 +74,10 @@ defaults:
 	}
 }
 
-func TestARefusalSaysWhereAndWhat(t *testing.T) {
+func TestARefusalNamesTheLanguageTheKeyAndThePosition(t *testing.T) {
 	for name, c := range map[string]struct {
-		text string   // over or after minimal
-		want []string // what the error must contain
+		text string   // before or after minimal
+		want []string // parts of the error
 	}{
 		"no file at all":        {"", []string{"languages must name at least one"}},
 		"no language":           {"languages: {}", []string{"languages must name at least one"}},
@@ -167,7 +167,7 @@ func TestARefusalSaysWhereAndWhat(t *testing.T) {
 	}
 }
 
-// uncommented returns the lines of the shipped file that stand between two comments, without their mark.
+// uncommented returns the lines of the shipped file between two comments, without their comment marks.
 func uncommented(t *testing.T, from, to string) string {
 	t.Helper()
 	_, text, found := strings.Cut(string(configs.Languages), from)
@@ -213,7 +213,7 @@ func TestTheShippedExamplesWork(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	without := []string{"lua", "python-data"} // nobody publishes such an image that we would name
+	without := []string{"lua", "python-data"} // no trusted publisher offers such an image
 	if diff := cmp.Diff(slices.DeleteFunc(names(c), func(name string) bool { return slices.Contains(without, name) }),
 		examples); diff != "" {
 		t.Errorf("the languages of ours and the examples differ: %s", diff)

@@ -12,7 +12,7 @@ import (
 	"boomerang/internal/fault"
 )
 
-// minimal is the least that makes a language.
+// minimal is the shortest definition of a language.
 const minimal = `
 languages:
   ruby:
@@ -78,7 +78,7 @@ func TestFindKnowsNamesAliasesAndTheDefault(t *testing.T) {
 	}
 }
 
-func TestWhatMustBeThereIsNotOptional(t *testing.T) {
+func TestRequiredLanguagesAreNotOptional(t *testing.T) {
 	c, err := Open(Defaults())
 	if err != nil {
 		t.Fatal(err)

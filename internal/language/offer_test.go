@@ -27,7 +27,7 @@ func offered(o *Offer) []string {
 	return list
 }
 
-func TestOnlyWhatIsOptionalIsTakenOutOfTheOffer(t *testing.T) {
+func TestOnlyOptionalLanguagesLeaveTheOffer(t *testing.T) {
 	c, _, err := open(t, withOptional)
 	if err != nil {
 		t.Fatal(err)
@@ -77,7 +77,7 @@ func TestALanguageThatIsNotOfferedIsRefusedWithItsRemedy(t *testing.T) {
 	}
 }
 
-func TestAnUnknownLanguageIsToldWhatIsOffered(t *testing.T) {
+func TestTheErrorForAnUnknownLanguageListsTheOffer(t *testing.T) {
 	c, _, err := open(t, withOptional)
 	if err != nil {
 		t.Fatal(err)

@@ -25,7 +25,7 @@ func TestPlanOfAFullRequest(t *testing.T) {
 			Args: []string{"-x", "{file}"}, Stdin: []byte("in"), Files: []execution.File{{Path: "a/b", Mode: 0o700,
 				Content: []byte("c")}},
 		},
-		// No more than 50 processes by now.
+		// The catalogue now allows only 50 processes.
 		Limits:    execution.Limits{Memory: 90, CPUs: 0.5, PIDs: 60, Output: 3, Artifacts: 8 << 20},
 		Artifacts: []string{"a", "b/**"},
 		Execution: "exec_1", Code: "package main", Env: map[string]string{"B": "request", "HOME": "/tmp",
@@ -82,7 +82,7 @@ func TestProgramsBehindTheProxyAreToldOfIt(t *testing.T) {
 	}
 	for name, want := range map[string]string{
 		"HTTP_PROXY": l.Proxy, "http_proxy": l.Proxy, "https_proxy": l.Proxy, "no_proxy": "localhost,127.0.0.1,::1",
-		"HTTPS_PROXY": "http://mine:1", // the program may have its own
+		"HTTPS_PROXY": "http://mine:1", // the program may have a proxy of its own
 	} {
 		if got := job.Env[name]; got != want {
 			t.Errorf("%s = %q, want %q", name, got, want)

@@ -16,7 +16,7 @@ func spec() sandbox.Spec {
 	}
 }
 
-func TestAContainerServesWhatItIsLargeEnoughFor(t *testing.T) {
+func TestAContainerFitsSpecsThatAreNotLarger(t *testing.T) {
 	for name, c := range map[string]struct {
 		want       func(*sandbox.Spec)
 		fits, same bool

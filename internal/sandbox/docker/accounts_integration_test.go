@@ -15,7 +15,7 @@ import (
 	"boomerang/internal/sandbox/sandboxtest"
 )
 
-// TestAProgramHasANameInEveryImage has images whose lists of users are as they should not be, and some that are.
+// The test uses images with unusual lists of users, and some ordinary ones.
 func TestAProgramHasANameInEveryImage(t *testing.T) {
 	k := needKit(t)
 	d := k.open(t)
@@ -53,8 +53,7 @@ func TestAProgramHasANameInEveryImage(t *testing.T) {
 			remove(t, b)
 		})
 	}
-	// A program runs all the same where the image's list is none. The engine itself refuses a directory and a link to
-	// itself.
+	// A program runs even if the image's list is invalid. The engine itself refuses a directory and a link to itself.
 	for name, change := range map[string]string{
 		"a link to nowhere": "ln -sf nowhere /etc/passwd",
 		"far too long":      "yes anna:x:7:7::/: | head -c 2000000 >/etc/passwd",
@@ -73,7 +72,7 @@ func TestAProgramHasANameInEveryImage(t *testing.T) {
 	}
 }
 
-// derived makes an image that differs from bash's by what a command does in it. The test's end removes it.
+// derived builds an image from bash's with a change made by a command. The test removes it at its end.
 func (k *kit) derived(t *testing.T, change string) (ref string) {
 	t.Helper()
 	ref = "boomerang-test-derived:" + k.node
@@ -97,7 +96,7 @@ func (k *kit) derived(t *testing.T, change string) (ref string) {
 func TestEverySlotHasANumberOfItsOwnAndTheSameName(t *testing.T) {
 	k := needKit(t)
 	d := k.open(t)
-	d.config.UIDBase = 300_000 - 1 // slots on both sides of a block's border
+	d.config.UIDBase = 300_000 - 1 // slots on both sides of a block's boundary
 	for slot, want := range map[int]string{0: "299999", 1: "300000", 2: "300001"} {
 		spec := k.spec()
 		spec.Image, spec.Slot = "boomerang/bash:latest", slot
@@ -114,8 +113,8 @@ func TestEverySlotHasANumberOfItsOwnAndTheSameName(t *testing.T) {
 	}
 }
 
-// TestItsOwnNameLeadsToItselfOnEveryNetwork looks at the file that boomerang mounts and, as if the engine did not tell
-// where the volume lies, at the one that the engine writes.
+// The test checks the mounted /etc/hosts and, as if the engine did not report the path of the volume, the file that the
+// engine writes.
 func TestItsOwnNameLeadsToItselfOnEveryNetwork(t *testing.T) {
 	k := needKit(t)
 	c := k.laid(t, func(*network.Config) {})
@@ -142,7 +141,7 @@ print(*sorted({a[4][0] for a in socket.getaddrinfo(name, None) if a[4][0] in ("1
 `)
 			want := "sandbox sandbox sandbox sandbox sandbox\n127.0.0.1\nitself\n127.0.0.1"
 			if n == network.None {
-				want += " ::1" // IPv6 is off on the others
+				want += " ::1" // the other networks have no IPv6
 			}
 			if got != want+"\n" {
 				t.Errorf("%s, volume hidden %t: %q, want %q", n, hidden, got, want)

@@ -18,7 +18,7 @@ import (
 	"boomerang/internal/sandbox/sandboxtest"
 )
 
-// dial makes a line to an init that the test plays.
+// dial connects an attachment to an init that the test plays.
 func dial(t *testing.T) (*attachment, net.Conn) {
 	t.Helper()
 	ours, theirs := net.Pipe()
@@ -76,7 +76,7 @@ func TestAContainerThatAnswersItsJobIsThere(t *testing.T) {
 	}
 }
 
-// lined gives the engine's container a line to an init that the test plays.
+// lined connects the engine's container to an init that the test plays.
 func (e *engine) lined(t *testing.T) (*handle, net.Conn) {
 	t.Helper()
 	b := e.serve(t)
@@ -112,7 +112,7 @@ func TestAJournalIsHeardOnTheLine(t *testing.T) {
 				if got := strings.Join(e.asked, " "); got != c.asked {
 					t.Errorf("the engine was asked to %q, want %q", got, c.asked)
 				}
-				c.asked = strings.TrimSpace(c.asked + " follow") // the line does not tell it again
+				c.asked = strings.TrimSpace(c.asked + " follow") // the streams cannot be read twice
 			}
 		})
 	}

@@ -35,7 +35,7 @@ func (k *kit) spec() sandbox.Spec {
 	}
 }
 
-// prepare makes a container that is removed at the end of the test.
+// prepare makes a container that the test removes at its end.
 func prepare(t *testing.T, d *Docker, spec sandbox.Spec) *handle {
 	t.Helper()
 	made, err := d.Prepare(t.Context(), spec)
@@ -57,7 +57,7 @@ func remove(t *testing.T, b *handle) {
 	}
 }
 
-// follow assigns a job and follows it to its proof.
+// follow assigns a job and follows it until the proof.
 func follow(t *testing.T, b *handle, job journal.Job) (stdout, stderr string, outcome sandbox.Outcome) {
 	t.Helper()
 	if err := b.Assign(t.Context(), job); err != nil {
@@ -71,7 +71,7 @@ func follow(t *testing.T, b *handle, job journal.Job) (stdout, stderr string, ou
 	return out.String(), errs.String(), outcome
 }
 
-func TestTheEngineHasWhatWasOrdered(t *testing.T) {
+func TestTheEngineAppliesTheConfiguration(t *testing.T) {
 	k := needKit(t)
 	spec := k.spec()
 	spec.Execution = "exec_ordered"
@@ -148,7 +148,7 @@ func TestTheEngineHasWhatWasOrdered(t *testing.T) {
 	}
 }
 
-// The kit's image has a CMD that the engine must not hand to the init as a rehearsal.
+// The kit's image has a CMD, which the engine must not pass to the init as a rehearsal.
 func TestWithoutARehearsalTheInitGetsNoCommand(t *testing.T) {
 	k := needKit(t)
 	image, err := k.client.ImageInspect(t.Context(), k.image)
@@ -163,7 +163,7 @@ func TestWithoutARehearsalTheInitGetsNoCommand(t *testing.T) {
 	}
 }
 
-// TestContainersAreBelowTheirCgroup looks where the engine has put PID 1, on an engine of this machine.
+// The test reads the cgroup of PID 1, on an engine on this machine.
 func TestContainersAreBelowTheirCgroup(t *testing.T) {
 	k := needKit(t)
 	info, err := k.client.Info(t.Context())
@@ -194,7 +194,7 @@ func TestContainersAreBelowTheirCgroup(t *testing.T) {
 		}
 	}
 	remove(t, b)
-	if info.CgroupDriver == "cgroupfs" { // systemd takes an empty slice away by itself
+	if info.CgroupDriver == "cgroupfs" { // systemd removes an empty slice by itself
 		left, _ := filepath.Glob("/sys/fs/cgroup/*" + parent)
 		for _, folder := range append(left, "/sys/fs/cgroup"+parent) {
 			_ = os.Remove(folder)
@@ -253,7 +253,7 @@ func TestNoLineIsLost(t *testing.T) {
 	k := needKit(t)
 	d := k.open(t)
 	const atOnce, lines = 2, 4000
-	runs := 50 // the scenario of this promise has 200 of them
+	runs := 50 // the full scenario has 200 runs
 	if testing.Short() {
 		runs = 10
 	}
@@ -291,8 +291,8 @@ func TestNoLineIsLost(t *testing.T) {
 	all.Wait()
 }
 
-// TestTheLogHoldsTheWorst fills both streams with the most expensive output there is, and then a stream with much of a
-// cheaper kind: were the log to rotate, bytes would be missing.
+// The test fills both streams with the most expensive output, and then a stream with a larger, cheaper output. If the
+// log rotated, bytes would be missing.
 func TestTheLogHoldsTheWorst(t *testing.T) {
 	k := needKit(t)
 	for name, c := range map[string]struct {
@@ -369,7 +369,7 @@ func TestFollowEndsSoonAfterTheInitIsKilled(t *testing.T) {
 func TestAProcessThatDiesBeforeTheJobLeavesNothingRunning(t *testing.T) {
 	k := needKit(t)
 	b := prepare(t, k.open(t), k.spec())
-	b.streams.close() // as the kernel does for a process that dies
+	b.streams.close() // as the kernel does when a process dies
 	outcome, err := b.Follow(t.Context(), journal.NewNonce(), io.Discard, io.Discard, nil)
 	if err != nil || outcome.Start != nil || outcome.ExitCode != journal.ExitNoJob {
 		t.Errorf("follow = %+v, %v, want no start and exit code %d", outcome, err, journal.ExitNoJob)
@@ -379,7 +379,7 @@ func TestAProcessThatDiesBeforeTheJobLeavesNothingRunning(t *testing.T) {
 func TestAContainerThatWasNeverStartedIsFoundAndNotStarted(t *testing.T) {
 	k := needKit(t)
 	d := k.open(t)
-	b := prepare(t, d, k.spec()) // so that the image and the volume are known
+	b := prepare(t, d, k.spec()) // makes the image and the volume known
 	image, err := d.image(t.Context(), k.spec(), false)
 	if err != nil {
 		t.Fatal(err)
@@ -439,7 +439,7 @@ func TestPrepareThatFailsLeavesNothing(t *testing.T) {
 func TestAPrepareThatIsCutOffLeavesNothing(t *testing.T) {
 	k := needKit(t)
 	d := k.open(t)
-	prepare(t, d, k.spec()) // so that only the container's own calls are cut off
+	prepare(t, d, k.spec()) // so that only the container's own calls fail
 	for patience := 5 * time.Millisecond; ; patience += patience / 4 {
 		spec := k.spec()
 		spec.Execution = fmt.Sprintf("exec_cut_%d", patience)
@@ -481,7 +481,7 @@ func TestAnImageThatCannotBeIsUnavailable(t *testing.T) {
 	}
 }
 
-// A shell litters where a program can write, and leaves processes that go on littering.
+// A shell litters the writable directories, and leaves processes that continue to litter.
 func TestNothingOfARehearsalIsInTheContainer(t *testing.T) {
 	k := needKit(t)
 	spec := k.spec()
@@ -504,11 +504,11 @@ func TestNothingOfARehearsalIsInTheContainer(t *testing.T) {
 
 const bashImage = "boomerang/bash:latest"
 
-// awaitProcess waits until a process with that argument is in a container. It asks inside: of gVisor's processes the
-// engine knows none.
+// awaitProcess waits until a process with that argument runs in a container. It looks inside the container, because the
+// engine does not see gVisor's processes.
 func awaitProcess(t *testing.T, b *handle, argument string) {
 	t.Helper()
-	pattern := "[" + argument[:1] + "]" + argument[1:] // which is not its own argument
+	pattern := "[" + argument[:1] + "]" + argument[1:] // a pattern that does not match the search's own argument
 	late := time.Now().Add(time.Minute)
 	for tick := time.NewTicker(50 * time.Millisecond); ; <-tick.C {
 		look, err := b.client.ContainerExecCreate(t.Context(), b.id, container.ExecOptions{
@@ -521,7 +521,7 @@ func awaitProcess(t *testing.T, b *handle, argument string) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, _ = io.Copy(io.Discard, out.Reader) // until it has ended
+		_, _ = io.Copy(io.Discard, out.Reader) // until the search has ended
 		out.Close()
 		if looked, err := b.client.ContainerExecInspect(t.Context(), look.ID); err == nil && !looked.Running &&
 			looked.ExitCode == 0 {

@@ -31,7 +31,7 @@ func TestACgroupParentFitsTheEnginesDriver(t *testing.T) {
 		{"systemd", "boomerang--programs.slice", false},
 		{"systemd", "-boomerang.slice", false},
 		{"systemd", "a/boomerang.slice", false},
-		{"none", "/boomerang", true}, // there are no cgroups at all, of which the facts warn
+		{"none", "/boomerang", true}, // an engine without cgroups, of which the facts warn
 	} {
 		err := Config{CgroupParent: c.parent}.checkEngine(system.Info{CgroupDriver: c.driver})
 		if (err == nil) != c.fits || err != nil && (!errors.Is(err, ErrUnfit) || !strings.Contains(err.Error(),

@@ -66,12 +66,12 @@ func TestEveryStatusOfAnEngineHasItsKind(t *testing.T) {
 	}
 }
 
-func TestAPreparationTellsWhatKindOfErrorTheEngineHas(t *testing.T) {
+func TestPrepareClassifiesTheEnginesErrors(t *testing.T) {
 	const refused = http.StatusBadRequest
 	for name, c := range map[string]struct {
 		script        func(dockertest.Act, int) dockertest.Answer
-		want          error // nil: it succeeds
-		create, start int   // calls
+		want          error // nil if the preparation succeeds
+		create, start int   // numbers of calls
 	}{
 		"works": {script: nil, create: 1, start: 1},
 		"create is refused": {dockertest.Refuse(dockertest.Create, refused, "unknown runtime"),
@@ -100,7 +100,7 @@ func TestAPreparationTellsWhatKindOfErrorTheEngineHas(t *testing.T) {
 			sandbox.ErrUnavailable, 1, 0},
 		"create answers no JSON": {dockertest.Until(dockertest.Create, 0, dockertest.Answer{Body: "<html>"}),
 			sandbox.ErrTemporary, 1, 0},
-		// The client tells no status.
+		// the client reports no status
 		"attach is refused": {dockertest.Refuse(dockertest.Attach, refused, "no"), sandbox.ErrTemporary, 1, 0},
 		"start is refused": {dockertest.Refuse(dockertest.Start, refused, "OCI runtime create failed"),
 			sandbox.ErrRefused, 2, 2},
@@ -204,7 +204,7 @@ func TestNoErrorHoldsTheSeccompProfile(t *testing.T) {
 func TestNoErrorHoldsAnOperatorsProfile(t *testing.T) {
 	d := on(t, dockertest.New(t, nil))
 	d.seccomp = `{"syscalls":[{"names":["read","write","accept4"],"action":"SCMP_ACT_ALLOW"}],"defaultAction":"SCMP_ACT_ERRNO"}`
-	part := d.seccomp[:70] // without what every profile has
+	part := d.seccomp[:70] // without the part that identifies a profile
 	for name, quoted := range map[string]string{"as it is": part, "quoted": fmt.Sprintf("%q", part),
 		"twice": fmt.Sprintf("%q", fmt.Sprintf("%q", part))} {
 		if got := d.logText("open " + quoted); strings.Contains(got, "accept4") || !strings.HasPrefix(got, "open ") {

@@ -14,8 +14,8 @@ import (
 	"boomerang/internal/sandbox"
 )
 
-// recorded reads what an engine answers to /info and /version: debian-20.10 is a recording, upstream-28 is the same
-// recording with the values of Docker's own packages of that version.
+// recorded reads an engine's answers to /info and /version. debian-20.10 is a recording; upstream-28 is that recording
+// with the values of Docker's own packages of version 28.
 func recorded(t *testing.T, name string) (info system.Info, version types.Version) {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join("testdata", "engines", name+".json"))
@@ -33,7 +33,7 @@ func recorded(t *testing.T, name string) (info system.Info, version types.Versio
 	return info, version
 }
 
-// fact returns the one of that name.
+// fact returns the fact with that name.
 func fact(t *testing.T, facts []sandbox.Fact, name string) sandbox.Fact {
 	t.Helper()
 	for _, f := range facts {
@@ -45,7 +45,7 @@ func fact(t *testing.T, facts []sandbox.Fact, name string) sandbox.Fact {
 	return sandbox.Fact{}
 }
 
-func TestWhatAnEngineSaysIsJudged(t *testing.T) {
+func TestEngineAnswersBecomeFacts(t *testing.T) {
 	for name, c := range map[string]struct {
 		engine   string
 		change   func(*system.Info, *types.Version)
@@ -141,7 +141,7 @@ func TestWhatAnEngineSaysIsJudged(t *testing.T) {
 	}
 }
 
-// components has the engine be made of parts of these names, on a platform called Finch.
+// components returns a change to an engine with components of these names, on a platform called Finch.
 func components(names ...string) func(*system.Info, *types.Version) {
 	return func(_ *system.Info, v *types.Version) {
 		v.Platform.Name, v.Components = "Finch", nil
@@ -235,7 +235,7 @@ func TestATableOfEscapesOlderThanHalfAYearIsAWarning(t *testing.T) {
 	}
 }
 
-func TestTheTableOfEscapesIsWhole(t *testing.T) {
+func TestTheTableOfEscapesIsValid(t *testing.T) {
 	for _, e := range escapes().Escapes {
 		if e.ID == "" || e.Hole == "" || len(e.Fixed) == 0 {
 			t.Errorf("%+v: id, hole and fixed must be set", e)

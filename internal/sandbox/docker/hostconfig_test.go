@@ -19,18 +19,18 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files")
 
-// specs are like those of real languages.
+// specs returns specs like those of real languages.
 func specs() map[string]struct {
 	sandbox.Spec
 	volumes []string
 	config  Config
-	path    string // of the init's volume on the engine's machine
+	path    string // path of the init's volume on the engine's machine
 } {
 	type c = struct {
 		sandbox.Spec
 		volumes []string
 		config  Config
-		path    string // of the init's volume on the engine's machine
+		path    string // path of the init's volume on the engine's machine
 	}
 	limits := sandbox.Limits{
 		Memory: 512 << 20, CPUs: 1, PIDs: 128, Files: 1024, Workspace: 256 << 20, Tmp: 64 << 20, Output: 1 << 20,
@@ -63,8 +63,8 @@ func specs() map[string]struct {
 	}
 }
 
-// TestAContainerIsConfiguredAsWritten compares with files that a person has read: run with -update after a change and
-// read them again.
+// The test compares configurations with files that a person has read. Run it with -update after a change, and read the
+// files again.
 func TestAContainerIsConfiguredAsWritten(t *testing.T) {
 	for name, c := range specs() {
 		t.Run(name, func(t *testing.T) {
@@ -113,7 +113,7 @@ func TestTheEnginesOwnProfileIsLeftToIt(t *testing.T) {
 	}
 }
 
-func TestANetworkThatIsNoWallIsForbidden(t *testing.T) {
+func TestAnUnknownNetworkIsRefused(t *testing.T) {
 	for network, want := range map[string]bool{
 		"": true, "none": true, "egress": true, "proxy": true,
 		"host": false, "bridge": false, "default": false, "container:abc": false, "boomerang-egress": false,
@@ -150,9 +150,8 @@ func TestAContainerThatOthersCanAskForTellsNothingByItsName(t *testing.T) {
 	}
 }
 
-// A workspace of the most entries, each a file of one byte that must be escaped, is the most expensive there is beside
-// a large
-// one: for each a frame of at most 4 KiB.
+// Beside a large workspace, the most expensive one has the most entries, each a file of one escaped byte: each needs a
+// frame of at most 4 KiB.
 func TestTheLogHoldsAWholeWorkspace(t *testing.T) {
 	size := func(l sandbox.Limits) int64 {
 		n, err := strconv.ParseInt(logConfig(l).Config["max-size"], 10, 64)
@@ -169,8 +168,8 @@ func TestTheLogHoldsAWholeWorkspace(t *testing.T) {
 
 func TestTheEnginePreparesANetworkWhereOneIsNeededOrItsFilesAre(t *testing.T) {
 	for _, c := range []struct {
-		network, path string // where the init's volume lies, if that is known
-		want          bool   // the engine prepares, and writes /etc/hosts
+		network, path string // path is where the init's volume lies, if that is known
+		want          bool   // the engine sets up the network, and writes /etc/hosts
 	}{
 		{"none", "/v", false}, {"", "/v", false}, {"none", "", true}, {"egress", "/v", true}, {"proxy", "/v", true},
 	} {

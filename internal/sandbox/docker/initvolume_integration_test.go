@@ -21,8 +21,8 @@ import (
 	"boomerang/internal/sandbox/sandboxtest"
 )
 
-// freshInit puts an init into a folder of its own that no engine has seen yet: what is added to the end of a program
-// is not read when it runs.
+// freshInit copies the init into a directory with a hash that is new to the engine: bytes after the end of a program
+// are not read when it runs.
 func (k *kit) freshInit(t *testing.T) (dir string, binary []byte) {
 	t.Helper()
 	name := initName + "-linux-" + runtime.GOARCH
@@ -38,7 +38,7 @@ func (k *kit) freshInit(t *testing.T) (dir string, binary []byte) {
 	return dir, binary
 }
 
-// openNode is a process of some node whose init lies in dir.
+// openNode opens a process of a node whose init lies in dir.
 func (k *kit) openNode(t *testing.T, node string, epoch int64, dir string) *Docker {
 	t.Helper()
 	config := Defaults()
@@ -52,7 +52,7 @@ func (k *kit) openNode(t *testing.T, node string, epoch int64, dir string) *Dock
 	return d
 }
 
-// runs tells whether a program runs in a new container of d.
+// runs checks that a program runs in a new container of d.
 func runs(t *testing.T, k *kit, d *Docker) {
 	t.Helper()
 	b := prepare(t, d, k.spec())
@@ -131,7 +131,7 @@ func TestVolumesOfOtherVersionsAreRemovedUnlessInUse(t *testing.T) {
 	}
 }
 
-func TestAnImageThatWasBuiltAnewIsUsed(t *testing.T) {
+func TestARebuiltImageIsUsed(t *testing.T) {
 	k := needKit(t)
 	d := k.open(t)
 	program, err := os.ReadFile(filepath.Join(k.initDir, "program"))
@@ -172,7 +172,7 @@ func TestAnImageThatWasBuiltAnewIsUsed(t *testing.T) {
 	gone()
 }
 
-// TestTheInitIsNotTheImages: what an image has at the init's path stays out.
+// The image's own file at the init's path stays out.
 func TestTheHelperIsNeverStarted(t *testing.T) {
 	k := needKit(t)
 	dir, binary := k.freshInit(t)

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// TestLargeRuntimesRunUnderTheProfile runs what makes unusual system calls in an image that is too large for every day:
-// `make walls` builds it from testdata/runtimes.
+// The test runs code with unusual system calls in an image that is too large for daily tests: `make walls` builds it
+// from testdata/runtimes.
 func TestLargeRuntimesRunUnderTheProfile(t *testing.T) {
 	const image = "boomerang-test-runtimes"
 	k := needKit(t)

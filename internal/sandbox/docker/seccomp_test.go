@@ -9,7 +9,7 @@ import (
 	"boomerang/configs"
 )
 
-// rule is what the tests read of a seccomp profile in Docker's JSON.
+// rule is the part of a seccomp profile that the tests read.
 type rule struct {
 	Names    []string
 	Action   string
@@ -43,7 +43,7 @@ func parsed(t *testing.T, text string) profile {
 	return p
 }
 
-// TestGVisorsKernelAnswersCloneThreeItself: without it nothing that starts a thread runs there, see `make walls`.
+// Without clone3 no thread can start there; see `make walls`.
 func TestGVisorsKernelAnswersCloneThreeItself(t *testing.T) {
 	ours := builtIn(t)
 	text, err := gvisorProfile(string(configs.Seccomp))
@@ -69,7 +69,7 @@ func TestGVisorsKernelAnswersCloneThreeItself(t *testing.T) {
 	}
 }
 
-// allowing returns the rules that let a system call through.
+// allowing returns the rules that allow a system call.
 func (p profile) allowing(name string) []rule {
 	var rules []rule
 	for _, r := range p.Syscalls {
@@ -145,12 +145,11 @@ func TestTheProfileAllowsNoNewNamespaces(t *testing.T) {
 	}
 }
 
-// TestTheProfileLeavesPIDOneAlone: it has the program's user, so the kernel would let a program put it behind all
-// others.
+// PID 1 has the program's user, so the kernel alone would let a program lower its priority.
 func TestTheProfileLeavesPIDOneAlone(t *testing.T) {
 	const self = 0
 	p := builtIn(t)
-	for name, want := range map[string][]uint64{ // of its first arguments
+	for name, want := range map[string][]uint64{ // the first arguments
 		"prlimit64": {self}, "sched_setattr": {self}, "sched_setparam": {self}, "sched_setscheduler": {self},
 		"setpriority": {syscall.PRIO_PROCESS, self}, "ioprio_set": {1, self},
 	} {
@@ -168,7 +167,7 @@ func TestTheProfileLeavesPIDOneAlone(t *testing.T) {
 	}
 }
 
-func TestWhatHasAFallbackIsToldToBeMissing(t *testing.T) {
+func TestCallsWithAFallbackAreReportedAsMissing(t *testing.T) {
 	const enosys = 38
 	for _, r := range builtIn(t).Syscalls {
 		for _, name := range []string{"clone3", "io_uring_setup", "io_setup"} {

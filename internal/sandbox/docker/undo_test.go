@@ -33,7 +33,7 @@ func TestAHelperIsRemovedAlthoughItsMakingWasCalledOff(t *testing.T) {
 		switch {
 		case strings.HasSuffix(r.URL.Path, "/containers/create"):
 			close(asked)
-			<-called // the engine makes it all the same
+			<-called // the engine makes the container all the same
 			w.WriteHeader(http.StatusCreated)
 			_, _ = io.WriteString(w, `{"Id": "helper"}`)
 		case r.Method == http.MethodDelete && strings.HasSuffix(r.URL.Path, "/containers/helper"):
@@ -82,7 +82,7 @@ func TestARemovalThatCrossesTheEndIsTriedAgain(t *testing.T) {
 	}
 }
 
-// playing makes a sandbox on an engine that the test plays, but for its ping.
+// playing makes a sandbox on an engine that the test plays, except for its ping.
 func playing(t *testing.T, play http.HandlerFunc) *Docker {
 	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

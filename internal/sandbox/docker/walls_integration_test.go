@@ -12,7 +12,7 @@ import (
 	"boomerang/internal/sandbox/sandboxtest"
 )
 
-// run runs code in an image of a language as it is built for the product; without the image the test is skipped.
+// run runs code in the image of a language; without the image it skips the test.
 func (k *kit) run(t *testing.T, ref, code string, argv ...string) (stdout, stderr string, end journal.End) {
 	t.Helper()
 	d := k.open(t)
