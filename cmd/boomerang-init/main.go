@@ -36,7 +36,7 @@ func run() int {
 	}
 	if os.Getpid() != 1 {
 		// The init signals every process that it can see.
-		return fail(errors.New("boomerang-init is made to be PID 1 of a container"))
+		return fail(errors.New("boomerang-init must be PID 1 of a container"))
 	}
 	places := tmpfsDirs(string(mounts))
 	restrictDirs(places)

@@ -210,7 +210,7 @@ func zombies(task probe.Task) (probe.Answer, error) {
 			return probe.Answer{Count: made, Note: errorName(errno)}, nil
 		}
 	}
-	return probe.Answer{Count: 10 * task.Limits.PIDs, Note: "no bound"}, nil
+	return probe.Answer{Count: 10 * task.Limits.PIDs, Note: "no limit"}, nil
 }
 
 const bombFor = 2 * time.Second
@@ -253,7 +253,7 @@ func touch(memory []byte) {
 func childMemory(probe.Task) (probe.Answer, error) {
 	err := childCommand("eat").Run()
 	if err == nil {
-		return probe.Answer{Note: "the child ended well"}, nil
+		return probe.Answer{Note: "the child exited normally"}, nil
 	}
 	return probe.Answer{Note: "the child: " + err.Error()}, nil
 }
@@ -294,7 +294,7 @@ func fillAll(task probe.Task, how string) (probe.Answer, error) {
 			end = "killed: " + err.Error()
 		case end == noError || how == "bytes" && taken > bound:
 			unbounded++
-			end = "no bound"
+			end = "no limit"
 		}
 		if how == "bytes" {
 			count = fmt.Sprintf("%d MiB", taken>>20)

@@ -35,7 +35,7 @@ func files() []check {
 			}
 			return "written to: " + orNone(open), len(open) == 0
 		}},
-		{group, "writable places", "memory of its own, bounded in bytes and inodes", func(task probe.Task) (string,
+		{group, "writable places", "only tmpfs mounts with limits of bytes and inodes", func(task probe.Task) (string,
 			bool) {
 			places, whole := writable()
 			held := whole
@@ -45,43 +45,44 @@ func files() []check {
 				held = held && p.bounded(task)
 			}
 			if !whole {
-				said = append(said, "not all was looked at")
+				said = append(said, "the search was cut short")
 			}
 			return orNone(said), held
 		}},
 		tmpfsCheck(group, "/workspace", func(l probe.Limits) int64 { return l.Workspace }),
 		tmpfsCheck(group, "/tmp", func(l probe.Limits) int64 { return l.Tmp }),
-		{group, "left by others", "/workspace, /tmp and /dev/shm are empty but for the code", func(probe.Task) (string,
-			bool) {
-			var found []string
-			for _, folder := range []string{"/workspace", "/tmp", "/dev/shm", "/dev/mqueue"} {
-				entries, _ := os.ReadDir(folder)
-				for _, e := range entries {
-					if path := filepath.Join(folder, e.Name()); !isTask(path) {
-						found = append(found, path)
+		{group, "left by others", "/workspace, /tmp and /dev/shm are empty except for the code",
+			func(probe.Task) (string,
+				bool) {
+				var found []string
+				for _, folder := range []string{"/workspace", "/tmp", "/dev/shm", "/dev/mqueue"} {
+					entries, _ := os.ReadDir(folder)
+					for _, e := range entries {
+						if path := filepath.Join(folder, e.Name()); !isTask(path) {
+							found = append(found, path)
+						}
 					}
 				}
-			}
-			return orNone(found), len(found) == 0
-		}},
+				return orNone(found), len(found) == 0
+			}},
 		{group, "engine's files", "/etc/hosts, /etc/hostname, /etc/resolv.conf, /etc/passwd, /etc/group: read-only",
 			func(probe.Task) (string, bool) {
 				return refuseWriting(mountedFiles...)
 			}},
-		{group, "beside PID 1", "its folder is read-only", func(probe.Task) (string, bool) {
+		{group, "beside PID 1", "its directory is read-only", func(probe.Task) (string, bool) {
 			folder := filepath.Dir(os.Args[0])
 			err := canWrite(folder)
 			init, _ := refuseWriting(os.Args[0], "/.boomerang/boomerang-init")
 			return folder + ": " + errorName(err) + "; files: " + init, err != nil && !strings.Contains(init, "open")
 		}},
-		{group, "engine's socket", "not there", func(probe.Task) (string, bool) {
+		{group, "engine's socket", "absent", func(probe.Task) (string, bool) {
 			return absent("/var/run/docker.sock", "/run/docker.sock", "/run/containerd/containerd.sock",
 				"/run/podman/podman.sock",
 				"/run/crio/crio.sock", "/run/dbus/system_bus_socket", "/run/systemd/private", "/run/user")
 		}},
-		{group, "mounts", "nothing of the machine's but these files and PID 1's folder", foreignMounts},
-		{group, "devices", "the harmless ones alone", devices},
-		{group, "dangerous devices", "not there", func(probe.Task) (string, bool) {
+		{group, "mounts", "from the machine: only these files and the directory of PID 1", foreignMounts},
+		{group, "devices", "only harmless ones", devices},
+		{group, "dangerous devices", "absent", func(probe.Task) (string, bool) {
 			return absent("/dev/mem", "/dev/kmem", "/dev/port", "/dev/kmsg", "/dev/fuse", "/dev/kvm", "/dev/net/tun",
 				"/dev/loop-control",
 				"/dev/sda", "/dev/vda", "/dev/nvme0", "/dev/snapshot", "/dev/uinput", "/dev/vhost-vsock")
@@ -93,7 +94,7 @@ func files() []check {
 			_ = os.Remove(path)
 			return errorName(disk) + ", " + errorName(memory), disk != nil && memory != nil
 		}},
-		{group, "masked files", "nothing to read in /proc/kcore, keys, timer_list, acpi, /sys/firmware, …",
+		{group, "masked files", "/proc/kcore, keys, timer_list, acpi, /sys/firmware, … show nothing",
 			func(probe.Task) (string, bool) {
 				var shown []string
 				for _, path := range []string{
@@ -135,7 +136,7 @@ func files() []check {
 			}
 			return "writable: " + few(open), len(open) == 0
 		}},
-		{group, "own limits", "the files of its cgroup cannot be written", func(probe.Task) (string, bool) {
+		{group, "own limits", "the files of the program's cgroup cannot be written", func(probe.Task) (string, bool) {
 			return refuseWriting("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/pids.max", "/sys/fs/cgroup/cgroup.procs",
 				"/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/pids/pids.max",
 				"/sys/fs/cgroup/cpu/cpu.cfs_quota_us",
@@ -318,7 +319,8 @@ func devices(probe.Task) (string, bool) {
 
 // tmpfsCheck checks one of the two tmpfs mounts that every program has.
 func tmpfsCheck(group, path string, size func(probe.Limits) int64) check {
-	const should = "a tmpfs of the size that was told, the user's alone (mode 0700), nosuid, nodev, inodes bounded"
+	const should = "a tmpfs of the configured size, for this user only (mode 0700), nosuid, nodev, with a limit of " +
+		"inodes"
 	return check{group, path, should, func(task probe.Task) (string, bool) {
 		var s unix.Statfs_t
 		var info unix.Stat_t

@@ -14,7 +14,7 @@ import (
 // PID 1's environment comes from the image, its maps and files reveal no secret, and its memory is closed.
 func gvisorExceptions() []string {
 	return []string{
-		"identity: namespaces", "system calls: namespaces", "identity: priority", "identity: who is killed first",
+		"identity: namespaces", "system calls: namespaces", "identity: priority", "identity: order of OOM kills",
 		// GVisor shows no inodes and flags; the sizes hold.
 		"files: writable places", "files: /workspace", "files: /tmp",
 		"files: devices", "files: dangerous devices", "files: making devices",

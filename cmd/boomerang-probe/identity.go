@@ -42,7 +42,7 @@ func identity() []check {
 			value := status("self", "Seccomp")
 			return "mode " + value, value == "2"
 		}},
-		{group, "user", "not root, a group of its own, no others", func(probe.Task) (string, bool) {
+		{group, "user", "not root, a group of its own, no further groups", func(probe.Task) (string, bool) {
 			groups, _ := os.Getgroups()
 			uid, gid := os.Getuid(), os.Getgid()
 			alone := !slices.ContainsFunc(groups, func(g int) bool { return g != gid })
@@ -55,8 +55,8 @@ func identity() []check {
 			_, _, groups := unix.RawSyscall(unix.SYS_SETGROUPS, 0, 0, 0)
 			return unix.ErrnoName(user) + ", " + unix.ErrnoName(groups), user == unix.EPERM && groups == unix.EPERM
 		}},
-		{group, "set-uid programs", "they run as whoever starts them", setUIDPrograms},
-		{group, "apparmor", "confined, where the engine has AppArmor", func(task probe.Task) (string, bool) {
+		{group, "set-uid programs", "they run with the rights of the user that starts them", setUIDPrograms},
+		{group, "apparmor", "confined if the engine has AppArmor", func(task probe.Task) (string, bool) {
 			if !task.Confined {
 				return "the engine has none", true
 			}
@@ -67,7 +67,7 @@ func identity() []check {
 			}
 			return text, err == nil && text != "" && !strings.HasPrefix(text, "unconfined")
 		}},
-		{group, "namespaces", "none of the machine's own", func(probe.Task) (string, bool) {
+		{group, "namespaces", "none is shared with the machine", func(probe.Task) (string, bool) {
 			// The numbers of the first namespaces are constants in include/linux/proc_ns.h.
 			var shared []string
 			for name, first := range map[string]string{"ipc": "4026531839", "uts": "4026531838", "pid": "4026531836",
@@ -86,7 +86,7 @@ func identity() []check {
 				uintptr(pointer(&parameter)))
 			return errorName(nice) + ", " + errorName(orNil(realtime)), nice != nil && realtime != 0
 		}},
-		{group, "who is killed first", "the program cannot make itself the last", func(probe.Task) (string, bool) {
+		{group, "order of OOM kills", "the program cannot protect itself", func(probe.Task) (string, bool) {
 			before, _ := os.ReadFile("/proc/self/oom_score_adj")
 			err := os.WriteFile("/proc/self/oom_score_adj", []byte("-1000"), 0)
 			if err == nil {
@@ -94,7 +94,7 @@ func identity() []check {
 			}
 			return errorName(err), err != nil
 		}},
-		{group, "environment", "nothing of the server's or the engine's", func(probe.Task) (string, bool) {
+		{group, "environment", "no variable of the server or the engine", func(probe.Task) (string, bool) {
 			var theirs []string
 			for _, entry := range os.Environ() {
 				name, _, _ := strings.Cut(entry, "=")
@@ -104,7 +104,7 @@ func identity() []check {
 			}
 			return orNone(theirs), len(theirs) == 0
 		}},
-		{group, "inherited files", "stdin, stdout and stderr alone", func(probe.Task) (string, bool) {
+		{group, "inherited files", "only stdin, stdout and stderr", func(probe.Task) (string, bool) {
 			var more []string
 			entries, err := os.ReadDir("/proc/self/fd")
 			for _, e := range entries {
@@ -185,7 +185,7 @@ func startedAs(path string) string {
 	_ = cmd.Wait()
 	const effective = 1
 	if len(user) <= effective || len(group) <= effective {
-		return "somebody"
+		return "an unknown user"
 	}
 	return user[effective] + " " + group[effective]
 }

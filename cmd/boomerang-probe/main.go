@@ -49,7 +49,7 @@ func run(args []string) (code int, err error) {
 	}
 	play, ok := attacks[task.Attack]
 	if !ok {
-		return 0, fmt.Errorf("no such play: %s", task.Attack)
+		return 0, fmt.Errorf("no such attack: %s", task.Attack)
 	}
 	answer, err := play(task)
 	if err != nil {

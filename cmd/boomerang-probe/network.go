@@ -31,7 +31,7 @@ func network(task probe.Task) []check {
 		return proxied(task.Around)
 	}
 	return []check{
-		{networkGroup, "interfaces", "lo alone", func(probe.Task) (string, bool) {
+		{networkGroup, "interfaces", "only lo", func(probe.Task) (string, bool) {
 			all, err := net.Interfaces()
 			names := make([]string, len(all))
 			for i, one := range all {
@@ -65,7 +65,7 @@ const (
 // unreachable holds if no connection succeeds and no packet leaves: a silent address counts as reachable, an address
 // without a route does not.
 func unreachable(name string, addresses ...string) check {
-	return check{networkGroup, name, "no way there: " + strings.Join(addresses, ", "), func(task probe.Task) (string,
+	return check{networkGroup, name, "no route to " + strings.Join(addresses, ", "), func(task probe.Task) (string,
 		bool) {
 		type tried struct {
 			address string
@@ -106,7 +106,7 @@ func dialResult(err error) string {
 	case err == nil:
 		return "answers"
 	case os.IsTimeout(err):
-		return "was sent to"
+		return "accepts packets"
 	}
 	return errorName(err)
 }

@@ -139,7 +139,7 @@ func routed() bool {
 
 // silent holds if no target accepts or refuses a connection.
 func silent(name string, targets []string) check {
-	return check{networkGroup, name, "nobody answers: " + strings.Join(targets, ", "), func(probe.Task) (string, bool) {
+	return check{networkGroup, name, "no answer from " + strings.Join(targets, ", "), func(probe.Task) (string, bool) {
 		errs := make([]error, len(targets))
 		var tries sync.WaitGroup
 		for i, target := range targets {

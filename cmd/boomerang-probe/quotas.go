@@ -156,7 +156,7 @@ func exhaust(take func() error) (probe.Answer, error) {
 		}
 	}
 	<-time.After(holdFor)
-	return probe.Answer{Count: most, Note: "no bound"}, nil
+	return probe.Answer{Count: most, Note: "no limit"}, nil
 }
 
 func inotify(probe.Task) (probe.Answer, error) {

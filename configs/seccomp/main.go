@@ -65,7 +65,7 @@ func parse(text []byte) (list, error) {
 		return l, fmt.Errorf("parse: %w", err)
 	}
 	if len(l.Architectures) == 0 || len(l.Allow) == 0 {
-		return l, errors.New("without architectures and allowed calls it is no profile")
+		return l, errors.New("a profile needs architectures and allowed calls")
 	}
 	unconditional := map[string]bool{} // true for a call that must not appear again
 	for _, groups := range [][]group{l.Allow, l.Absent, l.Refused} {
@@ -75,7 +75,7 @@ func parse(text []byte) (list, error) {
 			}
 			for _, call := range g.Calls {
 				if before, seen := unconditional[call]; seen && (before || len(g.When) == 0) {
-					return l, fmt.Errorf("%s stands in two places", call)
+					return l, fmt.Errorf("%s is in two groups", call)
 				}
 				unconditional[call] = len(g.When) == 0
 			}

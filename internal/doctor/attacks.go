@@ -38,7 +38,7 @@ func journalAttacks() []attack {
 	const group = "journal"
 	return []attack{
 		{
-			group, "finding the nonce", "it is nowhere in what the program can read", probe.Spy, attackTimeout, false,
+			group, "finding the nonce", "no readable file holds it", probe.Spy, attackTimeout, false,
 			func(w observation) (string, bool) {
 				raw, _ := hex.DecodeString(w.nonce)
 				found := bytes.Contains(w.stdout, []byte(w.nonce)) || bytes.Contains(w.stdout, raw)
@@ -47,7 +47,7 @@ func journalAttacks() []attack {
 			},
 		},
 		{
-			group, "forging the end", "what looks like an end frame is output, and the exit code is the true one",
+			group, "forging the end", "a forged frame counts as output, and the exit code is the real one",
 			probe.Forge, attackTimeout, false,
 			func(w observation) (string, bool) {
 				whole := bytes.Contains(w.stdout, []byte("after the forged end")) &&
@@ -57,7 +57,8 @@ func journalAttacks() []attack {
 			},
 		},
 		{
-			group, "signals to PID 1", "it takes none but SIGTERM, and goes on", probe.SignalInit, attackTimeout, false,
+			group, "signals to PID 1", "PID 1 ignores all signals except SIGTERM", probe.SignalInit, attackTimeout,
+			false,
 			func(w observation) (string, bool) {
 				running := !strings.Contains(w.lastAnswer().Note, "T ")
 				return fmt.Sprintf("%d sent, %s, %s", w.lastAnswer().Count, w.lastAnswer().Note, w.ending()),
@@ -65,7 +66,7 @@ func journalAttacks() []attack {
 			},
 		},
 		{
-			group, "SIGTERM to PID 1", "the program ends itself by it, with a proof", probe.EndInit, attackTimeout,
+			group, "SIGTERM to PID 1", "it stops the program, with a proof of the end", probe.EndInit, attackTimeout,
 			false,
 			func(w observation) (string, bool) { return w.ending(), w.proven() && w.outcome.Stdout.Stopped },
 		},
@@ -82,12 +83,12 @@ func endAttacks() []attack {
 	}
 	return []attack{
 		{
-			group, "daemons", "one that is left behind with stdout in its hands delays nothing", probe.Daemon,
+			group, "daemons", "a daemon that keeps stdout open does not delay the end", probe.Daemon,
 			attackTimeout, false,
 			func(w observation) (string, bool) { return w.ending(), w.endedWell() && !w.outcome.Stdout.TimedOut },
 		},
 		{
-			group, "orphans", "more of them than there may be processes: PID 1 takes them in", probe.Orphans,
+			group, "orphans", "PID 1 reaps more orphans than the limit of processes", probe.Orphans,
 			attackTimeout, false,
 			func(w observation) (string, bool) {
 				return fmt.Sprintf("%d made %s", w.lastAnswer().Count, w.lastAnswer().Note), w.endedWell() &&
@@ -95,14 +96,14 @@ func endAttacks() []attack {
 			},
 		},
 		{
-			group, "zombies", "bounded like processes, and gone at the end", probe.Zombies, attackTimeout, false,
+			group, "zombies", "they count as processes, and are gone at the end", probe.Zombies, attackTimeout, false,
 			func(w observation) (string, bool) {
 				return fmt.Sprintf("%d, then %s; %s", w.lastAnswer().Count, w.lastAnswer().Note, w.ending()),
 					w.endedWell() && w.lastAnswer().Count <= w.limits.PIDs
 			},
 		},
-		{group, "signals ignored", "ended by SIGKILL when its time is over", probe.Ignore, shortly, true, timedOut},
-		{group, "stopped processes", "the same", probe.Freeze, shortly, true, timedOut},
+		{group, "signals ignored", "the timeout ends the program by SIGKILL", probe.Ignore, shortly, true, timedOut},
+		{group, "stopped processes", "the timeout ends the program by SIGKILL", probe.Freeze, shortly, true, timedOut},
 	}
 }
 
@@ -119,27 +120,28 @@ func bombAttacks() []attack {
 	}
 	return []attack{
 		{
-			group, "fork bomb", "stops at the limit; the end is proven", probe.ForkBomb, attackTimeout, true,
+			group, "fork bomb", "it stops at the limit; the end is proven", probe.ForkBomb, attackTimeout, true,
 			func(w observation) (string, bool) {
 				return fmt.Sprintf("%d processes, %s", w.lastAnswer().Count, w.ending()), w.endedWell() &&
 					w.lastAnswer().Count <= w.limits.PIDs
 			},
 		},
-		{group, "memory", "killed within its limit; the end is proven", probe.Memory, attackTimeout, true, memory},
-		{group, "memory without an address", "the same, by memfd", probe.Memfd, attackTimeout, true, memory},
+		{group, "memory", "killed at the limit; the end is proven", probe.Memory, attackTimeout, true, memory},
+		{group, "memory without an address", "a memfd is killed at the limit; the end is proven", probe.Memfd,
+			attackTimeout, true, memory},
 		{
-			group, "memory of a child", "the child is killed, the program goes on", probe.ChildMemory, attackTimeout,
+			group, "memory of a child", "the child is killed, the program continues", probe.ChildMemory, attackTimeout,
 			true,
 			func(w observation) (string, bool) {
 				return w.lastAnswer().Note + ", " + w.ending(), w.endedWell() && strings.Contains(w.lastAnswer().Note,
 					"killed") && w.outcome.Stdout.OutOfMem
 			},
 		},
-		{group, "bytes", "every place that can be written to gets full", probe.Bytes, attackTimeout, true, places},
-		{group, "inodes", "every place that can be written to gets full, or who fills it is killed", probe.Inodes,
+		{group, "bytes", "every writable file system fills up", probe.Bytes, attackTimeout, true, places},
+		{group, "inodes", "every writable file system fills up, or the program is killed", probe.Inodes,
 			attackTimeout, true, places},
 		{
-			group, "CPU", "no more than it may have", probe.Spin, attackTimeout, true,
+			group, "CPU", "no more than the limit", probe.Spin, attackTimeout, true,
 			func(w observation) (string, bool) {
 				if !w.proven() {
 					return w.ending(), false
@@ -155,7 +157,7 @@ func bombAttacks() []attack {
 	}
 }
 
-const flooded = "all is counted, and no more is kept than the language may print"
+const flooded = "every byte is counted, and no more than the language's limit is kept"
 
 // bounded holds if a flood was counted and cut.
 func bounded(w observation) (string, bool) {
@@ -176,11 +178,11 @@ func quotaAttacks() []attack {
 		return fmt.Sprintf("%d, then %s", w.lastAnswer().Count, w.lastAnswer().Note), w.endedWell()
 	}
 	return []attack{
-		{group, "inotify", "used up for this execution's user alone", probe.Inotify, attackTimeout, true, used},
-		{group, "pending signals", "the same", probe.Pending, attackTimeout, true, used},
-		{group, "pipes", "the same", probe.Pipes, attackTimeout, true, used},
-		{group, "terminals", "not used up for others", probe.Terminals, attackTimeout, true, used},
-		{group, "asynchronous I/O", "the machine's stock is not touched", probe.AIO, attackTimeout, true,
+		{group, "inotify", "used up only for this execution's user", probe.Inotify, attackTimeout, true, used},
+		{group, "pending signals", "used up only for this execution's user", probe.Pending, attackTimeout, true, used},
+		{group, "pipes", "used up only for this execution's user", probe.Pipes, attackTimeout, true, used},
+		{group, "terminals", "still available to other containers", probe.Terminals, attackTimeout, true, used},
+		{group, "asynchronous I/O", "the machine's shared pool is not touched", probe.AIO, attackTimeout, true,
 			func(w observation) (string, bool) {
 				happened, held := used(w)
 				return happened, held && w.lastAnswer().Count == 0

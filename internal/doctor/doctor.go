@@ -68,7 +68,7 @@ func (d *Doctor) Examine(ctx context.Context, l language.Language) error {
 
 func (d *Doctor) examine(ctx context.Context, l language.Language, n *neighbour) error {
 	if err := d.runChecks(ctx, l, probe.IsolationChecks, checksTimeout); err != nil {
-		return fmt.Errorf("walls: %w", err)
+		return fmt.Errorf("isolation checks: %w", err)
 	}
 	for _, t := range attacks() {
 		if d.Short && t.seconds {
@@ -103,8 +103,8 @@ func (d *Doctor) runChecks(ctx context.Context, l language.Language, play probe.
 	for _, f := range findings {
 		d.Found(f)
 	}
-	end := probe.Finding{Group: "end", Name: "all of these were tried",
-		Should: "the program comes to its end, with a proof"}
+	end := probe.Finding{Group: "end", Name: "all checks ran",
+		Should: "the program runs to its end, with a proof"}
 	promised := int64(-1)
 	if len(w.answers) > 0 {
 		promised = w.answers[0].Count
@@ -185,7 +185,7 @@ func (w observation) proven() bool { return w.outcome.Proven() }
 // ending describes how the execution ended.
 func (w observation) ending() string {
 	if !w.proven() {
-		return fmt.Sprintf("no proof of its end (exit code of PID 1: %d, out of memory: %t)", w.outcome.ExitCode,
+		return fmt.Sprintf("no proof of the end (exit code of PID 1: %d, out of memory: %t)", w.outcome.ExitCode,
 			w.outcome.OOMKilled)
 	}
 	e := w.outcome.Stdout
@@ -210,7 +210,7 @@ func (w observation) ending() string {
 // lastAnswer returns the last answer, or an empty one with a note.
 func (w observation) lastAnswer() probe.Answer {
 	if len(w.answers) == 0 {
-		return probe.Answer{Note: "it said nothing: " + firstLine(w.stderr)}
+		return probe.Answer{Note: "no answer: " + firstLine(w.stderr)}
 	}
 	return w.answers[len(w.answers)-1]
 }
@@ -230,9 +230,9 @@ func (w observation) assessUnderGVisor(t attack, happened string) (string, bool)
 	ended := !w.proven() && w.outcome.ExitCode != 0
 	spared := t.kind == probe.SignalInit || t.group == bombs || t.group == quotas || t.kind == probe.Zombies
 	if ended {
-		happened = "gVisor's container ends as a whole: " + happened
+		happened = "gVisor ends the whole container: " + happened
 	} else {
-		happened = "gVisor counts in its own way: " + happened
+		happened = "gVisor counts differently: " + happened
 	}
 	return happened, spared && (ended || w.endedWell())
 }

@@ -53,7 +53,7 @@ func (d *Doctor) startNeighbour(ctx context.Context, l language.Language) (*neig
 			err = errors.Join(err, fmt.Errorf("it ended: %s", firstLine(said)))
 			return nil, errors.Join(err, n.remove(context.WithoutCancel(ctx)))
 		case <-late:
-			err = errors.New("it does not get ready")
+			err = errors.New("it does not become ready")
 		case <-ctx.Done():
 			err = context.Cause(ctx)
 		}
@@ -87,18 +87,18 @@ func (n *neighbour) compare(before progress) (words string, quiet bool) {
 		if answers := probe.Read[probe.Answer](text); len(answers) > before.answers {
 			for _, a := range answers[before.answers:] {
 				if a.Note != "" {
-					return "its neighbour noticed: " + a.Note, false
+					return "the neighbour noticed: " + a.Note, false
 				}
 			}
-			return "its neighbour did not notice", true
+			return "the neighbour noticed nothing", true
 		}
 		select {
 		case <-grown:
 		case err := <-n.done:
 			n.done <- err
-			return "its neighbour has ended", false
+			return "the neighbour has ended", false
 		case <-late:
-			return "its neighbour stands still", false
+			return "the neighbour does not respond", false
 		}
 	}
 }

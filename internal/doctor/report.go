@@ -44,7 +44,7 @@ func (p *Printer) line(format string, args ...any) { _, _ = fmt.Fprintf(p.w, for
 
 // Facts prints the properties of the engine.
 func (p *Printer) Facts(facts []sandbox.Fact) {
-	p.line("THE ENGINE")
+	p.line("CONTAINER ENGINE")
 	for _, f := range facts {
 		word := "  "
 		switch f.Weight {
@@ -65,7 +65,7 @@ func (p *Printer) Facts(facts []sandbox.Fact) {
 func (p *Printer) Language(name, image string) {
 	p.group = ""
 	p.line("\n%s (%s)", strings.ToUpper(name), image)
-	p.line("        %s %s %s", column("probe", nameWidth), column("what should happen", shouldWidth), "what happened")
+	p.line("        %s %s %s", column("check", nameWidth), column("expected", shouldWidth), "observed")
 }
 
 // Finding prints one finding.
@@ -88,12 +88,12 @@ func (p *Printer) Sum(r Report) {
 	for _, l := range r.Languages {
 		count += len(l.Probes)
 	}
-	p.line("\nProbes: %d. Languages: %d. Open: %d. Warnings on the engine: %d.", count, len(r.Languages), r.Open,
+	p.line("\nChecks: %d. Languages: %d. Open: %d. Warnings about the engine: %d.", count, len(r.Languages), r.Open,
 		len(sandbox.Warnings(r.Engine)))
 	for _, l := range r.Languages {
 		for _, f := range l.Probes {
 			if !f.Held {
-				p.line("\nOPEN in %s: %s: %s.\n  Should be: %s.\n  Happened:  %s.", l.Language, f.Group, f.Name,
+				p.line("\nOPEN in %s: %s: %s.\n  Expected: %s.\n  Observed: %s.", l.Language, f.Group, f.Name,
 					f.Should, f.Happened)
 			}
 		}

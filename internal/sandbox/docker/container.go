@@ -36,12 +36,12 @@ var _ sandbox.Container = (*handle)(nil)
 // Prepare tries a refused container once more with both checked again.
 func (d *Docker) Prepare(ctx context.Context, spec sandbox.Spec) (sandbox.Container, error) {
 	if !knownNetwork(spec.Network) {
-		return nil, fmt.Errorf("%w: the network %q is no wall", sandbox.ErrRefused, spec.Network)
+		return nil, fmt.Errorf("%w: unknown network %q", sandbox.ErrRefused, spec.Network)
 	}
 	b, err := d.prepare(ctx, spec, false)
 	if errors.Is(err, sandbox.ErrRefused) && ctx.Err() == nil || errors.Is(err, errNotStarted) {
 		d.log.WithError(err).WithField("image", spec.Image).Warn(
-			"the engine refuses a container; look at the image and the init anew")
+			"the engine refused a container; check the image and the init again")
 		b, err = d.prepare(ctx, spec, true)
 	}
 	if err != nil {
@@ -111,7 +111,7 @@ func (d *Docker) undo(ctx context.Context, name string) error {
 		if !errors.Is(err, sandbox.ErrUnavailable) || pause(ctx, undoPause) != nil {
 			return err
 		}
-		d.log.WithError(err).WithField("container", name).Warn("remove what a failed preparation left")
+		d.log.WithError(err).WithField("container", name).Warn("remove the container of a failed preparation")
 	}
 }
 
@@ -167,7 +167,7 @@ func (d *Docker) Containers(ctx context.Context) ([]sandbox.Found, error) {
 		slot, slotErr := strconv.Atoi(c.Labels[labelSlot])
 		if err := errors.Join(epochErr, slotErr); err != nil {
 			d.log.WithError(err).WithField("container",
-				c.ID).Warn("a container with our label and without our numbers is left alone")
+				c.ID).Warn("ignore a container with an invalid epoch or slot label")
 			continue
 		}
 		found = append(found, sandbox.Found{
@@ -214,7 +214,7 @@ func (b *handle) Resize(ctx context.Context, l sandbox.Limits) error {
 // Assign implements sandbox.Container.
 func (b *handle) Assign(ctx context.Context, job journal.Job) error {
 	if b.streams == nil {
-		return errors.New("assign job: this container was found, its stdin is another's")
+		return errors.New("assign job: the container was found, and its stdin belongs to an earlier process")
 	}
 	return b.wrap(ctx, "assign job", b.streams.send(ctx, job, b.config.CallTimeout))
 }

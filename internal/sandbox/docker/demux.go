@@ -16,7 +16,7 @@ const (
 )
 
 // errLog means that the engine reported an error inside a log.
-var errLog = errors.New("the engine broke off the log")
+var errLog = errors.New("the engine reported an error in the log")
 
 const maxErrorText = 4096
 

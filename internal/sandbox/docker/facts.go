@@ -72,7 +72,7 @@ func engineFact(info system.Info, version types.Version) sandbox.Fact {
 		f.Public = f.Advice
 	case info.OSType != "" && info.OSType != "linux":
 		f.Weight, f.Advice = sandbox.Warning,
-			"Containers are not Linux containers there: nothing of what is promised holds."
+			"The engine does not run Linux containers, so none of the promised isolation holds."
 	case versions.LessThan(version.APIVersion, oldestAPI):
 		f.Weight, f.Advice = sandbox.Warning,
 			"Older than Engine 20.10 (API "+oldestAPI+"), the oldest that the walls were tried on."
@@ -115,10 +115,10 @@ func runcFact(info system.Info, version types.Version) sandbox.Fact {
 	if number == "" {
 		number = build
 	}
-	f := sandbox.Fact{Name: "runc", Value: cmp.Or(number, "not told"), Weight: sandbox.Fine}
+	f := sandbox.Fact{Name: "runc", Value: cmp.Or(number, "unknown"), Weight: sandbox.Fine}
 	if number == "" {
 		f.Weight, f.Advice = sandbox.Note,
-			"The engine does not tell its version, so nobody can say whether it has known holes."
+			"The engine does not report its version, so known holes cannot be ruled out."
 		return f
 	}
 	if distribution(build) {
@@ -132,7 +132,7 @@ func runcFact(info system.Info, version types.Version) sandbox.Fact {
 
 func containerdFact(version types.Version) sandbox.Fact {
 	number, _ := component(version, "containerd")
-	return sandbox.Fact{Name: "containerd", Value: cmp.Or(number, "not told"), Weight: sandbox.Fine}
+	return sandbox.Fact{Name: "containerd", Value: cmp.Or(number, "unknown"), Weight: sandbox.Fine}
 }
 
 func runtimesFact(info system.Info) sandbox.Fact {
@@ -174,13 +174,13 @@ func limitFacts(info system.Info) []sandbox.Fact {
 	f := sandbox.Fact{Name: "limits", Value: "memory, swap, pids, cpu quota", Weight: sandbox.Fine}
 	if len(missing) > 0 {
 		f.Value, f.Weight = "missing: "+strings.Join(missing, ", "), sandbox.Warning
-		f.Advice = "The kernel cannot bound it, so one program can take it from all: turn the controller on (boot " +
+		f.Advice = "The kernel cannot limit it, so one program can use it up for all: turn the controller on (boot " +
 			"with cgroup_enable=memory swapaccount=1)."
 	}
 	facts := []sandbox.Fact{f}
 	if info.CgroupVersion != "2" && !info.OomKillDisable {
-		facts = append(facts, sandbox.Fact{Name: "oom control", Value: "not there", Weight: sandbox.Note,
-			Advice: "It is not used."})
+		facts = append(facts, sandbox.Fact{Name: "oom control", Value: "absent", Weight: sandbox.Note,
+			Advice: "Boomerang does not use it."})
 	}
 	return facts
 }
@@ -198,7 +198,7 @@ func securityOptionsOf(info system.Info) map[string]string {
 func securityFacts(options map[string]string) []sandbox.Fact {
 	seccomp := sandbox.Fact{Name: "seccomp", Value: options["seccomp"], Weight: sandbox.Fine}
 	if seccomp.Value == "" {
-		seccomp.Value, seccomp.Weight = "not there", sandbox.Warning
+		seccomp.Value, seccomp.Weight = "absent", sandbox.Warning
 		seccomp.Advice = "Every system call of the kernel is open to programs: use a kernel and an engine with seccomp."
 	}
 	mandatory := sandbox.Fact{Name: "apparmor or selinux", Value: "none", Weight: sandbox.Note}
@@ -208,7 +208,7 @@ func securityFacts(options map[string]string) []sandbox.Fact {
 		}
 	}
 	if mandatory.Weight == sandbox.Note {
-		mandatory.Advice = "One wall fewer behind the others: install AppArmor, the engine uses it by itself."
+		mandatory.Advice = "One isolation layer less: install AppArmor, which the engine then uses by itself."
 	}
 	user := sandbox.Fact{Name: "engine's user", Value: "root", Weight: sandbox.Note}
 	switch {
@@ -217,7 +217,7 @@ func securityFacts(options map[string]string) []sandbox.Fact {
 	case options["userns"] != "":
 		user.Value, user.Weight = "root, containers remapped (userns-remap)", sandbox.Fine
 	default:
-		user.Advice = "Who breaks out is an unprivileged user of the machine, and the engine itself is root: " +
+		user.Advice = "A program that breaks out is an unprivileged user of the machine, but the engine runs as root: " +
 			"rootless Docker is safer."
 	}
 	return []sandbox.Fact{seccomp, mandatory, user}
@@ -229,7 +229,7 @@ func liveRestoreFact(info system.Info) sandbox.Fact {
 	}
 	return sandbox.Fact{
 		Name: "live-restore", Value: "off", Weight: sandbox.Note,
-		Advice: "Whoever restarts the engine ends all executions: turn it on in daemon.json.",
+		Advice: "A restart of the engine ends all executions: turn live-restore on in daemon.json.",
 	}
 }
 
@@ -250,7 +250,7 @@ func engineWarning(text string) sandbox.Fact {
 	f := sandbox.Fact{Name: "engine warns", Value: strings.TrimPrefix(text, "WARNING: "), Weight: sandbox.Note}
 	if strings.Contains(text, "API is accessible on") {
 		f.Weight, f.Advice = sandbox.Warning,
-			"Whoever reaches that address is root on the engine's machine: close it, or use TLS with client "+
+			"Every client that reaches that address is root on the engine's machine: close it, or use TLS with client "+
 				"certificates."
 	}
 	return f

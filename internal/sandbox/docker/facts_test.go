@@ -81,7 +81,7 @@ func TestEngineAnswersBecomeFacts(t *testing.T) {
 		"a runc that tells not": {engine: "upstream-28", change: func(i *system.Info, v *types.Version) {
 			v.Components,
 				i.RuncCommit.ID = nil, ""
-		}, fact: "runc", weight: sandbox.Note, mentions: "not told"},
+		}, fact: "runc", weight: sandbox.Note, mentions: "unknown"},
 		"cgroups of version 1": {engine: "debian-20.10", fact: "cgroup", weight: sandbox.Fine, mentions: "version 1"},
 		"cgroups not delegated": {engine: "upstream-28", change: func(i *system.Info,
 			_ *types.Version) {
@@ -104,7 +104,7 @@ func TestEngineAnswersBecomeFacts(t *testing.T) {
 			_ *types.Version) {
 			i.SecurityOptions = nil
 		}, fact: "seccomp", weight: sandbox.Warning,
-			mentions: "not there"},
+			mentions: "absent"},
 		"AppArmor": {engine: "upstream-28", fact: "apparmor or selinux", weight: sandbox.Fine,
 			mentions: "apparmor"},
 		"no AppArmor": {engine: "debian-20.10", fact: "apparmor or selinux", weight: sandbox.Note,

@@ -105,7 +105,7 @@ func (b *handle) followUntilEnd(ctx context.Context, t *journalReader) (containe
 			return container.State{}, nil
 		}
 		if err != nil {
-			b.log.WithError(err).WithField("container", b.id).Debug("follow broke off")
+			b.log.WithError(err).WithField("container", b.id).Debug("a follow ended early")
 		}
 		if errors.Is(err, sandbox.ErrGone) {
 			return container.State{}, err

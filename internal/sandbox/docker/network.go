@@ -65,7 +65,7 @@ const (
 )
 
 // ErrNetwork means that a network with that name exists and has other properties.
-var ErrNetwork = errors.New("the engine has another network of that name")
+var ErrNetwork = errors.New("the engine has a different network of that name")
 
 // networkOptions translates a bridge.
 func networkOptions(b network.Bridge) dockernetwork.CreateOptions {
@@ -100,7 +100,7 @@ func networkDifference(got dockernetwork.Inspect, b network.Bridge) string {
 	case len(got.IPAM.Config) != 1 || got.IPAM.Config[0].Subnet != want.IPAM.Config[0].Subnet:
 		return fmt.Sprintf("its range is %v, not %s", got.IPAM.Config, b.Subnet)
 	case got.Labels[labelNetwork] != b.Network:
-		return "it is not ours"
+		return "boomerang did not make it"
 	}
 	return ""
 }
@@ -141,7 +141,7 @@ func (d *Docker) RemoveNetwork(ctx context.Context, b network.Bridge) error {
 		return d.client.NetworkInspect(ctx, b.Name, dockernetwork.InspectOptions{})
 	})
 	if err == nil && got.Labels[labelNetwork] == "" {
-		return fmt.Errorf("%w: %s: it is not ours", ErrNetwork, b.Name)
+		return fmt.Errorf("%w: %s: boomerang did not make it", ErrNetwork, b.Name)
 	}
 	if err == nil {
 		err = do(ctx, d, "remove network", func(ctx context.Context) error {
