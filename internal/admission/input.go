@@ -16,7 +16,6 @@ import (
 	"boomerang/internal/fault"
 	"boomerang/internal/journal"
 	"boomerang/internal/language"
-	"boomerang/internal/limit"
 	"boomerang/internal/workspace"
 )
 
@@ -174,7 +173,7 @@ func checkWith(l language.Language, s Submission) error {
 
 func checkLimits(l language.Language, asked execution.Limits) error {
 	most := l.Most()
-	for _, f := range limit.Requestable() {
+	for _, f := range execution.RequestableLimits() {
 		value, largest := f.Float(asked), f.Float(most)
 		least := min(f.LeastAsked, largest) // a language may have less
 		if value == 0 || least <= value && value <= largest {

@@ -1,7 +1,5 @@
 package execution
 
-import "boomerang/internal/limit"
-
 // Input is what a program is given beside its code and its environment. It is stored as JSON, sealed as one field.
 type Input struct {
 	Args  []string `json:"args,omitempty"`  // behind the language's own command
@@ -37,6 +35,3 @@ type FileInfo struct {
 	Path string `json:"path"`
 	Size int    `json:"size"` // bytes
 }
-
-// Limits are the limits that a submission asked for; 0 means the language's limit.
-type Limits = limit.Limits

@@ -11,7 +11,6 @@ import (
 
 	"boomerang/internal/admission"
 	"boomerang/internal/execution"
-	"boomerang/internal/limit"
 )
 
 // list reads a list of strings.
@@ -124,12 +123,12 @@ func (o *object) limits(name string) (l execution.Limits) {
 		o.mismatch(name, "must be an object", raw)
 		return l
 	}
-	for _, f := range limit.Requestable() {
+	for _, f := range execution.RequestableLimits() {
 		switch to := f.Target(&l).(type) {
 		case *float64:
 			*to = inner.number(f.Name, "must be a number")
 		case *int64:
-			if f.Unit == limit.Bytes {
+			if f.Unit == execution.UnitBytes {
 				*to = inner.size(f.Name)
 			} else {
 				*to = inner.whole(f.Name, "must be a whole number")

@@ -14,7 +14,7 @@ import (
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
 
-	"boomerang/internal/limit"
+	"boomerang/internal/execution"
 	"boomerang/internal/network"
 	"boomerang/internal/sandbox"
 )
@@ -48,19 +48,19 @@ type common struct {
 }
 
 // limits are the limits of a language, in the file under "limits".
-type limits limit.Limits
+type limits execution.Limits
 
 // UnmarshalYAML reads the limits that the file names and leaves the other limits as they are.
 func (l *limits) UnmarshalYAML(node ast.Node) error {
-	return readLimits(node, limit.All(), (*limit.Limits)(l))
+	return readLimits(node, execution.AllLimits(), (*execution.Limits)(l))
 }
 
 // most bounds the limits that one execution may ask for; 0 means the limit of the same name.
-type most limit.Limits
+type most execution.Limits
 
 // UnmarshalYAML reads the bounds that the file names and leaves the other bounds as they are.
 func (m *most) UnmarshalYAML(node ast.Node) error {
-	return readLimits(node, limit.Requestable(), (*limit.Limits)(m))
+	return readLimits(node, execution.RequestableLimits(), (*execution.Limits)(m))
 }
 
 // warm is a number of containers, or Auto.
@@ -90,7 +90,7 @@ func builtin() common {
 		Pull:    sandbox.PullMissing,
 		Network: network.None,
 		Warm:    Auto,
-		Limits:  limits(limit.Defaults()),
+		Limits:  limits(execution.DefaultLimits()),
 	}
 }
 
@@ -198,8 +198,8 @@ func (e entry) language(name string) Language {
 		Aliases:   e.Aliases,
 		Optional:  e.Optional,
 		Env:       e.Common.Env,
-		Limits:    limit.Limits(e.Common.Limits),
-		Max:       limit.Limits(e.Common.Max),
+		Limits:    execution.Limits(e.Common.Limits),
+		Max:       execution.Limits(e.Common.Max),
 		Network:   e.Common.Network,
 		Runtime:   e.Common.Runtime,
 		Warm:      int(e.Common.Warm),

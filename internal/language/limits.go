@@ -8,21 +8,21 @@ import (
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
 
-	"boomerang/internal/limit"
+	"boomerang/internal/execution"
 )
 
 // Most returns the largest limits that one execution may ask for: the language's Max or, where Max is 0, its Limits.
-func (l Language) Most() limit.Limits { return limit.Fill(l.Max, l.Limits) }
+func (l Language) Most() execution.Limits { return l.Max.Fill(l.Limits) }
 
 // Bound returns the language's limits with the limits that an execution asks for in their place. A limit above Most is
 // cut down to Most: the catalogue may have changed since the execution was accepted.
-func (l Language) Bound(asked limit.Limits) limit.Limits {
-	return limit.Override(l.Limits, asked, l.Most())
+func (l Language) Bound(asked execution.Limits) execution.Limits {
+	return l.Limits.Override(asked, l.Most())
 }
 
 // readLimits reads a mapping from names of limits to values. Errors: yaml.SyntaxError with the line, for a name that is
 // not in known and for a value of the wrong kind.
-func readLimits(node ast.Node, known []limit.Limit, into *limit.Limits) error {
+func readLimits(node ast.Node, known []execution.Limit, into *execution.Limits) error {
 	if anchor, ok := node.(*ast.AnchorNode); ok {
 		node = anchor.Value
 	}
@@ -45,17 +45,17 @@ func readLimits(node ast.Node, known []limit.Limit, into *limit.Limits) error {
 	return nil
 }
 
-func find(known []limit.Limit, name string) (limit.Limit, bool) {
+func find(known []execution.Limit, name string) (execution.Limit, bool) {
 	for _, l := range known {
 		if l.Name == name {
 			return l, true
 		}
 	}
-	return limit.Limit{}, false
+	return execution.Limit{}, false
 }
 
-func readLimit(node ast.Node, l limit.Limit, into *limit.Limits) error {
-	if l.Unit != limit.Bytes {
+func readLimit(node ast.Node, l execution.Limit, into *execution.Limits) error {
+	if l.Unit != execution.UnitBytes {
 		return yaml.NodeToValue(node, l.Target(into), yaml.Strict())
 	}
 	text := node.GetToken()
@@ -69,8 +69,8 @@ func readLimit(node ast.Node, l limit.Limit, into *limit.Limits) error {
 
 // check compares every limit with the smallest value that can work.
 func (l limits) check() error {
-	for _, f := range limit.All() {
-		if value := f.Float(limit.Limits(l)); !(value >= f.Least) { // refuses NaN as well
+	for _, f := range execution.AllLimits() {
+		if value := f.Float(execution.Limits(l)); !(value >= f.Least) { // refuses NaN as well
 			return fmt.Errorf("limits.%s must be at least %s", f.Name, leastText(f))
 		}
 	}
@@ -79,8 +79,8 @@ func (l limits) check() error {
 
 // check compares every bound with the limit that it bounds.
 func (m most) check(l limits) error {
-	for _, f := range limit.Requestable() {
-		if bound := f.Float(limit.Limits(m)); bound != 0 && !(bound >= f.Float(limit.Limits(l))) {
+	for _, f := range execution.RequestableLimits() {
+		if bound := f.Float(execution.Limits(m)); bound != 0 && !(bound >= f.Float(execution.Limits(l))) {
 			return fmt.Errorf("max.%[1]s must not be less than limits.%[1]s", f.Name)
 		}
 	}
@@ -88,8 +88,8 @@ func (m most) check(l limits) error {
 }
 
 // leastText returns the smallest value of a limit as the file writes it: 6MiB, 0.01.
-func leastText(l limit.Limit) string {
-	if l.Unit == limit.Bytes && l.Least > 0 {
+func leastText(l execution.Limit) string {
+	if l.Unit == execution.UnitBytes && l.Least > 0 {
 		return units.Base2Bytes(l.Least).String()
 	}
 	return strconv.FormatFloat(l.Least, 'f', -1, 64)

@@ -3,7 +3,7 @@ package sandbox
 import (
 	"slices"
 
-	"boomerang/internal/limit"
+	"boomerang/internal/execution"
 )
 
 // Name is the host name of every container, and the name of the user and the group that programs run as.
@@ -31,7 +31,7 @@ const (
 )
 
 // Limits bound one container.
-type Limits = limit.Limits
+type Limits = execution.Limits
 
 // MaxArtifacts is the largest number of collected files, whatever their size: each file has a frame in the log.
 const MaxArtifacts = 256

@@ -1,9 +1,4 @@
-// Package limit lists the resource limits of an execution: one struct, and one table that says for each limit its
-// name, its unit and its smallest and default values. The catalogue, admission and
-// the HTTP decoder walk the table.
-//
-// A new limit is a field of Limits and an entry of All. It knows neither the catalogue's file nor HTTP nor Docker.
-package limit
+package execution
 
 // Limits bound one execution. A zero field of a request means the language's limit.
 type Limits struct {
@@ -31,21 +26,22 @@ func (l Limits) Resized(to Limits) Limits {
 	return l
 }
 
-// Unit is the unit of a limit.
-type Unit string
+// LimitUnit is the unit of a limit.
+type LimitUnit string
 
 // The units of limits, as error sentences name them.
 const (
-	Bytes     Unit = "bytes"
-	CPUs      Unit = "CPUs"
-	Processes Unit = "processes"
-	Files     Unit = "files"
+	UnitBytes     LimitUnit = "bytes"
+	UnitCPUs      LimitUnit = "CPUs"
+	UnitProcesses LimitUnit = "processes"
+	UnitFiles     LimitUnit = "files"
 )
 
-// Limit describes one field of Limits.
+// Limit describes one field of Limits. The catalogue, admission and the HTTP decoder walk the table of them. A new limit
+// is a field of Limits and an entry of AllLimits.
 type Limit struct {
 	Name    string // the key in languages.yaml, in requests and in error sentences
-	Unit    Unit
+	Unit    LimitUnit
 	Default float64 // the limit of a language that sets none
 	Least   float64 // the smallest value in languages.yaml; for memory and CPUs this is Docker's own minimum
 	// LeastAsked is the smallest value that a request may ask for, unless the language itself has less.
@@ -61,44 +57,44 @@ const (
 	mib = 1 << 20
 )
 
-// All returns every limit of languages.yaml in the order in which error sentences name them.
-func All() []Limit {
+// AllLimits returns every limit of languages.yaml in the order in which error sentences name them.
+func AllLimits() []Limit {
 	return []Limit{
 		{
-			Name: "memory", Unit: Bytes, Default: 512 * mib, Least: 6 * mib, LeastAsked: 16 * mib,
+			Name: "memory", Unit: UnitBytes, Default: 512 * mib, Least: 6 * mib, LeastAsked: 16 * mib,
 			integer: func(l *Limits) *int64 { return &l.Memory },
 		},
 		{
-			Name: "cpus", Unit: CPUs, Default: 1, Least: 0.01, LeastAsked: 0.01,
+			Name: "cpus", Unit: UnitCPUs, Default: 1, Least: 0.01, LeastAsked: 0.01,
 			decimal: func(l *Limits) *float64 { return &l.CPUs },
 		},
 		{
-			Name: "pids", Unit: Processes, Default: 128, Least: 1, LeastAsked: 1,
+			Name: "pids", Unit: UnitProcesses, Default: 128, Least: 1, LeastAsked: 1,
 			integer: func(l *Limits) *int64 { return &l.PIDs },
 		},
-		{Name: "files", Unit: Files, Default: 1024, Least: 1, integer: func(l *Limits) *int64 { return &l.Files }},
+		{Name: "files", Unit: UnitFiles, Default: 1024, Least: 1, integer: func(l *Limits) *int64 { return &l.Files }},
 		{
-			Name: "output", Unit: Bytes, Default: mib, Least: 1, LeastAsked: 1,
+			Name: "output", Unit: UnitBytes, Default: mib, Least: 1, LeastAsked: 1,
 			integer: func(l *Limits) *int64 { return &l.Output },
 		},
 		{
-			Name: "workspace", Unit: Bytes, Default: 256 * mib, Least: 1, LeastAsked: 64 * kib,
+			Name: "workspace", Unit: UnitBytes, Default: 256 * mib, Least: 1, LeastAsked: 64 * kib,
 			integer: func(l *Limits) *int64 { return &l.Workspace },
 		},
-		{Name: "tmp", Unit: Bytes, Default: 64 * mib, Least: 1, integer: func(l *Limits) *int64 { return &l.Tmp }},
-		{Name: "tail", Unit: Bytes, Default: 64 * kib, Least: 1, integer: func(l *Limits) *int64 { return &l.Tail }},
-		{Name: "flood", Unit: Bytes, integer: func(l *Limits) *int64 { return &l.Flood }},
+		{Name: "tmp", Unit: UnitBytes, Default: 64 * mib, Least: 1, integer: func(l *Limits) *int64 { return &l.Tmp }},
+		{Name: "tail", Unit: UnitBytes, Default: 64 * kib, Least: 1, integer: func(l *Limits) *int64 { return &l.Tail }},
+		{Name: "flood", Unit: UnitBytes, integer: func(l *Limits) *int64 { return &l.Flood }},
 		{
-			Name: "artifacts", Unit: Bytes, Default: 16 * mib, LeastAsked: 1,
+			Name: "artifacts", Unit: UnitBytes, Default: 16 * mib, LeastAsked: 1,
 			integer: func(l *Limits) *int64 { return &l.Artifacts },
 		},
 	}
 }
 
-// Requestable returns the limits that a request may choose.
-func Requestable() []Limit {
+// RequestableLimits returns the limits that a request may choose.
+func RequestableLimits() []Limit {
 	var chosen []Limit
-	for _, l := range All() {
+	for _, l := range AllLimits() {
 		if l.LeastAsked > 0 {
 			chosen = append(chosen, l)
 		}
@@ -156,18 +152,18 @@ func (f Limit) Target(l *Limits) any {
 	return f.integer(l)
 }
 
-// Defaults returns the limits of a language that sets none.
-func Defaults() Limits {
+// DefaultLimits returns the limits of a language that sets none.
+func DefaultLimits() Limits {
 	var l Limits
-	for _, f := range All() {
+	for _, f := range AllLimits() {
 		f.Set(&l, f.Default)
 	}
 	return l
 }
 
 // Fill returns l with every requestable limit that is zero taken from other.
-func Fill(l, other Limits) Limits {
-	for _, f := range Requestable() {
+func (l Limits) Fill(other Limits) Limits {
+	for _, f := range RequestableLimits() {
 		if f.Float(l) == 0 {
 			f.Copy(&l, other)
 		}
@@ -176,8 +172,8 @@ func Fill(l, other Limits) Limits {
 }
 
 // Override returns l with every requestable limit that asked sets, but no more than most.
-func Override(l, asked, most Limits) Limits {
-	for _, f := range Requestable() {
+func (l Limits) Override(asked, most Limits) Limits {
+	for _, f := range RequestableLimits() {
 		if f.Float(asked) != 0 {
 			f.Copy(&l, asked)
 		}

@@ -1,23 +1,23 @@
-package limit_test
+package execution_test
 
 import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
-	"boomerang/internal/limit"
+	"boomerang/internal/execution"
 )
 
 func TestEachLimitReadsAndWritesAFieldOfItsOwn(t *testing.T) {
-	var all limit.Limits
-	for i, l := range limit.All() {
+	var all execution.Limits
+	for i, l := range execution.AllLimits() {
 		l.Set(&all, float64(i+1))
 	}
-	for i, l := range limit.All() {
+	for i, l := range execution.AllLimits() {
 		if got := l.Float(all); got != float64(i+1) {
 			t.Errorf("%s: %v, want %d: another limit writes the same field", l.Name, got, i+1)
 		}
-		var one limit.Limits
+		var one execution.Limits
 		l.Copy(&one, all)
 		if l.Of(one) != l.Value(float64(i+1)) || l.Target(&one) == nil {
 			t.Errorf("%s: Copy gives %v, want %d", l.Name, l.Of(one), i+1)
@@ -26,20 +26,20 @@ func TestEachLimitReadsAndWritesAFieldOfItsOwn(t *testing.T) {
 }
 
 func TestARequestOverridesRequestableLimitsUpToTheLargest(t *testing.T) {
-	own := limit.Limits{Memory: 100, CPUs: 1, PIDs: 10, Files: 5, Tmp: 6}
-	most := limit.Fill(limit.Limits{Memory: 200}, own)
-	if want := (limit.Limits{Memory: 200, CPUs: 1, PIDs: 10}); !cmp.Equal(most, want) {
+	own := execution.Limits{Memory: 100, CPUs: 1, PIDs: 10, Files: 5, Tmp: 6}
+	most := execution.Limits{Memory: 200}.Fill(own)
+	if want := (execution.Limits{Memory: 200, CPUs: 1, PIDs: 10}); !cmp.Equal(most, want) {
 		t.Fatalf("Fill = %+v, want %+v", most, want)
 	}
-	got := limit.Override(own, limit.Limits{Memory: 300, CPUs: 0.5, Files: 50, Tmp: 60}, most)
-	if want := (limit.Limits{Memory: 200, CPUs: 0.5, PIDs: 10, Files: 5, Tmp: 6}); !cmp.Equal(got, want) {
+	got := own.Override(execution.Limits{Memory: 300, CPUs: 0.5, Files: 50, Tmp: 60}, most)
+	if want := (execution.Limits{Memory: 200, CPUs: 0.5, PIDs: 10, Files: 5, Tmp: 6}); !cmp.Equal(got, want) {
 		t.Errorf("Override = %+v, want %+v", got, want)
 	}
 }
 
 func TestOnlySixLimitsCanBeRequested(t *testing.T) {
 	var got []string
-	for _, l := range limit.Requestable() {
+	for _, l := range execution.RequestableLimits() {
 		got = append(got, l.Name)
 	}
 	if want := []string{"memory", "cpus", "pids", "output", "workspace", "artifacts"}; !cmp.Equal(got, want) {
