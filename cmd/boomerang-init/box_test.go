@@ -113,8 +113,9 @@ func (b box) start(t *testing.T) *running {
 	r := &running{t: t, uid: b.UID, cmd: exec.Command(b.Program, string(text))}
 	r.cmd.Env = []string{roleVariable + "=box"}
 	r.cmd.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags: syscall.CLONE_NEWPID | syscall.CLONE_NEWNS | syscall.CLONE_NEWIPC | syscall.CLONE_NEWNET | syscall.CLONE_NEWUTS,
-		Pdeathsig:  syscall.SIGKILL,
+		Cloneflags: syscall.CLONE_NEWPID | syscall.CLONE_NEWNS | syscall.CLONE_NEWIPC |
+			syscall.CLONE_NEWNET | syscall.CLONE_NEWUTS,
+		Pdeathsig: syscall.SIGKILL,
 	}
 	var theirs [3]*os.File
 	theirs[0], r.job = pipe(t)

@@ -14,8 +14,10 @@ import (
 
 func TestFilesAreCollectedWhenTheProgramHasEnded(t *testing.T) {
 	j := command("sh", "-c", `
-		mkdir -p out/secret; echo one >out/a; printf 'x\n\036' >out/b; chmod 000 out/b; chmod 755 out/a; chmod 000 out/secret
-		ln -s /etc/passwd out/c; ln -s /proc/1/environ out/d; mkfifo out/e; ln /dev/null out/f 2>/dev/null; truncate -s 1T out/g; ln -s / out/h
+		mkdir -p out/secret; echo one >out/a; printf 'x\n\036' >out/b
+		chmod 000 out/b; chmod 755 out/a; chmod 000 out/secret
+		ln -s /etc/passwd out/c; ln -s /proc/1/environ out/d; mkfifo out/e
+		ln /dev/null out/f 2>/dev/null; truncate -s 1T out/g; ln -s / out/h
 		printf n >"out/i
 j"; printf 'tail without a line'; (sleep 1; echo late >out/a) & exit 3`)
 	j.Collect = []journal.Collect{wanting("out/**", "out/h/proc/1/environ", "main.txt")}

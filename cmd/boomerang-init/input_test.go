@@ -14,7 +14,8 @@ import (
 
 func TestProgramFindsItsFiles(t *testing.T) {
 	j := command("sh", "-c",
-		`umask 0; cat plain a/b/deep; ./a/run; for f in plain a/b/deep a/run a; do stat -c '%a %n' "$f"; done; wc -c <binary`)
+		`umask 0; cat plain a/b/deep; ./a/run
+		for f in plain a/b/deep a/run a; do stat -c '%a %n' "$f"; done; wc -c <binary`)
 	j.Files = []journal.File{
 		{Path: "plain", Mode: 0o600, Content: []byte("plain\n")},
 		{Path: "a/b/deep", Mode: 0o444, Content: []byte("deep\n")},

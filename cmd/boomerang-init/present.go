@@ -96,7 +96,9 @@ func (c *collector) sum(of *collection, fd int, size int64) (sum [sha256.Size]by
 
 // readLink reads the target of a link. The name must end in a NUL.
 func readLink(dir int, name, target []byte) (int, syscall.Errno) {
-	n, _, errno := syscall.Syscall6(syscall.SYS_READLINKAT, uintptr(dir), uintptr(unsafe.Pointer(unsafe.SliceData(name))), //nolint:gosec // the kernel does not keep it
-		uintptr(unsafe.Pointer(unsafe.SliceData(target))), uintptr(len(target)), 0, 0) //nolint:gosec // the kernel does not keep it
+	n, _, errno := syscall.Syscall6(syscall.SYS_READLINKAT, uintptr(dir),
+		uintptr(unsafe.Pointer(unsafe.SliceData(name))),   //nolint:gosec // the kernel does not keep it
+		uintptr(unsafe.Pointer(unsafe.SliceData(target))), //nolint:gosec // the kernel does not keep it
+		uintptr(len(target)), 0, 0)
 	return int(n), errno
 }

@@ -136,7 +136,8 @@ func (t *tree) statKind(e entry) byte {
 // openAt opens a name that ends in a NUL. Package syscall would copy the name.
 func openAt(dir int, name []byte, flags int) (int, syscall.Errno) {
 	for {
-		fd, _, errno := syscall.Syscall6(syscall.SYS_OPENAT, uintptr(dir), uintptr(unsafe.Pointer(unsafe.SliceData(name))), //nolint:gosec // the kernel does not keep it
+		fd, _, errno := syscall.Syscall6(syscall.SYS_OPENAT, uintptr(dir),
+			uintptr(unsafe.Pointer(unsafe.SliceData(name))), //nolint:gosec // the kernel does not keep it
 			uintptr(flags), 0, 0, 0)
 		if errno != syscall.EINTR {
 			return int(fd), errno
@@ -147,7 +148,9 @@ func openAt(dir int, name []byte, flags int) (int, syscall.Errno) {
 // readDir reads the next entries of a directory.
 func readDir(fd int, buf []byte) (int, syscall.Errno) {
 	for {
-		n, _, errno := syscall.Syscall(syscall.SYS_GETDENTS64, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(buf))), uintptr(len(buf))) //nolint:gosec // the kernel does not keep it
+		n, _, errno := syscall.Syscall(syscall.SYS_GETDENTS64, uintptr(fd),
+			uintptr(unsafe.Pointer(unsafe.SliceData(buf))), //nolint:gosec // the kernel does not keep it
+			uintptr(len(buf)))
 		if errno != syscall.EINTR {
 			return int(n), errno
 		}

@@ -1,7 +1,8 @@
 // Package sandbox is the contract for running one program in a fresh, hardened container: prepare a container, assign a
 // job to it, follow its journal, stop it, remove it.
 //
-// The package does not know Docker, or any part of an execution but its limits. Package sandboxtest holds the tests of the contract and a fake.
+// The package does not know Docker, or any part of an execution but its limits. Package sandboxtest holds the tests of
+// the contract and a fake.
 package sandbox
 
 import (

@@ -203,7 +203,8 @@ func TestNoErrorHoldsTheSeccompProfile(t *testing.T) {
 
 func TestNoErrorHoldsAnOperatorsProfile(t *testing.T) {
 	d := on(t, dockertest.New(t, nil))
-	d.seccomp = `{"syscalls":[{"names":["read","write","accept4"],"action":"SCMP_ACT_ALLOW"}],"defaultAction":"SCMP_ACT_ERRNO"}`
+	d.seccomp = `{"syscalls":[{"names":["read","write","accept4"],"action":"SCMP_ACT_ALLOW"}],` +
+		`"defaultAction":"SCMP_ACT_ERRNO"}`
 	part := d.seccomp[:70] // without the part that identifies a profile
 	for name, quoted := range map[string]string{"as it is": part, "quoted": fmt.Sprintf("%q", part),
 		"twice": fmt.Sprintf("%q", fmt.Sprintf("%q", part))} {

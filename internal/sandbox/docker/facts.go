@@ -217,7 +217,8 @@ func securityFacts(options map[string]string) []sandbox.Fact {
 	case options["userns"] != "":
 		user.Value, user.Weight = "root, containers remapped (userns-remap)", sandbox.Fine
 	default:
-		user.Advice = "A program that breaks out is an unprivileged user of the machine, but the engine runs as root: " +
+		user.Advice = "A program that breaks out is an unprivileged user of the machine, " +
+			"but the engine runs as root: " +
 			"rootless Docker is safer."
 	}
 	return []sandbox.Fact{seccomp, mandatory, user}

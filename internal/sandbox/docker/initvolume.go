@@ -115,7 +115,8 @@ func (d *Docker) readBinaries(ctx context.Context) ([]file, error) {
 	}
 	var files []file
 	for _, name := range append([]string{initName}, d.carried...) {
-		content, err := os.ReadFile(filepath.Join(dir, name+"-linux-"+goarch(version))) //nolint:gosec // the operator names the folder
+		path := filepath.Join(dir, name+"-linux-"+goarch(version))
+		content, err := os.ReadFile(path) //nolint:gosec // the operator names the directory
 		if err != nil {
 			return nil, fmt.Errorf("read %s: %w", name, err)
 		}

@@ -32,9 +32,12 @@ public class Main {
 		if (sum != 124750) throw new Error("virtual threads: " + sum);
 		if (IntStream.range(0, 100000).parallel().map(x -> x % 7).sum() == 0) throw new Error("streams");
 		Path p = Files.createTempFile("a", "b"); Files.writeString(p, "x".repeat(1 << 20));
-		try (FileChannel c = FileChannel.open(p)) { if (c.map(FileChannel.MapMode.READ_ONLY, 0, c.size()).get(5) != 'x') throw new Error("map"); }
-		try (ServerSocket s = new ServerSocket(0, 1, InetAddress.getLoopbackAddress()); Socket c = new Socket(s.getInetAddress(), s.getLocalPort())) { s.accept().close(); }
-		WatchService w = FileSystems.getDefault().newWatchService(); p.getParent().register(w, StandardWatchEventKinds.ENTRY_CREATE); w.close();
+		try (FileChannel c = FileChannel.open(p)) {
+			if (c.map(FileChannel.MapMode.READ_ONLY, 0, c.size()).get(5) != 'x') throw new Error("map"); }
+		try (ServerSocket s = new ServerSocket(0, 1, InetAddress.getLoopbackAddress());
+			Socket c = new Socket(s.getInetAddress(), s.getLocalPort())) { s.accept().close(); }
+		WatchService w = FileSystems.getDefault().newWatchService();
+		p.getParent().register(w, StandardWatchEventKinds.ENTRY_CREATE); w.close();
 		if (new ProcessBuilder("true").start().waitFor() != 0) throw new Error("process");
 		for (int i = 0; i < 200; i++) { byte[] garbage = new byte[1 << 20]; if (garbage[i] != 0) throw new Error(); }
 		System.gc();

@@ -60,7 +60,8 @@ const { Worker } = require("worker_threads");
 const { execFileSync } = require("child_process");
 let n = 0; for (let i = 0; i < 1e7; i++) n += i;
 execFileSync("/bin/true");
-require("fs").promises.readFile("main").then(() => new Worker("0", { eval: true }).on("exit", () => console.log("it runs")));
+require("fs").promises.readFile("main").then(() =>
+	new Worker("0", { eval: true }).on("exit", () => console.log("it runs")));
 `,
 		},
 		"bash, with pipes and substitutions": {

@@ -241,7 +241,8 @@ func (e *Engine) works(w http.ResponseWriter, r *http.Request, act Act, body []b
 	case name == "archive":
 		e.sendFile(w, path.Base(r.URL.Query().Get("path")))
 	case name == "info":
-		_, _ = io.WriteString(w, `{"NCPU": 2, "MemTotal": 4294967296, "OSType": "linux", "CgroupVersion": "2", "CgroupDriver": "systemd",
+		_, _ = io.WriteString(w, `{"NCPU": 2, "MemTotal": 4294967296, "OSType": "linux",
+			"CgroupVersion": "2", "CgroupDriver": "systemd",
 			"DefaultRuntime": "runc", "MemoryLimit": true, "SwapLimit": true, "PidsLimit": true, "CpuCfsPeriod": true,
 			"CpuCfsQuota": true, "SecurityOptions": ["name=seccomp,profile=builtin", "name=apparmor"]}`)
 	case name == "version":
