@@ -1,8 +1,7 @@
-// Package configs carries the shipped configuration inside the program, so that it works without a configuration
-// directory. It lies here because the files that an operator reads and copies lie here, and go:embed reaches no
-// other folder: there is one file, not two that have to be kept equal.
+// Package configs embeds the shipped configuration files, so that the program works without a configuration directory.
+// The package lies beside the files because go:embed reaches no other directory, and operators copy the same files.
 //
-// It refuses to know what the files mean.
+// The package does not know what the files mean.
 package configs
 
 import _ "embed" // for the files below

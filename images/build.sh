@@ -1,14 +1,13 @@
 #!/bin/sh
-# Builds boomerang/NAME:latest from images/NAME, for each NAME that it is given, and before it the image that it is
-# built on. An image that was built from the same files on the same image is left as it is; with FRESH=1 all are built
-# anew, and so get today's packages.
+# Builds boomerang/NAME:latest from images/NAME for each NAME, and its base image first. An image whose files and base
+# image have not changed is not built again. With FRESH=1 all images are built again and get today's packages.
 set -eu
 cd "$(dirname "$0")"
 
-# under prints what NAME is built on, as its Dockerfile says; nothing for base.
+# under prints the base image of NAME from its Dockerfile; nothing for base.
 under() { [ "$1" = base ] || sed -n 's|^ARG BASE=boomerang/\(.*\):latest$|\1|p' "$1/Dockerfile"; }
 
-# inputs prints a number that stands for all that an image is made of: its folder and the image under it.
+# inputs prints a hash over the inputs of an image: its directory and its base image.
 inputs() {
 	{
 		find "$1" -type f -exec cksum {} + | sort

@@ -25,7 +25,7 @@ import (
 	"boomerang/internal/journal"
 )
 
-// attack is what the program does inside the container; it returns the program's exit code.
+// attack runs one attack inside the container and returns the program's exit code.
 func attack(name string, args ...string) int {
 	switch name {
 	case "print":
@@ -78,7 +78,7 @@ func attack(name string, args ...string) int {
 		<-term
 		fmt.Println("bye")
 		return 3
-	case "insist": // that the init ends the program, again and again once it has begun
+	case "insist": // SIGTERM to the init, repeatedly, so that it insists on the program's end
 		term := make(chan os.Signal, 1)
 		signal.Notify(term, syscall.SIGTERM)
 		fmt.Println("insisting")
@@ -90,13 +90,13 @@ func attack(name string, args ...string) int {
 	case "stop itself":
 		fmt.Println("stopping")
 		_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
-	case "be traced": // by the init, its parent: it stops at the exec and the init is told so
+	case "be traced": // traced by the init, its parent: the child stops at the exec, and the kernel tells the init
 		runtime.LockOSThread()
 		_, _, _ = syscall.RawSyscall(syscall.SYS_PTRACE, syscall.PTRACE_TRACEME, 0, 0)
 		_ = syscall.Exec("/bin/true", []string{"true"}, nil)
 	case "stop others":
 		daemon("ignore")
-		_ = syscall.Kill(-1, syscall.SIGSTOP) // all but the init and itself
+		_ = syscall.Kill(-1, syscall.SIGSTOP) // all processes but the init and this one
 		return 4
 	case "fork bomb":
 		forkBomb()
@@ -114,7 +114,7 @@ func attack(name string, args ...string) int {
 		if len(args) > 0 {
 			return attack(args[0], args[1:]...)
 		}
-	case "once seen": // by the test, which has removed a part of the litter
+	case "once seen": // removed by the test
 		for _, err := os.Stat(unseen); err == nil; _, err = os.Stat(unseen) {
 			<-time.After(time.Millisecond)
 		}
@@ -135,7 +135,7 @@ func attack(name string, args ...string) int {
 
 func self() string { return "/program" }
 
-// count reads an argument.
+// count parses a number.
 func count(s string) int {
 	n, err := strconv.Atoi(s)
 	if err != nil {
@@ -156,12 +156,12 @@ func daemon(name string) {
 	}
 }
 
-// line is what flood writes at each place; every one is different and all are of one length.
+// line returns the line that flood writes at position i. Lines differ and have equal lengths.
 func line(stream string, i int) string { return fmt.Sprintf("%s %059d\n", stream, i) }
 
 const lineSize = 64
 
-// flood writes so many bytes on both streams at once.
+// flood writes size bytes to both streams at once.
 func flood(size int) int {
 	done := make(chan struct{})
 	write := func(f *os.File, name string) {
@@ -179,7 +179,7 @@ func flood(size int) int {
 	return 0
 }
 
-// describe prints what the program was given.
+// describe prints the program's environment: arguments, variables, stdin, files.
 func describe() {
 	fmt.Println("args", os.Args[1:])
 	fmt.Println("env", slices.Sorted(slices.Values(os.Environ())))
@@ -197,12 +197,13 @@ func describe() {
 	fmt.Printf("oom scores %q, init %q\n", score, first)
 }
 
-// forge prints frames with every nonce that the program can think of.
+// forge prints frames with every nonce that the program can guess.
 func forge() { _, _ = os.Stdout.WriteString(forgery()); _, _ = os.Stderr.WriteString(forgery()) }
 
 func forgery() string {
 	var b []byte
-	for _, nonce := range []string{strings.Repeat("0", 32), strings.Repeat("f", 32), "", testNonce[:31], strings.ToUpper(testNonce)} {
+	for _, nonce := range []string{strings.Repeat("0", 32), strings.Repeat("f", 32), "", testNonce[:31],
+		strings.ToUpper(testNonce)} {
 		b = journal.AppendStart(b, nonce, journal.Start{})
 		b = append(b, "\x1eboomerang"+nonce+"\n"...)
 		b = journal.AppendEnd(b, nonce, journal.End{ExitCode: 0, Bytes: 1})
@@ -210,9 +211,10 @@ func forgery() string {
 	return string(b)
 }
 
-// spy tries every way into the init that is open to a process of the same user, and prints what it was told.
+// spy tries every access to the init that the kernel allows to a process of the same user, and prints the results.
 func spy() {
-	for _, file := range []string{"mem", "environ", "maps", "auxv", "syscall", "stack", "io", "fd/0", "task/1/mem", "map_files", "cwd/", "root/", "exe"} {
+	for _, file := range []string{"mem", "environ", "maps", "auxv", "syscall", "stack", "io", "fd/0", "task/1/mem",
+		"map_files", "cwd/", "root/", "exe"} {
 		f, err := os.Open("/proc/1/" + file)
 		if err == nil {
 			_, err = f.Read(make([]byte, 1))
@@ -244,17 +246,18 @@ func unwrapped(err error) error {
 	return err
 }
 
-// readInit reads memory that is mapped in every process of this program at its fixed address.
+// readInit reads memory that every process of this program maps at a fixed address.
 func readInit() syscall.Errno {
 	var b [8]byte
 	local := syscall.Iovec{Base: &b[0], Len: 8}
 	remote := [2]uintptr{0x400000, 8}
-	_, _, errno := syscall.Syscall6(sysProcessVMReadv, 1, uintptr(unsafe.Pointer(&local)), 1, uintptr(unsafe.Pointer(&remote)), 1, 0)
+	_, _, errno := syscall.Syscall6(sysProcessVMReadv, 1, uintptr(unsafe.Pointer(&local)), 1,
+		uintptr(unsafe.Pointer(&remote)), 1, 0)
 	return errno
 }
 
-// signalInit sends every signal but SIGTERM to the init, by kill, by a queue that lets it choose what the signal
-// looks like, and to each thread.
+// signalInit sends every signal but SIGTERM to the init: by kill, by a queue that allows a forged sender, and to each
+// thread.
 func signalInit() int {
 	threads, _ := filepath.Glob("/proc/1/task/*")
 	for sig := 1; sig <= 64; sig++ {
@@ -266,13 +269,15 @@ func signalInit() int {
 		}
 		for _, code := range []int32{-1 /* SI_QUEUE */, -2, -3, -4, -60, -1 << 31} {
 			info := [32]int32{int32(sig), 0, code, 0, 1, 200_000}
-			_, _, errno := syscall.RawSyscall(syscall.SYS_RT_SIGQUEUEINFO, 1, uintptr(sig), uintptr(unsafe.Pointer(&info)))
+			_, _, errno := syscall.RawSyscall(syscall.SYS_RT_SIGQUEUEINFO, 1, uintptr(sig),
+				uintptr(unsafe.Pointer(&info)))
 			if errno != 0 && errno != syscall.EAGAIN {
 				fmt.Println("sigqueue", sig, code, errno)
 			}
 			for _, thread := range threads {
 				tid, _ := strconv.Atoi(filepath.Base(thread))
-				_, _, _ = syscall.RawSyscall6(syscall.SYS_RT_TGSIGQUEUEINFO, 1, uintptr(tid), uintptr(sig), uintptr(unsafe.Pointer(&info)), 0, 0)
+				_, _, _ = syscall.RawSyscall6(syscall.SYS_RT_TGSIGQUEUEINFO, 1, uintptr(tid), uintptr(sig),
+					uintptr(unsafe.Pointer(&info)), 0, 0)
 			}
 		}
 		for _, thread := range threads {
@@ -284,15 +289,16 @@ func signalInit() int {
 	return 7
 }
 
-// starveInit takes every resource from the init that a process of the same user can take, but its processor time:
-// that makes the kernel kill it, which only a seccomp profile can prevent.
+// starveInit takes every resource from the init that a process of the same user can take. The exception is CPU time:
+// taking it makes the kernel kill the init, which only a seccomp profile can prevent.
 func starveInit() int {
 	for resource := range 16 {
 		none := [2]uint64{}
 		if resource == syscall.RLIMIT_CPU {
 			continue
 		}
-		if _, _, errno := syscall.RawSyscall6(syscall.SYS_PRLIMIT64, 1, uintptr(resource), uintptr(unsafe.Pointer(&none)), 0, 0, 0); errno != 0 {
+		if _, _, errno := syscall.RawSyscall6(syscall.SYS_PRLIMIT64, 1, uintptr(resource),
+			uintptr(unsafe.Pointer(&none)), 0, 0, 0); errno != 0 {
 			fmt.Println(resource, errno)
 			return 1
 		}
@@ -301,7 +307,7 @@ func starveInit() int {
 	return flood(8<<20) + orphans(10)
 }
 
-// hidePipe leaves its stdout in flight in a socket that only that socket itself refers to.
+// hidePipe leaves its stdout in flight in a socket that refers only to itself.
 func hidePipe() int {
 	pair, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_DGRAM, 0)
 	if err != nil {
@@ -315,16 +321,16 @@ func hidePipe() int {
 	return 0
 }
 
-// forkBomb starts copies of itself until nothing more goes, and each copy does the same.
+// forkBomb starts copies of itself until a fork fails, and each copy does likewise.
 func forkBomb() {
-	debug.SetGCPercent(-1) // a collection that finds no thread would end the bomb itself
+	debug.SetGCPercent(-1) // a garbage collection without a thread would end the bomb
 	signal.Ignore(syscall.SIGTERM)
 	for {
 		_ = exec.Command("/bin/sh", "-c", `trap "" TERM; f() { f | f & f; }; f; while :; do :; done`).Start()
 	}
 }
 
-// orphans starts processes whose parents end before them, and waits until the init has reaped them all.
+// orphans starts processes whose parents end first, and waits until the init has reaped them all.
 func orphans(n int) int {
 	for range n {
 		_ = exec.Command("/bin/sh", "-c", "(:) & (:) & exit 0").Run()
@@ -334,7 +340,8 @@ func orphans(n int) int {
 		stats, _ := filepath.Glob("/proc/[0-9]*/stat")
 		for _, stat := range stats {
 			text, _ := os.ReadFile(stat)
-			if !bytes.HasPrefix(text, []byte("1 ")) && !bytes.HasPrefix(text, fmt.Appendf(nil, "%d ", os.Getpid())) && len(text) > 0 {
+			if !bytes.HasPrefix(text, []byte("1 ")) && !bytes.HasPrefix(text, fmt.Appendf(nil, "%d ", os.Getpid())) &&
+				len(text) > 0 {
 				others++
 			}
 		}
@@ -345,7 +352,7 @@ func orphans(n int) int {
 	}
 }
 
-// allocate uses memory up to so many bytes.
+// allocate takes memory up to size bytes.
 func allocate(size int) int {
 	b := make([]byte, size)
 	for i := 0; i < len(b); i += 4096 {
@@ -355,7 +362,7 @@ func allocate(size int) int {
 	return 0
 }
 
-// burn uses the processor for so long.
+// burn uses the CPU for a duration.
 func burn(d time.Duration) {
 	for {
 		var used syscall.Rusage

@@ -21,12 +21,12 @@ import (
 	"boomerang/internal/journal"
 )
 
-// These tests run the real init as PID 1 of namespaces of its own. They need root and nothing else, no Docker.
-// The test binary plays four parts, chosen by an environment variable: the tests, the box that becomes a container,
-// the program that attacks from inside, and a process that lives on the init's stock of memory.
+// These tests run the real init as PID 1 of its own namespaces. They need root, but no Docker. An environment variable
+// selects the role of the test binary: the tests, the box that becomes a container, the attacking program inside, and a
+// process that uses the init's preallocated memory.
 const roleVariable = "BOOMERANG_INIT_TEST"
 
-var initBinary string // built once by TestMain
+var initBinary string // TestMain builds it once
 
 func TestMain(m *testing.M) {
 	switch os.Getenv(roleVariable) {
@@ -62,21 +62,21 @@ func runTests(m *testing.M) int {
 	return m.Run()
 }
 
-// box says how a container is made. The zero value is one without limits.
+// box describes a container. The zero value has no limits.
 type box struct {
-	Root   string   // where its file system is put together
-	UID    int      // unlike that of every other box
-	Memory int64    // bytes; 0 = no limit
-	PIDs   int      // 0 = no limit
+	Root   string   // directory of its file system
+	UID    int      // different from every other box
+	Memory int64    // bytes; 0 means no limit
+	PIDs   int      // 0 means no limit
 	Env    []string // the image's environment
-	// Rehearsal is one of the attacks; what can be written to are file systems of their own then.
+	// Rehearsal is one of the attacks. With it, the writable directories are file systems of their own.
 	Rehearsal []string
 	Program   string // the test binary
 	Init      string
 	Cgroup    string // name of its control groups
 }
 
-// writable are the places that the program of a box with a rehearsal can write to.
+// writable are the writable directories of a box with a rehearsal.
 var writable = []string{"/workspace", "/tmp", "/dev/shm"}
 
 var boxes atomic.Int32
@@ -90,7 +90,7 @@ type running struct {
 	stdout, stderr *os.File
 }
 
-// start makes a container. The test's end destroys it.
+// start starts a container; the test destroys it at its end.
 func (b box) start(t *testing.T) *running {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -113,15 +113,16 @@ func (b box) start(t *testing.T) *running {
 	r := &running{t: t, uid: b.UID, cmd: exec.Command(b.Program, string(text))}
 	r.cmd.Env = []string{roleVariable + "=box"}
 	r.cmd.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags: syscall.CLONE_NEWPID | syscall.CLONE_NEWNS | syscall.CLONE_NEWIPC | syscall.CLONE_NEWNET | syscall.CLONE_NEWUTS,
-		Pdeathsig:  syscall.SIGKILL,
+		Cloneflags: syscall.CLONE_NEWPID | syscall.CLONE_NEWNS | syscall.CLONE_NEWIPC |
+			syscall.CLONE_NEWNET | syscall.CLONE_NEWUTS,
+		Pdeathsig: syscall.SIGKILL,
 	}
 	var theirs [3]*os.File
 	theirs[0], r.job = pipe(t)
 	r.stdout, theirs[1] = pipe(t)
 	r.stderr, theirs[2] = pipe(t)
 	r.cmd.Stdin, r.cmd.Stdout, r.cmd.Stderr = theirs[0], theirs[1], theirs[2]
-	r.cmd.ExtraFiles = []*os.File{theirs[0]} // left open by mistake
+	r.cmd.ExtraFiles = []*os.File{theirs[0]} // a file that is left open by mistake
 	if err := r.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -165,16 +166,16 @@ func (r *running) stop() {
 	}
 }
 
-// result is what a container left.
+// result holds the outcome of a container.
 type result struct {
 	code           int    // the init's exit code
-	rawOut, rawErr []byte // the logs
-	out, err       string // what the program wrote
+	rawOut, rawErr []byte // the logs of both streams
+	out, err       string // the program's output
 	start          *journal.Start
 	endOut, endErr *journal.End
 }
 
-// wait reads the log to its end.
+// wait reads the logs to their ends.
 func (r *running) wait() result {
 	r.t.Helper()
 	_ = r.job.Close()
@@ -197,24 +198,26 @@ func (r *running) wait() result {
 	return res
 }
 
-// proven fails the test unless the journal is whole, and returns the end of stdout.
+// proven fails the test unless the journal is whole. It returns the end of stdout.
 func (res result) proven(t *testing.T) journal.End {
 	t.Helper()
 	if res.code != 0 || res.start == nil || res.endOut == nil || res.endErr == nil {
-		t.Fatalf("the journal is not whole: exit code %d, start %v, ends %v and %v; stderr %.500q", res.code, res.start, res.endOut, res.endErr, res.err)
+		t.Fatalf("the journal is not whole: exit code %d, start %v, ends %v and %v; stderr %.500q", res.code, res.start,
+			res.endOut, res.endErr, res.err)
 	}
 	for _, e := range []*journal.End{res.endOut, res.endErr} {
 		if e.EndedAt.Before(e.StartedAt) || e.Elapsed < 0 {
 			t.Errorf("the times are not in order: %+v", e)
 		}
 	}
-	if same := *res.endErr; same.ExitCode != res.endOut.ExitCode || same.Signal != res.endOut.Signal || same.TimedOut != res.endOut.TimedOut {
+	if same := *res.endErr; same.ExitCode != res.endOut.ExitCode || same.Signal != res.endOut.Signal ||
+		same.TimedOut != res.endOut.TimedOut {
 		t.Errorf("the ends differ: %+v and %+v", res.endOut, res.endErr)
 	}
 	return *res.endOut
 }
 
-// run gives a new container one job and waits for its end.
+// run runs one job in a new container and waits for its end.
 func (b box) run(t *testing.T, j journal.Job) result {
 	t.Helper()
 	r := b.start(t)
@@ -237,7 +240,7 @@ func attacker(name string, args ...string) journal.Job {
 	return j
 }
 
-// cgroupDirs are the control groups of a box: one in version 2, one of each controller in version 1.
+// cgroupDirs returns the control groups of a box: one in version 2, one for each controller in version 1.
 func cgroupDirs(name string) map[string]string {
 	if _, err := os.Stat("/sys/fs/cgroup/cgroup.controllers"); err == nil {
 		return map[string]string{"": filepath.Join("/sys/fs/cgroup", name)}
@@ -285,7 +288,7 @@ func makeCgroups(t *testing.T, b box) {
 	}
 }
 
-// becomeContainer turns this process into the init of a container. It returns only when it cannot.
+// becomeContainer turns this process into the init of a container. It returns only on an error.
 func becomeContainer() error {
 	var b box
 	if err := json.Unmarshal([]byte(os.Args[1]), &b); err != nil {
@@ -333,7 +336,8 @@ func becomeContainer() error {
 			break
 		}
 		dir(place)
-		must("mount "+place, syscall.Mount("tmpfs", at(place), "tmpfs", 0, fmt.Sprintf("mode=0700,uid=%d,gid=%d", b.UID, b.UID)))
+		must("mount "+place, syscall.Mount("tmpfs", at(place), "tmpfs", 0, fmt.Sprintf("mode=0700,uid=%d,gid=%d", b.UID,
+			b.UID)))
 	}
 	must("enter root", syscall.Chroot(b.Root))
 	must("enter root", syscall.Chdir("/"))

@@ -15,11 +15,10 @@ import (
 	"boomerang/internal/journal"
 )
 
-// collector writes the files that a program has left into the log. It works when nothing else is left in the container, so
-// that nothing changes under its hands. What lies there is hostile all the same: no link is followed, nothing but a
-// regular file is read, nothing on another file system, and neither names nor sizes nor numbers cost more than was put
-// aside before the program started. From then on the collector allocates nothing, for the program may have left the init
-// neither memory nor files.
+// collector writes the files that a program left into the log. It runs when the container has no other process, so the
+// files do not change. The files are hostile even so. The collector follows no links, reads only regular files on the
+// same file system, and bounds the cost of names, sizes and counts by memory that it reserved before the program
+// started. From then on it allocates nothing, because the program may have used up the init's memory and files.
 type collector struct {
 	tree
 	asked []collection
@@ -27,31 +26,32 @@ type collector struct {
 	nonce string
 	stop  <-chan os.Signal
 	frame []byte
-	buf   []byte // of directories, and of content
+	buf   []byte // buffer for directories and for content
 	given *received
 	hash  hash.Hash
-	code  string // where the code lies below the workspace
+	code  string // path of the code below the workspace
 }
 
-// collection is one of those that the job asks for.
+// collection is one collection that the job asks for.
 type collection struct {
 	*journal.Collect
 	globs []journal.Glob
-	root  int // the open directory; negative: there is none
+	root  int // the open directory; negative if there is none
 	until time.Time
 	done  journal.Collection
 }
 
-// newCollector returns nil when nothing is to be collected.
+// newCollector returns nil if the job asks for no files.
 func newCollector(job *journal.Job, given *received, log *log, stop <-chan os.Signal) *collector {
 	if len(job.Collect) == 0 {
 		return nil
 	}
-	c := &collector{log: log, nonce: job.Nonce, stop: stop, frame: make([]byte, 4<<10), buf: make([]byte, 8*journal.MaxPiece)}
+	c := &collector{log: log, nonce: job.Nonce, stop: stop, frame: make([]byte, 4<<10),
+		buf: make([]byte, 8*journal.MaxPiece)}
 	c.given, c.hash, c.code = given, sha256.New(), job.CodeIn(job.Workspace)
 	c.reserve()
-	touch(c.frame)
-	touch(c.buf)
+	faultIn(c.frame)
+	faultIn(c.buf)
 	for i := range job.Collect {
 		of := collection{Collect: &job.Collect[i], root: -1}
 		of.done.Of = of.Name
@@ -64,15 +64,15 @@ func newCollector(job *journal.Job, given *received, log *log, stop <-chan os.Si
 	return c
 }
 
-// touch makes the kernel give the memory now.
-func touch[T any](s []T) {
+// faultIn touches every page of s, so that the kernel provides the memory now.
+func faultIn[T any](s []T) {
 	var none T
 	for i := 0; i < len(s); i += max(1, os.Getpagesize()/int(unsafe.Sizeof(none))) {
 		s[i] = none
 	}
 }
 
-// open opens the directories from the working directory, before the program can put others in their place.
+// open opens the directories below the working directory before the program can replace them.
 func (c *collector) open() {
 	if c == nil {
 		return
@@ -85,14 +85,14 @@ func (c *collector) open() {
 	}
 }
 
-// collect writes all collections. When the end of the program was asked for from outside somebody is waiting to kill the
-// init: then there is no time.
+// collect writes all collections. After a stop from outside there is no time, because the engine will soon kill the
+// init.
 func (c *collector) collect(stopped bool) {
 	if c == nil {
 		return
 	}
 	select {
-	case <-c.stop: // one that came before the program's end, from inside maybe
+	case <-c.stop: // drop a signal that came before the program's end, perhaps from the program itself
 	default:
 	}
 	for i := range c.asked {
@@ -108,29 +108,31 @@ func (c *collector) collect(stopped bool) {
 	}
 }
 
-// walk visits what the globs can choose, a directory's names in their order, and leaves when the collection is cut.
+// walk visits the entries that the globs can match, each directory in the order of names. It leaves early when the
+// collection is cut.
 func (c *collector) walk(of *collection) {
 	if of.root < 0 {
 		of.done.Cut = journal.CutUnreadable
 		return
 	}
-	c.begin()
-	if !c.enter(of, of.root, 0) {
+	c.reset()
+	if !c.listDir(of, of.root, 0) {
 		of.done.Cut = cmp.Or(of.done.Cut, journal.CutUnreadable)
 	}
 	for c.depth > 0 {
 		e, ok := c.next()
 		if !ok || of.done.Cut != "" || c.log.err != nil {
-			c.leave()
+			c.popDir()
 			continue
 		}
 		c.visit(of, e)
-		c.check(of)
+		c.withinTime(of)
 	}
 }
 
-// check cuts the collection when its time is over, or when the init is told to end.
-func (c *collector) check(of *collection) bool {
+// withinTime cuts the collection when its time is over or when the init is told to stop. It reports whether the
+// collection may continue.
+func (c *collector) withinTime(of *collection) bool {
 	select {
 	case <-c.stop:
 		of.done.Cut = journal.CutStopped
@@ -142,9 +144,9 @@ func (c *collector) check(of *collection) bool {
 	return of.done.Cut == "" && c.log.err == nil
 }
 
-// enter lists an open directory, whose path has the given length, and makes it the one that is visited.
-func (c *collector) enter(of *collection, fd, path int) bool {
-	c.push(fd, path)
+// listDir lists an open directory and makes it the current one. Path is the length of the directory's path.
+func (c *collector) listDir(of *collection, fd, path int) bool {
+	c.pushDir(fd, path)
 	for {
 		n, errno := readDir(fd, c.buf)
 		switch {
@@ -153,7 +155,7 @@ func (c *collector) enter(of *collection, fd, path int) bool {
 		case n == 0:
 			c.sort()
 			return true
-		case !c.check(of):
+		case !c.withinTime(of):
 			return true
 		}
 		for rest := c.buf[:n]; len(rest) > 0; {
@@ -166,7 +168,7 @@ func (c *collector) enter(of *collection, fd, path int) bool {
 				of.done.Cut = journal.CutEntries
 				return true
 			}
-			chosen, above := c.wanted(of, name, kind)
+			chosen, above := c.matchGlobs(of, name, kind)
 			if (chosen || above) && !c.add(name, kind, chosen) {
 				of.done.Cut = journal.CutEntries
 				return true
@@ -175,8 +177,8 @@ func (c *collector) enter(of *collection, fd, path int) bool {
 	}
 }
 
-// wanted tells whether a name in the directory that is visited is chosen, and whether something below it may be.
-func (c *collector) wanted(of *collection, name []byte, kind byte) (chosen, above bool) {
+// matchGlobs reports whether a name in the current directory matches, and whether an entry below it may match.
+func (c *collector) matchGlobs(of *collection, name []byte, kind byte) (chosen, above bool) {
 	if of.Tree {
 		return true, true
 	}
@@ -196,7 +198,7 @@ func (c *collector) visit(of *collection, e entry) {
 	path := c.pathOf(c.name(e))
 	kind := e.kind
 	if kind == syscall.DT_UNKNOWN {
-		kind = c.look(e)
+		kind = c.statKind(e)
 	}
 	switch kind {
 	case syscall.DT_DIR:
@@ -233,18 +235,18 @@ func (c *collector) visitDir(of *collection, e entry, path []byte) {
 	case len(path) >= journal.MaxCollectedPath || of.Tree && !utf8.Valid(path):
 		c.omit(of, path, journal.OmitName)
 		return
-	case of.Tree && !c.counted(of):
+	case of.Tree && !c.countEntry(of):
 		return
 	}
 	if of.Tree {
-		c.present(of, path, journal.EntryDir, 0, nil, nil)
+		c.sendPresent(of, path, journal.EntryDir, 0, nil, nil)
 	}
 	fd, _, reason := c.openEntry(of, e, directory)
 	switch {
 	case reason != "":
 		c.omit(of, path, reason)
-	case !c.enter(of, fd, len(path)):
-		c.leave()
+	case !c.listDir(of, fd, len(path)):
+		c.popDir()
 		c.omit(of, path, journal.OmitUnreadable)
 	}
 }
@@ -267,18 +269,19 @@ func (c *collector) visitFile(of *collection, e entry, path []byte) {
 	case stat.Mode&syscall.S_IFMT != syscall.S_IFREG:
 		c.omit(of, path, journal.OmitNotRegular)
 	case of.Tree && c.treeFile(of, fd, path, stat):
-	case stat.Size > of.Bytes-of.done.Bytes: // before a byte of it is read: it may be a hole of a tebibyte
+	case stat.Size > of.Bytes-of.done.Bytes: // check the size before reading: the file may be a hole of a tebibyte
 		c.omit(of, path, journal.OmitSize)
 	default:
-		c.pass(of, fd, path, stat)
+		c.sendFile(of, fd, path, stat)
 	}
 	_ = syscall.Close(fd)
 }
 
-// openEntry opens something in the directory that is visited, without following a link and without waiting for anybody,
-// and tells why not.
+// openEntry opens an entry of the current directory. It follows no link and does not block. Reason says why the entry
+// cannot be opened.
 func (c *collector) openEntry(of *collection, e entry, flags int) (fd int, stat syscall.Stat_t, reason string) {
-	fd, errno := openAt(c.levels[c.depth-1].fd, c.name(e), flags|syscall.O_NOFOLLOW|syscall.O_NONBLOCK|syscall.O_CLOEXEC)
+	fd, errno := openAt(c.levels[c.depth-1].fd, c.name(e),
+		flags|syscall.O_NOFOLLOW|syscall.O_NONBLOCK|syscall.O_CLOEXEC)
 	switch {
 	case errno == syscall.ELOOP:
 		return -1, stat, journal.OmitSymlink
@@ -300,11 +303,11 @@ func (c *collector) openEntry(of *collection, e entry, flags int) (fd int, stat 
 	return -1, stat, reason
 }
 
-// pass writes a file into the log. One that turns out shorter than it said is told apart by its size.
-func (c *collector) pass(of *collection, fd int, path []byte, stat syscall.Stat_t) {
+// sendFile writes a file into the log. The reader recognises a file that is shorter than announced by its size.
+func (c *collector) sendFile(of *collection, fd int, path []byte, stat syscall.Stat_t) {
 	c.log.raw(journal.AppendCollected(c.frame[:0], c.nonce, of.Name, path, stat.Size, stat.Mode&0o777))
 	for left := stat.Size; left > 0; {
-		if !c.check(of) {
+		if !c.withinTime(of) {
 			return
 		}
 		n, err := syscall.Read(fd, c.buf[:min(left, int64(len(c.buf)))])
@@ -318,7 +321,7 @@ func (c *collector) pass(of *collection, fd int, path []byte, stat syscall.Stat_
 		c.log.payload(c.buf[:n])
 		left -= int64(n)
 	}
-	if !of.Tree { // it was counted before
+	if !of.Tree { // countEntry counted it before
 		of.done.Files++
 	}
 	of.done.Bytes += stat.Size

@@ -14,8 +14,10 @@ import (
 
 func TestFilesAreCollectedWhenTheProgramHasEnded(t *testing.T) {
 	j := command("sh", "-c", `
-		mkdir -p out/secret; echo one >out/a; printf 'x\n\036' >out/b; chmod 000 out/b; chmod 755 out/a; chmod 000 out/secret
-		ln -s /etc/passwd out/c; ln -s /proc/1/environ out/d; mkfifo out/e; ln /dev/null out/f 2>/dev/null; truncate -s 1T out/g; ln -s / out/h
+		mkdir -p out/secret; echo one >out/a; printf 'x\n\036' >out/b
+		chmod 000 out/b; chmod 755 out/a; chmod 000 out/secret
+		ln -s /etc/passwd out/c; ln -s /proc/1/environ out/d; mkfifo out/e
+		ln /dev/null out/f 2>/dev/null; truncate -s 1T out/g; ln -s / out/h
 		printf n >"out/i
 j"; printf 'tail without a line'; (sleep 1; echo late >out/a) & exit 3`)
 	j.Collect = []journal.Collect{wanting("out/**", "out/h/proc/1/environ", "main.txt")}
@@ -24,7 +26,8 @@ j"; printf 'tail without a line'; (sleep 1; echo late >out/a) & exit 3`)
 		t.Errorf("got %+v and %q, want exit code 3 and what was printed", end, got.out)
 	}
 	files := read(got.rawOut)
-	same(t, files, "9 600 main.txt", "4 755 out/a", "unreadable out/b", "symlink out/c", "symlink out/d", "not_regular out/e", "size out/g", "symlink out/h", "1 644 out/i\nj",
+	same(t, files, "9 600 main.txt", "4 755 out/a", "unreadable out/b", "symlink out/c", "symlink out/d",
+		"not_regular out/e", "size out/g", "symlink out/h", "1 644 out/i\nj",
 		"unreadable out/secret", "files: 3 files, 14 bytes, 7 omitted ")
 	if string(files.whole["out/a"]) != "one\n" {
 		t.Errorf("got %q, want what stood there when the program ended", files.whole["out/a"])
@@ -49,7 +52,8 @@ func TestNothingFromAnotherFileSystemIsCollected(t *testing.T) {
 	got.proven(t)
 	lines := read(got.rawOut).lines
 	want := []string{"elsewhere dev/null", "elsewhere proc", "elsewhere program"}
-	if len(lines) < 5 || !slices.Equal(lines[:3], want) || !slices.Contains(lines, "5 644 workspace/a") || !strings.HasPrefix(lines[len(lines)-1], "files: 1 files, 5 bytes,") {
+	if len(lines) < 5 || !slices.Equal(lines[:3], want) || !slices.Contains(lines, "5 644 workspace/a") ||
+		!strings.HasPrefix(lines[len(lines)-1], "files: 1 files, 5 bytes,") {
 		t.Errorf("got %q, want %q, the file, and no other", lines, want)
 	}
 }
@@ -61,10 +65,14 @@ func TestFilesAreCollectedHoweverTheProgramEnds(t *testing.T) {
 		stop    bool
 		want    []string
 	}{
-		"timed out":     {"echo 1 >a; exec sleep 60", func(j *journal.Job) { j.Timeout = time.Second }, false, []string{"2 644 a", "files: 1 files, 2 bytes, 0 omitted "}},
-		"flooded":       {"echo 1 >a; exec yes", func(j *journal.Job) { j.Limit = 1 << 20 }, false, []string{"2 644 a", "files: 1 files, 2 bytes, 0 omitted "}},
-		"killed":        {"echo 1 >a; kill -9 $$", nil, false, []string{"2 644 a", "files: 1 files, 2 bytes, 0 omitted "}},
-		"stopped":       {"echo 1 >a; echo ready; exec sleep 60", nil, true, []string{"files: 0 files, 0 bytes, 0 omitted stopped"}},
+		"timed out": {"echo 1 >a; exec sleep 60", func(j *journal.Job) { j.Timeout = time.Second }, false,
+			[]string{"2 644 a", "files: 1 files, 2 bytes, 0 omitted "}},
+		"flooded": {"echo 1 >a; exec yes", func(j *journal.Job) { j.Limit = 1 << 20 }, false,
+			[]string{"2 644 a", "files: 1 files, 2 bytes, 0 omitted "}},
+		"killed": {"echo 1 >a; kill -9 $$", nil, false,
+			[]string{"2 644 a", "files: 1 files, 2 bytes, 0 omitted "}},
+		"stopped": {"echo 1 >a; echo ready; exec sleep 60", nil, true,
+			[]string{"files: 0 files, 0 bytes, 0 omitted stopped"}},
 		"never started": {"", func(j *journal.Job) { j.Argv = []string{"/nowhere"} }, false, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -100,7 +108,8 @@ func TestMillionFilesAreNotLookedAt(t *testing.T) {
 	got := box{}.run(t, j)
 	got.proven(t)
 	lines := read(got.rawOut).lines
-	if n := len(lines); n < 2 || !strings.HasSuffix(lines[n-2], journal.CutEntries) || !strings.HasSuffix(lines[n-1], journal.CutEntries) {
+	if n := len(lines); n < 2 || !strings.HasSuffix(lines[n-2], journal.CutEntries) || !strings.HasSuffix(lines[n-1],
+		journal.CutEntries) {
 		t.Errorf("got %q, want both cut", lines)
 	}
 }
@@ -111,12 +120,13 @@ func TestCollectorNeedsNothingMoreOnceTheProgramRuns(t *testing.T) {
 	j.Collect = []journal.Collect{wanting("**"), wanting("c")}
 	got := box{}.run(t, j)
 	got.proven(t)
-	// It may open no file any more. What it had open it reads.
-	same(t, read(got.rawOut), "unreadable a", "unreadable c", "unreadable main.txt", "files: 0 files, 0 bytes, 3 omitted ",
+	// The init cannot open files any more, but can read open ones.
+	same(t, read(got.rawOut), "unreadable a", "unreadable c", "unreadable main.txt",
+		"files: 0 files, 0 bytes, 3 omitted ",
 		"unreadable c", "files: 0 files, 0 bytes, 1 omitted ")
 }
 
-// The files of a program lie in the memory of its container: there may be none left for the init.
+// The files of a program lie in the memory of its container, which may leave none for the init.
 func TestFilesThatFillTheMemoryAreCollected(t *testing.T) {
 	j := command("sh", "-c", `yes xxxxxxx | head -c 8M >a; yes | head -c 200M >b; ls -s b; exit 0`)
 	asked := wanting("a", "b")
@@ -125,7 +135,8 @@ func TestFilesThatFillTheMemoryAreCollected(t *testing.T) {
 	got := box{Memory: 48 << 20}.run(t, j)
 	got.proven(t)
 	files := read(got.rawOut)
-	if !bytes.Equal(files.whole["a"], bytes.Repeat([]byte("xxxxxxx\n"), 1<<20)) || files.lines[len(files.lines)-1] != "files: 1 files, 8388608 bytes, 1 omitted " {
+	if !bytes.Equal(files.whole["a"], bytes.Repeat([]byte("xxxxxxx\n"), 1<<20)) ||
+		files.lines[len(files.lines)-1] != "files: 1 files, 8388608 bytes, 1 omitted " {
 		t.Errorf("got %q, want the first file and the refusal of the second; it printed %q", files.lines, got.out)
 	}
 }

@@ -19,9 +19,9 @@ import (
 	"boomerang/internal/journal"
 )
 
-// found is what the reader of a journal learns of the files in it.
+// found records the files in a journal.
 type found struct {
-	lines []string // in order: the files that are whole, with size and mode; those that are not; the refused; the ends
+	lines []string // in order: whole files with size and mode, incomplete files, omitted files, the end
 	whole map[string][]byte
 	file  journal.Collected
 	text  bytes.Buffer
@@ -59,7 +59,7 @@ func wanting(globs ...string) journal.Collect {
 	return journal.Collect{Name: "files", Globs: globs, Files: 10, Bytes: 1 << 20, Timeout: time.Minute}
 }
 
-// collected collects in the working directory.
+// collected runs a collection in the working directory.
 func collected(t *testing.T, asked ...journal.Collect) *found {
 	t.Helper()
 	var raw bytes.Buffer
@@ -75,7 +75,7 @@ func read(raw []byte) *found {
 	return &f
 }
 
-// lay makes files below the working directory: a path that ends in a slash is a directory.
+// lay makes files below the working directory; a path with a final slash is a directory.
 func lay(t *testing.T, files map[string]string) {
 	t.Helper()
 	t.Chdir(t.TempDir())
@@ -103,13 +103,15 @@ func same(t *testing.T, got *found, want ...string) {
 
 func TestChosenFilesAreCollectedInOrder(t *testing.T) {
 	lay(t, map[string]string{
-		"b": "x\ny\x1e\n", "a.txt": "", "out/2.png": "22", "out/10.png": "1", "out/deep/er/3.png": "333", "other/4.png": "4", "empty/": "", ".hidden.txt": "h",
+		"b": "x\ny\x1e\n", "a.txt": "", "out/2.png": "22", "out/10.png": "1", "out/deep/er/3.png": "333",
+		"other/4.png": "4", "empty/": "", ".hidden.txt": "h",
 		"new\nline.txt": "n", "...txt": "d",
 	})
 	must(t, os.Chmod("out/2.png", 0o4755))
 	got := collected(t, wanting("*.txt", "b", "out/**/*.png", "nothing", "empty"), wanting("other/**"))
 	same(t, got,
-		"1 640 ...txt", "1 640 .hidden.txt", "0 640 a.txt", "5 640 b", "1 640 new\nline.txt", "1 640 out/10.png", "2 755 out/2.png", "3 640 out/deep/er/3.png",
+		"1 640 ...txt", "1 640 .hidden.txt", "0 640 a.txt", "5 640 b", "1 640 new\nline.txt", "1 640 out/10.png",
+		"2 755 out/2.png", "3 640 out/deep/er/3.png",
 		"files: 8 files, 14 bytes, 0 omitted ", "1 640 other/4.png", "files: 1 files, 1 bytes, 0 omitted ")
 	if want := "x\ny\x1e\n"; string(got.whole["b"]) != want {
 		t.Errorf("got %q, want %q", got.whole["b"], want)
@@ -117,7 +119,8 @@ func TestChosenFilesAreCollectedInOrder(t *testing.T) {
 }
 
 func TestContentIsByteExact(t *testing.T) {
-	content := bytes.Join([][]byte{bytes.Repeat([]byte{'\n'}, 70_000), bytes.Repeat([]byte{0x1e}, 70_000), noise(300_000)}, nil)
+	content := bytes.Join([][]byte{bytes.Repeat([]byte{'\n'}, 70_000), bytes.Repeat([]byte{0x1e}, 70_000),
+		noise(300_000)}, nil)
 	lay(t, map[string]string{"a": string(content)})
 	if got := collected(t, wanting("a")); !bytes.Equal(got.whole["a"], content) {
 		t.Errorf("got %v, want the %d bytes as they are", got.lines, len(content))
@@ -131,7 +134,7 @@ func TestNothingButPlainFilesIsCollected(t *testing.T) {
 	must(t, os.Symlink(secret, "link"))
 	must(t, os.Symlink("/proc/self", "proc"))
 	must(t, os.Symlink("z", "short"))
-	must(t, syscall.Mkfifo("pipe", 0o600)) // nobody writes: who waited for that would wait for ever
+	must(t, syscall.Mkfifo("pipe", 0o600)) // opening it would block, because it has no writer
 	socket, err := syscall.Socket(syscall.AF_UNIX, syscall.SOCK_STREAM, 0)
 	must(t, err)
 	must(t, syscall.Bind(socket, &syscall.SockaddrUnix{Name: "socket"}))
@@ -143,20 +146,22 @@ func TestNothingButPlainFilesIsCollected(t *testing.T) {
 	must(t, sparse.Close())
 	got := collected(t, wanting("*", "proc/environ", "*/file"))
 	same(t, got,
-		"name bad\uFFFDname", "1 640 dir/file", "symlink link", "not_regular pipe", "symlink proc", "symlink short", "not_regular socket", "size sparse", "1 640 twin", "1 640 z",
+		"name bad\uFFFDname", "1 640 dir/file", "symlink link", "not_regular pipe", "symlink proc", "symlink short",
+		"not_regular socket", "size sparse", "1 640 twin", "1 640 z",
 		"files: 3 files, 3 bytes, 7 omitted ")
 }
 
-func TestFilesThatDoNotFitAreLeftOutWhole(t *testing.T) {
+func TestFilesAboveTheLimitAreLeftOutWhole(t *testing.T) {
 	lay(t, map[string]string{"a": "12345", "b": "123456", "c": "12345", "d": "", "e": "", "f": ""})
 	asked := wanting("*")
 	asked.Bytes, asked.Files = 10, 4
-	same(t, collected(t, asked), "5 640 a", "size b", "5 640 c", "0 640 d", "0 640 e", "count f", "files: 4 files, 10 bytes, 2 omitted ")
+	same(t, collected(t, asked), "5 640 a", "size b", "5 640 c", "0 640 d", "0 640 e", "count f",
+		"files: 4 files, 10 bytes, 2 omitted ")
 }
 
 func TestUnreadableIsTold(t *testing.T) {
 	if os.Geteuid() == 0 {
-		// Root reads everything; the tests in a container of their own show it as another user.
+		// Root can read every file. The tests in a container run as another user and check unreadable files.
 		t.Chdir(t.TempDir())
 		asked := wanting("*")
 		asked.Dir = "/does/not/exist"
@@ -176,7 +181,8 @@ func TestRefusalsAreCountedWhenTheyAreMany(t *testing.T) {
 		must(t, os.Symlink("x", fmt.Sprintf("link%02d", i)))
 	}
 	got := collected(t, wanting("*"))
-	if len(got.lines) != journal.MaxOmitted+1 || got.lines[journal.MaxOmitted] != "files: 0 files, 0 bytes, 100 omitted " {
+	if len(got.lines) != journal.MaxOmitted+1 ||
+		got.lines[journal.MaxOmitted] != "files: 0 files, 0 bytes, 100 omitted " {
 		t.Errorf("got %d lines %q, want %d and all counted", len(got.lines), got.lines, journal.MaxOmitted+1)
 	}
 }
@@ -208,14 +214,16 @@ func TestCollectionEndsWhenTheInitIsToldToEnd(t *testing.T) {
 	stop := make(chan os.Signal, 1)
 	var raw bytes.Buffer
 	out := &telling{Buffer: &raw, when: 100_000, tell: func() { stop <- syscall.SIGTERM }}
-	c := newCollector(&journal.Job{Nonce: testNonce, Collect: []journal.Collect{wanting("*"), wanting("*")}}, &received{}, newLog(out), stop)
+	c := newCollector(&journal.Job{Nonce: testNonce, Collect: []journal.Collect{wanting("*"), wanting("*")}},
+		&received{}, newLog(out), stop)
 	c.open()
-	stop <- syscall.SIGTERM // from inside, while the program ran
+	stop <- syscall.SIGTERM // from the program, while it ran
 	c.collect(false)
-	same(t, read(raw.Bytes()), "1 640 a", "not whole b", "files: 1 files, 1 bytes, 0 omitted stopped", "files: 0 files, 0 bytes, 0 omitted stopped")
+	same(t, read(raw.Bytes()), "1 640 a", "not whole b", "files: 1 files, 1 bytes, 0 omitted stopped",
+		"files: 0 files, 0 bytes, 0 omitted stopped")
 }
 
-// telling does something once it has taken so many bytes.
+// telling calls a function once it has received a number of bytes.
 type telling struct {
 	*bytes.Buffer
 	when int
@@ -230,10 +238,11 @@ func (w *telling) Write(p []byte) (int, error) {
 	return w.Buffer.Write(p)
 }
 
-func TestProgramWhoseEndWasAskedForLeavesNothing(t *testing.T) {
+func TestAStoppedProgramLeavesNoFiles(t *testing.T) {
 	lay(t, map[string]string{"a": "a"})
 	var raw bytes.Buffer
-	c := newCollector(&journal.Job{Nonce: testNonce, Collect: []journal.Collect{wanting("*")}}, &received{}, newLog(&raw), nil)
+	c := newCollector(&journal.Job{Nonce: testNonce, Collect: []journal.Collect{wanting("*")}}, &received{},
+		newLog(&raw), nil)
 	c.open()
 	c.collect(true)
 	same(t, read(raw.Bytes()), "files: 0 files, 0 bytes, 0 omitted stopped")
@@ -249,7 +258,8 @@ func TestLookingIsBounded(t *testing.T) {
 	asked := wanting("f0*")
 	asked.Files = 3
 	got := collected(t, asked)
-	if want := fmt.Sprintf("files: 3 files, 0 bytes, %d omitted ", 9_997); got.lines[len(got.lines)-1] != want || !slices.Contains(got.lines, "0 600 f00000") {
+	if want := fmt.Sprintf("files: 3 files, 0 bytes, %d omitted ", 9_997); got.lines[len(got.lines)-1] != want ||
+		!slices.Contains(got.lines, "0 600 f00000") {
 		t.Errorf("some are chosen: got %q, want %q", got.lines, want)
 	}
 	got = collected(t, wanting("*"))
@@ -258,7 +268,7 @@ func TestLookingIsBounded(t *testing.T) {
 	}
 }
 
-// A program can leave the init without memory and without files: TestInitNeedsNothingMoreOnceTheProgramRuns.
+// A program can leave the init without memory and files: TestInitNeedsNothingMoreOnceTheProgramRuns.
 func TestCollectorAllocatesNothingOnceTheProgramRuns(t *testing.T) {
 	files := make(map[string]string)
 	for i := range 50 {
@@ -268,14 +278,15 @@ func TestCollectorAllocatesNothingOnceTheProgramRuns(t *testing.T) {
 	must(t, os.Symlink("x", "link"))
 	asked := wanting("**")
 	asked.Files = 40
-	c := newCollector(&journal.Job{Nonce: testNonce, Collect: []journal.Collect{asked}}, &received{}, newLog(io.Discard), nil)
+	c := newCollector(&journal.Job{Nonce: testNonce, Collect: []journal.Collect{asked}}, &received{},
+		newLog(io.Discard), nil)
 	var err error
 	if got := testing.AllocsPerRun(5, func() {
 		c.asked[0].done = journal.Collection{}
 		if c.asked[0].root, err = syscall.Open(".", directory, 0); err == nil {
 			c.collect(false)
 		}
-	}); got > 1 || err != nil { // the test's own: package syscall copies a name
+	}); got > 1 || err != nil { // one allocation is the test's own: package syscall copies a name
 		t.Errorf("got %v allocations, %v, want none", got, err)
 	}
 	if c.asked[0].done.Files != 40 {
@@ -283,7 +294,7 @@ func TestCollectorAllocatesNothingOnceTheProgramRuns(t *testing.T) {
 	}
 }
 
-// A directory of a strange file system may say what it likes of the kind of a name.
+// A foreign file system may return any kind for a name.
 func TestADirectoryThatLiesLeadsNowhere(t *testing.T) {
 	outside := t.TempDir()
 	must(t, os.WriteFile(filepath.Join(outside, "secret"), []byte("secret"), 0o600))
@@ -297,12 +308,13 @@ func TestADirectoryThatLiesLeadsNowhere(t *testing.T) {
 		syscall.DT_DIR:     {"unreadable file", "unreadable link", "unreadable linkdir", "unreadable pipe"},
 	} {
 		var raw bytes.Buffer
-		c := newCollector(&journal.Job{Nonce: testNonce, Collect: []journal.Collect{wanting("**")}}, &received{}, newLog(&raw), nil)
+		c := newCollector(&journal.Job{Nonce: testNonce, Collect: []journal.Collect{wanting("**")}}, &received{},
+			newLog(&raw), nil)
 		c.open()
 		of := &c.asked[0]
 		of.until = time.Now().Add(time.Minute)
-		c.begin()
-		if !c.enter(of, of.root, 0) {
+		c.reset()
+		if !c.listDir(of, of.root, 0) {
 			t.Fatal("the directory cannot be read")
 		}
 		for i := range c.entries {
@@ -312,9 +324,11 @@ func TestADirectoryThatLiesLeadsNowhere(t *testing.T) {
 			if e, ok := c.next(); ok {
 				c.visit(of, e)
 			} else {
-				c.leave()
+				c.popDir()
 			}
 		}
-		same(t, read(append(raw.Bytes(), journal.AppendCollection(nil, testNonce, of.done)...)), append(want, fmt.Sprintf("files: %d files, %d bytes, %d omitted ", of.done.Files, of.done.Bytes, of.done.Omitted))...)
+		same(t, read(append(raw.Bytes(), journal.AppendCollection(nil, testNonce, of.done)...)),
+			append(want, fmt.Sprintf("files: %d files, %d bytes, %d omitted ", of.done.Files, of.done.Bytes,
+				of.done.Omitted))...)
 	}
 }

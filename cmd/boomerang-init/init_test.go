@@ -18,7 +18,7 @@ import (
 	"boomerang/internal/journal"
 )
 
-func TestJournalHoldsWhatTheProgramDid(t *testing.T) {
+func TestJournalHoldsTheProgramsOutputAndEnd(t *testing.T) {
 	res := box{}.run(t, printer("out\n", "err\n"))
 	end := res.proven(t)
 	if res.out != "out\n" || res.err != "err\n" {
@@ -27,7 +27,8 @@ func TestJournalHoldsWhatTheProgramDid(t *testing.T) {
 	if end.ExitCode != 0 || end.Signal != 0 || end.TimedOut || end.Stopped || end.OutOfMem || end.StartError != "" {
 		t.Errorf("got %+v, want a plain end", end)
 	}
-	if !bytes.HasPrefix(res.rawErr, journal.AppendStart(nil, testNonce, *res.start)) || !res.start.At.Equal(end.StartedAt) {
+	if !bytes.HasPrefix(res.rawErr, journal.AppendStart(nil, testNonce, *res.start)) ||
+		!res.start.At.Equal(end.StartedAt) {
 		t.Errorf("stderr does not begin with the start frame: %.200q", res.rawErr)
 	}
 	if end.StartedAt.Location() != time.UTC || end.EndedAt.Location() != time.UTC {
@@ -50,7 +51,7 @@ func TestJournalHoldsHowTheProgramEnded(t *testing.T) {
 	}
 }
 
-func TestProgramGetsWhatTheJobSays(t *testing.T) {
+func TestProgramGetsTheJobsArgumentsAndEnvironment(t *testing.T) {
 	j := attacker("describe")
 	j.Dir = "/workspace/a/b"
 	j.Stdin = []byte("in\x00\xff\n")
@@ -74,7 +75,8 @@ oom scores "1000\n", init "0\n"
 func TestProgramStartsWithDefaultSignals(t *testing.T) {
 	res := box{}.run(t, command("cat", "/proc/self/status"))
 	res.proven(t)
-	if want := "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\nSigCgt:\t0000000000000000\n"; !strings.Contains(res.out, want) {
+	if want := "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\nSigCgt:\t0000000000000000\n"; !strings.Contains(
+		res.out, want) {
 		t.Errorf("got\n%s\nwant in it\n%s", res.out, want)
 	}
 }
@@ -82,7 +84,7 @@ func TestProgramStartsWithDefaultSignals(t *testing.T) {
 func TestProgramGetsItsThreeFilesAlone(t *testing.T) {
 	res := box{}.run(t, command("ls", "/proc/self/fd"))
 	res.proven(t)
-	if want := "0\n1\n2\n3\n"; res.out != want { // 3 is the directory that ls reads
+	if want := "0\n1\n2\n3\n"; res.out != want { // ls opens the directory as 3
 		t.Errorf("got %q, want %q", res.out, want)
 	}
 }
@@ -100,15 +102,24 @@ func TestProgramThatCannotBeStartedIsReported(t *testing.T) {
 		spoil func(*journal.Job)
 		want  string
 	}{
-		"not found":           {func(j *journal.Job) { j.Argv = []string{"pyton"} }, "the program pyton cannot be run: it is not in PATH"},
-		"not in the job's":    {func(j *journal.Job) { j.Env = map[string]string{"PATH": "/none"} }, "the program true cannot be run: it is not in PATH"},
-		"not executable":      {func(j *journal.Job) { j.Argv = []string{"./main.txt"} }, "the program ./main.txt cannot be run: permission denied"},
-		"no program":          {func(j *journal.Job) { j.Argv = []string{"/workspace"} }, "the program /workspace cannot be run: is a directory"},
-		"directory refused":   {func(j *journal.Job) { j.Dir = "/etc/x" }, "the working directory /etc/x cannot be made: permission denied"},
-		"directory is a file": {func(j *journal.Job) { j.Dir = "/init" }, "the working directory /init cannot be made: not a directory"},
-		"directory read-only": {func(j *journal.Job) { j.Dir = "/usr" }, "the code cannot be written to /usr/main.txt: permission denied"},
-		"name too long":       {func(j *journal.Job) { j.File = strings.Repeat("x", 256) }, "the code cannot be written to /workspace/" + strings.Repeat("x", 256) + ": file name too long"},
-		"arguments too long":  {func(j *journal.Job) { j.Argv = []string{"true", strings.Repeat("x", 1<<20)} }, "the program true cannot be run: argument list too long"},
+		"not found": {func(j *journal.Job) { j.Argv = []string{"pyton"} },
+			"the program pyton cannot be run: it is not in PATH"},
+		"not in the job's": {func(j *journal.Job) { j.Env = map[string]string{"PATH": "/none"} },
+			"the program true cannot be run: it is not in PATH"},
+		"not executable": {func(j *journal.Job) { j.Argv = []string{"./main.txt"} },
+			"the program ./main.txt cannot be run: permission denied"},
+		"no program": {func(j *journal.Job) { j.Argv = []string{"/workspace"} },
+			"the program /workspace cannot be run: is a directory"},
+		"directory refused": {func(j *journal.Job) { j.Dir = "/etc/x" },
+			"the working directory /etc/x cannot be made: permission denied"},
+		"directory is a file": {func(j *journal.Job) { j.Dir = "/init" },
+			"the working directory /init cannot be made: not a directory"},
+		"directory read-only": {func(j *journal.Job) { j.Dir = "/usr" },
+			"the code cannot be written to /usr/main.txt: permission denied"},
+		"name too long": {func(j *journal.Job) { j.File = strings.Repeat("x", 256) },
+			"the code cannot be written to /workspace/" + strings.Repeat("x", 256) + ": file name too long"},
+		"arguments too long": {func(j *journal.Job) { j.Argv = []string{"true", strings.Repeat("x", 1<<20)} },
+			"the program true cannot be run: argument list too long"},
 	} {
 		j := command("true")
 		c.spoil(&j)
@@ -133,8 +144,9 @@ func TestInitWithoutAJobLeavesNothing(t *testing.T) {
 		feed func(*running)
 		code int
 	}{
-		"EOF":            {func(*running) {}, journal.ExitNoJob},
-		"SIGTERM":        {func(r *running) { awaitDeafness(r); r.stop(); _, _ = io.Copy(io.Discard, r.stdout) }, journal.ExitNoJob},
+		"EOF": {func(*running) {}, journal.ExitNoJob},
+		"SIGTERM": {func(r *running) { awaitDeafness(r); r.stop(); _, _ = io.Copy(io.Discard, r.stdout) },
+			journal.ExitNoJob},
 		"half a job":     {func(r *running) { _, _ = r.job.Write(half()) }, journal.ExitNoJob},
 		"half a length":  {func(r *running) { _, _ = r.job.Write(half()[:3]) }, journal.ExitNoJob},
 		"no job at all":  {func(r *running) { _, _ = r.job.WriteString("\x00\x00\x00\x02{}") }, 1},
@@ -145,12 +157,13 @@ func TestInitWithoutAJobLeavesNothing(t *testing.T) {
 		c.feed(r)
 		res := r.wait()
 		if len(res.rawOut) != 0 || len(res.rawErr) != 0 || res.code != c.code {
-			t.Errorf("%s: got %q, %q and exit code %d, want nothing and %d", name, res.rawOut, res.rawErr, res.code, c.code)
+			t.Errorf("%s: got %q, %q and exit code %d, want nothing and %d", name, res.rawOut, res.rawErr, res.code,
+				c.code)
 		}
 	}
 }
 
-// awaitDeafness waits until the init is past its beginning: it ignores SIGINT then.
+// awaitDeafness waits until the init has started, which it shows by ignoring SIGINT.
 func awaitDeafness(r *running) {
 	r.t.Helper()
 	for tick := time.NewTicker(time.Millisecond); ; <-tick.C {
@@ -230,7 +243,8 @@ func TestInitNeedsNothingMoreOnceTheProgramRuns(t *testing.T) {
 	j := attacker("starve init")
 	res := box{}.run(t, j)
 	end := res.proven(t)
-	if all := flooded("out", 8<<20); end.ExitCode != 0 || end.Bytes != 8<<20 || res.out != all[:j.Head]+all[8<<20-j.Tail:] {
+	if all := flooded("out", 8<<20); end.ExitCode != 0 || end.Bytes != 8<<20 ||
+		res.out != all[:j.Head]+all[8<<20-j.Tail:] {
 		t.Errorf("got %+v and %d bytes, want exit code 0 and the flood's head and tail", end, len(res.out))
 	}
 }
@@ -296,7 +310,8 @@ func TestDeadlineEndsTheProgram(t *testing.T) {
 		j.Grace = want.grace
 		res := runBeyond(t, &j)
 		end := res.proven(t)
-		if res.out != want.out || end.ExitCode != want.code || end.Signal != want.signal || !end.TimedOut || end.Stopped {
+		if res.out != want.out || end.ExitCode != want.code || end.Signal != want.signal || !end.TimedOut ||
+			end.Stopped {
 			t.Errorf("%s: got %q and %+v, want it timed out with %+v", name, res.out, end, want)
 		}
 		if end.Elapsed < j.Timeout {
@@ -305,7 +320,7 @@ func TestDeadlineEndsTheProgram(t *testing.T) {
 	}
 }
 
-// runBeyond gives a new container a job with a deadline that lets the program say its first word, however slow the machine is.
+// runBeyond runs a job beyond its deadline. The deadline leaves a slow machine time for the program's first output.
 func runBeyond(t *testing.T, j *journal.Job) result {
 	t.Helper()
 	for j.Timeout = 500 * time.Millisecond; ; j.Timeout *= 2 {
@@ -315,7 +330,7 @@ func runBeyond(t *testing.T, j *journal.Job) result {
 	}
 }
 
-func TestStoppedProcessesFoolNobody(t *testing.T) {
+func TestStoppedProcessesDoNotDelayTheEnd(t *testing.T) {
 	traced := attacker("be traced")
 	traced.Timeout, traced.Grace = 500*time.Millisecond, 200*time.Millisecond
 	if end := (box{}).run(t, traced).proven(t); !end.TimedOut || end.Signal == 0 {
@@ -330,10 +345,11 @@ func TestStoppedProcessesFoolNobody(t *testing.T) {
 func TestDeadlineHoldsWhileTheLogIsBlocked(t *testing.T) {
 	j := attacker("flood", strconv.Itoa(64<<20))
 	j.Timeout, j.Grace = 500*time.Millisecond, 100*time.Millisecond
-	j.Head = 2 * largestPipe // more than the pipe holds and what the init has read
+	j.Head = 2 * largestPipe // more than the pipe and the init's buffer hold
 	r := box{}.start(t)
 	r.send(j)
-	_, _ = io.ReadFull(r.stderr, make([]byte, len(journal.AppendStart(nil, testNonce, journal.Start{At: time.Unix(1, 1)}))))
+	_, _ = io.ReadFull(r.stderr,
+		make([]byte, len(journal.AppendStart(nil, testNonce, journal.Start{At: time.Unix(1, 1)}))))
 	awaitLoneliness(r)
 	res := r.wait()
 	end := res.endOut
@@ -364,7 +380,7 @@ func awaitLoneliness(r *running) {
 	}
 }
 
-// childrenOf returns the children of all threads of a process: any of them may have started one.
+// childrenOf returns the children of all threads of a process, because any thread may have started one.
 func childrenOf(pid int) (string, error) {
 	threads, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
 	if err != nil {
@@ -408,13 +424,14 @@ func TestFloodIsCountedExactlyAndKeptInPart(t *testing.T) {
 	}
 }
 
-// printer is a job that writes these bytes.
+// printer returns a job that writes these bytes.
 func printer(out, err string) journal.Job {
 	return attacker("print", hex.EncodeToString([]byte(out)), hex.EncodeToString([]byte(err)))
 }
 
 func TestOutputIsByteExact(t *testing.T) {
-	for _, out := range []string{"", "no newline", "\n", "\xff\xfe\x80\n", "\x1e\x1eboomerang", strings.Repeat("x", 20_000) + "\n", "ü", "a\x00b\x00"} {
+	for _, out := range []string{"", "no newline", "\n", "\xff\xfe\x80\n", "\x1e\x1eboomerang",
+		strings.Repeat("x", 20_000) + "\n", "ü", "a\x00b\x00"} {
 		res := box{}.run(t, printer(out, out+"!"))
 		end := res.proven(t)
 		if res.out != out || res.err != out+"!" || end.Bytes != int64(len(out)) {
@@ -428,7 +445,7 @@ func TestForkBombCostsTheProgramOnly(t *testing.T) {
 		j := attacker("fork bomb")
 		j.Timeout, j.Grace = time.Second, 100*time.Millisecond
 		end := box{PIDs: 32 + journal.Threads}.run(t, j).proven(t)
-		const noThreads = 2 // with which a program in Go ends when the bomb leaves it no thread
+		const noThreads = 2 // exit code of a Go program that cannot start a thread
 		if !end.TimedOut && end.ExitCode != noThreads {
 			t.Errorf("got %+v, want it timed out, or ended by its own bomb", end)
 		}

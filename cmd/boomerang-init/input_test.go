@@ -13,7 +13,9 @@ import (
 )
 
 func TestProgramFindsItsFiles(t *testing.T) {
-	j := command("sh", "-c", `umask 0; cat plain a/b/deep; ./a/run; for f in plain a/b/deep a/run a; do stat -c '%a %n' "$f"; done; wc -c <binary`)
+	j := command("sh", "-c",
+		`umask 0; cat plain a/b/deep; ./a/run
+		for f in plain a/b/deep a/run a; do stat -c '%a %n' "$f"; done; wc -c <binary`)
 	j.Files = []journal.File{
 		{Path: "plain", Mode: 0o600, Content: []byte("plain\n")},
 		{Path: "a/b/deep", Mode: 0o444, Content: []byte("deep\n")},
@@ -36,7 +38,7 @@ func TestFileThatCannotBeWrittenIsASentence(t *testing.T) {
 	}
 }
 
-func TestStdinIsGivenWholeAndHoldsNothingUp(t *testing.T) {
+func TestStdinArrivesWholeAndDelaysNothing(t *testing.T) {
 	for program, want := range map[string]string{
 		"wc -c":                    "1048576\n",
 		"echo never reads":         "never reads\n",
@@ -52,7 +54,7 @@ func TestStdinIsGivenWholeAndHoldsNothingUp(t *testing.T) {
 	}
 }
 
-// The init needs about 6 MiB for itself, and for a job of this size ten times as much while it reads it.
+// The init needs about 6 MiB for itself, and ten times the size of this job while it reads the job.
 func TestInputLeavesTheInitsMemory(t *testing.T) {
 	j := command("grep", "VmRSS", "/proc/1/status")
 	j.Stdin = bytes.Repeat([]byte("x"), 8<<20)

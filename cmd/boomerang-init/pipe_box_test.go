@@ -13,7 +13,7 @@ import (
 	"testing"
 )
 
-// leaveAtOnce writes as Node.js does: what the pipe does not take at once is lost when the program exits.
+// leaveAtOnce writes like Node.js: the bytes that the pipe does not take at once are lost when the program exits.
 func leaveAtOnce(size int) {
 	text := []byte(strings.Repeat("x", size))
 	for _, fd := range []int{syscall.Stdout, syscall.Stderr} {
@@ -22,7 +22,7 @@ func leaveAtOnce(size int) {
 	}
 }
 
-// useUpPipes holds so many bytes of the user's share of all pipes, until its stdin ends.
+// useUpPipes uses up size bytes of the user's share of all pipes until its stdin ends.
 func useUpPipes(size int) int {
 	for part := largestPipe; size > 0; size -= part {
 		for part > size {
@@ -51,23 +51,26 @@ func errorOf(errno syscall.Errno) error {
 	return errno
 }
 
-// TestWhatAProgramWritesAtOnceArrivesWholeUpToThePipe uses up the user's share of all pipes from outside. Above
-// fs.pipe-user-pages-soft a new pipe has two pages and cannot grow.
-func TestWhatAProgramWritesAtOnceArrivesWholeUpToThePipe(t *testing.T) {
+// The test uses up the user's share of all pipes from outside. Above fs.pipe-user-pages-soft, a new pipe has two pages
+// and cannot grow.
+func TestOutputAtExitArrivesWholeUpToTheSizeOfThePipe(t *testing.T) {
 	const mib = 1 << 20
 	largest, share := kernelSetting(t, "pipe-max-size"), kernelSetting(t, "pipe-user-pages-soft")*os.Getpagesize()
 	if largest < mib || share != 64*mib {
-		t.Fatalf("a pipe may have %d bytes and a user %d in all; this test needs the usual 1 MiB and 64 MiB", largest, share)
+		t.Fatalf("a pipe may have %d bytes and a user %d in all; this test needs the usual 1 MiB and 64 MiB", largest,
+			share)
 	}
 	for name, c := range map[string]struct{ held, written, out, err int }{
-		"a little":                      {written: 100, out: 100, err: 100},
-		"what Node.js lost":             {written: 600_000, out: 600_000, err: 600_000},
-		"all that a pipe holds":         {written: mib, out: mib, err: mib},
-		"more than a pipe holds":        {written: mib + 1, out: mib, err: mib},
-		"where there is room for one":   {held: 62*mib + 128<<10, written: mib + 1, out: mib, err: 512 << 10},
-		"where there is room for half":  {held: 63*mib + 256<<10, written: mib + 1, out: 512 << 10, err: 256 << 10},
-		"where the share is all but up": {held: 64*mib - 64<<10, written: mib + 1, out: 64 << 10, err: 2 * os.Getpagesize()},
-		"where the share is used up":    {held: 64 * mib, written: mib + 1, out: 2 * os.Getpagesize(), err: 2 * os.Getpagesize()},
+		"a little":                     {written: 100, out: 100, err: 100},
+		"what Node.js lost":            {written: 600_000, out: 600_000, err: 600_000},
+		"all that a pipe holds":        {written: mib, out: mib, err: mib},
+		"more than a pipe holds":       {written: mib + 1, out: mib, err: mib},
+		"where there is room for one":  {held: 62*mib + 128<<10, written: mib + 1, out: mib, err: 512 << 10},
+		"where there is room for half": {held: 63*mib + 256<<10, written: mib + 1, out: 512 << 10, err: 256 << 10},
+		"where the share is all but up": {held: 64*mib - 64<<10, written: mib + 1, out: 64 << 10,
+			err: 2 * os.Getpagesize()},
+		"where the share is used up": {held: 64 * mib, written: mib + 1, out: 2 * os.Getpagesize(),
+			err: 2 * os.Getpagesize()},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := box{}.start(t)
@@ -77,7 +80,8 @@ func TestWhatAProgramWritesAtOnceArrivesWholeUpToThePipe(t *testing.T) {
 			res := r.wait()
 			end := res.proven(t)
 			if len(res.out) != c.out || len(res.err) != c.err {
-				t.Errorf("%d bytes of stdout and %d of stderr arrived, want %d and %d", len(res.out), len(res.err), c.out, c.err)
+				t.Errorf("%d bytes of stdout and %d of stderr arrived, want %d and %d", len(res.out), len(res.err),
+					c.out, c.err)
 			}
 			if end.ExitCode != 0 || end.Bytes != int64(c.out) || end.LeftOut != 0 {
 				t.Errorf("got %+v, want a plain end that counts %d bytes", end, c.out)
@@ -86,7 +90,7 @@ func TestWhatAProgramWritesAtOnceArrivesWholeUpToThePipe(t *testing.T) {
 	}
 }
 
-// A program that waits for its output loses none of it, however small its pipes are.
+// A program that waits for its output loses none of it, even with small pipes.
 func TestAProgramThatWaitsLosesNothingInASmallPipe(t *testing.T) {
 	const size = 1 << 20
 	r := box{}.start(t)

@@ -11,15 +11,16 @@ import (
 	"boomerang/internal/journal"
 )
 
-// What only a collection of a whole tree does. It allocates nothing either: the hash was made before the program started.
+// This file holds the parts of the collector for whole trees. They allocate nothing either: the hash exists before the
+// program starts.
 
-// present tells of an entry without sending it.
-func (c *collector) present(of *collection, path []byte, kind string, mode uint32, sum, target []byte) {
+// sendPresent reports an entry without sending its content.
+func (c *collector) sendPresent(of *collection, path []byte, kind string, mode uint32, sum, target []byte) {
 	c.log.raw(journal.AppendPresent(c.frame[:0], c.nonce, of.Name, path, kind, mode, sum, target))
 }
 
-// counted takes one of the entries that a tree may have, and cuts the collection when there are no more.
-func (c *collector) counted(of *collection) bool {
+// countEntry counts an entry against the tree's limit, and cuts the collection when the limit is reached.
+func (c *collector) countEntry(of *collection) bool {
 	if of.done.Files >= of.Files {
 		of.done.Cut = journal.CutCount
 		return false
@@ -28,7 +29,7 @@ func (c *collector) counted(of *collection) bool {
 	return true
 }
 
-// treeLink tells of a link.
+// treeLink reports a symbolic link.
 func (c *collector) treeLink(of *collection, e entry, path []byte) {
 	target := c.buf[:journal.MaxCollectedPath+1]
 	n, errno := readLink(c.levels[c.depth-1].fd, c.name(e), target)
@@ -37,25 +38,26 @@ func (c *collector) treeLink(of *collection, e entry, path []byte) {
 		c.omit(of, path, journal.OmitUnreadable)
 	case n == 0 || n > journal.MaxCollectedPath || bytes.IndexByte(target[:n], 0) >= 0:
 		c.omit(of, path, journal.OmitSymlink)
-	case c.counted(of):
-		c.present(of, path, journal.EntryLink, 0, nil, target[:n])
+	case c.countEntry(of):
+		c.sendPresent(of, path, journal.EntryLink, 0, nil, target[:n])
 	}
 }
 
-// treeFile tells whether it has dealt with a file of a tree: what is the code's own, too large, or known to the sender.
+// treeFile handles files that need no sending: the code's own file, a file above the limit, and a content that the
+// sender knows. It reports whether it handled the file.
 func (c *collector) treeFile(of *collection, fd int, path []byte, stat syscall.Stat_t) bool {
 	mode := stat.Mode & 0o777
 	if c.given != nil && text(path) == c.code {
-		if c.given.code != nil && c.counted(of) {
-			c.present(of, path, journal.EntryFile, c.given.mode, c.given.code, nil)
+		if c.given.code != nil && c.countEntry(of) {
+			c.sendPresent(of, path, journal.EntryFile, c.given.mode, c.given.code, nil)
 		}
 		return true
 	}
-	if stat.Size > of.Bytes-of.done.Bytes { // before a byte of it is read: it may be a hole of a tebibyte
+	if stat.Size > of.Bytes-of.done.Bytes { // check the size before reading: the file may be a hole of a tebibyte
 		of.done.Cut = journal.CutSize
 		return true
 	}
-	if !c.counted(of) {
+	if !c.countEntry(of) {
 		return true
 	}
 	if c.given == nil || !c.given.sized(stat.Size) {
@@ -66,15 +68,15 @@ func (c *collector) treeFile(of *collection, fd int, path []byte, stat syscall.S
 		return of.done.Cut != ""
 	}
 	of.done.Bytes += stat.Size
-	c.present(of, path, journal.EntryFile, mode, sum[:], nil)
+	c.sendPresent(of, path, journal.EntryFile, mode, sum[:], nil)
 	return true
 }
 
-// sum reads a file and goes back to its beginning.
+// sum returns the hash of a file and rewinds it.
 func (c *collector) sum(of *collection, fd int, size int64) (sum [sha256.Size]byte, ok bool) {
 	c.hash.Reset()
 	for left := size; left > 0; {
-		if !c.check(of) {
+		if !c.withinTime(of) {
 			return sum, false
 		}
 		n, err := syscall.Read(fd, c.buf[:min(left, int64(len(c.buf)))])
@@ -92,9 +94,11 @@ func (c *collector) sum(of *collection, fd int, size int64) (sum [sha256.Size]by
 	return sum, err == nil
 }
 
-// readLink reads where a name that is followed by a NUL leads.
+// readLink reads the target of a link. The name must end in a NUL.
 func readLink(dir int, name, target []byte) (int, syscall.Errno) {
-	n, _, errno := syscall.Syscall6(syscall.SYS_READLINKAT, uintptr(dir), uintptr(unsafe.Pointer(unsafe.SliceData(name))), //nolint:gosec // the kernel does not keep it
-		uintptr(unsafe.Pointer(unsafe.SliceData(target))), uintptr(len(target)), 0, 0) //nolint:gosec // the kernel does not keep it
+	n, _, errno := syscall.Syscall6(syscall.SYS_READLINKAT, uintptr(dir),
+		uintptr(unsafe.Pointer(unsafe.SliceData(name))),   //nolint:gosec // the kernel does not keep it
+		uintptr(unsafe.Pointer(unsafe.SliceData(target))), //nolint:gosec // the kernel does not keep it
+		uintptr(len(target)), 0, 0)
 	return int(n), errno
 }

@@ -16,33 +16,33 @@ import (
 	"boomerang/internal/journal"
 )
 
-// startProgram puts the code and the files into their place and starts the program with the two pipes as its stdout and
-// stderr. The error is a sentence for the client; then nothing runs. The job's code, stdin and files are gone afterwards.
-func startProgram(job *journal.Job, stdout, stderr *os.File, victim *victim, files *collector) (pid int, err error) {
+// startProgram writes the code and the files and starts the program with the two pipes as its stdout and stderr. The
+// error is a sentence for the client and means that nothing runs. Afterwards the job has no code, stdin or files.
+func startProgram(job *journal.Job, stdout, stderr *os.File, score *oomScore, files *collector) (pid int, err error) {
 	if err := os.MkdirAll(job.Dir, 0o700); err != nil {
-		return 0, fmt.Errorf("the working directory %s cannot be made: %w", job.Dir, cause(err))
+		return 0, fmt.Errorf("the working directory %s cannot be made: %w", job.Dir, withoutPath(err))
 	}
 	if err := os.Chdir(job.Dir); err != nil {
-		return 0, fmt.Errorf("the working directory %s cannot be entered: %w", job.Dir, cause(err))
+		return 0, fmt.Errorf("the working directory %s cannot be entered: %w", job.Dir, withoutPath(err))
 	}
-	if err := placeFiles(job); err != nil {
+	if err := writeFiles(job); err != nil {
 		return 0, err
 	}
 	stdin, err := openStdin(job.Stdin)
 	if err != nil {
-		return 0, fmt.Errorf("stdin cannot be prepared: %w", cause(err))
+		return 0, fmt.Errorf("stdin cannot be prepared: %w", withoutPath(err))
 	}
 	defer func() { _ = stdin.Close() }()
-	forget(job)
+	releaseJob(job)
 	files.open()
 	env := environment(os.Environ(), job.Env)
 	path, err := lookUp(job.Argv[0], env)
 	if err != nil {
-		return 0, fmt.Errorf("the program %s cannot be run: %w", job.Argv[0], cause(err))
+		return 0, fmt.Errorf("the program %s cannot be run: %w", job.Argv[0], withoutPath(err))
 	}
-	stockMemory()
-	victim.prefer()
-	defer victim.restore()
+	preallocateMemory()
+	score.raise()
+	defer score.restore()
 	pid, err = syscall.ForkExec(path, job.Argv, &syscall.ProcAttr{ //nolint:gosec // running it is the point
 		Env:   env,
 		Files: []uintptr{stdin.Fd(), stdout.Fd(), stderr.Fd()},
@@ -54,27 +54,27 @@ func startProgram(job *journal.Job, stdout, stderr *os.File, victim *victim, fil
 	return pid, nil
 }
 
-// placeFiles writes what the program is to find in the working directory, the code last. Nothing that lies there already
-// can lead a file elsewhere or hold it up, be it a link or a pipe.
-func placeFiles(job *journal.Job) error {
+// writeFiles writes the program's files into the working directory, the code last. An existing link or pipe cannot
+// redirect or block a file.
+func writeFiles(job *journal.Job) error {
 	root, err := os.OpenRoot(".")
 	if err != nil {
-		return fmt.Errorf("the working directory %s cannot be entered: %w", job.Dir, cause(err))
+		return fmt.Errorf("the working directory %s cannot be entered: %w", job.Dir, withoutPath(err))
 	}
 	defer func() { _ = root.Close() }()
 	for _, f := range job.Files {
-		if err := place(root, f.Path, fs.FileMode(f.Mode), f.Content); err != nil {
-			return fmt.Errorf("the file %s cannot be written: %w", filepath.Join(job.Dir, f.Path), cause(err))
+		if err := writeFile(root, f.Path, fs.FileMode(f.Mode), f.Content); err != nil {
+			return fmt.Errorf("the file %s cannot be written: %w", filepath.Join(job.Dir, f.Path), withoutPath(err))
 		}
 	}
-	if err := place(root, job.File, 0o600, []byte(job.Code)); err != nil {
-		return fmt.Errorf("the code cannot be written to %s: %w", filepath.Join(job.Dir, job.File), cause(err))
+	if err := writeFile(root, job.File, 0o600, []byte(job.Code)); err != nil {
+		return fmt.Errorf("the code cannot be written to %s: %w", filepath.Join(job.Dir, job.File), withoutPath(err))
 	}
 	return nil
 }
 
-// place makes a new file, in the place of whatever was there, and the directories above it.
-func place(root *os.Root, name string, mode fs.FileMode, content []byte) (err error) {
+// writeFile makes a new file and its parent directories. It replaces an existing entry.
+func writeFile(root *os.Root, name string, mode fs.FileMode, content []byte) (err error) {
 	if err := root.MkdirAll(filepath.Dir(name), 0o700); err != nil {
 		return err
 	}
@@ -93,15 +93,15 @@ func place(root *os.Root, name string, mode fs.FileMode, content []byte) (err er
 	if _, err := f.Write(content); err != nil {
 		return err
 	}
-	return f.Chmod(mode) // past the umask
+	return f.Chmod(mode) // not subject to the umask
 }
 
-// large is from how many bytes on it is worth a collection, 1 ms and more, to give a job's memory to the program.
+// large is the size of a job in bytes from which a garbage collection, 1 ms and more, is worthwhile for the program.
 const large = 1 << 20
 
-// forget drops what has been written, and gives its memory back. It runs while the program cannot have taken all PIDs yet,
-// for a collection may need a thread.
-func forget(job *journal.Job) {
+// releaseJob drops the written parts of the job and returns their memory. It must run before the program can use up all
+// PIDs, because a collection may need a thread.
+func releaseJob(job *journal.Job) {
 	size := len(job.Code) + len(job.Stdin)
 	for _, f := range job.Files {
 		size += len(f.Content)
@@ -112,15 +112,15 @@ func forget(job *journal.Job) {
 	}
 }
 
-// cause takes the path out of an error: the sentence has named it already.
-func cause(err error) error {
+// withoutPath removes the path from an error, because the sentence names it already.
+func withoutPath(err error) error {
 	if e, ok := errors.AsType[*fs.PathError](err); ok {
 		return e.Err
 	}
 	return err
 }
 
-// openStdin returns what the program reads: the text in an unlinked file of the working directory, or /dev/null.
+// openStdin returns the program's stdin: an unlinked file with the text in the working directory, or /dev/null.
 func openStdin(text []byte) (*os.File, error) {
 	if len(text) == 0 {
 		return os.Open(os.DevNull)
@@ -137,7 +137,7 @@ func openStdin(text []byte) (*os.File, error) {
 	return os.Open(f.Name())
 }
 
-// environment lays the variables of over on those of base.
+// environment returns base with the variables of over added or replaced.
 func environment(base []string, over map[string]string) []string {
 	env := make([]string, 0, len(base)+len(over))
 	for _, entry := range base {
@@ -155,7 +155,7 @@ func environment(base []string, over map[string]string) []string {
 
 var errNotInPath = errors.New("it is not in PATH")
 
-// lookUp finds the program as execvp does, from the present directory, but in the PATH of env.
+// lookUp finds the program like execvp, from the current directory, but in the PATH of env.
 func lookUp(name string, env []string) (string, error) {
 	if strings.Contains(name, "/") {
 		return name, executable(name)
@@ -185,7 +185,7 @@ func lookUp(name string, env []string) (string, error) {
 func executable(path string) error {
 	info, err := os.Stat(path)
 	if err != nil {
-		return cause(err)
+		return withoutPath(err)
 	}
 	if info.IsDir() {
 		return syscall.EISDIR

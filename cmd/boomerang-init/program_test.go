@@ -25,7 +25,8 @@ func TestEnvironmentLaysTheJobsOverTheImages(t *testing.T) {
 func TestLookUpUsesTheJobsPathFromItsDirectory(t *testing.T) {
 	dir := t.TempDir()
 	t.Chdir(dir)
-	for name, mode := range map[string]os.FileMode{"first/plain": 0o644, "second/plain": 0o755, "second/tool": 0o755, "first/locked": 0o644, "here": 0o755} {
+	for name, mode := range map[string]os.FileMode{"first/plain": 0o644, "second/plain": 0o755, "second/tool": 0o755,
+		"first/locked": 0o644, "here": 0o755} {
 		if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -33,7 +34,7 @@ func TestLookUpUsesTheJobsPathFromItsDirectory(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := os.Mkdir("first/tool", 0o755); err != nil { // a directory is no program
+	if err := os.Mkdir("first/tool", 0o755); err != nil { // a directory is not a program
 		t.Fatal(err)
 	}
 	abs := filepath.Join(dir, "second")

@@ -17,15 +17,15 @@ import (
 	"boomerang/internal/journal"
 )
 
-// received is what the init knows of the workspace that came with its job.
+// received describes the workspace that came with the job.
 type received struct {
 	known  []known // sorted
-	code   []byte  // the sum of what lay where the code is laid; nil: no file
-	mode   uint32  // its permissions
-	failed error   // a sentence for the client: it could not be laid out
+	code   []byte  // hash of the file at the code's path; nil if there was none
+	mode   uint32  // permissions of that file
+	failed error   // a sentence for the client if the workspace could not be written
 }
 
-// known is a content that the sender has.
+// known identifies a content that the sender has.
 type known struct {
 	size int64
 	sum  [sha256.Size]byte
@@ -38,19 +38,21 @@ func compareKnown(a, b known) int {
 	return bytes.Compare(a.sum[:], b.sum[:])
 }
 
-// many is from how many entries on it is worth a collection to give what reading them took, half a KiB each and more, to the program.
+// many is the number of entries from which a garbage collection is worthwhile: reading an entry takes half a KiB and
+// more.
 const many = 1 << 10
 
-// receive lays out the workspace that comes behind the job. The program is not there yet, so nothing but room can be
-// missing: then the rest is read all the same, so that the sender does not wait. An error says that there is no job.
-func receive(stdin io.Reader, job *journal.Job) (*received, error) {
+// receiveWorkspace writes the workspace that follows the job on stdin. No program runs yet, so the only likely failure
+// is a lack of space. After a failure the rest is read all the same, so that the sender does not block. An error means
+// that there is no job.
+func receiveWorkspace(stdin io.Reader, job *journal.Job) (*received, error) {
 	r := &received{}
 	if job.Workspace == "" {
 		return r, nil
 	}
 	root, err := os.OpenRoot(job.Workspace)
 	if err != nil {
-		r.failed = fmt.Errorf("the workspace cannot be laid out: %w", cause(err))
+		r.failed = fmt.Errorf("the workspace cannot be laid out: %w", withoutPath(err))
 	} else {
 		defer func() { _ = root.Close() }()
 	}
@@ -68,12 +70,12 @@ func receive(stdin io.Reader, job *journal.Job) (*received, error) {
 		if r.failed != nil {
 			return nil //nolint:nilerr // the rest is read all the same
 		}
-		err := layOut(root, g, content, buf)
+		err := writeEntry(root, g, content, buf)
 		if errors.Is(err, errSender) {
 			return err
 		}
 		if err != nil {
-			r.failed = fmt.Errorf("%s of the workspace cannot be laid out: %w", g.Path, cause(err))
+			r.failed = fmt.Errorf("%s of the workspace cannot be laid out: %w", g.Path, withoutPath(err))
 		}
 		return nil
 	})
@@ -84,10 +86,10 @@ func receive(stdin io.Reader, job *journal.Job) (*received, error) {
 	return r, err
 }
 
-// errSender marks what went wrong with reading, not with writing.
+// errSender marks errors of reading, as opposed to writing.
 var errSender = errors.New("the sender went away")
 
-func layOut(root *os.Root, g journal.WorkspaceEntry, content io.Reader, buf []byte) (err error) {
+func writeEntry(root *os.Root, g journal.WorkspaceEntry, content io.Reader, buf []byte) (err error) {
 	switch g.Kind {
 	case journal.EntryDir:
 		return root.MkdirAll(g.Path, 0o700)
@@ -119,13 +121,13 @@ func layOut(root *os.Root, g journal.WorkspaceEntry, content io.Reader, buf []by
 	return f.Chmod(fs.FileMode(g.Mode) & 0o777)
 }
 
-// has tells whether the sender has a content.
+// has reports whether the sender has a content.
 func (r *received) has(k known) bool {
 	_, found := slices.BinarySearchFunc(r.known, k, compareKnown)
 	return found
 }
 
-// sized tells whether the sender has a content of that size.
+// sized reports whether the sender has a content of this size.
 func (r *received) sized(size int64) bool {
 	at, found := slices.BinarySearchFunc(r.known, known{size: size}, compareKnown)
 	return found || at < len(r.known) && r.known[at].size == size

@@ -13,65 +13,65 @@ import (
 )
 
 const (
-	// On a busy machine a job comes soon; a rehearsal would then take processor time from programs and be cut short.
+	// On a busy machine a job arrives soon. A rehearsal would then take CPU time from programs and be cut short.
 	moment = 250 * time.Millisecond
 
-	// PyTorch, the slowest, takes 2 s of processor time. One that is cut short has brought in the most of its files all the same.
+	// PyTorch, the slowest, takes 2 s of CPU time. Even a rehearsal that is cut short has loaded most of its files.
 	rehearsalTime = 10 * time.Second
 )
 
-// rehearsal runs a program of the image once while the init waits, so that what it loads is near when the job's program
-// needs it: the first exec in a new container finds no page and no name of the image in the kernel's caches.
+// rehearsal runs a program of the image once while the init waits, so that its files are in the kernel's caches when
+// the job's program needs them. The first exec in a new container finds no page and no name of the image there.
 //
-// It has the program's place in everything, but nothing to read and nobody to hear it. What it leaves is treated as a
-// program's would be: every process is killed, and where it can write is emptied, /dev/shm too. What is no file and no
-// process (System V's memory, limits that it sets on the init) is not looked for: the operator chose it, and a rehearsal
-// that does such things is to be left out.
+// The rehearsal runs like the program, but with nothing on stdin, and its output is dropped. Its remains are treated
+// like a program's: every process is killed, and all writable directories are emptied, including /dev/shm. Other
+// remains, such as System V shared memory or changed limits of the init, are not removed. The operator chose the
+// command, and a command with such effects is unsuitable.
 type rehearsal struct {
 	argv   []string
 	places []string
-	victim *victim
-	cut    chan struct{} // closed when there is no more time
-	gone   chan struct{} // closed when nothing is left of it
+	victim *oomScore
+	cut    chan struct{} // closed when the time is over
+	done   chan struct{} // closed when no process and no file is left
 }
 
-// rehearse begins to, in a moment; without a program it does nothing.
-func rehearse(argv, places []string, victim *victim) *rehearsal {
-	r := &rehearsal{argv: argv, places: places, victim: victim, cut: make(chan struct{}), gone: make(chan struct{})}
+// rehearse starts the rehearsal after a moment. Without a command it does nothing.
+func rehearse(argv, places []string, score *oomScore) *rehearsal {
+	r := &rehearsal{argv: argv, places: places, victim: score, cut: make(chan struct{}), done: make(chan struct{})}
 	go r.run()
 	return r
 }
 
-// end kills what still runs and returns when the container is as it was.
-func (r *rehearsal) end() {
+// stop kills a running rehearsal and returns when its processes and files are gone.
+func (r *rehearsal) stop() {
 	close(r.cut)
-	<-r.gone
+	<-r.done
 }
 
 func (r *rehearsal) run() {
-	defer close(r.gone)
-	if len(r.argv) == 0 || r.over(moment, nil) {
+	defer close(r.done)
+	if len(r.argv) == 0 || r.waitUntilEnd(moment, nil) {
 		return
 	}
 	pid, err := r.start()
 	if err != nil {
-		return // it would have warmed nothing
+		return // a command that cannot start warms nothing
 	}
 	ended := make(chan syscall.WaitStatus, 1)
 	alone := make(chan struct{})
 	go reap(pid, ended, alone)
-	r.over(rehearsalTime, ended)
+	r.waitUntilEnd(rehearsalTime, ended)
 	signalAll(syscall.SIGKILL)
 	<-alone
 	for _, place := range r.places {
-		empty(place)
+		removeContents(place)
 	}
 }
 
-// over waits, but not longer than until the end, and tells whether it has come before its time.
-func (r *rehearsal) over(d time.Duration, ended <-chan syscall.WaitStatus) bool {
+// waitUntilEnd waits for the end of the rehearsal for at most d. It reports whether the end came in time.
+func (r *rehearsal) waitUntilEnd(d time.Duration, ended <-chan syscall.WaitStatus) bool {
 	timer := time.NewTimer(d)
-	defer timer.Stop() // an init that waits must not wake up
+	defer timer.Stop() // a waiting init must not wake up
 	select {
 	case <-r.cut:
 		return true
@@ -88,13 +88,13 @@ func (r *rehearsal) start() (pid int, err error) {
 		return 0, err
 	}
 	defer func() { _ = nothing.Close() }()
-	// A home where nothing can be written; and the locale that a job has, whose files would be cold otherwise.
+	// The home directory is not writable. The locale is that of a job, whose files would be cold otherwise.
 	env := environment(os.Environ(), map[string]string{"HOME": "/nonexistent", "LANG": "C.UTF-8"})
 	path, err := lookUp(r.argv[0], env)
 	if err != nil {
 		return 0, err
 	}
-	r.victim.prefer()
+	r.victim.raise()
 	defer r.victim.restore()
 	return syscall.ForkExec(path, r.argv, &syscall.ProcAttr{ //nolint:gosec // the operator chose it
 		Dir:   "/",
@@ -104,27 +104,28 @@ func (r *rehearsal) start() (pid int, err error) {
 	})
 }
 
-// empty removes all that is in a directory, however it was left there. Nobody changes it meanwhile. Directories in it are
-// not entered but brought up, so that no path is too long; it ends when nothing more can be removed: mounts.
-func empty(dir string) {
-	_ = os.Chmod(dir, placeMode)
-	up, prefix := 0, ".up-"+journal.NewNonce()+"-" // a name that is not taken
+// removeContents removes everything in a directory, whatever its modes. No other process changes the directory. The
+// function moves nested directories up instead of entering them, so that no path is too long. It ends when nothing more
+// can be removed: mounts remain.
+func removeContents(dir string) {
+	_ = os.Chmod(dir, tmpfsMode)
+	up, prefix := 0, ".up-"+journal.NewNonce()+"-" // an unused name
 	for progress := true; progress; {
 		progress = false
-		for _, name := range names(dir) {
+		for _, name := range listNames(dir) {
 			path := filepath.Join(dir, name)
 			if os.Remove(path) == nil {
 				progress = true
 				continue
 			}
-			_ = os.Chmod(path, placeMode) // no link: that would be removed
-			for _, below := range names(path) {
+			_ = os.Chmod(path, tmpfsMode) // not a link, which Remove would have removed
+			for _, below := range listNames(path) {
 				from := filepath.Join(path, below)
 				if os.Remove(from) == nil {
 					progress = true
 					continue
 				}
-				_ = os.Chmod(from, placeMode) // its own too, for its .. changes
+				_ = os.Chmod(from, tmpfsMode) // renaming a directory changes its .. entry, which needs write permission
 				up++
 				progress = os.Rename(from, filepath.Join(dir, prefix+strconv.Itoa(up))) == nil || progress
 			}
@@ -132,7 +133,7 @@ func empty(dir string) {
 	}
 }
 
-func names(dir string) []string {
+func listNames(dir string) []string {
 	f, err := os.Open(dir) //nolint:gosec // nobody else is there to put anything in its way
 	if err != nil {
 		return nil

@@ -18,10 +18,10 @@ import (
 	"boomerang/internal/journal"
 )
 
-// unseen is there until the test has seen the litter.
+// unseen exists until the test has seen the litter.
 var unseen = filepath.Join(writable[0], "unseen")
 
-// litter leaves what can be left, and says that it has.
+// litter leaves every kind of file and process, and prints that it has.
 func litter() {
 	fmt.Println("a rehearsal must not be heard")
 	fmt.Fprintln(os.Stderr, "a rehearsal must not be heard")
@@ -31,7 +31,7 @@ func litter() {
 			os.Exit(1)
 		}
 	}
-	if heard, err := io.ReadAll(os.Stdin); err != nil || len(heard) > 0 { // the job comes that way
+	if heard, err := io.ReadAll(os.Stdin); err != nil || len(heard) > 0 { // the job arrives on stdin
 		must(fmt.Errorf("it reads %q, %w", heard, err))
 	}
 	for _, place := range writable {
@@ -65,7 +65,7 @@ func litter() {
 	must(os.Chmod(writable[1], 0))
 }
 
-// lookAround prints what there is that a new container has not.
+// lookAround prints the differences from a new container.
 func lookAround() {
 	for _, place := range writable {
 		info, err := os.Stat(place)
@@ -88,7 +88,7 @@ const newContainer = `/workspace drwx------ <nil>
 processes 2
 `
 
-// awaitLitter waits until a rehearsal has littered, or until it is gone.
+// awaitLitter waits until a rehearsal has littered, or until its litter is gone.
 func awaitLitter(r *running, there bool) {
 	r.t.Helper()
 	path := fmt.Sprintf("/proc/%d/root%s/litter", r.cmd.Process.Pid, writable[0])
@@ -149,7 +149,7 @@ func TestARehearsalTakesNoThread(t *testing.T) {
 	}
 }
 
-func TestWhatARehearsalUsesIsNotTheProgramsOwn(t *testing.T) {
+func TestTheUsageOfARehearsalIsNotTheProgramsOwn(t *testing.T) {
 	r := box{Rehearsal: []string{"litter", "once seen", "burn", "2s"}}.start(t)
 	awaitLitter(r, true)
 	awaitLitter(r, false)
@@ -178,7 +178,8 @@ func TestInitWithoutAJobLeavesWhileItRehearses(t *testing.T) {
 		leave(r)
 		res := r.wait()
 		if len(res.rawOut) != 0 || len(res.rawErr) != 0 || res.code != journal.ExitNoJob {
-			t.Errorf("%s: got %q, %q and exit code %d, want nothing and %d", name, res.rawOut, res.rawErr, res.code, journal.ExitNoJob)
+			t.Errorf("%s: got %q, %q and exit code %d, want nothing and %d", name, res.rawOut, res.rawErr, res.code,
+				journal.ExitNoJob)
 		}
 	}
 }

@@ -15,30 +15,31 @@ import (
 
 const cgroupRoot = "/sys/fs/cgroup"
 
-// usage is what the kernel has counted for the whole container. A negative number is not known.
+// usage holds the kernel's counters for the whole container. A negative number is unknown.
 type usage struct {
 	cpu      time.Duration
-	memory   int64 // bytes at the peak
+	memory   int64 // peak in bytes
 	oomKills int64
-	reaped   syscall.Rusage // of the processes that were reaped
+	reaped   syscall.Rusage // of reaped processes
 }
 
-// measure reads the control group that is mounted at root, version 2 or 1.
-func measure(root string) usage {
+// readUsage reads the control group that is mounted at root, version 2 or 1.
+func readUsage(root string) usage {
 	u := usage{cpu: -1, memory: -1, oomKills: -1}
 	_ = syscall.Getrusage(syscall.RUSAGE_CHILDREN, &u.reaped)
-	if n := number(root, "cpu.stat", "usage_usec"); n >= 0 {
+	if n := readCounter(root, "cpu.stat", "usage_usec"); n >= 0 {
 		u.cpu = time.Duration(n) * time.Microsecond
-	} else if n := number(root, "cpuacct/cpuacct.usage", ""); n >= 0 {
+	} else if n := readCounter(root, "cpuacct/cpuacct.usage", ""); n >= 0 {
 		u.cpu = time.Duration(n)
 	}
-	u.memory = max(number(root, "memory.peak", ""), number(root, "memory/memory.max_usage_in_bytes", ""))
-	u.oomKills = max(number(root, "memory.events", "oom_kill"), number(root, "memory/memory.oom_control", "oom_kill"))
+	u.memory = max(readCounter(root, "memory.peak", ""), readCounter(root, "memory/memory.max_usage_in_bytes", ""))
+	u.oomKills = max(readCounter(root, "memory.events", "oom_kill"), readCounter(root, "memory/memory.oom_control",
+		"oom_kill"))
 	return u
 }
 
-// number reads the number behind key, or the only one where key is empty; -1 if there is none.
-func number(root, file, key string) int64 {
+// readCounter returns the number after key, or the only number if key is empty; -1 if there is none.
+func readCounter(root, file, key string) int64 {
 	text, err := os.ReadFile(filepath.Join(root, file)) //nolint:gosec // the names are ours
 	if err != nil {
 		return -1
@@ -48,7 +49,7 @@ func number(root, file, key string) int64 {
 		if !ok {
 			continue
 		}
-		// A longer key that begins with this one leaves no number behind.
+		// A longer key with this prefix leaves no number.
 		if n, err := strconv.ParseInt(strings.TrimSpace(value), 10, 64); err == nil {
 			return n
 		}
@@ -56,11 +57,11 @@ func number(root, file, key string) int64 {
 	return -1
 }
 
-// report fills in what the program used: as the control group counts it, or else the sum of the processes that were
-// reaped. What a rehearsal used is not the program's, but for the peak of the memory, which only somebody outside could
-// set back.
-func report(end *journal.End, before, after usage) {
-	end.CPUTime = after.processes() - before.processes()
+// addUsage fills in the program's resource usage: the control group's counters or, without them, the sum over the
+// reaped processes. The usage of a rehearsal is subtracted, except from the peak of memory, which the init cannot
+// reset.
+func addUsage(end *journal.End, before, after usage) {
+	end.CPUTime = after.childCPUTime() - before.childCPUTime()
 	end.MaxMemory = after.reaped.Maxrss << 10
 	if before.cpu >= 0 && after.cpu >= before.cpu {
 		end.CPUTime = after.cpu - before.cpu
@@ -71,35 +72,35 @@ func report(end *journal.End, before, after usage) {
 	end.OutOfMem = after.oomKills > max(before.oomKills, 0)
 }
 
-// processes is the time of those that were reaped.
-func (u usage) processes() time.Duration {
+// childCPUTime returns the CPU time of the reaped processes.
+func (u usage) childCPUTime() time.Duration {
 	return time.Duration(u.reaped.Utime.Nano() + u.reaped.Stime.Nano())
 }
 
-// victim makes the program what the kernel kills first when the container's memory is used up. Best effort: where
-// /proc does not allow it the kernel decides alone.
-type victim struct {
+// oomScore makes the kernel kill the program first when the container's memory is used up. If /proc does not allow
+// that, the kernel decides.
+type oomScore struct {
 	file *os.File
 	own  []byte // the init's own score
 }
 
-func openVictim() *victim {
+func openOOMScore() *oomScore {
 	f, err := os.OpenFile("/proc/self/oom_score_adj", os.O_RDWR, 0)
 	if err != nil {
-		return &victim{}
+		return &oomScore{}
 	}
 	own := make([]byte, 16)
 	n, _ := f.Read(own)
-	return &victim{file: f, own: own[:n]}
+	return &oomScore{file: f, own: own[:n]}
 }
 
-// prefer gives the init the highest score, to be inherited by the program.
-func (v *victim) prefer() { v.set([]byte("1000")) }
+// raise gives the init the highest score, which the program inherits.
+func (v *oomScore) raise() { v.set([]byte("1000")) }
 
-// restore takes it back.
-func (v *victim) restore() { v.set(v.own) }
+// restore resets the init's own score.
+func (v *oomScore) restore() { v.set(v.own) }
 
-func (v *victim) set(score []byte) {
+func (v *oomScore) set(score []byte) {
 	if v.file != nil {
 		_, _ = v.file.WriteAt(score, 0)
 	}

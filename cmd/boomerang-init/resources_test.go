@@ -16,8 +16,8 @@ func TestMeasureReadsBothVersionsOfControlGroups(t *testing.T) {
 		"testdata/v1":      {cpu: 1500250123, memory: 12722176, oomKills: 3},
 		"testdata/no-such": {cpu: -1, memory: -1, oomKills: -1},
 	} {
-		got := measure(root)
-		if got.reaped = want.reaped; got != want { // the test's own children are in no file
+		got := readUsage(root)
+		if got.reaped = want.reaped; got != want { // the usage of the test's own children is in no file
 			t.Errorf("%s: got %+v, want %+v", root, got, want)
 		}
 	}
@@ -26,18 +26,19 @@ func TestMeasureReadsBothVersionsOfControlGroups(t *testing.T) {
 func TestReportPrefersTheControlGroup(t *testing.T) {
 	unknown := usage{cpu: -1, memory: -1, oomKills: -1}
 	var reaped journal.End
-	report(&reaped, unknown, unknown)
+	addUsage(&reaped, unknown, unknown)
 	for name, c := range map[string]struct {
 		before, after usage
 		want          journal.End
 	}{
-		"counted":             {usage{cpu: 10}, usage{cpu: 30, memory: 5, oomKills: 0}, journal.End{CPUTime: 20, MaxMemory: 5}},
+		"counted": {usage{cpu: 10}, usage{cpu: 30, memory: 5, oomKills: 0}, journal.End{CPUTime: 20,
+			MaxMemory: 5}},
 		"killed for memory":   {usage{}, usage{oomKills: 1}, journal.End{OutOfMem: true}},
 		"not counted":         {unknown, unknown, reaped},
 		"counted only behind": {unknown, usage{cpu: 30, memory: 5}, journal.End{CPUTime: reaped.CPUTime, MaxMemory: 5}},
 	} {
 		var got journal.End
-		report(&got, c.before, c.after)
+		addUsage(&got, c.before, c.after)
 		if got != c.want {
 			t.Errorf("%s: got %+v, want %+v", name, got, c.want)
 		}
@@ -53,8 +54,8 @@ func TestVictimIsPreferredAndRestored(t *testing.T) {
 		return string(text)
 	}
 	before := score()
-	v := openVictim()
-	v.prefer()
+	v := openOOMScore()
+	v.raise()
 	if got := score(); got != "1000\n" {
 		t.Errorf("preferred: got %q, want %q", got, "1000\n")
 	}
@@ -62,5 +63,5 @@ func TestVictimIsPreferredAndRestored(t *testing.T) {
 	if got := score(); got != before {
 		t.Errorf("restored: got %q, want %q", got, before)
 	}
-	(&victim{}).prefer() // where there is no /proc
+	(&oomScore{}).raise() // a machine without /proc
 }

@@ -16,44 +16,44 @@ import (
 const (
 	chunk = 128 << 10 // bytes of one read
 
-	// Each read becomes at least one entry of the log, which costs the engine some 10 µs. What an ordinary program prints
-	// is passed on at once; one that prints byte by byte without end fills its pipe meanwhile.
-	pace  = time.Millisecond // between two reads of the head, on average
-	burst = 256              // reads that need not wait
+	// Each read becomes at least one entry of the log, which costs the engine about 10 µs. The output of an ordinary
+	// program passes at once. A program that prints byte by byte without end fills its pipe meanwhile.
+	pace  = time.Millisecond // average time between two reads of the head
+	burst = 256              // reads without a pause
 )
 
-// stream carries one stream of the program into the container's log: the head as it comes, then nothing, and at the
-// end the tail.
+// stream copies one stream of the program into the container's log: the head at once, the middle not at all, and the
+// tail at the end.
 type stream struct {
 	pipe   *os.File // from the program
 	log    *log
-	head   int64  // bytes that are still passed on as they come
+	head   int64  // bytes that may still pass at once
 	tail   int64  // bytes that are kept beyond the head
-	buf    []byte // behind the head it is a ring, read into directly; a whole tail is always behind next
+	buf    []byte // beyond the head, a ring buffer; the tail always lies before next
 	next   int
 	passed int64
-	behind int64 // bytes that came behind the head
+	behind int64 // bytes that arrived beyond the head
 
-	limit int64           // bytes that the program may write; 0 = any number
-	seen  int64           // bytes that it has written
-	over  chan<- struct{} // is told when they are more
+	limit    int64           // largest number of bytes that the program may write; 0 means no limit
+	seen     int64           // bytes that the program has written
+	exceeded chan<- struct{} // receives a value when seen exceeds limit
 
-	due     time.Time     // when the next read would come at an even pace
-	rest    *time.Timer   // until then; one for all, because nothing that the init allocates is ever collected
-	settled chan struct{} // closed when nothing can be written to the pipe any more
+	due        time.Time     // time of the next read at an even pace
+	rest       *time.Timer   // fires at due; reused, because the init's allocations are never collected
+	inputEnded chan struct{} // closed when no process can write to the pipe any more
 }
 
 func newStream(pipe *os.File, log *log, head, tail int64) *stream {
 	return &stream{
 		pipe: pipe, log: log, head: head, tail: tail,
-		buf:     make([]byte, tail+chunk), // pages that nothing is read into cost no memory
-		rest:    time.NewTimer(0),
-		settled: make(chan struct{}),
+		buf:        make([]byte, tail+chunk), // untouched pages cost no memory
+		rest:       time.NewTimer(0),
+		inputEnded: make(chan struct{}),
 	}
 }
 
-// pump returns when it has read all, at the end of the file or after settle. While the log takes nothing it waits, and
-// so does the program.
+// pump reads the whole stream: until the end of the file, or until the pipe is empty after stopWhenEmpty. While the log
+// accepts nothing, pump waits, and so does the program.
 func (s *stream) pump() {
 	defer func() { _ = s.pipe.Close() }()
 	if s.pumpHead() {
@@ -61,10 +61,11 @@ func (s *stream) pump() {
 	}
 }
 
-// settle tells pump that what is in the pipe is all. Nobody being left is not enough for an end of file: a program can
-// leave its end in flight in a socket of its own, where the kernel finds it when it next looks for garbage.
-func (s *stream) settle() {
-	close(s.settled)
+// stopWhenEmpty tells pump that no more bytes will enter the pipe. The end of all processes does not guarantee an end
+// of file: a program can leave its end of the pipe in flight in a socket, until the kernel's garbage collection finds
+// it.
+func (s *stream) stopWhenEmpty() {
+	close(s.inputEnded)
 	_ = s.pipe.SetReadDeadline(time.Unix(1, 0))
 }
 
@@ -73,12 +74,12 @@ func (s *stream) read(p []byte) (int, error) {
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return readNow(s.pipe, p)
 	}
-	s.count(n)
+	s.countBytes(n)
 	return n, err
 }
 
-// breathe keeps the reads of the head at their pace, until settle.
-func (s *stream) breathe() {
+// paceReads delays the reads of the head until stopWhenEmpty.
+func (s *stream) paceReads() {
 	now := time.Now()
 	if s.due = s.due.Add(pace); s.due.Before(now.Add(-burst * pace)) {
 		s.due = now.Add(-burst * pace)
@@ -86,24 +87,24 @@ func (s *stream) breathe() {
 	if early := s.due.Sub(now); early > 0 {
 		s.rest.Reset(early)
 		select {
-		case <-s.settled:
+		case <-s.inputEnded:
 		case <-s.rest.C:
 		}
 	}
 }
 
-// count tells who supervises when the program has written more than it may.
-func (s *stream) count(n int) {
+// countBytes notifies the supervisor when the program exceeds its limit.
+func (s *stream) countBytes(n int) {
 	s.seen += int64(n)
 	if s.limit > 0 && s.seen > s.limit {
 		select {
-		case s.over <- struct{}{}:
+		case s.exceeded <- struct{}{}:
 		default:
 		}
 	}
 }
 
-// readNow reads without waiting; an empty pipe is at its end.
+// readNow reads without waiting, and treats an empty pipe as the end of the file.
 func readNow(pipe *os.File, p []byte) (n int, err error) {
 	conn, err := pipe.SyscallConn()
 	if err != nil {
@@ -121,7 +122,7 @@ func readNow(pipe *os.File, p []byte) (n int, err error) {
 	return n, nil
 }
 
-// pumpHead tells whether there may be more than the head.
+// pumpHead reads the head and reports whether more bytes may follow.
 func (s *stream) pumpHead() bool {
 	for s.head > 0 {
 		n, err := s.read(s.buf[:min(s.head, chunk)])
@@ -131,7 +132,7 @@ func (s *stream) pumpHead() bool {
 		if err != nil {
 			return false
 		}
-		s.breathe()
+		s.paceReads()
 	}
 	return true
 }
@@ -147,7 +148,7 @@ func (s *stream) pumpRest() {
 	}
 }
 
-// finish writes the tail, what else there is to write, and the end frame, completed with this stream's counts.
+// finish writes the tail, then calls more, and writes the end frame with the counts of this stream.
 func (s *stream) finish(nonce string, end journal.End, more func()) error {
 	kept := min(s.tail, s.behind)
 	if from := int64(s.next) - kept; from >= 0 {
@@ -166,11 +167,11 @@ func (s *stream) finish(nonce string, end journal.End, more func()) error {
 	return s.log.err
 }
 
-// log writes to one stream of the container's log. After an error it takes everything and writes nothing: the program
-// goes on, and the missing end frame tells.
+// log writes to one stream of the container's log. After an error it discards all bytes: the program continues, and the
+// missing end frame reveals the error.
 type log struct {
 	w      io.Writer
-	packed []byte // made before the program starts: it may leave the init no more memory
+	packed []byte // allocated before the program starts, which may leave the init no memory
 	err    error
 }
 

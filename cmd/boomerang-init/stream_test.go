@@ -17,7 +17,7 @@ import (
 
 const testNonce = "0123456789abcdef0123456789abcdef"
 
-// logged is what one stream left in a log.
+// logged is the content of one stream in a log.
 type logged struct {
 	raw     []byte
 	payload []byte
@@ -35,7 +35,7 @@ func cut(t *testing.T, raw []byte) logged {
 	return logged{raw, payload.Bytes(), *s.End()}
 }
 
-// pumped lets a stream carry what a program writes, piece by piece.
+// pumped copies a program's output, piece by piece, through a stream.
 func pumped(t *testing.T, head, tail int64, pieces ...[]byte) logged {
 	t.Helper()
 	r, w, err := os.Pipe()
@@ -57,7 +57,7 @@ func pumped(t *testing.T, head, tail int64, pieces ...[]byte) logged {
 	return cut(t, raw.Bytes())
 }
 
-// noise is n bytes in which no two places look alike, with few newlines.
+// noise returns n bytes without repetition and with few newlines.
 func noise(n int) []byte {
 	b := make([]byte, n)
 	_, _ = rand.NewChaCha8([32]byte{1}).Read(b)
@@ -69,18 +69,19 @@ func TestStreamKeepsHeadAndTailAndCountsAll(t *testing.T) {
 	for name, c := range map[string]struct {
 		head, tail    int64
 		written       int
-		leftOut, kept int64 // kept: of the payload, what stands behind the bytes left out
+		leftOut, kept int64 // kept is the part of the payload beyond the left-out bytes
 	}{
-		"nothing":                   {head: 10, tail: 5},
-		"less than the head":        {head: 10, tail: 5, written: 9},
-		"the head":                  {head: 10, tail: 5, written: 10},
-		"into the tail":             {head: 10, tail: 5, written: 11},
-		"head and tail":             {head: 10, tail: 5, written: 15},
-		"one more":                  {head: 10, tail: 5, written: 16, leftOut: 1, kept: 5},
-		"no head":                   {tail: 5, written: 100, leftOut: 95, kept: 5},
-		"no tail":                   {head: 10, written: 100, leftOut: 90},
-		"neither":                   {written: 100, leftOut: 100},
-		"around the ring":           {head: mega, tail: 64 << 10, written: 3*mega + 12345, leftOut: 2*mega + 12345 - 64<<10, kept: 64 << 10},
+		"nothing":            {head: 10, tail: 5},
+		"less than the head": {head: 10, tail: 5, written: 9},
+		"the head":           {head: 10, tail: 5, written: 10},
+		"into the tail":      {head: 10, tail: 5, written: 11},
+		"head and tail":      {head: 10, tail: 5, written: 15},
+		"one more":           {head: 10, tail: 5, written: 16, leftOut: 1, kept: 5},
+		"no head":            {tail: 5, written: 100, leftOut: 95, kept: 5},
+		"no tail":            {head: 10, written: 100, leftOut: 90},
+		"neither":            {written: 100, leftOut: 100},
+		"around the ring": {head: mega, tail: 64 << 10, written: 3*mega + 12345, leftOut: 2*mega +
+			12345 - 64<<10, kept: 64 << 10},
 		"a tail that is no power":   {head: 1, tail: 77777, written: mega, leftOut: mega - 1 - 77777, kept: 77777},
 		"a tail of exactly a ring":  {head: 0, tail: 64 << 10, written: 64<<10 + chunk, leftOut: chunk, kept: 64 << 10},
 		"a tail that is everything": {head: 0, tail: mega, written: mega},
@@ -103,7 +104,7 @@ func TestStreamKeepsHeadAndTailAndCountsAll(t *testing.T) {
 	}
 }
 
-func TestWhatIsPrintedIsHandedOnWhileTheProgramRuns(t *testing.T) {
+func TestOutputIsPassedOnWhileTheProgramRuns(t *testing.T) {
 	r, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
@@ -135,7 +136,7 @@ func TestTheHeadIsReadAtAPace(t *testing.T) {
 		reads := func(n int) time.Duration {
 			from := time.Now()
 			for range n {
-				s.breathe()
+				s.paceReads()
 			}
 			return time.Since(from)
 		}
@@ -154,20 +155,20 @@ func TestTheHeadIsReadAtAPace(t *testing.T) {
 				t.Errorf("%d reads after %v took %v, want %v", c.n, c.pause, got, c.want)
 			}
 		}
-		close(s.settled)
+		close(s.inputEnded)
 		if got := reads(1000); got != 0 {
 			t.Errorf("a stream that is settled waited %v", got)
 		}
 	})
 }
 
-func TestSettledStreamTakesWhatIsThere(t *testing.T) {
+func TestAStoppedStreamReadsTheRestOfThePipe(t *testing.T) {
 	for name, head := range map[string]int64{"head": 100_000, "behind the head": 10} {
 		r, w, err := os.Pipe()
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer func() { _ = w.Close() }() // the pipe keeps a writer: there is no end of file
+		defer func() { _ = w.Close() }() // the pipe keeps a writer, so there is no end of file
 		all := noise(50_000)
 		if _, err := w.Write(all); err != nil {
 			t.Fatal(err)
@@ -179,7 +180,7 @@ func TestSettledStreamTakesWhatIsThere(t *testing.T) {
 			s.pump()
 			close(done)
 		}()
-		s.settle()
+		s.stopWhenEmpty()
 		<-done
 		if err := s.finish(testNonce, journal.End{}, func() {}); err != nil {
 			t.Fatal(err)

@@ -13,8 +13,8 @@ import (
 	"boomerang/internal/journal"
 )
 
-// execute runs one job and writes its journal. An error says that the journal is not whole.
-func execute(job *journal.Job, given *received, victim *victim, stop <-chan os.Signal) error {
+// execute runs one job and writes its journal. An error means that the journal is incomplete.
+func execute(job *journal.Job, given *received, score *oomScore, stop <-chan os.Signal) error {
 	over := make(chan struct{}, 1)
 	stdout, stdoutEnd, err := openStream(syscall.Stdout, job, over)
 	if err != nil {
@@ -25,7 +25,7 @@ func execute(job *journal.Job, given *received, victim *victim, stop <-chan os.S
 		return err
 	}
 	files := newCollector(job, given, stdout.log, stop)
-	before := measure(cgroupRoot)
+	before := readUsage(cgroupRoot)
 	started := time.Now()
 	end := journal.End{StartedAt: started.UTC()}
 	stderr.log.raw(journal.AppendStart(nil, job.Nonce, journal.Start{At: end.StartedAt}))
@@ -35,7 +35,7 @@ func execute(job *journal.Job, given *received, victim *victim, stop <-chan os.S
 
 	pid, err := 0, given.failed
 	if err == nil {
-		pid, err = startProgram(job, stdoutEnd, stderrEnd, victim, files)
+		pid, err = startProgram(job, stdoutEnd, stderrEnd, score, files)
 	}
 	_, _ = stdoutEnd.Close(), stderrEnd.Close()
 	var streams sync.WaitGroup
@@ -48,10 +48,10 @@ func execute(job *journal.Job, given *received, victim *victim, stop <-chan os.S
 	} else {
 		supervise(job, pid, started, stop, over, &end)
 	}
-	stdout.settle()
-	stderr.settle()
+	stdout.stopWhenEmpty()
+	stderr.stopWhenEmpty()
 	streams.Wait()
-	report(&end, before, measure(cgroupRoot))
+	addUsage(&end, before, readUsage(cgroupRoot))
 
 	var failed [2]error
 	streams.Go(func() { failed[0] = stdout.finish(job.Nonce, end, func() { files.collect(end.Stopped) }) })
@@ -65,9 +65,9 @@ func execute(job *journal.Job, given *received, victim *victim, stop <-chan os.S
 	return nil
 }
 
-// openStream joins a pipe, whose end for the program it returns, to the log behind fd.
+// openStream connects a new pipe to the log at fd, and returns the pipe's write end for the program.
 func openStream(fd int, job *journal.Job, over chan<- struct{}) (*stream, *os.File, error) {
-	// A copy, because the os package ends the process when fd 1 or 2 itself is broken.
+	// A duplicate, because the os package ends the process when fd 1 or 2 itself breaks.
 	dup, err := syscall.Dup(fd)
 	if err != nil {
 		return nil, nil, fmt.Errorf("open log: %w", err)
@@ -77,35 +77,37 @@ func openStream(fd int, job *journal.Job, over chan<- struct{}) (*stream, *os.Fi
 	if err := syscall.Pipe2(ends[:], syscall.O_CLOEXEC); err != nil {
 		return nil, nil, fmt.Errorf("open pipe: %w", err)
 	}
-	widen(ends[1])
+	enlargePipe(ends[1])
 	s := newStream(pollable(ends[0], "pipe"), newLog(pollable(dup, "log")), job.Head, job.Tail)
-	s.limit, s.over = job.Limit, over
+	s.limit, s.exceeded = job.Limit, over
 	return s, os.NewFile(uintptr(ends[1]), "pipe"), nil
 }
 
-// The sizes of a pipe in bytes: the largest that the kernel allows an ordinary user (fs.pipe-max-size, where nobody has
-// changed it), and the one that a pipe has by itself.
+// The sizes of a pipe in bytes: the kernel's default for the largest pipe of an ordinary user (fs.pipe-max-size), and
+// the default size of a pipe.
 const (
 	largestPipe = 1 << 20
 	usualPipe   = 64 << 10
 )
 
-// widen makes a pipe as large as the kernel allows. A program that does not wait for its output (Node.js) loses what the
-// pipe does not hold when it exits. The pages are taken as they are written, and count as the writer's memory; the table
-// of them makes an empty pipe cost 18 KiB instead of 3. The kernel refuses a size above fs.pipe-max-size, and more than
-// the user's share of all pipes (fs.pipe-user-pages-soft): widen then tries half of it, and leaves the pipe as it is in
-// the end.
-func widen(pipe int) {
+// enlargePipe makes a pipe as large as the kernel allows. A program that does not wait for its output (Node.js) loses
+// the bytes beyond the pipe's size when it exits. The kernel allocates the pages on writing and charges them to the
+// writer; their table makes an empty pipe cost 18 KiB instead of 3. The kernel refuses a size above fs.pipe-max-size,
+// and more than the user's share of all pipes (fs.pipe-user-pages-soft). So enlargePipe tries half the size after each
+// refusal, and in the end leaves the pipe as it is.
+func enlargePipe(pipe int) {
 	for size := largestPipe; size >= usualPipe; size /= 2 {
-		if _, _, errno := syscall.RawSyscall(syscall.SYS_FCNTL, uintptr(pipe), syscall.F_SETPIPE_SZ, uintptr(size)); errno == 0 {
+		if _, _, errno := syscall.RawSyscall(syscall.SYS_FCNTL, uintptr(pipe), syscall.F_SETPIPE_SZ,
+			uintptr(size)); errno == 0 {
 			return
 		}
 	}
 }
 
-// supervise returns when the program has ended and nothing but the init is left in the container. It depends on
-// nothing else: not on the log, not on what the program does.
-func supervise(job *journal.Job, pid int, started time.Time, stop <-chan os.Signal, over <-chan struct{}, end *journal.End) {
+// supervise returns when the program has ended and the init is the only process in the container. It depends on nothing
+// else, neither on the log nor on the program's behaviour.
+func supervise(job *journal.Job, pid int, started time.Time, stop <-chan os.Signal, over <-chan struct{},
+	end *journal.End) {
 	ended := make(chan syscall.WaitStatus, 1)
 	alone := make(chan struct{})
 	go reap(pid, ended, alone)
@@ -137,7 +139,7 @@ func supervise(job *journal.Job, pid int, started time.Time, stop <-chan os.Sign
 		case <-over:
 			if kill == nil {
 				end.OverLimit = true
-				kill = make(chan time.Time) // it is done: no grace for who floods
+				kill = make(chan time.Time) // never fires: a program that floods gets no grace period
 				signalAll(syscall.SIGKILL)
 			}
 		case <-kill:
@@ -147,21 +149,22 @@ func supervise(job *journal.Job, pid int, started time.Time, stop <-chan os.Sign
 	<-alone
 }
 
-// terminate asks every process to end, not the program's group alone: daemons may want to clean up, too.
+// terminate asks every process to end, not only the program's group, so that daemons can clean up too.
 func terminate(grace time.Duration) <-chan time.Time {
 	signalAll(syscall.SIGTERM)
 	return time.After(grace)
 }
 
-// signalAll signals every process of the container but the init.
+// signalAll signals every process of the container except the init.
 func signalAll(sig syscall.Signal) { _ = syscall.Kill(-1, sig) }
 
-// reap takes in every process that ends, the program's orphans too. When the program has ended it kills the others.
+// reap waits for every process that ends, including orphans. When the program has ended, it kills all other processes.
 func reap(program int, ended chan<- syscall.WaitStatus, alone chan<- struct{}) {
 	over := false
 	for {
 		if over {
-			// Each time: whatever escapes one kill because it was just being forked has a parent that is yet to be reaped.
+			// Repeated, because a process that was just being forked can escape one kill; its parent still has to be
+			// reaped.
 			signalAll(syscall.SIGKILL)
 		}
 		var status syscall.WaitStatus
@@ -170,7 +173,7 @@ func reap(program int, ended chan<- syscall.WaitStatus, alone chan<- struct{}) {
 			close(alone)
 			return
 		}
-		// A child that asked to be traced by its parent, the init, is reported when it stops.
+		// A child that the init traces at the child's own request is also reported when it stops.
 		if err == nil && !over && pid == program && (status.Exited() || status.Signaled()) {
 			ended <- status
 			over = true

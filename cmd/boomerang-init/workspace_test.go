@@ -22,13 +22,14 @@ import (
 	"boomerang/internal/journal"
 )
 
-// giving makes a job that brings a workspace along: content by path, "/" for a directory, "->" for a link.
+// giving makes a job with a workspace: content keyed by path, "/" for a directory, "->" for a link.
 func giving(dir string, entries map[string]string) journal.Job {
 	return journal.Job{
 		Nonce: testNonce, File: "main.sh", Argv: []string{"true"}, Dir: dir, Timeout: time.Minute, Workspace: dir,
 		WorkspaceSnapshot: func(yield func(journal.WorkspaceEntry, error) bool) {
 			for _, path := range slices.Sorted(maps.Keys(entries)) {
-				g := journal.WorkspaceEntry{Path: path, Kind: journal.EntryFile, Mode: 0o750, Size: int64(len(entries[path]))}
+				g := journal.WorkspaceEntry{Path: path, Kind: journal.EntryFile, Mode: 0o750,
+					Size: int64(len(entries[path]))}
 				if target, link := strings.CutPrefix(entries[path], "->"); link {
 					g = journal.WorkspaceEntry{Path: path, Kind: journal.EntryLink, Target: target}
 				}
@@ -45,7 +46,7 @@ func giving(dir string, entries map[string]string) journal.Job {
 	}
 }
 
-// arrive sends a job as far as limit and receives it.
+// arrive sends the first limit bytes of a job and receives it.
 func arrive(t *testing.T, j journal.Job, limit int) (journal.Job, *received, error) {
 	t.Helper()
 	var wire bytes.Buffer
@@ -55,22 +56,23 @@ func arrive(t *testing.T, j journal.Job, limit int) (journal.Job, *received, err
 	if err != nil {
 		return job, nil, err
 	}
-	r, err := receive(&wire, &job)
+	r, err := receiveWorkspace(&wire, &job)
 	return job, r, err
 }
 
 const whole = 1 << 30
 
-// left collects the tree of a workspace that was received.
+// left collects the tree of a received workspace.
 func left(t *testing.T, job journal.Job, r *received, change func(*journal.Collect)) *found {
 	t.Helper()
-	c := journal.Collect{Name: "workspace", Dir: job.Workspace, Tree: true, Files: 100, Bytes: 1 << 20, Timeout: time.Minute}
+	c := journal.Collect{Name: "workspace", Dir: job.Workspace, Tree: true, Files: 100, Bytes: 1 << 20,
+		Timeout: time.Minute}
 	change(&c)
 	job.Collect = []journal.Collect{c}
 	var raw bytes.Buffer
 	of := newCollector(&job, r, newLog(&raw), nil)
 	of.open()
-	of.collect(true) // also when its end was asked for
+	of.collect(true) // also after a stop
 	return read(raw.Bytes())
 }
 
@@ -82,7 +84,8 @@ func TestAWorkspaceIsLaidOutAndTold(t *testing.T) {
 	must(t, err)
 	large := strings.Repeat("\x1e\n\x00", 100_000)
 	job, r, err := arrive(t, giving(dir, map[string]string{
-		"d": "/", "d/same": "same", "d/gone": "gone", "changed": "12345", "large": large, "link": "->d/same", "main.sh": "mine", "new\nline": "",
+		"d": "/", "d/same": "same", "d/gone": "gone", "changed": "12345", "large": large, "link": "->d/same",
+		"main.sh": "mine", "new\nline": "",
 	}), whole)
 	if err != nil || r.failed != nil {
 		t.Fatalf("%v, %v", err, r.failed)
@@ -101,8 +104,10 @@ func TestAWorkspaceIsLaidOutAndTold(t *testing.T) {
 	got := left(t, job, r, asItIs)
 	brief := func(text string) string { return fmt.Sprintf("%.4x", sha256.Sum256([]byte(text))) }
 	same(t, got,
-		"name bad\uFFFDname", "5 750 changed", "dir 0 d  ", "file 400 d/same "+brief("same")+" ", "not_regular fifo", "link 0 link  d/same",
-		"file 750 main.sh "+brief("mine")+" ", "file 750 moved "+brief(large)+" ", "file 750 new\nline "+brief("")+" ", "link 0 out  /etc/passwd",
+		"name bad\uFFFDname", "5 750 changed", "dir 0 d  ", "file 400 d/same "+brief("same")+" ", "not_regular fifo",
+		"link 0 link  d/same",
+		"file 750 main.sh "+brief("mine")+" ", "file 750 moved "+brief(large)+" ", "file 750 new\nline "+brief("")+" ",
+		"link 0 out  /etc/passwd",
 		"workspace: 8 files, 300009 bytes, 2 omitted ")
 	if string(got.whole["changed"]) != "54321" {
 		t.Errorf("got %q", got.whole["changed"])
@@ -124,10 +129,13 @@ func TestHalfATreeIsNone(t *testing.T) {
 		make   func()
 		cut    string
 	}{
-		"bytes":   {func(c *journal.Collect) { c.Bytes = 9 }, func() { _ = os.WriteFile("f", make([]byte, 10), 0o600) }, journal.CutSize},
-		"a hole":  {asItIs, func() { _, _ = os.Create("f"); _ = os.Truncate("f", 1<<40) }, journal.CutSize},
-		"entries": {func(c *journal.Collect) { c.Files = 1 }, func() { _ = os.MkdirAll("a/b", 0o700) }, journal.CutCount},
-		"time":    {func(c *journal.Collect) { c.Timeout = 1 }, func() { _ = os.MkdirAll("a/b", 0o700) }, journal.CutTime},
+		"bytes": {func(c *journal.Collect) { c.Bytes = 9 }, func() { _ = os.WriteFile("f", make([]byte, 10), 0o600) },
+			journal.CutSize},
+		"a hole": {asItIs, func() { _, _ = os.Create("f"); _ = os.Truncate("f", 1<<40) }, journal.CutSize},
+		"entries": {func(c *journal.Collect) { c.Files = 1 }, func() { _ = os.MkdirAll("a/b", 0o700) },
+			journal.CutCount},
+		"time": {func(c *journal.Collect) { c.Timeout = 1 }, func() { _ = os.MkdirAll("a/b", 0o700) },
+			journal.CutTime},
 	} {
 		dir := t.TempDir()
 		job, r, err := arrive(t, giving(dir, nil), whole)
@@ -147,14 +155,15 @@ func TestAWorkspaceThatArrivesHalfIsNoJob(t *testing.T) {
 	must(t, journal.WriteJob(&wire, giving("/nowhere", entries)))
 	size := wire.Len()
 	for limit := 0; limit < size; limit += 7 {
-		if _, _, err := arrive(t, giving(t.TempDir(), entries), limit); !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		if _, _, err := arrive(t, giving(t.TempDir(), entries), limit); !errors.Is(err, io.EOF) &&
+			!errors.Is(err, io.ErrUnexpectedEOF) {
 			t.Fatalf("%d of %d bytes: got %v, want that there is no job", limit, size, err)
 		}
 	}
 }
 
-// The init collects nothing while it runs, and what it holds is taken from the program's memory.
-func TestWhatReadingAWorkspaceTookIsGivenBack(t *testing.T) {
+// The init does not collect garbage while it runs, and its memory is missing to the program.
+func TestMemoryForReadingAWorkspaceIsReturned(t *testing.T) {
 	entries := make(map[string]string)
 	for i := range 2000 {
 		entries[fmt.Sprintf("d%d", i)] = "/"
@@ -167,19 +176,22 @@ func TestWhatReadingAWorkspaceTookIsGivenBack(t *testing.T) {
 	var before, after runtime.MemStats
 	runtime.GC()
 	runtime.ReadMemStats(&before)
-	r, err := receive(&wire, &job)
+	r, err := receiveWorkspace(&wire, &job)
 	runtime.ReadMemStats(&after)
 	if err != nil || r.failed != nil {
 		t.Fatal(err, r.failed)
 	}
-	if took, kept := after.TotalAlloc-before.TotalAlloc, int64(after.HeapAlloc)-int64(before.HeapAlloc); kept > int64(took/4) {
+	if took, kept := after.TotalAlloc-before.TotalAlloc, int64(after.HeapAlloc)-int64(before.HeapAlloc); kept > int64(
+		took/4) {
 		t.Errorf("of %d bytes %d are kept", took, kept)
 	}
 }
 
 func TestAWorkspaceThatCannotBeLaidOutIsASentence(t *testing.T) {
-	_, r, err := arrive(t, giving(t.TempDir(), map[string]string{"a": "a file", "a/b": "below it", "c": "later"}), whole)
-	if err != nil || r.failed == nil || !strings.HasPrefix(r.failed.Error(), "a/b of the workspace cannot be laid out: ") {
+	_, r, err := arrive(t, giving(t.TempDir(), map[string]string{"a": "a file", "a/b": "below it", "c": "later"}),
+		whole)
+	if err != nil || r.failed == nil || !strings.HasPrefix(r.failed.Error(),
+		"a/b of the workspace cannot be laid out: ") {
 		t.Errorf("got %v, %v", err, r.failed)
 	}
 	_, r, err = arrive(t, giving("/nowhere/at/all", map[string]string{"a": "a"}), whole)
@@ -188,7 +200,7 @@ func TestAWorkspaceThatCannotBeLaidOutIsASentence(t *testing.T) {
 	}
 }
 
-func TestWhatLeadsOutOfAWorkspaceIsNotFollowed(t *testing.T) {
+func TestLinksOutOfAWorkspaceAreNotFollowed(t *testing.T) {
 	outside := t.TempDir()
 	_, r, err := arrive(t, giving(t.TempDir(), map[string]string{"a": "->" + outside, "a/b": "x"}), whole)
 	if err != nil || r.failed == nil {
@@ -199,13 +211,14 @@ func TestWhatLeadsOutOfAWorkspaceIsNotFollowed(t *testing.T) {
 	}
 }
 
-func TestWhatCannotBeReadIsNotSent(t *testing.T) {
+func TestUnreadableEntriesAreNotSent(t *testing.T) {
 	broken := errors.New("broken")
 	j := giving("/w", nil)
 	for name, given := range map[string]iter.Seq2[journal.WorkspaceEntry, error]{
 		"the list": func(yield func(journal.WorkspaceEntry, error) bool) { yield(journal.WorkspaceEntry{}, broken) },
 		"a file": func(yield func(journal.WorkspaceEntry, error) bool) {
-			yield(journal.WorkspaceEntry{Path: "a", Kind: journal.EntryFile, Size: 2, Content: func() io.Reader { return strings.NewReader("1") }}, nil)
+			yield(journal.WorkspaceEntry{Path: "a", Kind: journal.EntryFile, Size: 2,
+				Content: func() io.Reader { return strings.NewReader("1") }}, nil)
 		},
 	} {
 		j.WorkspaceSnapshot = given

@@ -14,20 +14,20 @@ import (
 	"boomerang/internal/probe"
 )
 
-// call is a system call with arguments that do nothing where it is open.
+// call is a system call with arguments that have no effect if the call is allowed.
 type call struct {
 	name   string
 	number uintptr
 	args   [6]uintptr
 }
 
-// Memory that system calls are pointed at; it is never read.
+// Memory for the arguments of system calls; it is never read.
 var (
 	nowhere = [32]byte{'/', 'n', 'o', 'w', 'h', 'e', 'r', 'e'}
 	root    = [2]byte{'/'}
-	badTime = [4]int64{0, 2e9, 0, 2e9} // nanoseconds that are none
+	badTime = [4]int64{0, 2e9, 0, 2e9} // invalid numbers of nanoseconds
 	scratch [512]byte
-	usual   [64]byte // the priority that everybody has
+	usual   [64]byte // the default priority
 )
 
 func at(p *byte) uintptr { return uintptr(unsafe.Pointer(p)) }
@@ -40,13 +40,14 @@ var (
 	noFile   = ^uintptr(0)
 )
 
-// refused holds when the kernel lets none of the calls be made. EPERM is the profile's answer or that of a missing
-// capability, ENOSYS that of a profile which hides the call, EACCES that of a security module.
-func refused(calls ...call) func(probe.Task) (string, bool) {
+// callsRefused holds if the kernel refuses all calls. EPERM comes from the profile or a missing capability, ENOSYS from
+// a profile that hides the call, EACCES from a security module.
+func callsRefused(calls ...call) func(probe.Task) (string, bool) {
 	return func(probe.Task) (string, bool) {
 		var open, answers []string
 		for _, c := range calls {
-			result, _, errno := unix.Syscall6(c.number, c.args[0], c.args[1], c.args[2], c.args[3], c.args[4], c.args[5])
+			result, _, errno := unix.Syscall6(c.number, c.args[0], c.args[1], c.args[2], c.args[3], c.args[4],
+				c.args[5])
 			switch closed := errno == unix.EPERM || errno == unix.ENOSYS || errno == unix.EACCES; {
 			case closed:
 				answers = append(answers, unix.ErrnoName(errno))
@@ -75,17 +76,17 @@ func distinct(words []string) []string {
 	return all
 }
 
-// calls are the families of system calls that the profile closes.
-func calls() []wall {
+// calls returns checks for the families of system calls that the profile closes.
+func calls() []check {
 	const (
 		group         = "system calls"
-		userModeOnly  = 1 // the one kind of userfaultfd that needs no capability
+		userModeOnly  = 1 // the only kind of userfaultfd that needs no capability
 		ioprioProcess = 1 // IOPRIO_WHO_PROCESS
 	)
-	w := func(name string, calls ...call) wall {
-		return wall{group, name, "refused: " + names(calls), refused(calls...)}
+	w := func(name string, calls ...call) check {
+		return check{group, name, "refused: " + names(calls), callsRefused(calls...)}
 	}
-	all := []wall{
+	all := []check{
 		w("mount",
 			call{"mount", unix.SYS_MOUNT, [6]uintptr{noPath, noPath, noPath}},
 			call{"umount2", unix.SYS_UMOUNT2, [6]uintptr{noPath}}),
@@ -152,7 +153,7 @@ func calls() []wall {
 			call{"mbind", unix.SYS_MBIND, [6]uintptr{}},
 			call{"move_pages", unix.SYS_MOVE_PAGES, [6]uintptr{1}},
 			call{"migrate_pages", unix.SYS_MIGRATE_PAGES, [6]uintptr{1}}),
-		w("priority of PID 1", // to what they are
+		w("priority of PID 1", // sets the values that PID 1 already has
 			call{"setpriority", unix.SYS_SETPRIORITY, [6]uintptr{unix.PRIO_PROCESS, 1, 0}},
 			call{"setpriority of its group", unix.SYS_SETPRIORITY, [6]uintptr{unix.PRIO_PGRP, 1, 0}},
 			call{"setpriority of its user", unix.SYS_SETPRIORITY, [6]uintptr{unix.PRIO_USER, 0, 0}},
@@ -173,12 +174,15 @@ func calls() []wall {
 		{"AF_XDP", unix.AF_XDP},
 		{"AF_CAN", unix.AF_CAN},
 	} {
-		all = append(all, w("socket "+family.name, call{family.name, unix.SYS_SOCKET, [6]uintptr{family.number, unix.SOCK_DGRAM}}))
+		all = append(all, w("socket "+family.name, call{family.name, unix.SYS_SOCKET, [6]uintptr{family.number,
+			unix.SOCK_DGRAM}}))
 	}
 	all = append(all,
-		w("raw socket", call{"socket(AF_INET, SOCK_RAW)", unix.SYS_SOCKET, [6]uintptr{unix.AF_INET, unix.SOCK_RAW, unix.IPPROTO_ICMP}}),
-		w("socket with upper bits", call{"socket(1<<32 | AF_VSOCK)", unix.SYS_SOCKET, [6]uintptr{1<<32 | unix.AF_VSOCK, unix.SOCK_DGRAM}}),
-		wall{group, "32-bit calls", "killed or refused: a call by the gate for 32-bit programs", gate},
+		w("raw socket", call{"socket(AF_INET, SOCK_RAW)", unix.SYS_SOCKET, [6]uintptr{unix.AF_INET, unix.SOCK_RAW,
+			unix.IPPROTO_ICMP}}),
+		w("socket with upper bits", call{"socket(1<<32 | AF_VSOCK)", unix.SYS_SOCKET, [6]uintptr{1<<32 | unix.AF_VSOCK,
+			unix.SOCK_DGRAM}}),
+		check{group, "32-bit calls", "killed or refused: a call by the gate for 32-bit programs", gate},
 	)
 	return append(all, architectureCalls(group)...)
 }
@@ -191,11 +195,11 @@ func names(calls []call) string {
 	return strings.Join(all, ", ")
 }
 
-// cloneIntoUserNamespace makes by bare calls a child that leaves at once.
+// cloneIntoUserNamespace makes a child by bare system calls; the child exits at once.
 func cloneIntoUserNamespace(probe.Task) (string, bool) {
 	pid, _, errno := syscall.RawSyscall6(unix.SYS_CLONE, unix.CLONE_NEWUSER|uintptr(unix.SIGCHLD), 0, 0, 0, 0, 0)
 	if pid == 0 && errno == 0 {
-		leave(0)
+		exitNow(0)
 	}
 	if errno != 0 {
 		return unix.ErrnoName(errno), errno == unix.EPERM || errno == unix.ENOSYS
@@ -204,15 +208,15 @@ func cloneIntoUserNamespace(probe.Task) (string, bool) {
 	return "a child has a user namespace of its own", false
 }
 
-// adjustClock sets the length of a tick to what it is.
+// adjustClock sets the length of a tick to its present value.
 func adjustClock(probe.Task) (string, bool) {
 	var t unix.Timex
 	if _, err := unix.Adjtimex(&t); err != nil {
-		return "refused altogether: " + said(err), true
+		return "refused altogether: " + errorName(err), true
 	}
 	t.Modes = unix.ADJ_TICK
 	_, err := unix.Adjtimex(&t)
-	return said(err), errors.Is(err, unix.EPERM)
+	return errorName(err), errors.Is(err, unix.EPERM)
 }
 
 func fixedLayout(probe.Task) (string, bool) {
@@ -229,27 +233,29 @@ func fixedLayout(probe.Task) (string, bool) {
 	return unix.ErrnoName(errno), true
 }
 
-// The exit codes of a child that the kernel let through, and of one that it refused.
+// The exit codes of a child whose call succeeded, and of one whose call was refused.
 const (
 	childThrough = 40
 	childRefused = 41
 )
 
-// dies makes a child by a bare call, which does what it is given: bare calls alone, and tells whether it got through. A
-// filter that kills ends one thread, so a child with more of them would hang.
-func dies(through func() bool) (string, bool) {
-	pid, errno := forked()
+// childDies runs through in a child and reports whether the kernel killed the child or refused the call. The child is
+// made by a bare system call and may only make such calls: a filter that kills ends only one thread, so a child with
+// several threads would hang.
+func childDies(through func() bool) (string, bool) {
+	pid, errno := rawFork()
 	if errno == 0 && pid == 0 {
-		var usual [4]uint64 // a fault ends the child instead of being explained by the runtime
-		_, _, _ = syscall.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(unix.SIGSEGV), uintptr(pointer(&usual)), 0, 8, 0, 0)
+		var usual [4]uint64 // with the default handler a fault ends the child without a report of the runtime
+		_, _, _ = syscall.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(unix.SIGSEGV), uintptr(pointer(&usual)), 0, 8, 0,
+			0)
 		if through() {
-			leave(childThrough)
+			exitNow(childThrough)
 		}
-		leave(childRefused)
+		exitNow(childRefused)
 	}
 	var status unix.WaitStatus
 	if _, err := unix.Wait4(pid, &status, 0, nil); errno != 0 || err != nil {
-		return "cannot be tried: " + said(errors.Join(orNil(errno), err)), false
+		return "cannot be tried: " + errorName(errors.Join(orNil(errno), err)), false
 	}
 	if status.Signaled() {
 		return "killed by " + unix.SignalName(status.Signal()), true
@@ -263,8 +269,8 @@ func dies(through func() bool) (string, bool) {
 	return fmt.Sprintf("the child ended with %d", status.ExitStatus()), false
 }
 
-// said is an error in a word.
-func said(err error) string {
+// errorName returns a short name for an error.
+func errorName(err error) string {
 	if err == nil {
 		return "done"
 	}

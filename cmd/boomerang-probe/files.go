@@ -21,20 +21,22 @@ import (
 
 func pointer[T any](p *T) unsafe.Pointer { return unsafe.Pointer(p) }
 
-// files is what the program can write, read and find in the file system.
-func files() []wall {
+// files returns checks of the file system: writable, readable and visible files.
+func files() []check {
 	const group = "files"
-	return []wall{
+	return []check{
 		{group, "root", "read-only", func(probe.Task) (string, bool) {
 			var open []string
-			for _, folder := range []string{"/", "/etc", "/usr", "/usr/bin", "/bin", "/lib", "/var", "/var/tmp", "/root", "/home", "/opt", "/run", "/srv", "/mnt"} {
+			for _, folder := range []string{"/", "/etc", "/usr", "/usr/bin", "/bin", "/lib", "/var", "/var/tmp",
+				"/root", "/home", "/opt", "/run", "/srv", "/mnt"} {
 				if err := canWrite(folder); err == nil {
 					open = append(open, folder)
 				}
 			}
 			return "written to: " + orNone(open), len(open) == 0
 		}},
-		{group, "writable places", "memory of its own, bounded in bytes and inodes", func(task probe.Task) (string, bool) {
+		{group, "writable places", "only tmpfs mounts with limits of bytes and inodes", func(task probe.Task) (string,
+			bool) {
 			places, whole := writable()
 			held := whole
 			said := make([]string, len(places))
@@ -43,41 +45,46 @@ func files() []wall {
 				held = held && p.bounded(task)
 			}
 			if !whole {
-				said = append(said, "not all was looked at")
+				said = append(said, "the search was cut short")
 			}
 			return orNone(said), held
 		}},
-		place(group, "/workspace", func(l probe.Limits) int64 { return l.Workspace }),
-		place(group, "/tmp", func(l probe.Limits) int64 { return l.Tmp }),
-		{group, "left by others", "/workspace, /tmp and /dev/shm are empty but for the code", func(probe.Task) (string, bool) {
-			var found []string
-			for _, folder := range []string{"/workspace", "/tmp", "/dev/shm", "/dev/mqueue"} {
-				entries, _ := os.ReadDir(folder)
-				for _, e := range entries {
-					if path := filepath.Join(folder, e.Name()); !isTask(path) {
-						found = append(found, path)
+		tmpfsCheck(group, "/workspace", func(l probe.Limits) int64 { return l.Workspace }),
+		tmpfsCheck(group, "/tmp", func(l probe.Limits) int64 { return l.Tmp }),
+		{group, "left by others", "/workspace, /tmp and /dev/shm are empty except for the code",
+			func(probe.Task) (string,
+				bool) {
+				var found []string
+				for _, folder := range []string{"/workspace", "/tmp", "/dev/shm", "/dev/mqueue"} {
+					entries, _ := os.ReadDir(folder)
+					for _, e := range entries {
+						if path := filepath.Join(folder, e.Name()); !isTask(path) {
+							found = append(found, path)
+						}
 					}
 				}
-			}
-			return orNone(found), len(found) == 0
-		}},
-		{group, "engine's files", "/etc/hosts, /etc/hostname, /etc/resolv.conf, /etc/passwd, /etc/group: read-only", func(probe.Task) (string, bool) {
-			return refuseWriting(mountedFiles...)
-		}},
-		{group, "beside PID 1", "its folder is read-only", func(probe.Task) (string, bool) {
+				return orNone(found), len(found) == 0
+			}},
+		{group, "engine's files", "/etc/hosts, /etc/hostname, /etc/resolv.conf, /etc/passwd, /etc/group: read-only",
+			func(probe.Task) (string, bool) {
+				return refuseWriting(mountedFiles...)
+			}},
+		{group, "beside PID 1", "its directory is read-only", func(probe.Task) (string, bool) {
 			folder := filepath.Dir(os.Args[0])
 			err := canWrite(folder)
 			init, _ := refuseWriting(os.Args[0], "/.boomerang/boomerang-init")
-			return folder + ": " + said(err) + "; files: " + init, err != nil && !strings.Contains(init, "open")
+			return folder + ": " + errorName(err) + "; files: " + init, err != nil && !strings.Contains(init, "open")
 		}},
-		{group, "engine's socket", "not there", func(probe.Task) (string, bool) {
-			return absent("/var/run/docker.sock", "/run/docker.sock", "/run/containerd/containerd.sock", "/run/podman/podman.sock",
+		{group, "engine's socket", "absent", func(probe.Task) (string, bool) {
+			return absent("/var/run/docker.sock", "/run/docker.sock", "/run/containerd/containerd.sock",
+				"/run/podman/podman.sock",
 				"/run/crio/crio.sock", "/run/dbus/system_bus_socket", "/run/systemd/private", "/run/user")
 		}},
-		{group, "mounts", "nothing of the machine's but these files and PID 1's folder", foreignMounts},
-		{group, "devices", "the harmless ones alone", devices},
-		{group, "dangerous devices", "not there", func(probe.Task) (string, bool) {
-			return absent("/dev/mem", "/dev/kmem", "/dev/port", "/dev/kmsg", "/dev/fuse", "/dev/kvm", "/dev/net/tun", "/dev/loop-control",
+		{group, "mounts", "from the machine: only these files and the directory of PID 1", foreignMounts},
+		{group, "devices", "only harmless ones", devices},
+		{group, "dangerous devices", "absent", func(probe.Task) (string, bool) {
+			return absent("/dev/mem", "/dev/kmem", "/dev/port", "/dev/kmsg", "/dev/fuse", "/dev/kvm", "/dev/net/tun",
+				"/dev/loop-control",
 				"/dev/sda", "/dev/vda", "/dev/nvme0", "/dev/snapshot", "/dev/uinput", "/dev/vhost-vsock")
 		}},
 		{group, "making devices", "refused: mknod of a disk and of the memory", func(probe.Task) (string, bool) {
@@ -85,33 +92,41 @@ func files() []wall {
 			disk := unix.Mknod(path, unix.S_IFBLK|0o600, int(unix.Mkdev(8, 0)))
 			memory := unix.Mknod(path, unix.S_IFCHR|0o600, int(unix.Mkdev(1, 1)))
 			_ = os.Remove(path)
-			return said(disk) + ", " + said(memory), disk != nil && memory != nil
+			return errorName(disk) + ", " + errorName(memory), disk != nil && memory != nil
 		}},
-		{group, "masked files", "nothing to read in /proc/kcore, keys, timer_list, acpi, /sys/firmware, …", func(probe.Task) (string, bool) {
-			var shown []string
-			for _, path := range []string{
-				"/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug",
-				"/proc/acpi", "/proc/scsi", "/proc/asound", "/proc/kmsg", "/sys/firmware", "/sys/kernel/debug", "/sys/kernel/tracing",
-				"/sys/kernel/security", "/sys/fs/bpf", "/proc/kpagecount",
-			} {
-				if shows(path) {
-					shown = append(shown, path)
+		{group, "masked files", "/proc/kcore, keys, timer_list, acpi, /sys/firmware, … show nothing",
+			func(probe.Task) (string, bool) {
+				var shown []string
+				for _, path := range []string{
+					"/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/timer_list", "/proc/timer_stats",
+					"/proc/sched_debug",
+					"/proc/acpi", "/proc/scsi", "/proc/asound", "/proc/kmsg", "/sys/firmware", "/sys/kernel/debug",
+					"/sys/kernel/tracing",
+					"/sys/kernel/security", "/sys/fs/bpf", "/proc/kpagecount",
+				} {
+					if shows(path) {
+						shown = append(shown, path)
+					}
 				}
-			}
-			return "shown: " + orNone(shown), len(shown) == 0
-		}},
+				return "shown: " + orNone(shown), len(shown) == 0
+			}},
 		{group, "kernel settings", "nothing in /proc/sys can be written", func(probe.Task) (string, bool) {
 			open, whole := writableFiles("/proc/sys")
 			return "writable: " + few(open), len(open) == 0 && whole
 		}},
 		{group, "/proc", "closed: sysrq-trigger, irq, bus, fs, mtrr", func(probe.Task) (string, bool) {
-			return refuseWriting("/proc/sysrq-trigger", "/proc/irq/default_smp_affinity", "/proc/mtrr", "/proc/bus/pci/devices", "/proc/fs/nfsd/exports")
+			return refuseWriting("/proc/sysrq-trigger", "/proc/irq/default_smp_affinity", "/proc/mtrr",
+				"/proc/bus/pci/devices", "/proc/fs/nfsd/exports")
 		}},
-		{group, "programs that the kernel starts", "closed: core_pattern, modprobe, uevent_helper, release_agent, binfmt_misc", func(probe.Task) (string, bool) {
-			agents, _ := filepath.Glob("/sys/fs/cgroup/*/release_agent")
-			return refuseWriting(append(agents, "/proc/sys/kernel/core_pattern", "/proc/sys/kernel/modprobe", "/proc/sys/kernel/hotplug",
-				"/sys/kernel/uevent_helper", "/sys/fs/cgroup/release_agent", "/proc/sys/fs/binfmt_misc/register")...)
-		}},
+		{group, "programs that the kernel starts",
+			"closed: core_pattern, modprobe, uevent_helper, release_agent, binfmt_misc", func(probe.Task) (string,
+				bool) {
+				agents, _ := filepath.Glob("/sys/fs/cgroup/*/release_agent")
+				return refuseWriting(append(agents, "/proc/sys/kernel/core_pattern", "/proc/sys/kernel/modprobe",
+					"/proc/sys/kernel/hotplug",
+					"/sys/kernel/uevent_helper", "/sys/fs/cgroup/release_agent",
+					"/proc/sys/fs/binfmt_misc/register")...)
+			}},
 		{group, "/sys", "nothing can be written", func(probe.Task) (string, bool) {
 			open, _ := writableFiles("/sys/kernel")
 			more, _ := writableFiles("/sys/fs")
@@ -121,15 +136,16 @@ func files() []wall {
 			}
 			return "writable: " + few(open), len(open) == 0
 		}},
-		{group, "own limits", "the files of its cgroup cannot be written", func(probe.Task) (string, bool) {
+		{group, "own limits", "the files of the program's cgroup cannot be written", func(probe.Task) (string, bool) {
 			return refuseWriting("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/pids.max", "/sys/fs/cgroup/cgroup.procs",
-				"/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/pids/pids.max", "/sys/fs/cgroup/cpu/cpu.cfs_quota_us",
+				"/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/pids/pids.max",
+				"/sys/fs/cgroup/cpu/cpu.cfs_quota_us",
 				"/sys/fs/cgroup/devices/devices.allow")
 		}},
 	}
 }
 
-// canWrite makes a file in a folder and removes it.
+// canWrite makes a file in a directory and removes it.
 func canWrite(folder string) error {
 	f, err := os.CreateTemp(folder, ".probe-*")
 	if err != nil {
@@ -138,7 +154,7 @@ func canWrite(folder string) error {
 	return errors.Join(f.Close(), os.Remove(f.Name()))
 }
 
-// refuseWriting holds when none of the files that are there can be opened for writing. Nothing is written.
+// refuseWriting holds if no existing file can be opened for writing. It writes nothing.
 func refuseWriting(paths ...string) (string, bool) {
 	var open, answers []string
 	for _, path := range paths {
@@ -148,7 +164,7 @@ func refuseWriting(paths ...string) (string, bool) {
 			_ = f.Close()
 			open = append(open, path)
 		case !errors.Is(err, fs.ErrNotExist):
-			answers = append(answers, said(err))
+			answers = append(answers, errorName(err))
 		}
 	}
 	if len(open) > 0 {
@@ -167,7 +183,7 @@ func absent(paths ...string) (string, bool) {
 	return "there: " + orNone(there), len(there) == 0
 }
 
-// shows tells whether a folder has entries or a file has bytes to read.
+// shows reports whether a directory has entries or a file has bytes to read.
 func shows(path string) bool {
 	if entries, err := os.ReadDir(path); err == nil {
 		return len(entries) > 0
@@ -181,18 +197,18 @@ func shows(path string) bool {
 	return n > 0
 }
 
-// room is a file system that the program can write to.
-type room struct {
+// filesystem is a writable file system.
+type filesystem struct {
 	path, kind    string
 	bytes, inodes int64
 }
 
-func (p room) String() string {
+func (p filesystem) String() string {
 	return fmt.Sprintf("%s (%s, %d MiB, %d inodes)", p.path, p.kind, p.bytes>>20, p.inodes)
 }
 
-// bounded holds for memory of the program's own with bounds of its own. Those of queues are a limit of the user.
-func (p room) bounded(task probe.Task) bool {
+// bounded holds for a tmpfs with limits of its own. Message queues have a limit per user.
+func (p filesystem) bounded(task probe.Task) bool {
 	largest := max(task.Limits.Workspace, task.Limits.Tmp, 64<<20)
 	return p.kind == "tmpfs" && p.bytes <= largest && 0 < p.inodes && p.inodes <= mostInodes || p.kind == "mqueue"
 }
@@ -201,8 +217,8 @@ const mostInodes = 1 << 20
 
 const lookFor = 20 * time.Second
 
-// writable finds every folder that the program can make a file in, and returns the file systems that they are in.
-func writable() (all []room, whole bool) {
+// writable returns the file systems in which the program can make a file. Whole is false if time ran out.
+func writable() (all []filesystem, whole bool) {
 	end := time.Now().Add(lookFor)
 	found := map[string]bool{}
 	kinds := mountKinds()
@@ -227,13 +243,13 @@ func writable() (all []room, whole bool) {
 	return all, err == nil && time.Now().Before(end)
 }
 
-func measured(path, kind string) room {
+func measured(path, kind string) filesystem {
 	var s unix.Statfs_t
 	_ = unix.Statfs(path, &s)
-	return room{path: path, kind: kind, bytes: int64(s.Blocks) * s.Bsize, inodes: int64(s.Files)}
+	return filesystem{path: path, kind: kind, bytes: int64(s.Blocks) * s.Bsize, inodes: int64(s.Files)}
 }
 
-// mountKinds maps each mount point to the kind of its file system.
+// mountKinds maps each mount point to the type of its file system.
 func mountKinds() map[string]string {
 	kinds := map[string]string{}
 	for _, m := range mounts() {
@@ -261,22 +277,23 @@ func mounts() []mounted {
 		dash := slices.Index(fields, "-")
 		const rootField, atField = 3, 4
 		if dash > atField && len(fields) > dash+2 {
-			all = append(all, mounted{root: fields[rootField], at: fields[atField], kind: fields[dash+1], source: fields[dash+2]})
+			all = append(all, mounted{root: fields[rootField], at: fields[atField], kind: fields[dash+1],
+				source: fields[dash+2]})
 		}
 	}
 	return all
 }
 
-// mountedFiles are the files that the engine, or boomerang through it, mounts into every container.
+// mountedFiles are the files that the engine or boomerang mounts into every container.
 var mountedFiles = []string{"/etc/hosts", "/etc/hostname", "/etc/resolv.conf", "/etc/passwd", "/etc/group"}
 
-// foreignMounts finds mounts that are neither kernel's nor memory nor the root, nor those that every container has.
+// foreignMounts finds unexpected mounts: not the kernel's, not in memory, not the root, and not in every container.
 func foreignMounts(probe.Task) (string, bool) {
 	known := append([]string{"/", filepath.Dir(os.Args[0])}, mountedFiles...)
 	kinds := []string{"proc", "sysfs", "tmpfs", "devpts", "mqueue", "cgroup", "cgroup2", "devtmpfs"}
 	var foreign []string
 	for _, m := range mounts() {
-		// In /dev and /proc the engine mounts null and the like over what is masked.
+		// In /dev and /proc the engine masks entries by mounting null and similar devices over them.
 		masked := m.kind == "devtmpfs" && strings.HasPrefix(m.at, "/dev") && m.at == "/dev"
 		if masked || !slices.Contains(known, m.at) && !slices.Contains(kinds, m.kind) {
 			foreign = append(foreign, m.at+" ("+m.kind+" "+m.source+m.root+")")
@@ -300,14 +317,15 @@ func devices(probe.Task) (string, bool) {
 	return "beside these: " + orNone(more), err == nil && len(more) == 0
 }
 
-// place is a wall around one of the two places that every program has.
-func place(group, path string, size func(probe.Limits) int64) wall {
-	const should = "a tmpfs of the size that was told, the user's alone (mode 0700), nosuid, nodev, inodes bounded"
-	return wall{group, path, should, func(task probe.Task) (string, bool) {
+// tmpfsCheck checks one of the two tmpfs mounts that every program has.
+func tmpfsCheck(group, path string, size func(probe.Limits) int64) check {
+	const should = "a tmpfs of the configured size, for this user only (mode 0700), nosuid, nodev, with a limit of " +
+		"inodes"
+	return check{group, path, should, func(task probe.Task) (string, bool) {
 		var s unix.Statfs_t
 		var info unix.Stat_t
 		if err := errors.Join(unix.Statfs(path, &s), unix.Stat(path, &info)); err != nil {
-			return said(err), false
+			return errorName(err), false
 		}
 		m := measured(path, mountKinds()[path])
 		flags := s.Flags&unix.ST_NOSUID != 0 && s.Flags&unix.ST_NODEV != 0
@@ -318,7 +336,7 @@ func place(group, path string, size func(probe.Limits) int64) wall {
 	}}
 }
 
-// writableFiles finds the files below a folder that the program may write to; it writes nothing.
+// writableFiles finds the writable files below a directory. It writes nothing.
 func writableFiles(folder string) (open []string, whole bool) {
 	end := time.Now().Add(lookFor)
 	_ = filepath.WalkDir(folder, func(path string, entry fs.DirEntry, err error) error {

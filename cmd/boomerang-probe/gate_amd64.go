@@ -10,13 +10,13 @@ import (
 	"boomerang/internal/probe"
 )
 
-// compatGetpid is getpid by the gate for 32-bit programs.
+// compatGetpid calls getpid through the 32-bit entry of the kernel.
 func compatGetpid() int32
 
-// throughGate makes a call by the gate for 32-bit programs.
+// throughGate reports whether a call through the 32-bit entry succeeds.
 func throughGate() bool { return uintptr(compatGetpid()) == getpid(0) }
 
-// throughX32 makes the same call with the numbers of 32-bit pointers on 64-bit processors.
+// throughX32 reports whether a call with an x32 number succeeds; x32 means 32-bit pointers on 64-bit processors.
 func throughX32() bool {
 	const x32 = 0x40000000
 	return getpid(x32) == getpid(0)
@@ -27,18 +27,21 @@ func getpid(bits uintptr) uintptr {
 	return pid
 }
 
-func gate(probe.Task) (string, bool) { return dies(throughGate) }
+func gate(probe.Task) (string, bool) { return childDies(throughGate) }
 
-// architectureCalls are those that other processors do not have.
-func architectureCalls(group string) []wall {
+// architectureCalls returns checks of calls that only this architecture has.
+func architectureCalls(group string) []check {
 	ports := []call{
 		{"iopl", unix.SYS_IOPL, [6]uintptr{3}},
 		{"ioperm", unix.SYS_IOPERM, [6]uintptr{0x80, 1, 1}},
 	}
 	tables := []call{{"modify_ldt", unix.SYS_MODIFY_LDT, [6]uintptr{1}}}
-	return []wall{
-		{group, "x32 calls", "killed or refused: a call with an x32 number", func(probe.Task) (string, bool) { return dies(throughX32) }},
-		{group, "I/O ports", "refused: iopl, ioperm", refused(ports...)},
-		{group, "segment tables", "refused: modify_ldt", refused(tables...)},
+	return []check{
+		{group, "x32 calls", "killed or refused: a call with an x32 number", func(probe.Task) (string,
+			bool) {
+			return childDies(throughX32)
+		}},
+		{group, "I/O ports", "refused: iopl, ioperm", callsRefused(ports...)},
+		{group, "segment tables", "refused: modify_ldt", callsRefused(tables...)},
 	}
 }

@@ -4,8 +4,8 @@ package main
 
 import "boomerang/internal/probe"
 
-// gate has nothing to try: 64-bit programs of this processor cannot make 32-bit calls, and 32-bit programs need a
-// foreign binary.
+// gate always holds: 64-bit programs of this architecture cannot make 32-bit calls, and 32-bit programs need a foreign
+// binary.
 func gate(probe.Task) (string, bool) { return "there is none on this processor", true }
 
 func architectureCalls(string) []wall { return nil }

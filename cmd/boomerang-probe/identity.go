@@ -19,15 +19,16 @@ import (
 	"boomerang/internal/probe"
 )
 
-// identity is who the program is and what it may.
-func identity() []wall {
+// identity returns checks of the program's user and privileges.
+func identity() []check {
 	const group = "identity"
-	return []wall{
+	return []check{
 		{group, "capabilities", "none: all five sets empty", func(probe.Task) (string, bool) {
 			var sets []string
 			for _, set := range []string{"CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"} {
 				value := status("self", set)
-				if hidden := value == "" && set == "CapAmb"; strings.Trim(value, "0") != "" || value == "" && !hidden { // old kernels have no such set
+				// Old kernels lack this set.
+				if hidden := value == "" && set == "CapAmb"; strings.Trim(value, "0") != "" || value == "" && !hidden {
 					sets = append(sets, set+" "+value)
 				}
 			}
@@ -35,40 +36,42 @@ func identity() []wall {
 		}},
 		{group, "no new privileges", "set", func(probe.Task) (string, bool) {
 			value, err := unix.PrctlRetInt(unix.PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0)
-			return fmt.Sprintf("%d, %s", value, said(err)), err == nil && value == 1
+			return fmt.Sprintf("%d, %s", value, errorName(err)), err == nil && value == 1
 		}},
 		{group, "seccomp", "a filter is on (mode 2)", func(probe.Task) (string, bool) {
 			value := status("self", "Seccomp")
 			return "mode " + value, value == "2"
 		}},
-		{group, "user", "not root, a group of its own, no others", func(probe.Task) (string, bool) {
+		{group, "user", "not root, a group of its own, no further groups", func(probe.Task) (string, bool) {
 			groups, _ := os.Getgroups()
 			uid, gid := os.Getuid(), os.Getgid()
 			alone := !slices.ContainsFunc(groups, func(g int) bool { return g != gid })
-			return fmt.Sprintf("uid %d, gid %d, groups %v", uid, gid, groups), uid != 0 && gid != 0 && uid == os.Geteuid() && alone
+			return fmt.Sprintf("uid %d, gid %d, groups %v", uid, gid, groups), uid != 0 && gid != 0 &&
+				uid == os.Geteuid() && alone
 		}},
 		{group, "becoming root", "refused: setuid(0), setgid(0), setgroups", func(probe.Task) (string, bool) {
-			// On one thread alone: where it is allowed it ends with the thread.
+			// These calls act on one thread, so a success ends with the thread.
 			_, _, user := unix.RawSyscall(unix.SYS_SETUID, 0, 0, 0)
 			_, _, groups := unix.RawSyscall(unix.SYS_SETGROUPS, 0, 0, 0)
 			return unix.ErrnoName(user) + ", " + unix.ErrnoName(groups), user == unix.EPERM && groups == unix.EPERM
 		}},
-		{group, "set-uid programs", "they run as whoever starts them", setUIDPrograms},
-		{group, "apparmor", "confined, where the engine has AppArmor", func(task probe.Task) (string, bool) {
+		{group, "set-uid programs", "they run with the rights of the user that starts them", setUIDPrograms},
+		{group, "apparmor", "confined if the engine has AppArmor", func(task probe.Task) (string, bool) {
 			if !task.Confined {
 				return "the engine has none", true
 			}
 			label, err := os.ReadFile("/proc/self/attr/current")
 			text := strings.TrimRight(string(label), "\n\x00")
 			if err != nil {
-				text = said(err)
+				text = errorName(err)
 			}
 			return text, err == nil && text != "" && !strings.HasPrefix(text, "unconfined")
 		}},
-		{group, "namespaces", "none of the machine's own", func(probe.Task) (string, bool) {
-			// The numbers of the first namespaces are fixed: include/linux/proc_ns.h.
+		{group, "namespaces", "none is shared with the machine", func(probe.Task) (string, bool) {
+			// The numbers of the first namespaces are constants in include/linux/proc_ns.h.
 			var shared []string
-			for name, first := range map[string]string{"ipc": "4026531839", "uts": "4026531838", "pid": "4026531836", "cgroup": "4026531835"} {
+			for name, first := range map[string]string{"ipc": "4026531839", "uts": "4026531838", "pid": "4026531836",
+				"cgroup": "4026531835"} {
 				if link, err := os.Readlink("/proc/self/ns/" + name); err != nil || strings.Contains(link, first) {
 					shared = append(shared, name)
 				}
@@ -79,18 +82,19 @@ func identity() []wall {
 		{group, "priority", "refused: a better nice value, real-time scheduling", func(probe.Task) (string, bool) {
 			nice := unix.Setpriority(unix.PRIO_PROCESS, 0, -20)
 			parameter := int32(1)
-			_, _, realtime := unix.Syscall(unix.SYS_SCHED_SETSCHEDULER, 0, unix.SCHED_FIFO, uintptr(pointer(&parameter)))
-			return said(nice) + ", " + said(orNil(realtime)), nice != nil && realtime != 0
+			_, _, realtime := unix.Syscall(unix.SYS_SCHED_SETSCHEDULER, 0, unix.SCHED_FIFO,
+				uintptr(pointer(&parameter)))
+			return errorName(nice) + ", " + errorName(orNil(realtime)), nice != nil && realtime != 0
 		}},
-		{group, "who is killed first", "the program cannot make itself the last", func(probe.Task) (string, bool) {
+		{group, "order of OOM kills", "the program cannot protect itself", func(probe.Task) (string, bool) {
 			before, _ := os.ReadFile("/proc/self/oom_score_adj")
 			err := os.WriteFile("/proc/self/oom_score_adj", []byte("-1000"), 0)
 			if err == nil {
 				_ = os.WriteFile("/proc/self/oom_score_adj", before, 0)
 			}
-			return said(err), err != nil
+			return errorName(err), err != nil
 		}},
-		{group, "environment", "nothing of the server's or the engine's", func(probe.Task) (string, bool) {
+		{group, "environment", "no variable of the server or the engine", func(probe.Task) (string, bool) {
 			var theirs []string
 			for _, entry := range os.Environ() {
 				name, _, _ := strings.Cut(entry, "=")
@@ -100,13 +104,14 @@ func identity() []wall {
 			}
 			return orNone(theirs), len(theirs) == 0
 		}},
-		{group, "inherited files", "stdin, stdout and stderr alone", func(probe.Task) (string, bool) {
+		{group, "inherited files", "only stdin, stdout and stderr", func(probe.Task) (string, bool) {
 			var more []string
 			entries, err := os.ReadDir("/proc/self/fd")
 			for _, e := range entries {
 				fd, _ := strconv.Atoi(e.Name())
-				// What is closed at an exec was opened since.
-				if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err == nil && fd > syscall.Stderr && flags&unix.FD_CLOEXEC == 0 {
+				// A file that closes at an exec was opened after the start.
+				if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err == nil && fd > syscall.Stderr &&
+					flags&unix.FD_CLOEXEC == 0 {
 					target, _ := os.Readlink("/proc/self/fd/" + e.Name())
 					more = append(more, e.Name()+" "+target)
 				}
@@ -118,12 +123,12 @@ func identity() []wall {
 			if err == nil {
 				_ = f.Close()
 			}
-			return said(err), err != nil
+			return errorName(err), err != nil
 		}},
 	}
 }
 
-// status is a line of /proc/PID/status.
+// status returns a value from /proc/PID/status.
 func status(pid, key string) string {
 	text, err := os.ReadFile("/proc/" + pid + "/status")
 	if err != nil {
@@ -139,17 +144,19 @@ func status(pid, key string) string {
 
 const manySetUID = 20
 
-// setUIDPrograms starts those that the image has and looks who they are. One that has ended is looked at as well: it
-// keeps its identity until it is waited for.
+// setUIDPrograms starts the set-uid programs of the image and checks their identity. The check also works for a program
+// that has ended, which keeps its identity until it is waited for.
 func setUIDPrograms(probe.Task) (string, bool) {
 	found := 0
 	var risen []string
-	for _, folder := range []string{"/bin", "/sbin", "/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/lib", "/usr/libexec"} {
+	for _, folder := range []string{"/bin", "/sbin", "/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/lib",
+		"/usr/libexec"} {
 		_ = filepath.WalkDir(folder, func(path string, entry fs.DirEntry, err error) error {
 			if err != nil || !entry.Type().IsRegular() || found >= manySetUID {
 				return nil //nolint:nilerr // what cannot be read cannot be started
 			}
-			if info, err := entry.Info(); err != nil || info.Mode()&(fs.ModeSetuid|fs.ModeSetgid) == 0 || info.Mode()&0o001 == 0 {
+			if info, err := entry.Info(); err != nil || info.Mode()&(fs.ModeSetuid|fs.ModeSetgid) == 0 ||
+				info.Mode()&0o001 == 0 {
 				return nil //nolint:nilerr // as above
 			}
 			found++
@@ -170,7 +177,7 @@ func startedAs(path string) string {
 	cmd := exec.Command(path)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {
-		return fmt.Sprintf("%d %d", os.Getuid(), os.Getgid()) // nothing was started
+		return fmt.Sprintf("%d %d", os.Getuid(), os.Getgid()) // the program could not be started
 	}
 	pid := strconv.Itoa(cmd.Process.Pid)
 	user, group := strings.Fields(status(pid, "Uid")), strings.Fields(status(pid, "Gid"))
@@ -178,7 +185,7 @@ func startedAs(path string) string {
 	_ = cmd.Wait()
 	const effective = 1
 	if len(user) <= effective || len(group) <= effective {
-		return "somebody"
+		return "an unknown user"
 	}
 	return user[effective] + " " + group[effective]
 }

@@ -1,10 +1,10 @@
 //go:build linux
 
-// Command boomerang-probe plays attacks inside a container of the doctor's and says what came of them. It is in the
-// containers of `boomerang doctor` alone.
+// Command boomerang-probe runs attacks inside a container of the doctor and reports the results. Only the containers of
+// `boomerang doctor` hold it.
 //
-// It refuses to know Docker and languages, and it does no harm where a wall is missing: what is tried is tried with
-// arguments that end in an error, or is bounded by itself.
+// The command does not know Docker or languages. It does no harm where isolation is missing: its attempts end in an
+// error or have a limit of their own.
 package main
 
 import (
@@ -25,7 +25,7 @@ func main() {
 	os.Exit(code)
 }
 
-// run reads the task and plays it. A child that the program starts of itself has more arguments than the task.
+// run reads the task and runs its attack. A child of the program has one more argument.
 func run(args []string) (code int, err error) {
 	if len(args) == 0 {
 		return 0, errors.New("the task is missing")
@@ -41,15 +41,15 @@ func run(args []string) (code int, err error) {
 	if len(args) > 1 {
 		return child(args[1]), nil
 	}
-	if task.Play == probe.Walls {
-		return 0, playWalls(task)
+	if task.Attack == probe.IsolationChecks {
+		return 0, runChecks(task)
 	}
-	if task.Play == probe.Reach {
-		return 0, playReach(task)
+	if task.Attack == probe.NetworkChecks {
+		return 0, runNetworkChecks(task)
 	}
-	play, ok := plays[task.Play]
+	play, ok := attacks[task.Attack]
 	if !ok {
-		return 0, fmt.Errorf("no such play: %s", task.Play)
+		return 0, fmt.Errorf("no such attack: %s", task.Attack)
 	}
 	answer, err := play(task)
 	if err != nil {
@@ -58,9 +58,9 @@ func run(args []string) (code int, err error) {
 	return 0, probe.Write(os.Stdout, answer)
 }
 
-// playWalls tries every wall, one after another, and writes each finding at once: a wall that ends the program is seen
-// by what is missing.
-func playWalls(task probe.Task) error {
+// runChecks runs all checks, one after another, and writes each finding at once. If a check ends the program, the
+// missing findings reveal it.
+func runChecks(task probe.Task) error {
 	all := append(append(append(append(identity(), calls()...), files()...), others()...), limits()...)
 	all = append(all, network(task)...)
 	for i, w := range all {
@@ -69,10 +69,10 @@ func playWalls(task probe.Task) error {
 				return err
 			}
 		}
-		happened, held := w.try(task)
+		happened, held := w.run(task)
 		finding := probe.Finding{Group: w.group, Name: w.name, Should: w.should, Happened: happened, Held: held}
 		if task.Sentry {
-			finding = underSentry(finding)
+			finding = excuseUnderGVisor(finding)
 		}
 		if err := probe.Write(os.Stdout, finding); err != nil {
 			return err
@@ -81,8 +81,8 @@ func playWalls(task probe.Task) error {
 	return nil
 }
 
-// wall is one thing that a program must not be able to do.
-type wall struct {
+// check is one attempt that must fail, or one property that must hold.
+type check struct {
 	group, name, should string
-	try                 func(probe.Task) (happened string, held bool)
+	run                 func(probe.Task) (happened string, held bool)
 }

@@ -14,24 +14,24 @@ import (
 	"boomerang/internal/probe"
 )
 
-// sharedPort, sharedSocket and sharedKey are what the doctor's neighbour offers to whoever can reach it.
+// sharedPort, sharedSocket and sharedKey belong to the doctor's neighbour, which offers them to other containers.
 const (
 	sharedPort   = "47811"
 	sharedSocket = "@boomerang-probe"
 	sharedKey    = 0x626f6f6d
 )
 
-// network is what the program can reach, on the network that it is on. Each address is tried with a deadline, so a packet that is dropped shows as
-// well as one that has no way.
-func network(task probe.Task) []wall {
+// network returns checks of the reachable addresses. Each attempt has a deadline, so that dropped packets show up as
+// well as missing routes.
+func network(task probe.Task) []check {
 	switch task.Network {
 	case "egress":
 		return egress(task.Around)
 	case "proxy":
 		return proxied(task.Around)
 	}
-	return []wall{
-		{networkGroup, "interfaces", "lo alone", func(probe.Task) (string, bool) {
+	return []check{
+		{networkGroup, "interfaces", "only lo", func(probe.Task) (string, bool) {
 			all, err := net.Interfaces()
 			names := make([]string, len(all))
 			for i, one := range all {
@@ -42,13 +42,17 @@ func network(task probe.Task) []wall {
 		{networkGroup, "routes", "none", func(probe.Task) (string, bool) {
 			text, err := os.ReadFile("/proc/net/route")
 			lines := strings.Count(strings.TrimSpace(string(text)), "\n")
-			return strings.TrimSpace(strings.ReplaceAll(string(text), "\t", " ")[:min(len(text), 60)]), err == nil && lines == 0
+			return strings.TrimSpace(strings.ReplaceAll(string(text), "\t", " ")[:min(len(text), 60)]), err == nil &&
+				lines == 0
 		}},
 		unreachable("public addresses", "192.0.2.1:80", "1.1.1.1:443", "[2606:4700:4700::1111]:443"),
-		unreachable("metadata services", "169.254.169.254:80", "[fd00:ec2::254]:80", "100.100.100.200:80", "168.63.129.16:80"),
-		unreachable("gateway and machine", "172.17.0.1:2375", "172.17.0.1:22", "172.18.0.1:8080", "10.0.2.2:22", "192.168.65.254:2375"),
+		unreachable("metadata services", "169.254.169.254:80", "[fd00:ec2::254]:80", "100.100.100.200:80",
+			"168.63.129.16:80"),
+		unreachable("gateway and machine", "172.17.0.1:2375", "172.17.0.1:22", "172.18.0.1:8080", "10.0.2.2:22",
+			"192.168.65.254:2375"),
 		unreachable("neighbour", "172.17.0.2:"+sharedPort, "172.17.0.3:"+sharedPort, "127.0.0.1:"+sharedPort),
-		unreachable("the machine's loopback", "127.0.0.1:2375", "127.0.0.1:22", "127.0.0.1:8080", "[::1]:22", "127.0.0.53:53"),
+		unreachable("the machine's loopback", "127.0.0.1:2375", "127.0.0.1:22", "127.0.0.1:8080", "[::1]:22",
+			"127.0.0.53:53"),
 		noNames,
 	}
 }
@@ -58,10 +62,11 @@ const (
 	patience     = 2 * time.Second
 )
 
-// unreachable holds when no connection comes about and no packet leaves: an address that does not answer is told from one
-// to which there is no way.
-func unreachable(name string, addresses ...string) wall {
-	return wall{networkGroup, name, "no way there: " + strings.Join(addresses, ", "), func(task probe.Task) (string, bool) {
+// unreachable holds if no connection succeeds and no packet leaves: a silent address counts as reachable, an address
+// without a route does not.
+func unreachable(name string, addresses ...string) check {
+	return check{networkGroup, name, "no route to " + strings.Join(addresses, ", "), func(task probe.Task) (string,
+		bool) {
 		type tried struct {
 			address string
 			err     error
@@ -80,12 +85,13 @@ func unreachable(name string, addresses ...string) wall {
 		for range addresses {
 			r := <-results
 			local := strings.HasPrefix(r.address, "127.") || strings.HasPrefix(r.address, "[::1]")
-			noWay := errors.Is(r.err, unix.ENETUNREACH) || errors.Is(r.err, unix.EADDRNOTAVAIL) || errors.Is(r.err, unix.EACCES)
-			noWay = noWay || task.Sentry && errors.Is(r.err, unix.EHOSTUNREACH) // its word for the same
+			noWay := errors.Is(r.err, unix.ENETUNREACH) || errors.Is(r.err, unix.EADDRNOTAVAIL) ||
+				errors.Is(r.err, unix.EACCES)
+			noWay = noWay || task.Sentry && errors.Is(r.err, unix.EHOSTUNREACH) // gVisor's error for a missing route
 			if noWay || local && errors.Is(r.err, unix.ECONNREFUSED) {
-				answers = append(answers, said(r.err))
+				answers = append(answers, errorName(r.err))
 			} else {
-				open = append(open, r.address+" "+inAWord(r.err))
+				open = append(open, r.address+" "+dialResult(r.err))
 			}
 		}
 		if len(open) > 0 {
@@ -95,12 +101,12 @@ func unreachable(name string, addresses ...string) wall {
 	}}
 }
 
-func inAWord(err error) string {
+func dialResult(err error) string {
 	switch {
 	case err == nil:
 		return "answers"
 	case os.IsTimeout(err):
-		return "was sent to"
+		return "accepts packets"
 	}
-	return said(err)
+	return errorName(err)
 }

@@ -22,8 +22,8 @@ import (
 	"boomerang/internal/probe"
 )
 
-// playReach tries the walls of the network, all at the same time: most of the time is spent waiting for no answer.
-func playReach(task probe.Task) error {
+// runNetworkChecks runs all network checks at the same time, because they mostly wait for timeouts.
+func runNetworkChecks(task probe.Task) error {
 	all := network(task)
 	if err := probe.Write(os.Stdout, probe.Answer{Count: int64(len(all))}); err != nil {
 		return err
@@ -32,7 +32,7 @@ func playReach(task probe.Task) error {
 	var tries sync.WaitGroup
 	for i, w := range all {
 		tries.Go(func() {
-			happened, held := w.try(task)
+			happened, held := w.run(task)
 			findings[i] = probe.Finding{Group: w.group, Name: w.name, Should: w.should, Happened: happened, Held: held}
 		})
 	}
@@ -45,23 +45,26 @@ func playReach(task probe.Task) error {
 	return nil
 }
 
-// egress is what a program on the network egress must not reach. That somebody is silent proves little, so there are two that
-// would speak: the sentinel, which refuses as long as what is forwarded goes through the rules, and the machine, which would
-// refuse if the rules were not there.
-func egress(around probe.Around) []wall {
+// egress returns checks for the network egress. Silence proves little, so two addresses would answer: the sentinel
+// refuses connections while forwarded packets pass through the firewall's rules, and the machine refuses them if the
+// rules are missing.
+func egress(around probe.Around) []check {
 	return append(bridged(around), silent("gateway and machine", around.Machine))
 }
 
-// proxied is what a program on the network proxy must not reach, the proxy's help included.
-func proxied(around probe.Around) []wall {
+// proxied returns checks for the network proxy, including requests through the proxy.
+func proxied(around probe.Around) []check {
 	return append(bridged(around),
 		silent("public addresses", []string{"1.1.1.1:443", "9.9.9.9:53", "8.8.8.8:443", "[2606:4700:4700::1111]:443"}),
-		silent("gateway and machine", slices.DeleteFunc(slices.Clone(around.Machine), func(a string) bool { return a == around.Proxy })),
+		silent("gateway and machine", slices.DeleteFunc(slices.Clone(around.Machine),
+			func(a string) bool { return a == around.Proxy })),
 		noNames,
-		wall{networkGroup, "by the proxy", "no closed address, no machine, no neighbour", func(probe.Task) (string, bool) {
+		check{networkGroup, "by the proxy", "no closed address, no machine, no neighbour", func(probe.Task) (string,
+			bool) {
 			var open []string
 			answers := 0
-			for _, target := range slices.Concat(around.Metadata[:min(1, len(around.Metadata))], around.Machine, around.Neighbours, []string{"localhost:22", "127.0.0.1:2375", around.Proxy}) {
+			for _, target := range slices.Concat(around.Metadata[:min(1, len(around.Metadata))], around.Machine,
+				around.Neighbours, []string{"localhost:22", "127.0.0.1:2375", around.Proxy}) {
 				status, err := connect(around.Proxy, target)
 				if err != nil {
 					continue
@@ -79,24 +82,25 @@ func proxied(around probe.Around) []wall {
 	)
 }
 
-// bridged is what holds for both networks.
-func bridged(around probe.Around) []wall {
-	return []wall{
+// bridged returns checks for both networks.
+func bridged(around probe.Around) []check {
+	return []check{
 		{networkGroup, "interfaces", "lo and eth0 alone", func(probe.Task) (string, bool) {
 			all, err := net.Interfaces()
 			var names []string
 			for _, one := range all {
-				if one.Flags&net.FlagUp != 0 { // the kernel puts tunnels that are down into every network namespace
+				if one.Flags&net.FlagUp != 0 { // the kernel adds inactive tunnel devices to every network namespace
 					names = append(names, one.Name)
 				}
 			}
 			slices.Sort(names)
 			return strings.Join(names, ", "), err == nil && strings.Join(names, " ") == "eth0 lo"
 		}},
-		{networkGroup, "IPv6", "no address but loopback's, and no way to the gateway's", func(probe.Task) (string, bool) {
+		{networkGroup, "IPv6", "no address but loopback's, and no way to the gateway's", func(probe.Task) (string,
+			bool) {
 			text, err := os.ReadFile("/proc/net/if_inet6")
 			if err != nil && !errors.Is(err, os.ErrNotExist) {
-				return said(err), false
+				return errorName(err), false
 			}
 			var found []string
 			for line := range strings.SplitSeq(strings.TrimSpace(string(text)), "\n") {
@@ -105,21 +109,24 @@ func bridged(around probe.Around) []wall {
 				}
 			}
 			err = dial("[fe80::1%eth0]:22")
-			closed := errors.Is(err, unix.EADDRNOTAVAIL) || errors.Is(err, unix.ENETUNREACH) || errors.Is(err, unix.EACCES)
-			return orNone(found) + "; " + said(err), len(found) == 0 && closed
+			closed := errors.Is(err, unix.EADDRNOTAVAIL) || errors.Is(err, unix.ENETUNREACH) ||
+				errors.Is(err, unix.EACCES)
+			return orNone(found) + "; " + errorName(err), len(found) == 0 && closed
 		}},
-		{networkGroup, "the firewall's rules", "they are in the way: " + around.Sentinel + " refuses", func(probe.Task) (string, bool) {
-			err := dial(around.Sentinel)
-			return inAWord(err), errors.Is(err, unix.ECONNREFUSED) || errors.Is(err, unix.ENETUNREACH) && !routed()
-		}},
+		{networkGroup, "the firewall's rules", "they are in the way: " + around.Sentinel + " refuses",
+			func(probe.Task) (string, bool) {
+				err := dial(around.Sentinel)
+				return dialResult(err), errors.Is(err, unix.ECONNREFUSED) || errors.Is(err, unix.ENETUNREACH) &&
+					!routed()
+			}},
 		silent("closed ranges", around.Closed),
 		silent("metadata services", around.Metadata),
 		silent("neighbour", around.Neighbours),
 	}
 }
 
-// routed tells whether there is a way to anybody beyond the network itself. The kernel's table has the destination second and
-// its mask eighth.
+// routed reports whether there is a default route. In the kernel's table the destination is the second field, and its
+// mask the eighth.
 func routed() bool {
 	text, err := os.ReadFile("/proc/net/route")
 	for line := range strings.Lines(string(text)) {
@@ -130,9 +137,9 @@ func routed() bool {
 	return err != nil
 }
 
-// silent holds when nobody there answers: neither takes a connection nor refuses it.
-func silent(name string, targets []string) wall {
-	return wall{networkGroup, name, "nobody answers: " + strings.Join(targets, ", "), func(probe.Task) (string, bool) {
+// silent holds if no target accepts or refuses a connection.
+func silent(name string, targets []string) check {
+	return check{networkGroup, name, "no answer from " + strings.Join(targets, ", "), func(probe.Task) (string, bool) {
 		errs := make([]error, len(targets))
 		var tries sync.WaitGroup
 		for i, target := range targets {
@@ -141,9 +148,10 @@ func silent(name string, targets []string) wall {
 		tries.Wait()
 		var open, words []string
 		for i, err := range errs {
-			none := os.IsTimeout(err) || errors.Is(err, unix.EHOSTUNREACH) || errors.Is(err, unix.ENETUNREACH) || errors.Is(err, unix.EADDRNOTAVAIL) || errors.Is(err, unix.EACCES)
+			none := os.IsTimeout(err) || errors.Is(err, unix.EHOSTUNREACH) || errors.Is(err, unix.ENETUNREACH) ||
+				errors.Is(err, unix.EADDRNOTAVAIL) || errors.Is(err, unix.EACCES)
 			if !none {
-				open = append(open, targets[i]+" "+inAWord(err))
+				open = append(open, targets[i]+" "+dialResult(err))
 			}
 			words = append(words, unanswered(err))
 		}
@@ -158,7 +166,7 @@ func unanswered(err error) string {
 	if os.IsTimeout(err) {
 		return "no answer"
 	}
-	return said(err)
+	return errorName(err)
 }
 
 func dial(target string) error {
@@ -169,7 +177,7 @@ func dial(target string) error {
 	return err
 }
 
-// connect asks a proxy for a way to target, and returns its answer's status.
+// connect asks a proxy to connect to target and returns the status of its answer.
 func connect(proxy, target string) (int, error) {
 	c, err := (&net.Dialer{Timeout: patience}).Dial("tcp", proxy)
 	if err != nil {
@@ -188,7 +196,7 @@ func connect(proxy, target string) (int, error) {
 	return answer.StatusCode, nil
 }
 
-// addresses are this container's own, loopback left out.
+// addresses returns the word ready and the container's own addresses, without loopback.
 func addresses() string {
 	networks, _ := net.InterfaceAddrs()
 	words := []string{"ready"}
@@ -200,8 +208,8 @@ func addresses() string {
 	return strings.Join(words, " ")
 }
 
-// noNames holds when no name is resolved.
-var noNames = wall{networkGroup, "DNS", "no name is resolved", func(probe.Task) (string, bool) {
+// noNames holds if no name resolves.
+var noNames = check{networkGroup, "DNS", "no name is resolved", func(probe.Task) (string, bool) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	found, err := (&net.Resolver{PreferGo: true}).LookupHost(ctx, "example.com")

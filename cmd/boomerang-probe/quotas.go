@@ -19,11 +19,11 @@ import (
 	"boomerang/internal/probe"
 )
 
-// Quotas that the kernel keeps per user, or for all of the machine. Who uses up one of its own user harms nobody; a
-// neighbour looks whether that is so.
+// The attacks on quotas that the kernel keeps per user or for the whole machine. Using up the quota of its own user
+// harms no other container; a neighbour checks that.
 
-// neighbour offers what others must not reach, and does what every program does, again and again. It says now and then how
-// often it did it, and at once what went wrong.
+// neighbour offers resources that other containers must not reach, and repeats ordinary operations. It prints the
+// number of rounds now and then, and problems at once.
 func neighbour(probe.Task) (probe.Answer, error) {
 	term := make(chan os.Signal, 1)
 	signal.Notify(term, syscall.SIGTERM)
@@ -58,7 +58,7 @@ func neighbour(probe.Task) (probe.Answer, error) {
 		case <-tick.C:
 		}
 		answer := probe.Answer{Count: round}
-		if err := live(round); err != nil {
+		if err := useQuotas(round); err != nil {
 			answer.Note = err.Error()
 		}
 		if round%seldom == 0 || answer.Note != "" {
@@ -71,8 +71,8 @@ func neighbour(probe.Task) (probe.Answer, error) {
 
 const (
 	pulse      = 20 * time.Millisecond
-	seldom     = 5  // rounds between two that are told of
-	rarely     = 25 // rounds between two that cost more
+	seldom     = 5  // rounds between two reports
+	rarely     = 25 // rounds between two expensive operations
 	pipeSize   = 256 << 10
 	sigevSize  = 64
 	sigevNone  = 1
@@ -81,8 +81,8 @@ const (
 	sigevField = 12 // bytes before sigev_notify
 )
 
-// live takes a little of each quota and gives it back.
-func live(round int64) error {
+// useQuotas takes a little of each quota and returns it.
+func useQuotas(round int64) error {
 	steps := []struct {
 		name string
 		do   func() error
@@ -110,18 +110,18 @@ func live(round int64) error {
 	}
 	for _, s := range steps {
 		if err := s.do(); err != nil {
-			return fmt.Errorf("%s: %s", s.name, said(err))
+			return fmt.Errorf("%s: %s", s.name, errorName(err))
 		}
 	}
 	if round%rarely == 0 {
-		if err := itself("nothing").Run(); err != nil {
+		if err := childCommand("nothing").Run(); err != nil {
 			return fmt.Errorf("start a program: %w", err)
 		}
 	}
 	return nil
 }
 
-// openTerminal is no failure where there are none to open.
+// openTerminal accepts a machine without terminals.
 func openTerminal() error {
 	err := opened(unix.Open("/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0))
 	if errors.Is(err, unix.EACCES) || errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EROFS) {
@@ -137,7 +137,7 @@ func opened(fd int, err error) error {
 	return err
 }
 
-// timer makes one that does nothing. Each takes one of the user's pending signals.
+// timer makes a timer without effect. Each timer takes one of the user's pending signals.
 func timer() (id int32, err error) {
 	event := [sigevSize]byte{}
 	event[sigevField] = sigevNone
@@ -145,29 +145,30 @@ func timer() (id int32, err error) {
 	return id, orNil(errno)
 }
 
-// use takes as much as it gets, holds it for a while, and tells how much that was and why there was no more.
-func use(take func() error) (probe.Answer, error) {
+// exhaust takes as much as it gets and holds it for a while. The answer says how much that was, and why the next
+// attempt failed.
+func exhaust(take func() error) (probe.Answer, error) {
 	const most = 1 << 20
 	for n := range int64(most) {
 		if err := take(); err != nil {
 			<-time.After(holdFor)
-			return probe.Answer{Count: n, Note: said(err)}, nil
+			return probe.Answer{Count: n, Note: errorName(err)}, nil
 		}
 	}
 	<-time.After(holdFor)
-	return probe.Answer{Count: most, Note: "no bound"}, nil
+	return probe.Answer{Count: most, Note: "no limit"}, nil
 }
 
 func inotify(probe.Task) (probe.Answer, error) {
-	return use(func() error { _, err := unix.InotifyInit1(unix.IN_CLOEXEC); return err })
+	return exhaust(func() error { _, err := unix.InotifyInit1(unix.IN_CLOEXEC); return err })
 }
 
 func pending(probe.Task) (probe.Answer, error) {
-	return use(func() error { _, err := timer(); return err })
+	return exhaust(func() error { _, err := timer(); return err })
 }
 
 func pipes(probe.Task) (probe.Answer, error) {
-	return use(func() error {
+	return exhaust(func() error {
 		const large = 1 << 20
 		var ends [2]int
 		if err := unix.Pipe2(ends[:], unix.O_CLOEXEC); err != nil {
@@ -179,7 +180,7 @@ func pipes(probe.Task) (probe.Answer, error) {
 }
 
 func aio(probe.Task) (probe.Answer, error) {
-	return use(func() error {
+	return exhaust(func() error {
 		const events = 4096
 		var context uintptr
 		_, _, errno := unix.Syscall(unix.SYS_IO_SETUP, events, uintptr(pointer(&context)), 0)
@@ -187,21 +188,21 @@ func aio(probe.Task) (probe.Answer, error) {
 	})
 }
 
-// hold takes as much as it gets, says so, and waits to be killed.
-func hold(take func() error) int {
+// exhaustAndWait takes as much as it gets, prints the count, and waits to be killed.
+func exhaustAndWait(take func() error) int {
 	for n := 0; ; n++ {
 		if err := take(); err != nil {
-			fmt.Println(n, said(err))
+			fmt.Println(n, errorName(err))
 			forever()
 		}
 	}
 }
 
-// terminals has children, because each process may have so many open files.
+// terminals uses children, because each process has a limit of open files.
 func terminals(probe.Task) (probe.Answer, error) {
 	answer := probe.Answer{}
 	for range holders {
-		cmd := itself("terminals")
+		cmd := childCommand("terminals")
 		out, err := cmd.StdoutPipe()
 		if err != nil {
 			return answer, err

@@ -22,20 +22,15 @@ type runCmd struct {
 	Files    []string          `name:"file" help:"A file that the program finds at PATH in its working directory; may be given more than once." placeholder:"PATH[=LOCAL]" short:"f" sep:"none"`
 	Artifact []string          `help:"Files to keep of what it leaves, like 'out/**'; may be given more than once." placeholder:"GLOB" sep:"none"`
 	saving
-	Memory        string            `help:"Memory in place of the language's limit." placeholder:"64MiB"`
-	CPUs          float64           `name:"cpus" help:"CPUs in place of the language's limit." placeholder:"0.5"`
-	PIDs          int64             `name:"pids" help:"Processes and threads in place of the language's limit." placeholder:"N"`
-	Output        string            `help:"Output that is kept of each stream in place of the language's limit." placeholder:"1MiB"`
-	Workspace     string            `help:"The workspace that the program finds in /workspace and may change." placeholder:"NAME"`
-	ReadOnly      bool              `help:"Change nothing in the workspace, and wait for nobody."`
-	WorkspaceSize string            `help:"Size of /workspace in place of the language's limit." placeholder:"64MiB"`
-	Artifacts     string            `name:"artifact-size" help:"Size of all files that are kept in place of the language's limit." placeholder:"16MiB"`
-	Name          string            `help:"What you call it." placeholder:"NAME"`
-	Metadata      map[string]string `help:"Your own words for it, sent back with the result; may be given more than once. No secrets." placeholder:"KEY=VALUE"`
-	WorkingDir    string            `help:"Where it runs, below /workspace or /tmp." placeholder:"DIR"`
-	CallbackURL   string            `help:"Where the result is posted as well; without one it is kept in the record alone." placeholder:"URL"`
-	Secret        []string          `help:"Signs the callback; during a rotation up to three, newest first." sep:"none" placeholder:"S"`
-	Quiet         bool              `help:"Print nothing but what the program prints." short:"q"`
+	Limits      client.Limits     `embed:""`
+	Workspace   string            `help:"The workspace that the program finds in /workspace and may change." placeholder:"NAME"`
+	ReadOnly    bool              `help:"Change nothing in the workspace, and wait for nobody."`
+	Name        string            `help:"What you call it." placeholder:"NAME"`
+	Metadata    map[string]string `help:"Your own words for it, sent back with the result; may be given more than once. No secrets." placeholder:"KEY=VALUE"`
+	WorkingDir  string            `help:"Where it runs, below /workspace or /tmp." placeholder:"DIR"`
+	CallbackURL string            `help:"Where the result is posted as well; without one it is kept in the record alone." placeholder:"URL"`
+	Secret      []string          `help:"Signs the callback; during a rotation up to three, newest first." sep:"none" placeholder:"S"`
+	Quiet       bool              `help:"Print nothing but what the program prints." short:"q"`
 }
 
 // Help says more than one line.

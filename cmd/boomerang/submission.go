@@ -33,7 +33,7 @@ func (r *runCmd) submission() (client.Submission, error) {
 	s := client.Submission{
 		Code: string(code), CallbackURL: r.CallbackURL, Language: r.language(), Timeout: r.Timeout, WorkingDir: r.WorkingDir,
 		Env: r.Env, Secrets: r.Secret, Name: r.Name, Args: r.Args, Metadata: r.Metadata, IdempotencyKey: journal.NewNonce(),
-		Limits:    client.Limits{Memory: r.Memory, CPUs: r.CPUs, PIDs: r.PIDs, Output: r.Output, Workspace: r.WorkspaceSize, Artifacts: r.Artifacts},
+		Limits:    r.Limits,
 		Workspace: execution.WorkspaceUse{Name: r.Workspace, ReadOnly: r.ReadOnly},
 		Artifacts: r.Artifact,
 	}

@@ -1,7 +1,7 @@
-// Command seccomp makes configs/seccomp.json, the profile in Docker's JSON, from configs/seccomp.yaml, the list of
-// system calls with the reason for each group. `go generate ./configs` runs it.
+// Command seccomp generates configs/seccomp.json, the profile in Docker's JSON, from configs/seccomp.yaml, the list of
+// system calls with a reason for each group. `go generate ./configs` runs it.
 //
-// It knows the form of the two files. It refuses to know who loads the profile.
+// The command knows the format of the two files, but not which program loads the profile.
 package main
 
 import (
@@ -40,33 +40,34 @@ type list struct {
 	Architectures []string `yaml:"architectures"`
 	Allow         []group  `yaml:"allow"`
 	Absent        []group  `yaml:"absent"`  // answered with ENOSYS
-	Refused       []group  `yaml:"refused"` // answered with EPERM, as is whatever is not in the list
+	Refused       []group  `yaml:"refused"` // answered with EPERM, like every call that is not in the list
 }
 
-// group is some system calls and why they stand where they stand.
+// group is a set of system calls with the reason for their place.
 type group struct {
 	Reason string      `yaml:"reason"`
 	Calls  []string    `yaml:"calls"`
-	When   []condition `yaml:"when"` // all of them must hold
+	When   []condition `yaml:"when"` // all conditions must hold
 }
 
-// condition is one on an argument of a call: that it is a number, or that of the bits of a mask.
+// condition compares an argument of a call, or its masked bits, with a number.
 type condition struct {
-	Argument uint   `yaml:"argument"` // 0…5
-	Mask     uint64 `yaml:"mask"`     // 0: all bits
+	Argument uint   `yaml:"argument"` // 0 to 5
+	Mask     uint64 `yaml:"mask"`     // 0 means all bits
 	Is       uint64 `yaml:"is"`
 }
 
-// parse reads a list and finds what a person gets wrong: no reason, no call, a call in two places that exclude each other.
+// parse reads a list and checks it for mistakes: a missing reason, an empty group, a call in two places that exclude
+// each other.
 func parse(text []byte) (list, error) {
 	var l list
 	if err := yaml.NewDecoder(bytes.NewReader(text), yaml.Strict()).Decode(&l); err != nil {
 		return l, fmt.Errorf("parse: %w", err)
 	}
 	if len(l.Architectures) == 0 || len(l.Allow) == 0 {
-		return l, errors.New("without architectures and allowed calls it is no profile")
+		return l, errors.New("a profile needs architectures and allowed calls")
 	}
-	unconditional := map[string]bool{} // whether a call that was seen must not be seen again
+	unconditional := map[string]bool{} // true for a call that must not appear again
 	for _, groups := range [][]group{l.Allow, l.Absent, l.Refused} {
 		for _, g := range groups {
 			if g.Reason == "" || len(g.Calls) == 0 {
@@ -74,7 +75,7 @@ func parse(text []byte) (list, error) {
 			}
 			for _, call := range g.Calls {
 				if before, seen := unconditional[call]; seen && (before || len(g.When) == 0) {
-					return l, fmt.Errorf("%s stands in two places", call)
+					return l, fmt.Errorf("%s is in two groups", call)
 				}
 				unconditional[call] = len(g.When) == 0
 			}
@@ -83,7 +84,7 @@ func parse(text []byte) (list, error) {
 	return l, nil
 }
 
-// Docker's JSON. Its field names are those of libseccomp.
+// The types of Docker's JSON. Their field names come from libseccomp.
 type (
 	profile struct {
 		DefaultAction string         `json:"defaultAction"`
@@ -111,11 +112,11 @@ type (
 
 const (
 	allow  = "SCMP_ACT_ALLOW"
-	refuse = "SCMP_ACT_ERRNO" // with EPERM, unless it names another
+	refuse = "SCMP_ACT_ERRNO" // answers EPERM unless the rule names another error
 	enosys = 38
 )
 
-// profile makes the JSON. What is refused needs no rule: it is the default.
+// profile returns the JSON. Refused calls need no rule, because refusal is the default.
 func (l list) profile() []byte {
 	p := profile{DefaultAction: refuse}
 	for _, a := range l.Architectures {
@@ -138,7 +139,8 @@ func (l list) profile() []byte {
 }
 
 func (g group) rule(action string, errno uint) rule {
-	r := rule{Comment: strings.TrimSpace(g.Reason), Action: action, ErrnoRet: errno, Names: slices.Sorted(slices.Values(g.Calls))}
+	r := rule{Comment: strings.TrimSpace(g.Reason), Action: action, ErrnoRet: errno,
+		Names: slices.Sorted(slices.Values(g.Calls))}
 	for _, c := range g.When {
 		a := argument{Index: c.Argument, Value: c.Is, Op: "SCMP_CMP_EQ"}
 		if c.Mask != 0 {

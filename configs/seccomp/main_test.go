@@ -42,8 +42,8 @@ func TestTheProfileIsMadeFromTheList(t *testing.T) {
 	}
 }
 
-// TestEverySystemCallHasItsPlace compares with the calls that golang.org/x/sys knows, which it takes from the kernel's
-// headers: a new kernel's call is refused, and this test asks for a word on it when that module is updated.
+// TestEverySystemCallHasItsPlace compares the list with the calls in golang.org/x/sys, which come from the kernel's
+// headers. A new kernel's call is refused, and this test asks for a decision when that module is updated.
 func TestEverySystemCallHasItsPlace(t *testing.T) {
 	l := shipped(t)
 	placed := map[string]bool{}
@@ -54,7 +54,8 @@ func TestEverySystemCallHasItsPlace(t *testing.T) {
 			}
 		}
 	}
-	known := map[string]bool{"umount": true, "socketcall": true} // other names, and a 32-bit one that is refused with a reason
+	// Other names of a call, and a 32-bit call that is refused with a reason.
+	known := map[string]bool{"umount": true, "socketcall": true}
 	unix, err := build.Import("golang.org/x/sys/unix", ".", build.FindOnly)
 	if err != nil {
 		t.Fatal(err)
@@ -86,14 +87,16 @@ func TestAListWithAMistakeIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, more := range map[string]string{
-		"no reason":                        "  - {calls: [write]}\n",
-		"no calls":                         "  - {reason: why}\n",
-		"a key that is unknown":            "  - {reason: why, calls: [write], unless: tuesday}\n",
-		"a call twice":                     "  - {reason: why, calls: [read]}\n",
-		"a call allowed and refused":       "refused:\n  - {reason: why, calls: [read]}\n",
-		"a condition on what is allowed":   "  - {reason: why, calls: [read], when: [{argument: 0, is: 1}]}\n",
-		"half allowed, and then refused":   "  - {reason: why, calls: [socket], when: [{argument: 0, is: 1}]}\nrefused:\n  - {reason: why, calls: [socket]}\n",
-		"half allowed, and then all of it": "  - {reason: why, calls: [socket], when: [{argument: 0, is: 1}]}\n  - {reason: why, calls: [socket]}\n",
+		"no reason":                      "  - {calls: [write]}\n",
+		"no calls":                       "  - {reason: why}\n",
+		"a key that is unknown":          "  - {reason: why, calls: [write], unless: tuesday}\n",
+		"a call twice":                   "  - {reason: why, calls: [read]}\n",
+		"a call allowed and refused":     "refused:\n  - {reason: why, calls: [read]}\n",
+		"a condition on what is allowed": "  - {reason: why, calls: [read], when: [{argument: 0, is: 1}]}\n",
+		"half allowed, and then refused": "  - {reason: why, calls: [socket], when: [{argument: 0, is: " +
+			"1}]}\nrefused:\n  - {reason: why, calls: [socket]}\n",
+		"half allowed, and then all of it": "  - {reason: why, calls: [socket], when: [{argument: 0, is: 1}]}\n  - " +
+			"{reason: why, calls: [socket]}\n",
 	} {
 		t.Run(name, func(t *testing.T) {
 			if _, err := parse([]byte(list + more)); err == nil {

@@ -1,4 +1,4 @@
-# What is printed is seen at once, though stdout is a pipe.
+# Output appears at once, although stdout is a pipe.
 package unbuffered;
 $| = 1;
 1;

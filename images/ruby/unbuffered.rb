@@ -1,2 +1,2 @@
-# What is printed is seen at once, though stdout is a pipe.
+# Output appears at once, although stdout is a pipe.
 $stdout.sync = true

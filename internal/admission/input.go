@@ -171,37 +171,19 @@ func checkWith(l language.Language, s Submission) error {
 	return checkLimits(l, s.Limits)
 }
 
-// The least that a program can be started with. A language may have less.
-const (
-	leastMemory    = 16 << 20
-	leastCPUs      = 0.01
-	leastWorkspace = 64 << 10
-)
-
 func checkLimits(l language.Language, asked execution.Limits) error {
 	most := l.Most()
-	for _, err := range []error{
-		checkLimit("memory", "bytes", asked.Memory, leastMemory, most.Memory),
-		checkLimit("cpus", "CPUs", asked.CPUs, leastCPUs, most.CPUs),
-		checkLimit("pids", "processes", asked.PIDs, 1, most.PIDs),
-		checkLimit("output", "bytes", asked.Output, 1, most.Output),
-		checkLimit("workspace", "bytes", asked.Workspace, leastWorkspace, most.Workspace),
-		checkLimit("artifacts", "bytes", asked.Artifacts, 1, most.Artifacts),
-	} {
-		if err != nil {
-			return err
+	for _, f := range execution.RequestableLimits() {
+		value, largest := f.Float(asked), f.Float(most)
+		least := min(f.LeastAsked, largest) // a language may have less
+		if value == 0 || least <= value && value <= largest {
+			continue
 		}
+		field := "limits." + f.Name
+		return invalid(field, "%s must be between %v and %v %s for this language.", field, f.Value(least), f.Of(most), f.Unit).
+			Detail("min", f.Value(least)).Detail("max", f.Of(most))
 	}
 	return nil
-}
-
-func checkLimit[N int64 | float64](name, unit string, asked, least, most N) error {
-	least = min(least, most)
-	if asked == 0 || least <= asked && asked <= most {
-		return nil
-	}
-	field := "limits." + name
-	return invalid(field, "%s must be between %v and %v %s for this language.", field, least, most, unit).Detail("min", least).Detail("max", most)
 }
 
 // fetches tells whether a submission has files that are given by a URL.

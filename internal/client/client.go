@@ -90,14 +90,16 @@ type File struct {
 	Mode string `json:"mode,omitempty"` // permissions in octal digits; empty: 600
 }
 
-// Limits are what the program gets in place of its language's limits. Sizes are written like 64MiB; zero values are left out.
+// Limits replace limits of the language. Sizes are written like 64MiB; zero values are left out of the request. The
+// tags beside json describe the flags of boomerang run.
 type Limits struct {
-	Memory    string  `json:"memory,omitempty"`
-	CPUs      float64 `json:"cpus,omitempty"`
-	PIDs      int64   `json:"pids,omitempty"`
-	Output    string  `json:"output,omitempty"`
-	Workspace string  `json:"workspace,omitempty"`
-	Artifacts string  `json:"artifacts,omitempty"`
+	Memory string  `json:"memory,omitempty" help:"Memory in place of the language's limit." placeholder:"64MiB"`
+	CPUs   float64 `json:"cpus,omitempty" name:"cpus" help:"CPUs in place of the language's limit." placeholder:"0.5"`
+	PIDs   int64   `json:"pids,omitempty" name:"pids" help:"Processes and threads in place of the language's limit." placeholder:"N"`
+	Output string  `json:"output,omitempty" help:"Output that is kept of each stream in place of the language's limit." placeholder:"1MiB"`
+
+	Workspace string `json:"workspace,omitempty" name:"workspace-size" help:"Size of /workspace in place of the language's limit." placeholder:"64MiB"`
+	Artifacts string `json:"artifacts,omitempty" name:"artifact-size" help:"Size of all files that are kept in place of the language's limit." placeholder:"16MiB"`
 }
 
 // Secrets sign a callback, newest first; at most 3. A single one is a string on the wire.

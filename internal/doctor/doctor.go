@@ -1,7 +1,7 @@
-// Package doctor runs attacks as real executions in an operator's own images and tells which walls held.
+// Package doctor runs attacks as real executions in an operator's own images and reports which isolation checks held.
 //
-// It knows what should happen. It refuses to know how an attack is made (cmd/boomerang-probe does) and which engine
-// the sandbox is on.
+// The package knows the expected results. It does not know how an attack works (cmd/boomerang-probe does) or which
+// engine the sandbox uses.
 package doctor
 
 import (
@@ -24,66 +24,67 @@ import (
 // Doctor examines languages, one after another.
 type Doctor struct {
 	Sandbox  sandbox.Sandbox
-	Program  string // the path of probe.Program inside the containers of this sandbox
-	Host     string // the name of the engine's machine; empty = unknown
+	Program  string // path of probe.Program inside the containers of this sandbox
+	Host     string // name of the engine's machine; empty if unknown
 	Confined bool   // the engine has AppArmor
-	Short    bool   // leave out what takes seconds
-	// Networks are those that a language may be on, and Machine the addresses that the engine's machine is known to have.
+	Short    bool   // skip attacks that take seconds
+	// Networks are the networks that languages may use. Machine holds the known addresses of the engine's machine.
 	Networks network.Config
 	Machine  []netip.Addr
-	// Found is told each finding as it comes, by one goroutine.
+	// Found receives each finding at once, from one goroutine.
 	Found func(probe.Finding)
 
-	neighbours []netip.Addr // of those who live while attacks are played
+	neighbours []netip.Addr // addresses of the neighbours that run during the attacks
 }
 
-// The slots of the doctor's executions are far from those of a server on the same engine: they may run at the same time.
+// The slots of the doctor's executions are far from those of a server, because both may run on one engine at the same
+// time.
 const (
 	attackerSlot = 9000 + iota
 	neighbourSlot
 )
 
 const (
-	wallsTimeout = 2 * time.Minute // looking at every folder of an image takes its time
-	playTimeout  = time.Minute
-	readyTimeout = time.Minute
-	engineGrace  = 2 * time.Minute // beyond a job's timeout, for the engine
-	slack        = 64 << 10        // bytes of a stream beyond its head and tail: the words of the init
-	leastOutput  = 1 << 20         // bytes of each stream that are kept of the doctor's executions, whatever the language says
+	checksTimeout = 2 * time.Minute // reading every folder of an image takes time
+	attackTimeout = time.Minute
+	readyTimeout  = time.Minute
+	engineGrace   = 2 * time.Minute // time for the engine beyond a job's timeout
+	slack         = 64 << 10        // bytes of a stream beyond its head and tail, for the frames of the init
+	leastOutput   = 1 << 20         // bytes that are kept of each stream, even if the language keeps less
 )
 
-// Examine plays every attack against a language. A finding that is open is no error. Errors: those of the sandbox, and
-// that the neighbour, by which is seen whether an attack reaches beyond its container, could not be set up.
+// Examine runs every attack against a language and reports findings to Found. A failed check is no error. Errors: those
+// of the sandbox, and a failed start of the neighbour, which shows whether attacks reach beyond their container.
 func (d *Doctor) Examine(ctx context.Context, l language.Language) error {
-	n, err := d.settle(ctx, l)
+	n, err := d.startNeighbour(ctx, l)
 	if err != nil {
 		return fmt.Errorf("neighbour: %w", err)
 	}
 	inner := *d
 	inner.neighbours = n.addresses()
 	err = inner.examine(ctx, l, n)
-	return errors.Join(err, n.leave(context.WithoutCancel(ctx)))
+	return errors.Join(err, n.remove(context.WithoutCancel(ctx)))
 }
 
 func (d *Doctor) examine(ctx context.Context, l language.Language, n *neighbour) error {
-	if err := d.walls(ctx, l, probe.Walls, wallsTimeout); err != nil {
-		return fmt.Errorf("walls: %w", err)
+	if err := d.runChecks(ctx, l, probe.IsolationChecks, checksTimeout); err != nil {
+		return fmt.Errorf("isolation checks: %w", err)
 	}
-	for _, t := range trials() {
+	for _, t := range attacks() {
 		if d.Short && t.seconds {
 			continue
 		}
-		before := n.now()
-		w, err := d.play(ctx, l, t.play, t.timeout)
+		before := n.progress()
+		w, err := d.run(ctx, l, t.kind, t.timeout)
 		if err != nil {
 			return fmt.Errorf("%s: %w", t.name, err)
 		}
-		happened, held := t.judge(w)
-		if !held && underSentry(l) {
-			happened, held = w.underSentry(t, happened)
+		happened, held := t.assess(w)
+		if !held && onGVisor(l) {
+			happened, held = w.assessUnderGVisor(t, happened)
 		}
 		if t.seconds {
-			words, quiet := n.since(before)
+			words, quiet := n.compare(before)
 			happened, held = happened+"; "+words, held && quiet
 		}
 		d.Found(probe.Finding{Group: t.group, Name: t.name, Should: t.should, Happened: happened, Held: held})
@@ -91,9 +92,10 @@ func (d *Doctor) examine(ctx context.Context, l language.Language, n *neighbour)
 	return nil
 }
 
-// walls passes on what the program inside found. What it left out because it came to a bad end is a finding as well.
-func (d *Doctor) walls(ctx context.Context, l language.Language, play probe.Play, timeout time.Duration) error {
-	w, err := d.play(ctx, l, play, timeout)
+// runChecks runs the checks inside one container and passes on their findings. A last finding says whether all checks
+// ran to the end.
+func (d *Doctor) runChecks(ctx context.Context, l language.Language, play probe.Attack, timeout time.Duration) error {
+	w, err := d.run(ctx, l, play, timeout)
 	if err != nil {
 		return err
 	}
@@ -101,12 +103,13 @@ func (d *Doctor) walls(ctx context.Context, l language.Language, play probe.Play
 	for _, f := range findings {
 		d.Found(f)
 	}
-	end := probe.Finding{Group: "end", Name: "all of these were tried", Should: "the program comes to its end, with a proof"}
+	end := probe.Finding{Group: "end", Name: "all checks ran",
+		Should: "the program runs to its end, with a proof"}
 	promised := int64(-1)
 	if len(w.answers) > 0 {
 		promised = w.answers[0].Count
 	}
-	end.Happened = fmt.Sprintf("%d of %d, %s", len(findings), promised, w.end())
+	end.Happened = fmt.Sprintf("%d of %d, %s", len(findings), promised, w.ending())
 	end.Held = w.proven() && w.outcome.Stdout.ExitCode == 0 && int64(len(findings)) == promised
 	if !end.Held {
 		end.Happened += ": " + firstLine(w.stderr)
@@ -115,8 +118,8 @@ func (d *Doctor) walls(ctx context.Context, l language.Language, play probe.Play
 	return nil
 }
 
-// watched is all that was seen of one execution.
-type watched struct {
+// observation is everything that was seen of one execution.
+type observation struct {
 	limits         probe.Limits
 	nonce          string
 	head, tail     int64
@@ -125,12 +128,13 @@ type watched struct {
 	answers        []probe.Answer
 }
 
-// play runs one execution to its end and removes it.
-func (d *Doctor) play(ctx context.Context, l language.Language, play probe.Play, timeout time.Duration) (watched, error) {
+// run runs one execution to its end and removes its container.
+func (d *Doctor) run(ctx context.Context, l language.Language, play probe.Attack, timeout time.Duration) (observation,
+	error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout+engineGrace)
 	defer cancel()
 	spec, job := d.plan(l, play, attackerSlot, timeout)
-	w := watched{limits: told(l), nonce: job.Nonce, head: job.Head, tail: job.Tail}
+	w := observation{limits: expectedLimits(l), nonce: job.Nonce, head: job.Head, tail: job.Tail}
 	most := job.Head + job.Tail
 	stdout, stderr := capture.New(most, most+slack), capture.New(most, most+slack)
 	container, err := d.Sandbox.Prepare(ctx, spec)
@@ -147,14 +151,16 @@ func (d *Doctor) play(ctx context.Context, l language.Language, play probe.Play,
 	return w, err
 }
 
-// plan is that of an ordinary execution of the language, but for the program.
-func (d *Doctor) plan(l language.Language, play probe.Play, slot int, timeout time.Duration) (sandbox.Spec, journal.Job) {
+// plan plans an ordinary execution of the language, but runs the probe program.
+func (d *Doctor) plan(l language.Language, play probe.Attack, slot int, timeout time.Duration) (sandbox.Spec,
+	journal.Job) {
 	machine := d.Host
 	if machine == sandbox.Name {
-		machine = "" // every container is called that, so it tells nothing of the machine
+		machine = "" // every container has this name, so it identifies no machine
 	}
 	task, err := json.Marshal(probe.Task{
-		Play: play, Host: machine, Confined: d.Confined, Sentry: underSentry(l), Limits: told(l), Network: on(l), Around: d.around(l),
+		Attack: play, Host: machine, Confined: d.Confined, Sentry: onGVisor(l), Limits: expectedLimits(l),
+		Network: networkOf(l), Around: d.surroundings(l),
 	})
 	if err != nil {
 		panic(err) // a struct of strings and numbers always has a JSON form
@@ -166,20 +172,21 @@ func (d *Doctor) plan(l language.Language, play probe.Play, slot int, timeout ti
 	return spec, job
 }
 
-// told are the limits that a container of the language should have.
-func told(l language.Language) probe.Limits {
+// expectedLimits returns the limits that a container of the language should have.
+func expectedLimits(l language.Language) probe.Limits {
 	return probe.Limits{
 		Memory: l.Limits.Memory, CPUs: l.Limits.CPUs, PIDs: l.Limits.PIDs + journal.Threads, Files: l.Limits.Files,
 		Workspace: l.Limits.Workspace, Tmp: l.Limits.Tmp,
 	}
 }
 
-func (w watched) proven() bool { return w.outcome.Proven() }
+func (w observation) proven() bool { return w.outcome.Proven() }
 
-// end says in words how the execution ended.
-func (w watched) end() string {
+// ending describes how the execution ended.
+func (w observation) ending() string {
 	if !w.proven() {
-		return fmt.Sprintf("no proof of its end (exit code of PID 1: %d, out of memory: %t)", w.outcome.ExitCode, w.outcome.OOMKilled)
+		return fmt.Sprintf("no proof of the end (exit code of PID 1: %d, out of memory: %t)", w.outcome.ExitCode,
+			w.outcome.OOMKilled)
 	}
 	e := w.outcome.Stdout
 	words := []string{fmt.Sprintf("exit code %d", e.ExitCode)}
@@ -200,34 +207,34 @@ func (w watched) end() string {
 	return strings.Join(words, ", ")
 }
 
-// last is the last answer, or an empty one.
-func (w watched) last() probe.Answer {
+// lastAnswer returns the last answer, or an empty one with a note.
+func (w observation) lastAnswer() probe.Answer {
 	if len(w.answers) == 0 {
-		return probe.Answer{Note: "it said nothing: " + firstLine(w.stderr)}
+		return probe.Answer{Note: "no answer: " + firstLine(w.stderr)}
 	}
 	return w.answers[len(w.answers)-1]
 }
 
-// well tells whether the program came to its own good end, with a proof and an answer.
-func (w watched) well() bool {
+// endedWell reports whether the program exited by itself, with a proof and an answer.
+func (w observation) endedWell() bool {
 	return w.proven() && w.outcome.Stdout.ExitCode == 0 && w.outcome.Stdout.Signal == 0 && len(w.answers) > 0
 }
 
-// underSentry tells whether gVisor's kernel, the Sentry, answers the programs of a language.
-func underSentry(l language.Language) bool { return strings.HasPrefix(l.Runtime, "runsc") }
+// onGVisor reports whether gVisor's kernel, the Sentry, runs the programs of a language.
+func onGVisor(l language.Language) bool { return strings.HasPrefix(l.Runtime, "runsc") }
 
-// underSentry judges again what a kernel of the container's own makes of an attack. Whoever overloads it, or kills its PID 1,
-// ends his own container as a whole, so there is no proof, and processes and processor time are counted in another way.
-// Everything about the journal but that must hold there as well.
-func (w watched) underSentry(t trial, happened string) (string, bool) {
+// assessUnderGVisor assesses an attack again if the container has a kernel of its own. A program that overloads that
+// kernel, or kills its PID 1, ends only its own container, so there is no proof. That kernel also counts processes and
+// CPU time differently. All other checks of the journal must hold there too.
+func (w observation) assessUnderGVisor(t attack, happened string) (string, bool) {
 	ended := !w.proven() && w.outcome.ExitCode != 0
-	spared := t.play == probe.SignalInit || t.group == bombs || t.group == quotas || t.play == probe.Zombies
+	spared := t.kind == probe.SignalInit || t.group == bombs || t.group == quotas || t.kind == probe.Zombies
 	if ended {
-		happened = "gVisor's container ends as a whole: " + happened
+		happened = "gVisor ends the whole container: " + happened
 	} else {
-		happened = "gVisor counts in its own way: " + happened
+		happened = "gVisor counts differently: " + happened
 	}
-	return happened, spared && (ended || w.well())
+	return happened, spared && (ended || w.endedWell())
 }
 
 func firstLine(text []byte) string {

@@ -33,7 +33,7 @@ import (
 	"boomerang/internal/sandbox/docker"
 )
 
-// programs is where the tests build the two programs that go into containers.
+// programs is the directory of the two programs that the tests build for containers.
 var programs string
 
 func TestMain(m *testing.M) {
@@ -46,7 +46,8 @@ func TestMain(m *testing.M) {
 		defer func() { _ = os.RemoveAll(dir) }()
 		programs = dir
 		for _, name := range []string{"boomerang-init", probe.Program} {
-			build := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", built(name), "boomerang/cmd/"+name)
+			build := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", built(name),
+				"boomerang/cmd/"+name)
 			build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux")
 			if out, err := build.CombinedOutput(); err != nil {
 				fmt.Fprintf(os.Stderr, "build %s: %v\n%s", name, err, out)
@@ -61,8 +62,8 @@ func built(name string) string { return filepath.Join(programs, name+"-linux-"+r
 
 const node = "doctor-test"
 
-// users are the first of the doctor's programs, apart from those of other tests on the same engine. An engine that remaps
-// users has them, too.
+// users is the first UID of the doctor's programs, apart from the UIDs of other tests on this engine. It also exists on
+// an engine that remaps users.
 const users = 30_000
 
 func engine(t *testing.T) *client.Client {
@@ -78,7 +79,7 @@ func engine(t *testing.T) *client.Client {
 	return c
 }
 
-// shipped is a language as it ships.
+// shipped returns a shipped language.
 func shipped(t *testing.T, d *docker.Docker, name string) language.Language {
 	t.Helper()
 	catalogue, err := language.Open(language.Defaults())
@@ -89,29 +90,30 @@ func shipped(t *testing.T, d *docker.Docker, name string) language.Language {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := d.HasImage(t.Context(), l.Image); errors.Is(err, sandbox.ErrImageUnavailable) && os.Getenv("REQUIRE_DOCKER") != "1" {
+	if err := d.HasImage(t.Context(), l.Image); errors.Is(err, sandbox.ErrImageUnavailable) &&
+		os.Getenv("REQUIRE_DOCKER") != "1" {
 		t.Skipf("the image %s is not built", l.Image)
 	}
-	l.Runtime = os.Getenv("RUNTIME") // see `make walls`
+	l.Runtime = os.Getenv("RUNTIME") // set by `make walls`
 	return l
 }
 
-func TestTheWallsHold(t *testing.T) {
+func TestTheIsolationChecksHold(t *testing.T) {
 	theWallsHold(t, "bash", func(d *docker.Docker) sandbox.Sandbox { return d })
 }
 
-// A container that waited has run the language's rehearsal, and has other limits than it was made with.
-func TestTheWallsHoldInAContainerThatWaited(t *testing.T) {
+// A container that waited has run the language's rehearsal, and was made with other limits.
+func TestTheIsolationChecksHoldInAContainerThatWaited(t *testing.T) {
 	if os.Getenv("RUNTIME") != "" {
 		t.Skip("no other runtime has to be able to change limits: a new container is made where it cannot")
 	}
 	theWallsHold(t, "python", func(d *docker.Docker) sandbox.Sandbox { return waited{d} })
 }
 
-// waited is a sandbox whose containers have waited with more memory and PIDs than they should have, and less of a CPU.
+// waited is a sandbox whose containers waited with more memory and PIDs than they should have, and with less CPU.
 type waited struct{ sandbox.Sandbox }
 
-// rehearsed is how long an interpreter takes that starts and does nothing, and much more than that.
+// rehearsed is far longer than an interpreter takes to start and exit.
 const rehearsed = time.Second
 
 func (w waited) Prepare(ctx context.Context, spec sandbox.Spec) (sandbox.Container, error) {
@@ -152,7 +154,7 @@ func theWallsHold(t *testing.T, name string, through func(*docker.Docker) sandbo
 	seen := map[string]bool{}
 	examination := doctor.Doctor{
 		Sandbox: through(d), Program: docker.Carried(probe.Program), Short: os.Getenv("DOCTOR") != "whole",
-		Host: sandbox.Name, // a machine that is called as containers are gives nothing away
+		Host: sandbox.Name, // a machine with the name of containers reveals nothing
 		Found: func(f probe.Finding) {
 			name := f.Group + ": " + f.Name
 			if seen[name] {
@@ -178,14 +180,15 @@ func theWallsHold(t *testing.T, name string, through func(*docker.Docker) sandbo
 
 func nothingLeft(t *testing.T, e *client.Client) {
 	t.Helper()
-	containers, err := e.ContainerList(t.Context(), container.ListOptions{All: true, Filters: filters.NewArgs(filters.Arg("label", "boomerang.node="+node))})
+	containers, err := e.ContainerList(t.Context(), container.ListOptions{All: true,
+		Filters: filters.NewArgs(filters.Arg("label", "boomerang.node="+node))})
 	if err != nil || len(containers) > 0 {
 		t.Errorf("left behind: %v, %v", containers, err)
 	}
 }
 
-// open are the probes that must fail in a container that Docker makes when it is told nothing. A probe that held there
-// would hold for a wrong reason.
+// open lists the checks that must fail in a container with Docker's defaults. A check that held there would hold for
+// the wrong reason.
 var open = []string{
 	"identity: capabilities", "identity: no new privileges", "identity: user", "identity: becoming root",
 	"system calls: change of root", "files: root", "files: writable places", "files: /workspace",
@@ -193,8 +196,10 @@ var open = []string{
 	"others: /proc/1/environ", "others: /proc/1/maps", "others: /proc/1/fd", "others: /proc/1/root",
 	"limits: memory", "limits: swap", "limits: processes", "limits: CPU", "limits: open files",
 	"limits: core dumps", "limits: asynchronous reads and writes", "network: interfaces", "network: routes",
-	"network: public addresses", "network: gateway and machine", "system calls: raw socket", "system calls: socket AF_PACKET",
-	"system calls: tracing", "system calls: limits of PID 1", "system calls: priority of PID 1", "others: /proc/1/mem", "others: /proc/1/exe", "others: /proc/1/cwd",
+	"network: public addresses", "network: gateway and machine", "system calls: raw socket",
+	"system calls: socket AF_PACKET",
+	"system calls: tracing", "system calls: limits of PID 1", "system calls: priority of PID 1", "others: /proc/1/mem",
+	"others: /proc/1/exe", "others: /proc/1/cwd",
 	"others: score of PID 1", "limits: open files, tried", "identity: set-uid programs",
 }
 
@@ -217,10 +222,10 @@ func TestADefaultContainerIsWeaker(t *testing.T) {
 	}
 }
 
-// inDefaultContainer plays the walls as `docker run IMAGE /boomerang-probe /task` would.
+// inDefaultContainer runs the checks like `docker run IMAGE /boomerang-probe /task`.
 func inDefaultContainer(t *testing.T, e *client.Client) []probe.Finding {
 	t.Helper()
-	task, err := json.Marshal(probe.Task{Play: probe.Walls, Limits: probe.Limits{
+	task, err := json.Marshal(probe.Task{Attack: probe.IsolationChecks, Limits: probe.Limits{
 		Memory: 512 << 20, CPUs: 1, PIDs: 128 + journal.Threads, Files: 1024, Workspace: 256 << 20, Tmp: 64 << 20,
 	}})
 	if err != nil {
@@ -231,7 +236,8 @@ func inDefaultContainer(t *testing.T, e *client.Client) []probe.Finding {
 		t.Fatal(err)
 	}
 	created, err := e.ContainerCreate(t.Context(), &container.Config{
-		Image: "boomerang/bash", Entrypoint: []string{"/" + probe.Program, "/task"}, Labels: map[string]string{"boomerang.test": node},
+		Image: "boomerang/bash", Entrypoint: []string{"/" + probe.Program, "/task"},
+		Labels: map[string]string{"boomerang.test": node},
 	}, &container.HostConfig{}, nil, nil, "")
 	if errdefs.IsNotFound(err) && os.Getenv("REQUIRE_DOCKER") != "1" {
 		t.Skip("the image boomerang/bash is not built")
@@ -240,7 +246,8 @@ func inDefaultContainer(t *testing.T, e *client.Client) []probe.Finding {
 		t.Fatal(err)
 	}
 	defer func() {
-		if err := e.ContainerRemove(t.Context(), created.ID, container.RemoveOptions{Force: true, RemoveVolumes: true}); err != nil {
+		if err := e.ContainerRemove(t.Context(), created.ID, container.RemoveOptions{Force: true,
+			RemoveVolumes: true}); err != nil {
 			t.Error(err)
 		}
 	}()
@@ -269,7 +276,8 @@ func inDefaultContainer(t *testing.T, e *client.Client) []probe.Finding {
 		t.Fatal(err)
 	}
 	findings := probe.Read[probe.Finding](stdout.Bytes())
-	if answers := probe.Read[probe.Answer](stdout.Bytes()); len(answers) == 0 || int64(len(findings)) != answers[0].Count {
+	if answers := probe.Read[probe.Answer](stdout.Bytes()); len(answers) == 0 ||
+		int64(len(findings)) != answers[0].Count {
 		t.Errorf("%d findings of %v; stderr: %s", len(findings), answers, stderr.String())
 	}
 	return findings
@@ -280,7 +288,8 @@ func tarOf(t *testing.T, files map[string][]byte) io.Reader {
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
 	for name, content := range files {
-		if err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o755, Size: int64(len(content))}); err != nil {
+		if err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o755,
+			Size: int64(len(content))}); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := w.Write(content); err != nil {

@@ -12,17 +12,17 @@ import (
 	"boomerang/internal/sandbox"
 )
 
-// neighbour is an execution of another slot that lives quietly while attacks are played.
+// neighbour is an execution in another slot that runs quietly during the attacks.
 type neighbour struct {
 	container sandbox.Container
 	stdout    *capture.Buffer
-	done      chan error // what came of following it
+	done      chan error // receives the result of Follow
 }
 
 const neighbourTimeout = 24 * time.Hour
 
-// settle starts a neighbour and waits until it is ready.
-func (d *Doctor) settle(ctx context.Context, l language.Language) (*neighbour, error) {
+// startNeighbour starts a neighbour and waits until it is ready.
+func (d *Doctor) startNeighbour(ctx context.Context, l language.Language) (*neighbour, error) {
 	spec, job := d.plan(l, probe.Neighbour, neighbourSlot, neighbourTimeout)
 	container, err := d.Sandbox.Prepare(ctx, spec)
 	if err != nil {
@@ -51,18 +51,18 @@ func (d *Doctor) settle(ctx context.Context, l language.Language) (*neighbour, e
 			n.done <- nil
 			said, _ := stderr.Bytes()
 			err = errors.Join(err, fmt.Errorf("it ended: %s", firstLine(said)))
-			return nil, errors.Join(err, n.leave(context.WithoutCancel(ctx)))
+			return nil, errors.Join(err, n.remove(context.WithoutCancel(ctx)))
 		case <-late:
-			err = errors.New("it does not get ready")
+			err = errors.New("it does not become ready")
 		case <-ctx.Done():
 			err = context.Cause(ctx)
 		}
-		return nil, errors.Join(err, n.leave(context.WithoutCancel(ctx)))
+		return nil, errors.Join(err, n.remove(context.WithoutCancel(ctx)))
 	}
 }
 
-// leave removes the neighbour and waits for its follower.
-func (n *neighbour) leave(ctx context.Context) error {
+// remove removes the neighbour and waits for its follower.
+func (n *neighbour) remove(ctx context.Context) error {
 	err := n.container.Remove(ctx)
 	if followed := <-n.done; followed != nil && !errors.Is(followed, sandbox.ErrGone) {
 		err = errors.Join(err, followed)
@@ -70,35 +70,35 @@ func (n *neighbour) leave(ctx context.Context) error {
 	return err
 }
 
-// moment is how far a neighbour had come at some time.
-type moment struct{ answers int }
+// progress is the number of answers that a neighbour has printed.
+type progress struct{ answers int }
 
-func (n *neighbour) now() moment {
+func (n *neighbour) progress() progress {
 	text, _ := n.stdout.Bytes()
-	return moment{answers: len(probe.Read[probe.Answer](text))}
+	return progress{answers: len(probe.Read[probe.Answer](text))}
 }
 
-// since tells in words how the neighbour has fared since then, and whether it noticed nothing. What it has printed last may
-// be under way still, so it is given a moment.
-func (n *neighbour) since(before moment) (words string, quiet bool) {
+// compare waits for the neighbour's next answer and describes its state since before. Quiet is true if the neighbour
+// noticed nothing.
+func (n *neighbour) compare(before progress) (words string, quiet bool) {
 	late := time.After(readyTimeout)
 	for {
 		text, grown := n.stdout.Bytes()
 		if answers := probe.Read[probe.Answer](text); len(answers) > before.answers {
 			for _, a := range answers[before.answers:] {
 				if a.Note != "" {
-					return "its neighbour noticed: " + a.Note, false
+					return "the neighbour noticed: " + a.Note, false
 				}
 			}
-			return "its neighbour did not notice", true
+			return "the neighbour noticed nothing", true
 		}
 		select {
 		case <-grown:
 		case err := <-n.done:
 			n.done <- err
-			return "its neighbour has ended", false
+			return "the neighbour has ended", false
 		case <-late:
-			return "its neighbour stands still", false
+			return "the neighbour does not respond", false
 		}
 	}
 }

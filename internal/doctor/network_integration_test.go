@@ -19,8 +19,8 @@ import (
 	"boomerang/internal/sandbox/docker"
 )
 
-// TestANetworkWithoutItsRulesIsSeenToBeOpen tries to get out of both networks: with the rules, and again when those of the
-// machine itself and those of what it forwards are gone, as after a reboot.
+// The test tries to get out of both networks: with the rules, and without the rules for the machine and for forwarded
+// packets, as after a reboot.
 func TestANetworkWithoutItsRulesIsSeenToBeOpen(t *testing.T) {
 	engine(t)
 	if os.Geteuid() != 0 && os.Getenv("REQUIRE_DOCKER") != "1" {
@@ -63,7 +63,7 @@ func TestANetworkWithoutItsRulesIsSeenToBeOpen(t *testing.T) {
 	if err != nil || len(machine) == 0 {
 		t.Fatalf("addresses of the machine: %v, %v", machine, err)
 	}
-	reach := func() map[string][]string { // both at the same time
+	reach := func() map[string][]string { // both networks at the same time
 		t.Helper()
 		var both sync.WaitGroup
 		var mu sync.Mutex
@@ -72,7 +72,8 @@ func TestANetworkWithoutItsRulesIsSeenToBeOpen(t *testing.T) {
 			l := l
 			l.Network = b.Network
 			both.Go(func() {
-				found, err := (&doctor.Doctor{Sandbox: d, Program: docker.Carried(probe.Program), Networks: config.Networks, Machine: machine}).Reach(t.Context(), l)
+				found, err := (&doctor.Doctor{Sandbox: d, Program: docker.Carried(probe.Program),
+					Networks: config.Networks, Machine: machine}).Reach(t.Context(), l)
 				if err != nil {
 					t.Errorf("%s: %v", l.Network, err)
 				}
@@ -87,7 +88,8 @@ func TestANetworkWithoutItsRulesIsSeenToBeOpen(t *testing.T) {
 		both.Wait()
 		return open
 	}
-	for _, b := range slices.Concat(config.Networks.Bridges(), config.Networks.Bridges()) { // the second time it is there
+	// the second time the network exists
+	for _, b := range slices.Concat(config.Networks.Bridges(), config.Networks.Bridges()) {
 		if err := d.MakeNetwork(t.Context(), b); err != nil {
 			t.Fatal(err)
 		}

@@ -16,13 +16,13 @@ import (
 
 const (
 	reachTimeout = 30 * time.Second
-	sharedPort   = 47811 // of a neighbour
+	sharedPort   = 47811 // port of a neighbour
 )
 
-// Reach plays what is about the network alone, with a neighbour on the same one, and returns what is open. Errors: as of
-// Examine.
+// Reach runs only the network checks, with a neighbour on the same network, and returns the findings that did not hold.
+// Errors: as for Examine.
 func (d *Doctor) Reach(ctx context.Context, l language.Language) ([]probe.Finding, error) {
-	n, err := d.settle(ctx, l)
+	n, err := d.startNeighbour(ctx, l)
 	if err != nil {
 		return nil, fmt.Errorf("neighbour: %w", err)
 	}
@@ -37,24 +37,24 @@ func (d *Doctor) Reach(ctx context.Context, l language.Language) ([]probe.Findin
 			d.Found(f)
 		}
 	}
-	err = inner.walls(ctx, l, probe.Reach, reachTimeout)
+	err = inner.runChecks(ctx, l, probe.NetworkChecks, reachTimeout)
 	if err == nil && len(inner.neighbours) == 0 {
 		err = errors.New("the neighbour has no address")
 	}
-	return open, errors.Join(err, n.leave(context.WithoutCancel(ctx)))
+	return open, errors.Join(err, n.remove(context.WithoutCancel(ctx)))
 }
 
-// on is the network that a language is on; empty when it is on none.
-func on(l language.Language) string {
+// networkOf returns the network of a language; empty if it has none.
+func networkOf(l language.Language) string {
 	if l.Network == network.None {
 		return ""
 	}
 	return l.Network
 }
 
-// around is what must not be reached from a language's network. A machine that can be reached refuses a connection where nobody
-// listens, which is an answer as well: any ports will do.
-func (d *Doctor) around(l language.Language) probe.Around {
+// surroundings returns the addresses that must be unreachable from a language's network. A reachable machine refuses
+// connections to closed ports, and a refusal is an answer too, so any ports serve.
+func (d *Doctor) surroundings(l language.Language) probe.Around {
 	bridge, ok := d.Networks.Bridge(l.Network)
 	if !ok {
 		return probe.Around{}
@@ -72,8 +72,9 @@ func (d *Doctor) around(l language.Language) probe.Around {
 		a.Metadata = append(a.Metadata, ports(addr, 80)...)
 	}
 	for _, b := range address.Closed4() {
-		if first := b.Prefix.Addr(); b.Prefix.IsSingleIP() || first.IsLoopback() || first.IsMulticast() || first.IsUnspecified() {
-			continue // metadata, or what no connection is made to
+		if first := b.Prefix.Addr(); b.Prefix.IsSingleIP() || first.IsLoopback() || first.IsMulticast() ||
+			first.IsUnspecified() {
+			continue // metadata addresses have a list of their own, and no connection is made to the others
 		}
 		a.Closed = append(a.Closed, ports(b.Prefix.Addr().Next(), 80)...)
 	}
@@ -88,7 +89,7 @@ func ports(addr netip.Addr, numbers ...uint16) []string {
 	return all
 }
 
-// addresses are those that the neighbour says it has.
+// addresses returns the addresses that the neighbour printed.
 func (n *neighbour) addresses() []netip.Addr {
 	text, _ := n.stdout.Bytes()
 	answers := probe.Read[probe.Answer](text)

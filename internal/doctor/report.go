@@ -10,27 +10,27 @@ import (
 	"boomerang/internal/sandbox"
 )
 
-// Report is all that was found, as programs read it.
+// Report is the machine-readable report.
 type Report struct {
 	Engine    []sandbox.Fact `json:"engine"`
 	Languages []Examined     `json:"languages"`
-	Open      int            `json:"open"` // how many probes did not hold; a warning on the engine is none
+	Open      int            `json:"open"` // number of failed checks; warnings about the engine do not count
 }
 
-// Examined is what was found with one language.
+// Examined holds the findings for one language.
 type Examined struct {
 	Language string          `json:"language"`
 	Image    string          `json:"image"`
 	Probes   []probe.Finding `json:"probes"`
 }
 
-// Printer writes a report for people while it comes about. A write error is ignored: there is nobody to tell.
+// Printer writes a report for people, line by line. It ignores write errors, because the report is the only output.
 type Printer struct {
 	w     io.Writer
 	group string
 }
 
-// NewPrinter writes to w.
+// NewPrinter returns a printer that writes to w.
 func NewPrinter(w io.Writer) *Printer { return &Printer{w: w} }
 
 // Widths of the columns, in characters.
@@ -42,9 +42,9 @@ const (
 
 func (p *Printer) line(format string, args ...any) { _, _ = fmt.Fprintf(p.w, format+"\n", args...) }
 
-// Facts prints what the engine says of itself.
+// Facts prints the properties of the engine.
 func (p *Printer) Facts(facts []sandbox.Fact) {
-	p.line("THE ENGINE")
+	p.line("CONTAINER ENGINE")
 	for _, f := range facts {
 		word := "  "
 		switch f.Weight {
@@ -61,14 +61,14 @@ func (p *Printer) Facts(facts []sandbox.Fact) {
 	}
 }
 
-// Language begins the findings of a language.
+// Language prints the header of a language.
 func (p *Printer) Language(name, image string) {
 	p.group = ""
 	p.line("\n%s (%s)", strings.ToUpper(name), image)
-	p.line("        %s %s %s", column("probe", nameWidth), column("what should happen", shouldWidth), "what happened")
+	p.line("        %s %s %s", column("check", nameWidth), column("expected", shouldWidth), "observed")
 }
 
-// Finding prints one.
+// Finding prints one finding.
 func (p *Printer) Finding(f probe.Finding) {
 	if f.Group != p.group {
 		p.group = f.Group
@@ -78,26 +78,29 @@ func (p *Printer) Finding(f probe.Finding) {
 	if !f.Held {
 		word = "OPEN"
 	}
-	p.line("  %s  %s %s %s", word, column(f.Name, nameWidth), column(f.Should, shouldWidth), cut(f.Happened, happenedWidth))
+	p.line("  %s  %s %s %s", word, column(f.Name, nameWidth), column(f.Should, shouldWidth),
+		cut(f.Happened, happenedWidth))
 }
 
-// Sum says in words what is open.
+// Sum prints the totals and the failed checks.
 func (p *Printer) Sum(r Report) {
 	count := 0
 	for _, l := range r.Languages {
 		count += len(l.Probes)
 	}
-	p.line("\nProbes: %d. Languages: %d. Open: %d. Warnings on the engine: %d.", count, len(r.Languages), r.Open, len(sandbox.Warnings(r.Engine)))
+	p.line("\nChecks: %d. Languages: %d. Open: %d. Warnings about the engine: %d.", count, len(r.Languages), r.Open,
+		len(sandbox.Warnings(r.Engine)))
 	for _, l := range r.Languages {
 		for _, f := range l.Probes {
 			if !f.Held {
-				p.line("\nOPEN in %s: %s: %s.\n  Should be: %s.\n  Happened:  %s.", l.Language, f.Group, f.Name, f.Should, f.Happened)
+				p.line("\nOPEN in %s: %s: %s.\n  Expected: %s.\n  Observed: %s.", l.Language, f.Group, f.Name,
+					f.Should, f.Happened)
 			}
 		}
 	}
 }
 
-// column is the text in exactly so many characters.
+// column returns text in exactly width characters.
 func column(text string, width int) string {
 	text = cut(text, width)
 	return text + strings.Repeat(" ", width-utf8.RuneCountInString(text))

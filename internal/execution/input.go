@@ -35,13 +35,3 @@ type FileInfo struct {
 	Path string `json:"path"`
 	Size int    `json:"size"` // bytes
 }
-
-// Limits are what a submission asked for instead of its language's limits; 0 = the language's.
-type Limits struct {
-	Memory    int64   `json:"memory,omitempty"` // bytes
-	CPUs      float64 `json:"cpus,omitempty"`
-	PIDs      int64   `json:"pids,omitempty"`
-	Output    int64   `json:"output,omitempty"`    // bytes of each stream
-	Workspace int64   `json:"workspace,omitempty"` // bytes
-	Artifacts int64   `json:"artifacts,omitempty"` // bytes of all together
-}

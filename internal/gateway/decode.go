@@ -94,13 +94,17 @@ func limitsOf(o *server.Object, name string) (l execution.Limits) {
 		o.Mismatch(name, "must be an object", raw)
 		return l
 	}
-	l = execution.Limits{
-		Memory:    inner.Size("memory"),
-		CPUs:      inner.Number("cpus", "must be a number"),
-		PIDs:      inner.Whole("pids", "must be a whole number"),
-		Output:    inner.Size("output"),
-		Workspace: inner.Size("workspace"),
-		Artifacts: inner.Size("artifacts"),
+	for _, f := range execution.RequestableLimits() {
+		switch to := f.Target(&l).(type) {
+		case *float64:
+			*to = inner.Number(f.Name, "must be a number")
+		case *int64:
+			if f.Unit == execution.UnitBytes {
+				*to = inner.Size(f.Name)
+			} else {
+				*to = inner.Whole(f.Name, "must be a whole number")
+			}
+		}
 	}
 	o.Fail(inner.Err())
 	return l

@@ -74,63 +74,81 @@ defaults:
 	}
 }
 
-func TestARefusalSaysWhereAndWhat(t *testing.T) {
+func TestARefusalNamesTheLanguageTheKeyAndThePosition(t *testing.T) {
 	for name, c := range map[string]struct {
-		text string   // over or after minimal
-		want []string // what the error must contain
+		text string   // before or after minimal
+		want []string // parts of the error
 	}{
-		"no file at all":          {"", []string{"languages must name at least one"}},
-		"no language":             {"languages: {}", []string{"languages must name at least one"}},
-		"broken YAML":             {"languages: {", []string{"[1:12]"}},
-		"unknown top key":         {"language: {}", []string{`[1:1] unknown field "language"`}},
-		"unknown default":         {"defaults:\n  image: x" + minimal, []string{`[2:3] unknown field "image"`}},
-		"unknown key":             {minimal + "    imag: x", []string{`"ruby"`, `[7:5] unknown field "imag"`}},
-		"unknown limit":           {minimal + "    limits: {cpu: 1}", []string{`"ruby"`, `[7:14] unknown field "cpu"`}},
-		"key twice":               {minimal + "    file: b.rb", []string{`[7:5]`, `"file" already defined`}},
-		"language twice":          {minimal + "  ruby: {}", []string{`[7:3]`, `"ruby" already defined`}},
-		"nothing behind a name":   {"languages:\n  ruby:", []string{`"ruby"`, "image"}},
-		"text behind a name":      {"languages:\n  ruby: x", []string{`"ruby"`, "[2:9]"}},
-		"name in upper case":      {strings.Replace(minimal, "ruby:", "Ruby:", 1), []string{`"Ruby"`, "lower case"}},
-		"image missing":           {strings.Replace(minimal, "image: ruby:3.4-slim", "pull: never", 1), []string{`"ruby"`, "image"}},
-		"file missing":            {strings.Replace(minimal, "file: main.rb", "pull: never", 1), []string{`"ruby"`, "file"}},
-		"file is a path":          {strings.Replace(minimal, "main.rb", "../main.rb", 1), []string{`"ruby"`, "file", "../main.rb"}},
-		"file is hidden":          {strings.Replace(minimal, "main.rb", "..", 1), []string{`"ruby"`, "file"}},
-		"file is an option":       {strings.Replace(minimal, "main.rb", "-e", 1), []string{`"ruby"`, "file"}},
-		"command missing":         {strings.Replace(minimal, `command: [ruby, "{file}"]`, "pull: never", 1), []string{`"ruby"`, "command"}},
-		"command empty":           {strings.Replace(minimal, "[ruby,", `["",`, 1), []string{`"ruby"`, "command"}},
-		"command is text":         {strings.Replace(minimal, `[ruby, "{file}"]`, "ruby {file}", 1), []string{`"ruby"`, "[6:14]"}},
-		"command without file":    {strings.Replace(minimal, "{file}", "main.rb", 1), []string{`"ruby"`, "command", "{file}"}},
-		"rehearsal of nothing":    {minimal + `    rehearsal: [""]`, []string{`"ruby"`, "rehearsal must name a program"}},
-		"warm is neither":         {minimal + "    warm: hot", []string{`"ruby"`, "[7:11]", "auto or a number from 0 to 1000", `"hot"`}},
-		"warm is less than none":  {minimal + "    warm: -1", []string{`"ruby"`, "warm", `"-1"`}},
-		"warm is too many":        {minimal + "    warm: 1001", []string{`"ruby"`, "warm", `"1001"`}},
-		"rehearsal for all":       {"defaults: {rehearsal: [x]}" + minimal, []string{`unknown field "rehearsal"`}},
-		"alias is a name":         {minimal + "    aliases: [ruby]", []string{`"ruby"`, "already stands for"}},
-		"alias of two":            {minimal + "    aliases: [x]\n  perl: {image: x, file: x, command: [\"{file}\"], aliases: [x]}", []string{`"ruby"`, `"x"`, `"perl"`}},
-		"alias in upper case":     {minimal + "    aliases: [RB]", []string{`"ruby"`, `"RB"`}},
-		"pull always":             {minimal + "    pull: always", []string{`"ruby"`, "pull", "missing", "never", `"always"`}},
-		"network host":            {minimal + "    network: host", []string{`"ruby"`, "network must be none, egress or proxy", `"host"`}},
-		"network bridge":          {minimal + "    network: bridge", []string{`"ruby"`, "network", `"bridge"`}},
-		"network of a container":  {minimal + "    network: container:abc", []string{`"ruby"`, "network", `"container:abc"`}},
-		"network by its own name": {minimal + "    network: boomerang-egress", []string{`"ruby"`, "network", `"boomerang-egress"`}},
-		"network, empty":          {minimal + `    network: ""`, []string{`"ruby"`, "network", `""`}},
-		"network host for all":    {"defaults: {network: host}" + minimal, []string{`"ruby"`, "network", `"host"`}},
-		"env name":                {minimal + "    env: {A-B: x}", []string{`"ruby"`, "env", `"A-B"`}},
-		"env with NUL":            {minimal + `    env: {A: "x\0"}`, []string{`"ruby"`, "env", `"A"`}},
-		"memory without a unit":   {minimal + "    limits: {memory: 512}", []string{`"ruby"`, "[7:22]", `"512"`, "512MiB"}},
-		"memory under Docker's":   {minimal + "    limits: {memory: 5MiB}", []string{`"ruby"`, "limits.memory", "6MiB"}},
-		"no CPU":                  {minimal + "    limits: {cpus: 0}", []string{`"ruby"`, "limits.cpus"}},
-		"CPUs not a number":       {minimal + "    limits: {cpus: .nan}", []string{`"ruby"`, "limits.cpus"}},
-		"no process":              {minimal + "    limits: {pids: 0}", []string{`"ruby"`, "limits.pids"}},
-		"unlimited processes":     {minimal + "    limits: {pids: -1}", []string{`"ruby"`, "limits.pids"}},
-		"no file open":            {minimal + "    limits: {files: 0}", []string{`"ruby"`, "limits.files"}},
-		"no workspace":            {minimal + "    limits: {workspace: 0B}", []string{`"ruby"`, "limits.workspace"}},
-		"no tmp":                  {minimal + "    limits: {tmp: 0B}", []string{`"ruby"`, "limits.tmp"}},
-		"no output":               {minimal + "    limits: {output: 0B}", []string{`"ruby"`, "limits.output"}},
-		"negative artifacts":      {minimal + "    limits: {artifacts: -1B}", []string{`"ruby"`, "limits.artifacts"}},
-		"max artifacts too low":   {minimal + "    max: {artifacts: 1MiB}", []string{`"ruby"`, "max.artifacts", "limits.artifacts"}},
-		"no tail":                 {minimal + "    limits: {tail: 0B}", []string{`"ruby"`, "limits.tail"}},
-		"max under the limit":     {minimal + "    limits: {pids: 9}\n    max: {pids: 8}", []string{`"ruby"`, "max.pids", "limits.pids"}},
+		"no file at all":        {"", []string{"languages must name at least one"}},
+		"no language":           {"languages: {}", []string{"languages must name at least one"}},
+		"broken YAML":           {"languages: {", []string{"[1:12]"}},
+		"unknown top key":       {"language: {}", []string{`[1:1] unknown field "language"`}},
+		"unknown default":       {"defaults:\n  image: x" + minimal, []string{`[2:3] unknown field "image"`}},
+		"unknown key":           {minimal + "    imag: x", []string{`"ruby"`, `[7:5] unknown field "imag"`}},
+		"unknown limit":         {minimal + "    limits: {cpu: 1}", []string{`"ruby"`, `[7:14] unknown field "cpu"`}},
+		"key twice":             {minimal + "    file: b.rb", []string{`[7:5]`, `"file" already defined`}},
+		"language twice":        {minimal + "  ruby: {}", []string{`[7:3]`, `"ruby" already defined`}},
+		"nothing behind a name": {"languages:\n  ruby:", []string{`"ruby"`, "image"}},
+		"text behind a name":    {"languages:\n  ruby: x", []string{`"ruby"`, "[2:9]"}},
+		"name in upper case":    {strings.Replace(minimal, "ruby:", "Ruby:", 1), []string{`"Ruby"`, "lower case"}},
+		"image missing": {strings.Replace(minimal, "image: ruby:3.4-slim", "pull: never", 1),
+			[]string{`"ruby"`, "image"}},
+		"file missing": {strings.Replace(minimal, "file: main.rb", "pull: never", 1),
+			[]string{`"ruby"`, "file"}},
+		"file is a path": {strings.Replace(minimal, "main.rb", "../main.rb", 1), []string{`"ruby"`, "file",
+			"../main.rb"}},
+		"file is hidden":    {strings.Replace(minimal, "main.rb", "..", 1), []string{`"ruby"`, "file"}},
+		"file is an option": {strings.Replace(minimal, "main.rb", "-e", 1), []string{`"ruby"`, "file"}},
+		"command missing": {strings.Replace(minimal, `command: [ruby, "{file}"]`, "pull: never", 1),
+			[]string{`"ruby"`, "command"}},
+		"command empty": {strings.Replace(minimal, "[ruby,", `["",`, 1), []string{`"ruby"`, "command"}},
+		"command is text": {strings.Replace(minimal, `[ruby, "{file}"]`, "ruby {file}", 1),
+			[]string{`"ruby"`, "[6:14]"}},
+		"command without file": {strings.Replace(minimal, "{file}", "main.rb", 1), []string{`"ruby"`, "command",
+			"{file}"}},
+		"rehearsal of nothing": {minimal + `    rehearsal: [""]`,
+			[]string{`"ruby"`, "rehearsal must name a program"}},
+		"warm is neither": {minimal + "    warm: hot", []string{`"ruby"`, "[7:11]",
+			"auto or a number from 0 to 1000", `"hot"`}},
+		"warm is less than none": {minimal + "    warm: -1", []string{`"ruby"`, "warm", `"-1"`}},
+		"warm is too many":       {minimal + "    warm: 1001", []string{`"ruby"`, "warm", `"1001"`}},
+		"rehearsal for all":      {"defaults: {rehearsal: [x]}" + minimal, []string{`unknown field "rehearsal"`}},
+		"alias is a name":        {minimal + "    aliases: [ruby]", []string{`"ruby"`, "already stands for"}},
+		"alias of two": {minimal +
+			"    aliases: [x]\n  perl: {image: x, file: x, command: [\"{file}\"], aliases: [x]}",
+			[]string{`"ruby"`, `"x"`, `"perl"`}},
+		"alias in upper case": {minimal + "    aliases: [RB]", []string{`"ruby"`, `"RB"`}},
+		"pull always": {minimal + "    pull: always", []string{`"ruby"`, "pull", "missing", "never",
+			`"always"`}},
+		"network host": {minimal + "    network: host",
+			[]string{`"ruby"`, "network must be none, egress or proxy", `"host"`}},
+		"network bridge": {minimal + "    network: bridge", []string{`"ruby"`, "network", `"bridge"`}},
+		"network of a container": {minimal + "    network: container:abc", []string{`"ruby"`, "network",
+			`"container:abc"`}},
+		"network by its own name": {minimal + "    network: boomerang-egress", []string{`"ruby"`, "network",
+			`"boomerang-egress"`}},
+		"network, empty":       {minimal + `    network: ""`, []string{`"ruby"`, "network", `""`}},
+		"network host for all": {"defaults: {network: host}" + minimal, []string{`"ruby"`, "network", `"host"`}},
+		"env name":             {minimal + "    env: {A-B: x}", []string{`"ruby"`, "env", `"A-B"`}},
+		"env with NUL":         {minimal + `    env: {A: "x\0"}`, []string{`"ruby"`, "env", `"A"`}},
+		"memory without a unit": {minimal + "    limits: {memory: 512}", []string{`"ruby"`, "[7:22]", `"512"`,
+			"512MiB"}},
+		"memory under Docker's": {minimal + "    limits: {memory: 5MiB}", []string{`"ruby"`, "limits.memory",
+			"6MiB"}},
+		"no CPU":              {minimal + "    limits: {cpus: 0}", []string{`"ruby"`, "limits.cpus"}},
+		"CPUs not a number":   {minimal + "    limits: {cpus: .nan}", []string{`"ruby"`, "limits.cpus"}},
+		"no process":          {minimal + "    limits: {pids: 0}", []string{`"ruby"`, "limits.pids"}},
+		"unlimited processes": {minimal + "    limits: {pids: -1}", []string{`"ruby"`, "limits.pids"}},
+		"no file open":        {minimal + "    limits: {files: 0}", []string{`"ruby"`, "limits.files"}},
+		"no workspace":        {minimal + "    limits: {workspace: 0B}", []string{`"ruby"`, "limits.workspace"}},
+		"no tmp":              {minimal + "    limits: {tmp: 0B}", []string{`"ruby"`, "limits.tmp"}},
+		"no output":           {minimal + "    limits: {output: 0B}", []string{`"ruby"`, "limits.output"}},
+		"negative artifacts":  {minimal + "    limits: {artifacts: -1B}", []string{`"ruby"`, "limits.artifacts"}},
+		"max artifacts too low": {minimal + "    max: {artifacts: 1MiB}", []string{`"ruby"`, "max.artifacts",
+			"limits.artifacts"}},
+		"no tail": {minimal + "    limits: {tail: 0B}", []string{`"ruby"`, "limits.tail"}},
+		"max under the limit": {minimal + "    limits: {pids: 9}\n    max: {pids: 8}",
+			[]string{`"ruby"`, "max.pids", "limits.pids"}},
 		"max memory of nothing":   {minimal + "    max: {memory: -1B}", []string{`"ruby"`, "max.memory"}},
 		"max of what is fixed":    {minimal + "    max: {tmp: 1GiB}", []string{`"ruby"`, `unknown field "tmp"`}},
 		"a default that is wrong": {"defaults: {limits: {pids: 0}}" + minimal, []string{`"ruby"`, "limits.pids"}},
@@ -149,7 +167,7 @@ func TestARefusalSaysWhereAndWhat(t *testing.T) {
 	}
 }
 
-// uncommented returns the lines of the shipped file that stand between two comments, without their mark.
+// uncommented returns the lines of the shipped file between two comments, without their comment marks.
 func uncommented(t *testing.T, from, to string) string {
 	t.Helper()
 	_, text, found := strings.Cut(string(configs.Languages), from)
@@ -195,8 +213,9 @@ func TestTheShippedExamplesWork(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	without := []string{"lua", "python-data"} // nobody publishes such an image that we would name
-	if diff := cmp.Diff(slices.DeleteFunc(names(c), func(name string) bool { return slices.Contains(without, name) }), examples); diff != "" {
+	without := []string{"lua", "python-data"} // no trusted publisher offers such an image
+	if diff := cmp.Diff(slices.DeleteFunc(names(c), func(name string) bool { return slices.Contains(without, name) }),
+		examples); diff != "" {
 		t.Errorf("the languages of ours and the examples differ: %s", diff)
 	}
 }

@@ -15,9 +15,9 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files anew")
 
-// What a container of each shipped language is given, and what its init is told, is compared with a file that a person has read. What
-// the engine is then asked for is the same for all specs, and has golden files in sandbox/docker.
-func TestEveryShippedLanguageIsGivenWhatIsWritten(t *testing.T) {
+// The spec and the job of each shipped language must equal a file that a person has read. The engine's settings are
+// equal for all specs and have golden files in sandbox/docker.
+func TestThePlanOfEveryShippedLanguageEqualsItsGoldenFile(t *testing.T) {
 	catalogue, err := Open(Defaults())
 	if err != nil {
 		t.Fatal(err)

@@ -9,7 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// images is where our own images are built from; base and boomerang are no languages.
+// images is the directory of boomerang's own images; base and boomerang are no languages.
 const images = "../../images"
 
 func TestEveryLanguageOfOursHasAnImageAndEveryImageALanguage(t *testing.T) {

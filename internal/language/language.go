@@ -1,7 +1,7 @@
-// Package language knows the catalogue of languages — which image runs what is submitted, and how — and plans an
-// execution of one: what the container must be, and what its init is told.
+// Package language holds the catalogue of languages: the image and the command that run submitted code. It plans an
+// execution: the spec of its container and the job for its init.
 //
-// It refuses to know how a plan is carried out.
+// The package does not know how a plan is carried out.
 package language
 
 import (
@@ -19,74 +19,77 @@ import (
 	"boomerang/internal/sandbox"
 )
 
-// Config says where the catalogue is.
+// Config locates the catalogue.
 type Config struct {
-	// File is the path of languages.yaml. Empty: the one that ships with the program.
+	// File is the path of languages.yaml. If empty, the built-in catalogue applies.
 	File string `yaml:"file"`
-	// Proxy is the URL at which the programs of the network "proxy" find it: the networks' own setting.
+	// Proxy is the URL of the proxy for programs on the network "proxy". It comes from the network configuration.
 	Proxy string `yaml:"-"`
 }
 
-// Defaults is the catalogue that ships with the program.
+// Defaults selects the built-in catalogue.
 func Defaults() Config { return Config{} }
 
-// Validate has nothing to refuse: whether the file can be read is found out by Open.
+// Validate accepts every Config: Open finds out whether the file is readable.
 func (Config) Validate() error { return nil }
 
-// Language is one entry of the catalogue. Its slices and its map are shared: they are to be read only.
+// Language is one entry of the catalogue. Its slices and its map are shared and must not be changed.
 type Language struct {
 	Name      string
 	Image     string
-	File      string   // the code's file name, in the working directory
-	Command   []string // "{file}" stands for File
+	File      string   // name of the code's file in the working directory
+	Command   []string // the argument part "{file}" stands for File
 	Aliases   []string
-	Optional  bool // while its image is not there it is not offered, and that is no fault
+	Optional  bool // without its image the language is not offered, and the server stays ready
 	Env       map[string]string
 	Limits    sandbox.Limits
-	Max       execution.Limits // the most that one execution may ask for; 0 = what Limits says
+	Max       execution.Limits // the largest limits that one execution may ask for; 0 means the limit in Limits
 	Network   string           // network.None, Egress or Proxy
-	Proxy     string           // the URL of the proxy, for those that have no other way out
-	Warm      int              // how many containers wait for its executions; Auto follows the demand
-	Runtime   string           // empty = the engine's default
-	Pull      string           // whether a missing image is pulled: sandbox.PullMissing or sandbox.PullNever
-	Rehearsal []string         // what a container runs once while it waits; empty = nothing
+	Proxy     string           // URL of the proxy; used on the network "proxy"
+	Warm      int              // number of waiting containers; Auto follows the demand
+	Runtime   string           // empty means the engine's default
+	Pull      string           // sandbox.PullMissing or sandbox.PullNever
+	Rehearsal []string         // command that a waiting container runs once; empty means none
 }
 
-// Auto is the Warm that follows the demand.
+// Auto is the value of Warm that follows the demand.
 const Auto = -1
 
-// NoImage says to whom it concerns that the image is not there, and what can be done about it.
+// NoImage returns a sentence that says that the image is missing and how to provide it.
 func (l Language) NoImage() string {
 	if folder, ours := strings.CutPrefix(l.Image, "boomerang/"); ours {
 		folder, _, _ = strings.Cut(folder, ":")
-		return fmt.Sprintf("The image of the language %q is not on this server; the operator builds it with make images LANGUAGES=%s.", l.Name, folder)
+		return fmt.Sprintf(
+			"The image of the language %q is not on this server; the operator builds it with make images LANGUAGES=%s.",
+			l.Name, folder)
 	}
-	return fmt.Sprintf("The image of the language %q is not on this server; the operator has to build or pull it.", l.Name)
+	return fmt.Sprintf("The image of the language %q is not on this server; the operator has to build or pull it.",
+		l.Name)
 }
 
-// fallback is the language of a submission that names none.
-const fallback = "python"
+// defaultLanguage is the language of a submission without a language.
+const defaultLanguage = "python"
 
 // Catalogue holds the languages. It is safe for concurrent use.
 type Catalogue struct {
 	file    string
 	proxy   string
-	current atomic.Pointer[edition] // replaced whole, so that nobody sees half of a reload
+	current atomic.Pointer[snapshot] // replaced as a whole, so that readers never see half a reload
 }
 
-// edition is the catalogue as it was read at one time.
-type edition struct {
-	languages []Language          // by name
-	named     map[string]Language // by name and by alias
+// snapshot is the catalogue as of one reading.
+type snapshot struct {
+	languages []Language          // sorted by name
+	named     map[string]Language // keyed by name and by alias
 }
 
-// Open reads the catalogue. Errors name the file, and the language and the key that are wrong.
+// Open reads the catalogue. Errors name the file, the language and the key.
 func Open(c Config) (*Catalogue, error) {
 	catalogue := &Catalogue{file: c.File, proxy: c.Proxy}
 	return catalogue, catalogue.Reload()
 }
 
-// Reload reads the catalogue again. On an error the old one stays.
+// Reload reads the catalogue again. On an error the old catalogue stays in use.
 func (c *Catalogue) Reload() error {
 	name, text := "languages.yaml", configs.Languages
 	if c.file != "" {
@@ -111,13 +114,13 @@ func (c *Catalogue) Reload() error {
 	return nil
 }
 
-// index sorts the languages and refuses a name that two of them bear.
-func index(languages []Language) (*edition, error) {
+// index sorts the languages and refuses a name that two languages share.
+func index(languages []Language) (*snapshot, error) {
 	if len(languages) == 0 {
 		return nil, errors.New("languages must name at least one")
 	}
 	slices.SortFunc(languages, func(a, b Language) int { return cmp.Compare(a.Name, b.Name) })
-	e := &edition{languages: languages, named: make(map[string]Language)}
+	e := &snapshot{languages: languages, named: make(map[string]Language)}
 	for _, l := range languages {
 		for _, name := range append([]string{l.Name}, l.Aliases...) {
 			if other, taken := e.named[name]; taken {
@@ -129,30 +132,31 @@ func index(languages []Language) (*edition, error) {
 	return e, nil
 }
 
-// Find returns the language of that name or alias; "" is python. Errors: *fault.Error UNSUPPORTED_LANGUAGE, which
-// lists the known ones.
+// Find returns the language with that name or alias; "" means python. Errors: *fault.Error UNSUPPORTED_LANGUAGE, which
+// lists the known languages.
 func (c *Catalogue) Find(name string) (Language, error) {
 	e := c.current.Load()
-	if l, ok := e.named[cmp.Or(name, fallback)]; ok {
+	if l, ok := e.named[cmp.Or(name, defaultLanguage)]; ok {
 		return l, nil
 	}
 	return Language{}, unknown(name, e.languages)
 }
 
-// unknown is the refusal of a name that nothing bears.
+// unknown returns the error for a name that no language has.
 func unknown(name string, supported []Language) *fault.Error {
-	return unsupported(fmt.Sprintf("The language %.64q is not supported", cmp.Or(name, fallback)), supported)
+	return unsupported(fmt.Sprintf("The language %.64q is not supported", cmp.Or(name, defaultLanguage)), supported)
 }
 
-// unsupported is a refusal that lists what is supported.
+// unsupported returns an error that lists the supported languages.
 func unsupported(sentence string, languages []Language) *fault.Error {
 	names := make([]string, len(languages))
 	for i, l := range languages {
 		names[i] = l.Name
 	}
-	return fault.New(fault.UnsupportedLanguage, "%s; these are: %s.", strings.TrimSuffix(sentence, "."), strings.Join(names, ", ")).
+	return fault.New(fault.UnsupportedLanguage, "%s; these are: %s.", strings.TrimSuffix(sentence, "."),
+		strings.Join(names, ", ")).
 		Field("language").Detail("supported", names)
 }
 
-// Languages returns all of them, sorted by name.
+// Languages returns all languages, sorted by name.
 func (c *Catalogue) Languages() []Language { return slices.Clone(c.current.Load().languages) }

@@ -12,7 +12,7 @@ import (
 	"boomerang/internal/fault"
 )
 
-// minimal is the least that makes a language.
+// minimal is the shortest definition of a language.
 const minimal = `
 languages:
   ruby:
@@ -51,7 +51,8 @@ func TestWithoutAFileTheShippedLanguagesAreThere(t *testing.T) {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff([]string{
-		"bash", "c", "cpp", "go", "java", "javascript", "lua", "perl", "php", "python", "python-data", "python-ml", "r", "ruby", "rust", "typescript",
+		"bash", "c", "cpp", "go", "java", "javascript", "lua", "perl", "php", "python", "python-data", "python-ml", "r",
+		"ruby", "rust", "typescript",
 	}, names(c)); diff != "" {
 		t.Error(diff)
 	}
@@ -77,7 +78,7 @@ func TestFindKnowsNamesAliasesAndTheDefault(t *testing.T) {
 	}
 }
 
-func TestWhatMustBeThereIsNotOptional(t *testing.T) {
+func TestRequiredLanguagesAreNotOptional(t *testing.T) {
 	c, err := Open(Defaults())
 	if err != nil {
 		t.Fatal(err)

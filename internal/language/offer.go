@@ -5,31 +5,31 @@ import (
 	"sync/atomic"
 )
 
-// Offer is the catalogue as its clients see it: what is optional and cannot run is left out of it. It is safe for
+// Offer is the catalogue as clients see it, without the optional languages whose image is missing. It is safe for
 // concurrent use.
 type Offer struct {
 	*Catalogue
 	absent atomic.Pointer[[]string]
 }
 
-// Offer makes one that leaves nothing out.
+// Offer returns an offer of all languages.
 func (c *Catalogue) Offer() *Offer {
 	o := &Offer{Catalogue: c}
 	o.Without(nil)
 	return o
 }
 
-// Without says which languages have no image now. It replaces what was said before, and those of them that are not
-// optional are offered all the same: that they cannot run is a fault, and not to be hidden.
+// Without replaces the list of languages without an image. Only optional languages disappear from the offer: a required
+// language without an image is a fault that clients should see.
 func (o *Offer) Without(absent []string) { o.absent.Store(&absent) }
 
-// Languages returns what is offered, sorted by name.
+// Languages returns the offered languages, sorted by name.
 func (o *Offer) Languages() []Language {
 	return slices.DeleteFunc(o.Catalogue.Languages(), o.withholds)
 }
 
-// Offered is Find for who wants to run it. Errors: *fault.Error UNSUPPORTED_LANGUAGE, also for what is not offered
-// now; it lists what is.
+// Offered is Find among the offered languages. Errors: *fault.Error UNSUPPORTED_LANGUAGE, which lists the offered
+// languages.
 func (o *Offer) Offered(name string) (Language, error) {
 	l, err := o.Find(name)
 	switch {

@@ -27,7 +27,7 @@ func offered(o *Offer) []string {
 	return list
 }
 
-func TestOnlyWhatIsOptionalIsTakenOutOfTheOffer(t *testing.T) {
+func TestOnlyOptionalLanguagesLeaveTheOffer(t *testing.T) {
 	c, _, err := open(t, withOptional)
 	if err != nil {
 		t.Fatal(err)
@@ -60,7 +60,8 @@ func TestALanguageThatIsNotOfferedIsRefusedWithItsRemedy(t *testing.T) {
 	for _, asked := range []string{"java", "jdk"} {
 		_, err := o.Offered(asked)
 		f, ok := errors.AsType[*fault.Error](err)
-		if !ok || f.Code != fault.UnsupportedLanguage || !strings.Contains(f.Sentence, "make images LANGUAGES=java; these are: ruby.") {
+		if !ok || f.Code != fault.UnsupportedLanguage || !strings.Contains(f.Sentence,
+			"make images LANGUAGES=java; these are: ruby.") {
 			t.Errorf("Offered(%s) gives %v, want a fault %s with the remedy", asked, err, fault.UnsupportedLanguage)
 			continue
 		}
@@ -76,7 +77,7 @@ func TestALanguageThatIsNotOfferedIsRefusedWithItsRemedy(t *testing.T) {
 	}
 }
 
-func TestAnUnknownLanguageIsToldWhatIsOffered(t *testing.T) {
+func TestTheErrorForAnUnknownLanguageListsTheOffer(t *testing.T) {
 	c, _, err := open(t, withOptional)
 	if err != nil {
 		t.Fatal(err)

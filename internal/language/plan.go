@@ -14,58 +14,59 @@ import (
 	"boomerang/internal/sandbox"
 )
 
-// Workspace is the working directory of an execution that asks for none, and the home of its program.
+// Workspace is the default working directory, and the home directory of every program.
 const Workspace = "/workspace"
 
-// grace is how long a program that is told to end may take.
+// grace is how long a program may run after SIGTERM.
 const grace = 2 * time.Second
 
-// NoNetwork is the network of an execution that has none.
+// NoNetwork is the name of the network of an execution without network access.
 const NoNetwork = network.None
 
 // Artifacts is the name of the collection of files that a request asks for.
 const Artifacts = "artifacts"
 
-// Tree is the name of the collection of what a program leaves in its workspace.
+// Tree is the name of the collection of a program's whole workspace.
 const Tree = "workspace"
 
-// CollectTime is how long the collecting of so many bytes may take: far longer than an engine that is not overloaded needs.
+// CollectTime returns the time limit for collecting that many bytes: far longer than an engine without overload needs.
 func CollectTime(bytes int64) time.Duration {
-	const aMoment, slow = 10 * time.Second, 4 << 20 // bytes a second
+	const aMoment, slow = 10 * time.Second, 4 << 20 // slow is in bytes per second
 	return aMoment + time.Duration(bytes/slow)*time.Second
 }
 
-// Request is what one execution asks of its language.
+// Request holds the parameters of one execution.
 type Request struct {
-	Execution  string // the execution's id; empty plans a container that waits for one
+	Execution  string // id of the execution; empty plans a waiting container
 	Code       string
 	Input      execution.Input
-	Env        map[string]string // over the language's own
-	WorkingDir string            // absolute; empty = Workspace
+	Env        map[string]string // overrides the language's environment
+	WorkingDir string            // absolute; empty means Workspace
 	Timeout    time.Duration
 	Nonce      string
-	Limits     execution.Limits // as Bound takes them
-	Artifacts  []string         // globs; what they choose is collected in the end
-	// Workspace bounds what of /workspace is kept; nil: nothing is.
+	Limits     execution.Limits // as for Bound
+	Artifacts  []string         // globs of the files to collect at the end
+	// Workspace bounds the part of /workspace that is kept; nil if nothing is kept.
 	Workspace *execution.WorkspaceLimits
-	Network   string // "none" = none, whatever the language has; empty = the language's
+	Network   string // "none" means no network for any language; empty means the language's network
 }
 
-// Waiting plans a container that waits, for any request that has no network or workspace size of its own. Limits bounds what
-// workspaces keep.
+// Waiting plans a waiting container for any request without a network or workspace size of its own. The limits bound
+// the kept part of workspaces.
 func Waiting(l Language, limits execution.WorkspaceLimits) sandbox.Spec {
 	most := l.Most()
-	spec, _ := Plan(l, Request{Limits: execution.Limits{Output: most.Output, Artifacts: most.Artifacts}, Workspace: &limits})
+	spec, _ := Plan(l, Request{Limits: execution.Limits{Output: most.Output, Artifacts: most.Artifacts},
+		Workspace: &limits})
 	return spec
 }
 
-// threads is the variable by which OpenMP and those who learnt from it (OpenBLAS, PyTorch) are told how many threads to
-// start. Left alone they see all CPUs of the machine and start one for each.
-const threads = "OMP_NUM_THREADS"
+// threadsVariable tells OpenMP and its followers (OpenBLAS, PyTorch) how many threads to start. Without it they start
+// one thread for each CPU of the machine.
+const threadsVariable = "OMP_NUM_THREADS"
 
-// proxied is how programs are told of a proxy. There is no standard: most read one spelling or the other, curl the small
-// one alone for http.
-func proxied(url string) map[string]string {
+// proxyEnv returns the variables that point programs to a proxy. There is no standard: most programs read one spelling
+// or the other, and curl reads only the lower-case one for http.
+func proxyEnv(url string) map[string]string {
 	const local = "localhost,127.0.0.1,::1"
 	return map[string]string{
 		"HTTP_PROXY": url, "HTTPS_PROXY": url, "NO_PROXY": local,
@@ -73,7 +74,7 @@ func proxied(url string) map[string]string {
 	}
 }
 
-// Plan translates a request into the container that it needs and the job that its init gets. It has no effects.
+// Plan translates a request into the spec of its container and the job for its init. It has no side effects.
 func Plan(l Language, r Request) (sandbox.Spec, journal.Job) {
 	argv := make([]string, 0, len(l.Command)+len(r.Input.Args))
 	for _, arg := range l.Command {
@@ -82,15 +83,15 @@ func Plan(l Language, r Request) (sandbox.Spec, journal.Job) {
 	argv = append(argv, r.Input.Args...)
 	limits := l.Bound(r.Limits)
 	env := map[string]string{
-		"HOME":    Workspace,
-		"USER":    sandbox.Name,
-		"LOGNAME": sandbox.Name,
-		"LANG":    "C.UTF-8",
-		threads:   strconv.Itoa(int(math.Ceil(limits.CPUs))),
+		"HOME":          Workspace,
+		"USER":          sandbox.Name,
+		"LOGNAME":       sandbox.Name,
+		"LANG":          "C.UTF-8",
+		threadsVariable: strconv.Itoa(int(math.Ceil(limits.CPUs))),
 	}
 	on := cmp.Or(r.Network, l.Network)
 	if on == network.Proxy {
-		maps.Copy(env, proxied(l.Proxy))
+		maps.Copy(env, proxyEnv(l.Proxy))
 	}
 	maps.Copy(env, l.Env)
 	maps.Copy(env, r.Env)
@@ -120,14 +121,16 @@ func Plan(l Language, r Request) (sandbox.Spec, journal.Job) {
 	}
 	if len(r.Artifacts) > 0 {
 		job.Collect = append(job.Collect, journal.Collect{
-			Name: Artifacts, Globs: r.Artifacts, Files: sandbox.MaxArtifacts, Bytes: limits.Artifacts, Timeout: CollectTime(limits.Artifacts),
+			Name: Artifacts, Globs: r.Artifacts, Files: sandbox.MaxArtifacts, Bytes: limits.Artifacts,
+			Timeout: CollectTime(limits.Artifacts),
 		})
 	}
 	if r.Workspace != nil {
 		spec.Limits.Kept = min(r.Workspace.Size, limits.Workspace)
 		spec.Limits.Entries = r.Workspace.Entries
 		job.Collect = append(job.Collect, journal.Collect{
-			Name: Tree, Dir: Workspace, Tree: true, Files: r.Workspace.Entries, Bytes: spec.Limits.Kept, Timeout: CollectTime(spec.Limits.Kept),
+			Name: Tree, Dir: Workspace, Tree: true, Files: r.Workspace.Entries, Bytes: spec.Limits.Kept,
+			Timeout: CollectTime(spec.Limits.Kept),
 		})
 	}
 	for _, f := range r.Input.Files {

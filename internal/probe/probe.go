@@ -1,8 +1,8 @@
-// Package probe is what the doctor and the program that plays its attacks tell each other: the task that goes in as the
-// code of a job, and the findings and the answer that come out on stdout.
+// Package probe is the protocol between the doctor and the probe program in its containers: the task, which travels as
+// the code of a job, and the findings and answers on stdout.
 //
-// It refuses to know how an attack is made and where it is played; the program inside is built from it, so it imports
-// the standard library alone.
+// The package does not know how an attack works or where it runs. It imports only the standard library, because the
+// probe program is built from it.
 package probe
 
 import (
@@ -13,76 +13,76 @@ import (
 	"io"
 )
 
-// Program is the name of the program inside.
+// Program is the name of the probe program.
 const Program = "boomerang-probe"
 
-// Task is what the program inside plays, and what it should find there. It travels as JSON.
+// Task is the attack that the probe program runs, and the environment that it should find. It travels as JSON.
 type Task struct {
-	Play     Play   `json:"play"`
-	Host     string `json:"host,omitempty"` // the name of the engine's machine; empty = unknown
+	Attack   Attack `json:"play"`
+	Host     string `json:"host,omitempty"` // name of the engine's machine; empty if unknown
 	Confined bool   `json:"confined"`       // the engine has AppArmor
-	Sentry   bool   `json:"sentry"`         // gVisor's kernel answers the program, not the machine's
+	Sentry   bool   `json:"sentry"`         // gVisor's kernel runs the program, not the machine's
 	Limits   Limits `json:"limits"`
-	Network  string `json:"network,omitempty"` // "egress" or "proxy"; empty = none
+	Network  string `json:"network,omitempty"` // "egress" or "proxy"; empty means none
 	Around   Around `json:"around"`
 }
 
-// Around is what is near a container that is on a network: all of it as host:port.
+// Around lists the addresses near a container on a network, as host:port.
 type Around struct {
-	Machine    []string `json:"machine,omitempty"`    // the engine's machine, by all of its addresses that are known
-	Neighbours []string `json:"neighbours,omitempty"` // containers on the same network, which listen there
-	Metadata   []string `json:"metadata,omitempty"`   // services of clouds
-	Closed     []string `json:"closed,omitempty"`     // one address of each range that is closed
-	Sentinel   string   `json:"sentinel,omitempty"`   // refuses by the firewall's rules, where they are in place
-	Proxy      string   `json:"proxy,omitempty"`      // the one that may answer
+	Machine    []string `json:"machine,omitempty"`    // the engine's machine at all of its known addresses
+	Neighbours []string `json:"neighbours,omitempty"` // listening containers on the same network
+	Metadata   []string `json:"metadata,omitempty"`   // metadata services of clouds
+	Closed     []string `json:"closed,omitempty"`     // one address of each closed range
+	Sentinel   string   `json:"sentinel,omitempty"`   // an address that the firewall's rules refuse
+	Proxy      string   `json:"proxy,omitempty"`      // the only address that may answer
 }
 
-// Limits are those that the container should have.
+// Limits are the limits that the container should have.
 type Limits struct {
 	Memory    int64   `json:"memory"` // bytes, swap included
 	CPUs      float64 `json:"cpus"`
-	PIDs      int64   `json:"pids"` // with the init's
+	PIDs      int64   `json:"pids"` // includes the init's threads
 	Files     int64   `json:"files"`
 	Workspace int64   `json:"workspace"` // bytes
 	Tmp       int64   `json:"tmp"`       // bytes
 }
 
-// Play names what is played.
-type Play string
+// Attack names an attack.
+type Attack string
 
-// The plays. Walls and Reach answer with findings, the others with an Answer.
+// The attacks. IsolationChecks and NetworkChecks answer with findings, the others with an Answer.
 const (
-	Walls     Play = "walls"     // all that takes no time and does no harm
-	Reach     Play = "reach"     // those of the walls that are about the network
-	Neighbour Play = "neighbour" // lives quietly, and tells when it is ended whether anything went wrong
-	Pause     Play = "pause"     // does nothing for a second
+	IsolationChecks Attack = "walls"     // all quick and harmless checks
+	NetworkChecks   Attack = "reach"     // the network checks alone
+	Neighbour       Attack = "neighbour" // runs quietly, and reports problems that it notices
+	Pause           Attack = "pause"     // does nothing for a second
 
-	Spy         Play = "spy"         // prints all that it can read
-	Forge       Play = "forge"       // prints what looks like frames
-	SignalInit  Play = "signal init" // every signal but SIGTERM to PID 1
-	EndInit     Play = "end init"    // SIGTERM to PID 1
-	Ignore      Play = "ignore"      // every signal that can be
-	Freeze      Play = "freeze"      // stops itself and its children
-	Daemon      Play = "daemon"      // leaves a process behind that keeps stdout and hears no signal
-	Orphans     Play = "orphans"     // more of them than there are PIDs
-	Zombies     Play = "zombies"     // and does not wait for them
-	ForkBomb    Play = "fork bomb"
-	Memory      Play = "memory"
-	ChildMemory Play = "child memory" // a child takes it
-	Memfd       Play = "memfd"        // memory without an address
-	Bytes       Play = "bytes"        // fills every place that it can write to
-	Inodes      Play = "inodes"
-	Spin        Play = "spin"
-	Flood       Play = "flood"    // of bytes
-	Newlines    Play = "newlines" // of them
-	Inotify     Play = "inotify"
-	Pending     Play = "pending" // signals
-	Pipes       Play = "pipes"
-	Terminals   Play = "terminals"
-	AIO         Play = "aio"
+	Spy         Attack = "spy"         // prints all text that it can read
+	Forge       Attack = "forge"       // prints forged frames
+	SignalInit  Attack = "signal init" // sends PID 1 every signal but SIGTERM
+	EndInit     Attack = "end init"    // sends PID 1 SIGTERM
+	Ignore      Attack = "ignore"      // ignores every signal that can be ignored
+	Freeze      Attack = "freeze"      // stops itself and its children by SIGSTOP
+	Daemon      Attack = "daemon"      // leaves a process that keeps stdout open and ignores signals
+	Orphans     Attack = "orphans"     // makes more orphans than there are PIDs
+	Zombies     Attack = "zombies"     // makes children and does not wait for them
+	ForkBomb    Attack = "fork bomb"
+	Memory      Attack = "memory"
+	ChildMemory Attack = "child memory" // a child takes all memory
+	Memfd       Attack = "memfd"        // takes memory through a memfd
+	Bytes       Attack = "bytes"        // fills every writable place
+	Inodes      Attack = "inodes"
+	Spin        Attack = "spin"
+	Flood       Attack = "flood"    // floods both streams with bytes
+	Newlines    Attack = "newlines" // floods both streams with newlines
+	Inotify     Attack = "inotify"
+	Pending     Attack = "pending" // uses up pending signals
+	Pipes       Attack = "pipes"
+	Terminals   Attack = "terminals"
+	AIO         Attack = "aio"
 )
 
-// Finding is what came of one probe.
+// Finding is the result of one check.
 type Finding struct {
 	Group    string `json:"group"`
 	Name     string `json:"name"`
@@ -91,9 +91,9 @@ type Finding struct {
 	Held     bool   `json:"held"`
 }
 
-// Answer is what a play has to say at its end, and now and then before.
+// Answer is the result of an attack, or an intermediate result.
 type Answer struct {
-	Count int64  `json:"count"` // of what it took or made; what is counted is the play's own
+	Count int64  `json:"count"` // the unit depends on the attack
 	Note  string `json:"note,omitempty"`
 }
 
@@ -107,7 +107,7 @@ func Write(w io.Writer, line any) error {
 	return err
 }
 
-// Read reads the lines that Write wrote and that have all of T's form; others are left out.
+// Read returns the lines that Write wrote and that decode as T; it skips all other lines.
 func Read[T any](text []byte) []T {
 	var all []T
 	lines := bufio.NewScanner(bytes.NewReader(text))

@@ -1,25 +1,26 @@
 package sandbox
 
-// Fact is one thing that an engine says of itself, and what that means for the walls around a program.
+// Fact is one property of the container engine and its effect on the isolation of programs.
 type Fact struct {
 	Name   string `json:"name"`
 	Value  string `json:"value"`
 	Weight Weight `json:"weight"`
-	Advice string `json:"advice,omitempty"` // a sentence for the operator; empty when there is nothing to say
-	Public string `json:"-"`                // what anybody may read of a warning; empty: its name
+	Advice string `json:"advice,omitempty"` // one sentence for the operator; empty if no action is needed
+	// The text of a warning that any client may read; if empty, clients see Name.
+	Public string `json:"-"`
 }
 
-// Weight tells how much a fact matters.
+// Weight is the importance of a fact.
 type Weight string
 
 // The weights of a fact.
 const (
 	Fine    Weight = "fine"
-	Note    Weight = "note"    // could be better; no wall that is promised is missing
-	Warning Weight = "warning" // a wall is missing, or has a hole that is known
+	Note    Weight = "note"    // an improvement is possible; all promised isolation is in place
+	Warning Weight = "warning" // an isolation layer is missing or has a known hole
 )
 
-// Warnings are the facts that weigh that much.
+// Warnings returns the facts whose weight is Warning.
 func Warnings(facts []Fact) []Fact {
 	var warnings []Fact
 	for _, f := range facts {

@@ -1,7 +1,8 @@
 // Package sandbox is the contract for running one program in a fresh, hardened container: prepare a container, assign a
-// job to it, follow its journal, end it, remove it.
+// job to it, follow its journal, stop it, remove it.
 //
-// It refuses to know Docker, and what an execution is. The package sandboxtest holds the contract's tests and a fake.
+// The package does not know Docker, or any part of an execution but its limits. Package sandboxtest holds the tests of
+// the contract and a fake.
 package sandbox
 
 import (
@@ -13,93 +14,97 @@ import (
 	"boomerang/internal/journal"
 )
 
-// The errors of a sandbox. An engine's errors are of three kinds: ErrRefused, ErrTemporary and ErrUnavailable. An error that
-// is of none of these kinds is treated like ErrTemporary.
+// The errors of a sandbox. An engine's errors are of three kinds: ErrRefused, ErrTemporary and ErrUnavailable. Callers
+// treat an error of no kind like ErrTemporary.
 var (
-	// ErrRefused: the request is at fault. The engine answers the same each time it is asked.
+	// ErrRefused means that the request is at fault. The engine gives the same answer to every retry.
 	ErrRefused = errors.New("refused by the container engine")
-	// ErrTemporary: the engine answered that it failed. It may recover, so a bounded number of retries is worthwhile.
+	// ErrTemporary means that the engine answered with a failure. The engine may recover, so a bounded number of
+	// retries is worthwhile.
 	ErrTemporary = errors.New("the container engine failed this time")
-	// ErrUnavailable: the engine does not answer. Nothing is known and nothing is lost; wait for the engine.
+	// ErrUnavailable means that the engine does not answer. The state of its containers is unknown, and nothing is
+	// lost; wait for the engine.
 	ErrUnavailable = errors.New("container engine unavailable")
 
-	// ErrImageUnavailable: the image is not there and cannot be pulled.
+	// ErrImageUnavailable means that the image is missing and cannot be pulled.
 	ErrImageUnavailable = errors.New("image unavailable")
-	// ErrNetwork is an ErrRefused: the network that the container should be on is not proven to be closed.
+	// ErrNetwork is an ErrRefused: the container's network is not proven to be closed.
 	ErrNetwork = fmt.Errorf("%w: its network is not proven to be closed", ErrRefused)
-	// ErrGone: there is no such container any more.
+	// ErrGone means that the container does not exist any more.
 	ErrGone = errors.New("no such container")
 )
 
-// Sandbox makes containers and finds those that an earlier process left.
+// Sandbox makes containers and finds the containers of earlier processes.
 //
-// All methods may be called at the same time. A context bounds the call alone: when it ends, containers go on.
+// All methods may be called at the same time. The context bounds the call, not the container: containers outlive it.
 type Sandbox interface {
-	// Prepare makes a container: a container that is started and whose init waits for a job. Nothing of a program has
-	// run in it. Errors: ErrImageUnavailable, ErrRefused, ErrTemporary, ErrUnavailable. On an error no container is left behind.
+	// Prepare starts a container whose init waits for a job. No code of a program has run in the container. After an
+	// error no container is left behind. Errors: ErrImageUnavailable, ErrRefused, ErrTemporary, ErrUnavailable.
 	Prepare(ctx context.Context, spec Spec) (Container, error)
 
-	// Containers lists every container of this node, whatever its state, also those of earlier processes. Errors: the three kinds.
+	// Containers lists all containers of this node in any state, including those of earlier processes. Errors: the
+	// three kinds.
 	Containers(ctx context.Context) ([]Found, error)
 }
 
-// Found is a container that is there, with what its labels say of it.
+// Found is an existing container and the contents of its labels.
 type Found struct {
 	Container Container
-	Execution string // empty: it was waiting for one
+	Execution string // empty if the container was waiting for an execution
 	Epoch     int64
-	Slot      int // as in its Spec
+	Slot      int // the Slot of the container's Spec
 	Running   bool
 }
 
-// Container is one container, used for one job and destroyed.
+// Container is one container, which runs one job and is then destroyed.
 //
-// The order is Resize, which may be left out, Assign, Follow, Remove; a container that Containers found begins with Follow. Stop may
-// be called at any time and from any goroutine.
+// The order of calls is Resize (optional), Assign, Follow, Remove. For a container that Containers returned, the first
+// call is Follow. Stop may be called at any time and from any goroutine.
 type Container interface {
-	// ID is the engine's name of the container.
+	// ID returns the engine's name of the container.
 	ID() string
 
-	// Gone is closed when a container that waits for its job has ended, or cannot be told its job any more; nil for one that
-	// Containers found.
+	// Gone returns a channel that is closed when a waiting container has ended or cannot receive a job any more. The
+	// channel is nil for a container that Containers returned.
 	Gone() <-chan struct{}
 
-	// Resize changes the memory, CPUs and PIDs of a container that waits; the other limits are those of its Spec. After an error
-	// nobody knows what holds: it is to be removed.
+	// Resize changes the memory, CPUs and PIDs of a waiting container; the other limits stay. After an error the
+	// container's limits are unknown, and the caller must remove the container.
 	Resize(ctx context.Context, l Limits) error
 
-	// Assign sends the job to the init, which starts the program. It is called at most once. After an error the
-	// program may have started or not: only the journal knows.
+	// Assign sends the job to the init, which starts the program. Assign may be called once. After an error only the
+	// journal tells whether the program started.
 	Assign(ctx context.Context, job journal.Job) error
 
-	// Follow reads the journal from its beginning and writes what the program wrote to stdout and stderr as it comes,
-	// without the frames, each byte once and in order. It returns when both ends are proven, or when the container
-	// has ended and its log holds no more. It may be called again, also by another process; it begins anew.
-	// To files, which may be nil, it tells the files that the init collected, all in one goroutine and before it returns.
-	// A write error of any of them is ignored. When ctx ends it returns context.Cause(ctx) and the container
-	// goes on. Errors: ErrGone and the three kinds.
+	// Follow reads the journal from its beginning and writes the program's output to stdout and stderr as it arrives:
+	// without frames, each byte once and in order. Follow returns when the ends of both streams are proven, or when the
+	// container has ended and its log is read. A second call, also in another process, starts at the beginning again.
+	//
+	// Follow passes the files that the init collected to files, which may be nil, from one goroutine and before it
+	// returns. Follow ignores write errors of stdout, stderr and files. When ctx ends, Follow returns
+	// context.Cause(ctx), and the container continues to run. Errors: ErrGone and the three kinds.
 	Follow(ctx context.Context, nonce string, stdout, stderr io.Writer, files journal.FileSink) (Outcome, error)
 
-	// Stop tells the init to end the program: SIGTERM, the job's grace, SIGKILL, end frames. If the container does not
-	// end soon after that it is killed. It returns when the container has ended. It is idempotent; a container that is gone is no
-	// error. Errors: the three kinds.
+	// Stop tells the init to end the program: SIGTERM, the job's grace period, SIGKILL, end frames. If the container
+	// does not end soon after that, the engine kills it. Stop returns when the container has ended. Stop is idempotent,
+	// and a missing container is no error. Errors: the three kinds.
 	Stop(ctx context.Context) error
 
-	// Remove destroys the container, running or not. It is idempotent; a container that is gone is no error.
-	// Errors: the three kinds.
+	// Remove destroys the container, running or not. Remove is idempotent, and a missing container is no error. Errors:
+	// the three kinds.
 	Remove(ctx context.Context) error
 }
 
-// Outcome is what the journal proves and, where it does not, what the engine says.
+// Outcome is the proof in the journal or, without a proof, the engine's view of the container.
 type Outcome struct {
-	Start  *journal.Start // nil: the journal holds no start frame
-	Stdout *journal.End   // nil: the end of stdout is not proven
-	Stderr *journal.End   // nil: the end of stderr is not proven
+	Start  *journal.Start // nil if the journal holds no start frame
+	Stdout *journal.End   // nil if the end of stdout is not proven
+	Stderr *journal.End   // nil if the end of stderr is not proven
 
-	// ExitCode and OOMKilled are the engine's words on the container; they are read only when an end is not proven.
+	// ExitCode and OOMKilled come from the engine. They are set only if an end is not proven.
 	ExitCode  int
 	OOMKilled bool
 }
 
-// Proven tells whether both streams carry the proof of their end.
+// Proven reports whether the journal proves the ends of both streams.
 func (o Outcome) Proven() bool { return o.Stdout != nil && o.Stderr != nil }

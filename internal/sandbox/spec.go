@@ -1,68 +1,55 @@
 package sandbox
 
-import "slices"
+import (
+	"slices"
 
-// Name is what the inside of every container is called: its host, and the user and the group that programs run as.
+	"boomerang/internal/execution"
+)
+
+// Name is the host name of every container, and the name of the user and the group that programs run as.
 const Name = "sandbox"
 
-// Spec is all that must be known to prepare a container, before there is a job for it.
+// Spec describes a container before there is a job for it.
 type Spec struct {
-	Execution string // the execution's id; names and labels the container. Empty for a container that waits for one
+	Execution string // id of the execution, for names and labels; empty for a waiting container
 	Language  string
 	Image     string
-	Pull      string // PullMissing, also when empty, or PullNever
+	Pull      string // PullMissing or PullNever; empty means PullMissing
 	Limits    Limits
-	Slot      int    // 0…; concurrent containers of one node have different slots, and so different UIDs
-	Network   string // "none", also when empty, "egress" or "proxy"
-	Runtime   string // empty = the engine's default
-	// Rehearsal is what the init runs once while it waits for the job, so that the program starts faster; empty = nothing.
-	// The job waits for none of it, and the program finds none of it.
+	Slot      int    // from 0; concurrent containers of one node have different slots, and so different UIDs
+	Network   string // "none", "egress" or "proxy"; empty means "none"
+	Runtime   string // empty means the engine's default
+	// Rehearsal is a command that the init runs once while it waits for the job, so that the program starts faster. A
+	// job does not wait for the rehearsal, and the rehearsal leaves no files or processes. Empty means no rehearsal.
 	Rehearsal []string
 }
 
-// Whether an image that is not there is pulled.
+// The ways to treat a missing image.
 const (
-	PullMissing = "missing" // pulled once for all who wait
-	PullNever   = "never"   // ErrImageUnavailable: nobody else's image may take the name
+	PullMissing = "missing" // one pull serves all callers that wait for the image
+	PullNever   = "never"   // fail with ErrImageUnavailable, so that a foreign image cannot take the name
 )
 
-// Limits bound what one container may take.
-type Limits struct {
-	Memory    int64   // bytes; swap is not added to it; tmpfs pages count
-	CPUs      float64 // > 0
-	PIDs      int64   // the program's; the init's threads are added
-	Files     int64   // open files of one process
-	Workspace int64   // bytes of the tmpfs at /workspace
-	Tmp       int64   // bytes of the tmpfs at /tmp
-	Output    int64   // bytes of each stream that are passed on as they come
-	Tail      int64   // bytes of each stream that are kept beyond these
-	Flood     int64   // bytes of a stream above which the program is killed; 0 = never
-	Kept      int64   // bytes of the workspace that are collected in the end
-	Entries   int     // files, directories and links of it
-	Artifacts int64   // bytes of all files together that are collected in the end
-}
+// Limits bound one container.
+type Limits = execution.Limits
 
-// MaxArtifacts is how many files are collected at most, whatever their size: each has a frame in the log.
+// MaxArtifacts is the largest number of collected files, whatever their size: each file has a frame in the log.
 const MaxArtifacts = 256
 
-// Resized are the limits of a container that is resized to o: its own where Resize changes nothing.
-func (l Limits) Resized(o Limits) Limits {
-	l.Memory, l.CPUs, l.PIDs = o.Memory, o.CPUs, o.PIDs
-	return l
-}
+// Same reports whether two specs make the same container, for any execution and slot.
+func (s Spec) Same(o Spec) bool { return s.Limits == o.Limits && s.sameSetup(o) }
 
-// Same tells whether two specs make the same container, whoever it is for.
-func (s Spec) Same(o Spec) bool { return s.Limits == o.Limits && s.alike(o) }
-
-// Fits tells whether a container of this spec can serve as one of another when it is resized. What is only collected or kept of a
-// container may be less than it could be.
+// Fits reports whether a container of spec s, once resized, can run a job of spec o. Limits on kept and collected
+// output may be larger in s than in o.
 func (s Spec) Fits(o Spec) bool {
 	l, m := s.Limits, o.Limits
-	return s.alike(o) && l.Files == m.Files && l.Workspace == m.Workspace && l.Tmp == m.Tmp &&
-		l.Output >= m.Output && l.Tail >= m.Tail && l.Artifacts >= m.Artifacts && l.Kept >= m.Kept && l.Entries >= m.Entries
+	return s.sameSetup(o) && l.Files == m.Files && l.Workspace == m.Workspace && l.Tmp == m.Tmp &&
+		l.Output >= m.Output && l.Tail >= m.Tail && l.Artifacts >= m.Artifacts && l.Kept >= m.Kept &&
+		l.Entries >= m.Entries
 }
 
-func (s Spec) alike(o Spec) bool {
-	return s.Language == o.Language && s.Image == o.Image && s.Pull == o.Pull && s.Network == o.Network && s.Runtime == o.Runtime &&
+func (s Spec) sameSetup(o Spec) bool {
+	return s.Language == o.Language && s.Image == o.Image && s.Pull == o.Pull && s.Network == o.Network &&
+		s.Runtime == o.Runtime &&
 		slices.Equal(s.Rehearsal, o.Rehearsal)
 }

@@ -1,4 +1,5 @@
-// Package shorten shortens texts for the log and says how much it left out. It does not know what the texts mean.
+// Package shorten shortens texts for the log and says how many bytes it left out. It does not know the meaning of the
+// texts.
 package shorten
 
 import (
@@ -6,8 +7,9 @@ import (
 	"unicode/utf8"
 )
 
-// Middle returns a text of at most limit bytes: the text itself if it fits, else its beginning and its end, and between them
-// how many bytes are left out. A limit that is too small for these words is enlarged to their length. No character is cut in two.
+// Middle returns text in at most limit bytes: the whole text if it fits, else its beginning and its end around a note
+// with the number of left-out bytes. If limit is smaller than the note, the result is the note. Middle cuts no
+// character in two.
 func Middle(text string, limit int) string {
 	if len(text) <= limit {
 		return text

@@ -16,7 +16,8 @@ func TestMiddleKeepsBothEndsAndSaysHowMuchIsLeftOut(t *testing.T) {
 	}{
 		{"", 10, ""},
 		{"short", 5, "short"},
-		{strings.Repeat("a", 50) + strings.Repeat("z", 50), 56, strings.Repeat("a", 18) + " [… 74 bytes left out …] " + strings.Repeat("z", 8)},
+		{strings.Repeat("a", 50) + strings.Repeat("z", 50), 56, strings.Repeat("a", 18) + " [… 74 bytes left out …] " +
+			strings.Repeat("z", 8)},
 		{strings.Repeat("a", 40), 1, " [… 40 bytes left out …] "},
 	} {
 		if got := shorten.Middle(c.text, c.limit); got != c.want {

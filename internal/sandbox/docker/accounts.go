@@ -14,11 +14,12 @@ import (
 	"boomerang/internal/sandbox"
 )
 
-// A program's user ID is its slot's, which no image lists. Programs that ask who they are (getpwuid, os.userInfo) would
-// fail, so the image's own list with one line more is mounted over it, read-only. These files lie in the init's volume.
+// A program's user ID belongs to its slot, and no image lists it. Programs that look up their own user (getpwuid,
+// os.userInfo) would fail. So the image's own list, with one more line, is mounted over it, read-only. These files lie
+// in the init's volume.
 
-// accountLists are the files in which a system looks up users and groups, and the line that names the program. In both
-// files the third field is the number.
+// accountLists are the files in which a system looks up users and groups, and for each the line for the program. In
+// both files the third field is the number.
 var accountLists = []struct {
 	path string
 	line func(id int) string
@@ -30,13 +31,13 @@ var accountLists = []struct {
 }
 
 const (
-	accountBlock   = 64      // user IDs for which files are made at a time: one helper serves that many slots
-	maxAccountList = 1 << 20 // bytes; a longer list of an image is left as it is
+	accountBlock   = 64      // user IDs per block of files: one helper container serves that many slots
+	maxAccountList = 1 << 20 // bytes; a longer list of an image stays as it is
 )
 
-// accounts remembers for which images and user IDs the files are there.
+// accounts remembers the images and user IDs whose files exist.
 type accounts struct {
-	known map[accountKey]accountFiles // guarded by the turn of the init's volume
+	known map[accountKey]accountFiles // guarded by the lock of the init's volume
 }
 
 type accountKey struct {
@@ -44,27 +45,29 @@ type accountKey struct {
 	block         int
 }
 
-// accountFiles maps the path of a list to the files that replace it. A list that stays as the image has it is absent.
+// accountFiles maps the path of a list to the files that replace it. It leaves out lists that stay as they are in the
+// image.
 type accountFiles map[string]accountList
 
 type accountList struct {
-	prefix string       // of the files' names in the volume, before the user ID: "passwd-0123456789ab-"
-	named  map[int]bool // the user IDs that the image itself has a name for
+	prefix string       // start of the files' names in the volume, before the user ID: "passwd-0123456789ab-"
+	named  map[int]bool // the user IDs that the image's own list contains
 }
 
 // accountFiles makes the files for an image and for the user IDs around id, once per process.
 func (d *Docker) accountFiles(
-	ctx context.Context, image imageFacts, volume initPlace, id int, anew bool,
+	ctx context.Context, image imageFacts, volume initLocation, id int, refresh bool,
 ) (accountFiles, error) {
 	if volume.path == "" {
 		return nil, nil
 	}
 	key := accountKey{volume: volume.name, image: image.id, block: id / accountBlock}
-	if err := take(ctx, d.init.turn); err != nil {
+	release, err := d.init.lock.Acquire(ctx)
+	if err != nil {
 		return nil, fmt.Errorf("write the list of users: %w", err)
 	}
-	defer release(d.init.turn)
-	if known, ok := d.accounts.known[key]; ok && !anew {
+	defer release()
+	if known, ok := d.accounts.known[key]; ok && !refresh {
 		return known, nil
 	}
 	made, err := d.makeAccountFiles(ctx, image, volume, key.block*accountBlock)
@@ -77,13 +80,13 @@ func (d *Docker) accountFiles(
 
 // makeAccountFiles makes the files for a block of user IDs.
 func (d *Docker) makeAccountFiles(
-	ctx context.Context, image imageFacts, volume initPlace, first int,
+	ctx context.Context, image imageFacts, volume initLocation, first int,
 ) (accountFiles, error) {
-	helper, err := d.helper(ctx, volume.name, image)
+	helper, err := d.createHelper(ctx, volume.name, image)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = d.remove(context.WithoutCancel(ctx), helper) }() // what stays is swept by the next process
+	defer func() { _ = d.remove(context.WithoutCancel(ctx), helper) }() // the next process sweeps a helper that stays
 
 	made := accountFiles{}
 	var files []file
@@ -96,25 +99,27 @@ func (d *Docker) makeAccountFiles(
 			continue
 		}
 		sum := sha256.Sum256([]byte(content))
-		l := accountList{prefix: path.Base(list.path) + "-" + hex.EncodeToString(sum[:6]) + "-", named: numbers(content)}
+		l := accountList{prefix: path.Base(list.path) + "-" + hex.EncodeToString(sum[:6]) + "-",
+			named: numbers(content)}
 		made[list.path] = l
 		for id := first; id < first+accountBlock; id++ {
-			files = append(files, file{name: l.prefix + strconv.Itoa(id), mode: 0o444, content: []byte(content + list.line(id))})
+			files = append(files, file{name: l.prefix + strconv.Itoa(id), mode: 0o444, content: []byte(content +
+				list.line(id))})
 		}
 	}
 	if len(files) == 0 {
 		return made, nil
 	}
-	return made, d.write(ctx, helper, files)
+	return made, d.writeFiles(ctx, helper, files)
 }
 
-// imageList reads a list of an image and adds the newline that may be missing at its end. The list is empty where the
-// image has none. Ok is false where the path holds something else than a file, or a file that is too long.
+// imageList reads a list of an image and adds a missing newline at its end. The list is empty if the image has none. Ok
+// is false if the path holds a directory or device, or a file above maxAccountList.
 func (d *Docker) imageList(ctx context.Context, helper, name string) (content string, ok bool, err error) {
 	const links = 8
 	for range links {
 		target := ""
-		found, err := d.read(ctx, helper, name, func(h *tar.Header, r io.Reader) error {
+		found, err := d.readFile(ctx, helper, name, func(h *tar.Header, r io.Reader) error {
 			switch {
 			case h.Typeflag == tar.TypeSymlink:
 				target = h.Linkname
@@ -142,7 +147,7 @@ func (d *Docker) imageList(ctx context.Context, helper, name string) (content st
 	return content, ok, nil
 }
 
-// numbers returns the user IDs, or group IDs, that a list has a name for.
+// numbers returns the user IDs, or group IDs, in a list.
 func numbers(list string) map[int]bool {
 	all := map[int]bool{}
 	for line := range strings.Lines(list) {
@@ -156,7 +161,7 @@ func numbers(list string) map[int]bool {
 	return all
 }
 
-// of returns the name of the file for one user ID in the volume; "" where the image's own list stays.
+// of returns the name of the file for one user ID in the volume; "" if the image's own list stays.
 func (l accountList) of(id int) string {
 	if l.prefix == "" || l.named[id] {
 		return ""

@@ -15,11 +15,11 @@ import (
 	"boomerang/internal/sandbox/sandboxtest"
 )
 
-// TestAProgramHasANameInEveryImage has images whose lists of users are as they should not be, and some that are.
+// The test uses images with unusual lists of users, and some ordinary ones.
 func TestAProgramHasANameInEveryImage(t *testing.T) {
 	k := needKit(t)
 	d := k.open(t)
-	engine, err := d.traits(t.Context(), false)
+	engine, err := d.engineInfo(t.Context(), false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -27,13 +27,18 @@ func TestAProgramHasANameInEveryImage(t *testing.T) {
 	id := uid(spec, hostFacts{config: d.config, engine: engine})
 	const ask = `whoami; id -gn; getent passwd root anna sandbox | cut -d: -f1; wc -l </etc/passwd`
 	for name, c := range map[string]struct{ change, want string }{
-		"two users, no newline at the end": {"printf 'root:x:0:0::/:/bin/sh\\nanna:x:7:7::/:/bin/sh' >/etc/passwd", "sandbox\nsandbox\nroot\nanna\nsandbox\n3\n"},
-		"no list":                          {"rm /etc/passwd /etc/group", "sandbox\nsandbox\nsandbox\n1\n"},
-		"an empty one":                     {": >/etc/passwd; : >/etc/group", "sandbox\nsandbox\nsandbox\n1\n"},
-		"a link":                           {"mv /etc/passwd /opt/users && ln -s ../opt/users /etc/passwd && echo anna:x:7:7::/: >/opt/users", "sandbox\nsandbox\nanna\nsandbox\n2\n"},
-		"a link to a link":                 {"ln -s /opt/b /opt/a && echo anna:x:7:7::/: >/opt/b && ln -sf /opt/a /etc/passwd", "sandbox\nsandbox\nanna\nsandbox\n2\n"},
-		"a name for the slot":              {fmt.Sprintf("echo anna:x:%[1]d:%[1]d::/: >/etc/passwd; echo friends:x:%[1]d: >/etc/group", id), "anna\nfriends\nanna\n1\n"},
-		"a user of that name":              {"echo sandbox:x:7:7::/: >/etc/passwd", "sandbox\nsandbox\nsandbox\n2\n"},
+		"two users, no newline at the end": {"printf 'root:x:0:0::/:/bin/sh\\nanna:x:7:7::/:/bin/sh' >/etc/passwd",
+			"sandbox\nsandbox\nroot\nanna\nsandbox\n3\n"},
+		"no list":      {"rm /etc/passwd /etc/group", "sandbox\nsandbox\nsandbox\n1\n"},
+		"an empty one": {": >/etc/passwd; : >/etc/group", "sandbox\nsandbox\nsandbox\n1\n"},
+		"a link": {"mv /etc/passwd /opt/users && ln -s ../opt/users /etc/passwd && echo " +
+			"anna:x:7:7::/: >/opt/users", "sandbox\nsandbox\nanna\nsandbox\n2\n"},
+		"a link to a link": {"ln -s /opt/b /opt/a && echo anna:x:7:7::/: >/opt/b && ln -sf /opt/a " +
+			"/etc/passwd", "sandbox\nsandbox\nanna\nsandbox\n2\n"},
+		"a name for the slot": {fmt.Sprintf(
+			"echo anna:x:%[1]d:%[1]d::/: >/etc/passwd; echo friends:x:%[1]d: >/etc/group", id),
+			"anna\nfriends\nanna\n1\n"},
+		"a user of that name": {"echo sandbox:x:7:7::/: >/etc/passwd", "sandbox\nsandbox\nsandbox\n2\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			spec := k.spec()
@@ -48,7 +53,7 @@ func TestAProgramHasANameInEveryImage(t *testing.T) {
 			remove(t, b)
 		})
 	}
-	// A program runs all the same where the image's list is none. The engine itself refuses a directory and a link to itself.
+	// A program runs even if the image's list is invalid. The engine itself refuses a directory and a link to itself.
 	for name, change := range map[string]string{
 		"a link to nowhere": "ln -sf nowhere /etc/passwd",
 		"far too long":      "yes anna:x:7:7::/: | head -c 2000000 >/etc/passwd",
@@ -67,12 +72,13 @@ func TestAProgramHasANameInEveryImage(t *testing.T) {
 	}
 }
 
-// derived makes an image that differs from bash's by what a command does in it. The test's end removes it.
+// derived builds an image from bash's with a change made by a command. The test removes it at its end.
 func (k *kit) derived(t *testing.T, change string) (ref string) {
 	t.Helper()
 	ref = "boomerang-test-derived:" + k.node
 	content := "FROM boomerang/bash:latest\nRUN " + change + "\n"
-	built, err := k.client.ImageBuild(t.Context(), folder(file{name: "Dockerfile", content: []byte(content)}), build.ImageBuildOptions{Tags: []string{ref}, Remove: true, ForceRemove: true})
+	built, err := k.client.ImageBuild(t.Context(), folder(file{name: "Dockerfile", content: []byte(content)}),
+		build.ImageBuildOptions{Tags: []string{ref}, Remove: true, ForceRemove: true})
 	if err == nil {
 		err = errors.Join(pulled(built.Body), built.Body.Close())
 	}
@@ -90,7 +96,7 @@ func (k *kit) derived(t *testing.T, change string) (ref string) {
 func TestEverySlotHasANumberOfItsOwnAndTheSameName(t *testing.T) {
 	k := needKit(t)
 	d := k.open(t)
-	d.config.UIDBase = 300_000 - 1 // slots on both sides of a block's border
+	d.config.UIDBase = 300_000 - 1 // slots on both sides of a block's boundary
 	for slot, want := range map[int]string{0: "299999", 1: "300000", 2: "300001"} {
 		spec := k.spec()
 		spec.Image, spec.Slot = "boomerang/bash:latest", slot
@@ -98,7 +104,8 @@ func TestEverySlotHasANumberOfItsOwnAndTheSameName(t *testing.T) {
 		job.Argv = []string{"sh", "-c", "id; getent passwd sandbox"}
 		b := prepare(t, d, spec)
 		stdout, stderr, _ := follow(t, b, job)
-		said := strings.ReplaceAll("uid=N(sandbox) gid=N(sandbox) groups=N(sandbox)\nsandbox:x:N:N:sandbox:/workspace:/bin/sh\n", "N", want)
+		said := strings.ReplaceAll(
+			"uid=N(sandbox) gid=N(sandbox) groups=N(sandbox)\nsandbox:x:N:N:sandbox:/workspace:/bin/sh\n", "N", want)
 		if stdout != said {
 			t.Errorf("slot %d: %q, want %q; stderr %q", slot, stdout, said, stderr)
 		}
@@ -106,8 +113,8 @@ func TestEverySlotHasANumberOfItsOwnAndTheSameName(t *testing.T) {
 	}
 }
 
-// TestItsOwnNameLeadsToItselfOnEveryNetwork looks at the file that boomerang mounts and, as if the engine did not tell
-// where the volume lies, at the one that the engine writes.
+// The test checks the mounted /etc/hosts and, as if the engine did not report the path of the volume, the file that the
+// engine writes.
 func TestItsOwnNameLeadsToItselfOnEveryNetwork(t *testing.T) {
 	k := needKit(t)
 	c := k.laid(t, func(*network.Config) {})
@@ -118,7 +125,7 @@ func TestItsOwnNameLeadsToItselfOnEveryNetwork(t *testing.T) {
 				t.Fatal(err)
 			}
 			if hidden {
-				d.init.place.path = ""
+				d.init.location.path = ""
 			}
 			spec := pythonSpec(k, n, 5)
 			got := k.program(t, d, spec, `
@@ -134,7 +141,7 @@ print(*sorted({a[4][0] for a in socket.getaddrinfo(name, None) if a[4][0] in ("1
 `)
 			want := "sandbox sandbox sandbox sandbox sandbox\n127.0.0.1\nitself\n127.0.0.1"
 			if n == network.None {
-				want += " ::1" // IPv6 is off on the others
+				want += " ::1" // the other networks have no IPv6
 			}
 			if got != want+"\n" {
 				t.Errorf("%s, volume hidden %t: %q, want %q", n, hidden, got, want)

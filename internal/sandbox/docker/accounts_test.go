@@ -10,7 +10,8 @@ import (
 )
 
 func TestAnImagesOwnUsersAreFoundByTheirNumbers(t *testing.T) {
-	list := "root:x:0:0:root:/root:/bin/bash\n\n# a comment\nbroken:x\nanna:x: 100003 :7::/:\n+::::::\nbig:x:99999999999999999999:0::/:\nlast:x:42:42::/:/bin/sh"
+	list := "root:x:0:0:root:/root:/bin/bash\n\n# a comment\nbroken:x\nanna:x: 100003 " +
+		":7::/:\n+::::::\nbig:x:99999999999999999999:0::/:\nlast:x:42:42::/:/bin/sh"
 	if diff := cmp.Diff(map[int]bool{0: true, 100003: true, 42: true}, numbers(list)); diff != "" {
 		t.Error(diff)
 	}
@@ -19,7 +20,8 @@ func TestAnImagesOwnUsersAreFoundByTheirNumbers(t *testing.T) {
 func TestALineNamesTheProgramByItsNumber(t *testing.T) {
 	for _, list := range accountLists {
 		line := list.line(100_003)
-		if strings.Count(line, "\n") != 1 || !strings.HasSuffix(line, "\n") || !strings.HasPrefix(line, sandbox.Name+":x:100003:") || !numbers(line)[100_003] {
+		if strings.Count(line, "\n") != 1 || !strings.HasSuffix(line, "\n") ||
+			!strings.HasPrefix(line, sandbox.Name+":x:100003:") || !numbers(line)[100_003] {
 			t.Errorf("%s: %q", list.path, line)
 		}
 	}

@@ -14,8 +14,8 @@ import (
 	"boomerang/internal/sandbox/sandboxtest"
 )
 
-// BenchmarkJob measures what an execution costs where: the making of a container, the job in it until both ends are
-// proven, and its removal. Each metric is a median in milliseconds.
+// BenchmarkJob measures the parts of an execution: making a container, running a job until both ends are proven, and
+// removing the container. Each metric is a median in milliseconds.
 func BenchmarkJob(b *testing.B) {
 	if theKit == nil {
 		b.Skip("no Docker engine")
@@ -55,15 +55,15 @@ func BenchmarkJob(b *testing.B) {
 	}
 }
 
-// median is in milliseconds.
+// median returns the median in milliseconds.
 func median(d []time.Duration) float64 {
 	slices.Sort(d)
 	return float64(d[len(d)/2].Microseconds()) / 1000
 }
 
-// BenchmarkWarmJob measures what a rehearsal saves a job that finds its container waiting for a second, and what it costs one that
-// comes at once. Each metric is a median in milliseconds, from the assignment until both ends are proven; a round takes each
-// way once, so compare them within a run. With -benchtime=20x.
+// BenchmarkWarmJob measures how much time a rehearsal saves a job whose container has waited for a second, and how much
+// it costs a job that arrives at once. Each metric is a median in milliseconds, from Assign until both ends are proven.
+// A round takes each way once, so compare metrics within one run. Use -benchtime=20x.
 func BenchmarkWarmJob(b *testing.B) {
 	if theKit == nil {
 		b.Skip("no Docker engine")
@@ -87,7 +87,8 @@ func BenchmarkWarmJob(b *testing.B) {
 			"go",
 			`package main; import "fmt"; func main() { fmt.Println(1) }`,
 			[]string{"run-go", "main.go"},
-			[]string{"sh", "-c", `cd /tmp && echo "package main; import \"fmt\"; func main() { fmt.Print() }" >r.go && run-go r.go`},
+			[]string{"sh", "-c",
+				`cd /tmp && echo "package main; import \"fmt\"; func main() { fmt.Print() }" >r.go && run-go r.go`},
 		},
 	} {
 		b.Run(l.name, func(b *testing.B) {
@@ -111,7 +112,7 @@ func BenchmarkWarmJob(b *testing.B) {
 	}
 }
 
-// timeJob times a job in a container that has waited.
+// timeJob times a job in a waiting container.
 func timeJob(b *testing.B, d *Docker, spec sandbox.Spec, job journal.Job, wait time.Duration) time.Duration {
 	b.Helper()
 	made, err := d.Prepare(b.Context(), spec)

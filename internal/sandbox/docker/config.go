@@ -15,46 +15,50 @@ import (
 	"boomerang/internal/network"
 )
 
-// Config of the engine and of what every container gets.
+// Config configures the engine and the settings that all containers share.
 type Config struct {
-	// Host is the engine's address (unix:///…, tcp://…); empty follows DOCKER_HOST and its companions, then the default socket.
+	// Host is the engine's address (unix:///…, tcp://…). If empty, DOCKER_HOST and its companions decide, then the
+	// default socket.
 	Host string `yaml:"host"`
-	// InitDir is where boomerang-init-linux-<architecture> lies; empty = beside this program.
+	// InitDir is the directory of boomerang-init-linux-<architecture>. If empty, it is the directory of this program.
 	InitDir string `yaml:"init_dir"`
-	// UIDBase is the UID and GID of slot 0; slot n has UIDBase + n. 0: 100000, or 20000 on an engine that remaps users.
+	// UIDBase is the UID and GID of slot 0; slot n has UIDBase + n. 0 means 100000, or 20000 on an engine that remaps
+	// users.
 	UIDBase int `yaml:"uid_base"`
-	// CgroupParent puts all containers under one cgroup, whose limits then hold for all together: a path for the engine's
-	// driver cgroupfs, the name of a slice for systemd. Empty = the engine's choice.
+	// CgroupParent is the cgroup of all containers, whose limits bound them together: a path for the engine's cgroup
+	// driver cgroupfs, the name of a slice for systemd. If empty, the engine chooses.
 	CgroupParent string `yaml:"cgroup_parent"`
-	// Seccomp is empty for the built-in profile, "default" for the engine's own, or a path to a profile in Docker's JSON.
+	// Seccomp is a path to a profile in Docker's JSON or "default" for the engine's own profile. If empty, the built-in
+	// profile applies.
 	Seccomp string `yaml:"seccomp"`
-	// Strict refuses to start on an engine whose facts hold a warning, or that does not answer.
+	// Strict refuses to start on an engine that has warnings or does not answer.
 	Strict bool `yaml:"strict"`
-	// Pull tells what to do about an image that is not there.
+	// Pull says whether a missing image is pulled.
 	Pull Pull `yaml:"pull"`
 
-	CallTimeout time.Duration `yaml:"call_timeout"` // of one call to the engine
-	PullTimeout time.Duration `yaml:"pull_timeout"` // of one image
-	// StopTimeout is how long the init has between SIGTERM and SIGKILL, in whole seconds; more than any job's grace.
+	CallTimeout time.Duration `yaml:"call_timeout"` // limit of one call to the engine
+	PullTimeout time.Duration `yaml:"pull_timeout"` // limit of pulling one image
+	// StopTimeout is the time between SIGTERM and SIGKILL for the init, in whole seconds. It must be longer than any
+	// job's grace period.
 	StopTimeout time.Duration `yaml:"stop_timeout"`
 
-	// Networks are those that a container may be on: their own setting.
+	// Networks are the networks that a container may use; they have a section of their own in the configuration.
 	Networks network.Config `yaml:"-"`
 }
 
-// Pull tells what to do about an image that is not there.
+// Pull says whether a missing image is pulled.
 type Pull string
 
-// The ways to get an image.
+// The values of Pull.
 const (
-	PullMissing Pull = "missing" // fetch it from its registry
-	PullNever   Pull = "never"   // give up: images come by other roads
+	PullMissing Pull = "missing" // pull the image from its registry
+	PullNever   Pull = "never"   // fail; the operator provides images in other ways
 )
 
-// engineSeccomp is the value of Config.Seccomp that leaves the profile to the engine.
+// engineSeccomp is the value of Config.Seccomp that selects the engine's own profile.
 const engineSeccomp = "default"
 
-// Defaults suit an engine on this machine.
+// Defaults returns a configuration for an engine on this machine.
 func Defaults() Config {
 	return Config{
 		Pull:        PullMissing,
@@ -65,7 +69,7 @@ func Defaults() Config {
 	}
 }
 
-// Validate names the key that is wrong.
+// Validate checks the values; its error begins with the key.
 func (c Config) Validate() error {
 	switch c.Pull {
 	case PullMissing, PullNever:
@@ -87,7 +91,8 @@ func (c Config) Validate() error {
 	return nil
 }
 
-// profile returns the seccomp profile as the engine's API wants it, in one line; empty leaves it to the engine.
+// profile returns the seccomp profile in one line, as the engine's API expects it. It is empty if the engine's own
+// profile applies.
 func (c Config) profile() (string, error) {
 	text := configs.Seccomp
 	switch c.Seccomp {
@@ -110,9 +115,10 @@ func (c Config) profile() (string, error) {
 	return line.String(), nil
 }
 
-// forGVisor is the profile for gVisor's kernel, which answers EPERM where a profile says ENOSYS: C libraries then start no
-// thread instead of taking clone. So clone3 is left to that kernel, whose namespaces are not the machine's.
-func forGVisor(profile string) (string, error) {
+// gvisorProfile returns the profile for gVisor's kernel, which answers EPERM where a profile says ENOSYS. C libraries
+// would then start no thread instead of falling back to clone. So clone3 is allowed there: the namespaces of that
+// kernel are not the machine's.
+func gvisorProfile(profile string) (string, error) {
 	if profile == "" {
 		return "", nil
 	}
@@ -136,7 +142,7 @@ func forGVisor(profile string) (string, error) {
 	return string(text), nil
 }
 
-// initDir is where the init's binaries lie.
+// initDir returns the directory of the init's binaries.
 func (c Config) initDir() (string, error) {
 	if c.InitDir != "" {
 		return c.InitDir, nil

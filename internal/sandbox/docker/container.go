@@ -19,27 +19,29 @@ import (
 	"boomerang/internal/sandbox"
 )
 
-// handle is one container.
+// handle is one container. It implements sandbox.Container.
 type handle struct {
 	*Docker
-	id       string
-	line     *attachment                              // to the init; nil when the container was found
-	size     func(sandbox.Limits) container.Resources // nil with it
-	proven   atomic.Bool                              // its journal has both ends
-	listened atomic.Bool                              // somebody has followed the line: it does not tell all of that again
+	id string
+	// The streams of the init; nil if Containers returned the handle.
+	streams     *attachment
+	resources   func(sandbox.Limits) container.Resources // nil if streams is nil
+	proven      atomic.Bool                              // the journal holds both ends
+	streamsRead atomic.Bool                              // a follower has read streams, which cannot be read twice
 }
 
 var _ sandbox.Container = (*handle)(nil)
 
-// Prepare implements sandbox.Sandbox. What was remembered of the image and of the init's volume may have become untrue
-// behind our back, so a container that the engine refuses is tried once more with both looked at anew.
+// Prepare implements sandbox.Sandbox. The remembered facts about the image and the init's volume may be out of date. So
+// Prepare tries a refused container once more with both checked again.
 func (d *Docker) Prepare(ctx context.Context, spec sandbox.Spec) (sandbox.Container, error) {
-	if !known(spec.Network) {
-		return nil, fmt.Errorf("%w: the network %q is no wall", sandbox.ErrRefused, spec.Network)
+	if !knownNetwork(spec.Network) {
+		return nil, fmt.Errorf("%w: unknown network %q", sandbox.ErrRefused, spec.Network)
 	}
 	b, err := d.prepare(ctx, spec, false)
 	if errors.Is(err, sandbox.ErrRefused) && ctx.Err() == nil || errors.Is(err, errNotStarted) {
-		d.log.WithError(err).WithField("image", spec.Image).Warn("the engine refuses a container; look at the image and the init anew")
+		d.log.WithError(err).WithField("image", spec.Image).Warn(
+			"the engine refused a container; check the image and the init again")
 		b, err = d.prepare(ctx, spec, true)
 	}
 	if err != nil {
@@ -48,36 +50,36 @@ func (d *Docker) Prepare(ctx context.Context, spec sandbox.Spec) (sandbox.Contai
 	return b, nil
 }
 
-// errNotStarted marks the answer of an engine that created a container and did not start it. What lies in the volume may be
-// the cause, whatever the kind of the answer.
+// errNotStarted marks a container that the engine created and did not start. The contents of the volume may be the
+// cause, whatever the kind of the error.
 var errNotStarted = errors.New("not started")
 
-func (d *Docker) prepare(ctx context.Context, spec sandbox.Spec, anew bool) (_ *handle, err error) {
-	engine, err := d.traits(ctx, anew)
+func (d *Docker) prepare(ctx context.Context, spec sandbox.Spec, refresh bool) (_ *handle, err error) {
+	engine, err := d.engineInfo(ctx, refresh)
 	if err != nil {
 		return nil, err
 	}
-	image, err := d.image(ctx, spec, anew)
+	image, err := d.image(ctx, spec, refresh)
 	if err != nil {
 		return nil, err
 	}
-	volume, err := d.initVolume(ctx, image, anew)
+	volume, err := d.initVolume(ctx, image, refresh)
 	if err != nil {
 		return nil, err
 	}
-	lists, err := d.accountFiles(ctx, image, volume, uid(spec, hostFacts{config: d.config, engine: engine}), anew)
+	lists, err := d.accountFiles(ctx, image, volume, uid(spec, hostFacts{config: d.config, engine: engine}), refresh)
 	if err != nil {
 		return nil, err
 	}
 	name := containerName(spec)
 	defer func() {
-		if err != nil { // by name: the engine may not have told us the id
+		if err != nil { // by name, because the id may not have arrived
 			err = errors.Join(err, d.undo(ctx, name))
 		}
 	}()
 	seccomp := d.seccomp
-	if gvisor(spec, engine) {
-		seccomp = d.sentrys
+	if runsOnGVisor(spec, engine) {
+		seccomp = d.gvisorSeccomp
 	}
 	p := hostFacts{
 		config: d.config, seccomp: seccomp, node: d.node, epoch: d.epoch, image: image, volume: volume,
@@ -87,37 +89,37 @@ func (d *Docker) prepare(ctx context.Context, spec sandbox.Spec, anew bool) (_ *
 	if err != nil {
 		return nil, err
 	}
-	b := &handle{Docker: d, id: id, size: func(l sandbox.Limits) container.Resources {
+	b := &handle{Docker: d, id: id, resources: func(l sandbox.Limits) container.Resources {
 		spec.Limits = l
-		return sizes(spec, p)
+		return resourceLimits(spec, p)
 	}}
-	if b.line, err = d.attach(ctx, id); err != nil {
+	if b.streams, err = d.attach(ctx, id); err != nil {
 		return nil, err
 	}
 	if err := d.start(ctx, id); err != nil {
-		b.line.close()
+		b.streams.close()
 		return nil, err
 	}
 	return b, nil
 }
 
-// undo removes what a preparation that failed may have left. While the engine does not answer it goes on trying until ctx
-// ends: a container that is let go of would be in the way of those that an engine under load is asked for next.
+// undo removes the remains of a failed preparation. It retries until ctx ends while the engine does not answer: a
+// forgotten container would take resources from the next ones on an overloaded engine.
 func (d *Docker) undo(ctx context.Context, name string) error {
 	for {
 		err := d.remove(context.WithoutCancel(ctx), name)
 		if !errors.Is(err, sandbox.ErrUnavailable) || pause(ctx, undoPause) != nil {
 			return err
 		}
-		d.log.WithError(err).WithField("container", name).Warn("remove what a failed preparation left")
+		d.log.WithError(err).WithField("container", name).Warn("remove the container of a failed preparation")
 	}
 }
 
 const undoPause = time.Second
 
-// containerName is for people, and for removing a container whose id we were not told. It is new each time: what is
-// left of an earlier try must not be in the way. On a network the engine's name server tells it to neighbours who ask for
-// the name of an address, so there it says nothing.
+// containerName returns a name for people, and for removing a container whose id never arrived. The name is new each
+// time, so that the remains of an earlier attempt do not collide with it. On a network, the engine's name server tells
+// the name to any neighbour that looks up the address, so there the name leaves out the execution.
 func containerName(s sandbox.Spec) string {
 	suffix := strings.ToLower(rand.Text()[:8])
 	if s.Execution == "" || networked(s.Network) {
@@ -126,15 +128,16 @@ func containerName(s sandbox.Spec) string {
 	return "boomerang-" + s.Execution + "-" + suffix
 }
 
-// create waits for the engine's answer even when ctx ends meanwhile: a create goes on in the engine, and what it makes
-// must be known in order to be removed.
+// create waits for the engine's answer even when ctx ends: the engine continues the create, and the new container's id
+// is needed to remove it.
 func (d *Docker) create(ctx context.Context, name string, spec sandbox.Spec, p hostFacts) (id string, err error) {
 	if err := ctx.Err(); err != nil {
 		return "", d.wrap(ctx, "create container", err)
 	}
-	created, err := callEngine(context.WithoutCancel(ctx), d, "create container", func(ctx context.Context) (container.CreateResponse, error) {
-		return d.client.ContainerCreate(ctx, containerConfig(spec, p), hostConfig(spec, p), nil, nil, name)
-	})
+	created, err := callEngine(context.WithoutCancel(ctx), d, "create container",
+		func(ctx context.Context) (container.CreateResponse, error) {
+			return d.client.ContainerCreate(ctx, containerConfig(spec, p), hostConfig(spec, p), nil, nil, name)
+		})
 	return created.ID, err
 }
 
@@ -163,7 +166,8 @@ func (d *Docker) Containers(ctx context.Context) ([]sandbox.Found, error) {
 		epoch, epochErr := strconv.ParseInt(c.Labels[labelEpoch], 10, 64)
 		slot, slotErr := strconv.Atoi(c.Labels[labelSlot])
 		if err := errors.Join(epochErr, slotErr); err != nil {
-			d.log.WithError(err).WithField("container", c.ID).Warn("a container with our label and without our numbers is left alone")
+			d.log.WithError(err).WithField("container",
+				c.ID).Warn("ignore a container with an invalid epoch or slot label")
 			continue
 		}
 		found = append(found, sandbox.Found{
@@ -177,7 +181,7 @@ func (d *Docker) Containers(ctx context.Context) ([]sandbox.Found, error) {
 	return found, nil
 }
 
-// alive tells whether there are processes in a container of this state.
+// alive reports whether a container in this state has processes.
 func alive(state container.ContainerState) bool {
 	switch state {
 	case container.StateRunning, container.StatePaused, container.StateRestarting:
@@ -193,29 +197,29 @@ func (b *handle) ID() string { return b.id }
 
 // Gone implements sandbox.Container.
 func (b *handle) Gone() <-chan struct{} {
-	if b.line == nil {
+	if b.streams == nil {
 		return nil
 	}
-	return b.line.gone
+	return b.streams.gone
 }
 
 // Resize implements sandbox.Container.
 func (b *handle) Resize(ctx context.Context, l sandbox.Limits) error {
 	return do(ctx, b.Docker, "update container", func(ctx context.Context) error {
-		_, err := b.client.ContainerUpdate(ctx, b.id, container.UpdateConfig{Resources: b.size(l)})
+		_, err := b.client.ContainerUpdate(ctx, b.id, container.UpdateConfig{Resources: b.resources(l)})
 		return err
 	})
 }
 
 // Assign implements sandbox.Container.
 func (b *handle) Assign(ctx context.Context, job journal.Job) error {
-	if b.line == nil {
-		return errors.New("assign job: this container was found, its stdin is another's")
+	if b.streams == nil {
+		return errors.New("assign job: the container was found, and its stdin belongs to an earlier process")
 	}
-	return b.wrap(ctx, "assign job", b.line.send(ctx, job, b.config.CallTimeout))
+	return b.wrap(ctx, "assign job", b.streams.send(ctx, job, b.config.CallTimeout))
 }
 
-// deadlineWriter gives each write its own time: how many there are depends on the workspace.
+// deadlineWriter gives each write a deadline of its own, because the number of writes depends on the workspace.
 type deadlineWriter struct {
 	ctx  context.Context //nolint:containedctx // an io.Writer has no other way to get it; it lives as long as the call
 	conn net.Conn
@@ -226,14 +230,14 @@ func (p deadlineWriter) Write(b []byte) (int, error) {
 	if err := p.conn.SetWriteDeadline(time.Now().Add(p.time)); err != nil {
 		return 0, err
 	}
-	if p.ctx.Err() != nil { // after the deadline was set, which might have been that of the end of ctx
+	if p.ctx.Err() != nil { // check after setting the deadline, which may have overwritten the deadline that ended ctx
 		return 0, context.Cause(p.ctx)
 	}
 	return p.conn.Write(b)
 }
 
-// Stop implements sandbox.Container. The engine does all of it in one call (SIGTERM, time, SIGKILL), and finishes it also
-// when we are gone.
+// Stop implements sandbox.Container. One call makes the engine send SIGTERM, wait, and send SIGKILL. The engine
+// completes the call even if this process dies.
 func (b *handle) Stop(ctx context.Context) error {
 	bounded, cancel := context.WithTimeout(ctx, b.config.StopTimeout+b.config.CallTimeout)
 	defer cancel()
@@ -246,21 +250,22 @@ func (b *handle) Stop(ctx context.Context) error {
 
 // Remove implements sandbox.Container.
 func (b *handle) Remove(ctx context.Context) error {
-	if b.line != nil {
+	if b.streams != nil {
 		if b.proven.Load() {
-			b.line.drain(endPause)
+			b.streams.drain(endPause)
 		}
-		b.line.close()
+		b.streams.close()
 	}
 	return b.remove(ctx, b.id)
 }
 
-// endPause is how long a container that has proven its end may take to end: one that has ended costs the engine far less to
-// remove than one that it has to kill.
+// endPause is how long Remove waits for a container with a proven end to exit: for the engine, removing an exited
+// container costs far less than killing one.
 const endPause = time.Second
 
-// remove destroys a container by its id or name and waits until it is gone, whoever else is destroying it. One that ends while
-// Engine 20.10 is about to kill it is an internal error there, so those are tried again for a moment.
+// remove destroys a container by its id or name and waits until it is gone, also when another caller destroys it.
+// Engine 20.10 answers with an internal error when the container ends while it is being killed, so remove retries
+// internal errors for a moment.
 func (d *Docker) remove(ctx context.Context, container string) error {
 	bounded, cancel := context.WithTimeout(ctx, d.config.CallTimeout)
 	defer cancel()
@@ -269,7 +274,7 @@ func (d *Docker) remove(ctx context.Context, container string) error {
 		if err == nil || errdefs.IsNotFound(err) {
 			return nil
 		}
-		underWay := errdefs.IsConflict(err) // somebody else's removal
+		underWay := errdefs.IsConflict(err) // another caller is removing the container
 		if crossed := errdefs.IsInternal(err) && try < removeTries; !underWay && !crossed {
 			return d.wrap(ctx, "remove container", err)
 		}
@@ -284,5 +289,5 @@ const (
 	removeTries = 20 // after internal errors
 )
 
-// removal kills what runs and takes the anonymous volumes along, should there be any.
+// removal kills a running container and removes its anonymous volumes, if any.
 var removal = container.RemoveOptions{Force: true, RemoveVolumes: true}

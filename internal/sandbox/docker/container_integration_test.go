@@ -29,12 +29,13 @@ func (k *kit) spec() sandbox.Spec {
 	return sandbox.Spec{
 		Language: "test", Image: k.image, Slot: 2, Network: "none", Runtime: otherRuntime(),
 		Limits: sandbox.Limits{
-			Memory: 256 << 20, CPUs: 1, PIDs: 64, Files: 256, Workspace: 64 << 20, Tmp: 16 << 20, Output: 1 << 20, Tail: 64 << 10,
+			Memory: 256 << 20, CPUs: 1, PIDs: 64, Files: 256, Workspace: 64 << 20, Tmp: 16 << 20, Output: 1 << 20,
+			Tail: 64 << 10,
 		},
 	}
 }
 
-// prepare makes a container that is removed at the end of the test.
+// prepare makes a container that the test removes at its end.
 func prepare(t *testing.T, d *Docker, spec sandbox.Spec) *handle {
 	t.Helper()
 	made, err := d.Prepare(t.Context(), spec)
@@ -56,7 +57,7 @@ func remove(t *testing.T, b *handle) {
 	}
 }
 
-// follow assigns a job and follows it to its proof.
+// follow assigns a job and follows it until the proof.
 func follow(t *testing.T, b *handle, job journal.Job) (stdout, stderr string, outcome sandbox.Outcome) {
 	t.Helper()
 	if err := b.Assign(t.Context(), job); err != nil {
@@ -70,7 +71,7 @@ func follow(t *testing.T, b *handle, job journal.Job) (stdout, stderr string, ou
 	return out.String(), errs.String(), outcome
 }
 
-func TestTheEngineHasWhatWasOrdered(t *testing.T) {
+func TestTheEngineAppliesTheConfiguration(t *testing.T) {
 	k := needKit(t)
 	spec := k.spec()
 	spec.Execution = "exec_ordered"
@@ -80,22 +81,26 @@ func TestTheEngineHasWhatWasOrdered(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	engine, err := b.traits(t.Context(), false)
+	engine, err := b.engineInfo(t.Context(), false)
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := hostFacts{config: b.config, seccomp: b.seccomp, node: k.node, epoch: 1, image: imageFacts{id: got.Image, volumes: []string{"/data", "/tmp"}}, engine: engine}
-	if gvisor(spec, engine) {
-		p.seccomp = b.sentrys
+	p := hostFacts{config: b.config, seccomp: b.seccomp, node: k.node, epoch: 1, image: imageFacts{id: got.Image,
+		volumes: []string{"/data", "/tmp"}}, engine: engine}
+	if runsOnGVisor(spec, engine) {
+		p.seccomp = b.gvisorSeccomp
 	}
 	for _, m := range got.Mounts {
 		init := m.Type == "volume" && m.Destination == initDir
-		inIt := path.Dir(m.Source) == b.init.place.path && slices.Contains([]string{"/etc/hosts", "/etc/passwd", "/etc/group"}, m.Destination)
+		inIt := path.Dir(m.Source) == b.init.location.path && slices.Contains([]string{"/etc/hosts", "/etc/passwd",
+			"/etc/group"}, m.Destination)
 		if !init && !inIt || m.RW {
-			t.Errorf("mount %+v, want the init's volume and what lies in it alone, read-only: an image's VOLUME writes to the host's disk", m)
+			t.Errorf(
+				"mount %+v, want the init's volume and what lies in it alone, read-only: an image's VOLUME writes "+
+					"to the host's disk", m)
 		}
 	}
-	p.volume = b.init.place
+	p.volume = b.init.location
 	wantHost := hostConfig(spec, p)
 	for what, pair := range map[string][2]any{
 		"tmpfs":       {got.HostConfig.Tmpfs, wantHost.Tmpfs},
@@ -118,7 +123,7 @@ func TestTheEngineHasWhatWasOrdered(t *testing.T) {
 		"auto-remove": {got.HostConfig.AutoRemove, false},
 		"parent":      {got.HostConfig.CgroupParent, ""},
 		"apparmor":    {got.AppArmorProfile == "unconfined", false},
-		"user":        {got.Config.User, user(spec, p)},
+		"user":        {got.Config.User, userAndGroup(spec, p)},
 		"host name":   {got.Config.Hostname, sandbox.Name},
 		"mounts":      {len(got.Mounts), 4},
 		"entrypoint":  {[]string(got.Config.Entrypoint), []string{initPath}},
@@ -143,7 +148,7 @@ func TestTheEngineHasWhatWasOrdered(t *testing.T) {
 	}
 }
 
-// The kit's image has a CMD that the engine must not hand to the init as a rehearsal.
+// The kit's image has a CMD, which the engine must not pass to the init as a rehearsal.
 func TestWithoutARehearsalTheInitGetsNoCommand(t *testing.T) {
 	k := needKit(t)
 	image, err := k.client.ImageInspect(t.Context(), k.image)
@@ -151,12 +156,14 @@ func TestWithoutARehearsalTheInitGetsNoCommand(t *testing.T) {
 		t.Fatalf("the image's command = %v, %v, want one", image.Config, err)
 	}
 	b := prepare(t, k.open(t), k.spec())
-	if got, err := k.client.ContainerInspect(t.Context(), b.id); err != nil || len(got.Config.Cmd) > 0 || len(got.Args) > 0 {
-		t.Errorf("the container's command = %v, the init's arguments = %v, %v, want none", got.Config.Cmd, got.Args, err)
+	if got, err := k.client.ContainerInspect(t.Context(), b.id); err != nil || len(got.Config.Cmd) > 0 ||
+		len(got.Args) > 0 {
+		t.Errorf("the container's command = %v, the init's arguments = %v, %v, want none", got.Config.Cmd, got.Args,
+			err)
 	}
 }
 
-// TestContainersAreBelowTheirCgroup looks where the engine has put PID 1, on an engine of this machine.
+// The test reads the cgroup of PID 1, on an engine on this machine.
 func TestContainersAreBelowTheirCgroup(t *testing.T) {
 	k := needKit(t)
 	info, err := k.client.Info(t.Context())
@@ -180,13 +187,14 @@ func TestContainersAreBelowTheirCgroup(t *testing.T) {
 	}
 	for line := range strings.Lines(string(cgroups)) {
 		_, path, _ := strings.Cut(strings.TrimSpace(line), ":/")
-		limits := strings.Contains(line, ":memory:") || strings.Contains(line, ":pids:") || strings.HasPrefix(line, "0::") && info.CgroupVersion == "2"
+		limits := strings.Contains(line, ":memory:") || strings.Contains(line, ":pids:") ||
+			strings.HasPrefix(line, "0::") && info.CgroupVersion == "2"
 		if limits && !strings.HasPrefix("/"+path, "/"+strings.TrimPrefix(parent, "/")+"/") {
 			t.Errorf("PID 1 is in %q, want it below %s", line, parent)
 		}
 	}
 	remove(t, b)
-	if info.CgroupDriver == "cgroupfs" { // systemd takes an empty slice away by itself
+	if info.CgroupDriver == "cgroupfs" { // systemd removes an empty slice by itself
 		left, _ := filepath.Glob("/sys/fs/cgroup/*" + parent)
 		for _, folder := range append(left, "/sys/fs/cgroup"+parent) {
 			_ = os.Remove(folder)
@@ -245,7 +253,7 @@ func TestNoLineIsLost(t *testing.T) {
 	k := needKit(t)
 	d := k.open(t)
 	const atOnce, lines = 2, 4000
-	runs := 50 // the scenario of this promise has 200 of them
+	runs := 50 // the full scenario has 200 runs
 	if testing.Short() {
 		runs = 10
 	}
@@ -265,7 +273,8 @@ func TestNoLineIsLost(t *testing.T) {
 			}
 			defer func() { _ = made.Remove(context.WithoutCancel(t.Context())) }()
 			job := sandboxtest.Program{
-				sandboxtest.Times(lines, sandboxtest.Out("a line of a program that prints a lot\n")), sandboxtest.Err("done\n"),
+				sandboxtest.Times(lines, sandboxtest.Out("a line of a program that prints a lot\n")),
+				sandboxtest.Err("done\n"),
 			}.Job()
 			var stdout, stderr bytes.Buffer
 			err = made.Assign(t.Context(), job)
@@ -274,15 +283,16 @@ func TestNoLineIsLost(t *testing.T) {
 				t.Errorf("run %d: %+v, %v, want a proof", i, outcome, err)
 			}
 			if stdout.String() != want || stderr.String() != "done\n" {
-				t.Errorf("run %d: %d bytes and %q, want %d bytes and %q", i, stdout.Len(), stderr.String(), len(want), "done\n")
+				t.Errorf("run %d: %d bytes and %q, want %d bytes and %q", i, stdout.Len(), stderr.String(), len(want),
+					"done\n")
 			}
 		})
 	}
 	all.Wait()
 }
 
-// TestTheLogHoldsTheWorst fills both streams with the most expensive output there is, and then a stream with much of a
-// cheaper kind: were the log to rotate, bytes would be missing.
+// The test fills both streams with the most expensive output, and then a stream with a larger, cheaper output. If the
+// log rotated, bytes would be missing.
 func TestTheLogHoldsTheWorst(t *testing.T) {
 	k := needKit(t)
 	for name, c := range map[string]struct {
@@ -359,7 +369,7 @@ func TestFollowEndsSoonAfterTheInitIsKilled(t *testing.T) {
 func TestAProcessThatDiesBeforeTheJobLeavesNothingRunning(t *testing.T) {
 	k := needKit(t)
 	b := prepare(t, k.open(t), k.spec())
-	b.line.close() // as the kernel does for a process that dies
+	b.streams.close() // as the kernel does when a process dies
 	outcome, err := b.Follow(t.Context(), journal.NewNonce(), io.Discard, io.Discard, nil)
 	if err != nil || outcome.Start != nil || outcome.ExitCode != journal.ExitNoJob {
 		t.Errorf("follow = %+v, %v, want no start and exit code %d", outcome, err, journal.ExitNoJob)
@@ -369,13 +379,13 @@ func TestAProcessThatDiesBeforeTheJobLeavesNothingRunning(t *testing.T) {
 func TestAContainerThatWasNeverStartedIsFoundAndNotStarted(t *testing.T) {
 	k := needKit(t)
 	d := k.open(t)
-	b := prepare(t, d, k.spec()) // so that the image and the volume are known
+	b := prepare(t, d, k.spec()) // makes the image and the volume known
 	image, err := d.image(t.Context(), k.spec(), false)
 	if err != nil {
 		t.Fatal(err)
 	}
 	id, err := d.create(t.Context(), containerName(sandbox.Spec{Execution: "exec_half"}), k.spec(), hostFacts{
-		config: d.config, seccomp: d.seccomp, node: k.node, epoch: 1, image: image, volume: d.init.place,
+		config: d.config, seccomp: d.seccomp, node: k.node, epoch: 1, image: image, volume: d.init.location,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -393,7 +403,8 @@ func TestAContainerThatWasNeverStartedIsFoundAndNotStarted(t *testing.T) {
 	if isRunning, there := running[id]; !there || isRunning || !running[b.id] {
 		t.Errorf("containers = %v, want %s not running and %s running", running, id, b.id)
 	}
-	if outcome, err := half.Follow(t.Context(), journal.NewNonce(), io.Discard, io.Discard, nil); err != nil || outcome.Start != nil {
+	if outcome, err := half.Follow(t.Context(), journal.NewNonce(), io.Discard, io.Discard, nil); err != nil ||
+		outcome.Start != nil {
 		t.Errorf("follow = %+v, %v, want no start", outcome, err)
 	}
 	if err := half.Stop(t.Context()); err != nil {
@@ -428,7 +439,7 @@ func TestPrepareThatFailsLeavesNothing(t *testing.T) {
 func TestAPrepareThatIsCutOffLeavesNothing(t *testing.T) {
 	k := needKit(t)
 	d := k.open(t)
-	prepare(t, d, k.spec()) // so that only the container's own calls are cut off
+	prepare(t, d, k.spec()) // so that only the container's own calls fail
 	for patience := 5 * time.Millisecond; ; patience += patience / 4 {
 		spec := k.spec()
 		spec.Execution = fmt.Sprintf("exec_cut_%d", patience)
@@ -470,7 +481,7 @@ func TestAnImageThatCannotBeIsUnavailable(t *testing.T) {
 	}
 }
 
-// A shell litters where a program can write, and leaves processes that go on littering.
+// A shell litters the writable directories, and leaves processes that continue to litter.
 func TestNothingOfARehearsalIsInTheContainer(t *testing.T) {
 	k := needKit(t)
 	spec := k.spec()
@@ -485,17 +496,19 @@ func TestNothingOfARehearsalIsInTheContainer(t *testing.T) {
 	job.Argv = []string{"bash", "-c", `shopt -s nullglob dotglob; echo /workspace/* /tmp/* /dev/shm/* /proc/[0-9]*`}
 	stdout, stderr, outcome := follow(t, b, job)
 	found := strings.Fields(stdout)
-	if len(found) != 3 || found[0] != "/workspace/"+job.File || found[1] != "/proc/1" || stderr != "" || outcome.Stdout.ExitCode != 0 {
+	if len(found) != 3 || found[0] != "/workspace/"+job.File || found[1] != "/proc/1" || stderr != "" ||
+		outcome.Stdout.ExitCode != 0 {
 		t.Errorf("the program finds %q and says %q, want its code, the init and itself", found, stderr)
 	}
 }
 
 const bashImage = "boomerang/bash:latest"
 
-// awaitProcess waits until a process with that argument is in a container. It asks inside: of gVisor's processes the engine knows none.
+// awaitProcess waits until a process with that argument runs in a container. It looks inside the container, because the
+// engine does not see gVisor's processes.
 func awaitProcess(t *testing.T, b *handle, argument string) {
 	t.Helper()
-	pattern := "[" + argument[:1] + "]" + argument[1:] // which is not its own argument
+	pattern := "[" + argument[:1] + "]" + argument[1:] // a pattern that does not match the search's own argument
 	late := time.Now().Add(time.Minute)
 	for tick := time.NewTicker(50 * time.Millisecond); ; <-tick.C {
 		look, err := b.client.ContainerExecCreate(t.Context(), b.id, container.ExecOptions{
@@ -508,9 +521,10 @@ func awaitProcess(t *testing.T, b *handle, argument string) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, _ = io.Copy(io.Discard, out.Reader) // until it has ended
+		_, _ = io.Copy(io.Discard, out.Reader) // until the search has ended
 		out.Close()
-		if looked, err := b.client.ContainerExecInspect(t.Context(), look.ID); err == nil && !looked.Running && looked.ExitCode == 0 {
+		if looked, err := b.client.ContainerExecInspect(t.Context(), look.ID); err == nil && !looked.Running &&
+			looked.ExitCode == 0 {
 			return
 		}
 		if time.Now().After(late) {

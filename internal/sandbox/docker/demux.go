@@ -12,18 +12,20 @@ import (
 const (
 	streamStdout = 1
 	streamStderr = 2
-	streamError  = 3 // words of the engine itself, e.g. that it cannot read its own log file
+	streamError  = 3 // an error message of the engine, such as an unreadable log file
 )
 
-// errLog is the engine's own complaint in the midst of a log.
-var errLog = errors.New("the engine broke off the log")
+// errLog means that the engine reported an error inside a log.
+var errLog = errors.New("the engine reported an error in the log")
 
-const maxComplaint = 4096
+const maxErrorText = 4096
 
-// demux cuts a multiplexed log into the chunks of its two streams, in order, each passed on as soon as any of it is
-// there. It ends with nil at the end of the log, with errLog when the engine complains, with io.ErrUnexpectedEOF when
-// the log ends inside a chunk, and with the error of sink. (stdcopy of Docker's own would hold whole chunks, take a
-// log that ends inside a chunk for complete, and not tell an engine's complaint from a broken connection.)
+// demux splits a multiplexed log into the chunks of its two streams, in order, and passes each part of a chunk to sink
+// as soon as it arrives. Demux returns nil at the end of the log, errLog when the engine reports an error,
+// io.ErrUnexpectedEOF when the log ends inside a chunk, and the error of sink.
+//
+// Docker's own stdcopy does not fit: it holds back whole chunks, takes a log that ends inside a chunk for complete, and
+// does not tell an error of the engine from a broken connection.
 func demux(log io.Reader, sink func(stream byte, chunk []byte) error) error {
 	r := bufio.NewReaderSize(log, 32<<10)
 	for {
@@ -36,11 +38,11 @@ func demux(log io.Reader, sink func(stream byte, chunk []byte) error) error {
 		stream, size := header[0], int64(binary.BigEndian.Uint32(header[4:]))
 		switch stream {
 		case streamStdout, streamStderr:
-			if err := passOn(r, size, func(chunk []byte) error { return sink(stream, chunk) }); err != nil {
+			if err := copyChunks(r, size, func(chunk []byte) error { return sink(stream, chunk) }); err != nil {
 				return err
 			}
 		case streamError:
-			words, err := io.ReadAll(io.LimitReader(r, min(size, maxComplaint)))
+			words, err := io.ReadAll(io.LimitReader(r, min(size, maxErrorText)))
 			if err != nil {
 				return err
 			}
@@ -51,8 +53,8 @@ func demux(log io.Reader, sink func(stream byte, chunk []byte) error) error {
 	}
 }
 
-// passOn hands on the next size bytes as they come.
-func passOn(r *bufio.Reader, size int64, sink func([]byte) error) error {
+// copyChunks passes the next size bytes to sink as they arrive.
+func copyChunks(r *bufio.Reader, size int64, sink func([]byte) error) error {
 	for size > 0 {
 		if _, err := r.Peek(1); errors.Is(err, io.EOF) {
 			return io.ErrUnexpectedEOF

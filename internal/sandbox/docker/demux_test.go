@@ -36,7 +36,8 @@ func TestDemuxTellsHowALogEnds(t *testing.T) {
 		"no such stream":       {log: chunk(1, "a") + chunk(7, "?"), stdout: "a", err: errLog},
 	} {
 		for reader, wrap := range map[string]func(io.Reader) io.Reader{
-			"whole": func(r io.Reader) io.Reader { return r }, "byte by byte": iotest.OneByteReader, "data with EOF": iotest.DataErrReader,
+			"whole": func(r io.Reader) io.Reader { return r }, "byte by byte": iotest.OneByteReader,
+			"data with EOF": iotest.DataErrReader,
 		} {
 			t.Run(name+", "+reader, func(t *testing.T) {
 				var out [3]bytes.Buffer
@@ -48,7 +49,8 @@ func TestDemuxTellsHowALogEnds(t *testing.T) {
 					t.Errorf("demux = %v, want %v", err, c.err)
 				}
 				if out[1].String() != c.stdout || out[2].String() != c.stderr {
-					t.Errorf("got %d and %d bytes, want %d and %d", out[1].Len(), out[2].Len(), len(c.stdout), len(c.stderr))
+					t.Errorf("got %d and %d bytes, want %d and %d", out[1].Len(), out[2].Len(), len(c.stdout),
+						len(c.stderr))
 				}
 			})
 		}

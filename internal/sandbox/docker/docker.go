@@ -1,8 +1,8 @@
-// Package docker is the sandbox on a Docker engine (API 1.41 and later: Engine 20.10). It knows how to make, follow
-// and destroy one hardened container per job.
+// Package docker implements the sandbox on a Docker engine (API 1.41 and later: Engine 20.10). It makes, follows and
+// destroys one hardened container per job.
 //
-// It is the only package that imports Docker's client. It refuses to know executions, languages and HTTP. What the
-// engine says in words stays in wrapped causes, for the log: its texts hold paths of the host.
+// Only this package imports Docker's client. It does not know executions, languages or HTTP. Error texts of the engine
+// stay in wrapped causes, for the log, because they hold paths of the host.
 package docker
 
 import (
@@ -17,32 +17,32 @@ import (
 
 // Docker makes containers on one engine for one node. It implements sandbox.Sandbox.
 type Docker struct {
-	config   Config
-	carried  []string // programs that lie beside the init in its volume
-	node     string
-	epoch    int64
-	seccomp  string
-	sentrys  string // the same for gVisor's kernel, the Sentry
-	client   *client.Client
-	images   *images
-	init     *initVolume
-	accounts accounts
-	known    knownTraits
-	watch    followTimings
-	log      *logrus.Entry
+	config        Config
+	carried       []string // names of programs that are copied into the volume beside the init
+	node          string
+	epoch         int64
+	seccomp       string
+	gvisorSeccomp string // the seccomp profile for gVisor's kernel, the Sentry
+	client        *client.Client
+	images        *images
+	init          *initVolume
+	accounts      accounts
+	info          engineInfoCache
+	timings       followTimings
+	log           *logrus.Entry
 }
 
 var _ sandbox.Sandbox = (*Docker)(nil)
 
-// New makes the sandbox of a node in its present epoch. The engine need not be up. The programs that are carried, found
-// where the init is and named like it, are at Carried(name) in every container of this sandbox, and of no other.
-// Errors: a profile that cannot be read, an address that is none.
+// New returns the sandbox of a node in its present epoch. The engine need not run yet. The carried programs are files
+// beside the init's binary and named like it; they appear at Carried(name) in every container of this sandbox and of no
+// other. Errors: an unreadable seccomp profile, an invalid address of the engine.
 func New(c Config, node string, epoch int64, log *logrus.Entry, carried ...string) (*Docker, error) {
 	seccomp, err := c.profile()
 	if err != nil {
 		return nil, err
 	}
-	sentrys, err := forGVisor(seccomp)
+	sentrys, err := gvisorProfile(seccomp)
 	if err != nil {
 		return nil, err
 	}
@@ -55,15 +55,16 @@ func New(c Config, node string, epoch int64, log *logrus.Entry, carried ...strin
 		return nil, fmt.Errorf("host: %w", err)
 	}
 	return &Docker{
-		config: c, carried: carried, node: node, epoch: epoch, seccomp: seccomp, sentrys: sentrys, client: engine,
-		images: newImages(), init: newInitVolume(), accounts: accounts{known: map[accountKey]accountFiles{}}, watch: defaultWatch(), log: log,
+		config: c, carried: carried, node: node, epoch: epoch, seccomp: seccomp, gvisorSeccomp: sentrys, client: engine,
+		images: newImages(), init: newInitVolume(), accounts: accounts{known: map[accountKey]accountFiles{}},
+		timings: defaultTimings(), log: log,
 	}, nil
 }
 
-// Carried is the path of a carried program inside the containers.
+// Carried returns the path of a carried program inside the containers.
 func Carried(name string) string { return initDir + "/" + name }
 
-// Close gives the connections back. Containers go on.
+// Close closes the connections to the engine. Containers continue to run.
 func (d *Docker) Close() error {
 	if err := d.client.Close(); err != nil {
 		return fmt.Errorf("close docker client: %w", err)
@@ -71,19 +72,19 @@ func (d *Docker) Close() error {
 	return nil
 }
 
-// Ping tells whether the engine answers. Errors: sandbox.ErrUnavailable.
+// Ping checks that the engine answers. Errors: sandbox.ErrUnavailable.
 func (d *Docker) Ping(ctx context.Context) error {
 	_, err := callEngine(ctx, d, "ping engine", d.client.Ping)
 	return err
 }
 
-// Capacity is how many CPUs and bytes of memory the engine's machine has. Errors: sandbox.ErrUnavailable.
+// Capacity returns the number of CPUs and the bytes of memory of the engine's machine. Errors: sandbox.ErrUnavailable.
 func (d *Docker) Capacity(ctx context.Context) (cpus int, memory int64, err error) {
 	info, err := callEngine(ctx, d, "ask engine for its size", d.client.Info)
 	return info.NCPU, info.MemTotal, err
 }
 
-// callEngine makes one call to the engine, bounded by the call timeout, and tells its error in the sandbox's words.
+// callEngine makes one call to the engine, bounded by the call timeout, and classifies its error.
 func callEngine[T any](ctx context.Context, d *Docker, act string, call func(context.Context) (T, error)) (T, error) {
 	bounded, cancel := context.WithTimeout(ctx, d.config.CallTimeout)
 	defer cancel()
@@ -91,7 +92,7 @@ func callEngine[T any](ctx context.Context, d *Docker, act string, call func(con
 	return answer, d.wrap(ctx, act, err)
 }
 
-// do is ask for calls that answer nothing.
+// do is callEngine for calls without an answer.
 func do(ctx context.Context, d *Docker, act string, call func(context.Context) error) error {
 	_, err := callEngine(ctx, d, act, func(ctx context.Context) (struct{}, error) { return struct{}{}, call(ctx) })
 	return err

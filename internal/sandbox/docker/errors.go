@@ -18,8 +18,8 @@ import (
 	"boomerang/internal/shorten"
 )
 
-// wrap wraps the error of a call with the call's name: the cause of ctx when that has ended, else the error's kind and the
-// engine's own text, shortened and without the seccomp profile.
+// wrap adds the name of the call to its error. If ctx has ended, the error is the cause of ctx. Else it is the error's
+// kind and the engine's own text, shortened and without the seccomp profile.
 func (d *Docker) wrap(ctx context.Context, act string, err error) error {
 	switch {
 	case err == nil:
@@ -27,23 +27,24 @@ func (d *Docker) wrap(ctx context.Context, act string, err error) error {
 	case ctx.Err() != nil:
 		return fmt.Errorf("%s: %w", act, context.Cause(ctx))
 	}
-	return fmt.Errorf("%s: %w: %w", act, kindOf(err), &answer{text: d.legible(err.Error()), err: err})
+	return fmt.Errorf("%s: %w: %w", act, kindOf(err), &engineError{text: d.logText(err.Error()), err: err})
 }
 
-// answer is an error of the engine whose text can be logged.
-type answer struct {
+// engineError is an error of the engine with a text for the log.
+type engineError struct {
 	text string
 	err  error
 }
 
-func (a *answer) Error() string { return a.text }
-func (a *answer) Unwrap() error { return a.err }
+func (a *engineError) Error() string { return a.text }
+func (a *engineError) Unwrap() error { return a.err }
 
-// kindOf classifies an error of the engine's client: sandbox.ErrRefused, sandbox.ErrTemporary or sandbox.ErrUnavailable.
+// kindOf classifies an error of the engine's client: sandbox.ErrRefused, sandbox.ErrTemporary or
+// sandbox.ErrUnavailable.
 //
-// The statuses 502, 503 and 504 are those of a proxy in front of an engine that is away, and of an engine that waits for
-// containerd. Any other status is the engine's own answer. Without a status, a connection that failed is no answer; what
-// remains is an answer that makes no sense, such as a connection that is not upgraded.
+// The statuses 502, 503 and 504 come from a proxy in front of a missing engine, and from an engine that waits for
+// containerd. Any other status is the engine's own answer. Without a status, a failed connection means that the engine
+// does not answer. The remaining errors are malformed answers, such as a connection that is not upgraded.
 func kindOf(err error) error {
 	switch status := statusOf(err); {
 	case status == http.StatusRequestTimeout, status == http.StatusConflict, status == http.StatusTooManyRequests:
@@ -54,14 +55,14 @@ func kindOf(err error) error {
 		return sandbox.ErrTemporary
 	case status >= http.StatusBadRequest:
 		return sandbox.ErrRefused
-	case unanswered(err):
+	case connectionFailed(err):
 		return sandbox.ErrUnavailable
 	}
 	return sandbox.ErrTemporary
 }
 
-// statusOf returns the HTTP status from which the client made an error; 0 if there was none. The client keeps the status
-// as an error of errhttp, which can be compared and not be read.
+// statusOf returns the HTTP status behind an error of the client; 0 if there was none. The client keeps the status as
+// an error of errhttp, which can be compared but not read.
 func statusOf(err error) int {
 	for status := http.StatusBadRequest; status < 600; status++ {
 		if errors.Is(err, errhttp.ToNative(status)) {
@@ -71,8 +72,8 @@ func statusOf(err error) int {
 	return 0
 }
 
-// unanswered tells whether a connection failed, broke off, or took too long.
-func unanswered(err error) bool {
+// connectionFailed reports whether a connection failed, broke, or timed out.
+func connectionFailed(err error) bool {
 	var ofNet net.Error
 	var ofKernel syscall.Errno
 	return client.IsErrConnectionFailed(err) || errors.As(err, &ofNet) || errors.As(err, &ofKernel) ||
@@ -80,27 +81,27 @@ func unanswered(err error) bool {
 		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed)
 }
 
-// wordsOfEngine is how many bytes of an engine's error text are kept for the log.
-const wordsOfEngine = 512
+// maxEngineText is the length in bytes of an engine's error text in the log.
+const maxEngineText = 512
 
-// legible prepares an engine's error text for the log: without the seccomp profile, in one line, and shortened.
-func (d *Docker) legible(text string) string {
-	for _, profile := range []string{d.seccomp, d.sentrys} {
-		text = without(text, profile)
+// logText prepares an engine's error text for the log: without the seccomp profile, in one line, and shortened.
+func (d *Docker) logText(text string) string {
+	for _, profile := range []string{d.seccomp, d.gvisorSeccomp} {
+		text = withoutProfile(text, profile)
 	}
-	return shorten.Middle(strings.Join(strings.Fields(text), " "), wordsOfEngine)
+	return shorten.Middle(strings.Join(strings.Fields(text), " "), maxEngineText)
 }
 
 const leftOutProfile = "(the seccomp profile)"
 
-// without takes a seccomp profile out of a text, be it quoted, in other words of JSON, or cut off at its end.
-func without(text, profile string) string {
+// withoutProfile removes a seccomp profile from a text, whether it is quoted, reformatted, or cut off at its end.
+func withoutProfile(text, profile string) string {
 	for range 3 {
 		text = withoutForm(text, profile)
 		quoted := strconv.Quote(profile)
 		profile = quoted[1 : len(quoted)-1]
 	}
-	i := strings.Index(text, "defaultAction") // every profile has it
+	i := strings.Index(text, "defaultAction") // part of every profile
 	if i < 0 {
 		return text
 	}
@@ -108,9 +109,9 @@ func without(text, profile string) string {
 	return text[:begin] + leftOutProfile + text[begin+object(text[begin:]):]
 }
 
-// withoutForm takes out the longest beginning of the profile that the text holds, wherever it holds one.
+// withoutForm removes every occurrence of the profile, or of the longest beginning of the profile, from the text.
 func withoutForm(text, profile string) string {
-	const least = 24 // bytes by which a beginning is recognised
+	const least = 24 // bytes that identify the beginning of a profile
 	if len(profile) < least {
 		return text
 	}
@@ -127,7 +128,7 @@ func withoutForm(text, profile string) string {
 	}
 }
 
-// object returns the length of the JSON object that a text begins with: all of it if the object is cut off.
+// object returns the length of the JSON object at the start of text, or the length of text if the object is cut off.
 func object(text string) int {
 	depth := 0
 	for i, c := range []byte(text) {

@@ -1,57 +1,76 @@
 package docker
 
 import (
+	_ "embed" // for escapes.yaml
 	"fmt"
 	"math"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
+	"time"
+
+	"github.com/goccy/go-yaml"
+
+	"boomerang/internal/sandbox"
 )
 
-// escape is a known way out of a container that a version of runc left open.
+// escapeTable is escapes.yaml.
+type escapeTable struct {
+	Reviewed string   `yaml:"reviewed"` // the day of the last review, as 2006-01-02
+	Escapes  []escape `yaml:"escapes"`
+}
+
+// escape is a known way out of a container in some versions of runc. The file explains the fields.
 type escape struct {
-	id    string
-	since string   // the version that brought it; empty = all before fixed have it
-	fixed []string // the first version of each branch without it, ascending; later branches never had it
-	built []string // how distributions number builds that have it mended under an older version: prefixes
-	what  string
+	ID    string   `yaml:"id"`
+	Since string   `yaml:"since"`
+	Fixed []string `yaml:"fixed"`
+	Built []string `yaml:"built"`
+	Hole  string   `yaml:"hole"`
 }
 
-// escapes of runc, newest first. Sources: the advisories at https://github.com/opencontainers/runc/security/advisories
-// (GHSA-9493-h29p-rfm2, GHSA-qw9x-cqr3-wc7r, GHSA-cgrx-mc8f-2prm of November 2025; GHSA-xr7r-f8xq-vfvv of January 2024;
-// GHSA-vpvm-3wq2-2wvm and GHSA-g2j6-57v7-gm8c of March 2023; GHSA-c3xm-pvg7-gh7r of May 2021; GHSA-fh74-hm69-rqjw of
-// January 2020), https://www.openwall.com/lists/oss-security/2019/02/11/2 for CVE-2019-5736; for
-// builds the changelogs of the Debian package runc.
-//
-//nolint:gochecknoglobals // a table
-var escapes = []escape{
-	{id: "CVE-2025-31133", fixed: []string{"1.2.8", "1.3.3", "1.4.0-rc.3"}, what: "masked paths that turn into mounts of the host's"},
-	{id: "CVE-2025-52565", fixed: []string{"1.2.8", "1.3.3", "1.4.0-rc.3"}, what: "a console that is mounted before paths are masked"},
-	{id: "CVE-2025-52881", fixed: []string{"1.2.8", "1.3.3", "1.4.0-rc.3"}, what: "writes to /proc that are led elsewhere"},
-	{
-		id: "CVE-2024-21626", since: "1.0.0-rc93", fixed: []string{"1.1.12"}, built: []string{"1.1.5+ds1-1+deb12u"},
-		what: "a working directory in a file that runc left open",
-	},
-	{id: "CVE-2023-27561", since: "1.0.0-rc95", fixed: []string{"1.1.5"}, what: "an image whose /proc is a link, with a volume"},
-	{id: "CVE-2023-28642", fixed: []string{"1.1.5"}, what: "AppArmor turned off by an image whose /proc is a link"},
-	{id: "CVE-2021-30465", fixed: []string{"1.0.0-rc95"}, what: "mounts that follow a link which was exchanged"},
-	{id: "CVE-2019-19921", fixed: []string{"1.0.0-rc10"}, what: "an image whose /proc is a link, with a volume that two share"},
-	{id: "CVE-2019-5736", fixed: []string{"1.0.0-rc7"}, what: "overwriting runc itself from inside"},
+//go:embed escapes.yaml
+var escapesFile []byte
+
+// escapes parses the embedded table once.
+var escapes = sync.OnceValue(func() escapeTable {
+	var table escapeTable
+	if err := yaml.UnmarshalWithOptions(escapesFile, &table, yaml.Strict()); err != nil {
+		panic(err) // the file is part of the program, and a test reads it
+	}
+	return table
+})
+
+// reviewTime is the age from which the table of escapes counts as out of date.
+const reviewTime = 183 * 24 * time.Hour
+
+// escapesFact reports the age of a table of escapes at now: newer holes are missing from an old table.
+func escapesFact(table escapeTable, now time.Time) sandbox.Fact {
+	f := sandbox.Fact{Name: "runc advisories", Value: "reviewed " + table.Reviewed, Weight: sandbox.Fine}
+	reviewed, err := time.Parse(time.DateOnly, table.Reviewed)
+	if err != nil || now.Sub(reviewed) > reviewTime {
+		f.Weight = sandbox.Warning
+		f.Advice = "This program's list of known holes in runc is more than half a year old: update boomerang, " +
+			"and read https://github.com/opencontainers/runc/security/advisories until then."
+	}
+	return f
 }
 
-// adviceOn tells which known ways out a version of runc has; empty when there is none, or when the version is not one.
-func adviceOn(number, build string) string {
+// escapeAdvice names the known ways out of a container that a version of runc has, and the version that fixes them. It
+// is empty for a version without known holes, and for a text that is not a version.
+func escapeAdvice(number, build string) string {
 	version, ok := parseVersion(number)
 	if !ok {
 		return ""
 	}
 	var known, fixed []string
-	for _, e := range escapes {
-		mended := slices.ContainsFunc(e.built, func(prefix string) bool { return strings.HasPrefix(build, prefix) })
-		since, _ := parseVersion(e.since) // none: the smallest of all
-		if first := firstWithout(version, e.fixed); first != "" && !mended && slices.Compare(version[:], since[:]) >= 0 {
-			known = append(known, fmt.Sprintf("%s (%s)", e.id, e.what))
+	for _, e := range escapes().Escapes {
+		patched := slices.ContainsFunc(e.Built, func(prefix string) bool { return strings.HasPrefix(build, prefix) })
+		since, _ := parseVersion(e.Since) // an empty Since parses to the smallest version
+		if first := firstFixed(version, e.Fixed); first != "" && !patched && slices.Compare(version[:], since[:]) >= 0 {
+			known = append(known, fmt.Sprintf("%s (%s)", e.ID, e.Hole))
 			fixed = append(fixed, first)
 		}
 	}
@@ -60,12 +79,13 @@ func adviceOn(number, build string) string {
 	}
 	advice := "Known ways out of a container: " + strings.Join(known, ", ") + ". Fixed in runc " + fixed[0] + "."
 	if distribution(build) {
-		advice += " A distribution may have mended this under its own number: ask its security tracker about " + build + "."
+		advice += " A distribution may have fixed this under its own version number: ask its security tracker about " +
+			build + "."
 	}
 	return advice
 }
 
-// distribution tells whether a build is numbered by a distribution, as 1.1.5+ds1-1+deb12u1 and 1.1.12-0ubuntu2 are.
+// distribution reports whether a distribution numbered the build, as in 1.1.5+ds1-1+deb12u1 and 1.1.12-0ubuntu2.
 func distribution(build string) bool { return distributionBuild.MatchString(build) }
 
 var (
@@ -73,7 +93,8 @@ var (
 	versionNumber     = regexp.MustCompile(`^v?(\d+)\.(\d+)\.(\d+)(?:[-~+.]?rc\.?(\d+))?`)
 )
 
-// versionParts are major, minor, patch and release candidate; a release comes after all its candidates.
+// versionParts are the major, minor and patch numbers and the release candidate. A release has the largest candidate
+// number, so that it comes after all its candidates.
 type versionParts [4]int
 
 func parseVersion(text string) (parts versionParts, ok bool) {
@@ -84,15 +105,16 @@ func parseVersion(text string) (parts versionParts, ok bool) {
 	for i, digits := range found[1:] {
 		n, err := strconv.Atoi(digits)
 		if err != nil {
-			n = math.MaxInt // no candidate
+			n = math.MaxInt // a release
 		}
 		parts[i] = n
 	}
 	return parts, true
 }
 
-// firstWithout is the version of its branch that has it mended, or of the next; empty when version needs none.
-func firstWithout(version versionParts, fixed []string) string {
+// firstFixed returns the fixed version of the version's own release branch, or else of the next branch. It is empty if
+// version is fixed already.
+func firstFixed(version versionParts, fixed []string) string {
 	for _, text := range fixed {
 		first, _ := parseVersion(text)
 		if slices.Compare(version[:2], first[:2]) > 0 {

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/docker/docker/api/types"
 	"github.com/docker/docker/api/types/system"
@@ -15,10 +16,10 @@ import (
 	"boomerang/internal/sandbox"
 )
 
-// oldestAPI is Engine 20.10's.
+// oldestAPI is the API version of Engine 20.10.
 const oldestAPI = "1.41"
 
-// Facts asks the engine what it is and judges the answer. Errors: sandbox.ErrUnavailable, ErrUnfit.
+// Facts returns the engine's properties and their effect on isolation. Errors: sandbox.ErrUnavailable, ErrUnfit.
 func (d *Docker) Facts(ctx context.Context) ([]sandbox.Fact, error) {
 	info, err := callEngine(ctx, d, "inspect engine", d.client.Info)
 	if err != nil {
@@ -28,26 +29,27 @@ func (d *Docker) Facts(ctx context.Context) ([]sandbox.Fact, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := d.config.fits(info); err != nil {
+	if err := d.config.checkEngine(info); err != nil {
 		return nil, err
 	}
-	return append(judge(info, version), usersFact(d.config, traitsOf(info))), nil
+	return append(engineFacts(info, version, time.Now()), usersFact(d.config, engineInfoOf(info))), nil
 }
 
-// HostName is the name of the engine's machine, which a container must not bear. Errors: sandbox.ErrUnavailable.
+// HostName returns the name of the engine's machine, which no container may have. Errors: sandbox.ErrUnavailable.
 func (d *Docker) HostName(ctx context.Context) (string, error) {
 	info, err := callEngine(ctx, d, "ask engine for its name", d.client.Info)
 	return info.Name, err
 }
 
-// judge makes facts of what an engine answers to /info and /version.
-func judge(info system.Info, version types.Version) []sandbox.Fact {
+// engineFacts translates an engine's answers to /info and /version into facts; now dates the table of known escapes.
+func engineFacts(info system.Info, version types.Version, now time.Time) []sandbox.Fact {
 	facts := []sandbox.Fact{engineFact(info, version), {
 		Name: "machine", Weight: sandbox.Fine,
 		Value: fmt.Sprintf("%s, kernel %s, %s, %d CPUs, %d MiB",
 			info.OperatingSystem, info.KernelVersion, info.Architecture, info.NCPU, info.MemTotal>>20),
 	}}
-	facts = append(facts, runcFact(info, version), containerdFact(version), runtimesFact(info), cgroupFact(info))
+	facts = append(facts, runcFact(info, version), escapesFact(escapes(), now), containerdFact(version),
+		runtimesFact(info), cgroupFact(info))
 	facts = append(facts, limitFacts(info)...)
 	facts = append(facts, securityFacts(securityOptionsOf(info))...)
 	facts = append(facts, liveRestoreFact(info), storageFact(info))
@@ -62,26 +64,30 @@ func engineFact(info system.Info, version types.Version) sandbox.Fact {
 		Name: "engine", Weight: sandbox.Fine,
 		Value: fmt.Sprintf("%s, API %s", cmp.Or(version.Version, info.ServerVersion), version.APIVersion),
 	}
-	name, reason := foreign(version)
+	name, reason := unsupportedEngine(version)
 	switch {
 	case name != "":
 		f.Value, f.Weight = name+" "+f.Value, sandbox.Warning
 		f.Advice = name + " is not supported: " + reason
 		f.Public = f.Advice
 	case info.OSType != "" && info.OSType != "linux":
-		f.Weight, f.Advice = sandbox.Warning, "Containers are not Linux containers there: nothing of what is promised holds."
+		f.Weight, f.Advice = sandbox.Warning,
+			"The engine does not run Linux containers, so none of the promised isolation holds."
 	case versions.LessThan(version.APIVersion, oldestAPI):
-		f.Weight, f.Advice = sandbox.Warning, "Older than Engine 20.10 (API "+oldestAPI+"), the oldest that the walls were tried on."
+		f.Weight, f.Advice = sandbox.Warning,
+			"Older than Engine 20.10 (API "+oldestAPI+"), the oldest that the walls were tried on."
 	}
 	return f
 }
 
-// foreign returns the name of an engine that is not Docker's, and why it is not supported; an empty name for Docker's. An engine
-// that tells no components is taken for Docker's.
-func foreign(version types.Version) (name, reason string) {
-	const untried = "no isolation is promised that was not tried on it, and some of Docker's calls mean something else there. Use Docker Engine."
+// unsupportedEngine returns the name of an engine other than Docker's, and the reason why it is not supported. The name
+// is empty for Docker's engine, and for an engine that lists no components.
+func unsupportedEngine(version types.Version) (name, reason string) {
+	const untried = "no isolation is promised that was not tried on it, and some of Docker's calls mean something " +
+		"else there. Use Docker Engine."
 	if number, _ := component(version, "Podman Engine"); number != "" {
-		return "Podman", "its Docker API takes the seccomp profile as the path of a file, so no container starts. Use Docker Engine."
+		return "Podman",
+			"its Docker API takes the seccomp profile as the path of a file, so no container starts. Use Docker Engine."
 	}
 	if number, _ := component(version, "Engine"); number != "" || len(version.Components) == 0 {
 		return "", ""
@@ -93,7 +99,7 @@ func foreign(version types.Version) (name, reason string) {
 	return name, untried
 }
 
-// component is what the engine says of a part of itself: its version as its makers number it, and as it was built.
+// component returns the version of one part of the engine: the number of its makers, and the build.
 func component(version types.Version, name string) (number, build string) {
 	for _, c := range version.Components {
 		if c.Name == name {
@@ -109,15 +115,16 @@ func runcFact(info system.Info, version types.Version) sandbox.Fact {
 	if number == "" {
 		number = build
 	}
-	f := sandbox.Fact{Name: "runc", Value: cmp.Or(number, "not told"), Weight: sandbox.Fine}
+	f := sandbox.Fact{Name: "runc", Value: cmp.Or(number, "unknown"), Weight: sandbox.Fine}
 	if number == "" {
-		f.Weight, f.Advice = sandbox.Note, "The engine does not tell its version, so nobody can say whether it has known holes."
+		f.Weight, f.Advice = sandbox.Note,
+			"The engine does not report its version, so known holes cannot be ruled out."
 		return f
 	}
 	if distribution(build) {
 		f.Value = build
 	}
-	if f.Advice = adviceOn(number, build); f.Advice != "" {
+	if f.Advice = escapeAdvice(number, build); f.Advice != "" {
 		f.Weight = sandbox.Warning
 	}
 	return f
@@ -125,13 +132,14 @@ func runcFact(info system.Info, version types.Version) sandbox.Fact {
 
 func containerdFact(version types.Version) sandbox.Fact {
 	number, _ := component(version, "containerd")
-	return sandbox.Fact{Name: "containerd", Value: cmp.Or(number, "not told"), Weight: sandbox.Fine}
+	return sandbox.Fact{Name: "containerd", Value: cmp.Or(number, "unknown"), Weight: sandbox.Fine}
 }
 
 func runtimesFact(info system.Info) sandbox.Fact {
 	return sandbox.Fact{
 		Name: "runtimes", Weight: sandbox.Fine,
-		Value: fmt.Sprintf("%s; default %s", strings.Join(slices.Sorted(maps.Keys(info.Runtimes)), ", "), info.DefaultRuntime),
+		Value: fmt.Sprintf("%s; default %s", strings.Join(slices.Sorted(maps.Keys(info.Runtimes)), ", "),
+			info.DefaultRuntime),
 	}
 }
 
@@ -141,12 +149,13 @@ func cgroupFact(info system.Info) sandbox.Fact {
 		Value: fmt.Sprintf("version %s, driver %s", cmp.Or(info.CgroupVersion, "1"), info.CgroupDriver),
 	}
 	if info.CgroupDriver == "none" {
-		f.Weight, f.Advice = sandbox.Warning, "No limit of memory, CPU or processes is enforced: delegate cgroups to the rootless engine's user."
+		f.Weight, f.Advice = sandbox.Warning,
+			"No limit of memory, CPU or processes is enforced: delegate cgroups to the rootless engine's user."
 	}
 	return f
 }
 
-// limitFacts are the limits that the engine's kernel may be unable to enforce.
+// limitFacts reports the limits that the engine's kernel cannot enforce.
 func limitFacts(info system.Info) []sandbox.Fact {
 	var missing []string
 	for _, limit := range []struct {
@@ -165,16 +174,18 @@ func limitFacts(info system.Info) []sandbox.Fact {
 	f := sandbox.Fact{Name: "limits", Value: "memory, swap, pids, cpu quota", Weight: sandbox.Fine}
 	if len(missing) > 0 {
 		f.Value, f.Weight = "missing: "+strings.Join(missing, ", "), sandbox.Warning
-		f.Advice = "The kernel cannot bound it, so one program can take it from all: turn the controller on (boot with cgroup_enable=memory swapaccount=1)."
+		f.Advice = "The kernel cannot limit it, so one program can use it up for all: turn the controller on (boot " +
+			"with cgroup_enable=memory swapaccount=1)."
 	}
 	facts := []sandbox.Fact{f}
 	if info.CgroupVersion != "2" && !info.OomKillDisable {
-		facts = append(facts, sandbox.Fact{Name: "oom control", Value: "not there", Weight: sandbox.Note, Advice: "It is not used."})
+		facts = append(facts, sandbox.Fact{Name: "oom control", Value: "absent", Weight: sandbox.Note,
+			Advice: "Boomerang does not use it."})
 	}
 	return facts
 }
 
-// securityOptionsOf maps the name of each option, like "seccomp", to the rest of it, like "profile=default".
+// securityOptionsOf maps the name of each option, such as "seccomp", to its value, such as "profile=default".
 func securityOptionsOf(info system.Info) map[string]string {
 	options := make(map[string]string, len(info.SecurityOptions))
 	for _, option := range info.SecurityOptions {
@@ -187,7 +198,7 @@ func securityOptionsOf(info system.Info) map[string]string {
 func securityFacts(options map[string]string) []sandbox.Fact {
 	seccomp := sandbox.Fact{Name: "seccomp", Value: options["seccomp"], Weight: sandbox.Fine}
 	if seccomp.Value == "" {
-		seccomp.Value, seccomp.Weight = "not there", sandbox.Warning
+		seccomp.Value, seccomp.Weight = "absent", sandbox.Warning
 		seccomp.Advice = "Every system call of the kernel is open to programs: use a kernel and an engine with seccomp."
 	}
 	mandatory := sandbox.Fact{Name: "apparmor or selinux", Value: "none", Weight: sandbox.Note}
@@ -197,7 +208,7 @@ func securityFacts(options map[string]string) []sandbox.Fact {
 		}
 	}
 	if mandatory.Weight == sandbox.Note {
-		mandatory.Advice = "One wall fewer behind the others: install AppArmor, the engine uses it by itself."
+		mandatory.Advice = "One isolation layer less: install AppArmor, which the engine then uses by itself."
 	}
 	user := sandbox.Fact{Name: "engine's user", Value: "root", Weight: sandbox.Note}
 	switch {
@@ -206,7 +217,9 @@ func securityFacts(options map[string]string) []sandbox.Fact {
 	case options["userns"] != "":
 		user.Value, user.Weight = "root, containers remapped (userns-remap)", sandbox.Fine
 	default:
-		user.Advice = "Who breaks out is an unprivileged user of the machine, and the engine itself is root: rootless Docker is safer."
+		user.Advice = "A program that breaks out is an unprivileged user of the machine, " +
+			"but the engine runs as root: " +
+			"rootless Docker is safer."
 	}
 	return []sandbox.Fact{seccomp, mandatory, user}
 }
@@ -217,7 +230,7 @@ func liveRestoreFact(info system.Info) sandbox.Fact {
 	}
 	return sandbox.Fact{
 		Name: "live-restore", Value: "off", Weight: sandbox.Note,
-		Advice: "Whoever restarts the engine ends all executions: turn it on in daemon.json.",
+		Advice: "A restart of the engine ends all executions: turn live-restore on in daemon.json.",
 	}
 }
 
@@ -232,12 +245,14 @@ func storageFact(info system.Info) sandbox.Fact {
 	return f
 }
 
-// engineWarning passes on what the engine itself warns of. Most of it is on bridges, which programs are not on; that its
-// API is open to the network is another matter: whoever speaks to it is root on its machine.
+// engineWarning passes on a warning of the engine itself. Most warnings concern bridges, which programs do not use. A
+// warning about a public API matters: every client of the API is root on the engine's machine.
 func engineWarning(text string) sandbox.Fact {
 	f := sandbox.Fact{Name: "engine warns", Value: strings.TrimPrefix(text, "WARNING: "), Weight: sandbox.Note}
 	if strings.Contains(text, "API is accessible on") {
-		f.Weight, f.Advice = sandbox.Warning, "Whoever reaches that address is root on the engine's machine: close it, or use TLS with client certificates."
+		f.Weight, f.Advice = sandbox.Warning,
+			"Every client that reaches that address is root on the engine's machine: close it, or use TLS with client "+
+				"certificates."
 	}
 	return f
 }

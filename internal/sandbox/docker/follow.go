@@ -15,36 +15,37 @@ import (
 	"boomerang/internal/sandbox"
 )
 
-// followTimings says how a silent log is dealt with. A follower can hang although its container is dead (the engine loses the
-// end of a log now and then). An inspect after some silence is cheaper than a wait beside each follower: a short
-// execution needs none, and one that prints needs none as long as it does.
+// followTimings bounds the reading of a silent log. A follower can hang although its container is dead: the engine
+// sometimes loses the end of a log. Inspecting the container after some silence is cheaper than a wait call beside each
+// follower. A short execution needs no inspection, nor does a program that keeps printing.
 type followTimings struct {
-	first   time.Duration // silence before the first look at the container; each further one takes twice as long
-	longest time.Duration // …up to this
-	settle  time.Duration // what a follower of a dead container gets to come to its end
-	again   time.Duration // pause before a log that broke off is followed again; doubles as well
+	firstCheck  time.Duration // silence before the first inspection of the container; doubles with each inspection
+	maxInterval time.Duration // upper bound of firstCheck and retryPause after doubling
+	drainTime   time.Duration // time in which the follower of a dead container must reach the end of the log
+	retryPause  time.Duration // pause before a broken log is followed again; doubles with each retry
 }
 
-func defaultWatch() followTimings {
-	return followTimings{first: 5 * time.Second, longest: time.Minute, settle: time.Second, again: 100 * time.Millisecond}
+func defaultTimings() followTimings {
+	return followTimings{firstCheck: 5 * time.Second, maxInterval: time.Minute, drainTime: time.Second,
+		retryPause: 100 * time.Millisecond}
 }
 
-// journalReader is the one reading of a journal: it may take several passes over the log, and takes each byte once.
+// journalReader reads one journal. It may read the log several times, and consumes each byte once.
 type journalReader struct {
 	stdout, stderr *journal.Splitter
-	heard          atomic.Bool // something came since somebody last looked
-	busy           atomic.Bool // who takes it has not done so yet: that silence is not the engine's
+	active         atomic.Bool // bytes arrived since the last check
+	writing        atomic.Bool // a writer holds up the reader, so the silence is not the engine's fault
 }
 
-// errProven ends a pass: there is nothing more to come.
+// errProven ends a read early: the rest of the log holds nothing new.
 var errProven = errors.New("both ends are proven")
 
-// pass returns a sink for a reading of the log from its beginning. It skips what earlier passes have consumed: the
-// bytes of one stream are the same in each, whatever the chunks.
-func (t *journalReader) pass() func(stream byte, chunk []byte) error {
+// sink returns a sink for reading the log from its beginning. The sink skips bytes that earlier reads consumed: the
+// bytes of a stream are equal in each read, however they are cut into chunks.
+func (t *journalReader) sink() func(stream byte, chunk []byte) error {
 	at := map[byte]int64{}
 	return func(stream byte, chunk []byte) error {
-		t.heard.Store(true)
+		t.active.Store(true)
 		splitter := t.stdout
 		if stream == streamStderr {
 			splitter = t.stderr
@@ -52,9 +53,9 @@ func (t *journalReader) pass() func(stream byte, chunk []byte) error {
 		from := at[stream]
 		at[stream] += int64(len(chunk))
 		if known := splitter.Consumed() - from; known < int64(len(chunk)) {
-			t.busy.Store(true)
+			t.writing.Store(true)
 			_, _ = splitter.Write(chunk[max(known, 0):]) // never fails
-			t.busy.Store(false)
+			t.writing.Store(false)
 		}
 		if t.proven() {
 			return errProven
@@ -69,17 +70,20 @@ func (t *journalReader) outcome() sandbox.Outcome {
 	return sandbox.Outcome{Start: t.stderr.Start(), Stdout: t.stdout.End(), Stderr: t.stderr.End()}
 }
 
-// Follow implements sandbox.Container. It returns on the proof, which is there long before the engine has done its own
-// bookkeeping. A follow that ends before proves nothing: engines cut off the tail, and all logs when they restart.
-func (b *handle) Follow(ctx context.Context, nonce string, stdout, stderr io.Writer, files journal.FileSink) (sandbox.Outcome, error) {
-	t := &journalReader{stdout: journal.NewFilesSplitter(nonce, stdout, files), stderr: journal.NewSplitter(nonce, stderr)}
-	state, err := b.followToItsEnd(ctx, t)
+// Follow implements sandbox.Container. It returns on the proof, which arrives long before the engine finishes its own
+// bookkeeping. A log that ends without a proof proves nothing: engines cut off the end of a log, and all logs when they
+// restart.
+func (b *handle) Follow(ctx context.Context, nonce string, stdout, stderr io.Writer, files journal.FileSink) (
+	sandbox.Outcome, error) {
+	t := &journalReader{stdout: journal.NewFilesSplitter(nonce, stdout, files), stderr: journal.NewSplitter(nonce,
+		stderr)}
+	state, err := b.followUntilEnd(ctx, t)
 	if err != nil || t.proven() {
 		b.proven.Store(t.proven())
 		return t.outcome(), err
 	}
-	// The container has ended, and with it the log: one pass over all of it.
-	if err := b.pass(ctx, t, b.journal(false), false); err != nil && !errors.Is(err, errLog) {
+	// The container has ended, and its log is complete: read all of it once.
+	if err := b.readOnce(ctx, t, b.openLog(false), false); err != nil && !errors.Is(err, errLog) {
 		return t.outcome(), err
 	}
 	outcome := t.outcome()
@@ -87,21 +91,21 @@ func (b *handle) Follow(ctx context.Context, nonce string, stdout, stderr io.Wri
 	return outcome, nil
 }
 
-// followToItsEnd follows the line and, when it breaks, the log until both ends are proven or the container has ended, and
-// returns its state then.
-func (b *handle) followToItsEnd(ctx context.Context, t *journalReader) (container.State, error) {
-	open := b.journal(true)
-	if b.line != nil && b.listened.CompareAndSwap(false, true) {
-		open = b.listen
+// followUntilEnd follows the streams and, when they break, the log, until both ends are proven or the container has
+// ended. It returns the container's state at that time.
+func (b *handle) followUntilEnd(ctx context.Context, t *journalReader) (container.State, error) {
+	open := b.openLog(true)
+	if b.streams != nil && b.streamsRead.CompareAndSwap(false, true) {
+		open = b.openStreams
 	}
-	for again := b.watch.again; ; again = min(2*again, b.watch.longest) {
-		err := b.pass(ctx, t, open, true)
-		open = b.journal(true)
+	for again := b.timings.retryPause; ; again = min(2*again, b.timings.maxInterval) {
+		err := b.readOnce(ctx, t, open, true)
+		open = b.openLog(true)
 		if t.proven() {
 			return container.State{}, nil
 		}
 		if err != nil {
-			b.log.WithError(err).WithField("container", b.id).Debug("follow broke off")
+			b.log.WithError(err).WithField("container", b.id).Debug("a follow ended early")
 		}
 		if errors.Is(err, sandbox.ErrGone) {
 			return container.State{}, err
@@ -117,7 +121,8 @@ func (b *handle) followToItsEnd(ctx context.Context, t *journalReader) (containe
 }
 
 func (b *handle) state(ctx context.Context) (container.State, error) {
-	found, err := callEngine(ctx, b.Docker, "inspect container", func(ctx context.Context) (container.InspectResponse, error) {
+	found, err := callEngine(ctx, b.Docker, "inspect container", func(ctx context.Context) (container.InspectResponse,
+		error) {
 		return b.client.ContainerInspect(ctx, b.id)
 	})
 	if err != nil {
@@ -126,7 +131,7 @@ func (b *handle) state(ctx context.Context) (container.State, error) {
 	return *found.State, nil
 }
 
-// gone tells sandbox.ErrGone from other errors: there is no such container, or it is being destroyed.
+// gone wraps err in sandbox.ErrGone if the container is missing or being destroyed.
 func gone(err error) error {
 	if errdefs.IsNotFound(err) || errdefs.IsConflict(err) {
 		return fmt.Errorf("%w: %w", sandbox.ErrGone, err)
@@ -134,12 +139,13 @@ func gone(err error) error {
 	return err
 }
 
-// source begins a pass over what the container wrote. It ends with ctx, and calls off what it cannot have soon.
+// source starts a read of the container's output. The read ends with ctx. The source calls off if the output does not
+// begin soon.
 type source func(ctx context.Context, off context.CancelFunc) (io.ReadCloser, error)
 
-// pass reads a source once. It returns nil at its end and when both ends are proven, and in any case within bounds: a
-// pass that stays silent although its container has ended is broken off.
-func (b *handle) pass(ctx context.Context, t *journalReader, open source, follow bool) error {
+// readOnce reads a source once. It returns nil at the end of the source and when both ends are proven. It stops a read
+// that stays silent although the container has ended.
+func (b *handle) readOnce(ctx context.Context, t *journalReader, open source, follow bool) error {
 	bounded, cancel := context.WithCancel(ctx)
 	defer cancel()
 	stream, err := open(bounded, cancel)
@@ -147,32 +153,35 @@ func (b *handle) pass(ctx context.Context, t *journalReader, open source, follow
 		return gone(b.wrap(ctx, "open log", err))
 	}
 	done := make(chan error, 1)
-	go func() { done <- errors.Join(demux(stream, t.pass()), stream.Close()) }()
-	if err := b.attend(bounded, cancel, t, follow, done); !errors.Is(err, errProven) {
+	go func() { done <- errors.Join(demux(stream, t.sink()), stream.Close()) }()
+	if err := b.superviseRead(bounded, cancel, t, follow, done); !errors.Is(err, errProven) {
 		return b.wrap(ctx, "read log", err)
 	}
 	return nil
 }
 
-// listen is the source of the line.
-func (b *handle) listen(ctx context.Context, _ context.CancelFunc) (io.ReadCloser, error) {
-	return b.line.hear(ctx), nil
+// openStreams is the source of the attached streams.
+func (b *handle) openStreams(ctx context.Context, _ context.CancelFunc) (io.ReadCloser, error) {
+	return b.streams.reader(ctx), nil
 }
 
-// journal is the source of the log. The answer's head must come within the call timeout, its body takes as long as it takes.
-func (b *handle) journal(follow bool) source {
+// openLog returns the source of the log. The header of the answer must arrive within the call timeout; its body may
+// take any time.
+func (b *handle) openLog(follow bool) source {
 	return func(ctx context.Context, off context.CancelFunc) (io.ReadCloser, error) {
 		late := time.AfterFunc(b.config.CallTimeout, off)
 		defer late.Stop()
-		return b.client.ContainerLogs(ctx, b.id, container.LogsOptions{ShowStdout: true, ShowStderr: true, Follow: follow})
+		return b.client.ContainerLogs(ctx, b.id, container.LogsOptions{ShowStdout: true, ShowStderr: true,
+			Follow: follow})
 	}
 }
 
-// attend waits for the end of a pass and breaks it off by cancel when it will not come to one.
-func (b *handle) attend(ctx context.Context, cancel context.CancelFunc, t *journalReader, follow bool, done <-chan error) error {
+// superviseRead waits for the end of a read, and cancels a read that cannot end.
+func (b *handle) superviseRead(ctx context.Context, cancel context.CancelFunc, t *journalReader, follow bool,
+	done <-chan error) error {
 	silence := b.config.CallTimeout
 	if follow {
-		silence = b.watch.first
+		silence = b.timings.firstCheck
 	}
 	timer := time.NewTimer(silence)
 	defer timer.Stop()
@@ -183,17 +192,17 @@ func (b *handle) attend(ctx context.Context, cancel context.CancelFunc, t *journ
 		case <-timer.C:
 		}
 		switch {
-		case t.heard.Swap(false), t.busy.Load():
-			// It is not silent.
+		case t.active.Swap(false), t.writing.Load():
+			// The log is not silent.
 		case dead:
 			cancel()
 		default:
 			state, err := b.state(ctx)
 			dead = err != nil || !alive(state.Status)
-			silence = min(2*silence, b.watch.longest)
+			silence = min(2*silence, b.timings.maxInterval)
 		}
 		if dead {
-			silence = b.watch.settle
+			silence = b.timings.drainTime
 		}
 	}
 }

@@ -17,12 +17,12 @@ import (
 	"boomerang/internal/sandbox"
 )
 
-// engine is a scripted Docker engine: it knows one container, whose log it shows one way on each request.
+// engine is a scripted Docker engine with one container. Each request for the log gets the next of its logs.
 type engine struct {
-	mu     sync.Mutex // guards all below
+	mu     sync.Mutex // guards all fields below
 	logs   []http.HandlerFunc
-	states []string // of the container, one for each inspect; the last one stays
-	asked  []string // "follow", "read" or "inspect", in order
+	states []string // states for successive inspects; the last one stays
+	asked  []string // the calls in order: "follow", "read" or "inspect"
 }
 
 const (
@@ -54,7 +54,7 @@ func (e *engine) nextLog(r *http.Request) http.HandlerFunc {
 		verb = "follow"
 	}
 	if r.URL.Query().Has("since") {
-		verb += " since" // fragments of a line share a timestamp
+		verb += " since" // the fragments of a line share a timestamp
 	}
 	e.asked = append(e.asked, verb)
 	if len(e.logs) == 0 {
@@ -90,12 +90,12 @@ func breaksAfter(chunks ...string) http.HandlerFunc {
 	}
 }
 
-// refuses is an answer with an error.
+// refuses is an error answer.
 func refuses(status int) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "/var/lib/docker/secret", status) }
 }
 
-// hangsAfter is a log that goes silent after these chunks until its reader goes away.
+// hangsAfter is a log that goes silent after these chunks until its reader disconnects.
 func hangsAfter(chunks ...string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		shows(chunks...)(w, r)
@@ -104,7 +104,7 @@ func hangsAfter(chunks ...string) http.HandlerFunc {
 	}
 }
 
-// unlessFollowed is a log that ends at once for who follows it, and is otherwise as log.
+// unlessFollowed is a log that ends at once for followers, and is otherwise log.
 func unlessFollowed(log http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Query().Get("follow") == "" {
@@ -113,7 +113,7 @@ func unlessFollowed(log http.HandlerFunc) http.HandlerFunc {
 	}
 }
 
-// serve starts the engine and returns its container as a container.
+// serve starts the engine and returns a handle of its container.
 func (e *engine) serve(t *testing.T) *handle {
 	t.Helper()
 	server := httptest.NewServer(e)
@@ -126,7 +126,7 @@ func (e *engine) serve(t *testing.T) *handle {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = d.Close() })
-	d.watch.again = time.Millisecond
+	d.timings.retryPause = time.Millisecond
 	return &handle{Docker: d, id: "c"}
 }
 
@@ -191,7 +191,7 @@ func TestFollowProvesTheEnd(t *testing.T) {
 	}
 }
 
-func TestFollowTellsWhatIsNotProven(t *testing.T) {
+func TestFollowReportsAMissingProof(t *testing.T) {
 	cut := shows(startFrame, outText, outEnd, errText, chunk(2, "half a line\x1eboom"))
 	e := &engine{logs: []http.HandlerFunc{cut, cut}, states: []string{killed}}
 	var stdout, stderr bytes.Buffer
@@ -200,7 +200,8 @@ func TestFollowTellsWhatIsNotProven(t *testing.T) {
 		t.Errorf("follow = %+v, %v, want a start and the end of stdout alone", outcome, err)
 	}
 	if outcome.ExitCode != 137 || !outcome.OOMKilled {
-		t.Errorf("exit code %d, out of memory %t, want the engine's words 137, true", outcome.ExitCode, outcome.OOMKilled)
+		t.Errorf("exit code %d, out of memory %t, want the engine's words 137, true", outcome.ExitCode,
+			outcome.OOMKilled)
 	}
 	if got, want := stderr.String(), "err\nhalf a line"; got != want {
 		t.Errorf("stderr = %q, want %q: what looked like a frame is the program's", got, want)
@@ -215,7 +216,8 @@ func TestFollowLeavesADeadContainersSilentLog(t *testing.T) {
 		states: []string{running, running, exited},
 	}
 	b := e.serve(t)
-	b.watch = followTimings{first: 10 * time.Millisecond, longest: 20 * time.Millisecond, settle: 10 * time.Millisecond}
+	b.timings = followTimings{firstCheck: 10 * time.Millisecond, maxInterval: 20 * time.Millisecond,
+		drainTime: 10 * time.Millisecond}
 	var stdout bytes.Buffer
 	outcome, err := b.Follow(t.Context(), nonce, &stdout, io.Discard, nil)
 	if err != nil || !outcome.Proven() || stdout.String() != "out\n" {
@@ -226,7 +228,7 @@ func TestFollowLeavesADeadContainersSilentLog(t *testing.T) {
 	}
 }
 
-// slowly takes its time for a file, as a store may, and counts how often the engine is asked meanwhile.
+// slowly takes its time for a file, as a store may, and counts the engine's calls meanwhile.
 type slowly struct {
 	journal.FileSink
 	engine *engine
@@ -239,7 +241,7 @@ func (slowly) Done(bool)               {}
 func (s slowly) Write(p []byte) (int, error) {
 	defer close(s.taken)
 	before := s.engine.questions()
-	<-time.After(300 * time.Millisecond) // many times the patience with a silent engine
+	<-time.After(300 * time.Millisecond) // much longer than the patience with a silent engine
 	*s.asked = s.engine.questions() - before
 	return len(p), nil
 }
@@ -253,17 +255,20 @@ func (e *engine) questions() int {
 func TestFollowDoesNotTakeASlowStoreForASilentEngine(t *testing.T) {
 	taken := make(chan struct{})
 	e := &engine{states: []string{running}, logs: []http.HandlerFunc{func(w http.ResponseWriter, r *http.Request) {
-		shows(startFrame, outText, chunk(1, string(journal.AppendCollected(nil, nonce, "x", []byte("a"), 1, 0o600))+"1\n"))(w, r)
+		shows(startFrame, outText, chunk(1, string(journal.AppendCollected(nil, nonce, "x", []byte("a"), 1,
+			0o600))+"1\n"))(w, r)
 		_ = http.NewResponseController(w).Flush()
 		<-taken
 		shows(outEnd, errEnd)(w, r)
 	}}}
 	b := e.serve(t)
-	b.watch = followTimings{first: 10 * time.Millisecond, longest: 10 * time.Millisecond, settle: time.Minute}
+	b.timings = followTimings{firstCheck: 10 * time.Millisecond, maxInterval: 10 * time.Millisecond,
+		drainTime: time.Minute}
 	asked := 0
 	outcome, err := b.Follow(t.Context(), nonce, io.Discard, io.Discard, slowly{engine: e, asked: &asked, taken: taken})
-	if err != nil || !outcome.Proven() || asked > 1 { // one may have been on its way
-		t.Errorf("follow = %+v, %v, and the engine was asked %d times; want a proof and no question", outcome, err, asked)
+	if err != nil || !outcome.Proven() || asked > 1 { // one call may have been under way
+		t.Errorf("follow = %+v, %v, and the engine was asked %d times; want a proof and no question", outcome, err,
+			asked)
 	}
 }
 
@@ -271,7 +276,7 @@ func TestFollowDoesNotWaitForAHungEngine(t *testing.T) {
 	log := unlessFollowed(hangsAfter(startFrame))
 	e := &engine{logs: []http.HandlerFunc{log, log}, states: []string{exited}}
 	b := e.serve(t)
-	b.config.CallTimeout, b.watch.settle = 50*time.Millisecond, time.Millisecond
+	b.config.CallTimeout, b.timings.drainTime = 50*time.Millisecond, time.Millisecond
 	if _, err := b.Follow(t.Context(), nonce, io.Discard, io.Discard, nil); !errors.Is(err, sandbox.ErrUnavailable) {
 		t.Errorf("follow = %v, want %v", err, sandbox.ErrUnavailable)
 	}
@@ -283,7 +288,8 @@ func TestFollowEndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cause := errors.New("detached")
 	seen := writerFunc(func([]byte) { cancel(cause) })
-	if _, err := b.Follow(ctx, nonce, seen, io.Discard, nil); !errors.Is(err, cause) || errors.Is(err, sandbox.ErrUnavailable) {
+	if _, err := b.Follow(ctx, nonce, seen, io.Discard, nil); !errors.Is(err, cause) ||
+		errors.Is(err, sandbox.ErrUnavailable) {
 		t.Errorf("follow = %v, want the cause of its context alone", err)
 	}
 }

@@ -15,7 +15,7 @@ import (
 	"boomerang/internal/sandbox"
 )
 
-// What every container has, whatever the language.
+// The settings that containers of all languages share.
 const (
 	initDir      = "/.boomerang"
 	initPath     = initDir + "/" + initName
@@ -25,25 +25,26 @@ const (
 	shmDir       = "/dev/shm"
 	terminalsDir = "/dev/pts"
 
-	inodes      = 16384    // of /workspace, /tmp and /dev/shm: an inode of a tmpfs takes kernel memory
+	inodes      = 16384    // of /workspace, /tmp and /dev/shm; each inode of a tmpfs takes kernel memory
 	shmSize     = 64 << 20 // bytes of /dev/shm
-	coverSize   = 16 << 20 // bytes of a tmpfs over a VOLUME of the image
+	coverSize   = 16 << 20 // bytes of the tmpfs over a VOLUME of the image
 	coverInodes = 1024
 
-	// Where users are remapped they draw from one stock, that of whoever made the user namespaces: about 100 000 for all
-	// containers together. A timer takes one as long as it is there, a signal only until it is taken.
+	// With remapped users, all containers share one quota, which belongs to the creator of the user namespaces: about
+	// 100 000 signals. A timer takes one signal for its whole life, a signal only until its delivery.
 	pendingSignals = 1024
 
 	gvisorPIDs = 1024 // gVisor's own threads on the host count against the limit
 
-	// What a stream becomes in the log file, at worst (measured on Engine 20.10): a byte that the init read alone is an
-	// entry of its own, with 8 bytes of lengths, 10 of source and content, 10 of time, and two of the byte, escaped. To that
-	// the init adds two frames of at most 4 KiB.
+	// The worst size of a stream in the log file, measured on Engine 20.10. A byte that the init read alone is an entry
+	// of its own: 8 bytes of lengths, 10 of source and content, 10 of time, and two for the escaped byte. The init adds
+	// two frames of at most 4 KiB.
 	entrySize  = 30
 	framesSize = 16 << 10
 
-	// What the files that are collected become, at worst: two of each byte, escaped, and the bytes around an entry for every
-	// whole piece; then for each file, and each that is refused, a frame, an entry for it, and one for the piece that is not whole.
+	// The worst size of collected files in the log file: two bytes for each escaped byte, and an entry around every
+	// whole piece. Each file, and each omitted file, adds a frame, an entry for the frame, and an entry for the last
+	// piece.
 	escapedSize    = 2
 	aroundEntry    = 28
 	collectedMost  = sandbox.MaxArtifacts + journal.MaxOmitted + 1
@@ -59,35 +60,36 @@ const (
 	labelSlot      = "boomerang.slot"
 )
 
-// hostFacts is what a container's configuration depends on beside its Spec.
+// hostFacts holds the inputs of a container's configuration beside its Spec.
 type hostFacts struct {
 	config   Config
-	seccomp  string // the profile in one line; empty = the engine's
+	seccomp  string // the profile in one line; empty means the engine's own profile
 	node     string
 	epoch    int64
 	image    imageFacts
-	volume   initPlace
+	volume   initLocation
 	accounts accountFiles
-	engine   traits
+	engine   engineInfo
 }
 
-// containerConfig translates a spec. Whatever the image says of how it is run is overridden, its labels included;
-// its environment stays, as the init hands it to the program.
+// containerConfig translates a spec. It overrides the image's settings, including its labels. The image's environment
+// stays, because the init passes it on to the program.
 func containerConfig(s sandbox.Spec, p hostFacts) *container.Config {
 	return &container.Config{
-		Hostname:        sandbox.Name, // the engine's choice would be the container's id
-		Image:           p.image.id,
-		User:            user(s, p),
-		WorkingDir:      workspaceDir,
-		Entrypoint:      []string{initPath},
-		Cmd:             s.Rehearsal, // beside an entrypoint of ours the image's own is dropped, also when this is empty
+		Hostname:   sandbox.Name, // by default the engine uses the container's id
+		Image:      p.image.id,
+		User:       userAndGroup(s, p),
+		WorkingDir: workspaceDir,
+		Entrypoint: []string{initPath},
+		// With our entrypoint, the engine drops the image's own command, also if this is empty.
+		Cmd:             s.Rehearsal,
 		AttachStdin:     true,
 		OpenStdin:       true,
-		StdinOnce:       true, // when we go away before the job is sent, the init reads EOF and leaves
-		NetworkDisabled: unprepared(s, p),
+		StdinOnce:       true, // if this process dies before it sends the job, the init reads EOF and exits
+		NetworkDisabled: skipsNetworkSetup(s, p),
 		Healthcheck:     &container.HealthConfig{Test: []string{"NONE"}},
 		StopSignal:      "SIGTERM",
-		StopTimeout:     new(int(p.config.StopTimeout / time.Second)), // also when the engine itself shuts down
+		StopTimeout:     new(int(p.config.StopTimeout / time.Second)), // also applies when the engine itself shuts down
 		Labels: map[string]string{
 			labelExecution: s.Execution,
 			labelNode:      p.node,
@@ -98,10 +100,10 @@ func containerConfig(s sandbox.Spec, p hostFacts) *container.Config {
 	}
 }
 
-// hostConfig translates a spec into limits and walls.
+// hostConfig translates a spec into limits and isolation settings.
 func hostConfig(s sandbox.Spec, p hostFacts) *container.HostConfig {
-	n := connected(s, p)
-	resources := sizes(s, p)
+	n := networkSettings(s, p)
+	resources := resourceLimits(s, p)
 	resources.CgroupParent = p.config.CgroupParent
 	resources.Ulimits = []*container.Ulimit{
 		{Name: "core", Soft: 0, Hard: 0},
@@ -131,20 +133,22 @@ func hostConfig(s sandbox.Spec, p hostFacts) *container.HostConfig {
 	}
 }
 
-// sizes are the limits that can be changed while a container waits.
-func sizes(s sandbox.Spec, p hostFacts) container.Resources {
+// resourceLimits returns the limits that Resize can change.
+func resourceLimits(s sandbox.Spec, p hostFacts) container.Resources {
 	return container.Resources{
 		Memory:     s.Limits.Memory,
-		MemorySwap: s.Limits.Memory, // memory and swap together: no swap
+		MemorySwap: s.Limits.Memory, // total of memory and swap, so there is no swap
 		NanoCPUs:   int64(s.Limits.CPUs * 1e9),
-		PidsLimit:  new(pids(s, p)),
+		PidsLimit:  new(pidsLimit(s, p)),
 	}
 }
 
-// uid is the slot's UID and GID.
+// uid returns the UID and GID of the slot.
 func uid(s sandbox.Spec, p hostFacts) int { return p.engine.uidBase(p.config) + s.Slot }
 
-func user(s sandbox.Spec, p hostFacts) string { return fmt.Sprintf("%d:%d", uid(s, p), uid(s, p)) }
+func userAndGroup(s sandbox.Spec, p hostFacts) string {
+	return fmt.Sprintf("%d:%d", uid(s, p), uid(s, p))
+}
 
 func securityOptions(p hostFacts) []string {
 	options := []string{"no-new-privileges"}
@@ -154,26 +158,27 @@ func securityOptions(p hostFacts) []string {
 	return options
 }
 
-// gvisor tells whether gVisor's kernel answers the program.
-func gvisor(s sandbox.Spec, engine traits) bool {
+// runsOnGVisor reports whether gVisor's kernel runs the program.
+func runsOnGVisor(s sandbox.Spec, engine engineInfo) bool {
 	return strings.HasPrefix(cmp.Or(s.Runtime, engine.runtime), "runsc")
 }
 
-func pids(s sandbox.Spec, p hostFacts) int64 {
+func pidsLimit(s sandbox.Spec, p hostFacts) int64 {
 	limit := s.Limits.PIDs + journal.Threads
-	if gvisor(s, p.engine) {
+	if runsOnGVisor(s, p.engine) {
 		return max(limit, gvisorPIDs)
 	}
 	return limit
 }
 
-// noTerminals takes the place of the pseudo terminals: all containers draw them from one stock of the kernel's
-// (kernel.pty.max), which one program can use up for the whole machine.
+// noTerminals hides the pseudo terminals. All containers share the kernel's stock of them (kernel.pty.max), so one
+// program could use them up for the whole machine.
 const noTerminals = "size=4096,nr_inodes=1,mode=0500,ro,nosuid,nodev,noexec"
 
-// tmpfs are the only places that the program can write to, but for the last. The engine's own /dev/shm has no bound of inodes.
+// tmpfs returns the mounts in memory. All but the last are the only places that the program can write to. The engine's
+// own /dev/shm has no limit of inodes.
 func tmpfs(s sandbox.Spec, p hostFacts) map[string]string {
-	places := covers(p.image, uid(s, p))
+	places := volumeCovers(p.image, uid(s, p))
 	places[workspaceDir] = tmpfsOptions(s.Limits.Workspace, inodes, uid(s, p))
 	places[tmpDir] = tmpfsOptions(s.Limits.Tmp, inodes, uid(s, p))
 	places[shmDir] = strings.Replace(tmpfsOptions(shmSize, inodes, uid(s, p)), ",exec", ",noexec", 1)
@@ -181,9 +186,9 @@ func tmpfs(s sandbox.Spec, p hostFacts) map[string]string {
 	return places
 }
 
-// covers take the place of the image's volumes, which would write to the host's disk in spite of the read-only root.
-// The key must be the clean path, or the engine makes an anonymous volume all the same.
-func covers(image imageFacts, uid int) map[string]string {
+// volumeCovers returns mounts over the volumes of the image, which would write to the host's disk in spite of the
+// read-only root. The key must be the clean path, or the engine still makes an anonymous volume.
+func volumeCovers(image imageFacts, uid int) map[string]string {
 	places := make(map[string]string, len(image.volumes))
 	for _, volume := range image.volumes {
 		places[path.Clean(volume)] = tmpfsOptions(coverSize, coverInodes, uid)
@@ -195,21 +200,22 @@ func tmpfsOptions(size int64, inodes, uid int) string {
 	return fmt.Sprintf("size=%d,nr_inodes=%d,mode=0700,uid=%d,gid=%d,nosuid,nodev,exec", size, inodes, uid, uid)
 }
 
-// unprepared tells whether the engine is spared the preparations for a network, which are half of a start (Engine 20.10). The
-// kernel gives the container a network namespace of its own, with nothing but a loopback, all the same. The engine then writes
-// no /etc/hosts, in which programs look up localhost; it must be had from elsewhere.
-func unprepared(s sandbox.Spec, p hostFacts) bool {
+// skipsNetworkSetup reports whether the engine may skip its network setup, which is half of a start on Engine 20.10.
+// The kernel still gives the container a network namespace of its own with only a loopback. The engine then writes no
+// /etc/hosts, which programs need for localhost, so boomerang mounts one.
+func skipsNetworkSetup(s sandbox.Spec, p hostFacts) bool {
 	return !networked(s.Network) && p.volume.path != ""
 }
 
-// mounts are the init's volume and what lies in it for a place of its own: the lists of users and groups and, where the
-// engine writes none, /etc/hosts.
+// mounts returns the init's volume and the files in it that need a path of their own: the lists of users and groups,
+// and /etc/hosts if the engine writes none.
 func mounts(s sandbox.Spec, p hostFacts) []mount.Mount {
 	all := []mount.Mount{initMount(p.volume.name, p.node, true)}
 	over := func(name, target string) {
-		all = append(all, mount.Mount{Type: mount.TypeBind, Source: path.Join(p.volume.path, name), Target: target, ReadOnly: true})
+		all = append(all, mount.Mount{Type: mount.TypeBind, Source: path.Join(p.volume.path, name), Target: target,
+			ReadOnly: true})
 	}
-	if unprepared(s, p) {
+	if skipsNetworkSetup(s, p) {
 		over(hostsName, "/etc/hosts")
 	}
 	for _, list := range accountLists {
@@ -220,8 +226,8 @@ func mounts(s sandbox.Spec, p hostFacts) []mount.Mount {
 	return all
 }
 
-// initMount mounts the init's volume, which the engine makes, labelled with the node, if it is not there. NoCopy: what
-// the image may have at that path stays out.
+// initMount mounts the init's volume. If the volume is missing, the engine makes it, labelled with the node. NoCopy
+// keeps the image's files at that path out of the volume.
 func initMount(volume, node string, readOnly bool) mount.Mount {
 	return mount.Mount{
 		Type: mount.TypeVolume, Source: volume, Target: initDir, ReadOnly: readOnly,
@@ -229,8 +235,8 @@ func initMount(volume, node string, readOnly bool) mount.Mount {
 	}
 }
 
-// logConfig makes a log that holds all that the init can pass on and so never rotates: a log that rotates under its
-// reader loses data silently. Of the drivers only local keeps bytes that are not UTF-8.
+// logConfig returns a log configuration that is large enough for all output of the init, so that the log never rotates:
+// a log that rotates under its reader loses data silently. Only the driver local keeps bytes that are not UTF-8.
 func logConfig(l sandbox.Limits) container.LogConfig {
 	const streams = 2
 	size := streams * ((l.Output+l.Tail)*entrySize + framesSize)

@@ -19,21 +19,22 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files")
 
-// specs are like those of real languages.
+// specs returns specs like those of real languages.
 func specs() map[string]struct {
 	sandbox.Spec
 	volumes []string
 	config  Config
-	path    string // of the init's volume on the engine's machine
+	path    string // path of the init's volume on the engine's machine
 } {
 	type c = struct {
 		sandbox.Spec
 		volumes []string
 		config  Config
-		path    string // of the init's volume on the engine's machine
+		path    string // path of the init's volume on the engine's machine
 	}
 	limits := sandbox.Limits{
-		Memory: 512 << 20, CPUs: 1, PIDs: 128, Files: 1024, Workspace: 256 << 20, Tmp: 64 << 20, Output: 1 << 20, Tail: 64 << 10, Artifacts: 16 << 20,
+		Memory: 512 << 20, CPUs: 1, PIDs: 128, Files: 1024, Workspace: 256 << 20, Tmp: 64 << 20, Output: 1 << 20,
+		Tail: 64 << 10, Artifacts: 16 << 20,
 	}
 	small := limits
 	small.Memory, small.CPUs, small.PIDs = 64<<20, 0.5, 16
@@ -43,32 +44,38 @@ func specs() map[string]struct {
 	prefixed.Networks.Prefix = "second"
 	return map[string]c{
 		"egress": {Spec: sandbox.Spec{
-			Execution: "exec_2example", Language: "python", Image: "boomerang/python", Limits: limits, Network: "egress",
+			Execution: "exec_2example", Language: "python", Image: "boomerang/python", Limits: limits,
+			Network: "egress",
 		}, config: Defaults()},
 		"proxy": {Spec: sandbox.Spec{
 			Execution: "exec_3example", Language: "python", Image: "boomerang/python", Limits: limits, Network: "proxy",
 		}, config: prefixed, path: "/var/lib/docker/volumes/init/_data"},
 		"python": {Spec: sandbox.Spec{
-			Execution: "exec_0example", Language: "python", Image: "boomerang/python", Limits: limits, Slot: 3, Network: "none",
+			Execution: "exec_0example", Language: "python", Image: "boomerang/python", Limits: limits, Slot: 3,
+			Network: "none",
 		}, config: Defaults(), path: "/var/lib/docker/volumes/init/_data"},
-		"waiting": {Spec: sandbox.Spec{Language: "bash", Image: "boomerang/bash", Limits: small, Rehearsal: []string{"bash", "-c", ""}}, config: parent},
+		"waiting": {Spec: sandbox.Spec{Language: "bash", Image: "boomerang/bash", Limits: small,
+			Rehearsal: []string{"bash", "-c", ""}}, config: parent},
 		"gvisor-with-volumes": {Spec: sandbox.Spec{
-			Execution: "exec_1example", Language: "go", Image: "golang:1.26", Limits: limits, Slot: 1, Network: "none", Runtime: "runsc",
+			Execution: "exec_1example", Language: "go", Image: "golang:1.26", Limits: limits, Slot: 1, Network: "none",
+			Runtime: "runsc",
 		}, volumes: []string{"/go/", "/tmp", "/var/lib/data"}, config: Defaults()},
 	}
 }
 
-// TestAContainerIsConfiguredAsWritten compares with files that a person has read: run with -update after a change and
-// read them again.
+// The test compares configurations with files that a person has read. Run it with -update after a change, and read the
+// files again.
 func TestAContainerIsConfiguredAsWritten(t *testing.T) {
 	for name, c := range specs() {
 		t.Run(name, func(t *testing.T) {
 			p := hostFacts{
 				config: c.config, seccomp: `{"the":"profile"}`, node: "node-a", epoch: 7,
-				image: imageFacts{id: "sha256:abc", volumes: c.volumes}, volume: initPlace{"boomerang-init-0123456789ab", c.path},
+				image:  imageFacts{id: "sha256:abc", volumes: c.volumes},
+				volume: initLocation{"boomerang-init-0123456789ab", c.path},
 			}
 			if c.path != "" {
-				p.accounts = accountFiles{"/etc/passwd": {prefix: "passwd-0123456789ab-"}, "/etc/group": {prefix: "group-0123456789ab-"}}
+				p.accounts = accountFiles{"/etc/passwd": {prefix: "passwd-0123456789ab-"},
+					"/etc/group": {prefix: "group-0123456789ab-"}}
 			}
 			var got bytes.Buffer
 			e := json.NewEncoder(&got)
@@ -106,15 +113,17 @@ func TestTheEnginesOwnProfileIsLeftToIt(t *testing.T) {
 	}
 }
 
-func TestANetworkThatIsNoWallIsForbidden(t *testing.T) {
+func TestAnUnknownNetworkIsRefused(t *testing.T) {
 	for network, want := range map[string]bool{
 		"": true, "none": true, "egress": true, "proxy": true,
-		"host": false, "bridge": false, "default": false, "container:abc": false, "boomerang-egress": false, "None": false, " ": false,
+		"host": false, "bridge": false, "default": false, "container:abc": false, "boomerang-egress": false,
+		"None": false, " ": false,
 	} {
-		if got := known(network); got != want {
+		if got := knownNetwork(network); got != want {
 			t.Errorf("known(%q) = %t, want %t", network, got, want)
 		}
-		if mode := hostConfig(sandbox.Spec{Network: network}, hostFacts{config: Defaults()}).NetworkMode; !want && mode != "none" {
+		if mode := hostConfig(sandbox.Spec{Network: network}, hostFacts{config: Defaults()}).NetworkMode; !want &&
+			mode != "none" {
 			t.Errorf("the network %q makes %q of a container's, want none", network, mode)
 		}
 	}
@@ -124,7 +133,9 @@ func TestContainerNamesNeverRepeat(t *testing.T) {
 	for _, execution := range []string{"", "exec_0example"} {
 		spec := sandbox.Spec{Execution: execution}
 		first, second := containerName(spec), containerName(spec)
-		if first == second || !strings.Contains(first, execution) || !strings.HasPrefix(first, map[string]string{"": "boomerang-warm-"}[execution]) || !strings.HasPrefix(first, "boomerang-") {
+		if first == second || !strings.Contains(first, execution) ||
+			!strings.HasPrefix(first, map[string]string{"": "boomerang-warm-"}[execution]) ||
+			!strings.HasPrefix(first, "boomerang-") {
 			t.Errorf("names = %q, %q, want two of ours with %q in them", first, second, execution)
 		}
 	}
@@ -132,14 +143,15 @@ func TestContainerNamesNeverRepeat(t *testing.T) {
 
 func TestAContainerThatOthersCanAskForTellsNothingByItsName(t *testing.T) {
 	for _, network := range []string{"egress", "proxy"} {
-		if name := containerName(sandbox.Spec{Execution: "exec_0example", Network: network}); strings.Contains(name, "exec_0example") {
+		if name := containerName(sandbox.Spec{Execution: "exec_0example", Network: network}); strings.Contains(name,
+			"exec_0example") {
 			t.Errorf("on %s it is called %s", network, name)
 		}
 	}
 }
 
-// A workspace of the most entries, each a file of one byte that must be escaped, is the most expensive there is beside a large
-// one: for each a frame of at most 4 KiB.
+// Beside a large workspace, the most expensive one has the most entries, each a file of one escaped byte: each needs a
+// frame of at most 4 KiB.
 func TestTheLogHoldsAWholeWorkspace(t *testing.T) {
 	size := func(l sandbox.Limits) int64 {
 		n, err := strconv.ParseInt(logConfig(l).Config["max-size"], 10, 64)
@@ -156,16 +168,18 @@ func TestTheLogHoldsAWholeWorkspace(t *testing.T) {
 
 func TestTheEnginePreparesANetworkWhereOneIsNeededOrItsFilesAre(t *testing.T) {
 	for _, c := range []struct {
-		network, path string // where the init's volume lies, if that is known
-		want          bool   // the engine prepares, and writes /etc/hosts
+		network, path string // path is where the init's volume lies, if that is known
+		want          bool   // the engine sets up the network, and writes /etc/hosts
 	}{
 		{"none", "/v", false}, {"", "/v", false}, {"none", "", true}, {"egress", "/v", true}, {"proxy", "/v", true},
 	} {
-		s, p := sandbox.Spec{Network: c.network}, hostFacts{config: Defaults(), volume: initPlace{"init", c.path}}
+		s, p := sandbox.Spec{Network: c.network}, hostFacts{config: Defaults(), volume: initLocation{"init", c.path}}
 		prepares := !containerConfig(s, p).NetworkDisabled
-		brings := slices.ContainsFunc(hostConfig(s, p).Mounts, func(m mount.Mount) bool { return m.Target == "/etc/hosts" && m.Source == "/v/hosts" && m.ReadOnly })
+		brings := slices.ContainsFunc(hostConfig(s, p).Mounts,
+			func(m mount.Mount) bool { return m.Target == "/etc/hosts" && m.Source == "/v/hosts" && m.ReadOnly })
 		if prepares != c.want || brings == c.want {
-			t.Errorf("network %q, volume at %q: prepared = %t, hosts brought = %t, want %t", c.network, c.path, prepares, brings, c.want)
+			t.Errorf("network %q, volume at %q: prepared = %t, hosts brought = %t, want %t", c.network, c.path,
+				prepares, brings, c.want)
 		}
 	}
 }

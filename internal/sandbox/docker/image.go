@@ -17,35 +17,35 @@ import (
 	"boomerang/internal/sandbox"
 )
 
-// imageFacts is what must be known of an image before a container is made from it.
+// imageFacts holds the properties of an image that its containers depend on.
 type imageFacts struct {
-	id      string   // what the reference stood for when we asked: containers are made from just what was looked at
+	id      string   // the id behind the reference at the time of the check; containers use exactly this image
 	volumes []string // sorted
 	size    int64    // bytes
 }
 
-// How long an answer about an image is trusted. An image that is built or tagged anew is noticed after imageFresh; a
-// registry that does not have one is asked again after imageMissing.
+// How long an answer about an image is trusted. A rebuilt or retagged image is noticed after imageFresh. A registry
+// without the image is asked again after imageMissing.
 const (
 	imageFresh   = 30 * time.Second
 	imageMissing = 10 * time.Second
 )
 
-// images remembers what was found out about each reference.
+// images remembers the answers about each reference.
 type images struct {
-	mu    sync.Mutex // guards known; each entry is guarded by its own turn
+	mu    sync.Mutex // guards known; each entry is guarded by its own lock
 	known map[wantedImage]*knownImage
 }
 
-// wantedImage is a reference and what may be done to get it: that an image may not be pulled for one language says
-// nothing to another that may.
+// wantedImage is a reference and the permission to pull it. A missing image that one language may not pull may still be
+// pulled for another language.
 type wantedImage struct {
 	ref  string
 	pull bool
 }
 
 type knownImage struct {
-	turn  chan struct{} // cap 1, held while looking: one pull serves all who wait for it
+	lock  lock // held while the engine is asked: one pull serves all callers that wait for it
 	facts imageFacts
 	err   error
 	until time.Time
@@ -53,7 +53,7 @@ type knownImage struct {
 
 func newImages() *images { return &images{known: make(map[wantedImage]*knownImage)} }
 
-// LookAnew forgets what is remembered of images: what is made from now on is made from what the engine has by then.
+// LookAnew forgets all answers about images: new containers use the engine's present images.
 func (d *Docker) LookAnew() {
 	d.images.mu.Lock()
 	defer d.images.mu.Unlock()
@@ -65,24 +65,25 @@ func (i *images) of(wanted wantedImage) *knownImage {
 	defer i.mu.Unlock()
 	k := i.known[wanted]
 	if k == nil {
-		k = &knownImage{turn: make(chan struct{}, 1)}
+		k = &knownImage{lock: newLock()}
 		i.known[wanted] = k
 	}
 	return k
 }
 
-// image finds the image of a spec. One that is missing is pulled where both the spec and the configuration allow it.
-// Whoever waits while another pulls gets the other's answer; when the one who pulls goes away, the next in line goes on
-// with what has been fetched.
-// With anew it asks the engine whatever is remembered. Errors: sandbox.ErrImageUnavailable, sandbox.ErrUnavailable.
-func (d *Docker) image(ctx context.Context, spec sandbox.Spec, anew bool) (imageFacts, error) {
+// image finds the image of a spec. A missing image is pulled if both the spec and the configuration allow it. Callers
+// that wait for another caller's pull share its answer. If the pulling caller gives up, the next caller continues with
+// the parts that were fetched. With refresh, image asks the engine even if the answer is known. Errors:
+// sandbox.ErrImageUnavailable, sandbox.ErrUnavailable.
+func (d *Docker) image(ctx context.Context, spec sandbox.Spec, refresh bool) (imageFacts, error) {
 	wanted := wantedImage{ref: spec.Image, pull: d.config.Pull != PullNever && spec.Pull != sandbox.PullNever}
 	k := d.images.of(wanted)
-	if err := take(ctx, k.turn); err != nil {
+	release, err := k.lock.Acquire(ctx)
+	if err != nil {
 		return imageFacts{}, fmt.Errorf("find image: %w", err)
 	}
-	defer release(k.turn)
-	if !anew && time.Now().Before(k.until) {
+	defer release()
+	if !refresh && time.Now().Before(k.until) {
 		return k.facts, k.err
 	}
 	k.facts, k.err = d.findImage(ctx, wanted)
@@ -112,7 +113,7 @@ func (d *Docker) inspectImage(ctx context.Context, ref string) (imageFacts, erro
 	found, err := callEngine(ctx, d, "inspect image", func(ctx context.Context) (image.InspectResponse, error) {
 		return d.client.ImageInspect(ctx, ref)
 	})
-	if errdefs.IsNotFound(err) || errdefs.IsInvalidArgument(err) { // 400: a reference that no image can have
+	if errdefs.IsNotFound(err) || errdefs.IsInvalidArgument(err) { // 400 means that no image can have this reference
 		return imageFacts{}, fmt.Errorf("%w: %s: %w", sandbox.ErrImageUnavailable, ref, err)
 	}
 	if err != nil {
@@ -142,7 +143,7 @@ func (d *Docker) pull(ctx context.Context, ref string) error {
 	return nil
 }
 
-// pulled reads the progress of a pull to its end, which is when the image is there, or the pull's error.
+// pulled reads the progress of a pull to its end and returns the pull's error. The image is complete at the end.
 func pulled(progress io.Reader) error {
 	messages := json.NewDecoder(progress)
 	for {
@@ -165,21 +166,9 @@ func (d *Docker) ImageSize(ctx context.Context, ref string) (int64, error) {
 	return facts.size, err
 }
 
-// HasImage tells whether an image is on the engine; it pulls nothing.
-// Errors: sandbox.ErrImageUnavailable, sandbox.ErrUnavailable.
+// HasImage returns nil if the image is on the engine; it pulls nothing. Errors: sandbox.ErrImageUnavailable,
+// sandbox.ErrUnavailable.
 func (d *Docker) HasImage(ctx context.Context, ref string) error {
 	_, err := d.inspectImage(ctx, ref)
 	return err
 }
-
-// take waits for a turn; release gives it back.
-func take(ctx context.Context, turn chan struct{}) error {
-	select {
-	case turn <- struct{}{}:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}
-
-func release(turn chan struct{}) { <-turn }

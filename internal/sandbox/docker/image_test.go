@@ -14,9 +14,9 @@ import (
 	"boomerang/internal/sandbox"
 )
 
-// registry is an engine that has an image once it was pulled.
+// registry is an engine that has an image after it was pulled.
 type registry struct {
-	mu       sync.Mutex // guards all below
+	mu       sync.Mutex // guards all fields below
 	pull     http.HandlerFunc
 	has      bool
 	pulls    int
@@ -63,7 +63,7 @@ func (r *registry) arrives(w http.ResponseWriter, _ *http.Request) {
 	r.has = true
 }
 
-func TestOnePullServesAllWhoWait(t *testing.T) {
+func TestOnePullServesAllWaitingCallers(t *testing.T) {
 	r := &registry{}
 	r.pull = r.arrives
 	d := r.open(t, PullMissing)
@@ -132,7 +132,7 @@ func TestNothingIsPulledWherePullIsNever(t *testing.T) {
 	}
 }
 
-func TestWhoeverWaitsForAPullMayLeave(t *testing.T) {
+func TestACallerThatWaitsForAPullCanGiveUp(t *testing.T) {
 	pulling, leave := make(chan struct{}), make(chan struct{})
 	r := &registry{}
 	r.pull = func(w http.ResponseWriter, req *http.Request) {
@@ -157,7 +157,7 @@ func TestWhoeverWaitsForAPullMayLeave(t *testing.T) {
 	puller.Wait()
 }
 
-func TestWhatIsRememberedOfAnImageCanBeForgotten(t *testing.T) {
+func TestLookAnewForgetsImages(t *testing.T) {
 	r := &registry{has: true}
 	d := r.open(t, PullNever)
 	for range 2 {

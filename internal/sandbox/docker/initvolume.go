@@ -27,80 +27,84 @@ import (
 
 const (
 	initName   = "boomerang-init"
-	initPrefix = initName + "-" // of the volume and of the container that fills it, before the binary's hash
+	initPrefix = initName + "-" // start of the names of the volume and its helper, before the hash of the binary
 
-	labelInit   = "boomerang.init"   // on the volume: the node that made it
-	labelHelper = "boomerang.helper" // on the container that fills it: the node
+	labelInit   = "boomerang.init"   // label of the volume; its value is the node that made it
+	labelHelper = "boomerang.helper" // label of the helper, the container that fills the volume; its value is the node
 
-	// A filling takes less than a second; another process's that takes longer than this is held for dead.
+	// Filling takes less than a second. A helper of another process that is older than helperPatience is considered
+	// dead.
 	helperPatience = 10 * time.Second
 	helperPause    = 100 * time.Millisecond
 )
 
-// initVolume is the volume that holds the init for this engine.
+// initVolume is the volume with the init for this engine.
 type initVolume struct {
-	turn  chan struct{} // cap 1, held while filling; guards place
-	place initPlace     // without a name: not filled by this process yet
+	lock     lock         // held while the volume is filled; guards location
+	location initLocation // no name until this process has filled the volume
 }
 
-// initPlace is where the init lies.
-type initPlace struct {
-	name string // the volume's
-	path string // the same on the engine's machine; empty where the engine does not tell
+// initLocation locates the init.
+type initLocation struct {
+	name string // name of the volume
+	path string // path of the volume on the engine's machine; empty if the engine does not report it
 }
 
-func newInitVolume() *initVolume { return &initVolume{turn: make(chan struct{}, 1)} }
+func newInitVolume() *initVolume { return &initVolume{lock: newLock()} }
 
-// initVolume returns the name of a volume that holds the init, verified once per process. A container with the very
-// image at hand is made to fill it and is never started, so nothing but that image is needed.
-// With anew it is verified again: somebody may have removed the volume, whereupon the engine made an empty one.
-func (d *Docker) initVolume(ctx context.Context, image imageFacts, anew bool) (initPlace, error) {
-	if err := take(ctx, d.init.turn); err != nil {
-		return initPlace{}, fmt.Errorf("fill the init's volume: %w", err)
-	}
-	defer release(d.init.turn)
-	if d.init.place.name != "" && !anew {
-		return d.init.place, nil
-	}
-	files, err := d.binaries(ctx)
+// initVolume returns the volume that holds the init, verified once per process. A helper container, which is never
+// started, fills the volume. The helper uses the image at hand, so no other image is needed. With refresh, initVolume
+// verifies the volume again: if an operator removed it, the engine has made an empty one.
+func (d *Docker) initVolume(ctx context.Context, image imageFacts, refresh bool) (initLocation, error) {
+	release, err := d.init.lock.Acquire(ctx)
 	if err != nil {
-		return initPlace{}, err
+		return initLocation{}, fmt.Errorf("fill the init's volume: %w", err)
+	}
+	defer release()
+	if d.init.location.name != "" && !refresh {
+		return d.init.location, nil
+	}
+	files, err := d.readBinaries(ctx)
+	if err != nil {
+		return initLocation{}, err
 	}
 	files = append(files, file{name: hostsName, mode: 0o444, content: []byte(hosts)})
 	if err := d.sweepHelpers(ctx); err != nil {
-		return initPlace{}, err
+		return initLocation{}, err
 	}
-	name, err := d.fill(ctx, image, files)
+	name, err := d.fillVolume(ctx, image, files)
 	if err != nil {
-		return initPlace{}, fmt.Errorf("fill the init's volume: %w", err)
+		return initLocation{}, fmt.Errorf("fill the init's volume: %w", err)
 	}
 	d.sweepVolumes(ctx, name)
 	filled, err := callEngine(ctx, d, "inspect the init's volume", func(ctx context.Context) (volume.Volume, error) {
 		return d.client.VolumeInspect(ctx, name)
 	})
 	if err != nil {
-		return initPlace{}, err
+		return initLocation{}, err
 	}
-	d.init.place = initPlace{name: name, path: filled.Mountpoint}
-	return d.init.place, nil
+	d.init.location = initLocation{name: name, path: filled.Mountpoint}
+	return d.init.location, nil
 }
 
-// file is one in the volume.
+// file is a file in the volume.
 type file struct {
 	name    string
 	content []byte
-	mode    int64 // 0: that of a program
+	mode    int64 // 0 means the mode of a program
 }
 
-// hosts is the /etc/hosts of a container without network. The container's own name has lines of its own, so that it is its
-// canonical name.
+// hosts is the /etc/hosts of a container without network. The container's own name has lines of its own, which makes it
+// the canonical name.
 const (
 	hostsName = "hosts"
-	hosts     = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n127.0.0.1\t" + sandbox.Name + "\n::1\t" + sandbox.Name + "\n"
+	hosts     = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n127.0.0.1\t" + sandbox.Name +
+		"\n::1\t" + sandbox.Name + "\n"
 )
 
-// binaries reads the init, and what is carried beside it, for the engine's architecture, which need not be ours.
-func (d *Docker) binaries(ctx context.Context) ([]file, error) {
+// readBinaries reads the init and the carried programs for the engine's architecture, which may differ from this
+// machine's.
+func (d *Docker) readBinaries(ctx context.Context) ([]file, error) {
 	version, err := callEngine(ctx, d, "ask engine for its architecture", d.client.ServerVersion)
 	if err != nil {
 		return nil, err
@@ -111,7 +115,8 @@ func (d *Docker) binaries(ctx context.Context) ([]file, error) {
 	}
 	var files []file
 	for _, name := range append([]string{initName}, d.carried...) {
-		content, err := os.ReadFile(filepath.Join(dir, name+"-linux-"+goarch(version))) //nolint:gosec // the operator names the folder
+		path := filepath.Join(dir, name+"-linux-"+goarch(version))
+		content, err := os.ReadFile(path) //nolint:gosec // the operator names the directory
 		if err != nil {
 			return nil, fmt.Errorf("read %s: %w", name, err)
 		}
@@ -120,7 +125,7 @@ func (d *Docker) binaries(ctx context.Context) ([]file, error) {
 	return files, nil
 }
 
-// goarch spells the engine's architecture as Go does; some engines say what uname says.
+// goarch returns Go's name of the engine's architecture; some engines report the name that uname prints.
 func goarch(v types.Version) string {
 	switch v.Arch {
 	case "x86_64":
@@ -131,7 +136,8 @@ func goarch(v types.Version) string {
 	return v.Arch
 }
 
-// volumeName is the same for all who need the init alone. With something beside it the volume is this node's own.
+// volumeName returns the name of the volume. Nodes share a volume that holds only the init; a volume with carried
+// programs belongs to this node.
 func (d *Docker) volumeName(files []file) string {
 	hash := sha256.New()
 	for _, f := range files {
@@ -143,23 +149,23 @@ func (d *Docker) volumeName(files []file) string {
 	return initPrefix + hex.EncodeToString(hash.Sum(nil))[:12]
 }
 
-// fill makes the volume hold the files, whatever state it is in, and proves it by reading them back. The helper's
+// fillVolume makes the volume hold the files, whatever its state, and verifies them by reading them back. The helper's
 // name is the lock between processes.
-func (d *Docker) fill(ctx context.Context, image imageFacts, files []file) (string, error) {
+func (d *Docker) fillVolume(ctx context.Context, image imageFacts, files []file) (string, error) {
 	name := d.volumeName(files)
-	helper, err := d.helper(ctx, name, image)
+	helper, err := d.createHelper(ctx, name, image)
 	if err != nil {
 		return "", err
 	}
-	defer func() { _ = d.remove(context.WithoutCancel(ctx), helper) }() // what stays is swept by the next process
+	defer func() { _ = d.remove(context.WithoutCancel(ctx), helper) }() // the next process sweeps a helper that stays
 
-	if held, err := d.holds(ctx, helper, files); err != nil || held {
+	if held, err := d.volumeHolds(ctx, helper, files); err != nil || held {
 		return name, err
 	}
-	if err := d.write(ctx, helper, files); err != nil {
+	if err := d.writeFiles(ctx, helper, files); err != nil {
 		return "", err
 	}
-	switch held, err := d.holds(ctx, helper, files); {
+	switch held, err := d.volumeHolds(ctx, helper, files); {
 	case err != nil:
 		return "", err
 	case !held:
@@ -168,45 +174,49 @@ func (d *Docker) fill(ctx context.Context, image imageFacts, files []file) (stri
 	return name, nil
 }
 
-// write copies files into the volume. The engine replaces a file that is there already by a new one; a container that has
-// the old one mounted keeps it.
-func (d *Docker) write(ctx context.Context, helper string, files []file) error {
-	archive, err := archived(files)
+// writeFiles copies files into the volume. The engine replaces an existing file by a new one, and containers that have
+// the old file mounted keep it.
+func (d *Docker) writeFiles(ctx context.Context, helper string, files []file) error {
+	archive, err := tarFile(files)
 	if err != nil {
 		return err
 	}
 	return do(ctx, d, "write into the init's volume", func(ctx context.Context) error {
-		return d.client.CopyToContainer(ctx, helper, initDir, bytes.NewReader(archive), container.CopyToContainerOptions{})
+		return d.client.CopyToContainer(ctx, helper, initDir, bytes.NewReader(archive),
+			container.CopyToContainerOptions{})
 	})
 }
 
-// holds tells whether the volume holds all the files as they are.
-func (d *Docker) holds(ctx context.Context, helper string, files []file) (bool, error) {
+// volumeHolds reports whether the volume holds exactly these files.
+func (d *Docker) volumeHolds(ctx context.Context, helper string, files []file) (bool, error) {
 	for _, f := range files {
-		if held, err := d.held(ctx, helper, f.name); err != nil || held != sha256.Sum256(f.content) {
+		if held, err := d.fileHash(ctx, helper, f.name); err != nil || held != sha256.Sum256(f.content) {
 			return false, err
 		}
 	}
 	return true, nil
 }
 
-// helper makes the container through which the volume is filled. While another process has one it waits. As with any create
-// it waits for the engine's answer even when ctx ends meanwhile.
-func (d *Docker) helper(ctx context.Context, name string, image imageFacts) (id string, err error) {
+// createHelper makes the helper container. While another process has a helper, createHelper waits. Like create, it
+// waits for the engine's answer even when ctx ends.
+func (d *Docker) createHelper(ctx context.Context, name string, image imageFacts) (id string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, helperPatience+d.config.CallTimeout)
 	defer cancel()
 	for began := time.Now(); ; {
-		created, err := callEngine(context.WithoutCancel(ctx), d, "create helper", func(ctx context.Context) (container.CreateResponse, error) {
-			return d.client.ContainerCreate(ctx,
-				&container.Config{
-					Image: image.id, Entrypoint: []string{initPath},
-					Labels: map[string]string{labelHelper: d.node, labelEpoch: strconv.FormatInt(d.epoch, 10), labelNode: ""},
-				},
-				&container.HostConfig{
-					NetworkMode: "none", Mounts: []mount.Mount{initMount(name, d.node, false)}, Tmpfs: covers(image, 0),
-				},
-				nil, nil, name)
-		})
+		created, err := callEngine(context.WithoutCancel(ctx), d, "create helper",
+			func(ctx context.Context) (container.CreateResponse, error) {
+				return d.client.ContainerCreate(ctx,
+					&container.Config{
+						Image: image.id, Entrypoint: []string{initPath},
+						Labels: map[string]string{labelHelper: d.node, labelEpoch: strconv.FormatInt(d.epoch, 10),
+							labelNode: ""},
+					},
+					&container.HostConfig{
+						NetworkMode: "none", Mounts: []mount.Mount{initMount(name, d.node, false)},
+						Tmpfs: volumeCovers(image, 0),
+					},
+					nil, nil, name)
+			})
 		if !errdefs.IsConflict(err) {
 			return created.ID, err
 		}
@@ -221,11 +231,11 @@ func (d *Docker) helper(ctx context.Context, name string, image imageFacts) (id 
 	}
 }
 
-// held is the hash of what the volume holds by that name; the zero hash when it holds none.
-func (d *Docker) held(ctx context.Context, helper, name string) (sum [sha256.Size]byte, err error) {
+// fileHash returns the hash of a file in the volume; the zero hash if the file is missing.
+func (d *Docker) fileHash(ctx context.Context, helper, name string) (sum [sha256.Size]byte, err error) {
 	hash := sha256.New()
-	found, err := d.read(ctx, helper, initDir+"/"+name, func(_ *tar.Header, content io.Reader) error {
-		_, err := io.Copy(hash, content) // bounded by what the volume holds and the deadline
+	found, err := d.readFile(ctx, helper, initDir+"/"+name, func(_ *tar.Header, content io.Reader) error {
+		_, err := io.Copy(hash, content) // bounded by the size of the volume and the deadline
 		return err
 	})
 	if err != nil || !found {
@@ -234,9 +244,10 @@ func (d *Docker) held(ctx context.Context, helper, name string) (sum [sha256.Siz
 	return [sha256.Size]byte(hash.Sum(nil)), nil
 }
 
-// read passes a file of a container, which need not run, to a function. It does not follow a link at the end of the path,
-// and returns false if there is no such file.
-func (d *Docker) read(ctx context.Context, id, name string, with func(*tar.Header, io.Reader) error) (found bool, err error) {
+// readFile passes a file of a container, which need not run, to a function. It does not follow a link at the end of the
+// path. Found is false if the file is missing.
+func (d *Docker) readFile(ctx context.Context, id, name string, with func(*tar.Header, io.Reader) error) (found bool,
+	err error) {
 	return callEngine(ctx, d, "read "+name, func(ctx context.Context) (found bool, err error) {
 		archive, _, err := d.client.CopyFromContainer(ctx, id, name)
 		if errdefs.IsNotFound(err) {
@@ -255,12 +266,13 @@ func (d *Docker) read(ctx context.Context, id, name string, with func(*tar.Heade
 	})
 }
 
-// archived puts the files into a tar file as the engine wants it.
-func archived(files []file) ([]byte, error) {
+// tarFile returns the files as a tar archive for the engine.
+func tarFile(files []file) ([]byte, error) {
 	var archive bytes.Buffer
 	w := tar.NewWriter(&archive)
 	for _, f := range files {
-		err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: f.name, Mode: cmp.Or(f.mode, 0o755), Size: int64(len(f.content))})
+		err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: f.name, Mode: cmp.Or(f.mode, 0o755),
+			Size: int64(len(f.content))})
 		if err == nil {
 			_, err = w.Write(f.content)
 		}
@@ -274,8 +286,8 @@ func archived(files []file) ([]byte, error) {
 	return archive.Bytes(), nil
 }
 
-// Dismantle removes every container and every volume of this node: for a node that does not come back.
-// Errors: sandbox.ErrUnavailable.
+// Dismantle removes all containers and volumes of this node, for a node that does not come back. Errors:
+// sandbox.ErrUnavailable.
 func (d *Docker) Dismantle(ctx context.Context) error {
 	found, err := d.Containers(ctx)
 	for _, f := range found {
@@ -287,7 +299,7 @@ func (d *Docker) Dismantle(ctx context.Context) error {
 	return err
 }
 
-// sweepHelpers removes the helpers of this node's earlier epochs: they died half way.
+// sweepHelpers removes the helpers of this node's earlier epochs, whose processes died while filling.
 func (d *Docker) sweepHelpers(ctx context.Context) error {
 	helpers, err := callEngine(ctx, d, "list helpers", func(ctx context.Context) ([]container.Summary, error) {
 		return d.client.ContainerList(ctx, container.ListOptions{
@@ -302,11 +314,12 @@ func (d *Docker) sweepHelpers(ctx context.Context) error {
 	return err
 }
 
-// sweepVolumes removes the volumes that this node made for other versions and that nobody uses. It does what it can;
-// another node of such a version that finds its volume missing fills it again.
+// sweepVolumes removes this node's unused volumes for other versions, on a best-effort basis. A node of such a version
+// fills its volume again when it finds it missing.
 func (d *Docker) sweepVolumes(ctx context.Context, current string) {
 	volumes, err := callEngine(ctx, d, "list volumes", func(ctx context.Context) (volume.ListResponse, error) {
-		return d.client.VolumeList(ctx, volume.ListOptions{Filters: filters.NewArgs(filters.Arg("label", labelInit+"="+d.node))})
+		return d.client.VolumeList(ctx,
+			volume.ListOptions{Filters: filters.NewArgs(filters.Arg("label", labelInit+"="+d.node))})
 	})
 	for _, v := range volumes.Volumes {
 		if v.Name == current {
@@ -315,7 +328,7 @@ func (d *Docker) sweepVolumes(ctx context.Context, current string) {
 		removeErr := do(ctx, d, "remove volume", func(ctx context.Context) error {
 			return d.client.VolumeRemove(ctx, v.Name, false)
 		})
-		if !errdefs.IsConflict(removeErr) { // conflict: it is in use
+		if !errdefs.IsConflict(removeErr) { // a conflict means that the volume is in use
 			err = errors.Join(err, removeErr)
 		}
 	}
@@ -324,7 +337,7 @@ func (d *Docker) sweepVolumes(ctx context.Context, current string) {
 	}
 }
 
-// pause waits for d or for the end of ctx, whose cause it returns.
+// pause waits for d. If ctx ends first, pause returns the cause of ctx.
 func pause(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)
 	defer timer.Stop()

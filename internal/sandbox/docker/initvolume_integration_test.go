@@ -21,8 +21,8 @@ import (
 	"boomerang/internal/sandbox/sandboxtest"
 )
 
-// freshInit puts an init into a folder of its own that no engine has seen yet: what is added to the end of a program
-// is not read when it runs.
+// freshInit copies the init into a directory with a hash that is new to the engine: bytes after the end of a program
+// are not read when it runs.
 func (k *kit) freshInit(t *testing.T) (dir string, binary []byte) {
 	t.Helper()
 	name := initName + "-linux-" + runtime.GOARCH
@@ -38,7 +38,7 @@ func (k *kit) freshInit(t *testing.T) (dir string, binary []byte) {
 	return dir, binary
 }
 
-// openNode is a process of some node whose init lies in dir.
+// openNode opens a process of a node whose init lies in dir.
 func (k *kit) openNode(t *testing.T, node string, epoch int64, dir string) *Docker {
 	t.Helper()
 	config := Defaults()
@@ -52,7 +52,7 @@ func (k *kit) openNode(t *testing.T, node string, epoch int64, dir string) *Dock
 	return d
 }
 
-// runs tells whether a program runs in a new container of d.
+// runs checks that a program runs in a new container of d.
 func runs(t *testing.T, k *kit, d *Docker) {
 	t.Helper()
 	b := prepare(t, d, k.spec())
@@ -77,7 +77,7 @@ func TestAVolumeThatWasLostIsFilledAgain(t *testing.T) {
 	dir, _ := k.freshInit(t)
 	d := k.openNode(t, k.node, 1, dir)
 	runs(t, k, d)
-	if err := k.client.VolumeRemove(t.Context(), d.init.place.name, true); err != nil {
+	if err := k.client.VolumeRemove(t.Context(), d.init.location.name, true); err != nil {
 		t.Fatal(err)
 	}
 	runs(t, k, d)
@@ -91,19 +91,20 @@ func TestAFillingThatDiedHalfWayIsDoneAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	name, err := dead.fill(t.Context(), image, []file{{name: initName, content: binary}})
+	name, err := dead.fillVolume(t.Context(), image, []file{{name: initName, content: binary}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	helper, err := dead.helper(t.Context(), name, image)
+	helper, err := dead.createHelper(t.Context(), name, image)
 	if err != nil {
 		t.Fatal(err)
 	}
-	half, err := archived([]file{{name: initName, content: binary[:len(binary)/2]}})
+	half, err := tarFile([]file{{name: initName, content: binary[:len(binary)/2]}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := k.client.CopyToContainer(t.Context(), helper, initDir, bytes.NewReader(half), container.CopyToContainerOptions{}); err != nil {
+	if err := k.client.CopyToContainer(t.Context(), helper, initDir, bytes.NewReader(half),
+		container.CopyToContainerOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	runs(t, k, k.openNode(t, k.node, 2, dir))
@@ -119,18 +120,18 @@ func TestVolumesOfOtherVersionsAreRemovedUnlessInUse(t *testing.T) {
 	inUse := prepare(t, old, k.spec())
 	newDir, _ := k.freshInit(t)
 	runs(t, k, k.openNode(t, k.node, 2, newDir))
-	if _, err := k.client.VolumeInspect(t.Context(), old.init.place.name); err != nil {
+	if _, err := k.client.VolumeInspect(t.Context(), old.init.location.name); err != nil {
 		t.Errorf("a volume in use: inspect = %v, want that it is there", err)
 	}
 	remove(t, inUse)
 	newerDir, _ := k.freshInit(t)
 	runs(t, k, k.openNode(t, k.node, 3, newerDir))
-	if _, err := k.client.VolumeInspect(t.Context(), old.init.place.name); !errdefs.IsNotFound(err) {
+	if _, err := k.client.VolumeInspect(t.Context(), old.init.location.name); !errdefs.IsNotFound(err) {
 		t.Errorf("a volume of an old version: inspect = %v, want that it is gone", err)
 	}
 }
 
-func TestAnImageThatWasBuiltAnewIsUsed(t *testing.T) {
+func TestARebuiltImageIsUsed(t *testing.T) {
 	k := needKit(t)
 	d := k.open(t)
 	program, err := os.ReadFile(filepath.Join(k.initDir, "program"))
@@ -140,7 +141,8 @@ func TestAnImageThatWasBuiltAnewIsUsed(t *testing.T) {
 	ref := "boomerang-test-player:again-" + k.node
 	build := func(label string) {
 		t.Helper()
-		progress, err := k.client.ImageImport(t.Context(), image.ImportSource{Source: folder(file{name: player, content: program}), SourceName: "-"}, ref,
+		progress, err := k.client.ImageImport(t.Context(),
+			image.ImportSource{Source: folder(file{name: player, content: program}), SourceName: "-"}, ref,
 			image.ImportOptions{Changes: []string{"LABEL build=" + label}})
 		if err == nil {
 			err = errors.Join(pulled(progress), progress.Close())
@@ -170,7 +172,7 @@ func TestAnImageThatWasBuiltAnewIsUsed(t *testing.T) {
 	gone()
 }
 
-// TestTheInitIsNotTheImages: what an image has at the init's path stays out.
+// The image's own file at the init's path stays out.
 func TestTheHelperIsNeverStarted(t *testing.T) {
 	k := needKit(t)
 	dir, binary := k.freshInit(t)
@@ -179,11 +181,11 @@ func TestTheHelperIsNeverStarted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	name, err := d.fill(t.Context(), image, []file{{name: initName, content: binary}})
+	name, err := d.fillVolume(t.Context(), image, []file{{name: initName, content: binary}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	helper, err := d.helper(t.Context(), name, image)
+	helper, err := d.createHelper(t.Context(), name, image)
 	if err != nil {
 		t.Fatal(err)
 	}

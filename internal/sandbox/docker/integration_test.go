@@ -28,8 +28,8 @@ import (
 	"boomerang/internal/sandbox/sandboxtest"
 )
 
-// kit is what the tests need of the engine: an image made of the player alone, with a configuration that would do
-// harm if it were followed, and the init beside the test's configuration.
+// kit holds the tests' image and the init. The image contains only the player, and settings that would do harm if the
+// engine followed them.
 type kit struct {
 	client  *client.Client
 	initDir string
@@ -55,7 +55,7 @@ func withKit(run func() int) (code int, err error) {
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, engine.Close()) }()
-	ctx := context.Background() // the test binary's own timeout bounds it all
+	ctx := context.Background() // bounded by the test binary's own timeout
 	if _, err := engine.Ping(ctx); err != nil {
 		if os.Getenv("REQUIRE_DOCKER") == "1" {
 			return 0, fmt.Errorf("REQUIRE_DOCKER=1: %w", err)
@@ -82,14 +82,15 @@ func (k *kit) build(ctx context.Context) error {
 		initName + "-linux-" + runtime.GOARCH: "boomerang/cmd/boomerang-init",
 		"program":                             "boomerang/internal/sandbox/sandboxtest/program",
 	} {
-		compile := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", filepath.Join(k.initDir, name), from)
+		compile := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", filepath.Join(k.initDir,
+			name), from)
 		compile.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+runtime.GOARCH)
 		if out, err := compile.CombinedOutput(); err != nil {
 			return fmt.Errorf("build %s: %w\n%s", from, err, out)
 		}
 	}
-	// What is added to the end of a program is not read when it runs. These tests remove the volume of their init at the end,
-	// so no server beside them on the engine may have one of the same name.
+	// Bytes after the end of a program are not read when it runs. The tests remove the volume of their init at the end,
+	// so no server on this engine may have a volume of that name.
 	path := filepath.Join(k.initDir, initName+"-linux-"+runtime.GOARCH)
 	binary, err := os.ReadFile(path)
 	if err != nil {
@@ -102,17 +103,19 @@ func (k *kit) build(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	built, err := k.client.ImageBuild(ctx, folder(file{name: "Dockerfile", content: []byte(hostile)}, file{name: player, content: program}), build.ImageBuildOptions{Tags: []string{k.image}, Remove: true, ForceRemove: true})
+	built, err := k.client.ImageBuild(ctx, folder(file{name: "Dockerfile", content: []byte(hostile)},
+		file{name: player, content: program}), build.ImageBuildOptions{Tags: []string{k.image}, Remove: true,
+		ForceRemove: true})
 	if err != nil {
 		return err
 	}
 	return errors.Join(pulled(built.Body), built.Body.Close())
 }
 
-// player is where an archive has the player.
+// player is the path of the player in an archive.
 var player = strings.TrimPrefix(sandboxtest.Player, "/")
 
-// hostile is an image with nothing in it but the player, which says of itself all that an image can say.
+// hostile is an image with only the player and every setting that an image can have.
 const hostile = `
 FROM scratch
 COPY program /program
@@ -129,7 +132,7 @@ ENTRYPOINT ["/bin/false"]
 CMD ["/bin/false"]
 `
 
-// folder is an archive of files: what an image is built from, or a file system to import.
+// folder returns an archive of files, from which an image is built, or a file system to import.
 func folder(files ...file) io.Reader {
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
@@ -141,7 +144,7 @@ func folder(files ...file) io.Reader {
 	return &b
 }
 
-// cleanUp removes the image and the init's volume, and tells what a test left behind.
+// cleanUp removes the image and the init's volume, and reports containers and volumes that a test left behind.
 func (k *kit) cleanUp(ctx context.Context) error {
 	var errs []error
 	for _, label := range []string{labelNode, labelHelper} {
@@ -150,12 +153,14 @@ func (k *kit) cleanUp(ctx context.Context) error {
 		})
 		errs = append(errs, err)
 		for _, c := range left {
-			errs = append(errs, fmt.Errorf("left behind: container %s %v", c.ID, c.Names), k.client.ContainerRemove(ctx, c.ID, removal))
+			errs = append(errs, fmt.Errorf("left behind: container %s %v", c.ID, c.Names), k.client.ContainerRemove(ctx,
+				c.ID, removal))
 		}
 	}
 	_, err := k.client.ImageRemove(ctx, k.image, image.RemoveOptions{Force: true, PruneChildren: true})
 	errs = append(errs, err)
-	volumes, err := k.client.VolumeList(ctx, volume.ListOptions{Filters: filters.NewArgs(filters.Arg("label", labelInit))})
+	volumes, err := k.client.VolumeList(ctx,
+		volume.ListOptions{Filters: filters.NewArgs(filters.Arg("label", labelInit))})
 	errs = append(errs, err)
 	for _, v := range volumes.Volumes {
 		if strings.HasPrefix(v.Labels[labelInit], k.node) {
@@ -165,10 +170,10 @@ func (k *kit) cleanUp(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// otherRuntime is what the tests run programs with, if it is not the engine's default: see `make walls`.
+// otherRuntime is the runtime under test if it is not the engine's default; `make walls` sets it.
 func otherRuntime() string { return os.Getenv("RUNTIME") }
 
-// needKit skips the test where there is no engine.
+// needKit skips the test if there is no engine.
 func needKit(t *testing.T) *kit {
 	t.Helper()
 	if theKit == nil {
@@ -177,7 +182,7 @@ func needKit(t *testing.T) *kit {
 	return theKit
 }
 
-// open is a fresh process of the node.
+// open opens a new process of the node.
 func (k *kit) open(t *testing.T) *Docker {
 	t.Helper()
 	config := Defaults()

@@ -17,36 +17,36 @@ import (
 	"boomerang/internal/sandbox"
 )
 
-// known tells whether a network is one of ours or none. Any other would let the program out of its walls: into the host's
-// network, into another container's, or onto a bridge that it shares with others.
-func known(name string) bool { return name == "" || name == network.None || networked(name) }
+// knownNetwork reports whether a network is one of boomerang's or none. Any other network would break the isolation:
+// the host's network, another container's, or a bridge shared with other containers.
+func knownNetwork(name string) bool { return name == "" || name == network.None || networked(name) }
 
-// networked tells whether a container is on a network at all.
+// networked reports whether a container is on a network.
 func networked(name string) bool { return name == network.Egress || name == network.Proxy }
 
-// connection is what a container's network asks of its HostConfig.
+// connection holds the settings for a container's network in its HostConfig.
 type connection struct {
 	mode            container.NetworkMode
 	servers, search []string
-	hosts           []string // lines of /etc/hosts that the engine adds to its own
+	hosts           []string // lines that the engine adds to its own /etc/hosts
 	sysctls         map[string]string
 }
 
-// connected translates the network of a spec. The engine would hand on the machine's own name servers and its search domains, which
-// tell of the inside; both are replaced. IPv6 is off in the container as well as on the network.
-func connected(s sandbox.Spec, p hostFacts) connection {
+// networkSettings translates the network of a spec. The engine would pass on the machine's name servers and search
+// domains, which reveal internal names, so both are replaced. IPv6 is off in the container and on the network.
+func networkSettings(s sandbox.Spec, p hostFacts) connection {
 	bridge, ok := p.config.Networks.Bridge(s.Network)
 	if !ok {
 		c := connection{mode: network.None}
-		if !unprepared(s, p) {
+		if !skipsNetworkSetup(s, p) {
 			c.hosts = []string{sandbox.Name + ":127.0.0.1", sandbox.Name + ":::1"}
 		}
 		return c
 	}
 	c := connection{
-		hosts:   []string{sandbox.Name + ":127.0.0.1"}, // before the address on the bridge
+		hosts:   []string{sandbox.Name + ":127.0.0.1"}, // this address precedes the address on the bridge
 		mode:    container.NetworkMode(bridge.Name),
-		search:  []string{"."}, // the engine's word for none
+		search:  []string{"."}, // the engine's notation for no search domain
 		sysctls: map[string]string{"net.ipv6.conf.all.disable_ipv6": "1", "net.ipv6.conf.default.disable_ipv6": "1"},
 	}
 	for _, server := range p.config.Networks.Servers(bridge.Network) {
@@ -55,20 +55,20 @@ func connected(s sandbox.Spec, p hostFacts) connection {
 	return c
 }
 
-// labelNetwork is on the networks that we made.
+// labelNetwork marks the networks that boomerang made.
 const labelNetwork = "boomerang.network"
 
-// The options of a bridge, as the engine's driver calls them.
+// The options of a bridge, as the engine's driver names them.
 const (
 	optionInterface = "com.docker.network.bridge.name"
 	optionNeighbors = "com.docker.network.bridge.enable_icc"
 )
 
-// ErrNetwork says that there is a network of that name and that it is not as it should be.
-var ErrNetwork = errors.New("the engine has another network of that name")
+// ErrNetwork means that a network with that name exists and has other properties.
+var ErrNetwork = errors.New("the engine has a different network of that name")
 
-// creation translates a bridge.
-func creation(b network.Bridge) dockernetwork.CreateOptions {
+// networkOptions translates a bridge.
+func networkOptions(b network.Bridge) dockernetwork.CreateOptions {
 	return dockernetwork.CreateOptions{
 		Driver:     "bridge",
 		EnableIPv6: new(false),
@@ -82,9 +82,9 @@ func creation(b network.Bridge) dockernetwork.CreateOptions {
 	}
 }
 
-// differs tells in words what a network has that it should not have; "" when it is as it should be.
-func differs(got dockernetwork.Inspect, b network.Bridge) string {
-	want := creation(b)
+// networkDifference describes the first unwanted property of a network; it is empty if there is none.
+func networkDifference(got dockernetwork.Inspect, b network.Bridge) string {
+	want := networkOptions(b)
 	for name, value := range want.Options {
 		if got.Options[name] != value {
 			return fmt.Sprintf("%s is %q, not %q", name, got.Options[name], value)
@@ -100,24 +100,24 @@ func differs(got dockernetwork.Inspect, b network.Bridge) string {
 	case len(got.IPAM.Config) != 1 || got.IPAM.Config[0].Subnet != want.IPAM.Config[0].Subnet:
 		return fmt.Sprintf("its range is %v, not %s", got.IPAM.Config, b.Subnet)
 	case got.Labels[labelNetwork] != b.Network:
-		return "it is not ours"
+		return "boomerang did not make it"
 	}
 	return ""
 }
 
-// MakeNetwork makes a network, or finds it made. Errors: ErrNetwork, sandbox.ErrUnavailable, and the engine's own.
+// MakeNetwork makes a network if it is missing. Errors: ErrNetwork, sandbox.ErrUnavailable, and the engine's own.
 func (d *Docker) MakeNetwork(ctx context.Context, b network.Bridge) error {
 	there, err := d.HasNetwork(ctx, b)
 	if there || err != nil {
 		return err
 	}
 	_, err = callEngine(ctx, d, "create network", func(ctx context.Context) (dockernetwork.CreateResponse, error) {
-		return d.client.NetworkCreate(ctx, b.Name, creation(b))
+		return d.client.NetworkCreate(ctx, b.Name, networkOptions(b))
 	})
 	return err
 }
 
-// HasNetwork tells whether a network is there. Errors: ErrNetwork, sandbox.ErrUnavailable.
+// HasNetwork reports whether a network exists. Errors: ErrNetwork, sandbox.ErrUnavailable.
 func (d *Docker) HasNetwork(ctx context.Context, b network.Bridge) (bool, error) {
 	got, err := callEngine(ctx, d, "inspect network", func(ctx context.Context) (dockernetwork.Inspect, error) {
 		return d.client.NetworkInspect(ctx, b.Name, dockernetwork.InspectOptions{})
@@ -128,23 +128,26 @@ func (d *Docker) HasNetwork(ctx context.Context, b network.Bridge) (bool, error)
 	if err != nil {
 		return false, err
 	}
-	if difference := differs(got, b); difference != "" {
+	if difference := networkDifference(got, b); difference != "" {
 		return false, fmt.Errorf("%w: %s: %s", ErrNetwork, b.Name, difference)
 	}
 	return true, nil
 }
 
-// RemoveNetwork removes a network, unless it is somebody else's; one that is not there is no error. Errors: ErrNetwork,
-// sandbox.ErrUnavailable, and the engine's own when containers are on it.
+// RemoveNetwork removes a network of boomerang's; a missing network is no error. Errors: ErrNetwork for a foreign
+// network, sandbox.ErrUnavailable, and the engine's own while containers use the network.
 func (d *Docker) RemoveNetwork(ctx context.Context, b network.Bridge) error {
 	got, err := callEngine(ctx, d, "inspect network", func(ctx context.Context) (dockernetwork.Inspect, error) {
 		return d.client.NetworkInspect(ctx, b.Name, dockernetwork.InspectOptions{})
 	})
 	if err == nil && got.Labels[labelNetwork] == "" {
-		return fmt.Errorf("%w: %s: it is not ours", ErrNetwork, b.Name)
+		return fmt.Errorf("%w: %s: boomerang did not make it", ErrNetwork, b.Name)
 	}
 	if err == nil {
-		err = do(ctx, d, "remove network", func(ctx context.Context) error { return d.client.NetworkRemove(ctx, got.ID) })
+		err = do(ctx, d, "remove network", func(ctx context.Context) error {
+			return d.client.NetworkRemove(ctx,
+				got.ID)
+		})
 	}
 	if errdefs.IsNotFound(err) {
 		return nil
@@ -152,8 +155,8 @@ func (d *Docker) RemoveNetwork(ctx context.Context, b network.Bridge) error {
 	return err
 }
 
-// Machine is the addresses that the engine's machine is known to have: on the engine's networks and, where the engine is on
-// this machine, all of this one's. Errors: sandbox.ErrUnavailable.
+// Machine returns the known addresses of the engine's machine: those on the engine's networks and, if the engine runs
+// on this machine, all local addresses. Errors: sandbox.ErrUnavailable.
 func (d *Docker) Machine(ctx context.Context) ([]netip.Addr, error) {
 	all, err := d.gateways(ctx)
 	if err != nil || !strings.HasPrefix(d.client.DaemonHost(), "unix:") {

@@ -28,8 +28,8 @@ import (
 
 const pythonImage = "boomerang/python:latest"
 
-// attack tries targets like "tcp 10.0.0.1 80" all at the same time and prints a line for each: what came of it, then
-// the target. ANSWERED is the hole; REFUSED is one as well: somebody there said no.
+// attack tries targets such as "tcp 10.0.0.1 80" at the same time, and prints the result and the target on one line
+// each. ANSWERED is a hole. REFUSED is a hole as well: a packet came back.
 const attack = `
 import json, socket, sys
 from concurrent.futures import ThreadPoolExecutor
@@ -60,7 +60,7 @@ func attackOn(t *testing.T, targets []string) string {
 	return strings.Replace(attack, "%q", fmt.Sprintf("%q", text), 1)
 }
 
-// answers reads what an attack printed.
+// answers parses the output of an attack.
 func answers(t *testing.T, printed string, targets []string) map[string]string {
 	t.Helper()
 	all := make(map[string]string)
@@ -78,7 +78,7 @@ func reached(answer string) bool {
 	return answer == "ANSWERED" || answer == "REFUSED" || answer == "CLOSED"
 }
 
-// onNetwork is a process of the node whose containers know the networks of c.
+// onNetwork opens a process of the node with the networks of c.
 func (k *kit) onNetwork(t *testing.T, c network.Config) *Docker {
 	t.Helper()
 	d := k.open(t)
@@ -98,7 +98,7 @@ func (k *kit) program(t *testing.T, d *Docker, spec sandbox.Spec, code string) s
 	t.Helper()
 	job := sandboxtest.Program{}.Job()
 	job.Code, job.File, job.Argv = code, "main.py", []string{"python3", "main.py"}
-	job.Env = map[string]string{"RES_OPTIONS": "timeout:1 attempts:1"} // nobody who is asked in vain is waited for
+	job.Env = map[string]string{"RES_OPTIONS": "timeout:1 attempts:1"} // do not wait for unanswered queries
 	stdout, stderr, outcome := follow(t, prepare(t, d, spec), job)
 	if outcome.Stdout.ExitCode != 0 {
 		t.Fatalf("exit code %d: %s", outcome.Stdout.ExitCode, stderr)
@@ -116,7 +116,7 @@ while True:
     c.close()
 `
 
-// neighbour is a container on a network that answers at port 4711. It returns its address.
+// neighbour starts a container on a network that answers at port 4711. It returns the container's address.
 func (k *kit) neighbour(t *testing.T, d *Docker, network string, slot int) string {
 	t.Helper()
 	b := prepare(t, d, pythonSpec(k, network, slot))
@@ -146,10 +146,11 @@ func (k *kit) neighbour(t *testing.T, d *Docker, network string, slot int) strin
 	return got.NetworkSettings.Networks[bridge.Name].IPAddress
 }
 
-// plain runs Python as `docker run` would: by the engine's defaults, on the bridge that everybody shares, or on another network.
+// plain runs Python like `docker run`: with the engine's defaults, on the default bridge or another network.
 func (k *kit) plain(t *testing.T, code string, change func(*container.Config, *container.HostConfig)) string {
 	t.Helper()
-	c, h := &container.Config{Image: pythonImage, Cmd: []string{"python3", "-c", code}, Entrypoint: []string{}, Labels: map[string]string{labelNode: k.node, labelEpoch: "1", labelSlot: "7"}}, &container.HostConfig{}
+	c, h := &container.Config{Image: pythonImage, Cmd: []string{"python3", "-c", code}, Entrypoint: []string{},
+		Labels: map[string]string{labelNode: k.node, labelEpoch: "1", labelSlot: "7"}}, &container.HostConfig{}
 	change(c, h)
 	created, err := k.client.ContainerCreate(t.Context(), c, h, nil, nil, "")
 	if err != nil {
@@ -165,7 +166,7 @@ func (k *kit) plain(t *testing.T, code string, change func(*container.Config, *c
 		t.Fatal(err)
 	}
 	if len(h.PortBindings) > 0 {
-		return created.ID // it serves
+		return created.ID // the container is a server
 	}
 	select {
 	case <-ended:
@@ -174,7 +175,8 @@ func (k *kit) plain(t *testing.T, code string, change func(*container.Config, *c
 	case <-time.After(time.Minute):
 		t.Fatal("it does not end")
 	}
-	logs, err := k.client.ContainerLogs(t.Context(), created.ID, container.LogsOptions{ShowStdout: true, ShowStderr: true})
+	logs, err := k.client.ContainerLogs(t.Context(), created.ID, container.LogsOptions{ShowStdout: true,
+		ShowStderr: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -186,15 +188,18 @@ func (k *kit) plain(t *testing.T, code string, change func(*container.Config, *c
 	return out.String()
 }
 
-// published is a container on the common bridge that serves at a port of the machine. It returns its own address and the port.
+// published starts a container on the default bridge that is published at a port of the machine. It returns the
+// container's address and the port.
 func (k *kit) published(t *testing.T) (address, port string) {
 	t.Helper()
 	const inside = "4711/tcp"
 	id := k.plain(t, server, func(c *container.Config, h *container.HostConfig) {
-		err := json.Unmarshal([]byte(`{"ExposedPorts": {"4711/tcp": {}}, "PortBindings": {"4711/tcp": [{"HostIp": "0.0.0.0"}]}}`), &struct {
-			*container.Config
-			*container.HostConfig
-		}{c, h})
+		err := json.Unmarshal(
+			[]byte(`{"ExposedPorts": {"4711/tcp": {}}, "PortBindings": {"4711/tcp": [{"HostIp": "0.0.0.0"}]}}`),
+			&struct {
+				*container.Config
+				*container.HostConfig
+			}{c, h})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -217,7 +222,7 @@ func (k *kit) published(t *testing.T) (address, port string) {
 	}
 }
 
-// machineAddresses are the IPv4 addresses of the machine that this test runs on.
+// machineAddresses returns the IPv4 addresses of this machine.
 func machineAddresses(t *testing.T) []string {
 	t.Helper()
 	networks, err := net.InterfaceAddrs()
@@ -233,7 +238,7 @@ func machineAddresses(t *testing.T) []string {
 	return all
 }
 
-// linkLocal is the address of a bridge on the machine, for a container whose end of it is eth0.
+// linkLocal returns the address of a bridge on the machine, for a container whose interface is eth0.
 func linkLocal(t *testing.T, name string) string {
 	t.Helper()
 	one, err := net.InterfaceByName(name)
@@ -262,8 +267,8 @@ func each(protocols, hosts []string, port string) (targets []string) {
 	return targets
 }
 
-// TestEgressReachesPublicAddressesAlone attacks from the network what can be attacked, and the same from a container on the
-// common bridge: what is silent here must speak there, or the test would hold for a wrong reason.
+// The test attacks all possible targets from the network, and from a container on the default bridge. Targets that are
+// silent here must answer there, or the test would hold for the wrong reason.
 func TestEgressReachesPublicAddressesAlone(t *testing.T) {
 	k := needKit(t)
 	c := k.laid(t, func(*network.Config) {})
@@ -276,10 +281,12 @@ func TestEgressReachesPublicAddressesAlone(t *testing.T) {
 	port, both := strconv.Itoa(w.port), []string{"tcp", "udp"}
 	public := each(both, []string{worldPublic}, port)
 	closed := each(both, append(machineAddresses(t), worldClosed...), port)
-	closed = append(closed, each([]string{"tcp"}, append(machineAddresses(t), worldPublic), published)[:len(machineAddresses(t))]...)
+	closed = append(closed, each([]string{"tcp"}, append(machineAddresses(t), worldPublic),
+		published)[:len(machineAddresses(t))]...)
 	closed = append(closed, "tcp "+other+" 4711", "tcp "+worldWay+" "+w.forward(t))
 	targets := slices.Concat(public, closed, []string{
-		"tcp " + neighbour + " 4711", "udp " + neighbour + " 4711", "tcp " + egress.Gateway.String() + " 4711", "tcp 0.0.0.0 " + port,
+		"tcp " + neighbour + " 4711", "udp " + neighbour + " 4711", "tcp " + egress.Gateway.String() + " 4711",
+		"tcp 0.0.0.0 " + port,
 		"tcp " + linkLocal(t, egress.Interface) + " " + port,
 	})
 	got := answers(t, k.program(t, d, pythonSpec(k, network.Egress, 4), attackOn(t, targets)), targets)
@@ -289,24 +296,27 @@ func TestEgressReachesPublicAddressesAlone(t *testing.T) {
 		}
 	}
 	for _, target := range targets[len(public):] {
-		if reached(got[target]) && !strings.Contains(target, " 0.0.0.0 ") { // which is the container itself
+		if reached(got[target]) && !strings.Contains(target, " 0.0.0.0 ") { // the address of the container itself
 			t.Errorf("%s: %s, want silence", target, got[target])
 		}
 	}
 
-	control := answers(t, k.plain(t, attackOn(t, slices.Concat(public, closed)), func(*container.Config, *container.HostConfig) {}), slices.Concat(public, closed))
+	control := answers(t, k.plain(t, attackOn(t, slices.Concat(public, closed)), func(*container.Config,
+		*container.HostConfig) {
+	}), slices.Concat(public, closed))
 	for target, answer := range control {
 		if answer != "ANSWERED" {
 			t.Errorf("from the common bridge %s: %s, want an answer: the attack proves nothing", target, answer)
 		}
 	}
 
-	// A container that got hold of IPv6 all the same.
+	// A container that has got IPv6 in spite of the settings.
 	six := func(bridge, name string) string {
 		target := []string{"tcp " + linkLocal(t, bridge) + " " + port}
 		return answers(t, k.plain(t, waited(attackOn(t, target)), func(_ *container.Config, h *container.HostConfig) {
 			h.NetworkMode = container.NetworkMode(name)
-			h.Sysctls = map[string]string{"net.ipv6.conf.all.disable_ipv6": "0", "net.ipv6.conf.default.disable_ipv6": "0"}
+			h.Sysctls = map[string]string{"net.ipv6.conf.all.disable_ipv6": "0",
+				"net.ipv6.conf.default.disable_ipv6": "0"}
 		}), target)[target[0]]
 	}
 	if answer := six("docker0", "bridge"); answer != "ANSWERED" {
@@ -317,7 +327,7 @@ func TestEgressReachesPublicAddressesAlone(t *testing.T) {
 	}
 }
 
-// waited lets a program wait until its link-local address has passed the detection of duplicates.
+// waited makes a program wait until its link-local address has passed duplicate detection.
 func waited(code string) string {
 	return `
 import time
@@ -327,8 +337,8 @@ for _ in range(100):
 ` + code
 }
 
-// TestNamesAreAskedOutsideAlone: the engine's name server stands between programs and ours. It must not ask in the name of the
-// machine, which may ask whom a program may not, and must not tell neighbours what they run.
+// The engine's name server stands between programs and boomerang's. It must not send queries as the machine, which may
+// reach addresses that programs may not, and must not tell neighbours what they run.
 func TestNamesAreAskedOutsideAlone(t *testing.T) {
 	k := needKit(t)
 	gateway := ""
@@ -363,7 +373,7 @@ print([l for l in open("/etc/resolv.conf") if not l.startswith("#")])
 	}
 }
 
-// TestTheProxyIsTheOnlyWayOut lets the proxy listen where programs look for it, with one receiver on its list.
+// The proxy listens at the address that programs use, with one receiver on its list.
 func TestTheProxyIsTheOnlyWayOut(t *testing.T) {
 	k := needKit(t)
 	c := k.laid(t, func(*network.Config) {})
@@ -371,13 +381,16 @@ func TestTheProxyIsTheOnlyWayOut(t *testing.T) {
 	d := k.onNetwork(t, c)
 	bridge, _ := c.Bridge(network.Proxy)
 	serveProxy(t, c, proxy.Config{
-		Allow: []string{"localhost"}, Ports: []uint16{uint16(w.port)}, AllowCIDRs: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")},
+		Allow: []string{"localhost"}, Ports: []uint16{uint16(w.port)},
+		AllowCIDRs: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")},
 	})
 	neighbour := k.neighbour(t, d, network.Proxy, 3)
 	port, both := strconv.Itoa(w.port), []string{"tcp", "udp"}
-	targets := slices.Concat(each(both, slices.Concat(machineAddresses(t), worldClosed, []string{worldPublic}), port), []string{
-		"tcp " + neighbour + " 4711", "tcp " + bridge.Gateway.String() + " 22", "tcp " + linkLocal(t, bridge.Interface) + " " + port,
-	})
+	targets := slices.Concat(each(both, slices.Concat(machineAddresses(t), worldClosed, []string{worldPublic}), port),
+		[]string{
+			"tcp " + neighbour + " 4711", "tcp " + bridge.Gateway.String() + " 22", "tcp " +
+				linkLocal(t, bridge.Interface) + " " + port,
+		})
 	w.nameServer(t, bridge.Gateway.String())
 	before := w.queries.Load()
 	printed := k.program(t, d, pythonSpec(k, network.Proxy, 4), attackOn(t, targets)+fmt.Sprintf(`

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// TestLargeRuntimesRunUnderTheProfile runs what makes unusual system calls in an image that is too large for every day:
-// `make walls` builds it from testdata/runtimes.
+// The test runs code with unusual system calls in an image that is too large for daily tests: `make walls` builds it
+// from testdata/runtimes.
 func TestLargeRuntimesRunUnderTheProfile(t *testing.T) {
 	const image = "boomerang-test-runtimes"
 	k := needKit(t)
@@ -32,9 +32,12 @@ public class Main {
 		if (sum != 124750) throw new Error("virtual threads: " + sum);
 		if (IntStream.range(0, 100000).parallel().map(x -> x % 7).sum() == 0) throw new Error("streams");
 		Path p = Files.createTempFile("a", "b"); Files.writeString(p, "x".repeat(1 << 20));
-		try (FileChannel c = FileChannel.open(p)) { if (c.map(FileChannel.MapMode.READ_ONLY, 0, c.size()).get(5) != 'x') throw new Error("map"); }
-		try (ServerSocket s = new ServerSocket(0, 1, InetAddress.getLoopbackAddress()); Socket c = new Socket(s.getInetAddress(), s.getLocalPort())) { s.accept().close(); }
-		WatchService w = FileSystems.getDefault().newWatchService(); p.getParent().register(w, StandardWatchEventKinds.ENTRY_CREATE); w.close();
+		try (FileChannel c = FileChannel.open(p)) {
+			if (c.map(FileChannel.MapMode.READ_ONLY, 0, c.size()).get(5) != 'x') throw new Error("map"); }
+		try (ServerSocket s = new ServerSocket(0, 1, InetAddress.getLoopbackAddress());
+			Socket c = new Socket(s.getInetAddress(), s.getLocalPort())) { s.accept().close(); }
+		WatchService w = FileSystems.getDefault().newWatchService();
+		p.getParent().register(w, StandardWatchEventKinds.ENTRY_CREATE); w.close();
 		if (new ProcessBuilder("true").start().waitFor() != 0) throw new Error("process");
 		for (int i = 0; i < 200; i++) { byte[] garbage = new byte[1 << 20]; if (garbage[i] != 0) throw new Error(); }
 		System.gc();
@@ -84,7 +87,8 @@ print("it runs")
 		t.Run(name, func(t *testing.T) {
 			stdout, stderr, end := k.run(t, image, c.code, c.argv...)
 			if !strings.HasSuffix(stdout, "it runs\n") || end.ExitCode != 0 || end.Signal != 0 {
-				t.Errorf("exit code %d, signal %d, stdout %q, stderr %q, want 0 and %q", end.ExitCode, end.Signal, stdout, stderr, "it runs\n")
+				t.Errorf("exit code %d, signal %d, stdout %q, stderr %q, want 0 and %q", end.ExitCode, end.Signal,
+					stdout, stderr, "it runs\n")
 			}
 			if stderr != "" {
 				t.Log(stderr)

@@ -9,7 +9,7 @@ import (
 	"boomerang/configs"
 )
 
-// rule is what the tests read of a seccomp profile in Docker's JSON.
+// rule is the part of a seccomp profile that the tests read.
 type rule struct {
 	Names    []string
 	Action   string
@@ -43,10 +43,10 @@ func parsed(t *testing.T, text string) profile {
 	return p
 }
 
-// TestGVisorsKernelAnswersCloneThreeItself: without it nothing that starts a thread runs there, see `make walls`.
+// Without clone3 no thread can start there; see `make walls`.
 func TestGVisorsKernelAnswersCloneThreeItself(t *testing.T) {
 	ours := builtIn(t)
-	text, err := forGVisor(string(configs.Seccomp))
+	text, err := gvisorProfile(string(configs.Seccomp))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,12 +64,12 @@ func TestGVisorsKernelAnswersCloneThreeItself(t *testing.T) {
 			}
 		}
 	}
-	if text, err := forGVisor(""); text != "" || err != nil {
+	if text, err := gvisorProfile(""); text != "" || err != nil {
 		t.Errorf("the engine's own profile becomes %q, %v", text, err)
 	}
 }
 
-// allowing returns the rules that let a system call through.
+// allowing returns the rules that allow a system call.
 func (p profile) allowing(name string) []rule {
 	var rules []rule
 	for _, r := range p.Syscalls {
@@ -96,13 +96,16 @@ func TestTheProfileNeverAllows(t *testing.T) {
 	p := builtIn(t)
 	for _, name := range []string{
 		"ptrace", "process_vm_readv", "process_vm_writev", "process_madvise", "kcmp", "pidfd_getfd",
-		"name_to_handle_at", "open_by_handle_at", "io_uring_setup", "io_uring_enter", "io_uring_register", "io_setup", "io_submit", "socketcall",
+		"name_to_handle_at", "open_by_handle_at", "io_uring_setup", "io_uring_enter", "io_uring_register", "io_setup",
+		"io_submit", "socketcall",
 		"keyctl", "add_key", "request_key", "bpf", "perf_event_open", "userfaultfd", "clone3", "unshare", "setns",
-		"mount", "umount", "umount2", "mount_setattr", "move_mount", "open_tree", "open_tree_attr", "fsopen", "fsconfig",
+		"mount", "umount", "umount2", "mount_setattr", "move_mount", "open_tree", "open_tree_attr", "fsopen",
+		"fsconfig",
 		"fsmount", "fspick", "pivot_root", "chroot", "modify_ldt", "init_module", "finit_module", "delete_module",
 		"kexec_load", "kexec_file_load", "reboot", "swapon", "swapoff", "quotactl", "quotactl_fd", "acct", "syslog",
 		"ioperm", "iopl", "settimeofday", "clock_settime", "sethostname", "setdomainname", "vhangup", "fanotify_init",
-		"lookup_dcookie", "mbind", "set_mempolicy", "move_pages", "migrate_pages", "memfd_secret", "uselib", "nfsservctl", "_sysctl",
+		"lookup_dcookie", "mbind", "set_mempolicy", "move_pages", "migrate_pages", "memfd_secret", "uselib",
+		"nfsservctl", "_sysctl",
 	} {
 		if rules := p.allowing(name); len(rules) > 0 {
 			t.Errorf("%s is allowed by %+v", name, rules)
@@ -131,7 +134,8 @@ func TestTheProfileAllowsFourFamiliesOfSockets(t *testing.T) {
 }
 
 func TestTheProfileAllowsNoNewNamespaces(t *testing.T) {
-	const namespaces = 0x00020000 | 0x02000000 | 0x04000000 | 0x08000000 | 0x10000000 | 0x20000000 | 0x40000000 // mount, cgroup, UTS, IPC, user, PID, network
+	// Mount, cgroup, UTS, IPC, user, PID, network.
+	const namespaces = 0x00020000 | 0x02000000 | 0x04000000 | 0x08000000 | 0x10000000 | 0x20000000 | 0x40000000
 	rules := builtIn(t).allowing("clone")
 	if len(rules) != 1 || len(rules[0].Args) != 1 {
 		t.Fatalf("clone is allowed by %+v, want one rule on its flags", rules)
@@ -141,11 +145,11 @@ func TestTheProfileAllowsNoNewNamespaces(t *testing.T) {
 	}
 }
 
-// TestTheProfileLeavesPIDOneAlone: it has the program's user, so the kernel would let a program put it behind all others.
+// PID 1 has the program's user, so the kernel alone would let a program lower its priority.
 func TestTheProfileLeavesPIDOneAlone(t *testing.T) {
 	const self = 0
 	p := builtIn(t)
-	for name, want := range map[string][]uint64{ // of its first arguments
+	for name, want := range map[string][]uint64{ // the first arguments
 		"prlimit64": {self}, "sched_setattr": {self}, "sched_setparam": {self}, "sched_setscheduler": {self},
 		"setpriority": {syscall.PRIO_PROCESS, self}, "ioprio_set": {1, self},
 	} {
@@ -163,7 +167,7 @@ func TestTheProfileLeavesPIDOneAlone(t *testing.T) {
 	}
 }
 
-func TestWhatHasAFallbackIsToldToBeMissing(t *testing.T) {
+func TestCallsWithAFallbackAreReportedAsMissing(t *testing.T) {
 	const enosys = 38
 	for _, r := range builtIn(t).Syscalls {
 		for _, name := range []string{"clone3", "io_uring_setup", "io_setup"} {

@@ -33,7 +33,7 @@ func TestAHelperIsRemovedAlthoughItsMakingWasCalledOff(t *testing.T) {
 		switch {
 		case strings.HasSuffix(r.URL.Path, "/containers/create"):
 			close(asked)
-			<-called // the engine makes it all the same
+			<-called // the engine makes the container all the same
 			w.WriteHeader(http.StatusCreated)
 			_, _ = io.WriteString(w, `{"Id": "helper"}`)
 		case r.Method == http.MethodDelete && strings.HasSuffix(r.URL.Path, "/containers/helper"):
@@ -44,7 +44,7 @@ func TestAHelperIsRemovedAlthoughItsMakingWasCalledOff(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	filled := make(chan error)
 	go func() {
-		_, err := d.fill(ctx, imageFacts{}, []file{{name: initName}})
+		_, err := d.fillVolume(ctx, imageFacts{}, []file{{name: initName}})
 		filled <- err
 	}()
 	<-asked
@@ -68,7 +68,9 @@ func TestARemovalThatCrossesTheEndIsTriedAgain(t *testing.T) {
 			d := playing(t, func(w http.ResponseWriter, r *http.Request) {
 				switch {
 				case r.Method == http.MethodDelete && removals.Add(1) <= c.failures:
-					http.Error(w, `{"message": "Could not kill running container c, cannot remove - Container c is not running"}`, http.StatusInternalServerError)
+					http.Error(w,
+						`{"message": "Could not kill running container c, cannot remove - Container c is not running"}`,
+						http.StatusInternalServerError)
 				case r.Method == http.MethodDelete:
 					w.WriteHeader(http.StatusNoContent)
 				}
@@ -80,7 +82,7 @@ func TestARemovalThatCrossesTheEndIsTriedAgain(t *testing.T) {
 	}
 }
 
-// playing makes a sandbox on an engine that the test plays, but for its ping.
+// playing makes a sandbox on an engine that the test plays, except for its ping.
 func playing(t *testing.T, play http.HandlerFunc) *Docker {
 	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -12,11 +12,12 @@ import (
 	"boomerang/internal/sandbox/sandboxtest"
 )
 
-// run runs code in an image of a language as it is built for the product; without the image the test is skipped.
+// run runs code in the image of a language; without the image it skips the test.
 func (k *kit) run(t *testing.T, ref, code string, argv ...string) (stdout, stderr string, end journal.End) {
 	t.Helper()
 	d := k.open(t)
-	if err := d.HasImage(t.Context(), ref); errors.Is(err, sandbox.ErrImageUnavailable) && os.Getenv("REQUIRE_DOCKER") != "1" {
+	if err := d.HasImage(t.Context(), ref); errors.Is(err, sandbox.ErrImageUnavailable) &&
+		os.Getenv("REQUIRE_DOCKER") != "1" {
 		t.Skipf("the image %s is not built", ref)
 	}
 	spec := k.spec()
@@ -59,7 +60,8 @@ const { Worker } = require("worker_threads");
 const { execFileSync } = require("child_process");
 let n = 0; for (let i = 0; i < 1e7; i++) n += i;
 execFileSync("/bin/true");
-require("fs").promises.readFile("main").then(() => new Worker("0", { eval: true }).on("exit", () => console.log("it runs")));
+require("fs").promises.readFile("main").then(() =>
+	new Worker("0", { eval: true }).on("exit", () => console.log("it runs")));
 `,
 		},
 		"bash, with pipes and substitutions": {

@@ -23,14 +23,17 @@ import (
 	"boomerang/internal/network"
 )
 
-// laid makes the networks of a prefix of the tests' own and lays the rules; both are gone at the end of the test.
+// laid makes the networks and the rules under a prefix of the tests' own. The test removes them at its end.
 func (k *kit) laid(t *testing.T, change func(*network.Config)) network.Config {
 	t.Helper()
 	if os.Geteuid() != 0 && os.Getenv("REQUIRE_DOCKER") != "1" {
 		t.Skip("rules of the firewall are root's")
 	}
-	if _, err := k.client.NetworkInspect(t.Context(), "bridge", dockernetwork.InspectOptions{}); errdefs.IsNotFound(err) {
-		t.Skip("the engine runs with --bridge=none: its containers are not on this machine's network, and there is no common bridge to compare with")
+	if _, err := k.client.NetworkInspect(t.Context(), "bridge", dockernetwork.InspectOptions{}); errdefs.IsNotFound(
+		err) {
+		t.Skip(
+			"the engine runs with --bridge=none: its containers are not on this machine's network, and there is no " +
+				"common bridge to compare with")
 	}
 	c := network.Defaults()
 	c.Prefix = "bmtest"
@@ -59,29 +62,31 @@ func (k *kit) laid(t *testing.T, change func(*network.Config)) network.Config {
 	return c
 }
 
-// The world is a network namespace beside the machine, which the machine forwards to. It has one public address, and
-// addresses of every kind that is closed: a metadata service, and other people's private networks.
+// The world is a network namespace beside the machine, to which the machine forwards packets. It has one public
+// address, and closed addresses of every kind: a metadata service, and private networks.
 const (
-	worldPublic = "11.22.33.44" // nobody's we would call: for the time of a test the machine finds it here
+	worldPublic = "11.22.33.44" // an unused public address, which the machine finds here during a test
 	worldWay    = "11.22.33.1"  // the machine's end
 )
 
-var worldClosed = []string{"169.254.169.254", "10.66.0.7", "172.31.77.7", "192.168.77.7", "100.64.7.7", "168.63.129.16", "198.51.100.7", "240.7.7.7"}
+var worldClosed = []string{"169.254.169.254", "10.66.0.7", "172.31.77.7", "192.168.77.7", "100.64.7.7", "168.63.129.16",
+	"198.51.100.7", "240.7.7.7"}
 
-// world is what listens there and on the machine, on every address.
+// world holds the servers in the namespace and on the machine, on every address.
 type world struct {
-	port    int // of TCP and UDP everywhere
+	port    int // of TCP and UDP on all addresses
 	queries atomic.Int64
 }
 
-// newWorld makes it. The namespace belongs to a thread that ends with the test.
+// newWorld makes the world. The namespace belongs to a thread that ends with the test.
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{}
-	thread, wired, ready, done, gone := make(chan int), make(chan struct{}), make(chan error), make(chan struct{}), make(chan struct{})
+	thread, wired, ready, done, gone := make(chan int), make(chan struct{}), make(chan error), make(chan struct{}),
+		make(chan struct{})
 	go func() {
 		defer close(gone)
-		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine, and the namespace with it
+		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine, and the namespace with the thread
 		err := unix.Unshare(unix.CLONE_NEWNET)
 		thread <- unix.Gettid()
 		<-wired
@@ -92,7 +97,7 @@ func newWorld(t *testing.T) *world {
 	t.Cleanup(func() {
 		close(done)
 		<-gone
-		_ = run("ip", "link", "del", "bmtest-w") // gone with the namespace, as a rule
+		_ = run("ip", "link", "del", "bmtest-w") // usually gone with the namespace
 	})
 	err := errors.Join(
 		run("ip", "link", "add", "bmtest-w", "type", "veth", "peer", "name", "bmtest-i"),
@@ -110,7 +115,7 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
-// furnish gives the namespace that this thread is in its addresses and its services.
+// furnish gives the namespace of this thread its addresses and services.
 func (w *world) furnish(t *testing.T) error {
 	t.Helper()
 	inside := [][]string{
@@ -132,8 +137,8 @@ func (w *world) furnish(t *testing.T) error {
 	return nil
 }
 
-// listen answers on TCP and UDP, on every address of the namespace that this thread is in. An answer by UDP must come from
-// the address that was asked, so each has a socket of its own.
+// listen answers on TCP and UDP, on every address of this thread's namespace. An answer by UDP must come from the
+// address of the query, so each address has a socket of its own.
 func (w *world) listen(t *testing.T) {
 	t.Helper()
 	tcp, err := net.Listen("tcp", fmt.Sprintf(":%d", w.port))
@@ -164,11 +169,13 @@ func (w *world) listen(t *testing.T) {
 	}
 }
 
-// forward makes the machine forward a port of its own to the world, as Docker does for what is published. It returns the port.
+// forward makes the machine forward one of its ports to the world, as Docker does for published ports. It returns the
+// port.
 func (w *world) forward(t *testing.T) string {
 	t.Helper()
 	const port = "4712"
-	rule := []string{"PREROUTING", "-d", worldWay, "-p", "tcp", "--dport", port, "-j", "DNAT", "--to-destination", fmt.Sprintf("%s:%d", worldPublic, w.port)}
+	rule := []string{"PREROUTING", "-d", worldWay, "-p", "tcp", "--dport", port, "-j", "DNAT", "--to-destination",
+		fmt.Sprintf("%s:%d", worldPublic, w.port)}
 	if err := run("iptables", append([]string{"-w", "10", "-t", "nat", "-A"}, rule...)...); err != nil {
 		t.Fatal(err)
 	}
@@ -180,7 +187,7 @@ func (w *world) forward(t *testing.T) string {
 	return port
 }
 
-// nameServer counts the queries that it gets, and says that there is no such name.
+// nameServer counts its queries, and answers that no name exists.
 func (w *world) nameServer(t *testing.T, host string) {
 	t.Helper()
 	udp, err := net.ListenPacket("udp", host+":53")
@@ -213,7 +220,7 @@ func echo(udp net.PacketConn, answer func([]byte) []byte) {
 }
 
 func run(tool string, args ...string) error {
-	out, err := exec.Command(tool, args...).CombinedOutput() // in the namespace of this very thread
+	out, err := exec.Command(tool, args...).CombinedOutput() // in the namespace of this thread
 	if err != nil {
 		return fmt.Errorf("%s %s: %w: %s", tool, strings.Join(args, " "), err, out)
 	}

@@ -8,8 +8,8 @@ import (
 	"boomerang/internal/journal"
 )
 
-// collect hands over the files that the program left, as the init does; what was given with the job is not among them. The fake's programs leave no directories whose
-// order would differ from that of the paths.
+// collect passes on the files that the program left, as the init does. Files that came with the job are left out. The
+// fake's programs make no directories, so the order of the paths is the init's order.
 func (t timeline) collect(job journal.Job, stopped bool, files journal.FileSink) {
 	for _, asked := range job.Collect {
 		done := journal.Collection{Of: asked.Name}
@@ -17,7 +17,7 @@ func (t timeline) collect(job journal.Job, stopped bool, files journal.FileSink)
 			done.Cut = journal.CutStopped
 		}
 		for _, path := range slices.Sorted(maps.Keys(t.files)) {
-			if done.Cut != "" || !asked.Tree && !chosen(asked.Globs, path) {
+			if done.Cut != "" || !asked.Tree && !matchesAny(asked.Globs, path) {
 				continue
 			}
 			content := t.files[path]
@@ -43,36 +43,36 @@ func (t timeline) collect(job journal.Job, stopped bool, files journal.FileSink)
 	}
 }
 
-func chosen(globs []string, path string) bool {
+func matchesAny(globs []string, path string) bool {
 	return slices.ContainsFunc(globs, func(text string) bool {
 		glob, err := journal.ParseGlob(text)
 		return err == nil && glob.Match(path)
 	})
 }
 
-// told writes down what is told of files.
-type told struct {
+// fileRecorder records the calls of a journal.FileSink.
+type fileRecorder struct {
 	lines   []string // in order
 	content map[string][]byte
 	now     string
 }
 
-// Begin implements journal.Files.
-func (f *told) Begin(c journal.Collected) {
+// Begin implements journal.FileSink.
+func (f *fileRecorder) Begin(c journal.Collected) {
 	if f.content == nil {
 		f.content = make(map[string][]byte)
 	}
 	f.now, f.content[c.Path] = c.Path, nil
 }
 
-// Write implements journal.Files.
-func (f *told) Write(p []byte) (int, error) {
+// Write implements journal.FileSink.
+func (f *fileRecorder) Write(p []byte) (int, error) {
 	f.content[f.now] = append(f.content[f.now], p...)
 	return len(p), nil
 }
 
-// Done implements journal.Files.
-func (f *told) Done(whole bool) {
+// Done implements journal.FileSink.
+func (f *fileRecorder) Done(whole bool) {
 	line := f.now
 	if !whole {
 		line += " is not whole"
@@ -80,13 +80,15 @@ func (f *told) Done(whole bool) {
 	f.lines = append(f.lines, line)
 }
 
-// Omit implements journal.Files.
-func (f *told) Omit(o journal.Omitted) { f.lines = append(f.lines, o.Path+" omitted: "+o.Reason) }
+// Omit implements journal.FileSink.
+func (f *fileRecorder) Omit(o journal.Omitted) {
+	f.lines = append(f.lines, o.Path+" omitted: "+o.Reason)
+}
 
-// Present implements journal.Files.
-func (*told) Present(journal.Present) {}
+// Present implements journal.FileSink.
+func (*fileRecorder) Present(journal.Present) {}
 
-// Complete implements journal.Files.
-func (f *told) Complete(c journal.Collection) {
+// Complete implements journal.FileSink.
+func (f *fileRecorder) Complete(c journal.Collection) {
 	f.lines = append(f.lines, fmt.Sprintf("%s: %d and %d, %d bytes %s", c.Of, c.Files, c.Omitted, c.Bytes, c.Cut))
 }

@@ -15,22 +15,22 @@ import (
 	"boomerang/internal/sandbox"
 )
 
-// Script says how a Fake departs from a good sandbox.
+// Script describes the faults of a Fake.
 type Script struct {
-	Images   []string // the images that are there; nil = all
-	Epoch    int64    // of the containers that it prepares
-	Prepare  []error  // what the first calls of Prepare return, one each; nil = that call goes on
-	Resize   []error  // the same for Resize
-	Assign   []error  // the same for Assign; the job arrives all the same
-	Follow   []error  // the same for Follow
-	Unproven bool     // no journal gets its ends: somebody killed PID 1
-	OOM      bool     // with Unproven: the kernel did, for want of memory
+	Images   []string // the existing images; nil means all images
+	Epoch    int64    // epoch of the containers that Prepare makes
+	Prepare  []error  // results of the first calls of Prepare, one each; nil lets the call succeed
+	Resize   []error  // results of the first calls of Resize
+	Assign   []error  // results of the first calls of Assign; the job arrives in any case
+	Follow   []error  // results of the first calls of Follow
+	Unproven bool     // no journal has end frames, as if PID 1 was killed
+	OOM      bool     // with Unproven: the kernel killed PID 1 because memory ran out
 }
 
-// Fake is a sandbox that plays the Program in each job's code. It starts no goroutine, and it works in the bubbles of
+// Fake is a sandbox that plays the Program in each job's code. It starts no goroutine, and works in the bubbles of
 // testing/synctest.
 type Fake struct {
-	mu         sync.Mutex // guards all below and every container
+	mu         sync.Mutex // guards all fields below and every container
 	script     Script
 	made       int
 	containers map[string]*fakeContainer
@@ -38,7 +38,7 @@ type Fake struct {
 
 var _ sandbox.Sandbox = (*Fake)(nil)
 
-// New makes a fake that follows a script.
+// New returns a fake with the faults of script.
 func New(script Script) *Fake {
 	return &Fake{script: script, containers: make(map[string]*fakeContainer)}
 }
@@ -78,7 +78,7 @@ func (f *Fake) Containers(context.Context) ([]sandbox.Found, error) {
 	return found, nil
 }
 
-// next takes the next error off a script.
+// next removes and returns the first error of a script.
 func next(errs *[]error) error {
 	if len(*errs) == 0 {
 		return nil
@@ -94,15 +94,15 @@ type fakeContainer struct {
 	spec  sandbox.Spec
 	epoch int64
 
-	job       *journal.Job // nil: not assigned
+	job       *journal.Job // nil before Assign
 	timeline  timeline
 	startedAt time.Time
-	stop      time.Duration // when somebody asked for the end, counted from the start
+	stop      time.Duration // time of the first Stop, counted from the start of the program
 	stopped   bool
 	removed   bool
 	over      bool          // gone is closed
-	changed   chan struct{} // closed, and made anew, when one of these changes
-	gone      chan struct{} // closed when it ended before it had a job
+	changed   chan struct{} // closed and replaced when a field above changes
+	gone      chan struct{} // closed when the container ended before it had a job
 }
 
 // ID implements sandbox.Container.
@@ -166,14 +166,16 @@ func (b *fakeContainer) Remove(context.Context) error {
 }
 
 // Follow implements sandbox.Container.
-func (b *fakeContainer) Follow(ctx context.Context, nonce string, stdout, stderr io.Writer, files journal.FileSink) (sandbox.Outcome, error) {
+func (b *fakeContainer) Follow(ctx context.Context, nonce string, stdout, stderr io.Writer, files journal.FileSink) (
+	sandbox.Outcome, error) {
 	b.fake.mu.Lock()
 	err := next(&b.fake.script.Follow)
 	b.fake.mu.Unlock()
 	if err != nil {
 		return sandbox.Outcome{}, err
 	}
-	r := reading{outlets: map[execution.Stream]*outlet{execution.Stdout: {to: stdout}, execution.Stderr: {to: stderr}}, files: files}
+	r := followProgress{outlets: map[execution.Stream]*headAndTail{execution.Stdout: {to: stdout},
+		execution.Stderr: {to: stderr}}, files: files}
 	for {
 		b.fake.mu.Lock()
 		outcome, pause, err := b.play(&r, nonce)
@@ -188,15 +190,16 @@ func (b *fakeContainer) Follow(ctx context.Context, nonce string, stdout, stderr
 	}
 }
 
-// reading is how far one Follow has come.
-type reading struct {
+// followProgress is the position of one Follow.
+type followProgress struct {
 	event   int
-	outlets map[execution.Stream]*outlet
+	outlets map[execution.Stream]*headAndTail
 	files   journal.FileSink // may be nil
 }
 
-// play writes what has been written by now and tells how long to wait for more; 0 with the outcome when it is over.
-func (b *fakeContainer) play(r *reading, nonce string) (outcome sandbox.Outcome, pause time.Duration, err error) {
+// play writes the output up to now and returns the time until the next output; 0 and the outcome at the end.
+func (b *fakeContainer) play(r *followProgress, nonce string) (outcome sandbox.Outcome, pause time.Duration,
+	err error) {
 	switch {
 	case b.removed:
 		return outcome, 0, fmt.Errorf("follow: %w", sandbox.ErrGone)
@@ -236,7 +239,7 @@ func (b *fakeContainer) play(r *reading, nonce string) (outcome sandbox.Outcome,
 	return outcome, 0, nil
 }
 
-// remaining is how long the container goes on as things stand now; not positive when it has ended.
+// remaining returns the remaining life of the container if nothing changes; it is not positive after the end.
 func (b *fakeContainer) remaining() time.Duration {
 	switch {
 	case b.removed:

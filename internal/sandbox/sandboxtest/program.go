@@ -9,22 +9,22 @@ import (
 	"boomerang/internal/journal"
 )
 
-// Program is what a test wants to be run, step by step. It travels as the code of a job: the fake plays it, and so
-// does the command sandboxtest/program inside a container.
+// Program is a list of steps that a test runs. It travels as the code of a job. The fake plays it, and so does the
+// command sandboxtest/program inside a container.
 type Program []Step
 
-// Step is one thing that a program does. Only one of its fields is set, but for Times and Content. A program that comes to its
-// end exits with 0.
+// Step is one act of a program. Only one field is set, except for Times and Content. A program without further steps
+// exits with 0.
 type Step struct {
 	Stdout     []byte        `json:"stdout,omitempty"`
 	Stderr     []byte        `json:"stderr,omitempty"`
-	Times      int           `json:"times,omitempty"` // how often it writes that, one write each; 0 = once
-	Path       string        `json:"path,omitempty"`  // where it leaves a file with these contents
+	Times      int           `json:"times,omitempty"` // number of writes of Stdout or Stderr; 0 means one
+	Path       string        `json:"path,omitempty"`  // path of a new file with Content
 	Content    []byte        `json:"content,omitempty"`
 	Sleep      time.Duration `json:"sleep,omitempty"`
-	IgnoreTerm bool          `json:"ignore_term,omitempty"` // from here on SIGTERM does nothing
+	IgnoreTerm bool          `json:"ignore_term,omitempty"` // ignore SIGTERM from here on
 	Exit       int           `json:"exit,omitempty"`
-	Die        int           `json:"die,omitempty"` // by this signal
+	Die        int           `json:"die,omitempty"` // number of the signal
 	Hang       bool          `json:"hang,omitempty"`
 }
 
@@ -34,31 +34,31 @@ func Out(text string) Step { return Step{Stdout: []byte(text)} }
 // Err writes text to stderr.
 func Err(text string) Step { return Step{Stderr: []byte(text)} }
 
-// Times does a step n times.
+// Times repeats a step n times.
 func Times(n int, s Step) Step {
 	s.Times = n
 	return s
 }
 
-// Leave writes a file below the working directory, in a directory that is there.
+// Leave writes a file below the working directory, in an existing directory.
 func Leave(path, content string) Step { return Step{Path: path, Content: []byte(content)} }
 
 // Sleep waits.
 func Sleep(d time.Duration) Step { return Step{Sleep: d} }
 
-// IgnoreTerm makes the program deaf to SIGTERM.
+// IgnoreTerm makes the program ignore SIGTERM.
 func IgnoreTerm() Step { return Step{IgnoreTerm: true} }
 
 // Exit ends the program.
 func Exit(code int) Step { return Step{Exit: code} }
 
-// Die ends the program by a signal to itself.
+// Die makes the program send itself a signal that ends it.
 func Die(signal int) Step { return Step{Die: signal} }
 
-// Hang goes on for ever.
+// Hang makes the program run for ever.
 func Hang() Step { return Step{Hang: true} }
 
-// Code is the program as the code of an execution.
+// Code returns the program as the code of an execution.
 func (p Program) Code() string {
 	text, err := json.Marshal(p)
 	if err != nil {
@@ -67,7 +67,7 @@ func (p Program) Code() string {
 	return string(text)
 }
 
-// Read reads what Code wrote.
+// Read reads a program that Code wrote.
 func Read(r io.Reader) (Program, error) {
 	var p Program
 	if err := json.NewDecoder(r).Decode(&p); err != nil {
@@ -76,13 +76,13 @@ func Read(r io.Reader) (Program, error) {
 	return p, nil
 }
 
-// The command that plays a program inside the image of the Docker tests, and one that is in no image.
+// The command that plays a program inside the image of the Docker tests, and a command that no image has.
 const (
 	Player  = "/program"
 	Missing = "/no/such/program"
 )
 
-// Job wraps the program into a job with limits that no test runs into by chance.
+// Job returns a job that runs the program, with limits that no test reaches by accident.
 func (p Program) Job() journal.Job {
 	return journal.Job{
 		Nonce:   journal.NewNonce(),

@@ -11,15 +11,15 @@ import (
 	"boomerang/internal/journal"
 )
 
-// forever is longer than any test waits, and short enough to be added to a time.
+// forever is longer than any test waits, and short enough to add to a time.
 const forever = 100 * 365 * 24 * time.Hour
 
-// timeline is what a program does, and when, counted from its start.
+// timeline lists the output of a program and its times, counted from the start.
 type timeline struct {
 	events []event
-	length time.Duration // until it ends by itself
-	deaf   time.Duration // from when on it ignores SIGTERM
-	end    journal.End   // how it ends by itself
+	length time.Duration // time until the program ends by itself
+	deaf   time.Duration // time from which the program ignores SIGTERM
+	end    journal.End   // the end without a signal or deadline
 	files  map[string][]byte
 }
 
@@ -29,7 +29,7 @@ type event struct {
 	text   []byte
 }
 
-// newTimeline reads the program of a job. What is no program cannot be started.
+// newTimeline reads the program of a job. Code that is no program cannot be started.
 func newTimeline(job journal.Job) timeline {
 	t := timeline{deaf: forever, files: make(map[string][]byte)}
 	program, err := Read(strings.NewReader(job.Code))
@@ -63,7 +63,7 @@ func newTimeline(job journal.Job) timeline {
 	return t
 }
 
-// ending is when and how the program ends if it is stopped at stop, which may be forever.
+// ending returns the time and the form of the program's end if it is stopped at stop, which may be forever.
 func (t timeline) ending(job journal.Job, stop time.Duration) (time.Duration, journal.End) {
 	end, order := t.end, min(job.Timeout, stop)
 	if order >= t.length {
@@ -81,15 +81,15 @@ func (t timeline) ending(job journal.Job, stop time.Duration) (time.Duration, jo
 	return killed, end
 }
 
-// outlet passes on one stream as the init does: the head as it comes, and in the end the tail.
-type outlet struct {
+// headAndTail passes on one stream as the init does: the head at once, the tail at the end.
+type headAndTail struct {
 	to         io.Writer
 	head, tail int64
 	bytes      int64
-	behind     []byte // the last bytes behind the head, up to tail
+	behind     []byte // the last bytes beyond the head, at most tail
 }
 
-func (o *outlet) write(text []byte) {
+func (o *headAndTail) write(text []byte) {
 	head := min(max(o.head-o.bytes, 0), int64(len(text)))
 	_, _ = o.to.Write(text[:head])
 	o.bytes += int64(len(text))
@@ -97,7 +97,7 @@ func (o *outlet) write(text []byte) {
 	o.behind = o.behind[max(0, int64(len(o.behind))-o.tail):]
 }
 
-func (o *outlet) finish(end journal.End) *journal.End {
+func (o *headAndTail) finish(end journal.End) *journal.End {
 	_, _ = o.to.Write(o.behind)
 	end.Bytes = o.bytes
 	end.LeftOut = max(o.bytes-o.head-int64(len(o.behind)), 0)

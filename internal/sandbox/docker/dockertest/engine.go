@@ -1,5 +1,5 @@
-// Package dockertest plays a Docker engine that a test scripts: it answers the calls that make a container, and refuses,
-// hangs or breaks off where the script says so. It runs no program.
+// Package dockertest fakes a Docker engine that follows a script: it answers the calls that make a container, and
+// refuses, hangs or disconnects as the script says. It runs no program.
 package dockertest
 
 import (
@@ -25,7 +25,7 @@ import (
 // Act names one kind of call to the engine.
 type Act string
 
-// The acts that a script can tell apart. Every other call is Other.
+// The acts that a script can distinguish. All other calls are Other.
 const (
 	Ping   Act = "ping"
 	Image  Act = "inspect image"
@@ -37,45 +37,48 @@ const (
 	Other  Act = "other"
 )
 
-// Answer departs from the answer of an engine that works.
+// Answer replaces the answer of a working engine.
 type Answer struct {
-	Status  int    // an HTTP status; 0 means the answer of an engine that works
-	Message string // with a status
-	Close   bool   // break the connection off
-	Hang    bool   // answer when the caller has gone
-	Body    string // with 200, in place of the good answer
+	Status  int    // an HTTP status; 0 means the normal answer
+	Message string // for use with Status
+	Close   bool   // close the connection without an answer
+	Hang    bool   // wait until the client has gone
+	Body    string // a body with status 200 in place of the normal body
 }
 
 // Engine is a scripted engine. Its methods may be called at the same time.
 type Engine struct {
-	Host    string // the address, for docker.Config
-	InitDir string // a directory with an init for every architecture that the engine may have
+	Host    string // address for docker.Config
+	InitDir string // a directory with an init for each architecture
 
-	mu      sync.Mutex // guards all below
+	mu      sync.Mutex // guards all fields below
 	script  func(act Act, n int) Answer
 	calls   map[Act]int
 	files   map[string][]byte
-	held    map[string]net.Conn // attached streams, by container
-	names   map[string]string   // the id of a container, by its name
+	held    map[string]net.Conn // attached streams, keyed by container
+	names   map[string]string   // container ids, keyed by name
 	made    int
 	version map[string]any
 	sizes   map[string]int64
 	created []string
 }
 
-// New starts an engine. Script gets the act and how often it was asked, from 1; nil is an engine that works.
+// New starts an engine. The script gets the act and its count of calls, from 1; a nil script is an engine that works.
 func New(t testing.TB, script func(act Act, n int) Answer) *Engine {
 	t.Helper()
 	e := &Engine{
-		script: script, calls: map[Act]int{}, files: map[string][]byte{}, held: map[string]net.Conn{}, names: map[string]string{}, InitDir: t.TempDir(),
+		script: script, calls: map[Act]int{}, files: map[string][]byte{}, held: map[string]net.Conn{},
+		names: map[string]string{}, InitDir: t.TempDir(),
 		version: map[string]any{
 			"Version": "28.0.0", "ApiVersion": "1.48", "Arch": "amd64", "Os": "linux",
-			"Components": []map[string]any{{"Name": "Engine", "Version": "28.0.0"}, {"Name": "runc", "Version": "1.3.3"}},
+			"Components": []map[string]any{{"Name": "Engine", "Version": "28.0.0"},
+				{"Name": "runc", "Version": "1.3.3"}},
 		},
 		sizes: map[string]int64{},
 	}
 	for _, arch := range []string{"amd64", "arm64"} {
-		if err := os.WriteFile(filepath.Join(e.InitDir, "boomerang-init-linux-"+arch), []byte("init"), 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(e.InitDir, "boomerang-init-linux-"+arch), []byte("init"),
+			0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -88,14 +91,14 @@ func New(t testing.TB, script func(act Act, n int) Answer) *Engine {
 	return e
 }
 
-// Play changes the script; nil is an engine that works.
+// Play replaces the script; nil is an engine that works.
 func (e *Engine) Play(script func(act Act, n int) Answer) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.script = script
 }
 
-// Say changes a field of the answer to /version.
+// Say sets a field of the answer to /version.
 func (e *Engine) Say(field string, value any) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -109,21 +112,21 @@ func (e *Engine) Sized(image string, bytes int64) {
 	e.sizes[image] = bytes
 }
 
-// Calls returns how often an act was asked for.
+// Calls returns the number of calls of an act.
 func (e *Engine) Calls(act Act) int {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.calls[act]
 }
 
-// Images returns the images of which containers were to be created, in order, helpers left out.
+// Images returns the images of all create calls, in order, without helpers.
 func (e *Engine) Images() []string {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return append([]string(nil), e.created...)
 }
 
-// Containers returns how many attached containers are there.
+// Containers returns the number of attached containers.
 func (e *Engine) Containers() int {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -139,12 +142,12 @@ func (e *Engine) release() {
 	}
 }
 
-// Refuse answers an act with a status, always.
+// Refuse answers every call of an act with a status.
 func Refuse(act Act, status int, message string) func(Act, int) Answer {
 	return Until(act, 0, Answer{Status: status, Message: message})
 }
 
-// Until gives an answer to the first n calls of an act; to all if n is 0.
+// Until gives an answer to the first n calls of an act, or to all calls if n is 0.
 func Until(act Act, n int, a Answer) func(Act, int) Answer {
 	return func(asked Act, i int) Answer {
 		if asked == act && (n == 0 || i <= n) {
@@ -207,7 +210,7 @@ func actOf(r *http.Request) Act {
 	return Other
 }
 
-// works answers as an engine does on which nothing is wrong.
+// works writes the answer of a working engine.
 func (e *Engine) works(w http.ResponseWriter, r *http.Request, act Act, body []byte) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -238,7 +241,8 @@ func (e *Engine) works(w http.ResponseWriter, r *http.Request, act Act, body []b
 	case name == "archive":
 		e.sendFile(w, path.Base(r.URL.Query().Get("path")))
 	case name == "info":
-		_, _ = io.WriteString(w, `{"NCPU": 2, "MemTotal": 4294967296, "OSType": "linux", "CgroupVersion": "2", "CgroupDriver": "systemd",
+		_, _ = io.WriteString(w, `{"NCPU": 2, "MemTotal": 4294967296, "OSType": "linux",
+			"CgroupVersion": "2", "CgroupDriver": "systemd",
 			"DefaultRuntime": "runc", "MemoryLimit": true, "SwapLimit": true, "PidsLimit": true, "CpuCfsPeriod": true,
 			"CpuCfsQuota": true, "SecurityOptions": ["name=seccomp,profile=builtin", "name=apparmor"]}`)
 	case name == "version":
@@ -252,7 +256,7 @@ func (e *Engine) works(w http.ResponseWriter, r *http.Request, act Act, body []b
 	}
 }
 
-// attach keeps the streams open until the container is removed, as the init of a container does that waits.
+// attach keeps the streams open until the container is removed, like the init of a waiting container.
 func (e *Engine) attach(w http.ResponseWriter, id string) {
 	conn, buffered, err := http.NewResponseController(w).Hijack()
 	if err != nil {

@@ -1,6 +1,6 @@
-// Command program plays a sandboxtest.Program inside a container: the tests put it into an image of its own.
+// Command program plays a sandboxtest.Program inside a container; the tests put it into an image of its own.
 //
-// It refuses to know that it is locked in.
+// The command does not know that it runs in a container.
 package main
 
 import (
@@ -25,7 +25,7 @@ func main() {
 	os.Exit(code) //nolint:forbidigo // this is a main
 }
 
-// play does each step of the program at path and returns its exit code.
+// play runs each step of the program at path and returns its exit code.
 func play(path string) (code int, err error) {
 	file, err := os.Open(path) //nolint:gosec // the job names it
 	if err != nil {
@@ -66,7 +66,7 @@ func do(s sandboxtest.Step) error {
 	return nil
 }
 
-// write writes a few pieces one by one, so that a reader sees them come, but many of them by the block.
+// write writes a few pieces one by one, so that a reader sees them arrive, but many pieces in blocks.
 func write(w io.Writer, text []byte, times int) error {
 	const few, block = 100, 64 << 10
 	perWrite := 1

@@ -11,7 +11,7 @@ import (
 	"boomerang/internal/journal"
 )
 
-// A directory may be older than the program: what an earlier one left there must not lead anywhere.
+// The directory may be older than the program, so its links must not redirect files.
 func TestFilesGoNowhereElse(t *testing.T) {
 	outside := t.TempDir()
 	t.Chdir(t.TempDir())
@@ -24,13 +24,13 @@ func TestFilesGoNowhereElse(t *testing.T) {
 	must(os.Symlink(outside, "link"))
 	must(os.Symlink(filepath.Join(outside, "leaf"), "leaf"))
 	must(os.Symlink(filepath.Join(outside, "code"), "main.txt"))
-	must(syscall.Mkfifo("pipe", 0o600)) // nobody reads it: who opened it would wait
+	must(syscall.Mkfifo("pipe", 0o600)) // opening it would block, because it has no reader
 	must(os.WriteFile("old", []byte("longer than the new"), 0o400))
 	job := journal.Job{File: "main.txt", Code: "code", Dir: "/workspace"}
 	for _, name := range []string{"leaf", "pipe", "old"} {
 		job.Files = append(job.Files, journal.File{Path: name, Mode: 0o640, Content: []byte("new")})
 	}
-	must(placeFiles(&job))
+	must(writeFiles(&job))
 	for name, want := range map[string]string{"leaf": "new", "pipe": "new", "old": "new", "main.txt": "code"} {
 		info, err := os.Lstat(name)
 		must(err)
@@ -41,7 +41,7 @@ func TestFilesGoNowhereElse(t *testing.T) {
 	}
 	for _, through := range []string{"link/file", "link/deeper/file", "link"} {
 		job.Files = []journal.File{{Path: through, Content: []byte("new")}}
-		err := placeFiles(&job)
+		err := writeFiles(&job)
 		if through == "link" {
 			must(err) // replaced
 		} else if err == nil {

@@ -10,10 +10,11 @@ import (
 	"testing"
 )
 
-// The runtime asks the kernel for memory at certain borders, and whether one is crossed while the program runs depends on all that was
-// allocated before. So this comes by all of them: 512 rounds of 21 pages, which is no divisor, end at each page of the 4 MiB that
-// the heap grows by, and 5 spans a round use up what 256 KiB of their books hold, 1632, more than once.
-func TestTheStockIsEnoughWhateverTheJobTook(t *testing.T) {
+// The runtime asks the kernel for memory at certain boundaries. Whether it crosses one while the program runs depends
+// on all earlier allocations. So the test crosses all of them: 512 rounds of 21 pages, which is no divisor, end at each
+// page of the 4 MiB by which the heap grows. Five spans per round use up the 1632 entries of 256 KiB of bookkeeping
+// more than once.
+func TestPreallocatedMemorySufficesForEveryJob(t *testing.T) {
 	cmd := exec.Command("/proc/self/exe")
 	cmd.Env = []string{roleVariable + "=stock"}
 	if out, err := cmd.CombinedOutput(); err != nil {
@@ -33,7 +34,7 @@ func liveOnStock() error {
 	kept := make([][]byte, 0, 512*5)
 	for range 512 {
 		kept = append(kept, make([]byte, page))
-		stockMemory()
+		preallocateMemory()
 		if err := syscall.Setrlimit(syscall.RLIMIT_AS, &none); err != nil {
 			return err
 		}

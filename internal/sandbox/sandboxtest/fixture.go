@@ -13,15 +13,15 @@ import (
 	"boomerang/internal/sandbox"
 )
 
-// suite is the test of one obligation, with the handle of the process that prepares the containers.
-type suite struct {
+// contractTest is the test of one obligation, with a handle of the process that prepares the containers.
+type contractTest struct {
 	*testing.T
 	Harness
 	sandbox sandbox.Sandbox
 }
 
-// spec is one with limits that no test runs into by chance.
-func (t suite) spec(execution, image string) sandbox.Spec {
+// spec returns a spec with limits that no test reaches by accident.
+func (t contractTest) spec(execution, image string) sandbox.Spec {
 	return sandbox.Spec{
 		Execution: execution, Language: "test", Image: image, Slot: 1, Network: "none", Runtime: t.Runtime,
 		Limits: sandbox.Limits{
@@ -31,7 +31,7 @@ func (t suite) spec(execution, image string) sandbox.Spec {
 	}
 }
 
-func (t suite) prepared(execution string) *attempt {
+func (t contractTest) prepared(execution string) *testContainer {
 	t.Helper()
 	container, err := t.sandbox.Prepare(t.Context(), t.spec(execution, t.Image))
 	if err != nil {
@@ -42,10 +42,10 @@ func (t suite) prepared(execution string) *attempt {
 			t.Errorf("remove: %v", err)
 		}
 	})
-	return &attempt{suite: t, container: container}
+	return &testContainer{contractTest: t, container: container}
 }
 
-func (t suite) assigned(job journal.Job) *attempt {
+func (t contractTest) assigned(job journal.Job) *testContainer {
 	t.Helper()
 	b := t.prepared("")
 	if err := b.container.Assign(t.Context(), job); err != nil {
@@ -55,16 +55,16 @@ func (t suite) assigned(job journal.Job) *attempt {
 	return b
 }
 
-// run takes a job through a container of its own.
-func (t suite) run(job journal.Job) *following {
+// run runs a job in a container of its own.
+func (t contractTest) run(job journal.Job) *followResult {
 	t.Helper()
 	return t.assigned(job).follow(t.Context(), nil, nil).wait()
 }
 
-// runBeyond runs a job beyond its deadline, which comes after the program's first word.
-func (t suite) runBeyond(job journal.Job) (r *following) {
+// runBeyond runs a job beyond its deadline, which comes after the program's first output.
+func (t contractTest) runBeyond(job journal.Job) (r *followResult) {
 	t.Helper()
-	longEnough(func(d time.Duration) bool {
+	retryWithMoreTime(func(d time.Duration) bool {
 		job.Timeout = d
 		r = t.run(job)
 		return r.stdout.Len()+r.stderr.Len() > 0
@@ -72,15 +72,15 @@ func (t suite) runBeyond(job journal.Job) (r *following) {
 	return r
 }
 
-// longEnough tries with more and more time until a slow machine has enough of it.
-func longEnough(try func(time.Duration) bool) {
+// retryWithMoreTime calls try with doubled times until a slow machine succeeds.
+func retryWithMoreTime(try func(time.Duration) bool) {
 	for d := 500 * time.Millisecond; !try(d) && d < 20*time.Second; {
 		d *= 2
 	}
 }
 
-// containers is what a fresh process finds.
-func (t suite) containers() []sandbox.Found {
+// containers returns the containers that a new process finds.
+func (t contractTest) containers() []sandbox.Found {
 	t.Helper()
 	found, err := t.Open(t.T).Containers(t.Context())
 	if err != nil {
@@ -89,8 +89,8 @@ func (t suite) containers() []sandbox.Found {
 	return found
 }
 
-// found is b as a fresh process finds it.
-func (t suite) found(b *attempt) sandbox.Found {
+// found returns b as a new process finds it.
+func (t contractTest) found(b *testContainer) sandbox.Found {
 	t.Helper()
 	for _, f := range t.containers() {
 		if f.Container.ID() == b.container.ID() {
@@ -101,40 +101,40 @@ func (t suite) found(b *attempt) sandbox.Found {
 	return sandbox.Found{}
 }
 
-// attempt is one container of a test, removed at its end.
-type attempt struct {
-	suite
+// testContainer is one container of a test; the test removes it at its end.
+type testContainer struct {
+	contractTest
 	container sandbox.Container
 	nonce     string
 }
 
-func (b *attempt) stop() {
+func (b *testContainer) stop() {
 	b.Helper()
 	if err := b.container.Stop(b.Context()); err != nil {
 		b.Errorf("stop: %v", err)
 	}
 }
 
-func (b *attempt) remove() {
+func (b *testContainer) remove() {
 	b.Helper()
 	if err := b.container.Remove(b.Context()); err != nil {
 		b.Errorf("remove: %v", err)
 	}
 }
 
-// following is a Follow under way. Its results may be read once done is closed.
-type following struct {
-	suite
+// followResult is a running Follow. Its results are valid after done is closed.
+type followResult struct {
+	contractTest
 	done           chan struct{}
 	outcome        sandbox.Outcome
 	err            error
 	stdout, stderr bytes.Buffer
-	files          told
+	files          fileRecorder
 }
 
-// follow begins to follow; a nil writer keeps what comes for wantOutput. The test waits for its end.
-func (b *attempt) follow(ctx context.Context, stdout, stderr io.Writer) *following {
-	f := &following{suite: b.suite, done: make(chan struct{})}
+// follow starts a Follow. A nil writer keeps the output for wantOutput. The test waits for the end of the Follow.
+func (b *testContainer) follow(ctx context.Context, stdout, stderr io.Writer) *followResult {
+	f := &followResult{contractTest: b.contractTest, done: make(chan struct{})}
 	if stdout == nil {
 		stdout = &f.stdout
 	}
@@ -153,7 +153,7 @@ func (b *attempt) follow(ctx context.Context, stdout, stderr io.Writer) *followi
 	return f
 }
 
-func (f *following) wait() *following {
+func (f *followResult) wait() *followResult {
 	f.Helper()
 	if <-f.done; f.err != nil {
 		f.Fatalf("follow: %v", f.err)
@@ -161,7 +161,7 @@ func (f *following) wait() *following {
 	return f
 }
 
-func (f *following) end() journal.End {
+func (f *followResult) end() journal.End {
 	f.Helper()
 	if !f.outcome.Proven() {
 		f.Fatalf("outcome = %+v, want both ends proven", f.outcome)
@@ -169,13 +169,14 @@ func (f *following) end() journal.End {
 	return *f.outcome.Stderr
 }
 
-func (f *following) wantOutput(stdout, stderr string) {
+func (f *followResult) wantOutput(stdout, stderr string) {
 	f.Helper()
 	for _, s := range []struct{ name, got, want string }{
 		{"stdout", f.stdout.String(), stdout}, {"stderr", f.stderr.String(), stderr},
 	} {
 		if s.got != s.want {
-			f.Errorf("%s: got %d bytes, want %d; they differ at byte %d", s.name, len(s.got), len(s.want), differAt(s.got, s.want))
+			f.Errorf("%s: got %d bytes, want %d; they differ at byte %d", s.name, len(s.got), len(s.want),
+				differAt(s.got, s.want))
 		}
 	}
 }
@@ -188,7 +189,7 @@ func differAt(a, b string) int {
 	return n
 }
 
-// recorder is a writer that can be waited for.
+// recorder is a writer whose output a test can wait for.
 type recorder struct {
 	mu   sync.Mutex // guards text
 	text []byte
@@ -215,8 +216,8 @@ func (r *recorder) String() string {
 	return string(r.text)
 }
 
-// await waits until text has been written.
-func (t suite) await(r *recorder, text string) {
+// await waits until text was written.
+func (t contractTest) await(r *recorder, text string) {
 	t.Helper()
 	late := time.After(time.Minute)
 	for !strings.Contains(r.String(), text) {

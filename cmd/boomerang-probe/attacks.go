@@ -21,8 +21,8 @@ import (
 	"boomerang/internal/probe"
 )
 
-// plays are what has a container to itself.
-var plays = map[probe.Play]func(probe.Task) (probe.Answer, error){
+// attacks are the attacks that have a container to themselves.
+var attacks = map[probe.Attack]func(probe.Task) (probe.Answer, error){
 	probe.Neighbour:   neighbour,
 	probe.Pause:       pause,
 	probe.Spy:         spy,
@@ -50,10 +50,10 @@ var plays = map[probe.Play]func(probe.Task) (probe.Answer, error){
 	probe.AIO:         aio,
 }
 
-// itself is this program as a child that does one thing.
-func itself(what string) *exec.Cmd { return exec.Command(os.Args[0], os.Args[1], what) }
+// childCommand starts this program as a child with one task.
+func childCommand(what string) *exec.Cmd { return exec.Command(os.Args[0], os.Args[1], what) }
 
-// child does what a parent started it for.
+// child runs the task that a parent started it for.
 func child(what string) int {
 	how, path, _ := strings.Cut(what, ":")
 	switch how {
@@ -65,9 +65,13 @@ func child(what string) int {
 		forever()
 	case "bytes", "inodes":
 		n, err := fill(path, how)
-		fmt.Printf("%d %s", n, said(err))
+		fmt.Printf("%d %s", n, errorName(err))
 	case "terminals":
-		return hold(func() error { _, err := unix.Open("/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY, 0); return err })
+		return exhaustAndWait(func() error {
+			_, err := unix.Open("/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY,
+				0)
+			return err
+		})
 	case "nothing":
 	}
 	return 0
@@ -82,26 +86,27 @@ func code(err error) int {
 
 func forever() { <-time.After(time.Hour) }
 
-// forked makes a child by a bare call; it may make bare calls alone, and must leave by one.
-func forked() (pid int, errno syscall.Errno) {
+// rawFork makes a child by a bare system call. The child may only make bare system calls, and must exit by one.
+func rawFork() (pid int, errno syscall.Errno) {
 	r, _, errno := syscall.RawSyscall6(unix.SYS_CLONE, uintptr(unix.SIGCHLD), 0, 0, 0, 0, 0)
 	return int(r), errno
 }
 
-func leave(code uintptr) { _, _, _ = syscall.RawSyscall(unix.SYS_EXIT_GROUP, code, 0, 0) }
+func exitNow(code uintptr) { _, _, _ = syscall.RawSyscall(unix.SYS_EXIT_GROUP, code, 0, 0) }
 
-// pause is what is compared with: a program that does no harm.
+// pause is the harmless program that attacks are compared with.
 func pause(probe.Task) (probe.Answer, error) {
 	<-time.After(time.Second)
 	return probe.Answer{}, nil
 }
 
-// spy prints all text that it can find on its own execution. The nonce must not be in it.
+// spy prints all text that it can find about its own execution. The nonce must not appear in it.
 func spy(probe.Task) (probe.Answer, error) {
 	seen := int64(0)
 	for _, pattern := range []string{
 		"/proc/[0-9]*/environ", "/proc/[0-9]*/cmdline", "/proc/[0-9]*/maps", "/proc/[0-9]*/stat", "/proc/[0-9]*/auxv",
-		"/proc/[0-9]*/comm", "/proc/[0-9]*/mountinfo", "/workspace/*", "/workspace/.*", "/tmp/*", "/dev/shm/*", "/run/*",
+		"/proc/[0-9]*/comm", "/proc/[0-9]*/mountinfo", "/workspace/*", "/workspace/.*", "/tmp/*", "/dev/shm/*",
+		"/run/*",
 	} {
 		paths, _ := filepath.Glob(pattern)
 		for _, path := range paths {
@@ -114,12 +119,12 @@ func spy(probe.Task) (probe.Answer, error) {
 	links, _ := filepath.Glob("/proc/[0-9]*/fd/*")
 	for _, path := range links {
 		target, err := os.Readlink(path)
-		fmt.Println(path, target, said(err))
+		fmt.Println(path, target, errorName(err))
 	}
 	return probe.Answer{Count: seen}, nil
 }
 
-// forge prints what looks like the end of both streams, with a nonce that is guessed, and exits with 7.
+// forge prints forged ends of both streams, with guessed nonces, and exits with 7.
 func forge(probe.Task) (probe.Answer, error) {
 	for _, digit := range []string{"0", "f"} {
 		frame := journal.AppendEnd(nil, strings.Repeat(digit, 32), journal.End{ExitCode: 0, EndedAt: time.Now()})
@@ -131,7 +136,7 @@ func forge(probe.Task) (probe.Answer, error) {
 	return probe.Answer{}, nil
 }
 
-// signalInit sends PID 1 every signal but SIGTERM, by which a program may end itself.
+// signalInit sends PID 1 every signal except SIGTERM, by which a program may end itself.
 func signalInit(probe.Task) (probe.Answer, error) {
 	var taken int64
 	for s := syscall.Signal(1); s <= 64; s++ {
@@ -156,18 +161,18 @@ func ignore(probe.Task) (probe.Answer, error) {
 }
 
 func freeze(probe.Task) (probe.Answer, error) {
-	if err := itself("deaf").Start(); err != nil {
+	if err := childCommand("deaf").Start(); err != nil {
 		return probe.Answer{}, err
 	}
-	_ = syscall.Kill(-1, syscall.SIGSTOP) // all but PID 1 and this process
+	_ = syscall.Kill(-1, syscall.SIGSTOP) // all processes but PID 1 and this one
 	_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
 	forever()
 	return probe.Answer{}, nil
 }
 
-// daemon leaves a child in a session of its own that keeps stdout open and hears no signal.
+// daemon leaves a child in a session of its own that keeps stdout open and ignores signals.
 func daemon(probe.Task) (probe.Answer, error) {
-	cmd := itself("deaf")
+	cmd := childCommand("deaf")
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	err := cmd.Start()
@@ -175,47 +180,47 @@ func daemon(probe.Task) (probe.Answer, error) {
 	return probe.Answer{Count: 1}, err
 }
 
-// orphans are more than there may be processes, so PID 1 must take them in meanwhile.
+// orphans makes more orphans than the limit of processes, so PID 1 must reap them in between.
 func orphans(task probe.Task) (probe.Answer, error) {
 	want := 4*task.Limits.PIDs + 100
 	for made := range want {
-		pid, errno := forked()
+		pid, errno := rawFork()
 		if errno == 0 && pid == 0 {
-			if pid, errno := forked(); errno == 0 && pid == 0 {
-				leave(0)
+			if pid, errno := rawFork(); errno == 0 && pid == 0 {
+				exitNow(0)
 			}
-			leave(0)
+			exitNow(0)
 		}
 		if errno != 0 {
-			return probe.Answer{Count: made, Note: said(errno)}, nil
+			return probe.Answer{Count: made, Note: errorName(errno)}, nil
 		}
 		_, _ = unix.Wait4(pid, nil, 0, nil)
 	}
 	return probe.Answer{Count: want}, nil
 }
 
-// zombies makes children that end and waits for none.
+// zombies makes children that exit, and waits for none.
 func zombies(task probe.Task) (probe.Answer, error) {
 	for made := range 10 * task.Limits.PIDs {
-		pid, errno := forked()
+		pid, errno := rawFork()
 		if errno == 0 && pid == 0 {
-			leave(0)
+			exitNow(0)
 		}
 		if errno != 0 {
-			return probe.Answer{Count: made, Note: said(errno)}, nil
+			return probe.Answer{Count: made, Note: errorName(errno)}, nil
 		}
 	}
-	return probe.Answer{Count: 10 * task.Limits.PIDs, Note: "no bound"}, nil
+	return probe.Answer{Count: 10 * task.Limits.PIDs, Note: "no limit"}, nil
 }
 
 const bombFor = 2 * time.Second
 
-// forkBomb makes processes that make processes. What is counted is how many there are at the end.
+// forkBomb makes processes that make processes. The answer counts the processes at the end.
 func forkBomb(probe.Task) (probe.Answer, error) {
-	pid, errno := forked()
+	pid, errno := rawFork()
 	if errno == 0 && pid == 0 {
 		for {
-			_, _ = forked()
+			_, _ = rawFork()
 		}
 	}
 	<-time.After(bombFor)
@@ -225,7 +230,7 @@ func forkBomb(probe.Task) (probe.Answer, error) {
 
 const chunk = 16 << 20
 
-// eat takes memory until it is killed or gets no more, and says after each chunk how much it has.
+// eat takes memory until it is killed or refused, and prints its size after each chunk.
 func eat() error {
 	for taken := int64(chunk); ; taken += chunk {
 		page, err := unix.Mmap(-1, 0, chunk, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
@@ -246,14 +251,14 @@ func touch(memory []byte) {
 }
 
 func childMemory(probe.Task) (probe.Answer, error) {
-	err := itself("eat").Run()
+	err := childCommand("eat").Run()
 	if err == nil {
-		return probe.Answer{Note: "the child ended well"}, nil
+		return probe.Answer{Note: "the child exited normally"}, nil
 	}
 	return probe.Answer{Note: "the child: " + err.Error()}, nil
 }
 
-// memfd takes memory that no address stands for.
+// memfd takes memory that is not mapped to an address.
 func memfd(probe.Task) (probe.Answer, error) {
 	fd, err := unix.MemfdCreate("probe", 0)
 	if err != nil {
@@ -262,7 +267,7 @@ func memfd(probe.Task) (probe.Answer, error) {
 	block := make([]byte, chunk)
 	for taken := int64(chunk); ; taken += chunk {
 		if _, err := unix.Write(fd, block); err != nil {
-			return probe.Answer{Note: said(err)}, nil
+			return probe.Answer{Note: errorName(err)}, nil
 		}
 		if err := probe.Write(os.Stdout, probe.Answer{Count: taken}); err != nil {
 			return probe.Answer{}, err
@@ -270,7 +275,7 @@ func memfd(probe.Task) (probe.Answer, error) {
 	}
 }
 
-// fillAll fills each place that can be written to, in a child that may die of it, and empties it again.
+// fillAll fills each writable file system in a child, which may die, and empties it again.
 func fillAll(task probe.Task, how string) (probe.Answer, error) {
 	places, _ := writable()
 	bound := task.Limits.Memory + task.Limits.Workspace + task.Limits.Tmp
@@ -279,17 +284,17 @@ func fillAll(task probe.Task, how string) (probe.Answer, error) {
 	for _, p := range places {
 		folder, err := os.MkdirTemp(p.path, ".fill-*")
 		if err != nil {
-			folder = p.path // one that has no folders
+			folder = p.path // the file system has no directories, such as mqueue
 		}
-		out, err := itself(how + ":" + folder).Output()
+		out, err := childCommand(how + ":" + folder).Output()
 		count, end, _ := strings.Cut(strings.TrimSpace(string(out)), " ")
 		taken, _ := strconv.ParseInt(count, 10, 64)
 		switch {
 		case err != nil:
 			end = "killed: " + err.Error()
-		case end == said0 || how == "bytes" && taken > bound:
+		case end == noError || how == "bytes" && taken > bound:
 			unbounded++
-			end = "no bound"
+			end = "no limit"
 		}
 		if how == "bytes" {
 			count = fmt.Sprintf("%d MiB", taken>>20)
@@ -302,12 +307,12 @@ func fillAll(task probe.Task, how string) (probe.Answer, error) {
 	return probe.Answer{Count: unbounded, Note: strings.Join(said, "; ")}, nil
 }
 
-// said0 is what said makes of no error: fill gave up before the place was full.
-const said0 = "done"
+// noError is errorName(nil): fill gave up before the file system was full.
+const noError = "done"
 
 const mostBytes = 4 << 30
 
-// fill makes one file as large, or as many files, as it can.
+// fill writes one file as large as possible, or as many files as possible.
 func fill(folder, how string) (int64, error) {
 	if how == "inodes" {
 		for n := range int64(mostInodes) {
@@ -334,11 +339,11 @@ func fill(folder, how string) (int64, error) {
 	return mostBytes, f.Close()
 }
 
-// spin keeps more processors busy than it may have.
+// spin keeps more CPUs busy than its limit.
 func spin(task probe.Task) (probe.Answer, error) {
 	end := time.Now().Add(bombFor)
 	busy := int(task.Limits.CPUs) + 3
-	runtime.GOMAXPROCS(busy) // of itself the runtime would keep to the quota
+	runtime.GOMAXPROCS(busy) // by default the runtime would respect the quota
 	done := make(chan struct{}, busy)
 	for range busy {
 		go func() {
@@ -355,10 +360,10 @@ func spin(task probe.Task) (probe.Answer, error) {
 
 const (
 	blockSize = 64 << 10
-	floodSize = 32 << 20 // bytes of each stream
+	floodSize = 32 << 20 // bytes per stream
 )
 
-// flood writes the block again and again to both streams.
+// flood writes the block repeatedly to both streams.
 func flood(block string) (probe.Answer, error) {
 	done := make(chan error, 1)
 	write := func(f *os.File) {

@@ -21,11 +21,11 @@ func TestPlacesOfTheUsersOwnAreClosed(t *testing.T) {
 		mode os.FileMode
 		want os.FileMode
 	}{
-		"like /tmp":       {"tmpfs", anyone, placeMode},
-		"like /a\tb\\c":   {"tmpfs", anyone, placeMode}, // as a VOLUME may be called
-		"like /workspace": {"tmpfs", 0o755, placeMode},
-		"closed already":  {"tmpfs", placeMode, placeMode},
-		"closed to us":    {"tmpfs", 0o500, placeMode},
+		"like /tmp":       {"tmpfs", anyone, tmpfsMode},
+		"like /a\tb\\c":   {"tmpfs", anyone, tmpfsMode}, // a possible name of a VOLUME
+		"like /workspace": {"tmpfs", 0o755, tmpfsMode},
+		"closed already":  {"tmpfs", tmpfsMode, tmpfsMode},
+		"closed to us":    {"tmpfs", 0o500, tmpfsMode},
 		"a disk":          {"ext4", anyone, anyone},
 	} {
 		path := filepath.Join(dir, strings.ReplaceAll(strings.TrimPrefix(name, "like /"), " ", "-"))
@@ -38,7 +38,7 @@ func TestPlacesOfTheUsersOwnAreClosed(t *testing.T) {
 		want[path] = c.want
 		fmt.Fprintf(&mounts, "124 107 0:59 / %s rw,nosuid - %s none rw,size=1024k\n", written.Replace(path), c.kind)
 	}
-	closePlaces(placesIn(mounts.String() + "not a mount\n1 1 0:1 / /no/such/place rw - tmpfs none rw\n"))
+	restrictDirs(tmpfsDirs(mounts.String() + "not a mount\n1 1 0:1 / /no/such/place rw - tmpfs none rw\n"))
 	for path, mode := range want {
 		info, err := os.Stat(path)
 		if err != nil {

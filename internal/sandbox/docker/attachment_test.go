@@ -18,12 +18,12 @@ import (
 	"boomerang/internal/sandbox/sandboxtest"
 )
 
-// dial makes a line to an init that the test plays.
+// dial connects an attachment to an init that the test plays.
 func dial(t *testing.T) (*attachment, net.Conn) {
 	t.Helper()
 	ours, theirs := net.Pipe()
 	t.Cleanup(func() { _ = ours.Close() })
-	l := newLine(types.NewHijackedResponse(ours, ""))
+	l := newAttachment(types.NewHijackedResponse(ours, ""))
 	return l, theirs
 }
 
@@ -76,12 +76,12 @@ func TestAContainerThatAnswersItsJobIsThere(t *testing.T) {
 	}
 }
 
-// lined gives the engine's container a line to an init that the test plays.
+// lined connects the engine's container to an init that the test plays.
 func (e *engine) lined(t *testing.T) (*handle, net.Conn) {
 	t.Helper()
 	b := e.serve(t)
 	var init net.Conn
-	b.line, init = dial(t)
+	b.streams, init = dial(t)
 	return b, init
 }
 
@@ -92,8 +92,9 @@ func TestAJournalIsHeardOnTheLine(t *testing.T) {
 		logs  []http.HandlerFunc
 		asked string
 	}{
-		"all of it":                {[]string{startFrame, outText, errText, outEnd, errEnd}, nil, ""},
-		"some, and then it breaks": {[]string{startFrame, outText, errText[:9]}, []http.HandlerFunc{whole}, "inspect follow"},
+		"all of it": {[]string{startFrame, outText, errText, outEnd, errEnd}, nil, ""},
+		"some, and then it breaks": {[]string{startFrame, outText, errText[:9]}, []http.HandlerFunc{whole},
+			"inspect follow"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			e := &engine{logs: append(c.logs, whole), states: []string{running}}
@@ -111,7 +112,7 @@ func TestAJournalIsHeardOnTheLine(t *testing.T) {
 				if got := strings.Join(e.asked, " "); got != c.asked {
 					t.Errorf("the engine was asked to %q, want %q", got, c.asked)
 				}
-				c.asked = strings.TrimSpace(c.asked + " follow") // the line does not tell it again
+				c.asked = strings.TrimSpace(c.asked + " follow") // the streams cannot be read twice
 			}
 		})
 	}

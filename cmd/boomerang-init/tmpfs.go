@@ -8,13 +8,14 @@ import (
 	"syscall"
 )
 
-const placeMode = 0o700
+const tmpfsMode = 0o700
 
-// placesIn finds the file systems in memory that are this user's: whatever a program leaves, it leaves there.
-func placesIn(mounts string) (places []string) {
+// tmpfsDirs returns the mount points of the file systems in memory that belong to this user: the only places where a
+// program can leave files.
+func tmpfsDirs(mounts string) (places []string) {
 	plain := strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`)
 	for line := range strings.Lines(mounts) {
-		// proc_pid_mountinfo(5): the mount point is the fifth field, the kind follows on a dash.
+		// proc_pid_mountinfo(5): the mount point is the fifth field, and the type follows a dash.
 		fields := strings.Fields(line)
 		const pointField = 4
 		if len(fields) <= pointField || !strings.Contains(line, " - tmpfs ") {
@@ -32,10 +33,10 @@ func placesIn(mounts string) (places []string) {
 	return places
 }
 
-// closePlaces gives them the mode that was asked for: some versions of runc give them that of the folder which they cover,
-// 0755 or 1777. Best effort; to whom that folder belongs was set in any case.
-func closePlaces(places []string) {
+// restrictDirs sets the intended mode: some versions of runc copy the mode of the covered directory, 0755 or 1777.
+// Errors are ignored, because the owner is right in any case.
+func restrictDirs(places []string) {
 	for _, place := range places {
-		_ = os.Chmod(place, placeMode)
+		_ = os.Chmod(place, tmpfsMode)
 	}
 }
