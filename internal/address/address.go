@@ -127,10 +127,10 @@ func MetadataAddresses() []netip.Addr {
 // interfaces, which own lists and which is only asked when nothing else closes the address. Its error is own's.
 func Rule(addr netip.Addr, own func() ([]netip.Addr, error)) (string, error) {
 	addr = addr.Unmap().WithZone("") // a prefix contains no address with a zone
-	if metadata(addr) {
+	if isMetadata(addr) {
 		return Metadata, nil
 	}
-	if rule := closed(addr); rule != "" {
+	if rule := closedRule(addr); rule != "" {
 		return rule, nil
 	}
 	mine, err := own()
@@ -165,7 +165,7 @@ func Interfaces() ([]netip.Addr, error) {
 func Closed4() []Block {
 	all := slices.Clone(blocks4)
 	for _, addr := range MetadataAddresses() {
-		if addr.Is4() && closed(addr) == "" {
+		if addr.Is4() && closedRule(addr) == "" {
 			all = append(all, Block{netip.PrefixFrom(addr, addr.BitLen()), Metadata})
 		}
 	}
@@ -173,7 +173,7 @@ func Closed4() []Block {
 }
 
 // closed returns the rule that closes an address for everybody, or "". The address is unmapped and has no zone.
-func closed(addr netip.Addr) string {
+func closedRule(addr netip.Addr) string {
 	blocks := blocks4
 	if addr.Is6() {
 		if !global6.Contains(addr) {
@@ -191,7 +191,7 @@ func closed(addr netip.Addr) string {
 
 // metadata tells whether an address is one of cloud metadata, by itself or once a translator has taken the IPv4 address
 // out of it: the last 32 bits (RFC 4291 §2.5.5, RFC 6052 with a /96), or those after 2002: (RFC 3056).
-func metadata(addr netip.Addr) bool {
+func isMetadata(addr netip.Addr) bool {
 	if metadataAddresses[addr] {
 		return true
 	}

@@ -25,18 +25,18 @@ func TestClosedAgreesWithTheBordersOfEachRange(t *testing.T) {
 		first := b.Prefix.Masked().Addr()
 		last := lastOf(b.Prefix)
 		for _, addr := range []netip.Addr{first, last} {
-			if got := closed(addr); got == "" {
+			if got := closedRule(addr); got == "" {
 				t.Errorf("%s of %s is open", addr, b.Prefix)
 			}
 		}
 		for _, addr := range []netip.Addr{first.Prev(), last.Next()} {
-			if addr.IsValid() && closed(addr) == b.Rule && !shared(b, addr) {
+			if addr.IsValid() && closedRule(addr) == b.Rule && !shared(b, addr) {
 				t.Errorf("%s outside of %s is closed by its rule", addr, b.Prefix)
 			}
 		}
 	}
 	for _, open := range []string{"1.0.0.0", "9.255.255.255", "11.0.0.0", "100.63.255.255", "100.128.0.0", "172.15.255.255", "172.32.0.0", "223.255.255.255", "2001:200::", "2003::", "2620:4f:8001::", "3ffe:ffff::", "3fff:1000::"} {
-		if rule := closed(netip.MustParseAddr(open)); rule != "" {
+		if rule := closedRule(netip.MustParseAddr(open)); rule != "" {
 			t.Errorf("%s is closed by %q", open, rule)
 		}
 	}

@@ -90,49 +90,48 @@ type Submission struct {
 	Depth           int      // how many callbacks of ours led to this submission, ≥ 0
 }
 
-// Admission admits submissions. It is safe for concurrent use.
-type Admission struct {
-	config    Config
-	languages Languages
-	policy    Policy
-	fetcher   Fetcher
-	sealer    Sealer
-	store     Store
-	now       func() time.Time
-	batches   chan struct{} // holds one for each batch that is being made
-
-	workspaces workspace.Config
-
-	mu       sync.Mutex     // guards fetching
-	fetching map[string]int // submissions of each subject whose files are being fetched
+// Deps are the dependencies of an Admission.
+type Deps struct {
+	Workspaces workspace.Config
+	Languages  Languages
+	Policy     Policy
+	Fetcher    Fetcher // may be nil if the configuration allows no files by URL
+	Sealer     Sealer
+	Store      Store
+	Now        func() time.Time
 }
 
-// New makes an Admission; c must be valid. The fetcher may be nil where c allows no URL of a file.
-func New(
-	c Config, workspaces workspace.Config, languages Languages, policy Policy, fetcher Fetcher, sealer Sealer, store Store, now func() time.Time,
-) *Admission {
-	return &Admission{
-		config: c, workspaces: workspaces, languages: languages, policy: policy, fetcher: fetcher, sealer: sealer, store: store, now: now,
-		batches: make(chan struct{}, maxBatches), fetching: make(map[string]int),
-	}
+// Admission admits submissions. It is safe for concurrent use.
+type Admission struct {
+	Deps
+	config  Config
+	batches chan struct{} // holds one value for each batch in preparation
+
+	mu       sync.Mutex     // guards fetching
+	fetching map[string]int // number of submissions per subject whose files are being fetched
+}
+
+// New returns an Admission. The configuration must be valid.
+func New(c Config, deps Deps) *Admission {
+	return &Admission{Deps: deps, config: c, batches: make(chan struct{}, maxBatches), fetching: make(map[string]int)}
 }
 
 // Admit stores the submission as a queued execution. When it returns without an error the execution is durable; replayed
 // tells that an earlier submission with the same idempotency key made it, and that nothing new was stored. Errors are
 // faults, and nothing was stored.
 func (a *Admission) Admit(ctx context.Context, s Submission) (e execution.Execution, replayed bool, err error) {
-	l, err := a.judge(s)
+	l, err := a.validate(s)
 	if err != nil {
 		return execution.Execution{}, false, err
 	}
-	key := a.key(s.IdempotencyKey, s.Body)
-	if fetches(s) {
+	key := a.idempotency(s.IdempotencyKey, s.Body)
+	if hasURLFiles(s) {
 		if key != nil { // what is replayed needs nothing of what may be gone by now
-			if e, replayed, err = a.store.Earlier(ctx, s.Subject, *key, a.now()); err != nil || replayed {
+			if e, replayed, err = a.Store.Earlier(ctx, s.Subject, *key, a.Now()); err != nil || replayed {
 				return e, replayed, err
 			}
 		}
-		if s, err = a.fetch(ctx, s); err != nil {
+		if s, err = a.fetchFiles(ctx, s); err != nil {
 			return execution.Execution{}, false, err
 		}
 	}
@@ -140,61 +139,61 @@ func (a *Admission) Admit(ctx context.Context, s Submission) (e execution.Execut
 	if err != nil {
 		return execution.Execution{}, false, err
 	}
-	if s, err = a.over(env, s); err != nil {
+	if s, err = a.withEnvironment(env, s); err != nil {
 		return execution.Execution{}, false, err
 	}
-	if e, err = a.execution(s, l.Name); err != nil {
+	if e, err = a.newExecution(s, l.Name); err != nil {
 		return execution.Execution{}, false, err
 	}
-	return a.store.Enqueue(ctx, e, key, a.limits())
+	return a.Store.Enqueue(ctx, e, key, a.queueLimits())
 }
 
 // judge finds the language of a submission and applies every rule. Errors are faults that name the field.
-func (a *Admission) judge(s Submission) (language.Language, error) {
-	if err := a.check(s); err != nil {
+func (a *Admission) validate(s Submission) (language.Language, error) {
+	if err := a.checkFields(s); err != nil {
 		return language.Language{}, err
 	}
-	l, err := a.languages.Find(s.Language)
+	l, err := a.Languages.Find(s.Language)
 	if err != nil {
 		return language.Language{}, err
 	}
-	return l, checkWith(l, s)
+	return l, checkLanguage(l, s)
 }
 
-func (a *Admission) key(key string, body []byte) *execution.Idempotency {
+func (a *Admission) idempotency(key string, body []byte) *execution.Idempotency {
 	if key == "" {
 		return nil
 	}
-	return &execution.Idempotency{Key: key, Fingerprint: a.sealer.Fingerprint(body)}
+	return &execution.Idempotency{Key: key, Fingerprint: a.Sealer.Fingerprint(body)}
 }
 
-func (a *Admission) limits() execution.QueueLimits {
-	return execution.QueueLimits{Total: a.config.Queue.Total, PerSubject: a.config.Queue.PerSubject, Workspaces: a.workspaces.PerSubject.Count}
+func (a *Admission) queueLimits() execution.QueueLimits {
+	return execution.QueueLimits{Total: a.config.Queue.Total, PerSubject: a.config.Queue.PerSubject, Workspaces: a.Workspaces.PerSubject.Count}
 }
 
 // execution makes of a submission that was found good what is stored of it. What may be secret is sealed here, before
 // anything else sees it.
-func (a *Admission) execution(s Submission, languageName string) (execution.Execution, error) {
-	if s.Workspace.Name == "" && a.workspaces.Implicit {
+func (a *Admission) newExecution(s Submission, languageName string) (execution.Execution, error) {
+	if s.Workspace.Name == "" && a.Workspaces.Implicit {
 		s.Workspace.Name = workspace.Default
 	}
-	env, err := marshal(s.Env)
+	env, err := marshalNonEmpty(s.Env)
 	if err != nil {
 		return execution.Execution{}, fmt.Errorf("encode env: %w", err)
 	}
-	input, err := inputOf(s)
+	input, err := encodeInput(s)
 	if err != nil {
 		return execution.Execution{}, fmt.Errorf("encode input: %w", err)
 	}
-	headers, err := marshal(s.CallbackHeaders)
+	headers, err := marshalNonEmpty(s.CallbackHeaders)
 	if err != nil {
 		return execution.Execution{}, fmt.Errorf("encode callback headers: %w", err)
 	}
-	secrets, err := marshal(s.Secrets)
+	secrets, err := marshalNonEmpty(s.Secrets)
 	if err != nil {
 		return execution.Execution{}, fmt.Errorf("encode secrets: %w", err)
 	}
-	at := a.now().UTC().Truncate(time.Microsecond) // what the wire can show
+	at := a.Now().UTC().Truncate(time.Microsecond) // what the wire can show
 	id := execution.NewID(at)
 	return execution.Execution{
 		ID:         id,
@@ -203,16 +202,16 @@ func (a *Admission) execution(s Submission, languageName string) (execution.Exec
 		Language:   languageName,
 		WorkingDir: cmp.Or(s.WorkingDir, workspace.Dir),
 		Timeout:    a.timeout(s),
-		Code:       a.sealer.Seal(id, execution.FieldCode, []byte(s.Code)),
-		Env:        a.sealer.Seal(id, execution.FieldEnv, env),
+		Code:       a.Sealer.Seal(id, execution.FieldCode, []byte(s.Code)),
+		Env:        a.Sealer.Seal(id, execution.FieldEnv, env),
 		EnvNames:   slices.Sorted(maps.Keys(s.Env)),
-		Input:      a.sealer.Seal(id, execution.FieldInput, input),
+		Input:      a.Sealer.Seal(id, execution.FieldInput, input),
 		Options:    optionsOf(s),
 		Callback: execution.Callback{
 			URL:         s.CallbackURL,
-			Headers:     a.sealer.Seal(id, execution.FieldCallbackHeaders, headers),
+			Headers:     a.Sealer.Seal(id, execution.FieldCallbackHeaders, headers),
 			HeaderNames: slices.Sorted(maps.Keys(s.CallbackHeaders)),
-			Secret:      a.sealer.Seal(id, execution.FieldCallbackSecret, secrets),
+			Secret:      a.Sealer.Seal(id, execution.FieldCallbackSecret, secrets),
 			Depth:       s.Depth,
 		},
 		CreatedAt: at,
@@ -222,9 +221,9 @@ func (a *Admission) execution(s Submission, languageName string) (execution.Exec
 
 // The timeouts of programs without a callback, where so long ones are allowed (wire).
 const (
-	inBackground = 300 * time.Second // of one in the background that asks for none
-	waitedFor    = 120 * time.Second // of one that is waited for and asks for none
-	maxWaitedFor = 300 * time.Second // the longest that one may ask for that is waited for
+	backgroundTimeout     = 300 * time.Second // of one in the background that asks for none
+	synchronousTimeout    = 120 * time.Second // of one that is waited for and asks for none
+	maxSynchronousTimeout = 300 * time.Second // the longest that one may ask for that is waited for
 )
 
 // timeout is what the submission asks for, or the default of its kind.
@@ -233,15 +232,15 @@ func (a *Admission) timeout(s Submission) time.Duration {
 	case s.Timeout != 0:
 		return time.Duration(s.Timeout) * time.Second
 	case s.Synchronous:
-		return min(waitedFor, a.config.Timeout.Max)
+		return min(synchronousTimeout, a.config.Timeout.Max)
 	case s.Background:
-		return min(inBackground, a.config.Timeout.Max)
+		return min(backgroundTimeout, a.config.Timeout.Max)
 	}
 	return a.config.Timeout.Default
 }
 
 // marshal makes nothing of nothing.
-func marshal[T map[string]string | []string](v T) ([]byte, error) {
+func marshalNonEmpty[T map[string]string | []string](v T) ([]byte, error) {
 	if len(v) == 0 {
 		return nil, nil
 	}

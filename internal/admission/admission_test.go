@@ -23,7 +23,7 @@ import (
 var noon = time.Date(2025, 1, 28, 12, 0, 0, 123456789, time.FixedZone("", 3600))
 
 // queue is a store that remembers what it was given.
-type queue struct {
+type fakeStore struct {
 	given    []execution.Execution
 	key      *execution.Idempotency
 	limits   execution.QueueLimits
@@ -33,15 +33,15 @@ type queue struct {
 	environments map[string]execution.Sealed // by subject
 }
 
-func (q *queue) Environment(_ context.Context, subject string) (execution.Sealed, error) {
+func (q *fakeStore) Environment(_ context.Context, subject string) (execution.Sealed, error) {
 	return q.environments[subject], q.err
 }
 
-func (q *queue) Environments(context.Context) ([]string, error) {
+func (q *fakeStore) Environments(context.Context) ([]string, error) {
 	return slices.Sorted(maps.Keys(q.environments)), q.err
 }
 
-func (q *queue) ChangeEnvironment(
+func (q *fakeStore) ChangeEnvironment(
 	_ context.Context, subject string, change func(execution.Sealed) (execution.Sealed, error),
 ) error {
 	env, err := change(q.environments[subject])
@@ -54,21 +54,21 @@ func (q *queue) ChangeEnvironment(
 	return err
 }
 
-func (q *queue) Enqueue(
+func (q *fakeStore) Enqueue(
 	_ context.Context, e execution.Execution, key *execution.Idempotency, limits execution.QueueLimits,
 ) (execution.Execution, bool, error) {
 	q.given, q.key, q.limits = append(q.given, e), key, limits
 	return e, q.replayed, q.err
 }
 
-func (q *queue) Earlier(_ context.Context, _ string, _ execution.Idempotency, _ time.Time) (e execution.Execution, found bool, err error) {
+func (q *fakeStore) Earlier(_ context.Context, _ string, _ execution.Idempotency, _ time.Time) (e execution.Execution, found bool, err error) {
 	if q.replayed {
 		return q.given[0], true, q.err
 	}
 	return e, false, q.err
 }
 
-func (q *queue) EnqueueAll(
+func (q *fakeStore) EnqueueAll(
 	_ context.Context, all []execution.Execution, key *execution.Idempotency, limits execution.QueueLimits,
 ) ([]execution.Execution, bool, error) {
 	q.given, q.key, q.limits = append(q.given, all...), key, limits
@@ -76,16 +76,16 @@ func (q *queue) EnqueueAll(
 }
 
 // glass is a sealer that can be looked through.
-type glass struct{}
+type fakeSealer struct{}
 
-func (glass) Seal(id execution.ID, field string, plain []byte) execution.Sealed {
+func (fakeSealer) Seal(id execution.ID, field string, plain []byte) execution.Sealed {
 	if len(plain) == 0 {
 		return nil
 	}
 	return execution.Sealed(fmt.Sprintf("%s/%s/%s", id, field, plain))
 }
 
-func (glass) Unseal(id execution.ID, field string, s execution.Sealed) ([]byte, error) {
+func (fakeSealer) Unseal(id execution.ID, field string, s execution.Sealed) ([]byte, error) {
 	plain, ok := strings.CutPrefix(string(s), fmt.Sprintf("%s/%s/", id, field))
 	if len(s) == 0 {
 		return nil, nil
@@ -97,12 +97,12 @@ func (glass) Unseal(id execution.ID, field string, s execution.Sealed) ([]byte, 
 }
 
 // Current is what does not say that it is old.
-func (glass) Current(s execution.Sealed) bool { return !strings.Contains(string(s), "old") }
+func (fakeSealer) Current(s execution.Sealed) bool { return !strings.Contains(string(s), "old") }
 
-func (glass) Fingerprint(data []byte) string { return "fingerprint of " + string(data) }
+func (fakeSealer) Fingerprint(data []byte) string { return "fingerprint of " + string(data) }
 
 // open makes an Admission of the real catalogue and the real policy before q.
-func open(t *testing.T, c Config, q *queue) *Admission {
+func newTestAdmission(t *testing.T, c Config, q *fakeStore) *Admission {
 	t.Helper()
 	catalogue, err := language.Open(language.Defaults())
 	if err != nil {
@@ -112,26 +112,34 @@ func open(t *testing.T, c Config, q *queue) *Admission {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return New(c, workspace.Defaults(), catalogue, policy, &library{}, glass{}, q, func() time.Time { return noon })
+	return New(c, Deps{
+		Workspaces: workspace.Defaults(),
+		Languages:  catalogue,
+		Policy:     policy,
+		Fetcher:    &fakeFetcher{},
+		Sealer:     fakeSealer{},
+		Store:      q,
+		Now:        func() time.Time { return noon },
+	})
 }
 
 // good is a submission that says as little as possible.
-func good() Submission {
+func validSubmission() Submission {
 	return Submission{Subject: "ann", Code: "print(1)", CallbackURL: "https://example.com/hook"}
 }
 
-func TestAdmitStoresWhatWasAsked(t *testing.T) {
-	q := &queue{}
+func TestAdmitStoresTheSubmission(t *testing.T) {
+	q := &fakeStore{}
 	s := Submission{
 		Subject: "ann", Code: "print(1)", CallbackURL: "https://example.com/hook?a=b", Language: "py", Timeout: 7200,
 		WorkingDir: "/tmp/job", Env: map[string]string{"B": "2", "A": "<1>"}, CallbackHeaders: map[string]string{"X-B": "b", "X-A": "a"},
 		Secrets: []string{"n3w", "s3cret"}, IdempotencyKey: "key-1", Body: []byte("{}"), Depth: 3,
 	}
-	got, replayed, err := open(t, Defaults(), q).Admit(t.Context(), s)
+	got, replayed, err := newTestAdmission(t, Defaults(), q).Admit(t.Context(), s)
 	if err != nil || replayed {
 		t.Fatalf("got replayed %v, error %v; want a new execution", replayed, err)
 	}
-	sealed := func(field, plain string) execution.Sealed { return glass{}.Seal(got.ID, field, []byte(plain)) }
+	sealed := func(field, plain string) execution.Sealed { return fakeSealer{}.Seal(got.ID, field, []byte(plain)) }
 	want := execution.Execution{
 		ID: got.ID, Subject: "ann", Language: "python", WorkingDir: "/tmp/job", Timeout: 2 * time.Hour,
 		Code: sealed("code", "print(1)"), Env: got.Env, EnvNames: []string{"A", "B"},
@@ -159,11 +167,11 @@ func TestAdmitStoresWhatWasAsked(t *testing.T) {
 	}
 }
 
-func TestAdmitFillsInWhatWasNotSaid(t *testing.T) {
-	q := &queue{}
-	s := good()
+func TestAdmitFillsInDefaults(t *testing.T) {
+	q := &fakeStore{}
+	s := validSubmission()
 	s.Env, s.CallbackHeaders, s.Secrets = map[string]string{}, map[string]string{}, []string{}
-	got, _, err := open(t, Defaults(), q).Admit(t.Context(), s)
+	got, _, err := newTestAdmission(t, Defaults(), q).Admit(t.Context(), s)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -216,10 +224,10 @@ func TestAdmitAcceptsTheExtremes(t *testing.T) {
 	}
 	for name, change := range tests {
 		t.Run(name, func(t *testing.T) {
-			q := &queue{}
-			s := good()
+			q := &fakeStore{}
+			s := validSubmission()
 			change(&s)
-			if _, _, err := open(t, Defaults(), q).Admit(t.Context(), s); err != nil || len(q.given) != 1 {
+			if _, _, err := newTestAdmission(t, Defaults(), q).Admit(t.Context(), s); err != nil || len(q.given) != 1 {
 				t.Errorf("got %v with %d stored; want it stored", err, len(q.given))
 			}
 		})
@@ -309,10 +317,10 @@ func TestAdmitRefusesAndNamesTheField(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			q := &queue{}
-			s := good()
+			q := &fakeStore{}
+			s := validSubmission()
 			test.change(&s)
-			_, _, err := open(t, Defaults(), q).Admit(t.Context(), s)
+			_, _, err := newTestAdmission(t, Defaults(), q).Admit(t.Context(), s)
 			f := fault.Of(err)
 			if err == nil || f.Code != test.code || f.Details["field"] != test.field {
 				t.Fatalf("got %v of %v: %v; want %s of %s", f.Code, f.Details["field"], err, test.code, test.field)
@@ -328,21 +336,21 @@ func TestAdmitRefusesAndNamesTheField(t *testing.T) {
 }
 
 func TestAdmitListsTheLanguagesThereAre(t *testing.T) {
-	s := good()
+	s := validSubmission()
 	s.Language = "cobol"
-	_, _, err := open(t, Defaults(), &queue{}).Admit(t.Context(), s)
+	_, _, err := newTestAdmission(t, Defaults(), &fakeStore{}).Admit(t.Context(), s)
 	supported, _ := fault.Of(err).Details["supported"].([]string)
 	if !slices.Contains(supported, "python") {
 		t.Errorf("got %v; want the known languages", supported)
 	}
 }
 
-func TestAdmitPassesOnWhatTheStoreSays(t *testing.T) {
+func TestAdmitReturnsTheStoresErrors(t *testing.T) {
 	full := fault.New(fault.QueueFull, "The queue is full.").After(time.Second)
-	if _, _, err := open(t, Defaults(), &queue{err: full}).Admit(t.Context(), good()); fault.Of(err) != full {
+	if _, _, err := newTestAdmission(t, Defaults(), &fakeStore{err: full}).Admit(t.Context(), validSubmission()); fault.Of(err) != full {
 		t.Errorf("got %v; want the store's own fault", err)
 	}
-	if _, replayed, err := open(t, Defaults(), &queue{replayed: true}).Admit(t.Context(), good()); err != nil || !replayed {
+	if _, replayed, err := newTestAdmission(t, Defaults(), &fakeStore{replayed: true}).Admit(t.Context(), validSubmission()); err != nil || !replayed {
 		t.Errorf("got replayed %v, error %v; want it replayed", replayed, err)
 	}
 }
@@ -351,9 +359,9 @@ func TestAdmitGoesByItsConfiguration(t *testing.T) {
 	c := Defaults()
 	c.Code, c.Timeout.Default, c.Timeout.Max, c.Env.Entries, c.Env.Size = 8, time.Minute, 2*time.Minute, 1, 4
 	c.Queue = Queue{Total: 1, PerSubject: 2}
-	q := &queue{}
-	a := open(t, c, q)
-	got, _, err := a.Admit(t.Context(), good())
+	q := &fakeStore{}
+	a := newTestAdmission(t, c, q)
+	got, _, err := a.Admit(t.Context(), validSubmission())
 	if err != nil || got.Timeout != time.Minute || q.limits != (execution.QueueLimits{Total: 1, PerSubject: 2, Workspaces: 20}) {
 		t.Fatalf("got %s, %+v, %v; want one minute and the configured limits", got.Timeout, q.limits, err)
 	}
@@ -362,7 +370,7 @@ func TestAdmitGoesByItsConfiguration(t *testing.T) {
 		"timeout": func(s *Submission) { s.Timeout = 121 },
 		"env":     func(s *Submission) { s.Env = map[string]string{"A": "12"} },
 	} {
-		s := good()
+		s := validSubmission()
 		change(&s)
 		if _, _, err := a.Admit(t.Context(), s); err == nil || fault.Of(err).Details["field"] != field {
 			t.Errorf("got %v; want a refusal of %s", err, field)

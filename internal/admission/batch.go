@@ -69,21 +69,21 @@ func (a *Admission) AdmitBatch(ctx context.Context, b Batch) (all []execution.Ex
 	if err != nil {
 		return nil, false, err
 	}
-	id := execution.NewBatchID(a.now())
+	id := execution.NewBatchID(a.Now())
 	for i, s := range b.Submissions {
 		s.Subject, s.Depth = b.Subject, b.Depth
-		e, err := a.member(s, common, summary, env)
+		e, err := a.newBatchExecution(s, common, summary, env)
 		if err != nil {
 			return nil, false, fault.Of(err).Within(fmt.Sprintf("executions[%d]", i))
 		}
 		e.Batch = execution.Batch{ID: id, Summary: summary}
 		all = append(all, e)
 	}
-	return a.store.EnqueueAll(ctx, all, a.key(b.IdempotencyKey, b.Body), a.limits())
+	return a.Store.EnqueueAll(ctx, all, a.idempotency(b.IdempotencyKey, b.Body), a.queueLimits())
 }
 
 // member makes the execution of one submission of a batch, over the environment of its subject.
-func (a *Admission) member(s, common Submission, summary bool, env map[string]string) (execution.Execution, error) {
+func (a *Admission) newBatchExecution(s, common Submission, summary bool, env map[string]string) (execution.Execution, error) {
 	if summary {
 		if s.CallbackURL != "" {
 			return execution.Execution{}, invalid("callback_url", "callback_url must be given for the whole batch or for each of its executions, not for both.")
@@ -94,12 +94,12 @@ func (a *Admission) member(s, common Submission, summary bool, env map[string]st
 		field := fmt.Sprintf("files[%d].url", i)
 		return execution.Execution{}, invalid(field, "%s: a batch fetches no files; send them as text or base64.", field)
 	}
-	l, err := a.judge(s)
+	l, err := a.validate(s)
 	if err != nil {
 		return execution.Execution{}, err
 	}
-	if s, err = a.over(env, s); err != nil {
+	if s, err = a.withEnvironment(env, s); err != nil {
 		return execution.Execution{}, err
 	}
-	return a.execution(s, l.Name)
+	return a.newExecution(s, l.Name)
 }

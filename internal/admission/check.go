@@ -14,23 +14,23 @@ import (
 	"boomerang/internal/workspace"
 )
 
-const tmp = "/tmp" // where a program may write beside its workspace
+const tmpDir = "/tmp" // where a program may write beside its workspace
 
 const (
-	maxDir     = 1024 // bytes of a working directory
-	maxName    = 255  // bytes of one name in it: the file system's NAME_MAX
-	maxSecret  = 1024 // bytes
-	maxSecrets = 3    // that sign at the same time
-	maxTitle   = 255  // bytes of what a caller calls an execution
-	maxKey     = 255  // characters of an idempotency key
-	maxDepth   = 3    // callbacks that may lead to one another
+	maxPath     = 1024 // bytes of a working directory
+	maxPathPart = 255  // bytes of one name in it: the file system's NAME_MAX
+	maxSecret   = 1024 // bytes
+	maxSecrets  = 3    // that sign at the same time
+	maxName     = 255  // bytes of what a caller calls an execution
+	maxKey      = 255  // characters of an idempotency key
+	maxDepth    = 3    // callbacks that may lead to one another
 )
 
 // HeaderKey names the idempotency key in a fault: it comes beside the body.
 const HeaderKey = "Idempotency-Key"
 
 // check applies every rule that needs no other room than the policy, in the order in which the wire lists the fields.
-func (a *Admission) check(s Submission) error {
+func (a *Admission) checkFields(s Submission) error {
 	for _, rule := range []func(Submission) error{
 		checkName, a.checkCode, a.checkCallback, a.checkTimeout, checkWorkingDir, a.checkEnv, a.checkHeaders, checkSecrets,
 		a.checkArgs, a.checkStdin, a.checkFiles, checkArtifacts, checkMetadata, checkWorkspace, checkKey, checkDepth,
@@ -53,8 +53,8 @@ func (a *Admission) CheckCallback(s Submission) error {
 }
 
 func checkName(s Submission) error {
-	if len(s.Name) > maxTitle {
-		return invalid("name", "name must have at most %d bytes.", maxTitle)
+	if len(s.Name) > maxName {
+		return invalid("name", "name must have at most %d bytes.", maxName)
 	}
 	return nil
 }
@@ -76,13 +76,13 @@ func (a *Admission) checkCallback(s Submission) error {
 	if s.CallbackURL == "" {
 		return missing("callback_url")
 	}
-	return a.policy.CheckURL(s.CallbackURL)
+	return a.Policy.CheckURL(s.CallbackURL)
 }
 
 func (a *Admission) checkTimeout(s Submission) error {
 	most := a.config.Timeout.Max
 	if s.Synchronous {
-		most = min(most, maxWaitedFor)
+		most = min(most, maxSynchronousTimeout)
 	}
 	if seconds := int64(most / time.Second); s.Timeout < 0 || s.Timeout > seconds {
 		s.Timeout = 0
@@ -96,16 +96,16 @@ func checkWorkingDir(s Submission) error {
 	switch {
 	case dir == "":
 		return nil
-	case len(dir) > maxDir || slices.ContainsFunc(strings.Split(dir, "/"), func(name string) bool { return len(name) > maxName }):
-		return invalid("working_dir", "working_dir must have at most %d bytes, and at most %d between two slashes.", maxDir, maxName)
+	case len(dir) > maxPath || slices.ContainsFunc(strings.Split(dir, "/"), func(name string) bool { return len(name) > maxPathPart }):
+		return invalid("working_dir", "working_dir must have at most %d bytes, and at most %d between two slashes.", maxPath, maxPathPart)
 	case strings.ContainsRune(dir, 0):
 		return invalid("working_dir", "working_dir must not contain a NUL.")
 	case !path.IsAbs(dir):
 		return invalid("working_dir", "working_dir must be an absolute path.")
 	case path.Clean(dir) != dir:
 		return invalid("working_dir", `working_dir must be written without "." and "..", without double slashes and without a slash at its end.`)
-	case !within(dir, workspace.Dir) && !within(dir, tmp):
-		return invalid("working_dir", "working_dir must be %s or %s, or lie within one of them.", workspace.Dir, tmp)
+	case !within(dir, workspace.Dir) && !within(dir, tmpDir):
+		return invalid("working_dir", "working_dir must be %s or %s, or lie within one of them.", workspace.Dir, tmpDir)
 	}
 	return nil
 }
@@ -114,7 +114,7 @@ func checkWorkingDir(s Submission) error {
 func within(dir, root string) bool { return dir == root || strings.HasPrefix(dir, root+"/") }
 
 // envName is what a shell can name (POSIX.1-2017, base definitions, 3.235).
-var envName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+var envNameForm = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
 func (a *Admission) checkEnv(s Submission) error { return a.checkVariables("env", s.Env) }
 
@@ -129,18 +129,18 @@ func (a *Admission) checkVariables(field string, env map[string]string) error {
 		switch {
 		case size > int(a.config.Env.Size):
 			return invalid(field, "%s must have at most %d bytes in all, counted as NAME=value and one more each.", field, int(a.config.Env.Size)).
-				Detail("key", clip(name))
-		case !envName.MatchString(name):
-			return invalid(field, "%s: %q is no name for a variable: letters, digits and underscores, and no digit first.", field, clip(name)).
-				Detail("key", clip(name))
+				Detail("key", truncate(name))
+		case !envNameForm.MatchString(name):
+			return invalid(field, "%s: %q is no name for a variable: letters, digits and underscores, and no digit first.", field, truncate(name)).
+				Detail("key", truncate(name))
 		case strings.ContainsRune(env[name], 0):
-			return invalid(field, "%s: the value of %s must not contain a NUL.", field, clip(name)).Detail("key", clip(name))
+			return invalid(field, "%s: the value of %s must not contain a NUL.", field, truncate(name)).Detail("key", truncate(name))
 		}
 	}
 	return nil
 }
 
-func (a *Admission) checkHeaders(s Submission) error { return a.policy.CheckHeaders(s.CallbackHeaders) }
+func (a *Admission) checkHeaders(s Submission) error { return a.Policy.CheckHeaders(s.CallbackHeaders) }
 
 func checkSecrets(s Submission) error {
 	if len(s.Secrets) > maxSecrets {
@@ -190,7 +190,7 @@ func invalid(field, format string, args ...any) *fault.Error {
 }
 
 // clip keeps a client's own words short enough to be said back to it.
-func clip(s string) string {
+func truncate(s string) string {
 	const enough = 64
 	if len(s) <= enough {
 		return s

@@ -68,36 +68,36 @@ func Defaults() Config {
 
 // The widest bounds that an operator can set.
 const (
-	mostCode    = 64 * units.MiB
-	mostTimeout = 30 * 24 * time.Hour
-	mostEntries = 4096
-	mostEnv     = 128 * units.KiB // no single string of an environment may be longer on Linux (MAX_ARG_STRLEN)
-	mostInput   = 32 * units.MiB  // stdin and files together go into a job of at most 64 MiB as 43 MiB of base64
+	maxCodeSize  = 64 * units.MiB
+	maxTimeout   = 30 * 24 * time.Hour
+	maxEntries   = 4096
+	maxEnvSize   = 128 * units.KiB // no single string of an environment may be longer on Linux (MAX_ARG_STRLEN)
+	maxInputSize = 32 * units.MiB  // stdin and files together go into a job of at most 64 MiB as 43 MiB of base64
 )
 
 // Validate names the key that is wrong.
 func (c Config) Validate() error {
 	switch {
-	case c.Code < 1 || c.Code > mostCode:
-		return fmt.Errorf("code must be between 1B and %s, not %s", mostCode, c.Code)
-	case c.Timeout.Max < time.Second || c.Timeout.Max > mostTimeout || c.Timeout.Max%time.Second != 0:
-		return fmt.Errorf("timeout.max must be whole seconds between 1s and %s, not %s", mostTimeout, c.Timeout.Max)
+	case c.Code < 1 || c.Code > maxCodeSize:
+		return fmt.Errorf("code must be between 1B and %s, not %s", maxCodeSize, c.Code)
+	case c.Timeout.Max < time.Second || c.Timeout.Max > maxTimeout || c.Timeout.Max%time.Second != 0:
+		return fmt.Errorf("timeout.max must be whole seconds between 1s and %s, not %s", maxTimeout, c.Timeout.Max)
 	case c.Timeout.Default < time.Second || c.Timeout.Default > c.Timeout.Max || c.Timeout.Default%time.Second != 0:
 		return fmt.Errorf("timeout.default must be whole seconds between 1s and timeout.max, not %s", c.Timeout.Default)
-	case c.Env.Entries < 0 || c.Env.Entries > mostEntries:
-		return fmt.Errorf("env.entries must be between 0 and %d, not %d", mostEntries, c.Env.Entries)
-	case c.Env.Size < 0 || c.Env.Size > mostEnv:
-		return fmt.Errorf("env.size must be between 0B and %s, not %s", mostEnv, c.Env.Size)
-	case c.Args.Entries < 0 || c.Args.Entries > mostEntries:
-		return fmt.Errorf("args.entries must be between 0 and %d, not %d", mostEntries, c.Args.Entries)
-	case c.Args.Size < 0 || c.Args.Size > mostEnv:
-		return fmt.Errorf("args.size must be between 0B and %s, not %s", mostEnv, c.Args.Size)
-	case c.Stdin < 0 || c.Stdin > mostInput:
-		return fmt.Errorf("stdin must be between 0B and %s, not %s", mostInput, c.Stdin)
-	case c.Files.Entries < 0 || c.Files.Entries > mostEntries:
-		return fmt.Errorf("files.entries must be between 0 and %d, not %d", mostEntries, c.Files.Entries)
-	case c.Files.Size < 0 || c.Files.Size > mostInput-c.Stdin:
-		return fmt.Errorf("files.size must be between 0B and %s with stdin, not %s", mostInput, c.Files.Size)
+	case c.Env.Entries < 0 || c.Env.Entries > maxEntries:
+		return fmt.Errorf("env.entries must be between 0 and %d, not %d", maxEntries, c.Env.Entries)
+	case c.Env.Size < 0 || c.Env.Size > maxEnvSize:
+		return fmt.Errorf("env.size must be between 0B and %s, not %s", maxEnvSize, c.Env.Size)
+	case c.Args.Entries < 0 || c.Args.Entries > maxEntries:
+		return fmt.Errorf("args.entries must be between 0 and %d, not %d", maxEntries, c.Args.Entries)
+	case c.Args.Size < 0 || c.Args.Size > maxEnvSize:
+		return fmt.Errorf("args.size must be between 0B and %s, not %s", maxEnvSize, c.Args.Size)
+	case c.Stdin < 0 || c.Stdin > maxInputSize:
+		return fmt.Errorf("stdin must be between 0B and %s, not %s", maxInputSize, c.Stdin)
+	case c.Files.Entries < 0 || c.Files.Entries > maxEntries:
+		return fmt.Errorf("files.entries must be between 0 and %d, not %d", maxEntries, c.Files.Entries)
+	case c.Files.Size < 0 || c.Files.Size > maxInputSize-c.Stdin:
+		return fmt.Errorf("files.size must be between 0B and %s with stdin, not %s", maxInputSize, c.Files.Size)
 	case c.Queue.Total < 0:
 		return fmt.Errorf("queue.total must not be negative, but is %d", c.Queue.Total)
 	case c.Queue.PerSubject < 0:

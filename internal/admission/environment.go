@@ -16,7 +16,7 @@ const Mask = "***MASKED***"
 
 // Environment returns the variables that each program of the subject has without asking. Errors: fault SERVICE_UNAVAILABLE.
 func (a *Admission) Environment(ctx context.Context, subject string) (map[string]string, error) {
-	sealed, err := a.store.Environment(ctx, subject)
+	sealed, err := a.Store.Environment(ctx, subject)
 	if err != nil {
 		return nil, err
 	}
@@ -27,7 +27,7 @@ func (a *Admission) Environment(ctx context.Context, subject string) (map[string
 // value that is Mask is left as it is. Errors are faults that name the field; nothing was changed then.
 func (a *Admission) SetEnvironment(ctx context.Context, subject string, env map[string]string, merge bool) (map[string]string, error) {
 	var after map[string]string
-	err := a.store.ChangeEnvironment(ctx, subject, func(sealed execution.Sealed) (execution.Sealed, error) {
+	err := a.Store.ChangeEnvironment(ctx, subject, func(sealed execution.Sealed) (execution.Sealed, error) {
 		before, err := a.unsealEnvironment(subject, sealed)
 		if err != nil && merge { // one that cannot be opened any more can still be replaced
 			return nil, err
@@ -40,19 +40,19 @@ func (a *Admission) SetEnvironment(ctx context.Context, subject string, env map[
 			if stored, there := before[name]; value == Mask && there {
 				value = stored
 			} else if value == Mask {
-				return nil, invalid("env_vars", "env_vars: %s stands for a value that is stored, and none is stored for %s.", Mask, clip(name)).
-					Detail("key", clip(name))
+				return nil, invalid("env_vars", "env_vars: %s stands for a value that is stored, and none is stored for %s.", Mask, truncate(name)).
+					Detail("key", truncate(name))
 			}
 			after[name] = value
 		}
 		if err := a.checkVariables("env_vars", after); err != nil {
 			return nil, err
 		}
-		plain, err := marshal(after)
+		plain, err := marshalNonEmpty(after)
 		if err != nil {
 			return nil, fmt.Errorf("encode environment: %w", err)
 		}
-		return a.sealer.Seal(holder(subject), execution.FieldEnvironment, plain), nil
+		return a.Sealer.Seal(sealID(subject), execution.FieldEnvironment, plain), nil
 	})
 	return after, err
 }
@@ -60,11 +60,11 @@ func (a *Admission) SetEnvironment(ctx context.Context, subject string, env map[
 // Reseal seals with the current key what older keys have sealed, so that those can be retired: environments stay for ever. One
 // that cannot be opened stays as it is, and is in the error.
 func (a *Admission) Reseal(ctx context.Context) error {
-	subjects, err := a.store.Environments(ctx)
+	subjects, err := a.Store.Environments(ctx)
 	errs := []error{err}
 	for _, subject := range subjects {
-		sealed, err := a.store.Environment(ctx, subject)
-		if err == nil && !a.sealer.Current(sealed) {
+		sealed, err := a.Store.Environment(ctx, subject)
+		if err == nil && !a.Sealer.Current(sealed) {
 			_, err = a.SetEnvironment(ctx, subject, nil, true)
 		}
 		if err != nil {
@@ -75,7 +75,7 @@ func (a *Admission) Reseal(ctx context.Context) error {
 }
 
 // over lays what the submission asks for over env, what its subject has without asking.
-func (a *Admission) over(env map[string]string, s Submission) (Submission, error) {
+func (a *Admission) withEnvironment(env map[string]string, s Submission) (Submission, error) {
 	if len(env) == 0 {
 		return s, nil
 	}
@@ -86,7 +86,7 @@ func (a *Admission) over(env map[string]string, s Submission) (Submission, error
 }
 
 func (a *Admission) unsealEnvironment(subject string, sealed execution.Sealed) (env map[string]string, err error) {
-	plain, err := a.sealer.Unseal(holder(subject), execution.FieldEnvironment, sealed)
+	plain, err := a.Sealer.Unseal(sealID(subject), execution.FieldEnvironment, sealed)
 	if err != nil {
 		return nil, fmt.Errorf("unseal environment: %w", err)
 	}
@@ -101,16 +101,16 @@ func (a *Admission) unsealEnvironment(subject string, sealed execution.Sealed) (
 
 // holder stands where the seal of other fields has their execution. No execution has a field of this name, so it does not
 // matter how a subject is called.
-func holder(subject string) execution.ID { return execution.ID(subject) }
+func sealID(subject string) execution.ID { return execution.ID(subject) }
 
 // secretName is part of a name whose value is better not shown.
-var secretName = regexp.MustCompile(`(?i)KEY|SECRET|PASS|PWD|TOKEN|CREDENTIAL|AUTH|PRIVATE|SIGNATURE|COOKIE|DSN|CERT`)
+var secretNameForm = regexp.MustCompile(`(?i)KEY|SECRET|PASS|PWD|TOKEN|CREDENTIAL|AUTH|PRIVATE|SIGNATURE|COOKIE|DSN|CERT`)
 
 // Masked returns env with Mask in place of what looks like a secret: by its name, or because it is a URL with a password.
 func Masked(env map[string]string) map[string]string {
 	shown := make(map[string]string, len(env))
 	for name, value := range env {
-		if secretName.MatchString(name) || hasPassword(value) {
+		if secretNameForm.MatchString(name) || hasPassword(value) {
 			value = Mask
 		}
 		shown[name] = value

@@ -14,21 +14,21 @@ import (
 )
 
 func TestAnEnvironmentLiesUnderTheSubmissions(t *testing.T) {
-	q := &queue{}
-	a := open(t, Defaults(), q)
+	q := &fakeStore{}
+	a := newTestAdmission(t, Defaults(), q)
 	if _, err := a.SetEnvironment(t.Context(), "ann", map[string]string{"A": "default", "B": "default"}, false); err != nil {
 		t.Fatal(err)
 	}
 	for subject, want := range map[string]map[string]string{
 		"ann": {"A": "default", "B": "asked", "C": "asked"}, "ben": {"B": "asked", "C": "asked"},
 	} {
-		s := good()
+		s := validSubmission()
 		s.Subject, s.Env = subject, map[string]string{"B": "asked", "C": "asked"}
 		e, _, err := a.Admit(t.Context(), s)
 		if err != nil {
 			t.Fatal(err)
 		}
-		plain, err := glass{}.Unseal(e.ID, execution.FieldEnv, e.Env)
+		plain, err := fakeSealer{}.Unseal(e.ID, execution.FieldEnv, e.Env)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -43,11 +43,11 @@ func TestAnEnvironmentLiesUnderTheSubmissions(t *testing.T) {
 }
 
 func TestAnEnvironmentLiesUnderEachOfABatch(t *testing.T) {
-	a := open(t, Defaults(), &queue{})
+	a := newTestAdmission(t, Defaults(), &fakeStore{})
 	if _, err := a.SetEnvironment(t.Context(), "ann", map[string]string{"A": "default"}, false); err != nil {
 		t.Fatal(err)
 	}
-	first, second := good(), good()
+	first, second := validSubmission(), validSubmission()
 	second.Env = map[string]string{"B": "asked"}
 	all, _, err := a.AdmitBatch(t.Context(), Batch{Subject: "ann", Submissions: []Submission{first, second}})
 	if err != nil || !slices.Equal(all[0].EnvNames, []string{"A"}) || !slices.Equal(all[1].EnvNames, []string{"A", "B"}) {
@@ -56,7 +56,7 @@ func TestAnEnvironmentLiesUnderEachOfABatch(t *testing.T) {
 }
 
 func TestAnEnvironmentIsReplacedOrMerged(t *testing.T) {
-	a := open(t, Defaults(), &queue{})
+	a := newTestAdmission(t, Defaults(), &fakeStore{})
 	for _, step := range []struct {
 		env   map[string]string
 		merge bool
@@ -82,7 +82,7 @@ func TestAnEnvironmentIsReplacedOrMerged(t *testing.T) {
 func TestAnEnvironmentHasTheBoundsOfASubmissions(t *testing.T) {
 	c := Defaults()
 	c.Env.Entries = 2
-	a := open(t, c, &queue{})
+	a := newTestAdmission(t, c, &fakeStore{})
 	before := map[string]string{"A": "1", "B": "2"}
 	if _, err := a.SetEnvironment(t.Context(), "ann", before, false); err != nil {
 		t.Fatal(err)
@@ -102,7 +102,7 @@ func TestAnEnvironmentHasTheBoundsOfASubmissions(t *testing.T) {
 			t.Errorf("%s: stored %v, %v; want it as before", name, stored, err)
 		}
 	}
-	s := good()
+	s := validSubmission()
 	s.Env = map[string]string{"C": "3"}
 	if _, _, err := a.Admit(t.Context(), s); fault.Of(err).Details["field"] != "env" {
 		t.Errorf("got %v; want a refusal of env, which has three variables with the defaults", err)
@@ -110,9 +110,9 @@ func TestAnEnvironmentHasTheBoundsOfASubmissions(t *testing.T) {
 }
 
 func TestAnEnvironmentOfALostKeyCanBeReplaced(t *testing.T) {
-	q := &queue{environments: map[string]execution.Sealed{"ann": []byte("sealed for another")}}
-	a := open(t, Defaults(), q)
-	if _, _, err := a.Admit(t.Context(), good()); err == nil || len(q.given) != 0 {
+	q := &fakeStore{environments: map[string]execution.Sealed{"ann": []byte("sealed for another")}}
+	a := newTestAdmission(t, Defaults(), q)
+	if _, _, err := a.Admit(t.Context(), validSubmission()); err == nil || len(q.given) != 0 {
 		t.Errorf("got %v with %d stored; want no program without the variables that it counts on", err, len(q.given))
 	}
 	if _, err := a.SetEnvironment(t.Context(), "ann", nil, true); err == nil {
@@ -125,12 +125,12 @@ func TestAnEnvironmentOfALostKeyCanBeReplaced(t *testing.T) {
 
 func TestOldSealsAreReplacedByTodays(t *testing.T) {
 	seal := func(subject, env string) execution.Sealed {
-		return glass{}.Seal(holder(subject), execution.FieldEnvironment, []byte(env))
+		return fakeSealer{}.Seal(sealID(subject), execution.FieldEnvironment, []byte(env))
 	}
-	q := &queue{environments: map[string]execution.Sealed{
+	q := &fakeStore{environments: map[string]execution.Sealed{
 		"ann": seal("ann", `{"A":"1"} `+strings.Repeat(" ", 3)), "ben": []byte("old, and of a lost key"), "old": seal("old", `{"A": "1"}`),
 	}}
-	if err := open(t, Defaults(), q).Reseal(t.Context()); err == nil || !strings.Contains(err.Error(), "ben") || strings.Contains(err.Error(), "ann") {
+	if err := newTestAdmission(t, Defaults(), q).Reseal(t.Context()); err == nil || !strings.Contains(err.Error(), "ben") || strings.Contains(err.Error(), "ann") {
 		t.Errorf("got %v; want it to name the one that cannot be opened", err)
 	}
 	for subject, want := range map[string]string{
@@ -143,12 +143,12 @@ func TestOldSealsAreReplacedByTodays(t *testing.T) {
 }
 
 func TestNothingIsAdmittedWhileTheEnvironmentCannotBeRead(t *testing.T) {
-	if _, _, err := open(t, Defaults(), &queue{err: errors.New("disk")}).Admit(t.Context(), good()); err == nil {
+	if _, _, err := newTestAdmission(t, Defaults(), &fakeStore{err: errors.New("disk")}).Admit(t.Context(), validSubmission()); err == nil {
 		t.Error("it was admitted")
 	}
 }
 
-func TestWhatLooksLikeASecretIsMasked(t *testing.T) {
+func TestValuesThatLookLikeSecretsAreMasked(t *testing.T) {
 	env := map[string]string{
 		"API_KEY": "k", "apikey": "k", "DB_PASSWORD": "p", "PGPASS": "p", "GITHUB_TOKEN": "t", "AWS_SECRET_ACCESS_KEY": "s", "BASIC_AUTH": "a",
 		"DATABASE_URL": "postgres://ann:secret@db/app", "EMPTY_SECRET": "",
@@ -169,7 +169,7 @@ func TestWhatLooksLikeASecretIsMasked(t *testing.T) {
 	}
 }
 
-func TestOneThatIsWaitedForHasAShorterTimeout(t *testing.T) {
+func TestASynchronousExecutionHasAShorterTimeout(t *testing.T) {
 	c := Defaults()
 	for _, test := range []struct {
 		asked, most int64
@@ -184,9 +184,9 @@ func TestOneThatIsWaitedForHasAShorterTimeout(t *testing.T) {
 	} {
 		c.Timeout.Max = time.Duration(test.most) * time.Second
 		c.Timeout.Default = min(c.Timeout.Default, c.Timeout.Max)
-		s := good()
+		s := validSubmission()
 		s.Background, s.Synchronous, s.CallbackURL, s.Timeout = true, true, "", test.asked
-		e, _, err := open(t, c, &queue{}).Admit(t.Context(), s)
+		e, _, err := newTestAdmission(t, c, &fakeStore{}).Admit(t.Context(), s)
 		if test.want == 0 {
 			if f := fault.Of(err); f.Details["field"] != "timeout" {
 				t.Errorf("%+v: got %v; want a refusal of timeout", test, err)

@@ -34,15 +34,15 @@ type Fetcher interface {
 }
 
 const (
-	ordinary      = 0o600
-	permissions   = 0o777
-	maxArtifacts  = 32      // globs
-	maxMetadata   = 32      // entries
-	metadataBytes = 8 << 10 // of all keys and values together
+	defaultFileMode = 0o600
+	maxFileMode     = 0o777
+	maxArtifacts    = 32      // globs
+	maxMetadata     = 32      // entries
+	maxMetadataSize = 8 << 10 // of all keys and values together
 )
 
 // fetchTime bounds the fetching of all files of one submission: the SDKs give up after 10 s and post again.
-const fetchTime = 5 * time.Second
+const fetchTimeout = 5 * time.Second
 
 // maxFetching is for how many submissions of one subject files are fetched at a time: the queue bounds what is stored, and this
 // comes before it.
@@ -93,7 +93,7 @@ func (a *Admission) checkFiles(s Submission) error {
 			}
 			dirs[dir] = true
 		}
-		if f.Mode > permissions {
+		if f.Mode > maxFileMode {
 			return invalid(field("mode"), "%s must be permissions from 001 to 777.", field("mode"))
 		}
 		if f.URL != "" && !a.config.Files.URL {
@@ -111,8 +111,8 @@ func checkPath(field, name string) error {
 	switch {
 	case name == "":
 		return missing(field)
-	case len(name) > maxDir || slices.ContainsFunc(strings.Split(name, "/"), func(part string) bool { return len(part) > maxName }):
-		return invalid(field, "%s must have at most %d bytes, and at most %d between two slashes.", field, maxDir, maxName)
+	case len(name) > maxPath || slices.ContainsFunc(strings.Split(name, "/"), func(part string) bool { return len(part) > maxPathPart }):
+		return invalid(field, "%s must have at most %d bytes, and at most %d between two slashes.", field, maxPath, maxPathPart)
 	case strings.ContainsRune(name, 0):
 		return invalid(field, "%s must not contain a NUL.", field)
 	case path.IsAbs(name):
@@ -144,8 +144,8 @@ func checkMetadata(s Submission) error {
 	for key, value := range s.Metadata {
 		size += len(key) + len(value)
 	}
-	if size > metadataBytes {
-		return invalid("metadata", "metadata must have at most %d bytes in all, not %d.", metadataBytes, size)
+	if size > maxMetadataSize {
+		return invalid("metadata", "metadata must have at most %d bytes in all, not %d.", maxMetadataSize, size)
 	}
 	return nil
 }
@@ -158,7 +158,7 @@ func checkWorkspace(s Submission) error {
 }
 
 // checkWith applies the rules that depend on the language.
-func checkWith(l language.Language, s Submission) error {
+func checkLanguage(l language.Language, s Submission) error {
 	for i, f := range s.Files {
 		if f.Path == l.File || strings.HasPrefix(f.Path, l.File+"/") {
 			field := fmt.Sprintf("files[%d].path", i)
@@ -173,19 +173,19 @@ func checkWith(l language.Language, s Submission) error {
 
 // The least that a program can be started with. A language may have less.
 const (
-	leastMemory    = 16 << 20
-	leastCPUs      = 0.01
-	leastWorkspace = 64 << 10
+	minMemory    = 16 << 20
+	minCPUs      = 0.01
+	minWorkspace = 64 << 10
 )
 
 func checkLimits(l language.Language, asked execution.Limits) error {
 	most := l.Most()
 	for _, err := range []error{
-		checkLimit("memory", "bytes", asked.Memory, leastMemory, most.Memory),
-		checkLimit("cpus", "CPUs", asked.CPUs, leastCPUs, most.CPUs),
+		checkLimit("memory", "bytes", asked.Memory, minMemory, most.Memory),
+		checkLimit("cpus", "CPUs", asked.CPUs, minCPUs, most.CPUs),
 		checkLimit("pids", "processes", asked.PIDs, 1, most.PIDs),
 		checkLimit("output", "bytes", asked.Output, 1, most.Output),
-		checkLimit("workspace", "bytes", asked.Workspace, leastWorkspace, most.Workspace),
+		checkLimit("workspace", "bytes", asked.Workspace, minWorkspace, most.Workspace),
 		checkLimit("artifacts", "bytes", asked.Artifacts, 1, most.Artifacts),
 	} {
 		if err != nil {
@@ -205,19 +205,19 @@ func checkLimit[N int64 | float64](name, unit string, asked, least, most N) erro
 }
 
 // fetches tells whether a submission has files that are given by a URL.
-func fetches(s Submission) bool {
+func hasURLFiles(s Submission) bool {
 	return slices.ContainsFunc(s.Files, func(f File) bool { return f.URL != "" })
 }
 
 // fetch brings the files that are given by a URL. It comes last, so that nothing is fetched for what is refused anyway, and
 // before the execution is stored, so that what runs is what the client saw accepted.
-func (a *Admission) fetch(ctx context.Context, s Submission) (Submission, error) {
+func (a *Admission) fetchFiles(ctx context.Context, s Submission) (Submission, error) {
 	if !a.beginFetching(s.Subject) {
 		return Submission{}, fault.New(fault.RateLimitExceeded, "Files are being fetched for %d submissions already, which is as many as are allowed.", maxFetching).
-			After(fetchTime)
+			After(fetchTimeout)
 	}
 	defer a.endFetching(s.Subject)
-	ctx, cancel := context.WithTimeout(ctx, fetchTime)
+	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
 	defer cancel()
 	s.Files = slices.Clone(s.Files)
 	left := int(a.config.Files.Size)
@@ -229,7 +229,7 @@ func (a *Admission) fetch(ctx context.Context, s Submission) (Submission, error)
 		if f.URL == "" {
 			continue
 		}
-		content, err := a.fetcher.Fetch(ctx, fmt.Sprintf("files[%d].url", i), f.URL, left)
+		content, err := a.Fetcher.Fetch(ctx, fmt.Sprintf("files[%d].url", i), f.URL, left)
 		if err != nil {
 			return Submission{}, err
 		}
@@ -258,10 +258,10 @@ func (a *Admission) endFetching(subject string) {
 }
 
 // inputOf is what is sealed of a submission beside code and env; nil for nothing.
-func inputOf(s Submission) ([]byte, error) {
+func encodeInput(s Submission) ([]byte, error) {
 	input := execution.Input{Args: s.Args, Stdin: s.Stdin}
 	for _, f := range s.Files {
-		input.Files = append(input.Files, execution.File{Path: f.Path, Mode: cmp.Or(f.Mode, ordinary), Content: f.Content})
+		input.Files = append(input.Files, execution.File{Path: f.Path, Mode: cmp.Or(f.Mode, defaultFileMode), Content: f.Content})
 	}
 	if input.Empty() {
 		return nil, nil

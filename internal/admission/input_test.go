@@ -16,12 +16,12 @@ import (
 )
 
 // library is a Fetcher that has what is in it, and writes down what it was asked for.
-type library struct {
+type fakeFetcher struct {
 	books map[string]string
 	asked []string
 }
 
-func (l *library) Fetch(ctx context.Context, field, url string, limit int) ([]byte, error) {
+func (l *fakeFetcher) Fetch(ctx context.Context, field, url string, limit int) ([]byte, error) {
 	if _, bounded := ctx.Deadline(); !bounded {
 		return nil, fmt.Errorf("%s may take for ever", field)
 	}
@@ -34,13 +34,13 @@ func (l *library) Fetch(ctx context.Context, field, url string, limit int) ([]by
 }
 
 func TestAdmitSealsTheInputAndShowsItsMeasures(t *testing.T) {
-	s := good()
+	s := validSubmission()
 	s.Name, s.Args, s.Stdin, s.Network = "nightly", []string{"-x", ""}, []byte("in\xff"), "none"
 	s.Files = []File{{Path: "a/b", Content: []byte("\x00\xff")}, {Path: "run", Mode: 0o755}}
 	s.Limits = execution.Limits{Memory: 16 << 20, CPUs: 0.01, PIDs: 1, Output: 1, Workspace: 64 << 10, Artifacts: 1}
 	s.Artifacts = []string{"out/**", "?"}
 	s.Metadata = map[string]string{"a": "b"}
-	got, _, err := open(t, Defaults(), &queue{}).Admit(t.Context(), s)
+	got, _, err := newTestAdmission(t, Defaults(), &fakeStore{}).Admit(t.Context(), s)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -126,10 +126,10 @@ func TestAdmitRefusesAnInputAndNamesTheField(t *testing.T) {
 		"the second limit is too low": {limits(execution.Limits{Memory: 1 << 28, PIDs: -1}), fault.InvalidRequest, "limits.pids"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			q := &queue{}
-			s := good()
+			q := &fakeStore{}
+			s := validSubmission()
 			test.change(&s)
-			_, _, err := open(t, Defaults(), q).Admit(t.Context(), s)
+			_, _, err := newTestAdmission(t, Defaults(), q).Admit(t.Context(), s)
 			f := fault.Of(err)
 			if err == nil || f.Code != test.code || f.Details["field"] != test.field || !strings.HasPrefix(f.Sentence, test.field) {
 				t.Fatalf("got %v of %v: %v; want %s of %s", f.Code, f.Details["field"], err, test.code, test.field)
@@ -159,10 +159,10 @@ func TestAdmitAcceptsTheExtremesOfInput(t *testing.T) {
 		"8 KiB of metadata":      func(s *Submission) { s.Metadata = map[string]string{"a": strings.Repeat("x", 8<<10-1)} },
 		"metadata with anything": func(s *Submission) { s.Metadata = map[string]string{"": "\x00"} },
 	} {
-		q := &queue{}
-		s := good()
+		q := &fakeStore{}
+		s := validSubmission()
 		change(&s)
-		if _, _, err := open(t, Defaults(), q).Admit(t.Context(), s); err != nil || len(q.given) != 1 {
+		if _, _, err := newTestAdmission(t, Defaults(), q).Admit(t.Context(), s); err != nil || len(q.given) != 1 {
 			t.Errorf("%s: got %v with %d stored; want it stored", name, err, len(q.given))
 		}
 	}
@@ -171,11 +171,11 @@ func TestAdmitAcceptsTheExtremesOfInput(t *testing.T) {
 func TestAdmitFetchesFilesLast(t *testing.T) {
 	c := Defaults()
 	c.Files.URL, c.Files.Size = true, 10
-	books := &library{books: map[string]string{"https://a.example/": "four", "https://b.example/": "five5"}}
-	q := &queue{}
-	a := open(t, c, q)
-	a.fetcher = books
-	s := good()
+	books := &fakeFetcher{books: map[string]string{"https://a.example/": "four", "https://b.example/": "five5"}}
+	q := &fakeStore{}
+	a := newTestAdmission(t, c, q)
+	a.Fetcher = books
+	s := validSubmission()
 	s.Files = []File{{Path: "a", URL: "https://a.example/"}, {Path: "own", Content: []byte("x")}, {Path: "b", URL: "https://b.example/"}}
 	e, _, err := a.Admit(t.Context(), s)
 	if err != nil {
@@ -212,9 +212,9 @@ func TestAdmitFetchesFilesLast(t *testing.T) {
 }
 
 func TestAWorkspaceIsNamedAndMayBeImplicit(t *testing.T) {
-	q := &queue{}
-	a := open(t, Defaults(), q)
-	s := good()
+	q := &fakeStore{}
+	a := newTestAdmission(t, Defaults(), q)
+	s := validSubmission()
 	s.Workspace = execution.WorkspaceUse{Name: "a.b", ReadOnly: true}
 	if e, _, err := a.Admit(t.Context(), s); err != nil || e.Options.Workspace != s.Workspace {
 		t.Errorf("got %+v, %v", e.Options, err)
@@ -224,17 +224,17 @@ func TestAWorkspaceIsNamedAndMayBeImplicit(t *testing.T) {
 		t.Errorf("got %v, want the field named", err)
 	}
 	for implicit, want := range map[bool]string{false: "", true: "default"} {
-		a.workspaces.Implicit = implicit
-		if e, _, err := a.Admit(t.Context(), good()); err != nil || e.Options.Workspace != (execution.WorkspaceUse{Name: want}) {
+		a.Workspaces.Implicit = implicit
+		if e, _, err := a.Admit(t.Context(), validSubmission()); err != nil || e.Options.Workspace != (execution.WorkspaceUse{Name: want}) {
 			t.Errorf("implicit %t: got %+v, %v", implicit, e.Options.Workspace, err)
 		}
 	}
 }
 
 // deaf is a Fetcher that nobody answers.
-type deaf struct{ asked, answer chan struct{} }
+type blockingFetcher struct{ asked, answer chan struct{} }
 
-func (d deaf) Fetch(context.Context, string, string, int) ([]byte, error) {
+func (d blockingFetcher) Fetch(context.Context, string, string, int) ([]byte, error) {
 	d.asked <- struct{}{}
 	<-d.answer
 	return nil, nil
@@ -243,15 +243,15 @@ func (d deaf) Fetch(context.Context, string, string, int) ([]byte, error) {
 func TestFewSubmissionsOfASubjectFetchAtATime(t *testing.T) {
 	c := Defaults()
 	c.Files.URL = true
-	a := open(t, c, &queue{})
-	d := deaf{make(chan struct{}), make(chan struct{})}
-	a.fetcher = d
-	s := good()
+	a := newTestAdmission(t, c, &fakeStore{})
+	d := blockingFetcher{make(chan struct{}), make(chan struct{})}
+	a.Fetcher = d
+	s := validSubmission()
 	s.Files = []File{{Path: "a", URL: "https://a.example/"}}
 	var judged sync.WaitGroup
 	fetch := func(s Submission) {
 		judged.Go(func() {
-			if _, err := a.fetch(t.Context(), s); err != nil {
+			if _, err := a.fetchFiles(t.Context(), s); err != nil {
 				t.Errorf("%s: %v", s.Subject, err)
 			}
 		})

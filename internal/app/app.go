@@ -242,8 +242,18 @@ func (a *App) openFront(
 		notes = a.notes
 	}
 	ledger := instrumented{crashFront(records), a.numbers}
-	deliverer := callback.NewDeliverer(c.Callback, ledger, a.keys, policy, version, a.log)
-	admitter := admission.New(c.Admission, c.Workspaces, admitted{a.offer}, policy, fetcher, a.keys, ledger, time.Now)
+	deliverer := callback.NewDeliverer(c.Callback, callback.Deps{
+		Store: ledger, Unsealer: a.keys, Policy: policy, Version: version, Log: a.log,
+	})
+	admitter := admission.New(c.Admission, admission.Deps{
+		Workspaces: c.Workspaces,
+		Languages:  admitted{a.offer},
+		Policy:     policy,
+		Fetcher:    fetcher,
+		Sealer:     a.keys,
+		Store:      ledger,
+		Now:        time.Now,
+	})
 	if err := admitter.Reseal(ctx); err != nil {
 		a.log.WithError(err).Warn("not every environment is sealed with the key of today")
 	}

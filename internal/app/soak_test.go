@@ -92,8 +92,11 @@ func TestTwoHoursLeaveNothingBehind(t *testing.T) {
 		keep := upkeep.Config{Keep: 5 * time.Minute, KeepDead: 5 * time.Minute, KeepSize: units.GiB, Interval: time.Minute}
 		ctx, stop := context.WithCancel(t.Context())
 		done := make(chan error)
+		deliverer := callback.NewDeliverer(c, callback.Deps{
+			Store: records, Unsealer: player{}, Policy: policy, Version: "test", Log: log,
+		})
 		parts := []func(context.Context) error{
-			warm.Run, dispatcher.Run, callback.NewDeliverer(c, records, player{}, policy, "test", log).Run,
+			warm.Run, dispatcher.Run, deliverer.Run,
 			upkeep.New(keep, 0, records, box, warm, log).Run,
 		}
 		for _, run := range parts {

@@ -105,7 +105,7 @@ type Auth struct {
 	config Config
 	secret []byte                 // signs with HS256; nil: tokens come from elsewhere
 	files  atomic.Pointer[keyset] // of PEM files
-	remote *remote                // nil without a URL
+	remote *remoteKeys                // nil without a URL
 	parser *jwt.Parser
 }
 
@@ -115,7 +115,7 @@ func New(c Config, dataDir string) (*Auth, error) {
 	if err := c.Validate(); err != nil {
 		return nil, fmt.Errorf("auth: %w", err)
 	}
-	a := &Auth{config: c, secret: []byte(c.Key), parser: parser(c)}
+	a := &Auth{config: c, secret: []byte(c.Key), parser: newParser(c)}
 	if c.Key == "" {
 		a.secret = nil
 	}
@@ -126,12 +126,12 @@ func New(c Config, dataDir string) (*Auth, error) {
 		}
 	}
 	if c.JWKSURL != "" {
-		a.remote = newRemote(c.JWKSURL)
+		a.remote = newRemoteKeys(c.JWKSURL)
 	}
 	return a, a.Reload()
 }
 
-func parser(c Config) *jwt.Parser {
+func newParser(c Config) *jwt.Parser {
 	options := []jwt.ParserOption{
 		jwt.WithValidMethods(append(slices.Clone(publicAlgorithms), hs256)),
 		jwt.WithExpirationRequired(),
@@ -189,18 +189,18 @@ func (a *Auth) Authenticate(token string) (Principal, error) {
 	if len(token) > maxToken {
 		return Principal{}, fault.New(fault.InvalidToken, "The token is longer than %d bytes.", maxToken)
 	}
-	if strings.ContainsFunc(token, strange) {
+	if strings.ContainsFunc(token, isNotTokenRune) {
 		return Principal{}, fault.New(fault.InvalidToken, "The token has a character that no token has.")
 	}
 	var c claims
 	if _, err := a.parser.ParseWithClaims(token, &c, a.keysFor); err != nil {
-		return Principal{}, fault.New(fault.InvalidToken, "%s", sentence(err)).Because(err)
+		return Principal{}, fault.New(fault.InvalidToken, "%s", publicSentence(err)).Because(err)
 	}
 	return Principal{Subject: c.subject, Admin: slices.Contains(c.scopes, ScopeAdmin)}, nil
 }
 
 // strange tells what is neither base64url nor the dot between the parts. The decoder would pass over line breaks.
-func strange(r rune) bool {
+func isNotTokenRune(r rune) bool {
 	return (r < 'A' || r > 'Z') && (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '-' && r != '_' && r != '.'
 }
 
@@ -235,13 +235,13 @@ func (a *Auth) keysFor(token *jwt.Token) (any, error) {
 var errNoKey = errors.New("there is no key of this algorithm and name")
 
 // errElsewhere is what Issue says where there is no secret.
-var errElsewhere = errors.New("this server only verifies tokens: auth.keys or auth.jwks_url says who signs them. " +
+var errNoSigningKey = errors.New("this server only verifies tokens: auth.keys or auth.jwks_url says who signs them. " +
 	"Get one there, or set auth.key as well")
 
 // Issue signs a token for subject (1–255 bytes) that holds for ttl, counted in whole seconds, ≥ 1.
 func (a *Auth) Issue(subject string, ttl time.Duration, scopes ...string) (string, error) {
 	if a.secret == nil {
-		return "", fmt.Errorf("issue token: %w", errElsewhere)
+		return "", fmt.Errorf("issue token: %w", errNoSigningKey)
 	}
 	if err := CheckSubject(subject); err != nil {
 		return "", fmt.Errorf("issue token: %w", err)
@@ -272,10 +272,10 @@ func (a *Auth) Issue(subject string, ttl time.Duration, scopes ...string) (strin
 }
 
 // sentence says publicly what is wrong with a token.
-func sentence(err error) string {
+func publicSentence(err error) string {
 	const form = "The token lacks a claim that is needed here, or has one of the wrong form (sub, exp, nbf, iat, scope, iss, aud)."
 	switch {
-	case errors.Is(err, errForm):
+	case errors.Is(err, errClaimForm):
 		return form
 	case errors.Is(err, jwt.ErrTokenExpired):
 		return "The token has expired."

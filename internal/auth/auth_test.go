@@ -14,7 +14,7 @@ import (
 
 const testKey = "0123456789abcdef0123456789abcdef"
 
-func open(tb testing.TB, c Config) *Auth {
+func newAuth(tb testing.TB, c Config) *Auth {
 	tb.Helper()
 	if c.Key == "" {
 		c.Key = testKey
@@ -34,10 +34,10 @@ func sign(key, header, payload string) string {
 	return text + "." + base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
 }
 
-const plain = `{"alg":"HS256","typ":"JWT"}`
+const plainHeader = `{"alg":"HS256","typ":"JWT"}`
 
 // In a synctest bubble it is 2000-01-01T00:00:00Z, 946684800, and time stands still.
-func TestAuthenticateAcceptsWhatHolds(t *testing.T) {
+func TestAuthenticateAcceptsValidTokens(t *testing.T) {
 	tests := map[string]struct {
 		config  Config
 		payload string
@@ -66,7 +66,7 @@ func TestAuthenticateAcceptsWhatHolds(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				got, err := open(t, test.config).Authenticate(sign(testKey, plain, test.payload))
+				got, err := newAuth(t, test.config).Authenticate(sign(testKey, plainHeader, test.payload))
 				if err != nil || got != test.want {
 					t.Fatalf("got %+v, %v; want %+v", got, err, test.want)
 				}
@@ -76,7 +76,7 @@ func TestAuthenticateAcceptsWhatHolds(t *testing.T) {
 }
 
 func TestAuthenticateAsksForATokenWhereThereIsNone(t *testing.T) {
-	_, err := open(t, Config{}).Authenticate("")
+	_, err := newAuth(t, Config{}).Authenticate("")
 	if f := fault.Of(err); f.Code != fault.AuthenticationRequired {
 		t.Fatalf("got %v; want AUTHENTICATION_REQUIRED", err)
 	}
@@ -84,7 +84,7 @@ func TestAuthenticateAsksForATokenWhereThereIsNone(t *testing.T) {
 
 func TestIssuedTokensHoldUntilTheyExpire(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a := open(t, Config{Issuer: "boomerang", Audience: "here"})
+		a := newAuth(t, Config{Issuer: "boomerang", Audience: "here"})
 		token, err := a.Issue("ann", time.Minute, "read", ScopeAdmin)
 		if err != nil {
 			t.Fatal(err)
@@ -93,7 +93,7 @@ func TestIssuedTokensHoldUntilTheyExpire(t *testing.T) {
 		if got, err := a.Authenticate(token); err != nil || got != want {
 			t.Errorf("got %+v, %v; want %+v", got, err, want)
 		}
-		if _, err := open(t, Config{Key: strings.Repeat("k", 32)}).Authenticate(token); err == nil {
+		if _, err := newAuth(t, Config{Key: strings.Repeat("k", 32)}).Authenticate(token); err == nil {
 			t.Error("another key accepted the token")
 		}
 		<-time.After(time.Minute + leeway)
@@ -103,8 +103,8 @@ func TestIssuedTokensHoldUntilTheyExpire(t *testing.T) {
 	})
 }
 
-func TestIssueRefusesWhatAuthenticateWould(t *testing.T) {
-	a := open(t, Config{})
+func TestIssueRefusesTokensThatAuthenticateWouldRefuse(t *testing.T) {
+	a := newAuth(t, Config{})
 	for name, test := range map[string]struct {
 		subject string
 		ttl     time.Duration

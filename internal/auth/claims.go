@@ -27,7 +27,7 @@ func (c *claims) UnmarshalJSON(text []byte) error {
 	if err := json.Unmarshal(text, &c.MapClaims); err != nil {
 		return err
 	}
-	return checkNames(text)
+	return checkUniqueNames(text)
 }
 
 // checkHeader refuses a header in which a parameter stands twice (RFC 7515, section 4), or with extensions that must be
@@ -41,11 +41,11 @@ func checkHeader(token *jwt.Token) error {
 	if err != nil {
 		return err
 	}
-	return checkNames(header)
+	return checkUniqueNames(header)
 }
 
 // checkNames refuses a JSON object in which a name stands twice, or that is no text. It lets null pass.
-func checkNames(text []byte) error {
+func checkUniqueNames(text []byte) error {
 	if !utf8.Valid(text) {
 		return errors.New("it is not UTF-8")
 	}
@@ -71,7 +71,7 @@ func checkNames(text []byte) error {
 }
 
 // errForm says that a claim has not the form that it must have.
-var errForm = errors.New("a claim has the wrong form")
+var errClaimForm = errors.New("a claim has the wrong form")
 
 // Validate is called by the library after the signature was found good.
 func (c *claims) Validate() (err error) {
@@ -81,7 +81,7 @@ func (c *claims) Validate() (err error) {
 		}
 	}
 	if c.subject, err = c.GetSubject(); err != nil {
-		return fmt.Errorf("%w: %w", errForm, err)
+		return fmt.Errorf("%w: %w", errClaimForm, err)
 	}
 	if err := CheckSubject(c.subject); err != nil {
 		return err
@@ -104,7 +104,7 @@ func (c *claims) checkTime(name string) error {
 		return nil
 	}
 	if seconds, ok := v.(float64); !ok || seconds <= 0 || seconds > endOfTime {
-		return fmt.Errorf("%w: %s is not a time", errForm, name)
+		return fmt.Errorf("%w: %s is not a time", errClaimForm, name)
 	}
 	return nil
 }
@@ -116,13 +116,13 @@ const maxSubject = 255
 func CheckSubject(subject string) error {
 	switch {
 	case subject == "":
-		return fmt.Errorf("%w: the subject is empty", errForm)
+		return fmt.Errorf("%w: the subject is empty", errClaimForm)
 	case len(subject) > maxSubject:
-		return fmt.Errorf("%w: the subject is longer than %d bytes", errForm, maxSubject)
+		return fmt.Errorf("%w: the subject is longer than %d bytes", errClaimForm, maxSubject)
 	case strings.ContainsFunc(subject, unicode.IsControl):
-		return fmt.Errorf("%w: the subject holds a control character", errForm)
+		return fmt.Errorf("%w: the subject holds a control character", errClaimForm)
 	case strings.ContainsRune(subject, utf8.RuneError): // half of a surrogate pair: many such would be one subject
-		return fmt.Errorf("%w: the subject holds what is not a character", errForm)
+		return fmt.Errorf("%w: the subject holds what is not a character", errClaimForm)
 	}
 	return nil
 }
@@ -142,11 +142,11 @@ func (c *claims) addScopes(name string) error {
 		for _, word := range v {
 			word, ok := word.(string)
 			if !ok {
-				return fmt.Errorf("%w: %s is not a list of strings", errForm, name)
+				return fmt.Errorf("%w: %s is not a list of strings", errClaimForm, name)
 			}
 			c.scopes = append(c.scopes, word)
 		}
 		return nil
 	}
-	return fmt.Errorf("%w: %s is neither a string nor a list", errForm, name)
+	return fmt.Errorf("%w: %s is neither a string nor a list", errClaimForm, name)
 }

@@ -48,17 +48,17 @@ type jwk struct {
 	Algorithm  string   `json:"alg"`
 	ID         string   `json:"kid"`
 	Curve      string   `json:"crv"`
-	N          number   `json:"n"`
-	E          number   `json:"e"`
-	X          number   `json:"x"`
-	Y          number   `json:"y"`
+	N          base64URL   `json:"n"`
+	E          base64URL   `json:"e"`
+	X          base64URL   `json:"x"`
+	Y          base64URL   `json:"y"`
 }
 
 // number is base64url text without padding.
-type number []byte
+type base64URL []byte
 
 // UnmarshalText decodes it.
-func (n *number) UnmarshalText(text []byte) (err error) {
+func (n *base64URL) UnmarshalText(text []byte) (err error) {
 	*n, err = base64.RawURLEncoding.DecodeString(string(text))
 	return err
 }
@@ -71,15 +71,15 @@ func parseJWK(text []byte) (key, error) {
 	if j.Use != "" && j.Use != "sig" || j.Operations != nil && !slices.Contains(j.Operations, "verify") {
 		return key{}, errors.New("it is not for signatures")
 	}
-	public, err := j.public()
+	public, err := j.publicKey()
 	if err != nil {
 		return key{}, err
 	}
-	return bind(j.ID, j.Algorithm, public)
+	return newKey(j.ID, j.Algorithm, public)
 }
 
 // public puts the key together. A symmetric one ("oct") is refused: what is published is no secret.
-func (j jwk) public() (any, error) {
+func (j jwk) publicKey() (any, error) {
 	switch j.Type {
 	case "RSA":
 		e := new(big.Int).SetBytes(j.E)

@@ -70,7 +70,7 @@ func (k KeyFile) read() (key, error) {
 	if err != nil {
 		return key{}, err
 	}
-	return bind(k.ID, k.Algorithm, public)
+	return newKey(k.ID, k.Algorithm, public)
 }
 
 // key verifies what was signed with one algorithm, and nothing else.
@@ -81,7 +81,7 @@ type key struct {
 }
 
 // bind ties a public key to the algorithm, or to the usual one of its kind when that is empty.
-func bind(id, algorithm string, public any) (key, error) {
+func newKey(id, algorithm string, public any) (key, error) {
 	possible, err := algorithmsOf(public)
 	if err != nil {
 		return key{}, err

@@ -18,7 +18,7 @@ import (
 )
 
 func TestAKeyFileIsBoundToOneAlgorithm(t *testing.T) {
-	k := theRing()
+	k := sharedKeys()
 	p384 := must(ecdsa.GenerateKey(elliptic.P384(), rand.Reader))
 	pkcs1 := filepath.Join(t.TempDir(), "pkcs1.pem")
 	block := pem.EncodeToMemory(&pem.Block{Type: "RSA PUBLIC KEY", Bytes: x509.MarshalPKCS1PublicKey(&k.rsa.PublicKey)})
@@ -47,7 +47,7 @@ func TestAKeyFileIsBoundToOneAlgorithm(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 			continue
 		}
-		token := signed(test.method, test.key, `{"alg":"`+test.method.Alg()+`"}`, good)
+		token := signed(test.method, test.key, `{"alg":"`+test.method.Alg()+`"}`, validClaims)
 		synctest.Test(t, func(t *testing.T) {
 			if got, err := a.Authenticate(token); (err == nil) != test.ok || test.ok && got.Subject != "ann" {
 				t.Errorf("%s: got %+v, %v; want it let in: %t", name, got, err, test.ok)
@@ -57,7 +57,7 @@ func TestAKeyFileIsBoundToOneAlgorithm(t *testing.T) {
 }
 
 func TestNewRefusesAKeyFileThatIsNone(t *testing.T) {
-	k := theRing()
+	k := sharedKeys()
 	private := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: must(x509.MarshalPKCS8PrivateKey(k.ed))})
 	for name, test := range map[string]struct {
 		text      []byte
@@ -88,14 +88,14 @@ func TestNewRefusesAKeyFileThatIsNone(t *testing.T) {
 }
 
 func TestReloadReadsTheFilesAgain(t *testing.T) {
-	k := theRing()
+	k := sharedKeys()
 	path := pemOf(t, k.rsa.Public())
 	a, err := New(Config{Keys: []KeyFile{{File: path}}}, t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
-	first := signed(jwt.SigningMethodRS256, k.rsa, `{"alg":"RS256"}`, good)
-	second := signed(jwt.SigningMethodRS256, k.otherRSA, `{"alg":"RS256"}`, good)
+	first := signed(jwt.SigningMethodRS256, k.rsa, `{"alg":"RS256"}`, validClaims)
+	second := signed(jwt.SigningMethodRS256, k.otherRSA, `{"alg":"RS256"}`, validClaims)
 	letsIn := func(token string) (ok bool) {
 		synctest.Test(t, func(*testing.T) {
 			_, err := a.Authenticate(token)
@@ -126,7 +126,7 @@ func TestReloadReadsTheFilesAgain(t *testing.T) {
 
 func TestIssueNeedsASecret(t *testing.T) {
 	dir := t.TempDir()
-	a, err := New(Config{Keys: []KeyFile{{File: pemOf(t, theRing().ed.Public())}}}, dir)
+	a, err := New(Config{Keys: []KeyFile{{File: pemOf(t, sharedKeys().ed.Public())}}}, dir)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,26 +17,26 @@ import (
 )
 
 const (
-	renewEvery   = 5 * time.Minute  // how old the key set may become
-	renewFloor   = 30 * time.Second // between two fetches, whoever asks for them
-	renewTimeout = 5 * time.Second  // of one fetch
+	refreshInterval   = 5 * time.Minute  // how old the key set may become
+	minRefreshInterval   = 30 * time.Second // between two fetches, whoever asks for them
+	fetchTimeout = 5 * time.Second  // of one fetch
 	maxJWKS      = 256 << 10        // bytes; a longer answer is no key set
 )
 
 // remote is a key set at a URL. While the URL does not answer, the set that it gave last goes on.
-type remote struct {
+type remoteKeys struct {
 	url    string
 	client *http.Client
 	keys   atomic.Pointer[keyset] // nil until it was read once
 
 	fetching chan struct{} // cap 1: full during a fetch, so that all who need it wait for one; guards the rest
-	tried    time.Time     // when the last fetch ended
+	fetchedAt    time.Time     // when the last fetch ended
 	err      error         // how it ended
 }
 
-func newRemote(url string) *remote {
-	return &remote{url: url, fetching: make(chan struct{}, 1), client: &http.Client{
-		Timeout: renewTimeout,
+func newRemoteKeys(url string) *remoteKeys {
+	return &remoteKeys{url: url, fetching: make(chan struct{}, 1), client: &http.Client{
+		Timeout: fetchTimeout,
 		Transport: &http.Transport{
 			TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
 			DisableKeepAlives:      true,
@@ -48,20 +48,20 @@ func newRemote(url string) *remote {
 }
 
 // run fetches the set now and again until ctx ends, and logs when that begins to fail and when it works again.
-func (r *remote) run(ctx context.Context, log *logrus.Entry) {
+func (r *remoteKeys) run(ctx context.Context, log *logrus.Entry) {
 	log = log.WithField("url", r.url)
 	for worked, first := false, true; ; first = false {
-		err := r.renew(ctx)
+		err := r.refresh(ctx)
 		if ctx.Err() != nil {
 			return
 		}
-		pause := renewEvery
+		pause := refreshInterval
 		if err != nil {
-			pause = renewFloor
+			pause = minRefreshInterval
 		}
 		switch {
 		case err == nil && !worked:
-			log.WithField("keys", len(r.known())).Info("token keys fetched")
+			log.WithField("keys", len(r.current())).Info("token keys fetched")
 		case err != nil && (worked || first):
 			log.WithError(err).Warn("token keys cannot be fetched; those that were known go on")
 		}
@@ -78,15 +78,15 @@ func (r *remote) run(ctx context.Context, log *logrus.Entry) {
 
 // find returns the keys that a token asks for. If there are none the set may be old, so it is fetched again, though not
 // more often than the floor allows: tokens cost nothing, and strangers must not make us call anybody.
-func (r *remote) find(algorithm, id string) []jwt.VerificationKey {
-	if found := r.known().find(algorithm, id); len(found) > 0 {
+func (r *remoteKeys) find(algorithm, id string) []jwt.VerificationKey {
+	if found := r.current().find(algorithm, id); len(found) > 0 {
 		return found
 	}
-	_ = r.renew(context.Background()) // run tells the log
-	return r.known().find(algorithm, id)
+	_ = r.refresh(context.Background()) // run tells the log
+	return r.current().find(algorithm, id)
 }
 
-func (r *remote) known() keyset {
+func (r *remoteKeys) current() keyset {
 	if keys := r.keys.Load(); keys != nil {
 		return *keys
 	}
@@ -94,21 +94,21 @@ func (r *remote) known() keyset {
 }
 
 // renew fetches the set, unless that was tried just now, and tells how the last fetch ended.
-func (r *remote) renew(ctx context.Context) error {
+func (r *remoteKeys) refresh(ctx context.Context) error {
 	r.fetching <- struct{}{}
 	defer func() { <-r.fetching }()
-	if !r.tried.IsZero() && time.Since(r.tried) < renewFloor {
+	if !r.fetchedAt.IsZero() && time.Since(r.fetchedAt) < minRefreshInterval {
 		return r.err
 	}
 	keys, err := r.fetch(ctx)
-	r.tried, r.err = time.Now(), err
+	r.fetchedAt, r.err = time.Now(), err
 	if err == nil {
 		r.keys.Store(&keys)
 	}
 	return err
 }
 
-func (r *remote) fetch(ctx context.Context) (keyset, error) {
+func (r *remoteKeys) fetch(ctx context.Context) (keyset, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, r.url, http.NoBody)
 	if err != nil {
 		return nil, err
@@ -141,13 +141,13 @@ func checkJWKSURL(text string, allowHTTP bool) error {
 	if u.Host == "" || u.User != nil || u.Fragment != "" {
 		return errors.New("must be a URL with a host, and without a user and a fragment")
 	}
-	if u.Scheme == "https" || u.Scheme == "http" && (allowHTTP || local(u.Hostname())) {
+	if u.Scheme == "https" || u.Scheme == "http" && (allowHTTP || isLoopback(u.Hostname())) {
 		return nil
 	}
 	return errors.New("must be https (jwks_allow_http allows http to other machines)")
 }
 
 // local tells whether a host is this machine.
-func local(host string) bool {
+func isLoopback(host string) bool {
 	return host == "localhost" || net.ParseIP(host).IsLoopback()
 }

@@ -34,7 +34,7 @@ func golden(t *testing.T, name string, got []byte) {
 	}
 }
 
-const anID execution.ID = "exec_0dhk5m8t1c0pr9v2j6n4b8a3fg"
+const testID execution.ID = "exec_0dhk5m8t1c0pr9v2j6n4b8a3fg"
 
 var (
 	aStart = time.Date(2025, 1, 28, 1, 0, 0, 0, time.FixedZone("CET", 3600)) // 00:00 UTC
@@ -54,8 +54,8 @@ func completed() execution.Result {
 	}
 }
 
-func TestBodySendsBackWhatTheCallerGaveToIt(t *testing.T) {
-	e := execution.Execution{ID: anID, Language: "python"}
+func TestBodyReturnsTheCallersOwnData(t *testing.T) {
+	e := execution.Execution{ID: testID, Language: "python"}
 	bare := Body(e, completed(), 1<<20)
 	e.Name, e.Options.Metadata = "<nightly>", map[string]string{"b": "2", "a": "1"}
 	got := Body(e, completed(), 1<<20)
@@ -107,7 +107,7 @@ func TestBodyIsTheWireByteForByte(t *testing.T) {
 		"artifacts.json": left,
 	} {
 		t.Run(name, func(t *testing.T) {
-			golden(t, name, Body(execution.Execution{ID: anID, Language: "python"}, r, 1024))
+			golden(t, name, Body(execution.Execution{ID: testID, Language: "python"}, r, 1024))
 		})
 	}
 }
@@ -115,7 +115,7 @@ func TestBodyIsTheWireByteForByte(t *testing.T) {
 func TestBodyIsReadBackAsItWasMade(t *testing.T) {
 	r := completed()
 	var p wire.Result
-	if err := json.Unmarshal(Body(execution.Execution{ID: anID}, r, 1<<20), &p); err != nil {
+	if err := json.Unmarshal(Body(execution.Execution{ID: testID}, r, 1<<20), &p); err != nil {
 		t.Fatal(err)
 	}
 	if got := time.Duration(p.ExecutionTime); got != r.Duration {
@@ -130,11 +130,11 @@ func TestALongTextIsQuotedAsAWhole(t *testing.T) {
 	for shift := range 8 { // so that any byte of it comes to lie where pieces meet
 		printed := strings.Repeat("x", shift) + strings.Repeat("é世🎈\xff\"\n<", 10_000)
 		var want bytes.Buffer
-		if err := newEncoder(&want).Encode(wire.Result{Stdout: printed, Stderr: printed}); err != nil {
+		if err := wire.NewEncoder(&want).Encode(wire.Result{Stdout: printed, Stderr: printed}); err != nil {
 			t.Fatal(err)
 		}
-		empty := encode(wire.Result{})
-		got := withPrinted(empty, execution.Text{[]byte(printed)}, execution.Text{[]byte(printed[:shift]), []byte(printed[shift:])})
+		empty := encodeJSON(wire.Result{})
+		got := withOutput(empty, execution.Text{[]byte(printed)}, execution.Text{[]byte(printed[:shift]), []byte(printed[shift:])})
 		if string(got)+"\n" != want.String() {
 			t.Errorf("%d bytes before it: %d bytes are not the %d that json writes", shift, len(got), want.Len()-1)
 		}
@@ -147,6 +147,6 @@ func BenchmarkBody(b *testing.B) {
 	r.Stdout = execution.Output{Head: bytes.Repeat([]byte("0123456789abcde\n"), 1<<16), Tail: []byte("the end"), Bytes: 1 << 30}
 	b.ReportAllocs()
 	for b.Loop() {
-		b.SetBytes(int64(len(Body(execution.Execution{ID: anID}, r, 1<<20))))
+		b.SetBytes(int64(len(Body(execution.Execution{ID: testID}, r, 1<<20))))
 	}
 }

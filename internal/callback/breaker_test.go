@@ -8,13 +8,13 @@ import (
 )
 
 // timed is a breaker with a clock.
-type timed struct {
+type clockedBreaker struct {
 	breaker
 	now time.Time
 }
 
 // try has an attempt end now, if the breaker lets one begin.
-func (s *timed) try(failed bool) (made bool) {
+func (s *clockedBreaker) try(failed bool) (made bool) {
 	if s.open(s.now) {
 		return false
 	}
@@ -37,7 +37,7 @@ func TestABreakerOpensWhenNearlyAllFail(t *testing.T) {
 		"ten failures in more than five minutes": {"xxxxxxxxxxxxxxxxxxxx", 40 * time.Second, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := timed{now: time.Unix(1_706_400_000, 0)}
+			s := clockedBreaker{now: time.Unix(1_706_400_000, 0)}
 			for i := range c.outcomes {
 				s.try(c.outcomes[i] == 'x')
 				if i < len(c.outcomes)-1 {
@@ -52,8 +52,8 @@ func TestABreakerOpensWhenNearlyAllFail(t *testing.T) {
 }
 
 func TestABreakerStaysOpenTwiceAsLongEachTimeThatItsProbeFails(t *testing.T) {
-	s := timed{now: time.Unix(1_706_400_000, 0)}
-	for range breakerFewest {
+	s := clockedBreaker{now: time.Unix(1_706_400_000, 0)}
+	for range breakerMinAttempts {
 		s.try(true)
 	}
 	for _, want := range []time.Duration{30 * time.Second, time.Minute, 2 * time.Minute, 4 * time.Minute, 8 * time.Minute, 10 * time.Minute, 10 * time.Minute} {
@@ -65,16 +65,16 @@ func TestABreakerStaysOpenTwiceAsLongEachTimeThatItsProbeFails(t *testing.T) {
 			t.Fatal("an attempt was made while it was open")
 		}
 		s.now = s.OpenUntil
-		if !s.probing(s.now) || !s.try(true) {
+		if !s.halfOpen(s.now) || !s.try(true) {
 			t.Fatal("no probe was made when it had been open")
 		}
 	}
 	s.now = s.OpenUntil
 	s.try(false)
-	if s.probing(s.now) || s.open(s.now) || s.Openings != 0 {
+	if s.halfOpen(s.now) || s.open(s.now) || s.Openings != 0 {
 		t.Errorf("after a probe that succeeded: %+v, want it closed", s.Breaker)
 	}
-	for range breakerFewest - 1 {
+	for range breakerMinAttempts - 1 {
 		s.try(true)
 	}
 	if s.open(s.now) {
@@ -86,10 +86,10 @@ func TestABreakerStaysOpenTwiceAsLongEachTimeThatItsProbeFails(t *testing.T) {
 	}
 }
 
-func TestWhatWasOnItsWayIsNoProbe(t *testing.T) {
-	s := timed{now: time.Unix(1_706_400_000, 0)}
+func TestAnAttemptStartedBeforeTheBreakerOpenedIsNoProbe(t *testing.T) {
+	s := clockedBreaker{now: time.Unix(1_706_400_000, 0)}
 	began := s.now
-	for range breakerFewest {
+	for range breakerMinAttempts {
 		s.try(true)
 	}
 	before := s.Breaker
@@ -102,16 +102,16 @@ func TestWhatWasOnItsWayIsNoProbe(t *testing.T) {
 }
 
 func TestAClockThatIsSetBackDoesNotKeepABreakerOpen(t *testing.T) {
-	s := timed{now: time.Unix(1_706_400_000, 0)}
-	for range breakerFewest {
+	s := clockedBreaker{now: time.Unix(1_706_400_000, 0)}
+	for range breakerMinAttempts {
 		s.try(true)
 	}
-	if s.now = s.now.Add(-24 * time.Hour); s.open(s.now) || !s.probing(s.now) {
+	if s.now = s.now.Add(-24 * time.Hour); s.open(s.now) || !s.halfOpen(s.now) {
 		t.Errorf("a day earlier it is still open: %+v", s.Breaker)
 	}
 }
 
-func TestWhatSpeaksAgainstADestination(t *testing.T) {
+func TestOnlyFailuresOfTheDestinationCount(t *testing.T) {
 	for a, want := range map[execution.AttemptOutcome]map[int]bool{
 		execution.AttemptSucceeded:  {200: false, 204: false},
 		execution.AttemptBlocked:    {0: false},
@@ -124,7 +124,7 @@ func TestWhatSpeaksAgainstADestination(t *testing.T) {
 		execution.AttemptStatus:     {400: false, 401: false, 404: false, 408: true, 410: false, 429: true, 500: true, 502: true, 503: true, 504: true},
 	} {
 		for status, want := range want {
-			if got := sickens(execution.Attempt{Outcome: a, StatusCode: status}); got != want {
+			if got := countsAsFailure(execution.Attempt{Outcome: a, StatusCode: status}); got != want {
 				t.Errorf("%s %d: got %v, want %v", a, status, got, want)
 			}
 		}

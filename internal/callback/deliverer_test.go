@@ -21,14 +21,14 @@ import (
 )
 
 // to makes a delivery of execution number n to host.
-func to(host string, n int) execution.Delivery {
+func deliveryTo(host string, n int) execution.Delivery {
 	d := aDelivery("http://" + host + "/hook?token=hush")
 	d.Execution = execution.ID(fmt.Sprintf("exec_%026d", n))
 	return d
 }
 
 // running is a deliverer that runs until stop is called.
-type running struct {
+type runningDeliverer struct {
 	*Deliverer
 	hook *logtest.Hook
 	stop func() // ends it and waits for it
@@ -37,16 +37,22 @@ type running struct {
 }
 
 // start runs a deliverer in the bubble of the test, without jitter.
-func start(t *testing.T, m Store, n *internet, concurrency int) *running {
+func start(t *testing.T, m Store, n *fakeNetwork, concurrency int) *runningDeliverer {
 	t.Helper()
 	logger, hook := logtest.NewNullLogger()
 	c := Defaults()
 	c.Concurrency = concurrency
-	d := NewDeliverer(c, m, plain{}, policy(t, usual), "1.2.3", logrus.NewEntry(logger))
+	d := NewDeliverer(c, Deps{
+		Store:    m,
+		Unsealer: fakeUnsealer{},
+		Policy:   newTestPolicy(t, defaultConfig),
+		Version:  "1.2.3",
+		Log:      logrus.NewEntry(logger),
+	})
 	d.jitter = func() float64 { return 0.5 }
 	d.sender.transport.DialContext = n.dial
 	ctx, quit := context.WithCancel(t.Context())
-	r := &running{Deliverer: d, hook: hook, quit: quit, done: make(chan error, 1)}
+	r := &runningDeliverer{Deliverer: d, hook: hook, quit: quit, done: make(chan error, 1)}
 	go func() { r.done <- d.Run(ctx) }()
 	r.stop = func() {
 		quit()
@@ -69,16 +75,16 @@ func always(status int) func(string) (int, time.Duration) {
 
 func TestADeliveryArrivesAtOnceAndIsRecordedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m, n := newMemory(), newInternet(always(200))
+		m, n := newMemoryStore(), newFakeNetwork(always(200))
 		r := start(t, m, n, 64)
 		sleep(time.Hour)
 		began := time.Now()
-		m.add(to("a.example.com", 1))
+		m.add(deliveryTo("a.example.com", 1))
 		synctest.Wait()
 		if got := n.at("a.example.com", began); len(got) != 1 || got[0] != 0 {
 			t.Errorf("arrived at %v, want at once", got)
 		}
-		if d := m.get(to("", 1).Execution); d.State != execution.Delivered || d.Attempts != 1 {
+		if d := m.get(deliveryTo("", 1).Execution); d.State != execution.Delivered || d.Attempts != 1 {
 			t.Errorf("got %+v", d)
 		}
 		sleep(100 * time.Hour)
@@ -91,7 +97,7 @@ func TestADeliveryArrivesAtOnceAndIsRecordedOnce(t *testing.T) {
 
 func TestADeadReceiverIsCalledAsTheScheduleSays(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m, n := newMemory(to("a.example.com", 1)), newInternet(always(500))
+		m, n := newMemoryStore(deliveryTo("a.example.com", 1)), newFakeNetwork(always(500))
 		r := start(t, m, n, 64)
 		began := time.Now()
 		sleep(200 * time.Hour)
@@ -104,7 +110,7 @@ func TestADeadReceiverIsCalledAsTheScheduleSays(t *testing.T) {
 		if got := n.at("a.example.com", began); !slices.Equal(got, want) {
 			t.Errorf("called at\n%v, want\n%v", got, want)
 		}
-		if d := m.get(to("", 1).Execution); d.State != execution.Dead || d.Reason != execution.Exhausted || d.Attempts != 11 {
+		if d := m.get(deliveryTo("", 1).Execution); d.State != execution.Dead || d.Reason != execution.Exhausted || d.Attempts != 11 {
 			t.Errorf("got %+v", d)
 		}
 		for i, a := range n.arrivals {
@@ -114,7 +120,7 @@ func TestADeadReceiverIsCalledAsTheScheduleSays(t *testing.T) {
 			if got, want := a.header.Get("X-HopX-Timestamp"), strconv.FormatInt(a.at.Unix(), 10); got != want {
 				t.Errorf("timestamp header %q, want %q", got, want)
 			}
-			if a.body != n.arrivals[0].body || a.header.Get("webhook-id") != "msg_"+string(to("", 1).Execution) {
+			if a.body != n.arrivals[0].body || a.header.Get("webhook-id") != "msg_"+string(deliveryTo("", 1).Execution) {
 				t.Errorf("attempt %d has another body or id: %q, %v", i+1, a.body, a.header)
 			}
 		}
@@ -123,14 +129,14 @@ func TestADeadReceiverIsCalledAsTheScheduleSays(t *testing.T) {
 
 func TestGoneAndBlockedAreGivenUpAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		blocked := to("a.example.com", 2)
+		blocked := deliveryTo("a.example.com", 2)
 		blocked.Callback.URL = "http://10.0.0.1/"
-		m, n := newMemory(to("a.example.com", 1), blocked), newInternet(always(410))
+		m, n := newMemoryStore(deliveryTo("a.example.com", 1), blocked), newFakeNetwork(always(410))
 		r := start(t, m, n, 64)
 		sleep(100 * time.Hour)
 		r.stop()
 		for number, want := range map[int]execution.DeadReason{1: execution.Gone, 2: execution.Blocked} {
-			if d := m.get(to("", number).Execution); d.State != execution.Dead || d.Reason != want || d.Attempts != 1 {
+			if d := m.get(deliveryTo("", number).Execution); d.State != execution.Dead || d.Reason != want || d.Attempts != 1 {
 				t.Errorf("got %+v, want dead, %s", d, want)
 			}
 		}
@@ -140,17 +146,17 @@ func TestGoneAndBlockedAreGivenUpAtOnce(t *testing.T) {
 	})
 }
 
-func TestAHangingReceiverTakesFourPlacesAndHoldsNobodyUp(t *testing.T) {
+func TestAHangingReceiverTakesFourSlotsAndDelaysNoOtherReceiver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := newMemory()
+		m := newMemoryStore()
 		for i := range 1000 {
-			m.add(to("hanging.example.com", i))
+			m.add(deliveryTo("hanging.example.com", i))
 		}
 		sleep(time.Second) // the others are due after all of these
 		for i := range 50 {
-			m.add(to(fmt.Sprintf("good%d.example.com", i%5), 1000+i))
+			m.add(deliveryTo(fmt.Sprintf("good%d.example.com", i%5), 1000+i))
 		}
-		n := newInternet(func(host string) (int, time.Duration) {
+		n := newFakeNetwork(func(host string) (int, time.Duration) {
 			if host == "hanging.example.com" {
 				return 0, 0
 			}
@@ -174,11 +180,11 @@ func TestAHangingReceiverTakesFourPlacesAndHoldsNobodyUp(t *testing.T) {
 
 func TestConcurrencyBoundsAllDestinationsTogether(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := newMemory()
+		m := newMemoryStore()
 		for i := range 100 {
-			m.add(to(fmt.Sprintf("r%d.example.com", i), i))
+			m.add(deliveryTo(fmt.Sprintf("r%d.example.com", i), i))
 		}
-		n := newInternet(func(string) (int, time.Duration) { return 200, time.Second })
+		n := newFakeNetwork(func(string) (int, time.Duration) { return 200, time.Second })
 		r := start(t, m, n, 8)
 		sleep(time.Minute)
 		r.stop()
@@ -191,14 +197,14 @@ func TestConcurrencyBoundsAllDestinationsTogether(t *testing.T) {
 	})
 }
 
-func TestWhatIsInFlightIsNotSentAgain(t *testing.T) {
+func TestADeliveryInFlightIsNotSentAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := newMemory(to("slow.example.com", 1))
-		n := newInternet(func(string) (int, time.Duration) { return 200, 20 * time.Second })
+		m := newMemoryStore(deliveryTo("slow.example.com", 1))
+		n := newFakeNetwork(func(string) (int, time.Duration) { return 200, 20 * time.Second })
 		r := start(t, m, n, 64)
 		for i := range 10 {
 			sleep(time.Second)
-			m.add(to("slow.example.com", 2+i)) // wakes it each time
+			m.add(deliveryTo("slow.example.com", 2+i)) // wakes it each time
 		}
 		sleep(10 * time.Minute)
 		r.stop()
@@ -211,10 +217,10 @@ func TestWhatIsInFlightIsNotSentAgain(t *testing.T) {
 func TestALaterDeliveryIsSentWhenItIsDueAlsoBesideAHangingOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		began := time.Now()
-		later := to("later.example.com", 2)
+		later := deliveryTo("later.example.com", 2)
 		later.NextAt = began.Add(7 * time.Second)
-		m := newMemory(to("hanging.example.com", 1), later)
-		n := newInternet(func(host string) (int, time.Duration) {
+		m := newMemoryStore(deliveryTo("hanging.example.com", 1), later)
+		n := newFakeNetwork(func(host string) (int, time.Duration) {
 			if host == "later.example.com" {
 				return 200, 0
 			}
@@ -231,25 +237,25 @@ func TestALaterDeliveryIsSentWhenItIsDueAlsoBesideAHangingOne(t *testing.T) {
 
 func TestStopLetsAttemptsFinishAndBeginsNone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := newMemory(to("slow.example.com", 1))
-		n := newInternet(func(string) (int, time.Duration) { return 200, 9 * time.Second })
+		m := newMemoryStore(deliveryTo("slow.example.com", 1))
+		n := newFakeNetwork(func(string) (int, time.Duration) { return 200, 9 * time.Second })
 		r := start(t, m, n, 64)
 		sleep(time.Second)
 		r.quit()
-		m.add(to("other.example.com", 2))
+		m.add(deliveryTo("other.example.com", 2))
 		r.stop()
-		if d := m.get(to("", 1).Execution); d.State != execution.Delivered {
+		if d := m.get(deliveryTo("", 1).Execution); d.State != execution.Delivered {
 			t.Errorf("the attempt in flight: got %+v", d)
 		}
-		if d := m.get(to("", 2).Execution); d.State != execution.Pending || len(n.arrivals) != 1 {
+		if d := m.get(deliveryTo("", 2).Execution); d.State != execution.Pending || len(n.arrivals) != 1 {
 			t.Errorf("the new one: got %+v, %d requests", d, len(n.arrivals))
 		}
 	})
 }
 
-func TestStopBreaksOffWhatHangsAndCountsItNotAsAnAttempt(t *testing.T) {
+func TestStopCancelsHangingAttemptsWithoutRecordingThem(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m, n := newMemory(to("hanging.example.com", 1)), newInternet(always(0))
+		m, n := newMemoryStore(deliveryTo("hanging.example.com", 1)), newFakeNetwork(always(0))
 		r := start(t, m, n, 64)
 		sleep(time.Second)
 		began := time.Now()
@@ -257,19 +263,19 @@ func TestStopBreaksOffWhatHangsAndCountsItNotAsAnAttempt(t *testing.T) {
 		if took := time.Since(began); took != shutdownGrace {
 			t.Errorf("stopped after %v, want %v", took, shutdownGrace)
 		}
-		if d := m.get(to("", 1).Execution); d.State != execution.Pending || d.Attempts != 0 {
+		if d := m.get(deliveryTo("", 1).Execution); d.State != execution.Pending || d.Attempts != 0 {
 			t.Errorf("got %+v", d)
 		}
 	})
 }
 
-func TestStopRecordsASuccessWhoseBodyItBreaksOff(t *testing.T) {
+func TestStopRecordsASuccessWhoseBodyItCutsShort(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m, n := newMemory(to("a.example.com", 1)), newInternet(always(unending))
+		m, n := newMemoryStore(deliveryTo("a.example.com", 1)), newFakeNetwork(always(statusEndlessBody))
 		r := start(t, m, n, 64)
 		sleep(time.Second)
 		r.stop()
-		if d := m.get(to("", 1).Execution); d.State != execution.Delivered {
+		if d := m.get(deliveryTo("", 1).Execution); d.State != execution.Delivered {
 			t.Errorf("got %+v", d)
 		}
 	})
@@ -277,7 +283,7 @@ func TestStopRecordsASuccessWhoseBodyItBreaksOff(t *testing.T) {
 
 func TestAfterACrashTheSameBytesComeAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m, n := newMemory(to("a.example.com", 1)), newInternet(always(200))
+		m, n := newMemoryStore(deliveryTo("a.example.com", 1)), newFakeNetwork(always(200))
 		m.fail(nil, errors.New("the power fails before the record is written"))
 		first := start(t, m, n, 64)
 		synctest.Wait()
@@ -300,13 +306,13 @@ func TestAfterACrashTheSameBytesComeAgain(t *testing.T) {
 	})
 }
 
-func TestAnAttemptThatCannotBeRecordedIsNotMadeAgainWhileThereIsHope(t *testing.T) {
+func TestAnAttemptIsNotRepeatedWhileItsRecordIsRetried(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m, n := newMemory(to("a.example.com", 1)), newInternet(always(200))
+		m, n := newMemoryStore(deliveryTo("a.example.com", 1)), newFakeNetwork(always(200))
 		m.fail(nil, errors.New("disk full"))
 		r := start(t, m, n, 64)
 		sleep(5 * time.Minute)
-		m.add(to("b.example.com", 2)) // others are tried meanwhile
+		m.add(deliveryTo("b.example.com", 2)) // others are tried meanwhile
 		sleep(time.Minute)
 		m.fail(nil, nil)
 		sleep(maxRecordPause)
@@ -322,14 +328,14 @@ func TestAnAttemptThatCannotBeRecordedIsNotMadeAgainWhileThereIsHope(t *testing.
 
 func TestAnAttemptThatIsNeverRecordedIsMadeAgainSeldom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m, n := newMemory(to("a.example.com", 1)), newInternet(always(200))
+		m, n := newMemoryStore(deliveryTo("a.example.com", 1)), newFakeNetwork(always(200))
 		m.fail(nil, errors.New("disk full"))
 		r := start(t, m, n, 64)
 		began := time.Now()
 		sleep(time.Hour - time.Second)
 		got := n.at("a.example.com", began)
 		r.stop()
-		want := []time.Duration{0, recordPatience, 2 * recordPatience, 3 * recordPatience, 4 * recordPatience, 5 * recordPatience}
+		want := []time.Duration{0, maxRecordTime, 2 * maxRecordTime, 3 * maxRecordTime, 4 * maxRecordTime, 5 * maxRecordTime}
 		if !slices.Equal(got, want) {
 			t.Errorf("sent at %v, want %v", got, want)
 		}
@@ -338,15 +344,15 @@ func TestAnAttemptThatIsNeverRecordedIsMadeAgainSeldom(t *testing.T) {
 
 func TestAStoreThatCannotBeReadIsAskedNowAndThenAndReportedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m, n := newMemory(to("a.example.com", 1)), newInternet(always(200))
+		m, n := newMemoryStore(deliveryTo("a.example.com", 1)), newFakeNetwork(always(200))
 		m.fail(errors.New("database is locked"), nil)
 		r := start(t, m, n, 64)
 		sleep(10 * time.Minute)
-		if got, most := m.asked, int(10*time.Minute/storePause)+2; got > most {
+		if got, most := m.asked, int(10*time.Minute/storeRetryPause)+2; got > most {
 			t.Errorf("asked %d times in ten minutes, want at most %d", got, most)
 		}
 		m.fail(nil, nil)
-		sleep(storePause)
+		sleep(storeRetryPause)
 		if got := m.delivered(); got != 1 {
 			t.Error("not delivered after the store came back")
 		}
@@ -371,8 +377,8 @@ func logged(hook *logtest.Hook, level logrus.Level) int {
 
 func TestEachAttemptIsOneInfoLineWithoutPathAndQuery(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := newMemory(to("a.example.com:8080", 1))
-		n := newInternet(func(string) (int, time.Duration) { return 410, 250 * time.Millisecond })
+		m := newMemoryStore(deliveryTo("a.example.com:8080", 1))
+		n := newFakeNetwork(func(string) (int, time.Duration) { return 410, 250 * time.Millisecond })
 		r := start(t, m, n, 64)
 		sleep(time.Minute)
 		r.stop()
@@ -381,7 +387,7 @@ func TestEachAttemptIsOneInfoLineWithoutPathAndQuery(t *testing.T) {
 			t.Fatalf("got %d entries", len(entries))
 		}
 		want := logrus.Fields{
-			"execution_id": to("", 1).Execution, "attempt": 1, "outcome": execution.AttemptStatus, "status": 410,
+			"execution_id": deliveryTo("", 1).Execution, "attempt": 1, "outcome": execution.AttemptStatus, "status": 410,
 			"duration_ms": int64(250), "host": "a.example.com:8080", "state": execution.Dead, "reason": execution.Gone,
 		}
 		if got := entries[0].Data; fmt.Sprint(got) != fmt.Sprint(want) {
@@ -423,11 +429,11 @@ func TestEveryPartOfAnAttemptHasItsTime(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s := testSender(policy(t, usual))
+				s := testSender(newTestPolicy(t, defaultConfig))
 				s.transport.DialContext = func(context.Context, string, string) (net.Conn, error) {
 					client, server := net.Pipe()
 					go func() {
-						defer hangUp(server)
+						defer closeConn(server)
 						c.serve(server)
 					}()
 					return client, nil
@@ -446,11 +452,11 @@ func TestEveryPartOfAnAttemptHasItsTime(t *testing.T) {
 
 func TestADestinationTakesTenASecond(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := newMemory()
+		m := newMemoryStore()
 		for i := range 100 {
-			m.add(to("a.example.com", i))
+			m.add(deliveryTo("a.example.com", i))
 		}
-		n := newInternet(always(200))
+		n := newFakeNetwork(always(200))
 		began := time.Now()
 		r := start(t, m, n, 64)
 		sleep(20 * time.Second)
@@ -467,14 +473,14 @@ func TestADestinationTakesTenASecond(t *testing.T) {
 	})
 }
 
-func TestADeadDestinationIsLeftAloneAndCostsNoAttempts(t *testing.T) {
+func TestADeadDestinationIsPausedAndCostsNoAttempts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := newMemory()
+		m := newMemoryStore()
 		for i := range 200 {
-			m.add(to("dead.example.com", i))
+			m.add(deliveryTo("dead.example.com", i))
 		}
 		var well atomic.Bool
-		n := newInternet(func(string) (int, time.Duration) {
+		n := newFakeNetwork(func(string) (int, time.Duration) {
 			if well.Load() {
 				return 200, 0
 			}
@@ -490,7 +496,7 @@ func TestADeadDestinationIsLeftAloneAndCostsNoAttempts(t *testing.T) {
 		}
 		attempts := 0
 		for i := range 200 {
-			attempts += m.get(to("", i).Execution).Attempts
+			attempts += m.get(deliveryTo("", i).Execution).Attempts
 		}
 		if attempts != n.count() {
 			t.Errorf("%d attempts were counted, %d were made", attempts, n.count())
@@ -509,9 +515,9 @@ func TestADeadDestinationIsLeftAloneAndCostsNoAttempts(t *testing.T) {
 
 func TestABreakerOutlivesARestart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m, n := newMemory(), newInternet(always(503))
+		m, n := newMemoryStore(), newFakeNetwork(always(503))
 		for i := range 100 {
-			m.add(to("dead.example.com", i))
+			m.add(deliveryTo("dead.example.com", i))
 		}
 		r := start(t, m, n, 64)
 		sleep(2 * time.Minute) // it has opened twice: for 30 s, then for a minute
@@ -531,13 +537,13 @@ func TestABreakerOutlivesARestart(t *testing.T) {
 }
 
 // All places could be taken by those that hang, four each.
-func TestManyThatHangLeaveAPlaceForOneThatIsWell(t *testing.T) {
+func TestManyHangingDestinationsLeaveASlotForAHealthyOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := newMemory()
+		m := newMemoryStore()
 		for i := range 400 {
-			m.add(to(fmt.Sprintf("hanging%d.example.com", i%20), i))
+			m.add(deliveryTo(fmt.Sprintf("hanging%d.example.com", i%20), i))
 		}
-		n := newInternet(func(host string) (int, time.Duration) {
+		n := newFakeNetwork(func(host string) (int, time.Duration) {
 			if strings.HasPrefix(host, "hanging") {
 				return 0, 0
 			}
@@ -546,7 +552,7 @@ func TestManyThatHangLeaveAPlaceForOneThatIsWell(t *testing.T) {
 		r := start(t, m, n, 64)
 		sleep(time.Second)
 		began := time.Now()
-		m.add(to("good.example.com", 1000))
+		m.add(deliveryTo("good.example.com", 1000))
 		sleep(time.Second)
 		if got := n.at("good.example.com", began); len(got) != 1 || got[0] != 0 {
 			t.Errorf("the good one was called at %v, want at once", got)
@@ -557,17 +563,17 @@ func TestManyThatHangLeaveAPlaceForOneThatIsWell(t *testing.T) {
 
 func TestADeliveryThatCannotBeReadIsTriedAgainWithPauses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m, n := newMemory(to("a.example.com", 1)), newInternet(always(200))
+		m, n := newMemoryStore(deliveryTo("a.example.com", 1)), newFakeNetwork(always(200))
 		m.unreadable = errors.New("disk I/O error")
 		r := start(t, m, n, 64)
 		sleep(time.Minute)
-		if most := 2 * int(time.Minute/storePause+2); m.asked > most { // each time once more for others
+		if most := 2 * int(time.Minute/storeRetryPause+2); m.asked > most { // each time once more for others
 			t.Errorf("asked %d times in a minute, want at most %d", m.asked, most)
 		}
 		m.mu.Lock()
 		m.unreadable = nil
 		m.mu.Unlock()
-		sleep(storePause)
+		sleep(storeRetryPause)
 		r.stop()
 		if m.delivered() != 1 || logged(r.hook, logrus.ErrorLevel) != 1 {
 			t.Errorf("%d delivered, %d errors logged, want 1 and 1", m.delivered(), logged(r.hook, logrus.ErrorLevel))

@@ -16,14 +16,14 @@ import (
 
 // script answers DNS queries: for each name the addresses of one answer after another, the last one for ever. In place of
 // addresses there may be one other name, which is then told as the canonical one.
-type script struct {
+type dnsServer struct {
 	mu        sync.Mutex
 	answers   map[string][][]string
 	otherwise []string // the addresses of every other name; nil: there are no others
 }
 
 // resolver asks the script as if it were a name server that is reached over TCP.
-func (s *script) resolver() *net.Resolver {
+func (s *dnsServer) resolver() *net.Resolver {
 	return &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {
 		client, server := net.Pipe()
 		go s.serve(server)
@@ -32,8 +32,8 @@ func (s *script) resolver() *net.Resolver {
 }
 
 // serve answers the queries of one connection (RFC 1035 §4.2.2).
-func (s *script) serve(conn net.Conn) {
-	defer hangUp(conn)
+func (s *dnsServer) serve(conn net.Conn) {
+	defer closeConn(conn)
 	for {
 		var size [2]byte
 		if _, err := io.ReadFull(conn, size[:]); err != nil {
@@ -50,7 +50,7 @@ func (s *script) serve(conn net.Conn) {
 	}
 }
 
-func (s *script) answer(query []byte) []byte {
+func (s *dnsServer) answer(query []byte) []byte {
 	var labels []string
 	end := 12
 	for query[end] != 0 {
@@ -100,7 +100,7 @@ func encodeName(name string) (encoded []byte) {
 
 // next returns what is to be said of a name: canonical names and then addresses. It steps on to the following answer when
 // the A record has been asked for: AAAA comes beside it.
-func (s *script) next(name string, six bool) (records []string, known bool) {
+func (s *dnsServer) next(name string, six bool) (records []string, known bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for {
@@ -123,11 +123,11 @@ func (s *script) next(name string, six bool) (records []string, known bool) {
 }
 
 // scripted makes a dialer whose names are those of answers.
-func scripted(p *Policy, answers map[string][][]string) dialer {
-	return dialer{policy: p, resolver: (&script{answers: answers}).resolver(), timeout: 5 * time.Second}
+func dialerWithDNS(p *Policy, answers map[string][][]string) guardedDialer {
+	return guardedDialer{policy: p, resolver: (&dnsServer{answers: answers}).resolver(), timeout: 5 * time.Second}
 }
 
-func onLoopback(c *Config) { c.AllowCIDRs = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")} }
+func allowLoopback(c *Config) { c.AllowCIDRs = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")} }
 
 // listen accepts connections on a loopback address and gives their port.
 func listen(t *testing.T) (port string) {
@@ -136,7 +136,7 @@ func listen(t *testing.T) (port string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { hangUp(l) })
+	t.Cleanup(func() { closeConn(l) })
 	_, port, err = net.SplitHostPort(l.Addr().String())
 	if err != nil {
 		t.Fatal(err)
@@ -169,7 +169,7 @@ func TestDialRefusesEveryClosedAddressThatDNSGives(t *testing.T) {
 		"255.255.255.255":          "RFC 1112",
 		"168.63.129.16":            "metadata",
 		"100.100.100.200":          "metadata",
-		ourOwn:                     "this host",
+		hostAddress:                "this host",
 		"::1":                      "not global",
 		"::ffff:127.0.0.1":         "loopback",
 		"::ffff:169.254.169.254":   "metadata",
@@ -187,10 +187,10 @@ func TestDialRefusesEveryClosedAddressThatDNSGives(t *testing.T) {
 		"4000::1":                  "not global",
 	} {
 		t.Run(addr, func(t *testing.T) {
-			d := scripted(policy(t, usual), map[string][][]string{"evil.example.com": {{addr}}})
+			d := dialerWithDNS(newTestPolicy(t, defaultConfig), map[string][][]string{"evil.example.com": {{addr}}})
 			conn, err := d.dial(t.Context(), "tcp", "evil.example.com:80")
 			if err == nil {
-				hangUp(conn)
+				closeConn(conn)
 				t.Fatal("it connected")
 			}
 			refusal, ok := errors.AsType[*RefusalError](err)
@@ -207,23 +207,23 @@ func TestDialRefusesEveryClosedAddressThatDNSGives(t *testing.T) {
 func TestDialTakesTheOpenAddressAmongClosedOnes(t *testing.T) {
 	port := listen(t)
 	for _, addresses := range [][]string{{"10.0.0.1", "127.0.0.1"}, {"127.0.0.1", "10.0.0.1"}, {"fd00::1", "127.0.0.1"}} {
-		conn, err := scripted(policy(t, onLoopback), map[string][][]string{"a.example.com": {addresses}}).
+		conn, err := dialerWithDNS(newTestPolicy(t, allowLoopback), map[string][][]string{"a.example.com": {addresses}}).
 			dial(t.Context(), "tcp", "a.example.com:"+port)
 		if err != nil {
 			t.Errorf("%v: %v", addresses, err)
 			continue
 		}
-		if v, ok := conn.(*vetted); !ok || !v.excepted {
+		if v, ok := conn.(*guardedConn); !ok || !v.excepted {
 			t.Errorf("%v: got %#v, want a connection that an exception opened", addresses, conn)
 		}
-		hangUp(conn)
+		closeConn(conn)
 	}
 }
 
 func TestDialDoesNotCallANameBlockedOfWhichAnOpenAddressIsDown(t *testing.T) {
-	p := policy(t, func(c *Config) { c.AllowCIDRs = []netip.Prefix{netip.MustParsePrefix("127.0.0.2/32")} })
+	p := newTestPolicy(t, func(c *Config) { c.AllowCIDRs = []netip.Prefix{netip.MustParsePrefix("127.0.0.2/32")} })
 	for _, addresses := range [][]string{{"127.0.0.1", "127.0.0.2"}, {"127.0.0.2", "127.0.0.1"}, {"fd00::1", "127.0.0.2"}} {
-		_, err := scripted(p, map[string][][]string{"a.example.com": {addresses}}).
+		_, err := dialerWithDNS(p, map[string][][]string{"a.example.com": {addresses}}).
 			dial(t.Context(), "tcp", "a.example.com:1")
 		if _, blocked := errors.AsType[*RefusalError](err); err == nil || blocked {
 			t.Errorf("%v: got %v", addresses, err)
@@ -233,12 +233,12 @@ func TestDialDoesNotCallANameBlockedOfWhichAnOpenAddressIsDown(t *testing.T) {
 
 func TestDialEndsRebinding(t *testing.T) {
 	port := listen(t)
-	d := scripted(policy(t, onLoopback), map[string][][]string{"rebind.example.com": {{"127.0.0.1"}, {"10.0.0.1"}}})
+	d := dialerWithDNS(newTestPolicy(t, allowLoopback), map[string][][]string{"rebind.example.com": {{"127.0.0.1"}, {"10.0.0.1"}}})
 	conn, err := d.dial(t.Context(), "tcp", "rebind.example.com:"+port)
 	if err != nil {
 		t.Fatal(err)
 	}
-	hangUp(conn)
+	closeConn(conn)
 	if _, err := d.dial(t.Context(), "tcp", "rebind.example.com:"+port); err == nil {
 		t.Error("the second answer was dialled")
 	} else if _, ok := errors.AsType[*RefusalError](err); !ok {
@@ -248,14 +248,14 @@ func TestDialEndsRebinding(t *testing.T) {
 
 func TestDialOpensAnAllowedNameWhereverItLeadsButToMetadata(t *testing.T) {
 	port := listen(t)
-	p := policy(t, func(c *Config) { c.AllowHosts = []string{"receiver"} })
+	p := newTestPolicy(t, func(c *Config) { c.AllowHosts = []string{"receiver"} })
 	answers := map[string][][]string{"receiver": {{"127.0.0.1"}, {"169.254.169.254"}}, "other": {{"127.0.0.1"}}}
-	d := scripted(p, answers)
+	d := dialerWithDNS(p, answers)
 	conn, err := d.dial(t.Context(), "tcp", "receiver:"+port)
 	if err != nil {
 		t.Fatal(err)
 	}
-	hangUp(conn)
+	closeConn(conn)
 	for _, name := range []string{"receiver", "other"} {
 		_, err = d.dial(t.Context(), "tcp", name+":"+port)
 		if _, ok := errors.AsType[*RefusalError](err); !ok {
@@ -265,7 +265,7 @@ func TestDialOpensAnAllowedNameWhereverItLeadsButToMetadata(t *testing.T) {
 }
 
 func TestDialSaysWhatTheNetworkSays(t *testing.T) {
-	d := scripted(policy(t, onLoopback), map[string][][]string{"down.example.com": {{"127.0.0.1"}}})
+	d := dialerWithDNS(newTestPolicy(t, allowLoopback), map[string][][]string{"down.example.com": {{"127.0.0.1"}}})
 	if _, err := d.dial(t.Context(), "tcp", "down.example.com:1"); !errors.Is(err, syscall.ECONNREFUSED) {
 		t.Errorf("got %v, want a refused connection", err)
 	}

@@ -20,7 +20,7 @@ import (
 )
 
 // early is a receiver that answers from the head of a request and hangs up before it has read the body.
-type early struct {
+type earlyAnswer struct {
 	status int
 	secure bool // TLS
 	final  bool // the answer says Connection: close
@@ -28,7 +28,7 @@ type early struct {
 	warm   bool // the connection has served a request before
 }
 
-func (e early) String() string {
+func (e earlyAnswer) String() string {
 	word := func(is bool, yes, no string) string {
 		if is {
 			return yes
@@ -40,12 +40,12 @@ func (e early) String() string {
 }
 
 // serve counts the requests that it answers early in posts. A request to /warm it reads to its end.
-func (e early) serve(conn net.Conn, posts *atomic.Int32) {
+func (e earlyAnswer) serve(conn net.Conn, posts *atomic.Int32) {
 	raw := conn
 	if secured, ok := conn.(*tls.Conn); ok {
 		raw = secured.NetConn()
 	}
-	defer hangUp(conn)
+	defer closeConn(conn)
 	in := bufio.NewReader(conn)
 	for {
 		first, err := in.ReadString('\n')
@@ -74,22 +74,22 @@ func (e early) serve(conn net.Conn, posts *atomic.Int32) {
 		}
 		_, _ = fmt.Fprintf(conn, "HTTP/1.1 %d X\r\nConnection: %s\r\nContent-Length: 2\r\n\r\nok", e.status, connection)
 		if e.resets {
-			hangUp(raw)
+			closeConn(raw)
 		}
 		return
 	}
 }
 
 // open lets e serve until the test ends, each connection beside the others.
-func (e early) open(t *testing.T) (s *sender, url string, posts *atomic.Int32) {
+func (e earlyAnswer) open(t *testing.T) (s *sender, url string, posts *atomic.Int32) {
 	t.Helper()
 	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp4", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	_, port, _ := net.SplitHostPort(l.Addr().String())
-	s, url, posts = localSender(t, patient()), "http://hooks.example.com:"+port, new(atomic.Int32)
-	s.transport.DialContext = scripted(s.policy, map[string][][]string{"hooks.example.com": {{"127.0.0.1"}}}).dial
+	s, url, posts = localSender(t, longTimeouts()), "http://hooks.example.com:"+port, new(atomic.Int32)
+	s.transport.DialContext = dialerWithDNS(s.policy, map[string][][]string{"hooks.example.com": {{"127.0.0.1"}}}).dial
 	if e.secure {
 		own, roots := certificate(t, "hooks.example.com", time.Now().Add(24*time.Hour))
 		s.transport.TLSClientConfig.RootCAs = roots
@@ -108,7 +108,7 @@ func (e early) open(t *testing.T) (s *sender, url string, posts *atomic.Int32) {
 	})
 	t.Cleanup(func() {
 		s.transport.CloseIdleConnections()
-		hangUp(l)
+		closeConn(l)
 		serving.Wait()
 	})
 	return s, url, posts
@@ -123,7 +123,7 @@ func TestAnAnswerBeforeTheBodyWinsOverTheFailingWrite(t *testing.T) {
 	}
 	body := make([]byte, 8<<20)
 	for place := range 3 * 16 {
-		e := early{
+		e := earlyAnswer{
 			status: []int{200, 410, 503}[place/16], secure: place&8 > 0, final: place&4 > 0, resets: place&2 > 0, warm: place&1 > 0,
 		}
 		for _, size := range sizes {
@@ -131,7 +131,7 @@ func TestAnAnswerBeforeTheBodyWinsOverTheFailingWrite(t *testing.T) {
 			twice, other := 0, 0
 			for range runs {
 				if e.warm {
-					sent(t, s, url+"/warm", execution.AttemptSucceeded, 200)
+					sendAndCheck(t, s, url+"/warm", execution.AttemptSucceeded, 200)
 				}
 				posts.Store(0)
 				d := aDelivery(url + "/hook")
@@ -163,10 +163,10 @@ func TestAReceiverOfHTTP2AnswersEarly(t *testing.T) {
 		w.WriteHeader(http.StatusGone)
 	}))
 	receiver.EnableHTTP2 = true
-	receiver.Config.ErrorLog = quiet
+	receiver.Config.ErrorLog = discardLog
 	receiver.StartTLS()
 	defer receiver.Close()
-	s := localSender(t, patient())
+	s := localSender(t, longTimeouts())
 	s.transport.TLSClientConfig.RootCAs = receiver.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs //nolint:errcheck,forcetypeassert // httptest's
 	d := aDelivery(receiver.URL)
 	d.Body = make([]byte, 8<<20)

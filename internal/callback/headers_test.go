@@ -7,7 +7,7 @@ import (
 )
 
 func TestHeadersThatFrameRouteOrProveAreRefusedByName(t *testing.T) {
-	p := policy(t, usual)
+	p := newTestPolicy(t, defaultConfig)
 	for _, name := range []string{
 		"Connection", "Keep-Alive", "Proxy-Authorization", "proxy-connection", "TE", "Trailer", "Transfer-Encoding", "UPGRADE",
 		"Host", "Content-Type", "content-length", "Content-Encoding", "Expect", "Forwarded", "X-Forwarded-For", "x-forwarded-host",
@@ -15,12 +15,12 @@ func TestHeadersThatFrameRouteOrProveAreRefusedByName(t *testing.T) {
 		"traceparent", "TraceState", "Metadata", "Metadata-Flavor", "metadata-token", "X-aws-ec2-metadata-token",
 		"X-AWS-EC2-Metadata-Token-TTL-Seconds",
 	} {
-		refusedBy(t, name, p.CheckHeaders(map[string]string{name: "x"}), invalid, fmt.Sprintf("%q may not be set", name))
+		checkRefusal(t, name, p.CheckHeaders(map[string]string{name: "x"}), invalid, fmt.Sprintf("%q may not be set", name))
 	}
 }
 
 func TestHeadersThatCannotBeSentAreRefusedByName(t *testing.T) {
-	p := policy(t, usual)
+	p := newTestPolicy(t, defaultConfig)
 	many := make(map[string]string)
 	for i := range maxHeaders + 1 {
 		many[fmt.Sprintf("X-%d", i)] = ""
@@ -40,7 +40,7 @@ func TestHeadersThatCannotBeSentAreRefusedByName(t *testing.T) {
 		"at most 32 entries":                  many,
 		`at most 8192 bytes in all; "X-B" is`: {"X-A": strings.Repeat("a", maxHeaderBytes-3), "X-B": ""},
 	} {
-		refusedBy(t, rule, p.CheckHeaders(headers), invalid, rule)
+		checkRefusal(t, rule, p.CheckHeaders(headers), invalid, rule)
 	}
 }
 
@@ -57,7 +57,7 @@ func TestHeadersOfTheClientsOwnPass(t *testing.T) {
 		{"X-Hop": "not ours", "Contents": "x", "Hosts": "x"},
 		full, many,
 	} {
-		if err := policy(t, usual).CheckHeaders(headers); err != nil {
+		if err := newTestPolicy(t, defaultConfig).CheckHeaders(headers); err != nil {
 			t.Errorf("%v: %v", headers, err)
 		}
 	}

@@ -20,7 +20,7 @@ import (
 
 // poisoned are names that admission cannot know to be hostile: what DNS says of them, one answer after another, and a
 // part of the rule that refuses the last.
-var poisoned = []struct {
+var hostileAnswers = []struct {
 	url     string
 	answers [][]string
 	rule    string
@@ -51,8 +51,8 @@ var poisoned = []struct {
 	{"http://a.example.com/", [][]string{{"172.17.0.1"}}, "RFC 1918"},
 	{"http://a.example.com/", [][]string{{"224.0.0.251"}}, "multicast"},
 	{"http://a.example.com/", [][]string{{"255.255.255.255"}}, "RFC 1112"},
-	{"http://a.example.com/", [][]string{{ourOwn}}, "this host"},
-	{"http://a.example.com/", [][]string{{"::ffff:" + ourOwn}}, "this host"},
+	{"http://a.example.com/", [][]string{{hostAddress}}, "this host"},
+	{"http://a.example.com/", [][]string{{"::ffff:" + hostAddress}}, "this host"},
 
 	// Cloud metadata.
 	{"http://aws.example.com/latest/meta-data/", [][]string{{"169.254.169.254"}}, "metadata"},
@@ -86,7 +86,7 @@ var poisoned = []struct {
 }
 
 // inside is what the other names mean.
-var inside = map[string]string{
+var internalNames = map[string]string{
 	"db.internal": "10.11.12.13", "metadata.google.internal": "169.254.169.254", "localhost": "127.0.0.1",
 }
 
@@ -96,10 +96,10 @@ func TestNoHostileDestinationIsReached(t *testing.T) {
 	count := 0
 	reach := func(target string, answers map[string][][]string, rule string) {
 		count++
-		p := policy(t, usual)
-		s := newSender(Defaults(), p, plain{}, "1.2.3", patient())
-		dial := scripted(p, nil)
-		dial.resolver = (&script{answers: answers, otherwise: []string{"127.0.0.1"}}).resolver()
+		p := newTestPolicy(t, defaultConfig)
+		s := newSender(Defaults(), p, fakeUnsealer{}, "1.2.3", longTimeouts())
+		dial := dialerWithDNS(p, nil)
+		dial.resolver = (&dnsServer{answers: answers, otherwise: []string{"127.0.0.1"}}).resolver()
 		s.transport.DialContext = dial.dial
 		if u, err := url.Parse(target); err == nil {
 			for range len(answers[canonicalHost(u.Hostname())]) - 1 { // whoever looks first
@@ -108,7 +108,7 @@ func TestNoHostileDestinationIsReached(t *testing.T) {
 				}
 			}
 		}
-		got, err := trying(s).Try(t.Context(), Sample{URL: target})
+		got, err := delivererOf(s).Try(t.Context(), Sample{URL: target})
 		if err != nil || got.Outcome != execution.AttemptBlocked || got.Connected || !strings.Contains(got.Rule, rule) {
 			t.Errorf("%q (%v): got %s by %q, connected %t, %v; want it blocked by %q", target, answers, got.Outcome, got.Rule, got.Connected, err, rule)
 		}
@@ -119,16 +119,16 @@ func TestNoHostileDestinationIsReached(t *testing.T) {
 	for _, target := range metadataURLs {
 		reach(target, nil, "metadata")
 	}
-	for _, c := range poisoned {
+	for _, c := range hostileAnswers {
 		u, err := url.Parse(c.url)
 		if err != nil {
 			t.Fatal(err)
 		}
 		answers := map[string][][]string{canonicalHost(u.Hostname()): c.answers, "another.example.com": {{"db.internal"}}}
-		for name, addr := range inside {
+		for name, addr := range internalNames {
 			answers[name] = [][]string{{addr}}
 		}
-		if err := policy(t, usual).CheckURL(c.url); err != nil {
+		if err := newTestPolicy(t, defaultConfig).CheckURL(c.url); err != nil {
 			t.Errorf("%q needs no DNS to be refused: %v", c.url, err)
 		}
 		reach(c.url, answers, c.rule)
@@ -146,17 +146,17 @@ func TestOfMixedAnswersOnlyTheOpenAddressIsReached(t *testing.T) {
 	if err != nil {
 		t.Fatal("no second loopback address: ", err)
 	}
-	hangUp(open.Listener)
+	closeConn(open.Listener)
 	open.Listener = l
 	open.Start()
 	defer open.Close()
-	p := policy(t, func(c *Config) { c.AllowCIDRs = []netip.Prefix{netip.MustParsePrefix("127.0.0.2/32")} })
+	p := newTestPolicy(t, func(c *Config) { c.AllowCIDRs = []netip.Prefix{netip.MustParsePrefix("127.0.0.2/32")} })
 	for _, answers := range [][]string{
 		{"127.0.0.1", "127.0.0.2"}, {"127.0.0.2", "127.0.0.1"}, {"::1", "127.0.0.1", "127.0.0.2"}, {"::ffff:127.0.0.1", "127.0.0.2"},
 	} {
-		s := newSender(Defaults(), p, plain{}, "1.2.3", patient())
-		s.transport.DialContext = scripted(p, map[string][][]string{"a.example.com": {answers}}).dial
-		sent(t, s, "http://a.example.com"+portOf(closed), execution.AttemptSucceeded, 200)
+		s := newSender(Defaults(), p, fakeUnsealer{}, "1.2.3", longTimeouts())
+		s.transport.DialContext = dialerWithDNS(p, map[string][][]string{"a.example.com": {answers}}).dial
+		sendAndCheck(t, s, "http://a.example.com"+portOf(closed), execution.AttemptSucceeded, 200)
 		s.transport.CloseIdleConnections()
 	}
 }
@@ -167,7 +167,7 @@ func FuzzAttempt(f *testing.F) {
 	for _, c := range hostile {
 		f.Add(c.url, []byte{127, 0, 0, 1})
 	}
-	for _, c := range poisoned {
+	for _, c := range hostileAnswers {
 		for _, text := range c.answers[len(c.answers)-1] {
 			if addr, err := netip.ParseAddr(text); err == nil {
 				f.Add(c.url, addr.AsSlice())
@@ -176,13 +176,13 @@ func FuzzAttempt(f *testing.F) {
 	}
 	f.Add("https://example.com/hook?a=b", []byte{93, 184, 216, 34})
 	f.Add("http://[2606:4700::1111]:8080/", []byte{8, 8, 8, 8, 10, 0, 0, 1})
-	p := policy(f, usual)
+	p := newTestPolicy(f, defaultConfig)
 	f.Fuzz(func(t *testing.T, target string, dns []byte) {
 		if p.CheckURL(target) != nil {
 			return
 		}
-		var passed reached
-		s := newSender(Defaults(), p, plain{}, "1.2.3", limits{whole: 2 * time.Second})
+		var passed dialRecorder
+		s := newSender(Defaults(), p, fakeUnsealer{}, "1.2.3", timeouts{total: 2 * time.Second})
 		s.transport.DialContext = passed.dialer(p, addresses(dns))
 		a, _ := s.send(t.Context(), aDelivery(target))
 		if a.StatusCode != 0 || a.Outcome == execution.AttemptTimeout {
@@ -209,20 +209,20 @@ func addresses(dns []byte) (answers []string) {
 }
 
 // reached are the addresses that the policy let a dialer go to.
-type reached struct {
+type dialRecorder struct {
 	mu        sync.Mutex
 	addresses []netip.Addr
 }
 
 // dialer resolves every name to answers, asks p, and connects to nothing.
-func (r *reached) dialer(p *Policy, answers []string) dialing {
-	resolver := (&script{otherwise: answers}).resolver()
+func (r *dialRecorder) dialer(p *Policy, answers []string) dialFunc {
+	resolver := (&dnsServer{otherwise: answers}).resolver()
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
 		host, _, err := net.SplitHostPort(address)
 		if err != nil {
 			return nil, err
 		}
-		v := visa{policy: p, host: host, passed: make(map[netip.Addr]bool)}
+		v := dialGuard{policy: p, host: host, allowed: make(map[netip.Addr]bool)}
 		inner := net.Dialer{Resolver: resolver, ControlContext: func(ctx context.Context, network, address string, c syscall.RawConn) error {
 			if err := v.control(ctx, network, address, c); err != nil {
 				return err
@@ -250,5 +250,5 @@ func forbidden(addr netip.Addr) bool {
 			}
 		}
 	}
-	return addr.IsPrivate() || !addr.IsGlobalUnicast() || metadata[addr] || addr == netip.MustParseAddr(ourOwn)
+	return addr.IsPrivate() || !addr.IsGlobalUnicast() || metadata[addr] || addr == netip.MustParseAddr(hostAddress)
 }

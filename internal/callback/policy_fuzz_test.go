@@ -21,7 +21,7 @@ func FuzzCheckURL(f *testing.F) {
 	for _, url := range append(metadataURLs, "https://example.com/hook?a=b", "http://[2606:4700::1111]:8080/", "http://8.8.8.8/") {
 		f.Add(url)
 	}
-	p := policy(f, usual)
+	p := newTestPolicy(f, defaultConfig)
 	f.Fuzz(func(t *testing.T, raw string) {
 		if p.CheckURL(raw) != nil {
 			return
@@ -55,7 +55,7 @@ func FuzzCheckURL(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if v, err := p.judge(host, addr); err != nil || v.refusal != nil {
+		if v, err := p.decide(host, addr); err != nil || v.refusal != nil {
 			t.Fatalf("%q passed admission, and the dial says %v, %v", raw, v.refusal, err)
 		}
 	})
@@ -100,7 +100,7 @@ func FuzzCheckHeaders(f *testing.F) {
 		}
 		f.Add(text)
 	}
-	p := policy(f, open)
+	p := newTestPolicy(f, openConfig)
 	f.Fuzz(func(t *testing.T, text []byte) {
 		var headers map[string]string
 		if json.Unmarshal(text, &headers) != nil || p.CheckHeaders(headers) != nil {

@@ -169,7 +169,7 @@ func TestTheStandardLibraryVerifiesOurSignature(t *testing.T) {
 	}
 }
 
-func TestVerifyStandardRefusesWhatTheLibraryRefuses(t *testing.T) {
+func TestVerifyStandardRefusesEverythingThatTheLibraryRefuses(t *testing.T) {
 	now := time.Unix(1706400000, 0)
 	body := []byte(`{"a":1}`)
 	sign := func(id string, at time.Time) string { return SignStandard(id, at, body, "secret") }

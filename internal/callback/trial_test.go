@@ -19,12 +19,12 @@ import (
 )
 
 // trying is a deliverer that only tries samples.
-func trying(s *sender) *Deliverer { return &Deliverer{sender: s} }
+func delivererOf(s *sender) *Deliverer { return &Deliverer{sender: s} }
 
 // try sends a sample and checks what the trial says, but for its duration and body.
 func try(t *testing.T, s *sender, url string, want Trial) {
 	t.Helper()
-	got, err := trying(s).Try(t.Context(), Sample{URL: url})
+	got, err := delivererOf(s).Try(t.Context(), Sample{URL: url})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,8 +46,8 @@ func TestTrySendsASampleThatAReceiverTakesForAResult(t *testing.T) {
 		_, _ = io.WriteString(w, "thanks")
 	}))
 	defer receiver.Close()
-	d := trying(localSender(t, patient()))
-	d.sender.unsealer = plain{err: io.ErrUnexpectedEOF} // a sample needs no key
+	d := delivererOf(localSender(t, longTimeouts()))
+	d.sender.unsealer = fakeUnsealer{err: io.ErrUnexpectedEOF} // a sample needs no key
 	secrets := []string{"newest", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "oldest"}
 	got, err := d.Try(t.Context(), Sample{URL: receiver.URL, Headers: map[string]string{"X-A": "b"}, Secrets: secrets})
 	if err != nil {
@@ -79,24 +79,24 @@ func TestTrySendsASampleThatAReceiverTakesForAResult(t *testing.T) {
 	}
 }
 
-func TestTryTellsHowFarItCame(t *testing.T) {
+func TestTryReportsHowFarItCame(t *testing.T) {
 	receiver := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) }))
 	defer receiver.Close()
 	secure := httptest.NewUnstartedServer(receiver.Config.Handler)
-	secure.Config.ErrorLog = quiet
+	secure.Config.ErrorLog = discardLog
 	secure.StartTLS()
 	defer secure.Close()
-	silent, _ := bare(t, func(conn net.Conn, _ int) { _, _ = io.Copy(io.Discard, conn) })
+	silent, _ := tcpServer(t, func(conn net.Conn, _ int) { _, _ = io.Copy(io.Discard, conn) })
 	port := func(url string) string { return url[strings.LastIndexByte(url, ':'):] }
 
-	s := localSender(t, limits{connect: 20 * time.Second, tls: 20 * time.Second, whole: 20 * time.Second})
-	dial := scripted(s.policy, map[string][][]string{
+	s := localSender(t, timeouts{connect: 20 * time.Second, tls: 20 * time.Second, total: 20 * time.Second})
+	dial := dialerWithDNS(s.policy, map[string][][]string{
 		"a.example.com": {{"127.0.0.1"}}, "evil.example.com": {{"10.11.12.13"}}, "empty.example.com": {{}}, "cloud.example.com": {{"169.254.169.254"}},
 	})
 	s.transport.DialContext = dial.dial
-	trusting := localSender(t, patient())
+	trusting := localSender(t, longTimeouts())
 	trusting.transport.TLSClientConfig.RootCAs = secure.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs //nolint:errcheck,forcetypeassert // httptest's
-	hasty := localSender(t, patient())
+	hasty := localSender(t, longTimeouts())
 	hasty.transport.ResponseHeaderTimeout = 50 * time.Millisecond // from the request on, however long it takes to connect
 
 	answered := Trial{Outcome: execution.AttemptStatus, Resolved: true, Connected: true, StatusCode: 418}
@@ -127,16 +127,16 @@ func TestTryBehindAProxyKnowsNothingOfTheName(t *testing.T) {
 	defer proxy.Close()
 	c := Defaults()
 	c.Proxy = strings.Replace(proxy.URL, "127.0.0.1", "localhost", 1) // whose own name is none of the client's business
-	s := newSender(c, policy(t, usual), plain{}, "1.2.3", patient())
+	s := newSender(c, newTestPolicy(t, defaultConfig), fakeUnsealer{}, "1.2.3", longTimeouts())
 	try(t, s, "http://hooks.example.com/", Trial{Outcome: execution.AttemptSucceeded, Connected: true, StatusCode: 200})
 	try(t, s, "http://8.8.8.8/", Trial{Outcome: execution.AttemptSucceeded, Resolved: true, Connected: true, StatusCode: 200})
 }
 
 func TestTryEndsWithItsContext(t *testing.T) {
-	silent, _ := bare(t, func(conn net.Conn, _ int) { _, _ = io.Copy(io.Discard, conn) })
+	silent, _ := tcpServer(t, func(conn net.Conn, _ int) { _, _ = io.Copy(io.Discard, conn) })
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	got, err := trying(localSender(t, patient())).Try(ctx, Sample{URL: silent})
+	got, err := delivererOf(localSender(t, longTimeouts())).Try(ctx, Sample{URL: silent})
 	if err != nil || got.Outcome != execution.AttemptTimeout {
 		t.Errorf("got %+v, %v", got, err)
 	}

@@ -102,7 +102,7 @@ func (a *authority) identity(host, name string) ClientCertificate {
 }
 
 // shown is a TLS server with certificates for names that tells whose certificate a client has shown last; "" for none.
-func (a *authority) shown(auth tls.ClientAuthType, version uint16, handler http.Handler, names ...string) (server *httptest.Server, whose *string) {
+func (a *authority) startServer(auth tls.ClientAuthType, version uint16, handler http.Handler, names ...string) (server *httptest.Server, whose *string) {
 	a.t.Helper()
 	whose = new(string)
 	clients := x509.NewCertPool()
@@ -114,7 +114,7 @@ func (a *authority) shown(auth tls.ClientAuthType, version uint16, handler http.
 		}
 		handler.ServeHTTP(w, r)
 	}))
-	server.Config.ErrorLog = quiet
+	server.Config.ErrorLog = discardLog
 	server.TLS = &tls.Config{ClientAuth: auth, ClientCAs: clients, MaxVersion: version}
 	for _, name := range names {
 		server.TLS.Certificates = append(server.TLS.Certificates, a.issue(name))
@@ -125,16 +125,16 @@ func (a *authority) shown(auth tls.ClientAuthType, version uint16, handler http.
 }
 
 // named sends by c, with each of names at 127.0.0.1.
-func named(t *testing.T, c Config, names ...string) *sender {
+func senderForNames(t *testing.T, c Config, names ...string) *sender {
 	t.Helper()
-	onLoopback(&c)
-	s := newSender(c, policy(t, func(p *Config) { *p = c }), plain{}, "1.2.3", patient())
+	allowLoopback(&c)
+	s := newSender(c, newTestPolicy(t, func(p *Config) { *p = c }), fakeUnsealer{}, "1.2.3", longTimeouts())
 	answers := make(map[string][][]string)
 	for _, name := range names {
 		answers[name] = [][]string{{"127.0.0.1"}}
 	}
 	if s.transport.Proxy == nil {
-		s.transport.DialContext = scripted(s.policy, answers).dial
+		s.transport.DialContext = dialerWithDNS(s.policy, answers).dial
 	}
 	t.Cleanup(s.transport.CloseIdleConnections)
 	return s
@@ -149,14 +149,14 @@ func portOf(server *httptest.Server) string {
 
 func TestAPrivateAuthorityIsTrustedBesideTheSystems(t *testing.T) {
 	a := newAuthority(t)
-	server, _ := a.shown(tls.NoClientCert, tls.VersionTLS13, http.HandlerFunc(ok), "a.example.com")
+	server, _ := a.startServer(tls.NoClientCert, tls.VersionTLS13, http.HandlerFunc(ok), "a.example.com")
 	to := "https://a.example.com" + portOf(server)
-	sent(t, named(t, Defaults(), "a.example.com"), to, execution.AttemptTLS, 0)
+	sendAndCheck(t, senderForNames(t, Defaults(), "a.example.com"), to, execution.AttemptTLS, 0)
 	c := Defaults()
 	c.CAFile = a.path("ca.pem")
-	s := named(t, c, "a.example.com", "b.example.com")
-	sent(t, s, to, execution.AttemptSucceeded, 200)
-	if got := sent(t, s, "https://b.example.com"+portOf(server), execution.AttemptTLS, 0); !strings.Contains(got.Detail, "another name") {
+	s := senderForNames(t, c, "a.example.com", "b.example.com")
+	sendAndCheck(t, s, to, execution.AttemptSucceeded, 200)
+	if got := sendAndCheck(t, s, "https://b.example.com"+portOf(server), execution.AttemptTLS, 0); !strings.Contains(got.Detail, "another name") {
 		t.Errorf("detail is %q", got.Detail)
 	}
 	both, err := x509.SystemCertPool()
@@ -169,30 +169,30 @@ func TestAPrivateAuthorityIsTrustedBesideTheSystems(t *testing.T) {
 	}
 }
 
-func TestAClientCertificateIsShownToItsHostAndToNobodyElse(t *testing.T) {
+func TestAClientCertificateIsShownToItsHostAlone(t *testing.T) {
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 		a := newAuthority(t)
 		a.issue("our name for a")
 		a.issue("our name for the address")
-		strict, toStrict := a.shown(tls.RequireAndVerifyClientCert, version, http.HandlerFunc(ok), "a.example.com", "b.example.com")
-		curious, toCurious := a.shown(tls.RequestClientCert, version, http.HandlerFunc(ok), "127.0.0.1", "a.example.com", "b.example.com", "xa.example.com")
+		strict, toStrict := a.startServer(tls.RequireAndVerifyClientCert, version, http.HandlerFunc(ok), "a.example.com", "b.example.com")
+		curious, toCurious := a.startServer(tls.RequestClientCert, version, http.HandlerFunc(ok), "127.0.0.1", "a.example.com", "b.example.com", "xa.example.com")
 		c := Defaults()
 		c.CAFile = a.path("ca.pem")
 		c.ClientCertificates = []ClientCertificate{a.identity("A.Example.Com.", "our name for a"), a.identity("127.0.0.1", "our name for the address")}
-		s := named(t, c, "a.example.com", "b.example.com", "xa.example.com")
+		s := senderForNames(t, c, "a.example.com", "b.example.com", "xa.example.com")
 		for _, host := range []string{"a.example.com", "A.EXAMPLE.COM", "a.example.com"} {
 			*toStrict = ""
-			sent(t, s, "https://"+host+portOf(strict), execution.AttemptSucceeded, 200)
+			sendAndCheck(t, s, "https://"+host+portOf(strict), execution.AttemptSucceeded, 200)
 			if *toStrict != "our name for a" {
 				t.Errorf("%s with TLS %x was shown %q", host, version, *toStrict)
 			}
 		}
-		sent(t, s, "https://b.example.com"+portOf(strict), execution.AttemptTLS, 0)
+		sendAndCheck(t, s, "https://b.example.com"+portOf(strict), execution.AttemptTLS, 0)
 		for host, want := range map[string]string{
 			"a.example.com": "our name for a", "127.0.0.1": "our name for the address", "b.example.com": "", "xa.example.com": "",
 		} {
 			*toCurious = "nobody came"
-			sent(t, s, "https://"+host+portOf(curious), execution.AttemptSucceeded, 200)
+			sendAndCheck(t, s, "https://"+host+portOf(curious), execution.AttemptSucceeded, 200)
 			if *toCurious != want {
 				t.Errorf("%s with TLS %x was shown %q, want %q", host, version, *toCurious, want)
 			}
@@ -215,14 +215,14 @@ func tunnel(target string, connect *bytes.Buffer) http.HandlerFunc {
 			w.WriteHeader(http.StatusBadGateway)
 			return
 		}
-		defer hangUp(there)
+		defer closeConn(there)
 		here, buffered, err := http.NewResponseController(w).Hijack()
 		if err != nil {
 			return
 		}
-		defer hangUp(here)
+		defer closeConn(here)
 		_, _ = io.WriteString(here, "HTTP/1.1 200 OK\r\n\r\n")
-		go func() { _, _ = io.Copy(there, buffered); hangUp(there) }()
+		go func() { _, _ = io.Copy(there, buffered); closeConn(there) }()
 		_, _ = io.Copy(here, there)
 	}
 }
@@ -231,9 +231,9 @@ func TestAProxyOverTLSIsShownItsOwnCertificateAndNotTheReceivers(t *testing.T) {
 	a := newAuthority(t)
 	a.issue("our name for a")
 	a.issue("our name for the proxy")
-	receiver, toReceiver := a.shown(tls.RequestClientCert, tls.VersionTLS13, http.HandlerFunc(ok), "a.example.com")
+	receiver, toReceiver := a.startServer(tls.RequestClientCert, tls.VersionTLS13, http.HandlerFunc(ok), "a.example.com")
 	var connect bytes.Buffer
-	proxy, toProxy := a.shown(tls.RequestClientCert, tls.VersionTLS13, tunnel(receiver.Listener.Addr().String(), &connect), "127.0.0.1")
+	proxy, toProxy := a.startServer(tls.RequestClientCert, tls.VersionTLS13, tunnel(receiver.Listener.Addr().String(), &connect), "127.0.0.1")
 	for want, certificates := range map[string][]ClientCertificate{
 		"":                       {a.identity("a.example.com", "our name for a")},
 		"our name for the proxy": {a.identity("a.example.com", "our name for a"), a.identity("127.0.0.1", "our name for the proxy")},
@@ -241,7 +241,7 @@ func TestAProxyOverTLSIsShownItsOwnCertificateAndNotTheReceivers(t *testing.T) {
 		c := Defaults()
 		c.CAFile, c.Proxy, c.ClientCertificates = a.path("ca.pem"), proxy.URL, certificates
 		*toProxy, *toReceiver = "nobody came", "nobody came"
-		sent(t, named(t, c), "https://a.example.com"+portOf(receiver), execution.AttemptSucceeded, 200)
+		sendAndCheck(t, senderForNames(t, c), "https://a.example.com"+portOf(receiver), execution.AttemptSucceeded, 200)
 		if *toReceiver != "our name for a" || *toProxy != want {
 			t.Errorf("the receiver was shown %q, and the proxy %q, want %q", *toReceiver, *toProxy, want)
 		}

@@ -13,8 +13,8 @@ import (
 )
 
 const (
-	pace     = 100 * time.Millisecond // between two looks at the streams: what is printed within it comes together
-	silence  = 15 * time.Second       // after which a follower is told that there is nothing
+	outputInterval     = 100 * time.Millisecond // between two looks at the streams: what is printed within it comes together
+	idleInterval  = 15 * time.Second       // after which a follower is told that there is nothing
 	maxPiece = 64 << 10               // bytes of one event
 )
 
@@ -48,15 +48,15 @@ type follower struct {
 	followed *Followed
 	at       Position
 	ahead    int // that was told; -1: none
-	tell     func(Event) error
-	last     time.Time // when it was told something
+	deliver     func(Event) error
+	lastSent     time.Time // when it was told something
 }
 
 // send tells the follower what it has by now.
 func (w *follower) send(e Event) error {
 	e.At = w.at
-	err := w.tell(e)
-	w.last = time.Now()
+	err := w.deliver(e)
+	w.lastSent = time.Now()
 	return err
 }
 
@@ -66,15 +66,15 @@ func (w *follower) send(e Event) error {
 // Stdout comes before stderr where both have something new; nobody knows which the program wrote first. Pieces are slices
 // of what all followers share.
 func (f *Followed) Follow(ctx context.Context, stop <-chan struct{}, at Position, tell func(Event) error) error {
-	w := follower{followed: f, at: at, ahead: -1, tell: tell, last: time.Now()}
-	timer := time.NewTimer(silence)
+	w := follower{followed: f, at: at, ahead: -1, deliver: tell, lastSent: time.Now()}
+	timer := time.NewTimer(idleInterval)
 	defer timer.Stop()
 	for {
 		view, changed := f.Look()
 		if view.State.Terminal() {
-			return w.rest(view)
+			return w.sendRest(view)
 		}
-		if err := w.status(view); err != nil {
+		if err := w.sendStatus(view); err != nil {
 			return err
 		}
 		var grown [len(streams)]<-chan struct{}
@@ -83,15 +83,15 @@ func (f *Followed) Follow(ctx context.Context, stop <-chan struct{}, at Position
 			for i, stream := range streams {
 				var kept []byte
 				kept, grown[i] = f.read(stream)
-				some, err := w.output(stream, kept, false)
+				some, err := w.sendOutput(stream, kept, false)
 				if printed = printed || some; err != nil {
 					return err
 				}
 			}
 		}
-		wake := w.last.Add(silence)
+		wake := w.lastSent.Add(idleInterval)
 		if printed {
-			grown, wake = [len(streams)]<-chan struct{}{}, time.Now().Add(pace) // then there may be more
+			grown, wake = [len(streams)]<-chan struct{}{}, time.Now().Add(outputInterval) // then there may be more
 		}
 		timer.Reset(time.Until(wake))
 		select {
@@ -114,7 +114,7 @@ func (f *Followed) Follow(ctx context.Context, stop <-chan struct{}, at Position
 }
 
 // status tells where the execution stands, unless that is known.
-func (w *follower) status(view View) error {
+func (w *follower) sendStatus(view View) error {
 	told := Queued
 	if view.State == execution.Running {
 		told = Running
@@ -128,10 +128,10 @@ func (w *follower) status(view View) error {
 
 // output tells what kept has behind the position, and whether that was something. A rune that kept ends in the middle of
 // waits for its rest, unless kept is all.
-func (w *follower) output(stream execution.Stream, kept []byte, all bool) (some bool, err error) {
-	at := w.at.of(stream)
+func (w *follower) sendOutput(stream execution.Stream, kept []byte, all bool) (some bool, err error) {
+	at := w.at.offset(stream)
 	for *at < int64(len(kept)) {
-		piece := next(kept[*at:], all)
+		piece := nextPiece(kept[*at:], all)
 		if len(piece) == 0 {
 			break
 		}
@@ -145,16 +145,16 @@ func (w *follower) output(stream execution.Stream, kept []byte, all bool) (some 
 }
 
 // rest tells what is left of an execution that has ended.
-func (w *follower) rest(view View) error {
+func (w *follower) sendRest(view View) error {
 	for _, stream := range streams {
 		o := view.Result.Stdout
 		if stream == execution.Stderr {
 			o = view.Result.Stderr
 		}
-		if _, err := w.output(stream, o.Head, true); err != nil {
+		if _, err := w.sendOutput(stream, o.Head, true); err != nil {
 			return err
 		}
-		at := w.at.of(stream)
+		at := w.at.offset(stream)
 		tail := o.Bytes - int64(len(o.Tail)) // where it begins
 		if left := tail - *at; left > 0 {
 			*at = tail
@@ -162,7 +162,7 @@ func (w *follower) rest(view View) error {
 				return err
 			}
 		}
-		if err := w.tail(stream, o.Tail, tail); err != nil {
+		if err := w.sendTail(stream, o.Tail, tail); err != nil {
 			return err
 		}
 	}
@@ -171,9 +171,9 @@ func (w *follower) rest(view View) error {
 }
 
 // tail tells what lies at an offset behind a gap.
-func (w *follower) tail(stream execution.Stream, kept []byte, offset int64) error {
-	for at := w.at.of(stream); *at >= offset && *at-offset < int64(len(kept)); {
-		piece := next(kept[*at-offset:], true)
+func (w *follower) sendTail(stream execution.Stream, kept []byte, offset int64) error {
+	for at := w.at.offset(stream); *at >= offset && *at-offset < int64(len(kept)); {
+		piece := nextPiece(kept[*at-offset:], true)
 		*at += int64(len(piece))
 		if err := w.send(Event{Kind: Output, Stream: stream, Piece: piece}); err != nil {
 			return err
@@ -184,7 +184,7 @@ func (w *follower) tail(stream execution.Stream, kept []byte, offset int64) erro
 
 // next returns the beginning of fresh that is to be told at once. A rune that it ends in the middle of is left for later,
 // unless fresh is all that will come; the end of one that it begins in the middle of goes alone, so that what follows is text.
-func next(fresh []byte, all bool) []byte {
+func nextPiece(fresh []byte, all bool) []byte {
 	cut := fresh[:min(len(fresh), maxPiece)]
 	if whole := execution.BeforePartialRune(cut); len(whole) > 0 || !all {
 		cut = whole

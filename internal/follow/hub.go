@@ -29,9 +29,9 @@ type Live interface {
 }
 
 const (
-	recount = 2 * time.Second  // between two looks at what is ahead of a queued execution
-	recheck = 15 * time.Second // between two looks at a running one, should a signal have been missed
-	retry   = time.Second      // after a look that failed
+	queuedInterval = 2 * time.Second  // between two looks at what is ahead of a queued execution
+	runningInterval = 15 * time.Second // between two looks at a running one, should a signal have been missed
+	retryPause   = time.Second      // after a look that failed
 )
 
 // Hub knows who follows what.
@@ -60,7 +60,7 @@ type View struct {
 type Followed struct {
 	hub     *Hub
 	id      execution.ID
-	holders int // guarded by the hub
+	followers int // guarded by the hub
 	stop    context.CancelFunc
 	done    chan struct{}
 	read    func(execution.Stream) (kept []byte, grown <-chan struct{}) // there as soon as a view says that it runs
@@ -84,7 +84,7 @@ func (h *Hub) Join(ctx context.Context, id execution.ID) (*Followed, error) {
 		h.followed[id] = f
 		go f.watch(watched)
 	}
-	f.holders++
+	f.followers++
 	h.mu.Unlock()
 	select {
 	case <-f.first:
@@ -102,8 +102,8 @@ func (h *Hub) Join(ctx context.Context, id execution.ID) (*Followed, error) {
 // Leave ends what Join has begun; nothing of Followed may be used after it. The last one waits for the goroutine.
 func (f *Followed) Leave() {
 	f.hub.mu.Lock()
-	f.holders--
-	last := f.holders == 0
+	f.followers--
+	last := f.followers == 0
 	if last && f.hub.followed[f.id] == f {
 		delete(f.hub.followed, f.id)
 	}
@@ -126,20 +126,20 @@ func (f *Followed) watch(ctx context.Context) {
 	defer close(f.done)
 	moves, release := f.hub.records.Moves(f.id) // before the first look: a step between the two would be missed
 	defer release()
-	give := func() {}
-	defer func() { give() }()
+	releaseStreams := func() {}
+	defer func() { releaseStreams() }()
 	for seen := false; ; {
-		view, err := f.look(ctx)
+		view, err := f.load(ctx)
 		if err == nil && view.State == execution.Running && f.read == nil { // before anybody sees that it runs
-			f.read, give = f.hub.live.Follow(f.id)
+			f.read, releaseStreams = f.hub.live.Follow(f.id)
 		}
 		if err != nil && !seen {
 			f.fail(err)
 			return
 		}
-		pause := retry
+		pause := retryPause
 		if err == nil {
-			pause = f.show(view)
+			pause = f.publish(view)
 			if !seen {
 				close(f.first)
 				seen = true
@@ -162,7 +162,7 @@ func (f *Followed) watch(ctx context.Context) {
 	}
 }
 
-func (f *Followed) look(ctx context.Context) (view View, err error) {
+func (f *Followed) load(ctx context.Context) (view View, err error) {
 	if view.Execution, err = f.hub.records.Get(ctx, f.id); err == nil && view.State == execution.Queued {
 		view.Ahead, err = f.hub.records.Ahead(ctx, f.id)
 	}
@@ -170,16 +170,16 @@ func (f *Followed) look(ctx context.Context) (view View, err error) {
 }
 
 // show makes a view the present one and returns how long it may be so.
-func (f *Followed) show(view View) time.Duration {
+func (f *Followed) publish(view View) time.Duration {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.view = view
 	close(f.changed)
 	f.changed = make(chan struct{})
 	if view.State == execution.Queued {
-		return recount
+		return queuedInterval
 	}
-	return recheck
+	return runningInterval
 }
 
 // fail ends what could not begin. Who comes later begins anew.

@@ -12,14 +12,14 @@ import (
 
 func TestOneLookServesAllFollowers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newStage(execution.Running)
-		h := hub(s)
+		s := newFakeExecution(execution.Running)
+		h := newTestHub(s)
 		var waits []func() error
-		var notes []*notebook
+		var notes []*eventLog
 		for range 500 {
-			n := &notebook{}
+			n := &eventLog{}
 			notes = append(notes, n)
-			waits = append(waits, join(t, h, Position{}, nil, n.tell))
+			waits = append(waits, join(t, h, Position{}, nil, n.add))
 		}
 		s.print(execution.Stdout, "shared")
 		time.Sleep(time.Second)
@@ -44,33 +44,33 @@ func TestOneLookServesAllFollowers(t *testing.T) {
 	})
 }
 
-func TestWhatIsNotThereCannotBeFollowed(t *testing.T) {
+func TestAnUnknownExecutionCannotBeFollowed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newStage(execution.Running)
-		h := hub(s)
+		s := newFakeExecution(execution.Running)
+		h := newTestHub(s)
 		s.err = fault.New(fault.ServiceUnavailable, "The disk is full.")
-		if _, err := h.Join(t.Context(), id); fault.Of(err).Code != fault.ServiceUnavailable {
+		if _, err := h.Join(t.Context(), testID); fault.Of(err).Code != fault.ServiceUnavailable {
 			t.Errorf("got %v", err)
 		}
 		s.err = nil
-		f, err := h.Join(t.Context(), id)
+		f, err := h.Join(t.Context(), testID)
 		if err != nil {
 			t.Fatalf("after that: %v", err)
 		}
 		f.Leave()
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		if f, err := h.Join(ctx, id); err == nil {
+		if f, err := h.Join(ctx, testID); err == nil {
 			f.Leave() // it was there already when it was looked at
 		}
 	})
 }
 
 // A look that fails while somebody follows is made again.
-func TestAStoreThatIsAwayEndsNothing(t *testing.T) {
+func TestAnUnavailableStoreEndsNoFollowing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s, n := newStage(execution.Running), &notebook{}
-		wait := join(t, hub(s), Position{}, nil, n.tell)
+		s, n := newFakeExecution(execution.Running), &eventLog{}
+		wait := join(t, newTestHub(s), Position{}, nil, n.add)
 		synctest.Wait()
 		s.move(func() { s.err = fault.New(fault.ServiceUnavailable, "The disk is full.") })
 		time.Sleep(10 * time.Second)
@@ -80,10 +80,10 @@ func TestAStoreThatIsAwayEndsNothing(t *testing.T) {
 		s.err, s.moves = nil, nil // and nobody will say so
 		s.mu.Unlock()
 		s.end(0, "")
-		time.Sleep(2 * retry)
+		time.Sleep(2 * retryPause)
 		if err := wait(); err != nil {
 			t.Error(err)
 		}
-		n.is(t, "status running 0 @o0.e0.s2", `output stdout "all the same" @o12.e0.s2`, "end @o12.e0.s3")
+		n.check(t, "status running 0 @o0.e0.s2", `output stdout "all the same" @o12.e0.s2`, "end @o12.e0.s3")
 	})
 }

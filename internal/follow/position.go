@@ -28,14 +28,14 @@ type Position struct {
 	Told           Told
 }
 
-var written = regexp.MustCompile(`^o(0|[1-9][0-9]{0,18})\.e(0|[1-9][0-9]{0,18})\.s([0-3])$`)
+var positionForm = regexp.MustCompile(`^o(0|[1-9][0-9]{0,18})\.e(0|[1-9][0-9]{0,18})\.s([0-3])$`)
 
 // ErrPosition says that a text is no position.
 var ErrPosition = errors.New("not a position")
 
 // Parse reads what String has written. Errors: ErrPosition.
 func Parse(text string) (p Position, err error) {
-	parts := written.FindStringSubmatch(text)
+	parts := positionForm.FindStringSubmatch(text)
 	if parts == nil {
 		return Position{}, ErrPosition
 	}
@@ -52,7 +52,7 @@ func Parse(text string) (p Position, err error) {
 func (p Position) String() string { return fmt.Sprintf("o%d.e%d.s%d", p.Stdout, p.Stderr, p.Told) }
 
 // of is the offset in a stream.
-func (p *Position) of(stream execution.Stream) *int64 {
+func (p *Position) offset(stream execution.Stream) *int64 {
 	if stream == execution.Stderr {
 		return &p.Stderr
 	}

@@ -23,7 +23,7 @@ func TestAPositionIsReadAsItIsWritten(t *testing.T) {
 	}
 }
 
-func TestAPositionLiesWithinWhatWasWritten(t *testing.T) {
+func TestAPositionLiesWithinTheWrittenBytes(t *testing.T) {
 	queued := execution.Execution{State: execution.Queued}
 	running := execution.Execution{State: execution.Running}
 	lost := execution.Execution{State: execution.Failed, Result: &execution.Result{Reason: execution.Lost}}

@@ -110,7 +110,14 @@ func open(t *testing.T, changes ...func(*Config, *Deps)) *house {
 	}
 	c := Defaults()
 	d := Deps{
-		Admission:     admission.New(admission.Defaults(), workspace.Defaults(), catalogue, policy, nil, keys, records, time.Now),
+		Admission:     admission.New(admission.Defaults(), admission.Deps{
+			Workspaces: workspace.Defaults(),
+			Languages:  catalogue,
+			Policy:     policy,
+			Sealer:     keys,
+			Store:      records,
+			Now:        time.Now,
+		}),
 		Records:       records,
 		Deliveries:    records,
 		Artifacts:     records,

@@ -192,7 +192,14 @@ func TestAFullQueueSaysWhenToComeAgain(t *testing.T) {
 	h := open(t)
 	c := admission.Defaults()
 	c.Queue.PerSubject = 1
-	h.api.Admission = admission.New(c, workspace.Defaults(), languages(t), anywhere{}, nil, h.keys, h.store, time.Now)
+	h.api.Admission = admission.New(c, admission.Deps{
+		Workspaces: workspace.Defaults(),
+		Languages:  languages(t),
+		Policy:     anywhere{},
+		Sealer:     h.keys,
+		Store:      h.store,
+		Now:        time.Now,
+	})
 	h.submit(h.ann, hello)
 	a := h.call(http.MethodPost, "/execute/async", h.ann, hello, asJSON)
 	got := a.json(t)

@@ -59,18 +59,18 @@ func (f *Firewall) Allowed() error {
 // Lay puts the rules in place, each family's all at once; those that are there already are replaced. Errors: ErrNotRoot,
 // ErrNoTool, and the tool's own.
 func (f *Firewall) Lay(ctx context.Context) error {
-	return f.each(ctx, func(family family, saved string) (string, error) { return family.lay(f.config, saved), nil })
+	return f.applyEach(ctx, func(family family, saved string) (string, error) { return family.layScript(f.config, saved), nil })
 }
 
 // Remove takes the rules away. Errors: as of Lay.
 func (f *Firewall) Remove(ctx context.Context) error {
-	return f.each(ctx, func(family family, saved string) (string, error) { return family.remove(f.config, saved), nil })
+	return f.applyEach(ctx, func(family family, saved string) (string, error) { return family.removeScript(f.config, saved), nil })
 }
 
 // Check compares the rules with what they should be. Errors: ErrRules, ErrNotRoot, ErrNoTool, and the tool's own.
 func (f *Firewall) Check(ctx context.Context) error {
-	return f.each(ctx, func(family family, saved string) (string, error) {
-		if missing := family.missing(f.config, saved); missing != "" {
+	return f.applyEach(ctx, func(family family, saved string) (string, error) {
+		if missing := family.firstDifference(f.config, saved); missing != "" {
 			return "", fmt.Errorf("%w: %s: %s", ErrRules, family.tool, missing)
 		}
 		return "", nil
@@ -78,7 +78,7 @@ func (f *Firewall) Check(ctx context.Context) error {
 }
 
 // each asks for the rules of every family and applies the script that comes of them.
-func (f *Firewall) each(ctx context.Context, script func(family, string) (string, error)) error {
+func (f *Firewall) applyEach(ctx context.Context, script func(family, string) (string, error)) error {
 	if err := f.Allowed(); err != nil {
 		return err
 	}
@@ -118,7 +118,7 @@ func (f *Firewall) variant(ctx context.Context) (string, error) {
 			errs = append(errs, err)
 			continue
 		}
-		if has(saved, dockerUser) {
+		if hasChain(saved, dockerUser) {
 			return variant, nil
 		}
 	}

@@ -9,12 +9,12 @@ import (
 )
 
 // machine plays iptables: which variants there are, and what they have saved.
-type machine struct {
+type fakeIptables struct {
 	saved map[string]string // by tool
 	calls []string
 }
 
-func (m *machine) run(_ context.Context, stdin, tool string, args ...string) (string, error) {
+func (m *fakeIptables) run(_ context.Context, stdin, tool string, args ...string) (string, error) {
 	m.calls = append(m.calls, strings.Join(append([]string{tool}, args...), " "))
 	saved, there := m.saved[strings.TrimSuffix(strings.TrimSuffix(tool, "-save"), "-restore")]
 	if !there {
@@ -26,16 +26,16 @@ func (m *machine) run(_ context.Context, stdin, tool string, args ...string) (st
 	return saved, nil
 }
 
-func firewall(saved map[string]string) (*Firewall, *machine) {
-	m := &machine{saved: saved}
+func firewall(saved map[string]string) (*Firewall, *fakeIptables) {
+	m := &fakeIptables{saved: saved}
 	return &Firewall{config: Defaults(), run: m.run, root: true, ipv6: true}, m
 }
 
-const without = "*filter\n:INPUT ACCEPT [0:0]\n:FORWARD ACCEPT [0:0]\nCOMMIT\n"
+const savedWithoutDocker = "*filter\n:INPUT ACCEPT [0:0]\n:FORWARD ACCEPT [0:0]\nCOMMIT\n"
 
 func TestTheEnginesOwnIptablesIsUsed(t *testing.T) {
 	f, m := firewall(map[string]string{
-		"iptables": without, "iptables-nft": without, "iptables-legacy": bare, "ip6tables": without, "ip6tables-legacy": without,
+		"iptables": savedWithoutDocker, "iptables-nft": savedWithoutDocker, "iptables-legacy": savedBare, "ip6tables": savedWithoutDocker, "ip6tables-legacy": savedWithoutDocker,
 	})
 	if err := f.Lay(t.Context()); err != nil {
 		t.Fatal(err)
@@ -51,8 +51,8 @@ func TestTheEnginesOwnIptablesIsUsed(t *testing.T) {
 	}
 }
 
-func TestWhatCannotBeLaidIsSaid(t *testing.T) {
-	f, _ := firewall(map[string]string{"iptables": without})
+func TestAFirewallThatCannotBeLaidIsAnError(t *testing.T) {
+	f, _ := firewall(map[string]string{"iptables": savedWithoutDocker})
 	if err := f.Lay(t.Context()); !errors.Is(err, ErrNoTool) {
 		t.Errorf("without the engine's chain: %v, want ErrNoTool", err)
 	}
@@ -60,12 +60,12 @@ func TestWhatCannotBeLaidIsSaid(t *testing.T) {
 	if err := f.Check(t.Context()); !errors.Is(err, ErrNoTool) {
 		t.Errorf("without iptables: %v, want ErrNoTool", err)
 	}
-	f, m := firewall(map[string]string{"iptables": bare})
+	f, m := firewall(map[string]string{"iptables": savedBare})
 	f.root = false
 	if err := f.Lay(t.Context()); !errors.Is(err, ErrNotRoot) || len(m.calls) > 0 {
 		t.Errorf("not as root: %v, want ErrNotRoot; calls %v", err, m.calls)
 	}
-	f, _ = firewall(map[string]string{"iptables": bare})
+	f, _ = firewall(map[string]string{"iptables": savedBare})
 	if err := f.Lay(t.Context()); err == nil {
 		t.Error("IPv6 stays open in silence where ip6tables is missing")
 	}

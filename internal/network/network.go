@@ -63,7 +63,7 @@ func (c Config) Validate() error {
 		return errors.New("dns must name a server")
 	}
 	for _, server := range c.DNS {
-		if err := checkServer(server); err != nil {
+		if err := checkDNSServer(server); err != nil {
 			return fmt.Errorf("dns: %s %w", server, err)
 		}
 	}
@@ -84,7 +84,7 @@ func (c Config) Validate() error {
 	return nil
 }
 
-func checkServer(server netip.Addr) error {
+func checkDNSServer(server netip.Addr) error {
 	if !server.Is4() {
 		return errors.New("must be an IPv4 address: the networks have no IPv6")
 	}
@@ -134,14 +134,14 @@ func (c Config) proxy() Bridge {
 
 // nowhere is given as DNS server to programs that shall have none: the engine would ask the machine's own otherwise, in the
 // machine's name. It is an address for books (RFC 5737) on a network without a way out.
-var nowhere = netip.MustParseAddr("203.0.113.53")
+var unreachableDNS = netip.MustParseAddr("203.0.113.53")
 
 // Servers are the DNS servers of a network's programs.
 func (c Config) Servers(network string) []netip.Addr {
 	if network == Egress {
 		return c.DNS
 	}
-	return []netip.Addr{nowhere}
+	return []netip.Addr{unreachableDNS}
 }
 
 // ProxyAddr is where the proxy listens.

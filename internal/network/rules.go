@@ -82,7 +82,7 @@ func rules6(c Config) []chain {
 
 // lay is the input of iptables-restore --noflush that puts a family's rules in place of those that saved, the output of
 // iptables-save, has of ours. It is taken whole or not at all.
-func (f family) lay(c Config, saved string) string {
+func (f family) layScript(c Config, saved string) string {
 	var b strings.Builder
 	b.WriteString("*filter\n")
 	for _, chain := range f.rules(c) {
@@ -94,7 +94,7 @@ func (f family) lay(c Config, saved string) string {
 		}
 	}
 	for _, j := range f.jumps(c) {
-		b.WriteString(j.undone(saved))
+		b.WriteString(j.deletions(saved))
 		fmt.Fprintf(&b, "-I %s 1 -j %s\n", j.from, j.to)
 	}
 	b.WriteString("COMMIT\n")
@@ -102,13 +102,13 @@ func (f family) lay(c Config, saved string) string {
 }
 
 // remove is the input of iptables-restore --noflush that takes away what saved has of ours; empty when it has nothing.
-func (f family) remove(c Config, saved string) string {
+func (f family) removeScript(c Config, saved string) string {
 	var undone, chains strings.Builder
 	for _, j := range f.jumps(c) {
-		undone.WriteString(j.undone(saved))
+		undone.WriteString(j.deletions(saved))
 	}
 	for _, chain := range f.rules(c) {
-		if has(saved, chain.name) {
+		if hasChain(saved, chain.name) {
 			fmt.Fprintf(&undone, "-F %s\n", chain.name)
 			fmt.Fprintf(&chains, "-X %s\n", chain.name)
 		}
@@ -120,17 +120,17 @@ func (f family) remove(c Config, saved string) string {
 }
 
 // undone deletes a jump as often as it is there.
-func (j jump) undone(saved string) string {
+func (j jump) deletions(saved string) string {
 	rule := fmt.Sprintf("-A %s -j %s", j.from, j.to)
 	deletion := fmt.Sprintf("-D %s -j %s\n", j.from, j.to)
 	return strings.Repeat(deletion, len(slices.DeleteFunc(strings.Split(saved, "\n"), func(line string) bool { return strings.TrimSpace(line) != rule })))
 }
 
 // has tells whether saved has a chain of that name.
-func has(saved, chain string) bool { return strings.Contains("\n"+saved, "\n:"+chain+" ") }
+func hasChain(saved, chain string) bool { return strings.Contains("\n"+saved, "\n:"+chain+" ") }
 
 // missing is the first thing of a family's rules that saved does not have as it should be; empty when all is there.
-func (f family) missing(c Config, saved string) string {
+func (f family) firstDifference(c Config, saved string) string {
 	inOrder := make(map[string][]string)
 	for line := range strings.SplitSeq(saved, "\n") {
 		if rule, ok := strings.CutPrefix(strings.TrimSpace(line), "-A "); ok {

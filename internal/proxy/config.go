@@ -42,10 +42,10 @@ func (c Config) Validate() error {
 }
 
 // anything begins an entry that stands for every name that ends in the rest of it.
-const anything = "*."
+const wildcard = "*."
 
 func checkEntry(entry string) error {
-	host := canonical(strings.TrimPrefix(entry, anything))
+	host := canonical(strings.TrimPrefix(entry, wildcard))
 	_, err := netip.ParseAddr(host)
 	switch {
 	case err == nil:
@@ -54,7 +54,7 @@ func checkEntry(entry string) error {
 		return errors.New("must be the name of a host, or *. and a name; without scheme and port")
 	case address.MetadataName(host):
 		return errors.New("leads to cloud metadata, which is never opened")
-	case strings.HasPrefix(entry, anything) && !strings.Contains(host, "."):
+	case strings.HasPrefix(entry, wildcard) && !strings.Contains(host, "."):
 		return errors.New("would let a whole top-level domain through: if all of the internet is meant, network: egress is")
 	}
 	return nil
@@ -64,16 +64,16 @@ func checkEntry(entry string) error {
 func canonical(host string) string { return strings.TrimSuffix(strings.ToLower(host), ".") }
 
 // list is what is allowed, made to be asked.
-type list struct {
+type allowList struct {
 	hosts    map[string]bool
 	suffixes []string // each with the dot before it
 	ports    []uint16
 }
 
-func newList(c Config) list {
-	l := list{hosts: make(map[string]bool), ports: c.Ports}
+func newAllowList(c Config) allowList {
+	l := allowList{hosts: make(map[string]bool), ports: c.Ports}
 	for _, entry := range c.Allow {
-		if rest, ok := strings.CutPrefix(entry, anything); ok {
+		if rest, ok := strings.CutPrefix(entry, wildcard); ok {
 			l.suffixes = append(l.suffixes, "."+canonical(rest))
 		} else {
 			l.hosts[canonical(entry)] = true
@@ -82,7 +82,7 @@ func newList(c Config) list {
 	return l
 }
 
-func (l list) allows(host string, port uint16) bool {
+func (l allowList) allows(host string, port uint16) bool {
 	host = canonical(host)
 	named := l.hosts[host] || slices.ContainsFunc(l.suffixes, func(suffix string) bool {
 		return strings.HasSuffix(host, suffix) && len(host) > len(suffix)

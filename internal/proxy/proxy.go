@@ -29,13 +29,13 @@ import (
 
 // Proxy lets programs through to what its configuration allows.
 type Proxy struct {
-	allowed list
+	allowed allowList
 	cidrs   []netip.Prefix
 	own     func() ([]netip.Addr, error)
 	dialer  *net.Dialer
-	plain   *httputil.ReverseProxy // for http://
+	httpProxy   *httputil.ReverseProxy // for http://
 	log     *logrus.Entry
-	lines   *rate.Limiter // of the log, about what is refused
+	logLimiter   *rate.Limiter // of the log, about what is refused
 	tunnels sync.WaitGroup
 }
 
@@ -48,31 +48,31 @@ const (
 
 // What is refused is in the log, but no program may fill the disk with it: so many lines a second, and so many at once.
 const (
-	linesRate  = 5
-	linesBurst = 100
+	logRate  = 5
+	logBurst = 100
 )
 
 // New makes a proxy. The configuration must be valid.
 func New(c Config, l *logrus.Entry) *Proxy {
-	p := &Proxy{allowed: newList(c), cidrs: slices.Clone(c.AllowCIDRs), own: address.Interfaces, log: l, lines: rate.NewLimiter(linesRate, linesBurst)}
+	p := &Proxy{allowed: newAllowList(c), cidrs: slices.Clone(c.AllowCIDRs), own: address.Interfaces, log: l, logLimiter: rate.NewLimiter(logRate, logBurst)}
 	p.dialer = &net.Dialer{Timeout: dialTimeout, ControlContext: p.guard}
-	p.plain = &httputil.ReverseProxy{
+	p.httpProxy = &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) {
 			r.Out.Host = r.In.URL.Host             // what was checked, whatever the header says
 			r.Out.URL.RawQuery = r.In.URL.RawQuery // also what is no list of parameters
 		},
 		Transport:     &http.Transport{DialContext: p.dialer.DialContext, DisableCompression: true, IdleConnTimeout: idleTimeout},
 		FlushInterval: -1,
-		ErrorHandler:  func(w http.ResponseWriter, r *http.Request, err error) { p.failed(w, r, r.URL.Host, err) },
+		ErrorHandler:  func(w http.ResponseWriter, r *http.Request, err error) { p.answerDialError(w, r, r.URL.Host, err) },
 		ErrorLog:      slog.NewLogLogger(slog.DiscardHandler, slog.LevelError),
 	}
 	return p
 }
 
 // closedError is the guard's refusal. It names the rule, for the log.
-type closedError struct{ rule string }
+type closedAddressError struct{ rule string }
 
-func (e *closedError) Error() string { return "the name leads to " + e.rule }
+func (e *closedAddressError) Error() string { return "the name leads to " + e.rule }
 
 // guard is called with each resolved address, before it is connected to: a name that changes its address gains nothing.
 func (p *Proxy) guard(_ context.Context, _, target string, _ syscall.RawConn) error {
@@ -87,7 +87,7 @@ func (p *Proxy) guard(_ context.Context, _, target string, _ syscall.RawConn) er
 	addr := resolved.Addr().Unmap().WithZone("")
 	excepted := rule != address.Metadata && slices.ContainsFunc(p.cidrs, func(c netip.Prefix) bool { return c.Contains(addr) })
 	if rule != "" && !excepted {
-		return &closedError{rule}
+		return &closedAddressError{rule}
 	}
 	return nil
 }
@@ -103,7 +103,7 @@ func (p *Proxy) Serve(ctx context.Context, l net.Listener) error {
 	unhook := context.AfterFunc(ctx, func() { _ = server.Close() })
 	defer p.tunnels.Wait()
 	defer unhook()
-	err := server.Serve(bounded(l))
+	err := server.Serve(limitPerProgram(l))
 	if ctx.Err() != nil && errors.Is(err, http.ErrServerClosed) {
 		return nil
 	}
@@ -119,22 +119,22 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "This is a proxy for programs: it takes CONNECT, and absolute http:// URLs.", http.StatusBadRequest)
 		return
 	}
-	host, port, ok := split(target, r.Method == http.MethodConnect)
+	host, port, ok := splitTarget(target, r.Method == http.MethodConnect)
 	if !ok || !p.allowed.allows(host, port) {
-		line := p.told(r, target)
-		p.refused(line.Info, line.Debug, "a program was not let through")
+		line := p.logEntry(r, target)
+		p.logRefusal(line.Info, line.Debug, "a program was not let through")
 		http.Error(w, "The proxy does not let programs through to this host and port.", http.StatusForbidden)
 		return
 	}
 	if r.Method != http.MethodConnect {
-		p.plain.ServeHTTP(w, r)
+		p.httpProxy.ServeHTTP(w, r)
 		return
 	}
 	p.tunnel(w, r, net.JoinHostPort(host, strconv.Itoa(int(port))))
 }
 
 // split takes a target apart. Only a URL may leave its port out.
-func split(target string, needsPort bool) (host string, port uint16, ok bool) {
+func splitTarget(target string, needsPort bool) (host string, port uint16, ok bool) {
 	u := url.URL{Host: target}
 	text := u.Port()
 	if text == "" && !needsPort {
@@ -148,7 +148,7 @@ func split(target string, needsPort bool) (host string, port uint16, ok bool) {
 func (p *Proxy) tunnel(w http.ResponseWriter, r *http.Request, target string) {
 	host, err := p.dialer.DialContext(r.Context(), "tcp", target)
 	if err != nil {
-		p.failed(w, r, target, err)
+		p.answerDialError(w, r, target, err)
 		return
 	}
 	defer func() { _ = host.Close() }()
@@ -156,62 +156,62 @@ func (p *Proxy) tunnel(w http.ResponseWriter, r *http.Request, target string) {
 	defer p.tunnels.Done()
 	program, buffered, err := http.NewResponseController(w).Hijack()
 	if err != nil {
-		p.told(r, target).WithError(err).Warn("take over connection")
+		p.logEntry(r, target).WithError(err).Warn("take over connection")
 		return
 	}
 	defer func() { _ = program.Close() }()
 	unhook := context.AfterFunc(r.Context(), func() { _, _ = program.Close(), host.Close() })
 	defer unhook()
-	p.told(r, target).Debug("a program was let through")
+	p.logEntry(r, target).Debug("a program was let through")
 	if _, err := io.WriteString(program, "HTTP/1.1 200 Connection established\r\n\r\n"); err != nil {
 		return
 	}
 	var back sync.WaitGroup
-	back.Go(func() { pass(program, host) })
+	back.Go(func() { copyUntilEOF(program, host) })
 	first := io.LimitReader(buffered, int64(buffered.Reader.Buffered())) // what came along with the request
-	pass(host, io.MultiReader(first, program))
+	copyUntilEOF(host, io.MultiReader(first, program))
 	back.Wait()
 }
 
 // lingering is how long the other side may go on when one side has said all.
-const lingering = 10 * time.Minute
+const halfCloseTimeout = 10 * time.Minute
 
 // pass copies to the end, and passes the end on.
-func pass(to net.Conn, from io.Reader) {
+func copyUntilEOF(to net.Conn, from io.Reader) {
 	_, err := io.Copy(to, from)
 	half, ok := to.(interface{ CloseWrite() error })
 	if err != nil || !ok || half.CloseWrite() != nil {
 		_ = to.Close()
 		return
 	}
-	_ = to.SetReadDeadline(time.Now().Add(lingering))
+	_ = to.SetReadDeadline(time.Now().Add(halfCloseTimeout))
 }
 
 // failed answers a program whose host could not be reached. Which addresses a name has is not for it to know.
-func (p *Proxy) failed(w http.ResponseWriter, r *http.Request, target string, err error) {
-	if _, refused := errors.AsType[*closedError](err); refused {
-		line := p.told(r, target).WithError(err)
-		p.refused(line.Warn, line.Debug, "an allowed name leads to a closed address")
+func (p *Proxy) answerDialError(w http.ResponseWriter, r *http.Request, target string, err error) {
+	if _, refused := errors.AsType[*closedAddressError](err); refused {
+		line := p.logEntry(r, target).WithError(err)
+		p.logRefusal(line.Warn, line.Debug, "an allowed name leads to a closed address")
 		http.Error(w, "The proxy does not let programs through to where this name leads.", http.StatusForbidden)
 		return
 	}
-	p.told(r, target).WithError(err).Debug("reach host")
+	p.logEntry(r, target).WithError(err).Debug("reach host")
 	http.Error(w, "The proxy cannot reach this host.", http.StatusBadGateway)
 }
 
-// refused says of a refusal what there is to say, or whispers it when there were too many.
-func (p *Proxy) refused(say, whisper func(...any), sentence string) {
-	if p.lines.Allow() {
-		say(sentence)
+// refused says of a refusal what there is to say, or quietLogs it when there were too many.
+func (p *Proxy) logRefusal(log, quietLog func(...any), sentence string) {
+	if p.logLimiter.Allow() {
+		log(sentence)
 	} else {
-		whisper(sentence)
+		quietLog(sentence)
 	}
 }
 
 // longestTarget is a name (RFC 1035, section 2.3.4), a colon and a port. A program can write a header full.
-const longestTarget = 253 + 1 + 5
+const maxTarget = 253 + 1 + 5
 
-func (p *Proxy) told(r *http.Request, target string) *logrus.Entry {
-	target = target[:min(len(target), longestTarget)]
+func (p *Proxy) logEntry(r *http.Request, target string) *logrus.Entry {
+	target = target[:min(len(target), maxTarget)]
 	return p.log.WithFields(logrus.Fields{"program": r.RemoteAddr, "target": target})
 }

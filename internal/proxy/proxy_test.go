@@ -20,7 +20,7 @@ import (
 )
 
 // serve runs a proxy until the test ends.
-func serve(t *testing.T, c Config) (address string, p *Proxy) {
+func startProxy(t *testing.T, c Config) (address string, p *Proxy) {
 	t.Helper()
 	if err := c.Validate(); err != nil {
 		t.Fatal(err)
@@ -45,7 +45,7 @@ func serve(t *testing.T, c Config) (address string, p *Proxy) {
 }
 
 // receiver says which host it was asked for.
-func receiver(t *testing.T) (port uint16) {
+func startHost(t *testing.T) (port uint16) {
 	t.Helper()
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
@@ -58,7 +58,7 @@ func receiver(t *testing.T) (port uint16) {
 var loopback = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
 
 // ask sends one request as it stands and returns all that comes back.
-func ask(t *testing.T, proxy, request string) (status int, body string) {
+func sendRaw(t *testing.T, proxy, request string) (status int, body string) {
 	t.Helper()
 	c, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", proxy)
 	if err != nil {
@@ -82,18 +82,18 @@ func ask(t *testing.T, proxy, request string) (status int, body string) {
 	return answer.StatusCode, string(text)
 }
 
-func TestWhatIsOnTheListIsReached(t *testing.T) {
-	port := receiver(t)
-	address, _ := serve(t, Config{Allow: []string{"LocalHost."}, Ports: []uint16{port}, AllowCIDRs: loopback})
+func TestHostsOnTheListAreReached(t *testing.T) {
+	port := startHost(t)
+	address, _ := startProxy(t, Config{Allow: []string{"LocalHost."}, Ports: []uint16{port}, AllowCIDRs: loopback})
 	through := func(target string) string {
 		return fmt.Sprintf("CONNECT %s HTTP/1.1\r\nHost: %s\r\n\r\nGET / HTTP/1.1\r\nHost: inner\r\nConnection: close\r\n\r\n", target, target)
 	}
 	target := fmt.Sprintf("localhost:%d", port)
-	if status, body := ask(t, address, through(target)); status != http.StatusOK || !strings.Contains(body, "GET inner") {
+	if status, body := sendRaw(t, address, through(target)); status != http.StatusOK || !strings.Contains(body, "GET inner") {
 		t.Errorf("CONNECT: %d %q", status, body)
 	}
 	plain := fmt.Sprintf("POST http://%s/a?b;c%%zz HTTP/1.1\r\nHost: elsewhere\r\nProxy-Authorization: x\r\nX-Forwarded-For: y\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi", target)
-	if status, body := ask(t, address, plain); status != http.StatusOK || body != fmt.Sprintf("POST %s/a?b;c%%zz hi %q", target, "") {
+	if status, body := sendRaw(t, address, plain); status != http.StatusOK || body != fmt.Sprintf("POST %s/a?b;c%%zz hi %q", target, "") {
 		t.Errorf("http: %d %q, want the host and the query of the URL, the body, and no header for a proxy", status, body)
 	}
 	client := http.Client{Transport: &http.Transport{Proxy: http.ProxyURL(&url.URL{Scheme: "http", Host: address})}}
@@ -114,15 +114,15 @@ func TestWhatIsOnTheListIsReached(t *testing.T) {
 }
 
 func TestNothingElseIsReached(t *testing.T) {
-	port := receiver(t)
-	address, _ := serve(t, Config{Allow: []string{"localhost", "*.example.com"}, Ports: []uint16{port, 443}, AllowCIDRs: loopback})
+	port := startHost(t)
+	address, _ := startProxy(t, Config{Allow: []string{"localhost", "*.example.com"}, Ports: []uint16{port, 443}, AllowCIDRs: loopback})
 	for _, target := range []string{
 		"localhost:80", "localhost:22", fmt.Sprintf("127.0.0.1:%d", port), fmt.Sprintf("[::1]:%d", port), fmt.Sprintf("[::ffff:127.0.0.1]:%d", port),
 		"example.com:443", "evilexample.com:443", "a.example.com.evil.test:443", "169.254.169.254:443", "metadata.google.internal:443",
 		fmt.Sprintf("localhost:0%d0", port), "localhost:-1", "localhost:", "localhost", ":443", "localhost:65536", "localhost\t:443",
 		fmt.Sprintf("localhost:%d@evil.test:443", port), fmt.Sprintf("2130706433:%d", port),
 	} {
-		if status, _ := ask(t, address, fmt.Sprintf("CONNECT %s HTTP/1.1\r\nHost: localhost:%d\r\nConnection: close\r\n\r\n", target, port)); status < 400 {
+		if status, _ := sendRaw(t, address, fmt.Sprintf("CONNECT %s HTTP/1.1\r\nHost: localhost:%d\r\nConnection: close\r\n\r\n", target, port)); status < 400 {
 			t.Errorf("CONNECT %s: %d", target, status)
 		}
 	}
@@ -131,17 +131,17 @@ func TestNothingElseIsReached(t *testing.T) {
 		"GET http://localhost/ HTTP/1.1", "GET http://127.0.0.1/ HTTP/1.1", "GET http:///x HTTP/1.1", "GET file:///etc/passwd HTTP/1.1",
 		fmt.Sprintf("GET http://localhost:%d@evil.test/ HTTP/1.1", port), fmt.Sprintf("GET http://evil.test#@localhost:%d/ HTTP/1.1", port),
 	} {
-		if status, _ := ask(t, address, fmt.Sprintf("%s\r\nHost: localhost:%d\r\nConnection: close\r\n\r\n", first, port)); status < 400 {
+		if status, _ := sendRaw(t, address, fmt.Sprintf("%s\r\nHost: localhost:%d\r\nConnection: close\r\n\r\n", first, port)); status < 400 {
 			t.Errorf("%s: %d", first, status)
 		}
 	}
 }
 
 func TestANameOnTheListThatLeadsInsideIsRefused(t *testing.T) {
-	port := receiver(t)
-	address, _ := serve(t, Config{Allow: []string{"localhost"}, Ports: []uint16{port}})
+	port := startHost(t)
+	address, _ := startProxy(t, Config{Allow: []string{"localhost"}, Ports: []uint16{port}})
 	for _, request := range []string{"CONNECT localhost:%d HTTP/1.1\r\n", "GET http://localhost:%d/ HTTP/1.1\r\n"} {
-		status, body := ask(t, address, fmt.Sprintf(request+"Host: localhost\r\nConnection: close\r\n\r\n", port))
+		status, body := sendRaw(t, address, fmt.Sprintf(request+"Host: localhost\r\nConnection: close\r\n\r\n", port))
 		if status != http.StatusForbidden || strings.Contains(body, "loopback") || strings.Contains(body, "127.0.0.1") {
 			t.Errorf("%s: %d %q, want 403 and no word on where the name leads", request, status, body)
 		}
@@ -149,7 +149,7 @@ func TestANameOnTheListThatLeadsInsideIsRefused(t *testing.T) {
 }
 
 func TestTheGuardLooksAtEveryAddress(t *testing.T) {
-	_, p := serve(t, Config{Ports: []uint16{80}, AllowCIDRs: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("169.254.0.0/16")}})
+	_, p := startProxy(t, Config{Ports: []uint16{80}, AllowCIDRs: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("169.254.0.0/16")}})
 	p.own = func() ([]netip.Addr, error) { return []netip.Addr{netip.MustParseAddr("81.2.69.142")}, nil }
 	for target, open := range map[string]bool{
 		"1.1.1.1:80": true, "[2606:4700:4700::1111]:80": true, "10.1.2.3:80": true, "[::ffff:10.1.2.3]:80": true, "169.254.7.7:80": true,
@@ -190,28 +190,28 @@ func TestAListThatWouldNotHoldIsRefused(t *testing.T) {
 func TestManyRefusalsFillNoLog(t *testing.T) {
 	logger, hook := logtest.NewNullLogger()
 	p := New(Defaults(), logrus.NewEntry(logger))
-	const many = 100 * linesBurst
+	const many = 100 * logBurst
 	for range many {
 		r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "http://x.test/", http.NoBody)
 		p.ServeHTTP(httptest.NewRecorder(), r)
 	}
-	if n := len(hook.AllEntries()); n < linesBurst || n > many/2 {
+	if n := len(hook.AllEntries()); n < logBurst || n > many/2 {
 		t.Errorf("%d refusals made %d lines", many, n)
 	}
 }
 
 func TestALongNameFillsNoLog(t *testing.T) {
 	p := New(Defaults(), logrus.NewEntry(logrus.New()))
-	entry := p.told(httptest.NewRequestWithContext(t.Context(), http.MethodGet, "http://x/", http.NoBody), strings.Repeat("a", 1<<16))
-	if text, ok := entry.Data["target"].(string); !ok || len(text) != longestTarget {
-		t.Errorf("%d bytes of the target are logged, want %d", len(text), longestTarget)
+	entry := p.logEntry(httptest.NewRequestWithContext(t.Context(), http.MethodGet, "http://x/", http.NoBody), strings.Repeat("a", 1<<16))
+	if text, ok := entry.Data["target"].(string); !ok || len(text) != maxTarget {
+		t.Errorf("%d bytes of the target are logged, want %d", len(text), maxTarget)
 	}
 }
 
 // TestOneProgramCannotTakeAllConnections opens more than one may have: the surplus is closed at once, and there is room again when
 // one ends.
 func TestOneProgramCannotTakeAllConnections(t *testing.T) {
-	address, _ := serve(t, Defaults())
+	address, _ := startProxy(t, Defaults())
 	dial := func() net.Conn {
 		c, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", address)
 		if err != nil {
@@ -225,7 +225,7 @@ func TestOneProgramCannotTakeAllConnections(t *testing.T) {
 		n, _ := c.Read(make([]byte, 1))
 		return n == 1
 	}
-	kept := make([]net.Conn, perProgram)
+	kept := make([]net.Conn, maxConnsPerProgram)
 	for i := range kept {
 		if kept[i] = dial(); !answers(kept[i]) {
 			t.Fatalf("connection %d is refused", i)

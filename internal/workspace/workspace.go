@@ -49,15 +49,15 @@ func Defaults() Config {
 }
 
 // mostEntries fit into a container's tmpfs, which has 16 384 inodes, and leave room for the program.
-const mostEntries = 16_000
+const maxEntries = 16_000
 
 // Validate names the key that is wrong.
 func (c Config) Validate() error {
 	switch {
 	case c.Size < units.KiB || c.Size > 64*units.GiB:
 		return fmt.Errorf("size must be between 1KiB and 64GiB, not %s", c.Size)
-	case c.Entries < 1 || c.Entries > mostEntries:
-		return fmt.Errorf("entries must be between 1 and %d, not %d", mostEntries, c.Entries)
+	case c.Entries < 1 || c.Entries > maxEntries:
+		return fmt.Errorf("entries must be between 1 and %d, not %d", maxEntries, c.Entries)
 	case c.PerSubject.Size < c.Size:
 		return fmt.Errorf("per_subject.size must be at least size, %s, not %s", c.Size, c.PerSubject.Size)
 	case c.PerSubject.Count < 1 || c.PerSubject.Count > 100_000:
@@ -75,11 +75,11 @@ func (c Config) Limits() execution.WorkspaceLimits {
 	}
 }
 
-var names = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,62}$`)
+var nameForm = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,62}$`)
 
 // CheckName returns a fault INVALID_REQUEST that names the field.
 func CheckName(field, name string) error {
-	if !names.MatchString(name) {
+	if !nameForm.MatchString(name) {
 		return fault.New(fault.InvalidRequest,
 			"%s must be the name of a workspace: 1 to 63 of a-z, 0-9, dot, underscore and hyphen, and a letter or digit first.", field).Field(field)
 	}
@@ -90,7 +90,7 @@ func CheckName(field, name string) error {
 const (
 	MaxPath = 1024 // bytes: what the init can tell of
 	MaxPart = 255  // bytes between two slashes: the file system's NAME_MAX
-	maxDeep = 60   // parts: as deep as the init goes down
+	maxDepth = 60   // parts: as deep as the init goes down
 )
 
 // CheckPath returns a fault INVALID_REQUEST that names the field.
@@ -104,8 +104,8 @@ func CheckPath(field, path string) error {
 		return fault.New(fault.MissingParameter, "%s is required.", field).Field(field)
 	case len(path) > MaxPath || slices.ContainsFunc(parts, func(part string) bool { return len(part) > MaxPart }):
 		return refuse("must have at most %d bytes, and at most %d between two slashes.", MaxPath, MaxPart)
-	case len(parts) > maxDeep:
-		return refuse("must have at most %d parts.", maxDeep)
+	case len(parts) > maxDepth:
+		return refuse("must have at most %d parts.", maxDepth)
 	case !utf8.ValidString(path) || strings.ContainsRune(path, 0):
 		return refuse("must be UTF-8 without a NUL.")
 	case !fs.ValidPath(path) || path == ".":

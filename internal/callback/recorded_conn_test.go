@@ -28,7 +28,7 @@ const (
 )
 
 // flawed are answers with a whole status line, and what is wrong with the rest; "" if net/http takes it.
-var flawed = map[string]struct {
+var malformedAnswers = map[string]struct {
 	status int
 	rest   string // behind the status line
 	flaw   string
@@ -45,8 +45,8 @@ var flawed = map[string]struct {
 	"a list of lengths":                {200, "Content-Length: 2, 2\r\n\r\nok", framing},
 	"lengths that differ":              {200, "Content-Length: 2\r\nContent-Length: 3\r\n\r\nok", framing},
 	"a trailer that frames":            {200, "Transfer-Encoding: chunked\r\nTrailer: Content-Length\r\n\r\n0\r\n\r\n", framing},
-	"a header over 32 KiB":             {200, "X-A: " + strings.Repeat("a", answerHeaders) + "\r\n\r\n", excessive},
-	"many headers over 32 KiB":         {301, strings.Repeat("X-A: b\r\n", answerHeaders/8) + "\r\n", excessive},
+	"a header over 32 KiB":             {200, "X-A: " + strings.Repeat("a", maxAnswerHeaders) + "\r\n\r\n", excessive},
+	"many headers over 32 KiB":         {301, strings.Repeat("X-A: b\r\n", maxAnswerHeaders/8) + "\r\n", excessive},
 	"a header without a colon":         {200, "X-A\r\n\r\n", badLine},
 	"a header without a name":          {503, ": a\r\n\r\n", badLine},
 	"a space before the colon":         {200, "X-A : a\r\nContent-Length: 0\r\n\r\n", ""},
@@ -67,55 +67,55 @@ var flawed = map[string]struct {
 }
 
 // ways are how an answer may come: serve speaks HTTP on each connection, below which there may be TLS and a proxy.
-var ways = map[string]func(t *testing.T, serve func(net.Conn, int)) (s *sender, url string, connections *atomic.Int32){
+var transports = map[string]func(t *testing.T, serve func(net.Conn, int)) (s *sender, url string, connections *atomic.Int32){
 	"http": func(t *testing.T, serve func(net.Conn, int)) (*sender, string, *atomic.Int32) {
 		t.Helper()
-		url, connections := bare(t, serve)
-		return localSender(t, patient()), url, connections
+		url, connections := tcpServer(t, serve)
+		return localSender(t, longTimeouts()), url, connections
 	},
 	"https": func(t *testing.T, serve func(net.Conn, int)) (*sender, string, *atomic.Int32) {
 		t.Helper()
-		b, s := overTLS(t, serve), localSender(t, patient())
-		url, dial, connections := b.receive(t, s.policy)
+		b, s := overTLS(t, serve), localSender(t, longTimeouts())
+		url, dial, connections := b.listen(t, s.policy)
 		s.transport.TLSClientConfig.RootCAs, s.transport.DialContext = b.roots, dial
 		return s, url, connections
 	},
 	"http by a proxy": func(t *testing.T, serve func(net.Conn, int)) (*sender, string, *atomic.Int32) {
 		t.Helper()
-		proxy, connections := bare(t, serve)
-		return byProxy(t, strings.TrimSuffix(proxy, "/hook"), nil, usual), "http://example.com/hook", connections
+		proxy, connections := tcpServer(t, serve)
+		return senderByProxy(t, strings.TrimSuffix(proxy, "/hook"), nil, defaultConfig), "http://example.com/hook", connections
 	},
 	"https by a proxy": func(t *testing.T, serve func(net.Conn, int)) (*sender, string, *atomic.Int32) {
 		t.Helper()
 		b := overTLS(t, serve)
-		url, connections := bare(t, b.over())
+		url, connections := tcpServer(t, b.serveFunc())
 		proxy := httptest.NewServer(tunnel(strings.TrimSuffix(strings.TrimPrefix(url, "http://"), "/hook"), new(bytes.Buffer)))
 		t.Cleanup(proxy.Close)
-		s := byProxy(t, proxy.URL, nil, usual)
+		s := senderByProxy(t, proxy.URL, nil, defaultConfig)
 		s.transport.TLSClientConfig.RootCAs = b.roots
 		return s, "https://hooks.example.com/hook", connections
 	},
 }
 
-func overTLS(t *testing.T, serve func(net.Conn, int)) behaviour {
+func overTLS(t *testing.T, serve func(net.Conn, int)) receiverCase {
 	t.Helper()
 	own, roots := certificate(t, "hooks.example.com", time.Now().Add(24*time.Hour))
-	return behaviour{serve: serve, tls: &tls.Config{Certificates: []tls.Certificate{own}}, roots: roots}
+	return receiverCase{serve: serve, tls: &tls.Config{Certificates: []tls.Certificate{own}}, roots: roots}
 }
 
-func TestAStatusLineDecidesWhateverFollowsIt(t *testing.T) {
-	for way, open := range ways {
+func TestTheStatusLineDecidesWhateverFollowsIt(t *testing.T) {
+	for way, open := range transports {
 		t.Run(way, func(t *testing.T) {
 			answer := ""
-			s, url, connections := open(t, func(conn net.Conn, n int) { says(answer)(conn, n) })
-			for name, c := range flawed {
+			s, url, connections := open(t, func(conn net.Conn, n int) { answerText(answer)(conn, n) })
+			for name, c := range malformedAnswers {
 				answer = fmt.Sprintf("HTTP/1.1 %d X\r\n%s", c.status, c.rest)
 				connections.Store(0)
-				want, detail := outcome(c.status)
+				want, detail := classifyStatus(c.status)
 				if c.flaw != "" {
 					detail = strings.TrimSuffix(detail, ".") + "; " + c.flaw + "."
 				}
-				if a := sent(t, s, url, want, c.status); a.Detail != detail {
+				if a := sendAndCheck(t, s, url, want, c.status); a.Detail != detail {
 					t.Errorf("%s: detail is %q, want %q", name, a.Detail, detail)
 				}
 				if got := connections.Load(); got != 1 {
@@ -141,9 +141,9 @@ func TestEveryStatusLineThatIsOneIsTaken(t *testing.T) {
 		"HTTP/1.1 103 X\r\nA: b\r\n\r\nHTTP/1.1 410 X\r\nbad":                       410,
 		"HTTP/1.1 100 X\r\n\r\nHTTP/1.1 102 X\r\n\r\nHTTP/1.1 200 X\r\nbad\r\n\r\n": 200,
 	} {
-		url, connections := bare(t, says(answer))
-		want, _ := outcome(status)
-		sent(t, localSender(t, patient()), url, want, status)
+		url, connections := tcpServer(t, answerText(answer))
+		want, _ := classifyStatus(status)
+		sendAndCheck(t, localSender(t, longTimeouts()), url, want, status)
 		if got := connections.Load(); got != 1 {
 			t.Errorf("%q: it was posted %d times", answer, got)
 		}
@@ -156,44 +156,44 @@ func TestEveryStatusLineThatIsOneIsTaken(t *testing.T) {
 		"\r\nHTTP/1.1 200 OK\r\n\r\n", " HTTP/1.1 200 OK\r\n\r\n", "nonsense\r\nHTTP/1.1 200 OK\r\n\r\n", "HTTP/1.1 103 X\r\nA: b\r\n\r\n",
 		"HTTP/1.1 020 X\r\nbad\r\n\r\nHTTP/1.1 200 OK\r\n\r\n",
 		"HTTP/1.1 103 X\r\nHTTP/1.1 200 OK\r\n\r\n", "HTTP/1.1 100 X\r\n\r\nHTTP/1.1 200 OK",
-		"HTTP/1.1 200 " + strings.Repeat("O", answerHeaders) + "K\r\n\r\n", "<html>HTTP/1.1 200 OK\r\n\r\n",
+		"HTTP/1.1 200 " + strings.Repeat("O", maxAnswerHeaders) + "K\r\n\r\n", "<html>HTTP/1.1 200 OK\r\n\r\n",
 	} {
-		url, _ := bare(t, says(answer))
-		sent(t, localSender(t, patient()), url, execution.AttemptConnection, 0)
+		url, _ := tcpServer(t, answerText(answer))
+		sendAndCheck(t, localSender(t, longTimeouts()), url, execution.AttemptConnection, 0)
 	}
 }
 
-func TestRetryAfterOfAFlawedAnswerCountsIfItCanBeRead(t *testing.T) {
+func TestRetryAfterOfAMalformedAnswerCountsIfItIsReadable(t *testing.T) {
 	for rest, want := range map[string]time.Duration{
-		"Retry-After: 120\r\nbad\r\n\r\n":                                            2 * time.Minute,
-		"bad\r\nretry-after:120\r\n\r\n":                                             2 * time.Minute,
-		"Retry-After : 120\r\nbad\r\n\r\n":                                           0, // it is another name
-		"Retry-After: Wed, 28 Jan 2026 13:00:00 GMT\r\n: x\r\n\r\n":                  time.Hour,
-		"Transfer-Encoding: identity\r\nRetry-After: 60\r\n\r\n":                     time.Minute,
-		"Retry-After: 60\r\nRetry-After: 90\r\nbad\r\n\r\n":                          time.Minute,
-		"Retry-After: 60\r\n":                                                        time.Minute,
-		"Retry-After: 60":                                                            0, // it may have gone on
-		"Retry-After: 6\x000\r\n\r\n":                                                0,
-		"Retry-After: soon\r\nbad\r\n\r\n":                                           0,
-		"bad\r\n\r\nRetry-After: 60\r\n":                                             0, // it is in the body
-		"X-A: " + strings.Repeat("a", answerHeaders) + "\r\nRetry-After: 60\r\n\r\n": 0,
-		"Retry-After: 60\r\nX-A: " + strings.Repeat("a", answerHeaders) + "\r\n\r\n": time.Minute,
+		"Retry-After: 120\r\nbad\r\n\r\n":                                               2 * time.Minute,
+		"bad\r\nretry-after:120\r\n\r\n":                                                2 * time.Minute,
+		"Retry-After : 120\r\nbad\r\n\r\n":                                              0, // it is another name
+		"Retry-After: Wed, 28 Jan 2026 13:00:00 GMT\r\n: x\r\n\r\n":                     time.Hour,
+		"Transfer-Encoding: identity\r\nRetry-After: 60\r\n\r\n":                        time.Minute,
+		"Retry-After: 60\r\nRetry-After: 90\r\nbad\r\n\r\n":                             time.Minute,
+		"Retry-After: 60\r\n":                                                           time.Minute,
+		"Retry-After: 60":                                                               0, // it may have gone on
+		"Retry-After: 6\x000\r\n\r\n":                                                   0,
+		"Retry-After: soon\r\nbad\r\n\r\n":                                              0,
+		"bad\r\n\r\nRetry-After: 60\r\n":                                                0, // it is in the body
+		"X-A: " + strings.Repeat("a", maxAnswerHeaders) + "\r\nRetry-After: 60\r\n\r\n": 0,
+		"Retry-After: 60\r\nX-A: " + strings.Repeat("a", maxAnswerHeaders) + "\r\n\r\n": time.Minute,
 	} {
-		url, _ := bare(t, says("HTTP/1.1 503 X\r\n"+rest))
-		s := localSender(t, patient())
-		s.now = func() time.Time { return theNoon }
-		if a := sent(t, s, url, execution.AttemptStatus, 503); a.RetryAfter != want {
+		url, _ := tcpServer(t, answerText("HTTP/1.1 503 X\r\n"+rest))
+		s := localSender(t, longTimeouts())
+		s.now = func() time.Time { return testNoon }
+		if a := sendAndCheck(t, s, url, execution.AttemptStatus, 503); a.RetryAfter != want {
 			t.Errorf("%.60q: got %v, want %v", rest, a.RetryAfter, want)
 		}
 	}
-	url, _ := bare(t, says("HTTP/1.1 200 X\r\nRetry-After: 60\r\nbad\r\n\r\n"))
-	if a := sent(t, localSender(t, patient()), url, execution.AttemptSucceeded, 200); a.RetryAfter != 0 {
+	url, _ := tcpServer(t, answerText("HTTP/1.1 200 X\r\nRetry-After: 60\r\nbad\r\n\r\n"))
+	if a := sendAndCheck(t, localSender(t, longTimeouts()), url, execution.AttemptSucceeded, 200); a.RetryAfter != 0 {
 		t.Errorf("a success: got %v", a.RetryAfter)
 	}
 }
 
 func TestAnAnswerIsNotTakenForThatOfAnEarlierAttempt(t *testing.T) {
-	for way, open := range ways {
+	for way, open := range transports {
 		second := ""
 		s, url, connections := open(t, func(conn net.Conn, _ int) {
 			readRequest(conn)
@@ -201,13 +201,13 @@ func TestAnAnswerIsNotTakenForThatOfAnEarlierAttempt(t *testing.T) {
 			readRequest(conn)
 			_, _ = io.WriteString(conn, second)
 		})
-		sent(t, s, url, execution.AttemptSucceeded, 200)
+		sendAndCheck(t, s, url, execution.AttemptSucceeded, 200)
 		second = "HTTP/1.1 410 X\r\nbad\r\n\r\n"
-		sent(t, s, url, execution.AttemptStatus, 410)
+		sendAndCheck(t, s, url, execution.AttemptStatus, 410)
 		if got := connections.Load(); got != 1 {
 			t.Errorf("%s: %d connections, want that the first is used again", way, got)
 		}
-		sent(t, s, url, execution.AttemptSucceeded, 200)
+		sendAndCheck(t, s, url, execution.AttemptSucceeded, 200)
 		second = "nonsense\r\n\r\n"
 		later := aDelivery(url)
 		later.Attempts = 1 // no second try
@@ -217,25 +217,25 @@ func TestAnAnswerIsNotTakenForThatOfAnEarlierAttempt(t *testing.T) {
 	}
 }
 
-func TestWhatAProxyAnswersToConnectIsNotTheReceiversAnswer(t *testing.T) {
+func TestAProxysAnswerToConnectIsNotTheReceiversAnswer(t *testing.T) {
 	for _, answer := range []string{
 		"HTTP/1.1 200 OK\r\n", "HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\n\r\n", "HTTP/1.1 200 OK\r\nbad\r\n\r\n",
 		"HTTP/1.1 204 X\r\n\r\n", "HTTP/1.1 410 Gone\r\nContent-Length: 0\r\n\r\n", "HTTP/1.1 410 Gone\r\nbad\r\n\r\n",
 		"HTTP/1.1 302 X\r\nLocation: https://example.com/\r\n\r\n", "HTTP/1.1 407 X\r\n\r\n", "", "nonsense\r\n\r\n",
-		"HTTP/1.1 200 OK\r\nX-A: " + strings.Repeat("a", answerHeaders) + "\r\n\r\n",
+		"HTTP/1.1 200 OK\r\nX-A: " + strings.Repeat("a", maxAnswerHeaders) + "\r\n\r\n",
 	} {
-		proxy, _ := bare(t, says(answer))
-		a := sent(t, byProxy(t, strings.TrimSuffix(proxy, "/hook"), nil, usual), "https://example.com/hook", execution.AttemptConnection, 0)
+		proxy, _ := tcpServer(t, answerText(answer))
+		a := sendAndCheck(t, senderByProxy(t, strings.TrimSuffix(proxy, "/hook"), nil, defaultConfig), "https://example.com/hook", execution.AttemptConnection, 0)
 		if want := "The egress proxy made no connection to the receiver."; a.Detail != want {
 			t.Errorf("%.60q: detail is %q, want %q", answer, a.Detail, want)
 		}
 	}
 	// The tunnel stands, and at its other end somebody speaks HTTP without TLS, hangs up, or resets.
 	resets := func(conn net.Conn, _ int) { _, _ = conn.Read(make([]byte, 16)); reset(conn) }
-	for _, serve := range []func(net.Conn, int){plainly, hangsUp, resets} {
-		url, _ := bare(t, serve)
+	for _, serve := range []func(net.Conn, int){answerCanary, closeAtOnce, resets} {
+		url, _ := tcpServer(t, serve)
 		proxy := httptest.NewServer(tunnel(strings.TrimSuffix(strings.TrimPrefix(url, "http://"), "/hook"), new(bytes.Buffer)))
-		a, err := byProxy(t, proxy.URL, nil, usual).send(t.Context(), aDelivery("https://example.com/hook"))
+		a, err := senderByProxy(t, proxy.URL, nil, defaultConfig).send(t.Context(), aDelivery("https://example.com/hook"))
 		if a.StatusCode != 0 || a.Outcome == execution.AttemptSucceeded {
 			t.Errorf("got %+v, %v", a, err)
 		}
@@ -244,55 +244,55 @@ func TestWhatAProxyAnswersToConnectIsNotTheReceiversAnswer(t *testing.T) {
 }
 
 func TestAProxyThatDoesNotAnswerConnectIsATimeout(t *testing.T) {
-	proxy, _ := bare(t, silence)
+	proxy, _ := tcpServer(t, neverAnswer)
 	c := Defaults()
 	c.Proxy = strings.TrimSuffix(proxy, "/hook")
-	l := patient()
-	l.whole = 50 * time.Millisecond
-	s := newSender(c, policy(t, func(p *Config) { *p = c }), plain{}, "1.2.3", l)
-	sent(t, s, "https://example.com/hook", execution.AttemptTimeout, 0)
-	e := egress{proxy: &url.URL{Scheme: "http", Host: strings.TrimPrefix(c.Proxy, "http://")}, connect: l.connect, whole: l.whole}
+	l := longTimeouts()
+	l.total = 50 * time.Millisecond
+	s := newSender(c, newTestPolicy(t, func(p *Config) { *p = c }), fakeUnsealer{}, "1.2.3", l)
+	sendAndCheck(t, s, "https://example.com/hook", execution.AttemptTimeout, 0)
+	e := egressProxy{proxy: &url.URL{Scheme: "http", Host: strings.TrimPrefix(c.Proxy, "http://")}, connect: l.connect, total: l.total}
 	if _, err := e.tunnel(t.Context(), "tcp", "example.com:443"); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("the tunnel: got %v, want %v", err, context.DeadlineExceeded)
-	} else if outcome, _ := classify(err); outcome != execution.AttemptTimeout {
+	} else if outcome, _ := classifyError(err); outcome != execution.AttemptTimeout {
 		t.Errorf("the tunnel: got %s, want %s", outcome, execution.AttemptTimeout)
 	}
 }
 
-func TestWhatCameOnAConnectionThatWasGivenUpIsForgotten(t *testing.T) {
-	w := new(connTrace)
+func TestBytesOfAnAbandonedConnectionAreDropped(t *testing.T) {
+	trace := new(connTrace)
 	for range 2 { // net/http takes another connection if the first had been closed while idle
-		w.trace().GotConn(httptrace.GotConnInfo{Conn: overhear(nil)})
-		w.hear([]byte("HTTP/1.1 408 Request Timeout\r\n\r\n"), true)
+		trace.clientTrace().GotConn(httptrace.GotConnInfo{Conn: recordConn(nil)})
+		trace.recordBytes([]byte("HTTP/1.1 408 Request Timeout\r\n\r\n"), true)
 	}
-	w.trace().GotConn(httptrace.GotConnInfo{Conn: overhear(nil)})
-	if head, ended := w.heard(); len(head) > 0 || ended {
+	trace.clientTrace().GotConn(httptrace.GotConnInfo{Conn: recordConn(nil)})
+	if head, ended := trace.stopRecording(); len(head) > 0 || ended {
 		t.Errorf("got %q, ended %t", head, ended)
 	}
 }
 
-func TestOfAnAnswerOnlyTheBeginningIsHeard(t *testing.T) {
-	w := &connTrace{listening: true}
+func TestOnlyTheBeginningOfAnAnswerIsRecorded(t *testing.T) {
+	trace := &connTrace{recording: true}
 	for range 100 {
-		w.hear(make([]byte, 4000), false)
+		trace.recordBytes(make([]byte, 4000), false)
 	}
-	if head, _ := w.heard(); len(head) != answerHeaders {
-		t.Errorf("%d bytes were kept, want %d", len(head), answerHeaders)
+	if head, _ := trace.stopRecording(); len(head) != maxAnswerHeaders {
+		t.Errorf("%d bytes were kept, want %d", len(head), maxAnswerHeaders)
 	}
-	w.hear([]byte("a body"), true)
-	if head, _ := w.heard(); len(head) != 0 {
+	trace.recordBytes([]byte("a body"), true)
+	if head, _ := trace.stopRecording(); len(head) != 0 {
 		t.Errorf("%q was kept after the headers had been read", head)
 	}
-	url, _ := bare(t, says("HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n"+strings.Repeat("x", 100_000)))
-	s := localSender(t, patient())
+	url, _ := tcpServer(t, answerText("HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n"+strings.Repeat("x", 100_000)))
+	s := localSender(t, longTimeouts())
 	_, heard, err := s.attempt(t.Context(), aDelivery(url))
-	if head, _ := heard.heard(); err != nil || len(head) != 0 {
+	if head, _ := heard.stopRecording(); err != nil || len(head) != 0 {
 		t.Errorf("%d bytes are kept after an attempt, %v", len(head), err)
 	}
 }
 
-func TestAFetchedFileIsNothingThatCouldNotBeRead(t *testing.T) {
-	url, _ := bare(t, says("HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\n\r\ncontent"))
+func TestAFetchOfAMalformedAnswerFails(t *testing.T) {
+	url, _ := tcpServer(t, answerText("HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\n\r\ncontent"))
 	f, err := NewFetcher(Defaults(), []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, "1.2.3")
 	if err != nil {
 		t.Fatal(err)
