@@ -9,15 +9,16 @@ import (
 	"boomerang/internal/fault"
 )
 
-// maxBatch is how many submissions may come together.
+// maxBatch is the largest number of submissions in a batch.
 const maxBatch = 1000
 
-// maxBatches is how many batches are made at a time; others wait. Each of a batch's executions gets the whole environment of its
-// subject, so that a body of a few KiB may become 64 MiB.
+// maxBatches is the number of batches that are prepared at a time; other batches wait. Each execution of a batch holds
+// the whole environment of its subject, so a body of a few KiB may become 64 MiB.
 const maxBatches = 2
 
-// CheckBatch refuses a batch of n submissions that has none or too many. It is asked before they are read, too: in a body of a few
-// MiB there is room for millions of empty ones. Errors are faults that name the field.
+// CheckBatch refuses a batch of n submissions if it is empty or too large. The HTTP API calls it before decoding the
+// submissions too, because a body of a few MiB has room for millions of empty ones. Errors are faults that name the
+// field.
 func CheckBatch(n int) error {
 	if n < 1 || n > maxBatch {
 		return invalid("executions", "executions must have 1 to %d entries, not %d.", maxBatch, n)
@@ -25,21 +26,21 @@ func CheckBatch(n int) error {
 	return nil
 }
 
-// Batch is submissions that are stored together or not at all. With a callback of its own it is called back once, when the last of
-// its executions has ended; without one each of them has its own.
+// Batch is a list of submissions that are stored together or not at all. A batch with a callback URL gets one callback
+// when the last of its executions has ended. Without one, each submission has a callback of its own.
 type Batch struct {
 	Subject         string
-	Submissions     []Submission // without what stands here for all of them
-	CallbackURL     string       // "" = each has its own
+	Submissions     []Submission // without the fields that the batch has for all of them
+	CallbackURL     string       // "" = each submission has its own
 	CallbackHeaders map[string]string
 	Secrets         []string
 	IdempotencyKey  string // "" = none
-	Body            []byte // the request as it came
+	Body            []byte // body of the request
 	Depth           int
 }
 
-// AdmitBatch stores the submissions of a batch as queued executions, in their order. Errors are faults that name the
-// submission by its place, from 0, and nothing was stored; else as Admit.
+// AdmitBatch stores the submissions of a batch as queued executions, in their order. Results are those of Admit. Errors
+// are faults that name the submission by its index, from 0, and then nothing was stored.
 func (a *Admission) AdmitBatch(ctx context.Context, b Batch) (all []execution.Execution, replayed bool, err error) {
 	if err := CheckBatch(len(b.Submissions)); err != nil {
 		return nil, false, err
@@ -82,7 +83,7 @@ func (a *Admission) AdmitBatch(ctx context.Context, b Batch) (all []execution.Ex
 	return a.Store.EnqueueAll(ctx, all, a.idempotency(b.IdempotencyKey, b.Body), a.queueLimits())
 }
 
-// member makes the execution of one submission of a batch, over the environment of its subject.
+// newBatchExecution returns the execution of one submission of a batch. env is the environment of the subject.
 func (a *Admission) newBatchExecution(s, common Submission, summary bool, env map[string]string) (execution.Execution, error) {
 	if summary {
 		if s.CallbackURL != "" {

@@ -14,22 +14,22 @@ import (
 	"boomerang/internal/workspace"
 )
 
-const tmpDir = "/tmp" // where a program may write beside its workspace
+const tmpDir = "/tmp" // programs may write here beside their workspace
 
 const (
 	maxPath     = 1024 // bytes of a working directory
-	maxPathPart = 255  // bytes of one name in it: the file system's NAME_MAX
+	maxPathPart = 255  // bytes of one part of a path: the file system's NAME_MAX
 	maxSecret   = 1024 // bytes
-	maxSecrets  = 3    // that sign at the same time
-	maxName     = 255  // bytes of what a caller calls an execution
+	maxSecrets  = 3    // number of secrets that sign a callback
+	maxName     = 255  // bytes of an execution's name
 	maxKey      = 255  // characters of an idempotency key
-	maxDepth    = 3    // callbacks that may lead to one another
+	maxDepth    = 3    // callbacks in a row that lead to a submission
 )
 
-// HeaderKey names the idempotency key in a fault: it comes beside the body.
+// HeaderKey names the idempotency key in a fault: the key comes as a header, not in the body.
 const HeaderKey = "Idempotency-Key"
 
-// check applies every rule that needs no other room than the policy, in the order in which the wire lists the fields.
+// checkFields applies every rule that does not depend on the language, in the order in which the API lists the fields.
 func (a *Admission) checkFields(s Submission) error {
 	for _, rule := range []func(Submission) error{
 		checkName, a.checkCode, a.checkCallback, a.checkTimeout, checkWorkingDir, a.checkEnv, a.checkHeaders, checkSecrets,
@@ -42,7 +42,7 @@ func (a *Admission) checkFields(s Submission) error {
 	return nil
 }
 
-// CheckCallback applies the rules of a submission's callback and of nothing else of it. Errors are faults that name the field.
+// CheckCallback applies only the rules of a submission's callback. Errors are faults that name the field.
 func (a *Admission) CheckCallback(s Submission) error {
 	for _, rule := range []func(Submission) error{a.checkCallback, a.checkHeaders, checkSecrets} {
 		if err := rule(s); err != nil {
@@ -110,15 +110,15 @@ func checkWorkingDir(s Submission) error {
 	return nil
 }
 
-// within tells whether the clean path dir is root or below it.
+// within reports whether the clean path dir is root or below it.
 func within(dir, root string) bool { return dir == root || strings.HasPrefix(dir, root+"/") }
 
-// envName is what a shell can name (POSIX.1-2017, base definitions, 3.235).
+// envNameForm is the form of a variable's name in a shell (POSIX.1-2017, base definitions, 3.235).
 var envNameForm = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
 func (a *Admission) checkEnv(s Submission) error { return a.checkVariables("env", s.Env) }
 
-// checkVariables applies the rules of variables, which the request calls field.
+// checkVariables checks environment variables. field is their name in the request.
 func (a *Admission) checkVariables(field string, env map[string]string) error {
 	if len(env) > a.config.Env.Entries {
 		return invalid(field, "%s must have at most %d entries, not %d.", field, a.config.Env.Entries, len(env))
@@ -189,7 +189,7 @@ func invalid(field, format string, args ...any) *fault.Error {
 	return fault.New(fault.InvalidRequest, format, args...).Field(field)
 }
 
-// clip keeps a client's own words short enough to be said back to it.
+// truncate shortens a client's own text for use in an error.
 func truncate(s string) string {
 	const enough = 64
 	if len(s) <= enough {

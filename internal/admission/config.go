@@ -8,52 +8,52 @@ import (
 	"github.com/alecthomas/units"
 )
 
-// Config bounds what one submission may ask for and how much may wait.
+// Config limits one submission and the queue.
 type Config struct {
-	// Code is the most code that is accepted.
+	// Code is the largest size of the code.
 	Code    units.Base2Bytes `yaml:"code"`
 	Timeout Timeout          `yaml:"timeout"`
 	Env     Env              `yaml:"env"`
 	Args    Args             `yaml:"args"`
-	// Stdin is the most that a program is given to read.
+	// Stdin is the largest size of a program's standard input.
 	Stdin units.Base2Bytes `yaml:"stdin"`
 	Files Files            `yaml:"files"`
 	Queue Queue            `yaml:"queue"`
 }
 
-// Timeout bounds how long a program may run, in whole seconds.
+// Timeout limits the run time of a program, in whole seconds.
 type Timeout struct {
-	Default time.Duration `yaml:"default"` // where the submission says nothing
+	Default time.Duration `yaml:"default"` // if the submission has none
 	Max     time.Duration `yaml:"max"`
 }
 
-// Env bounds the environment variables.
+// Env limits the environment variables.
 type Env struct {
 	Entries int              `yaml:"entries"`
-	Size    units.Base2Bytes `yaml:"size"` // of all together, each counted as the kernel does: NAME=value and a NUL
+	Size    units.Base2Bytes `yaml:"size"` // of all variables together, each counted like in the kernel: NAME=value and a NUL
 }
 
-// Args bounds the arguments.
+// Args limits the arguments.
 type Args struct {
 	Entries int              `yaml:"entries"`
-	Size    units.Base2Bytes `yaml:"size"` // of all together, each with a NUL
+	Size    units.Base2Bytes `yaml:"size"` // of all arguments together, each with a NUL
 }
 
-// Files bounds the files that come with a submission.
+// Files limits the files of a submission.
 type Files struct {
 	Entries       int              `yaml:"entries"`
-	Size          units.Base2Bytes `yaml:"size"`            // of all together
-	URL           bool             `yaml:"url"`             // whether they may be fetched
-	URLAllowCIDRs []netip.Prefix   `yaml:"url_allow_cidrs"` // private addresses that they may be fetched from
+	Size          units.Base2Bytes `yaml:"size"`            // of all files together
+	URL           bool             `yaml:"url"`             // allow files by URL
+	URLAllowCIDRs []netip.Prefix   `yaml:"url_allow_cidrs"` // private addresses that files may be fetched from
 }
 
-// Queue bounds how many executions may wait. 0 = no bound.
+// Queue limits the number of executions that wait. 0 = no limit.
 type Queue struct {
 	Total      int `yaml:"total"`
 	PerSubject int `yaml:"per_subject"`
 }
 
-// Defaults are what the wire promises.
+// Defaults returns the limits that the API documents.
 func Defaults() Config {
 	return Config{
 		Code:    units.MiB,
@@ -66,16 +66,16 @@ func Defaults() Config {
 	}
 }
 
-// The widest bounds that an operator can set.
+// The largest limits that an operator can set.
 const (
 	maxCodeSize  = 64 * units.MiB
 	maxTimeout   = 30 * 24 * time.Hour
 	maxEntries   = 4096
-	maxEnvSize   = 128 * units.KiB // no single string of an environment may be longer on Linux (MAX_ARG_STRLEN)
-	maxInputSize = 32 * units.MiB  // stdin and files together go into a job of at most 64 MiB as 43 MiB of base64
+	maxEnvSize   = 128 * units.KiB // Linux limits a single string of an environment to this size (MAX_ARG_STRLEN)
+	maxInputSize = 32 * units.MiB  // stdin and files together fill at most 43 MiB of a job (64 MiB) as base64
 )
 
-// Validate names the key that is wrong.
+// Validate returns an error that names the invalid key.
 func (c Config) Validate() error {
 	switch {
 	case c.Code < 1 || c.Code > maxCodeSize:

@@ -19,15 +19,15 @@ import (
 	"boomerang/internal/workspace"
 )
 
-// File is a file that a program is to find.
+// File is a file that a program finds in its working directory.
 type File struct {
 	Path    string // relative to the working directory
-	Mode    uint32 // permissions; 0 = 0600, as the code has
+	Mode    uint32 // permissions; 0 = 0600, like the file of the code
 	Content []byte
-	URL     string // where Content is to be fetched from; "" = Content is given
+	URL     string // source of Content; "" = Content is given
 }
 
-// Fetcher brings what lies behind a URL.
+// Fetcher downloads files.
 type Fetcher interface {
 	// Fetch returns at most limit bytes. Errors are faults that name field.
 	Fetch(ctx context.Context, field, url string, limit int) ([]byte, error)
@@ -38,14 +38,14 @@ const (
 	maxFileMode     = 0o777
 	maxArtifacts    = 32      // globs
 	maxMetadata     = 32      // entries
-	maxMetadataSize = 8 << 10 // of all keys and values together
+	maxMetadataSize = 8 << 10 // bytes of all keys and values together
 )
 
-// fetchTime bounds the fetching of all files of one submission: the SDKs give up after 10 s and post again.
+// fetchTimeout limits the download of all files of one submission: the SDKs give up after 10 s and post again.
 const fetchTimeout = 5 * time.Second
 
-// maxFetching is for how many submissions of one subject files are fetched at a time: the queue bounds what is stored, and this
-// comes before it.
+// maxFetching is the number of submissions per subject whose files are fetched at a time. The queue's limits do not
+// cover them, because files are fetched before a submission is stored.
 const maxFetching = 8
 
 func (a *Admission) checkArgs(s Submission) error {
@@ -157,7 +157,7 @@ func checkWorkspace(s Submission) error {
 	return workspace.CheckName("workspace", s.Workspace.Name)
 }
 
-// checkWith applies the rules that depend on the language.
+// checkLanguage applies the rules that depend on the language.
 func checkLanguage(l language.Language, s Submission) error {
 	for i, f := range s.Files {
 		if f.Path == l.File || strings.HasPrefix(f.Path, l.File+"/") {
@@ -171,7 +171,7 @@ func checkLanguage(l language.Language, s Submission) error {
 	return checkLimits(l, s.Limits)
 }
 
-// The least that a program can be started with. A language may have less.
+// The smallest limits that a program can start with. A language may have less.
 const (
 	minMemory    = 16 << 20
 	minCPUs      = 0.01
@@ -204,13 +204,13 @@ func checkLimit[N int64 | float64](name, unit string, asked, least, most N) erro
 	return invalid(field, "%s must be between %v and %v %s for this language.", field, least, most, unit).Detail("min", least).Detail("max", most)
 }
 
-// fetches tells whether a submission has files that are given by a URL.
+// hasURLFiles reports whether a submission has files by URL.
 func hasURLFiles(s Submission) bool {
 	return slices.ContainsFunc(s.Files, func(f File) bool { return f.URL != "" })
 }
 
-// fetch brings the files that are given by a URL. It comes last, so that nothing is fetched for what is refused anyway, and
-// before the execution is stored, so that what runs is what the client saw accepted.
+// fetchFiles downloads the files that have a URL. It runs after all checks, so that no file is fetched for a submission
+// that is refused. It runs before the execution is stored, so that the program gets the files that were accepted.
 func (a *Admission) fetchFiles(ctx context.Context, s Submission) (Submission, error) {
 	if !a.beginFetching(s.Subject) {
 		return Submission{}, fault.New(fault.RateLimitExceeded, "Files are being fetched for %d submissions already, which is as many as are allowed.", maxFetching).
@@ -257,7 +257,7 @@ func (a *Admission) endFetching(subject string) {
 	}
 }
 
-// inputOf is what is sealed of a submission beside code and env; nil for nothing.
+// encodeInput returns the JSON of the input that is sealed beside code and env, or nil if there is none.
 func encodeInput(s Submission) ([]byte, error) {
 	input := execution.Input{Args: s.Args, Stdin: s.Stdin}
 	for _, f := range s.Files {
@@ -269,7 +269,7 @@ func encodeInput(s Submission) ([]byte, error) {
 	return json.Marshal(input)
 }
 
-// optionsOf is what everybody may see who may see the execution.
+// optionsOf returns the unsealed part of the input, visible to each client that may see the execution.
 func optionsOf(s Submission) execution.Options {
 	o := execution.Options{
 		Args: len(s.Args), Stdin: len(s.Stdin), Limits: s.Limits, Metadata: maps.Clone(s.Metadata), Network: s.Network,

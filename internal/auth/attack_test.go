@@ -92,7 +92,9 @@ func newTestAuth(tb testing.TB) *Auth {
 // good is a payload that the fortress takes from whom it trusts; with adds claims to it, and replaces none.
 const validClaims = `{"sub":"ann","iss":"i","aud":"b","exp":946684860}`
 
-func withClaims(claims string) string { return strings.TrimSuffix(validClaims, "}") + "," + claims + "}" }
+func withClaims(claims string) string {
+	return strings.TrimSuffix(validClaims, "}") + "," + claims + "}"
+}
 
 // signed makes a token of literal JSON, signed as told.
 func signed(method jwt.SigningMethod, key any, header, payload string) string {

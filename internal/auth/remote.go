@@ -17,21 +17,21 @@ import (
 )
 
 const (
-	refreshInterval   = 5 * time.Minute  // how old the key set may become
-	minRefreshInterval   = 30 * time.Second // between two fetches, whoever asks for them
-	fetchTimeout = 5 * time.Second  // of one fetch
-	maxJWKS      = 256 << 10        // bytes; a longer answer is no key set
+	refreshInterval    = 5 * time.Minute  // largest age of the key set
+	minRefreshInterval = 30 * time.Second // between two fetches, whatever their cause
+	fetchTimeout       = 5 * time.Second  // of one fetch
+	maxJWKS            = 256 << 10        // bytes; a longer answer is not a key set
 )
 
-// remote is a key set at a URL. While the URL does not answer, the set that it gave last goes on.
+// remoteKeys is a key set at a URL. While the URL does not answer, the last set stays in use.
 type remoteKeys struct {
 	url    string
 	client *http.Client
-	keys   atomic.Pointer[keyset] // nil until it was read once
+	keys   atomic.Pointer[keyset] // nil until the first successful fetch
 
-	fetching chan struct{} // cap 1: full during a fetch, so that all who need it wait for one; guards the rest
-	fetchedAt    time.Time     // when the last fetch ended
-	err      error         // how it ended
+	fetching  chan struct{} // capacity 1, full during a fetch, so that concurrent callers share one fetch; guards the fields below
+	fetchedAt time.Time     // end of the last fetch
+	err       error         // error of the last fetch
 }
 
 func newRemoteKeys(url string) *remoteKeys {
@@ -47,7 +47,7 @@ func newRemoteKeys(url string) *remoteKeys {
 	}}
 }
 
-// run fetches the set now and again until ctx ends, and logs when that begins to fail and when it works again.
+// run fetches the set periodically until ctx ends. It logs the first failure in a row and the first success after it.
 func (r *remoteKeys) run(ctx context.Context, log *logrus.Entry) {
 	log = log.WithField("url", r.url)
 	for worked, first := false, true; ; first = false {
@@ -76,13 +76,13 @@ func (r *remoteKeys) run(ctx context.Context, log *logrus.Entry) {
 	}
 }
 
-// find returns the keys that a token asks for. If there are none the set may be old, so it is fetched again, though not
-// more often than the floor allows: tokens cost nothing, and strangers must not make us call anybody.
+// find returns the keys that match a token. If none match, the set may be outdated, so it is fetched again, but no more
+// often than minRefreshInterval: strangers can send any number of tokens and must not cause any number of fetches.
 func (r *remoteKeys) find(algorithm, id string) []jwt.VerificationKey {
 	if found := r.current().find(algorithm, id); len(found) > 0 {
 		return found
 	}
-	_ = r.refresh(context.Background()) // run tells the log
+	_ = r.refresh(context.Background()) // run logs the error
 	return r.current().find(algorithm, id)
 }
 
@@ -93,7 +93,7 @@ func (r *remoteKeys) current() keyset {
 	return nil
 }
 
-// renew fetches the set, unless that was tried just now, and tells how the last fetch ended.
+// refresh fetches the set, unless the last fetch is too recent, and returns the error of the last fetch.
 func (r *remoteKeys) refresh(ctx context.Context) error {
 	r.fetching <- struct{}{}
 	defer func() { <-r.fetching }()
@@ -118,7 +118,7 @@ func (r *remoteKeys) fetch(ctx context.Context) (keyset, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = response.Body.Close() }() // what we wanted of it was read
+	defer func() { _ = response.Body.Close() }() // the body was read
 	if response.StatusCode != http.StatusOK {
 		return nil, fmt.Errorf("the answer is %s", response.Status)
 	}
@@ -132,7 +132,7 @@ func (r *remoteKeys) fetch(ctx context.Context) (keyset, error) {
 	return parseJWKS(text)
 }
 
-// checkJWKSURL says in a clause what is wrong with the URL.
+// checkJWKSURL returns an error that continues a sentence whose subject is the URL.
 func checkJWKSURL(text string, allowHTTP bool) error {
 	u, err := url.Parse(text)
 	if err != nil {
@@ -147,7 +147,7 @@ func checkJWKSURL(text string, allowHTTP bool) error {
 	return errors.New("must be https (jwks_allow_http allows http to other machines)")
 }
 
-// local tells whether a host is this machine.
+// isLoopback reports whether a host is this machine.
 func isLoopback(host string) bool {
 	return host == "localhost" || net.ParseIP(host).IsLoopback()
 }

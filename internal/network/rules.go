@@ -8,24 +8,25 @@ import (
 	"boomerang/internal/address"
 )
 
-// family is IPv4 or IPv6 for the firewall.
+// family is IPv4 or IPv6 in the firewall.
 type family struct {
 	tool    string // iptables or ip6tables
-	forward string // the chain by which all that is forwarded comes
+	forward string // chain that every forwarded packet passes
 	rules   func(Config) []chain
 }
 
-// chain is one of our own, with its rules in the form in which iptables prints them.
+// chain is one of our chains, with its rules in the format that iptables prints.
 type chain struct {
 	name  string
 	rules []string
 }
 
-// jump is a rule of somebody else's chain that leads into one of ours. It must come first there.
+// jump is a rule in a chain of the system or of the engine that leads into one of our chains. It must be the first rule
+// there.
 type jump struct{ from, to string }
 
-// families are both. Docker puts DOCKER-USER before its own rules and keeps what is in it; the engines of before 27 have it
-// for IPv4 alone.
+// families lists IPv4 and IPv6. Docker evaluates DOCKER-USER before its own rules and never changes it. Engines before
+// version 27 have this chain only for IPv4.
 var families = []family{
 	{"iptables", dockerUser, rules4},
 	{"ip6tables", "FORWARD", rules6},
@@ -37,11 +38,12 @@ func (f family) jumps(c Config) []jump {
 	return []jump{{f.forward, c.chain("FORWARD")}, {"INPUT", c.chain("INPUT")}}
 }
 
-// rules4 close every address but public ones, and every way to the machine itself.
+// rules4 returns the rules that close all addresses except public ones, and the machine itself.
 //
-// INPUT is what goes to the machine, whatever its addresses are. FORWARD is what goes through it: what the network sends,
-// looked at packet by packet without regard to connections, and what it gets, which must be an answer. A connection whose
-// destination was rewritten (DNAT) is one to a port that the machine publishes for somebody else, and closed.
+// INPUT handles packets to the machine, at any of its addresses. FORWARD handles packets through it. Packets from the
+// network are checked one by one, without regard to connections; packets to the network must belong to an established
+// connection. A connection with a rewritten destination (DNAT) goes to a port that the machine publishes for other
+// users, and is closed.
 func rules4(c Config) []chain {
 	egress, proxy := c.egress(), c.proxy()
 	input := []string{
@@ -70,7 +72,7 @@ func rules4(c Config) []chain {
 	return []chain{{c.chain("FORWARD"), forward}, {c.chain("EGRESS"), out}, {c.chain("INPUT"), input}}
 }
 
-// rules6 close IPv6: the networks have none.
+// rules6 returns the rules that close IPv6, which the networks do not have.
 func rules6(c Config) []chain {
 	var input, forward []string
 	for _, b := range c.Bridges() {
@@ -80,13 +82,13 @@ func rules6(c Config) []chain {
 	return []chain{{c.chain("FORWARD"), forward}, {c.chain("INPUT"), input}}
 }
 
-// lay is the input of iptables-restore --noflush that puts a family's rules in place of those that saved, the output of
-// iptables-save, has of ours. It is taken whole or not at all.
+// layScript returns the input of iptables-restore --noflush that replaces our rules in saved, the output of
+// iptables-save. iptables-restore applies the input completely or not at all.
 func (f family) layScript(c Config, saved string) string {
 	var b strings.Builder
 	b.WriteString("*filter\n")
 	for _, chain := range f.rules(c) {
-		fmt.Fprintf(&b, ":%s - [0:0]\n", chain.name) // makes it, or empties it
+		fmt.Fprintf(&b, ":%s - [0:0]\n", chain.name) // makes or empties the chain
 	}
 	for _, chain := range f.rules(c) {
 		for _, rule := range chain.rules {
@@ -101,7 +103,8 @@ func (f family) layScript(c Config, saved string) string {
 	return b.String()
 }
 
-// remove is the input of iptables-restore --noflush that takes away what saved has of ours; empty when it has nothing.
+// removeScript returns the input of iptables-restore --noflush that removes our rules from saved, or "" if saved has
+// none.
 func (f family) removeScript(c Config, saved string) string {
 	var undone, chains strings.Builder
 	for _, j := range f.jumps(c) {
@@ -119,17 +122,17 @@ func (f family) removeScript(c Config, saved string) string {
 	return "*filter\n" + undone.String() + chains.String() + "COMMIT\n"
 }
 
-// undone deletes a jump as often as it is there.
+// deletions returns one deletion for each occurrence of the jump in saved.
 func (j jump) deletions(saved string) string {
 	rule := fmt.Sprintf("-A %s -j %s", j.from, j.to)
 	deletion := fmt.Sprintf("-D %s -j %s\n", j.from, j.to)
 	return strings.Repeat(deletion, len(slices.DeleteFunc(strings.Split(saved, "\n"), func(line string) bool { return strings.TrimSpace(line) != rule })))
 }
 
-// has tells whether saved has a chain of that name.
+// hasChain reports whether saved has a chain of this name.
 func hasChain(saved, chain string) bool { return strings.Contains("\n"+saved, "\n:"+chain+" ") }
 
-// missing is the first thing of a family's rules that saved does not have as it should be; empty when all is there.
+// firstDifference describes the first missing or different rule of a family in saved, or returns "" if there is none.
 func (f family) firstDifference(c Config, saved string) string {
 	inOrder := make(map[string][]string)
 	for line := range strings.SplitSeq(saved, "\n") {

@@ -10,20 +10,22 @@ import (
 	"boomerang/internal/address"
 )
 
-// Config is what the proxy lets through. Where it listens is the networks' setting.
+// Config lists the hosts that programs may reach through the proxy. The listen address is in the settings of the
+// networks.
 type Config struct {
-	// Allow are the names of hosts: example.com, or *.example.com for every name that ends in it. Nothing else is let through.
+	// Allow lists host names: example.com, or *.example.com for every name that ends in .example.com. All other hosts
+	// are refused.
 	Allow []string `yaml:"allow"`
-	// Ports are those of these hosts.
+	// Ports lists the open ports of these hosts.
 	Ports []uint16 `yaml:"ports"`
-	// AllowCIDRs are ranges that are open although a rule closes them; cloud metadata stays closed.
+	// AllowCIDRs lists ranges that are open although a rule closes them. Cloud metadata stays closed.
 	AllowCIDRs []netip.Prefix `yaml:"allow_cidrs"`
 }
 
-// Defaults let nothing through.
+// Defaults returns settings that allow no host.
 func Defaults() Config { return Config{Ports: []uint16{80, 443}} }
 
-// Validate names the key that is wrong.
+// Validate returns an error that names the invalid key.
 func (c Config) Validate() error {
 	for _, entry := range c.Allow {
 		if err := checkEntry(entry); err != nil {
@@ -41,7 +43,7 @@ func (c Config) Validate() error {
 	return nil
 }
 
-// anything begins an entry that stands for every name that ends in the rest of it.
+// wildcard starts an entry for every name that ends in the rest of the entry.
 const wildcard = "*."
 
 func checkEntry(entry string) error {
@@ -60,13 +62,13 @@ func checkEntry(entry string) error {
 	return nil
 }
 
-// canonical is the form in which names are compared: lower case, without the dot that closes an absolute name.
+// canonical returns the form in which names are compared: lower case, without the final dot of an absolute name.
 func canonical(host string) string { return strings.TrimSuffix(strings.ToLower(host), ".") }
 
-// list is what is allowed, made to be asked.
+// allowList is the compiled form of a Config.
 type allowList struct {
 	hosts    map[string]bool
-	suffixes []string // each with the dot before it
+	suffixes []string // each with its leading dot
 	ports    []uint16
 }
 

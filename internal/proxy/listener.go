@@ -6,11 +6,11 @@ import (
 	"sync"
 )
 
-// perProgram is how many connections one program may have at a time; the next is closed at once. A program has as many files as
-// its language allows, and must not use up the proxy's.
+// maxConnsPerProgram is the number of connections that one program may have at a time; the next one is closed at once.
+// A program may open as many files as its language allows, and must not use up the proxy's.
 const maxConnsPerProgram = 128
 
-// bounded holds the connections of each address to perProgram.
+// limitPerProgram limits the connections of each address to maxConnsPerProgram.
 func limitPerProgram(l net.Listener) net.Listener {
 	return &limitedListener{Listener: l, open: make(map[netip.Addr]int)}
 }
@@ -54,7 +54,7 @@ func (l *limitedListener) count(from netip.Addr, change int) int {
 	return n
 }
 
-// counted is a connection that says when it is closed. It is a *net.TCPConn, so that its halves can be closed.
+// countedConn is a connection that reports its end. It embeds *net.TCPConn, so that each direction can be closed alone.
 type countedConn struct {
 	*net.TCPConn
 	release func()
