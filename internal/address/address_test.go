@@ -19,7 +19,7 @@ func TestInterfacesAreThoseOfTheKernel(t *testing.T) {
 	t.Errorf("got %v, want the loopback address among them", own)
 }
 
-// TestClosedAgreesWithTheBordersOfEachRange looks at the first and the last address of each range, and at its neighbours.
+// TestClosedAgreesWithTheBordersOfEachRange checks the first and the last address of each range, and their neighbours.
 func TestClosedAgreesWithTheBordersOfEachRange(t *testing.T) {
 	for _, b := range append(slices.Clip(blocks4), blocks6...) {
 		first := b.Prefix.Masked().Addr()
@@ -42,7 +42,7 @@ func TestClosedAgreesWithTheBordersOfEachRange(t *testing.T) {
 	}
 }
 
-// shared tells whether another range with the same rule holds addr.
+// shared reports whether another range with the rule of b holds addr.
 func shared(b Block, addr netip.Addr) bool {
 	for _, other := range append(slices.Clip(blocks4), blocks6...) {
 		if other.Prefix != b.Prefix && other.Rule == b.Rule && other.Prefix.Contains(addr) {
@@ -61,8 +61,8 @@ func lastOf(p netip.Prefix) netip.Addr {
 	return addr
 }
 
-// TestNothingThatIsClosedIsMissingFromTheList asks of each metadata address, and of addresses all over IPv4, whether both
-// ways of asking agree.
+// TestNothingThatIsClosedIsMissingFromTheList checks that Rule and Closed4 agree on each metadata address and on
+// addresses all over IPv4.
 func TestNothingThatIsClosedIsMissingFromTheList(t *testing.T) {
 	list := Closed4()
 	nobody := func() ([]netip.Addr, error) { return nil, nil }

@@ -19,10 +19,10 @@ import (
 	"boomerang/internal/workspace"
 )
 
-// noon has more digits than the wire shows.
+// noon has more digits than the wire format shows.
 var noon = time.Date(2025, 1, 28, 12, 0, 0, 123456789, time.FixedZone("", 3600))
 
-// queue is a store that remembers what it was given.
+// fakeStore is a store that remembers its arguments.
 type fakeStore struct {
 	given    []execution.Execution
 	key      *execution.Idempotency
@@ -75,7 +75,7 @@ func (q *fakeStore) EnqueueAll(
 	return all, q.replayed, q.err
 }
 
-// glass is a sealer that can be looked through.
+// fakeSealer is a sealer whose seals are readable.
 type fakeSealer struct{}
 
 func (fakeSealer) Seal(id execution.ID, field string, plain []byte) execution.Sealed {
@@ -96,12 +96,12 @@ func (fakeSealer) Unseal(id execution.ID, field string, s execution.Sealed) ([]b
 	return []byte(plain), nil
 }
 
-// Current is what does not say that it is old.
+// Current returns false for a seal that contains "old".
 func (fakeSealer) Current(s execution.Sealed) bool { return !strings.Contains(string(s), "old") }
 
 func (fakeSealer) Fingerprint(data []byte) string { return "fingerprint of " + string(data) }
 
-// open makes an Admission of the real catalogue and the real policy before q.
+// newTestAdmission returns an Admission with the real catalogue, the real policy and the store q.
 func newTestAdmission(t *testing.T, c Config, q *fakeStore) *Admission {
 	t.Helper()
 	catalogue, err := language.Open(language.Defaults())
@@ -123,7 +123,7 @@ func newTestAdmission(t *testing.T, c Config, q *fakeStore) *Admission {
 	})
 }
 
-// good is a submission that says as little as possible.
+// validSubmission returns a submission with only the required fields.
 func validSubmission() Submission {
 	return Submission{Subject: "ann", Code: "print(1)", CallbackURL: "https://example.com/hook"}
 }
@@ -257,7 +257,7 @@ func TestAdmitRefusesAndNamesTheField(t *testing.T) {
 		change func(*Submission)
 		code   fault.Code
 		field  string
-		key    string // of the entry, where the field is a map
+		key    string // of the entry, if the field is a map
 	}{
 		"no code":                    {func(s *Submission) { s.Code = "" }, fault.MissingParameter, "code", ""},
 		"too much code":              {func(s *Submission) { s.Code = strings.Repeat("x", 1<<20+1) }, fault.PayloadTooLarge, "code", ""},

@@ -64,7 +64,7 @@ func (a *Admission) AdmitBatch(ctx context.Context, b Batch) (all []execution.Ex
 	case a.batches <- struct{}{}:
 		defer func() { <-a.batches }()
 	case <-ctx.Done():
-		return nil, false, fault.New(fault.ServiceUnavailable, "Too many batches come at once.").Because(context.Cause(ctx))
+		return nil, false, fault.New(fault.ServiceUnavailable, "Too many batches were submitted at once.").Because(context.Cause(ctx))
 	}
 	env, err := a.Environment(ctx, b.Subject)
 	if err != nil {

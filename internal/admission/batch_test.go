@@ -53,7 +53,7 @@ func TestABatchWithoutACallbackHasManyOfThem(t *testing.T) {
 	}
 }
 
-// slow is a store that takes its time.
+// blockingStore is a store that blocks until it is released.
 type blockingStore struct {
 	fakeStore
 	entered, leave chan struct{}
@@ -107,12 +107,12 @@ func TestABatchIsRefusedByTheFieldThatIsWrong(t *testing.T) {
 		"a callback's secret": {Batch{Secrets: []string{"s"}, Submissions: []Submission{validSubmission()}}, "callback_url", "callback_url is required."},
 		"its secret": {
 			Batch{CallbackURL: "https://example.com", Secrets: []string{"whsec_"}, Submissions: []Submission{bare}},
-			"callback_signature_secret", "callback_signature_secret: what follows whsec_ must be the base64 of 24 to 64 bytes, not of 0.",
+			"callback_signature_secret", "callback_signature_secret: the part after whsec_ must be the base64 of 24 to 64 bytes, not of 0.",
 		},
 		"a member's secret": {
 			Batch{Submissions: []Submission{validSubmission(), {Code: "1", CallbackURL: "https://example.com", Secrets: []string{"new", "whsec_-_"}}}},
 			"executions[1].callback_signature_secret[1]",
-			"executions[1].callback_signature_secret[1]: what follows whsec_ must be padded standard base64 and nothing else.",
+			"executions[1].callback_signature_secret[1]: the part after whsec_ must be padded standard base64 and nothing else.",
 		},
 		"a closed address": {Batch{CallbackURL: "http://127.0.0.1/", Submissions: []Submission{bare}}, "callback_url", ""},
 		"a timeout": {

@@ -131,7 +131,7 @@ func (a *Admission) checkVariables(field string, env map[string]string) error {
 			return invalid(field, "%s must have at most %d bytes in all, counted as NAME=value and one more each.", field, int(a.config.Env.Size)).
 				Detail("key", truncate(name))
 		case !envNameForm.MatchString(name):
-			return invalid(field, "%s: %q is no name for a variable: letters, digits and underscores, and no digit first.", field, truncate(name)).
+			return invalid(field, "%s: %q is not a valid variable name: use letters, digits and underscores, and no digit first.", field, truncate(name)).
 				Detail("key", truncate(name))
 		case strings.ContainsRune(env[name], 0):
 			return invalid(field, "%s: the value of %s must not contain a NUL.", field, truncate(name)).Detail("key", truncate(name))
@@ -175,7 +175,7 @@ func checkKey(s Submission) error {
 // checkDepth ends a loop of executions that post their results to this server as new submissions.
 func checkDepth(s Submission) error {
 	if s.Depth > maxDepth {
-		return fault.New(fault.CallbackNotAllowed, "Callbacks led to callbacks %d times on the way here; %d are allowed.", s.Depth, maxDepth).
+		return fault.New(fault.CallbackNotAllowed, "%d callbacks in a row led to this submission; %d are allowed.", s.Depth, maxDepth).
 			Field(callback.HeaderDepth)
 	}
 	return nil

@@ -15,7 +15,7 @@ import (
 	"boomerang/internal/fault"
 )
 
-// library is a Fetcher that has what is in it, and writes down what it was asked for.
+// fakeFetcher is a Fetcher of known files that records its calls.
 type fakeFetcher struct {
 	books map[string]string
 	asked []string
@@ -231,7 +231,7 @@ func TestAWorkspaceIsNamedAndMayBeImplicit(t *testing.T) {
 	}
 }
 
-// deaf is a Fetcher that nobody answers.
+// blockingFetcher is a Fetcher that waits for the test's answer.
 type blockingFetcher struct{ asked, answer chan struct{} }
 
 func (d blockingFetcher) Fetch(context.Context, string, string, int) ([]byte, error) {

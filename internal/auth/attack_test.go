@@ -31,7 +31,7 @@ import (
 
 var update = flag.Bool("update", false, "write what is rendered into the documents")
 
-// ring is the private halves of the keys that the server under attack trusts, and one that it does not.
+// testKeys holds the private keys that the server under attack trusts, and one that it does not trust.
 type testKeys struct {
 	rsa, otherRSA *rsa.PrivateKey
 	ec            *ecdsa.PrivateKey
@@ -52,7 +52,7 @@ func newEd25519() ed25519.PrivateKey {
 }
 
 func publicOf(private ed25519.PrivateKey) ed25519.PublicKey {
-	public, _ := private.Public().(ed25519.PublicKey) // it is, always
+	public, _ := private.Public().(ed25519.PublicKey) // always succeeds
 	return public
 }
 
@@ -77,7 +77,7 @@ func pemText(public crypto.PublicKey) []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: must(x509.MarshalPKIXPublicKey(public))})
 }
 
-// fortress is a server with a secret of its own and four public keys, which asks for an issuer and an audience.
+// newTestAuth returns an Auth with a secret of its own and four public keys, which requires an issuer and an audience.
 func newTestAuth(tb testing.TB) *Auth {
 	tb.Helper()
 	keys := sharedKeys()
@@ -89,20 +89,20 @@ func newTestAuth(tb testing.TB) *Auth {
 	}})
 }
 
-// good is a payload that the fortress takes from whom it trusts; with adds claims to it, and replaces none.
+// validClaims is a payload that newTestAuth's server accepts from a trusted signer; withClaims adds claims to it.
 const validClaims = `{"sub":"ann","iss":"i","aud":"b","exp":946684860}`
 
 func withClaims(claims string) string {
 	return strings.TrimSuffix(validClaims, "}") + "," + claims + "}"
 }
 
-// signed makes a token of literal JSON, signed as told.
+// signed makes a token of literal JSON, signed with method and key.
 func signed(method jwt.SigningMethod, key any, header, payload string) string {
 	text := base64.RawURLEncoding.EncodeToString([]byte(header)) + "." + base64.RawURLEncoding.EncodeToString([]byte(payload))
 	return text + "." + base64.RawURLEncoding.EncodeToString(must(method.Sign(text, key)))
 }
 
-// resigned replaces the signature of a token by these bytes.
+// resigned replaces the signature of a token.
 func resigned(token string, signature []byte) string {
 	return token[:strings.LastIndexByte(token, '.')+1] + base64.RawURLEncoding.EncodeToString(signature)
 }
@@ -115,10 +115,10 @@ const (
 	untrusted = "The token is malformed, or not signed by a key that is trusted here."
 	misshapen = "The token lacks a claim that is needed here, or has one of the wrong form (sub, exp, nbf, iat, scope, iss, aud)."
 	odd       = "The token has a character that no token has."
-	letIn     = "" // nothing is gained by it
+	letIn     = "" // the token is accepted and gives no extra rights
 )
 
-// attack is a token that somebody may try, and what becomes of it.
+// attack is a malicious token and the expected answer.
 type attack struct {
 	name  string // Markdown
 	token string
@@ -241,14 +241,14 @@ func attacks() []attack {
 	return list
 }
 
-// hash is what a token's signature signs with SHA-256.
+// hash returns the SHA-256 that a token's signature signs.
 func hash(token string) ([]byte, error) {
 	h := sha256.New()
 	_, err := h.Write([]byte(token[:strings.LastIndexByte(token, '.')]))
 	return h.Sum(nil), err
 }
 
-// In a synctest bubble it is 2000-01-01T00:00:00Z, 946684800, and time stands still.
+// In a synctest bubble the time is 2000-01-01T00:00:00Z, 946684800, and stands still.
 func TestEachAttackHasItsAnswer(t *testing.T) {
 	list, a := attacks(), newTestAuth(t)
 	var rows strings.Builder
@@ -284,7 +284,7 @@ func TestEachAttackHasItsAnswer(t *testing.T) {
 	checkDocument(t, rows.String())
 }
 
-// compare holds the table in the document against what was tried here.
+// checkDocument compares the table in the document with the answers of this test.
 func checkDocument(t *testing.T, rows string) {
 	t.Helper()
 	const page = "../../docs/SECURITY.md"
@@ -304,7 +304,7 @@ func checkDocument(t *testing.T, rows string) {
 	}
 }
 
-// What the attacks change is what they fail by: the tokens that they start from are let in.
+// The tokens that the attacks start from are accepted, so an attack fails only because of its change.
 func TestEachTrustedKeyLetsIn(t *testing.T) {
 	k, a := sharedKeys(), newTestAuth(t)
 	for name, token := range map[string]string{
@@ -323,7 +323,7 @@ func TestEachTrustedKeyLetsIn(t *testing.T) {
 	}
 }
 
-// FuzzAuthenticate: nothing panics, and whatever is accepted carries a signature that one of our keys made.
+// FuzzAuthenticate checks that no token panics, and that every accepted token has a signature of a trusted key.
 func FuzzAuthenticate(f *testing.F) {
 	k := sharedKeys()
 	a := newTestAuth(f)
@@ -351,7 +351,7 @@ func FuzzAuthenticate(f *testing.F) {
 	})
 }
 
-// genuine judges a signature without the library.
+// signedByTrustedKey verifies a signature without the library.
 func signedByTrustedKey(k testKeys, token string) bool {
 	cut := strings.LastIndexByte(token, '.')
 	sig, err := base64.RawURLEncoding.DecodeString(token[cut+1:])
@@ -379,7 +379,7 @@ func unsigned(header, payload string) string {
 	return signed[:strings.LastIndexByte(signed, '.')+1]
 }
 
-// spareBits changes the two bits of the last character that carry no byte.
+// spareBits changes the two bits of the last character that belong to no byte.
 func spareBits(token string) string {
 	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 	last := strings.IndexByte(alphabet, token[len(token)-1])

@@ -65,7 +65,7 @@ func (c Config) Validate() error {
 		return fmt.Errorf("jwks_url %w", err)
 	}
 	if c.Audience == "" {
-		return errors.New("audience must be set with jwks_url: whoever has those keys signs tokens for other services, too")
+		return errors.New("audience must be set with jwks_url: their issuer signs tokens for other services, too")
 	}
 	return nil
 }
@@ -83,7 +83,7 @@ func (c Config) validateAPIKeys() error {
 		first[sum] = i
 	}
 	if len(c.APIKeys) > 0 && c.Key == "" && (len(c.Keys) > 0 || c.JWKSURL != "") {
-		return errors.New("key must be set with api_keys: it signs the tokens that they are good for, and keys and jwks_url only verify")
+		return errors.New("key must be set with api_keys: it signs the tokens that API keys are exchanged for; keys and jwks_url only verify tokens")
 	}
 	return nil
 }
@@ -234,10 +234,10 @@ func (a *Auth) keysFor(token *jwt.Token) (any, error) {
 	return jwt.VerificationKeySet{Keys: found}, nil
 }
 
-var errNoKey = errors.New("there is no key of this algorithm and name")
+var errNoKey = errors.New("no key has this algorithm and key ID")
 
 // errNoSigningKey is the error of Issue without a secret.
-var errNoSigningKey = errors.New("this server only verifies tokens: auth.keys or auth.jwks_url says who signs them. " +
+var errNoSigningKey = errors.New("this server only verifies tokens, which the issuer of auth.keys or auth.jwks_url signs. " +
 	"Get one there, or set auth.key as well")
 
 // Issue signs a token for subject (1–255 bytes) that is valid for ttl, counted in whole seconds, ≥ 1.

@@ -26,7 +26,7 @@ func newAuth(tb testing.TB, c Config) *Auth {
 	return a
 }
 
-// sign makes a token of literal JSON, so that it can say what no library would write.
+// sign makes a token of literal JSON, including JSON that no library would write.
 func sign(key, header, payload string) string {
 	text := base64.RawURLEncoding.EncodeToString([]byte(header)) + "." + base64.RawURLEncoding.EncodeToString([]byte(payload))
 	mac := hmac.New(sha256.New, []byte(key))
@@ -36,7 +36,7 @@ func sign(key, header, payload string) string {
 
 const plainHeader = `{"alg":"HS256","typ":"JWT"}`
 
-// In a synctest bubble it is 2000-01-01T00:00:00Z, 946684800, and time stands still.
+// In a synctest bubble the time is 2000-01-01T00:00:00Z, 946684800, and stands still.
 func TestAuthenticateAcceptsValidTokens(t *testing.T) {
 	tests := map[string]struct {
 		config  Config

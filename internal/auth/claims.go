@@ -59,7 +59,7 @@ func checkUniqueNames(text []byte) error {
 			return err
 		}
 		if seen[name] {
-			return fmt.Errorf("%q stands twice", name)
+			return fmt.Errorf("%q appears twice", name)
 		}
 		seen[name] = true
 		if err := d.Decode(new(json.RawMessage)); err != nil {
@@ -121,7 +121,7 @@ func CheckSubject(subject string) error {
 	case strings.ContainsFunc(subject, unicode.IsControl):
 		return fmt.Errorf("%w: the subject holds a control character", errClaimForm)
 	case strings.ContainsRune(subject, utf8.RuneError): // half of a surrogate pair: many different subjects would be equal
-		return fmt.Errorf("%w: the subject holds what is not a character", errClaimForm)
+		return fmt.Errorf("%w: the subject holds an invalid character", errClaimForm)
 	}
 	return nil
 }

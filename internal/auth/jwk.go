@@ -84,7 +84,7 @@ func (j jwk) publicKey() (any, error) {
 	case "RSA":
 		e := new(big.Int).SetBytes(j.E)
 		if !e.IsInt64() || e.Int64() < 3 || e.Int64() > 1<<31-1 || e.Bit(0) == 0 {
-			return nil, errors.New("its exponent is not one of an RSA key")
+			return nil, errors.New("its exponent is not valid for an RSA key")
 		}
 		return &rsa.PublicKey{N: new(big.Int).SetBytes(j.N), E: int(e.Int64())}, nil
 	case "EC":

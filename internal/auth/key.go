@@ -43,7 +43,7 @@ func readKey(path string) ([]byte, error) {
 		return nil, fmt.Errorf("read token key: %w", err)
 	}
 	if mode := info.Mode().Perm(); mode&0o077 != 0 {
-		return nil, fmt.Errorf("read token key: others than its owner may use %s (mode %04o): chmod 600 it", path, mode)
+		return nil, fmt.Errorf("read token key: other users have access to %s (mode %04o): run chmod 600", path, mode)
 	}
 	text, err := io.ReadAll(io.LimitReader(file, maxKey+1))
 	if err != nil {

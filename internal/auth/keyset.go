@@ -66,7 +66,7 @@ func (k KeyFile) read() (key, error) {
 	case "RSA PUBLIC KEY":
 		public, err = x509.ParsePKCS1PublicKey(block.Bytes)
 	default:
-		err = fmt.Errorf("it holds a %s; the public key is wanted (openssl pkey -pubout)", block.Type)
+		err = fmt.Errorf("it holds a %s, not a public key (openssl pkey -pubout)", block.Type)
 	}
 	if err != nil {
 		return key{}, err
@@ -91,7 +91,7 @@ func newKey(id, algorithm string, public any) (key, error) {
 		algorithm = possible[0]
 	}
 	if !slices.Contains(possible, algorithm) {
-		return key{}, fmt.Errorf("it is no key for %s, but for %v", algorithm, possible)
+		return key{}, fmt.Errorf("it is a key for %v, not for %s", possible, algorithm)
 	}
 	return key{id: id, algorithm: algorithm, public: public}, nil
 }

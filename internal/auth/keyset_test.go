@@ -69,9 +69,9 @@ func TestNewRefusesAKeyFileThatIsNone(t *testing.T) {
 		"broken":            {pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: []byte("x")}), "", "asn1"},
 		"RSA of 1024 bits":  {pemText(must(rsa.GenerateKey(rand.Reader, 1024)).Public()), "", "2048 to 8192 bits"},
 		"P-224":             {pemText(must(ecdsa.GenerateKey(elliptic.P224(), rand.Reader)).Public()), "", "of this kind"},
-		"RSA for ES256":     {pemText(k.rsa.Public()), "ES256", "no key for ES256"},
-		"P-256 for ES384":   {pemText(k.ec.Public()), "ES384", "no key for ES384"},
-		"Ed25519 for RS256": {pemText(k.ed.Public()), "RS256", "no key for RS256"},
+		"RSA for ES256":     {pemText(k.rsa.Public()), "ES256", "not for ES256"},
+		"P-256 for ES384":   {pemText(k.ec.Public()), "ES384", "not for ES384"},
+		"Ed25519 for RS256": {pemText(k.ed.Public()), "RS256", "not for RS256"},
 	} {
 		path := filepath.Join(t.TempDir(), "key.pem")
 		if err := os.WriteFile(path, test.text, 0o600); err != nil {

@@ -63,7 +63,7 @@ func (r *remoteKeys) run(ctx context.Context, log *logrus.Entry) {
 		case err == nil && !worked:
 			log.WithField("keys", len(r.current())).Info("token keys fetched")
 		case err != nil && (worked || first):
-			log.WithError(err).Warn("token keys cannot be fetched; those that were known go on")
+			log.WithError(err).Warn("token keys cannot be fetched; the last known keys stay in use")
 		}
 		worked = err == nil
 		timer := time.NewTimer(pause)

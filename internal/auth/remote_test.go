@@ -27,7 +27,7 @@ import (
 	logtest "github.com/sirupsen/logrus/hooks/test"
 )
 
-// issuer is the URL of a key set, in memory: so time can stand still.
+// fakeIssuer is the URL of a key set, in memory, so that the time of a bubble can stand still.
 type fakeIssuer struct {
 	mu      sync.Mutex
 	answer  string
@@ -69,7 +69,7 @@ func (i *fakeIssuer) count() int {
 	return i.fetched
 }
 
-// following is a server that takes tokens of the issuer.
+// newRemoteAuth returns an Auth that accepts tokens of the issuer.
 func newRemoteAuth(t *testing.T, i *fakeIssuer) (*Auth, *logtest.Hook, *logrus.Entry) {
 	t.Helper()
 	a, err := New(Config{JWKSURL: "https://issuer.example/keys", Audience: "b"}, t.TempDir())
@@ -81,14 +81,14 @@ func newRemoteAuth(t *testing.T, i *fakeIssuer) (*Auth, *logtest.Hook, *logrus.E
 	return a, hook, logrus.NewEntry(logger)
 }
 
-// published writes an Ed25519 key as it stands in a set.
+// jwkOf returns an Ed25519 key in the format of a key set.
 func jwkOf(id string, private ed25519.PrivateKey) string {
 	return fmt.Sprintf(`{"kty":"OKP","crv":"Ed25519","kid":%q,"x":%q}`, id, b64(publicOf(private)))
 }
 
 func b64(b []byte) string { return base64.RawURLEncoding.EncodeToString(b) }
 
-// by signs a token that names a key.
+// tokenSignedBy signs a token that names a key.
 func tokenSignedBy(id string, private ed25519.PrivateKey) string {
 	return signed(jwt.SigningMethodEdDSA, private, fmt.Sprintf(`{"alg":"EdDSA","kid":%q}`, id), `{"sub":"ann","aud":"b","exp":4102444800}`)
 }
@@ -239,7 +239,7 @@ func TestAnAnswerThatIsNoKeySetChangesNothing(t *testing.T) {
 	}
 }
 
-func send(w io.Writer, text string) { _, _ = io.WriteString(w, text) } // the client may be gone
+func send(w io.Writer, text string) { _, _ = io.WriteString(w, text) } // the client may have closed the connection
 
 func endless(w io.Writer) {
 	for {
@@ -261,7 +261,7 @@ func TestEachKindOfPublishedKey(t *testing.T) {
 		return fmt.Sprintf(`{"kty":"EC","crv":%q,"x":%q,"y":%q}`, curve, b64(point[:len(point)/2]), b64(point[len(point)/2:]))
 	}
 	for name, test := range map[string]struct {
-		text, want string // the algorithm; empty: it is passed over
+		text, want string // want is the algorithm, or empty if the key is skipped
 	}{
 		"RSA":                      {rsaKey(k.rsa, 65537, ""), "RS256"},
 		"RSA that says PS384":      {rsaKey(k.rsa, 65537, `,"alg":"PS384","use":"sig","key_ops":["verify"]`), "PS384"},

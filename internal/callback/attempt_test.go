@@ -24,12 +24,12 @@ import (
 	"boomerang/internal/execution"
 )
 
-// patient are limits that nothing here reaches unless it hangs.
+// longTimeouts returns timeouts that no test reaches unless it hangs.
 func longTimeouts() timeouts {
 	return timeouts{connect: 20 * time.Second, tls: 20 * time.Second, total: 20 * time.Second}
 }
 
-// localSender may send to loopback, and takes it for public: what comes back is kept.
+// localSender returns a sender that may send to loopback and treats it as public, so that answers are kept.
 func localSender(t *testing.T, l timeouts) *sender {
 	t.Helper()
 	s := newSender(Defaults(), newTestPolicy(t, allowLoopback), fakeUnsealer{}, "1.2.3", l)
@@ -38,7 +38,7 @@ func localSender(t *testing.T, l timeouts) *sender {
 	return s
 }
 
-// asPublic forgets that an exception let the connections of dial through.
+// withoutExceptions clears the exception flag of the connections of dial.
 func withoutExceptions(dial dialFunc) dialFunc {
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
 		conn, err := dial(ctx, network, address)
@@ -49,7 +49,7 @@ func withoutExceptions(dial dialFunc) dialFunc {
 	}
 }
 
-// sent makes one attempt and checks how it is classed.
+// sendAndCheck makes one attempt and checks its outcome.
 func sendAndCheck(t *testing.T, s *sender, url string, want execution.AttemptOutcome, status int) execution.Attempt {
 	t.Helper()
 	a, err := s.send(t.Context(), aDelivery(url))
@@ -143,7 +143,7 @@ func TestAnswerIsKeptUpTo16KiBAndReadUpTo64(t *testing.T) {
 	if a := sendAndCheck(t, s, receiver.URL+"/endless", execution.AttemptSucceeded, 200); string(a.Answer) != whole[:16<<10] {
 		t.Errorf("kept %d bytes, want 16 KiB", len(a.Answer))
 	}
-	receiver.Close() // waits for the handler: it has written into a connection that nobody reads any more
+	receiver.Close() // waits for the handler, whose writes go to a closed connection
 	if got := written.Load(); got > 32<<20 {
 		t.Errorf("%d bytes were taken from an endless answer", got)
 	}
@@ -153,7 +153,7 @@ func TestAnswerOfADestinationThatAnExceptionOpenedIsNotKept(t *testing.T) {
 	receiver := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "inside") }))
 	defer receiver.Close()
 	s := newSender(Defaults(), newTestPolicy(t, allowLoopback), fakeUnsealer{}, "1.2.3", longTimeouts())
-	for range 2 { // the second time on the same connection
+	for range 2 { // the second attempt reuses the connection
 		if a := sendAndCheck(t, s, receiver.URL, execution.AttemptSucceeded, 200); a.Answer != nil {
 			t.Errorf("kept %q", a.Answer)
 		}
@@ -192,7 +192,7 @@ func TestCookiesAreForgotten(t *testing.T) {
 	sendAndCheck(t, s, receiver.URL, execution.AttemptSucceeded, 200)
 }
 
-// bare accepts connections and lets serve speak on each, the first one with n = 1.
+// tcpServer accepts connections and calls serve on each; n counts them from 1.
 func tcpServer(t *testing.T, serve func(conn net.Conn, n int)) (url string, connections *atomic.Int32) {
 	t.Helper()
 	l, err := net.Listen("tcp4", "127.0.0.1:0")
@@ -202,7 +202,7 @@ func tcpServer(t *testing.T, serve func(conn net.Conn, n int)) (url string, conn
 	return "http://" + l.Addr().String() + "/hook", serveTCP(t, l, serve)
 }
 
-// serveBare accepts connections one after the other until the test ends.
+// serveTCP accepts connections one after the other until the test ends.
 func serveTCP(t *testing.T, l net.Listener, serve func(conn net.Conn, n int)) (connections *atomic.Int32) {
 	t.Helper()
 	connections = new(atomic.Int32)
@@ -252,7 +252,7 @@ func TestBrokenAnswersAreConnectionErrors(t *testing.T) {
 	}
 }
 
-// reset makes the end of the connection an RST.
+// reset makes the connection end with an RST.
 func reset(conn net.Conn) {
 	if tcp, ok := conn.(*net.TCPConn); ok {
 		_ = tcp.SetLinger(0)
@@ -318,7 +318,7 @@ func TestAnIdleConnectionThatDiedDoesNotFailTheAttempt(t *testing.T) {
 			s := localSender(t, longTimeouts())
 			sendAndCheck(t, s, url, execution.AttemptSucceeded, 200)
 			later := aDelivery(url)
-			later.Attempts = 1 // no second try of ours
+			later.Attempts = 1 // a later attempt is not repeated at once
 			if a, err := s.send(t.Context(), later); a.Outcome != execution.AttemptSucceeded {
 				t.Errorf("got %q, %v", a.Outcome, err)
 			}
@@ -417,7 +417,7 @@ func TestTheConfiguredProxyGetsTheNameAndItsAnswersAreNotKept(t *testing.T) {
 	}
 }
 
-// certificate makes one that signs itself, and the pool that trusts it.
+// certificate returns a self-signed certificate and the pool that trusts it.
 func certificate(t *testing.T, name string, until time.Time) (tls.Certificate, *x509.CertPool) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -453,7 +453,7 @@ func TestTLSMustBeModernAndItsCertificateGood(t *testing.T) {
 		"TLS 1.3":                     {&tls.Config{Certificates: []tls.Certificate{good}}, trusted, execution.AttemptSucceeded, 200, "200"},
 		"TLS 1.2":                     {&tls.Config{Certificates: []tls.Certificate{good}, MaxVersion: tls.VersionTLS12}, trusted, execution.AttemptSucceeded, 200, "200"},
 		"TLS 1.1":                     {&tls.Config{Certificates: []tls.Certificate{good}, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}, trusted, execution.AttemptTLS, 0, "handshake"},
-		"self-signed":                 {&tls.Config{Certificates: []tls.Certificate{good}}, x509.NewCertPool(), execution.AttemptTLS, 0, "nobody"},
+		"self-signed":                 {&tls.Config{Certificates: []tls.Certificate{good}}, x509.NewCertPool(), execution.AttemptTLS, 0, "not signed by an authority"},
 		"expired":                     {&tls.Config{Certificates: []tls.Certificate{expired}}, trustedExpired, execution.AttemptTLS, 0, "expired"},
 		"another name":                {&tls.Config{Certificates: []tls.Certificate{other}}, trustedOther, execution.AttemptTLS, 0, "another name"},
 		"wants a certificate of ours": {&tls.Config{Certificates: []tls.Certificate{good}, ClientAuth: tls.RequireAnyClientCert}, trusted, execution.AttemptTLS, 0, "alert"},

@@ -127,7 +127,7 @@ func TestBodyIsReadBackAsItWasMade(t *testing.T) {
 }
 
 func TestALongTextIsQuotedAsAWhole(t *testing.T) {
-	for shift := range 8 { // so that any byte of it comes to lie where pieces meet
+	for shift := range 8 { // so that the border of two pieces falls on each byte of a rune
 		printed := strings.Repeat("x", shift) + strings.Repeat("é世🎈\xff\"\n<", 10_000)
 		var want bytes.Buffer
 		if err := wire.NewEncoder(&want).Encode(wire.Result{Stdout: printed, Stderr: printed}); err != nil {
@@ -141,7 +141,8 @@ func TestALongTextIsQuotedAsAWhole(t *testing.T) {
 	}
 }
 
-// BenchmarkBody makes the body of a program that printed more than is kept. It takes little more memory than it is long.
+// BenchmarkBody makes the body of a program that printed more than is kept. The body needs little more memory than its
+// length.
 func BenchmarkBody(b *testing.B) {
 	r := completed()
 	r.Stdout = execution.Output{Head: bytes.Repeat([]byte("0123456789abcde\n"), 1<<16), Tail: []byte("the end"), Bytes: 1 << 30}

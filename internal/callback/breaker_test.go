@@ -7,13 +7,13 @@ import (
 	"boomerang/internal/execution"
 )
 
-// timed is a breaker with a clock.
+// clockedBreaker is a breaker with a clock.
 type clockedBreaker struct {
 	breaker
 	now time.Time
 }
 
-// try has an attempt end now, if the breaker lets one begin.
+// try ends an attempt now, if the breaker allows one.
 func (s *clockedBreaker) try(failed bool) (made bool) {
 	if s.open(s.now) {
 		return false
@@ -24,7 +24,7 @@ func (s *clockedBreaker) try(failed bool) (made bool) {
 
 func TestABreakerOpensWhenNearlyAllFail(t *testing.T) {
 	for name, c := range map[string]struct {
-		outcomes string // one a second: x fails, . does not
+		outcomes string // one per second: x fails, . succeeds
 		pause    time.Duration
 		want     bool
 	}{

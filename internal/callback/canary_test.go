@@ -20,19 +20,19 @@ import (
 	"boomerang/internal/fault"
 )
 
-// secretsOfTheInside is what only somebody inside knows: what a name leads to, under which other name, and what the
-// server there says.
+// internalSecrets are texts known only inside the operator's network: the address of a name, its canonical name, and
+// the answer of the server.
 var internalSecrets = []string{"127.77.66.55", "127-77", "canary"}
 
-// told is everything of a delivery's first attempt that a client may come to see.
+// publicText returns all texts of a delivery's first attempt that a client may see.
 func publicText(a execution.Attempt, tried Trial) string {
-	tried.Body = nil // ours
+	tried.Body = nil // made by this server
 	a.Execution = ""
 	return fmt.Sprintf("%+v %s %+v %s", a, a.Answer, tried, tried.Answer)
 }
 
-// TestNothingTellsWhatIsInside sends to a private receiver that the operator has opened, and to one that is closed, and
-// looks for what only the inside knows: in the attempt, in the trial, and, once there was an answer, in the log.
+// TestNoPublicTextRevealsTheInternalNetwork sends to a private receiver that the operator has opened, and to one that
+// is closed. It searches for internal texts in the attempt, in the trial, and, after an answer, in the log.
 func TestNoPublicTextRevealsTheInternalNetwork(t *testing.T) {
 	elsewhere := "http://canary.internal/"
 	headers := "X-Canary: canary\r\nLocation: " + elsewhere + "\r\nSet-Cookie: canary=1\r\nServer: canary\r\n"
@@ -97,7 +97,7 @@ func TestNoPublicTextRevealsTheInternalNetwork(t *testing.T) {
 				l.total = 200 * time.Millisecond
 			}
 			for meet(l); b.slow && (a.Outcome != b.outcome || tried.Outcome != b.outcome) && l.total < longTimeouts().total; meet(l) {
-				l.total *= 2 // a slow machine takes long to come where it stalls
+				l.total *= 2 // a slow machine needs longer to reach the point of the stall
 			}
 			if a.Outcome != b.outcome || tried.Outcome != b.outcome {
 				t.Errorf("got %s (%v) and %s, want %s", a.Outcome, cause, tried.Outcome, b.outcome)
@@ -119,13 +119,13 @@ func TestNoPublicTextRevealsTheInternalNetwork(t *testing.T) {
 	}
 }
 
-// plainly answers a TLS handshake in plain text.
+// answerCanary answers a TLS handshake in plain text.
 func answerCanary(conn net.Conn, _ int) {
 	_, _ = conn.Read(make([]byte, 16<<10))
 	_, _ = io.WriteString(conn, "HTTP/1.1 400 canary\r\nServer: canary\r\n\r\ncanary")
 }
 
-// inside serves b at an address of the inside; without a script nobody is there.
+// startInternal serves b at an internal address; without a script no server listens there.
 func (b receiverCase) startInternal(t *testing.T) (url string) {
 	t.Helper()
 	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp4", "127.77.66.55:0")
@@ -155,7 +155,7 @@ func logLine(t *testing.T, a execution.Attempt, cause error) string {
 	return line
 }
 
-// TestARefusalAtAdmissionTellsARuleAndNoMore looks at the fault as httpapi writes it.
+// TestARefusalAtAdmissionTellsARuleAndNoMore checks the fault in the form that httpapi writes.
 func TestARefusalAtAdmissionTellsARuleAndNoMore(t *testing.T) {
 	p := newTestPolicy(t, defaultConfig)
 	for _, c := range hostile {

@@ -110,7 +110,7 @@ func (c Config) checkClientCertificates() error {
 		case own.Certificate == "" || own.Key == "":
 			return fmt.Errorf("%q needs both certificate and key", own.Host)
 		case seen[host]:
-			return fmt.Errorf("%q is there twice", own.Host)
+			return fmt.Errorf("%q appears twice", own.Host)
 		}
 		seen[host] = true
 	}

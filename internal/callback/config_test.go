@@ -84,7 +84,7 @@ func TestValidateNamesTheKeyThatIsWrong(t *testing.T) {
 		`client_certificates: "127.1" must be`:                             certificates(ClientCertificate{"127.1", "c", "k"}),
 		`client_certificates: "a" needs both`:                              certificates(ClientCertificate{Host: "a", Certificate: "c"}),
 		`client_certificates: "b" needs both`:                              certificates(ClientCertificate{Host: "b", Key: "k"}),
-		`client_certificates: "A." is there twice`:                         certificates(ClientCertificate{"a", "c", "k"}, ClientCertificate{"A.", "c", "k"}),
+		`client_certificates: "A." appears twice`:                          certificates(ClientCertificate{"a", "c", "k"}, ClientCertificate{"A.", "c", "k"}),
 		"inline_output must be between":                                    func(c *Config) { c.InlineOutput = 0 },
 		"inline_output must be":                                            func(c *Config) { c.InlineOutput = units.GiB },
 		"schedule: every pause":                                            func(c *Config) { c.Schedule = []time.Duration{time.Second, 0} },

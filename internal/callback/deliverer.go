@@ -109,7 +109,7 @@ func (d *Deliverer) Run(ctx context.Context) error {
 func (d *Deliverer) loadBreakers(ctx context.Context) []execution.Breaker {
 	kept, err := d.store.Breakers(ctx)
 	if err != nil && ctx.Err() == nil {
-		d.log.WithError(err).Warn("the breakers of callback destinations cannot be read; all begin closed")
+		d.log.WithError(err).Warn("the breakers of callback destinations cannot be read; all start closed")
 	}
 	return kept
 }
@@ -172,7 +172,7 @@ func (r *runState) startDue(ctx, attemptCtx context.Context) time.Duration {
 // handleStoreError logs the first of several failures in a row, and pauses the queries of the store.
 func (r *runState) handleStoreError(ctx context.Context, err error) time.Duration {
 	if !r.storeFailing && ctx.Err() == nil {
-		r.log.WithError(err).Error("due callbacks cannot be read; trying until they can")
+		r.log.WithError(err).Error("due callbacks cannot be read; retrying")
 		r.storeFailing = true
 	}
 	r.storeRetryAt = r.sender.now().Add(storeRetryPause)
@@ -193,14 +193,14 @@ func (r *runState) handleEnd(ctx context.Context, end attemptEnd) {
 	}
 	log := r.log.WithField("destination", b.Destination)
 	if b.Openings > 0 {
-		log.WithField("pause", b.OpenUntil.Sub(now).String()).Warn("nearly all callbacks to a destination fail: it is left alone for a while")
+		log.WithField("pause", b.OpenUntil.Sub(now).String()).Warn("nearly all callbacks to a destination fail; it is paused")
 	} else {
 		log.Info("callbacks to a destination arrive again")
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), breakerTimeout)
 	defer cancel()
 	if err := r.store.KeepBreaker(ctx, b); err != nil {
-		log.WithError(err).Warn("the breaker of a callback destination cannot be kept: a restart will begin anew")
+		log.WithError(err).Warn("the breaker of a callback destination cannot be stored; a restart will reset it")
 	}
 }
 
@@ -235,7 +235,7 @@ func (r *runState) recordWithRetry(attemptCtx context.Context, a execution.Attem
 			return
 		}
 		if pause == recordPause {
-			log.WithError(err).Error("callback attempt cannot be recorded; trying until it can")
+			log.WithError(err).Error("callback attempt cannot be recorded; retrying")
 		}
 		select {
 		case <-time.After(pause):

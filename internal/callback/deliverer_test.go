@@ -20,18 +20,18 @@ import (
 	"boomerang/internal/execution"
 )
 
-// to makes a delivery of execution number n to host.
+// deliveryTo returns a delivery of execution number n to host.
 func deliveryTo(host string, n int) execution.Delivery {
 	d := aDelivery("http://" + host + "/hook?token=hush")
 	d.Execution = execution.ID(fmt.Sprintf("exec_%026d", n))
 	return d
 }
 
-// running is a deliverer that runs until stop is called.
+// runningDeliverer is a deliverer that runs until stop is called.
 type runningDeliverer struct {
 	*Deliverer
 	hook *logtest.Hook
-	stop func() // ends it and waits for it
+	stop func() // ends Run and waits for it
 	quit context.CancelFunc
 	done chan error
 }
@@ -152,7 +152,7 @@ func TestAHangingReceiverTakesFourSlotsAndDelaysNoOtherReceiver(t *testing.T) {
 		for i := range 1000 {
 			m.add(deliveryTo("hanging.example.com", i))
 		}
-		sleep(time.Second) // the others are due after all of these
+		sleep(time.Second) // the other deliveries are due later than these
 		for i := range 50 {
 			m.add(deliveryTo(fmt.Sprintf("good%d.example.com", i%5), 1000+i))
 		}
@@ -204,7 +204,7 @@ func TestADeliveryInFlightIsNotSentAgain(t *testing.T) {
 		r := start(t, m, n, 64)
 		for i := range 10 {
 			sleep(time.Second)
-			m.add(deliveryTo("slow.example.com", 2+i)) // wakes it each time
+			m.add(deliveryTo("slow.example.com", 2+i)) // wakes the deliverer each time
 		}
 		sleep(10 * time.Minute)
 		r.stop()
@@ -312,7 +312,7 @@ func TestAnAttemptIsNotRepeatedWhileItsRecordIsRetried(t *testing.T) {
 		m.fail(nil, errors.New("disk full"))
 		r := start(t, m, n, 64)
 		sleep(5 * time.Minute)
-		m.add(deliveryTo("b.example.com", 2)) // others are tried meanwhile
+		m.add(deliveryTo("b.example.com", 2)) // other destinations are tried meanwhile
 		sleep(time.Minute)
 		m.fail(nil, nil)
 		sleep(maxRecordPause)
@@ -399,7 +399,7 @@ func TestEachAttemptIsOneInfoLineWithoutPathAndQuery(t *testing.T) {
 	})
 }
 
-// TestEveryPartOfAnAttemptHasItsTime lets receivers stall in every place, with the real limits.
+// TestEveryPartOfAnAttemptHasItsTime lets receivers stall in every phase, with the real timeouts.
 func TestEveryPartOfAnAttemptHasItsTime(t *testing.T) {
 	drip := func(conn net.Conn, text string) {
 		for i := 0; ; i = (i + 1) % len(text) {
@@ -444,7 +444,7 @@ func TestEveryPartOfAnAttemptHasItsTime(t *testing.T) {
 					t.Errorf("got %q after %v (%v), want %q after %v", a.Outcome, took, err, c.want, c.took)
 				}
 				s.transport.CloseIdleConnections()
-				sleep(time.Minute) // the receiver sees that nobody listens
+				sleep(time.Minute) // the receiver sees the closed connection
 			})
 		})
 	}
@@ -465,7 +465,7 @@ func TestADestinationTakesTenASecond(t *testing.T) {
 		if len(at) != 100 {
 			t.Fatalf("%d arrived, want 100", len(at))
 		}
-		for i, d := range at { // a burst of ten, then one each tenth of a second
+		for i, d := range at { // a burst of ten, then one every tenth of a second
 			if want := max(0, time.Duration(i-9)*100*time.Millisecond); d < want || d > want+time.Millisecond {
 				t.Errorf("arrival %d came after %s, want %s", i, d, want)
 			}
@@ -502,7 +502,7 @@ func TestADeadDestinationIsPausedAndCostsNoAttempts(t *testing.T) {
 			t.Errorf("%d attempts were counted, %d were made", attempts, n.count())
 		}
 		well.Store(true)
-		sleep(11 * time.Minute) // one probe, then ten a second
+		sleep(11 * time.Minute) // one probe, then ten per second
 		r.stop()
 		if got := m.delivered(); got != 200 {
 			t.Errorf("%d were delivered when it was well again, want all 200", got)
@@ -536,7 +536,7 @@ func TestABreakerOutlivesARestart(t *testing.T) {
 	})
 }
 
-// All places could be taken by those that hang, four each.
+// Hanging destinations could take all slots, four each.
 func TestManyHangingDestinationsLeaveASlotForAHealthyOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMemoryStore()
@@ -567,7 +567,7 @@ func TestADeliveryThatCannotBeReadIsTriedAgainWithPauses(t *testing.T) {
 		m.unreadable = errors.New("disk I/O error")
 		r := start(t, m, n, 64)
 		sleep(time.Minute)
-		if most := 2 * int(time.Minute/storeRetryPause+2); m.asked > most { // each time once more for others
+		if most := 2 * int(time.Minute/storeRetryPause+2); m.asked > most { // each time once more for other destinations
 			t.Errorf("asked %d times in a minute, want at most %d", m.asked, most)
 		}
 		m.mu.Lock()

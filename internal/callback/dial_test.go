@@ -14,15 +14,15 @@ import (
 	"time"
 )
 
-// script answers DNS queries: for each name the addresses of one answer after another, the last one for ever. In place of
-// addresses there may be one other name, which is then told as the canonical one.
+// dnsServer answers DNS queries: for each name it has a list of answers, used one after another, the last one for ever.
+// An answer is a list of addresses, or a single other name, which is returned as the canonical name.
 type dnsServer struct {
 	mu        sync.Mutex
 	answers   map[string][][]string
-	otherwise []string // the addresses of every other name; nil: there are no others
+	otherwise []string // addresses of every other name; nil if there are no other names
 }
 
-// resolver asks the script as if it were a name server that is reached over TCP.
+// resolver returns a resolver that queries s as if it were a name server reached over TCP.
 func (s *dnsServer) resolver() *net.Resolver {
 	return &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {
 		client, server := net.Pipe()
@@ -84,7 +84,7 @@ func (s *dnsServer) answer(query []byte) []byte {
 	return answer
 }
 
-// appendRecord adds one without a time to live.
+// appendRecord appends a record without a time to live.
 func appendRecord(answer, owner []byte, kind uint16, data []byte) []byte {
 	answer = append(answer, owner...)
 	answer = append(answer, byte(kind>>8), byte(kind), 0, 1, 0, 0, 0, 0, 0, byte(len(data)))
@@ -98,8 +98,8 @@ func encodeName(name string) (encoded []byte) {
 	return append(encoded, 0)
 }
 
-// next returns what is to be said of a name: canonical names and then addresses. It steps on to the following answer when
-// the A record has been asked for: AAAA comes beside it.
+// next returns the records of a name: canonical names and then addresses. A query for the A record advances to the next
+// answer; the query for AAAA comes beside it.
 func (s *dnsServer) next(name string, six bool) (records []string, known bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -122,14 +122,14 @@ func (s *dnsServer) next(name string, six bool) (records []string, known bool) {
 	}
 }
 
-// scripted makes a dialer whose names are those of answers.
+// dialerWithDNS returns a dialer that resolves names to answers.
 func dialerWithDNS(p *Policy, answers map[string][][]string) guardedDialer {
 	return guardedDialer{policy: p, resolver: (&dnsServer{answers: answers}).resolver(), timeout: 5 * time.Second}
 }
 
 func allowLoopback(c *Config) { c.AllowCIDRs = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")} }
 
-// listen accepts connections on a loopback address and gives their port.
+// listen accepts connections on a loopback address and returns its port.
 func listen(t *testing.T) (port string) {
 	t.Helper()
 	l, err := net.Listen("tcp4", "127.0.0.1:0")

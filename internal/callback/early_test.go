@@ -19,12 +19,13 @@ import (
 	"boomerang/internal/execution"
 )
 
-// early is a receiver that answers from the head of a request and hangs up before it has read the body.
+// earlyAnswer is a receiver that answers after the head of a request and closes the connection before it has read the
+// body.
 type earlyAnswer struct {
 	status int
 	secure bool // TLS
-	final  bool // the answer says Connection: close
-	resets bool // it hangs up with an RST at once (SO_LINGER 0)
+	final  bool // the answer has Connection: close
+	resets bool // closes with an RST at once (SO_LINGER 0)
 	warm   bool // the connection has served a request before
 }
 
@@ -39,7 +40,7 @@ func (e earlyAnswer) String() string {
 		word(e.resets, "reset", "close"), word(e.warm, "reused", "fresh"))
 }
 
-// serve counts the requests that it answers early in posts. A request to /warm it reads to its end.
+// serve counts in posts the requests that it answers early. It reads a request to /warm to its end.
 func (e earlyAnswer) serve(conn net.Conn, posts *atomic.Int32) {
 	raw := conn
 	if secured, ok := conn.(*tls.Conn); ok {
@@ -80,7 +81,7 @@ func (e earlyAnswer) serve(conn net.Conn, posts *atomic.Int32) {
 	}
 }
 
-// open lets e serve until the test ends, each connection beside the others.
+// open serves e until the test ends, with each connection in its own goroutine.
 func (e earlyAnswer) open(t *testing.T) (s *sender, url string, posts *atomic.Int32) {
 	t.Helper()
 	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp4", "127.0.0.1:0")
@@ -114,8 +115,8 @@ func (e earlyAnswer) open(t *testing.T) (s *sender, url string, posts *atomic.In
 	return s, url, posts
 }
 
-// TestAnAnswerBeforeTheBodyWinsOverTheFailingWrite posts to each receiver a few times, or as often as the variable
-// BOOMERANG_EARLY_RUNS says, and counts what was posted twice.
+// TestAnAnswerBeforeTheBodyWinsOverTheFailingWrite posts to each receiver a few times, or BOOMERANG_EARLY_RUNS times,
+// and counts duplicate posts.
 func TestAnAnswerBeforeTheBodyWinsOverTheFailingWrite(t *testing.T) {
 	runs, sizes := 3, []int{1 << 10, 512 << 10, 8 << 20}
 	if n, err := strconv.Atoi(os.Getenv("BOOMERANG_EARLY_RUNS")); err == nil {

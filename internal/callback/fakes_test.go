@@ -17,7 +17,7 @@ import (
 	"boomerang/internal/execution"
 )
 
-// plain is an Unsealer of fields that were never sealed.
+// fakeUnsealer is an Unsealer of fields that are not sealed.
 type fakeUnsealer struct{ err error }
 
 func (p fakeUnsealer) Unseal(_ execution.ID, _ string, sealed execution.Sealed) ([]byte, error) {
@@ -38,20 +38,20 @@ func anAttempt() execution.Attempt {
 	return execution.Attempt{Execution: testID, Number: 1, StartedAt: time.Unix(1706400000, 0)}
 }
 
-// quiet is for servers whose clients misbehave on purpose.
+// discardLog is for servers whose clients misbehave on purpose.
 var discardLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
 
-// hangUp closes where nothing can be done about an error.
+// closeConn closes c and ignores the error.
 func closeConn(c io.Closer) { _ = c.Close() }
 
-// memory is a Store that forgets when the test ends.
+// memoryStore is a Store in memory.
 type memoryStore struct {
 	mu         sync.Mutex
 	deliveries map[execution.ID]*execution.Delivery
 	attempts   []execution.Attempt
 	pending    chan struct{}
 	asked      int            // calls of Due
-	most       map[string]int // how many of a destination were in flight at one time
+	most       map[string]int // largest number of attempts in flight, by destination
 	breakers   map[string]execution.Breaker
 	readError  error // of Due and NextDue
 	writeError error // of Record
@@ -83,7 +83,7 @@ func (m *memoryStore) add(deliveries ...execution.Delivery) {
 	}
 }
 
-// fail makes reading and writing fail from now on; nil mends them.
+// fail sets the errors of reading and writing from now on; nil means success.
 func (m *memoryStore) fail(read, write error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -177,14 +177,14 @@ func (m *memoryStore) Record(ctx context.Context, a execution.Attempt, state exe
 
 func (m *memoryStore) Pending() <-chan struct{} { return m.pending }
 
-// get returns the delivery of id as it is now.
+// get returns the current state of a delivery.
 func (m *memoryStore) get(id execution.ID) execution.Delivery {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return *m.deliveries[id]
 }
 
-// delivered tells how many deliveries have arrived.
+// delivered returns the number of deliveries that have arrived.
 func (m *memoryStore) delivered() int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -197,7 +197,7 @@ func (m *memoryStore) delivered() int {
 	return n
 }
 
-// arrival is one request that came to a receiver of the internet.
+// arrival is one request to a receiver of a fakeNetwork.
 type arrival struct {
 	at     time.Time
 	host   string
@@ -205,17 +205,17 @@ type arrival struct {
 	body   string
 }
 
-// unending is a status of success.
+// statusEndlessBody is a success status whose answer has an endless body.
 const statusEndlessBody = 299
 
-// internet is a network of receivers without sockets, for bubbles of synctest. Every name is a receiver.
+// fakeNetwork is a network of receivers without sockets, for bubbles of synctest. Every name is a receiver.
 type fakeNetwork struct {
-	answer func(host string) (status int, after time.Duration) // status 0: never; unending: with a body that never ends
+	answer func(host string) (status int, after time.Duration) // status 0 = no answer, statusEndlessBody = endless body
 
 	mu       sync.Mutex
 	arrivals []arrival
 	open     int // requests without an answer yet
-	most     int // the most of them at one time
+	most     int // largest value of open
 }
 
 func newFakeNetwork(answer func(host string) (int, time.Duration)) *fakeNetwork {
@@ -250,7 +250,7 @@ func (n *fakeNetwork) serve(host string, conn net.Conn) {
 			_, _ = io.WriteString(conn, "HTTP/1.1 299 X\r\nContent-Length: 1\r\n\r\n")
 		}
 		if status == 0 || status == statusEndlessBody {
-			_, _ = io.Copy(io.Discard, in) // until the other end has enough
+			_, _ = io.Copy(io.Discard, in) // until the client closes the connection
 			return
 		}
 		<-time.After(after)
@@ -275,14 +275,14 @@ func (n *fakeNetwork) left() {
 	n.open--
 }
 
-// count is how many requests have come.
+// count returns the number of requests so far.
 func (n *fakeNetwork) count() int {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return len(n.arrivals)
 }
 
-// at lists when requests came to host, counted from start.
+// at lists the times of the requests to host, counted from start.
 func (n *fakeNetwork) at(host string, start time.Time) []time.Duration {
 	n.mu.Lock()
 	defer n.mu.Unlock()

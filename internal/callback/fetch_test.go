@@ -13,7 +13,7 @@ import (
 	"boomerang/internal/fault"
 )
 
-// shelf is a server of files.
+// fileServer is a server of files.
 func fileServer(t *testing.T) *httptest.Server {
 	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -103,7 +103,7 @@ func TestFetchNamesTheFailure(t *testing.T) {
 	}
 }
 
-// What may be called back is written to; its answers are nobody's business.
+// A callback writes to an exception; a fetch would read from it.
 func TestFetchDoesNotTakeTheExceptionsOfCallbacks(t *testing.T) {
 	server, c := fileServer(t), Defaults()
 	c.AllowCIDRs, c.AllowHosts = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, []string{"127.0.0.1", "hook.test"}

@@ -44,7 +44,7 @@ func (p *Policy) CheckHeaders(headers map[string]string) error {
 		case reservedHeaders[lower] || slices.ContainsFunc(reservedHeaderPrefixes, func(p string) bool { return strings.HasPrefix(lower, p) }):
 			return invalidHeader("callback_headers: %q may not be set.", name)
 		case seen[lower]:
-			return invalidHeader("callback_headers: %q is there twice.", name)
+			return invalidHeader("callback_headers: %q appears twice.", name)
 		case strings.ContainsFunc(headers[name], isControl):
 			return invalidHeader("callback_headers: the value of %q must not contain line breaks or other control characters.", name)
 		case size > maxHeaderBytes:

@@ -36,7 +36,7 @@ func TestHeadersThatCannotBeSentAreRefusedByName(t *testing.T) {
 		`the value of "X-B" must not contain`: {"X-B": "a\nb"},
 		`the value of "X-C" must not contain`: {"X-C": "a\x00b"},
 		`the value of "X-D" must not contain`: {"X-D": "a\x7fb"},
-		`"x-a" is there twice`:                {"X-A": "1", "x-a": "2"},
+		`"x-a" appears twice`:                 {"X-A": "1", "x-a": "2"},
 		"at most 32 entries":                  many,
 		`at most 8192 bytes in all; "X-B" is`: {"X-A": strings.Repeat("a", maxHeaderBytes-3), "X-B": ""},
 	} {

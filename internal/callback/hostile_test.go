@@ -18,8 +18,8 @@ import (
 	"boomerang/internal/execution"
 )
 
-// poisoned are names that admission cannot know to be hostile: what DNS says of them, one answer after another, and a
-// part of the rule that refuses the last.
+// hostileAnswers are names that admission cannot recognise as hostile: the DNS answers for each, one after another, and
+// a part of the rule that refuses the last.
 var hostileAnswers = []struct {
 	url     string
 	answers [][]string
@@ -69,29 +69,29 @@ var hostileAnswers = []struct {
 	{"http://tencent.example.com/latest/", [][]string{{"169.254.0.23"}}, "metadata"},
 	{"http://scaleway.example.com/conf", [][]string{{"169.254.42.42"}}, "metadata"},
 
-	// Public for whoever looks first, and private for the dial.
+	// Public in the first answer, private when dialled.
 	{"http://rebind.example.com/", [][]string{{"93.184.216.34"}, {"127.0.0.1"}}, "loopback"},
 	{"http://rebind.example.com/", [][]string{{"93.184.216.34"}, {"169.254.169.254"}}, "metadata"},
 	{"http://rebind.example.com/", [][]string{{"2606:4700::1111", "93.184.216.34"}, {"::1", "10.0.0.1"}}, ""},
 
-	// Several addresses, none of them open.
+	// Several addresses, all closed.
 	{"http://mixed.example.com/", [][]string{{"10.0.0.1", "192.168.0.1", "172.16.0.1"}}, "RFC 1918"},
 	{"http://mixed.example.com/", [][]string{{"fd00::1", "10.0.0.1"}}, ""},
 
-	// Another name for an internal one.
+	// An alias of an internal name.
 	{"http://alias.example.com/", [][]string{{"db.internal"}}, "RFC 1918"},
 	{"http://alias.example.com/", [][]string{{"another.example.com"}}, "RFC 1918"},
 	{"http://alias.example.com/", [][]string{{"localhost"}}, "loopback"},
 	{"http://alias.example.com/", [][]string{{"metadata.google.internal"}}, "metadata"},
 }
 
-// inside is what the other names mean.
+// internalNames are the addresses of the other names.
 var internalNames = map[string]string{
 	"db.internal": "10.11.12.13", "metadata.google.internal": "169.254.169.254", "localhost": "127.0.0.1",
 }
 
-// TestNoHostileDestinationIsReached sends to each as an attempt does. Whatever name is not in the script leads to
-// loopback, so one that should not even be looked up is not saved by being unknown.
+// TestNoHostileDestinationIsReached sends to each destination like an attempt. Names without an answer lead to
+// loopback, so that a name that must not be looked up is not saved by being unknown.
 func TestNoHostileDestinationIsReached(t *testing.T) {
 	count := 0
 	reach := func(target string, answers map[string][][]string, rule string) {
@@ -102,7 +102,7 @@ func TestNoHostileDestinationIsReached(t *testing.T) {
 		dial.resolver = (&dnsServer{answers: answers, otherwise: []string{"127.0.0.1"}}).resolver()
 		s.transport.DialContext = dial.dial
 		if u, err := url.Parse(target); err == nil {
-			for range len(answers[canonicalHost(u.Hostname())]) - 1 { // whoever looks first
+			for range len(answers[canonicalHost(u.Hostname())]) - 1 { // the lookups before the dial
 				if _, err := dial.resolver.LookupNetIP(t.Context(), "ip4", u.Hostname()); err != nil {
 					t.Errorf("%q: %v", target, err)
 				}
@@ -161,8 +161,8 @@ func TestOfMixedAnswersOnlyTheOpenAddressIsReached(t *testing.T) {
 	}
 }
 
-// FuzzAttempt holds that, whatever URL passes admission and whatever DNS says of its host, no closed address is
-// connected to. What is closed is told here by the standard library and not by our own ranges.
+// FuzzAttempt checks that no closed address is connected to, for any URL that passes admission and any DNS answer. The
+// standard library, not our list of ranges, decides which addresses are closed.
 func FuzzAttempt(f *testing.F) {
 	for _, c := range hostile {
 		f.Add(c.url, []byte{127, 0, 0, 1})
@@ -208,13 +208,13 @@ func addresses(dns []byte) (answers []string) {
 	return answers
 }
 
-// reached are the addresses that the policy let a dialer go to.
+// dialRecorder records the addresses that the policy allowed a dialer to connect to.
 type dialRecorder struct {
 	mu        sync.Mutex
 	addresses []netip.Addr
 }
 
-// dialer resolves every name to answers, asks p, and connects to nothing.
+// dialer returns a dial function that resolves every name to answers, asks p, and never connects.
 func (r *dialRecorder) dialer(p *Policy, answers []string) dialFunc {
 	resolver := (&dnsServer{otherwise: answers}).resolver()
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
@@ -242,7 +242,7 @@ func forbidden(addr netip.Addr) bool {
 		metadata[a] = true
 	}
 	addr = addr.Unmap()
-	if addr.Is6() { // look through what carries an IPv4 address
+	if addr.Is6() { // look through encodings of an IPv4 address
 		b := addr.As16()
 		for _, carried := range [][4]byte{[4]byte(b[2:6]), [4]byte(b[12:16])} {
 			if metadata[netip.AddrFrom4(carried)] && (b[0] == 0x20 && b[1] == 2 || carried == [4]byte(b[12:16])) {

@@ -106,7 +106,7 @@ func tlsSentence(err error) string {
 		return "The receiver's certificate is for another name."
 	}
 	if _, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
-		return "The receiver's certificate is signed by nobody that this server trusts."
+		return "The receiver's certificate is not signed by an authority that this server trusts."
 	}
 	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
 		return "The receiver's certificate is not valid."

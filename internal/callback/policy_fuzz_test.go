@@ -12,8 +12,8 @@ import (
 	"testing"
 )
 
-// FuzzCheckURL holds admission and the dial to one opinion: a host that passes and that anybody could read as an address
-// is an address that the dial lets through.
+// FuzzCheckURL checks that admission and dial agree: if a host passes and a parser could read it as an address, the
+// dial allows that address.
 func FuzzCheckURL(f *testing.F) {
 	for _, c := range hostile {
 		f.Add(c.url)
@@ -61,8 +61,8 @@ func FuzzCheckURL(f *testing.F) {
 	})
 }
 
-// inetAton reads an address as the C function of that name does: one to four parts, each decimal, octal or hexadecimal,
-// the last one filling what is left.
+// inetAton reads an address like the C function inet_aton: one to four parts, each decimal, octal or hexadecimal, with
+// the last one filling the rest.
 func inetAton(host string) (netip.Addr, bool) {
 	parts := strings.Split(strings.TrimSuffix(host, "."), ".")
 	if len(parts) > 4 {
@@ -83,7 +83,7 @@ func inetAton(host string) (netip.Addr, bool) {
 	return netip.AddrFrom4([4]byte{byte(value >> 24), byte(value >> 16), byte(value >> 8), byte(value)}), true
 }
 
-// FuzzCheckHeaders checks that what passes arrives, and that nothing of ours is touched by it.
+// FuzzCheckHeaders checks that accepted headers arrive and do not change the headers that boomerang sets.
 func FuzzCheckHeaders(f *testing.F) {
 	for _, c := range []map[string]string{
 		{"X-Custom-Header": "my-value", "X-Task-ID": "task-123"},
@@ -123,7 +123,7 @@ func FuzzCheckHeaders(f *testing.F) {
 		for name, value := range headers {
 			want := []string{strings.Trim(value, " \t")}
 			if strings.EqualFold(name, "User-Agent") && value == "" {
-				want = nil // who wants none gets none: net/http leaves it out
+				want = nil // net/http leaves an empty User-Agent out
 			}
 			if got := received.Header.Values(name); !slices.Equal(got, want) {
 				t.Errorf("%q: got %q, want %q", name, got, want)

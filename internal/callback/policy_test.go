@@ -10,10 +10,10 @@ import (
 	"boomerang/internal/fault"
 )
 
-// ourOwn is a public address that an interface of this host has.
+// hostAddress is a public address of an interface of this host.
 const hostAddress = "81.2.69.142"
 
-// policy makes one whose host has the address ourOwn.
+// newTestPolicy returns a policy of a host with the address hostAddress.
 func newTestPolicy(tb testing.TB, change func(*Config)) *Policy {
 	tb.Helper()
 	c := Defaults()
@@ -28,7 +28,7 @@ func newTestPolicy(tb testing.TB, change func(*Config)) *Policy {
 
 func defaultConfig(*Config) {}
 
-// open lets everything through that an operator can open.
+// openConfig allows all destinations that an operator can allow.
 func openConfig(c *Config) {
 	c.AllowCIDRs = []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")}
 	c.AllowHosts = []string{"receiver", "host.docker.internal", "localhost", "evil.example.com"}
@@ -39,13 +39,13 @@ const (
 	banned  = fault.CallbackNotAllowed
 )
 
-// hostile is what admission refuses, and a part of the sentence that it is refused with.
+// hostile lists URLs that admission refuses, with a part of the error.
 var hostile = []struct {
 	url  string
 	code fault.Code
 	rule string
 }{
-	// Not a URL that two parsers would read alike.
+	// URLs that two parsers could read differently.
 	{"", invalid, "absolute"},
 	{"/webhook", invalid, "absolute"},
 	{"//example.com/webhook", invalid, "absolute"},
@@ -132,7 +132,7 @@ var hostile = []struct {
 	{"http://example.com:25/", banned, "below 1024"},
 	{"https://example.com:1023/", banned, "below 1024"},
 
-	// Addresses in disguise: decimal, hexadecimal, octal, short, and with a closing dot.
+	// Addresses in disguise: decimal, hexadecimal, octal, short, and with a final dot.
 	{"http://2130706433/", invalid, "decimal numbers"},
 	{"http://017700000001/", invalid, "decimal numbers"},
 	{"http://0x7f000001/", invalid, "decimal numbers"},
@@ -193,7 +193,7 @@ var hostile = []struct {
 	{"http://" + hostAddress + "/", banned, "this host"},
 	{"http://[::ffff:" + hostAddress + "]/", banned, "this host"},
 
-	// Names that mean something only near us.
+	// Names with a local meaning.
 	{"http://localhost/", banned, "localhost"},
 	{"http://LOCALHOST:8080/", banned, "localhost"},
 	{"http://localhost./", banned, "localhost"},
@@ -207,7 +207,7 @@ var hostile = []struct {
 	{"http://kubernetes/", banned, "without a dot"},
 }
 
-// metadataURLs stay closed whatever the operator opens.
+// metadataURLs stay closed even if the operator opens their ranges.
 var metadataURLs = []string{
 	"http://169.254.169.254/latest/meta-data/",
 	"http://169.254.170.2/v2/credentials/",
@@ -230,7 +230,7 @@ var metadataURLs = []string{
 	"http://instance-data/latest/meta-data/",
 }
 
-// refusedBy checks that err is the fault that a client should see, and that it is about the right rule.
+// checkRefusal checks that err is the client's fault with the code and the rule.
 func checkRefusal(t *testing.T, what string, err error, code fault.Code, rule string) {
 	t.Helper()
 	f, ok := errors.AsType[*fault.Error](err)
@@ -346,14 +346,14 @@ func TestDecideReportsAnAddressThatOnlyAnExceptionOpened(t *testing.T) {
 		excepted   bool
 	}{
 		{"example.com", "1.1.1.1", false},
-		{"example.com", "8.8.8.8", false}, // the exception was not needed
+		{"example.com", "8.8.8.8", false}, // allowed without the exception
 		{"hooks.example.com", "1.1.1.1", false},
 		{"hooks.example.com", "192.168.0.1", true},
 		{"hooks.example.com", hostAddress, true},
 		{"example.com", "10.0.0.1", true},
 		{"10.0.0.1", "10.0.0.1", true},
 		{"receiver", "172.18.0.5", true},
-		{"receiver", "1.1.1.1", true}, // without the exception the name would not have passed
+		{"receiver", "1.1.1.1", true}, // the name is refused without the exception
 		{"DB.Internal.", "2606:4700::1111", true},
 		{"2606:4700::1111", "2606:4700::1111", false},
 	} {

@@ -12,7 +12,7 @@ import (
 	"boomerang/internal/execution"
 )
 
-// byProxy sends by the proxy at url, and trusts the certificates of receiver.
+// senderByProxy returns a sender that sends by the proxy at url and trusts the certificates of receiver.
 func senderByProxy(t *testing.T, proxy string, receiver *httptest.Server, change func(*Config)) *sender {
 	t.Helper()
 	c := Defaults()

@@ -27,10 +27,10 @@ const (
 	excessive = "its headers have more than 32 KiB"
 )
 
-// flawed are answers with a whole status line, and what is wrong with the rest; "" if net/http takes it.
+// malformedAnswers are answers with a complete status line, and the defect of the rest, or "" if net/http accepts it.
 var malformedAnswers = map[string]struct {
 	status int
-	rest   string // behind the status line
+	rest   string // bytes after the status line
 	flaw   string
 }{
 	"Transfer-Encoding: identity":      {200, "Transfer-Encoding: identity\r\n\r\nok", framing},
@@ -66,7 +66,7 @@ var malformedAnswers = map[string]struct {
 	"a length that is never delivered": {503, "Content-Length: 9\r\n\r\n", ""},
 }
 
-// ways are how an answer may come: serve speaks HTTP on each connection, below which there may be TLS and a proxy.
+// transports are the ways of an answer: serve speaks HTTP on each connection, with TLS and a proxy below it or without.
 var transports = map[string]func(t *testing.T, serve func(net.Conn, int)) (s *sender, url string, connections *atomic.Int32){
 	"http": func(t *testing.T, serve func(net.Conn, int)) (*sender, string, *atomic.Int32) {
 		t.Helper()
@@ -167,15 +167,15 @@ func TestRetryAfterOfAMalformedAnswerCountsIfItIsReadable(t *testing.T) {
 	for rest, want := range map[string]time.Duration{
 		"Retry-After: 120\r\nbad\r\n\r\n":                                               2 * time.Minute,
 		"bad\r\nretry-after:120\r\n\r\n":                                                2 * time.Minute,
-		"Retry-After : 120\r\nbad\r\n\r\n":                                              0, // it is another name
+		"Retry-After : 120\r\nbad\r\n\r\n":                                              0, // another header name
 		"Retry-After: Wed, 28 Jan 2026 13:00:00 GMT\r\n: x\r\n\r\n":                     time.Hour,
 		"Transfer-Encoding: identity\r\nRetry-After: 60\r\n\r\n":                        time.Minute,
 		"Retry-After: 60\r\nRetry-After: 90\r\nbad\r\n\r\n":                             time.Minute,
 		"Retry-After: 60\r\n":                                                           time.Minute,
-		"Retry-After: 60":                                                               0, // it may have gone on
+		"Retry-After: 60":                                                               0, // the value may be incomplete
 		"Retry-After: 6\x000\r\n\r\n":                                                   0,
 		"Retry-After: soon\r\nbad\r\n\r\n":                                              0,
-		"bad\r\n\r\nRetry-After: 60\r\n":                                                0, // it is in the body
+		"bad\r\n\r\nRetry-After: 60\r\n":                                                0, // part of the body
 		"X-A: " + strings.Repeat("a", maxAnswerHeaders) + "\r\nRetry-After: 60\r\n\r\n": 0,
 		"Retry-After: 60\r\nX-A: " + strings.Repeat("a", maxAnswerHeaders) + "\r\n\r\n": time.Minute,
 	} {
@@ -210,7 +210,7 @@ func TestAnAnswerIsNotTakenForThatOfAnEarlierAttempt(t *testing.T) {
 		sendAndCheck(t, s, url, execution.AttemptSucceeded, 200)
 		second = "nonsense\r\n\r\n"
 		later := aDelivery(url)
-		later.Attempts = 1 // no second try
+		later.Attempts = 1 // a later attempt is not repeated at once
 		if a, err := s.send(t.Context(), later); a.Outcome != execution.AttemptConnection || a.StatusCode != 0 {
 			t.Errorf("%s: nonsense on a connection that is used again: got %+v, %v", way, a, err)
 		}
@@ -230,7 +230,7 @@ func TestAProxysAnswerToConnectIsNotTheReceiversAnswer(t *testing.T) {
 			t.Errorf("%.60q: detail is %q, want %q", answer, a.Detail, want)
 		}
 	}
-	// The tunnel stands, and at its other end somebody speaks HTTP without TLS, hangs up, or resets.
+	// The tunnel is open, and its other end speaks HTTP without TLS, closes the connection, or resets it.
 	resets := func(conn net.Conn, _ int) { _, _ = conn.Read(make([]byte, 16)); reset(conn) }
 	for _, serve := range []func(net.Conn, int){answerCanary, closeAtOnce, resets} {
 		url, _ := tcpServer(t, serve)
@@ -261,7 +261,7 @@ func TestAProxyThatDoesNotAnswerConnectIsATimeout(t *testing.T) {
 
 func TestBytesOfAnAbandonedConnectionAreDropped(t *testing.T) {
 	trace := new(connTrace)
-	for range 2 { // net/http takes another connection if the first had been closed while idle
+	for range 2 { // net/http uses another connection if the first was closed while idle
 		trace.clientTrace().GotConn(httptrace.GotConnInfo{Conn: recordConn(nil)})
 		trace.recordBytes([]byte("HTTP/1.1 408 Request Timeout\r\n\r\n"), true)
 	}

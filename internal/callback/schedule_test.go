@@ -7,7 +7,7 @@ import (
 	"boomerang/internal/execution"
 )
 
-// attemptOf is attempt number n that took a second.
+// attemptOf returns attempt number n, which took a second.
 func attemptOf(n int, outcome execution.AttemptOutcome, status int, retryAfter time.Duration) execution.Attempt {
 	return execution.Attempt{
 		Number: n, Outcome: outcome, StatusCode: status, RetryAfter: retryAfter,
@@ -39,13 +39,13 @@ func TestTheScheduleBeginsAnewWhenADeliveryIsSentAgain(t *testing.T) {
 	schedule := []time.Duration{5 * time.Second, 30 * time.Second}
 	for _, c := range []struct {
 		number, resumed int
-		want            string // the pause; empty = given up
+		want            string // pause; empty if the delivery is given up
 	}{
 		{3, 0, ""},
 		{4, 3, "5s"},
 		{5, 3, "30s"},
 		{6, 3, ""},
-		{2, 1, "5s"}, // sent again after a success at once
+		{2, 1, "5s"}, // sent again right after a success
 		{12, 11, "5s"},
 	} {
 		a := attemptOf(c.number, execution.AttemptRefused, 0, 0)

@@ -64,10 +64,10 @@ func CheckSecret(secret string) error {
 	key, err := base64.StdEncoding.DecodeString(encoded)
 	// The decoder ignores line breaks and surplus bits; encoding the key again reveals them.
 	if err != nil || base64.StdEncoding.EncodeToString(key) != encoded {
-		return fmt.Errorf("what follows %s must be padded standard base64 and nothing else", secretPrefix)
+		return fmt.Errorf("the part after %s must be padded standard base64 and nothing else", secretPrefix)
 	}
 	if len(key) < minKey || len(key) > maxKey {
-		return fmt.Errorf("what follows %s must be the base64 of %d to %d bytes, not of %d",
+		return fmt.Errorf("the part after %s must be the base64 of %d to %d bytes, not of %d",
 			secretPrefix, minKey, maxKey, len(key))
 	}
 	return nil

@@ -14,7 +14,7 @@ import (
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 )
 
-// secrets are of every kind that a client may send.
+// secrets holds every kind of secret that a client may send.
 var secrets = []string{
 	"your-secret-key",
 	"with spaces and ümlauts",
@@ -27,7 +27,7 @@ var secrets = []string{
 
 var signedBodies = []string{`{"execution_id":"exec_1","stdout":"ok\n"}`, "", "a.b.c \x00\xff é"}
 
-// encoded is the secret of a key of n bytes.
+// encoded returns the secret of a key of n bytes.
 func encoded(n int) string {
 	return secretPrefix + base64.StdEncoding.EncodeToString([]byte(strings.Repeat("\xfb", n)))
 }
@@ -79,7 +79,7 @@ func TestASecretWithThePrefixIsAKeyThatEveryLibraryDerives(t *testing.T) {
 	}
 }
 
-// An execution may have been stored before there was a rule.
+// The rule is newer than some stored executions.
 func TestARefusedSecretStillSignsAsItDid(t *testing.T) {
 	at, body := time.Unix(1706400000, 0), []byte("{}")
 	for secret, key := range map[string]string{
@@ -134,7 +134,7 @@ func TestVerifyTakesOurOwnSignatureAndNoOther(t *testing.T) {
 	}
 }
 
-// standardHeader is what a receiver sees of a standard signature.
+// standardHeader returns the headers of a standard signature.
 func standardHeader(id string, at time.Time, signature string) http.Header {
 	h := http.Header{}
 	h.Set(HeaderStandardID, id)

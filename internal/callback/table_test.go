@@ -23,25 +23,25 @@ import (
 	"boomerang/internal/execution"
 )
 
-// behaviour is a receiver by script, and what must be on record after the first attempt of a delivery to it.
+// receiverCase is a scripted receiver, and the expected record after the first attempt of a delivery to it.
 type receiverCase struct {
-	serve func(conn net.Conn, n int) // what connection number n does, from 1
-	tls   *tls.Config                // nil: plain HTTP
-	roots *x509.CertPool             // trusted with tls
-	slow  bool                       // the attempt takes all the time that it may; here it is made in a bubble
-	again bool                       // a first delivery has arrived, and its connection is idle
+	serve func(conn net.Conn, n int) // script of connection number n, from 1
+	tls   *tls.Config                // nil for plain HTTP
+	roots *x509.CertPool             // trusted together with tls
+	slow  bool                       // the attempt uses its whole timeout, so it runs in a bubble
+	again bool                       // the connection is idle after an earlier delivery
 
 	outcome     execution.AttemptOutcome
 	status      int
-	detail      string // part of it
+	detail      string // part of the attempt's detail
 	answer      string
 	state       execution.DeliveryState
 	reason      execution.DeadReason
-	pause       time.Duration // to the next attempt
-	connections int32         // one when 0
+	pause       time.Duration // until the next attempt
+	connections int32         // 0 means 1
 }
 
-// says answers each connection's first request with text and hangs up.
+// answerText answers the first request of each connection with text and closes the connection.
 func answerText(text string) func(net.Conn, int) {
 	return func(conn net.Conn, _ int) {
 		readRequest(conn)
@@ -49,7 +49,7 @@ func answerText(text string) func(net.Conn, int) {
 	}
 }
 
-// answers says an empty answer.
+// answerStatus answers with a status and an empty body.
 func answerStatus(status int, headers ...string) func(net.Conn, int) {
 	return answerText(fmt.Sprintf("HTTP/1.1 %d X\r\nContent-Length: 0\r\n%s\r\n", status, headerLines(headers)))
 }
@@ -62,7 +62,7 @@ func headerLines(headers []string) string {
 	return text.String()
 }
 
-// endlessly says begin and then again and again, until nobody listens any more.
+// repeatForever sends begin and then again repeatedly, until the connection is closed.
 func repeatForever(begin, again string) func(net.Conn, int) {
 	return func(conn net.Conn, n int) {
 		answerText(begin)(conn, n)
@@ -74,7 +74,7 @@ func repeatForever(begin, again string) func(net.Conn, int) {
 	}
 }
 
-// drips says begin and then again and again with pauses, until nobody listens any more.
+// repeatSlowly sends begin and then again repeatedly with pauses, until the connection is closed.
 func repeatSlowly(begin, again string) func(net.Conn, int) {
 	return func(conn net.Conn, n int) {
 		answerText(begin)(conn, n)
@@ -87,7 +87,7 @@ func repeatSlowly(begin, again string) func(net.Conn, int) {
 	}
 }
 
-// stalls says text and no more, and does not hang up.
+// stallAfter sends text and leaves the connection open.
 func stallAfter(text string) func(net.Conn, int) {
 	return func(conn net.Conn, n int) {
 		answerText(text)(conn, n)
@@ -95,7 +95,7 @@ func stallAfter(text string) func(net.Conn, int) {
 	}
 }
 
-// each gives every connection a behaviour of its own, the last one for ever.
+// byConnection gives every connection a script of its own; the last one serves all further connections.
 func byConnection(serve ...func(net.Conn, int)) func(net.Conn, int) {
 	return func(conn net.Conn, n int) { serve[min(n, len(serve))-1](conn, n) }
 }
@@ -109,7 +109,7 @@ func answerAndReset(c net.Conn, _ int) {
 	readAndReset(c, 1)
 }
 
-// pending is what most failures lead to.
+// pending expects the outcome of most failures.
 func (b receiverCase) pending(pause time.Duration) receiverCase {
 	b.state, b.pause = execution.Pending, pause
 	return b
@@ -125,15 +125,15 @@ func (b receiverCase) dead(reason execution.DeadReason) receiverCase {
 	return b
 }
 
-// failing answers with a status that is a failure.
+// failingReceiver answers with a status that is a failure.
 func failingReceiver(status int, detail string, headers ...string) receiverCase {
 	return receiverCase{serve: answerStatus(status, headers...), outcome: execution.AttemptStatus, status: status, detail: detail}
 }
 
-// theNoon is when everything in the table happens.
+// testNoon is the time of all attempts in the table.
 var testNoon = time.Date(2026, 1, 28, 12, 0, 0, 0, time.UTC)
 
-// receivers are the table: what a receiver does, and what becomes of its delivery.
+// receivers returns the table: the behaviour of each receiver, and the expected state of its delivery.
 func receivers(t *testing.T, elsewhere string) map[string]receiverCase {
 	t.Helper()
 	const first, busy = 5 * time.Second, time.Minute
@@ -214,7 +214,7 @@ func addExcessive(table map[string]receiverCase) {
 		serve:  answerText(fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n%s", len(zipped), zipped)),
 		status: 200, answer: zipped,
 	}.delivered()
-	// Both of them twice: it may be a receiver that is just starting.
+	// Two connections each, because the receiver may just be starting.
 	unreadable := receiverCase{outcome: execution.AttemptConnection, connections: 2}.pending(5 * time.Second)
 	for name, serve := range map[string]func(net.Conn, int){
 		"endless 1xx answers":      repeatForever("", "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"),
@@ -225,7 +225,7 @@ func addExcessive(table map[string]receiverCase) {
 		unreadable.serve = serve
 		table[name] = unreadable
 	}
-	// A status line decides, once.
+	// The status line decides, after one connection.
 	large := receiverCase{status: 200, detail: "more than 32 KiB"}.delivered()
 	for name, serve := range map[string]func(net.Conn, int){
 		"endless headers":     repeatForever("HTTP/1.1 200 OK\r\n", "X-A: b\r\n"),
@@ -301,11 +301,11 @@ func addInsecure(t *testing.T, table map[string]receiverCase) {
 	table["TLS 1.0"] = insecure(with(good, tls.VersionTLS10, tls.VersionTLS10), trusted, "handshake failed")
 	table["expired"] = insecure(with(expired, 0, 0), trustedExpired, "expired or is not valid yet")
 	table["not valid yet"] = insecure(with(early, 0, 0), trustedEarly, "expired or is not valid yet")
-	table["self-signed"] = insecure(with(good, 0, 0), x509.NewCertPool(), "nobody that this server trusts")
+	table["self-signed"] = insecure(with(good, 0, 0), x509.NewCertPool(), "not signed by an authority that this server trusts")
 	table["another name"] = insecure(with(other, 0, 0), trustedOther, "for another name")
 }
 
-// receive serves b to whoever dials, and counts its connections: at 127.0.0.1, or in a bubble without sockets.
+// listen serves b and counts its connections: at 127.0.0.1, or in a bubble without sockets.
 func (b receiverCase) listen(t *testing.T, p *Policy) (url string, dial dialFunc, connections *atomic.Int32) {
 	t.Helper()
 	scheme, host := "http", "hooks.example.com"
@@ -336,7 +336,7 @@ func (b receiverCase) piped() (dial dialFunc, connections *atomic.Int32) {
 	}, connections
 }
 
-// over is what b does on a bare connection.
+// serveFunc returns the script of b on a raw connection.
 func (b receiverCase) serveFunc() func(net.Conn, int) {
 	if b.tls == nil || b.tls.Certificates == nil {
 		return b.serve
@@ -348,7 +348,8 @@ func (b receiverCase) serveFunc() func(net.Conn, int) {
 	}
 }
 
-// play sends deliveries of b one after the other, and returns what is on record of the last, and how many connections it took.
+// runCase sends deliveries to b one after the other. It returns the record of the last one, and its number of
+// connections.
 func (b receiverCase) runCase(t *testing.T) (execution.Delivery, execution.Attempt, int32) {
 	t.Helper()
 	s := localSender(t, longTimeouts())
@@ -404,7 +405,7 @@ func TestEveryBehaviourOfAReceiverIsAnsweredAsPromised(t *testing.T) {
 			if want.slow {
 				synctest.Test(t, func(t *testing.T) {
 					want.check(t)
-					sleep(time.Minute) // the receiver sees that nobody listens
+					sleep(time.Minute) // the receiver sees the closed connection
 				})
 				return
 			}
@@ -413,7 +414,7 @@ func TestEveryBehaviourOfAReceiverIsAnsweredAsPromised(t *testing.T) {
 	}
 }
 
-// check plays b and holds it against what must be on record.
+// check runs b and compares the record with the expected one.
 func (b receiverCase) check(t *testing.T) {
 	t.Helper()
 	d, a, connections := b.runCase(t)

@@ -18,10 +18,10 @@ import (
 	"boomerang/internal/wire"
 )
 
-// trying is a deliverer that only tries samples.
+// delivererOf returns a deliverer that only tries samples.
 func delivererOf(s *sender) *Deliverer { return &Deliverer{sender: s} }
 
-// try sends a sample and checks what the trial says, but for its duration and body.
+// try sends a sample and checks the trial, except for its duration and body.
 func try(t *testing.T, s *sender, url string, want Trial) {
 	t.Helper()
 	got, err := delivererOf(s).Try(t.Context(), Sample{URL: url})
@@ -97,13 +97,13 @@ func TestTryReportsHowFarItCame(t *testing.T) {
 	trusting := localSender(t, longTimeouts())
 	trusting.transport.TLSClientConfig.RootCAs = secure.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs //nolint:errcheck,forcetypeassert // httptest's
 	hasty := localSender(t, longTimeouts())
-	hasty.transport.ResponseHeaderTimeout = 50 * time.Millisecond // from the request on, however long it takes to connect
+	hasty.transport.ResponseHeaderTimeout = 50 * time.Millisecond // counted from the request, however long the connect takes
 
 	answered := Trial{Outcome: execution.AttemptStatus, Resolved: true, Connected: true, StatusCode: 418}
 	try(t, s, "http://a.example.com"+port(receiver.URL), answered)
 	try(t, s, receiver.URL, answered)
 	answered.TLS = "TLS 1.3"
-	for range 2 { // the second time on a connection of its own again
+	for range 2 { // the second time on a new connection
 		try(t, trusting, secure.URL, answered)
 	}
 	try(t, s, "https://a.example.com"+port(secure.URL), Trial{Outcome: execution.AttemptTLS, Resolved: true, Connected: true})
@@ -126,7 +126,7 @@ func TestTryBehindAProxyKnowsNothingOfTheName(t *testing.T) {
 	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "inside") }))
 	defer proxy.Close()
 	c := Defaults()
-	c.Proxy = strings.Replace(proxy.URL, "127.0.0.1", "localhost", 1) // whose own name is none of the client's business
+	c.Proxy = strings.Replace(proxy.URL, "127.0.0.1", "localhost", 1) // the client must not learn the proxy's name
 	s := newSender(c, newTestPolicy(t, defaultConfig), fakeUnsealer{}, "1.2.3", longTimeouts())
 	try(t, s, "http://hooks.example.com/", Trial{Outcome: execution.AttemptSucceeded, Connected: true, StatusCode: 200})
 	try(t, s, "http://8.8.8.8/", Trial{Outcome: execution.AttemptSucceeded, Resolved: true, Connected: true, StatusCode: 200})

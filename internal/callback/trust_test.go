@@ -25,7 +25,7 @@ import (
 	"boomerang/internal/execution"
 )
 
-// authority is a private certificate authority with a folder for its files.
+// authority is a private certificate authority with a directory for its files.
 type authority struct {
 	t      *testing.T
 	dir    string
@@ -96,12 +96,13 @@ func (a *authority) issue(name string) tls.Certificate {
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 }
 
-// identity is the certificate of name, to be shown to host.
+// identity returns the client certificate of name for host.
 func (a *authority) identity(host, name string) ClientCertificate {
 	return ClientCertificate{Host: host, Certificate: a.path(name + ".pem"), Key: a.path(name + ".key")}
 }
 
-// shown is a TLS server with certificates for names that tells whose certificate a client has shown last; "" for none.
+// startServer starts a TLS server with certificates for names. It reports the name of the last client certificate, or
+// "" for none.
 func (a *authority) startServer(auth tls.ClientAuthType, version uint16, handler http.Handler, names ...string) (server *httptest.Server, whose *string) {
 	a.t.Helper()
 	whose = new(string)
@@ -124,7 +125,7 @@ func (a *authority) startServer(auth tls.ClientAuthType, version uint16, handler
 	return server, whose
 }
 
-// named sends by c, with each of names at 127.0.0.1.
+// senderForNames returns a sender with configuration c that finds each of names at 127.0.0.1.
 func senderForNames(t *testing.T, c Config, names ...string) *sender {
 	t.Helper()
 	allowLoopback(&c)
@@ -200,7 +201,7 @@ func TestAClientCertificateIsShownToItsHostAlone(t *testing.T) {
 	}
 }
 
-// tunnel is a proxy that joins whoever sends CONNECT with target, and keeps the request that it got.
+// tunnel is a proxy that connects every CONNECT request with target, and keeps the request.
 func tunnel(target string, connect *bytes.Buffer) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		_, _ = fmt.Fprintf(connect, "%s %s HTTP/1.1\r\nHost: %s\r\n", r.Method, r.RequestURI, r.Host)

@@ -14,7 +14,7 @@ import (
 	"boomerang/internal/execution"
 )
 
-// received returns the bytes of one request that arrives at a bare socket, and answers it with 204.
+// captureRequest returns the bytes of one request that arrives at a raw socket, and answers it with 204.
 func captureRequest(t *testing.T) (port string, request <-chan []byte) {
 	t.Helper()
 	l, err := net.Listen("tcp4", "127.0.0.1:0")
@@ -36,7 +36,7 @@ func captureRequest(t *testing.T) (port string, request <-chan []byte) {
 	return port, got
 }
 
-// readRequest reads up to the end that Content-Length gives, byte for byte.
+// readRequest reads a request up to the end given by Content-Length, byte for byte.
 func readRequest(r io.Reader) []byte {
 	var request bytes.Buffer
 	in := bufio.NewReader(io.TeeReader(r, &request))

@@ -21,14 +21,14 @@ func TestAFollowerGetsEveryEventFromTheQueueToTheEnd(t *testing.T) {
 		wait := join(t, newTestHub(s), Position{}, nil, n.add)
 		synctest.Wait()
 		s.mu.Lock()
-		s.ahead = 0 // nobody signals that
+		s.ahead = 0 // without a signal
 		s.mu.Unlock()
 		time.Sleep(3 * time.Second)
 		s.move(func() { s.e.State = execution.Running })
 		synctest.Wait()
 		s.print(execution.Stdout, "one")
 		synctest.Wait()
-		s.print(execution.Stdout, " two") // within the pace: these come together
+		s.print(execution.Stdout, " two") // within outputInterval, so sent together
 		synctest.Wait()
 		s.print(execution.Stderr, "oops")
 		s.print(execution.Stdout, " three")
@@ -51,7 +51,7 @@ func TestAFollowerGetsEveryEventFromTheQueueToTheEnd(t *testing.T) {
 	})
 }
 
-// A rune that was cut where the head ends, or where the program ended.
+// A rune that is cut at the end of the head, or at the end of the output.
 func TestTheLastBytesAreSentEvenIfTheyAreNoText(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, n := newFakeExecution(execution.Running), &eventLog{}
@@ -105,7 +105,7 @@ func TestOmittedBytesAreAGapEvent(t *testing.T) {
 	})
 }
 
-// Wherever a follower is cut off, and however often, in the end it has each byte once.
+// A follower gets each byte once, wherever and however often its connection breaks.
 func TestNothingIsLostOrRepeatedWhereverItBreaks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		random, cuts := rand.New(rand.NewPCG(1, 2)), rand.New(rand.NewPCG(3, 4))
@@ -217,7 +217,7 @@ func TestASlowFollowerDelaysNoOther(t *testing.T) {
 		waitSlow := join(t, h, Position{}, nil, func(Event) error { <-blocked; return errFollowerGone })
 		waitQuick := join(t, h, Position{}, nil, quick.add)
 		for range 10 {
-			s.print(execution.Stdout, strings.Repeat("x", 1000)) // would hang here if it had to wait
+			s.print(execution.Stdout, strings.Repeat("x", 1000)) // a follower that delayed the program would hang here
 			time.Sleep(time.Second)
 		}
 		s.end(0, "")

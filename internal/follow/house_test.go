@@ -17,13 +17,13 @@ import (
 
 const testID execution.ID = "exec_00000000000000000000000001"
 
-// stage is one execution whose life a test plays. It is both what is stored and what runs.
+// fakeExecution is one execution under the control of a test. It implements both Records and Live.
 type fakeExecution struct {
 	mu             sync.Mutex
 	e              execution.Execution
 	ahead          int
 	err            error
-	gets, open     int // looks at the record; readings of the streams that are open
+	gets, open     int // queries of the record; open readers of the streams
 	moves          []chan struct{}
 	stdout, stderr *capture.Buffer
 }
@@ -74,7 +74,7 @@ func (s *fakeExecution) buffer(stream execution.Stream) *capture.Buffer {
 	return s.stdout
 }
 
-// move changes what is stored and says so.
+// move changes the stored execution and signals the change.
 func (s *fakeExecution) move(change func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -91,7 +91,7 @@ func (s *fakeExecution) print(stream execution.Stream, text string) {
 	_, _ = s.buffer(stream).Write([]byte(text))
 }
 
-// end ends the execution; what was printed is the head, and so much is left out before the tail of stdout.
+// end ends the execution: the output so far is the head, and leftOut bytes are omitted before the tail of stdout.
 func (s *fakeExecution) end(leftOut int64, tail string) {
 	stdout, _ := s.stdout.Bytes()
 	stderr, _ := s.stderr.Bytes()
@@ -105,11 +105,11 @@ func (s *fakeExecution) end(leftOut int64, tail string) {
 	})
 }
 
-// notebook is what a follower was told.
+// eventLog collects the events of a follower.
 type eventLog struct {
 	mu     sync.Mutex
 	events []Event
-	fail   int // the event, counted from 1, that the follower does not get any more
+	fail   int // number of the first event that the follower refuses, from 1
 }
 
 var errFollowerGone = errors.New("the follower is gone")
@@ -124,7 +124,7 @@ func (n *eventLog) add(e Event) error {
 	return nil
 }
 
-// String writes the events in short.
+// String returns a short form of the events.
 func (n *eventLog) String() string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -157,7 +157,7 @@ func newTestHub(s *fakeExecution) *Hub {
 	return New(s, s, logrus.NewEntry(log))
 }
 
-// join follows from a position on; the function that it returns waits for the end of it.
+// join follows from a position on and returns a function that waits for the end of Follow.
 func join(t *testing.T, h *Hub, at Position, stop <-chan struct{}, tell func(Event) error) (wait func() error) {
 	t.Helper()
 	f, err := h.Join(t.Context(), testID)

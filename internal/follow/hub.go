@@ -149,7 +149,7 @@ func (f *Followed) watch(ctx context.Context) {
 				return
 			}
 		} else if ctx.Err() == nil {
-			f.hub.log.WithField("execution_id", f.id).WithError(err).Warn("look at what is followed")
+			f.hub.log.WithField("execution_id", f.id).WithError(err).Warn("cannot refresh a followed execution")
 		}
 		timer := time.NewTimer(pause)
 		select {

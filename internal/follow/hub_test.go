@@ -61,12 +61,12 @@ func TestAnUnknownExecutionCannotBeFollowed(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		if f, err := h.Join(ctx, testID); err == nil {
-			f.Leave() // it was there already when it was looked at
+			f.Leave() // set before the query
 		}
 	})
 }
 
-// A look that fails while somebody follows is made again.
+// A query that fails while a follower is present is repeated.
 func TestAnUnavailableStoreEndsNoFollowing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, n := newFakeExecution(execution.Running), &eventLog{}
@@ -77,7 +77,7 @@ func TestAnUnavailableStoreEndsNoFollowing(t *testing.T) {
 		s.print(execution.Stdout, "all the same")
 		time.Sleep(time.Second)
 		s.mu.Lock()
-		s.err, s.moves = nil, nil // and nobody will say so
+		s.err, s.moves = nil, nil // without a signal
 		s.mu.Unlock()
 		s.end(0, "")
 		time.Sleep(2 * retryPause)

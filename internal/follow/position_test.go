@@ -39,7 +39,7 @@ func TestAPositionLiesWithinTheWrittenBytes(t *testing.T) {
 		{"o0.e0.s1", queued, true},
 		{"o1.e0.s1", queued, false},
 		{"o0.e0.s3", queued, false},
-		{"o10.e0.s2", running, true}, // it may have to be read again first
+		{"o10.e0.s2", running, true}, // the offset may be ahead until the output is read again
 		{"o0.e0.s3", running, false},
 		{"o1000.e2.s3", ended, true},
 		{"o1001.e2.s2", ended, false},

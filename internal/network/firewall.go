@@ -13,7 +13,7 @@ import (
 // The errors of a firewall.
 var (
 	// ErrNotRoot says that only root may read and change the rules.
-	ErrNotRoot = errors.New("rules of the firewall are root's: run this as root, on the engine's machine")
+	ErrNotRoot = errors.New("only root may read and change firewall rules: run this as root, on the engine's machine")
 	// ErrNoTool says that no iptables variant has the engine's chain.
 	ErrNoTool = errors.New("no iptables here has the engine's chain " + dockerUser +
 		": install iptables, run this on the engine's machine, and let the engine manage iptables")

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// machine plays iptables: which variants there are, and what they have saved.
+// fakeIptables fakes iptables: its variants and their saved rules.
 type fakeIptables struct {
 	saved map[string]string // by tool
 	calls []string
@@ -110,7 +110,7 @@ func TestNamesOfInterfacesAreShortEnough(t *testing.T) {
 	c := Defaults()
 	c.Prefix = "tenletters"
 	for _, b := range c.Bridges() {
-		const longest = 15 // IFNAMSIZ less its NUL
+		const longest = 15 // IFNAMSIZ without its NUL
 		if len(b.Interface) > longest {
 			t.Errorf("%s has %d characters", b.Interface, len(b.Interface))
 		}

@@ -60,7 +60,7 @@ const (
 // Validate returns an error that names the invalid key.
 func (c Config) Validate() error {
 	if !prefixForm.MatchString(c.Prefix) {
-		return fmt.Errorf("prefix must be at most 10 of a-z 0-9 and begin with a letter, not %q", c.Prefix)
+		return fmt.Errorf("prefix must be 1 to 10 characters of a-z and 0-9 and start with a letter, not %q", c.Prefix)
 	}
 	if len(c.DNS) == 0 {
 		return errors.New("dns must name a server")

@@ -148,7 +148,7 @@ func (f family) firstDifference(c Config, saved string) string {
 	}
 	for _, chain := range f.rules(c) {
 		if got := inOrder[chain.name]; !slices.Equal(got, chain.rules) {
-			return chain.name + " has not the rules that it should have"
+			return chain.name + " has missing or different rules"
 		}
 	}
 	return ""

@@ -10,7 +10,7 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files")
 
-// TestTheRulesAreAsWritten compares with files that a person has read: run with -update after a change and read them again.
+// TestTheRulesAreAsWritten compares with reviewed files: after a change, run with -update and review them again.
 func TestTheRulesAreAsWritten(t *testing.T) {
 	for _, f := range families {
 		golden := filepath.Join("testdata", f.tool+".rules")
@@ -30,7 +30,8 @@ func TestTheRulesAreAsWritten(t *testing.T) {
 	}
 }
 
-// applied is what iptables-save says after a script of ours was applied to saved: enough of iptables for these tests.
+// applied returns the output of iptables-save after a script was applied to saved. It implements the subset of iptables
+// that these tests need.
 func applied(t *testing.T, saved, script string) string {
 	t.Helper()
 	var chains []string
@@ -88,7 +89,7 @@ func applied(t *testing.T, saved, script string) string {
 	return b.String() + "COMMIT\n"
 }
 
-// bare is a machine with an engine and a rule of its own.
+// savedBare is a machine with an engine and one other rule.
 const savedBare = `*filter
 :INPUT ACCEPT [7:420]
 :FORWARD ACCEPT [7:420]

@@ -51,13 +51,13 @@ func checkEntry(entry string) error {
 	_, err := netip.ParseAddr(host)
 	switch {
 	case err == nil:
-		return errors.New("is an address: programs are let through by name, and the name must lead to it")
+		return errors.New("is an address: use the name of a host, which must lead to it")
 	case host == "" || strings.Trim(host, "abcdefghijklmnopqrstuvwxyz0123456789-._") != "":
 		return errors.New("must be the name of a host, or *. and a name; without scheme and port")
 	case address.MetadataName(host):
 		return errors.New("leads to cloud metadata, which is never opened")
 	case strings.HasPrefix(entry, wildcard) && !strings.Contains(host, "."):
-		return errors.New("would let a whole top-level domain through: if all of the internet is meant, network: egress is")
+		return errors.New("would allow a whole top-level domain; to allow the whole internet, use network: egress")
 	}
 	return nil
 }

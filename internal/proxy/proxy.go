@@ -123,8 +123,8 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	host, port, ok := splitTarget(target, r.Method == http.MethodConnect)
 	if !ok || !p.allowed.allows(host, port) {
 		line := p.logEntry(r, target)
-		p.logRefusal(line.Info, line.Debug, "a program was not let through")
-		http.Error(w, "The proxy does not let programs through to this host and port.", http.StatusForbidden)
+		p.logRefusal(line.Info, line.Debug, "a connection of a program was refused")
+		http.Error(w, "The proxy does not allow programs to connect to this host and port.", http.StatusForbidden)
 		return
 	}
 	if r.Method != http.MethodConnect {
@@ -163,7 +163,7 @@ func (p *Proxy) tunnel(w http.ResponseWriter, r *http.Request, target string) {
 	defer func() { _ = program.Close() }()
 	unhook := context.AfterFunc(r.Context(), func() { _, _ = program.Close(), host.Close() })
 	defer unhook()
-	p.logEntry(r, target).Debug("a program was let through")
+	p.logEntry(r, target).Debug("a program was connected")
 	if _, err := io.WriteString(program, "HTTP/1.1 200 Connection established\r\n\r\n"); err != nil {
 		return
 	}
@@ -193,7 +193,7 @@ func (p *Proxy) answerDialError(w http.ResponseWriter, r *http.Request, target s
 	if _, refused := errors.AsType[*closedAddressError](err); refused {
 		line := p.logEntry(r, target).WithError(err)
 		p.logRefusal(line.Warn, line.Debug, "an allowed name leads to a closed address")
-		http.Error(w, "The proxy does not let programs through to where this name leads.", http.StatusForbidden)
+		http.Error(w, "The proxy does not allow programs to connect to the address of this name.", http.StatusForbidden)
 		return
 	}
 	p.logEntry(r, target).WithError(err).Debug("reach host")

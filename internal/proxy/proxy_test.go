@@ -19,7 +19,7 @@ import (
 	logtest "github.com/sirupsen/logrus/hooks/test"
 )
 
-// serve runs a proxy until the test ends.
+// startProxy runs a proxy until the test ends.
 func startProxy(t *testing.T, c Config) (address string, p *Proxy) {
 	t.Helper()
 	if err := c.Validate(); err != nil {
@@ -44,7 +44,7 @@ func startProxy(t *testing.T, c Config) (address string, p *Proxy) {
 	return l.Addr().String(), p
 }
 
-// receiver says which host it was asked for.
+// startHost starts a server that answers with the requested host.
 func startHost(t *testing.T) (port uint16) {
 	t.Helper()
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -57,7 +57,7 @@ func startHost(t *testing.T) (port uint16) {
 
 var loopback = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
 
-// ask sends one request as it stands and returns all that comes back.
+// sendRaw sends the bytes of a request and returns the answer.
 func sendRaw(t *testing.T, proxy, request string) (status int, body string) {
 	t.Helper()
 	c, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", proxy)
@@ -102,7 +102,7 @@ func TestHostsOnTheListAreReached(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Go's client takes no proxy for localhost by the environment, but by its setting it does.
+	// Go's client ignores a proxy from the environment for localhost, but not a proxy from its settings.
 	answer, err := client.Do(request)
 	if err != nil {
 		t.Fatal(err)
@@ -154,7 +154,7 @@ func TestTheGuardLooksAtEveryAddress(t *testing.T) {
 	for target, open := range map[string]bool{
 		"1.1.1.1:80": true, "[2606:4700:4700::1111]:80": true, "10.1.2.3:80": true, "[::ffff:10.1.2.3]:80": true, "169.254.7.7:80": true,
 		"192.168.1.1:80": false, "127.0.0.1:80": false, "[::1]:80": false, "81.2.69.142:80": false, "[::ffff:81.2.69.142]:80": false,
-		"169.254.169.254:80": false, "[::ffff:169.254.169.254]:80": false, "[64:ff9b::a9fe:a9fe]:80": false, "168.63.129.16:80": false, // whatever is opened
+		"169.254.169.254:80": false, "[::ffff:169.254.169.254]:80": false, "[64:ff9b::a9fe:a9fe]:80": false, "168.63.129.16:80": false, // even if all ranges are open
 		"[fe80::1%eth0]:80": false, "nonsense": false,
 	} {
 		if err := p.guard(t.Context(), "tcp", target, nil); (err == nil) != open {
@@ -208,8 +208,8 @@ func TestALongNameFillsNoLog(t *testing.T) {
 	}
 }
 
-// TestOneProgramCannotTakeAllConnections opens more than one may have: the surplus is closed at once, and there is room again when
-// one ends.
+// TestOneProgramCannotTakeAllConnections opens more connections than one program may have. The surplus is closed at
+// once, and a new one is accepted after another has ended.
 func TestOneProgramCannotTakeAllConnections(t *testing.T) {
 	address, _ := startProxy(t, Defaults())
 	dial := func() net.Conn {
@@ -235,7 +235,7 @@ func TestOneProgramCannotTakeAllConnections(t *testing.T) {
 		t.Error("there is one more than there may be")
 	}
 	_ = kept[0].Close()
-	for !answers(dial()) { // its end is seen soon
+	for !answers(dial()) { // the proxy soon notices the closed connection
 		if t.Context().Err() != nil {
 			t.Fatal("there is never room again")
 		}

@@ -81,7 +81,7 @@ var nameForm = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,62}$`)
 func CheckName(field, name string) error {
 	if !nameForm.MatchString(name) {
 		return fault.New(fault.InvalidRequest,
-			"%s must be the name of a workspace: 1 to 63 of a-z, 0-9, dot, underscore and hyphen, and a letter or digit first.", field).Field(field)
+			"%s must be the name of a workspace: 1 to 63 characters of a-z, 0-9, dot, underscore and hyphen, starting with a letter or digit.", field).Field(field)
 	}
 	return nil
 }
