@@ -9,8 +9,8 @@
 // has allocated for global use are open. Addresses are unmapped first (::ffff:0:0/96, RFC 4291 §2.5.5.2), so a mapped
 // address is treated as IPv4.
 //
-// One case cannot be recognised by an address: a NAT64 prefix of the operator's own (RFC 6052 §2.2) lies within global6
-// and leads to IPv4. Within such a prefix only metadata addresses are found.
+// One case cannot be recognised by an address: a NAT64 prefix of the operator's own (RFC 6052 §2.2) lies within
+// global6 and leads to IPv4. Within such a prefix only metadata addresses are found.
 package address
 
 import (

@@ -35,7 +35,10 @@ func TestClosedAgreesWithTheBordersOfEachRange(t *testing.T) {
 			}
 		}
 	}
-	for _, open := range []string{"1.0.0.0", "9.255.255.255", "11.0.0.0", "100.63.255.255", "100.128.0.0", "172.15.255.255", "172.32.0.0", "223.255.255.255", "2001:200::", "2003::", "2620:4f:8001::", "3ffe:ffff::", "3fff:1000::"} {
+	for _, open := range []string{
+		"1.0.0.0", "9.255.255.255", "11.0.0.0", "100.63.255.255", "100.128.0.0", "172.15.255.255", "172.32.0.0",
+		"223.255.255.255", "2001:200::", "2003::", "2620:4f:8001::", "3ffe:ffff::", "3fff:1000::",
+	} {
 		if rule := closedRule(netip.MustParseAddr(open)); rule != "" {
 			t.Errorf("%s is closed by %q", open, rule)
 		}

@@ -51,7 +51,9 @@ type Store interface {
 	Enqueue(ctx context.Context, e execution.Execution, key *execution.Idempotency, limits execution.QueueLimits) (
 		stored execution.Execution, replayed bool, err error)
 	// EnqueueAll stores all or none of the executions of one subject, in their order. Errors are those of Enqueue.
-	EnqueueAll(ctx context.Context, all []execution.Execution, key *execution.Idempotency, limits execution.QueueLimits) (
+	EnqueueAll(
+		ctx context.Context, all []execution.Execution, key *execution.Idempotency, limits execution.QueueLimits,
+	) (
 		stored []execution.Execution, replayed bool, err error)
 	// Earlier returns the execution that Enqueue would replay at a time; found is false if Enqueue would store a new
 	// one. Errors are those of Enqueue.
@@ -64,7 +66,9 @@ type Store interface {
 	Environments(ctx context.Context) ([]string, error)
 	// ChangeEnvironment replaces a subject's environment with the result of change, durably and excluding other
 	// changes. Errors: the error of change, fault SERVICE_UNAVAILABLE; then nothing is changed.
-	ChangeEnvironment(ctx context.Context, subject string, change func(execution.Sealed) (execution.Sealed, error)) error
+	ChangeEnvironment(
+		ctx context.Context, subject string, change func(execution.Sealed) (execution.Sealed, error),
+	) error
 }
 
 // Submission is a caller's request for an execution. Its types are right, but its values are not checked yet. Zero
@@ -173,7 +177,11 @@ func (a *Admission) idempotency(key string, body []byte) *execution.Idempotency 
 }
 
 func (a *Admission) queueLimits() execution.QueueLimits {
-	return execution.QueueLimits{Total: a.config.Queue.Total, PerSubject: a.config.Queue.PerSubject, Workspaces: a.Workspaces.PerSubject.Count}
+	return execution.QueueLimits{
+		Total:      a.config.Queue.Total,
+		PerSubject: a.config.Queue.PerSubject,
+		Workspaces: a.Workspaces.PerSubject.Count,
+	}
 }
 
 // newExecution returns the execution of a valid submission. It seals the secret fields before any other code sees the

@@ -61,7 +61,9 @@ func (q *fakeStore) Enqueue(
 	return e, q.replayed, q.err
 }
 
-func (q *fakeStore) Earlier(_ context.Context, _ string, _ execution.Idempotency, _ time.Time) (e execution.Execution, found bool, err error) {
+func (q *fakeStore) Earlier(
+	_ context.Context, _ string, _ execution.Idempotency, _ time.Time,
+) (e execution.Execution, found bool, err error) {
 	if q.replayed {
 		return q.given[0], true, q.err
 	}
@@ -132,8 +134,9 @@ func TestAdmitStoresTheSubmission(t *testing.T) {
 	q := &fakeStore{}
 	s := Submission{
 		Subject: "ann", Code: "print(1)", CallbackURL: "https://example.com/hook?a=b", Language: "py", Timeout: 7200,
-		WorkingDir: "/tmp/job", Env: map[string]string{"B": "2", "A": "<1>"}, CallbackHeaders: map[string]string{"X-B": "b", "X-A": "a"},
-		Secrets: []string{"n3w", "s3cret"}, IdempotencyKey: "key-1", Body: []byte("{}"), Depth: 3,
+		WorkingDir: "/tmp/job", Env: map[string]string{"B": "2", "A": "<1>"},
+		CallbackHeaders: map[string]string{"X-B": "b", "X-A": "a"},
+		Secrets:         []string{"n3w", "s3cret"}, IdempotencyKey: "key-1", Body: []byte("{}"), Depth: 3,
 	}
 	got, replayed, err := newTestAdmission(t, Defaults(), q).Admit(t.Context(), s)
 	if err != nil || replayed {
@@ -145,7 +148,9 @@ func TestAdmitStoresTheSubmission(t *testing.T) {
 		Code: sealed("code", "print(1)"), Env: got.Env, EnvNames: []string{"A", "B"},
 		Callback: execution.Callback{
 			URL: "https://example.com/hook?a=b", Headers: sealed("callback_headers", `{"X-A":"a","X-B":"b"}`),
-			HeaderNames: []string{"X-A", "X-B"}, Secret: sealed("callback_signature_secret", `["n3w","s3cret"]`), Depth: 3,
+			HeaderNames: []string{
+				"X-A", "X-B",
+			}, Secret: sealed("callback_signature_secret", `["n3w","s3cret"]`), Depth: 3,
 		},
 		CreatedAt: time.Date(2025, 1, 28, 11, 0, 0, 123456000, time.UTC), State: execution.Queued,
 	}
@@ -156,7 +161,8 @@ func TestAdmitStoresTheSubmission(t *testing.T) {
 		t.Errorf("got id %q; want a valid one", got.ID)
 	}
 	var env map[string]string
-	if err := json.Unmarshal([]byte(strings.TrimPrefix(string(got.Env), string(got.ID)+"/env/")), &env); err != nil || !maps.Equal(env, s.Env) {
+	if err := json.Unmarshal([]byte(strings.TrimPrefix(string(got.Env), string(got.ID)+"/env/")), &env); err != nil ||
+		!maps.Equal(env, s.Env) {
 		t.Errorf("got env %v, %v; want %v", env, err, s.Env)
 	}
 	if diff := cmp.Diff(&execution.Idempotency{Key: "key-1", Fingerprint: "fingerprint of {}"}, q.key); diff != "" {
@@ -178,7 +184,8 @@ func TestAdmitFillsInDefaults(t *testing.T) {
 	if got.Language != "python" || got.Timeout != time.Hour || got.WorkingDir != "/workspace" {
 		t.Errorf("got %s for %s in %s; want python for 1h0m0s in /workspace", got.Language, got.Timeout, got.WorkingDir)
 	}
-	if got.Env != nil || got.Callback.Headers != nil || got.Callback.Secret != nil || got.EnvNames != nil || got.Callback.HeaderNames != nil {
+	if got.Env != nil || got.Callback.Headers != nil || got.Callback.Secret != nil || got.EnvNames != nil ||
+		got.Callback.HeaderNames != nil {
 		t.Errorf("got %+v; want nothing sealed that was not given", got)
 	}
 	if q.key != nil {
@@ -192,32 +199,38 @@ func TestAdmitAcceptsTheExtremes(t *testing.T) {
 		many[fmt.Sprintf("V%d", i)] = ""
 	}
 	tests := map[string]func(*Submission){
-		"the longest code":             func(s *Submission) { s.Code = strings.Repeat("x", 1<<20) },
-		"code with a NUL":              func(s *Submission) { s.Code = "print('\x00')" },
-		"one second":                   func(s *Submission) { s.Timeout = 1 },
-		"a day":                        func(s *Submission) { s.Timeout = 86_400 },
-		"/workspace":                   func(s *Submission) { s.WorkingDir = "/workspace" },
-		"/tmp":                         func(s *Submission) { s.WorkingDir = "/tmp" },
-		"a hidden directory":           func(s *Submission) { s.WorkingDir = "/workspace/..." },
-		"a directory with spaces":      func(s *Submission) { s.WorkingDir = "/workspace/a b/ü" },
-		"a name of 255 bytes":          func(s *Submission) { s.WorkingDir = "/tmp/" + strings.Repeat("d", 255) },
-		"an empty value":               func(s *Submission) { s.Env = map[string]string{"_": ""} },
-		"a loader's variable":          func(s *Submission) { s.Env = map[string]string{"LD_PRELOAD": "x", "PATH": ""} },
-		"a value with line breaks":     func(s *Submission) { s.Env = map[string]string{"A": "1\n2=\t"} },
-		"256 variables":                func(s *Submission) { s.Env = many },
-		"64 KiB of variables":          func(s *Submission) { s.Env = map[string]string{"A": strings.Repeat("x", 64<<10-3)} },
-		"a header for who is asked":    func(s *Submission) { s.CallbackHeaders = map[string]string{"Authorization": "Bearer x"} },
-		"a long secret":                func(s *Submission) { s.Secrets = []string{strings.Repeat("s", 1024)} },
-		"three secrets":                func(s *Submission) { s.Secrets = []string{"a", "b", "c"} },
-		"an empty list of secrets":     func(s *Submission) { s.Secrets = []string{} },
-		"a key of one character":       func(s *Submission) { s.IdempotencyKey = "!" },
-		"a key of 255 characters":      func(s *Submission) { s.IdempotencyKey = strings.Repeat("~", 255) },
-		"the third callback in a row":  func(s *Submission) { s.Depth = 3 },
-		"an alias":                     func(s *Submission) { s.Language = "nodejs" },
-		"a URL with a query":           func(s *Submission) { s.CallbackURL = "http://example.com:8080/a?b=c" },
-		"an empty map of variables":    func(s *Submission) { s.Env = map[string]string{} },
-		"an empty map of headers":      func(s *Submission) { s.CallbackHeaders = map[string]string{} },
-		"a secret that looks encoded":  func(s *Submission) { s.Secrets = []string{"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"} },
+		"the longest code":         func(s *Submission) { s.Code = strings.Repeat("x", 1<<20) },
+		"code with a NUL":          func(s *Submission) { s.Code = "print('\x00')" },
+		"one second":               func(s *Submission) { s.Timeout = 1 },
+		"a day":                    func(s *Submission) { s.Timeout = 86_400 },
+		"/workspace":               func(s *Submission) { s.WorkingDir = "/workspace" },
+		"/tmp":                     func(s *Submission) { s.WorkingDir = "/tmp" },
+		"a hidden directory":       func(s *Submission) { s.WorkingDir = "/workspace/..." },
+		"a directory with spaces":  func(s *Submission) { s.WorkingDir = "/workspace/a b/ü" },
+		"a name of 255 bytes":      func(s *Submission) { s.WorkingDir = "/tmp/" + strings.Repeat("d", 255) },
+		"an empty value":           func(s *Submission) { s.Env = map[string]string{"_": ""} },
+		"a loader's variable":      func(s *Submission) { s.Env = map[string]string{"LD_PRELOAD": "x", "PATH": ""} },
+		"a value with line breaks": func(s *Submission) { s.Env = map[string]string{"A": "1\n2=\t"} },
+		"256 variables":            func(s *Submission) { s.Env = many },
+		"64 KiB of variables": func(s *Submission) {
+			s.Env = map[string]string{"A": strings.Repeat("x", 64<<10-3)}
+		},
+		"a header for who is asked": func(s *Submission) {
+			s.CallbackHeaders = map[string]string{"Authorization": "Bearer x"}
+		},
+		"a long secret":               func(s *Submission) { s.Secrets = []string{strings.Repeat("s", 1024)} },
+		"three secrets":               func(s *Submission) { s.Secrets = []string{"a", "b", "c"} },
+		"an empty list of secrets":    func(s *Submission) { s.Secrets = []string{} },
+		"a key of one character":      func(s *Submission) { s.IdempotencyKey = "!" },
+		"a key of 255 characters":     func(s *Submission) { s.IdempotencyKey = strings.Repeat("~", 255) },
+		"the third callback in a row": func(s *Submission) { s.Depth = 3 },
+		"an alias":                    func(s *Submission) { s.Language = "nodejs" },
+		"a URL with a query":          func(s *Submission) { s.CallbackURL = "http://example.com:8080/a?b=c" },
+		"an empty map of variables":   func(s *Submission) { s.Env = map[string]string{} },
+		"an empty map of headers":     func(s *Submission) { s.CallbackHeaders = map[string]string{} },
+		"a secret that looks encoded": func(s *Submission) {
+			s.Secrets = []string{"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"}
+		},
 		"a secret of another case":     func(s *Submission) { s.Secrets = []string{"WHSEC_", "Whsec_x"} },
 		"a secret with an odd rune":    func(s *Submission) { s.Secrets = []string{"schlüssel\n"} },
 		"a subject with a slash in it": func(s *Submission) { s.Subject = "team/ann" },
@@ -259,32 +272,46 @@ func TestAdmitRefusesAndNamesTheField(t *testing.T) {
 		field  string
 		key    string // of the entry, if the field is a map
 	}{
-		"no code":                    {func(s *Submission) { s.Code = "" }, fault.MissingParameter, "code", ""},
-		"too much code":              {func(s *Submission) { s.Code = strings.Repeat("x", 1<<20+1) }, fault.PayloadTooLarge, "code", ""},
-		"no callback":                {url(""), fault.MissingParameter, "callback_url", ""},
-		"a relative URL":             {url("/hook"), fault.InvalidRequest, "callback_url", ""},
-		"another scheme":             {url("ftp://example.com/"), fault.InvalidRequest, "callback_url", ""},
-		"a callback to ourselves":    {url("http://127.0.0.1:8080/hook"), fault.CallbackNotAllowed, "callback_url", ""},
-		"a callback to the metadata": {url("http://169.254.169.254/latest"), fault.CallbackNotAllowed, "callback_url", ""},
-		"a callback to localhost":    {url("http://localhost/hook"), fault.CallbackNotAllowed, "callback_url", ""},
-		"an unknown language":        {func(s *Submission) { s.Language = "cobol" }, fault.UnsupportedLanguage, "language", ""},
-		"a language in capitals":     {func(s *Submission) { s.Language = "PYTHON" }, fault.UnsupportedLanguage, "language", ""},
-		"a negative timeout":         {func(s *Submission) { s.Timeout = -1 }, fault.InvalidRequest, "timeout", ""},
-		"more than a day":            {func(s *Submission) { s.Timeout = 86_401 }, fault.InvalidRequest, "timeout", ""},
-		"more than a duration holds": {func(s *Submission) { s.Timeout = 1 << 53 }, fault.InvalidRequest, "timeout", ""},
-		"a relative directory":       {dir("job"), fault.InvalidRequest, "working_dir", ""},
-		"another directory":          {dir("/etc"), fault.InvalidRequest, "working_dir", ""},
-		"the root":                   {dir("/"), fault.InvalidRequest, "working_dir", ""},
-		"a sibling with its prefix":  {dir("/workspaces"), fault.InvalidRequest, "working_dir", ""},
-		"a way out":                  {dir("/workspace/../etc"), fault.InvalidRequest, "working_dir", ""},
-		"a way out at the end":       {dir("/workspace/.."), fault.InvalidRequest, "working_dir", ""},
-		"a slash at the end":         {dir("/workspace/"), fault.InvalidRequest, "working_dir", ""},
-		"two slashes":                {dir("/workspace//a"), fault.InvalidRequest, "working_dir", ""},
-		"two slashes in front":       {dir("//workspace"), fault.InvalidRequest, "working_dir", ""},
-		"a NUL":                      {dir("/workspace/\x00"), fault.InvalidRequest, "working_dir", ""},
-		"an open file of ours":       {dir("/proc/self/fd/8"), fault.InvalidRequest, "working_dir", ""},
-		"a name of 256 bytes":        {dir("/tmp/" + strings.Repeat("d", 256)), fault.InvalidRequest, "working_dir", ""},
-		"a path of 1025 bytes":       {dir("/tmp" + strings.Repeat("/dddd", 204) + "/"), fault.InvalidRequest, "working_dir", ""},
+		"no code": {func(s *Submission) { s.Code = "" }, fault.MissingParameter, "code", ""},
+		"too much code": {
+			func(s *Submission) { s.Code = strings.Repeat("x", 1<<20+1) }, fault.PayloadTooLarge, "code", "",
+		},
+		"no callback":             {url(""), fault.MissingParameter, "callback_url", ""},
+		"a relative URL":          {url("/hook"), fault.InvalidRequest, "callback_url", ""},
+		"another scheme":          {url("ftp://example.com/"), fault.InvalidRequest, "callback_url", ""},
+		"a callback to ourselves": {url("http://127.0.0.1:8080/hook"), fault.CallbackNotAllowed, "callback_url", ""},
+		"a callback to the metadata": {
+			url("http://169.254.169.254/latest"), fault.CallbackNotAllowed, "callback_url", "",
+		},
+		"a callback to localhost": {url("http://localhost/hook"), fault.CallbackNotAllowed, "callback_url", ""},
+		"an unknown language": {
+			func(s *Submission) { s.Language = "cobol" }, fault.UnsupportedLanguage, "language", "",
+		},
+		"a language in capitals": {
+			func(s *Submission) { s.Language = "PYTHON" }, fault.UnsupportedLanguage, "language", "",
+		},
+		"a negative timeout": {func(s *Submission) { s.Timeout = -1 }, fault.InvalidRequest, "timeout", ""},
+		"more than a day":    {func(s *Submission) { s.Timeout = 86_401 }, fault.InvalidRequest, "timeout", ""},
+		"more than a duration holds": {
+			func(s *Submission) { s.Timeout = 1 << 53 }, fault.InvalidRequest, "timeout", "",
+		},
+		"a relative directory":      {dir("job"), fault.InvalidRequest, "working_dir", ""},
+		"another directory":         {dir("/etc"), fault.InvalidRequest, "working_dir", ""},
+		"the root":                  {dir("/"), fault.InvalidRequest, "working_dir", ""},
+		"a sibling with its prefix": {dir("/workspaces"), fault.InvalidRequest, "working_dir", ""},
+		"a way out":                 {dir("/workspace/../etc"), fault.InvalidRequest, "working_dir", ""},
+		"a way out at the end":      {dir("/workspace/.."), fault.InvalidRequest, "working_dir", ""},
+		"a slash at the end":        {dir("/workspace/"), fault.InvalidRequest, "working_dir", ""},
+		"two slashes":               {dir("/workspace//a"), fault.InvalidRequest, "working_dir", ""},
+		"two slashes in front":      {dir("//workspace"), fault.InvalidRequest, "working_dir", ""},
+		"a NUL":                     {dir("/workspace/\x00"), fault.InvalidRequest, "working_dir", ""},
+		"an open file of ours":      {dir("/proc/self/fd/8"), fault.InvalidRequest, "working_dir", ""},
+		"a name of 256 bytes": {
+			dir("/tmp/" + strings.Repeat("d", 256)), fault.InvalidRequest, "working_dir", "",
+		},
+		"a path of 1025 bytes": {
+			dir("/tmp" + strings.Repeat("/dddd", 204) + "/"), fault.InvalidRequest, "working_dir", "",
+		},
 		"an empty name":              {env("", "1"), fault.InvalidRequest, "env", ""},
 		"a name with =":              {env("A=B", "1"), fault.InvalidRequest, "env", "A=B"},
 		"a name with a digit first":  {env("1A", "1"), fault.InvalidRequest, "env", "1A"},
@@ -294,26 +321,54 @@ func TestAdmitRefusesAndNamesTheField(t *testing.T) {
 		"a long name that is none": {
 			env(strings.Repeat("-", 100), "1"), fault.InvalidRequest, "env", strings.Repeat("-", 64) + "…",
 		},
-		"a value with a NUL":        {env("A", "1\x00"), fault.InvalidRequest, "env", "A"},
-		"too many variables":        {func(s *Submission) { s.Env = tooMany }, fault.InvalidRequest, "env", ""},
-		"too long variables":        {env("LONG", strings.Repeat("x", 64<<10-6-7+1)), fault.InvalidRequest, "env", "LONG"},
-		"a header of the message":   {headers("Host"), fault.InvalidRequest, "callback_headers", ""},
-		"a header of ours":          {headers("X-HopX-Signature"), fault.InvalidRequest, "callback_headers", ""},
-		"one header in two ways":    {headers("X-A", "x-a"), fault.InvalidRequest, "callback_headers", ""},
-		"too long a secret":         {secrets(strings.Repeat("s", 1025)), fault.InvalidRequest, "callback_signature_secret", ""},
-		"too long an old secret":    {secrets("new", strings.Repeat("s", 1025)), fault.InvalidRequest, "callback_signature_secret[1]", ""},
-		"four secrets":              {secrets("a", "b", "c", "d"), fault.InvalidRequest, "callback_signature_secret", ""},
-		"an empty secret":           {secrets("new", ""), fault.InvalidRequest, "callback_signature_secret[1]", ""},
-		"a prefix without a key":    {secrets("whsec_"), fault.InvalidRequest, "callback_signature_secret", ""},
-		"a new one without a key":   {secrets("whsec_", "old"), fault.InvalidRequest, "callback_signature_secret[0]", ""},
-		"an old one without a key":  {secrets("new", "whsec_"), fault.InvalidRequest, "callback_signature_secret[1]", ""},
-		"a key of 23 bytes":         {secrets("whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTI="), fault.InvalidRequest, "callback_signature_secret", ""},
-		"a key that is unpadded":    {secrets("a", "b", "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNA"), fault.InvalidRequest, "callback_signature_secret[2]", ""},
-		"too long a key":            {func(s *Submission) { s.IdempotencyKey = strings.Repeat("k", 256) }, fault.InvalidRequest, "Idempotency-Key", ""},
-		"a key with a space":        {func(s *Submission) { s.IdempotencyKey = "a b" }, fault.InvalidRequest, "Idempotency-Key", ""},
-		"a key that is not ASCII":   {func(s *Submission) { s.IdempotencyKey = "ä" }, fault.InvalidRequest, "Idempotency-Key", ""},
-		"a key that is not UTF-8":   {func(s *Submission) { s.IdempotencyKey = "\xff" }, fault.InvalidRequest, "Idempotency-Key", ""},
-		"the fourth callback so on": {func(s *Submission) { s.Depth = 4 }, fault.CallbackNotAllowed, "X-HopX-Callback-Depth", ""},
+		"a value with a NUL": {env("A", "1\x00"), fault.InvalidRequest, "env", "A"},
+		"too many variables": {func(s *Submission) { s.Env = tooMany }, fault.InvalidRequest, "env", ""},
+		"too long variables": {
+			env("LONG", strings.Repeat("x", 64<<10-6-7+1)), fault.InvalidRequest, "env", "LONG",
+		},
+		"a header of the message": {headers("Host"), fault.InvalidRequest, "callback_headers", ""},
+		"a header of ours":        {headers("X-HopX-Signature"), fault.InvalidRequest, "callback_headers", ""},
+		"one header in two ways":  {headers("X-A", "x-a"), fault.InvalidRequest, "callback_headers", ""},
+		"too long a secret": {
+			secrets(strings.Repeat("s", 1025)), fault.InvalidRequest, "callback_signature_secret", "",
+		},
+		"too long an old secret": {
+			secrets("new", strings.Repeat("s", 1025)), fault.InvalidRequest, "callback_signature_secret[1]", "",
+		},
+		"four secrets": {
+			secrets("a", "b", "c", "d"), fault.InvalidRequest, "callback_signature_secret", "",
+		},
+		"an empty secret":        {secrets("new", ""), fault.InvalidRequest, "callback_signature_secret[1]", ""},
+		"a prefix without a key": {secrets("whsec_"), fault.InvalidRequest, "callback_signature_secret", ""},
+		"a new one without a key": {
+			secrets("whsec_", "old"), fault.InvalidRequest, "callback_signature_secret[0]", "",
+		},
+		"an old one without a key": {
+			secrets("new", "whsec_"), fault.InvalidRequest, "callback_signature_secret[1]", "",
+		},
+		"a key of 23 bytes": {
+			secrets("whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTI="), fault.InvalidRequest, "callback_signature_secret", "",
+		},
+		"a key that is unpadded": {
+			secrets("a", "b", "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNA"), fault.InvalidRequest,
+			"callback_signature_secret[2]", "",
+		},
+		"too long a key": {
+			func(s *Submission) { s.IdempotencyKey = strings.Repeat("k", 256) }, fault.InvalidRequest,
+			"Idempotency-Key", "",
+		},
+		"a key with a space": {
+			func(s *Submission) { s.IdempotencyKey = "a b" }, fault.InvalidRequest, "Idempotency-Key", "",
+		},
+		"a key that is not ASCII": {
+			func(s *Submission) { s.IdempotencyKey = "ä" }, fault.InvalidRequest, "Idempotency-Key", "",
+		},
+		"a key that is not UTF-8": {
+			func(s *Submission) { s.IdempotencyKey = "\xff" }, fault.InvalidRequest, "Idempotency-Key", "",
+		},
+		"the fourth callback so on": {
+			func(s *Submission) { s.Depth = 4 }, fault.CallbackNotAllowed, "X-HopX-Callback-Depth", "",
+		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -347,10 +402,12 @@ func TestAdmitListsTheLanguagesThereAre(t *testing.T) {
 
 func TestAdmitReturnsTheStoresErrors(t *testing.T) {
 	full := fault.New(fault.QueueFull, "The queue is full.").After(time.Second)
-	if _, _, err := newTestAdmission(t, Defaults(), &fakeStore{err: full}).Admit(t.Context(), validSubmission()); fault.Of(err) != full {
+	a := newTestAdmission(t, Defaults(), &fakeStore{err: full})
+	if _, _, err := a.Admit(t.Context(), validSubmission()); fault.Of(err) != full {
 		t.Errorf("got %v; want the store's own fault", err)
 	}
-	if _, replayed, err := newTestAdmission(t, Defaults(), &fakeStore{replayed: true}).Admit(t.Context(), validSubmission()); err != nil || !replayed {
+	a = newTestAdmission(t, Defaults(), &fakeStore{replayed: true})
+	if _, replayed, err := a.Admit(t.Context(), validSubmission()); err != nil || !replayed {
 		t.Errorf("got replayed %v, error %v; want it replayed", replayed, err)
 	}
 }
@@ -362,7 +419,8 @@ func TestAdmitGoesByItsConfiguration(t *testing.T) {
 	q := &fakeStore{}
 	a := newTestAdmission(t, c, q)
 	got, _, err := a.Admit(t.Context(), validSubmission())
-	if err != nil || got.Timeout != time.Minute || q.limits != (execution.QueueLimits{Total: 1, PerSubject: 2, Workspaces: 20}) {
+	if err != nil || got.Timeout != time.Minute ||
+		q.limits != (execution.QueueLimits{Total: 1, PerSubject: 2, Workspaces: 20}) {
 		t.Fatalf("got %s, %+v, %v; want one minute and the configured limits", got.Timeout, q.limits, err)
 	}
 	for field, change := range map[string]func(*Submission){

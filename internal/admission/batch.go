@@ -64,7 +64,8 @@ func (a *Admission) AdmitBatch(ctx context.Context, b Batch) (all []execution.Ex
 	case a.batches <- struct{}{}:
 		defer func() { <-a.batches }()
 	case <-ctx.Done():
-		return nil, false, fault.New(fault.ServiceUnavailable, "Too many batches were submitted at once.").Because(context.Cause(ctx))
+		return nil, false, fault.New(fault.ServiceUnavailable, "Too many batches were submitted at once.").
+			Because(context.Cause(ctx))
 	}
 	env, err := a.Environment(ctx, b.Subject)
 	if err != nil {
@@ -84,16 +85,20 @@ func (a *Admission) AdmitBatch(ctx context.Context, b Batch) (all []execution.Ex
 }
 
 // newBatchExecution returns the execution of one submission of a batch. env is the environment of the subject.
-func (a *Admission) newBatchExecution(s, common Submission, summary bool, env map[string]string) (execution.Execution, error) {
+func (a *Admission) newBatchExecution(
+	s, common Submission, summary bool, env map[string]string,
+) (execution.Execution, error) {
 	if summary {
 		if s.CallbackURL != "" {
-			return execution.Execution{}, invalid("callback_url", "callback_url must be given for the whole batch or for each of its executions, not for both.")
+			return execution.Execution{}, invalid("callback_url",
+				"callback_url must be given for the whole batch or for each of its executions, not for both.")
 		}
 		s.CallbackURL, s.CallbackHeaders, s.Secrets = common.CallbackURL, common.CallbackHeaders, common.Secrets
 	}
 	if i := slices.IndexFunc(s.Files, func(f File) bool { return f.URL != "" }); i >= 0 {
 		field := fmt.Sprintf("files[%d].url", i)
-		return execution.Execution{}, invalid(field, "%s: a batch fetches no files; send them as text or base64.", field)
+		return execution.Execution{}, invalid(field, "%s: a batch fetches no files; send them as text or base64.",
+			field)
 	}
 	l, err := a.validate(s)
 	if err != nil {

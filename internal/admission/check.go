@@ -32,8 +32,9 @@ const HeaderKey = "Idempotency-Key"
 // checkFields applies every rule that does not depend on the language, in the order in which the API lists the fields.
 func (a *Admission) checkFields(s Submission) error {
 	for _, rule := range []func(Submission) error{
-		checkName, a.checkCode, a.checkCallback, a.checkTimeout, checkWorkingDir, a.checkEnv, a.checkHeaders, checkSecrets,
-		a.checkArgs, a.checkStdin, a.checkFiles, checkArtifacts, checkMetadata, checkWorkspace, checkKey, checkDepth,
+		checkName, a.checkCode, a.checkCallback, a.checkTimeout, checkWorkingDir, a.checkEnv, a.checkHeaders,
+		checkSecrets, a.checkArgs, a.checkStdin, a.checkFiles, checkArtifacts, checkMetadata, checkWorkspace, checkKey,
+		checkDepth,
 	} {
 		if err := rule(s); err != nil {
 			return err
@@ -64,7 +65,7 @@ func (a *Admission) checkCode(s Submission) error {
 	case s.Code == "":
 		return missing("code")
 	case len(s.Code) > int(a.config.Code):
-		return fault.New(fault.PayloadTooLarge, "code must have at most %d bytes, not %d.", int(a.config.Code), len(s.Code)).Field("code")
+		return tooLarge("code", "code must have at most %d bytes, not %d.", int(a.config.Code), len(s.Code))
 	}
 	return nil
 }
@@ -86,7 +87,8 @@ func (a *Admission) checkTimeout(s Submission) error {
 	}
 	if seconds := int64(most / time.Second); s.Timeout < 0 || s.Timeout > seconds {
 		s.Timeout = 0
-		return invalid("timeout", "timeout must be between 1 and %d seconds; 0 stands for %d.", seconds, int64(a.timeout(s)/time.Second))
+		return invalid("timeout", "timeout must be between 1 and %d seconds; 0 stands for %d.",
+			seconds, int64(a.timeout(s)/time.Second))
 	}
 	return nil
 }
@@ -96,18 +98,26 @@ func checkWorkingDir(s Submission) error {
 	switch {
 	case dir == "":
 		return nil
-	case len(dir) > maxPath || slices.ContainsFunc(strings.Split(dir, "/"), func(name string) bool { return len(name) > maxPathPart }):
-		return invalid("working_dir", "working_dir must have at most %d bytes, and at most %d between two slashes.", maxPath, maxPathPart)
+	case isTooLong(dir):
+		return invalid("working_dir", "working_dir must have at most %d bytes, and at most %d between two slashes.",
+			maxPath, maxPathPart)
 	case strings.ContainsRune(dir, 0):
 		return invalid("working_dir", "working_dir must not contain a NUL.")
 	case !path.IsAbs(dir):
 		return invalid("working_dir", "working_dir must be an absolute path.")
 	case path.Clean(dir) != dir:
-		return invalid("working_dir", `working_dir must be written without "." and "..", without double slashes and without a slash at its end.`)
+		return invalid("working_dir",
+			`working_dir must be written without "." and "..", without double slashes and without a slash at its end.`)
 	case !within(dir, workspace.Dir) && !within(dir, tmpDir):
 		return invalid("working_dir", "working_dir must be %s or %s, or lie within one of them.", workspace.Dir, tmpDir)
 	}
 	return nil
+}
+
+// isTooLong reports whether a path or one of its parts is longer than the file system allows.
+func isTooLong(path string) bool {
+	return len(path) > maxPath ||
+		slices.ContainsFunc(strings.Split(path, "/"), func(part string) bool { return len(part) > maxPathPart })
 }
 
 // within reports whether the clean path dir is root or below it.
@@ -128,13 +138,17 @@ func (a *Admission) checkVariables(field string, env map[string]string) error {
 		size += len(name) + len("=") + len(env[name]) + len("\x00")
 		switch {
 		case size > int(a.config.Env.Size):
-			return invalid(field, "%s must have at most %d bytes in all, counted as NAME=value and one more each.", field, int(a.config.Env.Size)).
+			return invalid(field, "%s must have at most %d bytes in all, counted as NAME=value and one more each.",
+				field, int(a.config.Env.Size)).
 				Detail("key", truncate(name))
 		case !envNameForm.MatchString(name):
-			return invalid(field, "%s: %q is not a valid variable name: use letters, digits and underscores, and no digit first.", field, truncate(name)).
+			return invalid(field,
+				"%s: %q is not a valid variable name: use letters, digits and underscores, and no digit first.", field,
+				truncate(name)).
 				Detail("key", truncate(name))
 		case strings.ContainsRune(env[name], 0):
-			return invalid(field, "%s: the value of %s must not contain a NUL.", field, truncate(name)).Detail("key", truncate(name))
+			return invalid(field, "%s: the value of %s must not contain a NUL.",
+				field, truncate(name)).Detail("key", truncate(name))
 		}
 	}
 	return nil
@@ -144,7 +158,8 @@ func (a *Admission) checkHeaders(s Submission) error { return a.Policy.CheckHead
 
 func checkSecrets(s Submission) error {
 	if len(s.Secrets) > maxSecrets {
-		return invalid("callback_signature_secret", "callback_signature_secret must have at most %d secrets, not %d.", maxSecrets, len(s.Secrets))
+		return invalid("callback_signature_secret", "callback_signature_secret must have at most %d secrets, not %d.",
+			maxSecrets, len(s.Secrets))
 	}
 	for i, secret := range s.Secrets {
 		field := "callback_signature_secret"
@@ -165,8 +180,8 @@ func checkSecrets(s Submission) error {
 }
 
 func checkKey(s Submission) error {
-	visible := func(r rune) bool { return '!' <= r && r <= '~' }
-	if len(s.IdempotencyKey) > maxKey || strings.ContainsFunc(s.IdempotencyKey, func(r rune) bool { return !visible(r) }) {
+	invisible := func(r rune) bool { return r < '!' || '~' < r }
+	if len(s.IdempotencyKey) > maxKey || strings.ContainsFunc(s.IdempotencyKey, invisible) {
 		return invalid(HeaderKey, "%s must be 1 to %d visible ASCII characters.", HeaderKey, maxKey)
 	}
 	return nil
@@ -175,8 +190,8 @@ func checkKey(s Submission) error {
 // checkDepth ends a loop of executions that post their results to this server as new submissions.
 func checkDepth(s Submission) error {
 	if s.Depth > maxDepth {
-		return fault.New(fault.CallbackNotAllowed, "%d callbacks in a row led to this submission; %d are allowed.", s.Depth, maxDepth).
-			Field(callback.HeaderDepth)
+		return fault.New(fault.CallbackNotAllowed, "%d callbacks in a row led to this submission; %d are allowed.",
+			s.Depth, maxDepth).Field(callback.HeaderDepth)
 	}
 	return nil
 }
@@ -187,6 +202,10 @@ func missing(field string) *fault.Error {
 
 func invalid(field, format string, args ...any) *fault.Error {
 	return fault.New(fault.InvalidRequest, format, args...).Field(field)
+}
+
+func tooLarge(field, format string, args ...any) *fault.Error {
+	return fault.New(fault.PayloadTooLarge, format, args...).Field(field)
 }
 
 // truncate shortens a client's own text for use in an error.

@@ -30,7 +30,7 @@ type Timeout struct {
 // Env limits the environment variables.
 type Env struct {
 	Entries int              `yaml:"entries"`
-	Size    units.Base2Bytes `yaml:"size"` // of all variables together, each counted like in the kernel: NAME=value and a NUL
+	Size    units.Base2Bytes `yaml:"size"` // of all variables, each with its name, "=" and a NUL
 }
 
 // Args limits the arguments.

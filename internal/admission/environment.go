@@ -28,7 +28,9 @@ func (a *Admission) Environment(ctx context.Context, subject string) (map[string
 // SetEnvironment replaces the subject's environment with env, or adds env to it if merge is set, and returns the
 // result. A value equal to Mask keeps the stored value. Errors are faults that name the field, and then nothing was
 // changed.
-func (a *Admission) SetEnvironment(ctx context.Context, subject string, env map[string]string, merge bool) (map[string]string, error) {
+func (a *Admission) SetEnvironment(
+	ctx context.Context, subject string, env map[string]string, merge bool,
+) (map[string]string, error) {
 	var after map[string]string
 	err := a.Store.ChangeEnvironment(ctx, subject, func(sealed execution.Sealed) (execution.Sealed, error) {
 		before, err := a.unsealEnvironment(subject, sealed)
@@ -43,8 +45,8 @@ func (a *Admission) SetEnvironment(ctx context.Context, subject string, env map[
 			if stored, there := before[name]; value == Mask && there {
 				value = stored
 			} else if value == Mask {
-				return nil, invalid("env_vars", "env_vars: %s stands for a value that is stored, and none is stored for %s.", Mask, truncate(name)).
-					Detail("key", truncate(name))
+				return nil, invalid("env_vars", "env_vars: %s stands for a stored value, and none is stored for %s.",
+					Mask, truncate(name)).Detail("key", truncate(name))
 			}
 			after[name] = value
 		}
@@ -107,7 +109,9 @@ func (a *Admission) unsealEnvironment(subject string, sealed execution.Sealed) (
 func sealID(subject string) execution.ID { return execution.ID(subject) }
 
 // secretNameForm matches the name of a variable whose value is probably secret.
-var secretNameForm = regexp.MustCompile(`(?i)KEY|SECRET|PASS|PWD|TOKEN|CREDENTIAL|AUTH|PRIVATE|SIGNATURE|COOKIE|DSN|CERT`)
+var secretNameForm = regexp.MustCompile(
+	`(?i)KEY|SECRET|PASS|PWD|TOKEN|CREDENTIAL|AUTH|PRIVATE|SIGNATURE|COOKIE|DSN|CERT`,
+)
 
 // Masked returns env with Mask in place of each value that looks like a secret: by its name, or because it is a URL
 // with a password.
@@ -126,4 +130,5 @@ func Masked(env map[string]string) map[string]string {
 // strings with several hosts, or with % or # in the password.
 func hasPassword(value string) bool { return urlPassword.MatchString(value) }
 
-var urlPassword = regexp.MustCompile(`://[^\s/?@]*:([0-9]+|[0-9]*[^\s0-9/?#]\S*)@`) // only digits, or digits and a slash, are a port
+// urlPassword matches a URL with a password. Only digits, or digits and a slash, are a port and no password.
+var urlPassword = regexp.MustCompile(`://[^\s/?@]*:([0-9]+|[0-9]*[^\s0-9/?#]\S*)@`)

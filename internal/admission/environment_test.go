@@ -16,7 +16,8 @@ import (
 func TestAnEnvironmentLiesUnderTheSubmissions(t *testing.T) {
 	q := &fakeStore{}
 	a := newTestAdmission(t, Defaults(), q)
-	if _, err := a.SetEnvironment(t.Context(), "ann", map[string]string{"A": "default", "B": "default"}, false); err != nil {
+	env := map[string]string{"A": "default", "B": "default"}
+	if _, err := a.SetEnvironment(t.Context(), "ann", env, false); err != nil {
 		t.Fatal(err)
 	}
 	for subject, want := range map[string]map[string]string{
@@ -50,7 +51,8 @@ func TestAnEnvironmentLiesUnderEachOfABatch(t *testing.T) {
 	first, second := validSubmission(), validSubmission()
 	second.Env = map[string]string{"B": "asked"}
 	all, _, err := a.AdmitBatch(t.Context(), Batch{Subject: "ann", Submissions: []Submission{first, second}})
-	if err != nil || !slices.Equal(all[0].EnvNames, []string{"A"}) || !slices.Equal(all[1].EnvNames, []string{"A", "B"}) {
+	if err != nil || !slices.Equal(all[0].EnvNames, []string{"A"}) ||
+		!slices.Equal(all[1].EnvNames, []string{"A", "B"}) {
 		t.Errorf("got %+v, %v; want the default under both", all, err)
 	}
 }
@@ -128,13 +130,18 @@ func TestOldSealsAreReplacedByTodays(t *testing.T) {
 		return fakeSealer{}.Seal(sealID(subject), execution.FieldEnvironment, []byte(env))
 	}
 	q := &fakeStore{environments: map[string]execution.Sealed{
-		"ann": seal("ann", `{"A":"1"} `+strings.Repeat(" ", 3)), "ben": []byte("old, and of a lost key"), "old": seal("old", `{"A": "1"}`),
+		"ann": seal(
+			"ann", `{"A":"1"} `+strings.Repeat(" ", 3),
+		), "ben": []byte("old, and of a lost key"), "old": seal("old", `{"A": "1"}`),
 	}}
-	if err := newTestAdmission(t, Defaults(), q).Reseal(t.Context()); err == nil || !strings.Contains(err.Error(), "ben") || strings.Contains(err.Error(), "ann") {
+	if err := newTestAdmission(t, Defaults(), q).Reseal(t.Context()); err == nil ||
+		!strings.Contains(err.Error(), "ben") ||
+		strings.Contains(err.Error(), "ann") {
 		t.Errorf("got %v; want it to name the one that cannot be opened", err)
 	}
 	for subject, want := range map[string]string{
-		"ann": string(seal("ann", `{"A":"1"} `+strings.Repeat(" ", 3))), "ben": "old, and of a lost key", "old": string(seal("old", `{"A":"1"}`)),
+		"ann": string(seal("ann", `{"A":"1"} `+strings.Repeat(" ", 3))), "ben": "old, and of a lost key",
+		"old": string(seal("old", `{"A":"1"}`)),
 	} {
 		if got := string(q.environments[subject]); got != want {
 			t.Errorf("%s: got %q; want %q", subject, got, want)
@@ -143,21 +150,26 @@ func TestOldSealsAreReplacedByTodays(t *testing.T) {
 }
 
 func TestNothingIsAdmittedWhileTheEnvironmentCannotBeRead(t *testing.T) {
-	if _, _, err := newTestAdmission(t, Defaults(), &fakeStore{err: errors.New("disk")}).Admit(t.Context(), validSubmission()); err == nil {
+	a := newTestAdmission(t, Defaults(), &fakeStore{err: errors.New("disk")})
+	if _, _, err := a.Admit(t.Context(), validSubmission()); err == nil {
 		t.Error("it was admitted")
 	}
 }
 
 func TestValuesThatLookLikeSecretsAreMasked(t *testing.T) {
 	env := map[string]string{
-		"API_KEY": "k", "apikey": "k", "DB_PASSWORD": "p", "PGPASS": "p", "GITHUB_TOKEN": "t", "AWS_SECRET_ACCESS_KEY": "s", "BASIC_AUTH": "a",
+		"API_KEY": "k", "apikey": "k", "DB_PASSWORD": "p", "PGPASS": "p", "GITHUB_TOKEN": "t",
+		"AWS_SECRET_ACCESS_KEY": "s", "BASIC_AUTH": "a",
 		"DATABASE_URL": "postgres://ann:secret@db/app", "EMPTY_SECRET": "",
-		"HOSTS": "mongodb://ann:secret@a:27017,b:27017/app", "PERCENT": "redis://:100%@cache/0", "HASH": "amqp://ann:s#cret@queue",
-		"SLASH": "postgres://ann:s/cret@db/app", "JDBC": "jdbc:postgresql://ann:secret@db/app", "MANY": "a=1;url=https://ann:secret@db",
+		"HOSTS": "mongodb://ann:secret@a:27017,b:27017/app", "PERCENT": "redis://:100%@cache/0",
+		"HASH":  "amqp://ann:s#cret@queue",
+		"SLASH": "postgres://ann:s/cret@db/app", "JDBC": "jdbc:postgresql://ann:secret@db/app",
+		"MANY": "a=1;url=https://ann:secret@db",
 	}
 	shown := map[string]string{
-		"PATH": "/bin", "DEBUG": "true", "URL": "https://ann@example.com/?a=b:c@d", "BROKEN": "http://[::1", "EMPTY": "",
-		"PORT": "http://registry:4873/@scope", "PORTS": "mongodb://a:27017,b:27017/app", "TIME": "12:30@noon",
+		"PATH": "/bin", "DEBUG": "true", "URL": "https://ann@example.com/?a=b:c@d", "BROKEN": "http://[::1",
+		"EMPTY": "",
+		"PORT":  "http://registry:4873/@scope", "PORTS": "mongodb://a:27017,b:27017/app", "TIME": "12:30@noon",
 	}
 	for name := range env {
 		if got := Masked(env)[name]; got != Mask {

@@ -60,14 +60,15 @@ func (a *Admission) checkArgs(s Submission) error {
 		size += len(arg) + len("\x00")
 	}
 	if size > int(a.config.Args.Size) {
-		return invalid("args", "args must have at most %d bytes in all, counted with one more each.", int(a.config.Args.Size))
+		return invalid("args", "args must have at most %d bytes in all, counted with one more each.",
+			int(a.config.Args.Size))
 	}
 	return nil
 }
 
 func (a *Admission) checkStdin(s Submission) error {
 	if len(s.Stdin) > int(a.config.Stdin) {
-		return fault.New(fault.PayloadTooLarge, "stdin must have at most %d bytes, not %d.", int(a.config.Stdin), len(s.Stdin)).Field("stdin")
+		return tooLarge("stdin", "stdin must have at most %d bytes, not %d.", int(a.config.Stdin), len(s.Stdin))
 	}
 	return nil
 }
@@ -97,12 +98,13 @@ func (a *Admission) checkFiles(s Submission) error {
 			return invalid(field("mode"), "%s must be permissions from 001 to 777.", field("mode"))
 		}
 		if f.URL != "" && !a.config.Files.URL {
-			return invalid(field("url"), "%s is not allowed on this server; send the file as text or base64.", field("url"))
+			return invalid(field("url"), "%s is not allowed on this server; send the file as text or base64.",
+				field("url"))
 		}
 		size += len(f.Content)
 	}
 	if size > int(a.config.Files.Size) {
-		return fault.New(fault.PayloadTooLarge, "files must have at most %d bytes in all, not %d.", int(a.config.Files.Size), size).Field("files")
+		return tooLarge("files", "files must have at most %d bytes in all, not %d.", int(a.config.Files.Size), size)
 	}
 	return nil
 }
@@ -111,14 +113,16 @@ func checkPath(field, name string) error {
 	switch {
 	case name == "":
 		return missing(field)
-	case len(name) > maxPath || slices.ContainsFunc(strings.Split(name, "/"), func(part string) bool { return len(part) > maxPathPart }):
-		return invalid(field, "%s must have at most %d bytes, and at most %d between two slashes.", field, maxPath, maxPathPart)
+	case isTooLong(name):
+		return invalid(field, "%s must have at most %d bytes, and at most %d between two slashes.",
+			field, maxPath, maxPathPart)
 	case strings.ContainsRune(name, 0):
 		return invalid(field, "%s must not contain a NUL.", field)
 	case path.IsAbs(name):
 		return invalid(field, "%s must be relative to the working directory.", field)
 	case !fs.ValidPath(name) || name == ".":
-		return invalid(field, `%s must be written without "." and "..", without double slashes and without a slash at its end.`, field)
+		return invalid(field,
+			`%s must be written without "." and "..", without double slashes and without a slash at its end.`, field)
 	}
 	return nil
 }
@@ -201,7 +205,9 @@ func checkLimit[N int64 | float64](name, unit string, asked, least, most N) erro
 		return nil
 	}
 	field := "limits." + name
-	return invalid(field, "%s must be between %v and %v %s for this language.", field, least, most, unit).Detail("min", least).Detail("max", most)
+	return invalid(field, "%s must be between %v and %v %s for this language.",
+		field, least, most, unit).Detail("min", least).
+		Detail("max", most)
 }
 
 // hasURLFiles reports whether a submission has files by URL.
@@ -213,7 +219,8 @@ func hasURLFiles(s Submission) bool {
 // that is refused. It runs before the execution is stored, so that the program gets the files that were accepted.
 func (a *Admission) fetchFiles(ctx context.Context, s Submission) (Submission, error) {
 	if !a.beginFetching(s.Subject) {
-		return Submission{}, fault.New(fault.RateLimitExceeded, "Files are being fetched for %d submissions already, which is as many as are allowed.", maxFetching).
+		return Submission{}, fault.New(fault.RateLimitExceeded,
+			"Files are being fetched for %d submissions already, which is as many as are allowed.", maxFetching).
 			After(fetchTimeout)
 	}
 	defer a.endFetching(s.Subject)
@@ -261,7 +268,8 @@ func (a *Admission) endFetching(subject string) {
 func encodeInput(s Submission) ([]byte, error) {
 	input := execution.Input{Args: s.Args, Stdin: s.Stdin}
 	for _, f := range s.Files {
-		input.Files = append(input.Files, execution.File{Path: f.Path, Mode: cmp.Or(f.Mode, defaultFileMode), Content: f.Content})
+		input.Files = append(input.Files,
+			execution.File{Path: f.Path, Mode: cmp.Or(f.Mode, defaultFileMode), Content: f.Content})
 	}
 	if input.Empty() {
 		return nil, nil

@@ -55,10 +55,12 @@ func TestAnAPIKeyThatCannotWorkIsRefusedAtStart(t *testing.T) {
 		t.Fatal(err)
 	}
 	for want, c := range map[string]Config{
-		"api_keys[0].subject":                       {APIKeys: []APIKey{{SHA256: good.SHA256}}},
-		"api_keys[1].sha256":                        {APIKeys: []APIKey{good, {Subject: "ben", SHA256: good.SHA256[1:]}}},
-		"api_keys[0].sha256":                        {APIKeys: []APIKey{{Subject: "ann", SHA256: strings.Repeat("g", 64)}}},
-		"api_keys[0].scopes":                        {APIKeys: []APIKey{{Subject: "ann", SHA256: good.SHA256, Scopes: []string{"root"}}}},
+		"api_keys[0].subject": {APIKeys: []APIKey{{SHA256: good.SHA256}}},
+		"api_keys[1].sha256":  {APIKeys: []APIKey{good, {Subject: "ben", SHA256: good.SHA256[1:]}}},
+		"api_keys[0].sha256":  {APIKeys: []APIKey{{Subject: "ann", SHA256: strings.Repeat("g", 64)}}},
+		"api_keys[0].scopes": {
+			APIKeys: []APIKey{{Subject: "ann", SHA256: good.SHA256, Scopes: []string{"root"}}},
+		},
 		"api_keys[1].sha256 is that of api_keys[0]": {APIKeys: []APIKey{good, {Subject: "ben", SHA256: good.SHA256}}},
 		"key must be set with api_keys":             {APIKeys: []APIKey{good}, Keys: []KeyFile{{File: "a.pem"}}},
 	} {

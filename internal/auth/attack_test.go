@@ -98,7 +98,7 @@ func withClaims(claims string) string {
 
 // signed makes a token of literal JSON, signed with method and key.
 func signed(method jwt.SigningMethod, key any, header, payload string) string {
-	text := base64.RawURLEncoding.EncodeToString([]byte(header)) + "." + base64.RawURLEncoding.EncodeToString([]byte(payload))
+	text := b64([]byte(header)) + "." + b64([]byte(payload))
 	return text + "." + base64.RawURLEncoding.EncodeToString(must(method.Sign(text, key)))
 }
 
@@ -113,9 +113,10 @@ func signature(token string) []byte {
 
 const (
 	untrusted = "The token is malformed, or not signed by a key that is trusted here."
-	misshapen = "The token lacks a claim that is needed here, or has one of the wrong form (sub, exp, nbf, iat, scope, iss, aud)."
-	odd       = "The token has a character that no token has."
-	letIn     = "" // the token is accepted and gives no extra rights
+	misshapen = "The token lacks a claim that is needed here, " +
+		"or has one of the wrong form (sub, exp, nbf, iat, scope, iss, aud)."
+	odd   = "The token has a character that no token has."
+	letIn = "" // the token is accepted and gives no extra rights
 )
 
 // attack is a malicious token and the expected answer.
@@ -134,13 +135,14 @@ func attacks() []attack {
 	ed := signed(jwt.SigningMethodEdDSA, k.ed, `{"alg":"EdDSA","kid":"ed"}`, validClaims)
 	der := must(k.ec.Sign(rand.Reader, must(hash(es)), crypto.SHA256))
 	public := base64.RawURLEncoding.EncodeToString(publicOf(k.stranger))
-	identity := append([]byte{1}, make([]byte, 31)...) // the neutral point: R of a signature that fits a key of small order
+	identity := append([]byte{1}, make([]byte, 31)...) // neutral point: R of a signature for a key of small order
 	deep := strings.Repeat("[", 2500) + strings.Repeat("]", 2500)
 	var list []attack
 	add := func(says, name, token string) { list = append(list, attack{name, token, says}) }
 
 	for _, alg := range []string{"none", "None", "NONE", "nOnE", "none ", ""} {
-		add(untrusted, fmt.Sprintf("`alg` is `%q`, without a signature", alg), unsigned(fmt.Sprintf(`{"alg":%q}`, alg), validClaims))
+		add(untrusted, fmt.Sprintf("`alg` is `%q`, without a signature", alg),
+			unsigned(fmt.Sprintf(`{"alg":%q}`, alg), validClaims))
 	}
 	add(untrusted, "`alg` is `none`, signed all the same", header(`{"alg":"none"}`))
 	add(untrusted, "no `alg`", header(`{}`))
@@ -148,31 +150,43 @@ func attacks() []attack {
 	add(untrusted, "`alg` stands twice, `HS256` last", header(`{"alg":"none","alg":"HS256"}`))
 	add(untrusted, "`alg` is unknown (`HS1`)", header(`{"alg":"HS1"}`))
 	add(untrusted, "`alg` is `hs256`", header(`{"alg":"hs256"}`))
-	add(untrusted, "HS512 with the right secret", signed(jwt.SigningMethodHS512, []byte(testKey), `{"alg":"HS512"}`, validClaims))
+	add(untrusted, "HS512 with the right secret",
+		signed(jwt.SigningMethodHS512, []byte(testKey), `{"alg":"HS512"}`, validClaims))
 
-	add(untrusted, "HS256 with the RSA public key's PEM as its secret", sign(string(pemText(k.rsa.Public())), `{"alg":"HS256","kid":"rsa"}`, validClaims))
+	add(untrusted, "HS256 with the RSA public key's PEM as its secret",
+		sign(string(pemText(k.rsa.Public())), `{"alg":"HS256","kid":"rsa"}`, validClaims))
 	add(untrusted, "the same without `kid`", sign(string(pemText(k.rsa.Public())), plainHeader, validClaims))
-	add(untrusted, "HS256 with the Ed25519 public key as its secret", sign(string(publicOf(k.ed)), plainHeader, validClaims))
+	add(untrusted, "HS256 with the Ed25519 public key as its secret",
+		sign(string(publicOf(k.ed)), plainHeader, validClaims))
 	add(untrusted, "RS256 with an HMAC by our secret", header(`{"alg":"RS256","kid":"rsa"}`))
-	add(untrusted, "PS256 with a key that is bound to RS256", signed(jwt.SigningMethodPS256, k.rsa, `{"alg":"PS256","kid":"rsa"}`, validClaims))
-	add(untrusted, "RS512 with a key that is bound to RS256", signed(jwt.SigningMethodRS512, k.rsa, `{"alg":"RS512","kid":"rsa"}`, validClaims))
-	add(untrusted, "ES256 signed with Ed25519", signed(jwt.SigningMethodEdDSA, k.ed, `{"alg":"ES256","kid":"ec"}`, validClaims))
+	add(untrusted, "PS256 with a key that is bound to RS256",
+		signed(jwt.SigningMethodPS256, k.rsa, `{"alg":"PS256","kid":"rsa"}`, validClaims))
+	add(untrusted, "RS512 with a key that is bound to RS256",
+		signed(jwt.SigningMethodRS512, k.rsa, `{"alg":"RS512","kid":"rsa"}`, validClaims))
+	add(untrusted, "ES256 signed with Ed25519",
+		signed(jwt.SigningMethodEdDSA, k.ed, `{"alg":"ES256","kid":"ec"}`, validClaims))
 
 	for _, kid := range []string{"../../etc/passwd", "/dev/null", "' OR 1=1 --", "unknown"} {
-		add(untrusted, fmt.Sprintf("`kid` is `%s`, signed with an empty secret", kid), sign("", fmt.Sprintf(`{"alg":"HS256","kid":%q}`, kid), validClaims))
-		add(untrusted, fmt.Sprintf("`kid` is `%s`, signed by a good key", kid), rs(fmt.Sprintf(`{"alg":"RS256","kid":%q}`, kid)))
+		add(untrusted, fmt.Sprintf("`kid` is `%s`, signed with an empty secret", kid),
+			sign("", fmt.Sprintf(`{"alg":"HS256","kid":%q}`, kid), validClaims))
+		add(untrusted, fmt.Sprintf("`kid` is `%s`, signed by a good key", kid),
+			rs(fmt.Sprintf(`{"alg":"RS256","kid":%q}`, kid)))
 	}
 	add(untrusted, "`kid` is a number", rs(`{"alg":"RS256","kid":1}`))
 	add(untrusted, "`kid` is of another good key", rs(`{"alg":"RS256","kid":"other"}`))
 	add(untrusted, "`jwk`: the attacker's own key in the header",
-		signed(jwt.SigningMethodEdDSA, k.stranger, `{"alg":"EdDSA","jwk":{"kty":"OKP","crv":"Ed25519","x":"`+public+`"}}`, validClaims))
+		signed(jwt.SigningMethodEdDSA, k.stranger,
+			`{"alg":"EdDSA","jwk":{"kty":"OKP","crv":"Ed25519","x":"`+public+`"}}`, validClaims))
 	for _, name := range []string{"jku", "x5u"} {
 		add(untrusted, "`"+name+"`: the address of the attacker's key",
-			signed(jwt.SigningMethodEdDSA, k.stranger, `{"alg":"EdDSA","`+name+`":"https://attacker.example/keys"}`, validClaims))
+			signed(jwt.SigningMethodEdDSA, k.stranger,
+				`{"alg":"EdDSA","`+name+`":"https://attacker.example/keys"}`, validClaims))
 	}
-	add(untrusted, "`x5c`: the attacker's certificate", signed(jwt.SigningMethodEdDSA, k.stranger, `{"alg":"EdDSA","x5c":["MIIB"]}`, validClaims))
+	add(untrusted, "`x5c`: the attacker's certificate",
+		signed(jwt.SigningMethodEdDSA, k.stranger, `{"alg":"EdDSA","x5c":["MIIB"]}`, validClaims))
 	add(letIn, "`jku`, `jwk`, `x5u`, `x5c` in a token that a good key signed",
-		rs(`{"alg":"RS256","kid":"rsa","jku":"https://attacker.example/","jwk":{},"x5u":"https://attacker.example/","x5c":[]}`))
+		rs(`{"alg":"RS256","kid":"rsa",`+
+			`"jku":"https://attacker.example/","jwk":{},"x5u":"https://attacker.example/","x5c":[]}`))
 	add(untrusted, "`crit` asks for an extension", header(`{"alg":"HS256","crit":["b64"],"b64":false}`))
 
 	add("The token has expired.", "expired 31 s ago", hs(strings.Replace(validClaims, "946684860", "946684769", 1)))
@@ -184,10 +198,12 @@ func attacks() []attack {
 	add("The token is not valid yet.", "`nbf` 31 s ahead", hs(withClaims(`"nbf":946684831`)))
 	add("The token is not valid yet.", "`iat` 31 s ahead", hs(withClaims(`"iat":946684831`)))
 	add(misshapen, "`nbf` is text", hs(withClaims(`"nbf":"never"`)))
-	add("The token comes from an issuer that is not trusted here.", "another `iss`", hs(strings.Replace(validClaims, `"i"`, `"j"`, 1)))
+	add("The token comes from an issuer that is not trusted here.", "another `iss`",
+		hs(strings.Replace(validClaims, `"i"`, `"j"`, 1)))
 	add(misshapen, "no `iss`", hs(`{"sub":"ann","aud":"b","exp":946684860}`))
 	add("The token is meant for another audience.", "another `aud`", hs(strings.Replace(validClaims, `"b"`, `"c"`, 1)))
-	add("The token is meant for another audience.", "`aud` in another case", hs(strings.Replace(validClaims, `"b"`, `"B"`, 1)))
+	add("The token is meant for another audience.", "`aud` in another case",
+		hs(strings.Replace(validClaims, `"b"`, `"B"`, 1)))
 	add(misshapen, "no `aud`", hs(`{"sub":"ann","iss":"i","exp":946684860}`))
 	for _, sub := range []struct{ name, text string }{
 		{"empty", `""`},
@@ -201,7 +217,8 @@ func attacks() []attack {
 		add(misshapen, "`sub` is "+sub.name, hs(strings.Replace(validClaims, `"ann"`, sub.text, 1)))
 	}
 	add(misshapen, "no `sub`", hs(`{"iss":"i","aud":"b","exp":946684860}`))
-	add("The token is longer than 8192 bytes.", "`sub` of 10 KB", hs(strings.Replace(validClaims, `ann`, strings.Repeat("s", 10<<10), 1)))
+	add("The token is longer than 8192 bytes.", "`sub` of 10 KB",
+		hs(strings.Replace(validClaims, `ann`, strings.Repeat("s", 10<<10), 1)))
 	add(misshapen, "`scope` is a number", hs(withClaims(`"scope":1`)))
 	add(misshapen, "`scopes` has what is no string", hs(withClaims(`"scopes":["admin",1]`)))
 	add(untrusted, "a claim stands twice", hs(withClaims(`"sub":"bob"`)))
@@ -222,13 +239,15 @@ func attacks() []attack {
 	add(untrusted, "one word", "hello")
 	add(odd, "base64 with padding", hs(validClaims)+"=")
 	add(odd, "base64 of the other alphabet", strings.Replace(hs(validClaims), ".", "+.", 1))
-	add(odd, "a line break in the signature", hs(validClaims)[:len(hs(validClaims))-4]+"\n"+hs(validClaims)[len(hs(validClaims))-4:])
+	add(odd, "a line break in the signature",
+		hs(validClaims)[:len(hs(validClaims))-4]+"\n"+hs(validClaims)[len(hs(validClaims))-4:])
 	add(odd, "a space behind it", hs(validClaims)+" ")
 	add(untrusted, "other bits where base64 has no byte", spareBits(hs(validClaims)))
 	add(untrusted, "no signature", unsigned(plainHeader, validClaims))
 	add(untrusted, "half a signature", resigned(hs(validClaims), signature(hs(validClaims))[:16]))
 	add(untrusted, "more behind the signature", resigned(hs(validClaims), append(signature(hs(validClaims)), 0)))
-	add(untrusted, "the signature of another token", resigned(hs(withClaims(`"scope":"admin"`)), signature(hs(validClaims))))
+	add(untrusted, "the signature of another token",
+		resigned(hs(withClaims(`"scope":"admin"`)), signature(hs(validClaims))))
 	add(untrusted, "an unknown secret", sign(strings.Repeat("k", 32), plainHeader, validClaims))
 	add(untrusted, "an empty secret", sign("", plainHeader, validClaims))
 	add(untrusted, "ES256 with r = s = 0", resigned(es, make([]byte, 64)))
@@ -252,7 +271,8 @@ func hash(token string) ([]byte, error) {
 func TestEachAttackHasItsAnswer(t *testing.T) {
 	list, a := attacks(), newTestAuth(t)
 	var rows strings.Builder
-	fmt.Fprintf(&rows, "\nEach is tried by the tests, and this is the answer. *(1)* stands for: %s *(2)*: %s\n\n", untrusted, misshapen)
+	fmt.Fprintf(&rows, "\nEach is tried by the tests, and this is the answer. *(1)* stands for: %s *(2)*: %s\n\n",
+		untrusted, misshapen)
 	rows.WriteString("| attack | answer |\n|---|---|\n")
 	shorter := strings.NewReplacer(untrusted, "*(1)*", misshapen, "*(2)*")
 	for _, attack := range list {
@@ -297,9 +317,13 @@ func checkDocument(t *testing.T, rows string) {
 		return
 	}
 	if !*update {
-		t.Fatalf("the table in docs/SECURITY.md is not what was tried; run go test ./internal/auth -run Attack -update\n%s", rows)
+		t.Fatalf(
+			"the table in docs/SECURITY.md is not what was tried; run go test ./internal/auth -run Attack -update\n%s",
+			rows,
+		)
 	}
-	if err := os.WriteFile(page, []byte(strings.Replace(text, match[0], match[1]+rows+match[3], 1)), 0o600); err != nil {
+	text = strings.Replace(text, match[0], match[1]+rows+match[3], 1)
+	if err := os.WriteFile(page, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -83,7 +83,8 @@ func (c Config) validateAPIKeys() error {
 		first[sum] = i
 	}
 	if len(c.APIKeys) > 0 && c.Key == "" && (len(c.Keys) > 0 || c.JWKSURL != "") {
-		return errors.New("key must be set with api_keys: it signs the tokens that API keys are exchanged for; keys and jwks_url only verify tokens")
+		return errors.New("key must be set with api_keys: " +
+			"it signs the tokens that API keys are exchanged for; keys and jwks_url only verify tokens")
 	}
 	return nil
 }
@@ -186,7 +187,8 @@ func (a *Auth) Ready(context.Context) error {
 // key ID may wait 5 s for the key set to be fetched again.
 func (a *Auth) Authenticate(token string) (Principal, error) {
 	if token == "" {
-		return Principal{}, fault.New(fault.AuthenticationRequired, "A bearer token is needed: Authorization: Bearer <token>.")
+		return Principal{}, fault.New(fault.AuthenticationRequired,
+			"A bearer token is needed: Authorization: Bearer <token>.")
 	}
 	if len(token) > maxToken {
 		return Principal{}, fault.New(fault.InvalidToken, "The token is longer than %d bytes.", maxToken)
@@ -237,8 +239,8 @@ func (a *Auth) keysFor(token *jwt.Token) (any, error) {
 var errNoKey = errors.New("no key has this algorithm and key ID")
 
 // errNoSigningKey is the error of Issue without a secret.
-var errNoSigningKey = errors.New("this server only verifies tokens, which the issuer of auth.keys or auth.jwks_url signs. " +
-	"Get one there, or set auth.key as well")
+var errNoSigningKey = errors.New("this server only verifies tokens, " +
+	"which the issuer of auth.keys or auth.jwks_url signs. Get one there, or set auth.key as well")
 
 // Issue signs a token for subject (1–255 bytes) that is valid for ttl, counted in whole seconds, ≥ 1.
 func (a *Auth) Issue(subject string, ttl time.Duration, scopes ...string) (string, error) {
@@ -275,7 +277,8 @@ func (a *Auth) Issue(subject string, ttl time.Duration, scopes ...string) (strin
 
 // publicSentence returns a public sentence about an invalid token.
 func publicSentence(err error) string {
-	const form = "The token lacks a claim that is needed here, or has one of the wrong form (sub, exp, nbf, iat, scope, iss, aud)."
+	const form = "The token lacks a claim that is needed here, " +
+		"or has one of the wrong form (sub, exp, nbf, iat, scope, iss, aud)."
 	switch {
 	case errors.Is(err, errClaimForm):
 		return form

@@ -120,7 +120,8 @@ func CheckSubject(subject string) error {
 		return fmt.Errorf("%w: the subject is longer than %d bytes", errClaimForm, maxSubject)
 	case strings.ContainsFunc(subject, unicode.IsControl):
 		return fmt.Errorf("%w: the subject holds a control character", errClaimForm)
-	case strings.ContainsRune(subject, utf8.RuneError): // half of a surrogate pair: many different subjects would be equal
+	case strings.ContainsRune(subject, utf8.RuneError):
+		// Half of a surrogate pair: many different subjects would be equal.
 		return fmt.Errorf("%w: the subject holds an invalid character", errClaimForm)
 	}
 	return nil

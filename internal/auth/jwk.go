@@ -88,11 +88,14 @@ func (j jwk) publicKey() (any, error) {
 		}
 		return &rsa.PublicKey{N: new(big.Int).SetBytes(j.N), E: int(e.Int64())}, nil
 	case "EC":
-		curve := map[string]elliptic.Curve{"P-256": elliptic.P256(), "P-384": elliptic.P384(), "P-521": elliptic.P521()}[j.Curve]
+		curve := map[string]elliptic.Curve{
+			"P-256": elliptic.P256(), "P-384": elliptic.P384(), "P-521": elliptic.P521(),
+		}[j.Curve]
 		if curve == nil {
 			return nil, fmt.Errorf("its curve %q is not known", j.Curve)
 		}
-		return ecdsa.ParseUncompressedPublicKey(curve, slices.Concat([]byte{4}, j.X, j.Y)) // checks that the point is on the curve
+		// ParseUncompressedPublicKey checks that the point is on the curve.
+		return ecdsa.ParseUncompressedPublicKey(curve, slices.Concat([]byte{4}, j.X, j.Y))
 	case "OKP":
 		if j.Curve != "Ed25519" || len(j.X) != ed25519.PublicKeySize {
 			return nil, errors.New("it is not an Ed25519 key")

@@ -98,7 +98,8 @@ func TestNewRefusesAKeyThatIsNone(t *testing.T) {
 		}
 	})
 	t.Run("a short one is configured", func(t *testing.T) {
-		if _, err := New(Config{Key: "secret"}, t.TempDir()); err == nil || !strings.Contains(err.Error(), "key must have at least 32 bytes") {
+		if _, err := New(Config{Key: "secret"}, t.TempDir()); err == nil ||
+			!strings.Contains(err.Error(), "key must have at least 32 bytes") {
 			t.Errorf("got %v; want an error that names the key", err)
 		}
 	})

@@ -20,7 +20,9 @@ import (
 const hs256 = "HS256"
 
 // publicAlgorithms are the algorithms with a public key.
-var publicAlgorithms = []string{"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"}
+var publicAlgorithms = []string{
+	"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA",
+}
 
 // KeyFile is a public key in a PEM file.
 type KeyFile struct {

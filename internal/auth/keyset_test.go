@@ -31,16 +31,22 @@ func TestAKeyFileIsBoundToOneAlgorithm(t *testing.T) {
 		key    any
 		ok     bool
 	}{
-		"RSA is RS256":               {KeyFile{File: pemOf(t, k.rsa.Public())}, jwt.SigningMethodRS256, k.rsa, true},
-		"RSA in its own format":      {KeyFile{File: pkcs1}, jwt.SigningMethodRS256, k.rsa, true},
-		"RSA is not PS256":           {KeyFile{File: pemOf(t, k.rsa.Public())}, jwt.SigningMethodPS256, k.rsa, false},
-		"RSA as PS256":               {KeyFile{File: pemOf(t, k.rsa.Public()), Algorithm: "PS256"}, jwt.SigningMethodPS256, k.rsa, true},
-		"PS256 is not RS256":         {KeyFile{File: pemOf(t, k.rsa.Public()), Algorithm: "PS256"}, jwt.SigningMethodRS256, k.rsa, false},
-		"P-384 is ES384":             {KeyFile{File: pemOf(t, p384.Public())}, jwt.SigningMethodES384, p384, true},
-		"Ed25519 is EdDSA":           {KeyFile{File: pemOf(t, k.ed.Public())}, jwt.SigningMethodEdDSA, k.ed, true},
-		"somebody else's":            {KeyFile{File: pemOf(t, k.ed.Public())}, jwt.SigningMethodEdDSA, k.stranger, false},
-		"no secret stands beside":    {KeyFile{File: pemOf(t, k.ed.Public())}, jwt.SigningMethodHS256, []byte(""), false},
-		"a name nobody called it by": {KeyFile{File: pemOf(t, k.ed.Public()), ID: "ed"}, jwt.SigningMethodEdDSA, k.ed, true},
+		"RSA is RS256":          {KeyFile{File: pemOf(t, k.rsa.Public())}, jwt.SigningMethodRS256, k.rsa, true},
+		"RSA in its own format": {KeyFile{File: pkcs1}, jwt.SigningMethodRS256, k.rsa, true},
+		"RSA is not PS256":      {KeyFile{File: pemOf(t, k.rsa.Public())}, jwt.SigningMethodPS256, k.rsa, false},
+		"RSA as PS256": {
+			KeyFile{File: pemOf(t, k.rsa.Public()), Algorithm: "PS256"}, jwt.SigningMethodPS256, k.rsa, true,
+		},
+		"PS256 is not RS256": {
+			KeyFile{File: pemOf(t, k.rsa.Public()), Algorithm: "PS256"}, jwt.SigningMethodRS256, k.rsa, false,
+		},
+		"P-384 is ES384":          {KeyFile{File: pemOf(t, p384.Public())}, jwt.SigningMethodES384, p384, true},
+		"Ed25519 is EdDSA":        {KeyFile{File: pemOf(t, k.ed.Public())}, jwt.SigningMethodEdDSA, k.ed, true},
+		"somebody else's":         {KeyFile{File: pemOf(t, k.ed.Public())}, jwt.SigningMethodEdDSA, k.stranger, false},
+		"no secret stands beside": {KeyFile{File: pemOf(t, k.ed.Public())}, jwt.SigningMethodHS256, []byte(""), false},
+		"a name nobody called it by": {
+			KeyFile{File: pemOf(t, k.ed.Public()), ID: "ed"}, jwt.SigningMethodEdDSA, k.ed, true,
+		},
 	} {
 		a, err := New(Config{Keys: []KeyFile{test.file}}, t.TempDir())
 		if err != nil {
@@ -64,11 +70,13 @@ func TestNewRefusesAKeyFileThatIsNone(t *testing.T) {
 		algorithm string
 		says      string
 	}{
-		"no PEM":            {[]byte("hello"), "", "no PEM block"},
-		"a private key":     {private, "", "openssl pkey -pubout"},
-		"broken":            {pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: []byte("x")}), "", "asn1"},
-		"RSA of 1024 bits":  {pemText(must(rsa.GenerateKey(rand.Reader, 1024)).Public()), "", "2048 to 8192 bits"},
-		"P-224":             {pemText(must(ecdsa.GenerateKey(elliptic.P224(), rand.Reader)).Public()), "", "of this kind"},
+		"no PEM":           {[]byte("hello"), "", "no PEM block"},
+		"a private key":    {private, "", "openssl pkey -pubout"},
+		"broken":           {pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: []byte("x")}), "", "asn1"},
+		"RSA of 1024 bits": {pemText(must(rsa.GenerateKey(rand.Reader, 1024)).Public()), "", "2048 to 8192 bits"},
+		"P-224": {
+			pemText(must(ecdsa.GenerateKey(elliptic.P224(), rand.Reader)).Public()), "", "of this kind",
+		},
 		"RSA for ES256":     {pemText(k.rsa.Public()), "ES256", "not for ES256"},
 		"P-256 for ES384":   {pemText(k.ec.Public()), "ES384", "not for ES384"},
 		"Ed25519 for RS256": {pemText(k.ed.Public()), "RS256", "not for RS256"},
@@ -158,12 +166,15 @@ func TestValidateNamesTheKeyOfTheKeys(t *testing.T) {
 			t.Errorf("%+v: got %v; want an error that says %q", test.config, err, test.says)
 		}
 	}
-	for _, url := range []string{"https://issuer.example/keys?p=1", "http://127.0.0.1:1/keys", "http://[::1]/keys", "http://localhost/keys"} {
+	for _, url := range []string{
+		"https://issuer.example/keys?p=1", "http://127.0.0.1:1/keys", "http://[::1]/keys", "http://localhost/keys",
+	} {
 		if err := (Config{JWKSURL: url, Audience: "b"}).Validate(); err != nil {
 			t.Errorf("%s: %v", url, err)
 		}
 	}
-	if err := (Config{JWKSURL: "http://issuer.example/keys", JWKSAllowHTTP: true, Audience: "b"}).Validate(); err != nil {
+	c := Config{JWKSURL: "http://issuer.example/keys", JWKSAllowHTTP: true, Audience: "b"}
+	if err := c.Validate(); err != nil {
 		t.Error(err)
 	}
 }

@@ -29,9 +29,11 @@ type remoteKeys struct {
 	client *http.Client
 	keys   atomic.Pointer[keyset] // nil until the first successful fetch
 
-	fetching  chan struct{} // capacity 1, full during a fetch, so that concurrent callers share one fetch; guards the fields below
-	fetchedAt time.Time     // end of the last fetch
-	err       error         // error of the last fetch
+	// fetching has capacity 1 and is full during a fetch, so that concurrent callers share one fetch. It guards the
+	// fields below.
+	fetching  chan struct{}
+	fetchedAt time.Time // end of the last fetch
+	err       error     // error of the last fetch
 }
 
 func newRemoteKeys(url string) *remoteKeys {

@@ -90,7 +90,8 @@ func b64(b []byte) string { return base64.RawURLEncoding.EncodeToString(b) }
 
 // tokenSignedBy signs a token that names a key.
 func tokenSignedBy(id string, private ed25519.PrivateKey) string {
-	return signed(jwt.SigningMethodEdDSA, private, fmt.Sprintf(`{"alg":"EdDSA","kid":%q}`, id), `{"sub":"ann","aud":"b","exp":4102444800}`)
+	return signed(jwt.SigningMethodEdDSA, private, fmt.Sprintf(`{"alg":"EdDSA","kid":%q}`, id),
+		`{"sub":"ann","aud":"b","exp":4102444800}`)
 }
 
 func TestKeysAtAURLRotate(t *testing.T) {
@@ -182,7 +183,8 @@ func TestStrangersCannotMakeUsCallTheURL(t *testing.T) {
 		for n := range 100 {
 			all.Go(func() {
 				for range 100 {
-					if _, err := a.Authenticate(tokenSignedBy(fmt.Sprint("guess-", n), sharedKeys().stranger)); err == nil {
+					token := tokenSignedBy(fmt.Sprint("guess-", n), sharedKeys().stranger)
+					if _, err := a.Authenticate(token); err == nil {
 						t.Error("a stranger was let in")
 					}
 				}
@@ -204,7 +206,8 @@ func TestASlowURLIsNotWaitedForLongerThanItsTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, _, _ := newRemoteAuth(t, &fakeIssuer{delay: time.Hour})
 		began := time.Now()
-		if _, err := a.Authenticate(tokenSignedBy("1", sharedKeys().ed)); err == nil || time.Since(began) > fetchTimeout {
+		if _, err := a.Authenticate(tokenSignedBy("1", sharedKeys().ed)); err == nil ||
+			time.Since(began) > fetchTimeout {
 			t.Errorf("got %v after %s; want a refusal within %s", err, time.Since(began), fetchTimeout)
 		}
 	})
@@ -227,7 +230,8 @@ func TestAnAnswerThatIsNoKeySetChangesNothing(t *testing.T) {
 	for name, answer := range answers {
 		mux := http.NewServeMux()
 		mux.HandleFunc("/", answer)
-		mux.HandleFunc("/good", func(w http.ResponseWriter, _ *http.Request) { send(w, `{"keys":[`+jwkOf("2", key)+`]}`) })
+		mux.HandleFunc("/good",
+			func(w http.ResponseWriter, _ *http.Request) { send(w, `{"keys":[`+jwkOf("2", key)+`]}`) })
 		server := httptest.NewServer(mux)
 		r := newRemoteKeys(server.URL)
 		old := keyset{{id: "1"}}
@@ -258,7 +262,8 @@ func TestEachKindOfPublishedKey(t *testing.T) {
 	}
 	ecKey := func(key *ecdsa.PrivateKey, curve string) string {
 		point := must(key.PublicKey.Bytes())[1:]
-		return fmt.Sprintf(`{"kty":"EC","crv":%q,"x":%q,"y":%q}`, curve, b64(point[:len(point)/2]), b64(point[len(point)/2:]))
+		return fmt.Sprintf(`{"kty":"EC","crv":%q,"x":%q,"y":%q}`,
+			curve, b64(point[:len(point)/2]), b64(point[len(point)/2:]))
 	}
 	for name, test := range map[string]struct {
 		text, want string // want is the algorithm, or empty if the key is skipped
@@ -278,13 +283,15 @@ func TestEachKindOfPublishedKey(t *testing.T) {
 		"RSA with an even one":     {rsaKey(k.rsa, 4, ""), ""},
 		"RSA without n":            {`{"kty":"RSA","e":"AQAB"}`, ""},
 		"a point off its curve":    {ecKey(p521, "P-256"), ""},
-		"a point of zeros":         {fmt.Sprintf(`{"kty":"EC","crv":"P-256","x":%q,"y":%q}`, b64(make([]byte, 32)), b64(make([]byte, 32))), ""},
-		"an unknown curve":         {ecKey(k.ec, "secp256k1"), ""},
-		"X25519":                   {strings.Replace(jwkOf("", k.ed), "Ed25519", "X25519", 1), ""},
-		"a short Ed25519":          {`{"kty":"OKP","crv":"Ed25519","x":"AA"}`, ""},
-		"a secret":                 {fmt.Sprintf(`{"kty":"oct","alg":"HS256","k":%q}`, b64([]byte(testKey))), ""},
-		"no base64":                {`{"kty":"OKP","crv":"Ed25519","x":"*"}`, ""},
-		"no object":                {`"key"`, ""},
+		"a point of zeros": {
+			fmt.Sprintf(`{"kty":"EC","crv":"P-256","x":%q,"y":%q}`, b64(make([]byte, 32)), b64(make([]byte, 32))), "",
+		},
+		"an unknown curve": {ecKey(k.ec, "secp256k1"), ""},
+		"X25519":           {strings.Replace(jwkOf("", k.ed), "Ed25519", "X25519", 1), ""},
+		"a short Ed25519":  {`{"kty":"OKP","crv":"Ed25519","x":"AA"}`, ""},
+		"a secret":         {fmt.Sprintf(`{"kty":"oct","alg":"HS256","k":%q}`, b64([]byte(testKey))), ""},
+		"no base64":        {`{"kty":"OKP","crv":"Ed25519","x":"*"}`, ""},
+		"no object":        {`"key"`, ""},
 	} {
 		if !json.Valid([]byte(test.text)) {
 			t.Fatalf("%s: %s is not JSON", name, test.text)

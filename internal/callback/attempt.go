@@ -53,7 +53,12 @@ type sender struct {
 func newSender(c Config, policy *Policy, unsealer Unsealer, version string, l timeouts) *sender {
 	agent := "boomerang/" + version
 	return &sender{
-		policy: policy, unsealer: unsealer, transport: newTransport(c, policy, agent, l), agent: agent, timeout: l.total, now: time.Now,
+		policy:    policy,
+		unsealer:  unsealer,
+		transport: newTransport(c, policy, agent, l),
+		agent:     agent,
+		timeout:   l.total,
+		now:       time.Now,
 	}
 }
 
@@ -118,7 +123,8 @@ func (s *sender) post(ctx context.Context, d execution.Delivery, a *execution.At
 	if err := s.policy.CheckURL(d.Callback.URL); err != nil {
 		return err
 	}
-	request, err := s.request(httptrace.WithClientTrace(withPeer(ctx, hostname(d.Callback.URL)), trace.clientTrace()), d, *a)
+	ctx = httptrace.WithClientTrace(withPeer(ctx, hostname(d.Callback.URL)), trace.clientTrace())
+	request, err := s.request(ctx, d, *a)
 	if err != nil {
 		return &unsentError{err}
 	}
@@ -184,9 +190,10 @@ func (s *sender) request(ctx context.Context, d execution.Delivery, a execution.
 	id := WebhookID(d.Execution)
 	timestamp := strconv.FormatInt(a.StartedAt.Unix(), 10)
 	headers := map[string]string{
-		"User-Agent":            s.agent,
-		"Content-Type":          "application/json",
-		"Idempotency-Key":       id, // net/http takes this header as permission to repeat the request after an idle connection died
+		"User-Agent":   s.agent,
+		"Content-Type": "application/json",
+		// net/http takes this header as permission to repeat the request after an idle connection died.
+		"Idempotency-Key":       id,
 		HeaderTimestamp:         timestamp,
 		HeaderAttempt:           strconv.Itoa(a.Number),
 		HeaderDepth:             strconv.Itoa(d.Callback.Depth + 1),

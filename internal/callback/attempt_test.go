@@ -54,7 +54,8 @@ func sendAndCheck(t *testing.T, s *sender, url string, want execution.AttemptOut
 	t.Helper()
 	a, err := s.send(t.Context(), aDelivery(url))
 	if a.Outcome != want || a.StatusCode != status {
-		t.Errorf("%s: got %q with status %d (%s; %v), want %q with %d", url, a.Outcome, a.StatusCode, a.Detail, err, want, status)
+		t.Errorf("%s: got %q with status %d (%s; %v), want %q with %d",
+			url, a.Outcome, a.StatusCode, a.Detail, err, want, status)
 	}
 	if a.Detail == "" || strings.Contains(a.Detail, "127.0.0.1") {
 		t.Errorf("detail is %q", a.Detail)
@@ -63,7 +64,9 @@ func sendAndCheck(t *testing.T, s *sender, url string, want execution.AttemptOut
 }
 
 func TestAttemptIsClassedByItsStatus(t *testing.T) {
-	elsewhere := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("a redirect was followed") }))
+	elsewhere := httptest.NewServer(
+		http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("a redirect was followed") }),
+	)
 	defer elsewhere.Close()
 	receiver := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		status, _ := strconv.Atoi(r.URL.Path[1:])
@@ -140,7 +143,8 @@ func TestAnswerIsKeptUpTo16KiBAndReadUpTo64(t *testing.T) {
 	if a := sendAndCheck(t, s, receiver.URL+"/short", execution.AttemptSucceeded, 200); string(a.Answer) != "short" {
 		t.Errorf("got %q", a.Answer)
 	}
-	if a := sendAndCheck(t, s, receiver.URL+"/endless", execution.AttemptSucceeded, 200); string(a.Answer) != whole[:16<<10] {
+	a := sendAndCheck(t, s, receiver.URL+"/endless", execution.AttemptSucceeded, 200)
+	if string(a.Answer) != whole[:16<<10] {
 		t.Errorf("kept %d bytes, want 16 KiB", len(a.Answer))
 	}
 	receiver.Close() // waits for the handler, whose writes go to a closed connection
@@ -150,7 +154,9 @@ func TestAnswerIsKeptUpTo16KiBAndReadUpTo64(t *testing.T) {
 }
 
 func TestAnswerOfADestinationThatAnExceptionOpenedIsNotKept(t *testing.T) {
-	receiver := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "inside") }))
+	receiver := httptest.NewServer(
+		http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "inside") }),
+	)
 	defer receiver.Close()
 	s := newSender(Defaults(), newTestPolicy(t, allowLoopback), fakeUnsealer{}, "1.2.3", longTimeouts())
 	for range 2 { // the second attempt reuses the connection
@@ -237,8 +243,14 @@ func TestBrokenAnswersAreConnectionErrors(t *testing.T) {
 		"hangs up at once":    func(net.Conn) {},
 		"hangs up when asked": func(conn net.Conn) { readRequest(conn) },
 		"resets":              func(conn net.Conn) { readRequest(conn); reset(conn) },
-		"breaks off":          func(conn net.Conn) { readRequest(conn); _, _ = io.WriteString(conn, "HTTP/1.1 200 OK") },
-		"does not speak HTTP": func(conn net.Conn) { readRequest(conn); _, _ = io.WriteString(conn, "SSH-2.0-OpenSSH_9.6\r\n\r\n") },
+		"breaks off": func(conn net.Conn) {
+			readRequest(conn)
+			_, _ = io.WriteString(conn, "HTTP/1.1 200 OK")
+		},
+		"does not speak HTTP": func(conn net.Conn) {
+			readRequest(conn)
+			_, _ = io.WriteString(conn, "SSH-2.0-OpenSSH_9.6\r\n\r\n")
+		},
 		"endless 1xx answers": func(conn net.Conn) {
 			readRequest(conn)
 			forever(conn, "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n")
@@ -262,7 +274,8 @@ func reset(conn net.Conn) {
 func TestAnswersAtTheLimitOfHeadersAreTaken(t *testing.T) {
 	url, _ := tcpServer(t, func(conn net.Conn, _ int) {
 		readRequest(conn)
-		_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nX-A: "+strings.Repeat("a", maxAnswerHeaders-256)+"\r\nContent-Length: 0\r\n\r\n")
+		_, _ = io.WriteString(conn,
+			"HTTP/1.1 200 OK\r\nX-A: "+strings.Repeat("a", maxAnswerHeaders-256)+"\r\nContent-Length: 0\r\n\r\n")
 	})
 	sendAndCheck(t, localSender(t, longTimeouts()), url, execution.AttemptSucceeded, 200)
 }
@@ -299,7 +312,8 @@ func TestAConnectionThatFailsAtOnceIsTriedOnceMore(t *testing.T) {
 	}
 	later := aDelivery(url)
 	later.Attempts = 1
-	if a, _ := localSender(t, longTimeouts()).send(t.Context(), later); a.Outcome != execution.AttemptConnection || connections.Load() != 3 {
+	if a, _ := localSender(t, longTimeouts()).send(t.Context(), later); a.Outcome != execution.AttemptConnection ||
+		connections.Load() != 3 {
 		t.Errorf("the second attempt: %q, %d connections in all, want 3", a.Outcome, connections.Load())
 	}
 }
@@ -339,8 +353,10 @@ func TestAnAttemptHasThePromisedTimes(t *testing.T) {
 	d := NewDeliverer(Defaults(), Deps{
 		Store: newMemoryStore(), Unsealer: fakeUnsealer{}, Policy: newTestPolicy(t, defaultConfig), Version: "1.2.3",
 	})
-	if d.sender.timeout != 30*time.Second || d.sender.transport.TLSHandshakeTimeout != 5*time.Second || defaultTimeouts().connect != 5*time.Second {
-		t.Errorf("got %v in all, %v for TLS, %v to connect", d.sender.timeout, d.sender.transport.TLSHandshakeTimeout, defaultTimeouts().connect)
+	if d.sender.timeout != 30*time.Second || d.sender.transport.TLSHandshakeTimeout != 5*time.Second ||
+		defaultTimeouts().connect != 5*time.Second {
+		t.Errorf("got %v in all, %v for TLS, %v to connect",
+			d.sender.timeout, d.sender.transport.TLSHandshakeTimeout, defaultTimeouts().connect)
 	}
 }
 
@@ -348,15 +364,20 @@ func TestSilenceIsATimeout(t *testing.T) {
 	released := make(chan struct{})
 	url, _ := tcpServer(t, func(net.Conn, int) { <-released })
 	defer close(released)
-	sendAndCheck(t, localSender(t, timeouts{connect: 20 * time.Second, tls: 20 * time.Second, total: 50 * time.Millisecond}), url, execution.AttemptTimeout, 0)
+	sendAndCheck(t,
+		localSender(t, timeouts{connect: 20 * time.Second, tls: 20 * time.Second, total: 50 * time.Millisecond}), url,
+		execution.AttemptTimeout, 0)
 	mute := localSender(t, longTimeouts())
 	hanging := guardedDialer{policy: mute.policy, timeout: 50 * time.Millisecond, resolver: &net.Resolver{
-		PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) { <-ctx.Done(); return nil, ctx.Err() },
+		PreferGo: true,
+		Dial:     func(ctx context.Context, _, _ string) (net.Conn, error) { <-ctx.Done(); return nil, ctx.Err() },
 	}}
 	mute.transport.DialContext = hanging.dial
 	sendAndCheck(t, mute, "http://hooks.example.com/", execution.AttemptDNS, 0)
 	secure := strings.Replace(url, "http:", "https:", 1)
-	sendAndCheck(t, localSender(t, timeouts{connect: 20 * time.Second, tls: 50 * time.Millisecond, total: 20 * time.Second}), secure, execution.AttemptTimeout, 0)
+	sendAndCheck(t,
+		localSender(t, timeouts{connect: 20 * time.Second, tls: 50 * time.Millisecond, total: 20 * time.Second}),
+		secure, execution.AttemptTimeout, 0)
 }
 
 func TestNamesThatDoNotResolveAreDNSErrors(t *testing.T) {
@@ -378,7 +399,9 @@ func TestClosedDestinationsAreBlockedAndTheAddressIsNotTold(t *testing.T) {
 }
 
 func TestNothingIsSentUnsignedWhenTheSecretCannotBeRead(t *testing.T) {
-	receiver := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("a request came") }))
+	receiver := httptest.NewServer(
+		http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("a request came") }),
+	)
 	defer receiver.Close()
 	s := localSender(t, longTimeouts())
 	s.unsealer = fakeUnsealer{err: errors.New("another key")}
@@ -403,7 +426,8 @@ func TestTheConfiguredProxyGetsTheNameAndItsAnswersAreNotKept(t *testing.T) {
 	c.Proxy = proxy.URL
 	s := newSender(c, newTestPolicy(t, defaultConfig), fakeUnsealer{}, "1.2.3", longTimeouts())
 	defer s.transport.CloseIdleConnections()
-	if a := sendAndCheck(t, s, "http://hooks.example.com:8080/hook?a=b", execution.AttemptSucceeded, 200); a.Answer != nil {
+	a := sendAndCheck(t, s, "http://hooks.example.com:8080/hook?a=b", execution.AttemptSucceeded, 200)
+	if a.Answer != nil {
 		t.Errorf("kept %q", a.Answer)
 	}
 	if want := "POST http://hooks.example.com:8080/hook?a=b"; asked != want {
@@ -424,7 +448,12 @@ func certificate(t *testing.T, name string, until time.Time) (tls.Certificate, *
 	if err != nil {
 		t.Fatal(err)
 	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{name}, NotBefore: until.Add(-48 * time.Hour), NotAfter: until}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1),
+		DNSNames:     []string{name},
+		NotBefore:    until.Add(-48 * time.Hour),
+		NotAfter:     until,
+	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {
 		t.Fatal(err)
@@ -450,14 +479,40 @@ func TestTLSMustBeModernAndItsCertificateGood(t *testing.T) {
 		status int
 		detail string
 	}{
-		"TLS 1.3":                     {&tls.Config{Certificates: []tls.Certificate{good}}, trusted, execution.AttemptSucceeded, 200, "200"},
-		"TLS 1.2":                     {&tls.Config{Certificates: []tls.Certificate{good}, MaxVersion: tls.VersionTLS12}, trusted, execution.AttemptSucceeded, 200, "200"},
-		"TLS 1.1":                     {&tls.Config{Certificates: []tls.Certificate{good}, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}, trusted, execution.AttemptTLS, 0, "handshake"},
-		"self-signed":                 {&tls.Config{Certificates: []tls.Certificate{good}}, x509.NewCertPool(), execution.AttemptTLS, 0, "not signed by an authority"},
-		"expired":                     {&tls.Config{Certificates: []tls.Certificate{expired}}, trustedExpired, execution.AttemptTLS, 0, "expired"},
-		"another name":                {&tls.Config{Certificates: []tls.Certificate{other}}, trustedOther, execution.AttemptTLS, 0, "another name"},
-		"wants a certificate of ours": {&tls.Config{Certificates: []tls.Certificate{good}, ClientAuth: tls.RequireAnyClientCert}, trusted, execution.AttemptTLS, 0, "alert"},
-		"wants a certificate of ours over TLS 1.2": {&tls.Config{Certificates: []tls.Certificate{good}, ClientAuth: tls.RequireAnyClientCert, MaxVersion: tls.VersionTLS12}, trusted, execution.AttemptTLS, 0, "handshake"},
+		"TLS 1.3": {
+			&tls.Config{Certificates: []tls.Certificate{good}}, trusted, execution.AttemptSucceeded, 200, "200",
+		},
+		"TLS 1.2": {
+			&tls.Config{Certificates: []tls.Certificate{good}, MaxVersion: tls.VersionTLS12}, trusted,
+			execution.AttemptSucceeded, 200, "200",
+		},
+		"TLS 1.1": {
+			&tls.Config{
+				Certificates: []tls.Certificate{good}, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11,
+			},
+			trusted, execution.AttemptTLS, 0, "handshake",
+		},
+		"self-signed": {
+			&tls.Config{Certificates: []tls.Certificate{good}}, x509.NewCertPool(), execution.AttemptTLS, 0,
+			"not signed by an authority",
+		},
+		"expired": {
+			&tls.Config{Certificates: []tls.Certificate{expired}}, trustedExpired, execution.AttemptTLS, 0, "expired",
+		},
+		"another name": {
+			&tls.Config{Certificates: []tls.Certificate{other}}, trustedOther, execution.AttemptTLS, 0, "another name",
+		},
+		"wants a certificate of ours": {
+			&tls.Config{Certificates: []tls.Certificate{good}, ClientAuth: tls.RequireAnyClientCert}, trusted,
+			execution.AttemptTLS, 0, "alert",
+		},
+		"wants a certificate of ours over TLS 1.2": {
+			&tls.Config{
+				Certificates: []tls.Certificate{good}, ClientAuth: tls.RequireAnyClientCert,
+				MaxVersion: tls.VersionTLS12,
+			},
+			trusted, execution.AttemptTLS, 0, "handshake",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			receiver := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
@@ -467,21 +522,26 @@ func TestTLSMustBeModernAndItsCertificateGood(t *testing.T) {
 			defer receiver.Close()
 			s := localSender(t, longTimeouts())
 			s.transport.TLSClientConfig.RootCAs = c.roots
-			s.transport.DialContext = dialerWithDNS(s.policy, map[string][][]string{"hooks.example.com": {{"127.0.0.1"}}}).dial
+			s.transport.DialContext = dialerWithDNS(s.policy,
+				map[string][][]string{"hooks.example.com": {{"127.0.0.1"}}}).dial
 			_, port, _ := net.SplitHostPort(receiver.Listener.Addr().String())
-			if a := sendAndCheck(t, s, "https://hooks.example.com:"+port+"/", c.want, c.status); !strings.Contains(a.Detail, c.detail) {
+			if a := sendAndCheck(t, s, "https://hooks.example.com:"+port+"/", c.want, c.status); !strings.Contains(
+				a.Detail, c.detail,
+			) {
 				t.Errorf("detail is %q, want it to say %q", a.Detail, c.detail)
 			}
 		})
 	}
 	t.Run("hangs up in the handshake", func(t *testing.T) {
 		url, _ := tcpServer(t, func(conn net.Conn, _ int) { _, _ = conn.Read(make([]byte, 16)) })
-		sendAndCheck(t, localSender(t, longTimeouts()), strings.Replace(url, "http:", "https:", 1), execution.AttemptConnection, 0)
+		sendAndCheck(t, localSender(t, longTimeouts()), strings.Replace(url, "http:", "https:", 1),
+			execution.AttemptConnection, 0)
 	})
 	t.Run("plain HTTP", func(t *testing.T) {
 		receiver := httptest.NewServer(http.NotFoundHandler())
 		defer receiver.Close()
-		a := sendAndCheck(t, localSender(t, longTimeouts()), strings.Replace(receiver.URL, "http:", "https:", 1), execution.AttemptTLS, 0)
+		a := sendAndCheck(t, localSender(t, longTimeouts()), strings.Replace(receiver.URL, "http:", "https:", 1),
+			execution.AttemptTLS, 0)
 		if !strings.Contains(a.Detail, "does not speak TLS") {
 			t.Errorf("detail is %q", a.Detail)
 		}

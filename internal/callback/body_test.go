@@ -73,29 +73,39 @@ func TestBodyIsTheWireByteForByte(t *testing.T) {
 	left := completed()
 	left.Artifacts = &execution.Artifacts{
 		Files: []execution.Artifact{
-			{Path: "a\n<b>.txt", Mode: 0o644, Blob: execution.Blob{Size: 5, Sum: [32]byte{0xab, 31: 0x01}}}, {Path: "out/empty", Mode: 0o70},
+			{
+				Path: "a\n<b>.txt",
+				Mode: 0o644,
+				Blob: execution.Blob{Size: 5, Sum: [32]byte{0xab, 31: 0x01}},
+			}, {Path: "out/empty", Mode: 0o70},
 		},
 		Omissions: execution.Omissions{Omitted: []execution.Omission{{Path: "link", Reason: "symlink"}}, Count: 1},
 	}
 	for name, r := range map[string]execution.Result{
 		"completed.json": completed(),
 		"failed.json": {
-			State: execution.Failed, Reason: execution.Exited, ExitCode: new(3), Error: "The program exited with code 3.",
+			State: execution.Failed, Reason: execution.Exited, ExitCode: new(3),
+			Error:     "The program exited with code 3.",
 			StartedAt: aStart.Add(123456789 * time.Nanosecond), CompletedAt: aStart.Add(4158456789 * time.Nanosecond),
 			Duration: 4035 * time.Millisecond, Stderr: text("Traceback\n"), OutputComplete: true,
 		},
 		"timeout.json": {
-			State: execution.Timeout, Reason: execution.TimedOut, ExitCode: new(124), Error: "The program ran longer than 7200 s.",
-			StartedAt: aStart, CompletedAt: anEnd, Duration: 7200 * time.Second, Stdout: text("printed until then"), OutputComplete: true,
+			State: execution.Timeout, Reason: execution.TimedOut, ExitCode: new(124),
+			Error:     "The program ran longer than 7200 s.",
+			StartedAt: aStart, CompletedAt: anEnd, Duration: 7200 * time.Second, Stdout: text("printed until then"),
+			OutputComplete: true,
 		},
 		"cancelled.json": {
-			State: execution.Cancelled, Reason: execution.WasCancelled, Error: "The execution was cancelled before it started.",
+			State: execution.Cancelled, Reason: execution.WasCancelled,
+			Error:       "The execution was cancelled before it started.",
 			CompletedAt: anEnd, OutputComplete: true,
 		},
 		"truncated.json": {
 			State: execution.Completed, Reason: execution.Exited, ExitCode: new(0),
 			StartedAt: aStart, CompletedAt: anEnd, Duration: time.Microsecond, OutputComplete: true,
-			Stdout: execution.Output{Head: []byte(strings.Repeat("é", 600)), Tail: []byte("the end\n"), Bytes: 10 << 30},
+			Stdout: execution.Output{
+				Head: []byte(strings.Repeat("é", 600)), Tail: []byte("the end\n"), Bytes: 10 << 30,
+			},
 			Stderr: text(strings.Repeat("0123456789abcdef", 65)),
 		},
 		"invalid_utf8.json": {
@@ -134,7 +144,8 @@ func TestALongTextIsQuotedAsAWhole(t *testing.T) {
 			t.Fatal(err)
 		}
 		empty := encodeJSON(wire.Result{})
-		got := withOutput(empty, execution.Text{[]byte(printed)}, execution.Text{[]byte(printed[:shift]), []byte(printed[shift:])})
+		got := withOutput(empty, execution.Text{[]byte(printed)},
+			execution.Text{[]byte(printed[:shift]), []byte(printed[shift:])})
 		if string(got)+"\n" != want.String() {
 			t.Errorf("%d bytes before it: %d bytes are not the %d that json writes", shift, len(got), want.Len()-1)
 		}
@@ -145,7 +156,11 @@ func TestALongTextIsQuotedAsAWhole(t *testing.T) {
 // length.
 func BenchmarkBody(b *testing.B) {
 	r := completed()
-	r.Stdout = execution.Output{Head: bytes.Repeat([]byte("0123456789abcde\n"), 1<<16), Tail: []byte("the end"), Bytes: 1 << 30}
+	r.Stdout = execution.Output{
+		Head:  bytes.Repeat([]byte("0123456789abcde\n"), 1<<16),
+		Tail:  []byte("the end"),
+		Bytes: 1 << 30,
+	}
 	b.ReportAllocs()
 	for b.Loop() {
 		b.SetBytes(int64(len(Body(execution.Execution{ID: testID}, r, 1<<20))))

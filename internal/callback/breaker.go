@@ -32,7 +32,8 @@ func (b *breaker) open(now time.Time) bool {
 // halfOpen reports whether the breaker allows one attempt, as a probe, and no second one beside it.
 func (b *breaker) halfOpen(now time.Time) bool { return b.Openings > 0 && !b.open(now) }
 
-// observe counts an attempt that started at startedAt and has ended now. It returns true if the breaker opened or closed.
+// observe counts an attempt that started at startedAt and has ended now. It returns true if the breaker opened or
+// closed.
 func (b *breaker) observe(startedAt, now time.Time, failed bool) bool {
 	if b.Openings > 0 {
 		if startedAt.Before(b.OpenUntil) {

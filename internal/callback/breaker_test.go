@@ -56,7 +56,10 @@ func TestABreakerStaysOpenTwiceAsLongEachTimeThatItsProbeFails(t *testing.T) {
 	for range breakerMinAttempts {
 		s.try(true)
 	}
-	for _, want := range []time.Duration{30 * time.Second, time.Minute, 2 * time.Minute, 4 * time.Minute, 8 * time.Minute, 10 * time.Minute, 10 * time.Minute} {
+	for _, want := range []time.Duration{
+		30 * time.Second, time.Minute, 2 * time.Minute, 4 * time.Minute, 8 * time.Minute, 10 * time.Minute,
+		10 * time.Minute,
+	} {
 		if got := s.OpenUntil.Sub(s.now); got != want {
 			t.Fatalf("opened for %s, want %s", got, want)
 		}
@@ -121,7 +124,10 @@ func TestOnlyFailuresOfTheDestinationCount(t *testing.T) {
 		execution.AttemptDNS:        {0: true},
 		execution.AttemptTLS:        {0: true},
 		execution.AttemptRedirect:   {302: false},
-		execution.AttemptStatus:     {400: false, 401: false, 404: false, 408: true, 410: false, 429: true, 500: true, 502: true, 503: true, 504: true},
+		execution.AttemptStatus: {
+			400: false, 401: false, 404: false, 408: true, 410: false, 429: true, 500: true, 502: true, 503: true,
+			504: true,
+		},
 	} {
 		for status, want := range want {
 			if got := countsAsFailure(execution.Attempt{Outcome: a, StatusCode: status}); got != want {

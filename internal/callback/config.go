@@ -19,15 +19,15 @@ import (
 
 // Config holds the settings of callbacks.
 type Config struct {
-	AllowCIDRs         []netip.Prefix      `yaml:"allow_cidrs"`         // ranges that are open although a rule closes them
-	AllowHosts         []string            `yaml:"allow_hosts"`         // names that are open wherever they lead
+	AllowCIDRs         []netip.Prefix      `yaml:"allow_cidrs"`         // ranges open despite a rule
+	AllowHosts         []string            `yaml:"allow_hosts"`         // names open wherever they lead
 	RequireHTTPS       bool                `yaml:"require_https"`       // refuse http://
-	Proxy              string              `yaml:"proxy"`               // URL of an egress proxy, which then checks addresses; empty = none
-	CAFile             string              `yaml:"ca_file"`             // PEM file of trusted authorities beside the system's; empty = none
+	Proxy              string              `yaml:"proxy"`               // URL of an egress proxy; empty = none
+	CAFile             string              `yaml:"ca_file"`             // PEM file of additional authorities
 	ClientCertificates []ClientCertificate `yaml:"client_certificates"` // for receivers that ask for one
 	InlineOutput       units.Base2Bytes    `yaml:"inline_output"`       // bytes of each stream in the body
-	Schedule           []time.Duration     `yaml:"schedule"`            // pause before each attempt after the first
-	Concurrency        int                 `yaml:"concurrency"`         // attempts at the same time, to all destinations together
+	Schedule           []time.Duration     `yaml:"schedule"`            // pauses before the attempts after the first
+	Concurrency        int                 `yaml:"concurrency"`         // simultaneous attempts, all destinations
 	Destination        Destination         `yaml:"destination"`
 }
 

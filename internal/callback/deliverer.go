@@ -11,7 +11,7 @@ import (
 )
 
 const (
-	shutdownGrace   = 10 * time.Second // for attempts in attemptCtx when Run is told to stop
+	shutdownGrace   = 10 * time.Second // for attempts in flight when Run is told to stop
 	maxWait         = time.Minute      // between two queries of the store, because the wall clock may be set
 	storeRetryPause = 5 * time.Second  // before a failed query of the store is repeated
 
@@ -27,7 +27,9 @@ type Store interface {
 	// Due returns pending deliveries whose time has come at now, longest due first: at most limit in all, and at most
 	// each for one destination. It leaves out the executions in inFlight and the destinations in closed. Its cost grows
 	// with the number of destinations, not with the number of deliveries that wait for one destination.
-	Due(ctx context.Context, now time.Time, each, limit int, inFlight []execution.ID, closed []string) ([]execution.Due, error)
+	Due(
+		ctx context.Context, now time.Time, each, limit int, inFlight []execution.ID, closed []string,
+	) ([]execution.Due, error)
 
 	// NextDue returns the earliest NextAt of a pending delivery that is after now; ok is false if there is none.
 	NextDue(ctx context.Context, now time.Time) (at time.Time, ok bool, err error)
@@ -43,7 +45,10 @@ type Store interface {
 
 	// Record adds the attempt and moves the delivery to state, in one transaction. reason is set with Dead, nextAt with
 	// Pending. After an error nothing has been written.
-	Record(ctx context.Context, a execution.Attempt, state execution.DeliveryState, reason execution.DeadReason, nextAt time.Time) error
+	Record(
+		ctx context.Context, a execution.Attempt, state execution.DeliveryState, reason execution.DeadReason,
+		nextAt time.Time,
+	) error
 
 	// Pending receives a value when a delivery becomes pending. One value may stand for many deliveries.
 	Pending() <-chan struct{}
@@ -79,7 +84,7 @@ func NewDeliverer(c Config, deps Deps) *Deliverer {
 	}
 }
 
-// Run sends deliveries until ctx ends. Then it starts no more attempts, waits up to 10 s for the attempts in attemptCtx,
+// Run sends deliveries until ctx ends. Then it starts no more attempts, waits up to 10 s for the attempts in flight,
 // and returns nil when all its goroutines have ended. Deliveries of cancelled attempts stay pending.
 func (d *Deliverer) Run(ctx context.Context) error {
 	defer d.sender.transport.CloseIdleConnections()
@@ -141,12 +146,14 @@ func (r *runState) startDue(ctx, attemptCtx context.Context) time.Duration {
 		return wait
 	}
 	for r.throttle.freeSlots() > 0 {
-		due, err := r.store.Due(ctx, now, r.config.Destination.Concurrency, r.throttle.freeSlots(), r.throttle.inFlight(), r.throttle.unavailable(now))
+		due, err := r.store.Due(ctx, now, r.config.Destination.Concurrency, r.throttle.freeSlots(),
+			r.throttle.inFlight(), r.throttle.unavailable(now))
 		if err != nil {
 			return r.handleStoreError(ctx, err)
 		}
 		if len(due) == 0 {
-			r.storeFailing = r.storeFailing && len(r.throttle.destinationOf) > 0 // attempts in attemptCtx may still find that the store fails
+			// attempts in flight may still find that the store fails
+			r.storeFailing = r.storeFailing && len(r.throttle.destinationOf) > 0
 			break
 		}
 		for _, d := range due {
@@ -193,7 +200,8 @@ func (r *runState) handleEnd(ctx context.Context, end attemptEnd) {
 	}
 	log := r.log.WithField("destination", b.Destination)
 	if b.Openings > 0 {
-		log.WithField("pause", b.OpenUntil.Sub(now).String()).Warn("nearly all callbacks to a destination fail; it is paused")
+		log.WithField("pause", b.OpenUntil.Sub(now).String()).
+			Warn("nearly all callbacks to a destination fail; it is paused")
 	} else {
 		log.Info("callbacks to a destination arrive again")
 	}
@@ -224,7 +232,7 @@ func (r *runState) deliver(attemptCtx context.Context, id execution.ID) {
 }
 
 // recordWithRetry records an attempt, and retries while the store fails: repeating a callback that has arrived would be
-// worse than a pause. The attempt counts as in attemptCtx until it is recorded.
+// worse than a pause. The attempt counts as in flight until it is recorded.
 func (r *runState) recordWithRetry(attemptCtx context.Context, a execution.Attempt, n nextStep) {
 	log := r.log.WithFields(logrus.Fields{"execution_id": a.Execution, "attempt": a.Number})
 	patience := time.NewTimer(maxRecordTime)

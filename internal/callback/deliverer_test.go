@@ -110,7 +110,8 @@ func TestADeadReceiverIsCalledAsTheScheduleSays(t *testing.T) {
 		if got := n.at("a.example.com", began); !slices.Equal(got, want) {
 			t.Errorf("called at\n%v, want\n%v", got, want)
 		}
-		if d := m.get(deliveryTo("", 1).Execution); d.State != execution.Dead || d.Reason != execution.Exhausted || d.Attempts != 11 {
+		if d := m.get(deliveryTo("", 1).Execution); d.State != execution.Dead || d.Reason != execution.Exhausted ||
+			d.Attempts != 11 {
 			t.Errorf("got %+v", d)
 		}
 		for i, a := range n.arrivals {
@@ -120,7 +121,8 @@ func TestADeadReceiverIsCalledAsTheScheduleSays(t *testing.T) {
 			if got, want := a.header.Get("X-HopX-Timestamp"), strconv.FormatInt(a.at.Unix(), 10); got != want {
 				t.Errorf("timestamp header %q, want %q", got, want)
 			}
-			if a.body != n.arrivals[0].body || a.header.Get("webhook-id") != "msg_"+string(deliveryTo("", 1).Execution) {
+			if a.body != n.arrivals[0].body ||
+				a.header.Get("webhook-id") != "msg_"+string(deliveryTo("", 1).Execution) {
 				t.Errorf("attempt %d has another body or id: %q, %v", i+1, a.body, a.header)
 			}
 		}
@@ -136,7 +138,8 @@ func TestGoneAndBlockedAreGivenUpAtOnce(t *testing.T) {
 		sleep(100 * time.Hour)
 		r.stop()
 		for number, want := range map[int]execution.DeadReason{1: execution.Gone, 2: execution.Blocked} {
-			if d := m.get(deliveryTo("", number).Execution); d.State != execution.Dead || d.Reason != want || d.Attempts != 1 {
+			if d := m.get(deliveryTo("", number).Execution); d.State != execution.Dead || d.Reason != want ||
+				d.Attempts != 1 {
 				t.Errorf("got %+v, want dead, %s", d, want)
 			}
 		}
@@ -335,7 +338,9 @@ func TestAnAttemptThatIsNeverRecordedIsMadeAgainSeldom(t *testing.T) {
 		sleep(time.Hour - time.Second)
 		got := n.at("a.example.com", began)
 		r.stop()
-		want := []time.Duration{0, maxRecordTime, 2 * maxRecordTime, 3 * maxRecordTime, 4 * maxRecordTime, 5 * maxRecordTime}
+		want := []time.Duration{
+			0, maxRecordTime, 2 * maxRecordTime, 3 * maxRecordTime, 4 * maxRecordTime, 5 * maxRecordTime,
+		}
 		if !slices.Equal(got, want) {
 			t.Errorf("sent at %v, want %v", got, want)
 		}
@@ -387,13 +392,15 @@ func TestEachAttemptIsOneInfoLineWithoutPathAndQuery(t *testing.T) {
 			t.Fatalf("got %d entries", len(entries))
 		}
 		want := logrus.Fields{
-			"execution_id": deliveryTo("", 1).Execution, "attempt": 1, "outcome": execution.AttemptStatus, "status": 410,
+			"execution_id": deliveryTo("",
+				1).Execution, "attempt": 1, "outcome": execution.AttemptStatus, "status": 410,
 			"duration_ms": int64(250), "host": "a.example.com:8080", "state": execution.Dead, "reason": execution.Gone,
 		}
 		if got := entries[0].Data; fmt.Sprint(got) != fmt.Sprint(want) {
 			t.Errorf("got %v, want %v", got, want)
 		}
-		if line, err := entries[0].String(); err != nil || strings.Contains(line, "hush") || strings.Contains(line, "/hook") {
+		if line, err := entries[0].String(); err != nil || strings.Contains(line, "hush") ||
+			strings.Contains(line, "/hook") {
 			t.Errorf("got %s, %v", line, err)
 		}
 	})
@@ -415,8 +422,14 @@ func TestEveryPartOfAnAttemptHasItsTime(t *testing.T) {
 		want   execution.AttemptOutcome
 		took   time.Duration
 	}{
-		"no answer":    {"http", func(conn net.Conn) { _, _ = io.Copy(io.Discard, conn) }, execution.AttemptTimeout, 30 * time.Second},
-		"no handshake": {"https", func(conn net.Conn) { _, _ = io.Copy(io.Discard, conn) }, execution.AttemptTimeout, 5 * time.Second},
+		"no answer": {
+			"http", func(conn net.Conn) { _, _ = io.Copy(io.Discard, conn) }, execution.AttemptTimeout,
+			30 * time.Second,
+		},
+		"no handshake": {
+			"https", func(conn net.Conn) { _, _ = io.Copy(io.Discard, conn) }, execution.AttemptTimeout,
+			5 * time.Second,
+		},
 		"dripping headers": {"http", func(conn net.Conn) {
 			readRequest(conn)
 			drip(conn, "HTTP/1.1 200 OK\r\n"+strings.Repeat("X-A: b\r\n", 100))
@@ -489,7 +502,8 @@ func TestADeadDestinationIsPausedAndCostsNoAttempts(t *testing.T) {
 		r := start(t, m, n, 64)
 		sleep(10 * time.Minute)
 		if got := n.count(); got > 30 {
-			t.Errorf("%d requests in ten minutes to a receiver that fails all, want a few probes after the first ten", got)
+			t.Errorf("%d requests in ten minutes to a receiver that fails all, want a few probes after the first ten",
+				got)
 		}
 		if got := logged(r.hook, logrus.WarnLevel); got < 2 {
 			t.Errorf("%d warnings, want one each time that it is left alone", got)
@@ -567,7 +581,8 @@ func TestADeliveryThatCannotBeReadIsTriedAgainWithPauses(t *testing.T) {
 		m.unreadable = errors.New("disk I/O error")
 		r := start(t, m, n, 64)
 		sleep(time.Minute)
-		if most := 2 * int(time.Minute/storeRetryPause+2); m.asked > most { // each time once more for other destinations
+		// each time once more for other destinations
+		if most := 2 * int(time.Minute/storeRetryPause+2); m.asked > most {
 			t.Errorf("asked %d times in a minute, want at most %d", m.asked, most)
 		}
 		m.mu.Lock()

@@ -44,7 +44,8 @@ func (s *dnsServer) serve(conn net.Conn) {
 			return
 		}
 		answer := s.answer(query)
-		if _, err := conn.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(answer))), answer...)); err != nil {
+		length := binary.BigEndian.AppendUint16(nil, uint16(len(answer)))
+		if _, err := conn.Write(append(length, answer...)); err != nil {
 			return
 		}
 	}
@@ -206,8 +207,11 @@ func TestDialRefusesEveryClosedAddressThatDNSGives(t *testing.T) {
 
 func TestDialTakesTheOpenAddressAmongClosedOnes(t *testing.T) {
 	port := listen(t)
-	for _, addresses := range [][]string{{"10.0.0.1", "127.0.0.1"}, {"127.0.0.1", "10.0.0.1"}, {"fd00::1", "127.0.0.1"}} {
-		conn, err := dialerWithDNS(newTestPolicy(t, allowLoopback), map[string][][]string{"a.example.com": {addresses}}).
+	for _, addresses := range [][]string{
+		{"10.0.0.1", "127.0.0.1"}, {"127.0.0.1", "10.0.0.1"}, {"fd00::1", "127.0.0.1"},
+	} {
+		conn, err := dialerWithDNS(newTestPolicy(t, allowLoopback),
+			map[string][][]string{"a.example.com": {addresses}}).
 			dial(t.Context(), "tcp", "a.example.com:"+port)
 		if err != nil {
 			t.Errorf("%v: %v", addresses, err)
@@ -222,7 +226,9 @@ func TestDialTakesTheOpenAddressAmongClosedOnes(t *testing.T) {
 
 func TestDialDoesNotCallANameBlockedOfWhichAnOpenAddressIsDown(t *testing.T) {
 	p := newTestPolicy(t, func(c *Config) { c.AllowCIDRs = []netip.Prefix{netip.MustParsePrefix("127.0.0.2/32")} })
-	for _, addresses := range [][]string{{"127.0.0.1", "127.0.0.2"}, {"127.0.0.2", "127.0.0.1"}, {"fd00::1", "127.0.0.2"}} {
+	for _, addresses := range [][]string{
+		{"127.0.0.1", "127.0.0.2"}, {"127.0.0.2", "127.0.0.1"}, {"fd00::1", "127.0.0.2"},
+	} {
 		_, err := dialerWithDNS(p, map[string][][]string{"a.example.com": {addresses}}).
 			dial(t.Context(), "tcp", "a.example.com:1")
 		if _, blocked := errors.AsType[*RefusalError](err); err == nil || blocked {
@@ -233,7 +239,8 @@ func TestDialDoesNotCallANameBlockedOfWhichAnOpenAddressIsDown(t *testing.T) {
 
 func TestDialEndsRebinding(t *testing.T) {
 	port := listen(t)
-	d := dialerWithDNS(newTestPolicy(t, allowLoopback), map[string][][]string{"rebind.example.com": {{"127.0.0.1"}, {"10.0.0.1"}}})
+	d := dialerWithDNS(newTestPolicy(t, allowLoopback),
+		map[string][][]string{"rebind.example.com": {{"127.0.0.1"}, {"10.0.0.1"}}})
 	conn, err := d.dial(t.Context(), "tcp", "rebind.example.com:"+port)
 	if err != nil {
 		t.Fatal(err)

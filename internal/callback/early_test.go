@@ -36,8 +36,8 @@ func (e earlyAnswer) String() string {
 		}
 		return no
 	}
-	return fmt.Sprintf("%d %s %s %s %s", e.status, word(e.secure, "https", "http"), word(e.final, "close", "keep-alive"),
-		word(e.resets, "reset", "close"), word(e.warm, "reused", "fresh"))
+	return fmt.Sprintf("%d %s %s %s %s", e.status, word(e.secure, "https", "http"),
+		word(e.final, "close", "keep-alive"), word(e.resets, "reset", "close"), word(e.warm, "reused", "fresh"))
 }
 
 // serve counts in posts the requests that it answers early. It reads a request to /warm to its end.
@@ -125,7 +125,8 @@ func TestAnAnswerBeforeTheBodyWinsOverTheFailingWrite(t *testing.T) {
 	body := make([]byte, 8<<20)
 	for place := range 3 * 16 {
 		e := earlyAnswer{
-			status: []int{200, 410, 503}[place/16], secure: place&8 > 0, final: place&4 > 0, resets: place&2 > 0, warm: place&1 > 0,
+			status: []int{200, 410, 503}[place/16], secure: place&8 > 0, final: place&4 > 0, resets: place&2 > 0,
+			warm: place&1 > 0,
 		}
 		for _, size := range sizes {
 			s, url, posts := e.open(t)
@@ -147,7 +148,8 @@ func TestAnAnswerBeforeTheBodyWinsOverTheFailingWrite(t *testing.T) {
 				}
 			}
 			if twice+other > 0 {
-				t.Errorf("%s, %d KiB: of %d runs %d were posted twice, %d have another status", e, size>>10, runs, twice, other)
+				t.Errorf("%s, %d KiB: of %d runs %d were posted twice, %d have another status",
+					e, size>>10, runs, twice, other)
 			}
 		}
 	}
@@ -168,7 +170,7 @@ func TestAReceiverOfHTTP2AnswersEarly(t *testing.T) {
 	receiver.StartTLS()
 	defer receiver.Close()
 	s := localSender(t, longTimeouts())
-	s.transport.TLSClientConfig.RootCAs = receiver.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs //nolint:errcheck,forcetypeassert // httptest's
+	s.transport.TLSClientConfig.RootCAs = rootsOf(receiver)
 	d := aDelivery(receiver.URL)
 	d.Body = make([]byte, 8<<20)
 	if a, err := s.send(t.Context(), d); a.StatusCode != http.StatusGone || posts.Load() != 1 {

@@ -30,7 +30,8 @@ func testSender(p *Policy) *sender {
 
 func aDelivery(url string) execution.Delivery {
 	return execution.Delivery{
-		Execution: testID, State: execution.Pending, Callback: execution.Callback{URL: url}, Body: []byte(`{"execution_id":"exec_1"}`),
+		Execution: testID, State: execution.Pending, Callback: execution.Callback{URL: url},
+		Body: []byte(`{"execution_id":"exec_1"}`),
 	}
 }
 
@@ -60,7 +61,9 @@ type memoryStore struct {
 
 func newMemoryStore(deliveries ...execution.Delivery) *memoryStore {
 	m := &memoryStore{
-		deliveries: make(map[execution.ID]*execution.Delivery), pending: make(chan struct{}, 1), most: make(map[string]int),
+		deliveries: make(
+			map[execution.ID]*execution.Delivery,
+		), pending: make(chan struct{}, 1), most: make(map[string]int),
 		breakers: make(map[string]execution.Breaker),
 	}
 	m.add(deliveries...)
@@ -160,7 +163,10 @@ func (m *memoryStore) NextDue(_ context.Context, now time.Time) (at time.Time, o
 	return at, ok, m.readError
 }
 
-func (m *memoryStore) Record(ctx context.Context, a execution.Attempt, state execution.DeliveryState, reason execution.DeadReason, nextAt time.Time) error {
+func (m *memoryStore) Record(
+	ctx context.Context, a execution.Attempt, state execution.DeliveryState, reason execution.DeadReason,
+	nextAt time.Time,
+) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err := cmp.Or(m.writeError, ctx.Err()); err != nil {

@@ -44,7 +44,8 @@ func (f *Fetcher) Fetch(ctx context.Context, field, url string, limit int) ([]by
 		return nil, err
 	}
 	trace := new(connTrace)
-	request, err := http.NewRequestWithContext(httptrace.WithClientTrace(withPeer(ctx, hostname(url)), trace.clientTrace()), http.MethodGet, url, nil)
+	ctx = httptrace.WithClientTrace(withPeer(ctx, hostname(url)), trace.clientTrace())
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return nil, fetchFault(field, &unsentError{err})
 	}
@@ -59,15 +60,16 @@ func (f *Fetcher) Fetch(ctx context.Context, field, url string, limit int) ([]by
 		if class == execution.AttemptSucceeded {
 			class = execution.AttemptStatus // a 206 or a 204 is not the file
 		}
-		return nil, fault.New(fault.InvalidRequest, "%s could not be fetched: the server answered %d.", field, response.StatusCode).
-			Field(field).Detail("error", class)
+		return nil, fault.New(fault.InvalidRequest, "%s could not be fetched: the server answered %d.",
+			field, response.StatusCode).Field(field).Detail("error", class)
 	}
 	content, err := io.ReadAll(io.LimitReader(response.Body, int64(limit)+1))
 	if err != nil {
 		return nil, fetchFault(field, err)
 	}
 	if len(content) > limit {
-		return nil, fault.New(fault.PayloadTooLarge, "%s leads to more than the %d bytes that are left for files.", field, limit).Field(field)
+		return nil, fault.New(fault.PayloadTooLarge, "%s leads to more than the %d bytes that are left for files.",
+			field, limit).Field(field)
 	}
 	return content, nil
 }
@@ -79,5 +81,6 @@ func fetchFault(field string, err error) error {
 			Detail("error", execution.AttemptBlocked).Because(err)
 	}
 	class, _ := classifyError(err)
-	return fault.New(fault.InvalidRequest, "%s could not be fetched: %s.", field, class).Field(field).Detail("error", class).Because(err)
+	return fault.New(fault.InvalidRequest, "%s could not be fetched: %s.", field, class).
+		Field(field).Detail("error", class).Because(err)
 }

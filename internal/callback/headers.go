@@ -19,8 +19,8 @@ const (
 var (
 	reservedHeaders = map[string]bool{
 		"connection": true, "keep-alive": true, "te": true, "trailer": true, "transfer-encoding": true, "upgrade": true,
-		"host": true, "expect": true, "forwarded": true, "idempotency-key": true, "traceparent": true, "tracestate": true,
-		"metadata": true,
+		"host": true, "expect": true, "forwarded": true, "idempotency-key": true, "traceparent": true,
+		"tracestate": true, "metadata": true,
 	}
 	reservedHeaderPrefixes = []string{
 		"proxy-", "content-", "x-forwarded-", "webhook-", "x-hopx-", "metadata-", "x-aws-ec2-metadata-",
@@ -41,14 +41,17 @@ func (p *Policy) CheckHeaders(headers map[string]string) error {
 		switch {
 		case name == "" || strings.IndexFunc(name, isNotTokenRune) >= 0:
 			return invalidHeader("callback_headers: %q is not a header name.", name)
-		case reservedHeaders[lower] || slices.ContainsFunc(reservedHeaderPrefixes, func(p string) bool { return strings.HasPrefix(lower, p) }):
+		case isReserved(lower):
 			return invalidHeader("callback_headers: %q may not be set.", name)
 		case seen[lower]:
 			return invalidHeader("callback_headers: %q appears twice.", name)
 		case strings.ContainsFunc(headers[name], isControl):
-			return invalidHeader("callback_headers: the value of %q must not contain line breaks or other control characters.", name)
+			return invalidHeader(
+				"callback_headers: the value of %q must not contain line breaks or other control characters.", name,
+			)
 		case size > maxHeaderBytes:
-			return invalidHeader("callback_headers must have at most %d bytes in all; %q is too much.", maxHeaderBytes, name)
+			return invalidHeader("callback_headers must have at most %d bytes in all; %q is too much.",
+				maxHeaderBytes, name)
 		}
 		seen[lower] = true
 	}
@@ -57,6 +60,12 @@ func (p *Policy) CheckHeaders(headers map[string]string) error {
 
 func invalidHeader(format string, args ...any) error {
 	return fault.New(fault.InvalidRequest, format, args...).Field("callback_headers")
+}
+
+// isReserved reports whether a client may not set the header with this lower-case name.
+func isReserved(name string) bool {
+	return reservedHeaders[name] ||
+		slices.ContainsFunc(reservedHeaderPrefixes, func(p string) bool { return strings.HasPrefix(name, p) })
 }
 
 // isNotTokenRune reports whether a character is forbidden in a header name (RFC 9110 §5.6.2).

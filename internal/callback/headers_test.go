@@ -9,13 +9,17 @@ import (
 func TestHeadersThatFrameRouteOrProveAreRefusedByName(t *testing.T) {
 	p := newTestPolicy(t, defaultConfig)
 	for _, name := range []string{
-		"Connection", "Keep-Alive", "Proxy-Authorization", "proxy-connection", "TE", "Trailer", "Transfer-Encoding", "UPGRADE",
-		"Host", "Content-Type", "content-length", "Content-Encoding", "Expect", "Forwarded", "X-Forwarded-For", "x-forwarded-host",
-		"webhook-id", "Webhook-Signature", "X-HopX-Signature", "x-hopx-anything", "X-HOPX-Callback-Depth", "Idempotency-Key",
+		"Connection", "Keep-Alive", "Proxy-Authorization", "proxy-connection", "TE", "Trailer", "Transfer-Encoding",
+		"UPGRADE",
+		"Host", "Content-Type", "content-length", "Content-Encoding", "Expect", "Forwarded", "X-Forwarded-For",
+		"x-forwarded-host",
+		"webhook-id", "Webhook-Signature", "X-HopX-Signature", "x-hopx-anything", "X-HOPX-Callback-Depth",
+		"Idempotency-Key",
 		"traceparent", "TraceState", "Metadata", "Metadata-Flavor", "metadata-token", "X-aws-ec2-metadata-token",
 		"X-AWS-EC2-Metadata-Token-TTL-Seconds",
 	} {
-		checkRefusal(t, name, p.CheckHeaders(map[string]string{name: "x"}), invalid, fmt.Sprintf("%q may not be set", name))
+		checkRefusal(t, name, p.CheckHeaders(map[string]string{name: "x"}), invalid,
+			fmt.Sprintf("%q may not be set", name))
 	}
 }
 
@@ -52,7 +56,10 @@ func TestHeadersOfTheClientsOwnPass(t *testing.T) {
 	}
 	for _, headers := range []map[string]string{
 		nil,
-		{"Authorization": "Bearer t", "Cookie": "a=b", "X-Custom-Header": "my-value", "X-Task-ID": "task-123", "User-Agent": "mine"},
+		{
+			"Authorization": "Bearer t", "Cookie": "a=b", "X-Custom-Header": "my-value", "X-Task-ID": "task-123",
+			"User-Agent": "mine",
+		},
 		{"X-Tab": "a\tb", "X-Umlaut": "ä", "X-Empty": "", "!#$%&'*+-.^_`|~": "odd"},
 		{"X-Hop": "not ours", "Contents": "x", "Hosts": "x"},
 		full, many,

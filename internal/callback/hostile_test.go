@@ -110,7 +110,8 @@ func TestNoHostileDestinationIsReached(t *testing.T) {
 		}
 		got, err := delivererOf(s).Try(t.Context(), Sample{URL: target})
 		if err != nil || got.Outcome != execution.AttemptBlocked || got.Connected || !strings.Contains(got.Rule, rule) {
-			t.Errorf("%q (%v): got %s by %q, connected %t, %v; want it blocked by %q", target, answers, got.Outcome, got.Rule, got.Connected, err, rule)
+			t.Errorf("%q (%v): got %s by %q, connected %t, %v; want it blocked by %q",
+				target, answers, got.Outcome, got.Rule, got.Connected, err, rule)
 		}
 	}
 	for _, c := range hostile {
@@ -124,7 +125,10 @@ func TestNoHostileDestinationIsReached(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		answers := map[string][][]string{canonicalHost(u.Hostname()): c.answers, "another.example.com": {{"db.internal"}}}
+		answers := map[string][][]string{
+			canonicalHost(u.Hostname()): c.answers,
+			"another.example.com":       {{"db.internal"}},
+		}
 		for name, addr := range internalNames {
 			answers[name] = [][]string{{addr}}
 		}
@@ -140,7 +144,9 @@ func TestNoHostileDestinationIsReached(t *testing.T) {
 
 func TestOfMixedAnswersOnlyTheOpenAddressIsReached(t *testing.T) {
 	open := httptest.NewUnstartedServer(http.HandlerFunc(ok))
-	closed := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("the closed address was reached") }))
+	closed := httptest.NewServer(
+		http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("the closed address was reached") }),
+	)
 	defer closed.Close()
 	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp4", "127.0.0.2"+portOf(closed))
 	if err != nil {
@@ -152,7 +158,8 @@ func TestOfMixedAnswersOnlyTheOpenAddressIsReached(t *testing.T) {
 	defer open.Close()
 	p := newTestPolicy(t, func(c *Config) { c.AllowCIDRs = []netip.Prefix{netip.MustParsePrefix("127.0.0.2/32")} })
 	for _, answers := range [][]string{
-		{"127.0.0.1", "127.0.0.2"}, {"127.0.0.2", "127.0.0.1"}, {"::1", "127.0.0.1", "127.0.0.2"}, {"::ffff:127.0.0.1", "127.0.0.2"},
+		{"127.0.0.1", "127.0.0.2"}, {"127.0.0.2", "127.0.0.1"}, {"::1", "127.0.0.1", "127.0.0.2"},
+		{"::ffff:127.0.0.1", "127.0.0.2"},
 	} {
 		s := newSender(Defaults(), p, fakeUnsealer{}, "1.2.3", longTimeouts())
 		s.transport.DialContext = dialerWithDNS(p, map[string][][]string{"a.example.com": {answers}}).dial
@@ -223,15 +230,18 @@ func (r *dialRecorder) dialer(p *Policy, answers []string) dialFunc {
 			return nil, err
 		}
 		v := dialGuard{policy: p, host: host, allowed: make(map[netip.Addr]bool)}
-		inner := net.Dialer{Resolver: resolver, ControlContext: func(ctx context.Context, network, address string, c syscall.RawConn) error {
-			if err := v.control(ctx, network, address, c); err != nil {
-				return err
-			}
-			r.mu.Lock()
-			defer r.mu.Unlock()
-			r.addresses = append(r.addresses, netip.MustParseAddrPort(address).Addr())
-			return errors.New("far enough")
-		}}
+		inner := net.Dialer{
+			Resolver: resolver,
+			ControlContext: func(ctx context.Context, network, address string, c syscall.RawConn) error {
+				if err := v.control(ctx, network, address, c); err != nil {
+					return err
+				}
+				r.mu.Lock()
+				defer r.mu.Unlock()
+				r.addresses = append(r.addresses, netip.MustParseAddrPort(address).Addr())
+				return errors.New("far enough")
+			},
+		}
 		return inner.DialContext(ctx, network, address)
 	}
 }

@@ -67,7 +67,8 @@ func classifyError(err error) (execution.AttemptOutcome, string) {
 		}
 		return execution.AttemptDNS, "The receiver's name could not be resolved."
 	}
-	if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() || errors.Is(err, context.DeadlineExceeded) {
+	timeout, ok := errors.AsType[net.Error](err)
+	if ok && timeout.Timeout() || errors.Is(err, context.DeadlineExceeded) {
 		return execution.AttemptTimeout, "The receiver did not answer in time."
 	}
 	if errors.Is(err, syscall.ECONNREFUSED) {
@@ -114,7 +115,8 @@ func tlsSentence(err error) string {
 	if _, ok := errors.AsType[*handshakeError](err); ok {
 		return "The TLS handshake failed."
 	}
-	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "remote error" { // an alert after the handshake (TLS 1.3)
+	// An alert may come after the handshake (TLS 1.3).
+	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "remote error" {
 		return "The receiver broke off with a TLS alert."
 	}
 	return ""

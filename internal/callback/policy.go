@@ -38,7 +38,13 @@ func NewPolicy(c Config) (*Policy, error) {
 	for _, host := range c.AllowHosts {
 		hosts[canonicalHost(host)] = true
 	}
-	return &Policy{cidrs: slices.Clone(c.AllowCIDRs), hosts: hosts, requireHTTPS: c.RequireHTTPS, trust: trust, hostAddresses: address.Interfaces}, nil
+	return &Policy{
+		cidrs:         slices.Clone(c.AllowCIDRs),
+		hosts:         hosts,
+		requireHTTPS:  c.RequireHTTPS,
+		trust:         trust,
+		hostAddresses: address.Interfaces,
+	}, nil
 }
 
 // decision is the policy's decision about one address under one name.

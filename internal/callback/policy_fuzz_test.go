@@ -18,7 +18,8 @@ func FuzzCheckURL(f *testing.F) {
 	for _, c := range hostile {
 		f.Add(c.url)
 	}
-	for _, url := range append(metadataURLs, "https://example.com/hook?a=b", "http://[2606:4700::1111]:8080/", "http://8.8.8.8/") {
+	for _, url := range append(metadataURLs,
+		"https://example.com/hook?a=b", "http://[2606:4700::1111]:8080/", "http://8.8.8.8/") {
 		f.Add(url)
 	}
 	p := newTestPolicy(f, defaultConfig)
@@ -75,7 +76,8 @@ func inetAton(host string) (netip.Addr, bool) {
 			bits = 8 * (4 - i)
 		}
 		n, err := strconv.ParseUint(part, 0, bits)
-		if err != nil || strings.Contains(part, "_") || strings.HasPrefix(strings.ToLower(part), "0b") || strings.HasPrefix(strings.ToLower(part), "0o") {
+		if err != nil || strings.Contains(part, "_") || strings.HasPrefix(strings.ToLower(part), "0b") ||
+			strings.HasPrefix(strings.ToLower(part), "0o") {
 			return netip.Addr{}, false
 		}
 		value = value<<bits | n
@@ -130,7 +132,8 @@ func FuzzCheckHeaders(f *testing.F) {
 			}
 		}
 		for name, values := range request.Header {
-			if got := received.Header.Values(name); strings.HasPrefix(name, "X-HopX-") && (len(got) != 1 || got[0] != values[0]) {
+			if got := received.Header.Values(name); strings.HasPrefix(name, "X-HopX-") &&
+				(len(got) != 1 || got[0] != values[0]) {
 				t.Errorf("%q: got %q, want %q", name, got, values)
 			}
 		}

@@ -295,7 +295,10 @@ func TestRequireHTTPSRefusesHTTP(t *testing.T) {
 
 func TestExceptionsOpenOnlyTheirOwnDestinations(t *testing.T) {
 	p := newTestPolicy(t, func(c *Config) {
-		c.AllowCIDRs = []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16"), netip.MustParsePrefix("fd12::/16"), netip.MustParsePrefix(hostAddress + "/32")}
+		c.AllowCIDRs = []netip.Prefix{
+			netip.MustParsePrefix("10.1.0.0/16"), netip.MustParsePrefix("fd12::/16"),
+			netip.MustParsePrefix(hostAddress + "/32"),
+		}
 		c.AllowHosts = []string{"Receiver", "host.docker.internal."}
 	})
 	for url, open := range map[string]bool{

@@ -83,7 +83,10 @@ func (e egressProxy) tunnel(ctx context.Context, network, address string) (net.C
 // sendConnect sends CONNECT and reads the answer.
 func (e egressProxy) sendConnect(conn net.Conn, address string) error {
 	request := &http.Request{
-		Method: http.MethodConnect, URL: &url.URL{Opaque: address}, Host: address, Header: http.Header{"User-Agent": {e.agent}},
+		Method: http.MethodConnect,
+		URL:    &url.URL{Opaque: address},
+		Host:   address,
+		Header: http.Header{"User-Agent": {e.agent}},
 	}
 	if user := e.proxy.User; user != nil {
 		password, _ := user.Password()

@@ -2,6 +2,7 @@ package callback
 
 import (
 	"bytes"
+	"crypto/x509"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -12,6 +13,12 @@ import (
 	"boomerang/internal/execution"
 )
 
+// rootsOf returns the pool that trusts the certificate of a TLS server.
+func rootsOf(server *httptest.Server) *x509.CertPool {
+	transport := server.Client().Transport.(*http.Transport) //nolint:errcheck,forcetypeassert // httptest's
+	return transport.TLSClientConfig.RootCAs
+}
+
 // senderByProxy returns a sender that sends by the proxy at url and trusts the certificates of receiver.
 func senderByProxy(t *testing.T, proxy string, receiver *httptest.Server, change func(*Config)) *sender {
 	t.Helper()
@@ -21,7 +28,7 @@ func senderByProxy(t *testing.T, proxy string, receiver *httptest.Server, change
 	s := newSender(c, newTestPolicy(t, func(p *Config) { *p = c }), fakeUnsealer{}, "1.2.3", longTimeouts())
 	if receiver != nil {
 		pool := s.transport.TLSClientConfig.Clone()
-		pool.RootCAs = receiver.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs //nolint:errcheck,forcetypeassert // httptest's
+		pool.RootCAs = rootsOf(receiver)
 		s.transport.TLSClientConfig = pool
 	}
 	t.Cleanup(s.transport.CloseIdleConnections)
@@ -37,21 +44,28 @@ func TestAProxyGetsConnectForHTTPSAndNothingOfTheClients(t *testing.T) {
 	defer proxy.Close()
 	s := senderByProxy(t, strings.Replace(proxy.URL, "http://", "http://user:hush@", 1), receiver, defaultConfig)
 	d := aDelivery("https://example.com:8443/hook?token=hush")
-	d.Callback.Headers, d.Callback.Secret = execution.Sealed(`{"Authorization":"Bearer hush","X-Custom":"hush"}`), execution.Sealed(`["hush"]`)
+	d.Callback.Headers, d.Callback.Secret = execution.Sealed(
+		`{"Authorization":"Bearer hush","X-Custom":"hush"}`,
+	), execution.Sealed(`["hush"]`)
 	if a, err := s.send(t.Context(), d); a.Outcome != execution.AttemptSucceeded || a.Answer != nil {
 		t.Fatalf("got %+v, %v", a, err)
 	}
 	if got.Get("Authorization") != "Bearer hush" || got.Get("Proxy-Authorization") != "" {
 		t.Errorf("the receiver got %v", got)
 	}
-	const want = "CONNECT example.com:8443 HTTP/1.1\r\nHost: example.com:8443\r\nProxy-Authorization: Basic dXNlcjpodXNo\r\nUser-Agent: boomerang/1.2.3\r\n\r\n"
+	const want = "CONNECT example.com:8443 HTTP/1.1\r\nHost: example.com:8443\r\n" +
+		"Proxy-Authorization: Basic dXNlcjpodXNo\r\nUser-Agent: boomerang/1.2.3\r\n\r\n"
 	if connect.String() != want {
 		t.Errorf("the proxy got\n%s\nwant\n%s", connect.String(), want)
 	}
 }
 
 func TestAProxyIsNotAskedForADestinationThatThePolicyCloses(t *testing.T) {
-	proxy := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { t.Errorf("it was asked for %s", r.RequestURI) }))
+	proxy := httptest.NewServer(
+		http.HandlerFunc(
+			func(_ http.ResponseWriter, r *http.Request) { t.Errorf("it was asked for %s", r.RequestURI) },
+		),
+	)
 	defer proxy.Close()
 	s := senderByProxy(t, proxy.URL, nil, defaultConfig)
 	for _, c := range hostile {
@@ -81,7 +95,8 @@ func TestAProxyThatFailsIsNotTakenForTheReceiver(t *testing.T) {
 			t.Errorf("%s: detail is %q", proxy, a.Detail)
 		}
 	}
-	if a := sendAndCheck(t, senderByProxy(t, refusing.URL, nil, defaultConfig), "http://example.com/hook", execution.AttemptStatus, 403); a.Answer != nil {
+	s := senderByProxy(t, refusing.URL, nil, defaultConfig)
+	if a := sendAndCheck(t, s, "http://example.com/hook", execution.AttemptStatus, 403); a.Answer != nil {
 		t.Errorf("kept %q", a.Answer)
 	}
 }
@@ -118,14 +133,17 @@ func TestProxiesOfTheEnvironmentChangeNothing(t *testing.T) {
 	}))
 	defer ours.Close()
 	t.Setenv("NO_PROXY", "*")
-	sendAndCheck(t, senderByProxy(t, ours.URL, nil, defaultConfig), "http://example.com/hook", execution.AttemptSucceeded, 200)
+	sendAndCheck(t, senderByProxy(t, ours.URL, nil, defaultConfig), "http://example.com/hook",
+		execution.AttemptSucceeded, 200)
 	if len(through) != 1 {
 		t.Errorf("the configured proxy was asked for %q", through)
 	}
 }
 
 func TestRequireHTTPSHoldsForExecutionsAdmittedBefore(t *testing.T) {
-	receiver := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("a request came") }))
+	receiver := httptest.NewServer(
+		http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("a request came") }),
+	)
 	defer receiver.Close()
 	secure := httptest.NewTLSServer(http.HandlerFunc(ok))
 	defer secure.Close()

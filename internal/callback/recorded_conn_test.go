@@ -33,18 +33,22 @@ var malformedAnswers = map[string]struct {
 	rest   string // bytes after the status line
 	flaw   string
 }{
-	"Transfer-Encoding: identity":      {200, "Transfer-Encoding: identity\r\n\r\nok", framing},
-	"chunked twice":                    {200, "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", framing},
-	"chunked twice in a line":          {204, "Transfer-Encoding: chunked, chunked\r\n\r\n", framing},
-	"a coding that nobody knows":       {410, "Transfer-Encoding: gzip, chunked\r\n\r\n", framing},
-	"no coding":                        {200, "Transfer-Encoding:\r\n\r\n", framing},
-	"a length that is a word":          {200, "Content-Length: none\r\n\r\n", framing},
-	"a negative length":                {404, "Content-Length: -1\r\n\r\n", framing},
-	"a length with a sign":             {200, "Content-Length: +2\r\n\r\nok", framing},
-	"a length that overflows":          {200, "Content-Length: 99999999999999999999\r\n\r\n", framing},
-	"a list of lengths":                {200, "Content-Length: 2, 2\r\n\r\nok", framing},
-	"lengths that differ":              {200, "Content-Length: 2\r\nContent-Length: 3\r\n\r\nok", framing},
-	"a trailer that frames":            {200, "Transfer-Encoding: chunked\r\nTrailer: Content-Length\r\n\r\n0\r\n\r\n", framing},
+	"Transfer-Encoding: identity": {200, "Transfer-Encoding: identity\r\n\r\nok", framing},
+	"chunked twice": {
+		200, "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", framing,
+	},
+	"chunked twice in a line":    {204, "Transfer-Encoding: chunked, chunked\r\n\r\n", framing},
+	"a coding that nobody knows": {410, "Transfer-Encoding: gzip, chunked\r\n\r\n", framing},
+	"no coding":                  {200, "Transfer-Encoding:\r\n\r\n", framing},
+	"a length that is a word":    {200, "Content-Length: none\r\n\r\n", framing},
+	"a negative length":          {404, "Content-Length: -1\r\n\r\n", framing},
+	"a length with a sign":       {200, "Content-Length: +2\r\n\r\nok", framing},
+	"a length that overflows":    {200, "Content-Length: 99999999999999999999\r\n\r\n", framing},
+	"a list of lengths":          {200, "Content-Length: 2, 2\r\n\r\nok", framing},
+	"lengths that differ":        {200, "Content-Length: 2\r\nContent-Length: 3\r\n\r\nok", framing},
+	"a trailer that frames": {
+		200, "Transfer-Encoding: chunked\r\nTrailer: Content-Length\r\n\r\n0\r\n\r\n", framing,
+	},
 	"a header over 32 KiB":             {200, "X-A: " + strings.Repeat("a", maxAnswerHeaders) + "\r\n\r\n", excessive},
 	"many headers over 32 KiB":         {301, strings.Repeat("X-A: b\r\n", maxAnswerHeaders/8) + "\r\n", excessive},
 	"a header without a colon":         {200, "X-A\r\n\r\n", badLine},
@@ -67,7 +71,9 @@ var malformedAnswers = map[string]struct {
 }
 
 // transports are the ways of an answer: serve speaks HTTP on each connection, with TLS and a proxy below it or without.
-var transports = map[string]func(t *testing.T, serve func(net.Conn, int)) (s *sender, url string, connections *atomic.Int32){
+var transports = map[string]func(t *testing.T, serve func(net.Conn, int)) (
+	s *sender, url string, connections *atomic.Int32,
+){
 	"http": func(t *testing.T, serve func(net.Conn, int)) (*sender, string, *atomic.Int32) {
 		t.Helper()
 		url, connections := tcpServer(t, serve)
@@ -83,13 +89,16 @@ var transports = map[string]func(t *testing.T, serve func(net.Conn, int)) (s *se
 	"http by a proxy": func(t *testing.T, serve func(net.Conn, int)) (*sender, string, *atomic.Int32) {
 		t.Helper()
 		proxy, connections := tcpServer(t, serve)
-		return senderByProxy(t, strings.TrimSuffix(proxy, "/hook"), nil, defaultConfig), "http://example.com/hook", connections
+		return senderByProxy(t, strings.TrimSuffix(proxy, "/hook"), nil,
+			defaultConfig), "http://example.com/hook", connections
 	},
 	"https by a proxy": func(t *testing.T, serve func(net.Conn, int)) (*sender, string, *atomic.Int32) {
 		t.Helper()
 		b := overTLS(t, serve)
 		url, connections := tcpServer(t, b.serveFunc())
-		proxy := httptest.NewServer(tunnel(strings.TrimSuffix(strings.TrimPrefix(url, "http://"), "/hook"), new(bytes.Buffer)))
+		proxy := httptest.NewServer(
+			tunnel(strings.TrimSuffix(strings.TrimPrefix(url, "http://"), "/hook"), new(bytes.Buffer)),
+		)
 		t.Cleanup(proxy.Close)
 		s := senderByProxy(t, proxy.URL, nil, defaultConfig)
 		s.transport.TLSClientConfig.RootCAs = b.roots
@@ -151,9 +160,12 @@ func TestEveryStatusLineThatIsOneIsTaken(t *testing.T) {
 	for _, answer := range []string{
 		"", "\r\n", "H", "HTTP/1.1", "HTTP/1.1 ", "HTTP/1.1 20", "HTTP/1.1 200", "HTTP/1.1 200 OK", "HTTP/1.1 200 OK\r",
 		"HTTP/1.1 20\r\n\r\n", "HTTP/1.1 2000 OK\r\n\r\n", "HTTP/1.1 ok OK\r\n\r\n", "HTTP/1.1\t200 OK\r\n\r\n",
-		"HTTP/1.1 000 X\r\n\r\n", "HTTP/1.1 +20 X\r\n\r\n", "HTTP/1.1 -20 X\r\nbad\r\n\r\n", "HTTP/1.1 020 X\r\nbad\r\n\r\n",
-		"HTTP 200 OK\r\n\r\n", "HTTP/2 200 OK\r\n\r\n", "http/1.1 200 OK\r\n\r\n", "ICY 200 OK\r\n\r\n", "200 OK\r\n\r\n", "SSH-2.0-x\r\n\r\n",
-		"\r\nHTTP/1.1 200 OK\r\n\r\n", " HTTP/1.1 200 OK\r\n\r\n", "nonsense\r\nHTTP/1.1 200 OK\r\n\r\n", "HTTP/1.1 103 X\r\nA: b\r\n\r\n",
+		"HTTP/1.1 000 X\r\n\r\n", "HTTP/1.1 +20 X\r\n\r\n", "HTTP/1.1 -20 X\r\nbad\r\n\r\n",
+		"HTTP/1.1 020 X\r\nbad\r\n\r\n",
+		"HTTP 200 OK\r\n\r\n", "HTTP/2 200 OK\r\n\r\n", "http/1.1 200 OK\r\n\r\n", "ICY 200 OK\r\n\r\n",
+		"200 OK\r\n\r\n", "SSH-2.0-x\r\n\r\n",
+		"\r\nHTTP/1.1 200 OK\r\n\r\n", " HTTP/1.1 200 OK\r\n\r\n", "nonsense\r\nHTTP/1.1 200 OK\r\n\r\n",
+		"HTTP/1.1 103 X\r\nA: b\r\n\r\n",
 		"HTTP/1.1 020 X\r\nbad\r\n\r\nHTTP/1.1 200 OK\r\n\r\n",
 		"HTTP/1.1 103 X\r\nHTTP/1.1 200 OK\r\n\r\n", "HTTP/1.1 100 X\r\n\r\nHTTP/1.1 200 OK",
 		"HTTP/1.1 200 " + strings.Repeat("O", maxAnswerHeaders) + "K\r\n\r\n", "<html>HTTP/1.1 200 OK\r\n\r\n",
@@ -165,17 +177,18 @@ func TestEveryStatusLineThatIsOneIsTaken(t *testing.T) {
 
 func TestRetryAfterOfAMalformedAnswerCountsIfItIsReadable(t *testing.T) {
 	for rest, want := range map[string]time.Duration{
-		"Retry-After: 120\r\nbad\r\n\r\n":                                               2 * time.Minute,
-		"bad\r\nretry-after:120\r\n\r\n":                                                2 * time.Minute,
-		"Retry-After : 120\r\nbad\r\n\r\n":                                              0, // another header name
-		"Retry-After: Wed, 28 Jan 2026 13:00:00 GMT\r\n: x\r\n\r\n":                     time.Hour,
-		"Transfer-Encoding: identity\r\nRetry-After: 60\r\n\r\n":                        time.Minute,
-		"Retry-After: 60\r\nRetry-After: 90\r\nbad\r\n\r\n":                             time.Minute,
-		"Retry-After: 60\r\n":                                                           time.Minute,
-		"Retry-After: 60":                                                               0, // the value may be incomplete
-		"Retry-After: 6\x000\r\n\r\n":                                                   0,
-		"Retry-After: soon\r\nbad\r\n\r\n":                                              0,
-		"bad\r\n\r\nRetry-After: 60\r\n":                                                0, // part of the body
+		"Retry-After: 120\r\nbad\r\n\r\n":                           2 * time.Minute,
+		"bad\r\nretry-after:120\r\n\r\n":                            2 * time.Minute,
+		"Retry-After : 120\r\nbad\r\n\r\n":                          0, // another header name
+		"Retry-After: Wed, 28 Jan 2026 13:00:00 GMT\r\n: x\r\n\r\n": time.Hour,
+		"Transfer-Encoding: identity\r\nRetry-After: 60\r\n\r\n":    time.Minute,
+		"Retry-After: 60\r\nRetry-After: 90\r\nbad\r\n\r\n":         time.Minute,
+		"Retry-After: 60\r\n":                                       time.Minute,
+		// the value may be incomplete
+		"Retry-After: 60":                  0,
+		"Retry-After: 6\x000\r\n\r\n":      0,
+		"Retry-After: soon\r\nbad\r\n\r\n": 0,
+		"bad\r\n\r\nRetry-After: 60\r\n":   0, // part of the body
 		"X-A: " + strings.Repeat("a", maxAnswerHeaders) + "\r\nRetry-After: 60\r\n\r\n": 0,
 		"Retry-After: 60\r\nX-A: " + strings.Repeat("a", maxAnswerHeaders) + "\r\n\r\n": time.Minute,
 	} {
@@ -219,13 +232,15 @@ func TestAnAnswerIsNotTakenForThatOfAnEarlierAttempt(t *testing.T) {
 
 func TestAProxysAnswerToConnectIsNotTheReceiversAnswer(t *testing.T) {
 	for _, answer := range []string{
-		"HTTP/1.1 200 OK\r\n", "HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\n\r\n", "HTTP/1.1 200 OK\r\nbad\r\n\r\n",
+		"HTTP/1.1 200 OK\r\n", "HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\n\r\n",
+		"HTTP/1.1 200 OK\r\nbad\r\n\r\n",
 		"HTTP/1.1 204 X\r\n\r\n", "HTTP/1.1 410 Gone\r\nContent-Length: 0\r\n\r\n", "HTTP/1.1 410 Gone\r\nbad\r\n\r\n",
 		"HTTP/1.1 302 X\r\nLocation: https://example.com/\r\n\r\n", "HTTP/1.1 407 X\r\n\r\n", "", "nonsense\r\n\r\n",
 		"HTTP/1.1 200 OK\r\nX-A: " + strings.Repeat("a", maxAnswerHeaders) + "\r\n\r\n",
 	} {
 		proxy, _ := tcpServer(t, answerText(answer))
-		a := sendAndCheck(t, senderByProxy(t, strings.TrimSuffix(proxy, "/hook"), nil, defaultConfig), "https://example.com/hook", execution.AttemptConnection, 0)
+		a := sendAndCheck(t, senderByProxy(t, strings.TrimSuffix(proxy, "/hook"), nil, defaultConfig),
+			"https://example.com/hook", execution.AttemptConnection, 0)
 		if want := "The egress proxy made no connection to the receiver."; a.Detail != want {
 			t.Errorf("%.60q: detail is %q, want %q", answer, a.Detail, want)
 		}
@@ -234,8 +249,11 @@ func TestAProxysAnswerToConnectIsNotTheReceiversAnswer(t *testing.T) {
 	resets := func(conn net.Conn, _ int) { _, _ = conn.Read(make([]byte, 16)); reset(conn) }
 	for _, serve := range []func(net.Conn, int){answerCanary, closeAtOnce, resets} {
 		url, _ := tcpServer(t, serve)
-		proxy := httptest.NewServer(tunnel(strings.TrimSuffix(strings.TrimPrefix(url, "http://"), "/hook"), new(bytes.Buffer)))
-		a, err := senderByProxy(t, proxy.URL, nil, defaultConfig).send(t.Context(), aDelivery("https://example.com/hook"))
+		proxy := httptest.NewServer(
+			tunnel(strings.TrimSuffix(strings.TrimPrefix(url, "http://"), "/hook"), new(bytes.Buffer)),
+		)
+		a, err := senderByProxy(t, proxy.URL, nil,
+			defaultConfig).send(t.Context(), aDelivery("https://example.com/hook"))
 		if a.StatusCode != 0 || a.Outcome == execution.AttemptSucceeded {
 			t.Errorf("got %+v, %v", a, err)
 		}
@@ -251,7 +269,11 @@ func TestAProxyThatDoesNotAnswerConnectIsATimeout(t *testing.T) {
 	l.total = 50 * time.Millisecond
 	s := newSender(c, newTestPolicy(t, func(p *Config) { *p = c }), fakeUnsealer{}, "1.2.3", l)
 	sendAndCheck(t, s, "https://example.com/hook", execution.AttemptTimeout, 0)
-	e := egressProxy{proxy: &url.URL{Scheme: "http", Host: strings.TrimPrefix(c.Proxy, "http://")}, connect: l.connect, total: l.total}
+	e := egressProxy{
+		proxy:   &url.URL{Scheme: "http", Host: strings.TrimPrefix(c.Proxy, "http://")},
+		connect: l.connect,
+		total:   l.total,
+	}
 	if _, err := e.tunnel(t.Context(), "tcp", "example.com:443"); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("the tunnel: got %v, want %v", err, context.DeadlineExceeded)
 	} else if outcome, _ := classifyError(err); outcome != execution.AttemptTimeout {

@@ -17,17 +17,21 @@ func attemptOf(n int, outcome execution.AttemptOutcome, status int, retryAfter t
 
 func TestPausesAreThoseOfTheScheduleCountedFromTheEndOfTheAttempt(t *testing.T) {
 	schedule := Defaults().Schedule
-	for i, want := range []string{"5s", "30s", "5m0s", "30m0s", "2h0m0s", "5h0m0s", "10h0m0s", "14h0m0s", "20h0m0s", "24h0m0s"} {
+	for i, want := range []string{
+		"5s", "30s", "5m0s", "30m0s", "2h0m0s", "5h0m0s", "10h0m0s", "14h0m0s", "20h0m0s", "24h0m0s",
+	} {
 		a := attemptOf(i+1, execution.AttemptRefused, 0, 0)
 		n := nextStepAfter(a, 0, schedule, 0.5)
 		if got := n.at.Sub(a.StartedAt.Add(a.Duration)); n.state != execution.Pending || got.String() != want {
 			t.Errorf("after attempt %d: %s in %s, want pending in %s", i+1, n.state, got, want)
 		}
 	}
-	if n := nextStepAfter(attemptOf(11, execution.AttemptRefused, 0, 0), 0, schedule, 0.5); n.state != execution.Dead || n.reason != execution.Exhausted {
+	if n := nextStepAfter(attemptOf(11, execution.AttemptRefused, 0, 0), 0, schedule, 0.5); n.state != execution.Dead ||
+		n.reason != execution.Exhausted {
 		t.Errorf("after attempt 11: got %+v, want dead, exhausted", n)
 	}
-	if n := nextStepAfter(attemptOf(12, execution.AttemptSucceeded, 200, 0), 0, schedule, 0.5); n.state != execution.Delivered {
+	last := attemptOf(12, execution.AttemptSucceeded, 200, 0)
+	if n := nextStepAfter(last, 0, schedule, 0.5); n.state != execution.Delivered {
 		t.Errorf("a success beyond the schedule: got %+v", n)
 	}
 	if n := nextStepAfter(attemptOf(1, execution.AttemptRefused, 0, 0), 0, nil, 0.5); n.reason != execution.Exhausted {
@@ -68,27 +72,56 @@ func TestTheNextStepFollowsFromTheAttempt(t *testing.T) {
 		want    nextStep
 		pause   time.Duration
 	}{
-		"delivered":             {attemptOf(1, execution.AttemptSucceeded, 200, 0), 0.5, nextStep{state: execution.Delivered}, 0},
-		"gone":                  {attemptOf(1, execution.AttemptStatus, 410, time.Hour), 0.5, nextStep{state: execution.Dead, reason: execution.Gone}, 0},
-		"blocked":               {attemptOf(1, execution.AttemptBlocked, 0, 0), 0.5, nextStep{state: execution.Dead, reason: execution.Blocked}, 0},
-		"redirect":              {attemptOf(1, execution.AttemptRedirect, 301, 0), 0.5, nextStep{state: execution.Pending}, planned},
-		"404 is tried again":    {attemptOf(1, execution.AttemptStatus, 404, 0), 0.5, nextStep{state: execution.Pending}, planned},
-		"500":                   {attemptOf(1, execution.AttemptStatus, 500, 0), 0.5, nextStep{state: execution.Pending}, planned},
-		"503":                   {attemptOf(1, execution.AttemptStatus, 503, 0), 0.5, nextStep{state: execution.Pending}, planned},
-		"DNS":                   {attemptOf(1, execution.AttemptDNS, 0, 0), 0.5, nextStep{state: execution.Pending}, planned},
-		"TLS":                   {attemptOf(1, execution.AttemptTLS, 0, 0), 0.5, nextStep{state: execution.Pending}, planned},
-		"connection":            {attemptOf(1, execution.AttemptConnection, 0, 0), 0.5, nextStep{state: execution.Pending}, planned},
-		"least jitter":          {attemptOf(1, execution.AttemptRefused, 0, 0), 0, nextStep{state: execution.Pending}, 4 * time.Second},
-		"most jitter":           {attemptOf(1, execution.AttemptRefused, 0, 0), 1, nextStep{state: execution.Pending}, 6 * time.Second},
-		"429":                   {attemptOf(1, execution.AttemptStatus, 429, 0), 0, nextStep{state: execution.Pending}, time.Minute},
-		"502":                   {attemptOf(1, execution.AttemptStatus, 502, 0), 0, nextStep{state: execution.Pending}, time.Minute},
-		"504":                   {attemptOf(1, execution.AttemptStatus, 504, 0), 0, nextStep{state: execution.Pending}, time.Minute},
-		"timeout":               {attemptOf(1, execution.AttemptTimeout, 0, 0), 0, nextStep{state: execution.Pending}, time.Minute},
-		"timeout, later":        {attemptOf(3, execution.AttemptTimeout, 0, 0), 0.5, nextStep{state: execution.Pending}, 5 * time.Minute},
-		"429 asks for more":     {attemptOf(1, execution.AttemptStatus, 429, 2*time.Minute), 0, nextStep{state: execution.Pending}, 2 * time.Minute},
-		"429 asks for less":     {attemptOf(1, execution.AttemptStatus, 429, 10*time.Second), 0, nextStep{state: execution.Pending}, time.Minute},
-		"503 asks for less":     {attemptOf(1, execution.AttemptStatus, 503, time.Second), 0.5, nextStep{state: execution.Pending}, planned},
-		"503 asks for too much": {attemptOf(1, execution.AttemptStatus, 503, 48*time.Hour), 0.5, nextStep{state: execution.Pending}, 24 * time.Hour},
+		"delivered": {attemptOf(1, execution.AttemptSucceeded, 200, 0), 0.5, nextStep{state: execution.Delivered}, 0},
+		"gone": {
+			attemptOf(1, execution.AttemptStatus, 410, time.Hour), 0.5,
+			nextStep{state: execution.Dead, reason: execution.Gone}, 0,
+		},
+		"blocked": {
+			attemptOf(1, execution.AttemptBlocked, 0, 0), 0.5,
+			nextStep{state: execution.Dead, reason: execution.Blocked}, 0,
+		},
+		"redirect": {
+			attemptOf(1, execution.AttemptRedirect, 301, 0), 0.5, nextStep{state: execution.Pending}, planned,
+		},
+		"404 is tried again": {
+			attemptOf(1, execution.AttemptStatus, 404, 0), 0.5, nextStep{state: execution.Pending}, planned,
+		},
+		"500": {attemptOf(1, execution.AttemptStatus, 500, 0), 0.5, nextStep{state: execution.Pending}, planned},
+		"503": {attemptOf(1, execution.AttemptStatus, 503, 0), 0.5, nextStep{state: execution.Pending}, planned},
+		"DNS": {attemptOf(1, execution.AttemptDNS, 0, 0), 0.5, nextStep{state: execution.Pending}, planned},
+		"TLS": {attemptOf(1, execution.AttemptTLS, 0, 0), 0.5, nextStep{state: execution.Pending}, planned},
+		"connection": {
+			attemptOf(1, execution.AttemptConnection, 0, 0), 0.5, nextStep{state: execution.Pending}, planned,
+		},
+		"least jitter": {
+			attemptOf(1, execution.AttemptRefused, 0, 0), 0, nextStep{state: execution.Pending}, 4 * time.Second,
+		},
+		"most jitter": {
+			attemptOf(1, execution.AttemptRefused, 0, 0), 1, nextStep{state: execution.Pending}, 6 * time.Second,
+		},
+		"429":     {attemptOf(1, execution.AttemptStatus, 429, 0), 0, nextStep{state: execution.Pending}, time.Minute},
+		"502":     {attemptOf(1, execution.AttemptStatus, 502, 0), 0, nextStep{state: execution.Pending}, time.Minute},
+		"504":     {attemptOf(1, execution.AttemptStatus, 504, 0), 0, nextStep{state: execution.Pending}, time.Minute},
+		"timeout": {attemptOf(1, execution.AttemptTimeout, 0, 0), 0, nextStep{state: execution.Pending}, time.Minute},
+		"timeout, later": {
+			attemptOf(3, execution.AttemptTimeout, 0, 0), 0.5, nextStep{state: execution.Pending}, 5 * time.Minute,
+		},
+		"429 asks for more": {
+			attemptOf(1, execution.AttemptStatus, 429, 2*time.Minute), 0, nextStep{state: execution.Pending},
+			2 * time.Minute,
+		},
+		"429 asks for less": {
+			attemptOf(1, execution.AttemptStatus, 429, 10*time.Second), 0, nextStep{state: execution.Pending},
+			time.Minute,
+		},
+		"503 asks for less": {
+			attemptOf(1, execution.AttemptStatus, 503, time.Second), 0.5, nextStep{state: execution.Pending}, planned,
+		},
+		"503 asks for too much": {
+			attemptOf(1, execution.AttemptStatus, 503, 48*time.Hour), 0.5, nextStep{state: execution.Pending},
+			24 * time.Hour,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if c.want.state == execution.Pending {

@@ -162,7 +162,8 @@ func TestTheStandardLibraryVerifiesOurSignature(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := VerifyStandard(secret, standardHeader("msg_exec_1", now, signature), []byte(body), now); err != nil {
+			header := standardHeader("msg_exec_1", now, signature)
+			if err := VerifyStandard(secret, header, []byte(body), now); err != nil {
 				t.Errorf("their signature, secret %q, body %q: %v", secret, body, err)
 			}
 		}
@@ -182,18 +183,26 @@ func TestVerifyStandardRefusesEverythingThatTheLibraryRefuses(t *testing.T) {
 		header http.Header
 		want   error
 	}{
-		"as it is":               {header(func(http.Header) {}), nil},
-		"one of several":         {header(func(h http.Header) { h.Set(HeaderStandardSignature, "v1a,xx v1,bad "+sign("msg_1", now)) }), nil},
+		"as it is": {header(func(http.Header) {}), nil},
+		"one of several": {
+			header(func(h http.Header) { h.Set(HeaderStandardSignature, "v1a,xx v1,bad "+sign("msg_1", now)) }), nil,
+		},
 		"no signature":           {header(func(h http.Header) { h.Del(HeaderStandardSignature) }), ErrUnsigned},
 		"no timestamp":           {header(func(h http.Header) { h.Del(HeaderStandardTimestamp) }), ErrStale},
 		"timestamp not a number": {header(func(h http.Header) { h.Set(HeaderStandardTimestamp, "now") }), ErrStale},
 		"another id":             {header(func(h http.Header) { h.Set(HeaderStandardID, "msg_2") }), ErrMismatch},
-		"another version":        {header(func(h http.Header) { h.Set(HeaderStandardSignature, "v2"+sign("msg_1", now)[2:]) }), ErrMismatch},
-		"another instant":        {header(func(h http.Header) { h.Set(HeaderStandardTimestamp, "1706400001") }), ErrMismatch},
-		"just old enough":        {standardHeader("m", now.Add(-Tolerance), sign("m", now.Add(-Tolerance))), nil},
-		"too old":                {standardHeader("m", now.Add(-Tolerance-time.Second), sign("m", now.Add(-Tolerance-time.Second))), ErrStale},
-		"too new":                {standardHeader("m", now.Add(Tolerance+time.Second), sign("m", now.Add(Tolerance+time.Second))), ErrStale},
-		"end of time":            {standardHeader("m", time.Unix(1<<62, 0), sign("m", time.Unix(1<<62, 0))), ErrStale},
+		"another version": {
+			header(func(h http.Header) { h.Set(HeaderStandardSignature, "v2"+sign("msg_1", now)[2:]) }), ErrMismatch,
+		},
+		"another instant": {header(func(h http.Header) { h.Set(HeaderStandardTimestamp, "1706400001") }), ErrMismatch},
+		"just old enough": {standardHeader("m", now.Add(-Tolerance), sign("m", now.Add(-Tolerance))), nil},
+		"too old": {
+			standardHeader("m", now.Add(-Tolerance-time.Second), sign("m", now.Add(-Tolerance-time.Second))), ErrStale,
+		},
+		"too new": {
+			standardHeader("m", now.Add(Tolerance+time.Second), sign("m", now.Add(Tolerance+time.Second))), ErrStale,
+		},
+		"end of time": {standardHeader("m", time.Unix(1<<62, 0), sign("m", time.Unix(1<<62, 0))), ErrStale},
 	} {
 		if err := VerifyStandard("secret", c.header, body, now); !errors.Is(err, c.want) {
 			t.Errorf("%s: got %v, want %v", name, err, c.want)

@@ -127,7 +127,12 @@ func (b receiverCase) dead(reason execution.DeadReason) receiverCase {
 
 // failingReceiver answers with a status that is a failure.
 func failingReceiver(status int, detail string, headers ...string) receiverCase {
-	return receiverCase{serve: answerStatus(status, headers...), outcome: execution.AttemptStatus, status: status, detail: detail}
+	return receiverCase{
+		serve:   answerStatus(status, headers...),
+		outcome: execution.AttemptStatus,
+		status:  status,
+		detail:  detail,
+	}
 }
 
 // testNoon is the time of all attempts in the table.
@@ -138,21 +143,36 @@ func receivers(t *testing.T, elsewhere string) map[string]receiverCase {
 	t.Helper()
 	const first, busy = 5 * time.Second, time.Minute
 	table := map[string]receiverCase{
-		"200":                  receiverCase{serve: answerText("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"), status: 200, detail: "answered 200", answer: "ok"}.delivered(),
-		"200 without a length": receiverCase{serve: answerText("HTTP/1.1 200 OK\r\n\r\nok"), status: 200, answer: "ok"}.delivered(),
-		"204":                  receiverCase{serve: answerStatus(204), status: 204, detail: "answered 204"}.delivered(),
-		"100 and 200":          receiverCase{serve: answerText("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"), status: 200}.delivered(),
+		"200": receiverCase{
+			serve:  answerText("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"),
+			status: 200,
+			detail: "answered 200",
+			answer: "ok",
+		}.delivered(),
+		"200 without a length": receiverCase{
+			serve:  answerText("HTTP/1.1 200 OK\r\n\r\nok"),
+			status: 200,
+			answer: "ok",
+		}.delivered(),
+		"204": receiverCase{serve: answerStatus(204), status: 204, detail: "answered 204"}.delivered(),
+		"100 and 200": receiverCase{
+			serve:  answerText("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"),
+			status: 200,
+		}.delivered(),
 
-		"400":                           failingReceiver(400, "answered 400").pending(first),
-		"404":                           failingReceiver(404, "answered 404").pending(first),
-		"410":                           failingReceiver(410, "answered 410").dead(execution.Gone),
-		"410 with Retry-After":          failingReceiver(410, "", "Retry-After: 10").dead(execution.Gone),
-		"429":                           failingReceiver(429, "answered 429").pending(busy),
-		"429 with few seconds":          failingReceiver(429, "", "Retry-After: 10").pending(busy),
-		"429 with seconds":              failingReceiver(429, "", "Retry-After: 120").pending(2 * time.Minute),
-		"429 with a date":               failingReceiver(429, "", "Retry-After: Wed, 28 Jan 2026 13:00:00 GMT").pending(time.Hour),
-		"429 with a date that is past":  failingReceiver(429, "", "Retry-After: Wed, 28 Jan 2026 11:00:00 GMT").pending(busy),
-		"429 with a date in years":      failingReceiver(429, "", "Retry-After: Mon, 28 Jan 2030 11:00:00 GMT").pending(24 * time.Hour),
+		"400":                  failingReceiver(400, "answered 400").pending(first),
+		"404":                  failingReceiver(404, "answered 404").pending(first),
+		"410":                  failingReceiver(410, "answered 410").dead(execution.Gone),
+		"410 with Retry-After": failingReceiver(410, "", "Retry-After: 10").dead(execution.Gone),
+		"429":                  failingReceiver(429, "answered 429").pending(busy),
+		"429 with few seconds": failingReceiver(429, "", "Retry-After: 10").pending(busy),
+		"429 with seconds":     failingReceiver(429, "", "Retry-After: 120").pending(2 * time.Minute),
+		"429 with a date": failingReceiver(429, "", "Retry-After: Wed, 28 Jan 2026 13:00:00 GMT").
+			pending(time.Hour),
+		"429 with a date that is past": failingReceiver(429, "",
+			"Retry-After: Wed, 28 Jan 2026 11:00:00 GMT").pending(busy),
+		"429 with a date in years": failingReceiver(429, "",
+			"Retry-After: Mon, 28 Jan 2030 11:00:00 GMT").pending(24 * time.Hour),
 		"429 with seconds beyond a day": failingReceiver(429, "", "Retry-After: 999999").pending(24 * time.Hour),
 		"429 with nonsense":             failingReceiver(429, "", "Retry-After: later").pending(busy),
 		"500":                           failingReceiver(500, "answered 500").pending(first),
@@ -160,9 +180,10 @@ func receivers(t *testing.T, elsewhere string) map[string]receiverCase {
 		"500 with less than is planned": failingReceiver(500, "", "Retry-After: 1").pending(first),
 		"502":                           failingReceiver(502, "answered 502").pending(busy),
 		"503":                           failingReceiver(503, "answered 503").pending(first),
-		"503 with a date":               failingReceiver(503, "", "Retry-After: Wed, 28 Jan 2026 12:10:00 GMT").pending(10 * time.Minute),
-		"504":                           failingReceiver(504, "answered 504").pending(busy),
-		"101":                           failingReceiver(101, "answered 101", "Connection: Upgrade", "Upgrade: x").pending(first),
+		"503 with a date": failingReceiver(503, "",
+			"Retry-After: Wed, 28 Jan 2026 12:10:00 GMT").pending(10 * time.Minute),
+		"504": failingReceiver(504, "answered 504").pending(busy),
+		"101": failingReceiver(101, "answered 101", "Connection: Upgrade", "Upgrade: x").pending(first),
 	}
 	for _, status := range []int{300, 301, 302, 303, 304, 307, 308} {
 		b := failingReceiver(status, "redirects are not followed", "Location: "+elsewhere).pending(first)
@@ -178,7 +199,11 @@ func receivers(t *testing.T, elsewhere string) map[string]receiverCase {
 
 func addSlow(table map[string]receiverCase) {
 	const head = "HTTP/1.1 200 OK\r\n"
-	slow := receiverCase{slow: true, outcome: execution.AttemptTimeout, detail: "did not answer in time"}.pending(time.Minute)
+	slow := receiverCase{
+		slow:    true,
+		outcome: execution.AttemptTimeout,
+		detail:  "did not answer in time",
+	}.pending(time.Minute)
 	for name, serve := range map[string]func(net.Conn, int){
 		"no answer":              neverAnswer,
 		"headers that drip":      repeatSlowly(head, "X-A: b\r\n"),
@@ -190,12 +215,25 @@ func addSlow(table map[string]receiverCase) {
 		table[name] = slow
 	}
 	table["no answer to a TLS handshake"] = receiverCase{
-		serve: neverAnswer, tls: &tls.Config{}, slow: true, outcome: execution.AttemptTimeout, detail: "did not answer in time",
+		serve: neverAnswer, tls: &tls.Config{}, slow: true, outcome: execution.AttemptTimeout,
+		detail: "did not answer in time",
 	}.pending(time.Minute)
-	table["a body that drips"] = receiverCase{serve: repeatSlowly(head+"\r\n", "x"), slow: true, status: 200, answer: "x"}.delivered()
-	table["a body that stops"] = receiverCase{serve: stallAfter(head + "Content-Length: 9\r\n\r\nbegin"), slow: true, status: 200, answer: "begin"}.delivered()
+	table["a body that drips"] = receiverCase{
+		serve:  repeatSlowly(head+"\r\n", "x"),
+		slow:   true,
+		status: 200,
+		answer: "x",
+	}.delivered()
+	table["a body that stops"] = receiverCase{
+		serve:  stallAfter(head + "Content-Length: 9\r\n\r\nbegin"),
+		slow:   true,
+		status: 200,
+		answer: "begin",
+	}.delivered()
 	table["a failure whose body stops"] = receiverCase{
-		serve: stallAfter("HTTP/1.1 500 X\r\nContent-Length: 9\r\n\r\nbegin"), slow: true, outcome: execution.AttemptStatus, status: 500, answer: "begin",
+		serve: stallAfter(
+			"HTTP/1.1 500 X\r\nContent-Length: 9\r\n\r\nbegin",
+		), slow: true, outcome: execution.AttemptStatus, status: 500, answer: "begin",
 	}.pending(5 * time.Second)
 }
 
@@ -206,12 +244,20 @@ func addExcessive(table map[string]receiverCase) {
 	_, _ = z.Write(make([]byte, 4<<20))
 	_ = z.Close()
 	zipped := bomb.String()
-	table["an endless body"] = receiverCase{serve: repeatForever("HTTP/1.1 200 OK\r\n\r\n", kept), status: 200, answer: kept}.delivered()
+	table["an endless body"] = receiverCase{
+		serve:  repeatForever("HTTP/1.1 200 OK\r\n\r\n", kept),
+		status: 200,
+		answer: kept,
+	}.delivered()
 	table["an endless body in chunks"] = receiverCase{
-		serve: repeatForever("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "10\r\n0123456789abcdef\r\n"), status: 200, answer: kept,
+		serve: repeatForever("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+			"10\r\n0123456789abcdef\r\n"), status: 200, answer: kept,
 	}.delivered()
 	table["a gzip bomb"] = receiverCase{
-		serve:  answerText(fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n%s", len(zipped), zipped)),
+		serve: answerText(
+			fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n%s",
+				len(zipped), zipped),
+		),
 		status: 200, answer: zipped,
 	}.delivered()
 	// Two connections each, because the receiver may just be starting.
@@ -269,9 +315,15 @@ func addBroken(table map[string]receiverCase) {
 		table[name] = arrived
 	}
 	table["hangs up within the headers"] = receiverCase{
-		serve: answerText("HTTP/1.1 503 OK\r\nRetry-After: 30\r\nX-A: b"), status: 503, outcome: execution.AttemptStatus, detail: "broke off",
+		serve: answerText(
+			"HTTP/1.1 503 OK\r\nRetry-After: 30\r\nX-A: b",
+		), status: 503, outcome: execution.AttemptStatus, detail: "broke off",
 	}.pending(30 * time.Second)
-	table["hangs up within the body"] = receiverCase{serve: answerText("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nbegin"), status: 200, answer: "begin"}.delivered()
+	table["hangs up within the body"] = receiverCase{
+		serve:  answerText("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nbegin"),
+		status: 200,
+		answer: "begin",
+	}.delivered()
 }
 
 func addInsecure(t *testing.T, table map[string]receiverCase) {
@@ -301,7 +353,8 @@ func addInsecure(t *testing.T, table map[string]receiverCase) {
 	table["TLS 1.0"] = insecure(with(good, tls.VersionTLS10, tls.VersionTLS10), trusted, "handshake failed")
 	table["expired"] = insecure(with(expired, 0, 0), trustedExpired, "expired or is not valid yet")
 	table["not valid yet"] = insecure(with(early, 0, 0), trustedEarly, "expired or is not valid yet")
-	table["self-signed"] = insecure(with(good, 0, 0), x509.NewCertPool(), "not signed by an authority that this server trusts")
+	table["self-signed"] = insecure(with(good, 0, 0), x509.NewCertPool(),
+		"not signed by an authority that this server trusts")
 	table["another name"] = insecure(with(other, 0, 0), trustedOther, "for another name")
 }
 
@@ -397,7 +450,9 @@ func (b receiverCase) deliver(t *testing.T, m *memoryStore, url string, n int) e
 
 func TestEveryBehaviourOfAReceiverIsAnsweredAsPromised(t *testing.T) {
 	t.Parallel()
-	elsewhere := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("a redirect was followed") }))
+	elsewhere := httptest.NewServer(
+		http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("a redirect was followed") }),
+	)
 	t.Cleanup(elsewhere.Close)
 	for name, want := range receivers(t, elsewhere.URL) {
 		t.Run(name, func(t *testing.T) {
@@ -419,7 +474,8 @@ func (b receiverCase) check(t *testing.T) {
 	t.Helper()
 	d, a, connections := b.runCase(t)
 	if a.Outcome != b.outcome || a.StatusCode != b.status || !strings.Contains(a.Detail, b.detail) || a.Detail == "" {
-		t.Errorf("recorded %q, %d, %q; want %q, %d, %q", a.Outcome, a.StatusCode, a.Detail, b.outcome, b.status, b.detail)
+		t.Errorf("recorded %q, %d, %q; want %q, %d, %q",
+			a.Outcome, a.StatusCode, a.Detail, b.outcome, b.status, b.detail)
 	}
 	if got := string(a.Answer); got != b.answer && (!b.slow || !strings.HasPrefix(got, b.answer)) {
 		t.Errorf("kept %d bytes, %.40q; want %d, %.40q", len(got), got, len(b.answer), b.answer)

@@ -31,7 +31,11 @@ type destinationState struct {
 
 // newThrottle returns a throttle that starts with the breakers of an earlier process.
 func newThrottle(c Config, kept []execution.Breaker) *throttle {
-	t := &throttle{config: c, destinationOf: make(map[execution.ID]string), destinations: make(map[string]*destinationState)}
+	t := &throttle{
+		config:        c,
+		destinationOf: make(map[execution.ID]string),
+		destinations:  make(map[string]*destinationState),
+	}
 	if c.Destination.Breaker {
 		for _, b := range kept {
 			t.state(b.Destination).breaker.Breaker = b

@@ -31,7 +31,8 @@ func try(t *testing.T, s *sender, url string, want Trial) {
 	if got.Detail == "" || strings.Contains(got.Detail, "127.0.0.1") || strings.Contains(got.Detail, "10.11.12.13") {
 		t.Errorf("detail is %q", got.Detail)
 	}
-	if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(Trial{}, "Duration", "Body", "Detail"), cmpopts.EquateEmpty()); diff != "" {
+	ignored := cmpopts.IgnoreFields(Trial{}, "Duration", "Body", "Detail")
+	if diff := cmp.Diff(want, got, ignored, cmpopts.EquateEmpty()); diff != "" {
 		t.Errorf("%s: -want +got\n%s", url, diff)
 	}
 }
@@ -53,7 +54,9 @@ func TestTrySendsASampleThatAReceiverTakesForAResult(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got.Outcome != execution.AttemptSucceeded || got.StatusCode != http.StatusAccepted || string(got.Answer) != "thanks" || got.Duration <= 0 {
+	if got.Outcome != execution.AttemptSucceeded || got.StatusCode != http.StatusAccepted ||
+		string(got.Answer) != "thanks" ||
+		got.Duration <= 0 {
 		t.Errorf("got %+v", got)
 	}
 	if string(got.Body) != string(body) {
@@ -63,7 +66,8 @@ func TestTrySendsASampleThatAReceiverTakesForAResult(t *testing.T) {
 	if err := json.Unmarshal(body, &p); err != nil || !p.ExecutionID.Valid() || !p.Success || p.Stdout == "" {
 		t.Errorf("got %s, %v", body, err)
 	}
-	if header.Get("X-A") != "b" || header.Get("webhook-id") != "msg_"+string(p.ExecutionID) || header.Get("X-HopX-Attempt") != "1" {
+	if header.Get("X-A") != "b" || header.Get("webhook-id") != "msg_"+string(p.ExecutionID) ||
+		header.Get("X-HopX-Attempt") != "1" {
 		t.Errorf("headers are %v", header)
 	}
 	if err := Verify("newest", header.Get(HeaderSignature), body); err != nil {
@@ -80,7 +84,9 @@ func TestTrySendsASampleThatAReceiverTakesForAResult(t *testing.T) {
 }
 
 func TestTryReportsHowFarItCame(t *testing.T) {
-	receiver := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) }))
+	receiver := httptest.NewServer(
+		http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) }),
+	)
 	defer receiver.Close()
 	secure := httptest.NewUnstartedServer(receiver.Config.Handler)
 	secure.Config.ErrorLog = discardLog
@@ -91,13 +97,16 @@ func TestTryReportsHowFarItCame(t *testing.T) {
 
 	s := localSender(t, timeouts{connect: 20 * time.Second, tls: 20 * time.Second, total: 20 * time.Second})
 	dial := dialerWithDNS(s.policy, map[string][][]string{
-		"a.example.com": {{"127.0.0.1"}}, "evil.example.com": {{"10.11.12.13"}}, "empty.example.com": {{}}, "cloud.example.com": {{"169.254.169.254"}},
+		"a.example.com": {
+			{"127.0.0.1"},
+		}, "evil.example.com": {{"10.11.12.13"}}, "empty.example.com": {{}}, "cloud.example.com": {{"169.254.169.254"}},
 	})
 	s.transport.DialContext = dial.dial
 	trusting := localSender(t, longTimeouts())
-	trusting.transport.TLSClientConfig.RootCAs = secure.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs //nolint:errcheck,forcetypeassert // httptest's
+	trusting.transport.TLSClientConfig.RootCAs = rootsOf(secure)
 	hasty := localSender(t, longTimeouts())
-	hasty.transport.ResponseHeaderTimeout = 50 * time.Millisecond // counted from the request, however long the connect takes
+	// counted from the request, however long the connect takes
+	hasty.transport.ResponseHeaderTimeout = 50 * time.Millisecond
 
 	answered := Trial{Outcome: execution.AttemptStatus, Resolved: true, Connected: true, StatusCode: 418}
 	try(t, s, "http://a.example.com"+port(receiver.URL), answered)
@@ -106,16 +115,20 @@ func TestTryReportsHowFarItCame(t *testing.T) {
 	for range 2 { // the second time on a new connection
 		try(t, trusting, secure.URL, answered)
 	}
-	try(t, s, "https://a.example.com"+port(secure.URL), Trial{Outcome: execution.AttemptTLS, Resolved: true, Connected: true})
+	try(t, s, "https://a.example.com"+port(secure.URL),
+		Trial{Outcome: execution.AttemptTLS, Resolved: true, Connected: true})
 	closed := httptest.NewServer(http.NotFoundHandler())
 	closed.Close()
 	try(t, s, "http://a.example.com"+port(closed.URL), Trial{Outcome: execution.AttemptRefused, Resolved: true})
 	try(t, hasty, silent, Trial{Outcome: execution.AttemptTimeout, Resolved: true, Connected: true})
 	try(t, s, "http://nobody.example.com", Trial{Outcome: execution.AttemptDNS})
 	try(t, s, "http://empty.example.com", Trial{Outcome: execution.AttemptDNS})
-	try(t, s, "http://evil.example.com", Trial{Outcome: execution.AttemptBlocked, Rule: "a private network (RFC 1918)", Resolved: true})
-	try(t, s, "http://cloud.example.com", Trial{Outcome: execution.AttemptBlocked, Rule: "cloud metadata", Resolved: true})
-	try(t, s, "http://10.0.0.1/", Trial{Outcome: execution.AttemptBlocked, Rule: "a private network (RFC 1918)", Resolved: true})
+	try(t, s, "http://evil.example.com",
+		Trial{Outcome: execution.AttemptBlocked, Rule: "a private network (RFC 1918)", Resolved: true})
+	try(t, s, "http://cloud.example.com",
+		Trial{Outcome: execution.AttemptBlocked, Rule: "cloud metadata", Resolved: true})
+	try(t, s, "http://10.0.0.1/",
+		Trial{Outcome: execution.AttemptBlocked, Rule: "a private network (RFC 1918)", Resolved: true})
 	try(t, s, "http://localhost/", Trial{Outcome: execution.AttemptBlocked, Rule: "localhost (RFC 6761)"})
 	try(t, s, "http://a.example.com:22/", Trial{
 		Outcome: execution.AttemptBlocked, Rule: "callback_url must not use a port below 1024 other than 80 and 443",
@@ -123,13 +136,16 @@ func TestTryReportsHowFarItCame(t *testing.T) {
 }
 
 func TestTryBehindAProxyKnowsNothingOfTheName(t *testing.T) {
-	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "inside") }))
+	proxy := httptest.NewServer(
+		http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "inside") }),
+	)
 	defer proxy.Close()
 	c := Defaults()
 	c.Proxy = strings.Replace(proxy.URL, "127.0.0.1", "localhost", 1) // the client must not learn the proxy's name
 	s := newSender(c, newTestPolicy(t, defaultConfig), fakeUnsealer{}, "1.2.3", longTimeouts())
 	try(t, s, "http://hooks.example.com/", Trial{Outcome: execution.AttemptSucceeded, Connected: true, StatusCode: 200})
-	try(t, s, "http://8.8.8.8/", Trial{Outcome: execution.AttemptSucceeded, Resolved: true, Connected: true, StatusCode: 200})
+	try(t, s, "http://8.8.8.8/",
+		Trial{Outcome: execution.AttemptSucceeded, Resolved: true, Connected: true, StatusCode: 200})
 }
 
 func TestTryEndsWithItsContext(t *testing.T) {

@@ -103,7 +103,9 @@ func (a *authority) identity(host, name string) ClientCertificate {
 
 // startServer starts a TLS server with certificates for names. It reports the name of the last client certificate, or
 // "" for none.
-func (a *authority) startServer(auth tls.ClientAuthType, version uint16, handler http.Handler, names ...string) (server *httptest.Server, whose *string) {
+func (a *authority) startServer(
+	auth tls.ClientAuthType, version uint16, handler http.Handler, names ...string,
+) (server *httptest.Server, whose *string) {
 	a.t.Helper()
 	whose = new(string)
 	clients := x509.NewCertPool()
@@ -157,7 +159,9 @@ func TestAPrivateAuthorityIsTrustedBesideTheSystems(t *testing.T) {
 	c.CAFile = a.path("ca.pem")
 	s := senderForNames(t, c, "a.example.com", "b.example.com")
 	sendAndCheck(t, s, to, execution.AttemptSucceeded, 200)
-	if got := sendAndCheck(t, s, "https://b.example.com"+portOf(server), execution.AttemptTLS, 0); !strings.Contains(got.Detail, "another name") {
+	if got := sendAndCheck(t, s, "https://b.example.com"+portOf(server), execution.AttemptTLS, 0); !strings.Contains(
+		got.Detail, "another name",
+	) {
 		t.Errorf("detail is %q", got.Detail)
 	}
 	both, err := x509.SystemCertPool()
@@ -175,11 +179,15 @@ func TestAClientCertificateIsShownToItsHostAlone(t *testing.T) {
 		a := newAuthority(t)
 		a.issue("our name for a")
 		a.issue("our name for the address")
-		strict, toStrict := a.startServer(tls.RequireAndVerifyClientCert, version, http.HandlerFunc(ok), "a.example.com", "b.example.com")
-		curious, toCurious := a.startServer(tls.RequestClientCert, version, http.HandlerFunc(ok), "127.0.0.1", "a.example.com", "b.example.com", "xa.example.com")
+		strict, toStrict := a.startServer(tls.RequireAndVerifyClientCert, version, http.HandlerFunc(ok),
+			"a.example.com", "b.example.com")
+		curious, toCurious := a.startServer(tls.RequestClientCert, version, http.HandlerFunc(ok), "127.0.0.1",
+			"a.example.com", "b.example.com", "xa.example.com")
 		c := Defaults()
 		c.CAFile = a.path("ca.pem")
-		c.ClientCertificates = []ClientCertificate{a.identity("A.Example.Com.", "our name for a"), a.identity("127.0.0.1", "our name for the address")}
+		c.ClientCertificates = []ClientCertificate{
+			a.identity("A.Example.Com.", "our name for a"), a.identity("127.0.0.1", "our name for the address"),
+		}
 		s := senderForNames(t, c, "a.example.com", "b.example.com", "xa.example.com")
 		for _, host := range []string{"a.example.com", "A.EXAMPLE.COM", "a.example.com"} {
 			*toStrict = ""
@@ -190,7 +198,8 @@ func TestAClientCertificateIsShownToItsHostAlone(t *testing.T) {
 		}
 		sendAndCheck(t, s, "https://b.example.com"+portOf(strict), execution.AttemptTLS, 0)
 		for host, want := range map[string]string{
-			"a.example.com": "our name for a", "127.0.0.1": "our name for the address", "b.example.com": "", "xa.example.com": "",
+			"a.example.com": "our name for a", "127.0.0.1": "our name for the address", "b.example.com": "",
+			"xa.example.com": "",
 		} {
 			*toCurious = "nobody came"
 			sendAndCheck(t, s, "https://"+host+portOf(curious), execution.AttemptSucceeded, 200)
@@ -232,12 +241,16 @@ func TestAProxyOverTLSIsShownItsOwnCertificateAndNotTheReceivers(t *testing.T) {
 	a := newAuthority(t)
 	a.issue("our name for a")
 	a.issue("our name for the proxy")
-	receiver, toReceiver := a.startServer(tls.RequestClientCert, tls.VersionTLS13, http.HandlerFunc(ok), "a.example.com")
+	receiver, toReceiver := a.startServer(tls.RequestClientCert, tls.VersionTLS13, http.HandlerFunc(ok),
+		"a.example.com")
 	var connect bytes.Buffer
-	proxy, toProxy := a.startServer(tls.RequestClientCert, tls.VersionTLS13, tunnel(receiver.Listener.Addr().String(), &connect), "127.0.0.1")
+	proxy, toProxy := a.startServer(tls.RequestClientCert, tls.VersionTLS13,
+		tunnel(receiver.Listener.Addr().String(), &connect), "127.0.0.1")
 	for want, certificates := range map[string][]ClientCertificate{
-		"":                       {a.identity("a.example.com", "our name for a")},
-		"our name for the proxy": {a.identity("a.example.com", "our name for a"), a.identity("127.0.0.1", "our name for the proxy")},
+		"": {a.identity("a.example.com", "our name for a")},
+		"our name for the proxy": {
+			a.identity("a.example.com", "our name for a"), a.identity("127.0.0.1", "our name for the proxy"),
+		},
 	} {
 		c := Defaults()
 		c.CAFile, c.Proxy, c.ClientCertificates = a.path("ca.pem"), proxy.URL, certificates
@@ -255,12 +268,16 @@ func TestFilesOfCertificatesThatCannotBeUsedAreNamed(t *testing.T) {
 	other.issue("good")
 	a.write("no.pem", "NOTHING", nil)
 	for want, change := range map[string]func(*Config){
-		"callback.ca_file: open " + a.path("none"):                      func(c *Config) { c.CAFile = a.path("none") },
-		"callback.ca_file: " + a.path("no.pem") + " holds no":           func(c *Config) { c.CAFile = a.path("no.pem") },
-		"callback.ca_file: " + a.path("good.key") + " holds no":         func(c *Config) { c.CAFile = a.path("good.key") },
-		"callback.client_certificates: " + a.path("none.pem") + " with": func(c *Config) { c.ClientCertificates = []ClientCertificate{a.identity("a", "none")} },
+		"callback.ca_file: open " + a.path("none"):              func(c *Config) { c.CAFile = a.path("none") },
+		"callback.ca_file: " + a.path("no.pem") + " holds no":   func(c *Config) { c.CAFile = a.path("no.pem") },
+		"callback.ca_file: " + a.path("good.key") + " holds no": func(c *Config) { c.CAFile = a.path("good.key") },
+		"callback.client_certificates: " + a.path("none.pem") + " with": func(c *Config) {
+			c.ClientCertificates = []ClientCertificate{a.identity("a", "none")}
+		},
 		"callback.client_certificates: " + a.path("good.pem") + " with " + other.path("good.key"): func(c *Config) {
-			c.ClientCertificates = []ClientCertificate{{Host: "a", Certificate: a.path("good.pem"), Key: other.path("good.key")}}
+			c.ClientCertificates = []ClientCertificate{
+				{Host: "a", Certificate: a.path("good.pem"), Key: other.path("good.key")},
+			}
 		},
 	} {
 		c := Defaults()

@@ -78,8 +78,10 @@ func TestAttemptIsTheWireByteForByte(t *testing.T) {
 			callback.URL = "http://127.0.0.1:" + port + "/webhook?token=a%20b"
 			s := testSender(newTestPolicy(t, allowLoopback))
 			s.now = func() time.Time { return time.Unix(1706400000, 999_000_000) }
-			a, err := s.send(t.Context(), execution.Delivery{Execution: testID, Callback: callback, Body: body, Attempts: 2})
-			if err != nil || a.Outcome != execution.AttemptSucceeded || a.StatusCode != http.StatusNoContent || a.Number != 3 {
+			a, err := s.send(t.Context(),
+				execution.Delivery{Execution: testID, Callback: callback, Body: body, Attempts: 2})
+			if err != nil || a.Outcome != execution.AttemptSucceeded || a.StatusCode != http.StatusNoContent ||
+				a.Number != 3 {
 				t.Errorf("got %+v, %v", a, err)
 			}
 			golden(t, name, []byte(strings.ReplaceAll(string(<-request), port, "PORT")))

@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	outputInterval = 100 * time.Millisecond // between two reads of the streams: output within this time is sent together
+	outputInterval = 100 * time.Millisecond // between two reads of the streams
 	idleInterval   = 15 * time.Second       // a follower gets an Idle event after this time without another event
 	maxPiece       = 64 << 10               // bytes of one event
 )

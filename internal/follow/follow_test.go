@@ -86,7 +86,13 @@ func TestOmittedBytesAreAGapEvent(t *testing.T) {
 			from string
 			want []string
 		}{
-			{"o0.e0.s0", []string{`output stdout "head" @o4.e0.s0`, "gap stdout 1000 @o1004.e0.s0", `output stdout "tail" @o1008.e0.s0`}},
+			{
+				"o0.e0.s0",
+				[]string{
+					`output stdout "head" @o4.e0.s0`, "gap stdout 1000 @o1004.e0.s0",
+					`output stdout "tail" @o1008.e0.s0`,
+				},
+			},
 			{"o4.e0.s2", []string{"gap stdout 1000 @o1004.e0.s2", `output stdout "tail" @o1008.e0.s2`}},
 			{"o504.e0.s2", []string{"gap stdout 500 @o1004.e0.s2", `output stdout "tail" @o1008.e0.s2`}},
 			{"o1006.e0.s2", []string{`output stdout "il" @o1008.e0.s2`}},
@@ -163,17 +169,19 @@ func TestTextStaysText(t *testing.T) {
 		all   bool
 		want  string
 	}{
-		"a long text":                       {text, false, string(execution.BeforePartialRune([]byte(text[:maxPiece])))},
-		"the beginning of a rune":           {"ab\xf0\x9f", false, "ab"},
-		"nothing but that":                  {"\xf0\x9f", false, ""},
-		"which never becomes whole":         {"\xf0\x9f", true, "\xf0\x9f"},
-		"behind text":                       {"ab\xf0\x9f", true, "ab"},
-		"the end of a rune":                 {"\xaa\x83 text", false, "\xaa\x83"},
-		"no text":                           {"\xff\xfe\x00\x01", false, "\xff\xfe\x00\x01"},
-		"nothing but the middle of a rune":  {"\x9f\xaa", true, "\x9f\xaa"},
-		"many that look like one, no text":  {"\x80\x80\x80\x80\x80", false, "\x80\x80\x80\x80\x80"},
-		"a rune that begins another's way":  {"\xc3(", false, "\xc3("},
-		"a rune at the very end of a piece": {strings.Repeat("a", maxPiece-2) + "🪃", false, strings.Repeat("a", maxPiece-2)},
+		"a long text":                      {text, false, string(execution.BeforePartialRune([]byte(text[:maxPiece])))},
+		"the beginning of a rune":          {"ab\xf0\x9f", false, "ab"},
+		"nothing but that":                 {"\xf0\x9f", false, ""},
+		"which never becomes whole":        {"\xf0\x9f", true, "\xf0\x9f"},
+		"behind text":                      {"ab\xf0\x9f", true, "ab"},
+		"the end of a rune":                {"\xaa\x83 text", false, "\xaa\x83"},
+		"no text":                          {"\xff\xfe\x00\x01", false, "\xff\xfe\x00\x01"},
+		"nothing but the middle of a rune": {"\x9f\xaa", true, "\x9f\xaa"},
+		"many that look like one, no text": {"\x80\x80\x80\x80\x80", false, "\x80\x80\x80\x80\x80"},
+		"a rune that begins another's way": {"\xc3(", false, "\xc3("},
+		"a rune at the very end of a piece": {
+			strings.Repeat("a", maxPiece-2) + "🪃", false, strings.Repeat("a", maxPiece-2),
+		},
 	} {
 		if got := string(nextPiece([]byte(c.fresh), c.all)); got != c.want {
 			t.Errorf("%s: got %.40q, want %.40q", name, got, c.want)

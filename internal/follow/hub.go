@@ -79,7 +79,13 @@ func (h *Hub) Join(ctx context.Context, id execution.ID) (*Followed, error) {
 	h.mu.Lock()
 	f := h.followed[id]
 	if f == nil {
-		f = &Followed{hub: h, id: id, first: make(chan struct{}), done: make(chan struct{}), changed: make(chan struct{})}
+		f = &Followed{
+			hub:     h,
+			id:      id,
+			first:   make(chan struct{}),
+			done:    make(chan struct{}),
+			changed: make(chan struct{}),
+		}
 		watched, stop := context.WithCancel(context.WithoutCancel(ctx))
 		f.stop = stop
 		h.followed[id] = f

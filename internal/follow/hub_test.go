@@ -30,7 +30,8 @@ func TestOneLookServesAllFollowers(t *testing.T) {
 			}
 		}
 		if s.gets != 2 || s.open != 0 {
-			t.Errorf("the record was looked at %d times for 500 followers, want 2; %d readings are open", s.gets, s.open)
+			t.Errorf("the record was looked at %d times for 500 followers, want 2; %d readings are open",
+				s.gets, s.open)
 		}
 		for _, n := range notes {
 			piece := n.events[1].Piece

@@ -14,7 +14,8 @@ func TestAPositionIsReadAsItIsWritten(t *testing.T) {
 		}
 	}
 	for _, text := range []string{
-		"", "12", "o.e.s", "o1.e2", "o1.e2.s4", "o-1.e2.s1", "o01.e2.s1", "o1.e2.s1 ", "o1.e2.s1\n", "O1.e2.s1", "o+1.e2.s1",
+		"", "12", "o.e.s", "o1.e2", "o1.e2.s4", "o-1.e2.s1", "o01.e2.s1", "o1.e2.s1 ", "o1.e2.s1\n", "O1.e2.s1",
+		"o+1.e2.s1",
 		"o9223372036854775808.e0.s0", "o9999999999999999999.e0.s0", "o99999999999999999999.e0.s0",
 	} {
 		if p, err := Parse(text); !errors.Is(err, ErrPosition) {
@@ -29,7 +30,11 @@ func TestAPositionLiesWithinTheWrittenBytes(t *testing.T) {
 	lost := execution.Execution{State: execution.Failed, Result: &execution.Result{Reason: execution.Lost}}
 	ended := execution.Execution{State: execution.Failed, Result: &execution.Result{
 		OutputComplete: true,
-		Stdout:         execution.Output{Head: []byte("head"), Tail: []byte("tail"), Bytes: 1000}, Stderr: execution.Output{Head: []byte("12"), Bytes: 2},
+		Stdout: execution.Output{
+			Head:  []byte("head"),
+			Tail:  []byte("tail"),
+			Bytes: 1000,
+		}, Stderr: execution.Output{Head: []byte("12"), Bytes: 2},
 	}}
 	for _, c := range []struct {
 		at   string

@@ -110,7 +110,7 @@ func open(t *testing.T, changes ...func(*Config, *Deps)) *house {
 	}
 	c := Defaults()
 	d := Deps{
-		Admission:     admission.New(admission.Defaults(), admission.Deps{
+		Admission: admission.New(admission.Defaults(), admission.Deps{
 			Workspaces: workspace.Defaults(),
 			Languages:  catalogue,
 			Policy:     policy,

@@ -59,12 +59,16 @@ func (f *Firewall) Allowed() error {
 // Lay installs the rules, atomically for each family, and replaces existing ones. Errors: ErrNotRoot, ErrNoTool, and
 // those of the tool.
 func (f *Firewall) Lay(ctx context.Context) error {
-	return f.applyEach(ctx, func(family family, saved string) (string, error) { return family.layScript(f.config, saved), nil })
+	return f.applyEach(ctx, func(family family, saved string) (string, error) {
+		return family.layScript(f.config, saved), nil
+	})
 }
 
 // Remove removes the rules. Errors are those of Lay.
 func (f *Firewall) Remove(ctx context.Context) error {
-	return f.applyEach(ctx, func(family family, saved string) (string, error) { return family.removeScript(f.config, saved), nil })
+	return f.applyEach(ctx, func(family family, saved string) (string, error) {
+		return family.removeScript(f.config, saved), nil
+	})
 }
 
 // Check compares the installed rules with the configuration. Errors: ErrRules, ErrNotRoot, ErrNoTool, and those of the

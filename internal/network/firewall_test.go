@@ -35,13 +35,16 @@ const savedWithoutDocker = "*filter\n:INPUT ACCEPT [0:0]\n:FORWARD ACCEPT [0:0]\
 
 func TestTheEnginesOwnIptablesIsUsed(t *testing.T) {
 	f, m := firewall(map[string]string{
-		"iptables": savedWithoutDocker, "iptables-nft": savedWithoutDocker, "iptables-legacy": savedBare, "ip6tables": savedWithoutDocker, "ip6tables-legacy": savedWithoutDocker,
+		"iptables": savedWithoutDocker, "iptables-nft": savedWithoutDocker, "iptables-legacy": savedBare,
+		"ip6tables": savedWithoutDocker, "ip6tables-legacy": savedWithoutDocker,
 	})
 	if err := f.Lay(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	calls := strings.Join(m.calls, "\n")
-	for _, want := range []string{"iptables-legacy-restore -w 10 --noflush", "ip6tables-legacy-restore -w 10 --noflush"} {
+	for _, want := range []string{
+		"iptables-legacy-restore -w 10 --noflush", "ip6tables-legacy-restore -w 10 --noflush",
+	} {
 		if !strings.Contains(calls, want) {
 			t.Errorf("no %s in\n%s", want, calls)
 		}
@@ -83,20 +86,30 @@ func TestAConfigurationThatWouldNotHoldIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	for want, change := range map[string]func(*Config){
-		"prefix must":                           func(c *Config) { c.Prefix = "Boomerang" },
-		"not \"elevenchars\"":                   func(c *Config) { c.Prefix = "elevenchars" },
-		"dns must name":                         func(c *Config) { c.DNS = nil },
-		"dns: 10.0.0.53 is a private network":   func(c *Config) { c.DNS = []netip.Addr{netip.MustParseAddr("10.0.0.53")} },
-		"dns: 127.0.0.53 is loopback":           func(c *Config) { c.DNS = []netip.Addr{netip.MustParseAddr("127.0.0.53")} },
-		"dns: 169.254.169.253 is cloud":         func(c *Config) { c.DNS = []netip.Addr{netip.MustParseAddr("169.254.169.253")} },
-		"dns: 2606:4700:4700::1111 must be":     func(c *Config) { c.DNS = []netip.Addr{netip.MustParseAddr("2606:4700:4700::1111")} },
-		"egress_subnet must be a private":       func(c *Config) { c.EgressSubnet = netip.MustParsePrefix("8.8.0.0/20") },
-		"like 10.213.0.0/20, not 10.213.0.7/20": func(c *Config) { c.EgressSubnet = netip.MustParsePrefix("10.213.0.7/20") },
-		"proxy_subnet must be":                  func(c *Config) { c.ProxySubnet = netip.MustParsePrefix("fd00::/64") },
-		"not 10.0.0.0/8":                        func(c *Config) { c.ProxySubnet = netip.MustParsePrefix("10.0.0.0/8") },
-		"not invalid Prefix":                    func(c *Config) { c.ProxySubnet = netip.Prefix{} },
-		"proxy_subnet must not overlap":         func(c *Config) { c.ProxySubnet = netip.MustParsePrefix("10.213.0.0/24") },
-		"proxy_port must":                       func(c *Config) { c.ProxyPort = 0 },
+		"prefix must":         func(c *Config) { c.Prefix = "Boomerang" },
+		"not \"elevenchars\"": func(c *Config) { c.Prefix = "elevenchars" },
+		"dns must name":       func(c *Config) { c.DNS = nil },
+		"dns: 10.0.0.53 is a private network": func(c *Config) {
+			c.DNS = []netip.Addr{netip.MustParseAddr("10.0.0.53")}
+		},
+		"dns: 127.0.0.53 is loopback": func(c *Config) {
+			c.DNS = []netip.Addr{netip.MustParseAddr("127.0.0.53")}
+		},
+		"dns: 169.254.169.253 is cloud": func(c *Config) {
+			c.DNS = []netip.Addr{netip.MustParseAddr("169.254.169.253")}
+		},
+		"dns: 2606:4700:4700::1111 must be": func(c *Config) {
+			c.DNS = []netip.Addr{netip.MustParseAddr("2606:4700:4700::1111")}
+		},
+		"egress_subnet must be a private": func(c *Config) { c.EgressSubnet = netip.MustParsePrefix("8.8.0.0/20") },
+		"like 10.213.0.0/20, not 10.213.0.7/20": func(c *Config) {
+			c.EgressSubnet = netip.MustParsePrefix("10.213.0.7/20")
+		},
+		"proxy_subnet must be":          func(c *Config) { c.ProxySubnet = netip.MustParsePrefix("fd00::/64") },
+		"not 10.0.0.0/8":                func(c *Config) { c.ProxySubnet = netip.MustParsePrefix("10.0.0.0/8") },
+		"not invalid Prefix":            func(c *Config) { c.ProxySubnet = netip.Prefix{} },
+		"proxy_subnet must not overlap": func(c *Config) { c.ProxySubnet = netip.MustParsePrefix("10.213.0.0/24") },
+		"proxy_port must":               func(c *Config) { c.ProxyPort = 0 },
 	} {
 		c := Defaults()
 		change(&c)

@@ -74,8 +74,9 @@ func (c Config) Validate() error {
 		key   string
 		value netip.Prefix
 	}{{"egress_subnet", c.EgressSubnet}, {"proxy_subnet", c.ProxySubnet}} {
-		if p := subnet.value; !p.Addr().Is4() || !p.Addr().IsPrivate() || p != p.Masked() || p.Bits() < largestSubnet || p.Bits() > smallestSubnet {
-			return fmt.Errorf("%s must be a private IPv4 range of /%d to /%d like 10.213.0.0/20, not %s", subnet.key, largestSubnet, smallestSubnet, p)
+		if !validSubnet(subnet.value) {
+			return fmt.Errorf("%s must be a private IPv4 range of /%d to /%d like 10.213.0.0/20, not %s",
+				subnet.key, largestSubnet, smallestSubnet, subnet.value)
 		}
 	}
 	if c.EgressSubnet.Overlaps(c.ProxySubnet) {
@@ -85,6 +86,11 @@ func (c Config) Validate() error {
 		return errors.New("proxy_port must be between 1 and 65535")
 	}
 	return nil
+}
+
+func validSubnet(p netip.Prefix) bool {
+	private4 := p.Addr().Is4() && p.Addr().IsPrivate()
+	return private4 && p == p.Masked() && p.Bits() >= largestSubnet && p.Bits() <= smallestSubnet
 }
 
 func checkDNSServer(server netip.Addr) error {

@@ -53,7 +53,8 @@ func rules4(c Config) []chain {
 	}
 	forward := []string{
 		fmt.Sprintf("-o %s -j DROP", proxy.Interface),
-		fmt.Sprintf("-d %s/32 -i %s -p tcp -m tcp --dport %d -j REJECT --reject-with tcp-reset", Sentinel().Addr(), proxy.Interface, Sentinel().Port()),
+		fmt.Sprintf("-d %s/32 -i %s -p tcp -m tcp --dport %d -j REJECT --reject-with tcp-reset",
+			Sentinel().Addr(), proxy.Interface, Sentinel().Port()),
 		fmt.Sprintf("-i %s -j REJECT --reject-with icmp-admin-prohibited", proxy.Interface),
 		fmt.Sprintf("-i %s -j %s", egress.Interface, c.chain("EGRESS")),
 		fmt.Sprintf("-o %s -m conntrack --ctstate ESTABLISHED -j RETURN", egress.Interface),
@@ -64,7 +65,8 @@ func rules4(c Config) []chain {
 		fmt.Sprintf("! -s %s -j DROP", egress.Subnet),
 		fmt.Sprintf("-o %s -j DROP", egress.Interface), // neighbours
 		"-m conntrack --ctstate DNAT -j DROP",
-		fmt.Sprintf("-d %s/32 -p tcp -m tcp --dport %d -j REJECT --reject-with tcp-reset", Sentinel().Addr(), Sentinel().Port()),
+		fmt.Sprintf("-d %s/32 -p tcp -m tcp --dport %d -j REJECT --reject-with tcp-reset",
+			Sentinel().Addr(), Sentinel().Port()),
 	}
 	for _, b := range address.Closed4() {
 		out = append(out, fmt.Sprintf("-d %s -j REJECT --reject-with icmp-admin-prohibited", b.Prefix))
@@ -126,7 +128,13 @@ func (f family) removeScript(c Config, saved string) string {
 func (j jump) deletions(saved string) string {
 	rule := fmt.Sprintf("-A %s -j %s", j.from, j.to)
 	deletion := fmt.Sprintf("-D %s -j %s\n", j.from, j.to)
-	return strings.Repeat(deletion, len(slices.DeleteFunc(strings.Split(saved, "\n"), func(line string) bool { return strings.TrimSpace(line) != rule })))
+	var script strings.Builder
+	for line := range strings.SplitSeq(saved, "\n") {
+		if strings.TrimSpace(line) == rule {
+			script.WriteString(deletion)
+		}
+	}
+	return script.String()
 }
 
 // hasChain reports whether saved has a chain of this name.

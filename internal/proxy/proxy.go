@@ -54,17 +54,29 @@ const (
 
 // New returns a proxy. The configuration must be valid.
 func New(c Config, l *logrus.Entry) *Proxy {
-	p := &Proxy{allowed: newAllowList(c), cidrs: slices.Clone(c.AllowCIDRs), own: address.Interfaces, log: l, logLimiter: rate.NewLimiter(logRate, logBurst)}
+	p := &Proxy{
+		allowed:    newAllowList(c),
+		cidrs:      slices.Clone(c.AllowCIDRs),
+		own:        address.Interfaces,
+		log:        l,
+		logLimiter: rate.NewLimiter(logRate, logBurst),
+	}
 	p.dialer = &net.Dialer{Timeout: dialTimeout, ControlContext: p.guard}
 	p.httpProxy = &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) {
 			r.Out.Host = r.In.URL.Host             // the checked host, whatever the header says
 			r.Out.URL.RawQuery = r.In.URL.RawQuery // even if it is not a list of parameters
 		},
-		Transport:     &http.Transport{DialContext: p.dialer.DialContext, DisableCompression: true, IdleConnTimeout: idleTimeout},
+		Transport: &http.Transport{
+			DialContext:        p.dialer.DialContext,
+			DisableCompression: true,
+			IdleConnTimeout:    idleTimeout,
+		},
 		FlushInterval: -1,
-		ErrorHandler:  func(w http.ResponseWriter, r *http.Request, err error) { p.answerDialError(w, r, r.URL.Host, err) },
-		ErrorLog:      slog.NewLogLogger(slog.DiscardHandler, slog.LevelError),
+		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
+			p.answerDialError(w, r, r.URL.Host, err)
+		},
+		ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError),
 	}
 	return p
 }
@@ -86,7 +98,8 @@ func (p *Proxy) guard(_ context.Context, _, target string, _ syscall.RawConn) er
 		return err
 	}
 	addr := resolved.Addr().Unmap().WithZone("")
-	excepted := rule != address.Metadata && slices.ContainsFunc(p.cidrs, func(c netip.Prefix) bool { return c.Contains(addr) })
+	excepted := rule != address.Metadata &&
+		slices.ContainsFunc(p.cidrs, func(c netip.Prefix) bool { return c.Contains(addr) })
 	if rule != "" && !excepted {
 		return &closedAddressError{rule}
 	}
@@ -99,7 +112,8 @@ func (p *Proxy) Serve(ctx context.Context, l net.Listener) error {
 		Handler: p, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: headerSize,
 		DisableGeneralOptionsHandler: true,
 		BaseContext:                  func(net.Listener) context.Context { return ctx },
-		ErrorLog:                     slog.NewLogLogger(slog.DiscardHandler, slog.LevelError), // errors that programs cause are not logged
+		// Errors that programs cause are not logged.
+		ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError),
 	}
 	unhook := context.AfterFunc(ctx, func() { _ = server.Close() })
 	defer p.tunnels.Wait()
@@ -117,7 +131,8 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodConnect {
 		target = r.Host
 	} else if r.URL.Scheme != "http" || target == "" {
-		http.Error(w, "This is a proxy for programs: it takes CONNECT, and absolute http:// URLs.", http.StatusBadRequest)
+		http.Error(w, "This is a proxy for programs: it takes CONNECT, and absolute http:// URLs.",
+			http.StatusBadRequest)
 		return
 	}
 	host, port, ok := splitTarget(target, r.Method == http.MethodConnect)

@@ -80,8 +80,9 @@ var nameForm = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,62}$`)
 // CheckName returns a fault INVALID_REQUEST that names the field.
 func CheckName(field, name string) error {
 	if !nameForm.MatchString(name) {
-		return fault.New(fault.InvalidRequest,
-			"%s must be the name of a workspace: 1 to 63 characters of a-z, 0-9, dot, underscore and hyphen, starting with a letter or digit.", field).Field(field)
+		return fault.New(fault.InvalidRequest, "%s must be the name of a workspace: "+
+			"1 to 63 characters of a-z, 0-9, dot, underscore and hyphen, starting with a letter or digit.", field).
+			Field(field)
 	}
 	return nil
 }
@@ -109,14 +110,16 @@ func CheckPath(field, path string) error {
 	case !utf8.ValidString(path) || strings.ContainsRune(path, 0):
 		return refuse("must be UTF-8 without a NUL.")
 	case !fs.ValidPath(path) || path == ".":
-		return refuse(`must be relative to the workspace and written without "." and "..", without double slashes and without a slash at its end.`)
+		return refuse(`must be relative to the workspace and written without "." and "..", ` +
+			"without double slashes and without a slash at its end.")
 	}
 	return nil
 }
 
 // Within reports whether a link at path that leads to target stays within the workspace.
 func Within(path, target string) bool {
-	if target == "" || strings.HasPrefix(target, "/") || !utf8.ValidString(target) || len(target) > MaxPath || strings.ContainsRune(target, 0) {
+	if target == "" || strings.HasPrefix(target, "/") || len(target) > MaxPath ||
+		!utf8.ValidString(target) || strings.ContainsRune(target, 0) {
 		return false
 	}
 	depth := strings.Count(path, "/")
