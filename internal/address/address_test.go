@@ -68,9 +68,9 @@ func lastOf(p netip.Prefix) netip.Addr {
 // addresses all over IPv4.
 func TestNothingThatIsClosedIsMissingFromTheList(t *testing.T) {
 	list := Closed4()
-	nobody := func() ([]netip.Addr, error) { return nil, nil }
+	noInterfaces := func() ([]netip.Addr, error) { return nil, nil }
 	try := func(addr netip.Addr) {
-		rule, err := Rule(addr, nobody)
+		rule, err := Rule(addr, noInterfaces)
 		listed := slices.ContainsFunc(list, func(b Block) bool { return b.Prefix.Contains(addr) })
 		if err != nil || listed != (rule != "") {
 			t.Errorf("%s: closed by %q (%v), on the list %t", addr, rule, err, listed)

@@ -125,9 +125,9 @@ func New(c Config, deps Deps) *Admission {
 	return &Admission{Deps: deps, config: c, batches: make(chan struct{}, maxBatches), fetching: make(map[string]int)}
 }
 
-// Admit stores the submission as a queued execution, which is durable when Admit returns without an error. replayed
-// means that an earlier submission with this idempotency key made the execution, and that nothing new was stored.
-// Errors are faults, and then nothing was stored.
+// Admit stores the submission as a queued execution, which is durable when Admit returns without an error. If replayed
+// is true, an earlier submission with this idempotency key made the execution, and nothing new was stored. Errors are
+// faults, and then nothing was stored.
 func (a *Admission) Admit(ctx context.Context, s Submission) (e execution.Execution, replayed bool, err error) {
 	l, err := a.validate(s)
 	if err != nil {

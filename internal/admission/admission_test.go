@@ -148,9 +148,8 @@ func TestAdmitStoresTheSubmission(t *testing.T) {
 		Code: sealed("code", "print(1)"), Env: got.Env, EnvNames: []string{"A", "B"},
 		Callback: execution.Callback{
 			URL: "https://example.com/hook?a=b", Headers: sealed("callback_headers", `{"X-A":"a","X-B":"b"}`),
-			HeaderNames: []string{
-				"X-A", "X-B",
-			}, Secret: sealed("callback_signature_secret", `["n3w","s3cret"]`), Depth: 3,
+			HeaderNames: []string{"X-A", "X-B"},
+			Secret:      sealed("callback_signature_secret", `["n3w","s3cret"]`), Depth: 3,
 		},
 		CreatedAt: time.Date(2025, 1, 28, 11, 0, 0, 123456000, time.UTC), State: execution.Queued,
 	}
@@ -215,7 +214,7 @@ func TestAdmitAcceptsTheExtremes(t *testing.T) {
 		"64 KiB of variables": func(s *Submission) {
 			s.Env = map[string]string{"A": strings.Repeat("x", 64<<10-3)}
 		},
-		"a header for who is asked": func(s *Submission) {
+		"a header for the receiver": func(s *Submission) {
 			s.CallbackHeaders = map[string]string{"Authorization": "Bearer x"}
 		},
 		"a long secret":               func(s *Submission) { s.Secrets = []string{strings.Repeat("s", 1024)} },

@@ -84,7 +84,8 @@ func (a *Admission) AdmitBatch(ctx context.Context, b Batch) (all []execution.Ex
 	return a.Store.EnqueueAll(ctx, all, a.idempotency(b.IdempotencyKey, b.Body), a.queueLimits())
 }
 
-// newBatchExecution returns the execution of one submission of a batch. env is the environment of the subject.
+// newBatchExecution returns the execution of one submission of a batch. The parameter env is the environment of the
+// subject.
 func (a *Admission) newBatchExecution(
 	s, common Submission, summary bool, env map[string]string,
 ) (execution.Execution, error) {

@@ -46,8 +46,8 @@ func TestABatchWithoutACallbackHasManyOfThem(t *testing.T) {
 	q := &fakeStore{}
 	first, second := validSubmission(), validSubmission()
 	second.CallbackURL, second.Secrets = "https://example.com/second", []string{"s"}
-	all, _, err := newTestAdmission(t, Defaults(),
-		q).AdmitBatch(t.Context(), Batch{Subject: "ann", Submissions: []Submission{first, second}})
+	a := newTestAdmission(t, Defaults(), q)
+	all, _, err := a.AdmitBatch(t.Context(), Batch{Subject: "ann", Submissions: []Submission{first, second}})
 	if err != nil || all[0].Callback.URL != first.CallbackURL || all[1].Callback.URL != second.CallbackURL ||
 		len(all[0].Callback.Secret) > 0 {
 		t.Fatalf("got %+v, %v", all, err)
@@ -106,11 +106,13 @@ func TestABatchIsRefusedByTheFieldThatIsWrong(t *testing.T) {
 	}{
 		"nothing": {Batch{}, "executions", "executions must have 1 to 1000 entries, not 0."},
 		"too many": {
-			Batch{Submissions: make([]Submission, 1001)}, "executions",
+			Batch{Submissions: make([]Submission, 1001)},
+			"executions",
 			"executions must have 1 to 1000 entries, not 1001.",
 		},
 		"no callback at all": {
-			Batch{Submissions: []Submission{validSubmission(), bare}}, "executions[1].callback_url",
+			Batch{Submissions: []Submission{validSubmission(), bare}},
+			"executions[1].callback_url",
 			"executions[1].callback_url is required.",
 		},
 		"both callbacks": {
@@ -119,7 +121,8 @@ func TestABatchIsRefusedByTheFieldThatIsWrong(t *testing.T) {
 			"executions[0].callback_url must be given for the whole batch or for each of its executions, not for both.",
 		},
 		"a callback's secret": {
-			Batch{Secrets: []string{"s"}, Submissions: []Submission{validSubmission()}}, "callback_url",
+			Batch{Secrets: []string{"s"}, Submissions: []Submission{validSubmission()}},
+			"callback_url",
 			"callback_url is required.",
 		},
 		"its secret": {
@@ -146,7 +149,8 @@ func TestABatchIsRefusedByTheFieldThatIsWrong(t *testing.T) {
 			"executions[2].timeout", "executions[2].timeout must be between 1 and 86400 seconds; 0 stands for 3600.",
 		},
 		"no code": {
-			Batch{CallbackURL: "https://example.com", Submissions: []Submission{{}}}, "executions[0].code",
+			Batch{CallbackURL: "https://example.com", Submissions: []Submission{{}}},
+			"executions[0].code",
 			"executions[0].code is required.",
 		},
 		"a language": {

@@ -128,7 +128,7 @@ var envNameForm = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
 func (a *Admission) checkEnv(s Submission) error { return a.checkVariables("env", s.Env) }
 
-// checkVariables checks environment variables. field is their name in the request.
+// checkVariables checks environment variables. The parameter field is their name in the request.
 func (a *Admission) checkVariables(field string, env map[string]string) error {
 	if len(env) > a.config.Env.Entries {
 		return invalid(field, "%s must have at most %d entries, not %d.", field, a.config.Env.Entries, len(env))

@@ -118,7 +118,7 @@ func TestAnEnvironmentOfALostKeyCanBeReplaced(t *testing.T) {
 		t.Errorf("got %v with %d stored; want no program without the variables that it counts on", err, len(q.given))
 	}
 	if _, err := a.SetEnvironment(t.Context(), "ann", nil, true); err == nil {
-		t.Error("it was merged with what nobody can read")
+		t.Error("it was merged with an unreadable environment")
 	}
 	if _, err := a.SetEnvironment(t.Context(), "ann", map[string]string{"A": "1"}, false); err != nil {
 		t.Error(err)
@@ -130,9 +130,9 @@ func TestOldSealsAreReplacedByTodays(t *testing.T) {
 		return fakeSealer{}.Seal(sealID(subject), execution.FieldEnvironment, []byte(env))
 	}
 	q := &fakeStore{environments: map[string]execution.Sealed{
-		"ann": seal(
-			"ann", `{"A":"1"} `+strings.Repeat(" ", 3),
-		), "ben": []byte("old, and of a lost key"), "old": seal("old", `{"A": "1"}`),
+		"ann": seal("ann", `{"A":"1"} `+strings.Repeat(" ", 3)),
+		"ben": []byte("old, and of a lost key"),
+		"old": seal("old", `{"A": "1"}`),
 	}}
 	if err := newTestAdmission(t, Defaults(), q).Reseal(t.Context()); err == nil ||
 		!strings.Contains(err.Error(), "ben") ||

@@ -170,7 +170,8 @@ func checkLanguage(l language.Language, s Submission) error {
 		}
 	}
 	if s.Network != "" && s.Network != language.NoNetwork && s.Network != l.Network {
-		return invalid("network", "network must be %q or what the language has, %q.", language.NoNetwork, l.Network)
+		return invalid("network", "network must be %q or the network of the language, %q.",
+			language.NoNetwork, l.Network)
 	}
 	return checkLimits(l, s.Limits)
 }

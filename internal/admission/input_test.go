@@ -165,7 +165,7 @@ func TestAdmitRefusesAnInputAndNamesTheField(t *testing.T) {
 				t.Errorf("stored %+v; want nothing", q.given)
 			}
 			if strings.HasPrefix(test.field, "limits.") && (f.Details["max"] == nil || f.Details["min"] == nil) {
-				t.Errorf("got %v; want what is allowed", f.Details)
+				t.Errorf("got %v; want the allowed range", f.Details)
 			}
 		})
 	}
@@ -208,7 +208,8 @@ func TestAdmitFetchesFilesLast(t *testing.T) {
 	a.Fetcher = books
 	s := validSubmission()
 	s.Files = []File{
-		{Path: "a", URL: "https://a.example/"}, {Path: "own", Content: []byte("x")},
+		{Path: "a", URL: "https://a.example/"},
+		{Path: "own", Content: []byte("x")},
 		{Path: "b", URL: "https://b.example/"},
 	}
 	e, _, err := a.Admit(t.Context(), s)
@@ -236,7 +237,7 @@ func TestAdmitFetchesFilesLast(t *testing.T) {
 	s.IdempotencyKey, q.replayed = "k", true
 	if again, replayed, err := a.Admit(t.Context(), s); err != nil || !replayed || again.ID != e.ID ||
 		len(books.asked) != 0 {
-		t.Errorf("sent again: got %s, %t, %v, and %v was fetched; want what was stored, whatever became of the files",
+		t.Errorf("sent again: got %s, %t, %v, and %v was fetched; want the stored execution and no fetch",
 			again.ID, replayed, err, books.asked)
 	}
 	s.IdempotencyKey, q.replayed = "", false

@@ -69,7 +69,7 @@ func TestAnAPIKeyThatCannotWorkIsRefusedAtStart(t *testing.T) {
 		}
 	}
 	if _, _, err := NewAPIKey(""); err == nil {
-		t.Error("a key was made for nobody")
+		t.Error("a key was made for an empty subject")
 	}
 	if _, _, err := NewAPIKey("ann", "root"); err == nil {
 		t.Error("a key was made with a scope that there is not")

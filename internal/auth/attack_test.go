@@ -29,7 +29,7 @@ import (
 	"boomerang/internal/fault"
 )
 
-var update = flag.Bool("update", false, "write what is rendered into the documents")
+var update = flag.Bool("update", false, "write the tables into the documents")
 
 // testKeys holds the private keys that the server under attack trusts, and one that it does not trust.
 type testKeys struct {
@@ -295,7 +295,7 @@ func TestEachAttackHasItsAnswer(t *testing.T) {
 					t.Errorf("got %v; want INVALID_TOKEN that says %q", err, attack.says)
 				}
 				if got != (Principal{}) {
-					t.Errorf("got %+v beside the error; want nobody", got)
+					t.Errorf("got %+v beside the error; want no principal", got)
 				}
 			})
 		})
@@ -318,7 +318,7 @@ func checkDocument(t *testing.T, rows string) {
 	}
 	if !*update {
 		t.Fatalf(
-			"the table in docs/SECURITY.md is not what was tried; run go test ./internal/auth -run Attack -update\n%s",
+			"the table in docs/SECURITY.md is outdated; run go test ./internal/auth -run Attack -update\n%s",
 			rows,
 		)
 	}

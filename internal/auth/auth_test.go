@@ -88,7 +88,7 @@ func TestAuthenticateAcceptsValidTokens(t *testing.T) {
 			payload: `{"sub":"ann","exp":946684860,"aud":["a","b"]}`,
 			want:    Principal{Subject: "ann"},
 		},
-		"an issuer nobody asked for": {
+		"an issuer that is not required": {
 			payload: `{"sub":"ann","exp":946684860,"iss":"x","aud":"y"}`,
 			want:    Principal{Subject: "ann"},
 		},

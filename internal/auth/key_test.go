@@ -77,11 +77,11 @@ func TestNewRefusesAKeyThatIsNone(t *testing.T) {
 		mode os.FileMode
 		says string
 	}{
-		"empty":                 {"", 0o600, "32 to 4096 bytes"},
-		"short":                 {strings.Repeat("k", 31) + "\n", 0o600, "32 to 4096 bytes"},
-		"not a key at all":      {strings.Repeat("k", 4097), 0o600, "32 to 4096 bytes"},
-		"everybody may read it": {testKey, 0o604, "chmod 600"},
-		"the group may read it": {testKey, 0o640, "chmod 600"},
+		"empty":                   {"", 0o600, "32 to 4096 bytes"},
+		"short":                   {strings.Repeat("k", 31) + "\n", 0o600, "32 to 4096 bytes"},
+		"not a key at all":        {strings.Repeat("k", 4097), 0o600, "32 to 4096 bytes"},
+		"other users may read it": {testKey, 0o604, "chmod 600"},
+		"the group may read it":   {testKey, 0o640, "chmod 600"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

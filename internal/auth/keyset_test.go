@@ -40,11 +40,11 @@ func TestAKeyFileIsBoundToOneAlgorithm(t *testing.T) {
 		"PS256 is not RS256": {
 			KeyFile{File: pemOf(t, k.rsa.Public()), Algorithm: "PS256"}, jwt.SigningMethodRS256, k.rsa, false,
 		},
-		"P-384 is ES384":          {KeyFile{File: pemOf(t, p384.Public())}, jwt.SigningMethodES384, p384, true},
-		"Ed25519 is EdDSA":        {KeyFile{File: pemOf(t, k.ed.Public())}, jwt.SigningMethodEdDSA, k.ed, true},
-		"somebody else's":         {KeyFile{File: pemOf(t, k.ed.Public())}, jwt.SigningMethodEdDSA, k.stranger, false},
-		"no secret stands beside": {KeyFile{File: pemOf(t, k.ed.Public())}, jwt.SigningMethodHS256, []byte(""), false},
-		"a name nobody called it by": {
+		"P-384 is ES384":     {KeyFile{File: pemOf(t, p384.Public())}, jwt.SigningMethodES384, p384, true},
+		"Ed25519 is EdDSA":   {KeyFile{File: pemOf(t, k.ed.Public())}, jwt.SigningMethodEdDSA, k.ed, true},
+		"another issuer's":   {KeyFile{File: pemOf(t, k.ed.Public())}, jwt.SigningMethodEdDSA, k.stranger, false},
+		"there is no secret": {KeyFile{File: pemOf(t, k.ed.Public())}, jwt.SigningMethodHS256, []byte(""), false},
+		"an ID that the token does not name": {
 			KeyFile{File: pemOf(t, k.ed.Public()), ID: "ed"}, jwt.SigningMethodEdDSA, k.ed, true,
 		},
 	} {
@@ -142,7 +142,7 @@ func TestIssueNeedsASecret(t *testing.T) {
 		t.Errorf("got %q, %v; want an error that says where tokens come from", token, err)
 	}
 	if entries, _ := os.ReadDir(dir); len(entries) != 0 {
-		t.Errorf("got %v; want no secret that nobody asked for", entries)
+		t.Errorf("got %v; want no generated secret", entries)
 	}
 }
 

@@ -181,7 +181,7 @@ func TestNothingIsDecompressed(t *testing.T) {
 	defer receiver.Close()
 	a := sendAndCheck(t, localSender(t, longTimeouts()), receiver.URL, execution.AttemptSucceeded, 200)
 	if want := bomb.Bytes()[:min(bomb.Len(), maxAnswerKept)]; !bytes.Equal(a.Answer, want) {
-		t.Errorf("kept %d bytes that are not the first %d of what was sent", len(a.Answer), len(want))
+		t.Errorf("kept %d bytes that are not the first %d of the body", len(a.Answer), len(want))
 	}
 }
 
@@ -280,7 +280,7 @@ func TestAnswersAtTheLimitOfHeadersAreTaken(t *testing.T) {
 	sendAndCheck(t, localSender(t, longTimeouts()), url, execution.AttemptSucceeded, 200)
 }
 
-func TestSwitchingProtocolsIsAFailureAndIsNotWaitedFor(t *testing.T) {
+func TestSwitchingProtocolsIsAnImmediateFailure(t *testing.T) {
 	released := make(chan struct{})
 	url, _ := tcpServer(t, func(conn net.Conn, _ int) {
 		readRequest(conn)
@@ -383,11 +383,11 @@ func TestSilenceIsATimeout(t *testing.T) {
 func TestNamesThatDoNotResolveAreDNSErrors(t *testing.T) {
 	s := localSender(t, longTimeouts())
 	s.transport.DialContext = dialerWithDNS(s.policy, map[string][][]string{"empty.example.com": {{}}}).dial
-	sendAndCheck(t, s, "http://nobody.example.com/", execution.AttemptDNS, 0)
+	sendAndCheck(t, s, "http://unknown.example.com/", execution.AttemptDNS, 0)
 	sendAndCheck(t, s, "http://empty.example.com/", execution.AttemptDNS, 0)
 }
 
-func TestClosedDestinationsAreBlockedAndTheAddressIsNotTold(t *testing.T) {
+func TestClosedDestinationsAreBlockedWithoutRevealingTheAddress(t *testing.T) {
 	s := localSender(t, longTimeouts())
 	s.transport.DialContext = dialerWithDNS(s.policy, map[string][][]string{"evil.example.com": {{"10.11.12.13"}}}).dial
 	a := sendAndCheck(t, s, "http://evil.example.com/", execution.AttemptBlocked, 0)
@@ -525,9 +525,8 @@ func TestTLSMustBeModernAndItsCertificateGood(t *testing.T) {
 			s.transport.DialContext = dialerWithDNS(s.policy,
 				map[string][][]string{"hooks.example.com": {{"127.0.0.1"}}}).dial
 			_, port, _ := net.SplitHostPort(receiver.Listener.Addr().String())
-			if a := sendAndCheck(t, s, "https://hooks.example.com:"+port+"/", c.want, c.status); !strings.Contains(
-				a.Detail, c.detail,
-			) {
+			a := sendAndCheck(t, s, "https://hooks.example.com:"+port+"/", c.want, c.status)
+			if !strings.Contains(a.Detail, c.detail) {
 				t.Errorf("detail is %q, want it to say %q", a.Detail, c.detail)
 			}
 		})

@@ -81,7 +81,7 @@ func TestABreakerStaysOpenTwiceAsLongEachTimeThatItsProbeFails(t *testing.T) {
 		s.try(true)
 	}
 	if s.open(s.now) {
-		t.Error("it remembers what was before it closed")
+		t.Error("it remembers attempts from before it closed")
 	}
 	s.try(true)
 	if got := s.OpenUntil.Sub(s.now); got != breakerPause {

@@ -73,7 +73,7 @@ func TestNoPublicTextRevealsTheInternalNetwork(t *testing.T) {
 			serve: neverAnswer, tls: secure(other), roots: x509.NewCertPool(), outcome: execution.AttemptTLS,
 		},
 		"plain for TLS": {serve: answerCanary, tls: &tls.Config{}, outcome: execution.AttemptTLS},
-		"nobody":        {outcome: execution.AttemptRefused},
+		"no listener":   {outcome: execution.AttemptRefused},
 		"closed":        {outcome: execution.AttemptBlocked},
 		"not in DNS":    {outcome: execution.AttemptDNS},
 	} {
@@ -176,7 +176,7 @@ func logLine(t *testing.T, a execution.Attempt, cause error) string {
 }
 
 // TestARefusalAtAdmissionTellsARuleAndNoMore checks the fault in the form that httpapi writes.
-func TestARefusalAtAdmissionTellsARuleAndNoMore(t *testing.T) {
+func TestARefusalAtAdmissionNamesOnlyTheRule(t *testing.T) {
 	p := newTestPolicy(t, defaultConfig)
 	for _, c := range hostile {
 		f, ok := errors.AsType[*fault.Error](p.CheckURL(c.url))

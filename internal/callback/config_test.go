@@ -113,7 +113,7 @@ func TestValidateNamesTheKeyThatIsWrong(t *testing.T) {
 			t.Errorf("got %v, want %q…", err, want)
 		}
 		if _, err := NewPolicy(c); err == nil {
-			t.Errorf("NewPolicy took what Validate refuses: %q", want)
+			t.Errorf("NewPolicy accepted a configuration that Validate refuses: %q", want)
 		}
 	}
 }

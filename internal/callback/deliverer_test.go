@@ -95,7 +95,7 @@ func TestADeliveryArrivesAtOnceAndIsRecordedOnce(t *testing.T) {
 	})
 }
 
-func TestADeadReceiverIsCalledAsTheScheduleSays(t *testing.T) {
+func TestADeadReceiverIsCalledOnSchedule(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m, n := newMemoryStore(deliveryTo("a.example.com", 1)), newFakeNetwork(always(500))
 		r := start(t, m, n, 64)
@@ -347,7 +347,7 @@ func TestAnAttemptThatIsNeverRecordedIsMadeAgainSeldom(t *testing.T) {
 	})
 }
 
-func TestAStoreThatCannotBeReadIsAskedNowAndThenAndReportedOnce(t *testing.T) {
+func TestAnUnreadableStoreIsQueriedWithPausesAndReportedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m, n := newMemoryStore(deliveryTo("a.example.com", 1)), newFakeNetwork(always(200))
 		m.fail(errors.New("database is locked"), nil)

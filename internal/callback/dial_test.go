@@ -271,12 +271,12 @@ func TestDialOpensAnAllowedNameWhereverItLeadsButToMetadata(t *testing.T) {
 	}
 }
 
-func TestDialSaysWhatTheNetworkSays(t *testing.T) {
+func TestDialReturnsTheErrorOfTheNetwork(t *testing.T) {
 	d := dialerWithDNS(newTestPolicy(t, allowLoopback), map[string][][]string{"down.example.com": {{"127.0.0.1"}}})
 	if _, err := d.dial(t.Context(), "tcp", "down.example.com:1"); !errors.Is(err, syscall.ECONNREFUSED) {
 		t.Errorf("got %v, want a refused connection", err)
 	}
-	_, err := d.dial(t.Context(), "tcp", "nobody.example.com:80")
+	_, err := d.dial(t.Context(), "tcp", "unknown.example.com:80")
 	if dns, ok := errors.AsType[*net.DNSError](err); !ok || !dns.IsNotFound {
 		t.Errorf("got %v, want an unknown name", err)
 	}

@@ -61,10 +61,10 @@ type memoryStore struct {
 
 func newMemoryStore(deliveries ...execution.Delivery) *memoryStore {
 	m := &memoryStore{
-		deliveries: make(
-			map[execution.ID]*execution.Delivery,
-		), pending: make(chan struct{}, 1), most: make(map[string]int),
-		breakers: make(map[string]execution.Breaker),
+		deliveries: make(map[execution.ID]*execution.Delivery),
+		pending:    make(chan struct{}, 1),
+		most:       make(map[string]int),
+		breakers:   make(map[string]execution.Breaker),
 	}
 	m.add(deliveries...)
 	return m

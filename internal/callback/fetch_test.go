@@ -110,11 +110,8 @@ func TestFetchNamesTheFailure(t *testing.T) {
 // A callback writes to an exception; a fetch would read from it.
 func TestFetchDoesNotTakeTheExceptionsOfCallbacks(t *testing.T) {
 	server, c := fileServer(t), Defaults()
-	c.AllowCIDRs, c.AllowHosts = []netip.Prefix{
-		netip.MustParsePrefix("127.0.0.0/8"),
-	}, []string{
-		"127.0.0.1", "hook.test",
-	}
+	c.AllowCIDRs = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+	c.AllowHosts = []string{"127.0.0.1", "hook.test"}
 	f := fetcher(t, c)
 	if got, err := f.Fetch(t.Context(), "url", server.URL+"/file", 100); err == nil {
 		t.Errorf("got %q, want a refusal", got)

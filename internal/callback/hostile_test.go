@@ -158,7 +158,9 @@ func TestOfMixedAnswersOnlyTheOpenAddressIsReached(t *testing.T) {
 	defer open.Close()
 	p := newTestPolicy(t, func(c *Config) { c.AllowCIDRs = []netip.Prefix{netip.MustParsePrefix("127.0.0.2/32")} })
 	for _, answers := range [][]string{
-		{"127.0.0.1", "127.0.0.2"}, {"127.0.0.2", "127.0.0.1"}, {"::1", "127.0.0.1", "127.0.0.2"},
+		{"127.0.0.1", "127.0.0.2"},
+		{"127.0.0.2", "127.0.0.1"},
+		{"::1", "127.0.0.1", "127.0.0.2"},
 		{"::ffff:127.0.0.1", "127.0.0.2"},
 	} {
 		s := newSender(Defaults(), p, fakeUnsealer{}, "1.2.3", longTimeouts())

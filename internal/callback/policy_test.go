@@ -231,15 +231,15 @@ var metadataURLs = []string{
 }
 
 // checkRefusal checks that err is the client's fault with the code and the rule.
-func checkRefusal(t *testing.T, what string, err error, code fault.Code, rule string) {
+func checkRefusal(t *testing.T, input string, err error, code fault.Code, rule string) {
 	t.Helper()
 	f, ok := errors.AsType[*fault.Error](err)
 	if !ok {
-		t.Errorf("%q: got %v, want a fault about %q", what, err, rule)
+		t.Errorf("%q: got %v, want a fault about %q", input, err, rule)
 		return
 	}
 	if f.Code != code || !strings.Contains(f.Sentence, rule) {
-		t.Errorf("%q: got %s %q, want %s about %q", what, f.Code, f.Sentence, code, rule)
+		t.Errorf("%q: got %s %q, want %s about %q", input, f.Code, f.Sentence, code, rule)
 	}
 }
 
@@ -327,7 +327,7 @@ func TestExceptionsOpenOnlyTheirOwnDestinations(t *testing.T) {
 	}
 }
 
-func TestMetadataStaysClosedWhateverIsOpened(t *testing.T) {
+func TestMetadataStaysClosedUnderEveryException(t *testing.T) {
 	p := newTestPolicy(t, openConfig)
 	for _, url := range metadataURLs {
 		checkRefusal(t, url, p.CheckURL(url), banned, "metadata")

@@ -44,9 +44,8 @@ func TestAProxyGetsConnectForHTTPSAndNothingOfTheClients(t *testing.T) {
 	defer proxy.Close()
 	s := senderByProxy(t, strings.Replace(proxy.URL, "http://", "http://user:hush@", 1), receiver, defaultConfig)
 	d := aDelivery("https://example.com:8443/hook?token=hush")
-	d.Callback.Headers, d.Callback.Secret = execution.Sealed(
-		`{"Authorization":"Bearer hush","X-Custom":"hush"}`,
-	), execution.Sealed(`["hush"]`)
+	d.Callback.Headers = execution.Sealed(`{"Authorization":"Bearer hush","X-Custom":"hush"}`)
+	d.Callback.Secret = execution.Sealed(`["hush"]`)
 	if a, err := s.send(t.Context(), d); a.Outcome != execution.AttemptSucceeded || a.Answer != nil {
 		t.Fatalf("got %+v, %v", a, err)
 	}
@@ -88,7 +87,7 @@ func TestAProxyThatFailsIsNotTakenForTheReceiver(t *testing.T) {
 	unknown.Config.ErrorLog = discardLog
 	unknown.StartTLS()
 	defer unknown.Close()
-	for _, proxy := range []string{closed.URL, refusing.URL, unknown.URL, "http://nobody.invalid:3128"} {
+	for _, proxy := range []string{closed.URL, refusing.URL, unknown.URL, "http://unknown.invalid:3128"} {
 		s := senderByProxy(t, proxy, nil, defaultConfig)
 		a := sendAndCheck(t, s, "https://example.com/hook", execution.AttemptConnection, 0)
 		if a.Detail != "The egress proxy made no connection to the receiver." {

@@ -113,7 +113,7 @@ func parsePartialAnswer(head []byte) (p partialAnswer, ok bool) {
 	}
 }
 
-// validStatus reports whether a number is a status (RFC 9110 §15). net/http also accepts "000" and "+20".
+// validStatus reports whether a number is a status (RFC 9110 §15). The package net/http also accepts "000" and "+20".
 func validStatus(status int) bool { return 100 <= status && status <= 999 }
 
 // nextLine cuts off the first line; ended is false if the line has no end.
@@ -122,9 +122,9 @@ func nextLine(text []byte) (line, rest []byte, ended bool) {
 	return bytes.TrimSuffix(line, []byte("\r")), rest, ended
 }
 
-// defect describes the error behind the status line of an answer. heard is the number of recorded bytes, ended says
-// that the connection ended after them, and err is the error of net/http. The description never quotes err, which
-// contains text of the receiver.
+// defect describes the error behind the status line of an answer. The parameter heard is the number of recorded bytes,
+// ended says that the connection ended after them, and err is the error of net/http. The description never quotes err,
+// which contains text of the receiver.
 func (p partialAnswer) defect(heard int, ended bool, err error) string {
 	switch {
 	case ended && !p.complete:

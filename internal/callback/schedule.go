@@ -23,7 +23,7 @@ type nextStep struct {
 
 // nextStepAfter returns the consequence of attempt a. The schedule holds the pause before each attempt after the first,
 // counted from the end of the attempt before. It starts again after resumed attempts, which is 0 unless the delivery is
-// sent again. jitter is from 0 to 1 and moves a pause by up to a fifth in either direction; 0.5 does not move it.
+// sent again. The jitter is from 0 to 1 and moves a pause by up to a fifth in either direction; 0.5 does not move it.
 func nextStepAfter(a execution.Attempt, resumed int, schedule []time.Duration, jitter float64) nextStep {
 	place := a.Number - resumed // position in the schedule, from 1
 	switch {

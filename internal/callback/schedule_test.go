@@ -75,11 +75,13 @@ func TestTheNextStepFollowsFromTheAttempt(t *testing.T) {
 		"delivered": {attemptOf(1, execution.AttemptSucceeded, 200, 0), 0.5, nextStep{state: execution.Delivered}, 0},
 		"gone": {
 			attemptOf(1, execution.AttemptStatus, 410, time.Hour), 0.5,
-			nextStep{state: execution.Dead, reason: execution.Gone}, 0,
+			nextStep{state: execution.Dead, reason: execution.Gone},
+			0,
 		},
 		"blocked": {
 			attemptOf(1, execution.AttemptBlocked, 0, 0), 0.5,
-			nextStep{state: execution.Dead, reason: execution.Blocked}, 0,
+			nextStep{state: execution.Dead, reason: execution.Blocked},
+			0,
 		},
 		"redirect": {
 			attemptOf(1, execution.AttemptRedirect, 301, 0), 0.5, nextStep{state: execution.Pending}, planned,
@@ -108,18 +110,21 @@ func TestTheNextStepFollowsFromTheAttempt(t *testing.T) {
 			attemptOf(3, execution.AttemptTimeout, 0, 0), 0.5, nextStep{state: execution.Pending}, 5 * time.Minute,
 		},
 		"429 asks for more": {
-			attemptOf(1, execution.AttemptStatus, 429, 2*time.Minute), 0, nextStep{state: execution.Pending},
+			attemptOf(1, execution.AttemptStatus, 429, 2*time.Minute), 0,
+			nextStep{state: execution.Pending},
 			2 * time.Minute,
 		},
 		"429 asks for less": {
-			attemptOf(1, execution.AttemptStatus, 429, 10*time.Second), 0, nextStep{state: execution.Pending},
+			attemptOf(1, execution.AttemptStatus, 429, 10*time.Second), 0,
+			nextStep{state: execution.Pending},
 			time.Minute,
 		},
 		"503 asks for less": {
 			attemptOf(1, execution.AttemptStatus, 503, time.Second), 0.5, nextStep{state: execution.Pending}, planned,
 		},
 		"503 asks for too much": {
-			attemptOf(1, execution.AttemptStatus, 503, 48*time.Hour), 0.5, nextStep{state: execution.Pending},
+			attemptOf(1, execution.AttemptStatus, 503, 48*time.Hour), 0.5,
+			nextStep{state: execution.Pending},
 			24 * time.Hour,
 		},
 	} {

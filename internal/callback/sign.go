@@ -15,7 +15,7 @@ import (
 	"boomerang/internal/execution"
 )
 
-// The headers of a callback, in the spelling of the wire. http.Header.Set would change the spelling.
+// The headers of a callback, in the spelling of the wire, which http.Header.Set would change.
 const (
 	HeaderSignature         = "X-HopX-Signature"
 	HeaderTimestamp         = "X-HopX-Timestamp"

@@ -7,7 +7,7 @@ import (
 	"boomerang/internal/execution"
 )
 
-func TestASummaryTellsHowEachEnded(t *testing.T) {
+func TestASummaryNamesTheStateOfEachExecution(t *testing.T) {
 	first, second, third := completed(), completed(), completed()
 	second.State, second.Reason, second.ExitCode = execution.Failed, execution.Exited, new(1)
 	second.Error = "The program ended with exit code 1."

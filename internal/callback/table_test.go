@@ -231,9 +231,11 @@ func addSlow(table map[string]receiverCase) {
 		answer: "begin",
 	}.delivered()
 	table["a failure whose body stops"] = receiverCase{
-		serve: stallAfter(
-			"HTTP/1.1 500 X\r\nContent-Length: 9\r\n\r\nbegin",
-		), slow: true, outcome: execution.AttemptStatus, status: 500, answer: "begin",
+		serve:   stallAfter("HTTP/1.1 500 X\r\nContent-Length: 9\r\n\r\nbegin"),
+		slow:    true,
+		outcome: execution.AttemptStatus,
+		status:  500,
+		answer:  "begin",
 	}.pending(5 * time.Second)
 }
 
@@ -265,7 +267,7 @@ func addExcessive(table map[string]receiverCase) {
 	for name, serve := range map[string]func(net.Conn, int){
 		"endless 1xx answers":      repeatForever("", "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"),
 		"an endless status line":   repeatForever("HTTP/1.1 200 O", "K"),
-		"what is not HTTP":         answerText("SSH-2.0-OpenSSH_9.6\r\n\r\n"),
+		"another protocol":         answerText("SSH-2.0-OpenSSH_9.6\r\n\r\n"),
 		"a status that is not one": answerText("HTTP/1.1 ok OK\r\n\r\n"),
 	} {
 		unreadable.serve = serve
@@ -315,9 +317,10 @@ func addBroken(table map[string]receiverCase) {
 		table[name] = arrived
 	}
 	table["hangs up within the headers"] = receiverCase{
-		serve: answerText(
-			"HTTP/1.1 503 OK\r\nRetry-After: 30\r\nX-A: b",
-		), status: 503, outcome: execution.AttemptStatus, detail: "broke off",
+		serve:   answerText("HTTP/1.1 503 OK\r\nRetry-After: 30\r\nX-A: b"),
+		status:  503,
+		outcome: execution.AttemptStatus,
+		detail:  "broke off",
 	}.pending(30 * time.Second)
 	table["hangs up within the body"] = receiverCase{
 		serve:  answerText("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nbegin"),

@@ -97,9 +97,10 @@ func TestTryReportsHowFarItCame(t *testing.T) {
 
 	s := localSender(t, timeouts{connect: 20 * time.Second, tls: 20 * time.Second, total: 20 * time.Second})
 	dial := dialerWithDNS(s.policy, map[string][][]string{
-		"a.example.com": {
-			{"127.0.0.1"},
-		}, "evil.example.com": {{"10.11.12.13"}}, "empty.example.com": {{}}, "cloud.example.com": {{"169.254.169.254"}},
+		"a.example.com":     {{"127.0.0.1"}},
+		"evil.example.com":  {{"10.11.12.13"}},
+		"empty.example.com": {{}},
+		"cloud.example.com": {{"169.254.169.254"}},
 	})
 	s.transport.DialContext = dial.dial
 	trusting := localSender(t, longTimeouts())
@@ -121,7 +122,7 @@ func TestTryReportsHowFarItCame(t *testing.T) {
 	closed.Close()
 	try(t, s, "http://a.example.com"+port(closed.URL), Trial{Outcome: execution.AttemptRefused, Resolved: true})
 	try(t, hasty, silent, Trial{Outcome: execution.AttemptTimeout, Resolved: true, Connected: true})
-	try(t, s, "http://nobody.example.com", Trial{Outcome: execution.AttemptDNS})
+	try(t, s, "http://unknown.example.com", Trial{Outcome: execution.AttemptDNS})
 	try(t, s, "http://empty.example.com", Trial{Outcome: execution.AttemptDNS})
 	try(t, s, "http://evil.example.com",
 		Trial{Outcome: execution.AttemptBlocked, Rule: "a private network (RFC 1918)", Resolved: true})
@@ -135,7 +136,7 @@ func TestTryReportsHowFarItCame(t *testing.T) {
 	})
 }
 
-func TestTryBehindAProxyKnowsNothingOfTheName(t *testing.T) {
+func TestTryBehindAProxyReportsNoResolution(t *testing.T) {
 	proxy := httptest.NewServer(
 		http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "inside") }),
 	)

@@ -170,7 +170,7 @@ func TestAPrivateAuthorityIsTrustedBesideTheSystems(t *testing.T) {
 	}
 	both.AddCert(a.root)
 	if !both.Equal(s.policy.trust.roots) {
-		t.Error("what is trusted is not the system's authorities and one more")
+		t.Error("the trusted authorities are not the system's and one more")
 	}
 }
 
@@ -201,7 +201,7 @@ func TestAClientCertificateIsShownToItsHostAlone(t *testing.T) {
 			"a.example.com": "our name for a", "127.0.0.1": "our name for the address", "b.example.com": "",
 			"xa.example.com": "",
 		} {
-			*toCurious = "nobody came"
+			*toCurious = "no connection"
 			sendAndCheck(t, s, "https://"+host+portOf(curious), execution.AttemptSucceeded, 200)
 			if *toCurious != want {
 				t.Errorf("%s with TLS %x was shown %q, want %q", host, version, *toCurious, want)
@@ -254,7 +254,7 @@ func TestAProxyOverTLSIsShownItsOwnCertificateAndNotTheReceivers(t *testing.T) {
 	} {
 		c := Defaults()
 		c.CAFile, c.Proxy, c.ClientCertificates = a.path("ca.pem"), proxy.URL, certificates
-		*toProxy, *toReceiver = "nobody came", "nobody came"
+		*toProxy, *toReceiver = "no connection", "no connection"
 		sendAndCheck(t, senderForNames(t, c), "https://a.example.com"+portOf(receiver), execution.AttemptSucceeded, 200)
 		if *toReceiver != "our name for a" || *toProxy != want {
 			t.Errorf("the receiver was shown %q, and the proxy %q, want %q", *toReceiver, *toProxy, want)

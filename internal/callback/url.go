@@ -49,12 +49,12 @@ func (p *Policy) checkURL(raw string) error {
 	return nil
 }
 
-func malformed(what string) error {
-	return fault.New(fault.InvalidRequest, "%s.", what)
+func malformed(problem string) error {
+	return fault.New(fault.InvalidRequest, "%s.", problem)
 }
 
-func notAllowed(why string) error {
-	return fault.New(fault.CallbackNotAllowed, "%s.", why)
+func notAllowed(problem string) error {
+	return fault.New(fault.CallbackNotAllowed, "%s.", problem)
 }
 
 // ruleFault refuses a URL because of its destination.

@@ -171,7 +171,7 @@ func (w *follower) sendRest(view View) error {
 	return w.send(Event{Kind: End, View: view})
 }
 
-// sendTail sends the bytes after a gap. offset is the position of kept in the stream.
+// sendTail sends the bytes after a gap. The parameter offset is the position of kept in the stream.
 func (w *follower) sendTail(stream execution.Stream, kept []byte, offset int64) error {
 	for at := w.at.offset(stream); *at >= offset && *at-offset < int64(len(kept)); {
 		piece := nextPiece(kept[*at-offset:], true)

@@ -30,11 +30,8 @@ func TestAPositionLiesWithinTheWrittenBytes(t *testing.T) {
 	lost := execution.Execution{State: execution.Failed, Result: &execution.Result{Reason: execution.Lost}}
 	ended := execution.Execution{State: execution.Failed, Result: &execution.Result{
 		OutputComplete: true,
-		Stdout: execution.Output{
-			Head:  []byte("head"),
-			Tail:  []byte("tail"),
-			Bytes: 1000,
-		}, Stderr: execution.Output{Head: []byte("12"), Bytes: 2},
+		Stdout:         execution.Output{Head: []byte("head"), Tail: []byte("tail"), Bytes: 1000},
+		Stderr:         execution.Output{Head: []byte("12"), Bytes: 2},
 	}}
 	for _, c := range []struct {
 		at   string

@@ -85,7 +85,7 @@ func rules6(c Config) []chain {
 }
 
 // layScript returns the input of iptables-restore --noflush that replaces our rules in saved, the output of
-// iptables-save. iptables-restore applies the input completely or not at all.
+// iptables-save. The input is applied completely or not at all.
 func (f family) layScript(c Config, saved string) string {
 	var b strings.Builder
 	b.WriteString("*filter\n")

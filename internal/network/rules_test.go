@@ -130,7 +130,7 @@ func TestAMissingRuleIsReported(t *testing.T) {
 			}
 			without := strings.Join(append(append([]string{}, lines[:i]...), lines[i+1:]...), "")
 			if f.firstDifference(c, without) == "" {
-				t.Errorf("%s: nobody misses %s", f.tool, line)
+				t.Errorf("%s: Check does not miss %s", f.tool, line)
 			}
 		}
 		late := strings.Replace(once, "-A INPUT -j BOOMERANG-INPUT\n-A INPUT -p tcp -m tcp --dport 22 -j ACCEPT\n",
