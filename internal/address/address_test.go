@@ -19,8 +19,8 @@ func TestInterfacesAreThoseOfTheKernel(t *testing.T) {
 	t.Errorf("got %v, want the loopback address among them", own)
 }
 
-// TestClosedAgreesWithTheBordersOfEachRange checks the first and the last address of each range, and their neighbours.
-func TestClosedAgreesWithTheBordersOfEachRange(t *testing.T) {
+// TestRuleClosesEachRangeToItsBorders checks the first and the last address of each range, and their neighbours.
+func TestRuleClosesEachRangeToItsBorders(t *testing.T) {
 	for _, b := range append(slices.Clip(blocks4), blocks6...) {
 		first := b.Prefix.Masked().Addr()
 		last := lastOf(b.Prefix)
@@ -64,9 +64,9 @@ func lastOf(p netip.Prefix) netip.Addr {
 	return addr
 }
 
-// TestNothingThatIsClosedIsMissingFromTheList checks that Rule and Closed4 agree on each metadata address and on
+// TestClosed4ContainsEveryClosedAddress checks that Rule and Closed4 agree on each metadata address and on
 // addresses all over IPv4.
-func TestNothingThatIsClosedIsMissingFromTheList(t *testing.T) {
+func TestClosed4ContainsEveryClosedAddress(t *testing.T) {
 	list := Closed4()
 	noInterfaces := func() ([]netip.Addr, error) { return nil, nil }
 	try := func(addr netip.Addr) {

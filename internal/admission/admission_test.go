@@ -389,7 +389,7 @@ func TestAdmitRefusesAndNamesTheField(t *testing.T) {
 	}
 }
 
-func TestAdmitListsTheLanguagesThereAre(t *testing.T) {
+func TestAdmitListsTheAvailableLanguages(t *testing.T) {
 	s := validSubmission()
 	s.Language = "cobol"
 	_, _, err := newTestAdmission(t, Defaults(), &fakeStore{}).Admit(t.Context(), s)
@@ -411,7 +411,7 @@ func TestAdmitReturnsTheStoresErrors(t *testing.T) {
 	}
 }
 
-func TestAdmitGoesByItsConfiguration(t *testing.T) {
+func TestAdmitObeysItsConfiguration(t *testing.T) {
 	c := Defaults()
 	c.Code, c.Timeout.Default, c.Timeout.Max, c.Env.Entries, c.Env.Size = 8, time.Minute, 2*time.Minute, 1, 4
 	c.Queue = Queue{Total: 1, PerSubject: 2}

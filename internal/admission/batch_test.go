@@ -42,7 +42,7 @@ func TestABatchIsStoredAsOneSubjectsExecutions(t *testing.T) {
 	}
 }
 
-func TestABatchWithoutACallbackHasManyOfThem(t *testing.T) {
+func TestABatchWithoutACallbackHasOneForEachExecution(t *testing.T) {
 	q := &fakeStore{}
 	first, second := validSubmission(), validSubmission()
 	second.CallbackURL, second.Secrets = "https://example.com/second", []string{"s"}
@@ -71,7 +71,7 @@ func (s *blockingStore) EnqueueAll(
 	return all, false, nil
 }
 
-func TestFewBatchesAreMadeAtATime(t *testing.T) {
+func TestTheNumberOfBatchesInPreparationIsLimited(t *testing.T) {
 	s := &blockingStore{entered: make(chan struct{}, maxBatches+1), leave: make(chan struct{})}
 	a := newTestAdmission(t, Defaults(), &s.fakeStore)
 	a.Store = s
@@ -93,11 +93,11 @@ func TestFewBatchesAreMadeAtATime(t *testing.T) {
 	close(s.leave)
 	making.Wait()
 	if _, _, err := a.AdmitBatch(t.Context(), b); err != nil {
-		t.Errorf("when there is room again: %v", err)
+		t.Errorf("when a slot is free again: %v", err)
 	}
 }
 
-func TestABatchIsRefusedByTheFieldThatIsWrong(t *testing.T) {
+func TestARefusedBatchNamesTheInvalidField(t *testing.T) {
 	bare := Submission{Code: "1"}
 	for name, c := range map[string]struct {
 		batch    Batch

@@ -13,7 +13,7 @@ import (
 	"boomerang/internal/fault"
 )
 
-func TestAnEnvironmentLiesUnderTheSubmissions(t *testing.T) {
+func TestAVariableOfTheSubmissionReplacesTheEnvironments(t *testing.T) {
 	q := &fakeStore{}
 	a := newTestAdmission(t, Defaults(), q)
 	env := map[string]string{"A": "default", "B": "default"}
@@ -43,7 +43,7 @@ func TestAnEnvironmentLiesUnderTheSubmissions(t *testing.T) {
 	}
 }
 
-func TestAnEnvironmentLiesUnderEachOfABatch(t *testing.T) {
+func TestEachExecutionOfABatchGetsTheEnvironment(t *testing.T) {
 	a := newTestAdmission(t, Defaults(), &fakeStore{})
 	if _, err := a.SetEnvironment(t.Context(), "ann", map[string]string{"A": "default"}, false); err != nil {
 		t.Fatal(err)
@@ -81,7 +81,7 @@ func TestAnEnvironmentIsReplacedOrMerged(t *testing.T) {
 	}
 }
 
-func TestAnEnvironmentHasTheBoundsOfASubmissions(t *testing.T) {
+func TestAnEnvironmentHasTheLimitsOfASubmission(t *testing.T) {
 	c := Defaults()
 	c.Env.Entries = 2
 	a := newTestAdmission(t, c, &fakeStore{})
@@ -111,7 +111,7 @@ func TestAnEnvironmentHasTheBoundsOfASubmissions(t *testing.T) {
 	}
 }
 
-func TestAnEnvironmentOfALostKeyCanBeReplaced(t *testing.T) {
+func TestAnEnvironmentSealedWithALostKeyCanBeReplaced(t *testing.T) {
 	q := &fakeStore{environments: map[string]execution.Sealed{"ann": []byte("sealed for another")}}
 	a := newTestAdmission(t, Defaults(), q)
 	if _, _, err := a.Admit(t.Context(), validSubmission()); err == nil || len(q.given) != 0 {
@@ -125,7 +125,7 @@ func TestAnEnvironmentOfALostKeyCanBeReplaced(t *testing.T) {
 	}
 }
 
-func TestOldSealsAreReplacedByTodays(t *testing.T) {
+func TestResealUsesTheCurrentKey(t *testing.T) {
 	seal := func(subject, env string) execution.Sealed {
 		return fakeSealer{}.Seal(sealID(subject), execution.FieldEnvironment, []byte(env))
 	}

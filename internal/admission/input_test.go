@@ -33,7 +33,7 @@ func (l *fakeFetcher) Fetch(ctx context.Context, field, url string, limit int) (
 	return []byte(book), nil
 }
 
-func TestAdmitSealsTheInputAndShowsItsMeasures(t *testing.T) {
+func TestAdmitSealsTheInputAndShowsItsSizes(t *testing.T) {
 	s := validSubmission()
 	s.Name, s.Args, s.Stdin, s.Network = "nightly", []string{"-x", ""}, []byte("in\xff"), "none"
 	s.Files = []File{{Path: "a/b", Content: []byte("\x00\xff")}, {Path: "run", Mode: 0o755}}
@@ -280,7 +280,7 @@ func (d blockingFetcher) Fetch(context.Context, string, string, int) ([]byte, er
 	return nil, nil
 }
 
-func TestFewSubmissionsOfASubjectFetchAtATime(t *testing.T) {
+func TestTheNumberOfFetchingSubmissionsPerSubjectIsLimited(t *testing.T) {
 	c := Defaults()
 	c.Files.URL = true
 	a := newTestAdmission(t, c, &fakeStore{})

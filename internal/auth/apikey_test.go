@@ -49,7 +49,7 @@ func TestAnAPIKeyStandsForItsSubject(t *testing.T) {
 	}
 }
 
-func TestAnAPIKeyThatCannotWorkIsRefusedAtStart(t *testing.T) {
+func TestAnUnusableAPIKeyIsRefusedAtStart(t *testing.T) {
 	_, good, err := NewAPIKey("ann")
 	if err != nil {
 		t.Fatal(err)

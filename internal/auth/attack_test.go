@@ -329,7 +329,7 @@ func checkDocument(t *testing.T, rows string) {
 }
 
 // The tokens that the attacks start from are accepted, so an attack fails only because of its change.
-func TestEachTrustedKeyLetsIn(t *testing.T) {
+func TestATokenOfEachTrustedKeyIsAccepted(t *testing.T) {
 	k, a := sharedKeys(), newTestAuth(t)
 	for name, token := range map[string]string{
 		"HS256":             sign(testKey, plainHeader, validClaims),

@@ -113,7 +113,7 @@ func TestAuthenticateAcceptsValidTokens(t *testing.T) {
 	}
 }
 
-func TestAuthenticateAsksForATokenWhereThereIsNone(t *testing.T) {
+func TestAuthenticateAsksForAMissingToken(t *testing.T) {
 	_, err := newAuth(t, Config{}).Authenticate("")
 	if f := fault.Of(err); f.Code != fault.AuthenticationRequired {
 		t.Fatalf("got %v; want AUTHENTICATION_REQUIRED", err)

@@ -71,7 +71,7 @@ func TestNewReadsAKeyThatAnOperatorPutThere(t *testing.T) {
 	}
 }
 
-func TestNewRefusesAKeyThatIsNone(t *testing.T) {
+func TestNewRefusesAnInvalidKey(t *testing.T) {
 	tests := map[string]struct {
 		text string
 		mode os.FileMode

@@ -62,7 +62,7 @@ func TestAKeyFileIsBoundToOneAlgorithm(t *testing.T) {
 	}
 }
 
-func TestNewRefusesAKeyFileThatIsNone(t *testing.T) {
+func TestNewRefusesAnInvalidKeyFile(t *testing.T) {
 	k := sharedKeys()
 	private := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: must(x509.MarshalPKCS8PrivateKey(k.ed))})
 	for name, test := range map[string]struct {
@@ -146,7 +146,7 @@ func TestIssueNeedsASecret(t *testing.T) {
 	}
 }
 
-func TestValidateNamesTheKeyOfTheKeys(t *testing.T) {
+func TestValidateNamesTheInvalidKeySetting(t *testing.T) {
 	for _, test := range []struct {
 		config Config
 		says   string

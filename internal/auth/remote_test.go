@@ -132,7 +132,7 @@ func TestKeysAtAURLRotate(t *testing.T) {
 	})
 }
 
-func TestWhileTheURLIsDownTheLastSetGoesOn(t *testing.T) {
+func TestTheLastKeySetStaysInUseWhileTheURLIsDown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		key := newEd25519()
 		i := &fakeIssuer{}
@@ -174,7 +174,7 @@ func TestWhileTheURLIsDownTheLastSetGoesOn(t *testing.T) {
 	})
 }
 
-func TestStrangersCannotMakeUsCallTheURL(t *testing.T) {
+func TestUnknownKeyIDsDoNotCauseMoreFetches(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		i := &fakeIssuer{delay: time.Second}
 		i.publish(jwkOf("1", newEd25519()))
@@ -197,7 +197,7 @@ func TestStrangersCannotMakeUsCallTheURL(t *testing.T) {
 		<-time.After(minRefreshInterval)
 		_, _ = a.Authenticate(tokenSignedBy("guess", sharedKeys().stranger))
 		if got := i.count(); got != 2 {
-			t.Errorf("got %d calls; want the second after the floor", got)
+			t.Errorf("got %d calls; want the second after the minimum interval", got)
 		}
 	})
 }
@@ -213,7 +213,7 @@ func TestASlowURLIsNotWaitedForLongerThanItsTimeout(t *testing.T) {
 	})
 }
 
-func TestAnAnswerThatIsNoKeySetChangesNothing(t *testing.T) {
+func TestAnAnswerThatIsNotAKeySetChangesNothing(t *testing.T) {
 	key := newEd25519()
 	answers := map[string]http.HandlerFunc{
 		"not JSON": func(w http.ResponseWriter, _ *http.Request) { send(w, "<html>") },

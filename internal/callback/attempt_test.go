@@ -63,7 +63,7 @@ func sendAndCheck(t *testing.T, s *sender, url string, want execution.AttemptOut
 	return a
 }
 
-func TestAttemptIsClassedByItsStatus(t *testing.T) {
+func TestTheStatusDecidesTheOutcome(t *testing.T) {
 	elsewhere := httptest.NewServer(
 		http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("a redirect was followed") }),
 	)
@@ -86,7 +86,7 @@ func TestAttemptIsClassedByItsStatus(t *testing.T) {
 	}
 }
 
-func TestRetryAfterIsReadFromEveryAnswerButASuccess(t *testing.T) {
+func TestRetryAfterIsReadFromEveryFailure(t *testing.T) {
 	now := time.Date(2025, 1, 28, 0, 0, 0, 0, time.UTC)
 	status, header := 0, ""
 	receiver := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -349,7 +349,7 @@ func TestAPortWithoutListenerIsARefusedConnection(t *testing.T) {
 	sendAndCheck(t, localSender(t, longTimeouts()), receiver.URL, execution.AttemptRefused, 0)
 }
 
-func TestAnAttemptHasThePromisedTimes(t *testing.T) {
+func TestAnAttemptHasTheDocumentedTimeouts(t *testing.T) {
 	d := NewDeliverer(Defaults(), Deps{
 		Store: newMemoryStore(), Unsealer: fakeUnsealer{}, Policy: newTestPolicy(t, defaultConfig), Version: "1.2.3",
 	})
@@ -415,7 +415,7 @@ func TestNothingIsSentUnsignedWhenTheSecretCannotBeRead(t *testing.T) {
 	}
 }
 
-func TestTheConfiguredProxyGetsTheNameAndItsAnswersAreNotKept(t *testing.T) {
+func TestAProxyGetsTheNameAndItsAnswersAreNotKept(t *testing.T) {
 	asked := ""
 	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		asked = r.Method + " " + r.RequestURI
@@ -467,7 +467,7 @@ func certificate(t *testing.T, name string, until time.Time) (tls.Certificate, *
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, pool
 }
 
-func TestTLSMustBeModernAndItsCertificateGood(t *testing.T) {
+func TestTLSMustBeModernAndItsCertificateValid(t *testing.T) {
 	tomorrow := time.Now().Add(24 * time.Hour)
 	good, trusted := certificate(t, "hooks.example.com", tomorrow)
 	expired, trustedExpired := certificate(t, "hooks.example.com", time.Now().Add(-time.Hour))

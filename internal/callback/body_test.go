@@ -136,7 +136,7 @@ func TestBodyIsReadBackAsItWasMade(t *testing.T) {
 	}
 }
 
-func TestALongTextIsQuotedAsAWhole(t *testing.T) {
+func TestPiecesOfALongTextFormOneJSONString(t *testing.T) {
 	for shift := range 8 { // so that the border of two pieces falls on each byte of a rune
 		printed := strings.Repeat("x", shift) + strings.Repeat("é世🎈\xff\"\n<", 10_000)
 		var want bytes.Buffer

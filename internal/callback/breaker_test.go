@@ -51,7 +51,7 @@ func TestABreakerOpensWhenNearlyAllFail(t *testing.T) {
 	}
 }
 
-func TestABreakerStaysOpenTwiceAsLongEachTimeThatItsProbeFails(t *testing.T) {
+func TestEachFailedProbeDoublesThePauseOfABreaker(t *testing.T) {
 	s := clockedBreaker{now: time.Unix(1_706_400_000, 0)}
 	for range breakerMinAttempts {
 		s.try(true)
@@ -104,7 +104,7 @@ func TestAnAttemptStartedBeforeTheBreakerOpenedIsNoProbe(t *testing.T) {
 	}
 }
 
-func TestAClockThatIsSetBackDoesNotKeepABreakerOpen(t *testing.T) {
+func TestAClockSetBackDoesNotKeepABreakerOpen(t *testing.T) {
 	s := clockedBreaker{now: time.Unix(1_706_400_000, 0)}
 	for range breakerMinAttempts {
 		s.try(true)

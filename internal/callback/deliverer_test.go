@@ -217,7 +217,7 @@ func TestADeliveryInFlightIsNotSentAgain(t *testing.T) {
 	})
 }
 
-func TestALaterDeliveryIsSentWhenItIsDueAlsoBesideAHangingOne(t *testing.T) {
+func TestALaterDeliveryIsSentOnTimeBesideAHangingOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		began := time.Now()
 		later := deliveryTo("later.example.com", 2)
@@ -238,7 +238,7 @@ func TestALaterDeliveryIsSentWhenItIsDueAlsoBesideAHangingOne(t *testing.T) {
 	})
 }
 
-func TestStopLetsAttemptsFinishAndBeginsNone(t *testing.T) {
+func TestStopLetsAttemptsFinishAndStartsNoMore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMemoryStore(deliveryTo("slow.example.com", 1))
 		n := newFakeNetwork(func(string) (int, time.Duration) { return 200, 9 * time.Second })
@@ -284,7 +284,7 @@ func TestStopRecordsASuccessWhoseBodyItCutsShort(t *testing.T) {
 	})
 }
 
-func TestAfterACrashTheSameBytesComeAgain(t *testing.T) {
+func TestAfterACrashTheSameBytesAreSentAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m, n := newMemoryStore(deliveryTo("a.example.com", 1)), newFakeNetwork(always(200))
 		m.fail(nil, errors.New("the power fails before the record is written"))
@@ -329,7 +329,7 @@ func TestAnAttemptIsNotRepeatedWhileItsRecordIsRetried(t *testing.T) {
 	})
 }
 
-func TestAnAttemptThatIsNeverRecordedIsMadeAgainSeldom(t *testing.T) {
+func TestAnAttemptThatIsNeverRecordedIsRepeatedRarely(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m, n := newMemoryStore(deliveryTo("a.example.com", 1)), newFakeNetwork(always(200))
 		m.fail(nil, errors.New("disk full"))
@@ -406,8 +406,8 @@ func TestEachAttemptIsOneInfoLineWithoutPathAndQuery(t *testing.T) {
 	})
 }
 
-// TestEveryPartOfAnAttemptHasItsTime lets receivers stall in every phase, with the real timeouts.
-func TestEveryPartOfAnAttemptHasItsTime(t *testing.T) {
+// TestEveryPhaseOfAnAttemptHasATimeout lets receivers stall in every phase, with the real timeouts.
+func TestEveryPhaseOfAnAttemptHasATimeout(t *testing.T) {
 	drip := func(conn net.Conn, text string) {
 		for i := 0; ; i = (i + 1) % len(text) {
 			if _, err := conn.Write([]byte{text[i]}); err != nil {
@@ -463,7 +463,7 @@ func TestEveryPartOfAnAttemptHasItsTime(t *testing.T) {
 	}
 }
 
-func TestADestinationTakesTenASecond(t *testing.T) {
+func TestADestinationGetsTenAttemptsPerSecond(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMemoryStore()
 		for i := range 100 {
@@ -527,7 +527,7 @@ func TestADeadDestinationIsPausedAndCostsNoAttempts(t *testing.T) {
 	})
 }
 
-func TestABreakerOutlivesARestart(t *testing.T) {
+func TestABreakerSurvivesARestart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m, n := newMemoryStore(), newFakeNetwork(always(503))
 		for i := range 100 {
@@ -575,7 +575,7 @@ func TestManyHangingDestinationsLeaveASlotForAHealthyOne(t *testing.T) {
 	})
 }
 
-func TestADeliveryThatCannotBeReadIsTriedAgainWithPauses(t *testing.T) {
+func TestAnUnreadableDeliveryIsRetriedWithPauses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m, n := newMemoryStore(deliveryTo("a.example.com", 1)), newFakeNetwork(always(200))
 		m.unreadable = errors.New("disk I/O error")

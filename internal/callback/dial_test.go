@@ -205,7 +205,7 @@ func TestDialRefusesEveryClosedAddressThatDNSGives(t *testing.T) {
 	}
 }
 
-func TestDialTakesTheOpenAddressAmongClosedOnes(t *testing.T) {
+func TestDialConnectsToTheOpenAddressAmongClosedOnes(t *testing.T) {
 	port := listen(t)
 	for _, addresses := range [][]string{
 		{"10.0.0.1", "127.0.0.1"}, {"127.0.0.1", "10.0.0.1"}, {"fd00::1", "127.0.0.1"},
@@ -224,7 +224,7 @@ func TestDialTakesTheOpenAddressAmongClosedOnes(t *testing.T) {
 	}
 }
 
-func TestDialDoesNotCallANameBlockedOfWhichAnOpenAddressIsDown(t *testing.T) {
+func TestDialDoesNotBlockANameWithAnOpenAddressThatIsDown(t *testing.T) {
 	p := newTestPolicy(t, func(c *Config) { c.AllowCIDRs = []netip.Prefix{netip.MustParsePrefix("127.0.0.2/32")} })
 	for _, addresses := range [][]string{
 		{"127.0.0.1", "127.0.0.2"}, {"127.0.0.2", "127.0.0.1"}, {"fd00::1", "127.0.0.2"},
@@ -237,7 +237,7 @@ func TestDialDoesNotCallANameBlockedOfWhichAnOpenAddressIsDown(t *testing.T) {
 	}
 }
 
-func TestDialEndsRebinding(t *testing.T) {
+func TestDialStopsDNSRebinding(t *testing.T) {
 	port := listen(t)
 	d := dialerWithDNS(newTestPolicy(t, allowLoopback),
 		map[string][][]string{"rebind.example.com": {{"127.0.0.1"}, {"10.0.0.1"}}})
@@ -253,7 +253,7 @@ func TestDialEndsRebinding(t *testing.T) {
 	}
 }
 
-func TestDialOpensAnAllowedNameWhereverItLeadsButToMetadata(t *testing.T) {
+func TestDialOpensAllAddressesOfAnAllowedNameExceptMetadata(t *testing.T) {
 	port := listen(t)
 	p := newTestPolicy(t, func(c *Config) { c.AllowHosts = []string{"receiver"} })
 	answers := map[string][][]string{"receiver": {{"127.0.0.1"}, {"169.254.169.254"}}, "other": {{"127.0.0.1"}}}

@@ -115,9 +115,9 @@ func (e earlyAnswer) open(t *testing.T) (s *sender, url string, posts *atomic.In
 	return s, url, posts
 }
 
-// TestAnAnswerBeforeTheBodyWinsOverTheFailingWrite posts to each receiver a few times, or BOOMERANG_EARLY_RUNS times,
+// TestAnEarlyAnswerWinsOverTheFailingWrite posts to each receiver a few times, or BOOMERANG_EARLY_RUNS times,
 // and counts duplicate posts.
-func TestAnAnswerBeforeTheBodyWinsOverTheFailingWrite(t *testing.T) {
+func TestAnEarlyAnswerWinsOverTheFailingWrite(t *testing.T) {
 	runs, sizes := 3, []int{1 << 10, 512 << 10, 8 << 20}
 	if n, err := strconv.Atoi(os.Getenv("BOOMERANG_EARLY_RUNS")); err == nil {
 		runs, sizes = n, []int{1 << 10, 64 << 10, 512 << 10, 1 << 20, 8 << 20}

@@ -94,7 +94,7 @@ func (m *memoryStore) fail(read, write error) {
 }
 
 func (m *memoryStore) Due(
-	_ context.Context, now time.Time, each, limit int, inFlight []execution.ID, closed []string,
+	_ context.Context, now time.Time, perDestination, limit int, inFlight []execution.ID, closed []string,
 ) ([]execution.Due, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -121,7 +121,7 @@ func (m *memoryStore) Due(
 	var due []execution.Due
 	taken := make(map[string]int)
 	for _, d := range pending {
-		if destination := d.Callback.Destination(); taken[destination] < each && len(due) < limit {
+		if destination := d.Callback.Destination(); taken[destination] < perDestination && len(due) < limit {
 			taken[destination]++
 			due = append(due, execution.Due{Execution: d.Execution, Destination: destination})
 		}

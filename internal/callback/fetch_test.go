@@ -108,7 +108,7 @@ func TestFetchNamesTheFailure(t *testing.T) {
 }
 
 // A callback writes to an exception; a fetch would read from it.
-func TestFetchDoesNotTakeTheExceptionsOfCallbacks(t *testing.T) {
+func TestFetchIgnoresTheExceptionsOfCallbacks(t *testing.T) {
 	server, c := fileServer(t), Defaults()
 	c.AllowCIDRs = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 	c.AllowHosts = []string{"127.0.0.1", "hook.test"}

@@ -48,7 +48,7 @@ func TestHeadersThatCannotBeSentAreRefusedByName(t *testing.T) {
 	}
 }
 
-func TestHeadersOfTheClientsOwnPass(t *testing.T) {
+func TestCustomHeadersPass(t *testing.T) {
 	full := map[string]string{"X-0": strings.Repeat("a", maxHeaderBytes-3)}
 	many := make(map[string]string)
 	for i := range maxHeaders {

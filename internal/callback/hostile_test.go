@@ -142,7 +142,7 @@ func TestNoHostileDestinationIsReached(t *testing.T) {
 	}
 }
 
-func TestOfMixedAnswersOnlyTheOpenAddressIsReached(t *testing.T) {
+func TestOnlyTheOpenAddressOfAMixedAnswerIsReached(t *testing.T) {
 	open := httptest.NewUnstartedServer(http.HandlerFunc(ok))
 	closed := httptest.NewServer(
 		http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("the closed address was reached") }),

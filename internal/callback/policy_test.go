@@ -257,7 +257,7 @@ func TestAdmissionRefusesHostileURLs(t *testing.T) {
 	}
 }
 
-func TestAdmissionLetsPublicReceiversThrough(t *testing.T) {
+func TestAdmissionAllowsPublicReceivers(t *testing.T) {
 	p := newTestPolicy(t, defaultConfig)
 	for _, url := range []string{
 		"https://your-server.com/webhook",

@@ -35,7 +35,7 @@ func senderByProxy(t *testing.T, proxy string, receiver *httptest.Server, change
 	return s
 }
 
-func TestAProxyGetsConnectForHTTPSAndNothingOfTheClients(t *testing.T) {
+func TestAProxyGetsOnlyCONNECTForHTTPS(t *testing.T) {
 	var got http.Header
 	receiver := httptest.NewTLSServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { got = r.Header }))
 	defer receiver.Close()
@@ -75,7 +75,7 @@ func TestAProxyIsNotAskedForADestinationThatThePolicyCloses(t *testing.T) {
 	}
 }
 
-func TestAProxyThatFailsIsNotTakenForTheReceiver(t *testing.T) {
+func TestAFailingProxyIsNotMistakenForTheReceiver(t *testing.T) {
 	closed := httptest.NewServer(http.NotFoundHandler())
 	closed.Close()
 	refusing := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -100,7 +100,7 @@ func TestAProxyThatFailsIsNotTakenForTheReceiver(t *testing.T) {
 	}
 }
 
-func TestProxiesOfTheEnvironmentChangeNothing(t *testing.T) {
+func TestProxiesOfTheEnvironmentAreIgnored(t *testing.T) {
 	asked := func(http.ResponseWriter, *http.Request) { t.Error("the proxy of the environment was asked") }
 	proxy := httptest.NewServer(http.HandlerFunc(asked))
 	defer proxy.Close()

@@ -135,7 +135,7 @@ func TestTheStatusLineDecidesWhateverFollowsIt(t *testing.T) {
 	}
 }
 
-func TestEveryStatusLineThatIsOneIsTaken(t *testing.T) {
+func TestEveryValidStatusLineIsAccepted(t *testing.T) {
 	for answer, status := range map[string]int{
 		"HTTP/1.1 200 OK\r\nbad\r\n\r\n":                                            200,
 		"HTTP/1.1  200 OK\r\nbad\r\n\r\n":                                           200,
@@ -205,7 +205,7 @@ func TestRetryAfterOfAMalformedAnswerCountsIfItIsReadable(t *testing.T) {
 	}
 }
 
-func TestAnAnswerIsNotTakenForThatOfAnEarlierAttempt(t *testing.T) {
+func TestAnAnswerIsNotMistakenForThatOfAnEarlierAttempt(t *testing.T) {
 	for way, open := range transports {
 		second := ""
 		s, url, connections := open(t, func(conn net.Conn, _ int) {

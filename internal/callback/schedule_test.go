@@ -15,7 +15,7 @@ func attemptOf(n int, outcome execution.AttemptOutcome, status int, retryAfter t
 	}
 }
 
-func TestPausesAreThoseOfTheScheduleCountedFromTheEndOfTheAttempt(t *testing.T) {
+func TestPausesOfTheScheduleStartAtTheEndOfTheAttempt(t *testing.T) {
 	schedule := Defaults().Schedule
 	for i, want := range []string{
 		"5s", "30s", "5m0s", "30m0s", "2h0m0s", "5h0m0s", "10h0m0s", "14h0m0s", "20h0m0s", "24h0m0s",
@@ -39,7 +39,7 @@ func TestPausesAreThoseOfTheScheduleCountedFromTheEndOfTheAttempt(t *testing.T) 
 	}
 }
 
-func TestTheScheduleBeginsAnewWhenADeliveryIsSentAgain(t *testing.T) {
+func TestTheScheduleStartsAgainWhenADeliveryIsSentAgain(t *testing.T) {
 	schedule := []time.Duration{5 * time.Second, 30 * time.Second}
 	for _, c := range []struct {
 		number, resumed int
@@ -139,7 +139,7 @@ func TestTheNextStepFollowsFromTheAttempt(t *testing.T) {
 	}
 }
 
-func TestOnlyTheFirstQuickFailureOfAConnectionIsTriedOnceMoreAtOnce(t *testing.T) {
+func TestOnlyTheFirstQuickConnectionFailureIsRetriedAtOnce(t *testing.T) {
 	quick := func(number int, outcome execution.AttemptOutcome, d time.Duration) execution.Attempt {
 		return execution.Attempt{Number: number, Outcome: outcome, Duration: d}
 	}

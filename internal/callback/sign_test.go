@@ -109,7 +109,7 @@ func TestSignIsTheHexOfRFC4231(t *testing.T) {
 	}
 }
 
-func TestVerifyTakesOurOwnSignatureAndNoOther(t *testing.T) {
+func TestVerifyAcceptsOnlyOurSignature(t *testing.T) {
 	for _, secret := range secrets {
 		for _, body := range signedBodies {
 			signature := Sign(secret, []byte(body))

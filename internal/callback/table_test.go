@@ -451,7 +451,7 @@ func (b receiverCase) deliver(t *testing.T, m *memoryStore, url string, n int) e
 	return m.get(d.Execution)
 }
 
-func TestEveryBehaviourOfAReceiverIsAnsweredAsPromised(t *testing.T) {
+func TestEveryBehaviourOfAReceiverHasItsDocumentedOutcome(t *testing.T) {
 	t.Parallel()
 	elsewhere := httptest.NewServer(
 		http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("a redirect was followed") }),

@@ -37,7 +37,7 @@ func try(t *testing.T, s *sender, url string, want Trial) {
 	}
 }
 
-func TestTrySendsASampleThatAReceiverTakesForAResult(t *testing.T) {
+func TestTrySendsASampleThatLooksLikeAResult(t *testing.T) {
 	var header http.Header
 	var body []byte
 	receiver := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -262,7 +262,7 @@ func TestAProxyOverTLSIsShownItsOwnCertificateAndNotTheReceivers(t *testing.T) {
 	}
 }
 
-func TestFilesOfCertificatesThatCannotBeUsedAreNamed(t *testing.T) {
+func TestUnusableCertificateFilesAreNamed(t *testing.T) {
 	a, other := newAuthority(t), newAuthority(t)
 	a.issue("good")
 	other.issue("good")

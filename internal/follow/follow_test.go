@@ -112,7 +112,7 @@ func TestOmittedBytesAreAGapEvent(t *testing.T) {
 }
 
 // A follower gets each byte once, wherever and however often its connection breaks.
-func TestNothingIsLostOrRepeatedWhereverItBreaks(t *testing.T) {
+func TestNoByteIsLostOrRepeatedAfterADisconnect(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		random, cuts := rand.New(rand.NewPCG(1, 2)), rand.New(rand.NewPCG(3, 4))
 		s := newFakeExecution(execution.Running)
@@ -162,7 +162,7 @@ func TestNothingIsLostOrRepeatedWhereverItBreaks(t *testing.T) {
 	})
 }
 
-func TestTextStaysText(t *testing.T) {
+func TestPiecesAreValidUTF8(t *testing.T) {
 	text := strings.Repeat("grüße, 🪃, und so weiter\n", 20_000)
 	for name, c := range map[string]struct {
 		fresh string

@@ -10,7 +10,7 @@ import (
 	"boomerang/internal/fault"
 )
 
-func TestOneLookServesAllFollowers(t *testing.T) {
+func TestOneQueryServesAllFollowers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newFakeExecution(execution.Running)
 		h := newTestHub(s)

@@ -81,7 +81,7 @@ func TestAFirewallThatCannotBeLaidIsAnError(t *testing.T) {
 	}
 }
 
-func TestAConfigurationThatWouldNotHoldIsRefused(t *testing.T) {
+func TestAnInvalidConfigurationIsRefused(t *testing.T) {
 	if err := Defaults().Validate(); err != nil {
 		t.Fatal(err)
 	}

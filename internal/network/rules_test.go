@@ -144,7 +144,7 @@ func TestAMissingRuleIsReported(t *testing.T) {
 	}
 }
 
-func TestASecondPrefixIsLeftAlone(t *testing.T) {
+func TestRulesOfAnotherPrefixStay(t *testing.T) {
 	mine, other := Defaults(), Defaults()
 	other.Prefix = "boomerang2"
 	f := families[0]

@@ -154,7 +154,7 @@ func TestNothingElseIsReached(t *testing.T) {
 	}
 }
 
-func TestANameOnTheListThatLeadsInsideIsRefused(t *testing.T) {
+func TestANameOnTheListWithAClosedAddressIsRefused(t *testing.T) {
 	port := startHost(t)
 	address, _ := startProxy(t, Config{Allow: []string{"localhost"}, Ports: []uint16{port}})
 	for _, request := range []string{"CONNECT localhost:%d HTTP/1.1\r\n", "GET http://localhost:%d/ HTTP/1.1\r\n"} {
@@ -192,7 +192,7 @@ func TestTheGuardLooksAtEveryAddress(t *testing.T) {
 	}
 }
 
-func TestAListThatWouldNotHoldIsRefused(t *testing.T) {
+func TestAnInvalidListIsRefused(t *testing.T) {
 	for entry, good := range map[string]bool{
 		"pypi.org": true, "*.example.com": true, "Files.PythonHosted.org.": true, "registry": true,
 		"my_host.example.com": true,
@@ -265,12 +265,12 @@ func TestOneProgramCannotTakeAllConnections(t *testing.T) {
 	_ = kept[0].Close()
 	for !answers(dial()) { // the proxy soon notices the closed connection
 		if t.Context().Err() != nil {
-			t.Fatal("there is never room again")
+			t.Fatal("no slot is ever free again")
 		}
 	}
 }
 
-func TestTunnelsAreCutOffWhenTheProxyEnds(t *testing.T) {
+func TestTunnelsEndWithTheProxy(t *testing.T) {
 	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

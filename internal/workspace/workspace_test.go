@@ -8,7 +8,7 @@ import (
 	"boomerang/internal/fault"
 )
 
-func TestNames(t *testing.T) {
+func TestCheckName(t *testing.T) {
 	for name, good := range map[string]bool{
 		"a": true, "0": true, "data-2025_x.y": true, strings.Repeat("a", 63): true,
 		"": false, strings.Repeat("a", 64): false, "A": false, ".a": false, "-a": false, "a/b": false, "a\n": false,
@@ -21,7 +21,7 @@ func TestNames(t *testing.T) {
 	}
 }
 
-func TestPaths(t *testing.T) {
+func TestCheckPath(t *testing.T) {
 	for path, good := range map[string]bool{
 		"a": true, "a/b c/ü\n": true, "...": true, strings.Repeat("a", 255): true, strings.Repeat("a/", 59) + "a": true,
 		"": false, ".": false, "..": false, "/a": false, "a/": false, "a//b": false, "a/./b": false, "a/../b": false,
@@ -35,7 +35,7 @@ func TestPaths(t *testing.T) {
 	}
 }
 
-func TestLinksStayWithin(t *testing.T) {
+func TestWithinRefusesLinksOutOfTheWorkspace(t *testing.T) {
 	for _, c := range []struct {
 		path, target string
 		within       bool
