@@ -65,7 +65,7 @@ func (c Config) Validate() error {
 		return fmt.Errorf("jwks_url %w", err)
 	}
 	if c.Audience == "" {
-		return errors.New("audience must be set with jwks_url: their issuer signs tokens for other services, too")
+		return errors.New("audience must be set with jwks_url: its issuer signs tokens for other services, too")
 	}
 	return nil
 }

@@ -25,8 +25,8 @@ const (
 // Store is the part of the record that the deliverer needs. Its methods are safe for concurrent use.
 type Store interface {
 	// Due returns pending deliveries whose time has come at now, longest due first: at most limit in all, and at most
-	// perDestination for one destination. It leaves out the executions in inFlight and the destinations in closed. Its cost grows
-	// with the number of destinations, not with the number of deliveries that wait for one destination.
+	// perDestination for one destination. It leaves out the executions in inFlight and the destinations in closed. Its
+	// cost grows with the number of destinations, not with the number of deliveries that wait for one destination.
 	Due(
 		ctx context.Context, now time.Time, perDestination, limit int, inFlight []execution.ID, closed []string,
 	) ([]execution.Due, error)
