@@ -159,9 +159,9 @@ func TestVerifyNeedsWhatTheSignatureCovers(t *testing.T) {
 		"--secret a --signature v1,00":                    "--id and --timestamp are needed",
 		"--secret a --signature v1,00 --id msg_1":         "--id and --timestamp are needed",
 		"--secret a --signature v1,00 --timestamp 1":      "--id and --timestamp are needed",
-		"--secret a --secret whsec_ --signature 00":       "secret 2 of 2: what follows whsec_ must be the base64 of 24 to 64 bytes",
-		"--secret whsec_bad --signature 00":               "the secret: what follows whsec_ must be padded standard base64",
-		"--secret-file " + file + " --signature 00":       "secret 2 of 2: what follows whsec_",
+		"--secret a --secret whsec_ --signature 00":       "secret 2 of 2: the part after whsec_ must be the base64 of 24 to 64 bytes",
+		"--secret whsec_bad --signature 00":               "the secret: the part after whsec_ must be padded standard base64",
+		"--secret-file " + file + " --signature 00":       "secret 2 of 2: the part after whsec_",
 		"--secret a --signature sha256=00 --timestamp x":  "--timestamp",
 		"--secret a --signature sha256=00 one-thing-more": "one-thing-more",
 	} {

@@ -1,16 +1,16 @@
-// Package address knows which addresses a stranger may not reach through us, and why.
+// Package address knows the addresses that clients and programs may not reach through this server, and the reasons.
 //
-// It refuses to know who asks: callbacks, a proxy for programs and the rules of a firewall go by the same list.
+// The package does not know its users: callbacks, the proxy for programs and the firewall rules share one list.
 //
-// A client chooses the receiver, a program chooses whom it calls, and we stand inside the operator's network. Whatever has a meaning only there must be
-// closed: what an address means there is not what the client is entitled to ask. Two registries tell which these are, the
-// IANA IPv4 and IPv6 Special-Purpose Address Registries (RFC 6890, RFC 8190); every range of theirs is closed, also those
-// marked "globally reachable", for nobody out there whom a stranger may want to call is in one of them. For IPv6 it is the other way about: only what
-// IANA has given out for global use is open. Addresses are unmapped first (::ffff:0:0/96, RFC 4291 §2.5.5.2), so a mapped
-// one is judged as IPv4.
+// Clients choose receivers and programs choose hosts, but their connections start inside the operator's network. So
+// every address with a meaning only inside that network must be closed. These addresses are in two registries, the IANA
+// IPv4 and IPv6 Special-Purpose Address Registries (RFC 6890, RFC 8190). All their ranges are closed, even those marked
+// "globally reachable", because they contain no public receivers. For IPv6, conversely, only the addresses that IANA
+// has allocated for global use are open. Addresses are unmapped first (::ffff:0:0/96, RFC 4291 §2.5.5.2), so a mapped
+// address is treated as IPv4.
 //
-// What cannot be known from an address: a NAT64 prefix of the operator's own (RFC 6052 §2.2) lies within global6 and leads
-// to IPv4. Only metadata addresses are found within one.
+// One case cannot be recognised by an address: a NAT64 prefix of the operator's own (RFC 6052 §2.2) lies within
+// global6 and leads to IPv4. Within such a prefix only metadata addresses are found.
 package address
 
 import (
@@ -20,30 +20,31 @@ import (
 	"slices"
 )
 
-// Block is one range of addresses that strangers may not reach through us, and the public name of the rule.
+// Block is a closed range of addresses, and the public name of the rule that closes it.
 type Block struct {
 	Prefix netip.Prefix
 	Rule   string
 }
 
-// blocks4 is the IANA IPv4 Special-Purpose Address Registry in its order, and multicast, which has a registry of its own.
+// blocks4 is the IANA IPv4 Special-Purpose Address Registry in its order, and multicast, which has a registry of its
+// own.
 var blocks4 = []Block{
-	// "This network": as a destination the kernel takes 0.0.0.0 for this host (RFC 1122 §3.2.1.3).
+	// "This network": as a destination, the kernel takes 0.0.0.0 for this host (RFC 1122 §3.2.1.3).
 	{netip.MustParsePrefix("0.0.0.0/8"), "unspecified addresses (RFC 791)"},
-	// The inside of nearly every network; Docker's own bridges are in 172.16.0.0/12.
+	// Internal addresses of nearly every network; Docker's own bridges are in 172.16.0.0/12.
 	{netip.MustParsePrefix("10.0.0.0/8"), "a private network (RFC 1918)"},
-	// Between a carrier's customers and its NAT; clouds and overlay networks use it inside.
+	// Between a carrier's customers and its NAT; clouds and overlay networks use it internally.
 	{netip.MustParsePrefix("100.64.0.0/10"), "a carrier's shared addresses (RFC 6598)"},
-	// All of it is this host, not 127.0.0.1 alone.
+	// The whole range is this host, not only 127.0.0.1.
 	{netip.MustParsePrefix("127.0.0.0/8"), "loopback (RFC 1122)"},
-	// The neighbours on the wire, and the metadata services of clouds.
+	// Neighbours on the link, and the metadata services of clouds.
 	{netip.MustParsePrefix("169.254.0.0/16"), "link-local addresses (RFC 3927)"},
 	{netip.MustParsePrefix("172.16.0.0/12"), "a private network (RFC 1918)"},
-	// Anycast to the nearest box of the provider: DS-Lite, PCP and TURN, NAT64 discovery.
+	// Anycast to the provider's nearest server: DS-Lite, PCP and TURN, NAT64 discovery.
 	{netip.MustParsePrefix("192.0.0.0/24"), "IETF protocol assignments (RFC 6890)"},
-	// For books; a network that uses them uses them inside.
+	// For documentation; some networks use the range internally.
 	{netip.MustParsePrefix("192.0.2.0/24"), "documentation addresses (RFC 5737)"},
-	// Sinks for reverse lookups of private addresses, often run inside.
+	// Sinks for reverse lookups of private addresses, often run internally.
 	{netip.MustParsePrefix("192.31.196.0/24"), "AS112 (RFC 7535)"},
 	// Anycast to the nearest relay of multicast (AMT).
 	{netip.MustParsePrefix("192.52.193.0/24"), "multicast tunnelling (RFC 7450)"},
@@ -51,20 +52,20 @@ var blocks4 = []Block{
 	{netip.MustParsePrefix("192.88.99.0/24"), "a 6to4 relay (RFC 7526)"},
 	{netip.MustParsePrefix("192.168.0.0/16"), "a private network (RFC 1918)"},
 	{netip.MustParsePrefix("192.175.48.0/24"), "AS112 (RFC 7534)"},
-	// Laboratories; used inside as if private.
+	// For laboratories; also used internally like private addresses.
 	{netip.MustParsePrefix("198.18.0.0/15"), "benchmarking addresses (RFC 2544)"},
 	{netip.MustParsePrefix("198.51.100.0/24"), "documentation addresses (RFC 5737)"},
 	{netip.MustParsePrefix("203.0.113.0/24"), "documentation addresses (RFC 5737)"},
-	// Not one receiver, and TCP knows none of it.
+	// Many receivers, which TCP does not support.
 	{netip.MustParsePrefix("224.0.0.0/4"), "multicast (RFC 5771)"},
-	// Class E, used inside by some; with the limited broadcast 255.255.255.255 (RFC 8190).
+	// Class E, used internally by some; includes the limited broadcast 255.255.255.255 (RFC 8190).
 	{netip.MustParsePrefix("240.0.0.0/4"), "reserved addresses (RFC 1112)"},
 }
 
-// global6 is all of IPv6 that is given out for global use (RFC 4291). What lies outside is closed without a list:
-// unspecified and loopback (RFC 4291 §2.5), IPv4-compatible (§2.5.5.1), NAT64 (RFC 6052, RFC 8215), discard-only and
-// dummy (RFC 6666, RFC 9780), segment routing (RFC 9602), unique local (RFC 4193), link-local (§2.5.6) with the ISATAP
-// addresses in it (RFC 5214), site-local (RFC 3879), multicast (§2.7), and whatever will be assigned next.
+// global6 holds all IPv6 addresses for global use (RFC 4291). Addresses outside are closed without a list: unspecified
+// and loopback (RFC 4291 §2.5), IPv4-compatible (§2.5.5.1), NAT64 (RFC 6052, RFC 8215), discard-only and dummy (RFC
+// 6666, RFC 9780), segment routing (RFC 9602), unique local (RFC 4193), link-local (§2.5.6) with the ISATAP addresses
+// in it (RFC 5214), site-local (RFC 3879), multicast (§2.7), and all ranges assigned in the future.
 var global6 = netip.MustParsePrefix("2000::/3")
 
 // blocks6 is the part of the IANA IPv6 Special-Purpose Address Registry that lies inside global6.
@@ -72,21 +73,21 @@ var blocks6 = []Block{
 	// Teredo, which carries an IPv4 address and a port (RFC 4380), benchmarking, AMT, ORCHID, drone ids.
 	{netip.MustParsePrefix("2001::/23"), "IETF protocol assignments (RFC 2928)"},
 	{netip.MustParsePrefix("2001:db8::/32"), "documentation addresses (RFC 3849)"},
-	// Carries any IPv4 address after its prefix, a private one too.
+	// Carries any IPv4 address after its prefix, including private ones.
 	{netip.MustParsePrefix("2002::/16"), "6to4 (RFC 3056)"},
 	{netip.MustParsePrefix("2620:4f:8000::/48"), "AS112 (RFC 7534)"},
 	{netip.MustParsePrefix("3fff::/20"), "documentation addresses (RFC 9637)"},
 }
 
-// The names of the rules that are no range.
+// Names of the rules that are not ranges.
 const (
-	Metadata  = "cloud metadata" // which nothing opens
+	Metadata  = "cloud metadata" // cannot be opened
 	NotGlobal = "IPv6 addresses that are not global (RFC 4291)"
 	Own       = "an address of this host"
 )
 
-// metadataAddresses answer with a machine's credentials. They stay closed whatever the operator opens. 168.63.129.16 is
-// a public address: no range closes it.
+// metadataAddresses serve a machine's credentials. They stay closed even if the operator opens their range. No range
+// closes 168.63.129.16, which is a public address.
 var metadataAddresses = map[netip.Addr]bool{
 	netip.MustParseAddr("169.254.169.254"): true, // AWS, Google, Azure, DigitalOcean, Oracle and more
 	netip.MustParseAddr("169.254.169.253"): true, // AWS: the resolver
@@ -104,7 +105,7 @@ var metadataAddresses = map[netip.Addr]bool{
 	netip.MustParseAddr("fd00:42::42"):     true, // Scaleway
 }
 
-// metadataNames lead there.
+// metadataNames are the names of metadata services.
 var metadataNames = map[string]bool{
 	"metadata":                   true,
 	"metadata.google.internal":   true,
@@ -115,22 +116,23 @@ var metadataNames = map[string]bool{
 	"instance-data.ec2.internal": true,
 }
 
-// MetadataName tells whether a name, in lower case and without a dot at its end, is known to lead to cloud metadata.
+// MetadataName reports whether a name leads to cloud metadata. The name must be in lower case and without a final dot.
 func MetadataName(host string) bool { return metadataNames[host] }
 
-// MetadataAddresses are those that stay closed whatever an operator opens, in ascending order.
+// MetadataAddresses returns the addresses that stay closed even if an operator opens their range, in ascending order.
 func MetadataAddresses() []netip.Addr {
 	return slices.SortedFunc(maps.Keys(metadataAddresses), netip.Addr.Compare)
 }
 
-// Rule returns the rule that closes an address, or "": Metadata before all others, Own for an address of this host's
-// interfaces, which own lists and which is only asked when nothing else closes the address. Its error is own's.
+// Rule returns the name of the rule that closes an address, or "". Metadata comes before all other rules. Own means an
+// address of this host's interfaces, which own lists; Rule calls own only if no other rule closes the address, and
+// returns its error.
 func Rule(addr netip.Addr, own func() ([]netip.Addr, error)) (string, error) {
 	addr = addr.Unmap().WithZone("") // a prefix contains no address with a zone
-	if metadata(addr) {
+	if isMetadata(addr) {
 		return Metadata, nil
 	}
-	if rule := closed(addr); rule != "" {
+	if rule := closedRule(addr); rule != "" {
 		return rule, nil
 	}
 	mine, err := own()
@@ -143,8 +145,8 @@ func Rule(addr netip.Addr, own func() ([]netip.Addr, error)) (string, error) {
 	return "", nil
 }
 
-// Interfaces are the addresses of this host, or of the network namespace that this process is in. It asks the kernel each
-// time: an address may come and go while we run.
+// Interfaces returns the addresses of this host, or of the network namespace of this process. It asks the kernel on
+// each call, because addresses may change.
 func Interfaces() ([]netip.Addr, error) {
 	networks, err := net.InterfaceAddrs()
 	if err != nil {
@@ -160,20 +162,20 @@ func Interfaces() ([]netip.Addr, error) {
 	return own, nil
 }
 
-// Closed4 is every range of IPv4 that is closed, those of metadata that no other holds at the end: for who must write them
-// down where no program of ours can ask.
+// Closed4 returns all closed IPv4 ranges, followed by the metadata addresses outside these ranges, for users that need
+// the list instead of Rule.
 func Closed4() []Block {
 	all := slices.Clone(blocks4)
 	for _, addr := range MetadataAddresses() {
-		if addr.Is4() && closed(addr) == "" {
+		if addr.Is4() && closedRule(addr) == "" {
 			all = append(all, Block{netip.PrefixFrom(addr, addr.BitLen()), Metadata})
 		}
 	}
 	return all
 }
 
-// closed returns the rule that closes an address for everybody, or "". The address is unmapped and has no zone.
-func closed(addr netip.Addr) string {
+// closedRule returns the name of the range rule that closes an address, or "". The address is unmapped and has no zone.
+func closedRule(addr netip.Addr) string {
 	blocks := blocks4
 	if addr.Is6() {
 		if !global6.Contains(addr) {
@@ -189,9 +191,10 @@ func closed(addr netip.Addr) string {
 	return ""
 }
 
-// metadata tells whether an address is one of cloud metadata, by itself or once a translator has taken the IPv4 address
-// out of it: the last 32 bits (RFC 4291 §2.5.5, RFC 6052 with a /96), or those after 2002: (RFC 3056).
-func metadata(addr netip.Addr) bool {
+// isMetadata reports whether an address leads to cloud metadata: directly, or after a translator has extracted an IPv4
+// address from it. That IPv4 address is in the last 32 bits (RFC 4291 §2.5.5, RFC 6052 with a /96), or follows 2002:
+// (RFC 3056).
+func isMetadata(addr netip.Addr) bool {
 	if metadataAddresses[addr] {
 		return true
 	}

@@ -1,6 +1,6 @@
 // Package admission turns a submission into a stored execution, or refuses it with a fault that names the field.
 //
-// It refuses to know HTTP and SQL: where a submission comes from, and how an execution is stored.
+// The package does not know HTTP or SQL: submissions arrive as values, and a Store stores executions.
 package admission
 
 import (
@@ -19,120 +19,130 @@ import (
 	"boomerang/internal/workspace"
 )
 
-// Languages is the catalogue.
+// Languages is the catalogue of languages.
 type Languages interface {
 	// Find resolves a name or an alias; "" is the default language. Errors: fault UNSUPPORTED_LANGUAGE.
 	Find(name string) (language.Language, error)
 }
 
-// Policy says where a callback may go and what it may carry. Errors are faults that name the field and the rule.
+// Policy decides where a callback may go and which headers it may carry. Errors are faults that name the field and the
+// rule.
 type Policy interface {
 	CheckURL(raw string) error
 	CheckHeaders(headers map[string]string) error
 }
 
-// Sealer hides fields from everybody without the data directory's key.
+// Sealer encrypts fields with a key of the data directory.
 type Sealer interface {
-	// Seal binds the field's bytes to the execution and the field's name; of nothing it makes nothing.
+	// Seal encrypts the field's bytes and binds them to the execution and the field's name. Empty input gives an empty
+	// seal.
 	Seal(id execution.ID, field string, plain []byte) execution.Sealed
-	// Unseal opens what Seal has closed for the same execution and field.
+	// Unseal decrypts a seal that Seal made for this execution and field.
 	Unseal(id execution.ID, field string, s execution.Sealed) ([]byte, error)
-	// Current tells whether what Seal made is as it would make it now, with the key of today.
+	// Current reports whether Seal made s with the current key and format.
 	Current(s execution.Sealed) bool
-	// Fingerprint is the same for the same bytes and tells nothing about them.
+	// Fingerprint returns a keyed hash of data: equal for equal bytes, and otherwise without information about them.
 	Fingerprint(data []byte) string
 }
 
-// Store keeps executions.
+// Store stores executions and environments.
 type Store interface {
-	// Enqueue stores e durably as queued, or finds what was stored under the key: then replayed is true and stored is
-	// that execution. Errors: faults CONFLICT, QUEUE_FULL, SERVICE_UNAVAILABLE; nothing is stored then.
+	// Enqueue stores e durably as queued. If an execution is already stored under the key, Enqueue returns that
+	// execution and replayed is true. Errors: faults CONFLICT, QUEUE_FULL, SERVICE_UNAVAILABLE; then nothing is stored.
 	Enqueue(ctx context.Context, e execution.Execution, key *execution.Idempotency, limits execution.QueueLimits) (
 		stored execution.Execution, replayed bool, err error)
 	// EnqueueAll stores all or none of the executions of one subject, in their order. Errors are those of Enqueue.
-	EnqueueAll(ctx context.Context, all []execution.Execution, key *execution.Idempotency, limits execution.QueueLimits) (
+	EnqueueAll(
+		ctx context.Context, all []execution.Execution, key *execution.Idempotency, limits execution.QueueLimits,
+	) (
 		stored []execution.Execution, replayed bool, err error)
-	// Earlier returns the execution that Enqueue would replay at a time; false when it would store a new one. Errors are those of Enqueue.
+	// Earlier returns the execution that Enqueue would replay at a time; found is false if Enqueue would store a new
+	// one. Errors are those of Enqueue.
 	Earlier(ctx context.Context, subject string, key execution.Idempotency, at time.Time) (
 		stored execution.Execution, found bool, err error)
-	// Environment returns what ChangeEnvironment has stored for the subject; nil is nothing. Errors: fault SERVICE_UNAVAILABLE.
+	// Environment returns the environment that ChangeEnvironment stored for the subject, or nil. Errors: fault
+	// SERVICE_UNAVAILABLE.
 	Environment(ctx context.Context, subject string) (execution.Sealed, error)
-	// Environments lists the subjects that have one.
+	// Environments lists the subjects that have an environment.
 	Environments(ctx context.Context) ([]string, error)
-	// ChangeEnvironment stores what change makes of it, durably, while nobody else changes it. Errors: that of change, fault
-	// SERVICE_UNAVAILABLE; nothing is changed then.
-	ChangeEnvironment(ctx context.Context, subject string, change func(execution.Sealed) (execution.Sealed, error)) error
+	// ChangeEnvironment replaces a subject's environment with the result of change, durably and excluding other
+	// changes. Errors: the error of change, fault SERVICE_UNAVAILABLE; then nothing is changed.
+	ChangeEnvironment(
+		ctx context.Context, subject string, change func(execution.Sealed) (execution.Sealed, error),
+	) error
 }
 
-// Submission is what a caller asks for, with types but not yet with sense. Zero values stand for what was not given.
+// Submission is a caller's request for an execution. Its types are right, but its values are not checked yet. Zero
+// values stand for fields that were not given.
 type Submission struct {
-	Subject         string // who asks: the "sub" of the token
-	Name            string // what the caller calls it; "" = nothing
-	Background      bool   // the result is to be kept and not posted: there is no callback
-	Synchronous     bool   // the caller waits for the result; Background, too
+	Subject         string // "sub" of the caller's token
+	Name            string // the caller's name for the execution; "" = none
+	Background      bool   // no callback: the result is only stored
+	Synchronous     bool   // the caller waits for the result; Background is set too
 	Code            string
 	CallbackURL     string
 	Language        string // name or alias; "" = the default
 	Timeout         int64  // seconds; 0 = the default
 	WorkingDir      string // "" = /workspace
 	Env             map[string]string
-	Args            []string // behind the language's command
+	Args            []string // appended to the language's command
 	Stdin           []byte
 	Files           []File
-	Artifacts       []string // globs of the files that are wanted when it has ended
+	Artifacts       []string // globs of files to keep after the execution
 	Limits          execution.Limits
-	Metadata        map[string]string // sent back with the result
-	Network         string            // "" = the language's
+	Metadata        map[string]string // returned with the result
+	Network         string            // "" = the language's network
 	Workspace       execution.WorkspaceUse
 	CallbackHeaders map[string]string
-	Secrets         []string // sign the callback, newest first; none = unsigned
+	Secrets         []string // keys that sign the callback, newest first; unsigned if empty
 	IdempotencyKey  string   // "" = none
-	Body            []byte   // the request as it came: what the idempotency key stands for
-	Depth           int      // how many callbacks of ours led to this submission, ≥ 0
+	Body            []byte   // body of the request, which the idempotency key identifies
+	Depth           int      // number of callbacks of this server that led to this submission, ≥ 0
+}
+
+// Deps are the dependencies of an Admission.
+type Deps struct {
+	Workspaces workspace.Config
+	Languages  Languages
+	Policy     Policy
+	Fetcher    Fetcher // may be nil if the configuration allows no files by URL
+	Sealer     Sealer
+	Store      Store
+	Now        func() time.Time
 }
 
 // Admission admits submissions. It is safe for concurrent use.
 type Admission struct {
-	config    Config
-	languages Languages
-	policy    Policy
-	fetcher   Fetcher
-	sealer    Sealer
-	store     Store
-	now       func() time.Time
-	batches   chan struct{} // holds one for each batch that is being made
-
-	workspaces workspace.Config
+	Deps
+	config  Config
+	batches chan struct{} // holds one value for each batch in preparation
 
 	fetching *quota.Quota // submissions of each subject whose files are being fetched
 }
 
-// New makes an Admission; c must be valid. The fetcher may be nil where c allows no URL of a file.
-func New(
-	c Config, workspaces workspace.Config, languages Languages, policy Policy, fetcher Fetcher, sealer Sealer, store Store, now func() time.Time,
-) *Admission {
+// New returns an Admission. The configuration must be valid.
+func New(c Config, deps Deps) *Admission {
 	return &Admission{
-		config: c, workspaces: workspaces, languages: languages, policy: policy, fetcher: fetcher, sealer: sealer, store: store, now: now,
-		batches: make(chan struct{}, maxBatches), fetching: quota.New(maxFetching),
+		Deps: deps, config: c, batches: make(chan struct{}, maxBatches), fetching: quota.New(maxFetching),
 	}
 }
 
-// Admit stores the submission as a queued execution. When it returns without an error the execution is durable; replayed
-// tells that an earlier submission with the same idempotency key made it, and that nothing new was stored. Errors are
-// faults, and nothing was stored.
+// Admit stores the submission as a queued execution, which is durable when Admit returns without an error. If replayed
+// is true, an earlier submission with this idempotency key made the execution, and nothing new was stored. Errors are
+// faults, and then nothing was stored.
 func (a *Admission) Admit(ctx context.Context, s Submission) (e execution.Execution, replayed bool, err error) {
-	l, err := a.judge(s)
+	l, err := a.validate(s)
 	if err != nil {
 		return execution.Execution{}, false, err
 	}
-	key := a.key(s.IdempotencyKey, s.Body)
-	if fetches(s) {
-		if key != nil { // what is replayed needs nothing of what may be gone by now
-			if e, replayed, err = a.store.Earlier(ctx, s.Subject, *key, a.now()); err != nil || replayed {
+	key := a.idempotency(s.IdempotencyKey, s.Body)
+	if hasURLFiles(s) {
+		if key != nil { // a replay must not depend on files that may be gone by now
+			if e, replayed, err = a.Store.Earlier(ctx, s.Subject, *key, a.Now()); err != nil || replayed {
 				return e, replayed, err
 			}
 		}
-		if s, err = a.fetch(ctx, s); err != nil {
+		if s, err = a.fetchFiles(ctx, s); err != nil {
 			return execution.Execution{}, false, err
 		}
 	}
@@ -140,62 +150,66 @@ func (a *Admission) Admit(ctx context.Context, s Submission) (e execution.Execut
 	if err != nil {
 		return execution.Execution{}, false, err
 	}
-	if s, err = a.over(env, s); err != nil {
+	if s, err = a.withEnvironment(env, s); err != nil {
 		return execution.Execution{}, false, err
 	}
-	if e, err = a.execution(s, l.Name); err != nil {
+	if e, err = a.newExecution(s, l.Name); err != nil {
 		return execution.Execution{}, false, err
 	}
 	defer crash.Point("after-enqueue")
-	return a.store.Enqueue(ctx, e, key, a.limits())
+	return a.Store.Enqueue(ctx, e, key, a.queueLimits())
 }
 
-// judge finds the language of a submission and applies every rule. Errors are faults that name the field.
-func (a *Admission) judge(s Submission) (language.Language, error) {
-	if err := a.check(s); err != nil {
+// validate finds the language of a submission and applies every rule. Errors are faults that name the field.
+func (a *Admission) validate(s Submission) (language.Language, error) {
+	if err := a.checkFields(s); err != nil {
 		return language.Language{}, err
 	}
-	l, err := a.languages.Find(s.Language)
+	l, err := a.Languages.Find(s.Language)
 	if err != nil {
 		return language.Language{}, err
 	}
-	return l, checkWith(l, s)
+	return l, checkLanguage(l, s)
 }
 
-func (a *Admission) key(key string, body []byte) *execution.Idempotency {
+func (a *Admission) idempotency(key string, body []byte) *execution.Idempotency {
 	if key == "" {
 		return nil
 	}
-	return &execution.Idempotency{Key: key, Fingerprint: a.sealer.Fingerprint(body)}
+	return &execution.Idempotency{Key: key, Fingerprint: a.Sealer.Fingerprint(body)}
 }
 
-func (a *Admission) limits() execution.QueueLimits {
-	return execution.QueueLimits{Total: a.config.Queue.Total, PerSubject: a.config.Queue.PerSubject, Workspaces: a.workspaces.PerSubject.Count}
+func (a *Admission) queueLimits() execution.QueueLimits {
+	return execution.QueueLimits{
+		Total:      a.config.Queue.Total,
+		PerSubject: a.config.Queue.PerSubject,
+		Workspaces: a.Workspaces.PerSubject.Count,
+	}
 }
 
-// execution makes of a submission that was found good what is stored of it. What may be secret is sealed here, before
-// anything else sees it.
-func (a *Admission) execution(s Submission, languageName string) (execution.Execution, error) {
-	if s.Workspace.Name == "" && a.workspaces.Implicit {
+// newExecution returns the execution of a valid submission. It seals the secret fields before any other code sees the
+// execution.
+func (a *Admission) newExecution(s Submission, languageName string) (execution.Execution, error) {
+	if s.Workspace.Name == "" && a.Workspaces.Implicit {
 		s.Workspace.Name = workspace.Default
 	}
-	env, err := marshal(s.Env)
+	env, err := marshalNonEmpty(s.Env)
 	if err != nil {
 		return execution.Execution{}, fmt.Errorf("encode env: %w", err)
 	}
-	input, err := inputOf(s)
+	input, err := encodeInput(s)
 	if err != nil {
 		return execution.Execution{}, fmt.Errorf("encode input: %w", err)
 	}
-	headers, err := marshal(s.CallbackHeaders)
+	headers, err := marshalNonEmpty(s.CallbackHeaders)
 	if err != nil {
 		return execution.Execution{}, fmt.Errorf("encode callback headers: %w", err)
 	}
-	secrets, err := marshal(s.Secrets)
+	secrets, err := marshalNonEmpty(s.Secrets)
 	if err != nil {
 		return execution.Execution{}, fmt.Errorf("encode secrets: %w", err)
 	}
-	at := a.now().UTC().Truncate(time.Microsecond) // what the wire can show
+	at := a.Now().UTC().Truncate(time.Microsecond) // the wire format shows microseconds
 	id := execution.NewID(at)
 	return execution.Execution{
 		ID:         id,
@@ -204,16 +218,16 @@ func (a *Admission) execution(s Submission, languageName string) (execution.Exec
 		Language:   languageName,
 		WorkingDir: cmp.Or(s.WorkingDir, workspace.Dir),
 		Timeout:    a.timeout(s),
-		Code:       a.sealer.Seal(id, execution.FieldCode, []byte(s.Code)),
-		Env:        a.sealer.Seal(id, execution.FieldEnv, env),
+		Code:       a.Sealer.Seal(id, execution.FieldCode, []byte(s.Code)),
+		Env:        a.Sealer.Seal(id, execution.FieldEnv, env),
 		EnvNames:   slices.Sorted(maps.Keys(s.Env)),
-		Input:      a.sealer.Seal(id, execution.FieldInput, input),
+		Input:      a.Sealer.Seal(id, execution.FieldInput, input),
 		Options:    optionsOf(s),
 		Callback: execution.Callback{
 			URL:         s.CallbackURL,
-			Headers:     a.sealer.Seal(id, execution.FieldCallbackHeaders, headers),
+			Headers:     a.Sealer.Seal(id, execution.FieldCallbackHeaders, headers),
 			HeaderNames: slices.Sorted(maps.Keys(s.CallbackHeaders)),
-			Secret:      a.sealer.Seal(id, execution.FieldCallbackSecret, secrets),
+			Secret:      a.Sealer.Seal(id, execution.FieldCallbackSecret, secrets),
 			Depth:       s.Depth,
 		},
 		CreatedAt: at,
@@ -221,28 +235,28 @@ func (a *Admission) execution(s Submission, languageName string) (execution.Exec
 	}, nil
 }
 
-// The timeouts of programs without a callback, where so long ones are allowed (wire).
+// The timeouts of executions without a callback, unless timeout.max is shorter.
 const (
-	inBackground = 300 * time.Second // of one in the background that asks for none
-	waitedFor    = 120 * time.Second // of one that is waited for and asks for none
-	maxWaitedFor = 300 * time.Second // the longest that one may ask for that is waited for
+	backgroundTimeout     = 300 * time.Second // default of an execution in the background
+	synchronousTimeout    = 120 * time.Second // default of a synchronous execution
+	maxSynchronousTimeout = 300 * time.Second // longest timeout that a synchronous execution may ask for
 )
 
-// timeout is what the submission asks for, or the default of its kind.
+// timeout returns the requested timeout, or the default of this kind of submission.
 func (a *Admission) timeout(s Submission) time.Duration {
 	switch {
 	case s.Timeout != 0:
 		return time.Duration(s.Timeout) * time.Second
 	case s.Synchronous:
-		return min(waitedFor, a.config.Timeout.Max)
+		return min(synchronousTimeout, a.config.Timeout.Max)
 	case s.Background:
-		return min(inBackground, a.config.Timeout.Max)
+		return min(backgroundTimeout, a.config.Timeout.Max)
 	}
 	return a.config.Timeout.Default
 }
 
-// marshal makes nothing of nothing.
-func marshal[T map[string]string | []string](v T) ([]byte, error) {
+// marshalNonEmpty returns the JSON of v, or nil if v is empty.
+func marshalNonEmpty[T map[string]string | []string](v T) ([]byte, error) {
 	if len(v) == 0 {
 		return nil, nil
 	}

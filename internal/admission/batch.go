@@ -10,15 +10,16 @@ import (
 	"boomerang/internal/fault"
 )
 
-// maxBatch is how many submissions may come together.
+// maxBatch is the largest number of submissions in a batch.
 const maxBatch = 1000
 
-// maxBatches is how many batches are made at a time; others wait. Each of a batch's executions gets the whole environment of its
-// subject, so that a body of a few KiB may become 64 MiB.
+// maxBatches is the number of batches that are prepared at a time; other batches wait. Each execution of a batch holds
+// the whole environment of its subject, so a body of a few KiB may become 64 MiB.
 const maxBatches = 2
 
-// CheckBatch refuses a batch of n submissions that has none or too many. It is asked before they are read, too: in a body of a few
-// MiB there is room for millions of empty ones. Errors are faults that name the field.
+// CheckBatch refuses a batch of n submissions if it is empty or too large. The HTTP API calls it before decoding the
+// submissions too, because a body of a few MiB has room for millions of empty ones. Errors are faults that name the
+// field.
 func CheckBatch(n int) error {
 	if n < 1 || n > maxBatch {
 		return invalid("executions", "executions must have 1 to %d entries, not %d.", maxBatch, n)
@@ -26,21 +27,21 @@ func CheckBatch(n int) error {
 	return nil
 }
 
-// Batch is submissions that are stored together or not at all. With a callback of its own it is called back once, when the last of
-// its executions has ended; without one each of them has its own.
+// Batch is a list of submissions that are stored together or not at all. A batch with a callback URL gets one callback
+// when the last of its executions has ended. Without one, each submission has a callback of its own.
 type Batch struct {
 	Subject         string
-	Submissions     []Submission // without what stands here for all of them
-	CallbackURL     string       // "" = each has its own
+	Submissions     []Submission // without the fields that the batch has for all of them
+	CallbackURL     string       // "" = each submission has its own
 	CallbackHeaders map[string]string
 	Secrets         []string
 	IdempotencyKey  string // "" = none
-	Body            []byte // the request as it came
+	Body            []byte // body of the request
 	Depth           int
 }
 
-// AdmitBatch stores the submissions of a batch as queued executions, in their order. Errors are faults that name the
-// submission by its place, from 0, and nothing was stored; else as Admit.
+// AdmitBatch stores the submissions of a batch as queued executions, in their order. Results are those of Admit. Errors
+// are faults that name the submission by its index, from 0, and then nothing was stored.
 func (a *Admission) AdmitBatch(ctx context.Context, b Batch) (all []execution.Execution, replayed bool, err error) {
 	if err := CheckBatch(len(b.Submissions)); err != nil {
 		return nil, false, err
@@ -64,16 +65,17 @@ func (a *Admission) AdmitBatch(ctx context.Context, b Batch) (all []execution.Ex
 	case a.batches <- struct{}{}:
 		defer func() { <-a.batches }()
 	case <-ctx.Done():
-		return nil, false, fault.New(fault.ServiceUnavailable, "Too many batches come at once.").Because(context.Cause(ctx))
+		return nil, false, fault.New(fault.ServiceUnavailable, "Too many batches were submitted at once.").
+			Because(context.Cause(ctx))
 	}
 	env, err := a.Environment(ctx, b.Subject)
 	if err != nil {
 		return nil, false, err
 	}
-	id := execution.NewBatchID(a.now())
+	id := execution.NewBatchID(a.Now())
 	for i, s := range b.Submissions {
 		s.Subject, s.Depth = b.Subject, b.Depth
-		e, err := a.member(s, common, summary, env)
+		e, err := a.newBatchExecution(s, common, summary, env)
 		if err != nil {
 			return nil, false, fault.Of(err).Within(fmt.Sprintf("executions[%d]", i))
 		}
@@ -81,27 +83,32 @@ func (a *Admission) AdmitBatch(ctx context.Context, b Batch) (all []execution.Ex
 		all = append(all, e)
 	}
 	defer crash.Point("after-enqueue")
-	return a.store.EnqueueAll(ctx, all, a.key(b.IdempotencyKey, b.Body), a.limits())
+	return a.Store.EnqueueAll(ctx, all, a.idempotency(b.IdempotencyKey, b.Body), a.queueLimits())
 }
 
-// member makes the execution of one submission of a batch, over the environment of its subject.
-func (a *Admission) member(s, common Submission, summary bool, env map[string]string) (execution.Execution, error) {
+// newBatchExecution returns the execution of one submission of a batch. The parameter env is the environment of the
+// subject.
+func (a *Admission) newBatchExecution(
+	s, common Submission, summary bool, env map[string]string,
+) (execution.Execution, error) {
 	if summary {
 		if s.CallbackURL != "" {
-			return execution.Execution{}, invalid("callback_url", "callback_url must be given for the whole batch or for each of its executions, not for both.")
+			return execution.Execution{}, invalid("callback_url",
+				"callback_url must be given for the whole batch or for each of its executions, not for both.")
 		}
 		s.CallbackURL, s.CallbackHeaders, s.Secrets = common.CallbackURL, common.CallbackHeaders, common.Secrets
 	}
 	if i := slices.IndexFunc(s.Files, func(f File) bool { return f.URL != "" }); i >= 0 {
 		field := fmt.Sprintf("files[%d].url", i)
-		return execution.Execution{}, invalid(field, "%s: a batch fetches no files; send them as text or base64.", field)
+		return execution.Execution{}, invalid(field, "%s: a batch fetches no files; send them as text or base64.",
+			field)
 	}
-	l, err := a.judge(s)
+	l, err := a.validate(s)
 	if err != nil {
 		return execution.Execution{}, err
 	}
-	if s, err = a.over(env, s); err != nil {
+	if s, err = a.withEnvironment(env, s); err != nil {
 		return execution.Execution{}, err
 	}
-	return a.execution(s, l.Name)
+	return a.newExecution(s, l.Name)
 }

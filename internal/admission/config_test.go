@@ -28,7 +28,7 @@ func TestValidateNamesTheKey(t *testing.T) {
 		"args.size":         func(c *Config) { c.Args.Size = 129 * units.KiB },
 		"stdin":             func(c *Config) { c.Stdin = 33 * units.MiB },
 		"files.entries":     func(c *Config) { c.Files.Entries = -1 },
-		"files.size":        func(c *Config) { c.Files.Size = 32 * units.MiB }, // stdin has 1 of them
+		"files.size":        func(c *Config) { c.Files.Size = 32 * units.MiB }, // stdin takes 1 MiB of them
 		"queue.total":       func(c *Config) { c.Queue.Total = -1 },
 		"queue.per_subject": func(c *Config) { c.Queue.PerSubject = -1 },
 	}

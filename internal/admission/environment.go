@@ -11,25 +11,30 @@ import (
 	"boomerang/internal/execution"
 )
 
-// Mask is what Masked shows in place of a value that looks like a secret. Sent back, it stands for the value that is stored.
+// Mask replaces a value that looks like a secret in the result of Masked. A client that sends Mask back keeps the
+// stored value.
 const Mask = "***MASKED***"
 
-// Environment returns the variables that each program of the subject has without asking. Errors: fault SERVICE_UNAVAILABLE.
+// Environment returns the variables that every program of the subject gets by default. Errors: fault
+// SERVICE_UNAVAILABLE.
 func (a *Admission) Environment(ctx context.Context, subject string) (map[string]string, error) {
-	sealed, err := a.store.Environment(ctx, subject)
+	sealed, err := a.Store.Environment(ctx, subject)
 	if err != nil {
 		return nil, err
 	}
 	return a.unsealEnvironment(subject, sealed)
 }
 
-// SetEnvironment puts env in the place of the subject's environment, or over it with merge, and returns what it is then. A
-// value that is Mask is left as it is. Errors are faults that name the field; nothing was changed then.
-func (a *Admission) SetEnvironment(ctx context.Context, subject string, env map[string]string, merge bool) (map[string]string, error) {
+// SetEnvironment replaces the subject's environment with env, or adds env to it if merge is set, and returns the
+// result. A value equal to Mask keeps the stored value. Errors are faults that name the field, and then nothing was
+// changed.
+func (a *Admission) SetEnvironment(
+	ctx context.Context, subject string, env map[string]string, merge bool,
+) (map[string]string, error) {
 	var after map[string]string
-	err := a.store.ChangeEnvironment(ctx, subject, func(sealed execution.Sealed) (execution.Sealed, error) {
+	err := a.Store.ChangeEnvironment(ctx, subject, func(sealed execution.Sealed) (execution.Sealed, error) {
 		before, err := a.unsealEnvironment(subject, sealed)
-		if err != nil && merge { // one that cannot be opened any more can still be replaced
+		if err != nil && merge { // an environment that cannot be unsealed can still be replaced
 			return nil, err
 		}
 		after = make(map[string]string, len(env))
@@ -40,31 +45,31 @@ func (a *Admission) SetEnvironment(ctx context.Context, subject string, env map[
 			if stored, there := before[name]; value == Mask && there {
 				value = stored
 			} else if value == Mask {
-				return nil, invalid("env_vars", "env_vars: %s stands for a value that is stored, and none is stored for %s.", Mask, clip(name)).
-					Detail("key", clip(name))
+				return nil, invalid("env_vars", "env_vars: %s stands for a stored value, and none is stored for %s.",
+					Mask, truncate(name)).Detail("key", truncate(name))
 			}
 			after[name] = value
 		}
 		if err := a.checkVariables("env_vars", after); err != nil {
 			return nil, err
 		}
-		plain, err := marshal(after)
+		plain, err := marshalNonEmpty(after)
 		if err != nil {
 			return nil, fmt.Errorf("encode environment: %w", err)
 		}
-		return a.sealer.Seal(holder(subject), execution.FieldEnvironment, plain), nil
+		return a.Sealer.Seal(sealID(subject), execution.FieldEnvironment, plain), nil
 	})
 	return after, err
 }
 
-// Reseal seals with the current key what older keys have sealed, so that those can be retired: environments stay for ever. One
-// that cannot be opened stays as it is, and is in the error.
+// Reseal seals environments again with the current key, so that older keys can be retired: environments are kept for
+// ever. An environment that cannot be unsealed is left unchanged and is named in the error.
 func (a *Admission) Reseal(ctx context.Context) error {
-	subjects, err := a.store.Environments(ctx)
+	subjects, err := a.Store.Environments(ctx)
 	errs := []error{err}
 	for _, subject := range subjects {
-		sealed, err := a.store.Environment(ctx, subject)
-		if err == nil && !a.sealer.Current(sealed) {
+		sealed, err := a.Store.Environment(ctx, subject)
+		if err == nil && !a.Sealer.Current(sealed) {
 			_, err = a.SetEnvironment(ctx, subject, nil, true)
 		}
 		if err != nil {
@@ -74,8 +79,8 @@ func (a *Admission) Reseal(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// over lays what the submission asks for over env, what its subject has without asking.
-func (a *Admission) over(env map[string]string, s Submission) (Submission, error) {
+// withEnvironment returns s with the variables of env, the environment of its subject. Variables of s win.
+func (a *Admission) withEnvironment(env map[string]string, s Submission) (Submission, error) {
 	if len(env) == 0 {
 		return s, nil
 	}
@@ -86,7 +91,7 @@ func (a *Admission) over(env map[string]string, s Submission) (Submission, error
 }
 
 func (a *Admission) unsealEnvironment(subject string, sealed execution.Sealed) (env map[string]string, err error) {
-	plain, err := a.sealer.Unseal(holder(subject), execution.FieldEnvironment, sealed)
+	plain, err := a.Sealer.Unseal(sealID(subject), execution.FieldEnvironment, sealed)
 	if err != nil {
 		return nil, fmt.Errorf("unseal environment: %w", err)
 	}
@@ -99,18 +104,21 @@ func (a *Admission) unsealEnvironment(subject string, sealed execution.Sealed) (
 	return env, nil
 }
 
-// holder stands where the seal of other fields has their execution. No execution has a field of this name, so it does not
-// matter how a subject is called.
-func holder(subject string) execution.ID { return execution.ID(subject) }
+// sealID returns the id that a subject's environment is sealed under. No execution has a field of this name, so a
+// subject's name cannot collide with an execution's id.
+func sealID(subject string) execution.ID { return execution.ID(subject) }
 
-// secretName is part of a name whose value is better not shown.
-var secretName = regexp.MustCompile(`(?i)KEY|SECRET|PASS|PWD|TOKEN|CREDENTIAL|AUTH|PRIVATE|SIGNATURE|COOKIE|DSN|CERT`)
+// secretNameForm matches the name of a variable whose value is probably secret.
+var secretNameForm = regexp.MustCompile(
+	`(?i)KEY|SECRET|PASS|PWD|TOKEN|CREDENTIAL|AUTH|PRIVATE|SIGNATURE|COOKIE|DSN|CERT`,
+)
 
-// Masked returns env with Mask in place of what looks like a secret: by its name, or because it is a URL with a password.
+// Masked returns env with Mask in place of each value that looks like a secret: by its name, or because it is a URL
+// with a password.
 func Masked(env map[string]string) map[string]string {
 	shown := make(map[string]string, len(env))
 	for name, value := range env {
-		if secretName.MatchString(name) || hasPassword(value) {
+		if secretNameForm.MatchString(name) || hasPassword(value) {
 			value = Mask
 		}
 		shown[name] = value
@@ -118,8 +126,9 @@ func Masked(env map[string]string) map[string]string {
 	return shown
 }
 
-// hasPassword tells whether a value is a URL with a password. Connection strings are not all URLs that a parser takes: they have
-// several hosts, or a % or a # in the password.
+// hasPassword reports whether a value is a URL with a password. It does not use url.Parse, which refuses connection
+// strings with several hosts, or with % or # in the password.
 func hasPassword(value string) bool { return urlPassword.MatchString(value) }
 
-var urlPassword = regexp.MustCompile(`://[^\s/?@]*:([0-9]+|[0-9]*[^\s0-9/?#]\S*)@`) // digits and a slash are a port
+// urlPassword matches a URL with a password. Only digits, or digits and a slash, are a port and no password.
+var urlPassword = regexp.MustCompile(`://[^\s/?@]*:([0-9]+|[0-9]*[^\s0-9/?#]\S*)@`)

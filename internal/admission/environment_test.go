@@ -13,22 +13,23 @@ import (
 	"boomerang/internal/fault"
 )
 
-func TestAnEnvironmentLiesUnderTheSubmissions(t *testing.T) {
-	q := &queue{}
-	a := open(t, Defaults(), q)
-	if _, err := a.SetEnvironment(t.Context(), "ann", map[string]string{"A": "default", "B": "default"}, false); err != nil {
+func TestAVariableOfTheSubmissionReplacesTheEnvironments(t *testing.T) {
+	q := &fakeStore{}
+	a := newTestAdmission(t, Defaults(), q)
+	env := map[string]string{"A": "default", "B": "default"}
+	if _, err := a.SetEnvironment(t.Context(), "ann", env, false); err != nil {
 		t.Fatal(err)
 	}
 	for subject, want := range map[string]map[string]string{
 		"ann": {"A": "default", "B": "asked", "C": "asked"}, "ben": {"B": "asked", "C": "asked"},
 	} {
-		s := good()
+		s := validSubmission()
 		s.Subject, s.Env = subject, map[string]string{"B": "asked", "C": "asked"}
 		e, _, err := a.Admit(t.Context(), s)
 		if err != nil {
 			t.Fatal(err)
 		}
-		plain, err := glass{}.Unseal(e.ID, execution.FieldEnv, e.Env)
+		plain, err := fakeSealer{}.Unseal(e.ID, execution.FieldEnv, e.Env)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -42,21 +43,22 @@ func TestAnEnvironmentLiesUnderTheSubmissions(t *testing.T) {
 	}
 }
 
-func TestAnEnvironmentLiesUnderEachOfABatch(t *testing.T) {
-	a := open(t, Defaults(), &queue{})
+func TestEachExecutionOfABatchGetsTheEnvironment(t *testing.T) {
+	a := newTestAdmission(t, Defaults(), &fakeStore{})
 	if _, err := a.SetEnvironment(t.Context(), "ann", map[string]string{"A": "default"}, false); err != nil {
 		t.Fatal(err)
 	}
-	first, second := good(), good()
+	first, second := validSubmission(), validSubmission()
 	second.Env = map[string]string{"B": "asked"}
 	all, _, err := a.AdmitBatch(t.Context(), Batch{Subject: "ann", Submissions: []Submission{first, second}})
-	if err != nil || !slices.Equal(all[0].EnvNames, []string{"A"}) || !slices.Equal(all[1].EnvNames, []string{"A", "B"}) {
+	if err != nil || !slices.Equal(all[0].EnvNames, []string{"A"}) ||
+		!slices.Equal(all[1].EnvNames, []string{"A", "B"}) {
 		t.Errorf("got %+v, %v; want the default under both", all, err)
 	}
 }
 
 func TestAnEnvironmentIsReplacedOrMerged(t *testing.T) {
-	a := open(t, Defaults(), &queue{})
+	a := newTestAdmission(t, Defaults(), &fakeStore{})
 	for _, step := range []struct {
 		env   map[string]string
 		merge bool
@@ -79,10 +81,10 @@ func TestAnEnvironmentIsReplacedOrMerged(t *testing.T) {
 	}
 }
 
-func TestAnEnvironmentHasTheBoundsOfASubmissions(t *testing.T) {
+func TestAnEnvironmentHasTheLimitsOfASubmission(t *testing.T) {
 	c := Defaults()
 	c.Env.Entries = 2
-	a := open(t, c, &queue{})
+	a := newTestAdmission(t, c, &fakeStore{})
 	before := map[string]string{"A": "1", "B": "2"}
 	if _, err := a.SetEnvironment(t.Context(), "ann", before, false); err != nil {
 		t.Fatal(err)
@@ -102,39 +104,44 @@ func TestAnEnvironmentHasTheBoundsOfASubmissions(t *testing.T) {
 			t.Errorf("%s: stored %v, %v; want it as before", name, stored, err)
 		}
 	}
-	s := good()
+	s := validSubmission()
 	s.Env = map[string]string{"C": "3"}
 	if _, _, err := a.Admit(t.Context(), s); fault.Of(err).Details["field"] != "env" {
 		t.Errorf("got %v; want a refusal of env, which has three variables with the defaults", err)
 	}
 }
 
-func TestAnEnvironmentOfALostKeyCanBeReplaced(t *testing.T) {
-	q := &queue{environments: map[string]execution.Sealed{"ann": []byte("sealed for another")}}
-	a := open(t, Defaults(), q)
-	if _, _, err := a.Admit(t.Context(), good()); err == nil || len(q.given) != 0 {
+func TestAnEnvironmentSealedWithALostKeyCanBeReplaced(t *testing.T) {
+	q := &fakeStore{environments: map[string]execution.Sealed{"ann": []byte("sealed for another")}}
+	a := newTestAdmission(t, Defaults(), q)
+	if _, _, err := a.Admit(t.Context(), validSubmission()); err == nil || len(q.given) != 0 {
 		t.Errorf("got %v with %d stored; want no program without the variables that it counts on", err, len(q.given))
 	}
 	if _, err := a.SetEnvironment(t.Context(), "ann", nil, true); err == nil {
-		t.Error("it was merged with what nobody can read")
+		t.Error("it was merged with an unreadable environment")
 	}
 	if _, err := a.SetEnvironment(t.Context(), "ann", map[string]string{"A": "1"}, false); err != nil {
 		t.Error(err)
 	}
 }
 
-func TestOldSealsAreReplacedByTodays(t *testing.T) {
+func TestResealUsesTheCurrentKey(t *testing.T) {
 	seal := func(subject, env string) execution.Sealed {
-		return glass{}.Seal(holder(subject), execution.FieldEnvironment, []byte(env))
+		return fakeSealer{}.Seal(sealID(subject), execution.FieldEnvironment, []byte(env))
 	}
-	q := &queue{environments: map[string]execution.Sealed{
-		"ann": seal("ann", `{"A":"1"} `+strings.Repeat(" ", 3)), "ben": []byte("old, and of a lost key"), "old": seal("old", `{"A": "1"}`),
+	q := &fakeStore{environments: map[string]execution.Sealed{
+		"ann": seal("ann", `{"A":"1"} `+strings.Repeat(" ", 3)),
+		"ben": []byte("old, and of a lost key"),
+		"old": seal("old", `{"A": "1"}`),
 	}}
-	if err := open(t, Defaults(), q).Reseal(t.Context()); err == nil || !strings.Contains(err.Error(), "ben") || strings.Contains(err.Error(), "ann") {
+	if err := newTestAdmission(t, Defaults(), q).Reseal(t.Context()); err == nil ||
+		!strings.Contains(err.Error(), "ben") ||
+		strings.Contains(err.Error(), "ann") {
 		t.Errorf("got %v; want it to name the one that cannot be opened", err)
 	}
 	for subject, want := range map[string]string{
-		"ann": string(seal("ann", `{"A":"1"} `+strings.Repeat(" ", 3))), "ben": "old, and of a lost key", "old": string(seal("old", `{"A":"1"}`)),
+		"ann": string(seal("ann", `{"A":"1"} `+strings.Repeat(" ", 3))), "ben": "old, and of a lost key",
+		"old": string(seal("old", `{"A":"1"}`)),
 	} {
 		if got := string(q.environments[subject]); got != want {
 			t.Errorf("%s: got %q; want %q", subject, got, want)
@@ -143,21 +150,26 @@ func TestOldSealsAreReplacedByTodays(t *testing.T) {
 }
 
 func TestNothingIsAdmittedWhileTheEnvironmentCannotBeRead(t *testing.T) {
-	if _, _, err := open(t, Defaults(), &queue{err: errors.New("disk")}).Admit(t.Context(), good()); err == nil {
+	a := newTestAdmission(t, Defaults(), &fakeStore{err: errors.New("disk")})
+	if _, _, err := a.Admit(t.Context(), validSubmission()); err == nil {
 		t.Error("it was admitted")
 	}
 }
 
-func TestWhatLooksLikeASecretIsMasked(t *testing.T) {
+func TestValuesThatLookLikeSecretsAreMasked(t *testing.T) {
 	env := map[string]string{
-		"API_KEY": "k", "apikey": "k", "DB_PASSWORD": "p", "PGPASS": "p", "GITHUB_TOKEN": "t", "AWS_SECRET_ACCESS_KEY": "s", "BASIC_AUTH": "a",
+		"API_KEY": "k", "apikey": "k", "DB_PASSWORD": "p", "PGPASS": "p", "GITHUB_TOKEN": "t",
+		"AWS_SECRET_ACCESS_KEY": "s", "BASIC_AUTH": "a",
 		"DATABASE_URL": "postgres://ann:secret@db/app", "EMPTY_SECRET": "",
-		"HOSTS": "mongodb://ann:secret@a:27017,b:27017/app", "PERCENT": "redis://:100%@cache/0", "HASH": "amqp://ann:s#cret@queue",
-		"SLASH": "postgres://ann:s/cret@db/app", "JDBC": "jdbc:postgresql://ann:secret@db/app", "MANY": "a=1;url=https://ann:secret@db",
+		"HOSTS": "mongodb://ann:secret@a:27017,b:27017/app", "PERCENT": "redis://:100%@cache/0",
+		"HASH":  "amqp://ann:s#cret@queue",
+		"SLASH": "postgres://ann:s/cret@db/app", "JDBC": "jdbc:postgresql://ann:secret@db/app",
+		"MANY": "a=1;url=https://ann:secret@db",
 	}
 	shown := map[string]string{
-		"PATH": "/bin", "DEBUG": "true", "URL": "https://ann@example.com/?a=b:c@d", "BROKEN": "http://[::1", "EMPTY": "",
-		"PORT": "http://registry:4873/@scope", "PORTS": "mongodb://a:27017,b:27017/app", "TIME": "12:30@noon",
+		"PATH": "/bin", "DEBUG": "true", "URL": "https://ann@example.com/?a=b:c@d", "BROKEN": "http://[::1",
+		"EMPTY": "",
+		"PORT":  "http://registry:4873/@scope", "PORTS": "mongodb://a:27017,b:27017/app", "TIME": "12:30@noon",
 	}
 	for name := range env {
 		if got := Masked(env)[name]; got != Mask {
@@ -169,7 +181,7 @@ func TestWhatLooksLikeASecretIsMasked(t *testing.T) {
 	}
 }
 
-func TestOneThatIsWaitedForHasAShorterTimeout(t *testing.T) {
+func TestASynchronousExecutionHasAShorterTimeout(t *testing.T) {
 	c := Defaults()
 	for _, test := range []struct {
 		asked, most int64
@@ -184,9 +196,9 @@ func TestOneThatIsWaitedForHasAShorterTimeout(t *testing.T) {
 	} {
 		c.Timeout.Max = time.Duration(test.most) * time.Second
 		c.Timeout.Default = min(c.Timeout.Default, c.Timeout.Max)
-		s := good()
+		s := validSubmission()
 		s.Background, s.Synchronous, s.CallbackURL, s.Timeout = true, true, "", test.asked
-		e, _, err := open(t, c, &queue{}).Admit(t.Context(), s)
+		e, _, err := newTestAdmission(t, c, &fakeStore{}).Admit(t.Context(), s)
 		if test.want == 0 {
 			if f := fault.Of(err); f.Details["field"] != "timeout" {
 				t.Errorf("%+v: got %v; want a refusal of timeout", test, err)

@@ -19,33 +19,33 @@ import (
 	"boomerang/internal/workspace"
 )
 
-// File is a file that a program is to find.
+// File is a file that a program finds in its working directory.
 type File struct {
 	Path    string // relative to the working directory
-	Mode    uint32 // permissions; 0 = 0600, as the code has
+	Mode    uint32 // permissions; 0 = 0600, like the file of the code
 	Content []byte
-	URL     string // where Content is to be fetched from; "" = Content is given
+	URL     string // source of Content; "" = Content is given
 }
 
-// Fetcher brings what lies behind a URL.
+// Fetcher downloads files.
 type Fetcher interface {
 	// Fetch returns at most limit bytes. Errors are faults that name field.
 	Fetch(ctx context.Context, field, url string, limit int) ([]byte, error)
 }
 
 const (
-	ordinary      = 0o600
-	permissions   = 0o777
-	maxArtifacts  = 32      // globs
-	maxMetadata   = 32      // entries
-	metadataBytes = 8 << 10 // of all keys and values together
+	defaultFileMode = 0o600
+	maxFileMode     = 0o777
+	maxArtifacts    = 32      // globs
+	maxMetadata     = 32      // entries
+	maxMetadataSize = 8 << 10 // bytes of all keys and values together
 )
 
-// fetchTime bounds the fetching of all files of one submission: the SDKs give up after 10 s and post again.
-const fetchTime = 5 * time.Second
+// fetchTimeout limits the download of all files of one submission: the SDKs give up after 10 s and post again.
+const fetchTimeout = 5 * time.Second
 
-// maxFetching is for how many submissions of one subject files are fetched at a time: the queue bounds what is stored, and this
-// comes before it.
+// maxFetching is the number of submissions per subject whose files are fetched at a time. The queue's limits do not
+// cover them, because files are fetched before a submission is stored.
 const maxFetching = 8
 
 func (a *Admission) checkArgs(s Submission) error {
@@ -60,14 +60,15 @@ func (a *Admission) checkArgs(s Submission) error {
 		size += len(arg) + len("\x00")
 	}
 	if size > int(a.config.Args.Size) {
-		return invalid("args", "args must have at most %d bytes in all, counted with one more each.", int(a.config.Args.Size))
+		return invalid("args", "args must have at most %d bytes in all, counted with one more each.",
+			int(a.config.Args.Size))
 	}
 	return nil
 }
 
 func (a *Admission) checkStdin(s Submission) error {
 	if len(s.Stdin) > int(a.config.Stdin) {
-		return fault.New(fault.PayloadTooLarge, "stdin must have at most %d bytes, not %d.", int(a.config.Stdin), len(s.Stdin)).Field("stdin")
+		return tooLarge("stdin", "stdin must have at most %d bytes, not %d.", int(a.config.Stdin), len(s.Stdin))
 	}
 	return nil
 }
@@ -93,16 +94,17 @@ func (a *Admission) checkFiles(s Submission) error {
 			}
 			dirs[dir] = true
 		}
-		if f.Mode > permissions {
+		if f.Mode > maxFileMode {
 			return invalid(field("mode"), "%s must be permissions from 001 to 777.", field("mode"))
 		}
 		if f.URL != "" && !a.config.Files.URL {
-			return invalid(field("url"), "%s is not allowed on this server; send the file as text or base64.", field("url"))
+			return invalid(field("url"), "%s is not allowed on this server; send the file as text or base64.",
+				field("url"))
 		}
 		size += len(f.Content)
 	}
 	if size > int(a.config.Files.Size) {
-		return fault.New(fault.PayloadTooLarge, "files must have at most %d bytes in all, not %d.", int(a.config.Files.Size), size).Field("files")
+		return tooLarge("files", "files must have at most %d bytes in all, not %d.", int(a.config.Files.Size), size)
 	}
 	return nil
 }
@@ -111,14 +113,16 @@ func checkPath(field, name string) error {
 	switch {
 	case name == "":
 		return missing(field)
-	case len(name) > maxDir || slices.ContainsFunc(strings.Split(name, "/"), func(part string) bool { return len(part) > maxName }):
-		return invalid(field, "%s must have at most %d bytes, and at most %d between two slashes.", field, maxDir, maxName)
+	case isTooLong(name):
+		return invalid(field, "%s must have at most %d bytes, and at most %d between two slashes.",
+			field, maxPath, maxPathPart)
 	case strings.ContainsRune(name, 0):
 		return invalid(field, "%s must not contain a NUL.", field)
 	case path.IsAbs(name):
 		return invalid(field, "%s must be relative to the working directory.", field)
 	case !fs.ValidPath(name) || name == ".":
-		return invalid(field, `%s must be written without "." and "..", without double slashes and without a slash at its end.`, field)
+		return invalid(field,
+			`%s must be written without "." and "..", without double slashes and without a slash at its end.`, field)
 	}
 	return nil
 }
@@ -144,8 +148,8 @@ func checkMetadata(s Submission) error {
 	for key, value := range s.Metadata {
 		size += len(key) + len(value)
 	}
-	if size > metadataBytes {
-		return invalid("metadata", "metadata must have at most %d bytes in all, not %d.", metadataBytes, size)
+	if size > maxMetadataSize {
+		return invalid("metadata", "metadata must have at most %d bytes in all, not %d.", maxMetadataSize, size)
 	}
 	return nil
 }
@@ -157,8 +161,8 @@ func checkWorkspace(s Submission) error {
 	return workspace.CheckName("workspace", s.Workspace.Name)
 }
 
-// checkWith applies the rules that depend on the language.
-func checkWith(l language.Language, s Submission) error {
+// checkLanguage applies the rules that depend on the language.
+func checkLanguage(l language.Language, s Submission) error {
 	for i, f := range s.Files {
 		if f.Path == l.File || strings.HasPrefix(f.Path, l.File+"/") {
 			field := fmt.Sprintf("files[%d].path", i)
@@ -166,7 +170,8 @@ func checkWith(l language.Language, s Submission) error {
 		}
 	}
 	if s.Network != "" && s.Network != language.NoNetwork && s.Network != l.Network {
-		return invalid("network", "network must be %q or what the language has, %q.", language.NoNetwork, l.Network)
+		return invalid("network", "network must be %q or the network of the language, %q.",
+			language.NoNetwork, l.Network)
 	}
 	return checkLimits(l, s.Limits)
 }
@@ -186,21 +191,22 @@ func checkLimits(l language.Language, asked execution.Limits) error {
 	return nil
 }
 
-// fetches tells whether a submission has files that are given by a URL.
-func fetches(s Submission) bool {
+// hasURLFiles reports whether a submission has files by URL.
+func hasURLFiles(s Submission) bool {
 	return slices.ContainsFunc(s.Files, func(f File) bool { return f.URL != "" })
 }
 
-// fetch brings the files that are given by a URL. It comes last, so that nothing is fetched for what is refused anyway, and
-// before the execution is stored, so that what runs is what the client saw accepted.
-func (a *Admission) fetch(ctx context.Context, s Submission) (Submission, error) {
+// fetchFiles downloads the files that have a URL. It runs after all checks, so that no file is fetched for a submission
+// that is refused. It runs before the execution is stored, so that the program gets the files that were accepted.
+func (a *Admission) fetchFiles(ctx context.Context, s Submission) (Submission, error) {
 	release, ok := a.fetching.Acquire(s.Subject)
 	if !ok {
-		return Submission{}, fault.New(fault.RateLimitExceeded, "Files are being fetched for %d submissions already, which is as many as are allowed.", maxFetching).
-			After(fetchTime)
+		return Submission{}, fault.New(fault.RateLimitExceeded,
+			"Files are being fetched for %d submissions already, which is as many as are allowed.", maxFetching).
+			After(fetchTimeout)
 	}
 	defer release()
-	ctx, cancel := context.WithTimeout(ctx, fetchTime)
+	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
 	defer cancel()
 	s.Files = slices.Clone(s.Files)
 	left := int(a.config.Files.Size)
@@ -212,7 +218,7 @@ func (a *Admission) fetch(ctx context.Context, s Submission) (Submission, error)
 		if f.URL == "" {
 			continue
 		}
-		content, err := a.fetcher.Fetch(ctx, fmt.Sprintf("files[%d].url", i), f.URL, left)
+		content, err := a.Fetcher.Fetch(ctx, fmt.Sprintf("files[%d].url", i), f.URL, left)
 		if err != nil {
 			return Submission{}, err
 		}
@@ -222,11 +228,12 @@ func (a *Admission) fetch(ctx context.Context, s Submission) (Submission, error)
 	return s, nil
 }
 
-// inputOf is what is sealed of a submission beside code and env; nil for nothing.
-func inputOf(s Submission) ([]byte, error) {
+// encodeInput returns the JSON of the input that is sealed beside code and env, or nil if there is none.
+func encodeInput(s Submission) ([]byte, error) {
 	input := execution.Input{Args: s.Args, Stdin: s.Stdin}
 	for _, f := range s.Files {
-		input.Files = append(input.Files, execution.File{Path: f.Path, Mode: cmp.Or(f.Mode, ordinary), Content: f.Content})
+		input.Files = append(input.Files,
+			execution.File{Path: f.Path, Mode: cmp.Or(f.Mode, defaultFileMode), Content: f.Content})
 	}
 	if input.Empty() {
 		return nil, nil
@@ -234,7 +241,7 @@ func inputOf(s Submission) ([]byte, error) {
 	return json.Marshal(input)
 }
 
-// optionsOf is what everybody may see who may see the execution.
+// optionsOf returns the unsealed part of the input, visible to each client that may see the execution.
 func optionsOf(s Submission) execution.Options {
 	o := execution.Options{
 		Args: len(s.Args), Stdin: len(s.Stdin), Limits: s.Limits, Metadata: maps.Clone(s.Metadata), Network: s.Network,

@@ -33,8 +33,18 @@ func (a *App) openAPI(ctx context.Context) (err error) {
 		return err
 	}
 	ledger := instrumented{a.store, a.metrics}
-	h.deliverer = callback.NewDeliverer(c.Callback, ledger, a.keys, policy, a.version, a.log)
-	admitter := admission.New(c.Admission, c.Workspaces, offered{a.offer}, policy, fetcher, a.keys, ledger, time.Now)
+	h.deliverer = callback.NewDeliverer(c.Callback, callback.Deps{
+		Store: ledger, Unsealer: a.keys, Policy: policy, Version: a.version, Log: a.log,
+	})
+	admitter := admission.New(c.Admission, admission.Deps{
+		Workspaces: c.Workspaces,
+		Languages:  offered{a.offer},
+		Policy:     policy,
+		Fetcher:    fetcher,
+		Sealer:     a.keys,
+		Store:      ledger,
+		Now:        time.Now,
+	})
 	if err := admitter.Reseal(ctx); err != nil {
 		a.log.WithError(err).Warn("not every environment is sealed with the key of today")
 	}

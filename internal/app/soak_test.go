@@ -96,8 +96,11 @@ func TestResourceUsageStaysConstantForTwoHours(t *testing.T) {
 		}
 		ctx, stop := context.WithCancel(t.Context())
 		done := make(chan error)
+		deliverer := callback.NewDeliverer(c, callback.Deps{
+			Store: records, Unsealer: player{}, Policy: policy, Version: "test", Log: log,
+		})
 		parts := []func(context.Context) error{
-			warm.Run, dispatcher.Run, callback.NewDeliverer(c, records, player{}, policy, "test", log).Run,
+			warm.Run, dispatcher.Run, deliverer.Run,
 			upkeep.New(keep, upkeep.Deps{Store: records, Sandbox: box, Holder: warm, Log: log}).Run,
 		}
 		for _, run := range parts {

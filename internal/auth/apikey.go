@@ -13,15 +13,15 @@ import (
 	"boomerang/internal/fault"
 )
 
-// APIKey is a key that stands for a subject until it is taken out of the configuration. It gets tokens and is good for
-// nothing else.
+// APIKey is a key that stands for a subject until it is removed from the configuration. An API key can only be
+// exchanged for tokens.
 type APIKey struct {
-	// Subject owns what is made with the key's tokens: their "sub", 1–255 bytes.
+	// Subject is the "sub" of the tokens, and so the owner of the executions made with them; 1–255 bytes.
 	Subject string `yaml:"subject"`
-	// SHA256 is the hash of the key, in hexadecimal. A fast hash is enough: a key is 130 random bits, and nobody guesses
-	// those, however fast.
+	// SHA256 is the hash of the key in hexadecimal. A fast hash is enough, because a key is 130 random bits, which
+	// cannot be guessed.
 	SHA256 string `yaml:"sha256"`
-	// Scopes are those of its tokens.
+	// Scopes are the scopes of the tokens.
 	Scopes []string `yaml:"scopes,omitempty"`
 }
 
@@ -40,10 +40,11 @@ func (k APIKey) validate() error {
 	return nil
 }
 
-// keyPrefix tells people and scanners for leaked secrets what it is.
+// keyPrefix identifies a key to people and to scanners for leaked secrets.
 const keyPrefix = "boomerang_"
 
-// NewAPIKey makes a key for subject. The key itself is returned and kept nowhere.
+// NewAPIKey makes a key for subject. It returns the key itself, which is stored nowhere, and the hashed form for the
+// configuration.
 func NewAPIKey(subject string, scopes ...string) (key string, hashed APIKey, err error) {
 	key = keyPrefix + strings.ToLower(rand.Text())
 	sum := sha256.Sum256([]byte(key))
@@ -51,16 +52,16 @@ func NewAPIKey(subject string, scopes ...string) (key string, hashed APIKey, err
 	return key, hashed, hashed.validate()
 }
 
-// AuthenticateKey tells who holds an API key. Errors are faults: AUTHENTICATION_REQUIRED without one, INVALID_TOKEN with
-// one that is not configured.
+// AuthenticateKey returns the principal of an API key. Errors are faults: AUTHENTICATION_REQUIRED without a key,
+// INVALID_TOKEN with a key that is not configured.
 func (a *Auth) AuthenticateKey(key string) (Principal, error) {
 	if key == "" {
 		return Principal{}, fault.New(fault.AuthenticationRequired, "An API key is needed: X-API-Key: <key>.")
 	}
 	sum := sha256.Sum256([]byte(key))
 	holder := -1
-	for i, k := range a.config.APIKeys { // all of them, so that the time tells nothing
-		known, _ := hex.DecodeString(k.SHA256) // New has seen that it is one
+	for i, k := range a.config.APIKeys { // compare with all keys, so that the time reveals nothing
+		known, _ := hex.DecodeString(k.SHA256) // New has checked the form
 		if subtle.ConstantTimeCompare(sum[:], known) == 1 {
 			holder = i
 		}

@@ -49,16 +49,18 @@ func TestAnAPIKeyStandsForItsSubject(t *testing.T) {
 	}
 }
 
-func TestAnAPIKeyThatCannotWorkIsRefusedAtStart(t *testing.T) {
+func TestAnUnusableAPIKeyIsRefusedAtStart(t *testing.T) {
 	_, good, err := NewAPIKey("ann")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for want, c := range map[string]Config{
-		"api_keys[0].subject":                       {APIKeys: []APIKey{{SHA256: good.SHA256}}},
-		"api_keys[1].sha256":                        {APIKeys: []APIKey{good, {Subject: "ben", SHA256: good.SHA256[1:]}}},
-		"api_keys[0].sha256":                        {APIKeys: []APIKey{{Subject: "ann", SHA256: strings.Repeat("g", 64)}}},
-		"api_keys[0].scopes":                        {APIKeys: []APIKey{{Subject: "ann", SHA256: good.SHA256, Scopes: []string{"root"}}}},
+		"api_keys[0].subject": {APIKeys: []APIKey{{SHA256: good.SHA256}}},
+		"api_keys[1].sha256":  {APIKeys: []APIKey{good, {Subject: "ben", SHA256: good.SHA256[1:]}}},
+		"api_keys[0].sha256":  {APIKeys: []APIKey{{Subject: "ann", SHA256: strings.Repeat("g", 64)}}},
+		"api_keys[0].scopes": {
+			APIKeys: []APIKey{{Subject: "ann", SHA256: good.SHA256, Scopes: []string{"root"}}},
+		},
 		"api_keys[1].sha256 is that of api_keys[0]": {APIKeys: []APIKey{good, {Subject: "ben", SHA256: good.SHA256}}},
 		"key must be set with api_keys":             {APIKeys: []APIKey{good}, Keys: []KeyFile{{File: "a.pem"}}},
 	} {
@@ -67,7 +69,7 @@ func TestAnAPIKeyThatCannotWorkIsRefusedAtStart(t *testing.T) {
 		}
 	}
 	if _, _, err := NewAPIKey(""); err == nil {
-		t.Error("a key was made for nobody")
+		t.Error("a key was made for an empty subject")
 	}
 	if _, _, err := NewAPIKey("ann", "root"); err == nil {
 		t.Error("a key was made with a scope that there is not")

@@ -1,9 +1,8 @@
-// Package auth turns a bearer token or an API key into a principal: who asks, and whether as an administrator. It also
-// issues tokens, where the key to do so is its own.
+// Package auth turns a bearer token or an API key into a principal: a subject, and whether the subject is an
+// administrator. It also issues tokens if this server has a signing key.
 //
-// Tokens are JSON Web Tokens (RFC 7519), signed with a secret of this server (HS256) or by somebody else, whose public
-// keys are in files or at a URL. Each key is bound to one algorithm. The package refuses to know routes and what a
-// principal may do there.
+// Tokens are JSON Web Tokens (RFC 7519), signed with a secret of this server (HS256) or by another issuer, whose public
+// keys are in files or at a URL. Each key is bound to one algorithm. The package does not know routes or permissions.
 package auth
 
 import (
@@ -21,29 +20,32 @@ import (
 	"boomerang/internal/fault"
 )
 
-// Config of the tokens. The zero value accepts every token that is signed with a secret of the server's own making.
+// Config holds the settings of tokens. The zero value accepts every token signed with a secret that the server
+// generates.
 type Config struct {
-	// Key is the secret that signs and verifies tokens with HS256, ≥ 32 bytes. Empty: the file token.key in the data
-	// directory, made on first start; but no secret at all where Keys or JWKSURL say whose tokens are accepted.
+	// Key is the secret that signs and verifies tokens with HS256, at least 32 bytes. If Key is empty, the secret is in
+	// the file token.key in the data directory, made on first start. If Key is empty and Keys or JWKSURL is set, there
+	// is no secret.
 	Key string `yaml:"key"`
-	// Keys are public keys in PEM files. They are read again by Reload.
+	// Keys are public keys in PEM files. Reload reads the files again.
 	Keys []KeyFile `yaml:"keys"`
-	// JWKSURL is where a JSON Web Key Set (RFC 7517) is fetched from: https, or http on this machine alone.
+	// JWKSURL is the URL of a JSON Web Key Set (RFC 7517): https, or http on this machine only.
 	JWKSURL string `yaml:"jwks_url"`
-	// JWKSAllowHTTP allows http to other machines, too: who is between them and us can then let in whom they want.
+	// JWKSAllowHTTP allows http to other machines too. An attacker on the network between can then replace the keys.
 	JWKSAllowHTTP bool `yaml:"jwks_allow_http"`
-	// Issuer must be the token's "iss". Empty: any, or none.
+	// Issuer is the required "iss" of a token. Empty: any issuer, or none.
 	Issuer string `yaml:"issuer"`
-	// Audience must be among the token's "aud". Empty: any, or none; not allowed with JWKSURL.
+	// Audience must be in the "aud" of a token. Empty: any audience, or none; not allowed with JWKSURL.
 	Audience string `yaml:"audience"`
-	// APIKeys are what tokens are given for, by hash. They need a secret of ours, which signs those tokens.
+	// APIKeys are the hashes of the keys that can be exchanged for tokens. They need a secret of this server, which
+	// signs the tokens.
 	APIKeys []APIKey `yaml:"api_keys"`
 }
 
-// Defaults makes its own key and asks for no issuer and no audience.
+// Defaults returns settings with a generated key and no required issuer or audience.
 func Defaults() Config { return Config{} }
 
-// Validate names the key that is wrong.
+// Validate returns an error that names the invalid key.
 func (c Config) Validate() error {
 	if c.Key != "" && len(c.Key) < minKey {
 		return fmt.Errorf("key must have at least %d bytes, not %d", minKey, len(c.Key))
@@ -63,7 +65,7 @@ func (c Config) Validate() error {
 		return fmt.Errorf("jwks_url %w", err)
 	}
 	if c.Audience == "" {
-		return errors.New("audience must be set with jwks_url: whoever has those keys signs tokens for other services, too")
+		return errors.New("audience must be set with jwks_url: its issuer signs tokens for other services, too")
 	}
 	return nil
 }
@@ -81,41 +83,42 @@ func (c Config) validateAPIKeys() error {
 		first[sum] = i
 	}
 	if len(c.APIKeys) > 0 && c.Key == "" && (len(c.Keys) > 0 || c.JWKSURL != "") {
-		return errors.New("key must be set with api_keys: it signs the tokens that they are good for, and keys and jwks_url only verify")
+		return errors.New("key must be set with api_keys: " +
+			"it signs the tokens that API keys are exchanged for; keys and jwks_url only verify tokens")
 	}
 	return nil
 }
 
-// Principal is who asks.
+// Principal is the authenticated caller.
 type Principal struct {
-	Subject string // the token's "sub": owns what it makes; 1–255 bytes
-	Admin   bool   // sees and may do everything
+	Subject string // "sub" of the token, owner of the caller's executions; 1–255 bytes
+	Admin   bool   // sees every execution and may do everything
 }
 
-// ScopeAdmin among a token's scopes makes its holder an administrator.
+// ScopeAdmin among the scopes of a token makes its subject an administrator.
 const ScopeAdmin = "admin"
 
 const (
-	leeway   = 30 * time.Second // how far the issuer's clock and ours may differ
-	maxToken = 8 << 10          // bytes; a longer one is refused unread
+	leeway   = 30 * time.Second // tolerated difference between the issuer's clock and ours
+	maxToken = 8 << 10          // bytes; a longer token is refused unread
 )
 
 // Auth verifies and issues tokens. It is safe for concurrent use.
 type Auth struct {
 	config Config
-	secret []byte                 // signs with HS256; nil: tokens come from elsewhere
-	files  atomic.Pointer[keyset] // of PEM files
-	remote *remote                // nil without a URL
+	secret []byte                 // HS256 signing key; nil if other issuers sign the tokens
+	files  atomic.Pointer[keyset] // keys of PEM files
+	remote *remoteKeys            // nil without a URL
 	parser *jwt.Parser
 }
 
-// New makes an Auth with the configured keys, or with the one in dataDir, a directory that must exist. It reads the
-// files, and leaves the URL to Run.
+// New returns an Auth with the configured keys, or with the key in dataDir, a directory that must exist. New reads the
+// files; Run reads the URL.
 func New(c Config, dataDir string) (*Auth, error) {
 	if err := c.Validate(); err != nil {
 		return nil, fmt.Errorf("auth: %w", err)
 	}
-	a := &Auth{config: c, secret: []byte(c.Key), parser: parser(c)}
+	a := &Auth{config: c, secret: []byte(c.Key), parser: newParser(c)}
 	if c.Key == "" {
 		a.secret = nil
 	}
@@ -126,12 +129,12 @@ func New(c Config, dataDir string) (*Auth, error) {
 		}
 	}
 	if c.JWKSURL != "" {
-		a.remote = newRemote(c.JWKSURL)
+		a.remote = newRemoteKeys(c.JWKSURL)
 	}
 	return a, a.Reload()
 }
 
-func parser(c Config) *jwt.Parser {
+func newParser(c Config) *jwt.Parser {
 	options := []jwt.ParserOption{
 		jwt.WithValidMethods(append(slices.Clone(publicAlgorithms), hs256)),
 		jwt.WithExpirationRequired(),
@@ -148,7 +151,7 @@ func parser(c Config) *jwt.Parser {
 	return jwt.NewParser(options...)
 }
 
-// Reload reads the key files again; on an error the old keys stay.
+// Reload reads the key files again. After an error the old keys stay.
 func (a *Auth) Reload() error {
 	var keys keyset
 	for _, file := range a.config.Keys {
@@ -162,7 +165,7 @@ func (a *Auth) Reload() error {
 	return nil
 }
 
-// Run keeps the keys from the URL fresh until ctx ends, and returns nil then.
+// Run refreshes the keys from the URL until ctx ends, and then returns nil.
 func (a *Auth) Run(ctx context.Context, log *logrus.Entry) error {
 	if a.remote != nil {
 		a.remote.run(ctx, log)
@@ -171,7 +174,7 @@ func (a *Auth) Run(ctx context.Context, log *logrus.Entry) error {
 	return nil
 }
 
-// Ready tells whether there are keys. Errors: fault SERVICE_UNAVAILABLE until the URL has answered once.
+// Ready reports whether keys are available. Errors: fault SERVICE_UNAVAILABLE until the URL has answered once.
 func (a *Auth) Ready(context.Context) error {
 	if a.remote != nil && a.remote.keys.Load() == nil {
 		return fault.New(fault.ServiceUnavailable, "The key set that tokens are verified with has not been read yet.")
@@ -179,34 +182,35 @@ func (a *Auth) Ready(context.Context) error {
 	return nil
 }
 
-// Authenticate tells who holds the token. Errors are faults: AUTHENTICATION_REQUIRED without a token, INVALID_TOKEN
-// with one that does not hold. What is wrong with its claims is told only if its signature holds. A token that names a
-// key which is not known can wait 5 s for the key set to be fetched again.
+// Authenticate returns the principal of a token. Errors are faults: AUTHENTICATION_REQUIRED without a token,
+// INVALID_TOKEN with an invalid one. An error names the claim only if the signature is valid. A token with an unknown
+// key ID may wait 5 s for the key set to be fetched again.
 func (a *Auth) Authenticate(token string) (Principal, error) {
 	if token == "" {
-		return Principal{}, fault.New(fault.AuthenticationRequired, "A bearer token is needed: Authorization: Bearer <token>.")
+		return Principal{}, fault.New(fault.AuthenticationRequired,
+			"A bearer token is needed: Authorization: Bearer <token>.")
 	}
 	if len(token) > maxToken {
 		return Principal{}, fault.New(fault.InvalidToken, "The token is longer than %d bytes.", maxToken)
 	}
-	if strings.ContainsFunc(token, strange) {
+	if strings.ContainsFunc(token, isNotTokenRune) {
 		return Principal{}, fault.New(fault.InvalidToken, "The token has a character that no token has.")
 	}
 	var c claims
 	if _, err := a.parser.ParseWithClaims(token, &c, a.keysFor); err != nil {
-		return Principal{}, fault.New(fault.InvalidToken, "%s", sentence(err)).Because(err)
+		return Principal{}, fault.New(fault.InvalidToken, "%s", publicSentence(err)).Because(err)
 	}
 	return Principal{Subject: c.subject, Admin: slices.Contains(c.scopes, ScopeAdmin)}, nil
 }
 
-// strange tells what is neither base64url nor the dot between the parts. The decoder would pass over line breaks.
-func strange(r rune) bool {
+// isNotTokenRune reports whether r is neither base64url nor the dot between the parts. The decoder would skip line
+// breaks.
+func isNotTokenRune(r rune) bool {
 	return (r < 'A' || r > 'Z') && (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '-' && r != '_' && r != '.'
 }
 
-// keysFor returns the keys that may have signed the token, by what its header says. Nothing else of the header is heeded:
-// no key and no address of a key in it. It refuses what RFC 7515, section 4.1.11, says must be refused: a header that
-// asks for extensions we do not know.
+// keysFor returns the keys that may have signed the token, chosen by "alg" and "kid" of its header. It ignores keys and
+// key URLs in the header. It refuses a header with critical extensions, as RFC 7515, section 4.1.11, demands.
 func (a *Auth) keysFor(token *jwt.Token) (any, error) {
 	if err := checkHeader(token); err != nil {
 		return nil, err
@@ -217,7 +221,7 @@ func (a *Auth) keysFor(token *jwt.Token) (any, error) {
 	}
 	algorithm := token.Method.Alg()
 	if algorithm == hs256 {
-		if a.secret == nil || id != "" { // the secret has no name
+		if a.secret == nil || id != "" { // the secret has no key ID
 			return nil, errNoKey
 		}
 		return a.secret, nil
@@ -232,16 +236,16 @@ func (a *Auth) keysFor(token *jwt.Token) (any, error) {
 	return jwt.VerificationKeySet{Keys: found}, nil
 }
 
-var errNoKey = errors.New("there is no key of this algorithm and name")
+var errNoKey = errors.New("no key has this algorithm and key ID")
 
-// errElsewhere is what Issue says where there is no secret.
-var errElsewhere = errors.New("this server only verifies tokens: auth.keys or auth.jwks_url says who signs them. " +
-	"Get one there, or set auth.key as well")
+// errNoSigningKey is the error of Issue without a secret.
+var errNoSigningKey = errors.New("this server only verifies tokens, " +
+	"which the issuer of auth.keys or auth.jwks_url signs. Get one there, or set auth.key as well")
 
-// Issue signs a token for subject (1–255 bytes) that holds for ttl, counted in whole seconds, ≥ 1.
+// Issue signs a token for subject (1–255 bytes) that is valid for ttl, counted in whole seconds, ≥ 1.
 func (a *Auth) Issue(subject string, ttl time.Duration, scopes ...string) (string, error) {
 	if a.secret == nil {
-		return "", fmt.Errorf("issue token: %w", errElsewhere)
+		return "", fmt.Errorf("issue token: %w", errNoSigningKey)
 	}
 	if err := CheckSubject(subject); err != nil {
 		return "", fmt.Errorf("issue token: %w", err)
@@ -271,11 +275,12 @@ func (a *Auth) Issue(subject string, ttl time.Duration, scopes ...string) (strin
 	return token, nil
 }
 
-// sentence says publicly what is wrong with a token.
-func sentence(err error) string {
-	const form = "The token lacks a claim that is needed here, or has one of the wrong form (sub, exp, nbf, iat, scope, iss, aud)."
+// publicSentence returns a public sentence about an invalid token.
+func publicSentence(err error) string {
+	const form = "The token lacks a claim that is needed here, " +
+		"or has one of the wrong form (sub, exp, nbf, iat, scope, iss, aud)."
 	switch {
-	case errors.Is(err, errForm):
+	case errors.Is(err, errClaimForm):
 		return form
 	case errors.Is(err, jwt.ErrTokenExpired):
 		return "The token has expired."

@@ -14,7 +14,7 @@ import (
 
 const testKey = "0123456789abcdef0123456789abcdef"
 
-func open(tb testing.TB, c Config) *Auth {
+func newAuth(tb testing.TB, c Config) *Auth {
 	tb.Helper()
 	if c.Key == "" {
 		c.Key = testKey
@@ -26,38 +26,76 @@ func open(tb testing.TB, c Config) *Auth {
 	return a
 }
 
-// sign makes a token of literal JSON, so that it can say what no library would write.
+// sign makes a token of literal JSON, including JSON that no library would write.
 func sign(key, header, payload string) string {
-	text := base64.RawURLEncoding.EncodeToString([]byte(header)) + "." + base64.RawURLEncoding.EncodeToString([]byte(payload))
+	text := b64([]byte(header)) + "." + b64([]byte(payload))
 	mac := hmac.New(sha256.New, []byte(key))
 	mac.Write([]byte(text))
 	return text + "." + base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
 }
 
-const plain = `{"alg":"HS256","typ":"JWT"}`
+const plainHeader = `{"alg":"HS256","typ":"JWT"}`
 
-// In a synctest bubble it is 2000-01-01T00:00:00Z, 946684800, and time stands still.
-func TestAuthenticateAcceptsWhatHolds(t *testing.T) {
+// In a synctest bubble the time is 2000-01-01T00:00:00Z, 946684800, and stands still.
+func TestAuthenticateAcceptsValidTokens(t *testing.T) {
 	tests := map[string]struct {
 		config  Config
 		payload string
 		want    Principal
 	}{
-		"the least":                  {payload: `{"sub":"ann","exp":946684860}`, want: Principal{Subject: "ann"}},
-		"issued 30 s in our future":  {payload: `{"sub":"ann","exp":946684860,"iat":946684830}`, want: Principal{Subject: "ann"}},
-		"begins 30 s in our future":  {payload: `{"sub":"ann","exp":946684860,"nbf":946684830}`, want: Principal{Subject: "ann"}},
-		"expired 29 s ago":           {payload: `{"sub":"ann","exp":946684771}`, want: Principal{Subject: "ann"}},
-		"an administrator by scopes": {payload: `{"sub":"ann","exp":946684860,"scopes":["read","admin"]}`, want: Principal{Subject: "ann", Admin: true}},
-		"an administrator by scp":    {payload: `{"sub":"ann","exp":946684860,"scope":"read","scp":["admin"]}`, want: Principal{Subject: "ann", Admin: true}},
-		"scp as text":                {payload: `{"sub":"ann","exp":946684860,"scp":"read admin"}`, want: Principal{Subject: "ann", Admin: true}},
-		"admin inside of one scope":  {payload: `{"sub":"ann","exp":946684860,"scopes":["read admin"],"scope":"read\tadmin"}`, want: Principal{Subject: "ann"}},
-		"exp with a fraction":        {payload: `{"sub":"ann","exp":946684860.5}`, want: Principal{Subject: "ann"}},
-		"an administrator":           {payload: `{"sub":"ann","exp":946684860,"scope":"read admin"}`, want: Principal{Subject: "ann", Admin: true}},
-		"a scope that resembles it":  {payload: `{"sub":"ann","exp":946684860,"scope":"administrator admin:read"}`, want: Principal{Subject: "ann"}},
-		"the configured issuer":      {config: Config{Issuer: "i"}, payload: `{"sub":"ann","exp":946684860,"iss":"i"}`, want: Principal{Subject: "ann"}},
-		"one of several audiences":   {config: Config{Audience: "b"}, payload: `{"sub":"ann","exp":946684860,"aud":["a","b"]}`, want: Principal{Subject: "ann"}},
-		"an issuer nobody asked for": {payload: `{"sub":"ann","exp":946684860,"iss":"x","aud":"y"}`, want: Principal{Subject: "ann"}},
-		"a claim's name in capitals": {payload: `{"sub":"ann","SUB":"bob","exp":946684860,"Scope":"admin"}`, want: Principal{Subject: "ann"}},
+		"the least": {payload: `{"sub":"ann","exp":946684860}`, want: Principal{Subject: "ann"}},
+		"issued 30 s in our future": {
+			payload: `{"sub":"ann","exp":946684860,"iat":946684830}`,
+			want:    Principal{Subject: "ann"},
+		},
+		"begins 30 s in our future": {
+			payload: `{"sub":"ann","exp":946684860,"nbf":946684830}`,
+			want:    Principal{Subject: "ann"},
+		},
+		"expired 29 s ago": {payload: `{"sub":"ann","exp":946684771}`, want: Principal{Subject: "ann"}},
+		"an administrator by scopes": {
+			payload: `{"sub":"ann","exp":946684860,"scopes":["read","admin"]}`,
+			want:    Principal{Subject: "ann", Admin: true},
+		},
+		"an administrator by scp": {
+			payload: `{"sub":"ann","exp":946684860,"scope":"read","scp":["admin"]}`,
+			want:    Principal{Subject: "ann", Admin: true},
+		},
+		"scp as text": {
+			payload: `{"sub":"ann","exp":946684860,"scp":"read admin"}`,
+			want:    Principal{Subject: "ann", Admin: true},
+		},
+		"admin inside of one scope": {
+			payload: `{"sub":"ann","exp":946684860,"scopes":["read admin"],"scope":"read\tadmin"}`,
+			want:    Principal{Subject: "ann"},
+		},
+		"exp with a fraction": {payload: `{"sub":"ann","exp":946684860.5}`, want: Principal{Subject: "ann"}},
+		"an administrator": {
+			payload: `{"sub":"ann","exp":946684860,"scope":"read admin"}`,
+			want:    Principal{Subject: "ann", Admin: true},
+		},
+		"a scope that resembles it": {
+			payload: `{"sub":"ann","exp":946684860,"scope":"administrator admin:read"}`,
+			want:    Principal{Subject: "ann"},
+		},
+		"the configured issuer": {
+			config:  Config{Issuer: "i"},
+			payload: `{"sub":"ann","exp":946684860,"iss":"i"}`,
+			want:    Principal{Subject: "ann"},
+		},
+		"one of several audiences": {
+			config:  Config{Audience: "b"},
+			payload: `{"sub":"ann","exp":946684860,"aud":["a","b"]}`,
+			want:    Principal{Subject: "ann"},
+		},
+		"an issuer that is not required": {
+			payload: `{"sub":"ann","exp":946684860,"iss":"x","aud":"y"}`,
+			want:    Principal{Subject: "ann"},
+		},
+		"a claim's name in capitals": {
+			payload: `{"sub":"ann","SUB":"bob","exp":946684860,"Scope":"admin"}`,
+			want:    Principal{Subject: "ann"},
+		},
 		"a subject of 255 bytes": {
 			payload: `{"sub":"` + strings.Repeat("s", 255) + `","exp":946684860}`,
 			want:    Principal{Subject: strings.Repeat("s", 255)},
@@ -66,7 +104,7 @@ func TestAuthenticateAcceptsWhatHolds(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				got, err := open(t, test.config).Authenticate(sign(testKey, plain, test.payload))
+				got, err := newAuth(t, test.config).Authenticate(sign(testKey, plainHeader, test.payload))
 				if err != nil || got != test.want {
 					t.Fatalf("got %+v, %v; want %+v", got, err, test.want)
 				}
@@ -75,8 +113,8 @@ func TestAuthenticateAcceptsWhatHolds(t *testing.T) {
 	}
 }
 
-func TestAuthenticateAsksForATokenWhereThereIsNone(t *testing.T) {
-	_, err := open(t, Config{}).Authenticate("")
+func TestAuthenticateAsksForAMissingToken(t *testing.T) {
+	_, err := newAuth(t, Config{}).Authenticate("")
 	if f := fault.Of(err); f.Code != fault.AuthenticationRequired {
 		t.Fatalf("got %v; want AUTHENTICATION_REQUIRED", err)
 	}
@@ -84,7 +122,7 @@ func TestAuthenticateAsksForATokenWhereThereIsNone(t *testing.T) {
 
 func TestIssuedTokensHoldUntilTheyExpire(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a := open(t, Config{Issuer: "boomerang", Audience: "here"})
+		a := newAuth(t, Config{Issuer: "boomerang", Audience: "here"})
 		token, err := a.Issue("ann", time.Minute, "read", ScopeAdmin)
 		if err != nil {
 			t.Fatal(err)
@@ -93,7 +131,7 @@ func TestIssuedTokensHoldUntilTheyExpire(t *testing.T) {
 		if got, err := a.Authenticate(token); err != nil || got != want {
 			t.Errorf("got %+v, %v; want %+v", got, err, want)
 		}
-		if _, err := open(t, Config{Key: strings.Repeat("k", 32)}).Authenticate(token); err == nil {
+		if _, err := newAuth(t, Config{Key: strings.Repeat("k", 32)}).Authenticate(token); err == nil {
 			t.Error("another key accepted the token")
 		}
 		<-time.After(time.Minute + leeway)
@@ -103,8 +141,8 @@ func TestIssuedTokensHoldUntilTheyExpire(t *testing.T) {
 	})
 }
 
-func TestIssueRefusesWhatAuthenticateWould(t *testing.T) {
-	a := open(t, Config{})
+func TestIssueRefusesTokensThatAuthenticateWouldRefuse(t *testing.T) {
+	a := newAuth(t, Config{})
 	for name, test := range map[string]struct {
 		subject string
 		ttl     time.Duration

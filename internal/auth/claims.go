@@ -13,25 +13,24 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// claims are a token's claims, with those that the library does not check. Their names are exact: encoding/json would
-// take "SUB" for "sub" in a struct, a map does not.
+// claims holds a token's claims, and the claims that the library does not check. The names must match exactly:
+// encoding/json accepts "SUB" for "sub" in a struct, but not in a map.
 type claims struct {
 	jwt.MapClaims
 	subject string
 	scopes  []string
 }
 
-// UnmarshalJSON refuses a claim that stands twice: whoever read the token before us may have taken the other one
-// (RFC 7519, section 4).
+// UnmarshalJSON refuses duplicate claims: another reader of the token may have taken the other value (RFC 7519, section
+// 4).
 func (c *claims) UnmarshalJSON(text []byte) error {
 	if err := json.Unmarshal(text, &c.MapClaims); err != nil {
 		return err
 	}
-	return checkNames(text)
+	return checkUniqueNames(text)
 }
 
-// checkHeader refuses a header in which a parameter stands twice (RFC 7515, section 4), or with extensions that must be
-// understood.
+// checkHeader refuses a header with duplicate parameters (RFC 7515, section 4) or with critical extensions.
 func checkHeader(token *jwt.Token) error {
 	if _, critical := token.Header["crit"]; critical {
 		return errors.New("critical extensions are not understood")
@@ -41,11 +40,11 @@ func checkHeader(token *jwt.Token) error {
 	if err != nil {
 		return err
 	}
-	return checkNames(header)
+	return checkUniqueNames(header)
 }
 
-// checkNames refuses a JSON object in which a name stands twice, or that is no text. It lets null pass.
-func checkNames(text []byte) error {
+// checkUniqueNames refuses a JSON object with duplicate names, or with bytes that are not UTF-8. It accepts null.
+func checkUniqueNames(text []byte) error {
 	if !utf8.Valid(text) {
 		return errors.New("it is not UTF-8")
 	}
@@ -60,7 +59,7 @@ func checkNames(text []byte) error {
 			return err
 		}
 		if seen[name] {
-			return fmt.Errorf("%q stands twice", name)
+			return fmt.Errorf("%q appears twice", name)
 		}
 		seen[name] = true
 		if err := d.Decode(new(json.RawMessage)); err != nil {
@@ -70,10 +69,10 @@ func checkNames(text []byte) error {
 	return nil
 }
 
-// errForm says that a claim has not the form that it must have.
-var errForm = errors.New("a claim has the wrong form")
+// errClaimForm says that a claim has the wrong form.
+var errClaimForm = errors.New("a claim has the wrong form")
 
-// Validate is called by the library after the signature was found good.
+// Validate is called by the library after it has verified the signature.
 func (c *claims) Validate() (err error) {
 	for _, name := range []string{"exp", "nbf", "iat"} {
 		if err := c.checkTime(name); err != nil {
@@ -81,7 +80,7 @@ func (c *claims) Validate() (err error) {
 		}
 	}
 	if c.subject, err = c.GetSubject(); err != nil {
-		return fmt.Errorf("%w: %w", errForm, err)
+		return fmt.Errorf("%w: %w", errClaimForm, err)
 	}
 	if err := CheckSubject(c.subject); err != nil {
 		return err
@@ -97,14 +96,14 @@ func (c *claims) Validate() (err error) {
 // endOfTime is the last second of the year 9999. A number far above it overflows in the library.
 const endOfTime = 253_402_300_799
 
-// checkTime refuses what stands for a time and is none. One that is not there is none of its business.
+// checkTime refuses a time claim that is not a time. It accepts a missing claim.
 func (c *claims) checkTime(name string) error {
 	v, there := c.MapClaims[name]
 	if !there {
 		return nil
 	}
 	if seconds, ok := v.(float64); !ok || seconds <= 0 || seconds > endOfTime {
-		return fmt.Errorf("%w: %s is not a time", errForm, name)
+		return fmt.Errorf("%w: %s is not a time", errClaimForm, name)
 	}
 	return nil
 }
@@ -112,23 +111,24 @@ func (c *claims) checkTime(name string) error {
 // maxSubject is the longest "sub" in bytes: OpenID Connect Core, section 2.
 const maxSubject = 255
 
-// CheckSubject refuses what no token can have as its "sub".
+// CheckSubject refuses a subject that no token can have as its "sub".
 func CheckSubject(subject string) error {
 	switch {
 	case subject == "":
-		return fmt.Errorf("%w: the subject is empty", errForm)
+		return fmt.Errorf("%w: the subject is empty", errClaimForm)
 	case len(subject) > maxSubject:
-		return fmt.Errorf("%w: the subject is longer than %d bytes", errForm, maxSubject)
+		return fmt.Errorf("%w: the subject is longer than %d bytes", errClaimForm, maxSubject)
 	case strings.ContainsFunc(subject, unicode.IsControl):
-		return fmt.Errorf("%w: the subject holds a control character", errForm)
-	case strings.ContainsRune(subject, utf8.RuneError): // half of a surrogate pair: many such would be one subject
-		return fmt.Errorf("%w: the subject holds what is not a character", errForm)
+		return fmt.Errorf("%w: the subject holds a control character", errClaimForm)
+	case strings.ContainsRune(subject, utf8.RuneError):
+		// Half of a surrogate pair: many different subjects would be equal.
+		return fmt.Errorf("%w: the subject holds an invalid character", errClaimForm)
 	}
 	return nil
 }
 
-// addScopes reads a claim that holds words with spaces between them (RFC 8693, section 4.2), or a list of words, as
-// some issuers have it.
+// addScopes reads a claim that holds words separated by spaces (RFC 8693, section 4.2), or a list of words, which some
+// issuers use.
 func (c *claims) addScopes(name string) error {
 	v, there := c.MapClaims[name]
 	if !there {
@@ -142,11 +142,11 @@ func (c *claims) addScopes(name string) error {
 		for _, word := range v {
 			word, ok := word.(string)
 			if !ok {
-				return fmt.Errorf("%w: %s is not a list of strings", errForm, name)
+				return fmt.Errorf("%w: %s is not a list of strings", errClaimForm, name)
 			}
 			c.scopes = append(c.scopes, word)
 		}
 		return nil
 	}
-	return fmt.Errorf("%w: %s is neither a string nor a list", errForm, name)
+	return fmt.Errorf("%w: %s is neither a string nor a list", errClaimForm, name)
 }

@@ -13,11 +13,11 @@ import (
 	"slices"
 )
 
-// maxKeys is how many keys a set may have: a token that names none is tried with each of its algorithm.
+// maxKeys is the largest number of keys in a set: a token without a key ID is tried with every key of its algorithm.
 const maxKeys = 64
 
-// parseJWKS reads a JSON Web Key Set (RFC 7517, section 5). Keys that cannot verify tokens are passed over, as the RFC
-// asks for. A set without any is an answer, too: whoever publishes it trusts no key any more.
+// parseJWKS reads a JSON Web Key Set (RFC 7517, section 5). It skips keys that cannot verify tokens, as the RFC
+// demands. A set without usable keys is valid too: its publisher no longer trusts any key.
 func parseJWKS(text []byte) (keyset, error) {
 	var set struct {
 		Keys *[]json.RawMessage `json:"keys"`
@@ -40,25 +40,25 @@ func parseJWKS(text []byte) (keyset, error) {
 	return keys, nil
 }
 
-// jwk is a JSON Web Key (RFC 7517, section 4; RFC 7518, section 6; RFC 8037, section 2): its public parts.
+// jwk holds the public parts of a JSON Web Key (RFC 7517, section 4; RFC 7518, section 6; RFC 8037, section 2).
 type jwk struct {
-	Type       string   `json:"kty"`
-	Use        string   `json:"use"`
-	Operations []string `json:"key_ops"`
-	Algorithm  string   `json:"alg"`
-	ID         string   `json:"kid"`
-	Curve      string   `json:"crv"`
-	N          number   `json:"n"`
-	E          number   `json:"e"`
-	X          number   `json:"x"`
-	Y          number   `json:"y"`
+	Type       string    `json:"kty"`
+	Use        string    `json:"use"`
+	Operations []string  `json:"key_ops"`
+	Algorithm  string    `json:"alg"`
+	ID         string    `json:"kid"`
+	Curve      string    `json:"crv"`
+	N          base64URL `json:"n"`
+	E          base64URL `json:"e"`
+	X          base64URL `json:"x"`
+	Y          base64URL `json:"y"`
 }
 
-// number is base64url text without padding.
-type number []byte
+// base64URL is decoded from base64url text without padding.
+type base64URL []byte
 
-// UnmarshalText decodes it.
-func (n *number) UnmarshalText(text []byte) (err error) {
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (n *base64URL) UnmarshalText(text []byte) (err error) {
 	*n, err = base64.RawURLEncoding.DecodeString(string(text))
 	return err
 }
@@ -71,28 +71,31 @@ func parseJWK(text []byte) (key, error) {
 	if j.Use != "" && j.Use != "sig" || j.Operations != nil && !slices.Contains(j.Operations, "verify") {
 		return key{}, errors.New("it is not for signatures")
 	}
-	public, err := j.public()
+	public, err := j.publicKey()
 	if err != nil {
 		return key{}, err
 	}
-	return bind(j.ID, j.Algorithm, public)
+	return newKey(j.ID, j.Algorithm, public)
 }
 
-// public puts the key together. A symmetric one ("oct") is refused: what is published is no secret.
-func (j jwk) public() (any, error) {
+// publicKey returns the public key. It refuses a symmetric key ("oct"), because a published key is no secret.
+func (j jwk) publicKey() (any, error) {
 	switch j.Type {
 	case "RSA":
 		e := new(big.Int).SetBytes(j.E)
 		if !e.IsInt64() || e.Int64() < 3 || e.Int64() > 1<<31-1 || e.Bit(0) == 0 {
-			return nil, errors.New("its exponent is not one of an RSA key")
+			return nil, errors.New("its exponent is not valid for an RSA key")
 		}
 		return &rsa.PublicKey{N: new(big.Int).SetBytes(j.N), E: int(e.Int64())}, nil
 	case "EC":
-		curve := map[string]elliptic.Curve{"P-256": elliptic.P256(), "P-384": elliptic.P384(), "P-521": elliptic.P521()}[j.Curve]
+		curve := map[string]elliptic.Curve{
+			"P-256": elliptic.P256(), "P-384": elliptic.P384(), "P-521": elliptic.P521(),
+		}[j.Curve]
 		if curve == nil {
 			return nil, fmt.Errorf("its curve %q is not known", j.Curve)
 		}
-		return ecdsa.ParseUncompressedPublicKey(curve, slices.Concat([]byte{4}, j.X, j.Y)) // checks that it is on the curve
+		// ParseUncompressedPublicKey checks that the point is on the curve.
+		return ecdsa.ParseUncompressedPublicKey(curve, slices.Concat([]byte{4}, j.X, j.Y))
 	case "OKP":
 		if j.Curve != "Ed25519" || len(j.X) != ed25519.PublicKeySize {
 			return nil, errors.New("it is not an Ed25519 key")

@@ -18,8 +18,8 @@ const (
 	maxKey  = 4096 // bytes; a longer file is not a key
 )
 
-// openKey reads the key file in dir, or makes it. The file's text is the key as it stands, less the white space around
-// it, so that any JWT library can sign with it.
+// openKey reads the key file in dir, or makes it. The key is the text of the file without surrounding white space, so
+// that any JWT library can sign with it.
 func openKey(dir string) ([]byte, error) {
 	path := filepath.Join(dir, keyFile)
 	key, err := readKey(path)
@@ -37,13 +37,13 @@ func readKey(path string) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read token key: %w", err)
 	}
-	defer func() { _ = file.Close() }() // read only: nothing can be lost
+	defer func() { _ = file.Close() }() // only read: no data can be lost
 	info, err := file.Stat()
 	if err != nil {
 		return nil, fmt.Errorf("read token key: %w", err)
 	}
 	if mode := info.Mode().Perm(); mode&0o077 != 0 {
-		return nil, fmt.Errorf("read token key: others than its owner may use %s (mode %04o): chmod 600 it", path, mode)
+		return nil, fmt.Errorf("read token key: other users have access to %s (mode %04o): run chmod 600", path, mode)
 	}
 	text, err := io.ReadAll(io.LimitReader(file, maxKey+1))
 	if err != nil {
@@ -56,8 +56,8 @@ func readKey(path string) ([]byte, error) {
 	return []byte(key), nil
 }
 
-// makeKey puts 32 random bytes, in hexadecimal, at path. The file appears there whole or not at all, and one that
-// another process put there in the meantime stays.
+// makeKey writes 32 random bytes in hexadecimal to path. The file appears there completely or not at all, and a file
+// that another process wrote there in the meantime stays.
 func makeKey(dir, path string) error {
 	random := make([]byte, 32)
 	_, _ = rand.Read(random) // never fails
@@ -76,7 +76,7 @@ func makeKey(dir, path string) error {
 	return syncDir(dir)
 }
 
-// syncDir makes a new name in dir outlive a power failure.
+// syncDir makes a new name in dir survive a power failure.
 func syncDir(dir string) error {
 	d, err := os.Open(dir) //nolint:gosec // the data directory is the operator's choice
 	if err != nil {

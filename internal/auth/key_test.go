@@ -71,17 +71,17 @@ func TestNewReadsAKeyThatAnOperatorPutThere(t *testing.T) {
 	}
 }
 
-func TestNewRefusesAKeyThatIsNone(t *testing.T) {
+func TestNewRefusesAnInvalidKey(t *testing.T) {
 	tests := map[string]struct {
 		text string
 		mode os.FileMode
 		says string
 	}{
-		"empty":                 {"", 0o600, "32 to 4096 bytes"},
-		"short":                 {strings.Repeat("k", 31) + "\n", 0o600, "32 to 4096 bytes"},
-		"not a key at all":      {strings.Repeat("k", 4097), 0o600, "32 to 4096 bytes"},
-		"everybody may read it": {testKey, 0o604, "chmod 600"},
-		"the group may read it": {testKey, 0o640, "chmod 600"},
+		"empty":                   {"", 0o600, "32 to 4096 bytes"},
+		"short":                   {strings.Repeat("k", 31) + "\n", 0o600, "32 to 4096 bytes"},
+		"not a key at all":        {strings.Repeat("k", 4097), 0o600, "32 to 4096 bytes"},
+		"other users may read it": {testKey, 0o604, "chmod 600"},
+		"the group may read it":   {testKey, 0o640, "chmod 600"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -98,7 +98,8 @@ func TestNewRefusesAKeyThatIsNone(t *testing.T) {
 		}
 	})
 	t.Run("a short one is configured", func(t *testing.T) {
-		if _, err := New(Config{Key: "secret"}, t.TempDir()); err == nil || !strings.Contains(err.Error(), "key must have at least 32 bytes") {
+		if _, err := New(Config{Key: "secret"}, t.TempDir()); err == nil ||
+			!strings.Contains(err.Error(), "key must have at least 32 bytes") {
 			t.Errorf("got %v; want an error that names the key", err)
 		}
 	})
@@ -110,7 +111,7 @@ func write(t *testing.T, dir, text string, mode os.FileMode) {
 	if err := os.WriteFile(path, []byte(text), mode); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Chmod(path, mode); err != nil { // whatever the umask says
+	if err := os.Chmod(path, mode); err != nil { // regardless of the umask
 		t.Fatal(err)
 	}
 }

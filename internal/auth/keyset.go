@@ -16,19 +16,22 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// hs256 is the one algorithm with a shared secret.
+// hs256 is the only algorithm with a shared secret.
 const hs256 = "HS256"
 
-// publicAlgorithms are those with a public key.
-var publicAlgorithms = []string{"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"}
+// publicAlgorithms are the algorithms with a public key.
+var publicAlgorithms = []string{
+	"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA",
+}
 
 // KeyFile is a public key in a PEM file.
 type KeyFile struct {
-	// File is its path; the PEM block is a PUBLIC KEY or an RSA PUBLIC KEY.
+	// File is the path of the file. Its PEM block is a PUBLIC KEY or an RSA PUBLIC KEY.
 	File string `yaml:"file"`
-	// Algorithm is the one that it verifies (RFC 7518, section 3.1). Empty: RS256 for an RSA key, what fits for others.
+	// Algorithm is the algorithm of the key's signatures (RFC 7518, section 3.1). Empty: RS256 for an RSA key, the only
+	// possible one for other keys.
 	Algorithm string `yaml:"algorithm"`
-	// ID is the "kid" by which tokens call it. Empty: it verifies those that name none.
+	// ID is the "kid" by which tokens name the key. Empty: the key verifies tokens without a "kid".
 	ID string `yaml:"kid"`
 }
 
@@ -49,7 +52,7 @@ func (k KeyFile) read() (key, error) {
 	if err != nil {
 		return key{}, err
 	}
-	defer func() { _ = file.Close() }() // read only: nothing can be lost
+	defer func() { _ = file.Close() }() // only read: no data can be lost
 	text, err := io.ReadAll(io.LimitReader(file, maxPEM))
 	if err != nil {
 		return key{}, err
@@ -65,23 +68,23 @@ func (k KeyFile) read() (key, error) {
 	case "RSA PUBLIC KEY":
 		public, err = x509.ParsePKCS1PublicKey(block.Bytes)
 	default:
-		err = fmt.Errorf("it holds a %s; the public key is wanted (openssl pkey -pubout)", block.Type)
+		err = fmt.Errorf("it holds a %s, not a public key (openssl pkey -pubout)", block.Type)
 	}
 	if err != nil {
 		return key{}, err
 	}
-	return bind(k.ID, k.Algorithm, public)
+	return newKey(k.ID, k.Algorithm, public)
 }
 
-// key verifies what was signed with one algorithm, and nothing else.
+// key verifies signatures of one algorithm only.
 type key struct {
-	id        string // "kid"; empty: it has none
+	id        string // "kid"; empty if the key has none
 	algorithm string // "alg"
 	public    any    // *rsa.PublicKey, *ecdsa.PublicKey or ed25519.PublicKey
 }
 
-// bind ties a public key to the algorithm, or to the usual one of its kind when that is empty.
-func bind(id, algorithm string, public any) (key, error) {
+// newKey binds a public key to an algorithm. An empty algorithm means the usual one for this kind of key.
+func newKey(id, algorithm string, public any) (key, error) {
 	possible, err := algorithmsOf(public)
 	if err != nil {
 		return key{}, err
@@ -90,18 +93,19 @@ func bind(id, algorithm string, public any) (key, error) {
 		algorithm = possible[0]
 	}
 	if !slices.Contains(possible, algorithm) {
-		return key{}, fmt.Errorf("it is no key for %s, but for %v", algorithm, possible)
+		return key{}, fmt.Errorf("it is a key for %v, not for %s", possible, algorithm)
 	}
 	return key{id: id, algorithm: algorithm, public: public}, nil
 }
 
-// Sizes of an RSA key in bits: at least what RFC 7518, section 3.3, asks for, and not so large that verifying is work.
+// Sizes of an RSA key in bits: at least the minimum of RFC 7518, section 3.3, and small enough to verify cheaply.
 const (
 	minRSA = 2048
 	maxRSA = 8192
 )
 
-// algorithmsOf lists what a public key verifies (RFC 7518, section 3.1; RFC 8037, section 3.1), the usual one first.
+// algorithmsOf lists the algorithms of a public key (RFC 7518, section 3.1; RFC 8037, section 3.1), the usual one
+// first.
 func algorithmsOf(public any) ([]string, error) {
 	switch p := public.(type) {
 	case *rsa.PublicKey:
@@ -126,7 +130,7 @@ func algorithmsOf(public any) ([]string, error) {
 
 type keyset []key
 
-// find returns the keys of the algorithm that bear the name, or all of the algorithm for a token that names none.
+// find returns the keys of the algorithm with this key ID, or all keys of the algorithm for a token without a key ID.
 func (s keyset) find(algorithm, id string) (found []jwt.VerificationKey) {
 	for _, k := range s {
 		if k.algorithm == algorithm && (id == "" || k.id == id) {

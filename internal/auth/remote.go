@@ -17,26 +17,28 @@ import (
 )
 
 const (
-	renewEvery   = 5 * time.Minute  // how old the key set may become
-	renewFloor   = 30 * time.Second // between two fetches, whoever asks for them
-	renewTimeout = 5 * time.Second  // of one fetch
-	maxJWKS      = 256 << 10        // bytes; a longer answer is no key set
+	refreshInterval    = 5 * time.Minute  // largest age of the key set
+	minRefreshInterval = 30 * time.Second // between two fetches, whatever their cause
+	fetchTimeout       = 5 * time.Second  // of one fetch
+	maxJWKS            = 256 << 10        // bytes; a longer answer is not a key set
 )
 
-// remote is a key set at a URL. While the URL does not answer, the set that it gave last goes on.
-type remote struct {
+// remoteKeys is a key set at a URL. While the URL does not answer, the last set stays in use.
+type remoteKeys struct {
 	url    string
 	client *http.Client
-	keys   atomic.Pointer[keyset] // nil until it was read once
+	keys   atomic.Pointer[keyset] // nil until the first successful fetch
 
-	fetching chan struct{} // cap 1: full during a fetch, so that all who need it wait for one; guards the rest
-	tried    time.Time     // when the last fetch ended
-	err      error         // how it ended
+	// fetching has capacity 1 and is full during a fetch, so that concurrent callers share one fetch. It guards the
+	// fields below.
+	fetching  chan struct{}
+	fetchedAt time.Time // end of the last fetch
+	err       error     // error of the last fetch
 }
 
-func newRemote(url string) *remote {
-	return &remote{url: url, fetching: make(chan struct{}, 1), client: &http.Client{
-		Timeout: renewTimeout,
+func newRemoteKeys(url string) *remoteKeys {
+	return &remoteKeys{url: url, fetching: make(chan struct{}, 1), client: &http.Client{
+		Timeout: fetchTimeout,
 		Transport: &http.Transport{
 			TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
 			DisableKeepAlives:      true,
@@ -47,23 +49,23 @@ func newRemote(url string) *remote {
 	}}
 }
 
-// run fetches the set now and again until ctx ends, and logs when that begins to fail and when it works again.
-func (r *remote) run(ctx context.Context, log *logrus.Entry) {
+// run fetches the set periodically until ctx ends. It logs the first failure in a row and the first success after it.
+func (r *remoteKeys) run(ctx context.Context, log *logrus.Entry) {
 	log = log.WithField("url", r.url)
 	for worked, first := false, true; ; first = false {
-		err := r.renew(ctx)
+		err := r.refresh(ctx)
 		if ctx.Err() != nil {
 			return
 		}
-		pause := renewEvery
+		pause := refreshInterval
 		if err != nil {
-			pause = renewFloor
+			pause = minRefreshInterval
 		}
 		switch {
 		case err == nil && !worked:
-			log.WithField("keys", len(r.known())).Info("token keys fetched")
+			log.WithField("keys", len(r.current())).Info("token keys fetched")
 		case err != nil && (worked || first):
-			log.WithError(err).Warn("token keys cannot be fetched; those that were known go on")
+			log.WithError(err).Warn("token keys cannot be fetched; the last known keys stay in use")
 		}
 		worked = err == nil
 		timer := time.NewTimer(pause)
@@ -76,39 +78,39 @@ func (r *remote) run(ctx context.Context, log *logrus.Entry) {
 	}
 }
 
-// find returns the keys that a token asks for. If there are none the set may be old, so it is fetched again, though not
-// more often than the floor allows: tokens cost nothing, and strangers must not make us call anybody.
-func (r *remote) find(algorithm, id string) []jwt.VerificationKey {
-	if found := r.known().find(algorithm, id); len(found) > 0 {
+// find returns the keys that match a token. If none match, the set may be outdated, so it is fetched again, but no more
+// often than minRefreshInterval: strangers can send any number of tokens and must not cause any number of fetches.
+func (r *remoteKeys) find(algorithm, id string) []jwt.VerificationKey {
+	if found := r.current().find(algorithm, id); len(found) > 0 {
 		return found
 	}
-	_ = r.renew(context.Background()) // run tells the log
-	return r.known().find(algorithm, id)
+	_ = r.refresh(context.Background()) // run logs the error
+	return r.current().find(algorithm, id)
 }
 
-func (r *remote) known() keyset {
+func (r *remoteKeys) current() keyset {
 	if keys := r.keys.Load(); keys != nil {
 		return *keys
 	}
 	return nil
 }
 
-// renew fetches the set, unless that was tried just now, and tells how the last fetch ended.
-func (r *remote) renew(ctx context.Context) error {
+// refresh fetches the set, unless the last fetch is too recent, and returns the error of the last fetch.
+func (r *remoteKeys) refresh(ctx context.Context) error {
 	r.fetching <- struct{}{}
 	defer func() { <-r.fetching }()
-	if !r.tried.IsZero() && time.Since(r.tried) < renewFloor {
+	if !r.fetchedAt.IsZero() && time.Since(r.fetchedAt) < minRefreshInterval {
 		return r.err
 	}
 	keys, err := r.fetch(ctx)
-	r.tried, r.err = time.Now(), err
+	r.fetchedAt, r.err = time.Now(), err
 	if err == nil {
 		r.keys.Store(&keys)
 	}
 	return err
 }
 
-func (r *remote) fetch(ctx context.Context) (keyset, error) {
+func (r *remoteKeys) fetch(ctx context.Context) (keyset, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, r.url, http.NoBody)
 	if err != nil {
 		return nil, err
@@ -118,7 +120,7 @@ func (r *remote) fetch(ctx context.Context) (keyset, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = response.Body.Close() }() // what we wanted of it was read
+	defer func() { _ = response.Body.Close() }() // the body was read
 	if response.StatusCode != http.StatusOK {
 		return nil, fmt.Errorf("the answer is %s", response.Status)
 	}
@@ -132,7 +134,7 @@ func (r *remote) fetch(ctx context.Context) (keyset, error) {
 	return parseJWKS(text)
 }
 
-// checkJWKSURL says in a clause what is wrong with the URL.
+// checkJWKSURL returns an error that continues a sentence whose subject is the URL.
 func checkJWKSURL(text string, allowHTTP bool) error {
 	u, err := url.Parse(text)
 	if err != nil {
@@ -141,13 +143,13 @@ func checkJWKSURL(text string, allowHTTP bool) error {
 	if u.Host == "" || u.User != nil || u.Fragment != "" {
 		return errors.New("must be a URL with a host, and without a user and a fragment")
 	}
-	if u.Scheme == "https" || u.Scheme == "http" && (allowHTTP || local(u.Hostname())) {
+	if u.Scheme == "https" || u.Scheme == "http" && (allowHTTP || isLoopback(u.Hostname())) {
 		return nil
 	}
 	return errors.New("must be https (jwks_allow_http allows http to other machines)")
 }
 
-// local tells whether a host is this machine.
-func local(host string) bool {
+// isLoopback reports whether a host is this machine.
+func isLoopback(host string) bool {
 	return host == "localhost" || net.ParseIP(host).IsLoopback()
 }

@@ -2,24 +2,23 @@ package callback
 
 import (
 	"bytes"
-	"encoding/json"
-	"io"
 
 	"boomerang/internal/execution"
 	"boomerang/internal/wire"
 )
 
-// Body makes the callback's JSON of an execution that ended. It is made once, stored, and sent byte for byte the same on
-// every attempt. At most inline bytes of each stream are in it; bytes that are not UTF-8 become U+FFFD.
+// Body returns the JSON body of the callback of an execution that ended. The body is made once, stored, and sent byte
+// for byte identical on every attempt. It holds at most inline bytes of each stream. Bytes that are not UTF-8 become
+// U+FFFD.
 func Body(e execution.Execution, z execution.Result, inline int) []byte {
 	r, stdout, stderr := wire.ResultOf(e, z, inline)
-	return withPrinted(encode(r), stdout, stderr)
+	return withOutput(encodeJSON(r), stdout, stderr)
 }
 
-// withPrinted writes what was printed into a body without. It is most of the body, so it is written once, where it stays: as
-// strings in a struct there would be four of it at a time.
-func withPrinted(body []byte, stdout, stderr execution.Text) []byte {
-	before, after, _ := bytes.Cut(body, []byte(`"stdout":"","stderr":""`)) // no text of others stands before it
+// withOutput inserts the program's output into a body without output. The output is most of the body, so it is written
+// once, into its final place. Strings in a struct would hold four copies of the output at a time.
+func withOutput(body []byte, stdout, stderr execution.Text) []byte {
+	before, after, _ := bytes.Cut(body, []byte(`"stdout":"","stderr":""`)) // no client's text stands before this place
 	size := len(body) + stdout.Len() + stderr.Len()
 	whole := append(make([]byte, 0, size+size/16), before...)
 	whole = appendText(append(whole, `"stdout":`...), stdout)
@@ -27,11 +26,11 @@ func withPrinted(body []byte, stdout, stderr execution.Text) []byte {
 	return append(whole, after...)
 }
 
-// appendText appends t to dst as a JSON string, in pieces that end with a rune.
+// appendText appends t to dst as a JSON string, in pieces that end with a complete rune.
 func appendText(dst []byte, t execution.Text) []byte {
 	const piece = 16 << 10 // bytes
 	var quoted bytes.Buffer
-	encoder := newEncoder(&quoted)
+	encoder := wire.NewEncoder(&quoted)
 	dst = append(dst, '"')
 	for _, part := range t {
 		for len(part) > 0 {
@@ -41,28 +40,21 @@ func appendText(dst []byte, t execution.Text) []byte {
 			}
 			part = part[len(next):]
 			quoted.Reset()
-			_ = encoder.Encode(verbatim(next)) // cannot fail
+			_ = encoder.Encode(rawText(next)) // cannot fail
 			dst = append(dst, quoted.Bytes()[1:quoted.Len()-len("\"\n")]...)
 		}
 	}
 	return append(dst, '"')
 }
 
-// verbatim is text of which nobody has made a string.
-type verbatim []byte
+// rawText encodes as a JSON string without a conversion to string.
+type rawText []byte
 
 // MarshalText implements encoding.TextMarshaler.
-func (v verbatim) MarshalText() ([]byte, error) { return v, nil }
+func (v rawText) MarshalText() ([]byte, error) { return v, nil }
 
-func encode(body any) []byte {
+func encodeJSON(body any) []byte {
 	var text bytes.Buffer
-	_ = newEncoder(&text).Encode(body) // cannot fail: every field is a string, a number, a bool or a time of our own
+	_ = wire.NewEncoder(&text).Encode(body) // cannot fail: every field is a string, a number, a bool or a time
 	return bytes.TrimSuffix(text.Bytes(), []byte("\n"))
-}
-
-// newEncoder leaves "<", ">" and "&" as they are: a program's output is not HTML.
-func newEncoder(w io.Writer) *json.Encoder {
-	encoder := json.NewEncoder(w)
-	encoder.SetEscapeHTML(false)
-	return encoder
 }

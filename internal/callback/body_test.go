@@ -34,7 +34,7 @@ func golden(t *testing.T, name string, got []byte) {
 	}
 }
 
-const anID execution.ID = "exec_0dhk5m8t1c0pr9v2j6n4b8a3fg"
+const testID execution.ID = "exec_0dhk5m8t1c0pr9v2j6n4b8a3fg"
 
 var (
 	aStart = time.Date(2025, 1, 28, 1, 0, 0, 0, time.FixedZone("CET", 3600)) // 00:00 UTC
@@ -54,8 +54,8 @@ func completed() execution.Result {
 	}
 }
 
-func TestBodySendsBackWhatTheCallerGaveToIt(t *testing.T) {
-	e := execution.Execution{ID: anID, Language: "python"}
+func TestBodyReturnsTheCallersOwnData(t *testing.T) {
+	e := execution.Execution{ID: testID, Language: "python"}
 	bare := Body(e, completed(), 1<<20)
 	e.Name, e.Options.Metadata = "<nightly>", map[string]string{"b": "2", "a": "1"}
 	got := Body(e, completed(), 1<<20)
@@ -73,29 +73,39 @@ func TestBodyIsTheWireByteForByte(t *testing.T) {
 	left := completed()
 	left.Artifacts = &execution.Artifacts{
 		Files: []execution.Artifact{
-			{Path: "a\n<b>.txt", Mode: 0o644, Blob: execution.Blob{Size: 5, Sum: [32]byte{0xab, 31: 0x01}}}, {Path: "out/empty", Mode: 0o70},
+			{
+				Path: "a\n<b>.txt",
+				Mode: 0o644,
+				Blob: execution.Blob{Size: 5, Sum: [32]byte{0xab, 31: 0x01}},
+			}, {Path: "out/empty", Mode: 0o70},
 		},
 		Omissions: execution.Omissions{Omitted: []execution.Omission{{Path: "link", Reason: "symlink"}}, Count: 1},
 	}
 	for name, r := range map[string]execution.Result{
 		"completed.json": completed(),
 		"failed.json": {
-			State: execution.Failed, Reason: execution.Exited, ExitCode: new(3), Error: "The program exited with code 3.",
+			State: execution.Failed, Reason: execution.Exited, ExitCode: new(3),
+			Error:     "The program exited with code 3.",
 			StartedAt: aStart.Add(123456789 * time.Nanosecond), CompletedAt: aStart.Add(4158456789 * time.Nanosecond),
 			Duration: 4035 * time.Millisecond, Stderr: text("Traceback\n"), OutputComplete: true,
 		},
 		"timeout.json": {
-			State: execution.Timeout, Reason: execution.TimedOut, ExitCode: new(124), Error: "The program ran longer than 7200 s.",
-			StartedAt: aStart, CompletedAt: anEnd, Duration: 7200 * time.Second, Stdout: text("printed until then"), OutputComplete: true,
+			State: execution.Timeout, Reason: execution.TimedOut, ExitCode: new(124),
+			Error:     "The program ran longer than 7200 s.",
+			StartedAt: aStart, CompletedAt: anEnd, Duration: 7200 * time.Second, Stdout: text("printed until then"),
+			OutputComplete: true,
 		},
 		"cancelled.json": {
-			State: execution.Cancelled, Reason: execution.WasCancelled, Error: "The execution was cancelled before it started.",
+			State: execution.Cancelled, Reason: execution.WasCancelled,
+			Error:       "The execution was cancelled before it started.",
 			CompletedAt: anEnd, OutputComplete: true,
 		},
 		"truncated.json": {
 			State: execution.Completed, Reason: execution.Exited, ExitCode: new(0),
 			StartedAt: aStart, CompletedAt: anEnd, Duration: time.Microsecond, OutputComplete: true,
-			Stdout: execution.Output{Head: []byte(strings.Repeat("é", 600)), Tail: []byte("the end\n"), Bytes: 10 << 30},
+			Stdout: execution.Output{
+				Head: []byte(strings.Repeat("é", 600)), Tail: []byte("the end\n"), Bytes: 10 << 30,
+			},
 			Stderr: text(strings.Repeat("0123456789abcdef", 65)),
 		},
 		"invalid_utf8.json": {
@@ -107,7 +117,7 @@ func TestBodyIsTheWireByteForByte(t *testing.T) {
 		"artifacts.json": left,
 	} {
 		t.Run(name, func(t *testing.T) {
-			golden(t, name, Body(execution.Execution{ID: anID, Language: "python"}, r, 1024))
+			golden(t, name, Body(execution.Execution{ID: testID, Language: "python"}, r, 1024))
 		})
 	}
 }
@@ -115,7 +125,7 @@ func TestBodyIsTheWireByteForByte(t *testing.T) {
 func TestBodyIsReadBackAsItWasMade(t *testing.T) {
 	r := completed()
 	var p wire.Result
-	if err := json.Unmarshal(Body(execution.Execution{ID: anID}, r, 1<<20), &p); err != nil {
+	if err := json.Unmarshal(Body(execution.Execution{ID: testID}, r, 1<<20), &p); err != nil {
 		t.Fatal(err)
 	}
 	if got := time.Duration(p.ExecutionTime); got != r.Duration {
@@ -126,27 +136,33 @@ func TestBodyIsReadBackAsItWasMade(t *testing.T) {
 	}
 }
 
-func TestALongTextIsQuotedAsAWhole(t *testing.T) {
-	for shift := range 8 { // so that any byte of it comes to lie where pieces meet
+func TestPiecesOfALongTextFormOneJSONString(t *testing.T) {
+	for shift := range 8 { // so that the border of two pieces falls on each byte of a rune
 		printed := strings.Repeat("x", shift) + strings.Repeat("é世🎈\xff\"\n<", 10_000)
 		var want bytes.Buffer
-		if err := newEncoder(&want).Encode(wire.Result{Stdout: printed, Stderr: printed}); err != nil {
+		if err := wire.NewEncoder(&want).Encode(wire.Result{Stdout: printed, Stderr: printed}); err != nil {
 			t.Fatal(err)
 		}
-		empty := encode(wire.Result{})
-		got := withPrinted(empty, execution.Text{[]byte(printed)}, execution.Text{[]byte(printed[:shift]), []byte(printed[shift:])})
+		empty := encodeJSON(wire.Result{})
+		got := withOutput(empty, execution.Text{[]byte(printed)},
+			execution.Text{[]byte(printed[:shift]), []byte(printed[shift:])})
 		if string(got)+"\n" != want.String() {
 			t.Errorf("%d bytes before it: %d bytes are not the %d that json writes", shift, len(got), want.Len()-1)
 		}
 	}
 }
 
-// BenchmarkBody makes the body of a program that printed more than is kept. It takes little more memory than it is long.
+// BenchmarkBody makes the body of a program that printed more than is kept. The body needs little more memory than its
+// length.
 func BenchmarkBody(b *testing.B) {
 	r := completed()
-	r.Stdout = execution.Output{Head: bytes.Repeat([]byte("0123456789abcde\n"), 1<<16), Tail: []byte("the end"), Bytes: 1 << 30}
+	r.Stdout = execution.Output{
+		Head:  bytes.Repeat([]byte("0123456789abcde\n"), 1<<16),
+		Tail:  []byte("the end"),
+		Bytes: 1 << 30,
+	}
 	b.ReportAllocs()
 	for b.Loop() {
-		b.SetBytes(int64(len(Body(execution.Execution{ID: anID}, r, 1<<20))))
+		b.SetBytes(int64(len(Body(execution.Execution{ID: testID}, r, 1<<20))))
 	}
 }

@@ -8,37 +8,38 @@ import (
 )
 
 const (
-	breakerSpan     = 5 * time.Minute  // of what is counted
-	breakerFewest   = 10               // attempts, before a share of them means anything
-	breakerShare    = 0.7              // of failures opens it
-	breakerPause    = 30 * time.Second // for which it opens first; doubled each time that the probe fails
-	maxBreakerPause = 10 * time.Minute
+	breakerWindow       = 5 * time.Minute  // the breaker counts attempts of this period
+	breakerMinAttempts  = 10               // with fewer attempts a share means nothing
+	breakerFailureShare = 0.7              // this share of failures opens the breaker
+	breakerPause        = 30 * time.Second // first pause; doubled after each failed probe
+	maxBreakerPause     = 10 * time.Minute
 )
 
-// breaker keeps attempts away from a destination that fails nearly all of them: for a while none is made, then a single
-// one as a probe. It belongs to one destination and one goroutine.
+// breaker stops attempts to a destination that fails nearly all of them. After a pause it allows a single attempt as a
+// probe. A breaker belongs to one destination and one goroutine.
 type breaker struct {
-	execution.Breaker // what outlives a restart
-	counts            counts
+	execution.Breaker // this part survives a restart
+	counts            attemptCounts
 }
 
-// open tells whether no attempt may be made. A clock that was set back does not keep it open for longer than it ever
-// opens.
+// open reports whether the breaker forbids attempts at now. A clock that was set back cannot keep the breaker open for
+// longer than maxBreakerPause.
 func (b *breaker) open(now time.Time) bool {
 	left := b.OpenUntil.Sub(now)
 	return left > 0 && left <= maxBreakerPause
 }
 
-// probing tells whether one attempt may be made, and no second beside it.
-func (b *breaker) probing(now time.Time) bool { return b.Openings > 0 && !b.open(now) }
+// halfOpen reports whether the breaker allows one attempt, as a probe, and no second one beside it.
+func (b *breaker) halfOpen(now time.Time) bool { return b.Openings > 0 && !b.open(now) }
 
-// observe counts an attempt that was begun at began and has ended now. It tells whether the breaker opened or closed.
-func (b *breaker) observe(began, now time.Time, failed bool) bool {
+// observe counts an attempt that started at startedAt and has ended now. It returns true if the breaker opened or
+// closed.
+func (b *breaker) observe(startedAt, now time.Time, failed bool) bool {
 	if b.Openings > 0 {
-		if began.Before(b.OpenUntil) {
-			return false // it was on its way already: it is no probe
+		if startedAt.Before(b.OpenUntil) {
+			return false // the attempt started before the breaker opened, so it is no probe
 		}
-		b.counts = counts{}
+		b.counts = attemptCounts{}
 		if failed {
 			b.trip(now)
 		} else {
@@ -48,10 +49,10 @@ func (b *breaker) observe(began, now time.Time, failed bool) bool {
 	}
 	b.counts.add(now, failed)
 	all, failures := b.counts.sum(now)
-	if all < breakerFewest || float64(failures) < breakerShare*float64(all) {
+	if all < breakerMinAttempts || float64(failures) < breakerFailureShare*float64(all) {
 		return false
 	}
-	b.counts = counts{}
+	b.counts = attemptCounts{}
 	b.trip(now)
 	return true
 }
@@ -64,9 +65,10 @@ func (b *breaker) trip(now time.Time) {
 	b.Openings, b.OpenUntil = b.Openings+1, now.Add(pause)
 }
 
-// sickens tells whether an attempt speaks against its destination: no answer, an answer that something is wrong there or
-// too much. A receiver that refuses one client's callbacks (404, 410, a redirect) is well: it must not be closed to others.
-func sickens(a execution.Attempt) bool {
+// countsAsFailure reports whether an attempt is a failure of its destination: no answer, an overload or a server error.
+// A receiver that refuses the callbacks of one client (404, 410, a redirect) is healthy and must stay open for other
+// clients.
+func countsAsFailure(a execution.Attempt) bool {
 	switch {
 	case a.Outcome == execution.AttemptSucceeded, a.Outcome == execution.AttemptBlocked:
 		return false
@@ -76,15 +78,15 @@ func sickens(a execution.Attempt) bool {
 	return a.StatusCode == http.StatusRequestTimeout || a.StatusCode == http.StatusTooManyRequests
 }
 
-// counts are how many attempts ended in each ten seconds of the last five minutes.
-type counts [30]struct {
+// attemptCounts holds the numbers of attempts in each ten seconds of the last five minutes.
+type attemptCounts [30]struct {
 	slot          int64
 	all, failures int
 }
 
-const countSlot = breakerSpan / time.Duration(len(counts{}))
+const countSlot = breakerWindow / time.Duration(len(attemptCounts{}))
 
-func (c *counts) add(now time.Time, failed bool) {
+func (c *attemptCounts) add(now time.Time, failed bool) {
 	slot := now.UnixNano() / int64(countSlot)
 	at := &c[slot%int64(len(c))]
 	if at.slot != slot {
@@ -96,7 +98,7 @@ func (c *counts) add(now time.Time, failed bool) {
 	}
 }
 
-func (c *counts) sum(now time.Time) (all, failures int) {
+func (c *attemptCounts) sum(now time.Time) (all, failures int) {
 	oldest := now.UnixNano()/int64(countSlot) - int64(len(c)) + 1
 	for _, at := range c {
 		if at.slot >= oldest {

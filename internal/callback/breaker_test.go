@@ -7,14 +7,14 @@ import (
 	"boomerang/internal/execution"
 )
 
-// timed is a breaker with a clock.
-type timed struct {
+// clockedBreaker is a breaker with a clock.
+type clockedBreaker struct {
 	breaker
 	now time.Time
 }
 
-// try has an attempt end now, if the breaker lets one begin.
-func (s *timed) try(failed bool) (made bool) {
+// try ends an attempt now, if the breaker allows one.
+func (s *clockedBreaker) try(failed bool) (made bool) {
 	if s.open(s.now) {
 		return false
 	}
@@ -24,7 +24,7 @@ func (s *timed) try(failed bool) (made bool) {
 
 func TestABreakerOpensWhenNearlyAllFail(t *testing.T) {
 	for name, c := range map[string]struct {
-		outcomes string // one a second: x fails, . does not
+		outcomes string // one per second: x fails, . succeeds
 		pause    time.Duration
 		want     bool
 	}{
@@ -37,7 +37,7 @@ func TestABreakerOpensWhenNearlyAllFail(t *testing.T) {
 		"ten failures in more than five minutes": {"xxxxxxxxxxxxxxxxxxxx", 40 * time.Second, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := timed{now: time.Unix(1_706_400_000, 0)}
+			s := clockedBreaker{now: time.Unix(1_706_400_000, 0)}
 			for i := range c.outcomes {
 				s.try(c.outcomes[i] == 'x')
 				if i < len(c.outcomes)-1 {
@@ -51,12 +51,15 @@ func TestABreakerOpensWhenNearlyAllFail(t *testing.T) {
 	}
 }
 
-func TestABreakerStaysOpenTwiceAsLongEachTimeThatItsProbeFails(t *testing.T) {
-	s := timed{now: time.Unix(1_706_400_000, 0)}
-	for range breakerFewest {
+func TestEachFailedProbeDoublesThePauseOfABreaker(t *testing.T) {
+	s := clockedBreaker{now: time.Unix(1_706_400_000, 0)}
+	for range breakerMinAttempts {
 		s.try(true)
 	}
-	for _, want := range []time.Duration{30 * time.Second, time.Minute, 2 * time.Minute, 4 * time.Minute, 8 * time.Minute, 10 * time.Minute, 10 * time.Minute} {
+	for _, want := range []time.Duration{
+		30 * time.Second, time.Minute, 2 * time.Minute, 4 * time.Minute, 8 * time.Minute, 10 * time.Minute,
+		10 * time.Minute,
+	} {
 		if got := s.OpenUntil.Sub(s.now); got != want {
 			t.Fatalf("opened for %s, want %s", got, want)
 		}
@@ -65,20 +68,20 @@ func TestABreakerStaysOpenTwiceAsLongEachTimeThatItsProbeFails(t *testing.T) {
 			t.Fatal("an attempt was made while it was open")
 		}
 		s.now = s.OpenUntil
-		if !s.probing(s.now) || !s.try(true) {
+		if !s.halfOpen(s.now) || !s.try(true) {
 			t.Fatal("no probe was made when it had been open")
 		}
 	}
 	s.now = s.OpenUntil
 	s.try(false)
-	if s.probing(s.now) || s.open(s.now) || s.Openings != 0 {
+	if s.halfOpen(s.now) || s.open(s.now) || s.Openings != 0 {
 		t.Errorf("after a probe that succeeded: %+v, want it closed", s.Breaker)
 	}
-	for range breakerFewest - 1 {
+	for range breakerMinAttempts - 1 {
 		s.try(true)
 	}
 	if s.open(s.now) {
-		t.Error("it remembers what was before it closed")
+		t.Error("it remembers attempts from before it closed")
 	}
 	s.try(true)
 	if got := s.OpenUntil.Sub(s.now); got != breakerPause {
@@ -86,10 +89,10 @@ func TestABreakerStaysOpenTwiceAsLongEachTimeThatItsProbeFails(t *testing.T) {
 	}
 }
 
-func TestWhatWasOnItsWayIsNoProbe(t *testing.T) {
-	s := timed{now: time.Unix(1_706_400_000, 0)}
+func TestAnAttemptStartedBeforeTheBreakerOpenedIsNoProbe(t *testing.T) {
+	s := clockedBreaker{now: time.Unix(1_706_400_000, 0)}
 	began := s.now
-	for range breakerFewest {
+	for range breakerMinAttempts {
 		s.try(true)
 	}
 	before := s.Breaker
@@ -101,17 +104,17 @@ func TestWhatWasOnItsWayIsNoProbe(t *testing.T) {
 	}
 }
 
-func TestAClockThatIsSetBackDoesNotKeepABreakerOpen(t *testing.T) {
-	s := timed{now: time.Unix(1_706_400_000, 0)}
-	for range breakerFewest {
+func TestAClockSetBackDoesNotKeepABreakerOpen(t *testing.T) {
+	s := clockedBreaker{now: time.Unix(1_706_400_000, 0)}
+	for range breakerMinAttempts {
 		s.try(true)
 	}
-	if s.now = s.now.Add(-24 * time.Hour); s.open(s.now) || !s.probing(s.now) {
+	if s.now = s.now.Add(-24 * time.Hour); s.open(s.now) || !s.halfOpen(s.now) {
 		t.Errorf("a day earlier it is still open: %+v", s.Breaker)
 	}
 }
 
-func TestWhatSpeaksAgainstADestination(t *testing.T) {
+func TestOnlyFailuresOfTheDestinationCount(t *testing.T) {
 	for a, want := range map[execution.AttemptOutcome]map[int]bool{
 		execution.AttemptSucceeded:  {200: false, 204: false},
 		execution.AttemptBlocked:    {0: false},
@@ -121,10 +124,13 @@ func TestWhatSpeaksAgainstADestination(t *testing.T) {
 		execution.AttemptDNS:        {0: true},
 		execution.AttemptTLS:        {0: true},
 		execution.AttemptRedirect:   {302: false},
-		execution.AttemptStatus:     {400: false, 401: false, 404: false, 408: true, 410: false, 429: true, 500: true, 502: true, 503: true, 504: true},
+		execution.AttemptStatus: {
+			400: false, 401: false, 404: false, 408: true, 410: false, 429: true, 500: true, 502: true, 503: true,
+			504: true,
+		},
 	} {
 		for status, want := range want {
-			if got := sickens(execution.Attempt{Outcome: a, StatusCode: status}); got != want {
+			if got := countsAsFailure(execution.Attempt{Outcome: a, StatusCode: status}); got != want {
 				t.Errorf("%s %d: got %v, want %v", a, status, got, want)
 			}
 		}

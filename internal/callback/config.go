@@ -1,8 +1,8 @@
-// Package callback posts results to where they were asked to go. It decides where that may be, makes the body and its
-// signatures, makes single attempts, and keeps at it until a result has arrived or is given up.
+// Package callback posts the results of executions to the URLs that clients named. It decides which destinations are
+// allowed, builds and signs the body, makes attempts, and retries until a result has arrived or is given up.
 //
-// It knows executions and their deliveries, HTTP as a client, and which addresses a stranger may not reach through us.
-// It refuses to know SQL (Store is what it needs of it), how secrets are sealed, and how a program ran.
+// The package knows executions and their deliveries, HTTP as a client, and the addresses that clients may not reach
+// through this server. It does not know SQL (see Store), the sealing of secrets, or how programs run.
 package callback
 
 import (
@@ -17,28 +17,28 @@ import (
 	"boomerang/internal/address"
 )
 
-// Config is the settings of callbacks.
+// Config holds the settings of callbacks.
 type Config struct {
-	AllowCIDRs         []netip.Prefix      `yaml:"allow_cidrs"`         // addresses that are open although a rule closes them
-	AllowHosts         []string            `yaml:"allow_hosts"`         // names that are open wherever they lead
+	AllowCIDRs         []netip.Prefix      `yaml:"allow_cidrs"`         // ranges open despite a rule
+	AllowHosts         []string            `yaml:"allow_hosts"`         // names open wherever they lead
 	RequireHTTPS       bool                `yaml:"require_https"`       // refuse http://
-	Proxy              string              `yaml:"proxy"`               // URL of an egress proxy, which then judges addresses; empty = none
-	CAFile             string              `yaml:"ca_file"`             // PEM file of authorities that are trusted beside the system's; empty = none
-	ClientCertificates []ClientCertificate `yaml:"client_certificates"` // for the receivers that ask for one
-	InlineOutput       units.Base2Bytes    `yaml:"inline_output"`       // of each stream, in the body
-	Schedule           []time.Duration     `yaml:"schedule"`            // the pause before each attempt after the first
-	Concurrency        int                 `yaml:"concurrency"`         // attempts at the same time, to all destinations together
+	Proxy              string              `yaml:"proxy"`               // URL of an egress proxy; empty = none
+	CAFile             string              `yaml:"ca_file"`             // PEM file of additional authorities
+	ClientCertificates []ClientCertificate `yaml:"client_certificates"` // for receivers that ask for one
+	InlineOutput       units.Base2Bytes    `yaml:"inline_output"`       // bytes of each stream in the body
+	Schedule           []time.Duration     `yaml:"schedule"`            // pauses before the attempts after the first
+	Concurrency        int                 `yaml:"concurrency"`         // simultaneous attempts, all destinations
 	Destination        Destination         `yaml:"destination"`
 }
 
-// Destination is the bounds of what goes to one destination: one scheme, host and port.
+// Destination holds the limits for one destination: one scheme, host and port.
 type Destination struct {
 	Concurrency int     `yaml:"concurrency"` // attempts at the same time
-	Rate        float64 `yaml:"rate"`        // attempts a second, on average; 0 = without bound
+	Rate        float64 `yaml:"rate"`        // average attempts per second; 0 = no limit
 	Breaker     bool    `yaml:"breaker"`     // pause when nearly all attempts fail
 }
 
-// Defaults are eleven attempts in about three days, to public addresses alone.
+// Defaults returns settings for eleven attempts in about three days, to public addresses only.
 func Defaults() Config {
 	return Config{
 		InlineOutput: units.MiB,
@@ -51,16 +51,16 @@ func Defaults() Config {
 	}
 }
 
-// The bounds of what can be configured.
+// Limits of the settings.
 const (
 	minInline      = units.KiB
 	maxInline      = 64 * units.MiB
 	maxPause       = 30 * 24 * time.Hour
 	maxConcurrency = 4096
-	maxRate        = 100_000 // a second
+	maxRate        = 100_000 // per second
 )
 
-// Validate names the first key that cannot be used.
+// Validate returns an error that names the first invalid key.
 func (c Config) Validate() error {
 	for _, prefix := range c.AllowCIDRs {
 		if !prefix.IsValid() {
@@ -92,13 +92,13 @@ func (c Config) Validate() error {
 	if d := c.Destination; d.Concurrency < 1 || d.Concurrency > c.Concurrency {
 		return fmt.Errorf("destination.concurrency must be between 1 and concurrency (%d)", c.Concurrency)
 	}
-	if d := c.Destination; !(d.Rate >= 0 && d.Rate <= maxRate) { // not a number is neither
+	if d := c.Destination; !(d.Rate >= 0 && d.Rate <= maxRate) { // NaN fails both comparisons
 		return fmt.Errorf("destination.rate must be between 0 and %d", maxRate)
 	}
 	return nil
 }
 
-// checkClientCertificates does not look into the files: that is done once, at the start.
+// checkClientCertificates does not read the files; loadTrust reads them once, at the start.
 func (c Config) checkClientCertificates() error {
 	seen := make(map[string]bool, len(c.ClientCertificates))
 	for _, own := range c.ClientCertificates {
@@ -110,14 +110,14 @@ func (c Config) checkClientCertificates() error {
 		case own.Certificate == "" || own.Key == "":
 			return fmt.Errorf("%q needs both certificate and key", own.Host)
 		case seen[host]:
-			return fmt.Errorf("%q is there twice", own.Host)
+			return fmt.Errorf("%q appears twice", own.Host)
 		}
 		seen[host] = true
 	}
 	return nil
 }
 
-// checkAllowed tells why an entry of allow_hosts would not do what it seems to.
+// checkAllowed returns an error if an entry of allow_hosts would not work as its author expects.
 func checkAllowed(host string) error {
 	switch {
 	case checkName(canonicalHost(host)) != nil:
@@ -130,7 +130,7 @@ func checkAllowed(host string) error {
 	return nil
 }
 
-// proxy returns the egress proxy; nil when there is none.
+// proxy returns the URL of the egress proxy, or nil without a proxy.
 func (c Config) proxy() (*url.URL, error) {
 	if c.Proxy == "" {
 		return nil, nil

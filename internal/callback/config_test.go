@@ -58,7 +58,8 @@ destination: {concurrency: 2, rate: 0.5, breaker: false}
 	if err := c.Validate(); err != nil {
 		t.Error(err)
 	}
-	if err := yaml.NewDecoder(bytes.NewReader([]byte("allow_cidrs: [10.0.0.1]")), yaml.Strict()).Decode(&c); err == nil {
+	decoder := yaml.NewDecoder(bytes.NewReader([]byte("allow_cidrs: [10.0.0.1]")), yaml.Strict())
+	if err := decoder.Decode(&c); err == nil {
 		t.Error("an address without a length was taken for a range")
 	}
 }
@@ -69,30 +70,41 @@ func certificates(list ...ClientCertificate) func(*Config) {
 
 func TestValidateNamesTheKeyThatIsWrong(t *testing.T) {
 	for want, change := range map[string]func(*Config){
-		"allow_cidrs: every entry must be an address range":                func(c *Config) { c.AllowCIDRs = []netip.Prefix{{}} },
-		`allow_hosts: "http://receiver" must be a host name`:               func(c *Config) { c.AllowHosts = []string{"http://receiver"} },
-		`allow_hosts: "receiver:8080" must be a host name`:                 func(c *Config) { c.AllowHosts = []string{"receiver:8080"} },
-		`allow_hosts: "*.example.com" must be a host name`:                 func(c *Config) { c.AllowHosts = []string{"*.example.com"} },
-		`allow_hosts: "" must be a host name`:                              func(c *Config) { c.AllowHosts = []string{""} },
-		`allow_hosts: "10.0.0.1" is an address`:                            func(c *Config) { c.AllowHosts = []string{"10.0.0.1"} },
-		`allow_hosts: "Metadata.Google.Internal." leads to cloud metadata`: func(c *Config) { c.AllowHosts = []string{"Metadata.Google.Internal."} },
-		"proxy must be an http:// or https:// URL":                         func(c *Config) { c.Proxy = "proxy:3128" },
-		"proxy must be an http":                                            func(c *Config) { c.Proxy = "http://user:hush@%" },
-		`client_certificates: "" must be a host`:                           certificates(ClientCertificate{Certificate: "c", Key: "k"}),
-		`client_certificates: "a:443" must be a host`:                      certificates(ClientCertificate{"a:443", "c", "k"}),
-		`client_certificates: "*.example.com" must be`:                     certificates(ClientCertificate{"*.example.com", "c", "k"}),
-		`client_certificates: "127.1" must be`:                             certificates(ClientCertificate{"127.1", "c", "k"}),
-		`client_certificates: "a" needs both`:                              certificates(ClientCertificate{Host: "a", Certificate: "c"}),
-		`client_certificates: "b" needs both`:                              certificates(ClientCertificate{Host: "b", Key: "k"}),
-		`client_certificates: "A." is there twice`:                         certificates(ClientCertificate{"a", "c", "k"}, ClientCertificate{"A.", "c", "k"}),
-		"inline_output must be between":                                    func(c *Config) { c.InlineOutput = 0 },
-		"inline_output must be":                                            func(c *Config) { c.InlineOutput = units.GiB },
-		"schedule: every pause":                                            func(c *Config) { c.Schedule = []time.Duration{time.Second, 0} },
-		"schedule: every":                                                  func(c *Config) { c.Schedule = []time.Duration{365 * 24 * time.Hour} },
-		"concurrency must be between 1":                                    func(c *Config) { c.Concurrency = 0 },
-		"destination.concurrency must be between 1 and concurrency (3)":    func(c *Config) { c.Concurrency = 3 },
-		"destination.rate must be between 0":                               func(c *Config) { c.Destination.Rate = math.NaN() },
-		"destination.rate must be":                                         func(c *Config) { c.Destination.Rate = -1 },
+		"allow_cidrs: every entry must be an address range": func(c *Config) { c.AllowCIDRs = []netip.Prefix{{}} },
+		`allow_hosts: "http://receiver" must be a host name`: func(c *Config) {
+			c.AllowHosts = []string{"http://receiver"}
+		},
+		`allow_hosts: "receiver:8080" must be a host name`: func(c *Config) {
+			c.AllowHosts = []string{"receiver:8080"}
+		},
+		`allow_hosts: "*.example.com" must be a host name`: func(c *Config) {
+			c.AllowHosts = []string{"*.example.com"}
+		},
+		`allow_hosts: "" must be a host name`:   func(c *Config) { c.AllowHosts = []string{""} },
+		`allow_hosts: "10.0.0.1" is an address`: func(c *Config) { c.AllowHosts = []string{"10.0.0.1"} },
+		`allow_hosts: "Metadata.Google.Internal." leads to cloud metadata`: func(c *Config) {
+			c.AllowHosts = []string{"Metadata.Google.Internal."}
+		},
+		"proxy must be an http:// or https:// URL":     func(c *Config) { c.Proxy = "proxy:3128" },
+		"proxy must be an http":                        func(c *Config) { c.Proxy = "http://user:hush@%" },
+		`client_certificates: "" must be a host`:       certificates(ClientCertificate{Certificate: "c", Key: "k"}),
+		`client_certificates: "a:443" must be a host`:  certificates(ClientCertificate{"a:443", "c", "k"}),
+		`client_certificates: "*.example.com" must be`: certificates(ClientCertificate{"*.example.com", "c", "k"}),
+		`client_certificates: "127.1" must be`:         certificates(ClientCertificate{"127.1", "c", "k"}),
+		`client_certificates: "a" needs both`:          certificates(ClientCertificate{Host: "a", Certificate: "c"}),
+		`client_certificates: "b" needs both`:          certificates(ClientCertificate{Host: "b", Key: "k"}),
+		`client_certificates: "A." appears twice`: certificates(ClientCertificate{"a", "c", "k"},
+			ClientCertificate{"A.", "c", "k"}),
+		"inline_output must be between": func(c *Config) { c.InlineOutput = 0 },
+		"inline_output must be":         func(c *Config) { c.InlineOutput = units.GiB },
+		"schedule: every pause":         func(c *Config) { c.Schedule = []time.Duration{time.Second, 0} },
+		"schedule: every":               func(c *Config) { c.Schedule = []time.Duration{365 * 24 * time.Hour} },
+		"concurrency must be between 1": func(c *Config) { c.Concurrency = 0 },
+		"destination.concurrency must be between 1 and concurrency (3)": func(c *Config) { c.Concurrency = 3 },
+		"destination.rate must be between 0": func(c *Config) {
+			c.Destination.Rate = math.NaN()
+		},
+		"destination.rate must be": func(c *Config) { c.Destination.Rate = -1 },
 	} {
 		c := Defaults()
 		change(&c)
@@ -101,7 +113,7 @@ func TestValidateNamesTheKeyThatIsWrong(t *testing.T) {
 			t.Errorf("got %v, want %q…", err, want)
 		}
 		if _, err := NewPolicy(c); err == nil {
-			t.Errorf("NewPolicy took what Validate refuses: %q", want)
+			t.Errorf("NewPolicy accepted a configuration that Validate refuses: %q", want)
 		}
 	}
 }

@@ -6,93 +6,94 @@ import (
 	"sync"
 )
 
-// connTrace sees what the transport does not return: how far the connections of an attempt came, which of them carried it,
-// and an error of the handshake.
+// connTrace observes the connections of an attempt, because the transport does not return them: how far they came,
+// which of them carried the attempt, and the error of a TLS handshake.
 type connTrace struct {
-	mu        sync.Mutex // a handshake may end after the attempt has
-	resolved  bool       // DNS gave an address
-	connected bool
-	tls       string // the version; empty without TLS
-	open      bool
-	silent    bool // a connection stood, and nothing came back on it
-	handshake error
-	listening bool   // for the answer
-	head      []byte // of the answer, as far as it was read: at most answerHeaders bytes
-	ended     bool   // there is no more to read
+	mu           sync.Mutex // a handshake may end after the attempt
+	resolved     bool       // DNS returned an address
+	connected    bool
+	tls          string // TLS version; empty without TLS
+	public       bool
+	unanswered   bool // connected, but no byte came back
+	handshakeErr error
+	recording    bool   // the answer's bytes are being recorded
+	head         []byte // first bytes of the answer, at most maxAnswerHeaders
+	ended        bool   // the connection has no more to read
 }
 
-func (w *connTrace) trace() *httptrace.ClientTrace {
+func (t *connTrace) clientTrace() *httptrace.ClientTrace {
 	return &httptrace.ClientTrace{
 		DNSDone: func(info httptrace.DNSDoneInfo) {
-			w.note(func() { w.resolved = w.resolved || info.Err == nil && len(info.Addrs) > 0 })
+			t.update(func() { t.resolved = t.resolved || info.Err == nil && len(info.Addrs) > 0 })
 		},
 		ConnectDone: func(_, _ string, err error) {
-			w.note(func() { w.connected = w.connected || err == nil })
+			t.update(func() { t.connected = t.connected || err == nil })
 		},
 		TLSHandshakeDone: func(state tls.ConnectionState, err error) {
-			w.note(func() {
-				w.handshake = err
+			t.update(func() {
+				t.handshakeErr = err
 				if err == nil {
-					w.tls = tls.VersionName(state.Version)
+					t.tls = tls.VersionName(state.Version)
 				}
 			})
 		},
 		GotConn: func(info httptrace.GotConnInfo) {
-			top, base := layers(info.Conn)
-			w.note(func() {
-				w.open, w.silent = base != nil && !base.excepted, true
-				w.listening, w.head, w.ended = true, nil, false
+			top, base := unwrapConn(info.Conn)
+			t.update(func() {
+				t.public, t.unanswered = base != nil && !base.excepted, true
+				t.recording, t.head, t.ended = true, nil, false
 			})
 			if top != nil {
-				top.witness.Store(w)
+				top.trace.Store(t)
 			}
 		},
 		GotFirstResponseByte: func() {
-			w.note(func() { w.silent = false })
+			t.update(func() { t.unanswered = false })
 		},
 	}
 }
 
-func (w *connTrace) note(what func()) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	what()
+func (t *connTrace) update(change func()) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	change()
 }
 
-// hear keeps the beginning of what the receiver says, and notes when it can say no more.
-func (w *connTrace) hear(said []byte, ended bool) {
-	w.note(func() {
-		if w.listening {
-			w.head = append(w.head, said[:min(len(said), answerHeaders-len(w.head))]...)
-			w.ended = ended
+// recordBytes keeps the first bytes that the receiver sends, and notes the end of the connection.
+func (t *connTrace) recordBytes(data []byte, ended bool) {
+	t.update(func() {
+		if t.recording {
+			t.head = append(t.head, data[:min(len(data), maxAnswerHeaders-len(t.head))]...)
+			t.ended = ended
 		}
 	})
 }
 
-// heard returns the beginning of the answer and whether the connection ended with it, and listens no more.
-func (w *connTrace) heard() (head []byte, ended bool) {
-	w.note(func() { w.listening, head, ended, w.head = false, w.head, w.ended, nil })
+// stopRecording ends the recording. It returns the recorded bytes of the answer and whether the connection ended after
+// them.
+func (t *connTrace) stopRecording() (head []byte, ended bool) {
+	t.update(func() { t.recording, head, ended, t.head = false, t.head, t.ended, nil })
 	return head, ended
 }
 
-// public tells whether everybody may read what came back: whether the policy would have let the address through without
-// an exception. Behind a proxy nobody knows.
-func (w *connTrace) public() bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.open
+// answerIsPublic reports whether the client may read the answer: only if the policy allowed the address without an
+// exception. Behind a proxy the address is unknown, so the answer is not public.
+func (t *connTrace) answerIsPublic() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.public
 }
 
-// explain marks what has no type of its own: most errors of a handshake in crypto/tls, and in net/http the end of a
-// connection on which nothing has come back.
-func (w *connTrace) explain(err error) error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.handshake != nil {
+// wrapError gives a type to errors that lack one: most handshake errors of crypto/tls, and the error of net/http for a
+// connection that ended without an answer.
+func (t *connTrace) wrapError(err error) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.handshakeErr != nil {
 		return &handshakeError{err}
 	}
-	if w.silent {
-		return &silentError{err}
+	if t.unanswered {
+		return &unansweredError{err}
 	}
 	return err
 }

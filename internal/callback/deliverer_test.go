@@ -20,33 +20,39 @@ import (
 	"boomerang/internal/execution"
 )
 
-// to makes a delivery of execution number n to host.
-func to(host string, n int) execution.Delivery {
+// deliveryTo returns a delivery of execution number n to host.
+func deliveryTo(host string, n int) execution.Delivery {
 	d := aDelivery("http://" + host + "/hook?token=hush")
 	d.Execution = execution.ID(fmt.Sprintf("exec_%026d", n))
 	return d
 }
 
-// running is a deliverer that runs until stop is called.
-type running struct {
+// runningDeliverer is a deliverer that runs until stop is called.
+type runningDeliverer struct {
 	*Deliverer
 	hook *logtest.Hook
-	stop func() // ends it and waits for it
+	stop func() // ends Run and waits for it
 	quit context.CancelFunc
 	done chan error
 }
 
 // start runs a deliverer in the bubble of the test, without jitter.
-func start(t *testing.T, m Store, n *internet, concurrency int) *running {
+func start(t *testing.T, m Store, n *fakeNetwork, concurrency int) *runningDeliverer {
 	t.Helper()
 	logger, hook := logtest.NewNullLogger()
 	c := Defaults()
 	c.Concurrency = concurrency
-	d := NewDeliverer(c, m, plain{}, policy(t, usual), "1.2.3", logrus.NewEntry(logger))
+	d := NewDeliverer(c, Deps{
+		Store:    m,
+		Unsealer: fakeUnsealer{},
+		Policy:   newTestPolicy(t, defaultConfig),
+		Version:  "1.2.3",
+		Log:      logrus.NewEntry(logger),
+	})
 	d.jitter = func() float64 { return 0.5 }
 	d.sender.transport.DialContext = n.dial
 	ctx, quit := context.WithCancel(t.Context())
-	r := &running{Deliverer: d, hook: hook, quit: quit, done: make(chan error, 1)}
+	r := &runningDeliverer{Deliverer: d, hook: hook, quit: quit, done: make(chan error, 1)}
 	go func() { r.done <- d.Run(ctx) }()
 	r.stop = func() {
 		quit()
@@ -69,16 +75,16 @@ func always(status int) func(string) (int, time.Duration) {
 
 func TestADeliveryArrivesAtOnceAndIsRecordedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m, n := newMemory(), newInternet(always(200))
+		m, n := newMemoryStore(), newFakeNetwork(always(200))
 		r := start(t, m, n, 64)
 		sleep(time.Hour)
 		began := time.Now()
-		m.add(to("a.example.com", 1))
+		m.add(deliveryTo("a.example.com", 1))
 		synctest.Wait()
 		if got := n.at("a.example.com", began); len(got) != 1 || got[0] != 0 {
 			t.Errorf("arrived at %v, want at once", got)
 		}
-		if d := m.get(to("", 1).Execution); d.State != execution.Delivered || d.Attempts != 1 {
+		if d := m.get(deliveryTo("", 1).Execution); d.State != execution.Delivered || d.Attempts != 1 {
 			t.Errorf("got %+v", d)
 		}
 		sleep(100 * time.Hour)
@@ -89,9 +95,9 @@ func TestADeliveryArrivesAtOnceAndIsRecordedOnce(t *testing.T) {
 	})
 }
 
-func TestADeadReceiverIsCalledAsTheScheduleSays(t *testing.T) {
+func TestADeadReceiverIsCalledOnSchedule(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m, n := newMemory(to("a.example.com", 1)), newInternet(always(500))
+		m, n := newMemoryStore(deliveryTo("a.example.com", 1)), newFakeNetwork(always(500))
 		r := start(t, m, n, 64)
 		began := time.Now()
 		sleep(200 * time.Hour)
@@ -104,7 +110,8 @@ func TestADeadReceiverIsCalledAsTheScheduleSays(t *testing.T) {
 		if got := n.at("a.example.com", began); !slices.Equal(got, want) {
 			t.Errorf("called at\n%v, want\n%v", got, want)
 		}
-		if d := m.get(to("", 1).Execution); d.State != execution.Dead || d.Reason != execution.Exhausted || d.Attempts != 11 {
+		if d := m.get(deliveryTo("", 1).Execution); d.State != execution.Dead || d.Reason != execution.Exhausted ||
+			d.Attempts != 11 {
 			t.Errorf("got %+v", d)
 		}
 		for i, a := range n.arrivals {
@@ -114,7 +121,8 @@ func TestADeadReceiverIsCalledAsTheScheduleSays(t *testing.T) {
 			if got, want := a.header.Get("X-HopX-Timestamp"), strconv.FormatInt(a.at.Unix(), 10); got != want {
 				t.Errorf("timestamp header %q, want %q", got, want)
 			}
-			if a.body != n.arrivals[0].body || a.header.Get("webhook-id") != "msg_"+string(to("", 1).Execution) {
+			if a.body != n.arrivals[0].body ||
+				a.header.Get("webhook-id") != "msg_"+string(deliveryTo("", 1).Execution) {
 				t.Errorf("attempt %d has another body or id: %q, %v", i+1, a.body, a.header)
 			}
 		}
@@ -123,14 +131,15 @@ func TestADeadReceiverIsCalledAsTheScheduleSays(t *testing.T) {
 
 func TestGoneAndBlockedAreGivenUpAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		blocked := to("a.example.com", 2)
+		blocked := deliveryTo("a.example.com", 2)
 		blocked.Callback.URL = "http://10.0.0.1/"
-		m, n := newMemory(to("a.example.com", 1), blocked), newInternet(always(410))
+		m, n := newMemoryStore(deliveryTo("a.example.com", 1), blocked), newFakeNetwork(always(410))
 		r := start(t, m, n, 64)
 		sleep(100 * time.Hour)
 		r.stop()
 		for number, want := range map[int]execution.DeadReason{1: execution.Gone, 2: execution.Blocked} {
-			if d := m.get(to("", number).Execution); d.State != execution.Dead || d.Reason != want || d.Attempts != 1 {
+			if d := m.get(deliveryTo("", number).Execution); d.State != execution.Dead || d.Reason != want ||
+				d.Attempts != 1 {
 				t.Errorf("got %+v, want dead, %s", d, want)
 			}
 		}
@@ -140,17 +149,17 @@ func TestGoneAndBlockedAreGivenUpAtOnce(t *testing.T) {
 	})
 }
 
-func TestAHangingReceiverTakesFourPlacesAndHoldsNobodyUp(t *testing.T) {
+func TestAHangingReceiverTakesFourSlotsAndDelaysNoOtherReceiver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := newMemory()
+		m := newMemoryStore()
 		for i := range 1000 {
-			m.add(to("hanging.example.com", i))
+			m.add(deliveryTo("hanging.example.com", i))
 		}
-		sleep(time.Second) // the others are due after all of these
+		sleep(time.Second) // the other deliveries are due later than these
 		for i := range 50 {
-			m.add(to(fmt.Sprintf("good%d.example.com", i%5), 1000+i))
+			m.add(deliveryTo(fmt.Sprintf("good%d.example.com", i%5), 1000+i))
 		}
-		n := newInternet(func(host string) (int, time.Duration) {
+		n := newFakeNetwork(func(host string) (int, time.Duration) {
 			if host == "hanging.example.com" {
 				return 0, 0
 			}
@@ -174,11 +183,11 @@ func TestAHangingReceiverTakesFourPlacesAndHoldsNobodyUp(t *testing.T) {
 
 func TestConcurrencyBoundsAllDestinationsTogether(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := newMemory()
+		m := newMemoryStore()
 		for i := range 100 {
-			m.add(to(fmt.Sprintf("r%d.example.com", i), i))
+			m.add(deliveryTo(fmt.Sprintf("r%d.example.com", i), i))
 		}
-		n := newInternet(func(string) (int, time.Duration) { return 200, time.Second })
+		n := newFakeNetwork(func(string) (int, time.Duration) { return 200, time.Second })
 		r := start(t, m, n, 8)
 		sleep(time.Minute)
 		r.stop()
@@ -191,14 +200,14 @@ func TestConcurrencyBoundsAllDestinationsTogether(t *testing.T) {
 	})
 }
 
-func TestWhatIsInFlightIsNotSentAgain(t *testing.T) {
+func TestADeliveryInFlightIsNotSentAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := newMemory(to("slow.example.com", 1))
-		n := newInternet(func(string) (int, time.Duration) { return 200, 20 * time.Second })
+		m := newMemoryStore(deliveryTo("slow.example.com", 1))
+		n := newFakeNetwork(func(string) (int, time.Duration) { return 200, 20 * time.Second })
 		r := start(t, m, n, 64)
 		for i := range 10 {
 			sleep(time.Second)
-			m.add(to("slow.example.com", 2+i)) // wakes it each time
+			m.add(deliveryTo("slow.example.com", 2+i)) // wakes the deliverer each time
 		}
 		sleep(10 * time.Minute)
 		r.stop()
@@ -208,13 +217,13 @@ func TestWhatIsInFlightIsNotSentAgain(t *testing.T) {
 	})
 }
 
-func TestALaterDeliveryIsSentWhenItIsDueAlsoBesideAHangingOne(t *testing.T) {
+func TestALaterDeliveryIsSentOnTimeBesideAHangingOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		began := time.Now()
-		later := to("later.example.com", 2)
+		later := deliveryTo("later.example.com", 2)
 		later.NextAt = began.Add(7 * time.Second)
-		m := newMemory(to("hanging.example.com", 1), later)
-		n := newInternet(func(host string) (int, time.Duration) {
+		m := newMemoryStore(deliveryTo("hanging.example.com", 1), later)
+		n := newFakeNetwork(func(host string) (int, time.Duration) {
 			if host == "later.example.com" {
 				return 200, 0
 			}
@@ -229,27 +238,27 @@ func TestALaterDeliveryIsSentWhenItIsDueAlsoBesideAHangingOne(t *testing.T) {
 	})
 }
 
-func TestStopLetsAttemptsFinishAndBeginsNone(t *testing.T) {
+func TestStopLetsAttemptsFinishAndStartsNoMore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := newMemory(to("slow.example.com", 1))
-		n := newInternet(func(string) (int, time.Duration) { return 200, 9 * time.Second })
+		m := newMemoryStore(deliveryTo("slow.example.com", 1))
+		n := newFakeNetwork(func(string) (int, time.Duration) { return 200, 9 * time.Second })
 		r := start(t, m, n, 64)
 		sleep(time.Second)
 		r.quit()
-		m.add(to("other.example.com", 2))
+		m.add(deliveryTo("other.example.com", 2))
 		r.stop()
-		if d := m.get(to("", 1).Execution); d.State != execution.Delivered {
+		if d := m.get(deliveryTo("", 1).Execution); d.State != execution.Delivered {
 			t.Errorf("the attempt in flight: got %+v", d)
 		}
-		if d := m.get(to("", 2).Execution); d.State != execution.Pending || len(n.arrivals) != 1 {
+		if d := m.get(deliveryTo("", 2).Execution); d.State != execution.Pending || len(n.arrivals) != 1 {
 			t.Errorf("the new one: got %+v, %d requests", d, len(n.arrivals))
 		}
 	})
 }
 
-func TestStopBreaksOffWhatHangsAndCountsItNotAsAnAttempt(t *testing.T) {
+func TestStopCancelsHangingAttemptsWithoutRecordingThem(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m, n := newMemory(to("hanging.example.com", 1)), newInternet(always(0))
+		m, n := newMemoryStore(deliveryTo("hanging.example.com", 1)), newFakeNetwork(always(0))
 		r := start(t, m, n, 64)
 		sleep(time.Second)
 		began := time.Now()
@@ -257,27 +266,27 @@ func TestStopBreaksOffWhatHangsAndCountsItNotAsAnAttempt(t *testing.T) {
 		if took := time.Since(began); took != shutdownGrace {
 			t.Errorf("stopped after %v, want %v", took, shutdownGrace)
 		}
-		if d := m.get(to("", 1).Execution); d.State != execution.Pending || d.Attempts != 0 {
+		if d := m.get(deliveryTo("", 1).Execution); d.State != execution.Pending || d.Attempts != 0 {
 			t.Errorf("got %+v", d)
 		}
 	})
 }
 
-func TestStopRecordsASuccessWhoseBodyItBreaksOff(t *testing.T) {
+func TestStopRecordsASuccessWhoseBodyItCutsShort(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m, n := newMemory(to("a.example.com", 1)), newInternet(always(unending))
+		m, n := newMemoryStore(deliveryTo("a.example.com", 1)), newFakeNetwork(always(statusEndlessBody))
 		r := start(t, m, n, 64)
 		sleep(time.Second)
 		r.stop()
-		if d := m.get(to("", 1).Execution); d.State != execution.Delivered {
+		if d := m.get(deliveryTo("", 1).Execution); d.State != execution.Delivered {
 			t.Errorf("got %+v", d)
 		}
 	})
 }
 
-func TestAfterACrashTheSameBytesComeAgain(t *testing.T) {
+func TestAfterACrashTheSameBytesAreSentAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m, n := newMemory(to("a.example.com", 1)), newInternet(always(200))
+		m, n := newMemoryStore(deliveryTo("a.example.com", 1)), newFakeNetwork(always(200))
 		m.fail(nil, errors.New("the power fails before the record is written"))
 		first := start(t, m, n, 64)
 		synctest.Wait()
@@ -300,13 +309,13 @@ func TestAfterACrashTheSameBytesComeAgain(t *testing.T) {
 	})
 }
 
-func TestAnAttemptThatCannotBeRecordedIsNotMadeAgainWhileThereIsHope(t *testing.T) {
+func TestAnAttemptIsNotRepeatedWhileItsRecordIsRetried(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m, n := newMemory(to("a.example.com", 1)), newInternet(always(200))
+		m, n := newMemoryStore(deliveryTo("a.example.com", 1)), newFakeNetwork(always(200))
 		m.fail(nil, errors.New("disk full"))
 		r := start(t, m, n, 64)
 		sleep(5 * time.Minute)
-		m.add(to("b.example.com", 2)) // others are tried meanwhile
+		m.add(deliveryTo("b.example.com", 2)) // other destinations are tried meanwhile
 		sleep(time.Minute)
 		m.fail(nil, nil)
 		sleep(maxRecordPause)
@@ -320,33 +329,35 @@ func TestAnAttemptThatCannotBeRecordedIsNotMadeAgainWhileThereIsHope(t *testing.
 	})
 }
 
-func TestAnAttemptThatIsNeverRecordedIsMadeAgainSeldom(t *testing.T) {
+func TestAnAttemptThatIsNeverRecordedIsRepeatedRarely(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m, n := newMemory(to("a.example.com", 1)), newInternet(always(200))
+		m, n := newMemoryStore(deliveryTo("a.example.com", 1)), newFakeNetwork(always(200))
 		m.fail(nil, errors.New("disk full"))
 		r := start(t, m, n, 64)
 		began := time.Now()
 		sleep(time.Hour - time.Second)
 		got := n.at("a.example.com", began)
 		r.stop()
-		want := []time.Duration{0, recordPatience, 2 * recordPatience, 3 * recordPatience, 4 * recordPatience, 5 * recordPatience}
+		want := []time.Duration{
+			0, maxRecordTime, 2 * maxRecordTime, 3 * maxRecordTime, 4 * maxRecordTime, 5 * maxRecordTime,
+		}
 		if !slices.Equal(got, want) {
 			t.Errorf("sent at %v, want %v", got, want)
 		}
 	})
 }
 
-func TestAStoreThatCannotBeReadIsAskedNowAndThenAndReportedOnce(t *testing.T) {
+func TestAnUnreadableStoreIsQueriedWithPausesAndReportedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m, n := newMemory(to("a.example.com", 1)), newInternet(always(200))
+		m, n := newMemoryStore(deliveryTo("a.example.com", 1)), newFakeNetwork(always(200))
 		m.fail(errors.New("database is locked"), nil)
 		r := start(t, m, n, 64)
 		sleep(10 * time.Minute)
-		if got, most := m.asked, int(10*time.Minute/storePause)+2; got > most {
+		if got, most := m.asked, int(10*time.Minute/storeRetryPause)+2; got > most {
 			t.Errorf("asked %d times in ten minutes, want at most %d", got, most)
 		}
 		m.fail(nil, nil)
-		sleep(storePause)
+		sleep(storeRetryPause)
 		if got := m.delivered(); got != 1 {
 			t.Error("not delivered after the store came back")
 		}
@@ -371,8 +382,8 @@ func logged(hook *logtest.Hook, level logrus.Level) int {
 
 func TestEachAttemptIsOneInfoLineWithoutPathAndQuery(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := newMemory(to("a.example.com:8080", 1))
-		n := newInternet(func(string) (int, time.Duration) { return 410, 250 * time.Millisecond })
+		m := newMemoryStore(deliveryTo("a.example.com:8080", 1))
+		n := newFakeNetwork(func(string) (int, time.Duration) { return 410, 250 * time.Millisecond })
 		r := start(t, m, n, 64)
 		sleep(time.Minute)
 		r.stop()
@@ -381,20 +392,22 @@ func TestEachAttemptIsOneInfoLineWithoutPathAndQuery(t *testing.T) {
 			t.Fatalf("got %d entries", len(entries))
 		}
 		want := logrus.Fields{
-			"execution_id": to("", 1).Execution, "attempt": 1, "outcome": execution.AttemptStatus, "status": 410,
+			"execution_id": deliveryTo("",
+				1).Execution, "attempt": 1, "outcome": execution.AttemptStatus, "status": 410,
 			"duration_ms": int64(250), "host": "a.example.com:8080", "state": execution.Dead, "reason": execution.Gone,
 		}
 		if got := entries[0].Data; fmt.Sprint(got) != fmt.Sprint(want) {
 			t.Errorf("got %v, want %v", got, want)
 		}
-		if line, err := entries[0].String(); err != nil || strings.Contains(line, "hush") || strings.Contains(line, "/hook") {
+		if line, err := entries[0].String(); err != nil || strings.Contains(line, "hush") ||
+			strings.Contains(line, "/hook") {
 			t.Errorf("got %s, %v", line, err)
 		}
 	})
 }
 
-// TestEveryPartOfAnAttemptHasItsTime lets receivers stall in every place, with the real limits.
-func TestEveryPartOfAnAttemptHasItsTime(t *testing.T) {
+// TestEveryPhaseOfAnAttemptHasATimeout lets receivers stall in every phase, with the real timeouts.
+func TestEveryPhaseOfAnAttemptHasATimeout(t *testing.T) {
 	drip := func(conn net.Conn, text string) {
 		for i := 0; ; i = (i + 1) % len(text) {
 			if _, err := conn.Write([]byte{text[i]}); err != nil {
@@ -409,8 +422,14 @@ func TestEveryPartOfAnAttemptHasItsTime(t *testing.T) {
 		want   execution.AttemptOutcome
 		took   time.Duration
 	}{
-		"no answer":    {"http", func(conn net.Conn) { _, _ = io.Copy(io.Discard, conn) }, execution.AttemptTimeout, 30 * time.Second},
-		"no handshake": {"https", func(conn net.Conn) { _, _ = io.Copy(io.Discard, conn) }, execution.AttemptTimeout, 5 * time.Second},
+		"no answer": {
+			"http", func(conn net.Conn) { _, _ = io.Copy(io.Discard, conn) }, execution.AttemptTimeout,
+			30 * time.Second,
+		},
+		"no handshake": {
+			"https", func(conn net.Conn) { _, _ = io.Copy(io.Discard, conn) }, execution.AttemptTimeout,
+			5 * time.Second,
+		},
 		"dripping headers": {"http", func(conn net.Conn) {
 			readRequest(conn)
 			drip(conn, "HTTP/1.1 200 OK\r\n"+strings.Repeat("X-A: b\r\n", 100))
@@ -423,11 +442,11 @@ func TestEveryPartOfAnAttemptHasItsTime(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s := testSender(policy(t, usual))
+				s := testSender(newTestPolicy(t, defaultConfig))
 				s.transport.DialContext = func(context.Context, string, string) (net.Conn, error) {
 					client, server := net.Pipe()
 					go func() {
-						defer hangUp(server)
+						defer closeConn(server)
 						c.serve(server)
 					}()
 					return client, nil
@@ -438,19 +457,19 @@ func TestEveryPartOfAnAttemptHasItsTime(t *testing.T) {
 					t.Errorf("got %q after %v (%v), want %q after %v", a.Outcome, took, err, c.want, c.took)
 				}
 				s.transport.CloseIdleConnections()
-				sleep(time.Minute) // the receiver sees that nobody listens
+				sleep(time.Minute) // the receiver sees the closed connection
 			})
 		})
 	}
 }
 
-func TestADestinationTakesTenASecond(t *testing.T) {
+func TestADestinationGetsTenAttemptsPerSecond(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := newMemory()
+		m := newMemoryStore()
 		for i := range 100 {
-			m.add(to("a.example.com", i))
+			m.add(deliveryTo("a.example.com", i))
 		}
-		n := newInternet(always(200))
+		n := newFakeNetwork(always(200))
 		began := time.Now()
 		r := start(t, m, n, 64)
 		sleep(20 * time.Second)
@@ -459,7 +478,7 @@ func TestADestinationTakesTenASecond(t *testing.T) {
 		if len(at) != 100 {
 			t.Fatalf("%d arrived, want 100", len(at))
 		}
-		for i, d := range at { // a burst of ten, then one each tenth of a second
+		for i, d := range at { // a burst of ten, then one every tenth of a second
 			if want := max(0, time.Duration(i-9)*100*time.Millisecond); d < want || d > want+time.Millisecond {
 				t.Errorf("arrival %d came after %s, want %s", i, d, want)
 			}
@@ -467,14 +486,14 @@ func TestADestinationTakesTenASecond(t *testing.T) {
 	})
 }
 
-func TestADeadDestinationIsLeftAloneAndCostsNoAttempts(t *testing.T) {
+func TestADeadDestinationIsPausedAndCostsNoAttempts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := newMemory()
+		m := newMemoryStore()
 		for i := range 200 {
-			m.add(to("dead.example.com", i))
+			m.add(deliveryTo("dead.example.com", i))
 		}
 		var well atomic.Bool
-		n := newInternet(func(string) (int, time.Duration) {
+		n := newFakeNetwork(func(string) (int, time.Duration) {
 			if well.Load() {
 				return 200, 0
 			}
@@ -483,20 +502,21 @@ func TestADeadDestinationIsLeftAloneAndCostsNoAttempts(t *testing.T) {
 		r := start(t, m, n, 64)
 		sleep(10 * time.Minute)
 		if got := n.count(); got > 30 {
-			t.Errorf("%d requests in ten minutes to a receiver that fails all, want a few probes after the first ten", got)
+			t.Errorf("%d requests in ten minutes to a receiver that fails all, want a few probes after the first ten",
+				got)
 		}
 		if got := logged(r.hook, logrus.WarnLevel); got < 2 {
 			t.Errorf("%d warnings, want one each time that it is left alone", got)
 		}
 		attempts := 0
 		for i := range 200 {
-			attempts += m.get(to("", i).Execution).Attempts
+			attempts += m.get(deliveryTo("", i).Execution).Attempts
 		}
 		if attempts != n.count() {
 			t.Errorf("%d attempts were counted, %d were made", attempts, n.count())
 		}
 		well.Store(true)
-		sleep(11 * time.Minute) // one probe, then ten a second
+		sleep(11 * time.Minute) // one probe, then ten per second
 		r.stop()
 		if got := m.delivered(); got != 200 {
 			t.Errorf("%d were delivered when it was well again, want all 200", got)
@@ -507,11 +527,11 @@ func TestADeadDestinationIsLeftAloneAndCostsNoAttempts(t *testing.T) {
 	})
 }
 
-func TestABreakerOutlivesARestart(t *testing.T) {
+func TestABreakerSurvivesARestart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m, n := newMemory(), newInternet(always(503))
+		m, n := newMemoryStore(), newFakeNetwork(always(503))
 		for i := range 100 {
-			m.add(to("dead.example.com", i))
+			m.add(deliveryTo("dead.example.com", i))
 		}
 		r := start(t, m, n, 64)
 		sleep(2 * time.Minute) // it has opened twice: for 30 s, then for a minute
@@ -530,14 +550,14 @@ func TestABreakerOutlivesARestart(t *testing.T) {
 	})
 }
 
-// All places could be taken by those that hang, four each.
-func TestManyThatHangLeaveAPlaceForOneThatIsWell(t *testing.T) {
+// Hanging destinations could take all slots, four each.
+func TestManyHangingDestinationsLeaveASlotForAHealthyOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := newMemory()
+		m := newMemoryStore()
 		for i := range 400 {
-			m.add(to(fmt.Sprintf("hanging%d.example.com", i%20), i))
+			m.add(deliveryTo(fmt.Sprintf("hanging%d.example.com", i%20), i))
 		}
-		n := newInternet(func(host string) (int, time.Duration) {
+		n := newFakeNetwork(func(host string) (int, time.Duration) {
 			if strings.HasPrefix(host, "hanging") {
 				return 0, 0
 			}
@@ -546,7 +566,7 @@ func TestManyThatHangLeaveAPlaceForOneThatIsWell(t *testing.T) {
 		r := start(t, m, n, 64)
 		sleep(time.Second)
 		began := time.Now()
-		m.add(to("good.example.com", 1000))
+		m.add(deliveryTo("good.example.com", 1000))
 		sleep(time.Second)
 		if got := n.at("good.example.com", began); len(got) != 1 || got[0] != 0 {
 			t.Errorf("the good one was called at %v, want at once", got)
@@ -555,19 +575,20 @@ func TestManyThatHangLeaveAPlaceForOneThatIsWell(t *testing.T) {
 	})
 }
 
-func TestADeliveryThatCannotBeReadIsTriedAgainWithPauses(t *testing.T) {
+func TestAnUnreadableDeliveryIsRetriedWithPauses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m, n := newMemory(to("a.example.com", 1)), newInternet(always(200))
+		m, n := newMemoryStore(deliveryTo("a.example.com", 1)), newFakeNetwork(always(200))
 		m.unreadable = errors.New("disk I/O error")
 		r := start(t, m, n, 64)
 		sleep(time.Minute)
-		if most := 2 * int(time.Minute/storePause+2); m.asked > most { // each time once more for others
+		// each time once more for other destinations
+		if most := 2 * int(time.Minute/storeRetryPause+2); m.asked > most {
 			t.Errorf("asked %d times in a minute, want at most %d", m.asked, most)
 		}
 		m.mu.Lock()
 		m.unreadable = nil
 		m.mu.Unlock()
-		sleep(storePause)
+		sleep(storeRetryPause)
 		r.stop()
 		if m.delivered() != 1 || logged(r.hook, logrus.ErrorLevel) != 1 {
 			t.Errorf("%d delivered, %d errors logged, want 1 and 1", m.delivered(), logged(r.hook, logrus.ErrorLevel))

@@ -10,86 +10,89 @@ import (
 	"time"
 )
 
-// vetted is a connection to an address that the policy let through. It may serve many attempts, so it remembers how.
-type vetted struct {
+// guardedConn is a connection to an address that the policy allowed. It may serve many attempts, so it remembers
+// whether only an exception opened the address.
+type guardedConn struct {
 	net.Conn
 	excepted bool
 }
 
-// dialing makes a connection.
-type dialing = func(ctx context.Context, network, address string) (net.Conn, error)
+// dialFunc makes a connection.
+type dialFunc = func(ctx context.Context, network, address string) (net.Conn, error)
 
-// dialer makes connections to the addresses that policy lets through.
-type dialer struct {
+// guardedDialer makes connections to the addresses that policy allows.
+type guardedDialer struct {
 	policy   *Policy
-	resolver *net.Resolver // nil: the host's
-	timeout  time.Duration // resolving and connecting together
+	resolver *net.Resolver // nil for the resolver of the host
+	timeout  time.Duration // DNS and TCP connect together
 }
 
-// dial resolves address ("host:port") and connects to the first of its addresses that is open and answers. When none is
-// open the error is a *RefusalError.
-func (d dialer) dial(ctx context.Context, network, address string) (net.Conn, error) {
+// dial resolves address ("host:port") and connects to the first allowed address that accepts the connection. If no
+// address is allowed the error is a *RefusalError.
+func (d guardedDialer) dial(ctx context.Context, network, address string) (net.Conn, error) {
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {
 		return nil, err
 	}
-	v := visa{policy: d.policy, host: host, passed: make(map[netip.Addr]bool)}
-	inner := net.Dialer{Timeout: d.timeout, Resolver: d.resolver, ControlContext: v.control}
+	g := dialGuard{policy: d.policy, host: host, allowed: make(map[netip.Addr]bool)}
+	inner := net.Dialer{Timeout: d.timeout, Resolver: d.resolver, ControlContext: g.control}
 	conn, err := inner.DialContext(ctx, network, address)
-	v.mu.Lock()
-	defer v.mu.Unlock()
+	g.mu.Lock()
+	defer g.mu.Unlock()
 	if err != nil {
-		if v.refusal != nil && len(v.passed) == 0 {
-			return nil, v.refusal
+		if g.refusal != nil && len(g.allowed) == 0 {
+			return nil, g.refusal
 		}
-		return nil, withoutRefusal(err)
+		return nil, hideRefusal(err)
 	}
-	excepted, known := v.passed[remote(conn)]
-	return &vetted{Conn: overhear(conn), excepted: excepted || !known}, nil
+	excepted, known := g.allowed[remoteAddr(conn)]
+	return &guardedConn{Conn: recordConn(conn), excepted: excepted || !known}, nil
 }
 
-// visa collects what the policy says of the addresses of one name while they are dialled, two at a time.
-type visa struct {
+// dialGuard collects the policy's decisions about the addresses of one name while the net package dials up to two of
+// them at a time.
+type dialGuard struct {
 	policy *Policy
 	host   string
 
-	mu      sync.Mutex // the dialer races IPv6 against IPv4
-	passed  map[netip.Addr]bool
+	mu      sync.Mutex // net.Dialer races IPv6 against IPv4
+	allowed map[netip.Addr]bool
 	refusal *RefusalError
 }
 
-// control is called with each resolved address, after the socket is made and before it is connected.
-func (v *visa) control(_ context.Context, _, address string, _ syscall.RawConn) error {
+// control implements net.Dialer.ControlContext. The dialer calls it for each resolved address, between socket and
+// connect.
+func (g *dialGuard) control(_ context.Context, _, address string, _ syscall.RawConn) error {
 	resolved, err := netip.ParseAddrPort(address)
 	if err != nil {
 		return err
 	}
-	verdict, err := v.policy.judge(v.host, resolved.Addr())
+	d, err := g.policy.decide(g.host, resolved.Addr())
 	if err != nil {
 		return err
 	}
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if verdict.refusal != nil {
-		v.refusal = verdict.refusal
-		return verdict.refusal
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if d.refusal != nil {
+		g.refusal = d.refusal
+		return d.refusal
 	}
-	v.passed[resolved.Addr().Unmap()] = verdict.excepted
+	g.allowed[resolved.Addr().Unmap()] = d.excepted
 	return nil
 }
 
-// errUnanswered stands for a refusal of one address where others were open: the name may be called, later.
-var errUnanswered = errors.New("none of the open addresses answered")
+// errNoneConnected replaces the refusal of one address if other addresses were allowed: the delivery may be retried.
+var errNoneConnected = errors.New("none of the open addresses answered")
 
-func withoutRefusal(err error) error {
+func hideRefusal(err error) error {
 	if _, ok := errors.AsType[*RefusalError](err); ok {
-		return errUnanswered
+		return errNoneConnected
 	}
 	return err
 }
 
-// remote is the address at the other end; the zero Addr when the connection is not TCP.
-func remote(conn net.Conn) netip.Addr {
+// remoteAddr returns the peer's address, or the zero Addr if the connection is not TCP.
+func remoteAddr(conn net.Conn) netip.Addr {
 	if tcp, ok := conn.RemoteAddr().(*net.TCPAddr); ok {
 		return tcp.AddrPort().Addr().Unmap()
 	}

@@ -14,16 +14,16 @@ import (
 	"time"
 )
 
-// script answers DNS queries: for each name the addresses of one answer after another, the last one for ever. In place of
-// addresses there may be one other name, which is then told as the canonical one.
-type script struct {
+// dnsServer answers DNS queries: for each name it has a list of answers, used one after another, the last one for ever.
+// An answer is a list of addresses, or a single other name, which is returned as the canonical name.
+type dnsServer struct {
 	mu        sync.Mutex
 	answers   map[string][][]string
-	otherwise []string // the addresses of every other name; nil: there are no others
+	otherwise []string // addresses of every other name; nil if there are no other names
 }
 
-// resolver asks the script as if it were a name server that is reached over TCP.
-func (s *script) resolver() *net.Resolver {
+// resolver returns a resolver that queries s as if it were a name server reached over TCP.
+func (s *dnsServer) resolver() *net.Resolver {
 	return &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {
 		client, server := net.Pipe()
 		go s.serve(server)
@@ -32,8 +32,8 @@ func (s *script) resolver() *net.Resolver {
 }
 
 // serve answers the queries of one connection (RFC 1035 §4.2.2).
-func (s *script) serve(conn net.Conn) {
-	defer hangUp(conn)
+func (s *dnsServer) serve(conn net.Conn) {
+	defer closeConn(conn)
 	for {
 		var size [2]byte
 		if _, err := io.ReadFull(conn, size[:]); err != nil {
@@ -44,13 +44,14 @@ func (s *script) serve(conn net.Conn) {
 			return
 		}
 		answer := s.answer(query)
-		if _, err := conn.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(answer))), answer...)); err != nil {
+		length := binary.BigEndian.AppendUint16(nil, uint16(len(answer)))
+		if _, err := conn.Write(append(length, answer...)); err != nil {
 			return
 		}
 	}
 }
 
-func (s *script) answer(query []byte) []byte {
+func (s *dnsServer) answer(query []byte) []byte {
 	var labels []string
 	end := 12
 	for query[end] != 0 {
@@ -84,7 +85,7 @@ func (s *script) answer(query []byte) []byte {
 	return answer
 }
 
-// appendRecord adds one without a time to live.
+// appendRecord appends a record without a time to live.
 func appendRecord(answer, owner []byte, kind uint16, data []byte) []byte {
 	answer = append(answer, owner...)
 	answer = append(answer, byte(kind>>8), byte(kind), 0, 1, 0, 0, 0, 0, 0, byte(len(data)))
@@ -98,9 +99,9 @@ func encodeName(name string) (encoded []byte) {
 	return append(encoded, 0)
 }
 
-// next returns what is to be said of a name: canonical names and then addresses. It steps on to the following answer when
-// the A record has been asked for: AAAA comes beside it.
-func (s *script) next(name string, six bool) (records []string, known bool) {
+// next returns the records of a name: canonical names and then addresses. A query for the A record advances to the next
+// answer; the query for AAAA comes beside it.
+func (s *dnsServer) next(name string, six bool) (records []string, known bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for {
@@ -122,21 +123,21 @@ func (s *script) next(name string, six bool) (records []string, known bool) {
 	}
 }
 
-// scripted makes a dialer whose names are those of answers.
-func scripted(p *Policy, answers map[string][][]string) dialer {
-	return dialer{policy: p, resolver: (&script{answers: answers}).resolver(), timeout: 5 * time.Second}
+// dialerWithDNS returns a dialer that resolves names to answers.
+func dialerWithDNS(p *Policy, answers map[string][][]string) guardedDialer {
+	return guardedDialer{policy: p, resolver: (&dnsServer{answers: answers}).resolver(), timeout: 5 * time.Second}
 }
 
-func onLoopback(c *Config) { c.AllowCIDRs = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")} }
+func allowLoopback(c *Config) { c.AllowCIDRs = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")} }
 
-// listen accepts connections on a loopback address and gives their port.
+// listen accepts connections on a loopback address and returns its port.
 func listen(t *testing.T) (port string) {
 	t.Helper()
 	l, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { hangUp(l) })
+	t.Cleanup(func() { closeConn(l) })
 	_, port, err = net.SplitHostPort(l.Addr().String())
 	if err != nil {
 		t.Fatal(err)
@@ -169,7 +170,7 @@ func TestDialRefusesEveryClosedAddressThatDNSGives(t *testing.T) {
 		"255.255.255.255":          "RFC 1112",
 		"168.63.129.16":            "metadata",
 		"100.100.100.200":          "metadata",
-		ourOwn:                     "this host",
+		hostAddress:                "this host",
 		"::1":                      "not global",
 		"::ffff:127.0.0.1":         "loopback",
 		"::ffff:169.254.169.254":   "metadata",
@@ -187,10 +188,10 @@ func TestDialRefusesEveryClosedAddressThatDNSGives(t *testing.T) {
 		"4000::1":                  "not global",
 	} {
 		t.Run(addr, func(t *testing.T) {
-			d := scripted(policy(t, usual), map[string][][]string{"evil.example.com": {{addr}}})
+			d := dialerWithDNS(newTestPolicy(t, defaultConfig), map[string][][]string{"evil.example.com": {{addr}}})
 			conn, err := d.dial(t.Context(), "tcp", "evil.example.com:80")
 			if err == nil {
-				hangUp(conn)
+				closeConn(conn)
 				t.Fatal("it connected")
 			}
 			refusal, ok := errors.AsType[*RefusalError](err)
@@ -204,26 +205,31 @@ func TestDialRefusesEveryClosedAddressThatDNSGives(t *testing.T) {
 	}
 }
 
-func TestDialTakesTheOpenAddressAmongClosedOnes(t *testing.T) {
+func TestDialConnectsToTheOpenAddressAmongClosedOnes(t *testing.T) {
 	port := listen(t)
-	for _, addresses := range [][]string{{"10.0.0.1", "127.0.0.1"}, {"127.0.0.1", "10.0.0.1"}, {"fd00::1", "127.0.0.1"}} {
-		conn, err := scripted(policy(t, onLoopback), map[string][][]string{"a.example.com": {addresses}}).
+	for _, addresses := range [][]string{
+		{"10.0.0.1", "127.0.0.1"}, {"127.0.0.1", "10.0.0.1"}, {"fd00::1", "127.0.0.1"},
+	} {
+		conn, err := dialerWithDNS(newTestPolicy(t, allowLoopback),
+			map[string][][]string{"a.example.com": {addresses}}).
 			dial(t.Context(), "tcp", "a.example.com:"+port)
 		if err != nil {
 			t.Errorf("%v: %v", addresses, err)
 			continue
 		}
-		if v, ok := conn.(*vetted); !ok || !v.excepted {
+		if v, ok := conn.(*guardedConn); !ok || !v.excepted {
 			t.Errorf("%v: got %#v, want a connection that an exception opened", addresses, conn)
 		}
-		hangUp(conn)
+		closeConn(conn)
 	}
 }
 
-func TestDialDoesNotCallANameBlockedOfWhichAnOpenAddressIsDown(t *testing.T) {
-	p := policy(t, func(c *Config) { c.AllowCIDRs = []netip.Prefix{netip.MustParsePrefix("127.0.0.2/32")} })
-	for _, addresses := range [][]string{{"127.0.0.1", "127.0.0.2"}, {"127.0.0.2", "127.0.0.1"}, {"fd00::1", "127.0.0.2"}} {
-		_, err := scripted(p, map[string][][]string{"a.example.com": {addresses}}).
+func TestDialDoesNotBlockANameWithAnOpenAddressThatIsDown(t *testing.T) {
+	p := newTestPolicy(t, func(c *Config) { c.AllowCIDRs = []netip.Prefix{netip.MustParsePrefix("127.0.0.2/32")} })
+	for _, addresses := range [][]string{
+		{"127.0.0.1", "127.0.0.2"}, {"127.0.0.2", "127.0.0.1"}, {"fd00::1", "127.0.0.2"},
+	} {
+		_, err := dialerWithDNS(p, map[string][][]string{"a.example.com": {addresses}}).
 			dial(t.Context(), "tcp", "a.example.com:1")
 		if _, blocked := errors.AsType[*RefusalError](err); err == nil || blocked {
 			t.Errorf("%v: got %v", addresses, err)
@@ -231,14 +237,15 @@ func TestDialDoesNotCallANameBlockedOfWhichAnOpenAddressIsDown(t *testing.T) {
 	}
 }
 
-func TestDialEndsRebinding(t *testing.T) {
+func TestDialStopsDNSRebinding(t *testing.T) {
 	port := listen(t)
-	d := scripted(policy(t, onLoopback), map[string][][]string{"rebind.example.com": {{"127.0.0.1"}, {"10.0.0.1"}}})
+	d := dialerWithDNS(newTestPolicy(t, allowLoopback),
+		map[string][][]string{"rebind.example.com": {{"127.0.0.1"}, {"10.0.0.1"}}})
 	conn, err := d.dial(t.Context(), "tcp", "rebind.example.com:"+port)
 	if err != nil {
 		t.Fatal(err)
 	}
-	hangUp(conn)
+	closeConn(conn)
 	if _, err := d.dial(t.Context(), "tcp", "rebind.example.com:"+port); err == nil {
 		t.Error("the second answer was dialled")
 	} else if _, ok := errors.AsType[*RefusalError](err); !ok {
@@ -246,16 +253,16 @@ func TestDialEndsRebinding(t *testing.T) {
 	}
 }
 
-func TestDialOpensAnAllowedNameWhereverItLeadsButToMetadata(t *testing.T) {
+func TestDialOpensAllAddressesOfAnAllowedNameExceptMetadata(t *testing.T) {
 	port := listen(t)
-	p := policy(t, func(c *Config) { c.AllowHosts = []string{"receiver"} })
+	p := newTestPolicy(t, func(c *Config) { c.AllowHosts = []string{"receiver"} })
 	answers := map[string][][]string{"receiver": {{"127.0.0.1"}, {"169.254.169.254"}}, "other": {{"127.0.0.1"}}}
-	d := scripted(p, answers)
+	d := dialerWithDNS(p, answers)
 	conn, err := d.dial(t.Context(), "tcp", "receiver:"+port)
 	if err != nil {
 		t.Fatal(err)
 	}
-	hangUp(conn)
+	closeConn(conn)
 	for _, name := range []string{"receiver", "other"} {
 		_, err = d.dial(t.Context(), "tcp", name+":"+port)
 		if _, ok := errors.AsType[*RefusalError](err); !ok {
@@ -264,12 +271,12 @@ func TestDialOpensAnAllowedNameWhereverItLeadsButToMetadata(t *testing.T) {
 	}
 }
 
-func TestDialSaysWhatTheNetworkSays(t *testing.T) {
-	d := scripted(policy(t, onLoopback), map[string][][]string{"down.example.com": {{"127.0.0.1"}}})
+func TestDialReturnsTheErrorOfTheNetwork(t *testing.T) {
+	d := dialerWithDNS(newTestPolicy(t, allowLoopback), map[string][][]string{"down.example.com": {{"127.0.0.1"}}})
 	if _, err := d.dial(t.Context(), "tcp", "down.example.com:1"); !errors.Is(err, syscall.ECONNREFUSED) {
 		t.Errorf("got %v, want a refused connection", err)
 	}
-	_, err := d.dial(t.Context(), "tcp", "nobody.example.com:80")
+	_, err := d.dial(t.Context(), "tcp", "unknown.example.com:80")
 	if dns, ok := errors.AsType[*net.DNSError](err); !ok || !dns.IsNotFound {
 		t.Errorf("got %v, want an unknown name", err)
 	}

@@ -19,33 +19,34 @@ import (
 	"boomerang/internal/execution"
 )
 
-// early is a receiver that answers from the head of a request and hangs up before it has read the body.
-type early struct {
+// earlyAnswer is a receiver that answers after the head of a request and closes the connection before it has read the
+// body.
+type earlyAnswer struct {
 	status int
 	secure bool // TLS
-	final  bool // the answer says Connection: close
-	resets bool // it hangs up with an RST at once (SO_LINGER 0)
+	final  bool // the answer has Connection: close
+	resets bool // closes with an RST at once (SO_LINGER 0)
 	warm   bool // the connection has served a request before
 }
 
-func (e early) String() string {
+func (e earlyAnswer) String() string {
 	word := func(is bool, yes, no string) string {
 		if is {
 			return yes
 		}
 		return no
 	}
-	return fmt.Sprintf("%d %s %s %s %s", e.status, word(e.secure, "https", "http"), word(e.final, "close", "keep-alive"),
-		word(e.resets, "reset", "close"), word(e.warm, "reused", "fresh"))
+	return fmt.Sprintf("%d %s %s %s %s", e.status, word(e.secure, "https", "http"),
+		word(e.final, "close", "keep-alive"), word(e.resets, "reset", "close"), word(e.warm, "reused", "fresh"))
 }
 
-// serve counts the requests that it answers early in posts. A request to /warm it reads to its end.
-func (e early) serve(conn net.Conn, posts *atomic.Int32) {
+// serve counts in posts the requests that it answers early. It reads a request to /warm to its end.
+func (e earlyAnswer) serve(conn net.Conn, posts *atomic.Int32) {
 	raw := conn
 	if secured, ok := conn.(*tls.Conn); ok {
 		raw = secured.NetConn()
 	}
-	defer hangUp(conn)
+	defer closeConn(conn)
 	in := bufio.NewReader(conn)
 	for {
 		first, err := in.ReadString('\n')
@@ -74,22 +75,22 @@ func (e early) serve(conn net.Conn, posts *atomic.Int32) {
 		}
 		_, _ = fmt.Fprintf(conn, "HTTP/1.1 %d X\r\nConnection: %s\r\nContent-Length: 2\r\n\r\nok", e.status, connection)
 		if e.resets {
-			hangUp(raw)
+			closeConn(raw)
 		}
 		return
 	}
 }
 
-// open lets e serve until the test ends, each connection beside the others.
-func (e early) open(t *testing.T) (s *sender, url string, posts *atomic.Int32) {
+// open serves e until the test ends, with each connection in its own goroutine.
+func (e earlyAnswer) open(t *testing.T) (s *sender, url string, posts *atomic.Int32) {
 	t.Helper()
 	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp4", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	_, port, _ := net.SplitHostPort(l.Addr().String())
-	s, url, posts = localSender(t, patient()), "http://hooks.example.com:"+port, new(atomic.Int32)
-	s.transport.DialContext = scripted(s.policy, map[string][][]string{"hooks.example.com": {{"127.0.0.1"}}}).dial
+	s, url, posts = localSender(t, longTimeouts()), "http://hooks.example.com:"+port, new(atomic.Int32)
+	s.transport.DialContext = dialerWithDNS(s.policy, map[string][][]string{"hooks.example.com": {{"127.0.0.1"}}}).dial
 	if e.secure {
 		own, roots := certificate(t, "hooks.example.com", time.Now().Add(24*time.Hour))
 		s.transport.TLSClientConfig.RootCAs = roots
@@ -108,30 +109,31 @@ func (e early) open(t *testing.T) (s *sender, url string, posts *atomic.Int32) {
 	})
 	t.Cleanup(func() {
 		s.transport.CloseIdleConnections()
-		hangUp(l)
+		closeConn(l)
 		serving.Wait()
 	})
 	return s, url, posts
 }
 
-// TestAnAnswerBeforeTheBodyWinsOverTheFailingWrite posts to each receiver a few times, or as often as the variable
-// BOOMERANG_EARLY_RUNS says, and counts what was posted twice.
-func TestAnAnswerBeforeTheBodyWinsOverTheFailingWrite(t *testing.T) {
+// TestAnEarlyAnswerWinsOverTheFailingWrite posts to each receiver a few times, or BOOMERANG_EARLY_RUNS times,
+// and counts duplicate posts.
+func TestAnEarlyAnswerWinsOverTheFailingWrite(t *testing.T) {
 	runs, sizes := 3, []int{1 << 10, 512 << 10, 8 << 20}
 	if n, err := strconv.Atoi(os.Getenv("BOOMERANG_EARLY_RUNS")); err == nil {
 		runs, sizes = n, []int{1 << 10, 64 << 10, 512 << 10, 1 << 20, 8 << 20}
 	}
 	body := make([]byte, 8<<20)
 	for place := range 3 * 16 {
-		e := early{
-			status: []int{200, 410, 503}[place/16], secure: place&8 > 0, final: place&4 > 0, resets: place&2 > 0, warm: place&1 > 0,
+		e := earlyAnswer{
+			status: []int{200, 410, 503}[place/16], secure: place&8 > 0, final: place&4 > 0, resets: place&2 > 0,
+			warm: place&1 > 0,
 		}
 		for _, size := range sizes {
 			s, url, posts := e.open(t)
 			twice, other := 0, 0
 			for range runs {
 				if e.warm {
-					sent(t, s, url+"/warm", execution.AttemptSucceeded, 200)
+					sendAndCheck(t, s, url+"/warm", execution.AttemptSucceeded, 200)
 				}
 				posts.Store(0)
 				d := aDelivery(url + "/hook")
@@ -146,7 +148,8 @@ func TestAnAnswerBeforeTheBodyWinsOverTheFailingWrite(t *testing.T) {
 				}
 			}
 			if twice+other > 0 {
-				t.Errorf("%s, %d KiB: of %d runs %d were posted twice, %d have another status", e, size>>10, runs, twice, other)
+				t.Errorf("%s, %d KiB: of %d runs %d were posted twice, %d have another status",
+					e, size>>10, runs, twice, other)
 			}
 		}
 	}
@@ -163,11 +166,11 @@ func TestAReceiverOfHTTP2AnswersEarly(t *testing.T) {
 		w.WriteHeader(http.StatusGone)
 	}))
 	receiver.EnableHTTP2 = true
-	receiver.Config.ErrorLog = quiet
+	receiver.Config.ErrorLog = discardLog
 	receiver.StartTLS()
 	defer receiver.Close()
-	s := localSender(t, patient())
-	s.transport.TLSClientConfig.RootCAs = receiver.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs //nolint:errcheck,forcetypeassert // httptest's
+	s := localSender(t, longTimeouts())
+	s.transport.TLSClientConfig.RootCAs = rootsOf(receiver)
 	d := aDelivery(receiver.URL)
 	d.Body = make([]byte, 8<<20)
 	if a, err := s.send(t.Context(), d); a.StatusCode != http.StatusGone || posts.Load() != 1 {

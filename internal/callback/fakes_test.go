@@ -17,58 +17,61 @@ import (
 	"boomerang/internal/execution"
 )
 
-// plain is an Unsealer of fields that were never sealed.
-type plain struct{ err error }
+// fakeUnsealer is an Unsealer of fields that are not sealed.
+type fakeUnsealer struct{ err error }
 
-func (p plain) Unseal(_ execution.ID, _ string, sealed execution.Sealed) ([]byte, error) {
+func (p fakeUnsealer) Unseal(_ execution.ID, _ string, sealed execution.Sealed) ([]byte, error) {
 	return sealed, p.err
 }
 
 func testSender(p *Policy) *sender {
-	return newSender(Defaults(), p, plain{}, "1.2.3", usualLimits())
+	return newSender(Defaults(), p, fakeUnsealer{}, "1.2.3", defaultTimeouts())
 }
 
 func aDelivery(url string) execution.Delivery {
 	return execution.Delivery{
-		Execution: anID, State: execution.Pending, Callback: execution.Callback{URL: url}, Body: []byte(`{"execution_id":"exec_1"}`),
+		Execution: testID, State: execution.Pending, Callback: execution.Callback{URL: url},
+		Body: []byte(`{"execution_id":"exec_1"}`),
 	}
 }
 
 func anAttempt() execution.Attempt {
-	return execution.Attempt{Execution: anID, Number: 1, StartedAt: time.Unix(1706400000, 0)}
+	return execution.Attempt{Execution: testID, Number: 1, StartedAt: time.Unix(1706400000, 0)}
 }
 
-// quiet is for servers whose clients misbehave on purpose.
-var quiet = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
+// discardLog is for servers whose clients misbehave on purpose.
+var discardLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
 
-// hangUp closes where nothing can be done about an error.
-func hangUp(c io.Closer) { _ = c.Close() }
+// closeConn closes c and ignores the error.
+func closeConn(c io.Closer) { _ = c.Close() }
 
-// memory is a Store that forgets when the test ends.
-type memory struct {
+// memoryStore is a Store in memory.
+type memoryStore struct {
 	mu         sync.Mutex
 	deliveries map[execution.ID]*execution.Delivery
 	attempts   []execution.Attempt
 	pending    chan struct{}
 	asked      int            // calls of Due
-	most       map[string]int // how many of a destination were in flight at one time
+	most       map[string]int // largest number of attempts in flight, by destination
 	breakers   map[string]execution.Breaker
 	readError  error // of Due and NextDue
 	writeError error // of Record
 	unreadable error // of Delivery
 }
 
-func newMemory(deliveries ...execution.Delivery) *memory {
-	m := &memory{
-		deliveries: make(map[execution.ID]*execution.Delivery), pending: make(chan struct{}, 1), most: make(map[string]int),
-		breakers: make(map[string]execution.Breaker),
+func newMemoryStore(deliveries ...execution.Delivery) *memoryStore {
+	m := &memoryStore{
+		deliveries: make(map[execution.ID]*execution.Delivery),
+		pending:    make(chan struct{}, 1),
+		most:       make(map[string]int),
+		breakers:   make(map[string]execution.Breaker),
 	}
 	m.add(deliveries...)
 	return m
 }
 
 // add makes deliveries pending, due now.
-func (m *memory) add(deliveries ...execution.Delivery) {
+func (m *memoryStore) add(deliveries ...execution.Delivery) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, d := range deliveries {
@@ -83,15 +86,15 @@ func (m *memory) add(deliveries ...execution.Delivery) {
 	}
 }
 
-// fail makes reading and writing fail from now on; nil mends them.
-func (m *memory) fail(read, write error) {
+// fail sets the errors of reading and writing from now on; nil means success.
+func (m *memoryStore) fail(read, write error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.readError, m.writeError = read, write
 }
 
-func (m *memory) Due(
-	_ context.Context, now time.Time, each, limit int, inFlight []execution.ID, closed []string,
+func (m *memoryStore) Due(
+	_ context.Context, now time.Time, perDestination, limit int, inFlight []execution.ID, closed []string,
 ) ([]execution.Due, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -118,7 +121,7 @@ func (m *memory) Due(
 	var due []execution.Due
 	taken := make(map[string]int)
 	for _, d := range pending {
-		if destination := d.Callback.Destination(); taken[destination] < each && len(due) < limit {
+		if destination := d.Callback.Destination(); taken[destination] < perDestination && len(due) < limit {
 			taken[destination]++
 			due = append(due, execution.Due{Execution: d.Execution, Destination: destination})
 		}
@@ -126,19 +129,19 @@ func (m *memory) Due(
 	return due, nil
 }
 
-func (m *memory) Delivery(_ context.Context, id execution.ID) (execution.Delivery, error) {
+func (m *memoryStore) Delivery(_ context.Context, id execution.ID) (execution.Delivery, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return *m.deliveries[id], m.unreadable
 }
 
-func (m *memory) Breakers(context.Context) ([]execution.Breaker, error) {
+func (m *memoryStore) Breakers(context.Context) ([]execution.Breaker, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return slices.Collect(maps.Values(m.breakers)), nil
 }
 
-func (m *memory) KeepBreaker(_ context.Context, b execution.Breaker) error {
+func (m *memoryStore) KeepBreaker(_ context.Context, b execution.Breaker) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if b.Openings == 0 {
@@ -149,7 +152,7 @@ func (m *memory) KeepBreaker(_ context.Context, b execution.Breaker) error {
 	return nil
 }
 
-func (m *memory) NextDue(_ context.Context, now time.Time) (at time.Time, ok bool, err error) {
+func (m *memoryStore) NextDue(_ context.Context, now time.Time) (at time.Time, ok bool, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, d := range m.deliveries {
@@ -160,7 +163,10 @@ func (m *memory) NextDue(_ context.Context, now time.Time) (at time.Time, ok boo
 	return at, ok, m.readError
 }
 
-func (m *memory) Record(ctx context.Context, a execution.Attempt, state execution.DeliveryState, reason execution.DeadReason, nextAt time.Time) error {
+func (m *memoryStore) Record(
+	ctx context.Context, a execution.Attempt, state execution.DeliveryState, reason execution.DeadReason,
+	nextAt time.Time,
+) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err := cmp.Or(m.writeError, ctx.Err()); err != nil {
@@ -175,17 +181,17 @@ func (m *memory) Record(ctx context.Context, a execution.Attempt, state executio
 	return nil
 }
 
-func (m *memory) Pending() <-chan struct{} { return m.pending }
+func (m *memoryStore) Pending() <-chan struct{} { return m.pending }
 
-// get returns the delivery of id as it is now.
-func (m *memory) get(id execution.ID) execution.Delivery {
+// get returns the current state of a delivery.
+func (m *memoryStore) get(id execution.ID) execution.Delivery {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return *m.deliveries[id]
 }
 
-// delivered tells how many deliveries have arrived.
-func (m *memory) delivered() int {
+// delivered returns the number of deliveries that have arrived.
+func (m *memoryStore) delivered() int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	n := 0
@@ -197,7 +203,7 @@ func (m *memory) delivered() int {
 	return n
 }
 
-// arrival is one request that came to a receiver of the internet.
+// arrival is one request to a receiver of a fakeNetwork.
 type arrival struct {
 	at     time.Time
 	host   string
@@ -205,24 +211,24 @@ type arrival struct {
 	body   string
 }
 
-// unending is a status of success.
-const unending = 299
+// statusEndlessBody is a success status whose answer has an endless body.
+const statusEndlessBody = 299
 
-// internet is a network of receivers without sockets, for bubbles of synctest. Every name is a receiver.
-type internet struct {
-	answer func(host string) (status int, after time.Duration) // status 0: never; unending: with a body that never ends
+// fakeNetwork is a network of receivers without sockets, for bubbles of synctest. Every name is a receiver.
+type fakeNetwork struct {
+	answer func(host string) (status int, after time.Duration) // status 0 = no answer, statusEndlessBody = endless body
 
 	mu       sync.Mutex
 	arrivals []arrival
 	open     int // requests without an answer yet
-	most     int // the most of them at one time
+	most     int // largest value of open
 }
 
-func newInternet(answer func(host string) (int, time.Duration)) *internet {
-	return &internet{answer: answer}
+func newFakeNetwork(answer func(host string) (int, time.Duration)) *fakeNetwork {
+	return &fakeNetwork{answer: answer}
 }
 
-func (n *internet) dial(_ context.Context, _, address string) (net.Conn, error) {
+func (n *fakeNetwork) dial(_ context.Context, _, address string) (net.Conn, error) {
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {
 		return nil, err
@@ -232,8 +238,8 @@ func (n *internet) dial(_ context.Context, _, address string) (net.Conn, error) 
 	return client, nil
 }
 
-func (n *internet) serve(host string, conn net.Conn) {
-	defer hangUp(conn)
+func (n *fakeNetwork) serve(host string, conn net.Conn) {
+	defer closeConn(conn)
 	in := bufio.NewReader(conn)
 	for {
 		request, err := http.ReadRequest(in)
@@ -246,11 +252,11 @@ func (n *internet) serve(host string, conn net.Conn) {
 		}
 		n.arrived(arrival{time.Now(), host, request.Header, string(body)})
 		status, after := n.answer(host)
-		if status == unending {
+		if status == statusEndlessBody {
 			_, _ = io.WriteString(conn, "HTTP/1.1 299 X\r\nContent-Length: 1\r\n\r\n")
 		}
-		if status == 0 || status == unending {
-			_, _ = io.Copy(io.Discard, in) // until the other end has enough
+		if status == 0 || status == statusEndlessBody {
+			_, _ = io.Copy(io.Discard, in) // until the client closes the connection
 			return
 		}
 		<-time.After(after)
@@ -261,7 +267,7 @@ func (n *internet) serve(host string, conn net.Conn) {
 	}
 }
 
-func (n *internet) arrived(a arrival) {
+func (n *fakeNetwork) arrived(a arrival) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.arrivals = append(n.arrivals, a)
@@ -269,21 +275,21 @@ func (n *internet) arrived(a arrival) {
 	n.most = max(n.most, n.open)
 }
 
-func (n *internet) left() {
+func (n *fakeNetwork) left() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.open--
 }
 
-// count is how many requests have come.
-func (n *internet) count() int {
+// count returns the number of requests so far.
+func (n *fakeNetwork) count() int {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return len(n.arrivals)
 }
 
-// at lists when requests came to host, counted from start.
-func (n *internet) at(host string, start time.Time) []time.Duration {
+// at lists the times of the requests to host, counted from start.
+func (n *fakeNetwork) at(host string, start time.Time) []time.Duration {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	var at []time.Duration

@@ -13,8 +13,8 @@ import (
 	"boomerang/internal/fault"
 )
 
-// shelf is a server of files.
-func shelf(t *testing.T) *httptest.Server {
+// fileServer is a server of files.
+func fileServer(t *testing.T) *httptest.Server {
 	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
@@ -54,9 +54,12 @@ func fetcher(t *testing.T, c Config, allow ...string) *Fetcher {
 	return f
 }
 
-func TestFetchReturnsWhatIsThere(t *testing.T) {
-	server, f := shelf(t), fetcher(t, Defaults(), "127.0.0.0/8")
-	for path, want := range map[string]string{"/file": "file\x00\xff", "/agent": "GET map[Connection:[close] User-Agent:[boomerang/1.2.3]]"} {
+func TestFetchReturnsTheBody(t *testing.T) {
+	server, f := fileServer(t), fetcher(t, Defaults(), "127.0.0.0/8")
+	for path, want := range map[string]string{
+		"/file":  "file\x00\xff",
+		"/agent": "GET map[Connection:[close] User-Agent:[boomerang/1.2.3]]",
+	} {
 		got, err := f.Fetch(t.Context(), "files[0].url", server.URL+path, len(want))
 		if err != nil || string(got) != want {
 			t.Errorf("%s: got %q, %v, want %q", path, got, err, want)
@@ -64,8 +67,8 @@ func TestFetchReturnsWhatIsThere(t *testing.T) {
 	}
 }
 
-func TestFetchSaysWhatWentWrong(t *testing.T) {
-	server, f := shelf(t), fetcher(t, Defaults(), "127.0.0.0/8")
+func TestFetchNamesTheFailure(t *testing.T) {
+	server, f := fileServer(t), fetcher(t, Defaults(), "127.0.0.0/8")
 	closed := httptest.NewServer(nil)
 	closed.Close()
 	for url, want := range map[string]struct {
@@ -91,7 +94,8 @@ func TestFetchSaysWhatWentWrong(t *testing.T) {
 		_, err := f.Fetch(ctx, "files[3].url", url, 6)
 		cancel()
 		got := fault.Of(err)
-		if err == nil || got.Code != want.code || got.Details["field"] != "files[3].url" || !strings.HasPrefix(got.Sentence, "files[3].url ") {
+		if err == nil || got.Code != want.code || got.Details["field"] != "files[3].url" ||
+			!strings.HasPrefix(got.Sentence, "files[3].url ") {
 			t.Errorf("%s: got %v with %v, want %s", url, err, got.Details, want.code)
 		}
 		if class := got.Details["error"]; (class != nil || want.class != nil) && fmt.Sprint(class) != want.class {
@@ -103,10 +107,11 @@ func TestFetchSaysWhatWentWrong(t *testing.T) {
 	}
 }
 
-// What may be called back is written to; its answers are nobody's business.
-func TestFetchDoesNotTakeTheExceptionsOfCallbacks(t *testing.T) {
-	server, c := shelf(t), Defaults()
-	c.AllowCIDRs, c.AllowHosts = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, []string{"127.0.0.1", "hook.test"}
+// A callback writes to an exception; a fetch would read from it.
+func TestFetchIgnoresTheExceptionsOfCallbacks(t *testing.T) {
+	server, c := fileServer(t), Defaults()
+	c.AllowCIDRs = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+	c.AllowHosts = []string{"127.0.0.1", "hook.test"}
 	f := fetcher(t, c)
 	if got, err := f.Fetch(t.Context(), "url", server.URL+"/file", 100); err == nil {
 		t.Errorf("got %q, want a refusal", got)
@@ -115,10 +120,13 @@ func TestFetchDoesNotTakeTheExceptionsOfCallbacks(t *testing.T) {
 
 func TestFetchIsRefusedByTheDialToo(t *testing.T) {
 	f := fetcher(t, Defaults())
-	names := script{answers: map[string][][]string{"files.example.": {{"10.0.0.1"}}, "files.example": {{"10.0.0.1"}}}}
-	f.transport.DialContext = dialer{policy: f.policy, resolver: names.resolver(), timeout: time.Second}.dial
+	names := dnsServer{
+		answers: map[string][][]string{"files.example.": {{"10.0.0.1"}}, "files.example": {{"10.0.0.1"}}},
+	}
+	f.transport.DialContext = guardedDialer{policy: f.policy, resolver: names.resolver(), timeout: time.Second}.dial
 	_, err := f.Fetch(t.Context(), "url", "http://files.example/a", 100)
-	if got := fault.Of(err); err == nil || fmt.Sprint(got.Details["error"]) != "blocked" || strings.Contains(got.Sentence, "10.0.0.1") {
+	if got := fault.Of(err); err == nil || fmt.Sprint(got.Details["error"]) != "blocked" ||
+		strings.Contains(got.Sentence, "10.0.0.1") {
 		t.Errorf("got %v with %v, want blocked", err, got.Details)
 	}
 }

@@ -18,9 +18,9 @@ import (
 	"boomerang/internal/execution"
 )
 
-// poisoned are names that admission cannot know to be hostile: what DNS says of them, one answer after another, and a
-// part of the rule that refuses the last.
-var poisoned = []struct {
+// hostileAnswers are names that admission cannot recognise as hostile: the DNS answers for each, one after another, and
+// a part of the rule that refuses the last.
+var hostileAnswers = []struct {
 	url     string
 	answers [][]string
 	rule    string
@@ -51,8 +51,8 @@ var poisoned = []struct {
 	{"http://a.example.com/", [][]string{{"172.17.0.1"}}, "RFC 1918"},
 	{"http://a.example.com/", [][]string{{"224.0.0.251"}}, "multicast"},
 	{"http://a.example.com/", [][]string{{"255.255.255.255"}}, "RFC 1112"},
-	{"http://a.example.com/", [][]string{{ourOwn}}, "this host"},
-	{"http://a.example.com/", [][]string{{"::ffff:" + ourOwn}}, "this host"},
+	{"http://a.example.com/", [][]string{{hostAddress}}, "this host"},
+	{"http://a.example.com/", [][]string{{"::ffff:" + hostAddress}}, "this host"},
 
 	// Cloud metadata.
 	{"http://aws.example.com/latest/meta-data/", [][]string{{"169.254.169.254"}}, "metadata"},
@@ -69,48 +69,49 @@ var poisoned = []struct {
 	{"http://tencent.example.com/latest/", [][]string{{"169.254.0.23"}}, "metadata"},
 	{"http://scaleway.example.com/conf", [][]string{{"169.254.42.42"}}, "metadata"},
 
-	// Public for whoever looks first, and private for the dial.
+	// Public in the first answer, private when dialled.
 	{"http://rebind.example.com/", [][]string{{"93.184.216.34"}, {"127.0.0.1"}}, "loopback"},
 	{"http://rebind.example.com/", [][]string{{"93.184.216.34"}, {"169.254.169.254"}}, "metadata"},
 	{"http://rebind.example.com/", [][]string{{"2606:4700::1111", "93.184.216.34"}, {"::1", "10.0.0.1"}}, ""},
 
-	// Several addresses, none of them open.
+	// Several addresses, all closed.
 	{"http://mixed.example.com/", [][]string{{"10.0.0.1", "192.168.0.1", "172.16.0.1"}}, "RFC 1918"},
 	{"http://mixed.example.com/", [][]string{{"fd00::1", "10.0.0.1"}}, ""},
 
-	// Another name for an internal one.
+	// An alias of an internal name.
 	{"http://alias.example.com/", [][]string{{"db.internal"}}, "RFC 1918"},
 	{"http://alias.example.com/", [][]string{{"another.example.com"}}, "RFC 1918"},
 	{"http://alias.example.com/", [][]string{{"localhost"}}, "loopback"},
 	{"http://alias.example.com/", [][]string{{"metadata.google.internal"}}, "metadata"},
 }
 
-// inside is what the other names mean.
-var inside = map[string]string{
+// internalNames are the addresses of the other names.
+var internalNames = map[string]string{
 	"db.internal": "10.11.12.13", "metadata.google.internal": "169.254.169.254", "localhost": "127.0.0.1",
 }
 
-// TestNoHostileDestinationIsReached sends to each as an attempt does. Whatever name is not in the script leads to
-// loopback, so one that should not even be looked up is not saved by being unknown.
+// TestNoHostileDestinationIsReached sends to each destination like an attempt. Names without an answer lead to
+// loopback, so that a name that must not be looked up is not saved by being unknown.
 func TestNoHostileDestinationIsReached(t *testing.T) {
 	count := 0
 	reach := func(target string, answers map[string][][]string, rule string) {
 		count++
-		p := policy(t, usual)
-		s := newSender(Defaults(), p, plain{}, "1.2.3", patient())
-		dial := scripted(p, nil)
-		dial.resolver = (&script{answers: answers, otherwise: []string{"127.0.0.1"}}).resolver()
+		p := newTestPolicy(t, defaultConfig)
+		s := newSender(Defaults(), p, fakeUnsealer{}, "1.2.3", longTimeouts())
+		dial := dialerWithDNS(p, nil)
+		dial.resolver = (&dnsServer{answers: answers, otherwise: []string{"127.0.0.1"}}).resolver()
 		s.transport.DialContext = dial.dial
 		if u, err := url.Parse(target); err == nil {
-			for range len(answers[canonicalHost(u.Hostname())]) - 1 { // whoever looks first
+			for range len(answers[canonicalHost(u.Hostname())]) - 1 { // the lookups before the dial
 				if _, err := dial.resolver.LookupNetIP(t.Context(), "ip4", u.Hostname()); err != nil {
 					t.Errorf("%q: %v", target, err)
 				}
 			}
 		}
-		got, err := trying(s).Try(t.Context(), Sample{URL: target})
+		got, err := delivererOf(s).Try(t.Context(), Sample{URL: target})
 		if err != nil || got.Outcome != execution.AttemptBlocked || got.Connected || !strings.Contains(got.Rule, rule) {
-			t.Errorf("%q (%v): got %s by %q, connected %t, %v; want it blocked by %q", target, answers, got.Outcome, got.Rule, got.Connected, err, rule)
+			t.Errorf("%q (%v): got %s by %q, connected %t, %v; want it blocked by %q",
+				target, answers, got.Outcome, got.Rule, got.Connected, err, rule)
 		}
 	}
 	for _, c := range hostile {
@@ -119,16 +120,19 @@ func TestNoHostileDestinationIsReached(t *testing.T) {
 	for _, target := range metadataURLs {
 		reach(target, nil, "metadata")
 	}
-	for _, c := range poisoned {
+	for _, c := range hostileAnswers {
 		u, err := url.Parse(c.url)
 		if err != nil {
 			t.Fatal(err)
 		}
-		answers := map[string][][]string{canonicalHost(u.Hostname()): c.answers, "another.example.com": {{"db.internal"}}}
-		for name, addr := range inside {
+		answers := map[string][][]string{
+			canonicalHost(u.Hostname()): c.answers,
+			"another.example.com":       {{"db.internal"}},
+		}
+		for name, addr := range internalNames {
 			answers[name] = [][]string{{addr}}
 		}
-		if err := policy(t, usual).CheckURL(c.url); err != nil {
+		if err := newTestPolicy(t, defaultConfig).CheckURL(c.url); err != nil {
 			t.Errorf("%q needs no DNS to be refused: %v", c.url, err)
 		}
 		reach(c.url, answers, c.rule)
@@ -138,36 +142,41 @@ func TestNoHostileDestinationIsReached(t *testing.T) {
 	}
 }
 
-func TestOfMixedAnswersOnlyTheOpenAddressIsReached(t *testing.T) {
+func TestOnlyTheOpenAddressOfAMixedAnswerIsReached(t *testing.T) {
 	open := httptest.NewUnstartedServer(http.HandlerFunc(ok))
-	closed := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("the closed address was reached") }))
+	closed := httptest.NewServer(
+		http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("the closed address was reached") }),
+	)
 	defer closed.Close()
 	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp4", "127.0.0.2"+portOf(closed))
 	if err != nil {
 		t.Fatal("no second loopback address: ", err)
 	}
-	hangUp(open.Listener)
+	closeConn(open.Listener)
 	open.Listener = l
 	open.Start()
 	defer open.Close()
-	p := policy(t, func(c *Config) { c.AllowCIDRs = []netip.Prefix{netip.MustParsePrefix("127.0.0.2/32")} })
+	p := newTestPolicy(t, func(c *Config) { c.AllowCIDRs = []netip.Prefix{netip.MustParsePrefix("127.0.0.2/32")} })
 	for _, answers := range [][]string{
-		{"127.0.0.1", "127.0.0.2"}, {"127.0.0.2", "127.0.0.1"}, {"::1", "127.0.0.1", "127.0.0.2"}, {"::ffff:127.0.0.1", "127.0.0.2"},
+		{"127.0.0.1", "127.0.0.2"},
+		{"127.0.0.2", "127.0.0.1"},
+		{"::1", "127.0.0.1", "127.0.0.2"},
+		{"::ffff:127.0.0.1", "127.0.0.2"},
 	} {
-		s := newSender(Defaults(), p, plain{}, "1.2.3", patient())
-		s.transport.DialContext = scripted(p, map[string][][]string{"a.example.com": {answers}}).dial
-		sent(t, s, "http://a.example.com"+portOf(closed), execution.AttemptSucceeded, 200)
+		s := newSender(Defaults(), p, fakeUnsealer{}, "1.2.3", longTimeouts())
+		s.transport.DialContext = dialerWithDNS(p, map[string][][]string{"a.example.com": {answers}}).dial
+		sendAndCheck(t, s, "http://a.example.com"+portOf(closed), execution.AttemptSucceeded, 200)
 		s.transport.CloseIdleConnections()
 	}
 }
 
-// FuzzAttempt holds that, whatever URL passes admission and whatever DNS says of its host, no closed address is
-// connected to. What is closed is told here by the standard library and not by our own ranges.
+// FuzzAttempt checks that no closed address is connected to, for any URL that passes admission and any DNS answer. The
+// standard library, not our list of ranges, decides which addresses are closed.
 func FuzzAttempt(f *testing.F) {
 	for _, c := range hostile {
 		f.Add(c.url, []byte{127, 0, 0, 1})
 	}
-	for _, c := range poisoned {
+	for _, c := range hostileAnswers {
 		for _, text := range c.answers[len(c.answers)-1] {
 			if addr, err := netip.ParseAddr(text); err == nil {
 				f.Add(c.url, addr.AsSlice())
@@ -176,13 +185,13 @@ func FuzzAttempt(f *testing.F) {
 	}
 	f.Add("https://example.com/hook?a=b", []byte{93, 184, 216, 34})
 	f.Add("http://[2606:4700::1111]:8080/", []byte{8, 8, 8, 8, 10, 0, 0, 1})
-	p := policy(f, usual)
+	p := newTestPolicy(f, defaultConfig)
 	f.Fuzz(func(t *testing.T, target string, dns []byte) {
 		if p.CheckURL(target) != nil {
 			return
 		}
-		var passed reached
-		s := newSender(Defaults(), p, plain{}, "1.2.3", limits{whole: 2 * time.Second})
+		var passed dialRecorder
+		s := newSender(Defaults(), p, fakeUnsealer{}, "1.2.3", timeouts{total: 2 * time.Second})
 		s.transport.DialContext = passed.dialer(p, addresses(dns))
 		a, _ := s.send(t.Context(), aDelivery(target))
 		if a.StatusCode != 0 || a.Outcome == execution.AttemptTimeout {
@@ -208,30 +217,33 @@ func addresses(dns []byte) (answers []string) {
 	return answers
 }
 
-// reached are the addresses that the policy let a dialer go to.
-type reached struct {
+// dialRecorder records the addresses that the policy allowed a dialer to connect to.
+type dialRecorder struct {
 	mu        sync.Mutex
 	addresses []netip.Addr
 }
 
-// dialer resolves every name to answers, asks p, and connects to nothing.
-func (r *reached) dialer(p *Policy, answers []string) dialing {
-	resolver := (&script{otherwise: answers}).resolver()
+// dialer returns a dial function that resolves every name to answers, asks p, and never connects.
+func (r *dialRecorder) dialer(p *Policy, answers []string) dialFunc {
+	resolver := (&dnsServer{otherwise: answers}).resolver()
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
 		host, _, err := net.SplitHostPort(address)
 		if err != nil {
 			return nil, err
 		}
-		v := visa{policy: p, host: host, passed: make(map[netip.Addr]bool)}
-		inner := net.Dialer{Resolver: resolver, ControlContext: func(ctx context.Context, network, address string, c syscall.RawConn) error {
-			if err := v.control(ctx, network, address, c); err != nil {
-				return err
-			}
-			r.mu.Lock()
-			defer r.mu.Unlock()
-			r.addresses = append(r.addresses, netip.MustParseAddrPort(address).Addr())
-			return errors.New("far enough")
-		}}
+		v := dialGuard{policy: p, host: host, allowed: make(map[netip.Addr]bool)}
+		inner := net.Dialer{
+			Resolver: resolver,
+			ControlContext: func(ctx context.Context, network, address string, c syscall.RawConn) error {
+				if err := v.control(ctx, network, address, c); err != nil {
+					return err
+				}
+				r.mu.Lock()
+				defer r.mu.Unlock()
+				r.addresses = append(r.addresses, netip.MustParseAddrPort(address).Addr())
+				return errors.New("far enough")
+			},
+		}
 		return inner.DialContext(ctx, network, address)
 	}
 }
@@ -242,7 +254,7 @@ func forbidden(addr netip.Addr) bool {
 		metadata[a] = true
 	}
 	addr = addr.Unmap()
-	if addr.Is6() { // look through what carries an IPv4 address
+	if addr.Is6() { // look through encodings of an IPv4 address
 		b := addr.As16()
 		for _, carried := range [][4]byte{[4]byte(b[2:6]), [4]byte(b[12:16])} {
 			if metadata[netip.AddrFrom4(carried)] && (b[0] == 0x20 && b[1] == 2 || carried == [4]byte(b[12:16])) {
@@ -250,5 +262,5 @@ func forbidden(addr netip.Addr) bool {
 			}
 		}
 	}
-	return addr.IsPrivate() || !addr.IsGlobalUnicast() || metadata[addr] || addr == netip.MustParseAddr(ourOwn)
+	return addr.IsPrivate() || !addr.IsGlobalUnicast() || metadata[addr] || addr == netip.MustParseAddr(hostAddress)
 }

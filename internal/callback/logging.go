@@ -8,8 +8,8 @@ import (
 	"boomerang/internal/execution"
 )
 
-// logAttempt writes the one line of an attempt: the host of the URL and nothing more of it.
-func logAttempt(log *logrus.Entry, d execution.Delivery, a execution.Attempt, n next, cause error) {
+// logAttempt writes the one log line of an attempt. It contains the host of the URL, but never the path or the query.
+func logAttempt(log *logrus.Entry, d execution.Delivery, a execution.Attempt, n nextStep, cause error) {
 	fields := logrus.Fields{
 		"execution_id": a.Execution,
 		"attempt":      a.Number,

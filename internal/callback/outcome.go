@@ -14,7 +14,7 @@ import (
 	"boomerang/internal/fault"
 )
 
-// unsentError says that a request could not even be made. It is ours, not the receiver's.
+// unsentError says that a request could not be built. The fault is on this server, not at the receiver.
 type unsentError struct{ cause error }
 
 func (e *unsentError) Error() string { return "make request: " + e.cause.Error() }
@@ -26,17 +26,17 @@ type handshakeError struct{ cause error }
 func (e *handshakeError) Error() string { return "TLS handshake: " + e.cause.Error() }
 func (e *handshakeError) Unwrap() error { return e.cause }
 
-// silentError is an error of a connection on which nothing had come back.
-type silentError struct{ cause error }
+// unansweredError is an error of a connection on which no byte came back.
+type unansweredError struct{ cause error }
 
-func (e *silentError) Error() string { return "no answer: " + e.cause.Error() }
-func (e *silentError) Unwrap() error { return e.cause }
+func (e *unansweredError) Error() string { return "no answer: " + e.cause.Error() }
+func (e *unansweredError) Unwrap() error { return e.cause }
 
-// errNoStatus says that an answer has a number for its status that is none.
+// errNoStatus says that the number in an answer's status line is not a valid status.
 var errNoStatus = errors.New("the answer's status is not a number from 100 to 999")
 
-// outcome classes an answer by its status.
-func outcome(status int) (execution.AttemptOutcome, string) {
+// classifyStatus returns the outcome of an answer with this status, and a public sentence.
+func classifyStatus(status int) (execution.AttemptOutcome, string) {
 	switch {
 	case status >= 200 && status < 300:
 		return execution.AttemptSucceeded, fmt.Sprintf("The receiver answered %d.", status)
@@ -46,9 +46,9 @@ func outcome(status int) (execution.AttemptOutcome, string) {
 	return execution.AttemptStatus, fmt.Sprintf("The receiver answered %d.", status)
 }
 
-// classify tells what went wrong before there was an answer. The sentence is public: it is made here, because the texts
-// of errors hold addresses.
-func classify(err error) (execution.AttemptOutcome, string) {
+// classifyError returns the outcome of an attempt without an answer, and a public sentence. The sentence is composed
+// here because the texts of errors contain addresses.
+func classifyError(err error) (execution.AttemptOutcome, string) {
 	if refusal, ok := errors.AsType[*RefusalError](err); ok {
 		return execution.AttemptBlocked, refusal.Error()
 	}
@@ -67,35 +67,36 @@ func classify(err error) (execution.AttemptOutcome, string) {
 		}
 		return execution.AttemptDNS, "The receiver's name could not be resolved."
 	}
-	if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() || errors.Is(err, context.DeadlineExceeded) {
+	timeout, ok := errors.AsType[net.Error](err)
+	if ok && timeout.Timeout() || errors.Is(err, context.DeadlineExceeded) {
 		return execution.AttemptTimeout, "The receiver did not answer in time."
 	}
 	if errors.Is(err, syscall.ECONNREFUSED) {
 		return execution.AttemptRefused, "The receiver refused the connection."
 	}
 	const cut = "The connection broke off before there was an answer."
-	if brokeOff(err) {
+	if isConnectionCut(err) {
 		return execution.AttemptConnection, cut
 	}
-	if sentence := tlsProblem(err); sentence != "" {
+	if sentence := tlsSentence(err); sentence != "" {
 		return execution.AttemptTLS, sentence
 	}
-	if _, ok := errors.AsType[*silentError](err); ok {
+	if _, ok := errors.AsType[*unansweredError](err); ok {
 		return execution.AttemptConnection, cut
 	}
 	return execution.AttemptConnection, "There was no answer that could be read."
 }
 
-// brokeOff tells whether the network or the other end cut the connection.
-func brokeOff(err error) bool {
+// isConnectionCut reports whether the network or the receiver cut the connection.
+func isConnectionCut(err error) bool {
 	if _, ok := errors.AsType[syscall.Errno](err); ok {
 		return true
 	}
 	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
 }
 
-// tlsProblem says what is wrong with the receiver's TLS; "" when it is something else.
-func tlsProblem(err error) string {
+// tlsSentence describes an error of the receiver's TLS, or returns "" for any other error.
+func tlsSentence(err error) string {
 	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
 		return "The receiver does not speak TLS."
 	}
@@ -106,7 +107,7 @@ func tlsProblem(err error) string {
 		return "The receiver's certificate is for another name."
 	}
 	if _, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
-		return "The receiver's certificate is signed by nobody that this server trusts."
+		return "The receiver's certificate is not signed by an authority that this server trusts."
 	}
 	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
 		return "The receiver's certificate is not valid."
@@ -114,7 +115,8 @@ func tlsProblem(err error) string {
 	if _, ok := errors.AsType[*handshakeError](err); ok {
 		return "The TLS handshake failed."
 	}
-	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "remote error" { // an alert after the handshake (TLS 1.3)
+	// An alert may come after the handshake (TLS 1.3).
+	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "remote error" {
 		return "The receiver broke off with a TLS alert."
 	}
 	return ""

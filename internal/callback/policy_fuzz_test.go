@@ -12,16 +12,17 @@ import (
 	"testing"
 )
 
-// FuzzCheckURL holds admission and the dial to one opinion: a host that passes and that anybody could read as an address
-// is an address that the dial lets through.
+// FuzzCheckURL checks that admission and dial agree: if a host passes and a parser could read it as an address, the
+// dial allows that address.
 func FuzzCheckURL(f *testing.F) {
 	for _, c := range hostile {
 		f.Add(c.url)
 	}
-	for _, url := range append(metadataURLs, "https://example.com/hook?a=b", "http://[2606:4700::1111]:8080/", "http://8.8.8.8/") {
+	for _, url := range append(metadataURLs,
+		"https://example.com/hook?a=b", "http://[2606:4700::1111]:8080/", "http://8.8.8.8/") {
 		f.Add(url)
 	}
-	p := policy(f, usual)
+	p := newTestPolicy(f, defaultConfig)
 	f.Fuzz(func(t *testing.T, raw string) {
 		if p.CheckURL(raw) != nil {
 			return
@@ -55,14 +56,14 @@ func FuzzCheckURL(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if v, err := p.judge(host, addr); err != nil || v.refusal != nil {
+		if v, err := p.decide(host, addr); err != nil || v.refusal != nil {
 			t.Fatalf("%q passed admission, and the dial says %v, %v", raw, v.refusal, err)
 		}
 	})
 }
 
-// inetAton reads an address as the C function of that name does: one to four parts, each decimal, octal or hexadecimal,
-// the last one filling what is left.
+// inetAton reads an address like the C function inet_aton: one to four parts, each decimal, octal or hexadecimal, with
+// the last one filling the rest.
 func inetAton(host string) (netip.Addr, bool) {
 	parts := strings.Split(strings.TrimSuffix(host, "."), ".")
 	if len(parts) > 4 {
@@ -75,7 +76,8 @@ func inetAton(host string) (netip.Addr, bool) {
 			bits = 8 * (4 - i)
 		}
 		n, err := strconv.ParseUint(part, 0, bits)
-		if err != nil || strings.Contains(part, "_") || strings.HasPrefix(strings.ToLower(part), "0b") || strings.HasPrefix(strings.ToLower(part), "0o") {
+		if err != nil || strings.Contains(part, "_") || strings.HasPrefix(strings.ToLower(part), "0b") ||
+			strings.HasPrefix(strings.ToLower(part), "0o") {
 			return netip.Addr{}, false
 		}
 		value = value<<bits | n
@@ -83,7 +85,7 @@ func inetAton(host string) (netip.Addr, bool) {
 	return netip.AddrFrom4([4]byte{byte(value >> 24), byte(value >> 16), byte(value >> 8), byte(value)}), true
 }
 
-// FuzzCheckHeaders checks that what passes arrives, and that nothing of ours is touched by it.
+// FuzzCheckHeaders checks that accepted headers arrive and do not change the headers that boomerang sets.
 func FuzzCheckHeaders(f *testing.F) {
 	for _, c := range []map[string]string{
 		{"X-Custom-Header": "my-value", "X-Task-ID": "task-123"},
@@ -100,7 +102,7 @@ func FuzzCheckHeaders(f *testing.F) {
 		}
 		f.Add(text)
 	}
-	p := policy(f, open)
+	p := newTestPolicy(f, openConfig)
 	f.Fuzz(func(t *testing.T, text []byte) {
 		var headers map[string]string
 		if json.Unmarshal(text, &headers) != nil || p.CheckHeaders(headers) != nil {
@@ -123,14 +125,15 @@ func FuzzCheckHeaders(f *testing.F) {
 		for name, value := range headers {
 			want := []string{strings.Trim(value, " \t")}
 			if strings.EqualFold(name, "User-Agent") && value == "" {
-				want = nil // who wants none gets none: net/http leaves it out
+				want = nil // net/http leaves an empty User-Agent out
 			}
 			if got := received.Header.Values(name); !slices.Equal(got, want) {
 				t.Errorf("%q: got %q, want %q", name, got, want)
 			}
 		}
 		for name, values := range request.Header {
-			if got := received.Header.Values(name); strings.HasPrefix(name, "X-HopX-") && (len(got) != 1 || got[0] != values[0]) {
+			if got := received.Header.Values(name); strings.HasPrefix(name, "X-HopX-") &&
+				(len(got) != 1 || got[0] != values[0]) {
 				t.Errorf("%q: got %q, want %q", name, got, values)
 			}
 		}

@@ -10,11 +10,11 @@ import (
 	"boomerang/internal/fault"
 )
 
-// ourOwn is a public address that an interface of this host has.
-const ourOwn = "81.2.69.142"
+// hostAddress is a public address of an interface of this host.
+const hostAddress = "81.2.69.142"
 
-// policy makes one whose host has the address ourOwn.
-func policy(tb testing.TB, change func(*Config)) *Policy {
+// newTestPolicy returns a policy of a host with the address hostAddress.
+func newTestPolicy(tb testing.TB, change func(*Config)) *Policy {
 	tb.Helper()
 	c := Defaults()
 	change(&c)
@@ -22,14 +22,14 @@ func policy(tb testing.TB, change func(*Config)) *Policy {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	p.own = func() ([]netip.Addr, error) { return []netip.Addr{netip.MustParseAddr(ourOwn)}, nil }
+	p.hostAddresses = func() ([]netip.Addr, error) { return []netip.Addr{netip.MustParseAddr(hostAddress)}, nil }
 	return p
 }
 
-func usual(*Config) {}
+func defaultConfig(*Config) {}
 
-// open lets everything through that an operator can open.
-func open(c *Config) {
+// openConfig allows all destinations that an operator can allow.
+func openConfig(c *Config) {
 	c.AllowCIDRs = []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")}
 	c.AllowHosts = []string{"receiver", "host.docker.internal", "localhost", "evil.example.com"}
 }
@@ -39,13 +39,13 @@ const (
 	banned  = fault.CallbackNotAllowed
 )
 
-// hostile is what admission refuses, and a part of the sentence that it is refused with.
+// hostile lists URLs that admission refuses, with a part of the error.
 var hostile = []struct {
 	url  string
 	code fault.Code
 	rule string
 }{
-	// Not a URL that two parsers would read alike.
+	// URLs that two parsers could read differently.
 	{"", invalid, "absolute"},
 	{"/webhook", invalid, "absolute"},
 	{"//example.com/webhook", invalid, "absolute"},
@@ -132,7 +132,7 @@ var hostile = []struct {
 	{"http://example.com:25/", banned, "below 1024"},
 	{"https://example.com:1023/", banned, "below 1024"},
 
-	// Addresses in disguise: decimal, hexadecimal, octal, short, and with a closing dot.
+	// Addresses in disguise: decimal, hexadecimal, octal, short, and with a final dot.
 	{"http://2130706433/", invalid, "decimal numbers"},
 	{"http://017700000001/", invalid, "decimal numbers"},
 	{"http://0x7f000001/", invalid, "decimal numbers"},
@@ -190,10 +190,10 @@ var hostile = []struct {
 	{"http://[fd12:3456::1]/", banned, "not global"},
 	{"http://[fe80::1]/", banned, "not global"},
 	{"http://[ff02::1]/", banned, "not global"},
-	{"http://" + ourOwn + "/", banned, "this host"},
-	{"http://[::ffff:" + ourOwn + "]/", banned, "this host"},
+	{"http://" + hostAddress + "/", banned, "this host"},
+	{"http://[::ffff:" + hostAddress + "]/", banned, "this host"},
 
-	// Names that mean something only near us.
+	// Names with a local meaning.
 	{"http://localhost/", banned, "localhost"},
 	{"http://LOCALHOST:8080/", banned, "localhost"},
 	{"http://localhost./", banned, "localhost"},
@@ -207,7 +207,7 @@ var hostile = []struct {
 	{"http://kubernetes/", banned, "without a dot"},
 }
 
-// metadataURLs stay closed whatever the operator opens.
+// metadataURLs stay closed even if the operator opens their ranges.
 var metadataURLs = []string{
 	"http://169.254.169.254/latest/meta-data/",
 	"http://169.254.170.2/v2/credentials/",
@@ -230,35 +230,35 @@ var metadataURLs = []string{
 	"http://instance-data/latest/meta-data/",
 }
 
-// refusedBy checks that err is the fault that a client should see, and that it is about the right rule.
-func refusedBy(t *testing.T, what string, err error, code fault.Code, rule string) {
+// checkRefusal checks that err is the client's fault with the code and the rule.
+func checkRefusal(t *testing.T, input string, err error, code fault.Code, rule string) {
 	t.Helper()
 	f, ok := errors.AsType[*fault.Error](err)
 	if !ok {
-		t.Errorf("%q: got %v, want a fault about %q", what, err, rule)
+		t.Errorf("%q: got %v, want a fault about %q", input, err, rule)
 		return
 	}
 	if f.Code != code || !strings.Contains(f.Sentence, rule) {
-		t.Errorf("%q: got %s %q, want %s about %q", what, f.Code, f.Sentence, code, rule)
+		t.Errorf("%q: got %s %q, want %s about %q", input, f.Code, f.Sentence, code, rule)
 	}
 }
 
 func TestAdmissionRefusesHostileURLs(t *testing.T) {
-	p := policy(t, usual)
+	p := newTestPolicy(t, defaultConfig)
 	for _, c := range hostile {
 		err := p.CheckURL(c.url)
-		refusedBy(t, c.url, err, c.code, c.rule)
+		checkRefusal(t, c.url, err, c.code, c.rule)
 		if f, ok := errors.AsType[*fault.Error](err); ok && f.Details["field"] != "callback_url" {
 			t.Errorf("%q: details are %v", c.url, f.Details)
 		}
 	}
 	for _, url := range metadataURLs {
-		refusedBy(t, url, p.CheckURL(url), banned, "metadata")
+		checkRefusal(t, url, p.CheckURL(url), banned, "metadata")
 	}
 }
 
-func TestAdmissionLetsPublicReceiversThrough(t *testing.T) {
-	p := policy(t, usual)
+func TestAdmissionAllowsPublicReceivers(t *testing.T) {
+	p := newTestPolicy(t, defaultConfig)
 	for _, url := range []string{
 		"https://your-server.com/webhook",
 		"http://your-server.com",
@@ -286,16 +286,19 @@ func TestAdmissionLetsPublicReceiversThrough(t *testing.T) {
 }
 
 func TestRequireHTTPSRefusesHTTP(t *testing.T) {
-	p := policy(t, func(c *Config) { c.RequireHTTPS = true })
-	refusedBy(t, "http", p.CheckURL("http://example.com/"), banned, "https://")
+	p := newTestPolicy(t, func(c *Config) { c.RequireHTTPS = true })
+	checkRefusal(t, "http", p.CheckURL("http://example.com/"), banned, "https://")
 	if err := p.CheckURL("https://example.com/"); err != nil {
 		t.Error(err)
 	}
 }
 
-func TestExceptionsOpenWhatTheyNameAndNothingElse(t *testing.T) {
-	p := policy(t, func(c *Config) {
-		c.AllowCIDRs = []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16"), netip.MustParsePrefix("fd12::/16"), netip.MustParsePrefix(ourOwn + "/32")}
+func TestExceptionsOpenOnlyTheirOwnDestinations(t *testing.T) {
+	p := newTestPolicy(t, func(c *Config) {
+		c.AllowCIDRs = []netip.Prefix{
+			netip.MustParsePrefix("10.1.0.0/16"), netip.MustParsePrefix("fd12::/16"),
+			netip.MustParsePrefix(hostAddress + "/32"),
+		}
 		c.AllowHosts = []string{"Receiver", "host.docker.internal."}
 	})
 	for url, open := range map[string]bool{
@@ -304,7 +307,7 @@ func TestExceptionsOpenWhatTheyNameAndNothingElse(t *testing.T) {
 		"http://10.2.0.1/":                  false,
 		"http://[fd12::1]/":                 true,
 		"http://[fd13::1]/":                 false,
-		"http://" + ourOwn + "/":            true,
+		"http://" + hostAddress + "/":       true,
 		"http://receiver:9000/":             true,
 		"http://RECEIVER./":                 true,
 		"http://host.docker.internal/":      true,
@@ -324,20 +327,20 @@ func TestExceptionsOpenWhatTheyNameAndNothingElse(t *testing.T) {
 	}
 }
 
-func TestMetadataStaysClosedWhateverIsOpened(t *testing.T) {
-	p := policy(t, open)
+func TestMetadataStaysClosedUnderEveryException(t *testing.T) {
+	p := newTestPolicy(t, openConfig)
 	for _, url := range metadataURLs {
-		refusedBy(t, url, p.CheckURL(url), banned, "metadata")
+		checkRefusal(t, url, p.CheckURL(url), banned, "metadata")
 	}
 	for _, addr := range address.MetadataAddresses() {
-		if v, err := p.judge("evil.example.com", addr); err != nil || v.refusal == nil {
+		if v, err := p.decide("evil.example.com", addr); err != nil || v.refusal == nil {
 			t.Errorf("%s under an allowed name: got %+v, %v", addr, v, err)
 		}
 	}
 }
 
-func TestJudgeTellsWhetherOnlyAnExceptionOpened(t *testing.T) {
-	p := policy(t, func(c *Config) {
+func TestDecideReportsAnAddressThatOnlyAnExceptionOpened(t *testing.T) {
+	p := newTestPolicy(t, func(c *Config) {
 		c.AllowCIDRs = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("8.0.0.0/8")}
 		c.AllowHosts = []string{"receiver", "db.internal", "hooks.example.com"}
 	})
@@ -346,29 +349,29 @@ func TestJudgeTellsWhetherOnlyAnExceptionOpened(t *testing.T) {
 		excepted   bool
 	}{
 		{"example.com", "1.1.1.1", false},
-		{"example.com", "8.8.8.8", false}, // the exception was not needed
+		{"example.com", "8.8.8.8", false}, // allowed without the exception
 		{"hooks.example.com", "1.1.1.1", false},
 		{"hooks.example.com", "192.168.0.1", true},
-		{"hooks.example.com", ourOwn, true},
+		{"hooks.example.com", hostAddress, true},
 		{"example.com", "10.0.0.1", true},
 		{"10.0.0.1", "10.0.0.1", true},
 		{"receiver", "172.18.0.5", true},
-		{"receiver", "1.1.1.1", true}, // without the exception the name would not have passed
+		{"receiver", "1.1.1.1", true}, // the name is refused without the exception
 		{"DB.Internal.", "2606:4700::1111", true},
 		{"2606:4700::1111", "2606:4700::1111", false},
 	} {
-		v, err := p.judge(c.host, netip.MustParseAddr(c.addr))
+		v, err := p.decide(c.host, netip.MustParseAddr(c.addr))
 		if err != nil || v.refusal != nil || v.excepted != c.excepted {
 			t.Errorf("%s at %s: got %+v, %v; want excepted = %v", c.host, c.addr, v, err, c.excepted)
 		}
 	}
 }
 
-func TestJudgeFailsOpenForNobodyWhenInterfacesCannotBeRead(t *testing.T) {
-	p := policy(t, usual)
+func TestDecideFailsClosedWhenInterfacesCannotBeRead(t *testing.T) {
+	p := newTestPolicy(t, defaultConfig)
 	broken := errors.New("netlink is broken")
-	p.own = func() ([]netip.Addr, error) { return nil, broken }
-	if _, err := p.judge("example.com", netip.MustParseAddr("1.1.1.1")); !errors.Is(err, broken) {
+	p.hostAddresses = func() ([]netip.Addr, error) { return nil, broken }
+	if _, err := p.decide("example.com", netip.MustParseAddr("1.1.1.1")); !errors.Is(err, broken) {
 		t.Errorf("got %v", err)
 	}
 	if err := p.CheckURL("http://1.1.1.1/"); !errors.Is(err, broken) {

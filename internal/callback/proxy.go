@@ -13,24 +13,24 @@ import (
 	"time"
 )
 
-// egress is the way by a proxy of the operator.
-type egress struct {
+// egressProxy makes connections by way of the operator's proxy.
+type egressProxy struct {
 	proxy   *url.URL
 	trust   trust
 	agent   string
-	connect time.Duration // to reach the proxy
-	tls     time.Duration // to shake hands with it, if it is an https:// one
-	whole   time.Duration // until it has answered CONNECT
+	connect time.Duration // timeout for the TCP connection to the proxy
+	tls     time.Duration // timeout for the TLS handshake with an https:// proxy
+	total   time.Duration // timeout until the proxy has answered CONNECT
 }
 
-// through makes transport send everything by an egress proxy, which resolves the names and judges the addresses. It is
-// dialled wherever it is: the operator named it. For an https:// receiver it gets CONNECT and sees nothing else; for an
-// http:// one it gets the whole request.
+// useProxy makes transport send all requests by an egress proxy, which resolves names and checks addresses. The proxy
+// itself is dialled at any address, because the operator named it. For an https:// receiver the proxy gets CONNECT and
+// sees only encrypted bytes; for an http:// receiver it gets the whole request.
 //
-// CONNECT is not left to net/http: that would shake hands below everything that can be listened to.
-func through(transport *http.Transport, proxy *url.URL, trust trust, agent string, l limits) {
-	e := egress{proxy: proxy, trust: trust, agent: agent, connect: l.connect, tls: l.tls, whole: l.whole}
-	plain := &url.URL{Scheme: "http", Host: e.address(), User: proxy.User} // TLS with the proxy is the dial's business
+// CONNECT is not left to net/http, which would do the TLS handshake below the recording connection.
+func useProxy(transport *http.Transport, proxy *url.URL, trust trust, agent string, l timeouts) {
+	e := egressProxy{proxy: proxy, trust: trust, agent: agent, connect: l.connect, tls: l.tls, total: l.total}
+	plain := &url.URL{Scheme: "http", Host: e.address(), User: proxy.User} // dial does TLS with the proxy
 	transport.Proxy = func(request *http.Request) (*url.URL, error) {
 		if request.URL.Scheme == "https" {
 			return nil, nil
@@ -38,11 +38,11 @@ func through(transport *http.Transport, proxy *url.URL, trust trust, agent strin
 		return plain, nil
 	}
 	transport.DialContext = e.dial
-	transport.DialTLSContext = secure(transport, e.tunnel)
+	transport.DialTLSContext = tlsDialFunc(transport, e.tunnel)
 }
 
-// address is the proxy's host and port.
-func (e egress) address() string {
+// address returns the proxy's host and port.
+func (e egressProxy) address() string {
 	port := e.proxy.Port()
 	if port == "" {
 		port = map[string]string{"http": "80", "https": "443"}[e.proxy.Scheme]
@@ -51,27 +51,27 @@ func (e egress) address() string {
 }
 
 // dial connects to the proxy, whatever the address.
-func (e egress) dial(ctx context.Context, network, _ string) (net.Conn, error) {
+func (e egressProxy) dial(ctx context.Context, network, _ string) (net.Conn, error) {
 	if e.proxy.Scheme == "http" {
-		return fromProxy((&net.Dialer{Timeout: e.connect}).DialContext(ctx, network, e.address()))
+		return recordProxyConn((&net.Dialer{Timeout: e.connect}).DialContext(ctx, network, e.address()))
 	}
-	secure := &tls.Dialer{NetDialer: &net.Dialer{Timeout: e.connect + e.tls}, Config: e.trust.config()}
-	// What is for the receiver is not shown to the proxy.
-	return fromProxy(secure.DialContext(with(ctx, e.proxy.Hostname()), network, e.address()))
+	secure := &tls.Dialer{NetDialer: &net.Dialer{Timeout: e.connect + e.tls}, Config: e.trust.tlsConfig()}
+	// The receiver's client certificate is never shown to the proxy.
+	return recordProxyConn(secure.DialContext(withPeer(ctx, e.proxy.Hostname()), network, e.address()))
 }
 
 // tunnel connects to address by way of the proxy.
-func (e egress) tunnel(ctx context.Context, network, address string) (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, e.whole) // the transport lets a dial go on when its request has ended
+func (e egressProxy) tunnel(ctx context.Context, network, address string) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, e.total) // the transport continues a dial after its request has ended
 	defer cancel()
 	conn, err := e.dial(ctx, network, address)
 	if err != nil {
 		return nil, err
 	}
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
-	err = e.ask(conn, address)
+	err = e.sendConnect(conn, address)
 	if !stop() {
-		return nil, ctx.Err() // the connection is closed
+		return nil, ctx.Err() // conn is closed
 	}
 	if err != nil {
 		_ = conn.Close()
@@ -80,10 +80,13 @@ func (e egress) tunnel(ctx context.Context, network, address string) (net.Conn, 
 	return conn, nil
 }
 
-// ask sends CONNECT and reads the answer.
-func (e egress) ask(conn net.Conn, address string) error {
+// sendConnect sends CONNECT and reads the answer.
+func (e egressProxy) sendConnect(conn net.Conn, address string) error {
 	request := &http.Request{
-		Method: http.MethodConnect, URL: &url.URL{Opaque: address}, Host: address, Header: http.Header{"User-Agent": {e.agent}},
+		Method: http.MethodConnect,
+		URL:    &url.URL{Opaque: address},
+		Host:   address,
+		Header: http.Header{"User-Agent": {e.agent}},
 	}
 	if user := e.proxy.User; user != nil {
 		password, _ := user.Password()
@@ -93,8 +96,8 @@ func (e egress) ask(conn net.Conn, address string) error {
 	if err := request.Write(conn); err != nil {
 		return err
 	}
-	// What the reader buffers is the proxy's alone: a TLS server does not speak first.
-	in := bufio.NewReader(io.LimitReader(conn, answerHeaders))
+	// The reader buffers only bytes of the proxy: a TLS server does not speak first.
+	in := bufio.NewReader(io.LimitReader(conn, maxAnswerHeaders))
 	answer, err := http.ReadResponse(in, request) //nolint:bodyclose // its body is the tunnel
 	if err != nil {
 		return err
@@ -105,15 +108,15 @@ func (e egress) ask(conn net.Conn, address string) error {
 	return nil
 }
 
-// proxyError says that the egress proxy could not be reached or made no connection: it is not the receiver's fault.
+// proxyError says that the egress proxy could not be reached or made no connection. The receiver is not at fault.
 type proxyError struct{ cause error }
 
 func (e *proxyError) Error() string { return "egress proxy: " + e.cause.Error() }
 func (e *proxyError) Unwrap() error { return e.cause }
 
-func fromProxy(conn net.Conn, err error) (net.Conn, error) {
+func recordProxyConn(conn net.Conn, err error) (net.Conn, error) {
 	if err != nil {
 		return nil, &proxyError{err}
 	}
-	return overhear(conn), nil
+	return recordConn(conn), nil
 }

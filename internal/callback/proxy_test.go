@@ -2,6 +2,7 @@ package callback
 
 import (
 	"bytes"
+	"crypto/x509"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -12,57 +13,69 @@ import (
 	"boomerang/internal/execution"
 )
 
-// byProxy sends by the proxy at url, and trusts the certificates of receiver.
-func byProxy(t *testing.T, proxy string, receiver *httptest.Server, change func(*Config)) *sender {
+// rootsOf returns the pool that trusts the certificate of a TLS server.
+func rootsOf(server *httptest.Server) *x509.CertPool {
+	transport := server.Client().Transport.(*http.Transport) //nolint:errcheck,forcetypeassert // httptest's
+	return transport.TLSClientConfig.RootCAs
+}
+
+// senderByProxy returns a sender that sends by the proxy at url and trusts the certificates of receiver.
+func senderByProxy(t *testing.T, proxy string, receiver *httptest.Server, change func(*Config)) *sender {
 	t.Helper()
 	c := Defaults()
 	c.Proxy = proxy
 	change(&c)
-	s := newSender(c, policy(t, func(p *Config) { *p = c }), plain{}, "1.2.3", patient())
+	s := newSender(c, newTestPolicy(t, func(p *Config) { *p = c }), fakeUnsealer{}, "1.2.3", longTimeouts())
 	if receiver != nil {
 		pool := s.transport.TLSClientConfig.Clone()
-		pool.RootCAs = receiver.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs //nolint:errcheck,forcetypeassert // httptest's
+		pool.RootCAs = rootsOf(receiver)
 		s.transport.TLSClientConfig = pool
 	}
 	t.Cleanup(s.transport.CloseIdleConnections)
 	return s
 }
 
-func TestAProxyGetsConnectForHTTPSAndNothingOfTheClients(t *testing.T) {
+func TestAProxyGetsOnlyCONNECTForHTTPS(t *testing.T) {
 	var got http.Header
 	receiver := httptest.NewTLSServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { got = r.Header }))
 	defer receiver.Close()
 	var connect bytes.Buffer
 	proxy := httptest.NewServer(tunnel(receiver.Listener.Addr().String(), &connect))
 	defer proxy.Close()
-	s := byProxy(t, strings.Replace(proxy.URL, "http://", "http://user:hush@", 1), receiver, usual)
+	s := senderByProxy(t, strings.Replace(proxy.URL, "http://", "http://user:hush@", 1), receiver, defaultConfig)
 	d := aDelivery("https://example.com:8443/hook?token=hush")
-	d.Callback.Headers, d.Callback.Secret = execution.Sealed(`{"Authorization":"Bearer hush","X-Custom":"hush"}`), execution.Sealed(`["hush"]`)
+	d.Callback.Headers = execution.Sealed(`{"Authorization":"Bearer hush","X-Custom":"hush"}`)
+	d.Callback.Secret = execution.Sealed(`["hush"]`)
 	if a, err := s.send(t.Context(), d); a.Outcome != execution.AttemptSucceeded || a.Answer != nil {
 		t.Fatalf("got %+v, %v", a, err)
 	}
 	if got.Get("Authorization") != "Bearer hush" || got.Get("Proxy-Authorization") != "" {
 		t.Errorf("the receiver got %v", got)
 	}
-	const want = "CONNECT example.com:8443 HTTP/1.1\r\nHost: example.com:8443\r\nProxy-Authorization: Basic dXNlcjpodXNo\r\nUser-Agent: boomerang/1.2.3\r\n\r\n"
+	const want = "CONNECT example.com:8443 HTTP/1.1\r\nHost: example.com:8443\r\n" +
+		"Proxy-Authorization: Basic dXNlcjpodXNo\r\nUser-Agent: boomerang/1.2.3\r\n\r\n"
 	if connect.String() != want {
 		t.Errorf("the proxy got\n%s\nwant\n%s", connect.String(), want)
 	}
 }
 
-func TestAProxyIsNotAskedForWhatThePolicyCloses(t *testing.T) {
-	proxy := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { t.Errorf("it was asked for %s", r.RequestURI) }))
+func TestAProxyIsNotAskedForADestinationThatThePolicyCloses(t *testing.T) {
+	proxy := httptest.NewServer(
+		http.HandlerFunc(
+			func(_ http.ResponseWriter, r *http.Request) { t.Errorf("it was asked for %s", r.RequestURI) },
+		),
+	)
 	defer proxy.Close()
-	s := byProxy(t, proxy.URL, nil, usual)
+	s := senderByProxy(t, proxy.URL, nil, defaultConfig)
 	for _, c := range hostile {
-		sent(t, s, c.url, execution.AttemptBlocked, 0)
+		sendAndCheck(t, s, c.url, execution.AttemptBlocked, 0)
 	}
 	for _, target := range metadataURLs {
-		sent(t, s, target, execution.AttemptBlocked, 0)
+		sendAndCheck(t, s, target, execution.AttemptBlocked, 0)
 	}
 }
 
-func TestAProxyThatFailsIsNotTakenForTheReceiver(t *testing.T) {
+func TestAFailingProxyIsNotMistakenForTheReceiver(t *testing.T) {
 	closed := httptest.NewServer(http.NotFoundHandler())
 	closed.Close()
 	refusing := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -71,22 +84,23 @@ func TestAProxyThatFailsIsNotTakenForTheReceiver(t *testing.T) {
 	}))
 	defer refusing.Close()
 	unknown := httptest.NewUnstartedServer(http.NotFoundHandler())
-	unknown.Config.ErrorLog = quiet
+	unknown.Config.ErrorLog = discardLog
 	unknown.StartTLS()
 	defer unknown.Close()
-	for _, proxy := range []string{closed.URL, refusing.URL, unknown.URL, "http://nobody.invalid:3128"} {
-		s := byProxy(t, proxy, nil, usual)
-		a := sent(t, s, "https://example.com/hook", execution.AttemptConnection, 0)
+	for _, proxy := range []string{closed.URL, refusing.URL, unknown.URL, "http://unknown.invalid:3128"} {
+		s := senderByProxy(t, proxy, nil, defaultConfig)
+		a := sendAndCheck(t, s, "https://example.com/hook", execution.AttemptConnection, 0)
 		if a.Detail != "The egress proxy made no connection to the receiver." {
 			t.Errorf("%s: detail is %q", proxy, a.Detail)
 		}
 	}
-	if a := sent(t, byProxy(t, refusing.URL, nil, usual), "http://example.com/hook", execution.AttemptStatus, 403); a.Answer != nil {
+	s := senderByProxy(t, refusing.URL, nil, defaultConfig)
+	if a := sendAndCheck(t, s, "http://example.com/hook", execution.AttemptStatus, 403); a.Answer != nil {
 		t.Errorf("kept %q", a.Answer)
 	}
 }
 
-func TestProxiesOfTheEnvironmentChangeNothing(t *testing.T) {
+func TestProxiesOfTheEnvironmentAreIgnored(t *testing.T) {
 	asked := func(http.ResponseWriter, *http.Request) { t.Error("the proxy of the environment was asked") }
 	proxy := httptest.NewServer(http.HandlerFunc(asked))
 	defer proxy.Close()
@@ -99,15 +113,15 @@ func TestProxiesOfTheEnvironmentChangeNothing(t *testing.T) {
 	a := newAuthority(t)
 	plain := httptest.NewServer(http.HandlerFunc(ok))
 	defer plain.Close()
-	secure, _ := a.shown(0, 0, http.HandlerFunc(ok), "a.example.com")
+	secure, _ := a.startServer(0, 0, http.HandlerFunc(ok), "a.example.com")
 	c := Defaults()
 	c.CAFile = a.path("ca.pem")
-	s := named(t, c, "a.example.com")
+	s := senderForNames(t, c, "a.example.com")
 	if s.transport.Proxy != nil { // net/http reads the environment once, perhaps before this test
 		t.Error("the transport asks for a proxy")
 	}
-	sent(t, s, "http://a.example.com"+portOf(plain), execution.AttemptSucceeded, 200)
-	sent(t, s, "https://a.example.com"+portOf(secure), execution.AttemptSucceeded, 200)
+	sendAndCheck(t, s, "http://a.example.com"+portOf(plain), execution.AttemptSucceeded, 200)
+	sendAndCheck(t, s, "https://a.example.com"+portOf(secure), execution.AttemptSucceeded, 200)
 
 	var mu sync.Mutex
 	var through []string
@@ -118,33 +132,36 @@ func TestProxiesOfTheEnvironmentChangeNothing(t *testing.T) {
 	}))
 	defer ours.Close()
 	t.Setenv("NO_PROXY", "*")
-	sent(t, byProxy(t, ours.URL, nil, usual), "http://example.com/hook", execution.AttemptSucceeded, 200)
+	sendAndCheck(t, senderByProxy(t, ours.URL, nil, defaultConfig), "http://example.com/hook",
+		execution.AttemptSucceeded, 200)
 	if len(through) != 1 {
 		t.Errorf("the configured proxy was asked for %q", through)
 	}
 }
 
-func TestRequireHTTPSHoldsForWhatWasTakenBefore(t *testing.T) {
-	receiver := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("a request came") }))
+func TestRequireHTTPSHoldsForExecutionsAdmittedBefore(t *testing.T) {
+	receiver := httptest.NewServer(
+		http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("a request came") }),
+	)
 	defer receiver.Close()
 	secure := httptest.NewTLSServer(http.HandlerFunc(ok))
 	defer secure.Close()
 	https := func(c *Config) {
-		onLoopback(c)
+		allowLoopback(c)
 		c.RequireHTTPS = true
 	}
 	for name, s := range map[string]*sender{
-		"direct":   byProxy(t, "", secure, https),
-		"by proxy": byProxy(t, receiver.URL, secure, https),
+		"direct":   senderByProxy(t, "", secure, https),
+		"by proxy": senderByProxy(t, receiver.URL, secure, https),
 	} {
-		a := sent(t, s, receiver.URL+"/hook", execution.AttemptBlocked, 0)
+		a := sendAndCheck(t, s, receiver.URL+"/hook", execution.AttemptBlocked, 0)
 		if !strings.Contains(a.Detail, "https://") {
 			t.Errorf("%s: detail is %q", name, a.Detail)
 		}
-		got, err := trying(s).Try(t.Context(), Sample{URL: receiver.URL})
+		got, err := delivererOf(s).Try(t.Context(), Sample{URL: receiver.URL})
 		if err != nil || got.Rule != "callback_url must be https:// on this server" {
 			t.Errorf("%s: got %+v, %v", name, got, err)
 		}
 	}
-	sent(t, byProxy(t, "", secure, https), secure.URL, execution.AttemptSucceeded, 200)
+	sendAndCheck(t, senderByProxy(t, "", secure, https), secure.URL, execution.AttemptSucceeded, 200)
 }

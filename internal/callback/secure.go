@@ -8,10 +8,10 @@ import (
 	"net/http/httptrace"
 )
 
-// secure returns what makes connections for transport to https:// receivers: it dials, shakes hands with what transport
-// is configured to, and listens above TLS, where the answer can be read. The handshake must end within
-// transport.TLSHandshakeTimeout.
-func secure(transport *http.Transport, dial dialing) dialing {
+// tlsDialFunc returns the function that makes transport's connections to https:// receivers. It dials, does the TLS
+// handshake with the transport's configuration, and records above TLS, where the answer is readable. The handshake must
+// end within transport.TLSHandshakeTimeout.
+func tlsDialFunc(transport *http.Transport, dial dialFunc) dialFunc {
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
 		host, _, err := net.SplitHostPort(address)
 		if err != nil {
@@ -24,9 +24,9 @@ func secure(transport *http.Transport, dial dialing) dialing {
 		config := transport.TLSClientConfig.Clone()
 		config.ServerName = host
 		secured := tls.Client(conn, config)
-		shaking, cancel := context.WithTimeout(ctx, transport.TLSHandshakeTimeout)
+		handshakeCtx, cancel := context.WithTimeout(ctx, transport.TLSHandshakeTimeout)
 		defer cancel()
-		err = secured.HandshakeContext(shaking)
+		err = secured.HandshakeContext(handshakeCtx)
 		if trace := httptrace.ContextClientTrace(ctx); trace != nil && trace.TLSHandshakeDone != nil {
 			trace.TLSHandshakeDone(secured.ConnectionState(), err)
 		}
@@ -34,6 +34,6 @@ func secure(transport *http.Transport, dial dialing) dialing {
 			_ = conn.Close()
 			return nil, err
 		}
-		return overhear(secured), nil
+		return recordConn(secured), nil
 	}
 }

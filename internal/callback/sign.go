@@ -15,7 +15,7 @@ import (
 	"boomerang/internal/execution"
 )
 
-// The headers of a callback, in the spelling of the wire; Set of http.Header would write another.
+// The headers of a callback, in the spelling of the wire, which http.Header.Set would change.
 const (
 	HeaderSignature         = "X-HopX-Signature"
 	HeaderTimestamp         = "X-HopX-Timestamp"
@@ -26,13 +26,14 @@ const (
 	HeaderStandardSignature = "webhook-signature"
 )
 
-// WebhookID is the value of webhook-id: the same on every attempt of an execution's callback.
+// WebhookID returns the value of webhook-id, which is constant for all attempts of an execution's callback.
 func WebhookID(id execution.ID) string { return "msg_" + string(id) }
 
-// Tolerance is how far a timestamp may be from the receiver's clock; it is the one of the Standard Webhooks libraries.
+// Tolerance is the largest difference between a timestamp and the receiver's clock. It is the tolerance of the Standard
+// Webhooks libraries.
 const Tolerance = 5 * time.Minute
 
-// What can be wrong with a signature.
+// Errors of a signature.
 var (
 	ErrUnsigned = errors.New("there is no signature")
 	ErrMismatch = errors.New("the signature does not match")
@@ -45,40 +46,41 @@ const (
 	standardPrefix = "v1,"
 )
 
-// The bytes of a key that is written behind "whsec_" (Standard Webhooks 1.0, "Signature scheme").
+// Limits of the key behind "whsec_", in bytes (Standard Webhooks 1.0, "Signature scheme").
 const (
 	minKey = 24
 	maxKey = 64
 )
 
-// CheckSecret decides whether a secret may sign callbacks. A secret that begins with "whsec_" must go on with the
+// CheckSecret checks whether a secret may sign callbacks. A secret that begins with "whsec_" must continue with the
 // padded standard base64 of 24 to 64 bytes, exactly as an encoder writes it, because only then do all libraries derive
-// the same key. Any other secret, "WHSEC_…" included, is raw bytes and passes. The error is public and has no full stop.
+// the same key. Any other secret, including "WHSEC_…", is raw bytes and passes. The error is public and has no full
+// stop.
 func CheckSecret(secret string) error {
 	encoded, ok := strings.CutPrefix(secret, secretPrefix)
 	if !ok {
 		return nil
 	}
 	key, err := base64.StdEncoding.DecodeString(encoded)
-	// The decoder ignores line breaks and loose bits; encoding again shows them.
+	// The decoder ignores line breaks and surplus bits; encoding the key again reveals them.
 	if err != nil || base64.StdEncoding.EncodeToString(key) != encoded {
-		return fmt.Errorf("what follows %s must be padded standard base64 and nothing else", secretPrefix)
+		return fmt.Errorf("the part after %s must be padded standard base64 and nothing else", secretPrefix)
 	}
 	if len(key) < minKey || len(key) > maxKey {
-		return fmt.Errorf("what follows %s must be the base64 of %d to %d bytes, not of %d",
+		return fmt.Errorf("the part after %s must be the base64 of %d to %d bytes, not of %d",
 			secretPrefix, minKey, maxKey, len(key))
 	}
 	return nil
 }
 
-// Sign returns the value of X-HopX-Signature: "sha256=" and the lower-case hex HMAC-SHA256 of the body alone. The key is
-// the secret as it is, whatever it begins with.
+// Sign returns the value of X-HopX-Signature: "sha256=" and the lower-case hexadecimal HMAC-SHA256 of the body alone.
+// The key is the whole secret, including any prefix.
 func Sign(secret string, body []byte) string {
 	return sha256Prefix + hex.EncodeToString(mac([]byte(secret), body))
 }
 
-// Verify checks a value of X-HopX-Signature, with or without its "sha256=", in constant time. It says nothing about when
-// the body was signed. Errors: ErrUnsigned, ErrMismatch.
+// Verify checks a value of X-HopX-Signature, with or without its "sha256=", in constant time. It does not check the
+// time of the signature. Errors: ErrUnsigned, ErrMismatch.
 func Verify(secret, signature string, body []byte) error {
 	if signature == "" {
 		return ErrUnsigned
@@ -92,8 +94,8 @@ func Verify(secret, signature string, body []byte) error {
 
 // SignStandard returns the value of webhook-signature (Standard Webhooks 1.0): for each secret "v1," and the base64
 // HMAC-SHA256 of "id.timestamp.body", separated by spaces. The part of a secret after "whsec_" is base64; any other
-// secret is used as raw bytes. A secret that CheckSecret refuses signs as well: an execution that was stored before there
-// was a rule still has its callback signed, with whatever base64 decodes to or else with the raw bytes.
+// secret is used as raw bytes. A secret that CheckSecret refuses also signs, because executions stored before that rule
+// existed still need a signature: the key is the decoded base64, or else the raw bytes.
 func SignStandard(id string, at time.Time, body []byte, secrets ...string) string {
 	head := []byte(id + "." + strconv.FormatInt(at.Unix(), 10) + ".")
 	signatures := make([]string, len(secrets))
@@ -103,7 +105,7 @@ func SignStandard(id string, at time.Time, body []byte, secrets ...string) strin
 	return strings.Join(signatures, " ")
 }
 
-// VerifyStandard checks webhook-id, webhook-timestamp and webhook-signature of a request in constant time; one matching
+// VerifyStandard checks webhook-id, webhook-timestamp and webhook-signature of a request in constant time. One matching
 // signature among several is enough. The timestamp must be within Tolerance of now. Errors: ErrUnsigned, ErrStale,
 // ErrMismatch.
 func VerifyStandard(secret string, header http.Header, body []byte, now time.Time) error {
@@ -134,7 +136,7 @@ func standardKey(secret string) []byte {
 	return []byte(secret)
 }
 
-// mac authenticates the parts of a message, one behind the other.
+// mac returns the HMAC-SHA256 of the concatenated parts of a message.
 func mac(key []byte, message ...[]byte) []byte {
 	h := hmac.New(sha256.New, key)
 	for _, part := range message {

@@ -14,7 +14,7 @@ import (
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 )
 
-// secrets are of every kind that a client may send.
+// secrets holds every kind of secret that a client may send.
 var secrets = []string{
 	"your-secret-key",
 	"with spaces and ümlauts",
@@ -27,7 +27,7 @@ var secrets = []string{
 
 var signedBodies = []string{`{"execution_id":"exec_1","stdout":"ok\n"}`, "", "a.b.c \x00\xff é"}
 
-// encoded is the secret of a key of n bytes.
+// encoded returns the secret of a key of n bytes.
 func encoded(n int) string {
 	return secretPrefix + base64.StdEncoding.EncodeToString([]byte(strings.Repeat("\xfb", n)))
 }
@@ -79,7 +79,7 @@ func TestASecretWithThePrefixIsAKeyThatEveryLibraryDerives(t *testing.T) {
 	}
 }
 
-// An execution may have been stored before there was a rule.
+// The rule is newer than some stored executions.
 func TestARefusedSecretStillSignsAsItDid(t *testing.T) {
 	at, body := time.Unix(1706400000, 0), []byte("{}")
 	for secret, key := range map[string]string{
@@ -109,7 +109,7 @@ func TestSignIsTheHexOfRFC4231(t *testing.T) {
 	}
 }
 
-func TestVerifyTakesOurOwnSignatureAndNoOther(t *testing.T) {
+func TestVerifyAcceptsOnlyOurSignature(t *testing.T) {
 	for _, secret := range secrets {
 		for _, body := range signedBodies {
 			signature := Sign(secret, []byte(body))
@@ -134,7 +134,7 @@ func TestVerifyTakesOurOwnSignatureAndNoOther(t *testing.T) {
 	}
 }
 
-// standardHeader is what a receiver sees of a standard signature.
+// standardHeader returns the headers of a standard signature.
 func standardHeader(id string, at time.Time, signature string) http.Header {
 	h := http.Header{}
 	h.Set(HeaderStandardID, id)
@@ -162,14 +162,15 @@ func TestTheStandardLibraryVerifiesOurSignature(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := VerifyStandard(secret, standardHeader("msg_exec_1", now, signature), []byte(body), now); err != nil {
+			header := standardHeader("msg_exec_1", now, signature)
+			if err := VerifyStandard(secret, header, []byte(body), now); err != nil {
 				t.Errorf("their signature, secret %q, body %q: %v", secret, body, err)
 			}
 		}
 	}
 }
 
-func TestVerifyStandardRefusesWhatTheLibraryRefuses(t *testing.T) {
+func TestVerifyStandardRefusesEverythingThatTheLibraryRefuses(t *testing.T) {
 	now := time.Unix(1706400000, 0)
 	body := []byte(`{"a":1}`)
 	sign := func(id string, at time.Time) string { return SignStandard(id, at, body, "secret") }
@@ -182,18 +183,26 @@ func TestVerifyStandardRefusesWhatTheLibraryRefuses(t *testing.T) {
 		header http.Header
 		want   error
 	}{
-		"as it is":               {header(func(http.Header) {}), nil},
-		"one of several":         {header(func(h http.Header) { h.Set(HeaderStandardSignature, "v1a,xx v1,bad "+sign("msg_1", now)) }), nil},
+		"as it is": {header(func(http.Header) {}), nil},
+		"one of several": {
+			header(func(h http.Header) { h.Set(HeaderStandardSignature, "v1a,xx v1,bad "+sign("msg_1", now)) }), nil,
+		},
 		"no signature":           {header(func(h http.Header) { h.Del(HeaderStandardSignature) }), ErrUnsigned},
 		"no timestamp":           {header(func(h http.Header) { h.Del(HeaderStandardTimestamp) }), ErrStale},
 		"timestamp not a number": {header(func(h http.Header) { h.Set(HeaderStandardTimestamp, "now") }), ErrStale},
 		"another id":             {header(func(h http.Header) { h.Set(HeaderStandardID, "msg_2") }), ErrMismatch},
-		"another version":        {header(func(h http.Header) { h.Set(HeaderStandardSignature, "v2"+sign("msg_1", now)[2:]) }), ErrMismatch},
-		"another instant":        {header(func(h http.Header) { h.Set(HeaderStandardTimestamp, "1706400001") }), ErrMismatch},
-		"just old enough":        {standardHeader("m", now.Add(-Tolerance), sign("m", now.Add(-Tolerance))), nil},
-		"too old":                {standardHeader("m", now.Add(-Tolerance-time.Second), sign("m", now.Add(-Tolerance-time.Second))), ErrStale},
-		"too new":                {standardHeader("m", now.Add(Tolerance+time.Second), sign("m", now.Add(Tolerance+time.Second))), ErrStale},
-		"end of time":            {standardHeader("m", time.Unix(1<<62, 0), sign("m", time.Unix(1<<62, 0))), ErrStale},
+		"another version": {
+			header(func(h http.Header) { h.Set(HeaderStandardSignature, "v2"+sign("msg_1", now)[2:]) }), ErrMismatch,
+		},
+		"another instant": {header(func(h http.Header) { h.Set(HeaderStandardTimestamp, "1706400001") }), ErrMismatch},
+		"just old enough": {standardHeader("m", now.Add(-Tolerance), sign("m", now.Add(-Tolerance))), nil},
+		"too old": {
+			standardHeader("m", now.Add(-Tolerance-time.Second), sign("m", now.Add(-Tolerance-time.Second))), ErrStale,
+		},
+		"too new": {
+			standardHeader("m", now.Add(Tolerance+time.Second), sign("m", now.Add(Tolerance+time.Second))), ErrStale,
+		},
+		"end of time": {standardHeader("m", time.Unix(1<<62, 0), sign("m", time.Unix(1<<62, 0))), ErrStale},
 	} {
 		if err := VerifyStandard("secret", c.header, body, now); !errors.Is(err, c.want) {
 			t.Errorf("%s: got %v, want %v", name, err, c.want)

@@ -5,7 +5,7 @@ import (
 	"boomerang/internal/wire"
 )
 
-// Summary makes the body of a batch's callback; it is an execution.Summary.
+// Summary returns the body of a batch's callback. It implements execution.Summary.
 func Summary(id execution.BatchID, all []execution.Execution) []byte {
-	return encode(wire.BatchResultOf(id, all))
+	return encodeJSON(wire.BatchResultOf(id, all))
 }

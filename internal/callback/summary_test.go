@@ -7,14 +7,22 @@ import (
 	"boomerang/internal/execution"
 )
 
-func TestASummaryTellsHowEachEnded(t *testing.T) {
+func TestASummaryNamesTheStateOfEachExecution(t *testing.T) {
 	first, second, third := completed(), completed(), completed()
-	second.State, second.Reason, second.ExitCode, second.Error = execution.Failed, execution.Exited, new(1), "The program ended with exit code 1."
+	second.State, second.Reason, second.ExitCode = execution.Failed, execution.Exited, new(1)
+	second.Error = "The program ended with exit code 1."
 	second.CompletedAt = anEnd.Add(time.Second)
-	third.State, third.Reason, third.ExitCode, third.Error = execution.Cancelled, execution.WasCancelled, nil, "The execution was cancelled before it started."
+	third.State, third.Reason, third.ExitCode = execution.Cancelled, execution.WasCancelled, nil
+	third.Error = "The execution was cancelled before it started."
 	third.StartedAt, third.Duration = time.Time{}, 0
 	golden(t, "summary.json", Summary("batch_0dhk5m8t1c0pr9v2j6n4b8a3fg", []execution.Execution{
-		{ID: anID, Language: "python", Name: "<one>", Options: execution.Options{Metadata: map[string]string{"a": "1"}}, Result: &first},
+		{
+			ID:       testID,
+			Language: "python",
+			Name:     "<one>",
+			Options:  execution.Options{Metadata: map[string]string{"a": "1"}},
+			Result:   &first,
+		},
 		{ID: "exec_0dhk5m8t1c0pr9v2j6n4b8a3fh", Language: "bash", Result: &second},
 		{ID: "exec_0dhk5m8t1c0pr9v2j6n4b8a3fi", Language: "bash", Result: &third},
 	}))

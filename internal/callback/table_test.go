@@ -23,38 +23,38 @@ import (
 	"boomerang/internal/execution"
 )
 
-// behaviour is a receiver by script, and what must be on record after the first attempt of a delivery to it.
-type behaviour struct {
-	serve func(conn net.Conn, n int) // what connection number n does, from 1
-	tls   *tls.Config                // nil: plain HTTP
-	roots *x509.CertPool             // trusted with tls
-	slow  bool                       // the attempt takes all the time that it may; here it is made in a bubble
-	again bool                       // a first delivery has arrived, and its connection is idle
+// receiverCase is a scripted receiver, and the expected record after the first attempt of a delivery to it.
+type receiverCase struct {
+	serve func(conn net.Conn, n int) // script of connection number n, from 1
+	tls   *tls.Config                // nil for plain HTTP
+	roots *x509.CertPool             // trusted together with tls
+	slow  bool                       // the attempt uses its whole timeout, so it runs in a bubble
+	again bool                       // the connection is idle after an earlier delivery
 
 	outcome     execution.AttemptOutcome
 	status      int
-	detail      string // part of it
+	detail      string // part of the attempt's detail
 	answer      string
 	state       execution.DeliveryState
 	reason      execution.DeadReason
-	pause       time.Duration // to the next attempt
-	connections int32         // one when 0
+	pause       time.Duration // until the next attempt
+	connections int32         // 0 means 1
 }
 
-// says answers each connection's first request with text and hangs up.
-func says(text string) func(net.Conn, int) {
+// answerText answers the first request of each connection with text and closes the connection.
+func answerText(text string) func(net.Conn, int) {
 	return func(conn net.Conn, _ int) {
 		readRequest(conn)
 		_, _ = io.WriteString(conn, text)
 	}
 }
 
-// answers says an empty answer.
-func answers(status int, headers ...string) func(net.Conn, int) {
-	return says(fmt.Sprintf("HTTP/1.1 %d X\r\nContent-Length: 0\r\n%s\r\n", status, lines(headers)))
+// answerStatus answers with a status and an empty body.
+func answerStatus(status int, headers ...string) func(net.Conn, int) {
+	return answerText(fmt.Sprintf("HTTP/1.1 %d X\r\nContent-Length: 0\r\n%s\r\n", status, headerLines(headers)))
 }
 
-func lines(headers []string) string {
+func headerLines(headers []string) string {
 	var text strings.Builder
 	for _, header := range headers {
 		text.WriteString(header + "\r\n")
@@ -62,10 +62,10 @@ func lines(headers []string) string {
 	return text.String()
 }
 
-// endlessly says begin and then again and again, until nobody listens any more.
-func endlessly(begin, again string) func(net.Conn, int) {
+// repeatForever sends begin and then again repeatedly, until the connection is closed.
+func repeatForever(begin, again string) func(net.Conn, int) {
 	return func(conn net.Conn, n int) {
-		says(begin)(conn, n)
+		answerText(begin)(conn, n)
 		for {
 			if _, err := io.WriteString(conn, again); err != nil {
 				return
@@ -74,10 +74,10 @@ func endlessly(begin, again string) func(net.Conn, int) {
 	}
 }
 
-// drips says begin and then again and again with pauses, until nobody listens any more.
-func drips(begin, again string) func(net.Conn, int) {
+// repeatSlowly sends begin and then again repeatedly with pauses, until the connection is closed.
+func repeatSlowly(begin, again string) func(net.Conn, int) {
 	return func(conn net.Conn, n int) {
-		says(begin)(conn, n)
+		answerText(begin)(conn, n)
 		for {
 			if _, err := io.WriteString(conn, again); err != nil {
 				return
@@ -87,85 +87,106 @@ func drips(begin, again string) func(net.Conn, int) {
 	}
 }
 
-// stalls says text and no more, and does not hang up.
-func stalls(text string) func(net.Conn, int) {
+// stallAfter sends text and leaves the connection open.
+func stallAfter(text string) func(net.Conn, int) {
 	return func(conn net.Conn, n int) {
-		says(text)(conn, n)
-		silence(conn, n)
+		answerText(text)(conn, n)
+		neverAnswer(conn, n)
 	}
 }
 
-// each gives every connection a behaviour of its own, the last one for ever.
-func each(serve ...func(net.Conn, int)) func(net.Conn, int) {
+// byConnection gives every connection a script of its own; the last one serves all further connections.
+func byConnection(serve ...func(net.Conn, int)) func(net.Conn, int) {
 	return func(conn net.Conn, n int) { serve[min(n, len(serve))-1](conn, n) }
 }
 
-func silence(conn net.Conn, _ int)      { _, _ = io.Copy(io.Discard, conn) }
-func hangsUp(net.Conn, int)             {}
-func readsAndHangsUp(c net.Conn, _ int) { readRequest(c) }
-func readsAndResets(c net.Conn, n int)  { readsAndHangsUp(c, n); reset(c) }
-func answersThenResets(c net.Conn, _ int) {
-	answers(200)(c, 1)
-	readsAndResets(c, 1)
+func neverAnswer(conn net.Conn, _ int) { _, _ = io.Copy(io.Discard, conn) }
+func closeAtOnce(net.Conn, int)        {}
+func readAndClose(c net.Conn, _ int)   { readRequest(c) }
+func readAndReset(c net.Conn, n int)   { readAndClose(c, n); reset(c) }
+func answerAndReset(c net.Conn, _ int) {
+	answerStatus(200)(c, 1)
+	readAndReset(c, 1)
 }
 
-// pending is what most failures lead to.
-func (b behaviour) pending(pause time.Duration) behaviour {
+// pending expects the outcome of most failures.
+func (b receiverCase) pending(pause time.Duration) receiverCase {
 	b.state, b.pause = execution.Pending, pause
 	return b
 }
 
-func (b behaviour) delivered() behaviour {
+func (b receiverCase) delivered() receiverCase {
 	b.outcome, b.state = execution.AttemptSucceeded, execution.Delivered
 	return b
 }
 
-func (b behaviour) dead(reason execution.DeadReason) behaviour {
+func (b receiverCase) dead(reason execution.DeadReason) receiverCase {
 	b.state, b.reason = execution.Dead, reason
 	return b
 }
 
-// failing answers with a status that is a failure.
-func failing(status int, detail string, headers ...string) behaviour {
-	return behaviour{serve: answers(status, headers...), outcome: execution.AttemptStatus, status: status, detail: detail}
+// failingReceiver answers with a status that is a failure.
+func failingReceiver(status int, detail string, headers ...string) receiverCase {
+	return receiverCase{
+		serve:   answerStatus(status, headers...),
+		outcome: execution.AttemptStatus,
+		status:  status,
+		detail:  detail,
+	}
 }
 
-// theNoon is when everything in the table happens.
-var theNoon = time.Date(2026, 1, 28, 12, 0, 0, 0, time.UTC)
+// testNoon is the time of all attempts in the table.
+var testNoon = time.Date(2026, 1, 28, 12, 0, 0, 0, time.UTC)
 
-// receivers are the table: what a receiver does, and what becomes of its delivery.
-func receivers(t *testing.T, elsewhere string) map[string]behaviour {
+// receivers returns the table: the behaviour of each receiver, and the expected state of its delivery.
+func receivers(t *testing.T, elsewhere string) map[string]receiverCase {
 	t.Helper()
 	const first, busy = 5 * time.Second, time.Minute
-	table := map[string]behaviour{
-		"200":                  behaviour{serve: says("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"), status: 200, detail: "answered 200", answer: "ok"}.delivered(),
-		"200 without a length": behaviour{serve: says("HTTP/1.1 200 OK\r\n\r\nok"), status: 200, answer: "ok"}.delivered(),
-		"204":                  behaviour{serve: answers(204), status: 204, detail: "answered 204"}.delivered(),
-		"100 and 200":          behaviour{serve: says("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"), status: 200}.delivered(),
+	table := map[string]receiverCase{
+		"200": receiverCase{
+			serve:  answerText("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"),
+			status: 200,
+			detail: "answered 200",
+			answer: "ok",
+		}.delivered(),
+		"200 without a length": receiverCase{
+			serve:  answerText("HTTP/1.1 200 OK\r\n\r\nok"),
+			status: 200,
+			answer: "ok",
+		}.delivered(),
+		"204": receiverCase{serve: answerStatus(204), status: 204, detail: "answered 204"}.delivered(),
+		"100 and 200": receiverCase{
+			serve:  answerText("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"),
+			status: 200,
+		}.delivered(),
 
-		"400":                           failing(400, "answered 400").pending(first),
-		"404":                           failing(404, "answered 404").pending(first),
-		"410":                           failing(410, "answered 410").dead(execution.Gone),
-		"410 with Retry-After":          failing(410, "", "Retry-After: 10").dead(execution.Gone),
-		"429":                           failing(429, "answered 429").pending(busy),
-		"429 with few seconds":          failing(429, "", "Retry-After: 10").pending(busy),
-		"429 with seconds":              failing(429, "", "Retry-After: 120").pending(2 * time.Minute),
-		"429 with a date":               failing(429, "", "Retry-After: Wed, 28 Jan 2026 13:00:00 GMT").pending(time.Hour),
-		"429 with a date that is past":  failing(429, "", "Retry-After: Wed, 28 Jan 2026 11:00:00 GMT").pending(busy),
-		"429 with a date in years":      failing(429, "", "Retry-After: Mon, 28 Jan 2030 11:00:00 GMT").pending(24 * time.Hour),
-		"429 with seconds beyond a day": failing(429, "", "Retry-After: 999999").pending(24 * time.Hour),
-		"429 with nonsense":             failing(429, "", "Retry-After: later").pending(busy),
-		"500":                           failing(500, "answered 500").pending(first),
-		"500 with Retry-After":          failing(500, "", "Retry-After: 30").pending(30 * time.Second),
-		"500 with less than is planned": failing(500, "", "Retry-After: 1").pending(first),
-		"502":                           failing(502, "answered 502").pending(busy),
-		"503":                           failing(503, "answered 503").pending(first),
-		"503 with a date":               failing(503, "", "Retry-After: Wed, 28 Jan 2026 12:10:00 GMT").pending(10 * time.Minute),
-		"504":                           failing(504, "answered 504").pending(busy),
-		"101":                           failing(101, "answered 101", "Connection: Upgrade", "Upgrade: x").pending(first),
+		"400":                  failingReceiver(400, "answered 400").pending(first),
+		"404":                  failingReceiver(404, "answered 404").pending(first),
+		"410":                  failingReceiver(410, "answered 410").dead(execution.Gone),
+		"410 with Retry-After": failingReceiver(410, "", "Retry-After: 10").dead(execution.Gone),
+		"429":                  failingReceiver(429, "answered 429").pending(busy),
+		"429 with few seconds": failingReceiver(429, "", "Retry-After: 10").pending(busy),
+		"429 with seconds":     failingReceiver(429, "", "Retry-After: 120").pending(2 * time.Minute),
+		"429 with a date": failingReceiver(429, "", "Retry-After: Wed, 28 Jan 2026 13:00:00 GMT").
+			pending(time.Hour),
+		"429 with a date that is past": failingReceiver(429, "",
+			"Retry-After: Wed, 28 Jan 2026 11:00:00 GMT").pending(busy),
+		"429 with a date in years": failingReceiver(429, "",
+			"Retry-After: Mon, 28 Jan 2030 11:00:00 GMT").pending(24 * time.Hour),
+		"429 with seconds beyond a day": failingReceiver(429, "", "Retry-After: 999999").pending(24 * time.Hour),
+		"429 with nonsense":             failingReceiver(429, "", "Retry-After: later").pending(busy),
+		"500":                           failingReceiver(500, "answered 500").pending(first),
+		"500 with Retry-After":          failingReceiver(500, "", "Retry-After: 30").pending(30 * time.Second),
+		"500 with less than is planned": failingReceiver(500, "", "Retry-After: 1").pending(first),
+		"502":                           failingReceiver(502, "answered 502").pending(busy),
+		"503":                           failingReceiver(503, "answered 503").pending(first),
+		"503 with a date": failingReceiver(503, "",
+			"Retry-After: Wed, 28 Jan 2026 12:10:00 GMT").pending(10 * time.Minute),
+		"504": failingReceiver(504, "answered 504").pending(busy),
+		"101": failingReceiver(101, "answered 101", "Connection: Upgrade", "Upgrade: x").pending(first),
 	}
 	for _, status := range []int{300, 301, 302, 303, 304, 307, 308} {
-		b := failing(status, "redirects are not followed", "Location: "+elsewhere).pending(first)
+		b := failingReceiver(status, "redirects are not followed", "Location: "+elsewhere).pending(first)
 		b.outcome = execution.AttemptRedirect
 		table[fmt.Sprintf("%d to a private address", status)] = b
 	}
@@ -176,105 +197,139 @@ func receivers(t *testing.T, elsewhere string) map[string]behaviour {
 	return table
 }
 
-func addSlow(table map[string]behaviour) {
+func addSlow(table map[string]receiverCase) {
 	const head = "HTTP/1.1 200 OK\r\n"
-	slow := behaviour{slow: true, outcome: execution.AttemptTimeout, detail: "did not answer in time"}.pending(time.Minute)
+	slow := receiverCase{
+		slow:    true,
+		outcome: execution.AttemptTimeout,
+		detail:  "did not answer in time",
+	}.pending(time.Minute)
 	for name, serve := range map[string]func(net.Conn, int){
-		"no answer":              silence,
-		"headers that drip":      drips(head, "X-A: b\r\n"),
-		"a status that drips":    drips("HTTP/1.1 200 ", "O"),
-		"1xx answers that drip":  drips("", "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"),
-		"headers without an end": stalls(head),
+		"no answer":              neverAnswer,
+		"headers that drip":      repeatSlowly(head, "X-A: b\r\n"),
+		"a status that drips":    repeatSlowly("HTTP/1.1 200 ", "O"),
+		"1xx answers that drip":  repeatSlowly("", "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"),
+		"headers without an end": stallAfter(head),
 	} {
 		slow.serve = serve
 		table[name] = slow
 	}
-	table["no answer to a TLS handshake"] = behaviour{
-		serve: silence, tls: &tls.Config{}, slow: true, outcome: execution.AttemptTimeout, detail: "did not answer in time",
+	table["no answer to a TLS handshake"] = receiverCase{
+		serve: neverAnswer, tls: &tls.Config{}, slow: true, outcome: execution.AttemptTimeout,
+		detail: "did not answer in time",
 	}.pending(time.Minute)
-	table["a body that drips"] = behaviour{serve: drips(head+"\r\n", "x"), slow: true, status: 200, answer: "x"}.delivered()
-	table["a body that stops"] = behaviour{serve: stalls(head + "Content-Length: 9\r\n\r\nbegin"), slow: true, status: 200, answer: "begin"}.delivered()
-	table["a failure whose body stops"] = behaviour{
-		serve: stalls("HTTP/1.1 500 X\r\nContent-Length: 9\r\n\r\nbegin"), slow: true, outcome: execution.AttemptStatus, status: 500, answer: "begin",
+	table["a body that drips"] = receiverCase{
+		serve:  repeatSlowly(head+"\r\n", "x"),
+		slow:   true,
+		status: 200,
+		answer: "x",
+	}.delivered()
+	table["a body that stops"] = receiverCase{
+		serve:  stallAfter(head + "Content-Length: 9\r\n\r\nbegin"),
+		slow:   true,
+		status: 200,
+		answer: "begin",
+	}.delivered()
+	table["a failure whose body stops"] = receiverCase{
+		serve:   stallAfter("HTTP/1.1 500 X\r\nContent-Length: 9\r\n\r\nbegin"),
+		slow:    true,
+		outcome: execution.AttemptStatus,
+		status:  500,
+		answer:  "begin",
 	}.pending(5 * time.Second)
 }
 
-func addExcessive(table map[string]behaviour) {
-	kept := strings.Repeat("0123456789abcdef", keptAnswer/16)
+func addExcessive(table map[string]receiverCase) {
+	kept := strings.Repeat("0123456789abcdef", maxAnswerKept/16)
 	var bomb bytes.Buffer
 	z := gzip.NewWriter(&bomb)
 	_, _ = z.Write(make([]byte, 4<<20))
 	_ = z.Close()
 	zipped := bomb.String()
-	table["an endless body"] = behaviour{serve: endlessly("HTTP/1.1 200 OK\r\n\r\n", kept), status: 200, answer: kept}.delivered()
-	table["an endless body in chunks"] = behaviour{
-		serve: endlessly("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "10\r\n0123456789abcdef\r\n"), status: 200, answer: kept,
+	table["an endless body"] = receiverCase{
+		serve:  repeatForever("HTTP/1.1 200 OK\r\n\r\n", kept),
+		status: 200,
+		answer: kept,
 	}.delivered()
-	table["a gzip bomb"] = behaviour{
-		serve:  says(fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n%s", len(zipped), zipped)),
+	table["an endless body in chunks"] = receiverCase{
+		serve: repeatForever("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+			"10\r\n0123456789abcdef\r\n"), status: 200, answer: kept,
+	}.delivered()
+	table["a gzip bomb"] = receiverCase{
+		serve: answerText(
+			fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n%s",
+				len(zipped), zipped),
+		),
 		status: 200, answer: zipped,
 	}.delivered()
-	// Both of them twice: it may be a receiver that is just starting.
-	unreadable := behaviour{outcome: execution.AttemptConnection, connections: 2}.pending(5 * time.Second)
+	// Two connections each, because the receiver may just be starting.
+	unreadable := receiverCase{outcome: execution.AttemptConnection, connections: 2}.pending(5 * time.Second)
 	for name, serve := range map[string]func(net.Conn, int){
-		"endless 1xx answers":      endlessly("", "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"),
-		"an endless status line":   endlessly("HTTP/1.1 200 O", "K"),
-		"what is not HTTP":         says("SSH-2.0-OpenSSH_9.6\r\n\r\n"),
-		"a status that is not one": says("HTTP/1.1 ok OK\r\n\r\n"),
+		"endless 1xx answers":      repeatForever("", "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"),
+		"an endless status line":   repeatForever("HTTP/1.1 200 O", "K"),
+		"another protocol":         answerText("SSH-2.0-OpenSSH_9.6\r\n\r\n"),
+		"a status that is not one": answerText("HTTP/1.1 ok OK\r\n\r\n"),
 	} {
 		unreadable.serve = serve
 		table[name] = unreadable
 	}
-	// A status line decides, once.
-	large := behaviour{status: 200, detail: "more than 32 KiB"}.delivered()
+	// The status line decides, after one connection.
+	large := receiverCase{status: 200, detail: "more than 32 KiB"}.delivered()
 	for name, serve := range map[string]func(net.Conn, int){
-		"endless headers":     endlessly("HTTP/1.1 200 OK\r\n", "X-A: b\r\n"),
-		"headers over 32 KiB": answers(200, "X-A: "+strings.Repeat("a", answerHeaders)),
+		"endless headers":     repeatForever("HTTP/1.1 200 OK\r\n", "X-A: b\r\n"),
+		"headers over 32 KiB": answerStatus(200, "X-A: "+strings.Repeat("a", maxAnswerHeaders)),
 	} {
 		large.serve = serve
 		table[name] = large
 	}
-	table["two lengths"] = behaviour{
-		serve:  says("HTTP/1.1 410 X\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab"),
+	table["two lengths"] = receiverCase{
+		serve:  answerText("HTTP/1.1 410 X\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab"),
 		status: 410, outcome: execution.AttemptStatus, detail: "answered 410; its Content-Length",
 	}.dead(execution.Gone)
 }
 
-func addBroken(table map[string]behaviour) {
-	broken := behaviour{outcome: execution.AttemptConnection, connections: 2}.pending(5 * time.Second)
+func addBroken(table map[string]receiverCase) {
+	broken := receiverCase{outcome: execution.AttemptConnection, connections: 2}.pending(5 * time.Second)
 	for name, serve := range map[string]func(net.Conn, int){
-		"hangs up before the request": hangsUp,
-		"hangs up after the request":  readsAndHangsUp,
-		"resets after the request":    readsAndResets,
-		"hangs up within the status":  says("HTTP/1.1 200 OK"),
+		"hangs up before the request": closeAtOnce,
+		"hangs up after the request":  readAndClose,
+		"resets after the request":    readAndReset,
+		"hangs up within the status":  answerText("HTTP/1.1 200 OK"),
 	} {
 		broken.serve, broken.detail = serve, "broke off"
 		table[name] = broken
 	}
-	arrived := behaviour{connections: 2, status: 200}.delivered()
+	arrived := receiverCase{connections: 2, status: 200}.delivered()
 	for name, first := range map[string]func(net.Conn, int){
-		"hangs up, and answers at once":   hangsUp,
-		"resets, and answers at once":     readsAndResets,
-		"speaks nonsense, and then sense": says("nonsense\r\n\r\n"),
+		"hangs up, and answers at once":   closeAtOnce,
+		"resets, and answers at once":     readAndReset,
+		"speaks nonsense, and then sense": answerText("nonsense\r\n\r\n"),
 	} {
-		arrived.serve = each(first, answers(200))
+		arrived.serve = byConnection(first, answerStatus(200))
 		table[name] = arrived
 	}
 	arrived.again = true
 	for name, first := range map[string]func(net.Conn, int){
-		"a reused connection that was closed": answers(200),
-		"a reused connection that is reset":   answersThenResets,
+		"a reused connection that was closed": answerStatus(200),
+		"a reused connection that is reset":   answerAndReset,
 	} {
-		arrived.serve = each(first, answers(200))
+		arrived.serve = byConnection(first, answerStatus(200))
 		table[name] = arrived
 	}
-	table["hangs up within the headers"] = behaviour{
-		serve: says("HTTP/1.1 503 OK\r\nRetry-After: 30\r\nX-A: b"), status: 503, outcome: execution.AttemptStatus, detail: "broke off",
+	table["hangs up within the headers"] = receiverCase{
+		serve:   answerText("HTTP/1.1 503 OK\r\nRetry-After: 30\r\nX-A: b"),
+		status:  503,
+		outcome: execution.AttemptStatus,
+		detail:  "broke off",
 	}.pending(30 * time.Second)
-	table["hangs up within the body"] = behaviour{serve: says("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nbegin"), status: 200, answer: "begin"}.delivered()
+	table["hangs up within the body"] = receiverCase{
+		serve:  answerText("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nbegin"),
+		status: 200,
+		answer: "begin",
+	}.delivered()
 }
 
-func addInsecure(t *testing.T, table map[string]behaviour) {
+func addInsecure(t *testing.T, table map[string]receiverCase) {
 	t.Helper()
 	tomorrow := time.Now().Add(24 * time.Hour)
 	good, trusted := certificate(t, "hooks.example.com", tomorrow)
@@ -284,10 +339,10 @@ func addInsecure(t *testing.T, table map[string]behaviour) {
 	with := func(c tls.Certificate, least, most uint16) *tls.Config {
 		return &tls.Config{Certificates: []tls.Certificate{c}, MinVersion: least, MaxVersion: most}
 	}
-	secure := func(c *tls.Config, roots *x509.CertPool) behaviour {
-		return behaviour{serve: answers(200), tls: c, roots: roots}
+	secure := func(c *tls.Config, roots *x509.CertPool) receiverCase {
+		return receiverCase{serve: answerStatus(200), tls: c, roots: roots}
 	}
-	insecure := func(c *tls.Config, roots *x509.CertPool, detail string) behaviour {
+	insecure := func(c *tls.Config, roots *x509.CertPool, detail string) receiverCase {
 		b := secure(c, roots)
 		b.outcome, b.detail = execution.AttemptTLS, detail
 		return b.pending(5 * time.Second)
@@ -301,12 +356,13 @@ func addInsecure(t *testing.T, table map[string]behaviour) {
 	table["TLS 1.0"] = insecure(with(good, tls.VersionTLS10, tls.VersionTLS10), trusted, "handshake failed")
 	table["expired"] = insecure(with(expired, 0, 0), trustedExpired, "expired or is not valid yet")
 	table["not valid yet"] = insecure(with(early, 0, 0), trustedEarly, "expired or is not valid yet")
-	table["self-signed"] = insecure(with(good, 0, 0), x509.NewCertPool(), "nobody that this server trusts")
+	table["self-signed"] = insecure(with(good, 0, 0), x509.NewCertPool(),
+		"not signed by an authority that this server trusts")
 	table["another name"] = insecure(with(other, 0, 0), trustedOther, "for another name")
 }
 
-// receive serves b to whoever dials, and counts its connections: at 127.0.0.1, or in a bubble without sockets.
-func (b behaviour) receive(t *testing.T, p *Policy) (url string, dial dialing, connections *atomic.Int32) {
+// listen serves b and counts its connections: at 127.0.0.1, or in a bubble without sockets.
+func (b receiverCase) listen(t *testing.T, p *Policy) (url string, dial dialFunc, connections *atomic.Int32) {
 	t.Helper()
 	scheme, host := "http", "hooks.example.com"
 	if b.tls != nil {
@@ -315,29 +371,29 @@ func (b behaviour) receive(t *testing.T, p *Policy) (url string, dial dialing, c
 	if b.slow {
 		dial, connections = b.piped()
 	} else {
-		url, connections = bare(t, b.over())
-		dial = asPublic(scripted(p, map[string][][]string{host: {{"127.0.0.1"}}}).dial)
+		url, connections = tcpServer(t, b.serveFunc())
+		dial = withoutExceptions(dialerWithDNS(p, map[string][][]string{host: {{"127.0.0.1"}}}).dial)
 		host = strings.Replace(strings.TrimSuffix(strings.TrimPrefix(url, "http://"), "/hook"), "127.0.0.1", host, 1)
 	}
 	return scheme + "://" + host + "/hook", dial, connections
 }
 
 // piped connects to b without a socket.
-func (b behaviour) piped() (dial dialing, connections *atomic.Int32) {
+func (b receiverCase) piped() (dial dialFunc, connections *atomic.Int32) {
 	connections = new(atomic.Int32)
 	return func(context.Context, string, string) (net.Conn, error) {
 		client, server := net.Pipe()
 		n := int(connections.Add(1))
 		go func() {
-			defer hangUp(server)
-			b.over()(server, n)
+			defer closeConn(server)
+			b.serveFunc()(server, n)
 		}()
-		return &vetted{Conn: overhear(client)}, nil
+		return &guardedConn{Conn: recordConn(client)}, nil
 	}, connections
 }
 
-// over is what b does on a bare connection.
-func (b behaviour) over() func(net.Conn, int) {
+// serveFunc returns the script of b on a raw connection.
+func (b receiverCase) serveFunc() func(net.Conn, int) {
 	if b.tls == nil || b.tls.Certificates == nil {
 		return b.serve
 	}
@@ -348,17 +404,20 @@ func (b behaviour) over() func(net.Conn, int) {
 	}
 }
 
-// play sends deliveries of b one after the other, and returns what is on record of the last, and how many connections it took.
-func (b behaviour) play(t *testing.T) (execution.Delivery, execution.Attempt, int32) {
+// runCase sends deliveries to b one after the other. It returns the record of the last one, and its number of
+// connections.
+func (b receiverCase) runCase(t *testing.T) (execution.Delivery, execution.Attempt, int32) {
 	t.Helper()
-	s := localSender(t, patient())
-	url, dial, connections := b.receive(t, s.policy)
+	s := localSender(t, longTimeouts())
+	url, dial, connections := b.listen(t, s.policy)
 	s.transport.TLSClientConfig.RootCAs = b.roots
 	s.transport.DialContext = dial
-	s.now = func() time.Time { return theNoon }
+	s.now = func() time.Time { return testNoon }
 	logger, _ := logtest.NewNullLogger()
-	m := newMemory()
-	d := NewDeliverer(Defaults(), m, plain{}, s.policy, "1.2.3", logrus.NewEntry(logger))
+	m := newMemoryStore()
+	d := NewDeliverer(Defaults(), Deps{
+		Store: m, Unsealer: fakeUnsealer{}, Policy: s.policy, Version: "1.2.3", Log: logrus.NewEntry(logger),
+	})
 	d.sender, d.jitter = s, func() float64 { return 0.5 }
 	ctx, quit := context.WithCancel(t.Context())
 	done := make(chan error, 1)
@@ -377,10 +436,10 @@ func (b behaviour) play(t *testing.T) (execution.Delivery, execution.Attempt, in
 }
 
 // deliver waits until execution number n has had its first attempt.
-func (b behaviour) deliver(t *testing.T, m *memory, url string, n int) execution.Delivery {
+func (b receiverCase) deliver(t *testing.T, m *memoryStore, url string, n int) execution.Delivery {
 	t.Helper()
 	d := aDelivery(url)
-	d.Execution, d.NextAt = to("", n).Execution, theNoon
+	d.Execution, d.NextAt = deliveryTo("", n).Execution, testNoon
 	m.add(d)
 	for m.get(d.Execution).Attempts == 0 {
 		select {
@@ -392,9 +451,11 @@ func (b behaviour) deliver(t *testing.T, m *memory, url string, n int) execution
 	return m.get(d.Execution)
 }
 
-func TestEveryBehaviourOfAReceiverIsAnsweredAsPromised(t *testing.T) {
+func TestEveryBehaviourOfAReceiverHasItsDocumentedOutcome(t *testing.T) {
 	t.Parallel()
-	elsewhere := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("a redirect was followed") }))
+	elsewhere := httptest.NewServer(
+		http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("a redirect was followed") }),
+	)
 	t.Cleanup(elsewhere.Close)
 	for name, want := range receivers(t, elsewhere.URL) {
 		t.Run(name, func(t *testing.T) {
@@ -402,7 +463,7 @@ func TestEveryBehaviourOfAReceiverIsAnsweredAsPromised(t *testing.T) {
 			if want.slow {
 				synctest.Test(t, func(t *testing.T) {
 					want.check(t)
-					sleep(time.Minute) // the receiver sees that nobody listens
+					sleep(time.Minute) // the receiver sees the closed connection
 				})
 				return
 			}
@@ -411,12 +472,13 @@ func TestEveryBehaviourOfAReceiverIsAnsweredAsPromised(t *testing.T) {
 	}
 }
 
-// check plays b and holds it against what must be on record.
-func (b behaviour) check(t *testing.T) {
+// check runs b and compares the record with the expected one.
+func (b receiverCase) check(t *testing.T) {
 	t.Helper()
-	d, a, connections := b.play(t)
+	d, a, connections := b.runCase(t)
 	if a.Outcome != b.outcome || a.StatusCode != b.status || !strings.Contains(a.Detail, b.detail) || a.Detail == "" {
-		t.Errorf("recorded %q, %d, %q; want %q, %d, %q", a.Outcome, a.StatusCode, a.Detail, b.outcome, b.status, b.detail)
+		t.Errorf("recorded %q, %d, %q; want %q, %d, %q",
+			a.Outcome, a.StatusCode, a.Detail, b.outcome, b.status, b.detail)
 	}
 	if got := string(a.Answer); got != b.answer && (!b.slow || !strings.HasPrefix(got, b.answer)) {
 		t.Errorf("kept %d bytes, %.40q; want %d, %.40q", len(got), got, len(b.answer), b.answer)
@@ -427,7 +489,7 @@ func (b behaviour) check(t *testing.T) {
 	if d.State != b.state || d.Reason != b.reason {
 		t.Errorf("the delivery is %s (%s), want %s (%s)", d.State, d.Reason, b.state, b.reason)
 	}
-	if pause := d.NextAt.Sub(theNoon); d.State == execution.Pending && pause != b.pause {
+	if pause := d.NextAt.Sub(testNoon); d.State == execution.Pending && pause != b.pause {
 		t.Errorf("the next attempt is after %v, want %v", pause, b.pause)
 	}
 	if want := max(b.connections, 1); connections != want {

@@ -15,46 +15,46 @@ import (
 // Sample is a callback that belongs to no execution.
 type Sample struct {
 	URL     string
-	Headers map[string]string // have passed CheckHeaders
-	Secrets []string          // newest first; none: not signed
+	Headers map[string]string // checked by CheckHeaders
+	Secrets []string          // newest first; not signed if empty
 }
 
-// Trial is what happened to a sample.
+// Trial is the result of sending a sample.
 type Trial struct {
 	Outcome    execution.AttemptOutcome
-	Rule       string // what the policy refused the destination by; empty when it did not
-	Resolved   bool   // the host's name led to an address, or is one; behind a proxy only the latter is known
-	Connected  bool   // behind a proxy: to the proxy
-	TLS        string // "TLS 1.3"; empty without it, and when the handshake failed
-	StatusCode int    // 0 when no answer came
+	Rule       string // rule by which the policy refused the destination, or empty
+	Resolved   bool   // the name has an address or is one; behind a proxy only the latter is known
+	Connected  bool   // behind a proxy: connected to the proxy
+	TLS        string // for example "TLS 1.3"; empty without TLS or after a failed handshake
+	StatusCode int    // 0 without an answer
 	Answer     []byte // as in execution.Attempt
-	Detail     string // one public sentence; never an address that DNS gave
+	Detail     string // one public sentence, never with an address from DNS
 	Duration   time.Duration
-	Body       []byte // what was sent, or would have been
+	Body       []byte // body that was sent, or would have been sent
 }
 
-// Try signs a sample body and sends it now, once, as the first attempt of a delivery is sent, but on a connection of its
-// own. Every call has another execution id. What goes wrong on the way is in the Trial. The error is of our own making:
-// the sample cannot be written as JSON.
+// Try signs a sample body and sends it now, once, like the first attempt of a delivery, but on a connection of its own.
+// Every call has a new execution id. Failures of the attempt are in the Trial. An error means that the sample cannot be
+// encoded as JSON.
 func (d *Deliverer) Try(ctx context.Context, s Sample) (Trial, error) {
 	delivery, err := s.delivery(d.sender.now())
 	if err != nil {
 		return Trial{}, err
 	}
 	own := *d.sender
-	own.unsealer = unsealed{}
+	own.unsealer = plainUnsealer{}
 	own.transport = d.sender.transport.Clone()
 	defer own.transport.CloseIdleConnections()
 
-	a, w, err := own.watched(ctx, delivery)
-	w.mu.Lock()
-	defer w.mu.Unlock()
+	a, trace, err := own.sendTraced(ctx, delivery)
+	trace.mu.Lock()
+	defer trace.mu.Unlock()
 	return Trial{
 		Outcome:    a.Outcome,
-		Rule:       ruleOf(err),
-		Resolved:   w.resolved && own.transport.Proxy == nil || isLiteral(s.URL),
-		Connected:  w.connected,
-		TLS:        w.tls,
+		Rule:       refusalRule(err),
+		Resolved:   trace.resolved && own.transport.Proxy == nil || hostIsAddress(s.URL),
+		Connected:  trace.connected,
+		TLS:        trace.tls,
 		StatusCode: a.StatusCode,
 		Answer:     a.Answer,
 		Detail:     a.Detail,
@@ -87,15 +87,15 @@ func (s Sample) delivery(now time.Time) (execution.Delivery, error) {
 	}, nil
 }
 
-// unsealed is the Unsealer of what was never sealed.
-type unsealed struct{}
+// plainUnsealer is the Unsealer of a sample, whose fields are not sealed.
+type plainUnsealer struct{}
 
-func (unsealed) Unseal(_ execution.ID, _ string, plain execution.Sealed) ([]byte, error) {
+func (plainUnsealer) Unseal(_ execution.ID, _ string, plain execution.Sealed) ([]byte, error) {
 	return plain, nil
 }
 
-// ruleOf returns the rule that is behind an attempt's error, or "".
-func ruleOf(err error) string {
+// refusalRule returns the rule behind an attempt's error, or "".
+func refusalRule(err error) string {
 	if refusal, ok := errors.AsType[*RefusalError](err); ok {
 		return refusal.Rule
 	}
@@ -105,8 +105,8 @@ func ruleOf(err error) string {
 	return ""
 }
 
-// isLiteral tells whether the host of a URL is an address.
-func isLiteral(raw string) bool {
+// hostIsAddress reports whether the host of a URL is an address.
+func hostIsAddress(raw string) bool {
 	_, err := netip.ParseAddr(hostname(raw))
 	return err == nil
 }

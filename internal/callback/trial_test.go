@@ -18,25 +18,26 @@ import (
 	"boomerang/internal/wire"
 )
 
-// trying is a deliverer that only tries samples.
-func trying(s *sender) *Deliverer { return &Deliverer{sender: s} }
+// delivererOf returns a deliverer that only tries samples.
+func delivererOf(s *sender) *Deliverer { return &Deliverer{sender: s} }
 
-// try sends a sample and checks what the trial says, but for its duration and body.
+// try sends a sample and checks the trial, except for its duration and body.
 func try(t *testing.T, s *sender, url string, want Trial) {
 	t.Helper()
-	got, err := trying(s).Try(t.Context(), Sample{URL: url})
+	got, err := delivererOf(s).Try(t.Context(), Sample{URL: url})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if got.Detail == "" || strings.Contains(got.Detail, "127.0.0.1") || strings.Contains(got.Detail, "10.11.12.13") {
 		t.Errorf("detail is %q", got.Detail)
 	}
-	if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(Trial{}, "Duration", "Body", "Detail"), cmpopts.EquateEmpty()); diff != "" {
+	ignored := cmpopts.IgnoreFields(Trial{}, "Duration", "Body", "Detail")
+	if diff := cmp.Diff(want, got, ignored, cmpopts.EquateEmpty()); diff != "" {
 		t.Errorf("%s: -want +got\n%s", url, diff)
 	}
 }
 
-func TestTrySendsASampleThatAReceiverTakesForAResult(t *testing.T) {
+func TestTrySendsASampleThatLooksLikeAResult(t *testing.T) {
 	var header http.Header
 	var body []byte
 	receiver := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -46,14 +47,16 @@ func TestTrySendsASampleThatAReceiverTakesForAResult(t *testing.T) {
 		_, _ = io.WriteString(w, "thanks")
 	}))
 	defer receiver.Close()
-	d := trying(localSender(t, patient()))
-	d.sender.unsealer = plain{err: io.ErrUnexpectedEOF} // a sample needs no key
+	d := delivererOf(localSender(t, longTimeouts()))
+	d.sender.unsealer = fakeUnsealer{err: io.ErrUnexpectedEOF} // a sample needs no key
 	secrets := []string{"newest", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "oldest"}
 	got, err := d.Try(t.Context(), Sample{URL: receiver.URL, Headers: map[string]string{"X-A": "b"}, Secrets: secrets})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got.Outcome != execution.AttemptSucceeded || got.StatusCode != http.StatusAccepted || string(got.Answer) != "thanks" || got.Duration <= 0 {
+	if got.Outcome != execution.AttemptSucceeded || got.StatusCode != http.StatusAccepted ||
+		string(got.Answer) != "thanks" ||
+		got.Duration <= 0 {
 		t.Errorf("got %+v", got)
 	}
 	if string(got.Body) != string(body) {
@@ -63,7 +66,8 @@ func TestTrySendsASampleThatAReceiverTakesForAResult(t *testing.T) {
 	if err := json.Unmarshal(body, &p); err != nil || !p.ExecutionID.Valid() || !p.Success || p.Stdout == "" {
 		t.Errorf("got %s, %v", body, err)
 	}
-	if header.Get("X-A") != "b" || header.Get("webhook-id") != "msg_"+string(p.ExecutionID) || header.Get("X-HopX-Attempt") != "1" {
+	if header.Get("X-A") != "b" || header.Get("webhook-id") != "msg_"+string(p.ExecutionID) ||
+		header.Get("X-HopX-Attempt") != "1" {
 		t.Errorf("headers are %v", header)
 	}
 	if err := Verify("newest", header.Get(HeaderSignature), body); err != nil {
@@ -79,64 +83,77 @@ func TestTrySendsASampleThatAReceiverTakesForAResult(t *testing.T) {
 	}
 }
 
-func TestTryTellsHowFarItCame(t *testing.T) {
-	receiver := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) }))
+func TestTryReportsHowFarItCame(t *testing.T) {
+	receiver := httptest.NewServer(
+		http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) }),
+	)
 	defer receiver.Close()
 	secure := httptest.NewUnstartedServer(receiver.Config.Handler)
-	secure.Config.ErrorLog = quiet
+	secure.Config.ErrorLog = discardLog
 	secure.StartTLS()
 	defer secure.Close()
-	silent, _ := bare(t, func(conn net.Conn, _ int) { _, _ = io.Copy(io.Discard, conn) })
+	silent, _ := tcpServer(t, func(conn net.Conn, _ int) { _, _ = io.Copy(io.Discard, conn) })
 	port := func(url string) string { return url[strings.LastIndexByte(url, ':'):] }
 
-	s := localSender(t, limits{connect: 20 * time.Second, tls: 20 * time.Second, whole: 20 * time.Second})
-	dial := scripted(s.policy, map[string][][]string{
-		"a.example.com": {{"127.0.0.1"}}, "evil.example.com": {{"10.11.12.13"}}, "empty.example.com": {{}}, "cloud.example.com": {{"169.254.169.254"}},
+	s := localSender(t, timeouts{connect: 20 * time.Second, tls: 20 * time.Second, total: 20 * time.Second})
+	dial := dialerWithDNS(s.policy, map[string][][]string{
+		"a.example.com":     {{"127.0.0.1"}},
+		"evil.example.com":  {{"10.11.12.13"}},
+		"empty.example.com": {{}},
+		"cloud.example.com": {{"169.254.169.254"}},
 	})
 	s.transport.DialContext = dial.dial
-	trusting := localSender(t, patient())
-	trusting.transport.TLSClientConfig.RootCAs = secure.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs //nolint:errcheck,forcetypeassert // httptest's
-	hasty := localSender(t, patient())
-	hasty.transport.ResponseHeaderTimeout = 50 * time.Millisecond // from the request on, however long it takes to connect
+	trusting := localSender(t, longTimeouts())
+	trusting.transport.TLSClientConfig.RootCAs = rootsOf(secure)
+	hasty := localSender(t, longTimeouts())
+	// counted from the request, however long the connect takes
+	hasty.transport.ResponseHeaderTimeout = 50 * time.Millisecond
 
 	answered := Trial{Outcome: execution.AttemptStatus, Resolved: true, Connected: true, StatusCode: 418}
 	try(t, s, "http://a.example.com"+port(receiver.URL), answered)
 	try(t, s, receiver.URL, answered)
 	answered.TLS = "TLS 1.3"
-	for range 2 { // the second time on a connection of its own again
+	for range 2 { // the second time on a new connection
 		try(t, trusting, secure.URL, answered)
 	}
-	try(t, s, "https://a.example.com"+port(secure.URL), Trial{Outcome: execution.AttemptTLS, Resolved: true, Connected: true})
+	try(t, s, "https://a.example.com"+port(secure.URL),
+		Trial{Outcome: execution.AttemptTLS, Resolved: true, Connected: true})
 	closed := httptest.NewServer(http.NotFoundHandler())
 	closed.Close()
 	try(t, s, "http://a.example.com"+port(closed.URL), Trial{Outcome: execution.AttemptRefused, Resolved: true})
 	try(t, hasty, silent, Trial{Outcome: execution.AttemptTimeout, Resolved: true, Connected: true})
-	try(t, s, "http://nobody.example.com", Trial{Outcome: execution.AttemptDNS})
+	try(t, s, "http://unknown.example.com", Trial{Outcome: execution.AttemptDNS})
 	try(t, s, "http://empty.example.com", Trial{Outcome: execution.AttemptDNS})
-	try(t, s, "http://evil.example.com", Trial{Outcome: execution.AttemptBlocked, Rule: "a private network (RFC 1918)", Resolved: true})
-	try(t, s, "http://cloud.example.com", Trial{Outcome: execution.AttemptBlocked, Rule: "cloud metadata", Resolved: true})
-	try(t, s, "http://10.0.0.1/", Trial{Outcome: execution.AttemptBlocked, Rule: "a private network (RFC 1918)", Resolved: true})
+	try(t, s, "http://evil.example.com",
+		Trial{Outcome: execution.AttemptBlocked, Rule: "a private network (RFC 1918)", Resolved: true})
+	try(t, s, "http://cloud.example.com",
+		Trial{Outcome: execution.AttemptBlocked, Rule: "cloud metadata", Resolved: true})
+	try(t, s, "http://10.0.0.1/",
+		Trial{Outcome: execution.AttemptBlocked, Rule: "a private network (RFC 1918)", Resolved: true})
 	try(t, s, "http://localhost/", Trial{Outcome: execution.AttemptBlocked, Rule: "localhost (RFC 6761)"})
 	try(t, s, "http://a.example.com:22/", Trial{
 		Outcome: execution.AttemptBlocked, Rule: "callback_url must not use a port below 1024 other than 80 and 443",
 	})
 }
 
-func TestTryBehindAProxyKnowsNothingOfTheName(t *testing.T) {
-	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "inside") }))
+func TestTryBehindAProxyReportsNoResolution(t *testing.T) {
+	proxy := httptest.NewServer(
+		http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "inside") }),
+	)
 	defer proxy.Close()
 	c := Defaults()
-	c.Proxy = strings.Replace(proxy.URL, "127.0.0.1", "localhost", 1) // whose own name is none of the client's business
-	s := newSender(c, policy(t, usual), plain{}, "1.2.3", patient())
+	c.Proxy = strings.Replace(proxy.URL, "127.0.0.1", "localhost", 1) // the client must not learn the proxy's name
+	s := newSender(c, newTestPolicy(t, defaultConfig), fakeUnsealer{}, "1.2.3", longTimeouts())
 	try(t, s, "http://hooks.example.com/", Trial{Outcome: execution.AttemptSucceeded, Connected: true, StatusCode: 200})
-	try(t, s, "http://8.8.8.8/", Trial{Outcome: execution.AttemptSucceeded, Resolved: true, Connected: true, StatusCode: 200})
+	try(t, s, "http://8.8.8.8/",
+		Trial{Outcome: execution.AttemptSucceeded, Resolved: true, Connected: true, StatusCode: 200})
 }
 
 func TestTryEndsWithItsContext(t *testing.T) {
-	silent, _ := bare(t, func(conn net.Conn, _ int) { _, _ = io.Copy(io.Discard, conn) })
+	silent, _ := tcpServer(t, func(conn net.Conn, _ int) { _, _ = io.Copy(io.Discard, conn) })
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	got, err := trying(localSender(t, patient())).Try(ctx, Sample{URL: silent})
+	got, err := delivererOf(localSender(t, longTimeouts())).Try(ctx, Sample{URL: silent})
 	if err != nil || got.Outcome != execution.AttemptTimeout {
 		t.Errorf("got %+v, %v", got, err)
 	}

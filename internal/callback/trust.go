@@ -9,23 +9,25 @@ import (
 	"os"
 )
 
-// ClientCertificate is what proves to one receiver that a callback comes from this server (mutual TLS).
+// ClientCertificate proves to one receiver that a callback comes from this server (mutual TLS).
 //
-// It belongs to a host, and there is none for everybody: a client chooses the receiver, so a certificate for everybody
-// would tell any stranger whose server this is, and would let one be asked for in the name of another.
+// It belongs to one host. There is no certificate for all hosts, because clients choose the receivers: such a
+// certificate would reveal the operator of this server to any stranger, and would let a client use it in another
+// client's name.
 type ClientCertificate struct {
-	Host        string `yaml:"host"`        // the name or address in the URL, on every port; of the proxy too
+	Host        string `yaml:"host"`        // name or address in the URL, on every port; may be the proxy's
 	Certificate string `yaml:"certificate"` // PEM file: the certificate, and those between it and the root
 	Key         string `yaml:"key"`         // PEM file
 }
 
-// trust is what a TLS handshake proves: whom we take the receiver for, and who we are.
+// trust holds the certificate authorities that prove a receiver's identity, and the client certificates that prove
+// ours.
 type trust struct {
-	roots      *x509.CertPool              // nil: the system's
+	roots      *x509.CertPool              // nil for the system's authorities
 	identities map[string]*tls.Certificate // by identityHost
 }
 
-// loadTrust reads the files that c names. They are read once: a change needs a restart. Errors name the key and the file.
+// loadTrust reads the files that c names, once: a change needs a restart. Errors name the key and the file.
 func loadTrust(c Config) (trust, error) {
 	t := trust{identities: make(map[string]*tls.Certificate, len(c.ClientCertificates))}
 	if c.CAFile != "" {
@@ -44,7 +46,7 @@ func loadTrust(c Config) (trust, error) {
 	return t, nil
 }
 
-// loadRoots adds the certificates of a PEM file to the system's.
+// loadRoots adds the certificates of a PEM file to those of the system.
 func loadRoots(path string) (*x509.CertPool, error) {
 	text, err := os.ReadFile(path) //nolint:gosec // the operator names the file
 	if err != nil {
@@ -60,7 +62,7 @@ func loadRoots(path string) (*x509.CertPool, error) {
 	return roots, nil
 }
 
-// identityHost is the form in which the hosts of client certificates are compared.
+// identityHost returns the form in which the hosts of client certificates are compared.
 func identityHost(host string) string {
 	if addr, err := netip.ParseAddr(host); err == nil {
 		return addr.Unmap().String()
@@ -68,22 +70,22 @@ func identityHost(host string) string {
 	return canonicalHost(host)
 }
 
-// peer is the key of a context whose value is the host that a handshake under it speaks with.
-type peer struct{}
+// peerKey is the context key of the host that a TLS handshake connects to.
+type peerKey struct{}
 
-// with returns a context for connections to host. The transport dials and shakes hands with the values of the request's
-// context, and only hands a connection to requests to the same host and port.
-func with(ctx context.Context, host string) context.Context {
-	return context.WithValue(ctx, peer{}, identityHost(host))
+// withPeer returns a context for connections to host. The transport dials with the values of the request's context, and
+// reuses a connection only for requests to the same host and port.
+func withPeer(ctx context.Context, host string) context.Context {
+	return context.WithValue(ctx, peerKey{}, identityHost(host))
 }
 
-func (t trust) config() *tls.Config {
-	return &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: t.roots, GetClientCertificate: t.identify}
+func (t trust) tlsConfig() *tls.Config {
+	return &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: t.roots, GetClientCertificate: t.clientCertificate}
 }
 
-// identify gives the other end the certificate that it was given by the operator, and an empty one when it has none.
-func (t trust) identify(request *tls.CertificateRequestInfo) (*tls.Certificate, error) {
-	host, _ := request.Context().Value(peer{}).(string)
+// clientCertificate returns the operator's certificate for the peer, or an empty certificate if there is none.
+func (t trust) clientCertificate(request *tls.CertificateRequestInfo) (*tls.Certificate, error) {
+	host, _ := request.Context().Value(peerKey{}).(string)
 	if own := t.identities[host]; own != nil {
 		return own, nil
 	}

@@ -25,7 +25,7 @@ import (
 	"boomerang/internal/execution"
 )
 
-// authority is a private certificate authority with a folder for its files.
+// authority is a private certificate authority with a directory for its files.
 type authority struct {
 	t      *testing.T
 	dir    string
@@ -96,13 +96,16 @@ func (a *authority) issue(name string) tls.Certificate {
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 }
 
-// identity is the certificate of name, to be shown to host.
+// identity returns the client certificate of name for host.
 func (a *authority) identity(host, name string) ClientCertificate {
 	return ClientCertificate{Host: host, Certificate: a.path(name + ".pem"), Key: a.path(name + ".key")}
 }
 
-// shown is a TLS server with certificates for names that tells whose certificate a client has shown last; "" for none.
-func (a *authority) shown(auth tls.ClientAuthType, version uint16, handler http.Handler, names ...string) (server *httptest.Server, whose *string) {
+// startServer starts a TLS server with certificates for names. It reports the name of the last client certificate, or
+// "" for none.
+func (a *authority) startServer(
+	auth tls.ClientAuthType, version uint16, handler http.Handler, names ...string,
+) (server *httptest.Server, whose *string) {
 	a.t.Helper()
 	whose = new(string)
 	clients := x509.NewCertPool()
@@ -114,7 +117,7 @@ func (a *authority) shown(auth tls.ClientAuthType, version uint16, handler http.
 		}
 		handler.ServeHTTP(w, r)
 	}))
-	server.Config.ErrorLog = quiet
+	server.Config.ErrorLog = discardLog
 	server.TLS = &tls.Config{ClientAuth: auth, ClientCAs: clients, MaxVersion: version}
 	for _, name := range names {
 		server.TLS.Certificates = append(server.TLS.Certificates, a.issue(name))
@@ -124,17 +127,17 @@ func (a *authority) shown(auth tls.ClientAuthType, version uint16, handler http.
 	return server, whose
 }
 
-// named sends by c, with each of names at 127.0.0.1.
-func named(t *testing.T, c Config, names ...string) *sender {
+// senderForNames returns a sender with configuration c that finds each of names at 127.0.0.1.
+func senderForNames(t *testing.T, c Config, names ...string) *sender {
 	t.Helper()
-	onLoopback(&c)
-	s := newSender(c, policy(t, func(p *Config) { *p = c }), plain{}, "1.2.3", patient())
+	allowLoopback(&c)
+	s := newSender(c, newTestPolicy(t, func(p *Config) { *p = c }), fakeUnsealer{}, "1.2.3", longTimeouts())
 	answers := make(map[string][][]string)
 	for _, name := range names {
 		answers[name] = [][]string{{"127.0.0.1"}}
 	}
 	if s.transport.Proxy == nil {
-		s.transport.DialContext = scripted(s.policy, answers).dial
+		s.transport.DialContext = dialerWithDNS(s.policy, answers).dial
 	}
 	t.Cleanup(s.transport.CloseIdleConnections)
 	return s
@@ -149,14 +152,16 @@ func portOf(server *httptest.Server) string {
 
 func TestAPrivateAuthorityIsTrustedBesideTheSystems(t *testing.T) {
 	a := newAuthority(t)
-	server, _ := a.shown(tls.NoClientCert, tls.VersionTLS13, http.HandlerFunc(ok), "a.example.com")
+	server, _ := a.startServer(tls.NoClientCert, tls.VersionTLS13, http.HandlerFunc(ok), "a.example.com")
 	to := "https://a.example.com" + portOf(server)
-	sent(t, named(t, Defaults(), "a.example.com"), to, execution.AttemptTLS, 0)
+	sendAndCheck(t, senderForNames(t, Defaults(), "a.example.com"), to, execution.AttemptTLS, 0)
 	c := Defaults()
 	c.CAFile = a.path("ca.pem")
-	s := named(t, c, "a.example.com", "b.example.com")
-	sent(t, s, to, execution.AttemptSucceeded, 200)
-	if got := sent(t, s, "https://b.example.com"+portOf(server), execution.AttemptTLS, 0); !strings.Contains(got.Detail, "another name") {
+	s := senderForNames(t, c, "a.example.com", "b.example.com")
+	sendAndCheck(t, s, to, execution.AttemptSucceeded, 200)
+	if got := sendAndCheck(t, s, "https://b.example.com"+portOf(server), execution.AttemptTLS, 0); !strings.Contains(
+		got.Detail, "another name",
+	) {
 		t.Errorf("detail is %q", got.Detail)
 	}
 	both, err := x509.SystemCertPool()
@@ -165,34 +170,39 @@ func TestAPrivateAuthorityIsTrustedBesideTheSystems(t *testing.T) {
 	}
 	both.AddCert(a.root)
 	if !both.Equal(s.policy.trust.roots) {
-		t.Error("what is trusted is not the system's authorities and one more")
+		t.Error("the trusted authorities are not the system's and one more")
 	}
 }
 
-func TestAClientCertificateIsShownToItsHostAndToNobodyElse(t *testing.T) {
+func TestAClientCertificateIsShownToItsHostAlone(t *testing.T) {
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 		a := newAuthority(t)
 		a.issue("our name for a")
 		a.issue("our name for the address")
-		strict, toStrict := a.shown(tls.RequireAndVerifyClientCert, version, http.HandlerFunc(ok), "a.example.com", "b.example.com")
-		curious, toCurious := a.shown(tls.RequestClientCert, version, http.HandlerFunc(ok), "127.0.0.1", "a.example.com", "b.example.com", "xa.example.com")
+		strict, toStrict := a.startServer(tls.RequireAndVerifyClientCert, version, http.HandlerFunc(ok),
+			"a.example.com", "b.example.com")
+		curious, toCurious := a.startServer(tls.RequestClientCert, version, http.HandlerFunc(ok), "127.0.0.1",
+			"a.example.com", "b.example.com", "xa.example.com")
 		c := Defaults()
 		c.CAFile = a.path("ca.pem")
-		c.ClientCertificates = []ClientCertificate{a.identity("A.Example.Com.", "our name for a"), a.identity("127.0.0.1", "our name for the address")}
-		s := named(t, c, "a.example.com", "b.example.com", "xa.example.com")
+		c.ClientCertificates = []ClientCertificate{
+			a.identity("A.Example.Com.", "our name for a"), a.identity("127.0.0.1", "our name for the address"),
+		}
+		s := senderForNames(t, c, "a.example.com", "b.example.com", "xa.example.com")
 		for _, host := range []string{"a.example.com", "A.EXAMPLE.COM", "a.example.com"} {
 			*toStrict = ""
-			sent(t, s, "https://"+host+portOf(strict), execution.AttemptSucceeded, 200)
+			sendAndCheck(t, s, "https://"+host+portOf(strict), execution.AttemptSucceeded, 200)
 			if *toStrict != "our name for a" {
 				t.Errorf("%s with TLS %x was shown %q", host, version, *toStrict)
 			}
 		}
-		sent(t, s, "https://b.example.com"+portOf(strict), execution.AttemptTLS, 0)
+		sendAndCheck(t, s, "https://b.example.com"+portOf(strict), execution.AttemptTLS, 0)
 		for host, want := range map[string]string{
-			"a.example.com": "our name for a", "127.0.0.1": "our name for the address", "b.example.com": "", "xa.example.com": "",
+			"a.example.com": "our name for a", "127.0.0.1": "our name for the address", "b.example.com": "",
+			"xa.example.com": "",
 		} {
-			*toCurious = "nobody came"
-			sent(t, s, "https://"+host+portOf(curious), execution.AttemptSucceeded, 200)
+			*toCurious = "no connection"
+			sendAndCheck(t, s, "https://"+host+portOf(curious), execution.AttemptSucceeded, 200)
 			if *toCurious != want {
 				t.Errorf("%s with TLS %x was shown %q, want %q", host, version, *toCurious, want)
 			}
@@ -200,7 +210,7 @@ func TestAClientCertificateIsShownToItsHostAndToNobodyElse(t *testing.T) {
 	}
 }
 
-// tunnel is a proxy that joins whoever sends CONNECT with target, and keeps the request that it got.
+// tunnel is a proxy that connects every CONNECT request with target, and keeps the request.
 func tunnel(target string, connect *bytes.Buffer) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		_, _ = fmt.Fprintf(connect, "%s %s HTTP/1.1\r\nHost: %s\r\n", r.Method, r.RequestURI, r.Host)
@@ -215,14 +225,14 @@ func tunnel(target string, connect *bytes.Buffer) http.HandlerFunc {
 			w.WriteHeader(http.StatusBadGateway)
 			return
 		}
-		defer hangUp(there)
+		defer closeConn(there)
 		here, buffered, err := http.NewResponseController(w).Hijack()
 		if err != nil {
 			return
 		}
-		defer hangUp(here)
+		defer closeConn(here)
 		_, _ = io.WriteString(here, "HTTP/1.1 200 OK\r\n\r\n")
-		go func() { _, _ = io.Copy(there, buffered); hangUp(there) }()
+		go func() { _, _ = io.Copy(there, buffered); closeConn(there) }()
 		_, _ = io.Copy(here, there)
 	}
 }
@@ -231,35 +241,43 @@ func TestAProxyOverTLSIsShownItsOwnCertificateAndNotTheReceivers(t *testing.T) {
 	a := newAuthority(t)
 	a.issue("our name for a")
 	a.issue("our name for the proxy")
-	receiver, toReceiver := a.shown(tls.RequestClientCert, tls.VersionTLS13, http.HandlerFunc(ok), "a.example.com")
+	receiver, toReceiver := a.startServer(tls.RequestClientCert, tls.VersionTLS13, http.HandlerFunc(ok),
+		"a.example.com")
 	var connect bytes.Buffer
-	proxy, toProxy := a.shown(tls.RequestClientCert, tls.VersionTLS13, tunnel(receiver.Listener.Addr().String(), &connect), "127.0.0.1")
+	proxy, toProxy := a.startServer(tls.RequestClientCert, tls.VersionTLS13,
+		tunnel(receiver.Listener.Addr().String(), &connect), "127.0.0.1")
 	for want, certificates := range map[string][]ClientCertificate{
-		"":                       {a.identity("a.example.com", "our name for a")},
-		"our name for the proxy": {a.identity("a.example.com", "our name for a"), a.identity("127.0.0.1", "our name for the proxy")},
+		"": {a.identity("a.example.com", "our name for a")},
+		"our name for the proxy": {
+			a.identity("a.example.com", "our name for a"), a.identity("127.0.0.1", "our name for the proxy"),
+		},
 	} {
 		c := Defaults()
 		c.CAFile, c.Proxy, c.ClientCertificates = a.path("ca.pem"), proxy.URL, certificates
-		*toProxy, *toReceiver = "nobody came", "nobody came"
-		sent(t, named(t, c), "https://a.example.com"+portOf(receiver), execution.AttemptSucceeded, 200)
+		*toProxy, *toReceiver = "no connection", "no connection"
+		sendAndCheck(t, senderForNames(t, c), "https://a.example.com"+portOf(receiver), execution.AttemptSucceeded, 200)
 		if *toReceiver != "our name for a" || *toProxy != want {
 			t.Errorf("the receiver was shown %q, and the proxy %q, want %q", *toReceiver, *toProxy, want)
 		}
 	}
 }
 
-func TestFilesOfCertificatesThatCannotBeUsedAreNamed(t *testing.T) {
+func TestUnusableCertificateFilesAreNamed(t *testing.T) {
 	a, other := newAuthority(t), newAuthority(t)
 	a.issue("good")
 	other.issue("good")
 	a.write("no.pem", "NOTHING", nil)
 	for want, change := range map[string]func(*Config){
-		"callback.ca_file: open " + a.path("none"):                      func(c *Config) { c.CAFile = a.path("none") },
-		"callback.ca_file: " + a.path("no.pem") + " holds no":           func(c *Config) { c.CAFile = a.path("no.pem") },
-		"callback.ca_file: " + a.path("good.key") + " holds no":         func(c *Config) { c.CAFile = a.path("good.key") },
-		"callback.client_certificates: " + a.path("none.pem") + " with": func(c *Config) { c.ClientCertificates = []ClientCertificate{a.identity("a", "none")} },
+		"callback.ca_file: open " + a.path("none"):              func(c *Config) { c.CAFile = a.path("none") },
+		"callback.ca_file: " + a.path("no.pem") + " holds no":   func(c *Config) { c.CAFile = a.path("no.pem") },
+		"callback.ca_file: " + a.path("good.key") + " holds no": func(c *Config) { c.CAFile = a.path("good.key") },
+		"callback.client_certificates: " + a.path("none.pem") + " with": func(c *Config) {
+			c.ClientCertificates = []ClientCertificate{a.identity("a", "none")}
+		},
 		"callback.client_certificates: " + a.path("good.pem") + " with " + other.path("good.key"): func(c *Config) {
-			c.ClientCertificates = []ClientCertificate{{Host: "a", Certificate: a.path("good.pem"), Key: other.path("good.key")}}
+			c.ClientCertificates = []ClientCertificate{
+				{Host: "a", Certificate: a.path("good.pem"), Key: other.path("good.key")},
+			}
 		},
 	} {
 		c := Defaults()

@@ -11,17 +11,17 @@ import (
 	"boomerang/internal/fault"
 )
 
-// maxURL is in bytes.
+// maxURL is the limit of a callback URL in bytes.
 const maxURL = 2048
 
 // CheckURL decides at admission, without DNS, whether a callback may go to raw. The error is a *fault.Error that names
-// the rule: INVALID_REQUEST for what is no proper URL, CALLBACK_NOT_ALLOWED for one that the policy closes. Any other
-// error says that the policy could not be asked.
+// the rule: INVALID_REQUEST for a malformed URL, CALLBACK_NOT_ALLOWED for a URL that the policy closes. Any other error
+// means that the policy could not decide.
 //
-// A URL that passes is dialled by this parser's reading of it: what could be read in two ways is refused.
+// The dial uses the reading of this parser, so a URL that two parsers could read differently is refused.
 func (p *Policy) CheckURL(raw string) error { return inField("callback_url", p.checkURL(raw)) }
 
-// inField puts the field that a URL stands in before what is wrong with it.
+// inField puts the name of the field in front of the sentence of a fault.
 func inField(field string, err error) error {
 	f, ok := errors.AsType[*fault.Error](err)
 	if !ok {
@@ -32,9 +32,9 @@ func inField(field string, err error) error {
 	return f
 }
 
-// checkURL is CheckURL of a field that has no name yet.
+// checkURL checks a URL whose field has no name yet.
 func (p *Policy) checkURL(raw string) error {
-	if err := checkText(raw); err != nil {
+	if err := checkCharacters(raw); err != nil {
 		return err
 	}
 	u, err := url.Parse(raw)
@@ -49,21 +49,21 @@ func (p *Policy) checkURL(raw string) error {
 	return nil
 }
 
-func malformed(what string) error {
-	return fault.New(fault.InvalidRequest, "%s.", what)
+func malformed(problem string) error {
+	return fault.New(fault.InvalidRequest, "%s.", problem)
 }
 
-func notAllowed(why string) error {
-	return fault.New(fault.CallbackNotAllowed, "%s.", why)
+func notAllowed(problem string) error {
+	return fault.New(fault.CallbackNotAllowed, "%s.", problem)
 }
 
-// closedBy refuses a URL for where it leads.
-func closedBy(refusal *RefusalError) error {
+// ruleFault refuses a URL because of its destination.
+func ruleFault(refusal *RefusalError) error {
 	return fault.New(fault.CallbackNotAllowed, "must not go to %s.", refusal.Rule).Because(refusal)
 }
 
-// checkText refuses the characters on which parsers of URLs disagree.
-func checkText(raw string) error {
+// checkCharacters refuses characters on which URL parsers disagree.
+func checkCharacters(raw string) error {
 	if len(raw) > maxURL {
 		return malformed("must have at most " + strconv.Itoa(maxURL) + " bytes")
 	}
@@ -86,7 +86,7 @@ func (p *Policy) checkScheme(u *url.URL) error {
 	switch {
 	case u.Scheme != "http" && u.Scheme != "https":
 		return malformed("must be an absolute http:// or https:// URL")
-	case p.https && u.Scheme != "https":
+	case p.requireHTTPS && u.Scheme != "https":
 		return notAllowed("must be https:// on this server")
 	}
 	return nil
@@ -120,7 +120,7 @@ func checkPort(u *url.URL) error {
 	return nil
 }
 
-// checkHost decides about an address literal as the dial would, and about a name by its looks.
+// checkHost checks an address by the rules of the dial, and a name by its form.
 func (p *Policy) checkHost(u *url.URL) error {
 	host := u.Hostname()
 	if strings.HasPrefix(u.Host, "[") || endsInNumber(host) {
@@ -131,10 +131,10 @@ func (p *Policy) checkHost(u *url.URL) error {
 		return malformed(err.Error())
 	}
 	if address.MetadataName(host) {
-		return closedBy(&RefusalError{address.Metadata})
+		return ruleFault(&RefusalError{address.Metadata})
 	}
-	if rule := localName(host); rule != "" && !p.hosts[host] {
-		return closedBy(&RefusalError{rule})
+	if rule := localNameRule(host); rule != "" && !p.hosts[host] {
+		return ruleFault(&RefusalError{rule})
 	}
 	return nil
 }
@@ -147,17 +147,17 @@ func (p *Policy) checkLiteral(host string) error {
 	case addr.Zone() != "":
 		return malformed("must not have an IPv6 zone")
 	}
-	verdict, err := p.judge(host, addr)
+	d, err := p.decide(host, addr)
 	if err != nil {
 		return err
 	}
-	if verdict.refusal != nil {
-		return closedBy(verdict.refusal)
+	if d.refusal != nil {
+		return ruleFault(d.refusal)
 	}
 	return nil
 }
 
-// endsInNumber tells whether anybody could take the host for an IPv4 address: its last label is decimal, octal or
+// endsInNumber reports whether a parser may take the host for an IPv4 address: its last label is decimal, octal or
 // hexadecimal (WHATWG URL, "ends in a number").
 func endsInNumber(host string) bool {
 	host = canonicalHost(host)
@@ -168,7 +168,7 @@ func endsInNumber(host string) bool {
 	return last != "" && strings.Trim(last, "0123456789") == ""
 }
 
-// hostname returns the host of a URL without brackets and port; "" when there is none.
+// hostname returns the host of a URL without brackets and port, or "" if there is none.
 func hostname(raw string) string {
 	u, err := url.Parse(raw)
 	if err != nil {
@@ -177,10 +177,10 @@ func hostname(raw string) string {
 	return u.Hostname()
 }
 
-// canonicalHost is the form in which names are compared: lower case, without the dot that closes an absolute name.
+// canonicalHost returns the form in which names are compared: lower case, without the final dot of an absolute name.
 func canonicalHost(host string) string { return strings.TrimSuffix(strings.ToLower(host), ".") }
 
-// checkName holds a canonical name to the letters, digits, hyphens (RFC 1123) and underscores that resolvers agree on.
+// checkName allows only the letters, digits, hyphens (RFC 1123) and underscores that resolvers agree on.
 func checkName(host string) error {
 	if len(host) > 253 {
 		return errors.New("must have a host name of at most 253 characters")
@@ -193,8 +193,8 @@ func checkName(host string) error {
 	return nil
 }
 
-// localName returns the rule that closes a canonical name which means something only near us, or "".
-func localName(host string) string {
+// localNameRule returns the rule that closes a canonical name with a local meaning, or "".
+func localNameRule(host string) string {
 	switch {
 	case host == "localhost" || strings.HasSuffix(host, ".localhost"):
 		return "localhost (RFC 6761)"

@@ -14,21 +14,21 @@ import (
 	"boomerang/internal/execution"
 )
 
-// received returns the bytes of one request that arrives at a bare socket, and answers it with 204.
-func received(t *testing.T) (port string, request <-chan []byte) {
+// captureRequest returns the bytes of one request that arrives at a raw socket, and answers it with 204.
+func captureRequest(t *testing.T) (port string, request <-chan []byte) {
 	t.Helper()
 	l, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { hangUp(l) })
+	t.Cleanup(func() { closeConn(l) })
 	got := make(chan []byte, 1)
 	go func() {
 		conn, err := l.Accept()
 		if err != nil {
 			return
 		}
-		defer hangUp(conn)
+		defer closeConn(conn)
 		got <- readRequest(conn)
 		_, _ = io.WriteString(conn, "HTTP/1.1 204 No Content\r\n\r\n")
 	}()
@@ -36,7 +36,7 @@ func received(t *testing.T) (port string, request <-chan []byte) {
 	return port, got
 }
 
-// readRequest reads up to the end that Content-Length gives, byte for byte.
+// readRequest reads a request up to the end given by Content-Length, byte for byte.
 func readRequest(r io.Reader) []byte {
 	var request bytes.Buffer
 	in := bufio.NewReader(io.TeeReader(r, &request))
@@ -57,7 +57,7 @@ func readRequest(r io.Reader) []byte {
 
 func TestAttemptIsTheWireByteForByte(t *testing.T) {
 	r := completed()
-	body := Body(execution.Execution{ID: anID, Language: "python"}, r, 1<<20)
+	body := Body(execution.Execution{ID: testID, Language: "python"}, r, 1<<20)
 	for name, callback := range map[string]execution.Callback{
 		"attempt_bare.http": {},
 		"attempt_signed.http": {
@@ -74,12 +74,14 @@ func TestAttemptIsTheWireByteForByte(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			port, request := received(t)
+			port, request := captureRequest(t)
 			callback.URL = "http://127.0.0.1:" + port + "/webhook?token=a%20b"
-			s := testSender(policy(t, onLoopback))
+			s := testSender(newTestPolicy(t, allowLoopback))
 			s.now = func() time.Time { return time.Unix(1706400000, 999_000_000) }
-			a, err := s.send(t.Context(), execution.Delivery{Execution: anID, Callback: callback, Body: body, Attempts: 2})
-			if err != nil || a.Outcome != execution.AttemptSucceeded || a.StatusCode != http.StatusNoContent || a.Number != 3 {
+			a, err := s.send(t.Context(),
+				execution.Delivery{Execution: testID, Callback: callback, Body: body, Attempts: 2})
+			if err != nil || a.Outcome != execution.AttemptSucceeded || a.StatusCode != http.StatusNoContent ||
+				a.Number != 3 {
 				t.Errorf("got %+v, %v", a, err)
 			}
 			golden(t, name, []byte(strings.ReplaceAll(string(<-request), port, "PORT")))

@@ -1,7 +1,7 @@
-// Package follow tells those who follow an execution what it prints and where it stands, each from the position where he is.
+// Package follow sends the output and the state of an execution to its followers, each from its own position.
 //
-// It knows how one look at the record and one reading of the streams serve any number of followers, and that a slow one
-// costs nobody else anything. It refuses to know how the followers are spoken to, and where the bytes come from.
+// One query of the record and one reader of the streams serve any number of followers, and a slow follower does not
+// delay the others. The package does not know the protocol of the followers or the source of the bytes.
 package follow
 
 import (
@@ -13,68 +13,69 @@ import (
 )
 
 const (
-	pace     = 100 * time.Millisecond // between two looks at the streams: what is printed within it comes together
-	silence  = 15 * time.Second       // after which a follower is told that there is nothing
-	maxPiece = 64 << 10               // bytes of one event
+	outputInterval = 100 * time.Millisecond // between two reads of the streams
+	idleInterval   = 15 * time.Second       // a follower gets an Idle event after this time without another event
+	maxPiece       = 64 << 10               // bytes of one event
 )
 
-// Kind is what an event is about.
+// Kind is the kind of an event.
 type Kind string
 
-// The kinds.
+// The kinds of events.
 const (
-	Status Kind = "status" // it is queued, or runs; again when more or fewer are ahead of it
+	Status Kind = "status" // the execution is queued or runs; repeated if its place in the queue changes
 	Output Kind = "output" // bytes of a stream
-	Gap    Kind = "gap"    // bytes of a stream that were not kept; the next that come are those behind them
-	End    Kind = "end"    // it has ended; the last event
-	Idle   Kind = "idle"   // nothing has happened for a while
+	Gap    Kind = "gap"    // bytes of a stream that were not kept; the next bytes follow after them
+	End    Kind = "end"    // the execution has ended; the last event
+	Idle   Kind = "idle"   // no other event for a while
 )
 
-// Event is one thing that a follower is told.
+// Event is one message to a follower.
 type Event struct {
 	Kind   Kind
-	At     Position // what the follower has with this event
-	View   View     // of Status and End
+	At     Position // position of the follower after this event
+	View   View     // set for Status and End
 	Stream execution.Stream
-	Piece  []byte // of Output: never empty, and text where it can be: no rune is cut unless the program did it
-	Bytes  int64  // of Gap: how many are left out
+	Piece  []byte // set for Output: never empty, and valid UTF-8 where the output is
+	Bytes  int64  // set for Gap: number of omitted bytes
 }
 
 // streams in the order in which they are read.
 var streams = [...]execution.Stream{execution.Stdout, execution.Stderr}
 
-// follower is one on the way from a position to the end.
+// follower sends events from a position to the end of an execution.
 type follower struct {
 	followed *Followed
 	at       Position
-	ahead    int // that was told; -1: none
-	tell     func(Event) error
-	last     time.Time // when it was told something
+	ahead    int // last sent queue position; -1 before the first
+	deliver  func(Event) error
+	lastSent time.Time // time of the last event
 }
 
-// send tells the follower what it has by now.
+// send sends an event with the current position.
 func (w *follower) send(e Event) error {
 	e.At = w.at
-	err := w.tell(e)
-	w.last = time.Now()
+	err := w.deliver(e)
+	w.lastSent = time.Now()
 	return err
 }
 
-// Follow tells everything from a position on, until the execution has ended and all is told: then it returns nil. It ends
-// early with what tell returns, or with nil when stop is closed or ctx ends. While tell takes its time, it alone waits.
+// Follow sends all events from a position on, and returns nil when the execution has ended and all events are sent. It
+// returns early with the error of tell, or with nil when stop is closed or ctx ends. A slow tell delays only this
+// follower.
 //
-// Stdout comes before stderr where both have something new; nobody knows which the program wrote first. Pieces are slices
-// of what all followers share.
+// Stdout comes before stderr if both have new bytes, because the order of the program's writes is unknown. The slices
+// in the events are shared by all followers.
 func (f *Followed) Follow(ctx context.Context, stop <-chan struct{}, at Position, tell func(Event) error) error {
-	w := follower{followed: f, at: at, ahead: -1, tell: tell, last: time.Now()}
-	timer := time.NewTimer(silence)
+	w := follower{followed: f, at: at, ahead: -1, deliver: tell, lastSent: time.Now()}
+	timer := time.NewTimer(idleInterval)
 	defer timer.Stop()
 	for {
 		view, changed := f.Look()
 		if view.State.Terminal() {
-			return w.rest(view)
+			return w.sendRest(view)
 		}
-		if err := w.status(view); err != nil {
+		if err := w.sendStatus(view); err != nil {
 			return err
 		}
 		var grown [len(streams)]<-chan struct{}
@@ -83,15 +84,15 @@ func (f *Followed) Follow(ctx context.Context, stop <-chan struct{}, at Position
 			for i, stream := range streams {
 				var kept []byte
 				kept, grown[i] = f.read(stream)
-				some, err := w.output(stream, kept, false)
+				some, err := w.sendOutput(stream, kept, false)
 				if printed = printed || some; err != nil {
 					return err
 				}
 			}
 		}
-		wake := w.last.Add(silence)
+		wake := w.lastSent.Add(idleInterval)
 		if printed {
-			grown, wake = [len(streams)]<-chan struct{}{}, time.Now().Add(pace) // then there may be more
+			grown, wake = [len(streams)]<-chan struct{}{}, time.Now().Add(outputInterval) // more output may follow
 		}
 		timer.Reset(time.Until(wake))
 		select {
@@ -113,8 +114,8 @@ func (f *Followed) Follow(ctx context.Context, stop <-chan struct{}, at Position
 	}
 }
 
-// status tells where the execution stands, unless that is known.
-func (w *follower) status(view View) error {
+// sendStatus sends the state of the execution, unless the follower knows it.
+func (w *follower) sendStatus(view View) error {
 	told := Queued
 	if view.State == execution.Running {
 		told = Running
@@ -126,12 +127,12 @@ func (w *follower) status(view View) error {
 	return w.send(Event{Kind: Status, View: view})
 }
 
-// output tells what kept has behind the position, and whether that was something. A rune that kept ends in the middle of
-// waits for its rest, unless kept is all.
-func (w *follower) output(stream execution.Stream, kept []byte, all bool) (some bool, err error) {
-	at := w.at.of(stream)
+// sendOutput sends the bytes of kept after the position, and reports whether there were any. An incomplete rune at the
+// end of kept waits for its rest, unless kept is complete.
+func (w *follower) sendOutput(stream execution.Stream, kept []byte, all bool) (some bool, err error) {
+	at := w.at.offset(stream)
 	for *at < int64(len(kept)) {
-		piece := next(kept[*at:], all)
+		piece := nextPiece(kept[*at:], all)
 		if len(piece) == 0 {
 			break
 		}
@@ -144,25 +145,25 @@ func (w *follower) output(stream execution.Stream, kept []byte, all bool) (some 
 	return some, nil
 }
 
-// rest tells what is left of an execution that has ended.
-func (w *follower) rest(view View) error {
+// sendRest sends the remaining events of an execution that has ended.
+func (w *follower) sendRest(view View) error {
 	for _, stream := range streams {
 		o := view.Result.Stdout
 		if stream == execution.Stderr {
 			o = view.Result.Stderr
 		}
-		if _, err := w.output(stream, o.Head, true); err != nil {
+		if _, err := w.sendOutput(stream, o.Head, true); err != nil {
 			return err
 		}
-		at := w.at.of(stream)
-		tail := o.Bytes - int64(len(o.Tail)) // where it begins
+		at := w.at.offset(stream)
+		tail := o.Bytes - int64(len(o.Tail)) // offset of the tail
 		if left := tail - *at; left > 0 {
 			*at = tail
 			if err := w.send(Event{Kind: Gap, Stream: stream, Bytes: left}); err != nil {
 				return err
 			}
 		}
-		if err := w.tail(stream, o.Tail, tail); err != nil {
+		if err := w.sendTail(stream, o.Tail, tail); err != nil {
 			return err
 		}
 	}
@@ -170,10 +171,10 @@ func (w *follower) rest(view View) error {
 	return w.send(Event{Kind: End, View: view})
 }
 
-// tail tells what lies at an offset behind a gap.
-func (w *follower) tail(stream execution.Stream, kept []byte, offset int64) error {
-	for at := w.at.of(stream); *at >= offset && *at-offset < int64(len(kept)); {
-		piece := next(kept[*at-offset:], true)
+// sendTail sends the bytes after a gap. The parameter offset is the position of kept in the stream.
+func (w *follower) sendTail(stream execution.Stream, kept []byte, offset int64) error {
+	for at := w.at.offset(stream); *at >= offset && *at-offset < int64(len(kept)); {
+		piece := nextPiece(kept[*at-offset:], true)
 		*at += int64(len(piece))
 		if err := w.send(Event{Kind: Output, Stream: stream, Piece: piece}); err != nil {
 			return err
@@ -182,9 +183,10 @@ func (w *follower) tail(stream execution.Stream, kept []byte, offset int64) erro
 	return nil
 }
 
-// next returns the beginning of fresh that is to be told at once. A rune that it ends in the middle of is left for later,
-// unless fresh is all that will come; the end of one that it begins in the middle of goes alone, so that what follows is text.
-func next(fresh []byte, all bool) []byte {
+// nextPiece returns the first bytes of fresh that may be sent at once. It holds an incomplete rune at the end back,
+// unless fresh is all that will come. The rest of a rune at the beginning is a piece of its own, so that the next piece
+// is valid UTF-8.
+func nextPiece(fresh []byte, all bool) []byte {
 	cut := fresh[:min(len(fresh), maxPiece)]
 	if whole := execution.BeforePartialRune(cut); len(whole) > 0 || !all {
 		cut = whole

@@ -14,21 +14,21 @@ import (
 	"boomerang/internal/execution"
 )
 
-func TestAFollowerIsToldAllFromTheQueueToTheEnd(t *testing.T) {
+func TestAFollowerGetsEveryEventFromTheQueueToTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s, n := newStage(execution.Queued), &notebook{}
+		s, n := newFakeExecution(execution.Queued), &eventLog{}
 		s.ahead = 2
-		wait := join(t, hub(s), Position{}, nil, n.tell)
+		wait := join(t, newTestHub(s), Position{}, nil, n.add)
 		synctest.Wait()
 		s.mu.Lock()
-		s.ahead = 0 // nobody signals that
+		s.ahead = 0 // without a signal
 		s.mu.Unlock()
 		time.Sleep(3 * time.Second)
 		s.move(func() { s.e.State = execution.Running })
 		synctest.Wait()
 		s.print(execution.Stdout, "one")
 		synctest.Wait()
-		s.print(execution.Stdout, " two") // within the pace: these come together
+		s.print(execution.Stdout, " two") // within outputInterval, so sent together
 		synctest.Wait()
 		s.print(execution.Stderr, "oops")
 		s.print(execution.Stdout, " three")
@@ -38,7 +38,7 @@ func TestAFollowerIsToldAllFromTheQueueToTheEnd(t *testing.T) {
 		if err := wait(); err != nil {
 			t.Errorf("got %v", err)
 		}
-		n.is(t,
+		n.check(t,
 			"status queued 2 @o0.e0.s1",
 			"status queued 0 @o0.e0.s1",
 			"status running 0 @o0.e0.s2",
@@ -51,11 +51,11 @@ func TestAFollowerIsToldAllFromTheQueueToTheEnd(t *testing.T) {
 	})
 }
 
-// A rune that was cut where the head ends, or where the program ended.
-func TestTheLastBytesAreToldThoughTheyAreNoText(t *testing.T) {
+// A rune that is cut at the end of the head, or at the end of the output.
+func TestTheLastBytesAreSentEvenIfTheyAreNoText(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s, n := newStage(execution.Running), &notebook{}
-		wait := join(t, hub(s), Position{}, nil, n.tell)
+		s, n := newFakeExecution(execution.Running), &eventLog{}
+		wait := join(t, newTestHub(s), Position{}, nil, n.add)
 		s.print(execution.Stdout, "head\xc3")
 		s.print(execution.Stderr, "\xf0\x9f")
 		time.Sleep(time.Minute)
@@ -64,7 +64,7 @@ func TestTheLastBytesAreToldThoughTheyAreNoText(t *testing.T) {
 			t.Error(err)
 		}
 		n.events = slices.DeleteFunc(n.events, func(e Event) bool { return e.Kind == Idle })
-		n.is(t,
+		n.check(t,
 			"status running 0 @o0.e0.s2",
 			`output stdout "head" @o4.e0.s2`,
 			`output stdout "\xc3" @o5.e0.s2`,
@@ -77,16 +77,22 @@ func TestTheLastBytesAreToldThoughTheyAreNoText(t *testing.T) {
 	})
 }
 
-func TestWhatWasCutIsTold(t *testing.T) {
+func TestOmittedBytesAreAGapEvent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newStage(execution.Running)
+		s := newFakeExecution(execution.Running)
 		s.print(execution.Stdout, "head")
 		s.end(1000, "tail")
 		for _, c := range []struct {
 			from string
 			want []string
 		}{
-			{"o0.e0.s0", []string{`output stdout "head" @o4.e0.s0`, "gap stdout 1000 @o1004.e0.s0", `output stdout "tail" @o1008.e0.s0`}},
+			{
+				"o0.e0.s0",
+				[]string{
+					`output stdout "head" @o4.e0.s0`, "gap stdout 1000 @o1004.e0.s0",
+					`output stdout "tail" @o1008.e0.s0`,
+				},
+			},
 			{"o4.e0.s2", []string{"gap stdout 1000 @o1004.e0.s2", `output stdout "tail" @o1008.e0.s2`}},
 			{"o504.e0.s2", []string{"gap stdout 500 @o1004.e0.s2", `output stdout "tail" @o1008.e0.s2`}},
 			{"o1006.e0.s2", []string{`output stdout "il" @o1008.e0.s2`}},
@@ -96,21 +102,21 @@ func TestWhatWasCutIsTold(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			n := &notebook{}
-			if err := join(t, hub(s), at, nil, n.tell)(); err != nil {
+			n := &eventLog{}
+			if err := join(t, newTestHub(s), at, nil, n.add)(); err != nil {
 				t.Error(err)
 			}
-			n.is(t, append(c.want, "end @o1008.e0.s3")...)
+			n.check(t, append(c.want, "end @o1008.e0.s3")...)
 		}
 	})
 }
 
-// Wherever a follower is cut off, and however often, in the end it has each byte once.
-func TestNothingIsLostOrRepeatedWhereverItBreaks(t *testing.T) {
+// A follower gets each byte once, wherever and however often its connection breaks.
+func TestNoByteIsLostOrRepeatedAfterADisconnect(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		random, cuts := rand.New(rand.NewPCG(1, 2)), rand.New(rand.NewPCG(3, 4))
-		s := newStage(execution.Running)
-		h := hub(s)
+		s := newFakeExecution(execution.Running)
+		h := newTestHub(s)
 		var want [2]bytes.Buffer
 		go func() {
 			for range 200 {
@@ -129,8 +135,8 @@ func TestNothingIsLostOrRepeatedWhereverItBreaks(t *testing.T) {
 		var got [2]bytes.Buffer
 		breaks := 0
 		for at := (Position{}); at.Told != Ended; {
-			n := &notebook{fail: 1 + cuts.IntN(6)}
-			if err := join(t, h, at, nil, n.tell)(); err != nil {
+			n := &eventLog{fail: 1 + cuts.IntN(6)}
+			if err := join(t, h, at, nil, n.add)(); err != nil {
 				breaks++
 			}
 			for _, e := range n.events {
@@ -156,33 +162,35 @@ func TestNothingIsLostOrRepeatedWhereverItBreaks(t *testing.T) {
 	})
 }
 
-func TestTextStaysText(t *testing.T) {
+func TestPiecesAreValidUTF8(t *testing.T) {
 	text := strings.Repeat("grüße, 🪃, und so weiter\n", 20_000)
 	for name, c := range map[string]struct {
 		fresh string
 		all   bool
 		want  string
 	}{
-		"a long text":                       {text, false, string(execution.BeforePartialRune([]byte(text[:maxPiece])))},
-		"the beginning of a rune":           {"ab\xf0\x9f", false, "ab"},
-		"nothing but that":                  {"\xf0\x9f", false, ""},
-		"which never becomes whole":         {"\xf0\x9f", true, "\xf0\x9f"},
-		"behind text":                       {"ab\xf0\x9f", true, "ab"},
-		"the end of a rune":                 {"\xaa\x83 text", false, "\xaa\x83"},
-		"no text":                           {"\xff\xfe\x00\x01", false, "\xff\xfe\x00\x01"},
-		"nothing but the middle of a rune":  {"\x9f\xaa", true, "\x9f\xaa"},
-		"many that look like one, no text":  {"\x80\x80\x80\x80\x80", false, "\x80\x80\x80\x80\x80"},
-		"a rune that begins another's way":  {"\xc3(", false, "\xc3("},
-		"a rune at the very end of a piece": {strings.Repeat("a", maxPiece-2) + "🪃", false, strings.Repeat("a", maxPiece-2)},
+		"a long text":                      {text, false, string(execution.BeforePartialRune([]byte(text[:maxPiece])))},
+		"the beginning of a rune":          {"ab\xf0\x9f", false, "ab"},
+		"nothing but that":                 {"\xf0\x9f", false, ""},
+		"which never becomes whole":        {"\xf0\x9f", true, "\xf0\x9f"},
+		"behind text":                      {"ab\xf0\x9f", true, "ab"},
+		"the end of a rune":                {"\xaa\x83 text", false, "\xaa\x83"},
+		"no text":                          {"\xff\xfe\x00\x01", false, "\xff\xfe\x00\x01"},
+		"nothing but the middle of a rune": {"\x9f\xaa", true, "\x9f\xaa"},
+		"many that look like one, no text": {"\x80\x80\x80\x80\x80", false, "\x80\x80\x80\x80\x80"},
+		"a rune that begins another's way": {"\xc3(", false, "\xc3("},
+		"a rune at the very end of a piece": {
+			strings.Repeat("a", maxPiece-2) + "🪃", false, strings.Repeat("a", maxPiece-2),
+		},
 	} {
-		if got := string(next([]byte(c.fresh), c.all)); got != c.want {
+		if got := string(nextPiece([]byte(c.fresh), c.all)); got != c.want {
 			t.Errorf("%s: got %.40q, want %.40q", name, got, c.want)
 		}
 	}
-	s, n := newStage(execution.Running), &notebook{}
+	s, n := newFakeExecution(execution.Running), &eventLog{}
 	s.print(execution.Stdout, text)
 	s.end(0, "")
-	if err := join(t, hub(s), Position{}, nil, n.tell)(); err != nil {
+	if err := join(t, newTestHub(s), Position{}, nil, n.add)(); err != nil {
 		t.Fatal(err)
 	}
 	for _, e := range n.events {
@@ -192,11 +200,11 @@ func TestTextStaysText(t *testing.T) {
 	}
 }
 
-func TestSilenceIsBrokenEveryFifteenSeconds(t *testing.T) {
+func TestAnIdleEventComesEveryFifteenSeconds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, state := range []execution.State{execution.Queued, execution.Running} {
-			s, n, stop := newStage(state), &notebook{}, make(chan struct{})
-			wait := join(t, hub(s), Position{}, stop, n.tell)
+			s, n, stop := newFakeExecution(state), &eventLog{}, make(chan struct{})
+			wait := join(t, newTestHub(s), Position{}, stop, n.add)
 			time.Sleep(47 * time.Second)
 			close(stop)
 			if err := wait(); err != nil {
@@ -209,15 +217,15 @@ func TestSilenceIsBrokenEveryFifteenSeconds(t *testing.T) {
 	})
 }
 
-func TestASlowFollowerCostsNobodyAnything(t *testing.T) {
+func TestASlowFollowerDelaysNoOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newStage(execution.Running)
-		h := hub(s)
-		blocked, quick := make(chan struct{}), &notebook{}
-		waitSlow := join(t, h, Position{}, nil, func(Event) error { <-blocked; return errGone })
-		waitQuick := join(t, h, Position{}, nil, quick.tell)
+		s := newFakeExecution(execution.Running)
+		h := newTestHub(s)
+		blocked, quick := make(chan struct{}), &eventLog{}
+		waitSlow := join(t, h, Position{}, nil, func(Event) error { <-blocked; return errFollowerGone })
+		waitQuick := join(t, h, Position{}, nil, quick.add)
 		for range 10 {
-			s.print(execution.Stdout, strings.Repeat("x", 1000)) // would hang here if it had to wait
+			s.print(execution.Stdout, strings.Repeat("x", 1000)) // a follower that delayed the program would hang here
 			time.Sleep(time.Second)
 		}
 		s.end(0, "")
@@ -228,7 +236,7 @@ func TestASlowFollowerCostsNobodyAnything(t *testing.T) {
 			t.Errorf("the quick one ends with %s", quick)
 		}
 		close(blocked)
-		if err := waitSlow(); !errors.Is(err, errGone) {
+		if err := waitSlow(); !errors.Is(err, errFollowerGone) {
 			t.Errorf("the slow one: %v", err)
 		}
 	})

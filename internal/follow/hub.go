@@ -11,80 +11,87 @@ import (
 	"boomerang/internal/execution"
 )
 
-// Records reads what is stored. Errors: faults EXECUTION_NOT_FOUND, SERVICE_UNAVAILABLE.
+// Records reads stored executions. Errors: faults EXECUTION_NOT_FOUND, SERVICE_UNAVAILABLE.
 type Records interface {
 	// Get returns an execution with its result and output.
 	Get(ctx context.Context, id execution.ID) (execution.Execution, error)
-	// Moves returns a channel that is signalled when the execution may have come to another state from now on.
+	// Moves returns a channel that is signalled when the execution may have changed its state after the call.
 	Moves(id execution.ID) (moves <-chan struct{}, release func())
-	// Ahead returns how many executions of the same subject are in line before a queued one.
+	// Ahead returns the number of executions of the same subject in the queue before a queued one.
 	Ahead(ctx context.Context, id execution.ID) (int, error)
 }
 
-// Live knows the programs that run.
+// Live reads the output of running programs.
 type Live interface {
-	// Follow returns what reads the streams of an execution while they grow: what was written so far, and a channel that is
-	// closed when more has come. What it returned once stays a prefix of what it returns later.
+	// Follow returns a function that reads the streams of an execution while they grow. read returns the bytes written
+	// so far, and a channel that is closed when more bytes have come. An earlier result of read stays a prefix of each
+	// later one.
 	Follow(id execution.ID) (read func(execution.Stream) (kept []byte, grown <-chan struct{}), release func())
 }
 
 const (
-	recount = 2 * time.Second  // between two looks at what is ahead of a queued execution
-	recheck = 15 * time.Second // between two looks at a running one, should a signal have been missed
-	retry   = time.Second      // after a look that failed
+	queuedInterval  = 2 * time.Second  // between two queries of a queued execution's place in the queue
+	runningInterval = 15 * time.Second // between two queries of a running execution, in case a signal was lost
+	retryPause      = time.Second      // after a failed query
 )
 
-// Hub knows who follows what.
+// Hub holds the executions that are being followed.
 type Hub struct {
 	records Records
 	live    Live
 	log     *logrus.Entry
 
-	mu       sync.Mutex // guards followed and the holders in it
+	mu       sync.Mutex // guards followed and the number of followers in each
 	followed map[execution.ID]*Followed
 }
 
-// New makes a hub that nobody follows anything with.
+// New returns a hub without followers.
 func New(records Records, live Live, log *logrus.Entry) *Hub {
 	return &Hub{records: records, live: live, log: log, followed: make(map[execution.ID]*Followed)}
 }
 
-// View is an execution as it stands.
+// View is the current state of an execution.
 type View struct {
 	execution.Execution
-	Ahead int // how many of the same subject are in line before it, while it is queued
+	Ahead int // executions of the same subject before it in the queue
 }
 
-// Followed is one execution that somebody follows: what its followers share. One goroutine looks after it, however many
-// they are.
+// Followed is the state that all followers of an execution share. One goroutine keeps it up to date for any number of
+// followers.
 type Followed struct {
-	hub     *Hub
-	id      execution.ID
-	holders int // guarded by the hub
-	stop    context.CancelFunc
-	done    chan struct{}
-	read    func(execution.Stream) (kept []byte, grown <-chan struct{}) // there as soon as a view says that it runs
+	hub       *Hub
+	id        execution.ID
+	followers int // guarded by the hub's mu
+	stop      context.CancelFunc
+	done      chan struct{}
+	read      func(execution.Stream) (kept []byte, grown <-chan struct{}) // set before a view shows the state running
 
-	first chan struct{} // closed when there is a view, or an error
-	err   error         // of the first look
+	first chan struct{} // closed after the first query
+	err   error         // error of the first query
 
-	mu      sync.Mutex // guards what follows
-	view    View       // what it holds is never written to
+	mu      sync.Mutex // guards the fields below
+	view    View       // never modified, only replaced
 	changed chan struct{}
 }
 
-// Join begins to follow an execution. Errors: those of Records.Get. Call Leave when done.
+// Join starts to follow an execution. Errors are those of Records.Get. The caller must call Leave afterwards.
 func (h *Hub) Join(ctx context.Context, id execution.ID) (*Followed, error) {
 	h.mu.Lock()
 	f := h.followed[id]
 	if f == nil {
-		f = &Followed{hub: h, id: id, first: make(chan struct{}), done: make(chan struct{}), changed: make(chan struct{})}
+		f = &Followed{
+			hub:     h,
+			id:      id,
+			first:   make(chan struct{}),
+			done:    make(chan struct{}),
+			changed: make(chan struct{}),
+		}
 		watched, stop := context.WithCancel(context.WithoutCancel(ctx))
 		f.stop = stop
 		h.followed[id] = f
 		go f.watch(watched)
 	}
-	f.holders++
+	f.followers++
 	h.mu.Unlock()
 	select {
 	case <-f.first:
@@ -99,11 +106,11 @@ func (h *Hub) Join(ctx context.Context, id execution.ID) (*Followed, error) {
 	return f, nil
 }
 
-// Leave ends what Join has begun; nothing of Followed may be used after it. The last one waits for the goroutine.
+// Leave ends a Join. No method of f may be called afterwards. The last follower waits for the goroutine.
 func (f *Followed) Leave() {
 	f.hub.mu.Lock()
-	f.holders--
-	last := f.holders == 0
+	f.followers--
+	last := f.followers == 0
 	if last && f.hub.followed[f.id] == f {
 		delete(f.hub.followed, f.id)
 	}
@@ -114,32 +121,32 @@ func (f *Followed) Leave() {
 	}
 }
 
-// Look returns the execution as it stands, and a channel that is closed when it should be looked at again.
+// Look returns the current view, and a channel that is closed when the view has changed.
 func (f *Followed) Look() (View, <-chan struct{}) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.view, f.changed
 }
 
-// watch keeps the view true until ctx ends or the execution has.
+// watch updates the view until ctx ends or the execution has ended.
 func (f *Followed) watch(ctx context.Context) {
 	defer close(f.done)
-	moves, release := f.hub.records.Moves(f.id) // before the first look: a step between the two would be missed
+	moves, release := f.hub.records.Moves(f.id) // before the first query, so that no change in between is missed
 	defer release()
-	give := func() {}
-	defer func() { give() }()
+	releaseStreams := func() {}
+	defer func() { releaseStreams() }()
 	for seen := false; ; {
-		view, err := f.look(ctx)
-		if err == nil && view.State == execution.Running && f.read == nil { // before anybody sees that it runs
-			f.read, give = f.hub.live.Follow(f.id)
+		view, err := f.load(ctx)
+		if err == nil && view.State == execution.Running && f.read == nil { // before a follower sees the state running
+			f.read, releaseStreams = f.hub.live.Follow(f.id)
 		}
 		if err != nil && !seen {
 			f.fail(err)
 			return
 		}
-		pause := retry
+		pause := retryPause
 		if err == nil {
-			pause = f.show(view)
+			pause = f.publish(view)
 			if !seen {
 				close(f.first)
 				seen = true
@@ -148,7 +155,7 @@ func (f *Followed) watch(ctx context.Context) {
 				return
 			}
 		} else if ctx.Err() == nil {
-			f.hub.log.WithField("execution_id", f.id).WithError(err).Warn("look at what is followed")
+			f.hub.log.WithField("execution_id", f.id).WithError(err).Warn("cannot refresh a followed execution")
 		}
 		timer := time.NewTimer(pause)
 		select {
@@ -162,27 +169,27 @@ func (f *Followed) watch(ctx context.Context) {
 	}
 }
 
-func (f *Followed) look(ctx context.Context) (view View, err error) {
+func (f *Followed) load(ctx context.Context) (view View, err error) {
 	if view.Execution, err = f.hub.records.Get(ctx, f.id); err == nil && view.State == execution.Queued {
 		view.Ahead, err = f.hub.records.Ahead(ctx, f.id)
 	}
 	return view, err
 }
 
-// show makes a view the present one and returns how long it may be so.
-func (f *Followed) show(view View) time.Duration {
+// publish replaces the current view and returns the time until the next query.
+func (f *Followed) publish(view View) time.Duration {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.view = view
 	close(f.changed)
 	f.changed = make(chan struct{})
 	if view.State == execution.Queued {
-		return recount
+		return queuedInterval
 	}
-	return recheck
+	return runningInterval
 }
 
-// fail ends what could not begin. Who comes later begins anew.
+// fail ends a Followed whose first query failed. A later Join starts again.
 func (f *Followed) fail(err error) {
 	f.hub.mu.Lock()
 	if f.hub.followed[f.id] == f {

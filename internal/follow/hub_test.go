@@ -10,16 +10,16 @@ import (
 	"boomerang/internal/fault"
 )
 
-func TestOneLookServesAllFollowers(t *testing.T) {
+func TestOneQueryServesAllFollowers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newStage(execution.Running)
-		h := hub(s)
+		s := newFakeExecution(execution.Running)
+		h := newTestHub(s)
 		var waits []func() error
-		var notes []*notebook
+		var notes []*eventLog
 		for range 500 {
-			n := &notebook{}
+			n := &eventLog{}
 			notes = append(notes, n)
-			waits = append(waits, join(t, h, Position{}, nil, n.tell))
+			waits = append(waits, join(t, h, Position{}, nil, n.add))
 		}
 		s.print(execution.Stdout, "shared")
 		time.Sleep(time.Second)
@@ -30,7 +30,8 @@ func TestOneLookServesAllFollowers(t *testing.T) {
 			}
 		}
 		if s.gets != 2 || s.open != 0 {
-			t.Errorf("the record was looked at %d times for 500 followers, want 2; %d readings are open", s.gets, s.open)
+			t.Errorf("the record was looked at %d times for 500 followers, want 2; %d readings are open",
+				s.gets, s.open)
 		}
 		for _, n := range notes {
 			piece := n.events[1].Piece
@@ -44,46 +45,46 @@ func TestOneLookServesAllFollowers(t *testing.T) {
 	})
 }
 
-func TestWhatIsNotThereCannotBeFollowed(t *testing.T) {
+func TestAnUnknownExecutionCannotBeFollowed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newStage(execution.Running)
-		h := hub(s)
+		s := newFakeExecution(execution.Running)
+		h := newTestHub(s)
 		s.err = fault.New(fault.ServiceUnavailable, "The disk is full.")
-		if _, err := h.Join(t.Context(), id); fault.Of(err).Code != fault.ServiceUnavailable {
+		if _, err := h.Join(t.Context(), testID); fault.Of(err).Code != fault.ServiceUnavailable {
 			t.Errorf("got %v", err)
 		}
 		s.err = nil
-		f, err := h.Join(t.Context(), id)
+		f, err := h.Join(t.Context(), testID)
 		if err != nil {
 			t.Fatalf("after that: %v", err)
 		}
 		f.Leave()
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		if f, err := h.Join(ctx, id); err == nil {
-			f.Leave() // it was there already when it was looked at
+		if f, err := h.Join(ctx, testID); err == nil {
+			f.Leave() // set before the query
 		}
 	})
 }
 
-// A look that fails while somebody follows is made again.
-func TestAStoreThatIsAwayEndsNothing(t *testing.T) {
+// A query that fails while a follower is present is repeated.
+func TestAnUnavailableStoreEndsNoFollowing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s, n := newStage(execution.Running), &notebook{}
-		wait := join(t, hub(s), Position{}, nil, n.tell)
+		s, n := newFakeExecution(execution.Running), &eventLog{}
+		wait := join(t, newTestHub(s), Position{}, nil, n.add)
 		synctest.Wait()
 		s.move(func() { s.err = fault.New(fault.ServiceUnavailable, "The disk is full.") })
 		time.Sleep(10 * time.Second)
 		s.print(execution.Stdout, "all the same")
 		time.Sleep(time.Second)
 		s.mu.Lock()
-		s.err, s.moves = nil, nil // and nobody will say so
+		s.err, s.moves = nil, nil // without a signal
 		s.mu.Unlock()
 		s.end(0, "")
-		time.Sleep(2 * retry)
+		time.Sleep(2 * retryPause)
 		if err := wait(); err != nil {
 			t.Error(err)
 		}
-		n.is(t, "status running 0 @o0.e0.s2", `output stdout "all the same" @o12.e0.s2`, "end @o12.e0.s3")
+		n.check(t, "status running 0 @o0.e0.s2", `output stdout "all the same" @o12.e0.s2`, "end @o12.e0.s3")
 	})
 }

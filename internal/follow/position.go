@@ -10,32 +10,32 @@ import (
 	"boomerang/internal/execution"
 )
 
-// Told is how much a follower knows of where the execution stands.
+// Told is the execution's state that a follower knows.
 type Told int
 
-// What a follower was told last.
+// The state that a follower knows.
 const (
 	Nothing Told = iota
 	Queued
 	Running
-	Ended // everything
+	Ended // the follower has all events
 )
 
-// Position is what a follower has of an execution. Offsets count the bytes of what the program wrote, left out or not, so
-// they mean the same while it runs and when it has ended. The zero value is the beginning.
+// Position says which part of an execution's events a follower has. The offsets count all bytes that the program wrote,
+// including omitted ones, so they stay valid when the execution ends. The zero value is the beginning.
 type Position struct {
 	Stdout, Stderr int64
 	Told           Told
 }
 
-var written = regexp.MustCompile(`^o(0|[1-9][0-9]{0,18})\.e(0|[1-9][0-9]{0,18})\.s([0-3])$`)
+var positionForm = regexp.MustCompile(`^o(0|[1-9][0-9]{0,18})\.e(0|[1-9][0-9]{0,18})\.s([0-3])$`)
 
-// ErrPosition says that a text is no position.
+// ErrPosition says that a text is not a position.
 var ErrPosition = errors.New("not a position")
 
-// Parse reads what String has written. Errors: ErrPosition.
+// Parse reads the text that String returns. Errors: ErrPosition.
 func Parse(text string) (p Position, err error) {
-	parts := written.FindStringSubmatch(text)
+	parts := positionForm.FindStringSubmatch(text)
 	if parts == nil {
 		return Position{}, ErrPosition
 	}
@@ -48,19 +48,19 @@ func Parse(text string) (p Position, err error) {
 	return Position{Stdout: numbers[0], Stderr: numbers[1], Told: Told(numbers[2])}, nil
 }
 
-// String writes a position so that Parse can read it: "o12.e0.s2".
+// String returns a text that Parse can read, such as "o12.e0.s2".
 func (p Position) String() string { return fmt.Sprintf("o%d.e%d.s%d", p.Stdout, p.Stderr, p.Told) }
 
-// of is the offset in a stream.
-func (p *Position) of(stream execution.Stream) *int64 {
+// offset returns a pointer to the offset in a stream.
+func (p *Position) offset(stream execution.Stream) *int64 {
 	if stream == execution.Stderr {
 		return &p.Stderr
 	}
 	return &p.Stdout
 }
 
-// Within tells whether there can be a follower at p: of an execution that has ended, or not begun, it is known what it wrote. One
-// that was lost has written more than is known, and who followed it may have that.
+// Within reports whether a follower can be at p. The number of bytes is known for an execution that has ended or not
+// started. A lost execution has written an unknown number of bytes, and a follower may have received them.
 func (p Position) Within(e execution.Execution) bool {
 	switch {
 	case e.Result != nil:

@@ -14,7 +14,8 @@ func TestAPositionIsReadAsItIsWritten(t *testing.T) {
 		}
 	}
 	for _, text := range []string{
-		"", "12", "o.e.s", "o1.e2", "o1.e2.s4", "o-1.e2.s1", "o01.e2.s1", "o1.e2.s1 ", "o1.e2.s1\n", "O1.e2.s1", "o+1.e2.s1",
+		"", "12", "o.e.s", "o1.e2", "o1.e2.s4", "o-1.e2.s1", "o01.e2.s1", "o1.e2.s1 ", "o1.e2.s1\n", "O1.e2.s1",
+		"o+1.e2.s1",
 		"o9223372036854775808.e0.s0", "o9999999999999999999.e0.s0", "o99999999999999999999.e0.s0",
 	} {
 		if p, err := Parse(text); !errors.Is(err, ErrPosition) {
@@ -23,13 +24,14 @@ func TestAPositionIsReadAsItIsWritten(t *testing.T) {
 	}
 }
 
-func TestAPositionLiesWithinWhatWasWritten(t *testing.T) {
+func TestAPositionLiesWithinTheWrittenBytes(t *testing.T) {
 	queued := execution.Execution{State: execution.Queued}
 	running := execution.Execution{State: execution.Running}
 	lost := execution.Execution{State: execution.Failed, Result: &execution.Result{Reason: execution.Lost}}
 	ended := execution.Execution{State: execution.Failed, Result: &execution.Result{
 		OutputComplete: true,
-		Stdout:         execution.Output{Head: []byte("head"), Tail: []byte("tail"), Bytes: 1000}, Stderr: execution.Output{Head: []byte("12"), Bytes: 2},
+		Stdout:         execution.Output{Head: []byte("head"), Tail: []byte("tail"), Bytes: 1000},
+		Stderr:         execution.Output{Head: []byte("12"), Bytes: 2},
 	}}
 	for _, c := range []struct {
 		at   string
@@ -39,7 +41,7 @@ func TestAPositionLiesWithinWhatWasWritten(t *testing.T) {
 		{"o0.e0.s1", queued, true},
 		{"o1.e0.s1", queued, false},
 		{"o0.e0.s3", queued, false},
-		{"o10.e0.s2", running, true}, // it may have to be read again first
+		{"o10.e0.s2", running, true}, // the offset may be ahead until the output is read again
 		{"o0.e0.s3", running, false},
 		{"o1000.e2.s3", ended, true},
 		{"o1001.e2.s2", ended, false},

@@ -12,30 +12,30 @@ import (
 
 // The errors of a firewall.
 var (
-	// ErrNotRoot: the rules are root's to see and to lay.
-	ErrNotRoot = errors.New("rules of the firewall are root's: run this as root, on the engine's machine")
-	// ErrNoTool: there is no iptables that has the engine's chain.
+	// ErrNotRoot says that only root may read and change the rules.
+	ErrNotRoot = errors.New("only root may read and change firewall rules: run this as root, on the engine's machine")
+	// ErrNoTool says that no iptables variant has the engine's chain.
 	ErrNoTool = errors.New("no iptables here has the engine's chain " + dockerUser +
 		": install iptables, run this on the engine's machine, and let the engine manage iptables")
-	// ErrRules: the rules are not there, or not as they should be.
+	// ErrRules says that rules are missing or different.
 	ErrRules = errors.New("the firewall lacks rules")
 )
 
-// Firewall lays the rules of a configuration with iptables, or takes them away.
+// Firewall adds the rules of a configuration with iptables, checks them, and removes them.
 type Firewall struct {
 	config Config
 	run    func(ctx context.Context, stdin, tool string, args ...string) (string, error)
 	root   bool
-	ipv6   bool // the kernel has it
+	ipv6   bool // the kernel supports it
 }
 
-// NewFirewall is the firewall of this machine, or of the network namespace that this process is in.
+// NewFirewall returns the firewall of this machine, or of the network namespace of this process.
 func NewFirewall(c Config) *Firewall {
 	_, err := os.Stat("/proc/net/if_inet6")
 	return &Firewall{config: c, run: run, root: os.Geteuid() == 0, ipv6: err == nil}
 }
 
-// run gives a tool its input and returns its output. The error has its words.
+// run passes stdin to a tool and returns its output. The error contains the tool's stderr.
 func run(ctx context.Context, stdin, tool string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, tool, args...) //nolint:gosec // the tools are iptables and its kin
 	cmd.Stdin = strings.NewReader(stdin)
@@ -48,7 +48,7 @@ func run(ctx context.Context, stdin, tool string, args ...string) (string, error
 	return string(out), nil
 }
 
-// Allowed tells whether this process may see and lay rules. Errors: ErrNotRoot.
+// Allowed reports whether this process may read and change rules. Errors: ErrNotRoot.
 func (f *Firewall) Allowed() error {
 	if !f.root {
 		return ErrNotRoot
@@ -56,29 +56,34 @@ func (f *Firewall) Allowed() error {
 	return nil
 }
 
-// Lay puts the rules in place, each family's all at once; those that are there already are replaced. Errors: ErrNotRoot,
-// ErrNoTool, and the tool's own.
+// Lay installs the rules, atomically for each family, and replaces existing ones. Errors: ErrNotRoot, ErrNoTool, and
+// those of the tool.
 func (f *Firewall) Lay(ctx context.Context) error {
-	return f.each(ctx, func(family family, saved string) (string, error) { return family.lay(f.config, saved), nil })
+	return f.applyEach(ctx, func(family family, saved string) (string, error) {
+		return family.layScript(f.config, saved), nil
+	})
 }
 
-// Remove takes the rules away. Errors: as of Lay.
+// Remove removes the rules. Errors are those of Lay.
 func (f *Firewall) Remove(ctx context.Context) error {
-	return f.each(ctx, func(family family, saved string) (string, error) { return family.remove(f.config, saved), nil })
+	return f.applyEach(ctx, func(family family, saved string) (string, error) {
+		return family.removeScript(f.config, saved), nil
+	})
 }
 
-// Check compares the rules with what they should be. Errors: ErrRules, ErrNotRoot, ErrNoTool, and the tool's own.
+// Check compares the installed rules with the configuration. Errors: ErrRules, ErrNotRoot, ErrNoTool, and those of the
+// tool.
 func (f *Firewall) Check(ctx context.Context) error {
-	return f.each(ctx, func(family family, saved string) (string, error) {
-		if missing := family.missing(f.config, saved); missing != "" {
+	return f.applyEach(ctx, func(family family, saved string) (string, error) {
+		if missing := family.firstDifference(f.config, saved); missing != "" {
 			return "", fmt.Errorf("%w: %s: %s", ErrRules, family.tool, missing)
 		}
 		return "", nil
 	})
 }
 
-// each asks for the rules of every family and applies the script that comes of them.
-func (f *Firewall) each(ctx context.Context, script func(family, string) (string, error)) error {
+// applyEach reads the rules of every family and applies the script that script returns for them.
+func (f *Firewall) applyEach(ctx context.Context, script func(family, string) (string, error)) error {
 	if err := f.Allowed(); err != nil {
 		return err
 	}
@@ -108,8 +113,8 @@ func (f *Firewall) each(ctx context.Context, script func(family, string) (string
 	return nil
 }
 
-// variant finds the iptables that the engine uses: of the two that a machine may have (over nftables, or of its own) the
-// one that has the engine's chain, the machine's default first.
+// variant finds the iptables that the engine uses: of the variants that a machine may have (nftables, legacy), the one
+// with the engine's chain, starting with the machine's default.
 func (f *Firewall) variant(ctx context.Context) (string, error) {
 	var errs []error
 	for _, variant := range []string{"", "-nft", "-legacy"} {
@@ -118,7 +123,7 @@ func (f *Firewall) variant(ctx context.Context) (string, error) {
 			errs = append(errs, err)
 			continue
 		}
-		if has(saved, dockerUser) {
+		if hasChain(saved, dockerUser) {
 			return variant, nil
 		}
 	}

@@ -8,13 +8,13 @@ import (
 	"testing"
 )
 
-// machine plays iptables: which variants there are, and what they have saved.
-type machine struct {
+// fakeIptables fakes iptables: its variants and their saved rules.
+type fakeIptables struct {
 	saved map[string]string // by tool
 	calls []string
 }
 
-func (m *machine) run(_ context.Context, stdin, tool string, args ...string) (string, error) {
+func (m *fakeIptables) run(_ context.Context, stdin, tool string, args ...string) (string, error) {
 	m.calls = append(m.calls, strings.Join(append([]string{tool}, args...), " "))
 	saved, there := m.saved[strings.TrimSuffix(strings.TrimSuffix(tool, "-save"), "-restore")]
 	if !there {
@@ -26,22 +26,25 @@ func (m *machine) run(_ context.Context, stdin, tool string, args ...string) (st
 	return saved, nil
 }
 
-func firewall(saved map[string]string) (*Firewall, *machine) {
-	m := &machine{saved: saved}
+func firewall(saved map[string]string) (*Firewall, *fakeIptables) {
+	m := &fakeIptables{saved: saved}
 	return &Firewall{config: Defaults(), run: m.run, root: true, ipv6: true}, m
 }
 
-const without = "*filter\n:INPUT ACCEPT [0:0]\n:FORWARD ACCEPT [0:0]\nCOMMIT\n"
+const savedWithoutDocker = "*filter\n:INPUT ACCEPT [0:0]\n:FORWARD ACCEPT [0:0]\nCOMMIT\n"
 
 func TestTheEnginesOwnIptablesIsUsed(t *testing.T) {
 	f, m := firewall(map[string]string{
-		"iptables": without, "iptables-nft": without, "iptables-legacy": bare, "ip6tables": without, "ip6tables-legacy": without,
+		"iptables": savedWithoutDocker, "iptables-nft": savedWithoutDocker, "iptables-legacy": savedBare,
+		"ip6tables": savedWithoutDocker, "ip6tables-legacy": savedWithoutDocker,
 	})
 	if err := f.Lay(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	calls := strings.Join(m.calls, "\n")
-	for _, want := range []string{"iptables-legacy-restore -w 10 --noflush", "ip6tables-legacy-restore -w 10 --noflush"} {
+	for _, want := range []string{
+		"iptables-legacy-restore -w 10 --noflush", "ip6tables-legacy-restore -w 10 --noflush",
+	} {
 		if !strings.Contains(calls, want) {
 			t.Errorf("no %s in\n%s", want, calls)
 		}
@@ -51,8 +54,8 @@ func TestTheEnginesOwnIptablesIsUsed(t *testing.T) {
 	}
 }
 
-func TestWhatCannotBeLaidIsSaid(t *testing.T) {
-	f, _ := firewall(map[string]string{"iptables": without})
+func TestAFirewallThatCannotBeLaidIsAnError(t *testing.T) {
+	f, _ := firewall(map[string]string{"iptables": savedWithoutDocker})
 	if err := f.Lay(t.Context()); !errors.Is(err, ErrNoTool) {
 		t.Errorf("without the engine's chain: %v, want ErrNoTool", err)
 	}
@@ -60,12 +63,12 @@ func TestWhatCannotBeLaidIsSaid(t *testing.T) {
 	if err := f.Check(t.Context()); !errors.Is(err, ErrNoTool) {
 		t.Errorf("without iptables: %v, want ErrNoTool", err)
 	}
-	f, m := firewall(map[string]string{"iptables": bare})
+	f, m := firewall(map[string]string{"iptables": savedBare})
 	f.root = false
 	if err := f.Lay(t.Context()); !errors.Is(err, ErrNotRoot) || len(m.calls) > 0 {
 		t.Errorf("not as root: %v, want ErrNotRoot; calls %v", err, m.calls)
 	}
-	f, _ = firewall(map[string]string{"iptables": bare})
+	f, _ = firewall(map[string]string{"iptables": savedBare})
 	if err := f.Lay(t.Context()); err == nil {
 		t.Error("IPv6 stays open in silence where ip6tables is missing")
 	}
@@ -78,25 +81,35 @@ func TestWhatCannotBeLaidIsSaid(t *testing.T) {
 	}
 }
 
-func TestAConfigurationThatWouldNotHoldIsRefused(t *testing.T) {
+func TestAnInvalidConfigurationIsRefused(t *testing.T) {
 	if err := Defaults().Validate(); err != nil {
 		t.Fatal(err)
 	}
 	for want, change := range map[string]func(*Config){
-		"prefix must":                           func(c *Config) { c.Prefix = "Boomerang" },
-		"not \"elevenchars\"":                   func(c *Config) { c.Prefix = "elevenchars" },
-		"dns must name":                         func(c *Config) { c.DNS = nil },
-		"dns: 10.0.0.53 is a private network":   func(c *Config) { c.DNS = []netip.Addr{netip.MustParseAddr("10.0.0.53")} },
-		"dns: 127.0.0.53 is loopback":           func(c *Config) { c.DNS = []netip.Addr{netip.MustParseAddr("127.0.0.53")} },
-		"dns: 169.254.169.253 is cloud":         func(c *Config) { c.DNS = []netip.Addr{netip.MustParseAddr("169.254.169.253")} },
-		"dns: 2606:4700:4700::1111 must be":     func(c *Config) { c.DNS = []netip.Addr{netip.MustParseAddr("2606:4700:4700::1111")} },
-		"egress_subnet must be a private":       func(c *Config) { c.EgressSubnet = netip.MustParsePrefix("8.8.0.0/20") },
-		"like 10.213.0.0/20, not 10.213.0.7/20": func(c *Config) { c.EgressSubnet = netip.MustParsePrefix("10.213.0.7/20") },
-		"proxy_subnet must be":                  func(c *Config) { c.ProxySubnet = netip.MustParsePrefix("fd00::/64") },
-		"not 10.0.0.0/8":                        func(c *Config) { c.ProxySubnet = netip.MustParsePrefix("10.0.0.0/8") },
-		"not invalid Prefix":                    func(c *Config) { c.ProxySubnet = netip.Prefix{} },
-		"proxy_subnet must not overlap":         func(c *Config) { c.ProxySubnet = netip.MustParsePrefix("10.213.0.0/24") },
-		"proxy_port must":                       func(c *Config) { c.ProxyPort = 0 },
+		"prefix must":         func(c *Config) { c.Prefix = "Boomerang" },
+		"not \"elevenchars\"": func(c *Config) { c.Prefix = "elevenchars" },
+		"dns must name":       func(c *Config) { c.DNS = nil },
+		"dns: 10.0.0.53 is a private network": func(c *Config) {
+			c.DNS = []netip.Addr{netip.MustParseAddr("10.0.0.53")}
+		},
+		"dns: 127.0.0.53 is loopback": func(c *Config) {
+			c.DNS = []netip.Addr{netip.MustParseAddr("127.0.0.53")}
+		},
+		"dns: 169.254.169.253 is cloud": func(c *Config) {
+			c.DNS = []netip.Addr{netip.MustParseAddr("169.254.169.253")}
+		},
+		"dns: 2606:4700:4700::1111 must be": func(c *Config) {
+			c.DNS = []netip.Addr{netip.MustParseAddr("2606:4700:4700::1111")}
+		},
+		"egress_subnet must be a private": func(c *Config) { c.EgressSubnet = netip.MustParsePrefix("8.8.0.0/20") },
+		"like 10.213.0.0/20, not 10.213.0.7/20": func(c *Config) {
+			c.EgressSubnet = netip.MustParsePrefix("10.213.0.7/20")
+		},
+		"proxy_subnet must be":          func(c *Config) { c.ProxySubnet = netip.MustParsePrefix("fd00::/64") },
+		"not 10.0.0.0/8":                func(c *Config) { c.ProxySubnet = netip.MustParsePrefix("10.0.0.0/8") },
+		"not invalid Prefix":            func(c *Config) { c.ProxySubnet = netip.Prefix{} },
+		"proxy_subnet must not overlap": func(c *Config) { c.ProxySubnet = netip.MustParsePrefix("10.213.0.0/24") },
+		"proxy_port must":               func(c *Config) { c.ProxyPort = 0 },
 	} {
 		c := Defaults()
 		change(&c)
@@ -110,7 +123,7 @@ func TestNamesOfInterfacesAreShortEnough(t *testing.T) {
 	c := Defaults()
 	c.Prefix = "tenletters"
 	for _, b := range c.Bridges() {
-		const longest = 15 // IFNAMSIZ less its NUL
+		const longest = 15 // IFNAMSIZ without its NUL
 		if len(b.Interface) > longest {
 			t.Errorf("%s has %d characters", b.Interface, len(b.Interface))
 		}

@@ -1,8 +1,8 @@
-// Package network knows the networks that a language may choose beside none, and the rules of the machine's firewall that
-// close them: egress reaches public addresses alone, proxy reaches the proxy alone.
+// Package network defines the networks that a language may choose beside none, and the firewall rules that restrict
+// them: egress reaches only public addresses, proxy reaches only the proxy.
 //
-// It refuses to know Docker: what makes the networks there is given a Bridge. Why each address is closed, package address
-// knows.
+// The package does not know Docker: the code that creates the networks gets a Bridge. Package address knows why each
+// address is closed.
 package network
 
 import (
@@ -17,25 +17,28 @@ import (
 
 // The networks that a language may choose.
 const (
-	None   = "none"   // nothing but loopback
+	None   = "none"   // only loopback
 	Egress = "egress" // public IPv4 addresses
-	Proxy  = "proxy"  // the proxy, and by it what its list allows
+	Proxy  = "proxy"  // the proxy, and through it the hosts on its list
 )
 
-// Config of the networks. Whoever lays them and whoever uses them must have the same.
+// Config holds the settings of the networks. The command that installs the rules and the server that uses the networks
+// need equal settings.
 type Config struct {
-	// Prefix begins the names of networks, bridges and chains. Two servers on one engine may share all of them, or have two.
+	// Prefix starts the names of networks, bridges and chains. Two servers on one engine may share the networks, or use
+	// two prefixes.
 	Prefix string `yaml:"prefix"`
-	// DNS are the servers that programs on egress ask; public ones, or the rules would close the way to them.
+	// DNS lists the DNS servers of programs on egress. They must be public: the rules close all other addresses.
 	DNS []netip.Addr `yaml:"dns"`
-	// EgressSubnet and ProxySubnet are private IPv4 ranges that nobody else has: one address for each program at a time.
+	// EgressSubnet and ProxySubnet are private IPv4 ranges without other users, with one address for each running
+	// program.
 	EgressSubnet netip.Prefix `yaml:"egress_subnet"`
 	ProxySubnet  netip.Prefix `yaml:"proxy_subnet"`
-	// ProxyPort is where the proxy listens, on the gateway of its network.
+	// ProxyPort is the port of the proxy, on the gateway of its network.
 	ProxyPort uint16 `yaml:"proxy_port"`
 }
 
-// Defaults are two networks for some 4000 programs each.
+// Defaults returns settings for two networks of about 4000 programs each.
 func Defaults() Config {
 	return Config{
 		Prefix:       "boomerang",
@@ -46,24 +49,24 @@ func Defaults() Config {
 	}
 }
 
-// prefixForm leaves room for what is put around it: a name of an interface has at most 15 characters.
+// prefixForm leaves room for the rest of the name: an interface's name has at most 15 characters.
 var prefixForm = regexp.MustCompile(`^[a-z][a-z0-9]{0,9}$`)
 
 const (
-	largestSubnet  = 16 // bits: beyond, it would swallow what the machine's own network uses
+	largestSubnet  = 16 // bits; a larger one would swallow addresses of the machine's own network
 	smallestSubnet = 28
 )
 
-// Validate names the key that is wrong.
+// Validate returns an error that names the invalid key.
 func (c Config) Validate() error {
 	if !prefixForm.MatchString(c.Prefix) {
-		return fmt.Errorf("prefix must be at most 10 of a-z 0-9 and begin with a letter, not %q", c.Prefix)
+		return fmt.Errorf("prefix must be 1 to 10 characters of a-z and 0-9 and start with a letter, not %q", c.Prefix)
 	}
 	if len(c.DNS) == 0 {
 		return errors.New("dns must name a server")
 	}
 	for _, server := range c.DNS {
-		if err := checkServer(server); err != nil {
+		if err := checkDNSServer(server); err != nil {
 			return fmt.Errorf("dns: %s %w", server, err)
 		}
 	}
@@ -71,8 +74,9 @@ func (c Config) Validate() error {
 		key   string
 		value netip.Prefix
 	}{{"egress_subnet", c.EgressSubnet}, {"proxy_subnet", c.ProxySubnet}} {
-		if p := subnet.value; !p.Addr().Is4() || !p.Addr().IsPrivate() || p != p.Masked() || p.Bits() < largestSubnet || p.Bits() > smallestSubnet {
-			return fmt.Errorf("%s must be a private IPv4 range of /%d to /%d like 10.213.0.0/20, not %s", subnet.key, largestSubnet, smallestSubnet, p)
+		if !validSubnet(subnet.value) {
+			return fmt.Errorf("%s must be a private IPv4 range of /%d to /%d like 10.213.0.0/20, not %s",
+				subnet.key, largestSubnet, smallestSubnet, subnet.value)
 		}
 	}
 	if c.EgressSubnet.Overlaps(c.ProxySubnet) {
@@ -84,7 +88,12 @@ func (c Config) Validate() error {
 	return nil
 }
 
-func checkServer(server netip.Addr) error {
+func validSubnet(p netip.Prefix) bool {
+	private4 := p.Addr().Is4() && p.Addr().IsPrivate()
+	return private4 && p == p.Masked() && p.Bits() >= largestSubnet && p.Bits() <= smallestSubnet
+}
+
+func checkDNSServer(server netip.Addr) error {
 	if !server.Is4() {
 		return errors.New("must be an IPv4 address: the networks have no IPv6")
 	}
@@ -95,20 +104,20 @@ func checkServer(server netip.Addr) error {
 	return err
 }
 
-// Bridge is one network: a bridge on the machine, and the name under which the engine has it.
+// Bridge is one network: a bridge on the machine, and its name in the engine.
 type Bridge struct {
 	Network   string // Egress or Proxy
-	Name      string // the engine's
-	Interface string // the machine's
+	Name      string // name of the network in the engine
+	Interface string // name of the bridge on the machine
 	Subnet    netip.Prefix
-	Gateway   netip.Addr // the machine's own address on it
-	Internal  bool       // without a way out
+	Gateway   netip.Addr // the machine's address on the bridge
+	Internal  bool       // no route to other networks
 }
 
-// Bridges are both networks.
+// Bridges returns both networks.
 func (c Config) Bridges() []Bridge { return []Bridge{c.egress(), c.proxy()} }
 
-// Bridge is the network that a language calls by that name; false when there is none of it.
+// Bridge returns the network with the name that languages use; false if there is none.
 func (c Config) Bridge(network string) (Bridge, bool) {
 	for _, b := range c.Bridges() {
 		if b.Network == network {
@@ -132,27 +141,27 @@ func (c Config) proxy() Bridge {
 	}
 }
 
-// nowhere is given as DNS server to programs that shall have none: the engine would ask the machine's own otherwise, in the
-// machine's name. It is an address for books (RFC 5737) on a network without a way out.
-var nowhere = netip.MustParseAddr("203.0.113.53")
+// unreachableDNS is the DNS server of programs that must have none. Without it the engine would query the machine's own
+// DNS servers for them. It is a documentation address (RFC 5737), used on a network without a route out.
+var unreachableDNS = netip.MustParseAddr("203.0.113.53")
 
-// Servers are the DNS servers of a network's programs.
+// Servers returns the DNS servers of a network's programs.
 func (c Config) Servers(network string) []netip.Addr {
 	if network == Egress {
 		return c.DNS
 	}
-	return []netip.Addr{nowhere}
+	return []netip.Addr{unreachableDNS}
 }
 
-// ProxyAddr is where the proxy listens.
+// ProxyAddr returns the listen address of the proxy.
 func (c Config) ProxyAddr() netip.AddrPort { return netip.AddrPortFrom(c.proxy().Gateway, c.ProxyPort) }
 
-// ProxyURL is where programs find it.
+// ProxyURL returns the URL of the proxy for programs.
 func (c Config) ProxyURL() string { return "http://" + c.ProxyAddr().String() }
 
-// Sentinel is an address that nobody has (RFC 7600) and whose port 9 refuses connections because the rules say so: a program
-// that is refused there knows that the rules are in its way.
+// Sentinel returns a dummy address (RFC 7600) whose port 9 refuses connections because of the rules: a program whose
+// connection is refused there knows that the rules are in effect.
 func Sentinel() netip.AddrPort { return netip.MustParseAddrPort("192.0.0.8:9") }
 
-// chain is the name of one of our chains.
+// chain returns the full name of one of our chains.
 func (c Config) chain(name string) string { return strings.ToUpper(c.Prefix) + "-" + name }

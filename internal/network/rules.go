@@ -8,24 +8,25 @@ import (
 	"boomerang/internal/address"
 )
 
-// family is IPv4 or IPv6 for the firewall.
+// family is IPv4 or IPv6 in the firewall.
 type family struct {
 	tool    string // iptables or ip6tables
-	forward string // the chain by which all that is forwarded comes
+	forward string // chain that every forwarded packet passes
 	rules   func(Config) []chain
 }
 
-// chain is one of our own, with its rules in the form in which iptables prints them.
+// chain is one of our chains, with its rules in the format that iptables prints.
 type chain struct {
 	name  string
 	rules []string
 }
 
-// jump is a rule of somebody else's chain that leads into one of ours. It must come first there.
+// jump is a rule in a chain of the system or of the engine that leads into one of our chains. It must be the first rule
+// there.
 type jump struct{ from, to string }
 
-// families are both. Docker puts DOCKER-USER before its own rules and keeps what is in it; the engines of before 27 have it
-// for IPv4 alone.
+// families lists IPv4 and IPv6. Docker evaluates DOCKER-USER before its own rules and never changes it. Engines before
+// version 27 have this chain only for IPv4.
 var families = []family{
 	{"iptables", dockerUser, rules4},
 	{"ip6tables", "FORWARD", rules6},
@@ -37,11 +38,12 @@ func (f family) jumps(c Config) []jump {
 	return []jump{{f.forward, c.chain("FORWARD")}, {"INPUT", c.chain("INPUT")}}
 }
 
-// rules4 close every address but public ones, and every way to the machine itself.
+// rules4 returns the rules that close all addresses except public ones, and the machine itself.
 //
-// INPUT is what goes to the machine, whatever its addresses are. FORWARD is what goes through it: what the network sends,
-// looked at packet by packet without regard to connections, and what it gets, which must be an answer. A connection whose
-// destination was rewritten (DNAT) is one to a port that the machine publishes for somebody else, and closed.
+// INPUT handles packets to the machine, at any of its addresses. FORWARD handles packets through it. Packets from the
+// network are checked one by one, without regard to connections; packets to the network must belong to an established
+// connection. A connection with a rewritten destination (DNAT) goes to a port that the machine publishes for other
+// users, and is closed.
 func rules4(c Config) []chain {
 	egress, proxy := c.egress(), c.proxy()
 	input := []string{
@@ -51,7 +53,8 @@ func rules4(c Config) []chain {
 	}
 	forward := []string{
 		fmt.Sprintf("-o %s -j DROP", proxy.Interface),
-		fmt.Sprintf("-d %s/32 -i %s -p tcp -m tcp --dport %d -j REJECT --reject-with tcp-reset", Sentinel().Addr(), proxy.Interface, Sentinel().Port()),
+		fmt.Sprintf("-d %s/32 -i %s -p tcp -m tcp --dport %d -j REJECT --reject-with tcp-reset",
+			Sentinel().Addr(), proxy.Interface, Sentinel().Port()),
 		fmt.Sprintf("-i %s -j REJECT --reject-with icmp-admin-prohibited", proxy.Interface),
 		fmt.Sprintf("-i %s -j %s", egress.Interface, c.chain("EGRESS")),
 		fmt.Sprintf("-o %s -m conntrack --ctstate ESTABLISHED -j RETURN", egress.Interface),
@@ -62,7 +65,8 @@ func rules4(c Config) []chain {
 		fmt.Sprintf("! -s %s -j DROP", egress.Subnet),
 		fmt.Sprintf("-o %s -j DROP", egress.Interface), // neighbours
 		"-m conntrack --ctstate DNAT -j DROP",
-		fmt.Sprintf("-d %s/32 -p tcp -m tcp --dport %d -j REJECT --reject-with tcp-reset", Sentinel().Addr(), Sentinel().Port()),
+		fmt.Sprintf("-d %s/32 -p tcp -m tcp --dport %d -j REJECT --reject-with tcp-reset",
+			Sentinel().Addr(), Sentinel().Port()),
 	}
 	for _, b := range address.Closed4() {
 		out = append(out, fmt.Sprintf("-d %s -j REJECT --reject-with icmp-admin-prohibited", b.Prefix))
@@ -70,7 +74,7 @@ func rules4(c Config) []chain {
 	return []chain{{c.chain("FORWARD"), forward}, {c.chain("EGRESS"), out}, {c.chain("INPUT"), input}}
 }
 
-// rules6 close IPv6: the networks have none.
+// rules6 returns the rules that close IPv6, which the networks do not have.
 func rules6(c Config) []chain {
 	var input, forward []string
 	for _, b := range c.Bridges() {
@@ -80,13 +84,13 @@ func rules6(c Config) []chain {
 	return []chain{{c.chain("FORWARD"), forward}, {c.chain("INPUT"), input}}
 }
 
-// lay is the input of iptables-restore --noflush that puts a family's rules in place of those that saved, the output of
-// iptables-save, has of ours. It is taken whole or not at all.
-func (f family) lay(c Config, saved string) string {
+// layScript returns the input of iptables-restore --noflush that replaces our rules in saved, the output of
+// iptables-save. The input is applied completely or not at all.
+func (f family) layScript(c Config, saved string) string {
 	var b strings.Builder
 	b.WriteString("*filter\n")
 	for _, chain := range f.rules(c) {
-		fmt.Fprintf(&b, ":%s - [0:0]\n", chain.name) // makes it, or empties it
+		fmt.Fprintf(&b, ":%s - [0:0]\n", chain.name) // makes or empties the chain
 	}
 	for _, chain := range f.rules(c) {
 		for _, rule := range chain.rules {
@@ -94,21 +98,22 @@ func (f family) lay(c Config, saved string) string {
 		}
 	}
 	for _, j := range f.jumps(c) {
-		b.WriteString(j.undone(saved))
+		b.WriteString(j.deletions(saved))
 		fmt.Fprintf(&b, "-I %s 1 -j %s\n", j.from, j.to)
 	}
 	b.WriteString("COMMIT\n")
 	return b.String()
 }
 
-// remove is the input of iptables-restore --noflush that takes away what saved has of ours; empty when it has nothing.
-func (f family) remove(c Config, saved string) string {
+// removeScript returns the input of iptables-restore --noflush that removes our rules from saved, or "" if saved has
+// none.
+func (f family) removeScript(c Config, saved string) string {
 	var undone, chains strings.Builder
 	for _, j := range f.jumps(c) {
-		undone.WriteString(j.undone(saved))
+		undone.WriteString(j.deletions(saved))
 	}
 	for _, chain := range f.rules(c) {
-		if has(saved, chain.name) {
+		if hasChain(saved, chain.name) {
 			fmt.Fprintf(&undone, "-F %s\n", chain.name)
 			fmt.Fprintf(&chains, "-X %s\n", chain.name)
 		}
@@ -119,18 +124,24 @@ func (f family) remove(c Config, saved string) string {
 	return "*filter\n" + undone.String() + chains.String() + "COMMIT\n"
 }
 
-// undone deletes a jump as often as it is there.
-func (j jump) undone(saved string) string {
+// deletions returns one deletion for each occurrence of the jump in saved.
+func (j jump) deletions(saved string) string {
 	rule := fmt.Sprintf("-A %s -j %s", j.from, j.to)
 	deletion := fmt.Sprintf("-D %s -j %s\n", j.from, j.to)
-	return strings.Repeat(deletion, len(slices.DeleteFunc(strings.Split(saved, "\n"), func(line string) bool { return strings.TrimSpace(line) != rule })))
+	var script strings.Builder
+	for line := range strings.SplitSeq(saved, "\n") {
+		if strings.TrimSpace(line) == rule {
+			script.WriteString(deletion)
+		}
+	}
+	return script.String()
 }
 
-// has tells whether saved has a chain of that name.
-func has(saved, chain string) bool { return strings.Contains("\n"+saved, "\n:"+chain+" ") }
+// hasChain reports whether saved has a chain of this name.
+func hasChain(saved, chain string) bool { return strings.Contains("\n"+saved, "\n:"+chain+" ") }
 
-// missing is the first thing of a family's rules that saved does not have as it should be; empty when all is there.
-func (f family) missing(c Config, saved string) string {
+// firstDifference describes the first missing or different rule of a family in saved, or returns "" if there is none.
+func (f family) firstDifference(c Config, saved string) string {
 	inOrder := make(map[string][]string)
 	for line := range strings.SplitSeq(saved, "\n") {
 		if rule, ok := strings.CutPrefix(strings.TrimSpace(line), "-A "); ok {
@@ -145,7 +156,7 @@ func (f family) missing(c Config, saved string) string {
 	}
 	for _, chain := range f.rules(c) {
 		if got := inOrder[chain.name]; !slices.Equal(got, chain.rules) {
-			return chain.name + " has not the rules that it should have"
+			return chain.name + " has missing or different rules"
 		}
 	}
 	return ""

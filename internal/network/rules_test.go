@@ -10,11 +10,11 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files")
 
-// TestTheRulesAreAsWritten compares with files that a person has read: run with -update after a change and read them again.
+// TestTheRulesAreAsWritten compares with reviewed files: after a change, run with -update and review them again.
 func TestTheRulesAreAsWritten(t *testing.T) {
 	for _, f := range families {
 		golden := filepath.Join("testdata", f.tool+".rules")
-		got := f.lay(Defaults(), "")
+		got := f.layScript(Defaults(), "")
 		if *update {
 			if err := os.WriteFile(golden, []byte(got), 0o600); err != nil {
 				t.Fatal(err)
@@ -30,7 +30,8 @@ func TestTheRulesAreAsWritten(t *testing.T) {
 	}
 }
 
-// applied is what iptables-save says after a script of ours was applied to saved: enough of iptables for these tests.
+// applied returns the output of iptables-save after a script was applied to saved. It implements the subset of iptables
+// that these tests need.
 func applied(t *testing.T, saved, script string) string {
 	t.Helper()
 	var chains []string
@@ -88,8 +89,8 @@ func applied(t *testing.T, saved, script string) string {
 	return b.String() + "COMMIT\n"
 }
 
-// bare is a machine with an engine and a rule of its own.
-const bare = `*filter
+// savedBare is a machine with an engine and one other rule.
+const savedBare = `*filter
 :INPUT ACCEPT [7:420]
 :FORWARD ACCEPT [7:420]
 :DOCKER-USER ACCEPT [7:420]
@@ -102,55 +103,55 @@ COMMIT
 func TestLayingAgainChangesNothingAndRemovingLeavesNothing(t *testing.T) {
 	for _, f := range families {
 		c := Defaults()
-		if f.missing(c, bare) == "" || f.remove(c, bare) != "" {
+		if f.firstDifference(c, savedBare) == "" || f.removeScript(c, savedBare) != "" {
 			t.Errorf("%s: a bare machine has rules of ours", f.tool)
 		}
-		once := applied(t, bare, f.lay(c, bare))
-		if missing := f.missing(c, once); missing != "" {
+		once := applied(t, savedBare, f.layScript(c, savedBare))
+		if missing := f.firstDifference(c, once); missing != "" {
 			t.Errorf("%s: after laying: %s\n%s", f.tool, missing, once)
 		}
-		if twice := applied(t, once, f.lay(c, once)); twice != once {
+		if twice := applied(t, once, f.layScript(c, once)); twice != once {
 			t.Errorf("%s: laid twice:\n%s\nwant:\n%s", f.tool, twice, once)
 		}
-		if gone := applied(t, once, f.remove(c, once)); gone != bare {
-			t.Errorf("%s: removed:\n%s\nwant:\n%s", f.tool, gone, bare)
+		if gone := applied(t, once, f.removeScript(c, once)); gone != savedBare {
+			t.Errorf("%s: removed:\n%s\nwant:\n%s", f.tool, gone, savedBare)
 		}
 	}
 }
 
-func TestWhatIsMissingIsSeen(t *testing.T) {
+func TestAMissingRuleIsReported(t *testing.T) {
 	for _, f := range families {
 		c := Defaults()
-		once := applied(t, bare, f.lay(c, bare))
+		once := applied(t, savedBare, f.layScript(c, savedBare))
 		lines := strings.SplitAfter(once, "\n")
 		for i, line := range lines {
 			if !strings.Contains(line, "BOOMERANG") || strings.HasPrefix(line, ":") {
 				continue
 			}
 			without := strings.Join(append(append([]string{}, lines[:i]...), lines[i+1:]...), "")
-			if f.missing(c, without) == "" {
-				t.Errorf("%s: nobody misses %s", f.tool, line)
+			if f.firstDifference(c, without) == "" {
+				t.Errorf("%s: Check does not miss %s", f.tool, line)
 			}
 		}
 		late := strings.Replace(once, "-A INPUT -j BOOMERANG-INPUT\n-A INPUT -p tcp -m tcp --dport 22 -j ACCEPT\n",
 			"-A INPUT -p tcp -m tcp --dport 22 -j ACCEPT\n-A INPUT -j BOOMERANG-INPUT\n", 1)
-		if late == once || f.missing(c, late) == "" {
+		if late == once || f.firstDifference(c, late) == "" {
 			t.Errorf("%s: a jump that does not come first is not seen", f.tool)
 		}
-		if lost := strings.Replace(once, "-j DROP", "-j ACCEPT", 1); f.missing(c, lost) == "" {
+		if lost := strings.Replace(once, "-j DROP", "-j ACCEPT", 1); f.firstDifference(c, lost) == "" {
 			t.Errorf("%s: a rule that was changed is not seen", f.tool)
 		}
 	}
 }
 
-func TestASecondPrefixIsLeftAlone(t *testing.T) {
+func TestRulesOfAnotherPrefixStay(t *testing.T) {
 	mine, other := Defaults(), Defaults()
 	other.Prefix = "boomerang2"
 	f := families[0]
-	both := applied(t, bare, f.lay(other, bare))
-	both = applied(t, both, f.lay(mine, both))
-	left := applied(t, both, f.remove(mine, both))
-	if missing := f.missing(other, left); missing != "" {
+	both := applied(t, savedBare, f.layScript(other, savedBare))
+	both = applied(t, both, f.layScript(mine, both))
+	left := applied(t, both, f.removeScript(mine, both))
+	if missing := f.firstDifference(other, left); missing != "" {
 		t.Error(missing)
 	}
 }

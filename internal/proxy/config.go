@@ -10,20 +10,22 @@ import (
 	"boomerang/internal/address"
 )
 
-// Config is what the proxy lets through. Where it listens is the networks' setting.
+// Config lists the hosts that programs may reach through the proxy. The listen address is in the settings of the
+// networks.
 type Config struct {
-	// Allow are the names of hosts: example.com, or *.example.com for every name that ends in it. Nothing else is let through.
+	// Allow lists host names: example.com, or *.example.com for every name that ends in .example.com. All other hosts
+	// are refused.
 	Allow []string `yaml:"allow"`
-	// Ports are those of these hosts.
+	// Ports lists the open ports of these hosts.
 	Ports []uint16 `yaml:"ports"`
-	// AllowCIDRs are ranges that are open although a rule closes them; cloud metadata stays closed.
+	// AllowCIDRs lists ranges that are open although a rule closes them. Cloud metadata stays closed.
 	AllowCIDRs []netip.Prefix `yaml:"allow_cidrs"`
 }
 
-// Defaults let nothing through.
+// Defaults returns settings that allow no host.
 func Defaults() Config { return Config{Ports: []uint16{80, 443}} }
 
-// Validate names the key that is wrong.
+// Validate returns an error that names the invalid key.
 func (c Config) Validate() error {
 	for _, entry := range c.Allow {
 		if err := checkEntry(entry); err != nil {
@@ -41,39 +43,39 @@ func (c Config) Validate() error {
 	return nil
 }
 
-// anything begins an entry that stands for every name that ends in the rest of it.
-const anything = "*."
+// wildcard starts an entry for every name that ends in the rest of the entry.
+const wildcard = "*."
 
 func checkEntry(entry string) error {
-	host := canonical(strings.TrimPrefix(entry, anything))
+	host := canonical(strings.TrimPrefix(entry, wildcard))
 	_, err := netip.ParseAddr(host)
 	switch {
 	case err == nil:
-		return errors.New("is an address: programs are let through by name, and the name must lead to it")
+		return errors.New("is an address: use the name of a host, which must lead to it")
 	case host == "" || strings.Trim(host, "abcdefghijklmnopqrstuvwxyz0123456789-._") != "":
 		return errors.New("must be the name of a host, or *. and a name; without scheme and port")
 	case address.MetadataName(host):
 		return errors.New("leads to cloud metadata, which is never opened")
-	case strings.HasPrefix(entry, anything) && !strings.Contains(host, "."):
-		return errors.New("would let a whole top-level domain through: if all of the internet is meant, network: egress is")
+	case strings.HasPrefix(entry, wildcard) && !strings.Contains(host, "."):
+		return errors.New("would allow a whole top-level domain; to allow the whole internet, use network: egress")
 	}
 	return nil
 }
 
-// canonical is the form in which names are compared: lower case, without the dot that closes an absolute name.
+// canonical returns the form in which names are compared: lower case, without the final dot of an absolute name.
 func canonical(host string) string { return strings.TrimSuffix(strings.ToLower(host), ".") }
 
-// list is what is allowed, made to be asked.
-type list struct {
+// allowList is the compiled form of a Config.
+type allowList struct {
 	hosts    map[string]bool
-	suffixes []string // each with the dot before it
+	suffixes []string // each with its leading dot
 	ports    []uint16
 }
 
-func newList(c Config) list {
-	l := list{hosts: make(map[string]bool), ports: c.Ports}
+func newAllowList(c Config) allowList {
+	l := allowList{hosts: make(map[string]bool), ports: c.Ports}
 	for _, entry := range c.Allow {
-		if rest, ok := strings.CutPrefix(entry, anything); ok {
+		if rest, ok := strings.CutPrefix(entry, wildcard); ok {
 			l.suffixes = append(l.suffixes, "."+canonical(rest))
 		} else {
 			l.hosts[canonical(entry)] = true
@@ -82,7 +84,7 @@ func newList(c Config) list {
 	return l
 }
 
-func (l list) allows(host string, port uint16) bool {
+func (l allowList) allows(host string, port uint16) bool {
 	host = canonical(host)
 	named := l.hosts[host] || slices.ContainsFunc(l.suffixes, func(suffix string) bool {
 		return strings.HasSuffix(host, suffix) && len(host) > len(suffix)

@@ -6,23 +6,23 @@ import (
 	"sync"
 )
 
-// perProgram is how many connections one program may have at a time; the next is closed at once. A program has as many files as
-// its language allows, and must not use up the proxy's.
-const perProgram = 128
+// maxConnsPerProgram is the number of connections that one program may have at a time; the next one is closed at once.
+// A program may open as many files as its language allows, and must not use up the proxy's.
+const maxConnsPerProgram = 128
 
-// bounded holds the connections of each address to perProgram.
-func bounded(l net.Listener) net.Listener {
-	return &listener{Listener: l, open: make(map[netip.Addr]int)}
+// limitPerProgram limits the connections of each address to maxConnsPerProgram.
+func limitPerProgram(l net.Listener) net.Listener {
+	return &limitedListener{Listener: l, open: make(map[netip.Addr]int)}
 }
 
-type listener struct {
+type limitedListener struct {
 	net.Listener
 	mu   sync.Mutex // guards open
 	open map[netip.Addr]int
 }
 
 // Accept implements net.Listener.
-func (l *listener) Accept() (net.Conn, error) {
+func (l *limitedListener) Accept() (net.Conn, error) {
 	for {
 		c, err := l.Listener.Accept()
 		if err != nil {
@@ -34,16 +34,16 @@ func (l *listener) Accept() (net.Conn, error) {
 			return c, nil
 		}
 		from := peer.AddrPort().Addr()
-		if l.count(from, 1) > perProgram {
+		if l.count(from, 1) > maxConnsPerProgram {
 			l.count(from, -1)
 			_ = c.Close()
 			continue
 		}
-		return &counted{TCPConn: tcp, leave: sync.OnceFunc(func() { l.count(from, -1) })}, nil
+		return &countedConn{TCPConn: tcp, release: sync.OnceFunc(func() { l.count(from, -1) })}, nil
 	}
 }
 
-func (l *listener) count(from netip.Addr, change int) int {
+func (l *limitedListener) count(from netip.Addr, change int) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.open[from] += change
@@ -54,14 +54,14 @@ func (l *listener) count(from netip.Addr, change int) int {
 	return n
 }
 
-// counted is a connection that says when it is closed. It is a *net.TCPConn, so that its halves can be closed.
-type counted struct {
+// countedConn is a connection that reports its end. It embeds *net.TCPConn, so that each direction can be closed alone.
+type countedConn struct {
 	*net.TCPConn
-	leave func()
+	release func()
 }
 
 // Close implements net.Conn.
-func (c *counted) Close() error {
-	c.leave()
+func (c *countedConn) Close() error {
+	c.release()
 	return c.TCPConn.Close()
 }

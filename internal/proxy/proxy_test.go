@@ -19,8 +19,8 @@ import (
 	logtest "github.com/sirupsen/logrus/hooks/test"
 )
 
-// serve runs a proxy until the test ends.
-func serve(t *testing.T, c Config) (address string, p *Proxy) {
+// startProxy runs a proxy until the test ends.
+func startProxy(t *testing.T, c Config) (address string, p *Proxy) {
 	t.Helper()
 	if err := c.Validate(); err != nil {
 		t.Fatal(err)
@@ -44,12 +44,13 @@ func serve(t *testing.T, c Config) (address string, p *Proxy) {
 	return l.Addr().String(), p
 }
 
-// receiver says which host it was asked for.
-func receiver(t *testing.T) (port uint16) {
+// startHost starts a server that answers with the requested host.
+func startHost(t *testing.T) (port uint16) {
 	t.Helper()
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
-		_, _ = fmt.Fprintf(w, "%s %s%s %s %q", r.Method, r.Host, r.RequestURI, body, r.Header.Get("Proxy-Authorization")+r.Header.Get("X-Forwarded-For"))
+		_, _ = fmt.Fprintf(w, "%s %s%s %s %q",
+			r.Method, r.Host, r.RequestURI, body, r.Header.Get("Proxy-Authorization")+r.Header.Get("X-Forwarded-For"))
 	}))
 	t.Cleanup(s.Close)
 	return netip.MustParseAddrPort(s.Listener.Addr().String()).Port()
@@ -57,8 +58,8 @@ func receiver(t *testing.T) (port uint16) {
 
 var loopback = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
 
-// ask sends one request as it stands and returns all that comes back.
-func ask(t *testing.T, proxy, request string) (status int, body string) {
+// sendRaw sends the bytes of a request and returns the answer.
+func sendRaw(t *testing.T, proxy, request string) (status int, body string) {
 	t.Helper()
 	c, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", proxy)
 	if err != nil {
@@ -82,19 +83,26 @@ func ask(t *testing.T, proxy, request string) (status int, body string) {
 	return answer.StatusCode, string(text)
 }
 
-func TestWhatIsOnTheListIsReached(t *testing.T) {
-	port := receiver(t)
-	address, _ := serve(t, Config{Allow: []string{"LocalHost."}, Ports: []uint16{port}, AllowCIDRs: loopback})
+func TestHostsOnTheListAreReached(t *testing.T) {
+	port := startHost(t)
+	address, _ := startProxy(t, Config{Allow: []string{"LocalHost."}, Ports: []uint16{port}, AllowCIDRs: loopback})
 	through := func(target string) string {
-		return fmt.Sprintf("CONNECT %s HTTP/1.1\r\nHost: %s\r\n\r\nGET / HTTP/1.1\r\nHost: inner\r\nConnection: close\r\n\r\n", target, target)
+		return fmt.Sprintf(
+			"CONNECT %s HTTP/1.1\r\nHost: %s\r\n\r\nGET / HTTP/1.1\r\nHost: inner\r\nConnection: close\r\n\r\n", target,
+			target,
+		)
 	}
 	target := fmt.Sprintf("localhost:%d", port)
-	if status, body := ask(t, address, through(target)); status != http.StatusOK || !strings.Contains(body, "GET inner") {
+	if status, body := sendRaw(t, address, through(target)); status != http.StatusOK ||
+		!strings.Contains(body, "GET inner") {
 		t.Errorf("CONNECT: %d %q", status, body)
 	}
-	plain := fmt.Sprintf("POST http://%s/a?b;c%%zz HTTP/1.1\r\nHost: elsewhere\r\nProxy-Authorization: x\r\nX-Forwarded-For: y\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi", target)
-	if status, body := ask(t, address, plain); status != http.StatusOK || body != fmt.Sprintf("POST %s/a?b;c%%zz hi %q", target, "") {
-		t.Errorf("http: %d %q, want the host and the query of the URL, the body, and no header for a proxy", status, body)
+	plain := fmt.Sprintf("POST http://%s/a?b;c%%zz HTTP/1.1\r\nHost: elsewhere\r\nProxy-Authorization: x\r\n"+
+		"X-Forwarded-For: y\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi", target)
+	if status, body := sendRaw(t, address, plain); status != http.StatusOK ||
+		body != fmt.Sprintf("POST %s/a?b;c%%zz hi %q", target, "") {
+		t.Errorf("http: %d %q, want the host and the query of the URL, the body, and no header for a proxy",
+			status, body)
 	}
 	client := http.Client{Transport: &http.Transport{Proxy: http.ProxyURL(&url.URL{Scheme: "http", Host: address})}}
 	defer client.CloseIdleConnections()
@@ -102,7 +110,7 @@ func TestWhatIsOnTheListIsReached(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Go's client takes no proxy for localhost by the environment, but by its setting it does.
+	// Go's client ignores a proxy from the environment for localhost, but not a proxy from its settings.
 	answer, err := client.Do(request)
 	if err != nil {
 		t.Fatal(err)
@@ -114,34 +122,43 @@ func TestWhatIsOnTheListIsReached(t *testing.T) {
 }
 
 func TestNothingElseIsReached(t *testing.T) {
-	port := receiver(t)
-	address, _ := serve(t, Config{Allow: []string{"localhost", "*.example.com"}, Ports: []uint16{port, 443}, AllowCIDRs: loopback})
+	port := startHost(t)
+	address, _ := startProxy(t,
+		Config{Allow: []string{"localhost", "*.example.com"}, Ports: []uint16{port, 443}, AllowCIDRs: loopback})
 	for _, target := range []string{
-		"localhost:80", "localhost:22", fmt.Sprintf("127.0.0.1:%d", port), fmt.Sprintf("[::1]:%d", port), fmt.Sprintf("[::ffff:127.0.0.1]:%d", port),
-		"example.com:443", "evilexample.com:443", "a.example.com.evil.test:443", "169.254.169.254:443", "metadata.google.internal:443",
-		fmt.Sprintf("localhost:0%d0", port), "localhost:-1", "localhost:", "localhost", ":443", "localhost:65536", "localhost\t:443",
+		"localhost:80", "localhost:22", fmt.Sprintf("127.0.0.1:%d", port), fmt.Sprintf("[::1]:%d", port),
+		fmt.Sprintf("[::ffff:127.0.0.1]:%d", port),
+		"example.com:443", "evilexample.com:443", "a.example.com.evil.test:443", "169.254.169.254:443",
+		"metadata.google.internal:443",
+		fmt.Sprintf("localhost:0%d0", port), "localhost:-1", "localhost:", "localhost", ":443", "localhost:65536",
+		"localhost\t:443",
 		fmt.Sprintf("localhost:%d@evil.test:443", port), fmt.Sprintf("2130706433:%d", port),
 	} {
-		if status, _ := ask(t, address, fmt.Sprintf("CONNECT %s HTTP/1.1\r\nHost: localhost:%d\r\nConnection: close\r\n\r\n", target, port)); status < 400 {
+		raw := fmt.Sprintf("CONNECT %s HTTP/1.1\r\nHost: localhost:%d\r\nConnection: close\r\n\r\n", target, port)
+		if status, _ := sendRaw(t, address, raw); status < 400 {
 			t.Errorf("CONNECT %s: %d", target, status)
 		}
 	}
 	for _, first := range []string{
-		"GET / HTTP/1.1", "GET /http://localhost HTTP/1.1", "GET https://localhost/ HTTP/1.1", "GET ftp://localhost/ HTTP/1.1", "OPTIONS * HTTP/1.1",
-		"GET http://localhost/ HTTP/1.1", "GET http://127.0.0.1/ HTTP/1.1", "GET http:///x HTTP/1.1", "GET file:///etc/passwd HTTP/1.1",
-		fmt.Sprintf("GET http://localhost:%d@evil.test/ HTTP/1.1", port), fmt.Sprintf("GET http://evil.test#@localhost:%d/ HTTP/1.1", port),
+		"GET / HTTP/1.1", "GET /http://localhost HTTP/1.1", "GET https://localhost/ HTTP/1.1",
+		"GET ftp://localhost/ HTTP/1.1", "OPTIONS * HTTP/1.1",
+		"GET http://localhost/ HTTP/1.1", "GET http://127.0.0.1/ HTTP/1.1", "GET http:///x HTTP/1.1",
+		"GET file:///etc/passwd HTTP/1.1",
+		fmt.Sprintf("GET http://localhost:%d@evil.test/ HTTP/1.1", port),
+		fmt.Sprintf("GET http://evil.test#@localhost:%d/ HTTP/1.1", port),
 	} {
-		if status, _ := ask(t, address, fmt.Sprintf("%s\r\nHost: localhost:%d\r\nConnection: close\r\n\r\n", first, port)); status < 400 {
+		raw := fmt.Sprintf("%s\r\nHost: localhost:%d\r\nConnection: close\r\n\r\n", first, port)
+		if status, _ := sendRaw(t, address, raw); status < 400 {
 			t.Errorf("%s: %d", first, status)
 		}
 	}
 }
 
-func TestANameOnTheListThatLeadsInsideIsRefused(t *testing.T) {
-	port := receiver(t)
-	address, _ := serve(t, Config{Allow: []string{"localhost"}, Ports: []uint16{port}})
+func TestANameOnTheListWithAClosedAddressIsRefused(t *testing.T) {
+	port := startHost(t)
+	address, _ := startProxy(t, Config{Allow: []string{"localhost"}, Ports: []uint16{port}})
 	for _, request := range []string{"CONNECT localhost:%d HTTP/1.1\r\n", "GET http://localhost:%d/ HTTP/1.1\r\n"} {
-		status, body := ask(t, address, fmt.Sprintf(request+"Host: localhost\r\nConnection: close\r\n\r\n", port))
+		status, body := sendRaw(t, address, fmt.Sprintf(request+"Host: localhost\r\nConnection: close\r\n\r\n", port))
 		if status != http.StatusForbidden || strings.Contains(body, "loopback") || strings.Contains(body, "127.0.0.1") {
 			t.Errorf("%s: %d %q, want 403 and no word on where the name leads", request, status, body)
 		}
@@ -149,12 +166,19 @@ func TestANameOnTheListThatLeadsInsideIsRefused(t *testing.T) {
 }
 
 func TestTheGuardLooksAtEveryAddress(t *testing.T) {
-	_, p := serve(t, Config{Ports: []uint16{80}, AllowCIDRs: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("169.254.0.0/16")}})
+	_, p := startProxy(t, Config{
+		Ports:      []uint16{80},
+		AllowCIDRs: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("169.254.0.0/16")},
+	})
 	p.own = func() ([]netip.Addr, error) { return []netip.Addr{netip.MustParseAddr("81.2.69.142")}, nil }
 	for target, open := range map[string]bool{
-		"1.1.1.1:80": true, "[2606:4700:4700::1111]:80": true, "10.1.2.3:80": true, "[::ffff:10.1.2.3]:80": true, "169.254.7.7:80": true,
-		"192.168.1.1:80": false, "127.0.0.1:80": false, "[::1]:80": false, "81.2.69.142:80": false, "[::ffff:81.2.69.142]:80": false,
-		"169.254.169.254:80": false, "[::ffff:169.254.169.254]:80": false, "[64:ff9b::a9fe:a9fe]:80": false, "168.63.129.16:80": false, // whatever is opened
+		"1.1.1.1:80": true, "[2606:4700:4700::1111]:80": true, "10.1.2.3:80": true, "[::ffff:10.1.2.3]:80": true,
+		"169.254.7.7:80": true,
+		"192.168.1.1:80": false, "127.0.0.1:80": false, "[::1]:80": false, "81.2.69.142:80": false,
+		"[::ffff:81.2.69.142]:80": false,
+		// even if all ranges are open
+		"169.254.169.254:80": false, "[::ffff:169.254.169.254]:80": false, "[64:ff9b::a9fe:a9fe]:80": false,
+		"168.63.129.16:80":  false,
 		"[fe80::1%eth0]:80": false, "nonsense": false,
 	} {
 		if err := p.guard(t.Context(), "tcp", target, nil); (err == nil) != open {
@@ -168,10 +192,13 @@ func TestTheGuardLooksAtEveryAddress(t *testing.T) {
 	}
 }
 
-func TestAListThatWouldNotHoldIsRefused(t *testing.T) {
+func TestAnInvalidListIsRefused(t *testing.T) {
 	for entry, good := range map[string]bool{
-		"pypi.org": true, "*.example.com": true, "Files.PythonHosted.org.": true, "registry": true, "my_host.example.com": true,
-		"": false, "*": false, "*.": false, "*.com": false, "https://pypi.org": false, "pypi.org:443": false, "a b": false, "1.2.3.4": false, "::1": false,
+		"pypi.org": true, "*.example.com": true, "Files.PythonHosted.org.": true, "registry": true,
+		"my_host.example.com": true,
+		"":                    false, "*": false, "*.": false, "*.com": false, "https://pypi.org": false,
+		"pypi.org:443": false,
+		"a b":          false, "1.2.3.4": false, "::1": false,
 		"*.1.2.3.4": false, "metadata.google.internal": false, "METADATA": false, "pypi.*": false, "a.*.com": false,
 	} {
 		c := Defaults()
@@ -190,28 +217,29 @@ func TestAListThatWouldNotHoldIsRefused(t *testing.T) {
 func TestManyRefusalsFillNoLog(t *testing.T) {
 	logger, hook := logtest.NewNullLogger()
 	p := New(Defaults(), logrus.NewEntry(logger))
-	const many = 100 * linesBurst
+	const many = 100 * logBurst
 	for range many {
 		r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "http://x.test/", http.NoBody)
 		p.ServeHTTP(httptest.NewRecorder(), r)
 	}
-	if n := len(hook.AllEntries()); n < linesBurst || n > many/2 {
+	if n := len(hook.AllEntries()); n < logBurst || n > many/2 {
 		t.Errorf("%d refusals made %d lines", many, n)
 	}
 }
 
 func TestALongNameFillsNoLog(t *testing.T) {
 	p := New(Defaults(), logrus.NewEntry(logrus.New()))
-	entry := p.told(httptest.NewRequestWithContext(t.Context(), http.MethodGet, "http://x/", http.NoBody), strings.Repeat("a", 1<<16))
-	if text, ok := entry.Data["target"].(string); !ok || len(text) != longestTarget {
-		t.Errorf("%d bytes of the target are logged, want %d", len(text), longestTarget)
+	entry := p.logEntry(httptest.NewRequestWithContext(t.Context(), http.MethodGet, "http://x/", http.NoBody),
+		strings.Repeat("a", 1<<16))
+	if text, ok := entry.Data["target"].(string); !ok || len(text) != maxTarget {
+		t.Errorf("%d bytes of the target are logged, want %d", len(text), maxTarget)
 	}
 }
 
-// TestOneProgramCannotTakeAllConnections opens more than one may have: the surplus is closed at once, and there is room again when
-// one ends.
+// TestOneProgramCannotTakeAllConnections opens more connections than one program may have. The surplus is closed at
+// once, and a new one is accepted after another has ended.
 func TestOneProgramCannotTakeAllConnections(t *testing.T) {
-	address, _ := serve(t, Defaults())
+	address, _ := startProxy(t, Defaults())
 	dial := func() net.Conn {
 		c, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", address)
 		if err != nil {
@@ -225,7 +253,7 @@ func TestOneProgramCannotTakeAllConnections(t *testing.T) {
 		n, _ := c.Read(make([]byte, 1))
 		return n == 1
 	}
-	kept := make([]net.Conn, perProgram)
+	kept := make([]net.Conn, maxConnsPerProgram)
 	for i := range kept {
 		if kept[i] = dial(); !answers(kept[i]) {
 			t.Fatalf("connection %d is refused", i)
@@ -235,14 +263,14 @@ func TestOneProgramCannotTakeAllConnections(t *testing.T) {
 		t.Error("there is one more than there may be")
 	}
 	_ = kept[0].Close()
-	for !answers(dial()) { // its end is seen soon
+	for !answers(dial()) { // the proxy soon notices the closed connection
 		if t.Context().Err() != nil {
-			t.Fatal("there is never room again")
+			t.Fatal("no slot is ever free again")
 		}
 	}
 }
 
-func TestTunnelsAreCutOffWhenTheProxyEnds(t *testing.T) {
+func TestTunnelsEndWithTheProxy(t *testing.T) {
 	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -273,7 +301,8 @@ func TestTunnelsAreCutOffWhenTheProxyEnds(t *testing.T) {
 	if err := <-ended; err != nil {
 		t.Error(err)
 	}
-	if _, err := io.ReadAll(r); err != nil && !errors.Is(err, net.ErrClosed) && !strings.Contains(err.Error(), "reset") {
+	if _, err := io.ReadAll(r); err != nil && !errors.Is(err, net.ErrClosed) &&
+		!strings.Contains(err.Error(), "reset") {
 		t.Errorf("the tunnel: %v, want its end", err)
 	}
 }

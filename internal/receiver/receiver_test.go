@@ -245,7 +245,9 @@ func TestTheReceiverVerifiesWhatTheDelivererSends(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() {
-			done <- callback.NewDeliverer(c, s, s, policy, "test", logrus.NewEntry(logger)).Run(ctx)
+			done <- callback.NewDeliverer(c, callback.Deps{
+				Store: s, Unsealer: s, Policy: policy, Version: "test", Log: logrus.NewEntry(logger),
+			}).Run(ctx)
 		}()
 		a := <-s.recorded
 		cancel()

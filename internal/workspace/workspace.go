@@ -1,6 +1,6 @@
-// Package workspace knows what a workspace and the files in it may be called, and how much there may be.
+// Package workspace defines the names and limits of workspaces and of the files in them.
 //
-// It refuses to know where files are kept and how a program comes to them.
+// The package does not know where files are stored or how programs get them.
 package workspace
 
 import (
@@ -18,46 +18,46 @@ import (
 	"boomerang/internal/fault"
 )
 
-// Dir is where a program finds its workspace.
+// Dir is the path of the workspace inside a container.
 const Dir = "/workspace"
 
-// Default is the workspace of those who name none.
+// Default is the name of the implicit workspace.
 const Default = "default"
 
-// Config bounds what is kept.
+// Config limits the stored workspaces.
 type Config struct {
-	// Size is how much one workspace may hold. What a program can write is bounded by its limits.workspace besides.
+	// Size is the largest size of one workspace. limits.workspace also limits the bytes that a program can write.
 	Size units.Base2Bytes `yaml:"size"`
-	// Entries is how many files, directories and links one may have.
+	// Entries is the largest number of files, directories and links in a workspace.
 	Entries    int        `yaml:"entries"`
 	PerSubject PerSubject `yaml:"per_subject"`
-	// Keep is how long a workspace stays that nobody uses. 0 = for ever.
+	// Keep is how long an unused workspace is kept. 0 = for ever.
 	Keep time.Duration `yaml:"keep"`
 	// Implicit gives the workspace Default to executions that name none.
 	Implicit bool `yaml:"implicit"`
 }
 
-// PerSubject bounds all workspaces of one subject.
+// PerSubject limits all workspaces of one subject together.
 type PerSubject struct {
 	Size  units.Base2Bytes `yaml:"size"`
 	Count int              `yaml:"count"`
 }
 
-// Defaults are the settings that hold where nothing else is said.
+// Defaults returns the default settings.
 func Defaults() Config {
 	return Config{Size: 256 * units.MiB, Entries: 10_000, PerSubject: PerSubject{Size: units.GiB, Count: 20}}
 }
 
-// mostEntries fit into a container's tmpfs, which has 16 384 inodes, and leave room for the program.
-const mostEntries = 16_000
+// maxEntries entries fit into a container's tmpfs, which has 16 384 inodes, and leave room for the program.
+const maxEntries = 16_000
 
-// Validate names the key that is wrong.
+// Validate returns an error that names the invalid key.
 func (c Config) Validate() error {
 	switch {
 	case c.Size < units.KiB || c.Size > 64*units.GiB:
 		return fmt.Errorf("size must be between 1KiB and 64GiB, not %s", c.Size)
-	case c.Entries < 1 || c.Entries > mostEntries:
-		return fmt.Errorf("entries must be between 1 and %d, not %d", mostEntries, c.Entries)
+	case c.Entries < 1 || c.Entries > maxEntries:
+		return fmt.Errorf("entries must be between 1 and %d, not %d", maxEntries, c.Entries)
 	case c.PerSubject.Size < c.Size:
 		return fmt.Errorf("per_subject.size must be at least size, %s, not %s", c.Size, c.PerSubject.Size)
 	case c.PerSubject.Count < 1 || c.PerSubject.Count > 100_000:
@@ -68,29 +68,30 @@ func (c Config) Validate() error {
 	return nil
 }
 
-// Limits are the bounds as the store takes them.
+// Limits returns the limits in the form that the store uses.
 func (c Config) Limits() execution.WorkspaceLimits {
 	return execution.WorkspaceLimits{
 		Size: int64(c.Size), Entries: c.Entries, Count: c.PerSubject.Count, Total: int64(c.PerSubject.Size),
 	}
 }
 
-var names = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,62}$`)
+var nameForm = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,62}$`)
 
 // CheckName returns a fault INVALID_REQUEST that names the field.
 func CheckName(field, name string) error {
-	if !names.MatchString(name) {
-		return fault.New(fault.InvalidRequest,
-			"%s must be the name of a workspace: 1 to 63 of a-z, 0-9, dot, underscore and hyphen, and a letter or digit first.", field).Field(field)
+	if !nameForm.MatchString(name) {
+		return fault.New(fault.InvalidRequest, "%s must be the name of a workspace: "+
+			"1 to 63 characters of a-z, 0-9, dot, underscore and hyphen, starting with a letter or digit.", field).
+			Field(field)
 	}
 	return nil
 }
 
-// The bounds of a path.
+// Limits of a path.
 const (
-	MaxPath = 1024 // bytes: what the init can tell of
-	MaxPart = 255  // bytes between two slashes: the file system's NAME_MAX
-	maxDeep = 60   // parts: as deep as the init goes down
+	MaxPath  = 1024 // bytes: the longest path that the container's init can report
+	MaxPart  = 255  // bytes between two slashes: the file system's NAME_MAX
+	maxDepth = 60   // parts: the deepest level that the container's init visits
 )
 
 // CheckPath returns a fault INVALID_REQUEST that names the field.
@@ -104,19 +105,21 @@ func CheckPath(field, path string) error {
 		return fault.New(fault.MissingParameter, "%s is required.", field).Field(field)
 	case len(path) > MaxPath || slices.ContainsFunc(parts, func(part string) bool { return len(part) > MaxPart }):
 		return refuse("must have at most %d bytes, and at most %d between two slashes.", MaxPath, MaxPart)
-	case len(parts) > maxDeep:
-		return refuse("must have at most %d parts.", maxDeep)
+	case len(parts) > maxDepth:
+		return refuse("must have at most %d parts.", maxDepth)
 	case !utf8.ValidString(path) || strings.ContainsRune(path, 0):
 		return refuse("must be UTF-8 without a NUL.")
 	case !fs.ValidPath(path) || path == ".":
-		return refuse(`must be relative to the workspace and written without "." and "..", without double slashes and without a slash at its end.`)
+		return refuse(`must be relative to the workspace and written without "." and "..", ` +
+			"without double slashes and without a slash at its end.")
 	}
 	return nil
 }
 
-// Within tells whether a link at path that leads to target stays within the workspace.
+// Within reports whether a link at path that leads to target stays within the workspace.
 func Within(path, target string) bool {
-	if target == "" || strings.HasPrefix(target, "/") || !utf8.ValidString(target) || len(target) > MaxPath || strings.ContainsRune(target, 0) {
+	if target == "" || strings.HasPrefix(target, "/") || len(target) > MaxPath ||
+		!utf8.ValidString(target) || strings.ContainsRune(target, 0) {
 		return false
 	}
 	depth := strings.Count(path, "/")

@@ -143,7 +143,9 @@ func Open(t *testing.T, changes ...func(*server.Config, *Deps)) *Fixture {
 		Config: server.Defaults(),
 	}
 	admit := func(c admission.Config, p admission.Policy) Admission {
-		return admission.New(c, workspace.Defaults(), catalogue, p, nil, keys, records, time.Now)
+		return admission.New(c, admission.Deps{
+			Workspaces: workspace.Defaults(), Languages: catalogue, Policy: p, Sealer: keys, Store: records, Now: time.Now,
+		})
 	}
 	d := Deps{
 		Admission: admit(admission.Defaults(), policy),

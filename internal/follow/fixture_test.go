@@ -15,40 +15,40 @@ import (
 	"boomerang/internal/execution"
 )
 
-const id execution.ID = "exec_00000000000000000000000001"
+const testID execution.ID = "exec_00000000000000000000000001"
 
-// stage is one execution whose life a test plays. It is both what is stored and what runs.
-type stage struct {
+// fakeExecution is one execution under the control of a test. It implements both Records and Live.
+type fakeExecution struct {
 	mu             sync.Mutex
 	e              execution.Execution
 	ahead          int
 	err            error
-	gets, open     int // looks at the record; readings of the streams that are open
+	gets, open     int // queries of the record; open readers of the streams
 	moves          []chan struct{}
 	stdout, stderr *capture.Buffer
 }
 
-func newStage(state execution.State) *stage {
-	return &stage{
-		e:      execution.Execution{ID: id, State: state},
+func newFakeExecution(state execution.State) *fakeExecution {
+	return &fakeExecution{
+		e:      execution.Execution{ID: testID, State: state},
 		stdout: capture.New(1<<20, 1<<20), stderr: capture.New(1<<20, 1<<20),
 	}
 }
 
-func (s *stage) Get(context.Context, execution.ID) (execution.Execution, error) {
+func (s *fakeExecution) Get(context.Context, execution.ID) (execution.Execution, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.gets++
 	return s.e, s.err
 }
 
-func (s *stage) Ahead(context.Context, execution.ID) (int, error) {
+func (s *fakeExecution) Ahead(context.Context, execution.ID) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.ahead, nil
 }
 
-func (s *stage) Moves(execution.ID) (<-chan struct{}, func()) {
+func (s *fakeExecution) Moves(execution.ID) (<-chan struct{}, func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	ch := make(chan struct{}, 1)
@@ -56,7 +56,7 @@ func (s *stage) Moves(execution.ID) (<-chan struct{}, func()) {
 	return ch, func() {}
 }
 
-func (s *stage) Follow(execution.ID) (func(execution.Stream) ([]byte, <-chan struct{}), func()) {
+func (s *fakeExecution) Follow(execution.ID) (func(execution.Stream) ([]byte, <-chan struct{}), func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.open++
@@ -67,15 +67,15 @@ func (s *stage) Follow(execution.ID) (func(execution.Stream) ([]byte, <-chan str
 	}
 }
 
-func (s *stage) buffer(stream execution.Stream) *capture.Buffer {
+func (s *fakeExecution) buffer(stream execution.Stream) *capture.Buffer {
 	if stream == execution.Stderr {
 		return s.stderr
 	}
 	return s.stdout
 }
 
-// move changes what is stored and says so.
-func (s *stage) move(change func()) {
+// move changes the stored execution and signals the change.
+func (s *fakeExecution) move(change func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	change()
@@ -87,12 +87,12 @@ func (s *stage) move(change func()) {
 	}
 }
 
-func (s *stage) print(stream execution.Stream, text string) {
+func (s *fakeExecution) print(stream execution.Stream, text string) {
 	_, _ = s.buffer(stream).Write([]byte(text))
 }
 
-// end ends the execution; what was printed is the head, and so much is left out before the tail of stdout.
-func (s *stage) end(leftOut int64, tail string) {
+// end ends the execution: the output so far is the head, and leftOut bytes are omitted before the tail of stdout.
+func (s *fakeExecution) end(leftOut int64, tail string) {
 	stdout, _ := s.stdout.Bytes()
 	stderr, _ := s.stderr.Bytes()
 	s.move(func() {
@@ -105,27 +105,27 @@ func (s *stage) end(leftOut int64, tail string) {
 	})
 }
 
-// notebook is what a follower was told.
-type notebook struct {
+// eventLog collects the events of a follower.
+type eventLog struct {
 	mu     sync.Mutex
 	events []Event
-	fail   int // the event, counted from 1, that the follower does not get any more
+	fail   int // number of the first event that the follower refuses, from 1
 }
 
-var errGone = errors.New("the follower is gone")
+var errFollowerGone = errors.New("the follower is gone")
 
-func (n *notebook) tell(e Event) error {
+func (n *eventLog) add(e Event) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if len(n.events)+1 == n.fail {
-		return errGone
+		return errFollowerGone
 	}
 	n.events = append(n.events, e)
 	return nil
 }
 
-// String writes the events in short.
-func (n *notebook) String() string {
+// String returns a short form of the events.
+func (n *eventLog) String() string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	var lines []string
@@ -145,22 +145,22 @@ func (n *notebook) String() string {
 	return strings.Join(lines, "\n")
 }
 
-func (n *notebook) is(t *testing.T, want ...string) {
+func (n *eventLog) check(t *testing.T, want ...string) {
 	t.Helper()
 	if got := n.String(); got != strings.Join(want, "\n") {
 		t.Errorf("was told\n%s\nwant\n%s", got, strings.Join(want, "\n"))
 	}
 }
 
-func hub(s *stage) *Hub {
+func newTestHub(s *fakeExecution) *Hub {
 	log, _ := logtest.NewNullLogger()
 	return New(s, s, logrus.NewEntry(log))
 }
 
-// join follows from a position on; the function that it returns waits for the end of it.
+// join follows from a position on and returns a function that waits for the end of Follow.
 func join(t *testing.T, h *Hub, at Position, stop <-chan struct{}, tell func(Event) error) (wait func() error) {
 	t.Helper()
-	f, err := h.Join(t.Context(), id)
+	f, err := h.Join(t.Context(), testID)
 	if err != nil {
 		t.Fatal(err)
 	}
