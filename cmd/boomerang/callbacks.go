@@ -15,6 +15,7 @@ import (
 
 	"boomerang/internal/client"
 	"boomerang/internal/execution"
+	"boomerang/internal/wire"
 )
 
 type callbacksCmd struct {
@@ -63,7 +64,7 @@ func (l *callbacksListCmd) Run(ctx context.Context, k *kong.Kong) error {
 		return err
 	}
 	filter := client.DeliveryFilter{States: l.Status, Destination: l.To, Since: l.Since.Time, Until: l.Until.Time}
-	list := []client.Delivery{} // not null in JSON
+	list := []wire.Delivery{} // not null in JSON
 	for len(list) < l.Limit {
 		filter.Limit = min(l.Limit-len(list), maxPage)
 		page, next, err := server.Deliveries(ctx, filter)
@@ -106,8 +107,8 @@ func (s *callbacksShowCmd) Run(ctx context.Context, k *kong.Kong) error {
 	}
 	if s.JSON {
 		return printJSON(k.Stdout, struct {
-			Callback client.DeliveryRecord `json:"callback"`
-			Attempts []client.Attempt      `json:"attempts"`
+			Callback wire.DeliveryRecord `json:"callback"`
+			Attempts []wire.Attempt      `json:"attempts"`
 		}{d, attempts})
 	}
 	if err := printDelivery(k.Stdout, d); err != nil || len(attempts) == 0 {
@@ -129,7 +130,7 @@ func (s *callbacksShowCmd) Run(ctx context.Context, k *kong.Kong) error {
 	return table(k.Stdout, []string{"ATTEMPT", "STARTED", "TOOK", "OUTCOME", "STATUS", "RETRY AFTER", "DETAIL", "ANSWER"}, rows)
 }
 
-func printDelivery(w io.Writer, d client.DeliveryRecord) error {
+func printDelivery(w io.Writer, d wire.DeliveryRecord) error {
 	if _, err := fmt.Fprintf(w, "%s\n\n", d.Explanation); err != nil {
 		return err
 	}
@@ -220,7 +221,7 @@ func (c *callbacksTestCmd) Run(ctx context.Context, k *kong.Kong) error {
 	return nil
 }
 
-func printTrial(w io.Writer, t client.Trial, asJSON bool) error {
+func printTrial(w io.Writer, t wire.Trial, asJSON bool) error {
 	if asJSON {
 		return printJSON(w, t)
 	}
@@ -270,7 +271,7 @@ func table(w io.Writer, head []string, rows [][]string) error {
 	return t.Flush()
 }
 
-func stateOf(d client.Delivery) string {
+func stateOf(d wire.Delivery) string {
 	if d.Reason != nil {
 		return fmt.Sprintf("%s (%s)", d.State, *d.Reason)
 	}
@@ -284,7 +285,7 @@ func at(t *time.Time) string {
 	return t.UTC().Format(time.RFC3339)
 }
 
-func seconds(s float64) string { return strconv.FormatFloat(s, 'f', -1, 64) + "s" }
+func seconds(s wire.Seconds) string { return s.String() + "s" }
 
 func status(code *int) string {
 	if code == nil {
@@ -301,7 +302,7 @@ func yes(b bool) string {
 }
 
 // said quotes the beginning of an answer: what a receiver writes must not steer a terminal.
-func said(r client.Reply) string {
+func said(r wire.Reply) string {
 	const enough = 60
 	switch runes := []rune(r.Answer); {
 	case len(runes) == 0:

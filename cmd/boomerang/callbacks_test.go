@@ -22,6 +22,7 @@ import (
 	"boomerang/internal/config"
 	"boomerang/internal/execution"
 	"boomerang/internal/fault"
+	"boomerang/internal/wire"
 )
 
 // house is a server without an engine, and a receiver that answers as it is told. What is queued there can be cancelled, and
@@ -136,8 +137,8 @@ func (h *house) ended() execution.ID {
 
 // shown is what show --json prints.
 type shown struct {
-	Callback client.DeliveryRecord
-	Attempts []client.Attempt
+	Callback wire.DeliveryRecord
+	Attempts []wire.Attempt
 }
 
 // until waits for a state of a callback.
@@ -187,7 +188,7 @@ func TestAnOperatorFindsOutWhyItDidNotArriveAndSendsItAgain(t *testing.T) {
 			t.Errorf("%v: got\n%s", none, out)
 		}
 	}
-	var list []client.Delivery
+	var list []wire.Delivery
 	if decode(t, h.ok("callbacks", "list", "--json"), &list); len(list) != 1 || list[0].ExecutionID != id || *list[0].Reason != execution.Gone {
 		t.Errorf("got %+v", list)
 	}
@@ -200,7 +201,7 @@ func TestAnOperatorFindsOutWhyItDidNotArriveAndSendsItAgain(t *testing.T) {
 	if got := h.until(id, execution.Delivered); got.Callback.Explanation != "Delivered at attempt 2: the receiver answered 204." || len(got.Attempts) != 2 {
 		t.Errorf("got %+v", got)
 	}
-	var again client.DeliveryRecord
+	var again wire.DeliveryRecord
 	if decode(t, h.ok("callbacks", "redeliver", "--json", string(id)), &again); again.ExecutionID != id || again.Attempts < 2 {
 		t.Errorf("got %+v", again)
 	}
@@ -283,7 +284,7 @@ func TestATestShowsWhatHappenedAndExitsAsItWent(t *testing.T) {
 	if code, ok := errors.AsType[exitError](err); !ok || code != 1 {
 		t.Errorf("got %v; want exit code 1", err)
 	}
-	var trial client.Trial
+	var trial wire.Trial
 	if decode(t, out, &trial); trial.Arrived || *trial.StatusCode != 500 || trial.Outcome != execution.AttemptStatus || !trial.Connected {
 		t.Errorf("got %+v", trial)
 	}
@@ -317,7 +318,7 @@ func TestWhatAReceiverSaidDoesNotSteerATerminal(t *testing.T) {
 		"\x1b[2Jé\u202e":        `"\x1b[2Jé\u202e"`,
 		strings.Repeat("ü", 61): `"` + strings.Repeat("ü", 60) + `"…`,
 	} {
-		if got := said(client.Reply{Answer: answer}); got != want {
+		if got := said(wire.Reply{Answer: answer}); got != want {
 			t.Errorf("%q: got %s; want %s", answer, got, want)
 		}
 	}

@@ -13,6 +13,7 @@ import (
 
 	"boomerang/internal/client"
 	"boomerang/internal/execution"
+	"boomerang/internal/wire"
 )
 
 type workspacesCmd struct {
@@ -47,7 +48,7 @@ func (l *workspacesListCmd) Run(ctx context.Context, k *kong.Kong) error {
 		return err
 	}
 	if l.JSON {
-		return printJSON(k.Stdout, append([]client.Workspace{}, list...)) // not null
+		return printJSON(k.Stdout, append([]wire.Workspace{}, list...)) // not null
 	}
 	w := tabwriter.NewWriter(k.Stdout, 0, 0, 2, ' ', 0)
 	_, _ = fmt.Fprintln(w, "NAME\tBYTES\tENTRIES\tUSED\tIN USE BY")
@@ -78,7 +79,7 @@ func (l *workspacesFilesCmd) Run(ctx context.Context, k *kong.Kong) error {
 		return err
 	}
 	if l.JSON {
-		return printJSON(k.Stdout, append([]client.WorkspaceFile{}, list...)) // not null
+		return printJSON(k.Stdout, append([]wire.WorkspaceFile{}, list...)) // not null
 	}
 	w := tabwriter.NewWriter(k.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
 	for _, f := range list {

@@ -114,18 +114,9 @@ func (s Secrets) MarshalJSON() ([]byte, error) {
 // Record is what the server shows of an execution. Its Result holds only when its Status is terminal.
 type Record struct {
 	wire.Result
-	CreatedAt       time.Time `json:"created_at"`
-	CancelRequested bool      `json:"cancel_requested"`
-	Callback        Callback  `json:"callback"`
-}
-
-// Callback is how far the result is on its way.
-type Callback struct {
-	URL           string                  `json:"url"`
-	State         execution.DeliveryState `json:"state"`
-	Reason        execution.DeadReason    `json:"reason"` // empty unless dead
-	Attempts      int                     `json:"attempts"`
-	NextAttemptAt *time.Time              `json:"next_attempt_at"`
+	CreatedAt       time.Time     `json:"created_at"`
+	CancelRequested bool          `json:"cancel_requested"`
+	Callback        wire.Callback `json:"callback"`
 }
 
 // Submit hands in code. When it returns without an error the execution is stored and will run once.

@@ -7,40 +7,16 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"time"
 
-	"boomerang/internal/execution"
+	"boomerang/internal/wire"
 )
 
-// Workspace is what the server shows of a workspace. Its JSON is that of the server.
-type Workspace struct {
-	Name      string        `json:"name"`
-	Size      int64         `json:"size"`
-	Entries   int           `json:"entries"`
-	CreatedAt time.Time     `json:"created_at"`
-	UsedAt    time.Time     `json:"used_at"`
-	Writer    *execution.ID `json:"writer"` // nil: nobody changes it
-	Queued    int           `json:"queued"`
-	Readers   int           `json:"readers"`
-}
-
-// WorkspaceFile is a file, directory or link of a workspace. Its JSON is that of the server.
-type WorkspaceFile struct {
-	Path       string              `json:"path"`
-	Type       execution.EntryKind `json:"type"`
-	Size       int64               `json:"size"`
-	Mode       *string             `json:"mode"`   // of a file
-	SHA256     *string             `json:"sha256"` // of a file
-	Target     *string             `json:"target"` // of a link
-	ModifiedAt time.Time           `json:"modified_at"`
-}
-
 // Workspaces lists all workspaces of the subject.
-func (c *Client) Workspaces(ctx context.Context) (list []Workspace, err error) {
+func (c *Client) Workspaces(ctx context.Context) (list []wire.Workspace, err error) {
 	for cursor := new(string); cursor != nil; {
 		var page struct {
-			Workspaces []Workspace `json:"workspaces"`
-			NextCursor *string     `json:"next_cursor"`
+			Workspaces []wire.Workspace `json:"workspaces"`
+			NextCursor *string          `json:"next_cursor"`
 		}
 		u := c.base.JoinPath("workspaces")
 		u.RawQuery = query("cursor", *cursor, "limit", "200")
@@ -53,11 +29,11 @@ func (c *Client) Workspaces(ctx context.Context) (list []Workspace, err error) {
 }
 
 // WorkspaceFiles lists what is in a workspace and begins with prefix.
-func (c *Client) WorkspaceFiles(ctx context.Context, name, prefix string) (list []WorkspaceFile, err error) {
+func (c *Client) WorkspaceFiles(ctx context.Context, name, prefix string) (list []wire.WorkspaceFile, err error) {
 	for cursor := new(string); cursor != nil; {
 		var page struct {
-			Files      []WorkspaceFile `json:"files"`
-			NextCursor *string         `json:"next_cursor"`
+			Files      []wire.WorkspaceFile `json:"files"`
+			NextCursor *string              `json:"next_cursor"`
 		}
 		u := c.base.JoinPath("workspaces", name, "files")
 		u.RawQuery = query("prefix", prefix, "cursor", *cursor, "limit", "1000")

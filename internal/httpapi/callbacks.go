@@ -15,6 +15,7 @@ import (
 	"boomerang/internal/callback"
 	"boomerang/internal/execution"
 	"boomerang/internal/fault"
+	"boomerang/internal/wire"
 )
 
 const (
@@ -77,9 +78,9 @@ func (a *api) redeliver(w http.ResponseWriter, r *http.Request, p auth.Principal
 
 // deliveryPage is one answer of a list.
 type deliveryPage struct {
-	Callbacks  []deliveryLine `json:"callbacks"`
-	Count      int            `json:"count"`
-	NextCursor *string        `json:"next_cursor"` // null: there is nothing older
+	Callbacks  []wire.Delivery `json:"callbacks"`
+	Count      int             `json:"count"`
+	NextCursor *string         `json:"next_cursor"` // null: there is nothing older
 }
 
 func (a *api) callbacks(w http.ResponseWriter, r *http.Request, p auth.Principal) error {
@@ -102,7 +103,7 @@ func (a *api) callbacks(w http.ResponseWriter, r *http.Request, p auth.Principal
 	if err != nil {
 		return fmt.Errorf("list deliveries: %w", err)
 	}
-	answer := deliveryPage{Callbacks: make([]deliveryLine, 0, len(deliveries)), Count: len(deliveries)}
+	answer := deliveryPage{Callbacks: make([]wire.Delivery, 0, len(deliveries)), Count: len(deliveries)}
 	for _, d := range deliveries {
 		answer.Callbacks = append(answer.Callbacks, lineOf(d))
 	}

@@ -43,20 +43,8 @@ type BlobWriter interface {
 	Abandon()
 }
 
-// workspaceView is a workspace in a list.
-type workspaceView struct {
-	Name      string        `json:"name"`
-	Size      int64         `json:"size"`    // bytes
-	Entries   int           `json:"entries"` // files, directories and links
-	CreatedAt time.Time     `json:"created_at"`
-	UsedAt    time.Time     `json:"used_at"`
-	Writer    *execution.ID `json:"writer"`  // null: nobody changes it
-	Queued    int           `json:"queued"`  // executions that will have it
-	Readers   int           `json:"readers"` // executions that run and were given it to read
-}
-
-func workspaceViewOf(w execution.Workspace) workspaceView {
-	p := workspaceView{
+func workspaceViewOf(w execution.Workspace) wire.Workspace {
+	p := wire.Workspace{
 		Name: w.Name, Size: w.Size, Entries: w.Entries, CreatedAt: wire.Time(w.CreatedAt), UsedAt: wire.Time(w.UsedAt),
 		Queued: w.Waiting, Readers: w.Readers,
 	}
@@ -66,19 +54,8 @@ func workspaceViewOf(w execution.Workspace) workspaceView {
 	return p
 }
 
-// fileView is a file, a directory or a link in a list.
-type fileView struct {
-	Path       string              `json:"path"`
-	Type       execution.EntryKind `json:"type"`
-	Size       int64               `json:"size"`   // bytes of a file
-	Mode       *string             `json:"mode"`   // permissions of a file
-	SHA256     *string             `json:"sha256"` // of a file
-	Target     *string             `json:"target"` // of a link
-	ModifiedAt time.Time           `json:"modified_at"`
-}
-
-func fileViewOf(e execution.Entry) fileView {
-	i := fileView{Path: e.Path, Type: e.Kind, Size: e.Blob.Size, ModifiedAt: wire.Time(e.ModifiedAt)}
+func fileViewOf(e execution.Entry) wire.WorkspaceFile {
+	i := wire.WorkspaceFile{Path: e.Path, Type: e.Kind, Size: e.Blob.Size, ModifiedAt: wire.Time(e.ModifiedAt)}
 	switch e.Kind {
 	case execution.EntryFile:
 		i.Mode = new(fmt.Sprintf("%04o", e.Mode))
@@ -133,10 +110,10 @@ func (a *api) workspaces(w http.ResponseWriter, r *http.Request, p auth.Principa
 		return fmt.Errorf("list workspaces: %w", err)
 	}
 	answer := struct {
-		Workspaces []workspaceView `json:"workspaces"`
-		Count      int             `json:"count"`
-		NextCursor *string         `json:"next_cursor"`
-	}{make([]workspaceView, 0, len(list)), len(list), nil}
+		Workspaces []wire.Workspace `json:"workspaces"`
+		Count      int              `json:"count"`
+		NextCursor *string          `json:"next_cursor"`
+	}{make([]wire.Workspace, 0, len(list)), len(list), nil}
 	for _, w := range list {
 		answer.Workspaces = append(answer.Workspaces, workspaceViewOf(w))
 	}
@@ -187,10 +164,10 @@ func (a *api) files(w http.ResponseWriter, r *http.Request, p auth.Principal) er
 		return fmt.Errorf("list files: %w", err)
 	}
 	answer := struct {
-		Files      []fileView `json:"files"`
-		Count      int        `json:"count"`
-		NextCursor *string    `json:"next_cursor"`
-	}{make([]fileView, 0, len(list)), len(list), nil}
+		Files      []wire.WorkspaceFile `json:"files"`
+		Count      int                  `json:"count"`
+		NextCursor *string              `json:"next_cursor"`
+	}{make([]wire.WorkspaceFile, 0, len(list)), len(list), nil}
 	for _, e := range list {
 		answer.Files = append(answer.Files, fileViewOf(e))
 	}

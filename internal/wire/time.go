@@ -5,6 +5,7 @@ package wire
 
 import (
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -13,24 +14,27 @@ import (
 // Seconds is a duration that JSON writes as a number of seconds, exact to the microsecond and without an exponent.
 type Seconds time.Duration
 
-// MarshalJSON writes decimal digits; a float64 would turn 4.035 into 4.035000000000001 on some ways there.
-func (s Seconds) MarshalJSON() ([]byte, error) {
+// String returns decimal digits without a unit and without an exponent, for example 4.035.
+func (s Seconds) String() string {
 	micros := time.Duration(s).Microseconds()
 	sign := ""
 	if micros < 0 {
 		sign, micros = "-", -micros
 	}
 	fraction := strings.TrimRight(fmt.Sprintf(".%06d", micros%1e6), "0")
-	return []byte(sign + strconv.FormatInt(micros/1e6, 10) + strings.TrimSuffix(fraction, ".")), nil
+	return sign + strconv.FormatInt(micros/1e6, 10) + strings.TrimSuffix(fraction, ".")
 }
 
-// UnmarshalJSON reads any JSON number of seconds.
+// MarshalJSON writes the digits of String. A float64 could turn 4.035 into 4.035000000000001.
+func (s Seconds) MarshalJSON() ([]byte, error) { return []byte(s.String()), nil }
+
+// UnmarshalJSON reads any JSON number of seconds and rounds it to the microsecond.
 func (s *Seconds) UnmarshalJSON(text []byte) error {
 	seconds, err := strconv.ParseFloat(string(text), 64)
 	if err != nil {
 		return err
 	}
-	*s = Seconds(seconds * float64(time.Second))
+	*s = Seconds(time.Duration(math.Round(seconds*1e6)) * time.Microsecond)
 	return nil
 }
 
