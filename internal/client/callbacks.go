@@ -15,21 +15,21 @@ import (
 	"boomerang/internal/wire"
 )
 
-// Sample is where and how a callback is to be tried out.
+// Sample describes a sample callback.
 type Sample struct {
 	URL     string            `json:"callback_url"`
 	Headers map[string]string `json:"callback_headers,omitempty"`
 	Secrets Secrets           `json:"callback_signature_secret,omitempty"`
 }
 
-// DeliveryFilter chooses callbacks. Zero values choose nothing away.
+// DeliveryFilter selects callbacks. A zero value does not restrict the selection.
 type DeliveryFilter struct {
 	States      []execution.DeliveryState
-	Destination string // any URL of the receiver
+	Destination string // any URL with the scheme, host and port of the receiver
 	Since       time.Time
 	Until       time.Time
-	Limit       int    // 1–200; 0 leaves it to the server
-	Cursor      string // what Deliveries returned with the page before
+	Limit       int    // 1 to 200; 0 means the server's default
+	Cursor      string // the cursor that Deliveries returned with the previous page
 }
 
 func (f DeliveryFilter) query() string {
@@ -42,11 +42,13 @@ func (f DeliveryFilter) query() string {
 		limit = strconv.Itoa(f.Limit)
 	}
 	return query(
-		"status", strings.Join(states, ","), "destination", f.Destination, "since", instant(f.Since), "until", instant(f.Until),
+		"status", strings.Join(states, ","), "destination", f.Destination,
+		"since", formatTime(f.Since), "until", formatTime(f.Until),
 		"cursor", f.Cursor, "limit", limit)
 }
 
-// query writes names and values, in turn, as a URL's query. The server refuses empty values, so they are left out.
+// query encodes alternating names and values as the query of a URL. It omits empty values, which the server would
+// reject.
 func query(pairs ...string) string {
 	values := url.Values{}
 	for pair := range slices.Chunk(pairs, 2) {
@@ -57,15 +59,18 @@ func query(pairs ...string) string {
 	return values.Encode()
 }
 
-func instant(t time.Time) string {
+// formatTime returns "" for the zero time.
+func formatTime(t time.Time) string {
 	if t.IsZero() {
 		return ""
 	}
 	return t.UTC().Format(time.RFC3339Nano)
 }
 
-// Deliveries returns one page of callbacks, newest first, and the cursor of the next page; "" on the last.
-func (c *Client) Deliveries(ctx context.Context, f DeliveryFilter) (page []wire.Delivery, next string, err error) {
+// Deliveries returns one page of callbacks, newest first, and the cursor of the next page, "" after the last page.
+func (c *Client) Deliveries(
+	ctx context.Context, f DeliveryFilter,
+) (page []wire.Delivery, next string, err error) {
 	u := c.base.JoinPath("callbacks")
 	u.RawQuery = f.query()
 	var answer struct {
@@ -78,35 +83,40 @@ func (c *Client) Deliveries(ctx context.Context, f DeliveryFilter) (page []wire.
 	return answer.Callbacks, answer.NextCursor, nil
 }
 
-// Delivery returns what became of the callback of an execution.
+// Delivery returns the callback of an execution.
 func (c *Client) Delivery(ctx context.Context, id execution.ID) (d wire.DeliveryRecord, err error) {
-	if err := c.call(ctx, http.MethodGet, c.base.JoinPath("executions", string(id), "callback"), nil, nil, &d); err != nil {
+	if err := c.call(ctx, http.MethodGet, c.callbackURL(id), nil, nil, &d); err != nil {
 		return wire.DeliveryRecord{}, fmt.Errorf("get callback: %w", err)
 	}
 	return d, nil
 }
 
-// Attempts returns all attempts of a callback, the first one first.
+// Attempts returns all attempts of a callback, oldest first.
 func (c *Client) Attempts(ctx context.Context, id execution.ID) ([]wire.Attempt, error) {
 	var answer struct {
 		Attempts []wire.Attempt `json:"attempts"`
 	}
-	if err := c.call(ctx, http.MethodGet, c.base.JoinPath("executions", string(id), "callback", "attempts"), nil, nil, &answer); err != nil {
+	if err := c.call(ctx, http.MethodGet, c.callbackURL(id, "attempts"), nil, nil, &answer); err != nil {
 		return nil, fmt.Errorf("list attempts: %w", err)
 	}
 	return answer.Attempts, nil
 }
 
-// Redeliver has a callback sent now, whatever became of it, and returns it after that.
+// Redeliver sends a callback now, whatever its state, and returns the callback after the request.
 func (c *Client) Redeliver(ctx context.Context, id execution.ID) (d wire.DeliveryRecord, err error) {
-	if err := c.call(ctx, http.MethodPost, c.base.JoinPath("executions", string(id), "callback", "redeliver"), nil, nil, &d); err != nil {
+	if err := c.call(ctx, http.MethodPost, c.callbackURL(id, "redeliver"), nil, nil, &d); err != nil {
 		return wire.DeliveryRecord{}, fmt.Errorf("redeliver: %w", err)
 	}
 	return d, nil
 }
 
-// Recover has the dead callbacks sent again that were created since a time, zero for all, to a destination, "" for all. It
-// returns how many.
+// callbackURL returns a URL below the callback of an execution.
+func (c *Client) callbackURL(id execution.ID, below ...string) *url.URL {
+	return c.base.JoinPath("executions", string(id), "callback").JoinPath(below...)
+}
+
+// Recover sends the dead callbacks again that were created since a time and go to a destination, and returns their
+// number. A zero time does not restrict the time, an empty destination does not restrict the destination.
 func (c *Client) Recover(ctx context.Context, since time.Time, destination string) (int, error) {
 	u := c.base.JoinPath("callbacks", "recover")
 	u.RawQuery = DeliveryFilter{Since: since, Destination: destination}.query()
@@ -119,7 +129,7 @@ func (c *Client) Recover(ctx context.Context, since time.Time, destination strin
 	return answer.Recovered, nil
 }
 
-// Test has the server send a sample now. That it did not arrive is no error.
+// Test lets the server send a sample callback now. A sample that does not arrive is not an error.
 func (c *Client) Test(ctx context.Context, s Sample) (t wire.Trial, err error) {
 	body, err := json.Marshal(s)
 	if err != nil {
