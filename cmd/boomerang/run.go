@@ -27,15 +27,10 @@ type runCmd struct {
 	Artifact []string `help:"Pattern of files to keep, for example 'out/**'; repeatable." sep:"none" placeholder:"GLOB"`
 	downloadFlags
 
-	Memory string  `help:"Memory limit. Default: the language's limit." placeholder:"64MiB"`
-	CPUs   float64 `help:"CPU limit. Default: the language's limit." name:"cpus" placeholder:"0.5"`
-	PIDs   int64   `help:"Limit of processes and threads. Default: the language's limit." name:"pids" placeholder:"N"`
-	Output string  `help:"Limit of each stored output stream. Default: the language's limit." placeholder:"1MiB"`
+	Limits client.Limits `embed:""`
 
-	Workspace     string `help:"Workspace to mount at /workspace." placeholder:"NAME"`
-	ReadOnly      bool   `help:"Do not change the workspace, and do not wait for it."`
-	WorkspaceSize string `help:"Size limit of /workspace. Default: the language's limit." placeholder:"64MiB"`
-	ArtifactSize  string `help:"Size limit of all artifacts. Default: the language's limit." placeholder:"16MiB"`
+	Workspace string `help:"Workspace to mount at /workspace." placeholder:"NAME"`
+	ReadOnly  bool   `help:"Do not change the workspace, and do not wait for it."`
 
 	Name string `help:"Name of the execution." placeholder:"NAME"`
 
@@ -57,7 +52,7 @@ cancels the execution.
   echo 'print(6*7)' | boomerang run - -l python
 
 With -f PATH=LOCAL the program finds a copy of the file LOCAL at PATH, relative to its working directory. Without
---callback-url the server stores the result and does not post it.`
+--callback-url the server stores the result and does not post it. A limit that is not set is that of the language.`
 }
 
 // Run submits the file, prints the output of the program, and exits as the program exits.

@@ -34,10 +34,7 @@ func (r *runCmd) submission() (client.Submission, error) {
 		Code: string(code), CallbackURL: r.CallbackURL, Secrets: r.Secret, IdempotencyKey: journal.NewNonce(),
 		Language: r.languageName(), Timeout: r.Timeout, WorkingDir: r.WorkingDir, Args: r.Args, Env: r.Env,
 		Name: r.Name, Metadata: r.Metadata, Artifacts: r.Artifact,
-		Limits: client.Limits{
-			Memory: r.Memory, CPUs: r.CPUs, PIDs: r.PIDs,
-			Output: r.Output, Workspace: r.WorkspaceSize, Artifacts: r.ArtifactSize,
-		},
+		Limits:    r.Limits,
 		Workspace: execution.WorkspaceUse{Name: r.Workspace, ReadOnly: r.ReadOnly},
 	}
 	if r.Stdin != "" {

@@ -92,14 +92,16 @@ type File struct {
 	Mode string `json:"mode,omitempty"` // permissions in octal digits; 600 if empty
 }
 
-// Limits replace the limits of the language. Sizes look like 64MiB. Zero values are not sent.
+// Limits replace the limits of the language. Sizes look like 64MiB. Zero values are not sent. The other tags describe
+// the flags of boomerang run.
 type Limits struct {
-	Memory    string  `json:"memory,omitempty"`
-	CPUs      float64 `json:"cpus,omitempty"`
-	PIDs      int64   `json:"pids,omitempty"`
-	Output    string  `json:"output,omitempty"`
-	Workspace string  `json:"workspace,omitempty"`
-	Artifacts string  `json:"artifacts,omitempty"`
+	Memory string  `json:"memory,omitempty" help:"Memory limit." placeholder:"64MiB"`
+	CPUs   float64 `json:"cpus,omitempty" name:"cpus" help:"CPU limit." placeholder:"0.5"`
+	PIDs   int64   `json:"pids,omitempty" name:"pids" help:"Limit of processes and threads." placeholder:"N"`
+	Output string  `json:"output,omitempty" help:"Limit of each stored output stream." placeholder:"1MiB"`
+
+	Workspace string `json:"workspace,omitempty" name:"workspace-size" help:"Limit of /workspace." placeholder:"64MiB"`
+	Artifacts string `json:"artifacts,omitempty" name:"artifact-size" help:"Limit of artifacts." placeholder:"16MiB"`
 }
 
 // Secrets sign a callback: at most 3, newest first. A single secret is a string in JSON.

@@ -69,7 +69,7 @@ type Trial struct {
 	Arrived    bool                     `json:"arrived"`
 	Outcome    execution.AttemptOutcome `json:"outcome"`
 	Detail     string                   `json:"detail"`
-	Rule       *string                  `json:"rule"` // the rule of the address policy that refused the URL; null if none did
+	Rule       *string                  `json:"rule"` // rule of the address policy that refused the URL; may be null
 	Resolved   bool                     `json:"resolved"`
 	Connected  bool                     `json:"connected"`
 	TLS        *string                  `json:"tls"`         // null if the connection had no TLS

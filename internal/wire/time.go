@@ -1,6 +1,6 @@
-// Package wire holds the JSON types that the callback, the HTTP API and its client share.
+// Package wire defines the JSON types that the callback, the HTTP API and its client share.
 //
-// It knows how a result looks as JSON. It refuses to know how the JSON is sent.
+// The package knows the JSON of a result, of a callback and of a workspace. It does not know how the JSON is sent.
 package wire
 
 import (
@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// Seconds is a duration that JSON writes as a number of seconds, exact to the microsecond and without an exponent.
+// Seconds is a duration whose JSON is a number of seconds, exact to the microsecond and without an exponent.
 type Seconds time.Duration
 
 // String returns decimal digits without a unit and without an exponent, for example 4.035.
@@ -38,10 +38,10 @@ func (s *Seconds) UnmarshalJSON(text []byte) error {
 	return nil
 }
 
-// Time is an instant in UTC, to the microsecond: few clients read more digits.
+// Time returns t in UTC, truncated to microseconds, because few clients read more digits.
 func Time(t time.Time) time.Time { return t.UTC().Truncate(time.Microsecond) }
 
-// TimeOrNull returns nil for the zero time.
+// TimeOrNull is Time, but returns nil for the zero time.
 func TimeOrNull(t time.Time) *time.Time {
 	if t.IsZero() {
 		return nil

@@ -22,9 +22,9 @@ type Workspace struct {
 type WorkspaceFile struct {
 	Path       string              `json:"path"`
 	Type       execution.EntryKind `json:"type"`
-	Size       int64               `json:"size"`   // bytes of a file; 0 for a directory or a link
-	Mode       *string             `json:"mode"`   // permissions of a file, four octal digits; null for a directory or a link
-	SHA256     *string             `json:"sha256"` // hexadecimal; null for a directory or a link
-	Target     *string             `json:"target"` // target of a link; null for a file or a directory
+	Size       int64               `json:"size"`   // bytes of a file; otherwise 0
+	Mode       *string             `json:"mode"`   // permissions of a file, four octal digits; otherwise null
+	SHA256     *string             `json:"sha256"` // checksum of a file, hexadecimal; otherwise null
+	Target     *string             `json:"target"` // target of a link; otherwise null
 	ModifiedAt time.Time           `json:"modified_at"`
 }
