@@ -189,8 +189,11 @@ func TestADeadCallbackIsExplainedAndSentAgain(t *testing.T) {
 	filtered := h.mustRun("callbacks", "list", "--status", "dead,pending", "--since", "1h", "--to", h.receiver.URL)
 	contains(t, filtered, line)
 	for _, none := range [][]string{
-		{"--status", "delivered"}, {"--to", "http://127.0.0.1:1/"}, {"--until", "1h"},
-		{"--since", "2261-01-01T00:00:00Z"}, {"--limit", "0"},
+		{"--status", "delivered"},
+		{"--to", "http://127.0.0.1:1/"},
+		{"--until", "1h"},
+		{"--since", "2261-01-01T00:00:00Z"},
+		{"--limit", "0"},
 	} {
 		if out := h.mustRun(append([]string{"callbacks", "list"}, none...)...); strings.Contains(out, string(id)) {
 			t.Errorf("%v: got\n%s", none, out)

@@ -81,8 +81,11 @@ func TestRunSubmitsTheFilesAndFlags(t *testing.T) {
 		t.Errorf("%v, -want +got:\n%s", err, diff)
 	}
 	for _, wrong := range [][]string{
-		{"-"}, {"-", "-l", "python", "--stdin", "-"},
-		{"main.py", "-f", "none"}, {"main.py", "--stdin", "none"}, {"main.py", "--read-only"},
+		{"-"},
+		{"-", "-l", "python", "--stdin", "-"},
+		{"main.py", "-f", "none"},
+		{"main.py", "--stdin", "none"},
+		{"main.py", "--read-only"},
 	} {
 		if got, err := submissionJSON(t, wrong...); err == nil {
 			t.Errorf("%q: got %v, want an error", wrong, got)

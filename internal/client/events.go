@@ -17,15 +17,13 @@ import (
 )
 
 const (
-	// silenceTimeout is the longest silence of a stream before it is considered broken. A server sends a comment
-	// every 15 s.
+	// A stream that is silent for longer is considered broken. A server sends a comment every 15 s.
 	silenceTimeout = 45 * time.Second
-	// retryPause is the time between two attempts to open a stream.
+	// The pause between two attempts to open a stream.
 	retryPause = time.Second
-	// giveUpAfter is the longest time without a word from the server. A restart takes less.
+	// The longest time without a word from the server. A restart takes less.
 	giveUpAfter = 2 * time.Minute
-	// maxLine is the limit of one line of a stream, in bytes. A piece of output has up to 64 KiB; JSON may take six
-	// times as much.
+	// The limit of one line of a stream, in bytes. A piece of output has up to 64 KiB; JSON may take six times as much.
 	maxLine = 1 << 20
 )
 

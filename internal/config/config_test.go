@@ -138,7 +138,8 @@ func TestAnInvalidSettingIsRejectedByName(t *testing.T) {
 			"", []string{"BOOMERANG_CALLBACK_ALLOW_CIDRS=127.0.0.1"}, "BOOMERANG_CALLBACK_ALLOW_CIDRS",
 		},
 		"environment, entry": {
-			"", []string{"BOOMERANG_CALLBACK_CLIENT_CERTIFICATES=[{hots: a}]"},
+			"",
+			[]string{"BOOMERANG_CALLBACK_CLIENT_CERTIFICATES=[{hots: a}]"},
 			"BOOMERANG_CALLBACK_CLIENT_CERTIFICATES",
 		},
 		"network":            {"network: {prefix: A}", nil, "network.prefix"},
