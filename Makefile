@@ -1,5 +1,5 @@
-# `make` lists what there is. What is missing on the machine (Docker, a compiler, …) is installed where that can be done:
-# as root on Debian. Elsewhere you are told.
+# `make` lists the targets. As root on Debian, the targets install missing tools (Docker, a compiler, …). Elsewhere
+# they name the missing tools and stop.
 
 VERSION   ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LANGUAGES ?= python javascript bash go
@@ -18,12 +18,12 @@ ALL_TAGS = $(TAGS) chaos walls languages bench
 DOCKER_TESTS = $(addprefix ./,$(sort $(dir $(shell grep -rlE '^//go:build .*(integration|e2e)' --include='*_test.go' cmd internal))))
 
 .PHONY: help
-help: ## list what there is
+help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: LANGUAGES = python
-demo: images build ## the main job, once, for real: run a program, receive its signed callback
+demo: images build ## run a program on a temporary server and receive its signed callback
 	$(NEED) curl
 	@.ci/demo
 
@@ -37,11 +37,11 @@ token: ## print a token for the server that `make up` started
 	@.ci/compose token
 
 .PHONY: down
-down: ## stop it; what it stored stays
+down: ## stop the server of `make up`; its data stays
 	@.ci/compose down
 
 .PHONY: build
-build: ## compile the program, the init of the containers and the doctor's probe into bin/
+build: ## compile the programs into bin/: boomerang, the containers' init, the doctor's probe
 	$(NEED) go
 	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/boomerang ./cmd/boomerang
 	CGO_ENABLED=0 GOOS=linux GOARCH=amd64 go build -trimpath -ldflags '-s -w' -o bin/boomerang-init-linux-amd64 ./cmd/boomerang-init
@@ -50,23 +50,24 @@ build: ## compile the program, the init of the containers and the doctor's probe
 	CGO_ENABLED=0 GOOS=linux GOARCH=arm64 go build -trimpath -ldflags '-s -w' -o bin/boomerang-probe-linux-arm64 ./cmd/boomerang-probe
 
 .PHONY: images
-images: ## build the images of the languages, where they are not up to date; LANGUAGES="java rust" or all, FRESH=1 for today's packages
+images: ## build outdated language images; LANGUAGES="java rust" or all; FRESH=1 updates packages
 	$(NEED) docker
 	@images/build.sh $(CHOSEN)
 
-# The programs, the tests without the race detector and make lint share what is compiled. make lint also vets all tests.
+# The programs, the tests without the race detector and make lint share compiled packages. make lint also vets all
+# tests.
 PLAIN    = CGO_ENABLED=0 GOFLAGS="$$GOFLAGS -trimpath"
 ENGINE   = $(PLAIN) LANGUAGES="$(CHOSEN)" REQUIRE_DOCKER=1 go test -vet=off -count=1
 IMAGELESS = $(filter ./cmd/boomerang-init/ ./internal/app/ ./internal/store/,$(DOCKER_TESTS))
 PARTS   := units packages docker scenarios crashes chaos
 
 .PHONY: test
-test: ## all tests: the units under the race detector, and those with Docker; side by side, each part is printed when it ends
+test: ## run all tests, in parallel: units with the race detector, and tests with Docker
 	$(NEED) docker gcc go ip iptables node php python3 ruby strace
 	@$(MAKE) --no-print-directory --jobs=$(words $(PARTS)) --keep-going --output-sync=target $(PARTS:%=test-%)
 
-# The units begin when the program is compiled: earlier they would only delay what waits for it. Two tests of the store use a
-# processor for long and start nothing that could race; test-packages runs them, without the race detector.
+# The units start after the compilation of the program, because earlier they would delay the parts that wait for the
+# program. Two tests of the store need much CPU time and no race detector; test-packages runs them.
 .PHONY: test-units
 test-units: build
 	go test -vet=off -race -timeout 10m -skip 'TenThousandSubjects|EveryStatementWalksAlongAnIndex' ./...
@@ -75,7 +76,7 @@ test-units: build
 test-packages: build
 	$(ENGINE) -p 1 -timeout 10m -tags integration $(IMAGELESS)
 
-# These packages run one after another: both have a test that changes the rules of the firewall.
+# These packages run one after another, because two of them have a test that changes the firewall rules.
 .PHONY: test-docker
 test-docker: images build
 	$(ENGINE) -p 1 -timeout 10m -tags integration $(filter-out ./internal/e2e/ $(IMAGELESS),$(DOCKER_TESTS))
@@ -84,7 +85,7 @@ test-docker: images build
 test-scenarios: images build
 	$(ENGINE) -parallel 4 -timeout 15m -tags e2e ./internal/e2e
 
-# The next two parts each start an engine of their own.
+# Each of the next two parts starts a Docker engine of its own.
 .PHONY: test-crashes
 test-crashes: images build
 	$(ENGINE) -timeout 10m -tags chaos -run Dies ./internal/chaos
@@ -95,38 +96,38 @@ test-chaos: images build
 
 .PHONY: languages
 languages: LANGUAGES = all
-languages: images ## build all languages' images and run the trials of each; LANGUAGES="java rust" for some
+languages: images ## build and test the images of all languages; LANGUAGES="java rust" for some
 	$(NEED) docker
 	LANGUAGES="$(CHOSEN)" REQUIRE_DOCKER=1 go test -count=1 -v -timeout 60m -tags 'e2e languages' -run Language ./internal/e2e
 
 .PHONY: unit
-unit: ## the tests that need no Docker
+unit: ## run the tests without Docker
 	$(NEED) go
 	go test ./...
 
 .PHONY: bench
 bench: LANGUAGES = python bash
-bench: images build ## measure what is promised of speed, in one table; a quarter of an hour. QUICK=1, ROWS=A,C, ROUNDS=40; DOC=1 writes it into docs/PERFORMANCE-TABLE.md
+bench: images build ## measure the promised speed, 15 min; QUICK=1, ROWS=A,C, ROUNDS=40; DOC=1 updates docs/PERFORMANCE-TABLE.md
 	$(NEED) docker python3 strace
 	go test -c -tags bench -o bin/bench.test ./internal/bench
 	@cd internal/bench && ../../bin/bench.test
 	$(if $(ROWS)$(QUICK),,DEPTH_CSV=$(CURDIR)/bin/bench/depth.csv go test -run '^$$' -bench Depth -benchtime 100x ./internal/store)
 
 .PHONY: bench-rooms
-bench-rooms: images build ## the benchmarks of single rooms, with Docker
+bench-rooms: images build ## run the benchmarks of single packages, with Docker
 	$(NEED) docker python3
 	REQUIRE_DOCKER=1 go test -run '^$$' -bench . -benchmem -p 1 -timeout 60m -tags '$(TAGS)' ./...
 
 .PHONY: chaos
 chaos: LANGUAGES = bash
-chaos: images ## kill, stop, fill and cut off whatever there is while programs run, and audit what is left; as root. ROUNDS=30 EXECUTIONS=40 SEED=…
+chaos: images ## break parts of the system, then audit the result; as root; ROUNDS=30 EXECUTIONS=40 SEED=…
 	$(NEED) docker
 	ROUNDS=$(or $(ROUNDS),30) SEED=$(SEED) EXECUTIONS=$(or $(EXECUTIONS),40) REQUIRE_DOCKER=1 \
 		go test -count=1 -v -timeout 0 -tags chaos -run Chaos ./internal/chaos
 
 .PHONY: soak
 soak: LANGUAGES = bash
-soak: images ## keep all slots busy and report what the server holds; as root. MINUTES=60
+soak: images ## keep all slots busy and report the server's resource usage; as root; MINUTES=60
 	$(NEED) docker
 	MINUTES=$(or $(MINUTES),60) REQUIRE_DOCKER=1 go test -count=1 -v -timeout 0 -tags chaos -run 'Flat|Printer' ./internal/chaos
 
@@ -134,7 +135,7 @@ OTHER_ENGINE = REQUIRE_DOCKER=1 go test -count=1 -p 1 -timeout 30m -tags integra
 
 .PHONY: walls
 walls: LANGUAGES = python javascript bash go
-walls: images build ## the walls elsewhere: gVisor, an engine that remaps users, Java and torch; as root, some ten minutes
+walls: images build ## run the isolation checks with gVisor, remapped users, Java and torch; as root, 10 minutes
 	$(NEED) docker runsc
 	docker build --quiet --tag boomerang-test-runtimes internal/sandbox/docker/testdata/runtimes
 	REQUIRE_DOCKER=1 go test -count=1 -tags 'integration walls' -run LargeRuntimes ./internal/sandbox/docker
@@ -144,7 +145,7 @@ walls: images build ## the walls elsewhere: gVisor, an engine that remaps users,
 		$(OTHER_ENGINE) -run TheWallsHold ./internal/doctor"
 
 .PHONY: lint
-lint: $(LINT) $(DEAD) ## golangci-lint, vet, dead code, a tidy go.mod
+lint: $(LINT) $(DEAD) ## run golangci-lint, vet and the check for dead code; check go.mod
 	$(PLAIN) go vet -tags '$(ALL_TAGS)' ./...
 	$(PLAIN) $(LINT) run --allow-parallel-runners
 	go mod tidy -diff
@@ -161,10 +162,10 @@ $(DEAD):
 	mv bin/tools/deadcode $@
 
 .PHONY: setup
-setup: ## check for all the tools that any of this needs
+setup: ## install or name all missing tools
 	$(NEED) docker compose curl gcc go ip iptables node php python3 ruby strace
 
 .PHONY: clean
-clean: ## remove all that make made: bin/, the images, the server and what it stored
+clean: ## remove everything that make created: bin/, the images, the server and its data
 	@.ci/compose clean
 	rm -rf bin

@@ -1,13 +1,13 @@
 #!/bin/sh
-# Builds boomerang/NAME:latest from images/NAME for each NAME, and its base image first. An image whose files and base
-# image have not changed is not built again. With FRESH=1 all images are built again and get today's packages.
+# Builds boomerang/NAME:latest from images/NAME, and before that its base image: images/build.sh NAME… The script
+# skips an image whose files and base image are unchanged. With FRESH=1 it rebuilds all images, with current packages.
 set -eu
 cd "$(dirname "$0")"
 
-# under prints the base image of NAME from its Dockerfile; nothing for base.
+# under prints the base image of NAME, as its Dockerfile names it; nothing for base.
 under() { [ "$1" = base ] || sed -n 's|^ARG BASE=boomerang/\(.*\):latest$|\1|p' "$1/Dockerfile"; }
 
-# inputs prints a hash over the inputs of an image: its directory and its base image.
+# inputs prints a checksum of the inputs of an image: its folder and its base image.
 inputs() {
 	{
 		find "$1" -type f -exec cksum {} + | sort
@@ -35,7 +35,7 @@ build() {
 
 for name; do
 	if [ ! -e "$name/Dockerfile" ]; then
-		echo "there is no images/$name/Dockerfile" >&2
+		echo "images/$name/Dockerfile does not exist" >&2
 		exit 1
 	fi
 	build "$name"

@@ -17,8 +17,8 @@ import (
 	"boomerang/internal/wire"
 )
 
-// hoard is a server that has these files, good or bad.
-func hoard(t *testing.T, files map[string]string) (*client.Client, []wire.Artifact) {
+// newArtifactServer returns a client of a server that has these files, and their list.
+func newArtifactServer(t *testing.T, files map[string]string) (*client.Client, []wire.Artifact) {
 	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		content, ok := files[strings.TrimPrefix(r.URL.Path, "/executions/exec_1/artifacts/")]
@@ -37,14 +37,16 @@ func hoard(t *testing.T, files map[string]string) (*client.Client, []wire.Artifa
 	var list []wire.Artifact
 	for path, content := range files {
 		sum := sha256.Sum256([]byte(content))
-		list = append(list, wire.Artifact{Path: path, Size: int64(len(content)), SHA256: hex.EncodeToString(sum[:]), Mode: "644"})
+		list = append(list, wire.Artifact{
+			Path: path, Size: int64(len(content)), SHA256: hex.EncodeToString(sum[:]), Mode: "644",
+		})
 	}
 	slices.SortFunc(list, func(a, b wire.Artifact) int { return strings.Compare(a.Path, b.Path) })
 	return c, list
 }
 
-// lying lists all files below a directory, with their content.
-func lying(t *testing.T, dir string) (files map[string]string) {
+// filesBelow returns the content of all files below a directory by their relative path.
+func filesBelow(t *testing.T, dir string) (files map[string]string) {
 	t.Helper()
 	files = make(map[string]string)
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
@@ -62,16 +64,17 @@ func lying(t *testing.T, dir string) (files map[string]string) {
 	return files
 }
 
-func TestFilesAreDownloadedAsTheyAre(t *testing.T) {
+func TestDownloadedFilesAreUnchanged(t *testing.T) {
 	files := map[string]string{"a": "1", "out/deep/b c%2F?#.txt": "2", "line\nbreak": "3", "...": "", "-rf": "5"}
-	c, list := hoard(t, files)
+	c, list := newArtifactServer(t, files)
 	list[0].Mode = "755" // "-rf"
 	dir := t.TempDir()
 	var printed strings.Builder
-	if err := (saving{Dir: filepath.Join(dir, "made")}).save(t.Context(), c, "exec_1", list, &printed); err != nil {
+	flags := downloadFlags{Dir: filepath.Join(dir, "made")}
+	if err := flags.download(t.Context(), c, "exec_1", list, &printed); err != nil {
 		t.Fatal(err)
 	}
-	if got := lying(t, filepath.Join(dir, "made")); fmt.Sprint(got) != fmt.Sprint(files) {
+	if got := filesBelow(t, filepath.Join(dir, "made")); fmt.Sprint(got) != fmt.Sprint(files) {
 		t.Errorf("got %q, want %q", got, files)
 	}
 	if info, err := os.Stat(filepath.Join(dir, "made", "-rf")); err != nil || info.Mode()&0o100 == 0 {
@@ -82,7 +85,7 @@ func TestFilesAreDownloadedAsTheyAre(t *testing.T) {
 	}
 }
 
-func TestNothingIsDownloadedToAnywhereElse(t *testing.T) {
+func TestDownloadsStayBelowTheDirectory(t *testing.T) {
 	base := t.TempDir()
 	dir := filepath.Join(base, "here")
 	outside := filepath.Join(base, "outside")
@@ -99,32 +102,33 @@ func TestNothingIsDownloadedToAnywhereElse(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	c, list := hoard(t, map[string]string{"good": "good", "mine": "theirs", "link/a": "x", "leaf": "x"})
+	c, list := newArtifactServer(t, map[string]string{"good": "good", "mine": "theirs", "link/a": "x", "leaf": "x"})
 	for _, path := range []string{"../a", "/etc/a", "a/../../b", "..", ".", "", "a//b"} {
 		list = append(list, wire.Artifact{Path: path})
 	}
 	other := wire.Artifact{Path: "good", SHA256: strings.Repeat("0", 64), Size: 4}
 	for _, force := range []bool{false, true} {
-		s := saving{Dir: dir, Force: force}
-		err := s.save(t.Context(), c, "exec_1", list, &strings.Builder{})
+		flags := downloadFlags{Dir: dir, Force: force}
+		err := flags.download(t.Context(), c, "exec_1", list, &strings.Builder{})
 		if err == nil {
-			t.Error("all of it was taken")
+			t.Error("got no error; want one for each bad path")
 		}
 		want := map[string]string{"good": "good", "mine": "mine"}
 		if force {
-			want["mine"], want["leaf"] = "theirs", "x" // in the place of the link
+			want["mine"], want["leaf"] = "theirs", "x" // leaf replaces the link
 		}
-		if got := lying(t, dir); fmt.Sprint(got) != fmt.Sprint(want) {
+		if got := filesBelow(t, dir); fmt.Sprint(got) != fmt.Sprint(want) {
 			t.Errorf("force %v: got %q, want %q", force, got, want)
 		}
-		if got := lying(t, base); len(got) != len(want) {
+		if got := filesBelow(t, base); len(got) != len(want) {
 			t.Errorf("force %v: got %q, want nothing outside", force, got)
 		}
 		if err := os.Remove(filepath.Join(dir, "good")); err != nil {
 			t.Fatal(err)
 		}
-		if err := s.save(t.Context(), c, "exec_1", []wire.Artifact{other}, &strings.Builder{}); err == nil || lying(t, dir)["good"] != "" {
-			t.Errorf("force %v: what is not what was listed was kept: %v", force, err)
+		err = flags.download(t.Context(), c, "exec_1", []wire.Artifact{other}, &strings.Builder{})
+		if err == nil || filesBelow(t, dir)["good"] != "" {
+			t.Errorf("force %v: got %v; want an error and no file if the checksum differs from the list", force, err)
 		}
 	}
 }

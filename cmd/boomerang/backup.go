@@ -13,23 +13,23 @@ import (
 )
 
 type backupCmd struct {
-	settings
-	Target string `arg:"" help:"Directory to put the copy into; made if it is missing. It must not hold a backup yet." type:"path"`
+	dataFlags
+	Target string `arg:"" help:"Directory for the copy, without another backup; created if missing." type:"path"`
 }
 
-// Help says more than one line.
+// Help implements kong.HelpProvider.
 func (backupCmd) Help() string {
-	return `Copies the data directory as it is at one moment, while the server works with it: the database and the keys, without
-which it cannot be read. So the copy is as secret as the original.
+	return `The command copies the data directory as it is at one moment, while the server uses it: the database, and
+the keys that decrypt it. So the copy is as confidential as the original.
 
   boomerang backup --data-dir data /backups/2026-01-28
 
-To restore it, stop the server, and start it with --data-dir on (a copy of) the backup. Executions that were queued when the backup was
-made are run, also those that have run since.`
+To restore a backup, stop the server and start it with --data-dir on the backup or on a copy of the backup. The server
+runs all executions that were queued at the time of the backup, even those that have run since.`
 }
 
-// keys are the files beside the database.
-var keys = []string{"seal.key", "token.key"} //nolint:gochecknoglobals // a list of names
+// keyFiles are the names of the files beside the database.
+var keyFiles = []string{sealKeyFile, "token.key"} //nolint:gochecknoglobals // a list of names
 
 // Run makes the copy.
 func (b *backupCmd) Run(ctx context.Context) error {
@@ -41,13 +41,13 @@ func (b *backupCmd) Run(ctx context.Context) error {
 		return fmt.Errorf("make target: %w", err)
 	}
 	if _, err := os.Lstat(filepath.Join(b.Target, store.DatabaseFile)); err == nil {
-		return fmt.Errorf("%s holds a backup already: name another directory", b.Target)
+		return fmt.Errorf("%s contains a backup already: name another directory", b.Target)
 	}
 	if err := store.Backup(ctx, c.DataDir, filepath.Join(b.Target, store.DatabaseFile)); err != nil {
 		return err
 	}
-	for _, name := range keys {
-		if err := copyPrivate(filepath.Join(c.DataDir, name), filepath.Join(b.Target, name)); err != nil {
+	for _, name := range keyFiles {
+		if err := copyKey(filepath.Join(c.DataDir, name), filepath.Join(b.Target, name)); err != nil {
 			return fmt.Errorf("copy key: %w", err)
 		}
 	}
@@ -55,8 +55,8 @@ func (b *backupCmd) Run(ctx context.Context) error {
 	return nil
 }
 
-// copyPrivate copies a key that only its owner may read; one that is not there was given by the configuration.
-func copyPrivate(from, to string) error {
+// copyKey copies a key file that only its owner may read. A missing file is no error: its key is in the configuration.
+func copyKey(from, to string) error {
 	source, err := os.Open(from) //nolint:gosec // the operator's own directory
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -64,7 +64,7 @@ func copyPrivate(from, to string) error {
 	if err != nil {
 		return err
 	}
-	target, err := os.OpenFile(to, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600) //nolint:gosec // the operator's own directory
+	target, err := os.OpenFile(to, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600) //nolint:gosec // the operator's directory
 	if err != nil {
 		return errors.Join(err, source.Close())
 	}

@@ -15,19 +15,20 @@ import (
 
 	"boomerang/internal/client"
 	"boomerang/internal/execution"
+	"boomerang/internal/wire"
 )
 
 type callbacksCmd struct {
 	List      callbacksListCmd      `cmd:"" help:"List callbacks, newest first."`
-	Show      callbacksShowCmd      `cmd:"" help:"Show one callback with every attempt, and why it has not arrived."`
-	Redeliver callbacksRedeliverCmd `cmd:"" help:"Send one callback now, whatever became of it."`
+	Show      callbacksShowCmd      `cmd:"" help:"Show one callback, its attempts, and why it has not arrived."`
+	Redeliver callbacksRedeliverCmd `cmd:"" help:"Send one callback now, whatever its state."`
 	Recover   callbacksRecoverCmd   `cmd:"" help:"Send all dead callbacks again."`
-	Test      callbacksTestCmd      `cmd:"" help:"Have the server send a sample now, and show what happened."`
+	Test      callbacksTestCmd      `cmd:"" help:"Send a sample callback from the server now, and show the outcome."`
 }
 
-// Help says more than one line.
+// Help implements kong.HelpProvider.
 func (callbacksCmd) Help() string {
-	return `Why did it not arrive?
+	return `To find out why a callback has not arrived, and to send it again:
 
   boomerang callbacks list --status dead
   boomerang callbacks show exec_…
@@ -35,35 +36,31 @@ func (callbacksCmd) Help() string {
   boomerang callbacks redeliver exec_…
   boomerang callbacks recover --since 24h --to https://your-server.example
 
-A token with the scope admin sees everybody's. The exit code is 1 when the server refuses, and when a test did not arrive.`
-}
-
-// asked are the flags of every command about callbacks.
-type asked struct {
-	remote
-	JSON bool `help:"Print JSON, as the server has it." name:"json"`
+A token with the scope admin sees the callbacks of all subjects. The exit code is 1 if the server refuses the request,
+and if a test does not arrive.`
 }
 
 type callbacksListCmd struct {
-	asked
-	Status []execution.DeliveryState `help:"Only those that are pending, delivered or dead; several with commas." enum:"pending,delivered,dead" placeholder:"STATE"`
-	To     string                    `help:"Only those to this receiver: any URL of it." placeholder:"URL"`
-	Since  instant                   `help:"Only those created at this time or later; a time or how long ago." placeholder:"TIME"`
-	Until  instant                   `help:"Only those created before this time." placeholder:"TIME"`
-	Limit  int                       `help:"How many at most. Default: 50." default:"50" placeholder:"N"`
+	callFlags
+	To    string  `help:"Only callbacks to the server of this URL." placeholder:"URL"`
+	Since instant `help:"Only callbacks created since then: a time, or a duration like 24h." placeholder:"TIME"`
+	Until instant `help:"Only callbacks created before then." placeholder:"TIME"`
+	Limit int     `help:"Maximum number of callbacks." default:"50"`
+
+	Status []execution.DeliveryState `help:"Only pending, delivered or dead callbacks." enum:"pending,delivered,dead"`
 }
 
-// maxPage is the most that a server gives at once.
+// maxPage is the size of the longest page that a server sends.
 const maxPage = 200
 
 // Run lists callbacks, page by page.
 func (l *callbacksListCmd) Run(ctx context.Context, k *kong.Kong) error {
-	server, err := client.New(l.Server, l.Token)
+	server, err := l.connect()
 	if err != nil {
 		return err
 	}
 	filter := client.DeliveryFilter{States: l.Status, Destination: l.To, Since: l.Since.Time, Until: l.Until.Time}
-	list := []client.Delivery{} // not null in JSON
+	list := []wire.Delivery{} // [] instead of null in JSON
 	for len(list) < l.Limit {
 		filter.Limit = min(l.Limit-len(list), maxPage)
 		page, next, err := server.Deliveries(ctx, filter)
@@ -80,19 +77,22 @@ func (l *callbacksListCmd) Run(ctx context.Context, k *kong.Kong) error {
 	}
 	rows := make([][]string, 0, len(list))
 	for _, d := range list {
-		rows = append(rows, []string{string(d.ExecutionID), stateOf(d), strconv.Itoa(d.Attempts), at(d.CreatedAt), at(d.NextAttemptAt), d.URL})
+		rows = append(rows, []string{
+			string(d.ExecutionID), formatState(d), strconv.Itoa(d.Attempts),
+			formatTime(d.CreatedAt), formatTime(d.NextAttemptAt), d.URL,
+		})
 	}
-	return table(k.Stdout, []string{"EXECUTION", "STATE", "ATTEMPTS", "CREATED", "NEXT ATTEMPT", "URL"}, rows)
+	return printTable(k.Stdout, []string{"EXECUTION", "STATE", "ATTEMPTS", "CREATED", "NEXT ATTEMPT", "URL"}, rows)
 }
 
 type callbacksShowCmd struct {
-	asked
-	ID execution.ID `arg:"" help:"The execution." name:"execution"`
+	callFlags
+	ID execution.ID `arg:"" help:"ID of the execution." name:"execution-id"`
 }
 
 // Run shows one callback.
 func (s *callbacksShowCmd) Run(ctx context.Context, k *kong.Kong) error {
-	server, err := client.New(s.Server, s.Token)
+	server, err := s.connect()
 	if err != nil {
 		return err
 	}
@@ -106,8 +106,8 @@ func (s *callbacksShowCmd) Run(ctx context.Context, k *kong.Kong) error {
 	}
 	if s.JSON {
 		return printJSON(k.Stdout, struct {
-			Callback client.DeliveryRecord `json:"callback"`
-			Attempts []client.Attempt      `json:"attempts"`
+			Callback wire.DeliveryRecord `json:"callback"`
+			Attempts []wire.Attempt      `json:"attempts"`
 		}{d, attempts})
 	}
 	if err := printDelivery(k.Stdout, d); err != nil || len(attempts) == 0 {
@@ -120,41 +120,43 @@ func (s *callbacksShowCmd) Run(ctx context.Context, k *kong.Kong) error {
 	for _, a := range attempts {
 		wait := "-"
 		if a.RetryAfter != nil {
-			wait = seconds(*a.RetryAfter)
+			wait = formatSeconds(*a.RetryAfter)
 		}
 		rows = append(rows, []string{
-			strconv.Itoa(a.Number), at(&a.StartedAt), seconds(a.Duration), string(a.Outcome), status(a.StatusCode), wait, a.Detail, said(a.Reply),
+			strconv.Itoa(a.Number), formatTime(&a.StartedAt), formatSeconds(a.Duration), string(a.Outcome),
+			formatStatus(a.StatusCode), wait, a.Detail, formatAnswer(a.Reply),
 		})
 	}
-	return table(k.Stdout, []string{"ATTEMPT", "STARTED", "TOOK", "OUTCOME", "STATUS", "RETRY AFTER", "DETAIL", "ANSWER"}, rows)
+	head := []string{"ATTEMPT", "STARTED", "TOOK", "OUTCOME", "STATUS", "RETRY AFTER", "DETAIL", "ANSWER"}
+	return printTable(k.Stdout, head, rows)
 }
 
-func printDelivery(w io.Writer, d client.DeliveryRecord) error {
+func printDelivery(w io.Writer, d wire.DeliveryRecord) error {
 	if _, err := fmt.Fprintf(w, "%s\n\n", d.Explanation); err != nil {
 		return err
 	}
-	return table(w, nil, [][]string{
+	return printTable(w, nil, [][]string{
 		{"execution", string(d.ExecutionID)},
-		{"state", stateOf(d.Delivery)},
+		{"state", formatState(d.Delivery)},
 		{"url", cmp.Or(d.URL, "-")},
 		{"webhook-id", d.WebhookID},
 		{"headers", cmp.Or(strings.Join(d.HeaderNames, ", "), "-")},
-		{"signed", yes(d.Signed)},
+		{"signed", formatBool(d.Signed)},
 		{"attempts", strconv.Itoa(d.Attempts)},
-		{"created", at(d.CreatedAt)},
-		{"next attempt", at(d.NextAttemptAt)},
-		{"ended", at(d.EndedAt)},
+		{"created", formatTime(d.CreatedAt)},
+		{"next attempt", formatTime(d.NextAttemptAt)},
+		{"ended", formatTime(d.EndedAt)},
 	})
 }
 
 type callbacksRedeliverCmd struct {
-	asked
-	ID execution.ID `arg:"" help:"The execution." name:"execution"`
+	callFlags
+	ID execution.ID `arg:"" help:"ID of the execution." name:"execution-id"`
 }
 
-// Run has one callback sent now.
+// Run sends one callback now.
 func (r *callbacksRedeliverCmd) Run(ctx context.Context, k *kong.Kong) error {
-	server, err := client.New(r.Server, r.Token)
+	server, err := r.connect()
 	if err != nil {
 		return err
 	}
@@ -169,14 +171,14 @@ func (r *callbacksRedeliverCmd) Run(ctx context.Context, k *kong.Kong) error {
 }
 
 type callbacksRecoverCmd struct {
-	asked
-	Since instant `help:"Only those created at this time or later; a time or how long ago. Without it all that are kept." placeholder:"TIME"`
-	To    string  `help:"Only those to this receiver: any URL of it." placeholder:"URL"`
+	callFlags
+	Since instant `help:"Only callbacks created since then: a time, or a duration like 24h." placeholder:"TIME"`
+	To    string  `help:"Only callbacks to the server of this URL." placeholder:"URL"`
 }
 
-// Run has the dead callbacks sent again.
+// Run sends the dead callbacks again.
 func (r *callbacksRecoverCmd) Run(ctx context.Context, k *kong.Kong) error {
-	server, err := client.New(r.Server, r.Token)
+	server, err := r.connect()
 	if err != nil {
 		return err
 	}
@@ -192,18 +194,20 @@ func (r *callbacksRecoverCmd) Run(ctx context.Context, k *kong.Kong) error {
 }
 
 type callbacksTestCmd struct {
-	asked
-	URL    string            `arg:"" help:"Where the sample is sent."`
-	Header map[string]string `help:"A header of it; may be given more than once." mapsep:"none" placeholder:"NAME=VALUE"`
-	Secret []string          `help:"Signs it; during a rotation up to three, newest first." sep:"none" env:"BOOMERANG_SECRET" placeholder:"S"`
+	callFlags
+	URL string `arg:"" help:"URL to send the sample to."`
+
+	Header map[string]string `help:"Header of the sample; repeatable." mapsep:"none" placeholder:"NAME=VALUE"`
+
+	Secret []string `help:"Secret of the sample; repeatable." sep:"none" env:"BOOMERANG_SECRET" placeholder:"S"`
 }
 
-// Run tries a receiver out.
+// Run sends a sample to a receiver.
 func (c *callbacksTestCmd) Run(ctx context.Context, k *kong.Kong) error {
 	if err := checkSecrets(c.Secret); err != nil {
 		return err
 	}
-	server, err := client.New(c.Server, c.Token)
+	server, err := c.connect()
 	if err != nil {
 		return err
 	}
@@ -215,40 +219,34 @@ func (c *callbacksTestCmd) Run(ctx context.Context, k *kong.Kong) error {
 		return err
 	}
 	if !t.Arrived {
-		return exitError(1)
+		return exitError(exitFailure)
 	}
 	return nil
 }
 
-func printTrial(w io.Writer, t client.Trial, asJSON bool) error {
+func printTrial(w io.Writer, t wire.Trial, asJSON bool) error {
 	if asJSON {
 		return printJSON(w, t)
-	}
-	or := func(s *string) string {
-		if s == nil {
-			return "-"
-		}
-		return *s
 	}
 	if _, err := fmt.Fprintf(w, "%s\n\n", t.Detail); err != nil {
 		return err
 	}
-	return table(w, nil, [][]string{
+	return printTable(w, nil, [][]string{
 		{"url", t.URL},
-		{"arrived", yes(t.Arrived)},
+		{"arrived", formatBool(t.Arrived)},
 		{"outcome", string(t.Outcome)},
-		{"rule", or(t.Rule)},
-		{"resolved", yes(t.Resolved)},
-		{"connected", yes(t.Connected)},
-		{"tls", or(t.TLS)},
-		{"status", status(t.StatusCode)},
-		{"took", seconds(t.Duration)},
-		{"signed", yes(t.Signed)},
-		{"answer", said(t.Reply)},
+		{"rule", formatText(t.Rule)},
+		{"resolved", formatBool(t.Resolved)},
+		{"connected", formatBool(t.Connected)},
+		{"tls", formatText(t.TLS)},
+		{"status", formatStatus(t.StatusCode)},
+		{"took", formatSeconds(t.Duration)},
+		{"signed", formatBool(t.Signed)},
+		{"answer", formatAnswer(t.Reply)},
 	})
 }
 
-// printJSON is for programs.
+// printJSON prints a value for programs.
 func printJSON(w io.Writer, v any) error {
 	encoder := json.NewEncoder(w)
 	encoder.SetEscapeHTML(false)
@@ -256,8 +254,8 @@ func printJSON(w io.Writer, v any) error {
 	return encoder.Encode(v)
 }
 
-// table is for people.
-func table(w io.Writer, head []string, rows [][]string) error {
+// printTable prints aligned columns for people. Without a head the first column holds the names.
+func printTable(w io.Writer, head []string, rows [][]string) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	if head != nil {
 		rows = append([][]string{head}, rows...)
@@ -270,44 +268,52 @@ func table(w io.Writer, head []string, rows [][]string) error {
 	return t.Flush()
 }
 
-func stateOf(d client.Delivery) string {
+func formatState(d wire.Delivery) string {
 	if d.Reason != nil {
 		return fmt.Sprintf("%s (%s)", d.State, *d.Reason)
 	}
 	return string(d.State)
 }
 
-func at(t *time.Time) string {
+func formatTime(t *time.Time) string {
 	if t == nil {
 		return "-"
 	}
 	return t.UTC().Format(time.RFC3339)
 }
 
-func seconds(s float64) string { return strconv.FormatFloat(s, 'f', -1, 64) + "s" }
+func formatSeconds(s wire.Seconds) string { return s.String() + "s" }
 
-func status(code *int) string {
+func formatStatus(code *int) string {
 	if code == nil {
 		return "-"
 	}
 	return strconv.Itoa(*code)
 }
 
-func yes(b bool) string {
+func formatBool(b bool) string {
 	if b {
 		return "yes"
 	}
 	return "no"
 }
 
-// said quotes the beginning of an answer: what a receiver writes must not steer a terminal.
-func said(r client.Reply) string {
-	const enough = 60
+// formatText returns a text, or - if there is none.
+func formatText(s *string) string {
+	if s == nil {
+		return "-"
+	}
+	return *s
+}
+
+// formatAnswer quotes the beginning of an answer, so that a receiver cannot steer the terminal.
+func formatAnswer(r wire.Reply) string {
+	const limit = 60 // runes
 	switch runes := []rune(r.Answer); {
 	case len(runes) == 0:
 		return "-"
-	case len(runes) > enough:
-		return strconv.QuoteToGraphic(string(runes[:enough])) + "…"
+	case len(runes) > limit:
+		return strconv.QuoteToGraphic(string(runes[:limit])) + "…"
 	}
 	return strconv.QuoteToGraphic(r.Answer)
 }

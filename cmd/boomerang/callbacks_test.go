@@ -22,28 +22,30 @@ import (
 	"boomerang/internal/config"
 	"boomerang/internal/execution"
 	"boomerang/internal/fault"
+	"boomerang/internal/wire"
 )
 
-// house is a server without an engine, and a receiver that answers as it is told. What is queued there can be cancelled, and
-// that is a result which has to be posted.
-type house struct {
+// harness is a server without an engine, and a receiver whose answer the test chooses. Cancelling a queued execution
+// produces a result, which the server posts to the receiver.
+type harness struct {
 	t        *testing.T
 	url      string
 	config   config.Config
 	token    string
 	receiver *httptest.Server
 	status   atomic.Int32
-	hold     chan struct{} // unless nil: the first attempt gives a value when it comes, and waits for another
+	hold     chan struct{} // if not nil, the first attempt sends a value on arrival and waits for another one
 }
 
-func enter(t *testing.T, change ...func(*house)) *house {
+// newHarness starts the server and the receiver. The options change the configuration before the start.
+func newHarness(t *testing.T, options ...func(*harness)) *harness {
 	t.Helper()
-	h := &house{t: t, config: config.Defaults()}
+	h := &harness{t: t, config: config.Defaults()}
 	h.config.DataDir = t.TempDir()
 	h.config.HTTP.Addr = "127.0.0.1:0"
 	h.config.Docker.Host = "unix:///nonexistent/docker.sock"
 	h.config.Callback.AllowCIDRs = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
-	for _, f := range change {
+	for _, f := range options {
 		f(h)
 	}
 	h.receiver = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -75,7 +77,7 @@ func enter(t *testing.T, change ...func(*house)) *house {
 	return h
 }
 
-func (h *house) tokenOf(subject string) string {
+func (h *harness) tokenOf(subject string) string {
 	h.t.Helper()
 	tokens, err := auth.New(h.config.Auth, h.config.DataDir)
 	if err != nil {
@@ -88,12 +90,13 @@ func (h *house) tokenOf(subject string) string {
 	return token
 }
 
-// run runs a command line as main does.
-func (h *house) run(args ...string) (out string, err error) {
+// run runs a command line as main does, and returns the output.
+func (h *harness) run(args ...string) (out string, err error) {
 	h.t.Helper()
 	var text strings.Builder
-	parser, err := kong.New(&cli{}, kong.Writers(&text, io.Discard), kong.BindTo(h.t.Context(), (*context.Context)(nil)),
-		kong.Exit(func(int) { h.t.Errorf("%v: it exits", args) }))
+	exit := func(int) { h.t.Errorf("%v: the command exits", args) }
+	parser, err := kong.New(&cli{}, kong.Writers(&text, io.Discard), kong.Exit(exit),
+		kong.BindTo(h.t.Context(), (*context.Context)(nil)))
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -105,8 +108,8 @@ func (h *house) run(args ...string) (out string, err error) {
 	return text.String(), err
 }
 
-// ok runs a command that must do what it is told.
-func (h *house) ok(args ...string) string {
+// mustRun runs a command line that must succeed, and returns the output.
+func (h *harness) mustRun(args ...string) string {
 	h.t.Helper()
 	out, err := h.run(args...)
 	if err != nil {
@@ -115,15 +118,16 @@ func (h *house) ok(args ...string) string {
 	return out
 }
 
-// ended makes an execution that ends at once, and its callback due.
-func (h *house) ended() execution.ID {
+// newEnded returns an execution that has ended and whose callback is due.
+func (h *harness) newEnded() execution.ID {
 	h.t.Helper()
 	c, err := client.New(h.url, h.token)
 	if err != nil {
 		h.t.Fatal(err)
 	}
 	id, err := c.Submit(h.t.Context(), client.Submission{
-		Code: "1", CallbackURL: h.receiver.URL + "/hook", CallbackHeaders: map[string]string{"X-A": "a"}, Secrets: client.Secrets{"s"},
+		Code: "1", CallbackURL: h.receiver.URL + "/hook", CallbackHeaders: map[string]string{"X-A": "a"},
+		Secrets: client.Secrets{"s"},
 	})
 	if err != nil {
 		h.t.Fatal(err)
@@ -134,17 +138,17 @@ func (h *house) ended() execution.ID {
 	return id
 }
 
-// shown is what show --json prints.
-type shown struct {
-	Callback client.DeliveryRecord
-	Attempts []client.Attempt
+// shownCallback is the JSON of callbacks show --json.
+type shownCallback struct {
+	Callback wire.DeliveryRecord
+	Attempts []wire.Attempt
 }
 
-// until waits for a state of a callback.
-func (h *house) until(id execution.ID, state execution.DeliveryState) (s shown) {
+// waitForState waits until a callback has the state.
+func (h *harness) waitForState(id execution.ID, state execution.DeliveryState) (s shownCallback) {
 	h.t.Helper()
 	for end := time.Now().Add(time.Minute); ; {
-		decode(h.t, h.ok("callbacks", "show", "--json", string(id)), &s)
+		decode(h.t, h.mustRun("callbacks", "show", "--json", string(id)), &s)
 		if s.Callback.State == state {
 			return s
 		}
@@ -162,74 +166,88 @@ func decode(t *testing.T, text string, v any) {
 	}
 }
 
-func holds(t *testing.T, text string, parts ...string) {
+func contains(t *testing.T, text string, parts ...string) {
 	t.Helper()
 	for _, part := range parts {
 		if !strings.Contains(text, part) {
-			t.Errorf("got\n%s\nwant %q in it", text, part)
+			t.Errorf("got\n%s\nwant it to contain %q", text, part)
 		}
 	}
 }
 
-func TestAnOperatorFindsOutWhyItDidNotArriveAndSendsItAgain(t *testing.T) {
-	h := enter(t)
+func TestADeadCallbackIsExplainedAndSentAgain(t *testing.T) {
+	h := newHarness(t)
 	h.status.Store(http.StatusGone)
-	id := h.ended()
-	dead := h.until(id, execution.Dead)
-	if dead.Callback.Explanation != "Given up: the receiver answered 410 Gone." || len(dead.Attempts) != 1 || *dead.Attempts[0].StatusCode != 410 {
+	id := h.newEnded()
+	dead := h.waitForState(id, execution.Dead)
+	if dead.Callback.Explanation != "Given up: the receiver answered 410 Gone." ||
+		len(dead.Attempts) != 1 || *dead.Attempts[0].StatusCode != 410 {
 		t.Errorf("got %+v", dead)
 	}
 	line := string(id) + "  dead (gone)  1"
-	holds(t, h.ok("callbacks", "list"), "EXECUTION", "NEXT ATTEMPT", line, h.receiver.URL+"/hook")
-	holds(t, h.ok("callbacks", "list", "--status", "dead,pending", "--since", "1h", "--to", h.receiver.URL), line)
-	for _, none := range [][]string{{"--status", "delivered"}, {"--to", "http://127.0.0.1:1/"}, {"--until", "1h"}, {"--since", "2261-01-01T00:00:00Z"}, {"--limit", "0"}} {
-		if out := h.ok(append([]string{"callbacks", "list"}, none...)...); strings.Contains(out, string(id)) {
+	contains(t, h.mustRun("callbacks", "list"), "EXECUTION", "NEXT ATTEMPT", line, h.receiver.URL+"/hook")
+	filtered := h.mustRun("callbacks", "list", "--status", "dead,pending", "--since", "1h", "--to", h.receiver.URL)
+	contains(t, filtered, line)
+	for _, none := range [][]string{
+		{"--status", "delivered"},
+		{"--to", "http://127.0.0.1:1/"},
+		{"--until", "1h"},
+		{"--since", "2261-01-01T00:00:00Z"},
+		{"--limit", "0"},
+	} {
+		if out := h.mustRun(append([]string{"callbacks", "list"}, none...)...); strings.Contains(out, string(id)) {
 			t.Errorf("%v: got\n%s", none, out)
 		}
 	}
-	var list []client.Delivery
-	if decode(t, h.ok("callbacks", "list", "--json"), &list); len(list) != 1 || list[0].ExecutionID != id || *list[0].Reason != execution.Gone {
+	var list []wire.Delivery
+	decode(t, h.mustRun("callbacks", "list", "--json"), &list)
+	if len(list) != 1 || list[0].ExecutionID != id || *list[0].Reason != execution.Gone {
 		t.Errorf("got %+v", list)
 	}
-	holds(t, h.ok("callbacks", "show", string(id)),
-		"Given up: the receiver answered 410 Gone.\n", "state         dead (gone)\n", "webhook-id    msg_"+string(id)+"\n", "headers       X-A\n",
-		"signed        yes\n", "ATTEMPT  STARTED", "http_status  410     -            The receiver answered 410.  -\n")
+	contains(t, h.mustRun("callbacks", "show", string(id)),
+		"Given up: the receiver answered 410 Gone.\n", "state         dead (gone)\n",
+		"webhook-id    msg_"+string(id)+"\n", "headers       X-A\n", "signed        yes\n",
+		"ATTEMPT  STARTED", "http_status  410     -            The receiver answered 410.  -\n")
 
 	h.status.Store(http.StatusNoContent)
-	holds(t, h.ok("callbacks", "redeliver", string(id)), "execution     "+string(id)+"\n", "state         ") // it may have arrived by now
-	if got := h.until(id, execution.Delivered); got.Callback.Explanation != "Delivered at attempt 2: the receiver answered 204." || len(got.Attempts) != 2 {
+	out := h.mustRun("callbacks", "redeliver", string(id))
+	contains(t, out, "execution     "+string(id)+"\n", "state         ") // the state may be delivered already
+	got := h.waitForState(id, execution.Delivered)
+	if got.Callback.Explanation != "Delivered at attempt 2: the receiver answered 204." || len(got.Attempts) != 2 {
 		t.Errorf("got %+v", got)
 	}
-	var again client.DeliveryRecord
-	if decode(t, h.ok("callbacks", "redeliver", "--json", string(id)), &again); again.ExecutionID != id || again.Attempts < 2 {
+	var again wire.DeliveryRecord
+	decode(t, h.mustRun("callbacks", "redeliver", "--json", string(id)), &again)
+	if again.ExecutionID != id || again.Attempts < 2 {
 		t.Errorf("got %+v", again)
 	}
-	h.until(id, execution.Delivered)
+	h.waitForState(id, execution.Delivered)
 }
 
-// The schedule alone would let it wait for a day.
-func TestARedeliveryDuringAnAttemptIsNotLostWhenThatFails(t *testing.T) {
-	h := enter(t, func(h *house) {
+// Without the redelivery the schedule would delay the second attempt by a day.
+func TestARedeliveryDuringAFailingAttemptIsNotLost(t *testing.T) {
+	h := newHarness(t, func(h *harness) {
 		h.config.Callback.Schedule = []time.Duration{24 * time.Hour}
 		h.hold = make(chan struct{})
 	})
 	h.status.Store(http.StatusInternalServerError)
-	id := h.ended()
+	id := h.newEnded()
 	<-h.hold
 	h.status.Store(http.StatusOK)
-	holds(t, h.ok("callbacks", "redeliver", string(id)), "No attempt has ended yet.")
+	contains(t, h.mustRun("callbacks", "redeliver", string(id)), "No attempt has ended yet.")
 	h.hold <- struct{}{}
-	if got := h.until(id, execution.Delivered); len(got.Attempts) != 2 || *got.Attempts[0].StatusCode != 500 || *got.Attempts[1].StatusCode != 200 {
+	got := h.waitForState(id, execution.Delivered)
+	if len(got.Attempts) != 2 || *got.Attempts[0].StatusCode != 500 || *got.Attempts[1].StatusCode != 200 {
 		t.Errorf("got %+v; want a failure and a success", got)
 	}
 }
 
-func TestAnOperatorSendsAllDeadCallbacksAgain(t *testing.T) {
-	h := enter(t)
+func TestRecoverSendsAllDeadCallbacksAgain(t *testing.T) {
+	h := newHarness(t)
 	h.status.Store(http.StatusGone)
-	ids := []execution.ID{h.ended(), h.ended(), h.ended()}
+	ids := []execution.ID{h.newEnded(), h.newEnded(), h.newEnded()}
 	for _, id := range ids {
-		h.until(id, execution.Dead)
+		h.waitForState(id, execution.Dead)
 	}
 	h.status.Store(http.StatusOK)
 	for _, c := range []struct {
@@ -241,22 +259,22 @@ func TestAnOperatorSendsAllDeadCallbacksAgain(t *testing.T) {
 		{[]string{"--since", "1h", "--to", h.receiver.URL}, "3 sent again\n"},
 		{[]string{"--json"}, "{\n  \"recovered\": 0\n}\n"},
 	} {
-		if got := h.ok(append([]string{"callbacks", "recover"}, c.args...)...); got != c.want {
+		if got := h.mustRun(append([]string{"callbacks", "recover"}, c.args...)...); got != c.want {
 			t.Errorf("%v: got %q; want %q", c.args, got, c.want)
 		}
 	}
 	for _, id := range ids {
-		if got := h.until(id, execution.Delivered); got.Callback.Attempts != 2 {
+		if got := h.waitForState(id, execution.Delivered); got.Callback.Attempts != 2 {
 			t.Errorf("got %+v; want two attempts", got)
 		}
 	}
 }
 
-func TestTheCallbacksOfOthersAreNotThere(t *testing.T) {
-	h := enter(t)
+func TestCallbacksOfOtherSubjectsAreHidden(t *testing.T) {
+	h := newHarness(t)
 	h.status.Store(http.StatusGone)
-	id := h.ended()
-	h.until(id, execution.Dead)
+	id := h.newEnded()
+	h.waitForState(id, execution.Dead)
 	h.token = h.tokenOf("another")
 	for _, verb := range []string{"show", "redeliver"} {
 		out, err := h.run("callbacks", verb, string(id))
@@ -264,27 +282,32 @@ func TestTheCallbacksOfOthersAreNotThere(t *testing.T) {
 			t.Errorf("%s: got %q, %v; want EXECUTION_NOT_FOUND", verb, out, err)
 		}
 	}
-	if out := h.ok("callbacks", "list", "--json"); out != "[]\n" {
+	if out := h.mustRun("callbacks", "list", "--json"); out != "[]\n" {
 		t.Errorf("list: got %q; want none", out)
 	}
-	if out := h.ok("callbacks", "recover"); out != "0 sent again\n" {
+	if out := h.mustRun("callbacks", "recover"); out != "0 sent again\n" {
 		t.Errorf("recover: got %q; want none", out)
 	}
 }
 
-func TestATestShowsWhatHappenedAndExitsAsItWent(t *testing.T) {
-	h := enter(t)
-	args := []string{"callbacks", "test", h.receiver.URL + "/a?b=c", "--header", "X-A=1;2", "--header", "X-B=3", "--secret", "new", "--secret", "old"}
+func TestCallbacksTestShowsTheOutcomeAndSetsTheExitCode(t *testing.T) {
+	h := newHarness(t)
+	args := []string{
+		"callbacks", "test", h.receiver.URL + "/a?b=c", "--header", "X-A=1;2", "--header", "X-B=3",
+		"--secret", "new", "--secret", "old",
+	}
 	h.status.Store(http.StatusOK)
-	holds(t, h.ok(args...), "The receiver answered 200.\n\n", "arrived    yes\n", "outcome    delivered\n", "tls        -\n", "status     200\n", "signed     yes\n")
+	contains(t, h.mustRun(args...), "The receiver answered 200.\n\n", "arrived    yes\n", "outcome    delivered\n",
+		"tls        -\n", "status     200\n", "signed     yes\n")
 
 	h.status.Store(http.StatusInternalServerError)
 	out, err := h.run(append(args, "--json")...)
 	if code, ok := errors.AsType[exitError](err); !ok || code != 1 {
 		t.Errorf("got %v; want exit code 1", err)
 	}
-	var trial client.Trial
-	if decode(t, out, &trial); trial.Arrived || *trial.StatusCode != 500 || trial.Outcome != execution.AttemptStatus || !trial.Connected {
+	var trial wire.Trial
+	decode(t, out, &trial)
+	if trial.Arrived || *trial.StatusCode != 500 || trial.Outcome != execution.AttemptStatus || !trial.Connected {
 		t.Errorf("got %+v", trial)
 	}
 	out, err = h.run("callbacks", "test", "http://169.254.169.254/latest")
@@ -293,7 +316,7 @@ func TestATestShowsWhatHappenedAndExitsAsItWent(t *testing.T) {
 	}
 }
 
-func TestATimeIsAnInstantOrHowLongAgo(t *testing.T) {
+func TestAnInstantIsATimeOrADuration(t *testing.T) {
 	for text, want := range map[string]time.Time{
 		"2025-01-28T01:00:00+01:00": time.Date(2025, 1, 28, 0, 0, 0, 0, time.UTC),
 		"90m":                       time.Now().Add(-90 * time.Minute),
@@ -305,19 +328,19 @@ func TestATimeIsAnInstantOrHowLongAgo(t *testing.T) {
 	}
 	for _, text := range []string{"", "yesterday", "-5m", "2025-01-28"} {
 		if err := new(instant).UnmarshalText([]byte(text)); err == nil {
-			t.Errorf("%q is taken for a time", text)
+			t.Errorf("%q: got no error", text)
 		}
 	}
 }
 
-func TestWhatAReceiverSaidDoesNotSteerATerminal(t *testing.T) {
+func TestAnAnswerCannotSteerTheTerminal(t *testing.T) {
 	for answer, want := range map[string]string{
 		"":                      "-",
 		"ok\n":                  `"ok\n"`,
 		"\x1b[2Jé\u202e":        `"\x1b[2Jé\u202e"`,
 		strings.Repeat("ü", 61): `"` + strings.Repeat("ü", 60) + `"…`,
 	} {
-		if got := said(client.Reply{Answer: answer}); got != want {
+		if got := formatAnswer(wire.Reply{Answer: answer}); got != want {
 			t.Errorf("%q: got %s; want %s", answer, got, want)
 		}
 	}

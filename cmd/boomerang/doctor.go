@@ -2,11 +2,11 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,54 +20,51 @@ import (
 )
 
 type doctorCmd struct {
-	Config   string `help:"Configuration file, as of serve." type:"path" env:"BOOMERANG_CONFIG" placeholder:"FILE"`
-	Language string `help:"Examine this language alone. Default: all whose image is there." short:"l" placeholder:"NAME"`
+	configFlags
+	Language string `help:"Check only this language. Default: all with an image." short:"l" placeholder:"NAME"`
 	JSON     bool   `help:"Print the report as JSON." name:"json"`
-	Short    bool   `help:"Leave out the probes that take seconds: bombs, floods, quotas."`
+	Short    bool   `help:"Skip the slow checks: fork bombs, floods, quotas."`
 }
 
-// Help says more than one line.
+// Help implements kong.HelpProvider.
 func (doctorCmd) Help() string {
-	return `Looks at the engine, then runs attacks as real executions: in your images, on your engine, with your limits. It needs no
-server, and may run beside one. What it makes it removes.
+	return `The command inspects the Docker engine, then runs attacks as real executions: in your images, on your
+engine, with your limits. It needs no server, may run beside one, and removes everything that it creates.
 
   boomerang doctor
   boomerang doctor --language python --short
 
-Exit code 0: every wall held. 1: one did not, and the report ends with it. 2: there was nothing to examine, or the engine does
-not answer. Warnings on the engine are told and change nothing.`
+The exit code is 0 if every isolation check held, 1 if one failed, and 2 if there was nothing to check or the engine
+does not answer. A failed check is repeated at the end of the report. Warnings about the engine do not change the exit
+code.`
 }
 
-// Run examines.
-func (c *doctorCmd) Run(ctx context.Context) error {
-	report, err := c.examine(ctx)
-	if err == nil && c.JSON {
-		encoder := json.NewEncoder(os.Stdout)
-		encoder.SetIndent("", "  ")
-		err = encoder.Encode(report)
+// Run checks the languages and prints the report.
+func (cmd *doctorCmd) Run(ctx context.Context) error {
+	report, err := cmd.examine(ctx)
+	if err == nil && cmd.JSON {
+		err = printJSON(os.Stdout, report)
 	}
 	if err != nil {
-		fmt.Fprintf(os.Stderr, "boomerang: doctor: %v\n", err)
+		printError(err)
 		return exitError(exitUsage)
 	}
 	if report.Open > 0 {
-		return exitError(1)
+		return exitError(exitFailure)
 	}
 	return nil
 }
 
-// homeward bounds the removal of what the doctor made.
-const homeward = time.Minute
-
-func (c *doctorCmd) examine(ctx context.Context) (report doctor.Report, err error) {
-	settings, err := config.Load(c.Config, os.Environ())
+func (cmd *doctorCmd) examine(ctx context.Context) (report doctor.Report, err error) {
+	c, err := config.Load(cmd.Config, os.Environ())
 	if err != nil {
 		return report, err
 	}
 	log := config.Log{Level: "error", Format: "text"}.Logger(os.Stderr)
-	// A node of its own: no server takes what it makes for its own, nor the other way round.
+	// With a node name of its own, the doctor does not manage the containers of a server, nor a server those of the
+	// doctor.
 	node := "doctor-" + journal.NewNonce()
-	engine, err := docker.New(settings.Docker, node, 1, log, probe.Program)
+	engine, err := docker.New(c.Docker, node, 1, log, probe.Program)
 	if err != nil {
 		return report, err
 	}
@@ -75,7 +72,7 @@ func (c *doctorCmd) examine(ctx context.Context) (report doctor.Report, err erro
 	if report.Engine, err = engine.Facts(ctx); err != nil {
 		return report, err
 	}
-	languages, err := c.languages(ctx, settings, engine)
+	languages, err := installedLanguages(ctx, c, engine, cmd.Language)
 	if err != nil {
 		return report, err
 	}
@@ -88,24 +85,22 @@ func (c *doctorCmd) examine(ctx context.Context) (report doctor.Report, err erro
 		return report, err
 	}
 	out := io.Writer(os.Stdout)
-	if c.JSON {
+	if cmd.JSON {
 		out = io.Discard
 	}
-	defer func() {
-		ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), homeward)
-		defer stop()
-		err = errors.Join(err, engine.Dismantle(ctx))
-	}()
-	doc := doctor.Doctor{
-		Sandbox: engine, Program: docker.Carried(probe.Program), Host: host, Short: c.Short, Confined: confined(report.Engine),
-		Networks: settings.Network, Machine: machine,
+	defer func() { err = errors.Join(err, dismantle(ctx, engine)) }()
+	d := doctor.Doctor{
+		Sandbox: engine, Program: docker.Carried(probe.Program), Networks: c.Network, Machine: machine,
+		Host: host, Short: cmd.Short, Confined: hasAppArmor(report.Engine),
 	}
-	err = rounds(ctx, doc, languages, &report, doctor.NewPrinter(out))
+	err = examineLanguages(ctx, d, languages, &report, doctor.NewPrinter(out))
 	return report, err
 }
 
-// rounds examines one language after another.
-func rounds(ctx context.Context, d doctor.Doctor, languages []language.Language, report *doctor.Report, printer *doctor.Printer) error {
+// examineLanguages checks one language after another, prints the findings and adds them to the report.
+func examineLanguages(
+	ctx context.Context, d doctor.Doctor, languages []language.Language, report *doctor.Report, printer *doctor.Printer,
+) error {
 	printer.Facts(report.Engine)
 	for _, l := range languages {
 		printer.Language(l.Name, l.Image)
@@ -127,15 +122,24 @@ func rounds(ctx context.Context, d doctor.Doctor, languages []language.Language,
 	return nil
 }
 
-// languages are those to examine: the one that is asked for, or all whose image is there.
-func (c *doctorCmd) languages(ctx context.Context, settings config.Config, engine *docker.Docker) ([]language.Language, error) {
-	catalogue, err := language.Open(settings.Languages)
+// dismantle removes everything that a check created on the engine, even after ctx has ended. It takes at most a minute.
+func dismantle(ctx context.Context, engine *docker.Docker) error {
+	ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+	defer stop()
+	return engine.Dismantle(ctx)
+}
+
+// installedLanguages returns the languages whose image is on the engine: all of them, or the named one.
+func installedLanguages(
+	ctx context.Context, c config.Config, engine *docker.Docker, name string,
+) ([]language.Language, error) {
+	catalogue, err := language.Open(c.Languages)
 	if err != nil {
 		return nil, err
 	}
 	all := catalogue.Languages()
-	if c.Language != "" {
-		one, err := catalogue.Find(c.Language)
+	if name != "" {
+		one, err := catalogue.Find(name)
 		if err != nil {
 			return nil, err
 		}
@@ -154,20 +158,15 @@ func (c *doctorCmd) languages(ctx context.Context, settings config.Config, engin
 		}
 	}
 	if len(missing) > 0 {
-		fmt.Fprintf(os.Stderr, "· not on the engine, so not examined: %s\n", strings.Join(missing, ", "))
+		fmt.Fprintf(os.Stderr, "· images missing on the engine, skipped: %s\n", strings.Join(missing, ", "))
 	}
 	if len(found) == 0 {
-		return nil, errors.New("no language's image is on the engine: build or pull one")
+		return nil, errors.New("the engine has no image of a language: build or pull one")
 	}
 	return found, nil
 }
 
-// confined tells whether the engine confines containers by AppArmor.
-func confined(facts []sandbox.Fact) bool {
-	for _, f := range facts {
-		if f.Value == "apparmor" {
-			return true
-		}
-	}
-	return false
+// hasAppArmor reports whether the engine confines containers with AppArmor.
+func hasAppArmor(facts []sandbox.Fact) bool {
+	return slices.ContainsFunc(facts, func(f sandbox.Fact) bool { return f.Value == "apparmor" })
 }

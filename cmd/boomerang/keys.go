@@ -7,7 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"text/tabwriter"
+	"strconv"
 
 	"github.com/goccy/go-yaml"
 
@@ -16,24 +16,28 @@ import (
 	"boomerang/internal/store"
 )
 
-// keysCmd is about the keys that seal code, environments, and the secrets and headers of callbacks, and about API keys.
+// keysCmd manages two kinds of keys: those that encrypt code, environments, and the secrets and headers of callbacks
+// in the database; and API keys.
 type keysCmd struct {
-	List   keysListCmd   `cmd:"" help:"List the keys, and how many stored fields each has sealed."`
-	Rotate keysRotateCmd `cmd:"" help:"Make a new key, with which everything is sealed from now on."`
-	Retire keysRetireCmd `cmd:"" help:"Forget a key that has sealed nothing that is still stored."`
-	API    keysAPICmd    `cmd:"" name:"api" help:"Make an API key for HopX's clients."`
+	List   keysListCmd   `cmd:"" help:"List the encryption keys, and how many stored fields each has encrypted."`
+	Rotate keysRotateCmd `cmd:"" help:"Make a new encryption key for all new data."`
+	Retire keysRetireCmd `cmd:"" help:"Delete an encryption key that no stored field needs."`
+	API    keysAPICmd    `cmd:"" name:"api" help:"Make an API key for the clients of HopX."`
 }
 
-// sealed says where the keys are, and counts.
-type sealed struct{ settings }
+// sealKeyFile is the name of the file with the encryption keys in the data directory.
+const sealKeyFile = "seal.key"
 
-// counts returns the path of the key file, its keys, and how many stored fields each key has sealed.
-func (s sealed) counts(ctx context.Context) (path string, ids []string, fields map[string]int, err error) {
-	c, err := s.load()
+// countSealed returns the path of the key file, the IDs of its keys, and the number of stored fields that each key
+// has encrypted.
+func countSealed(
+	ctx context.Context, f dataFlags,
+) (path string, ids []string, fields map[string]int, err error) {
+	c, err := f.load()
 	if err != nil {
 		return "", nil, nil, err
 	}
-	path = filepath.Join(c.DataDir, "seal.key")
+	path = filepath.Join(c.DataDir, sealKeyFile)
 	if ids, err = seal.Keys(path); err != nil {
 		return "", nil, nil, err
 	}
@@ -41,7 +45,7 @@ func (s sealed) counts(ctx context.Context) (path string, ids []string, fields m
 	err = store.EachSealed(ctx, c.DataDir, seal.HeadSize, func(head []byte) error {
 		id, ok := seal.KeyOf(head)
 		if !ok {
-			return errors.New("a sealed field does not tell its key")
+			return errors.New("a stored field does not name its encryption key")
 		}
 		fields[id]++
 		return nil
@@ -49,32 +53,32 @@ func (s sealed) counts(ctx context.Context) (path string, ids []string, fields m
 	return path, ids, fields, err
 }
 
-type keysListCmd struct{ sealed }
+type keysListCmd struct{ dataFlags }
 
 // Run prints the table.
 func (k *keysListCmd) Run(ctx context.Context) error {
-	_, ids, fields, err := k.counts(ctx)
+	_, ids, fields, err := countSealed(ctx, k.dataFlags)
 	if err != nil {
 		return err
 	}
-	table := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
-	_, _ = fmt.Fprintln(table, "KEY\tSEALED FIELDS\t")
+	rows := make([][]string, 0, len(ids))
 	for i, id := range ids {
 		note := ""
 		if i == 0 {
 			note = "current"
 		}
-		_, _ = fmt.Fprintf(table, "%s\t%d\t%s\n", id, fields[id], note)
+		rows = append(rows, []string{id, strconv.Itoa(fields[id]), note})
 	}
-	return table.Flush()
+	return printTable(os.Stdout, []string{"KEY", "SEALED FIELDS", ""}, rows)
 }
 
-type keysRotateCmd struct{ settings }
+type keysRotateCmd struct{ dataFlags }
 
-// Help says more than one line.
+// Help implements kong.HelpProvider.
 func (keysRotateCmd) Help() string {
-	return `The new key comes first in seal.key, and a running server seals with it at once. What older keys have sealed can be read
-as before; when it has been removed (upkeep.keep), retire them:
+	return `The new key becomes the first in seal.key, and a running server uses it at once for new data. The older
+keys stay, so that the server can decrypt older data. Retire an old key after retention (upkeep.keep) has removed that
+data:
 
   boomerang keys rotate --data-dir data
   boomerang keys list --data-dir data
@@ -87,7 +91,7 @@ func (k *keysRotateCmd) Run() error {
 	if err != nil {
 		return err
 	}
-	id, err := seal.Rotate(filepath.Join(c.DataDir, "seal.key"))
+	id, err := seal.Rotate(filepath.Join(c.DataDir, sealKeyFile))
 	if err != nil {
 		return err
 	}
@@ -96,62 +100,65 @@ func (k *keysRotateCmd) Run() error {
 }
 
 type keysRetireCmd struct {
-	sealed
-	ID string `arg:"" help:"The key's id, as list shows it."`
+	dataFlags
+	ID string `arg:"" help:"ID of the key; see keys list." name:"key-id"`
 }
 
-// Help says more than one line.
+// Help implements kong.HelpProvider.
 func (keysRetireCmd) Help() string {
-	return `Refused while a stored field needs the key, and for a minute after the keys were changed. Idempotency keys are recognised by the oldest key: when that one is retired,
-those of the last 24 hours answer CONFLICT.`
+	return `The command fails while a stored field needs the key, and for a minute after each change of the keys. The
+oldest key identifies repeated submissions: after its retirement, idempotency keys of the last 24 hours answer
+CONFLICT.`
 }
 
-// Run takes the key out.
+// Run deletes the key.
 func (k *keysRetireCmd) Run(ctx context.Context) error {
-	path, ids, fields, err := k.counts(ctx)
+	path, ids, fields, err := countSealed(ctx, k.dataFlags)
 	if err != nil {
 		return err
 	}
 	if n := fields[k.ID]; slices.Contains(ids, k.ID) && n > 0 {
-		return fmt.Errorf("the key %q has sealed %d stored fields: they can be read with it alone. Retention removes them in time, and the next start reseals the default environments (/env)", k.ID, n)
+		return fmt.Errorf("%d stored fields need the key %q: retention removes them, "+
+			"and the next start of the server encrypts the default environments (/env) anew", n, k.ID)
 	}
 	return seal.Retire(path, k.ID)
 }
 
 type keysAPICmd struct {
-	Sub   string   `help:"Who the key stands for: the owner of all that is submitted with its tokens." required:"" placeholder:"NAME"`
-	Scope []string `help:"What more its tokens may do. The one scope is admin: see and end everybody's executions." placeholder:"admin"`
+	Sub   string   `help:"Subject: the owner of everything submitted with the key." required:"" placeholder:"NAME"`
+	Scope []string `help:"Scope; admin sees and cancels all executions." enum:"admin" placeholder:"admin"`
 }
 
-// Help says more than one line.
+// Help implements kong.HelpProvider.
 func (keysAPICmd) Help() string {
-	return `HopX's clients ask for tokens with an API key. The key is printed and kept nowhere; beside it, on stderr, the line for
-auth.api_keys in boomerang.yaml, which holds only its hash. A key holds until its line is taken out and the server restarted, and
-its tokens for two hours:
+	return `The clients of HopX exchange an API key for tokens. The command prints the key on stdout and stores it
+nowhere. On stderr it prints the entry for auth.api_keys in boomerang.yaml, which contains only a hash of the key. The
+key is valid until you remove the entry and restart the server; tokens of the key are valid for two hours.
 
   export HOPX_API_KEY=$(boomerang keys api --sub me)`
 }
 
-// Run prints the key and its line.
+// Run prints the key and its entry in boomerang.yaml.
 func (k *keysAPICmd) Run() error {
-	key, lines, err := k.make()
+	key, entry, err := k.newKey()
 	if err != nil {
 		return err
 	}
 	fmt.Println(key)
-	_, err = fmt.Fprintf(os.Stderr, "In boomerang.yaml, and after it a restart; beside other keys an entry of the same list:\n\n%s", lines)
+	_, err = fmt.Fprintf(os.Stderr,
+		"Add this entry to auth.api_keys in boomerang.yaml and restart the server:\n\n%s", entry)
 	return err
 }
 
-// make returns a key, and the lines of boomerang.yaml that make it good.
-func (k *keysAPICmd) make() (key, lines string, err error) {
+// newKey returns a key, and the lines of boomerang.yaml that make the key valid.
+func (k *keysAPICmd) newKey() (key, lines string, err error) {
 	key, hashed, err := auth.NewAPIKey(k.Sub, k.Scope...)
 	if err != nil {
 		return "", "", err
 	}
 	entry, err := yaml.MarshalWithOptions([]auth.APIKey{hashed}, yaml.Flow(true))
 	if err != nil {
-		return "", "", fmt.Errorf("write entry: %w", err)
+		return "", "", fmt.Errorf("encode entry: %w", err)
 	}
 	return key, "auth:\n  api_keys: " + string(entry), nil
 }

@@ -10,9 +10,9 @@ import (
 	"boomerang/internal/config"
 )
 
-func TestAnAPIKeyIsGoodWithTheLinesThatCameWithIt(t *testing.T) {
+func TestAnAPIKeyIsValidWithItsEntry(t *testing.T) {
 	for subject, scopes := range map[string][]string{"ann": nil, `a: "b'`: {auth.ScopeAdmin}} {
-		key, lines, err := (&keysAPICmd{Sub: subject, Scope: scopes}).make()
+		key, lines, err := (&keysAPICmd{Sub: subject, Scope: scopes}).newKey()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -36,7 +36,7 @@ func TestAnAPIKeyIsGoodWithTheLinesThatCameWithIt(t *testing.T) {
 			t.Errorf("got %+v, %v; want %+v", got, err, want)
 		}
 	}
-	if _, _, err := (&keysAPICmd{Sub: "ann", Scope: []string{"root"}}).make(); err == nil {
-		t.Error("a key was made with a scope that there is not")
+	if _, _, err := (&keysAPICmd{Sub: "ann", Scope: []string{"root"}}).newKey(); err == nil {
+		t.Error("got a key with the unknown scope root; want an error")
 	}
 }

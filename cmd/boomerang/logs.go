@@ -10,52 +10,53 @@ import (
 )
 
 type logsCmd struct {
-	remote
-	ID     execution.ID `arg:"" help:"The execution." name:"id"`
-	Follow bool         `help:"Go on until it has ended." short:"f"`
-	Quiet  bool         `help:"Print nothing but what the program prints." short:"q"`
+	serverFlags
+	ID     execution.ID `arg:"" help:"ID of the execution." name:"execution-id"`
+	Follow bool         `help:"Print new output until the execution ends." short:"f"`
+	Quiet  bool         `help:"Print only the output of the program." short:"q"`
 }
 
-// Help says more than one line.
+// Help implements kong.HelpProvider.
 func (logsCmd) Help() string {
-	return `What the program has printed so far: stdout on stdout, stderr on stderr. With -f what it prints from now on, too; a connection that
-breaks and a server that is restarted are waited for. Ctrl-C ends the following, not the program.
+	return `The command prints the output of the program so far: its stdout on stdout, its stderr on stderr. With -f
+it prints new output, too. It reconnects after a broken connection and after a restart of the server. Ctrl-C ends the
+command, not the program.
 
   boomerang logs -f exec_06bfnl7t8g3k5m2q9r4s1v0abc`
 }
 
-// Run shows what the execution prints.
+// Run prints the output of the execution.
 func (l *logsCmd) Run(ctx context.Context) error {
-	server, err := client.New(l.Server, l.Token)
+	server, err := l.connect()
 	if err != nil {
 		return err
 	}
 	if !l.Follow {
-		return l.once(ctx, server)
+		return l.printStored(ctx, server)
 	}
-	shown := newScreen(l.ID, l.Quiet)
-	record, err := server.Follow(ctx, l.ID, shown.show)
+	screen := newScreen(l.ID, l.Quiet)
+	record, err := server.Follow(ctx, l.ID, screen.show)
 	if err != nil {
-		shown.settle()
+		screen.endLine()
 		if ctx.Err() != nil {
 			return exitError(exitInterrupted)
 		}
 		return err
 	}
-	shown.ended(record)
+	screen.showEnd(record)
 	return nil
 }
 
-func (l *logsCmd) once(ctx context.Context, server *client.Client) error {
+func (l *logsCmd) printStored(ctx context.Context, server *client.Client) error {
 	for _, s := range []struct {
 		name execution.Stream
 		to   *os.File
 	}{{execution.Stdout, os.Stdout}, {execution.Stderr, os.Stderr}} {
-		kept, err := server.Output(ctx, l.ID, s.name)
+		output, err := server.Output(ctx, l.ID, s.name)
 		if err != nil {
 			return err
 		}
-		if _, err := s.to.Write(kept); err != nil {
+		if _, err := s.to.Write(output); err != nil {
 			return fmt.Errorf("print output: %w", err)
 		}
 	}

@@ -19,53 +19,67 @@ var version = "dev"
 type cli struct {
 	Serve      serveCmd      `cmd:"" help:"Run the server."`
 	Token      tokenCmd      `cmd:"" help:"Print a token for the API."`
-	Run        runCmd        `cmd:"" help:"Run a file on a server, follow it, and exit with its exit code."`
-	Logs       logsCmd       `cmd:"" help:"Print what an execution has printed, or follow it."`
+	Run        runCmd        `cmd:"" help:"Run a file on a server, print its output, and exit with its exit code."`
+	Logs       logsCmd       `cmd:"" help:"Print the output of an execution."`
 	Listen     listenCmd     `cmd:"" help:"Receive callbacks, verify their signatures, and print them."`
 	Verify     verifyCmd     `cmd:"" help:"Verify the signature of one callback."`
-	Artifacts  artifactsCmd  `cmd:"" help:"List or download the files that an execution left."`
-	Callbacks  callbacksCmd  `cmd:"" help:"Look at callbacks, send them again, try receivers out."`
-	Workspaces workspacesCmd `cmd:"" help:"Files that outlive executions: list, put, get, delete."`
+	Artifacts  artifactsCmd  `cmd:"" help:"List or download the artifacts of an execution."`
+	Callbacks  callbacksCmd  `cmd:"" help:"Inspect callbacks, send them again, and test receivers."`
+	Workspaces workspacesCmd `cmd:"" help:"Manage the files that outlive executions."`
 	Backup     backupCmd     `cmd:"" help:"Copy the data directory while the server runs."`
-	Keys       keysCmd       `cmd:"" help:"The keys that seal what is stored: list, rotate, retire. And API keys."`
-	Doctor     doctorCmd     `cmd:"" help:"Attack the containers that the server would run programs in, and report which walls held."`
-	Network    networkCmd    `cmd:"" help:"The networks that programs may be on: make them, try to get out of them, remove them."`
-	Proxy      proxyCmd      `cmd:"" help:"Run the proxy that is the only way out for programs on the network proxy."`
+	Keys       keysCmd       `cmd:"" help:"Manage encryption keys, and make API keys."`
+	Doctor     doctorCmd     `cmd:"" help:"Attack the server's containers from inside, and report the result."`
+	Network    networkCmd    `cmd:"" help:"Create, check and remove the networks of programs."`
+	Proxy      proxyCmd      `cmd:"" help:"Run the proxy of the network \"proxy\"."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`
 }
 
-// exitError says which code to exit with; everything else was said already.
+// Exit codes, besides 0.
+const (
+	exitFailure     = 1
+	exitUsage       = 2   // the command line is wrong, or a check could not be made
+	exitNotRun      = 125 // the program has no exit code of its own; docker run uses the same number
+	exitInterrupted = 130 // 128 + SIGINT
+)
+
+// exitError is the exit code of a command that has printed its own error message.
 type exitError int
 
 func (e exitError) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
 
-// exitUsage is the exit code of a command line that cannot be read, here as in most programs; kong's own is another.
-const (
-	exitUsage     = 2
-	exitUsageKong = 80
-)
-
+// exit replaces the exit code that kong uses for a wrong command line by the usual one.
 func exit(code int) {
-	if code == exitUsageKong {
+	const kongUsage = 80
+	if code == kongUsage {
 		code = exitUsage
 	}
 	os.Exit(code)
 }
 
 func main() {
-	// The first signal ends the context and everything stops in order; the second one ends the process at once.
+	// The first signal ends the context, and the command shuts down in order. The second signal ends the process at
+	// once.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop)
 
+	usage := kong.ShortUsageOnError()
+	if len(os.Args) == 1 {
+		usage = kong.UsageOnError()
+	}
 	parser := kong.Must(&cli{},
 		kong.Name("boomerang"),
-		kong.Description("Throw code at it, a signed result comes back.\n\nStart with `boomerang serve`, make a token with `boomerang token --sub me`, then `boomerang run hello.py`."),
-		kong.UsageOnError(),
+		kong.Description("Run code in fresh containers and receive the signed results.\n\n"+
+			"Start with `boomerang serve`, make a token with `boomerang token --sub me`, "+
+			"then run code with `boomerang run hello.py`."),
+		usage,
 		kong.Exit(exit),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
 		kong.BindTo(ctx, (*context.Context)(nil)),
 	)
 	command, err := parser.Parse(os.Args[1:])
+	if err != nil {
+		parser.Stdout = os.Stderr // the usage is part of the error message
+	}
 	parser.FatalIfErrorf(err)
 	err = command.Run()
 	if code, ok := errors.AsType[exitError](err); ok {
@@ -73,3 +87,6 @@ func main() {
 	}
 	parser.FatalIfErrorf(err)
 }
+
+// printError prints the message of an error whose exit code is not 1.
+func printError(err error) { fmt.Fprintf(os.Stderr, "boomerang: error: %v\n", err) }

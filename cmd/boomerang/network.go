@@ -20,139 +20,144 @@ import (
 )
 
 type networkCmd struct {
-	Setup  networkSetupCmd  `cmd:"" help:"Make both networks and lay the firewall's rules. As root; again after each reboot."`
-	Check  networkCheckCmd  `cmd:"" help:"Look at the rules, then try to get out of each network."`
-	Remove networkRemoveCmd `cmd:"" help:"Remove the networks and the rules. As root."`
+	Setup  networkSetupCmd  `cmd:"" help:"Create both networks and the firewall rules. Run as root after each boot."`
+	Check  networkCheckCmd  `cmd:"" help:"Check the firewall rules, then try to escape from each network."`
+	Remove networkRemoveCmd `cmd:"" help:"Remove the networks and the firewall rules. Run as root."`
 }
 
-// Help says more than one line.
+// Help implements kong.HelpProvider.
 func (networkCmd) Help() string {
-	return `A language in languages.yaml has network: none, egress (public IPv4 addresses, nothing private) or proxy (what proxy.allow names in
-boomerang.yaml). The last two are a network of the engine each, and rules of the machine's firewall, which only root may lay:
+	return `In languages.yaml the network of a language is none, egress (public IPv4 addresses only) or proxy (only
+the hosts of proxy.allow in boomerang.yaml). The networks egress and proxy each consist of a Docker network and of
+firewall rules, which only root may add:
 
   sudo boomerang network setup
   sudo boomerang network check
 
-A reboot takes the rules and leaves the networks, so run setup at each start of the machine (docs/OPERATIONS.md has the unit for
-systemd). While a network is not proven to be closed, the server puts no program on it.`
+A reboot removes the rules and keeps the networks. Therefore run setup at each boot; docs/OPERATIONS.md contains a
+systemd unit. The server uses a network only while its own checks prove that the network is closed.`
 }
 
-// networkSettings are what all three need.
-type networkSettings struct {
-	Config string `help:"Configuration file, as of serve." type:"path" env:"BOOMERANG_CONFIG" placeholder:"FILE"`
+// configFlags are the flags of commands that need the configuration and no data directory.
+type configFlags struct {
+	Config string `help:"Configuration file." type:"path" env:"BOOMERANG_CONFIG" placeholder:"FILE"`
 }
 
-// open loads the settings and reaches the engine, as a node of its own.
-func (n networkSettings) open(ctx context.Context) (config.Config, *docker.Docker, error) {
-	settings, err := config.Load(n.Config, os.Environ())
+// open loads the configuration and connects to the engine. It uses a node name of its own, so that no server manages
+// its containers.
+func (f configFlags) open(ctx context.Context) (config.Config, *docker.Docker, error) {
+	c, err := config.Load(f.Config, os.Environ())
 	if err != nil {
-		return settings, nil, err
+		return c, nil, err
 	}
 	log := config.Log{Level: "error", Format: "text"}.Logger(os.Stderr)
-	engine, err := docker.New(settings.Docker, "network-"+journal.NewNonce(), 1, log, probe.Program)
+	engine, err := docker.New(c.Docker, "network-"+journal.NewNonce(), 1, log, probe.Program)
 	if err != nil {
-		return settings, nil, err
+		return c, nil, err
 	}
 	if err := engine.Ping(ctx); err != nil {
-		return settings, nil, errors.Join(err, engine.Close())
+		return c, nil, errors.Join(err, engine.Close())
 	}
-	return settings, engine, nil
+	return c, engine, nil
 }
 
-// openAsRoot refuses before anything is touched.
-func (n networkSettings) openAsRoot(ctx context.Context) (config.Config, *docker.Docker, error) {
+// openAsRoot is open for commands that change firewall rules. Without root it fails before it changes anything.
+func (f configFlags) openAsRoot(ctx context.Context) (config.Config, *docker.Docker, error) {
 	if err := network.NewFirewall(network.Defaults()).Allowed(); err != nil {
 		return config.Config{}, nil, err
 	}
-	return n.open(ctx)
+	return f.open(ctx)
 }
 
-type networkSetupCmd struct{ networkSettings }
+type networkSetupCmd struct{ configFlags }
 
-// Run lays the rules before there is a network that they are for.
-func (c *networkSetupCmd) Run(ctx context.Context) (err error) {
-	settings, engine, err := c.openAsRoot(ctx)
+// Run adds the firewall rules before it creates the networks, so that no network is ever open.
+func (cmd *networkSetupCmd) Run(ctx context.Context) (err error) {
+	c, engine, err := cmd.openAsRoot(ctx)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, engine.Close()) }()
-	if err := network.NewFirewall(settings.Network).Lay(ctx); err != nil {
+	if err := network.NewFirewall(c.Network).Lay(ctx); err != nil {
 		return err
 	}
-	fmt.Println("the rules are laid")
-	for _, b := range settings.Network.Bridges() {
+	fmt.Println("firewall rules added")
+	for _, b := range c.Network.Bridges() {
 		if err := engine.MakeNetwork(ctx, b); err != nil {
-			return fmt.Errorf("%w (boomerang network remove, and other subnets in boomerang.yaml, may help)", err)
+			return fmt.Errorf("%w (try boomerang network remove, or other subnets in boomerang.yaml)", err)
 		}
-		fmt.Printf("%-6s is there: network %s, bridge %s, %s\n", b.Network, b.Name, b.Interface, b.Subnet)
+		fmt.Printf("%-6s ready: network %s, bridge %s, %s\n", b.Network, b.Name, b.Interface, b.Subnet)
 	}
-	fmt.Println("now: boomerang network check")
+	fmt.Println("next: boomerang network check")
 	return nil
 }
 
-type networkRemoveCmd struct{ networkSettings }
+type networkRemoveCmd struct{ configFlags }
 
 // Run removes the networks before the rules that close them.
-func (c *networkRemoveCmd) Run(ctx context.Context) (err error) {
-	settings, engine, err := c.openAsRoot(ctx)
+func (cmd *networkRemoveCmd) Run(ctx context.Context) (err error) {
+	c, engine, err := cmd.openAsRoot(ctx)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, engine.Close()) }()
-	for _, b := range settings.Network.Bridges() {
+	for _, b := range c.Network.Bridges() {
 		if err := engine.RemoveNetwork(ctx, b); err != nil {
-			return fmt.Errorf("%w (programs that run on it must have ended; the rules stay until then)", err)
+			return fmt.Errorf("%w (first, all programs on the network must end; the firewall rules stay)", err)
 		}
 	}
-	if err := network.NewFirewall(settings.Network).Remove(ctx); err != nil {
+	if err := network.NewFirewall(c.Network).Remove(ctx); err != nil {
 		return err
 	}
-	fmt.Println("networks and rules are removed")
+	fmt.Println("networks and firewall rules removed")
 	return nil
 }
 
 type networkCheckCmd struct {
-	networkSettings
-	Language string `help:"Try it in this language's image. Default: the first whose image is there." short:"l" placeholder:"NAME"`
+	configFlags
+	Language string `help:"Language whose image to use. Default: the first with an image." short:"l" placeholder:"NAME"`
 }
 
-// Help says more than one line.
+// Help implements kong.HelpProvider.
 func (networkCheckCmd) Help() string {
-	return `As root it compares the rules with what they should be. Then, as anybody who may use the engine, it runs a program on each network
-that tries to reach the gateway, the machine, metadata services, private ranges, a neighbour, and all of them by the proxy.
+	return `The command compares the firewall rules with the expected ones, which requires root. Then it runs a
+program on each network, which requires only access to Docker. The program tries to reach the gateway, the machine,
+metadata services, private ranges and a neighbour, directly and through the proxy.
 
-Exit code 0: both are closed. 1: one is open, or not there. 2: nothing could be tried.`
+The exit code is 0 if both networks are closed, 1 if a network is open or missing, and 2 if the check could not be
+made.`
 }
 
-// Run checks.
-func (c *networkCheckCmd) Run(ctx context.Context) error {
-	open, err := c.check(ctx)
+// Run checks the rules and the networks.
+func (cmd *networkCheckCmd) Run(ctx context.Context) error {
+	open, err := cmd.check(ctx)
 	if err != nil {
-		fmt.Fprintf(os.Stderr, "boomerang: network check: %v\n", err)
+		printError(err)
 		return exitError(exitUsage)
 	}
 	if open > 0 {
-		return exitError(1)
+		return exitError(exitFailure)
 	}
 	return nil
 }
 
-func (c *networkCheckCmd) check(ctx context.Context) (open int, err error) {
-	settings, engine, err := c.open(ctx)
+// check returns the number of ways out that it found.
+func (cmd *networkCheckCmd) check(ctx context.Context) (open int, err error) {
+	c, engine, err := cmd.open(ctx)
 	if err != nil {
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, engine.Close()) }()
-	switch err := network.NewFirewall(settings.Network).Check(ctx); {
+	switch err := network.NewFirewall(c.Network).Check(ctx); {
 	case err == nil:
-		fmt.Println("the rules are as they should be")
+		fmt.Println("the firewall rules are complete")
 	case errors.Is(err, network.ErrRules):
 		fmt.Printf("%v: run boomerang network setup\n", err)
 		open++
 	default:
-		fmt.Printf("the rules were not looked at: %v\n", err)
+		fmt.Printf("the firewall rules were not checked: %v\n", err)
 	}
-	languages, err := (&doctorCmd{Language: c.Language}).languages(ctx, settings, engine)
+	languages, err := installedLanguages(ctx, c, engine, cmd.Language)
 	if err != nil {
 		return open, err
 	}
@@ -162,15 +167,12 @@ func (c *networkCheckCmd) check(ctx context.Context) (open int, err error) {
 	}
 	printer := doctor.NewPrinter(os.Stdout)
 	d := doctor.Doctor{
-		Sandbox: engine, Program: docker.Carried(probe.Program), Networks: settings.Network, Machine: machine, Found: printer.Finding,
+		Sandbox: engine, Program: docker.Carried(probe.Program), Networks: c.Network, Machine: machine,
+		Found: printer.Finding,
 	}
-	defer func() {
-		ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), homeward)
-		defer stop()
-		err = errors.Join(err, engine.Dismantle(ctx))
-	}()
-	for _, b := range settings.Network.Bridges() {
-		found, err := tryNetwork(ctx, engine, d, languages[0], b, printer)
+	defer func() { err = errors.Join(err, dismantle(ctx, engine)) }()
+	for _, b := range c.Network.Bridges() {
+		found, err := checkNetwork(ctx, engine, d, languages[0], b, printer)
 		if err != nil {
 			return open, err
 		}
@@ -179,14 +181,17 @@ func (c *networkCheckCmd) check(ctx context.Context) (open int, err error) {
 	return open, nil
 }
 
-// tryNetwork tries to get out of one network and counts the ways.
-func tryNetwork(ctx context.Context, engine *docker.Docker, d doctor.Doctor, l language.Language, b network.Bridge, printer *doctor.Printer) (int, error) {
-	there, err := engine.HasNetwork(ctx, b)
+// checkNetwork tries to escape from one network and returns the number of ways out. A missing network counts as one.
+func checkNetwork(
+	ctx context.Context, engine *docker.Docker, d doctor.Doctor, l language.Language, b network.Bridge,
+	printer *doctor.Printer,
+) (int, error) {
+	exists, err := engine.HasNetwork(ctx, b)
 	if err != nil {
 		return 0, err
 	}
-	if !there {
-		fmt.Printf("%s is not there: run boomerang network setup\n", b.Network)
+	if !exists {
+		fmt.Printf("network %s is missing: run boomerang network setup\n", b.Network)
 		return 1, nil
 	}
 	printer.Language(b.Network, b.Name)
@@ -195,26 +200,27 @@ func tryNetwork(ctx context.Context, engine *docker.Docker, d doctor.Doctor, l l
 	return len(open), err
 }
 
-type proxyCmd struct{ networkSettings }
+type proxyCmd struct{ configFlags }
 
-// Help says more than one line.
+// Help implements kong.HelpProvider.
 func (proxyCmd) Help() string {
-	return `It listens on the first address of network.proxy_subnet and lets programs through to the hosts in proxy.allow, by CONNECT and by
-absolute http:// URLs, unless a name leads to an address that is not public. It needs neither root nor Docker nor the data directory:
-let it be a user of its own. The network must be there: boomerang network setup.`
+	return `The proxy is the only way out of the network "proxy". It listens on the first address of
+network.proxy_subnet and forwards requests to the hosts in proxy.allow, by CONNECT and by absolute http:// URLs,
+unless a name resolves to an address that is not public. It needs neither root, nor Docker, nor the data directory;
+run it as a user of its own. Before the first start run boomerang network setup.`
 }
 
-// Run serves until a signal comes.
-func (c *proxyCmd) Run(ctx context.Context) error {
-	settings, err := config.Load(c.Config, os.Environ())
+// Run serves until a signal arrives.
+func (cmd *proxyCmd) Run(ctx context.Context) error {
+	c, err := config.Load(cmd.Config, os.Environ())
 	if err != nil {
 		return err
 	}
-	log := settings.Log.Logger(os.Stderr)
-	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", settings.Network.ProxyAddr().String())
+	log := c.Log.Logger(os.Stderr)
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", c.Network.ProxyAddr().String())
 	if err != nil {
-		return fmt.Errorf("%w (is the network there? boomerang network setup makes it)", err)
+		return fmt.Errorf("%w (if the network is missing, run boomerang network setup)", err)
 	}
-	log.WithFields(logrus.Fields{"addr": l.Addr().String(), "hosts": len(settings.Proxy.Allow)}).Info("the proxy serves")
-	return proxy.New(settings.Proxy, log).Serve(ctx, l)
+	log.WithFields(logrus.Fields{"addr": l.Addr().String(), "hosts": len(c.Proxy.Allow)}).Info("proxy listening")
+	return proxy.New(c.Proxy, log).Serve(ctx, l)
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"os"
 	"strings"
 	"time"
 
@@ -12,63 +11,74 @@ import (
 )
 
 type runCmd struct {
-	remote
-	File     string            `arg:"" help:"The code. - reads standard input, and then --language is needed."`
-	Args     []string          `arg:"" optional:"" help:"Arguments of the program, behind -- if one of them begins with -."`
-	Language string            `help:"The language. Default: what the file's ending says; without one, python." short:"l" placeholder:"NAME"`
-	Timeout  int64             `help:"Seconds until the program is ended. Default: 3600." default:"3600" short:"t" placeholder:"S"`
-	Env      map[string]string `help:"A variable of the program's environment; may be given more than once." short:"e" placeholder:"NAME=VALUE"`
-	Stdin    string            `help:"A file whose bytes the program reads; - is standard input." placeholder:"FILE"`
-	Files    []string          `name:"file" help:"A file that the program finds at PATH in its working directory; may be given more than once." placeholder:"PATH[=LOCAL]" short:"f" sep:"none"`
-	Artifact []string          `help:"Files to keep of what it leaves, like 'out/**'; may be given more than once." placeholder:"GLOB" sep:"none"`
-	saving
-	Limits      client.Limits     `embed:""`
-	Workspace   string            `help:"The workspace that the program finds in /workspace and may change." placeholder:"NAME"`
-	ReadOnly    bool              `help:"Change nothing in the workspace, and wait for nobody."`
-	Name        string            `help:"What you call it." placeholder:"NAME"`
-	Metadata    map[string]string `help:"Your own words for it, sent back with the result; may be given more than once. No secrets." placeholder:"KEY=VALUE"`
-	WorkingDir  string            `help:"Where it runs, below /workspace or /tmp." placeholder:"DIR"`
-	CallbackURL string            `help:"Where the result is posted as well; without one it is kept in the record alone." placeholder:"URL"`
-	Secret      []string          `help:"Signs the callback; during a rotation up to three, newest first." sep:"none" placeholder:"S"`
-	Quiet       bool              `help:"Print nothing but what the program prints." short:"q"`
+	serverFlags
+	File string   `arg:"" help:"File with the code; - reads standard input and requires --language."`
+	Args []string `arg:"" optional:"" help:"Arguments of the program; write -- before arguments that begin with -."`
+
+	Language string `help:"Language. Default: by the extension of the file, or python." short:"l" placeholder:"NAME"`
+	Timeout  int64  `help:"Time limit in seconds." default:"3600" short:"t"`
+
+	Env map[string]string `help:"Environment variable of the program; repeatable." short:"e" placeholder:"NAME=VALUE"`
+
+	Stdin string `help:"File for the program's standard input; - is standard input." placeholder:"FILE"`
+
+	Files []string `name:"file" help:"Input file; repeatable." short:"f" sep:"none" placeholder:"PATH[=LOCAL]"`
+
+	Artifact []string `help:"Pattern of files to keep, for example 'out/**'; repeatable." sep:"none" placeholder:"GLOB"`
+	downloadFlags
+
+	Limits client.Limits `embed:""`
+
+	Workspace string `help:"Workspace to mount at /workspace." placeholder:"NAME"`
+	ReadOnly  bool   `help:"Do not change the workspace, and do not wait for it."`
+
+	Name string `help:"Name of the execution." placeholder:"NAME"`
+
+	Metadata map[string]string `help:"Metadata, sent with the result; repeatable. No secrets." placeholder:"KEY=VALUE"`
+
+	WorkingDir  string   `help:"Working directory, below /workspace or /tmp." placeholder:"DIR"`
+	CallbackURL string   `help:"URL to post the result to." placeholder:"URL"`
+	Secret      []string `help:"Secret that signs the callback; up to three, newest first." sep:"none" placeholder:"S"`
+	Quiet       bool     `help:"Print only the output of the program." short:"q"`
 }
 
-// Help says more than one line.
+// Help implements kong.HelpProvider.
 func (runCmd) Help() string {
-	return `What the program prints appears as it comes: stdout on stdout, stderr on stderr. The exit code is the program's own,
-124 after a timeout, 128 + N after signal N, and 125 when the program could not be run. Ctrl-C cancels the execution.
+	return `The output of the program appears while it runs: its stdout on stdout, its stderr on stderr. The exit code
+is that of the program, 124 after a timeout, 128 + N after signal N, and 125 if the program could not be run. Ctrl-C
+cancels the execution.
 
   boomerang run train.py --timeout 7200 -e EPOCHS=10 -f data.csv -f lib/model.py=model.py --memory 256MiB -- --verbose
-  echo 'print(6*7)' | boomerang run - -l python`
+  echo 'print(6*7)' | boomerang run - -l python
+
+With -f PATH=LOCAL the program finds a copy of the file LOCAL at PATH, relative to its working directory. Without
+--callback-url the server stores the result and does not post it. A limit that is not set is that of the language.`
 }
 
-// exitNotRun is the exit code when there is none of the program's own, as docker run has it.
-const exitNotRun = 125
-
-// Run submits the file, shows what it prints, and ends as it ended.
+// Run submits the file, prints the output of the program, and exits as the program exits.
 func (r *runCmd) Run(ctx context.Context) error {
 	server, id, err := r.submit(ctx)
 	if err != nil {
-		fmt.Fprintf(os.Stderr, "boomerang: error: %v\n", err)
+		printError(err)
 		return exitError(exitNotRun)
 	}
-	shown := newScreen(id, r.Quiet)
-	shown.waits("queued")
-	record, err := server.Follow(ctx, id, shown.show)
+	screen := newScreen(id, r.Quiet)
+	screen.progress("queued")
+	record, err := server.Follow(ctx, id, screen.show)
 	if ctx.Err() != nil {
-		return r.cancel(context.WithoutCancel(ctx), server, shown)
+		return cancel(context.WithoutCancel(ctx), server, screen)
 	}
 	if err != nil {
-		shown.settle()
-		return fmt.Errorf("%s goes on without us: %w", id, err)
+		screen.endLine()
+		return fmt.Errorf("the connection is lost, but %s continues: %w", id, err)
 	}
-	shown.ended(record)
+	screen.showEnd(record)
 	if w := record.WorkspaceResult; w != nil && !w.Saved {
-		shown.say("the workspace %s stays as it was%s", w.Name, because(w.Reason))
+		screen.say("workspace %s is unchanged%s", w.Name, reasonClause(w.Reason))
 	} else if w != nil && w.OmittedCount > 0 {
-		shown.say("%d entries of the workspace %s are not kept; the record says why", w.OmittedCount, w.Name)
+		screen.say("%d entries of workspace %s were not saved; the record lists the reasons", w.OmittedCount, w.Name)
 	}
-	if err := r.keep(ctx, server, shown); err != nil {
+	if err := r.handleArtifacts(ctx, server, screen); err != nil {
 		return err
 	}
 	if record.ExitCode == nil {
@@ -80,32 +90,32 @@ func (r *runCmd) Run(ctx context.Context) error {
 	return nil
 }
 
-// keep tells which files there are, and downloads them where that was asked for.
-func (r *runCmd) keep(ctx context.Context, server *client.Client, shown *screen) error {
+// handleArtifacts reports the artifacts of the execution, and downloads them if --output-dir is set.
+func (r *runCmd) handleArtifacts(ctx context.Context, server *client.Client, screen *screen) error {
 	if len(r.Artifact) == 0 {
 		return nil
 	}
-	left, err := server.Artifacts(ctx, shown.id)
+	list, err := server.Artifacts(ctx, screen.id)
 	if err != nil {
 		return err
 	}
-	for _, line := range omissions(left) {
-		shown.say("%s", line)
+	for _, line := range omissions(list) {
+		screen.say("%s", line)
 	}
 	if r.Dir != "" {
-		return r.save(ctx, server, shown.id, left.Artifacts, tell{shown})
+		return r.download(ctx, server, screen.id, list.Artifacts, screenWriter{screen})
 	}
-	if n := len(left.Artifacts); n > 0 {
-		shown.say("has left %d files: boomerang artifacts %s", n, shown.id)
+	if n := len(list.Artifacts); n > 0 {
+		screen.say("%d artifacts: boomerang artifacts %s", n, screen.id)
 	}
 	return nil
 }
 
-// tell is for lines that say what happens.
-type tell struct{ shown *screen }
+// screenWriter prints each Write as one line about the execution.
+type screenWriter struct{ screen *screen }
 
-func (t tell) Write(p []byte) (int, error) {
-	t.shown.say("%s", strings.TrimSuffix(string(p), "\n"))
+func (w screenWriter) Write(p []byte) (int, error) {
+	w.screen.say("%s", strings.TrimSuffix(string(p), "\n"))
 	return len(p), nil
 }
 
@@ -114,7 +124,7 @@ func (r *runCmd) submit(ctx context.Context) (*client.Client, execution.ID, erro
 	if err != nil {
 		return nil, "", err
 	}
-	server, err := client.New(r.Server, r.Token)
+	server, err := r.connect()
 	if err != nil {
 		return nil, "", err
 	}
@@ -122,19 +132,16 @@ func (r *runCmd) submit(ctx context.Context) (*client.Client, execution.ID, erro
 	return server, id, err
 }
 
-// exitInterrupted is 128 + SIGINT.
-const exitInterrupted = 130
+// cancelTimeout limits the request that cancels the execution after Ctrl-C.
+const cancelTimeout = 10 * time.Second
 
-// shutdownTimeout bounds the last call after Ctrl-C.
-const shutdownTimeout = 10 * time.Second
-
-func (r *runCmd) cancel(ctx context.Context, server *client.Client, shown *screen) error {
-	ctx, stop := context.WithTimeout(ctx, shutdownTimeout)
+func cancel(ctx context.Context, server *client.Client, screen *screen) error {
+	ctx, stop := context.WithTimeout(ctx, cancelTimeout)
 	defer stop()
-	record, err := server.Cancel(ctx, shown.id)
+	record, err := server.Cancel(ctx, screen.id)
 	if err != nil {
 		return err
 	}
-	shown.say("cancelled (it is %s)", record.Status)
+	screen.say("cancel requested; the execution is %s", record.Status)
 	return exitError(exitInterrupted)
 }

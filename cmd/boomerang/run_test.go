@@ -9,15 +9,18 @@ import (
 	"testing"
 )
 
-func TestRunEndsWith125WhenNothingRan(t *testing.T) {
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusUnauthorized) }))
+func TestRunExitsWith125IfTheProgramDidNotRun(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusUnauthorized)
+	}))
 	t.Cleanup(server.Close)
 	missing := filepath.Join(t.TempDir(), "missing.py")
+	flags := serverFlags{Server: server.URL, Token: "t"}
 	for name, r := range map[string]runCmd{
-		"a file that is not there": {remote: remote{Server: server.URL, Token: "t"}, File: missing},
-		"no language":              {remote: remote{Server: server.URL, Token: "t"}, File: "-"},
-		"a secret that is no key":  {remote: remote{Server: server.URL, Token: "t"}, File: "run_test.go", Secret: []string{"whsec_"}},
-		"a server that refuses":    {remote: remote{Server: server.URL, Token: "t"}, File: "run_test.go"},
+		"a missing file":        {serverFlags: flags, File: missing},
+		"no language":           {serverFlags: flags, File: "-"},
+		"an invalid secret":     {serverFlags: flags, File: "run_test.go", Secret: []string{"whsec_"}},
+		"a server that refuses": {serverFlags: flags, File: "run_test.go"},
 	} {
 		err := r.Run(t.Context())
 		if code, ok := errors.AsType[exitError](err); !ok || code != exitNotRun {
@@ -26,8 +29,8 @@ func TestRunEndsWith125WhenNothingRan(t *testing.T) {
 	}
 }
 
-func TestATokenThatIsSetToNothingIsRefusedBeforeAnyCall(t *testing.T) {
-	if err := (&remote{}).Validate(); err == nil || !strings.Contains(err.Error(), "BOOMERANG_TOKEN") {
+func TestAnEmptyTokenIsRejectedBeforeAnyCall(t *testing.T) {
+	if err := (&serverFlags{}).Validate(); err == nil || !strings.Contains(err.Error(), "BOOMERANG_TOKEN") {
 		t.Errorf("got %v; want a sentence that names BOOMERANG_TOKEN", err)
 	}
 }

@@ -12,14 +12,15 @@ import (
 	"boomerang/internal/execution"
 )
 
-// screen shows one execution: what it prints as it is, and on stderr, line by line behind a dot, what happens to it.
+// screen shows one execution: the program's output unchanged, and on stderr lines about the execution, each behind a
+// dot.
 type screen struct {
 	id             execution.ID
 	stdout, stderr io.Writer
 	quiet          bool
-	terminal       bool                      // stderr is one: there a line can be written over
-	open           bool                      // the last line of ours is not ended yet
-	midline        map[execution.Stream]bool // the program's last line is not ended yet
+	terminal       bool                      // stderr is a terminal, on which a line can be overwritten
+	open           bool                      // the last line about the execution has no line break yet
+	midline        map[execution.Stream]bool // the program's last line has no line break yet
 }
 
 func newScreen(id execution.ID, quiet bool) *screen {
@@ -37,9 +38,9 @@ func (s *screen) show(e client.Event) error {
 		case e.Status == execution.Running:
 			s.say("running")
 		case s.terminal && e.Ahead == 0:
-			s.waits("queued")
+			s.progress("queued")
 		case s.terminal:
-			s.waits(fmt.Sprintf("queued, %d ahead", e.Ahead))
+			s.progress(fmt.Sprintf("queued, %d ahead", e.Ahead))
 		}
 	case client.EventOutput:
 		return s.print(e.Stream, e.Data)
@@ -53,8 +54,9 @@ func (s *screen) show(e client.Event) error {
 	return nil
 }
 
+// print writes output of the program.
 func (s *screen) print(stream execution.Stream, text []byte) error {
-	s.settle()
+	s.endLine()
 	to := s.stdout
 	if stream == execution.Stderr {
 		to = s.stderr
@@ -66,52 +68,52 @@ func (s *screen) print(stream execution.Stream, text []byte) error {
 	return nil
 }
 
-// ended says how it ended.
-func (s *screen) ended(r client.Record) {
+// showEnd shows the end of the execution.
+func (s *screen) showEnd(r client.Record) {
 	if s.terminal && (s.midline[execution.Stdout] || s.midline[execution.Stderr]) && !s.quiet {
-		_, _ = fmt.Fprintln(s.stderr) // what is printed and what we say share the terminal
+		_, _ = fmt.Fprintln(s.stderr) // the program's output and our lines share the terminal
 	}
-	s.say("%s after %.3f s%s", r.Status, time.Duration(r.ExecutionTime).Seconds(), because(r.Error))
+	s.say("%s after %.3f s%s", r.Status, time.Duration(r.ExecutionTime).Seconds(), reasonClause(r.Error))
 }
 
-// because puts a reason, if there is one, behind a sentence.
-func because(reason *string) string {
+// reasonClause returns the reason behind a colon, or "" if there is no reason.
+func reasonClause(reason *string) string {
 	if reason == nil {
 		return ""
 	}
 	return ": " + *reason
 }
 
-// say tells what happens to the execution.
+// say prints a line about the execution.
 func (s *screen) say(format string, args ...any) {
 	if s.quiet {
 		return
 	}
-	s.over()
+	s.clearLine()
 	_, _ = fmt.Fprintf(s.stderr, "· %s %s\n", s.id, fmt.Sprintf(format, args...))
 	s.open = false
 }
 
-// waits says the same of what lasts: on a terminal the next line is written over this one.
-func (s *screen) waits(what string) {
+// progress prints a line about the execution that the next one overwrites, if stderr is a terminal.
+func (s *screen) progress(text string) {
 	if !s.terminal {
-		s.say("%s", what)
+		s.say("%s", text)
 	} else if !s.quiet {
-		s.over()
-		_, _ = fmt.Fprintf(s.stderr, "· %s %s", s.id, what)
+		s.clearLine()
+		_, _ = fmt.Fprintf(s.stderr, "· %s %s", s.id, text)
 		s.open = true
 	}
 }
 
-// over goes back to the beginning of a line of ours that is not ended.
-func (s *screen) over() {
+// clearLine clears an open line and returns to its beginning.
+func (s *screen) clearLine() {
 	if s.open {
 		_, _ = fmt.Fprint(s.stderr, "\r\x1b[K")
 	}
 }
 
-// settle ends the line.
-func (s *screen) settle() {
+// endLine ends an open line.
+func (s *screen) endLine() {
 	if s.open {
 		_, _ = fmt.Fprintln(s.stderr)
 		s.open = false

@@ -10,12 +10,12 @@ import (
 	"boomerang/internal/wire"
 )
 
-// play shows one execution from the queue to its end.
+// play shows one execution from the queue to its end, and returns the output.
 func play(t *testing.T, s *screen) (stdout, stderr string) {
 	t.Helper()
 	var out, err bytes.Buffer
 	s.id, s.stdout, s.stderr, s.midline = "exec_1", &out, &err, map[execution.Stream]bool{}
-	s.waits("queued")
+	s.progress("queued")
 	for _, e := range []client.Event{
 		{Kind: client.EventStatus, Status: execution.Queued, Ahead: 3},
 		{Kind: client.EventStatus, Status: execution.Queued},
@@ -29,22 +29,27 @@ func play(t *testing.T, s *screen) (stdout, stderr string) {
 			t.Fatal(err)
 		}
 	}
-	s.ended(client.Record{Result: wire.Result{
-		Status: execution.Failed, ExecutionTime: wire.Seconds(1500 * time.Millisecond), Error: new("The program exited with code 1."),
+	s.showEnd(client.Record{Result: wire.Result{
+		Status: execution.Failed, ExecutionTime: wire.Seconds(1500 * time.Millisecond),
+		Error: new("The program exited with code 1."),
 	}})
 	return out.String(), err.String()
 }
 
-func TestTheScreenShowsTheProgramAndWhatHappensToIt(t *testing.T) {
+func TestTheScreenShowsTheOutputAndTheStates(t *testing.T) {
 	const printed = "half a line\n[... 9 bytes left out ...]\n\xff\n"
 	const end = "· exec_1 failed after 1.500 s: The program exited with code 1.\n"
 	for name, c := range map[string]struct {
 		screen screen
 		stderr string
 	}{
-		"a file":     {screen{}, "· exec_1 queued\n· exec_1 running\noops" + end},
-		"a terminal": {screen{terminal: true}, "· exec_1 queued\r\x1b[K· exec_1 queued, 3 ahead\r\x1b[K· exec_1 queued\r\x1b[K· exec_1 running\noops\n" + end},
-		"quietly":    {screen{terminal: true, quiet: true}, "oops"},
+		"a file": {screen{}, "· exec_1 queued\n· exec_1 running\noops" + end},
+		"a terminal": {
+			screen{terminal: true},
+			"· exec_1 queued\r\x1b[K· exec_1 queued, 3 ahead\r\x1b[K· exec_1 queued\r\x1b[K" +
+				"· exec_1 running\noops\n" + end,
+		},
+		"quietly": {screen{terminal: true, quiet: true}, "oops"},
 	} {
 		if stdout, stderr := play(t, &c.screen); stdout != printed || stderr != c.stderr {
 			t.Errorf("%s: got %q and %q; want %q and %q", name, stdout, stderr, printed, c.stderr)
@@ -52,16 +57,18 @@ func TestTheScreenShowsTheProgramAndWhatHappensToIt(t *testing.T) {
 	}
 }
 
-// One that has ended before anybody looked is told without a status.
-func TestALineThatWaitsIsEndedBeforeTheProgramsOwn(t *testing.T) {
+// The server sends no status event for an execution that ended before the client connected.
+func TestAProgressLineEndsBeforeTheOutput(t *testing.T) {
 	var out, err bytes.Buffer
 	s := &screen{id: "exec_1", stdout: &out, stderr: &err, terminal: true, midline: map[execution.Stream]bool{}}
-	s.waits("queued")
-	if err := s.show(client.Event{Kind: client.EventOutput, Stream: execution.Stdout, Data: []byte("hello\n")}); err != nil {
+	s.progress("queued")
+	hello := client.Event{Kind: client.EventOutput, Stream: execution.Stdout, Data: []byte("hello\n")}
+	if err := s.show(hello); err != nil {
 		t.Fatal(err)
 	}
-	s.ended(client.Record{Result: wire.Result{Status: execution.Completed}})
-	if want := "· exec_1 queued\n· exec_1 completed after 0.000 s\n"; err.String() != want || out.String() != "hello\n" {
+	s.showEnd(client.Record{Result: wire.Result{Status: execution.Completed}})
+	want := "· exec_1 queued\n· exec_1 completed after 0.000 s\n"
+	if err.String() != want || out.String() != "hello\n" {
 		t.Errorf("got %q and %q; want %q", err.String(), out.String(), want)
 	}
 }

@@ -13,7 +13,7 @@ import (
 	"boomerang/internal/fault"
 )
 
-// Each command that takes a secret, with everything else that it needs. %s stands for a server.
+// withSecret holds the commands that take a secret, with their other required flags. %s stands for the URL of a server.
 var withSecret = []string{
 	"run secret_test.go --server %s --token t",
 	"callbacks test https://example.com/ --server %s --token t",
@@ -21,31 +21,34 @@ var withSecret = []string{
 	"verify --signature sha256=00",
 }
 
-func TestASecretThatIsNoKeyIsRefusedBeforeAnythingIsSent(t *testing.T) {
-	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { t.Errorf("%s was asked for", r.URL) }))
+func TestAnInvalidSecretIsRejectedBeforeAnyRequest(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		t.Errorf("got a request for %s; want none", r.URL)
+	}))
 	defer server.Close()
 	for _, line := range withSecret {
 		args := strings.Fields(strings.ReplaceAll(line, "%s", server.URL))
 		for _, flags := range [][]string{{"--secret", "whsec_"}, {"--secret", "new", "--secret", "whsec_HUSH"}} {
-			if err := parsed(t, append(args, flags...)...); err == nil || strings.Contains(err.Error(), "HUSH") {
+			if err := runCommand(t, append(args, flags...)...); err == nil || strings.Contains(err.Error(), "HUSH") {
 				t.Errorf("%v: got %v, want an error that does not show the secret", append(args, flags...), err)
 			}
 		}
 		if args[0] == "run" {
-			continue // it does not read the variable
+			continue // run does not read the variable
 		}
 		t.Setenv("BOOMERANG_SECRET", "whsec_HUSH")
-		if err := parsed(t, args...); err == nil || strings.Contains(err.Error(), "HUSH") {
+		if err := runCommand(t, args...); err == nil || strings.Contains(err.Error(), "HUSH") {
 			t.Errorf("%v with BOOMERANG_SECRET: got %v, want an error that does not show the secret", args, err)
 		}
 		t.Setenv("BOOMERANG_SECRET", "")
 	}
 }
 
-// parsed runs a command line and returns how it ended.
-func parsed(t *testing.T, args ...string) error {
+// runCommand runs a command line and returns its error.
+func runCommand(t *testing.T, args ...string) error {
 	t.Helper()
-	parser := kong.Must(&cli{}, kong.BindToProvider(t.Context), kong.Exit(func(int) { t.Errorf("%v: it exits", args) }))
+	exit := func(int) { t.Errorf("%v: the command exits", args) }
+	parser := kong.Must(&cli{}, kong.BindToProvider(t.Context), kong.Exit(exit))
 	command, err := parser.Parse(args)
 	if err != nil {
 		t.Fatalf("%v: %v", args, err)
@@ -53,8 +56,8 @@ func parsed(t *testing.T, args ...string) error {
 	return command.Run()
 }
 
-func TestTheServerRefusesASecretThatIsNoKey(t *testing.T) {
-	h := enter(t)
+func TestTheServerRejectsAnInvalidSecret(t *testing.T) {
+	h := newHarness(t)
 	server, err := client.New(h.url, h.token)
 	if err != nil {
 		t.Fatal(err)
@@ -63,10 +66,12 @@ func TestTheServerRefusesASecretThatIsNoKey(t *testing.T) {
 		"callback_signature_secret": {"whsec_"}, "callback_signature_secret[1]": {"new", "whsec_-_"},
 	} {
 		_, tested := server.Test(t.Context(), client.Sample{URL: h.receiver.URL, Secrets: secrets})
-		_, submitted := server.Submit(t.Context(), client.Submission{Code: "1", CallbackURL: h.receiver.URL, Secrets: secrets})
-		for what, err := range map[string]error{"test": tested, "submission": submitted} {
-			if f, ok := errors.AsType[*fault.Error](err); !ok || f.Code != fault.InvalidRequest || f.Details["field"] != field {
-				t.Errorf("%s with %q: got %v, want INVALID_REQUEST of %s", what, secrets, err, field)
+		submission := client.Submission{Code: "1", CallbackURL: h.receiver.URL, Secrets: secrets}
+		_, submitted := server.Submit(t.Context(), submission)
+		for call, err := range map[string]error{"test": tested, "submission": submitted} {
+			f, ok := errors.AsType[*fault.Error](err)
+			if !ok || f.Code != fault.InvalidRequest || f.Details["field"] != field {
+				t.Errorf("%s with %q: got %v, want INVALID_REQUEST of %s", call, secrets, err, field)
 			}
 		}
 	}

@@ -9,56 +9,61 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/sirupsen/logrus"
+
 	"boomerang/internal/app"
 	"boomerang/internal/auth"
 	"boomerang/internal/config"
 )
 
-// settings are the flags that say where a server's configuration and data are.
-type settings struct {
-	Config  string `help:"Configuration file. Default: boomerang.yaml in configs/ beside the program or in /etc/boomerang; without one, built-in defaults." type:"path" env:"BOOMERANG_CONFIG" placeholder:"FILE"`
-	DataDir string `help:"Directory of the database and the keys. Default: data_dir of the configuration, data." type:"path" placeholder:"DIR"`
+// dataFlags are the flags of commands that work with a server's data directory.
+type dataFlags struct {
+	Config  string `help:"Configuration file." type:"path" env:"BOOMERANG_CONFIG" placeholder:"FILE"`
+	DataDir string `help:"Data directory. Default: data_dir of the configuration." type:"path" placeholder:"DIR"`
 }
 
-func (s settings) load() (config.Config, error) {
-	c, err := config.Load(s.Config, os.Environ())
+func (f dataFlags) load() (config.Config, error) {
+	c, err := config.Load(f.Config, os.Environ())
 	if err != nil {
 		return config.Config{}, err
 	}
-	if s.DataDir != "" {
-		c.DataDir = s.DataDir
+	if f.DataDir != "" {
+		c.DataDir = f.DataDir
 	}
 	return c, nil
 }
 
 type serveCmd struct {
-	settings
-	Addr string `help:"Address to listen on, host:port. Default: http.addr of the configuration, 127.0.0.1:8080." placeholder:"ADDR"`
-	Role string `help:"all, or one half of the work: api listens and has no access to Docker, runner has it and no listener." enum:",all,api,runner" default:"" placeholder:"ROLE"`
+	dataFlags
+	Addr string       `help:"Address to listen on. Default: http.addr of the configuration." placeholder:"ADDR"`
+	Role *config.Role `help:"all, api or runner. Default: all." enum:"all,api,runner" placeholder:"ROLE"`
 }
 
-// Help says more than one line.
+// Help implements kong.HelpProvider.
 func (serveCmd) Help() string {
-	return `The server stores every execution before it answers, runs each in a container of its own, and posts the result
-to the callback URL until it arrives.
+	return `The server stores each execution before it answers the request, runs the code in a container of its own,
+and posts the result to the callback URL until it arrives.
 
   boomerang serve --data-dir data --addr 127.0.0.1:8080
 
-Every key of the configuration file can be set by the environment, its path in upper case; lists are separated by commas:
+Without --config the server reads boomerang.yaml in configs/ beside the program or in /etc/boomerang. Without such a
+file it uses built-in defaults. A flag takes precedence over an environment variable, and an environment variable over
+the file. The variable of a key is the key's path in upper case; commas separate the elements of a list:
 
   BOOMERANG_CALLBACK_ALLOW_CIDRS=127.0.0.0/8 boomerang serve
 
-Whoever holds Docker's socket holds the machine. So the half that listens and the half that runs programs can be two processes, which share
-the data directory and nothing else:
+Access to Docker's socket amounts to root on the machine. Therefore two processes can share the work: the role api
+listens and has no access to Docker; the role runner uses Docker and does not listen. They share only the data
+directory:
 
   boomerang serve --role runner --data-dir data &
   boomerang serve --role api --data-dir data
 
-SIGTERM stops it and leaves running executions running: the next start follows them. A second signal ends it at once.
-SIGHUP reads languages.yaml, the files of token keys and the TLS certificate again.`
+SIGTERM stops the server. Running executions continue, and the next start of the server takes them over. A second
+SIGTERM ends the process at once. SIGHUP reloads languages.yaml, the token keys and the TLS certificate.`
 }
 
-// Run serves until a signal comes.
+// Run serves until a signal arrives.
 func (s *serveCmd) Run(ctx context.Context) error {
 	c, err := s.load()
 	if err != nil {
@@ -67,52 +72,62 @@ func (s *serveCmd) Run(ctx context.Context) error {
 	if s.Addr != "" {
 		c.HTTP.Addr = s.Addr
 	}
-	if s.Role != "" {
-		c.Role = config.Role(s.Role)
+	if s.Role != nil {
+		c.Role = *s.Role
+	}
+	if err := c.Validate(); err != nil {
+		return err
 	}
 	log := c.Log.Logger(os.Stderr)
 	server, err := app.New(ctx, c, version, log)
 	if err != nil {
 		return err
 	}
+	ctx, stop := context.WithCancel(ctx)
+	stopped := reloadOnHangup(ctx, server, log)
+	err = server.Run(ctx)
+	stop()
+	<-stopped
+	return err
+}
+
+// reloadOnHangup reloads the server's files on each SIGHUP until ctx ends. It closes the channel when it has stopped.
+func reloadOnHangup(ctx context.Context, server *app.App, log *logrus.Entry) (stopped <-chan struct{}) {
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)
-	defer signal.Stop(hangup)
-	ctx, stop := context.WithCancel(ctx)
-	reloader := make(chan struct{})
+	done := make(chan struct{})
 	go func() {
-		defer close(reloader)
+		defer close(done)
+		defer signal.Stop(hangup)
 		for {
 			select {
 			case <-ctx.Done():
 				return
 			case <-hangup:
 				if err := server.Reload(); err != nil {
-					log.WithError(err).Error("not everything was reloaded; what could not be stays as it was")
+					log.WithError(err).Error("not all files were reloaded; the others stay as they were")
 				} else {
 					log.Info("languages and keys reloaded")
 				}
 			}
 		}
 	}()
-	err = server.Run(ctx)
-	stop()
-	<-reloader
-	return err
+	return done
 }
 
 type tokenCmd struct {
-	settings
-	Sub   string        `help:"Who the token is for: the owner of all that is submitted with it." required:"" placeholder:"NAME"`
-	TTL   time.Duration `help:"How long it is good for." default:"24h" name:"ttl"`
-	Scope []string      `help:"What more it may do. The one scope is admin: see and end everybody's executions." placeholder:"admin"`
+	dataFlags
+	Sub string `help:"Subject: the owner of everything submitted with the token." required:"" placeholder:"NAME"`
+
+	TTL   time.Duration `help:"Lifetime of the token." default:"24h" name:"ttl"`
+	Scope []string      `help:"Scope; admin sees and cancels all executions." enum:"admin" placeholder:"admin"`
 }
 
-// Help says more than one line.
+// Help implements kong.HelpProvider.
 func (tokenCmd) Help() string {
-	return `The token is signed with the key in the data directory, so give the same --config and --data-dir as to serve.
-Where others sign the tokens (auth.keys, auth.jwks_url) and auth.key is not set, it refuses.
-Only the token is printed:
+	return `The key that signs the token is in the data directory, so --config and --data-dir must be those of the
+server. If another service issues the tokens (auth.keys or auth.jwks_url, without auth.key), the command fails. It
+prints only the token:
 
   export BOOMERANG_TOKEN=$(boomerang token --data-dir data --sub me)`
 }

@@ -13,13 +13,13 @@ import (
 	"boomerang/internal/journal"
 )
 
-// submission reads the files that the flags name.
+// submission translates the flags and reads the files that they name.
 func (r *runCmd) submission() (client.Submission, error) {
 	switch {
 	case r.ReadOnly && r.Workspace == "":
-		return client.Submission{}, errors.New("--read-only needs --workspace")
+		return client.Submission{}, errors.New("--read-only requires --workspace")
 	case r.File == "-" && r.Language == "":
-		return client.Submission{}, errors.New("--language is needed for code from standard input")
+		return client.Submission{}, errors.New("code from standard input requires --language")
 	case r.File == "-" && r.Stdin == "-":
 		return client.Submission{}, errors.New("standard input cannot be both the code and --stdin")
 	}
@@ -31,23 +31,23 @@ func (r *runCmd) submission() (client.Submission, error) {
 		return client.Submission{}, err
 	}
 	s := client.Submission{
-		Code: string(code), CallbackURL: r.CallbackURL, Language: r.language(), Timeout: r.Timeout, WorkingDir: r.WorkingDir,
-		Env: r.Env, Secrets: r.Secret, Name: r.Name, Args: r.Args, Metadata: r.Metadata, IdempotencyKey: journal.NewNonce(),
+		Code: string(code), CallbackURL: r.CallbackURL, Secrets: r.Secret, IdempotencyKey: journal.NewNonce(),
+		Language: r.languageName(), Timeout: r.Timeout, WorkingDir: r.WorkingDir, Args: r.Args, Env: r.Env,
+		Name: r.Name, Metadata: r.Metadata, Artifacts: r.Artifact,
 		Limits:    r.Limits,
 		Workspace: execution.WorkspaceUse{Name: r.Workspace, ReadOnly: r.ReadOnly},
-		Artifacts: r.Artifact,
 	}
 	if r.Stdin != "" {
 		text, err := readOrStdin(r.Stdin)
 		if err != nil {
-			return client.Submission{}, err
+			return client.Submission{}, fmt.Errorf("--stdin: %w", err)
 		}
 		s.Stdin = &client.Bytes{Base64: text}
 	}
 	for _, flag := range r.Files {
 		file, err := readFile(flag)
 		if err != nil {
-			return client.Submission{}, err
+			return client.Submission{}, fmt.Errorf("--file %s: %w", flag, err)
 		}
 		s.Files = append(s.Files, file)
 	}
@@ -58,16 +58,16 @@ func readOrStdin(name string) ([]byte, error) {
 	if name == "-" {
 		return io.ReadAll(os.Stdin)
 	}
-	return os.ReadFile(name) //nolint:gosec // whoever runs us names the file
+	return os.ReadFile(name) //nolint:gosec // the user of the command names the file
 }
 
-// readFile reads what PATH[=LOCAL] stands for, with its permissions.
+// readFile reads the file that PATH[=LOCAL] names, and its permissions.
 func readFile(flag string) (client.File, error) {
 	path, local, other := strings.Cut(flag, "=")
 	if !other {
 		path, local = filepath.ToSlash(filepath.Clean(flag)), flag
 	}
-	content, err := os.ReadFile(local) //nolint:gosec // whoever runs us names the file
+	content, err := os.ReadFile(local) //nolint:gosec // the user of the command names the file
 	if err != nil {
 		return client.File{}, err
 	}
@@ -75,17 +75,19 @@ func readFile(flag string) (client.File, error) {
 	if err != nil {
 		return client.File{}, err
 	}
-	return client.File{Path: path, Bytes: client.Bytes{Base64: content}, Mode: fmt.Sprintf("%03o", info.Mode().Perm())}, nil
+	mode := fmt.Sprintf("%03o", info.Mode().Perm())
+	return client.File{Path: path, Bytes: client.Bytes{Base64: content}, Mode: mode}, nil
 }
 
-// language is what the flag says, or the name that the file's ending stands for; the server knows the aliases.
-func (r *runCmd) language() string {
-	ending := strings.TrimPrefix(filepath.Ext(r.File), ".")
-	if r.Language != "" || ending == "" {
+// languageName returns --language, or the language that the extension of the file names. The server resolves aliases
+// such as py.
+func (r *runCmd) languageName() string {
+	extension := strings.TrimPrefix(filepath.Ext(r.File), ".")
+	if r.Language != "" || extension == "" {
 		return r.Language
 	}
-	if name, ok := map[string]string{"mjs": "javascript", "cjs": "javascript", "bash": "bash"}[ending]; ok {
+	if name, ok := map[string]string{"mjs": "javascript", "cjs": "javascript", "bash": "bash"}[extension]; ok {
 		return name
 	}
-	return ending
+	return extension
 }

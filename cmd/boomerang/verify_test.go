@@ -16,9 +16,9 @@ import (
 
 var noon = time.Unix(1706400000, 0)
 
-func TestVerifySaysWhatWasProven(t *testing.T) {
+func TestVerifyPrintsTheVerdict(t *testing.T) {
 	body := []byte(`{"execution_id":"exec_1"}`)
-	page := callback.Sign("new", body)
+	signature := callback.Sign("new", body)
 	sent := func(at time.Time, secrets ...string) string {
 		return callback.SignStandard("msg_1", at, body, secrets...)
 	}
@@ -29,86 +29,88 @@ func TestVerifySaysWhatWasProven(t *testing.T) {
 		body  []byte
 		want  string
 	}{
-		"the page's": {
-			signatureCheck{secrets: []string{"new"}, signature: page},
+		"X-HopX-Signature": {
+			signatureCheck{secrets: []string{"new"}, signature: signature},
 			body,
-			"valid: X-HopX-Signature signs this body with the secret, but not when it was sent",
+			"valid: X-HopX-Signature matches this body and the secret; without a timestamp the age is unknown",
 		},
-		"its digest alone": {
-			signatureCheck{secrets: []string{"new"}, signature: page[len("sha256="):]},
+		"without the prefix": {
+			signatureCheck{secrets: []string{"new"}, signature: signature[len("sha256="):]},
 			body,
-			"valid: X-HopX-Signature signs this body with the secret, but not when it was sent",
+			"valid: X-HopX-Signature matches this body and the secret; without a timestamp the age is unknown",
 		},
 		"the second secret": {
-			signatureCheck{secrets: []string{"newer", "new"}, signature: page},
+			signatureCheck{secrets: []string{"newer", "new"}, signature: signature},
 			body,
-			"valid: X-HopX-Signature signs this body with secret 2 of 2, but not when it was sent",
+			"valid: X-HopX-Signature matches this body and secret 2 of 2; without a timestamp the age is unknown",
 		},
 		"with a timestamp": {
-			signatureCheck{secrets: []string{"new"}, signature: page, timestamp: seconds(-off)},
+			signatureCheck{secrets: []string{"new"}, signature: signature, timestamp: seconds(-off)},
 			body,
-			"valid: X-HopX-Signature signs this body with the secret; the timestamp is 5m0s off, but this signature does not cover it",
+			"valid: X-HopX-Signature matches this body and the secret; the timestamp is 5m0s off, " +
+				"but this signature does not cover it",
 		},
 		"an old timestamp": {
-			signatureCheck{secrets: []string{"new"}, signature: page, timestamp: seconds(-off - time.Second)},
+			signatureCheck{secrets: []string{"new"}, signature: signature, timestamp: seconds(-off - time.Second)},
 			body,
 			"invalid, stale: X-HopX-Signature matches, but the timestamp is 5m1s off and at most 5m0s are allowed",
 		},
 		"another secret": {
-			signatureCheck{secrets: []string{"another"}, signature: page},
+			signatureCheck{secrets: []string{"another"}, signature: signature},
 			body,
-			"invalid, mismatch: this X-HopX-Signature does not sign this body with the secret",
+			"invalid, mismatch: X-HopX-Signature does not match this body and the secret",
 		},
 		"other secrets": {
-			signatureCheck{secrets: []string{"another", "a third"}, signature: page},
+			signatureCheck{secrets: []string{"another", "a third"}, signature: signature},
 			body,
-			"invalid, mismatch: this X-HopX-Signature does not sign this body with any of the 2 secrets",
+			"invalid, mismatch: X-HopX-Signature does not match this body and any of the 2 secrets",
 		},
 		"another body": {
-			signatureCheck{secrets: []string{"new"}, signature: page},
+			signatureCheck{secrets: []string{"new"}, signature: signature},
 			append(body, '\n'),
-			"invalid, mismatch: this X-HopX-Signature does not sign this body with the secret",
+			"invalid, mismatch: X-HopX-Signature does not match this body and the secret",
 		},
 		"the prefix alone": {
 			signatureCheck{secrets: []string{"new"}, signature: "sha256="},
 			body,
-			"invalid, mismatch: this X-HopX-Signature does not sign this body with the secret",
+			"invalid, mismatch: X-HopX-Signature does not match this body and the secret",
 		},
 		"no signature": {signatureCheck{secrets: []string{"new"}}, body, "invalid, unsigned: there is no signature"},
-		"the standard's": {
+		"webhook-signature": {
 			signatureCheck{[]string{"new"}, sent(noon, "new"), true, "msg_1", seconds(0)},
 			body,
-			"valid: webhook-signature signs this body with the secret and the timestamp, which is 0s off",
+			"valid: webhook-signature matches this body and the secret; the timestamp is 0s off",
 		},
-		"one of its two": {
+		"one of two signatures": {
 			signatureCheck{[]string{"old"}, sent(noon, "new", "old"), true, "msg_1", seconds(0)},
 			body,
-			"valid: webhook-signature signs this body with the secret and the timestamp, which is 0s off",
+			"valid: webhook-signature matches this body and the secret; the timestamp is 0s off",
 		},
 		"another id": {
 			signatureCheck{[]string{"new"}, sent(noon, "new"), true, "msg_2", seconds(0)},
 			body,
-			"invalid, mismatch: this webhook-signature does not sign this body with the secret",
+			"invalid, mismatch: webhook-signature does not match this body and the secret",
 		},
 		"another instant": {
 			signatureCheck{[]string{"new"}, sent(noon, "new"), true, "msg_1", seconds(time.Second)},
 			body,
-			"invalid, mismatch: this webhook-signature does not sign this body with the secret",
+			"invalid, mismatch: webhook-signature does not match this body and the secret",
 		},
-		"from long ago": {
+		"an old webhook-signature": {
 			signatureCheck{[]string{"new"}, sent(noon.Add(-time.Hour), "new"), true, "msg_1", seconds(-time.Hour)},
 			body,
 			"invalid, stale: webhook-signature matches, but the timestamp is 1h0m0s off and at most 5m0s are allowed",
 		},
-		"from ahead": {
+		"a webhook-signature from the future": {
 			signatureCheck{[]string{"new"}, sent(noon.Add(time.Hour), "new"), true, "msg_1", seconds(time.Hour)},
 			body,
 			"invalid, stale: webhook-signature matches, but the timestamp is 1h0m0s off and at most 5m0s are allowed",
 		},
-		"from the end of time": {
-			signatureCheck{secrets: []string{"new"}, signature: page, timestamp: new(int64(math.MaxInt64))},
+		"the largest timestamp": {
+			signatureCheck{secrets: []string{"new"}, signature: signature, timestamp: new(int64(math.MaxInt64))},
 			body,
-			"invalid, stale: X-HopX-Signature matches, but the timestamp is 2562047h47m16.854775807s off and at most 5m0s are allowed",
+			"invalid, stale: X-HopX-Signature matches, " +
+				"but the timestamp is 2562047h47m16.854775807s off and at most 5m0s are allowed",
 		},
 	} {
 		valid, got := c.check.verdict(c.body, noon)
@@ -127,11 +129,15 @@ func TestVerifyReadsItsFlags(t *testing.T) {
 		"--secret a,b --secret c --signature sha256=00": {secrets: []string{"a,b", "c"}, signature: "sha256=00"},
 		"--signature sha256=00":                         {secrets: []string{"from,env"}, signature: "sha256=00"},
 		"--secret a --signature=":                       {secrets: []string{"a"}},
-		"--secret a --signature 00 --timestamp=-1":      {secrets: []string{"a"}, signature: "00", timestamp: new(int64(-1))},
+		"--secret a --signature 00 --timestamp=-1": {
+			secrets: []string{"a"}, signature: "00", timestamp: new(int64(-1)),
+		},
 		"--secret a --signature v1,00 --id msg_1 --timestamp 7": {
 			secrets: []string{"a"}, signature: "v1,00", standard: true, id: "msg_1", timestamp: new(int64(7)),
 		},
-		"--secret a --secret-file " + file + " --signature 00": {secrets: []string{"a", "new one", "old,one"}, signature: "00"},
+		"--secret a --secret-file " + file + " --signature 00": {
+			secrets: []string{"a", "new one", "old,one"}, signature: "00",
+		},
 	} {
 		t.Setenv("BOOMERANG_SECRET", "from,env")
 		var c cli
@@ -139,29 +145,29 @@ func TestVerifyReadsItsFlags(t *testing.T) {
 			t.Errorf("%s: %v", line, err)
 			continue
 		}
-		got, err := c.Verify.read()
+		got, err := c.Verify.check()
 		if diff := cmp.Diff(want, got, cmp.AllowUnexported(signatureCheck{})); err != nil || diff != "" {
 			t.Errorf("%s: %v (-want +got):\n%s", line, err, diff)
 		}
 	}
 }
 
-func TestVerifyNeedsWhatTheSignatureCovers(t *testing.T) {
+func TestVerifyNamesTheMissingFlag(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "secrets")
 	if err := os.WriteFile(file, []byte("new\nwhsec_-_\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	for line, want := range map[string]string{
-		"--signature sha256=00":                   "a secret is needed",
-		"--secret= --signature sha256=00":         "a secret is needed",
+		"--signature sha256=00":                   "a secret is required",
+		"--secret= --signature sha256=00":         "a secret is required",
 		"--secret-file /nowhere/s --signature 00": "/nowhere/s",
-		"--secret a":                                      "--signature is needed",
-		"--secret a --signature v1,00":                    "--id and --timestamp are needed",
-		"--secret a --signature v1,00 --id msg_1":         "--id and --timestamp are needed",
-		"--secret a --signature v1,00 --timestamp 1":      "--id and --timestamp are needed",
-		"--secret a --secret whsec_ --signature 00":       "secret 2 of 2: the part after whsec_ must be the base64 of 24 to 64 bytes",
-		"--secret whsec_bad --signature 00":               "the secret: the part after whsec_ must be padded standard base64",
-		"--secret-file " + file + " --signature 00":       "secret 2 of 2: the part after whsec_",
+		"--secret a":                                      "--signature is required",
+		"--secret a --signature v1,00":                    "a webhook-signature requires --id and --timestamp",
+		"--secret a --signature v1,00 --id msg_1":         "a webhook-signature requires --id and --timestamp",
+		"--secret a --signature v1,00 --timestamp 1":      "a webhook-signature requires --id and --timestamp",
+		"--secret a --secret whsec_ --signature 00":       "secret 2 of 2: ",
+		"--secret whsec_bad --signature 00":               "the secret: ",
+		"--secret-file " + file + " --signature 00":       "secret 2 of 2: ",
 		"--secret a --signature sha256=00 --timestamp x":  "--timestamp",
 		"--secret a --signature sha256=00 one-thing-more": "one-thing-more",
 	} {
@@ -169,7 +175,7 @@ func TestVerifyNeedsWhatTheSignatureCovers(t *testing.T) {
 		var c cli
 		_, err := kong.Must(&c).Parse(append([]string{"verify"}, strings.Fields(line)...))
 		if err == nil {
-			_, err = c.Verify.read()
+			_, err = c.Verify.check()
 		}
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v; want it to say %q", line, err, want)

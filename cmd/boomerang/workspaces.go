@@ -6,27 +6,28 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"text/tabwriter"
 	"time"
 
 	"github.com/alecthomas/kong"
 
-	"boomerang/internal/client"
 	"boomerang/internal/execution"
+	"boomerang/internal/wire"
 )
 
 type workspacesCmd struct {
 	List   workspacesListCmd   `cmd:"" help:"List workspaces."`
-	Files  workspacesFilesCmd  `cmd:"" help:"List what is in a workspace."`
-	Put    workspacesPutCmd    `cmd:"" help:"Put a file into a workspace, which is made if it is not there."`
-	Get    workspacesGetCmd    `cmd:"" help:"Get a file out of a workspace."`
-	Rm     workspacesRmCmd     `cmd:"" help:"Remove a file, or a directory with all that is in it."`
-	Delete workspacesDeleteCmd `cmd:"" help:"Delete a workspace with all that is in it."`
+	Files  workspacesFilesCmd  `cmd:"" help:"List the files of a workspace."`
+	Put    workspacesPutCmd    `cmd:"" help:"Upload a file. A missing workspace is created."`
+	Get    workspacesGetCmd    `cmd:"" help:"Download a file."`
+	Rm     workspacesRmCmd     `cmd:"" help:"Delete a file, or a directory with its content."`
+	Delete workspacesDeleteCmd `cmd:"" help:"Delete a workspace with its content."`
 }
 
-// Help says more than one line.
+// Help implements kong.HelpProvider.
 func (workspacesCmd) Help() string {
-	return `What a program leaves in /workspace is there for the next one that names the same workspace.
+	return `The files that a program writes to /workspace are there for the next program that uses the same workspace.
 
   boomerang workspaces put reports data/january.csv january.csv
   boomerang run sum.py --workspace reports
@@ -34,11 +35,11 @@ func (workspacesCmd) Help() string {
   boomerang workspaces get reports sum.csv > sum.csv`
 }
 
-type workspacesListCmd struct{ asked }
+type workspacesListCmd struct{ callFlags }
 
 // Run lists the workspaces.
 func (l *workspacesListCmd) Run(ctx context.Context, k *kong.Kong) error {
-	server, err := client.New(l.Server, l.Token)
+	server, err := l.connect()
 	if err != nil {
 		return err
 	}
@@ -47,77 +48,70 @@ func (l *workspacesListCmd) Run(ctx context.Context, k *kong.Kong) error {
 		return err
 	}
 	if l.JSON {
-		return printJSON(k.Stdout, append([]client.Workspace{}, list...)) // not null
+		return printJSON(k.Stdout, append([]wire.Workspace{}, list...)) // [] instead of null
 	}
-	w := tabwriter.NewWriter(k.Stdout, 0, 0, 2, ' ', 0)
-	_, _ = fmt.Fprintln(w, "NAME\tBYTES\tENTRIES\tUSED\tIN USE BY")
-	for _, s := range list {
+	rows := make([][]string, 0, len(list))
+	for _, w := range list {
 		user := "-"
-		if s.Writer != nil {
-			user = string(*s.Writer)
+		if w.Writer != nil {
+			user = string(*w.Writer)
 		}
-		_, _ = fmt.Fprintf(w, "%s\t%d\t%d\t%s\t%s\n", s.Name, s.Size, s.Entries, s.UsedAt.Local().Format(time.DateTime), user)
+		rows = append(rows, []string{
+			w.Name, strconv.FormatInt(w.Size, 10), strconv.Itoa(w.Entries),
+			w.UsedAt.Local().Format(time.DateTime), user,
+		})
 	}
-	return w.Flush()
+	return printTable(k.Stdout, []string{"NAME", "BYTES", "ENTRIES", "USED", "IN USE BY"}, rows)
 }
 
 type workspacesFilesCmd struct {
-	asked
-	Name   string `arg:"" help:"The workspace."`
-	Prefix string `arg:"" optional:"" help:"Only what begins so, like data/."`
+	callFlags
+	Name   string `arg:"" help:"Name of the workspace."`
+	Prefix string `arg:"" optional:"" help:"Show only paths with this prefix, for example data/."`
 }
 
 // Run lists the files.
-func (l *workspacesFilesCmd) Run(ctx context.Context, k *kong.Kong) error {
-	server, err := client.New(l.Server, l.Token)
+func (f *workspacesFilesCmd) Run(ctx context.Context, k *kong.Kong) error {
+	server, err := f.connect()
 	if err != nil {
 		return err
 	}
-	list, err := server.WorkspaceFiles(ctx, l.Name, l.Prefix)
+	list, err := server.WorkspaceFiles(ctx, f.Name, f.Prefix)
 	if err != nil {
 		return err
 	}
-	if l.JSON {
-		return printJSON(k.Stdout, append([]client.WorkspaceFile{}, list...)) // not null
+	if f.JSON {
+		return printJSON(k.Stdout, append([]wire.WorkspaceFile{}, list...)) // [] instead of null
 	}
 	w := tabwriter.NewWriter(k.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
 	for _, f := range list {
-		mode, more := "-", ""
+		mode, suffix := "-", ""
 		if f.Mode != nil {
 			mode = *f.Mode
 		}
 		switch f.Type {
 		case execution.EntryDir:
-			more = "/"
+			suffix = "/"
 		case execution.EntryLink:
-			more = fmt.Sprintf(" -> %q", *f.Target)
+			suffix = fmt.Sprintf(" -> %q", *f.Target)
 		case execution.EntryFile:
 		}
-		_, _ = fmt.Fprintf(w, "%s\t%d\t %s%s\n", mode, f.Size, plain(f.Path), more) // a program chose the name
+		_, _ = fmt.Fprintf(w, "%s\t%d\t %s%s\n", mode, f.Size, printable(f.Path), suffix)
 	}
 	return w.Flush()
 }
 
-// plain writes a name so that a terminal takes it for nothing else.
-func plain(name string) string {
-	quoted := fmt.Sprintf("%q", name)
-	if quoted[1:len(quoted)-1] == name {
-		return name
-	}
-	return quoted
-}
-
 type workspacesPutCmd struct {
-	remote
-	Name  string `arg:"" help:"The workspace."`
-	Path  string `arg:"" help:"Where the file is to be in it."`
-	Local string `arg:"" optional:"" help:"The file here; - is standard input. Without it, the file of that path."`
-	Mode  string `help:"Permissions; without it those of the file here." placeholder:"755"`
+	serverFlags
+	Name  string `arg:"" help:"Name of the workspace."`
+	Path  string `arg:"" help:"Path of the file in the workspace."`
+	Local string `arg:"" optional:"" help:"Local file; - is standard input. Default: the same path."`
+	Mode  string `help:"Permissions. Default: those of the local file." placeholder:"755"`
 }
 
-// Run puts the file.
+// Run uploads the file.
 func (p *workspacesPutCmd) Run(ctx context.Context) error {
-	server, err := client.New(p.Server, p.Token)
+	server, err := p.connect()
 	if err != nil {
 		return err
 	}
@@ -127,11 +121,11 @@ func (p *workspacesPutCmd) Run(ctx context.Context) error {
 		if local == "" {
 			local = p.Path
 		}
-		f, err := os.Open(local) //nolint:gosec // the user names it
+		f, err := os.Open(local) //nolint:gosec // the user of the command names the file
 		if err != nil {
 			return err
 		}
-		defer f.Close() //nolint:errcheck // it is read
+		defer f.Close() //nolint:errcheck // the file is only read
 		info, err := f.Stat()
 		if err != nil {
 			return err
@@ -145,15 +139,15 @@ func (p *workspacesPutCmd) Run(ctx context.Context) error {
 }
 
 type workspacesGetCmd struct {
-	remote
-	Name  string `arg:"" help:"The workspace."`
-	Path  string `arg:"" help:"The file in it."`
-	Local string `arg:"" optional:"" help:"The file here, which must not be there; without it standard output."`
+	serverFlags
+	Name  string `arg:"" help:"Name of the workspace."`
+	Path  string `arg:"" help:"Path of the file in the workspace."`
+	Local string `arg:"" optional:"" help:"New local file. Default: standard output."`
 }
 
-// Run gets the file.
+// Run downloads the file.
 func (g *workspacesGetCmd) Run(ctx context.Context, k *kong.Kong) (err error) {
-	server, err := client.New(g.Server, g.Token)
+	server, err := g.connect()
 	if err != nil {
 		return err
 	}
@@ -172,14 +166,14 @@ func (g *workspacesGetCmd) Run(ctx context.Context, k *kong.Kong) (err error) {
 }
 
 type workspacesRmCmd struct {
-	remote
-	Name string `arg:"" help:"The workspace."`
-	Path string `arg:"" help:"The file or directory in it."`
+	serverFlags
+	Name string `arg:"" help:"Name of the workspace."`
+	Path string `arg:"" help:"Path of the file or directory in the workspace."`
 }
 
-// Run removes the file.
+// Run deletes the file or the directory.
 func (r *workspacesRmCmd) Run(ctx context.Context) error {
-	server, err := client.New(r.Server, r.Token)
+	server, err := r.connect()
 	if err != nil {
 		return err
 	}
@@ -187,13 +181,13 @@ func (r *workspacesRmCmd) Run(ctx context.Context) error {
 }
 
 type workspacesDeleteCmd struct {
-	remote
-	Name string `arg:"" help:"The workspace."`
+	serverFlags
+	Name string `arg:"" help:"Name of the workspace."`
 }
 
 // Run deletes the workspace.
 func (d *workspacesDeleteCmd) Run(ctx context.Context) error {
-	server, err := client.New(d.Server, d.Token)
+	server, err := d.connect()
 	if err != nil {
 		return err
 	}

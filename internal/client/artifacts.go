@@ -9,49 +9,40 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"strings"
 
 	"boomerang/internal/execution"
 	"boomerang/internal/wire"
 )
 
-// Artifacts is what became of the files that an execution was to leave.
+// Artifacts is the list of the artifacts of an execution.
 type Artifacts struct {
 	Status execution.State `json:"status"`
 	wire.ArtifactList
 }
 
-// Artifacts lists the files that an execution left; none until it has ended.
+// Artifacts returns the list of the artifacts of an execution. The list is empty until the execution ends.
 func (c *Client) Artifacts(ctx context.Context, id execution.ID) (a Artifacts, err error) {
-	if err := c.call(ctx, http.MethodGet, c.base.JoinPath("executions", string(id), "artifacts"), nil, nil, &a); err != nil {
+	if err := c.call(ctx, http.MethodGet, c.artifactsURL(id), nil, nil, &a); err != nil {
 		return Artifacts{}, fmt.Errorf("list artifacts: %w", err)
 	}
 	return a, nil
 }
 
-var errDiffers = errors.New("what came is not what the server has listed")
+var errDiffers = errors.New("the content differs from the checksum in the list")
 
-// Artifact copies a file that an execution left to w, and sees to it that it is the one that was listed. It takes as long as it takes.
+// Artifact copies the content of an artifact to w, and returns an error if its checksum is not the listed one. It has
+// no time limit.
 func (c *Client) Artifact(ctx context.Context, id execution.ID, a wire.Artifact, w io.Writer) (err error) {
 	defer func() {
 		if err != nil {
 			err = fmt.Errorf("download %q: %w", a.Path, err)
 		}
 	}()
-	parts := []string{"executions", string(id), "artifacts"}
-	for part := range strings.SplitSeq(a.Path, "/") {
-		parts = append(parts, url.PathEscape(part))
-	}
-	patient := *c
-	patient.http = &http.Client{CheckRedirect: c.http.CheckRedirect}
-	response, err := patient.send(ctx, http.MethodGet, c.base.JoinPath(parts...), nil, nil)
+	response, err := c.stream(ctx, http.MethodGet, c.artifactsURL(id).JoinPath(escapePath(a.Path)...), nil)
 	if err != nil {
 		return err
 	}
-	defer response.Body.Close() //nolint:errcheck // it was read to its end, or the error is told already
-	if response.StatusCode != http.StatusOK {
-		return refusal(response)
-	}
+	defer response.Body.Close() //nolint:errcheck // the body was read to its end, or an error is returned already
 	sum := sha256.New()
 	if _, err := io.Copy(io.MultiWriter(w, sum), io.LimitReader(response.Body, a.Size+1)); err != nil {
 		return err
@@ -60,4 +51,8 @@ func (c *Client) Artifact(ctx context.Context, id execution.ID, a wire.Artifact,
 		return errDiffers
 	}
 	return nil
+}
+
+func (c *Client) artifactsURL(id execution.ID) *url.URL {
+	return c.base.JoinPath("executions", string(id), "artifacts")
 }

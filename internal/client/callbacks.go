@@ -12,80 +12,24 @@ import (
 	"time"
 
 	"boomerang/internal/execution"
+	"boomerang/internal/wire"
 )
 
-// Delivery is what a list shows of a callback. Its JSON is that of the server.
-type Delivery struct {
-	ExecutionID   execution.ID            `json:"execution_id"`
-	State         execution.DeliveryState `json:"state"`
-	Reason        *execution.DeadReason   `json:"reason"` // nil unless dead
-	URL           string                  `json:"url"`
-	Destination   string                  `json:"destination"`
-	Attempts      int                     `json:"attempts"`
-	NextAttemptAt *time.Time              `json:"next_attempt_at"` // nil unless pending
-	CreatedAt     *time.Time              `json:"created_at"`      // nil while there is none
-	EndedAt       *time.Time              `json:"ended_at"`        // nil until delivered or dead
-}
-
-// DeliveryRecord is all that the server shows of one callback.
-type DeliveryRecord struct {
-	Delivery
-	WebhookID   string   `json:"webhook_id"`
-	HeaderNames []string `json:"header_names"`
-	Signed      bool     `json:"signed"`
-	Explanation string   `json:"explanation"` // why it has not arrived, or that it has
-}
-
-// Reply is what a receiver answered.
-type Reply struct {
-	Answer       string `json:"answer"`
-	AnswerBase64 []byte `json:"answer_base64"` // nil: the text says it all
-}
-
-// Attempt is one POST of a callback.
-type Attempt struct {
-	Number     int                      `json:"number"`
-	StartedAt  time.Time                `json:"started_at"`
-	Duration   float64                  `json:"duration"` // seconds
-	Outcome    execution.AttemptOutcome `json:"outcome"`
-	StatusCode *int                     `json:"status_code"` // nil: no answer came
-	Detail     string                   `json:"detail"`
-	Reply
-	RetryAfter *float64 `json:"retry_after"` // seconds; nil: the receiver asked for nothing
-}
-
-// Sample is where and how a callback is to be tried out.
+// Sample describes a sample callback.
 type Sample struct {
 	URL     string            `json:"callback_url"`
 	Headers map[string]string `json:"callback_headers,omitempty"`
 	Secrets Secrets           `json:"callback_signature_secret,omitempty"`
 }
 
-// Trial is what happened to a sample.
-type Trial struct {
-	URL        string                   `json:"url"`
-	Arrived    bool                     `json:"arrived"`
-	Outcome    execution.AttemptOutcome `json:"outcome"`
-	Detail     string                   `json:"detail"`
-	Rule       *string                  `json:"rule"` // what the address policy refused it by; nil when it did not
-	Resolved   bool                     `json:"resolved"`
-	Connected  bool                     `json:"connected"`
-	TLS        *string                  `json:"tls"`
-	StatusCode *int                     `json:"status_code"` // nil: no answer came
-	Reply
-	Duration float64 `json:"duration"` // seconds
-	Signed   bool    `json:"signed"`
-	Body     string  `json:"body"`
-}
-
-// DeliveryFilter chooses callbacks. Zero values choose nothing away.
+// DeliveryFilter selects callbacks. A zero value does not restrict the selection.
 type DeliveryFilter struct {
 	States      []execution.DeliveryState
-	Destination string // any URL of the receiver
+	Destination string // any URL with the scheme, host and port of the receiver
 	Since       time.Time
 	Until       time.Time
-	Limit       int    // 1–200; 0 leaves it to the server
-	Cursor      string // what Deliveries returned with the page before
+	Limit       int    // 1 to 200; 0 means the server's default
+	Cursor      string // the cursor that Deliveries returned with the previous page
 }
 
 func (f DeliveryFilter) query() string {
@@ -98,11 +42,13 @@ func (f DeliveryFilter) query() string {
 		limit = strconv.Itoa(f.Limit)
 	}
 	return query(
-		"status", strings.Join(states, ","), "destination", f.Destination, "since", instant(f.Since), "until", instant(f.Until),
+		"status", strings.Join(states, ","), "destination", f.Destination,
+		"since", formatTime(f.Since), "until", formatTime(f.Until),
 		"cursor", f.Cursor, "limit", limit)
 }
 
-// query writes names and values, in turn, as a URL's query. The server refuses empty values, so they are left out.
+// query encodes alternating names and values as the query of a URL. It omits empty values, which the server would
+// reject.
 func query(pairs ...string) string {
 	values := url.Values{}
 	for pair := range slices.Chunk(pairs, 2) {
@@ -113,20 +59,23 @@ func query(pairs ...string) string {
 	return values.Encode()
 }
 
-func instant(t time.Time) string {
+// formatTime returns "" for the zero time.
+func formatTime(t time.Time) string {
 	if t.IsZero() {
 		return ""
 	}
 	return t.UTC().Format(time.RFC3339Nano)
 }
 
-// Deliveries returns one page of callbacks, newest first, and the cursor of the next page; "" on the last.
-func (c *Client) Deliveries(ctx context.Context, f DeliveryFilter) (page []Delivery, next string, err error) {
+// Deliveries returns one page of callbacks, newest first, and the cursor of the next page, "" after the last page.
+func (c *Client) Deliveries(
+	ctx context.Context, f DeliveryFilter,
+) (page []wire.Delivery, next string, err error) {
 	u := c.base.JoinPath("callbacks")
 	u.RawQuery = f.query()
 	var answer struct {
-		Callbacks  []Delivery `json:"callbacks"`
-		NextCursor string     `json:"next_cursor"`
+		Callbacks  []wire.Delivery `json:"callbacks"`
+		NextCursor string          `json:"next_cursor"`
 	}
 	if err := c.call(ctx, http.MethodGet, u, nil, nil, &answer); err != nil {
 		return nil, "", fmt.Errorf("list callbacks: %w", err)
@@ -134,35 +83,40 @@ func (c *Client) Deliveries(ctx context.Context, f DeliveryFilter) (page []Deliv
 	return answer.Callbacks, answer.NextCursor, nil
 }
 
-// Delivery returns what became of the callback of an execution.
-func (c *Client) Delivery(ctx context.Context, id execution.ID) (d DeliveryRecord, err error) {
-	if err := c.call(ctx, http.MethodGet, c.base.JoinPath("executions", string(id), "callback"), nil, nil, &d); err != nil {
-		return DeliveryRecord{}, fmt.Errorf("get callback: %w", err)
+// Delivery returns the callback of an execution.
+func (c *Client) Delivery(ctx context.Context, id execution.ID) (d wire.DeliveryRecord, err error) {
+	if err := c.call(ctx, http.MethodGet, c.callbackURL(id), nil, nil, &d); err != nil {
+		return wire.DeliveryRecord{}, fmt.Errorf("get callback: %w", err)
 	}
 	return d, nil
 }
 
-// Attempts returns all attempts of a callback, the first one first.
-func (c *Client) Attempts(ctx context.Context, id execution.ID) ([]Attempt, error) {
+// Attempts returns all attempts of a callback, oldest first.
+func (c *Client) Attempts(ctx context.Context, id execution.ID) ([]wire.Attempt, error) {
 	var answer struct {
-		Attempts []Attempt `json:"attempts"`
+		Attempts []wire.Attempt `json:"attempts"`
 	}
-	if err := c.call(ctx, http.MethodGet, c.base.JoinPath("executions", string(id), "callback", "attempts"), nil, nil, &answer); err != nil {
+	if err := c.call(ctx, http.MethodGet, c.callbackURL(id, "attempts"), nil, nil, &answer); err != nil {
 		return nil, fmt.Errorf("list attempts: %w", err)
 	}
 	return answer.Attempts, nil
 }
 
-// Redeliver has a callback sent now, whatever became of it, and returns it after that.
-func (c *Client) Redeliver(ctx context.Context, id execution.ID) (d DeliveryRecord, err error) {
-	if err := c.call(ctx, http.MethodPost, c.base.JoinPath("executions", string(id), "callback", "redeliver"), nil, nil, &d); err != nil {
-		return DeliveryRecord{}, fmt.Errorf("redeliver: %w", err)
+// Redeliver sends a callback now, whatever its state, and returns the callback after the request.
+func (c *Client) Redeliver(ctx context.Context, id execution.ID) (d wire.DeliveryRecord, err error) {
+	if err := c.call(ctx, http.MethodPost, c.callbackURL(id, "redeliver"), nil, nil, &d); err != nil {
+		return wire.DeliveryRecord{}, fmt.Errorf("redeliver: %w", err)
 	}
 	return d, nil
 }
 
-// Recover has the dead callbacks sent again that were created since a time, zero for all, to a destination, "" for all. It
-// returns how many.
+// callbackURL returns a URL below the callback of an execution.
+func (c *Client) callbackURL(id execution.ID, below ...string) *url.URL {
+	return c.base.JoinPath("executions", string(id), "callback").JoinPath(below...)
+}
+
+// Recover sends the dead callbacks again that were created since a time and go to a destination, and returns their
+// number. A zero time does not restrict the time, an empty destination does not restrict the destination.
 func (c *Client) Recover(ctx context.Context, since time.Time, destination string) (int, error) {
 	u := c.base.JoinPath("callbacks", "recover")
 	u.RawQuery = DeliveryFilter{Since: since, Destination: destination}.query()
@@ -175,15 +129,15 @@ func (c *Client) Recover(ctx context.Context, since time.Time, destination strin
 	return answer.Recovered, nil
 }
 
-// Test has the server send a sample now. That it did not arrive is no error.
-func (c *Client) Test(ctx context.Context, s Sample) (t Trial, err error) {
+// Test lets the server send a sample callback now. A sample that does not arrive is not an error.
+func (c *Client) Test(ctx context.Context, s Sample) (t wire.Trial, err error) {
 	body, err := json.Marshal(s)
 	if err != nil {
-		return Trial{}, fmt.Errorf("test callback: %w", err)
+		return wire.Trial{}, fmt.Errorf("test callback: %w", err)
 	}
 	header := http.Header{"Content-Type": {"application/json"}}
 	if err := c.call(ctx, http.MethodPost, c.base.JoinPath("callbacks", "test"), header, body, &t); err != nil {
-		return Trial{}, fmt.Errorf("test callback: %w", err)
+		return wire.Trial{}, fmt.Errorf("test callback: %w", err)
 	}
 	return t, nil
 }

@@ -1,6 +1,7 @@
-// Package client calls the HTTP API of a boomerang server: submit, look, read what was printed, cancel.
+// Package client calls the HTTP API of a boomerang server: it submits code, follows executions, reads their output,
+// and cancels them; it manages callbacks, artifacts and workspaces.
 //
-// It knows the wire as a client does. It refuses to know how a server keeps its word.
+// The package knows the wire format of the API. It does not know how a server implements the API.
 package client
 
 import (
@@ -21,27 +22,26 @@ import (
 	"boomerang/internal/wire"
 )
 
-// MaxWait is the longest that a server holds the answer of Get.
+// MaxWait is the longest time that a server delays the answer to Get.
 const MaxWait = time.Minute
 
 const (
-	callTimeout = MaxWait + 30*time.Second // the longest that a call takes, to the end of its answer
-	maxProblem  = 64 << 10                 // bytes of an error's body that are read
+	callTimeout = MaxWait + 30*time.Second // limit of a call, up to the end of the answer
+	maxProblem  = 64 << 10                 // limit of the body of an error answer, bytes
 )
 
-// Client speaks to one server with one token. It is safe for concurrent use.
+// Client calls one server with one token. It is safe for concurrent use.
 //
-// Errors of all methods: a *fault.Error is the server's own refusal, in its words; anything else says that no answer came
-// or that it was not one of boomerang's.
+// All methods return a *fault.Error if the server refuses the request. Any other error means that no answer arrived,
+// or that the answer did not come from a boomerang server.
 type Client struct {
-	base  *url.URL
-	token string
-	http  *http.Client
-	// streams has no bound on how long an answer takes.
-	streams *http.Client
+	base    *url.URL
+	token   string
+	calls   *http.Client // limited by callTimeout
+	streams *http.Client // without a time limit
 }
 
-// New makes a client of the server at an absolute http or https URL, which may have a path.
+// New returns a client for the server at an absolute http or https URL, which may have a path.
 func New(server, token string) (*Client, error) {
 	base, err := url.Parse(server)
 	if err != nil {
@@ -50,17 +50,19 @@ func New(server, token string) (*Client, error) {
 	if (base.Scheme != "http" && base.Scheme != "https") || base.Host == "" {
 		return nil, fmt.Errorf("server: %q is not an http or https URL", server)
 	}
-	stay := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse } // the token is for this server alone
+	// A followed redirect would send the token to another server.
+	noRedirect := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	return &Client{
 		base: base, token: token,
-		http: &http.Client{Timeout: callTimeout, CheckRedirect: stay}, streams: &http.Client{CheckRedirect: stay},
+		calls:   &http.Client{Timeout: callTimeout, CheckRedirect: noRedirect},
+		streams: &http.Client{CheckRedirect: noRedirect},
 	}, nil
 }
 
-// Submission is what is to be run. Zero values are left out, and the server's defaults stand.
+// Submission is a request to run code. The server's defaults replace zero values, which are not sent.
 type Submission struct {
 	Code            string                 `json:"code"`
-	CallbackURL     string                 `json:"callback_url,omitempty"` // empty: the result is kept and not posted
+	CallbackURL     string                 `json:"callback_url,omitempty"` // empty: store the result, do not post it
 	Language        string                 `json:"language,omitempty"`
 	Timeout         int64                  `json:"timeout,omitempty"` // seconds
 	WorkingDir      string                 `json:"working_dir,omitempty"`
@@ -69,40 +71,40 @@ type Submission struct {
 	Args            []string               `json:"args,omitempty"`
 	Stdin           *Bytes                 `json:"stdin,omitempty"`
 	Files           []File                 `json:"files,omitempty"`
-	Artifacts       []string               `json:"artifacts,omitempty"` // globs of the files that are wanted back
+	Artifacts       []string               `json:"artifacts,omitempty"` // glob patterns of the files to keep
 	Limits          Limits                 `json:"limits,omitzero"`
 	Metadata        map[string]string      `json:"metadata,omitempty"`
 	Workspace       execution.WorkspaceUse `json:"workspace,omitzero"`
 	CallbackHeaders map[string]string      `json:"callback_headers,omitempty"`
 	Secrets         Secrets                `json:"callback_signature_secret,omitempty"`
-	IdempotencyKey  string                 `json:"-"` // makes it safe to submit again when no answer came
+	IdempotencyKey  string                 `json:"-"` // makes a repeated Submit safe
 }
 
-// Bytes travel as base64.
+// Bytes is binary content, sent as base64.
 type Bytes struct {
 	Base64 []byte `json:"base64"` // not nil
 }
 
-// File is one that the program finds when it starts.
+// File is a file that the program finds when it starts.
 type File struct {
 	Path string `json:"path"` // relative to the working directory
 	Bytes
-	Mode string `json:"mode,omitempty"` // permissions in octal digits; empty: 600
+	Mode string `json:"mode,omitempty"` // permissions in octal digits; 600 if empty
 }
 
-// Limits replace limits of the language. Sizes are written like 64MiB; zero values are left out of the request. The
-// tags beside json describe the flags of boomerang run.
+// Limits replace the limits of the language. Sizes look like 64MiB. Zero values are not sent. The other tags describe
+// the flags of boomerang run.
 type Limits struct {
-	Memory string  `json:"memory,omitempty" help:"Memory in place of the language's limit." placeholder:"64MiB"`
-	CPUs   float64 `json:"cpus,omitempty" name:"cpus" help:"CPUs in place of the language's limit." placeholder:"0.5"`
-	PIDs   int64   `json:"pids,omitempty" name:"pids" help:"Processes and threads in place of the language's limit." placeholder:"N"`
-	Output string  `json:"output,omitempty" help:"Output that is kept of each stream in place of the language's limit." placeholder:"1MiB"`
+	Memory string  `json:"memory,omitempty" help:"Memory limit." placeholder:"64MiB"`
+	CPUs   float64 `json:"cpus,omitempty" name:"cpus" help:"CPU limit." placeholder:"0.5"`
+	PIDs   int64   `json:"pids,omitempty" name:"pids" help:"Limit of processes and threads." placeholder:"N"`
+	Output string  `json:"output,omitempty" help:"Limit of each stored output stream." placeholder:"1MiB"`
 
-	Workspace string `json:"workspace,omitempty" name:"workspace-size" help:"Size of /workspace in place of the language's limit." placeholder:"64MiB"`
-	Artifacts string `json:"artifacts,omitempty" name:"artifact-size" help:"Size of all files that are kept in place of the language's limit." placeholder:"16MiB"`
+	Workspace string `json:"workspace,omitempty" name:"workspace-size" help:"Limit of /workspace." placeholder:"64MiB"`
+	Artifacts string `json:"artifacts,omitempty" name:"artifact-size" help:"Limit of artifacts." placeholder:"16MiB"`
 }
 
-// Secrets sign a callback, newest first; at most 3. A single one is a string on the wire.
+// Secrets sign a callback: at most 3, newest first. A single secret is a string in JSON.
 type Secrets []string
 
 // MarshalJSON writes a string or a list.
@@ -113,24 +115,15 @@ func (s Secrets) MarshalJSON() ([]byte, error) {
 	return json.Marshal([]string(s))
 }
 
-// Record is what the server shows of an execution. Its Result holds only when its Status is terminal.
+// Record is the state of an execution. Only Status is valid in its Result until Status is terminal.
 type Record struct {
 	wire.Result
-	CreatedAt       time.Time `json:"created_at"`
-	CancelRequested bool      `json:"cancel_requested"`
-	Callback        Callback  `json:"callback"`
+	CreatedAt       time.Time     `json:"created_at"`
+	CancelRequested bool          `json:"cancel_requested"`
+	Callback        wire.Callback `json:"callback"`
 }
 
-// Callback is how far the result is on its way.
-type Callback struct {
-	URL           string                  `json:"url"`
-	State         execution.DeliveryState `json:"state"`
-	Reason        execution.DeadReason    `json:"reason"` // empty unless dead
-	Attempts      int                     `json:"attempts"`
-	NextAttemptAt *time.Time              `json:"next_attempt_at"`
-}
-
-// Submit hands in code. When it returns without an error the execution is stored and will run once.
+// Submit submits code. Without an error, the server has stored the execution and will run it once.
 func (c *Client) Submit(ctx context.Context, s Submission) (execution.ID, error) {
 	body, err := json.Marshal(s)
 	if err != nil {
@@ -153,8 +146,8 @@ func (c *Client) Submit(ctx context.Context, s Submission) (execution.ID, error)
 	return accepted.ExecutionID, nil
 }
 
-// Get returns the record of an execution, as soon as it has ended or when wait is over. Wait is counted in whole seconds
-// and is at most MaxWait.
+// Get returns the record of an execution when the execution has ended, or when wait is over. The wait is rounded down
+// to whole seconds and limited to MaxWait.
 func (c *Client) Get(ctx context.Context, id execution.ID, wait time.Duration) (r Record, err error) {
 	wait = min(wait, MaxWait).Truncate(time.Second)
 	u := c.base.JoinPath("executions", string(id))
@@ -165,56 +158,51 @@ func (c *Client) Get(ctx context.Context, id execution.ID, wait time.Duration) (
 	return r, nil
 }
 
-// Cancel asks for the end of an execution and returns its record after that. One that has ended stays as it is.
+// Cancel requests the end of an execution and returns the record after the request. It does not change an ended
+// execution.
 func (c *Client) Cancel(ctx context.Context, id execution.ID) (r Record, err error) {
-	if err := c.call(ctx, http.MethodPost, c.base.JoinPath("executions", string(id), "cancel"), nil, nil, &r); err != nil {
+	u := c.base.JoinPath("executions", string(id), "cancel")
+	if err := c.call(ctx, http.MethodPost, u, nil, nil, &r); err != nil {
 		return Record{}, fmt.Errorf("cancel execution: %w", err)
 	}
 	return r, nil
 }
 
-// Output returns what is kept of a stream so far.
-func (c *Client) Output(ctx context.Context, id execution.ID, stream execution.Stream) (kept []byte, err error) {
+// Output returns the stored part of an output stream.
+func (c *Client) Output(ctx context.Context, id execution.ID, stream execution.Stream) (output []byte, err error) {
 	u := c.base.JoinPath("executions", string(id), "output")
 	u.RawQuery = query("stream", string(stream))
-	response, err := c.send(ctx, http.MethodGet, u, nil, nil)
+	response, err := c.send(ctx, c.calls, http.MethodGet, u, nil, nil)
 	if err != nil {
 		return nil, fmt.Errorf("read output: %w", err)
 	}
-	defer response.Body.Close() //nolint:errcheck // it was read to its end, or the error is told already
-	if response.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("read output: %w", refusal(response))
-	}
-	if kept, err = io.ReadAll(response.Body); err != nil {
+	defer response.Body.Close() //nolint:errcheck // the body was read to its end, or an error is returned already
+	if output, err = io.ReadAll(response.Body); err != nil {
 		return nil, fmt.Errorf("read output: %w", err)
 	}
-	return kept, nil
+	return output, nil
 }
 
-// call sends a request and decodes the JSON of a 200 into answer.
-func (c *Client) call(ctx context.Context, method string, u *url.URL, header http.Header, body []byte, answer any) error {
-	response, err := c.send(ctx, method, u, header, body)
+// call sends a request and decodes the JSON of the answer.
+func (c *Client) call(
+	ctx context.Context, method string, u *url.URL, header http.Header, body []byte, answer any,
+) error {
+	response, err := c.send(ctx, c.calls, method, u, header, bytes.NewReader(body))
 	if err != nil {
 		return err
 	}
-	defer response.Body.Close() //nolint:errcheck // the answer was read, or the error is told already
-	if response.StatusCode != http.StatusOK {
-		return refusal(response)
-	}
+	defer response.Body.Close() //nolint:errcheck // the body was read to its end, or an error is returned already
 	if err := json.NewDecoder(response.Body).Decode(answer); err != nil {
 		return fmt.Errorf("read answer: %w", err)
 	}
 	return nil
 }
 
-func (c *Client) send(ctx context.Context, method string, u *url.URL, header http.Header, body []byte) (*http.Response, error) {
-	return c.do(ctx, c.http, method, u, header, body)
-}
-
-func (c *Client) do(
-	ctx context.Context, by *http.Client, method string, u *url.URL, header http.Header, body []byte,
+// send sends a request with the token. An answer that is not a success becomes an error.
+func (c *Client) send(
+	ctx context.Context, via *http.Client, method string, u *url.URL, header http.Header, body io.Reader,
 ) (*http.Response, error) {
-	request, err := http.NewRequestWithContext(ctx, method, u.String(), bytes.NewReader(body))
+	request, err := http.NewRequestWithContext(ctx, method, u.String(), body)
 	if err != nil {
 		return nil, err
 	}
@@ -222,11 +210,19 @@ func (c *Client) do(
 		request.Header = header
 	}
 	request.Header.Set("Authorization", "Bearer "+c.token)
-	return by.Do(request)
+	response, err := via.Do(request)
+	if err != nil {
+		return nil, err
+	}
+	if response.StatusCode/100 != 2 {
+		defer response.Body.Close() //nolint:errcheck // the answer is an error already
+		return nil, problemOf(response)
+	}
+	return response, nil
 }
 
-// refusal makes the server's fault out of its answer.
-func refusal(response *http.Response) error {
+// problemOf decodes the fault in an error answer.
+func problemOf(response *http.Response) error {
 	var problem struct {
 		Message    string         `json:"message"`
 		Code       fault.Code     `json:"code"`
@@ -235,8 +231,8 @@ func refusal(response *http.Response) error {
 	}
 	text, err := io.ReadAll(io.LimitReader(response.Body, maxProblem))
 	if err = errors.Join(err, json.Unmarshal(text, &problem)); err != nil || problem.Code == "" {
-		return fmt.Errorf("%s answered %s, which is not an answer of boomerang: %.200q", response.Request.URL.Host, response.Status,
-			strings.TrimSpace(string(text)))
+		return fmt.Errorf("%s answered %s, which is not an answer of a boomerang server: %.200q",
+			response.Request.URL.Host, response.Status, strings.TrimSpace(string(text)))
 	}
 	f := fault.New(problem.Code, "%s", problem.Message).After(time.Duration(problem.RetryAfter) * time.Second)
 	f.Details = problem.Details

@@ -13,7 +13,7 @@ import (
 	"boomerang/internal/fault"
 )
 
-// serve makes a client of a server that answers as h does. What a real server answers is tested where the server is.
+// serve returns a client of a server with the handler h. Tests of httpapi use the client with the real server.
 func serve(t *testing.T, h http.HandlerFunc) *Client {
 	t.Helper()
 	server := httptest.NewServer(h)
@@ -25,7 +25,7 @@ func serve(t *testing.T, h http.HandlerFunc) *Client {
 	return c
 }
 
-func TestEveryCallShowsTheTokenBelowTheServersPath(t *testing.T) {
+func TestEveryCallSendsTheTokenToAPathBelowTheServersURL(t *testing.T) {
 	var got []string
 	c := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		got = append(got, r.Method+" "+r.URL.RequestURI()+" "+r.Header.Get("Authorization"))
@@ -41,7 +41,7 @@ func TestEveryCallShowsTheTokenBelowTheServersPath(t *testing.T) {
 	}
 	want := []string{
 		"POST /below/execute/async Bearer token",
-		"POST /below/execute/background Bearer token", // nothing to post the result to
+		"POST /below/execute/background Bearer token", // a submission without a callback URL
 		"GET /below/executions/exec_1?wait=60 Bearer token",
 		"POST /below/executions/exec_1/cancel Bearer token",
 		"GET /below/executions/exec_1/output?stream=stderr Bearer token",
@@ -69,49 +69,57 @@ func TestSecretsAreAStringOrAList(t *testing.T) {
 	}
 }
 
-func TestARefusalIsTheServersFault(t *testing.T) {
+func TestAnErrorAnswerBecomesAFault(t *testing.T) {
 	c := serve(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(http.StatusTooManyRequests)
-		_, _ = w.Write([]byte(`{"message":"The queue is full.","code":"QUEUE_FULL","details":{"limit":"total"},"retry_after":5}`))
+		_, _ = w.Write([]byte(
+			`{"message":"The queue is full.","code":"QUEUE_FULL","details":{"limit":"total"},"retry_after":5}`))
 	})
 	_, err := c.Submit(t.Context(), Submission{})
 	f, ok := errors.AsType[*fault.Error](err)
-	if !ok || f.Code != fault.QueueFull || f.Sentence != "The queue is full." || f.RetryAfter != 5*time.Second || f.Details["limit"] != "total" {
-		t.Errorf("got %#v; want the whole fault", err)
+	if !ok || f.Code != fault.QueueFull || f.Sentence != "The queue is full." ||
+		f.RetryAfter != 5*time.Second || f.Details["limit"] != "total" {
+		t.Errorf("got %#v; want the fault with all its fields", err)
 	}
 }
 
-func TestAnAnswerOfSomebodyElseIsNoFault(t *testing.T) {
+func TestAnAnswerOfAnotherProgramIsNotAFault(t *testing.T) {
 	for name, h := range map[string]http.HandlerFunc{
 		"a proxy's page": func(w http.ResponseWriter, _ *http.Request) {
 			http.Error(w, "<h1>Bad Gateway</h1>", http.StatusBadGateway)
 		},
-		"other JSON":      func(w http.ResponseWriter, _ *http.Request) { http.Error(w, `{"detail":"no"}`, http.StatusForbidden) },
-		"a redirect":      func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/elsewhere", http.StatusFound) },
-		"no JSON in 200":  func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("hello")) },
-		"an empty answer": func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) },
+		"other JSON": func(w http.ResponseWriter, _ *http.Request) {
+			http.Error(w, `{"detail":"no"}`, http.StatusForbidden)
+		},
+		"a redirect": func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "/elsewhere", http.StatusFound)
+		},
+		"200 without JSON": func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("hello")) },
+		"an empty answer":  func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := serve(t, h).Get(t.Context(), "exec_1", 0)
 			if _, ok := errors.AsType[*fault.Error](err); err == nil || ok {
-				t.Errorf("got %v; want an error that is no fault", err)
+				t.Errorf("got %v; want an error that is not a fault", err)
 			}
 		})
 	}
 }
 
-func TestTheTokenStaysWithItsServer(t *testing.T) {
-	other := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("a redirect was followed") }))
+func TestTheTokenDoesNotFollowARedirect(t *testing.T) {
+	other := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		t.Error("the client followed the redirect")
+	}))
 	defer other.Close()
 	c := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, other.URL, http.StatusTemporaryRedirect)
 	})
 	if _, err := c.Submit(t.Context(), Submission{}); err == nil {
-		t.Error("got no error; want a redirect to be one")
+		t.Error("got no error; want one for the redirect")
 	}
 }
 
-func TestOutputPassesOnARefusal(t *testing.T) {
+func TestOutputReturnsTheServersFault(t *testing.T) {
 	c := serve(t, func(w http.ResponseWriter, _ *http.Request) {
 		http.Error(w, `{"message":"There is no such execution.","code":"EXECUTION_NOT_FOUND"}`, http.StatusNotFound)
 	})
@@ -121,7 +129,7 @@ func TestOutputPassesOnARefusal(t *testing.T) {
 	}
 }
 
-func TestNewRefusesWhatIsNoServer(t *testing.T) {
+func TestNewRejectsAnInvalidServerURL(t *testing.T) {
 	for _, server := range []string{"", "localhost:8080", "ftp://example.com", "http://", "http://a b"} {
 		if _, err := New(server, "token"); err == nil {
 			t.Errorf("%q: got a client; want an error", server)

@@ -17,45 +17,47 @@ import (
 )
 
 const (
-	// Quiet is how long a stream may say nothing before it is taken for broken; a server breaks its silence every 15 s.
-	quiet = 45 * time.Second
-	// Breath is between two tries to open a stream.
+	// A stream that is silent for longer is considered broken. A server sends a comment every 15 s.
+	silenceTimeout = 45 * time.Second
+	// The pause between two attempts to open a stream.
 	retryPause = time.Second
-	// Lost is how long a server may be away before it is given up: longer than a restart takes.
-	lost = 2 * time.Minute
-	// MaxEvent bounds one line of a stream, in bytes: a piece of output has 64 KiB and may be written in six times as many.
-	maxEvent = 1 << 20
+	// The longest time without a word from the server. A restart takes less.
+	giveUpAfter = 2 * time.Minute
+	// The limit of one line of a stream, in bytes. A piece of output has up to 64 KiB; JSON may take six times as much.
+	maxLine = 1 << 20
 )
 
-// EventKind is what an event is about.
+// EventKind is the kind of an event.
 type EventKind string
 
-// The kinds.
+// The kinds of events.
 const (
 	EventStatus EventKind = "status"
 	EventOutput EventKind = "output"
 	EventGap    EventKind = "gap"
 )
 
-// Event is one thing that happened to an execution.
+// Event is a change of an execution or a piece of its output.
 type Event struct {
 	Kind      EventKind
-	Status    execution.State  // of EventStatus: queued or running
-	Ahead     int              // of EventStatus: how many are in line before it, 1000 for more
-	CreatedAt time.Time        // of EventStatus
-	Stream    execution.Stream // of EventOutput and EventGap
-	Data      []byte           // of EventOutput
-	LeftOut   int64            // of EventGap: bytes that were not kept
+	Status    execution.State  // EventStatus: queued or running
+	Ahead     int              // EventStatus: number of executions ahead in the queue, at most 1000
+	CreatedAt time.Time        // EventStatus
+	Stream    execution.Stream // EventOutput and EventGap
+	Data      []byte           // EventOutput: not empty
+	LeftOut   int64            // EventGap: number of output bytes that the server did not store
 }
 
-// Follow hands on what happens to an execution, from its beginning to its end, each byte of its output once, however often
-// the connection breaks or the server is restarted meanwhile. It returns the record at the end, without what was printed and
-// without how far the callback is.
-// It ends early with an error of handle, and when the server refuses or is away for two minutes.
+// Follow calls handle with each event of an execution, from the start to the end of the execution, and returns its
+// record. Each byte of output arrives once, even if the connection breaks or the server restarts. The record contains
+// neither the output nor the state of the callback.
+//
+// Follow returns early with an error of handle, if the server refuses the request, or after two minutes without a
+// server.
 func (c *Client) Follow(ctx context.Context, id execution.ID, handle func(Event) error) (Record, error) {
-	f := following{client: c, id: id, handle: handle, heard: time.Now()}
+	f := follower{client: c, id: id, handle: handle, heard: time.Now()}
 	for {
-		record, err := f.once(ctx)
+		record, err := f.connect(ctx)
 		switch {
 		case err == nil:
 			return record, nil
@@ -63,7 +65,7 @@ func (c *Client) Follow(ctx context.Context, id execution.ID, handle func(Event)
 			return Record{}, context.Cause(ctx)
 		case f.failed != nil:
 			return Record{}, f.failed
-		case final(err) || time.Since(f.heard) > lost:
+		case permanent(err) || time.Since(f.heard) > giveUpAfter:
 			return Record{}, fmt.Errorf("follow execution: %w", err)
 		}
 		timer := time.NewTimer(retryPause)
@@ -75,70 +77,70 @@ func (c *Client) Follow(ctx context.Context, id execution.ID, handle func(Event)
 	}
 }
 
-// final tells whether another request would get the same refusal. An error that is no fault is a broken connection.
-func final(err error) bool {
+// permanent reports whether another request would get the same refusal. An error that is not a fault is a broken
+// connection.
+func permanent(err error) bool {
 	f, ok := errors.AsType[*fault.Error](err)
 	return ok && !slices.Contains([]fault.Code{
 		fault.RateLimitExceeded, fault.QueueFull, fault.ServiceUnavailable, fault.InternalError,
 	}, f.Code)
 }
 
-// following is one execution over as many connections as it takes.
-type following struct {
+// follower follows one execution over any number of connections.
+type follower struct {
 	client *Client
 	id     execution.ID
 	handle func(Event) error
-	last   string    // the id of the last event that was handled
-	heard  time.Time // when the server was last heard
-	failed error     // of handle, or of an event that cannot be read: no use to try again
+	last   string    // ID of the last handled event
+	heard  time.Time // time of the last line from the server
+	failed error     // error of handle or of an unreadable event; a retry would not help
 }
 
-var errBroken = errors.New("the stream of events ended too early")
+var errBroken = errors.New("the stream of events ended before the execution")
 
-// once follows over one connection.
-func (f *following) once(ctx context.Context) (Record, error) {
+// connect follows the execution over one connection. It returns the record, or an error if the connection ends before
+// the execution.
+func (f *follower) connect(ctx context.Context) (Record, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	silence := time.AfterFunc(quiet, cancel)
+	silence := time.AfterFunc(silenceTimeout, cancel)
 	defer silence.Stop()
 	header := http.Header{"Accept": {"text/event-stream"}}
 	if f.last != "" {
 		header.Set("Last-Event-ID", f.last)
 	}
-	response, err := f.client.do(ctx, f.client.streams, http.MethodGet, f.client.base.JoinPath("executions", string(f.id), "events"), header, nil)
+	u := f.client.base.JoinPath("executions", string(f.id), "events")
+	response, err := f.client.send(ctx, f.client.streams, http.MethodGet, u, header, nil)
 	if err != nil {
 		return Record{}, err
 	}
-	defer response.Body.Close() //nolint:errcheck // the error is told already
-	if response.StatusCode != http.StatusOK {
-		return Record{}, refusal(response)
-	}
+	defer response.Body.Close() //nolint:errcheck // an error of the body is returned already
 	lines := bufio.NewScanner(response.Body)
-	lines.Buffer(nil, maxEvent)
-	var e received
+	lines.Buffer(nil, maxLine)
+	var e rawEvent
 	for lines.Scan() {
 		f.heard = time.Now()
-		silence.Reset(quiet)
-		if !e.add(lines.Bytes()) {
+		silence.Reset(silenceTimeout)
+		if complete := e.add(lines.Bytes()); !complete {
 			continue
 		}
-		record, ended, err := f.take(e)
+		record, ended, err := f.process(e)
 		if err != nil || ended {
 			return record, err
 		}
-		e = received{}
+		e = rawEvent{}
 	}
 	return Record{}, errors.Join(errBroken, lines.Err())
 }
 
-// received is one event as it comes (HTML, section 9.2.6), line by line.
-type received struct {
+// rawEvent collects the lines of one event (HTML standard, section 9.2.6).
+type rawEvent struct {
 	id, name string
 	data     []byte
 }
 
-// add takes a line; it tells whether the event is whole.
-func (e *received) add(line []byte) bool {
+// add adds a line and reports whether the event is complete.
+func (e *rawEvent) add(line []byte) (complete bool) {
 	if len(line) == 0 {
 		return e.name != ""
 	}
@@ -155,29 +157,29 @@ func (e *received) add(line []byte) bool {
 	return false
 }
 
-// take hands on an event and remembers that it is handled.
-func (f *following) take(e received) (record Record, ended bool, err error) {
+// process passes an event to the handler and remembers its ID. The event "end" carries the record.
+func (f *follower) process(e rawEvent) (record Record, ended bool, err error) {
 	if e.name == "end" {
-		f.failed = unreadable(json.Unmarshal(e.data, &record))
+		f.failed = wrapRead(json.Unmarshal(e.data, &record))
 		return record, f.failed == nil, f.failed
 	}
 	event, known, err := e.event()
-	if f.failed = unreadable(err); f.failed == nil && known {
+	if f.failed = wrapRead(err); f.failed == nil && known {
 		f.failed = f.handle(event)
 	}
-	f.heard, f.last = time.Now(), e.id // however long it took
+	f.heard, f.last = time.Now(), e.id // the handler may take longer than giveUpAfter
 	return record, false, f.failed
 }
 
-func unreadable(err error) error {
+func wrapRead(err error) error {
 	if err != nil {
 		return fmt.Errorf("read event: %w", err)
 	}
 	return nil
 }
 
-// event reads the data; what a later version of the server may send is not known.
-func (e *received) event() (_ Event, known bool, err error) {
+// event decodes the event. An event of a later version of the server is not known, and not an error.
+func (e *rawEvent) event() (_ Event, known bool, err error) {
 	var data struct {
 		Status    execution.State  `json:"status"`
 		Ahead     int              `json:"ahead"`
@@ -202,7 +204,7 @@ func (e *received) event() (_ Event, known bool, err error) {
 				return Event{}, false, err
 			}
 		}
-		return Event{Kind: EventOutput, Stream: execution.Stream(e.name), Data: text}, true, nil
+		return Event{Kind: EventOutput, Stream: execution.Stream(e.name), Data: text}, len(text) > 0, nil
 	}
 	return Event{}, false, nil
 }

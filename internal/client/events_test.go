@@ -13,14 +13,14 @@ import (
 	"boomerang/internal/fault"
 )
 
-// script answers each request for events with the next of its parts, and notes what it was asked with.
+// script answers each request for events with its next part, and records the Last-Event-ID of each request.
 type script struct {
-	parts []any // string: sent and then closed; int: a status with the body of a fault
-	asked []string
+	parts []any // a string is a stream, which then ends; an int is a status with the body of a fault
+	ids   []string
 }
 
 func (s *script) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	s.asked = append(s.asked, r.Header.Get("Last-Event-ID"))
+	s.ids = append(s.ids, r.Header.Get("Last-Event-ID"))
 	part := s.parts[0]
 	s.parts = s.parts[1:]
 	switch part := part.(type) {
@@ -38,61 +38,70 @@ func (s *script) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 const theEnd = "id: o9.e1.s3\nevent: end\ndata: {\"status\":\"failed\",\"exit_code\":3}\n\n"
 
-func TestFollowingSurvivesWhateverBreaks(t *testing.T) {
+func TestFollowSurvivesBrokenConnections(t *testing.T) {
 	s := &script{parts: []any{
 		"retry: 1000\n\nid: o0.e0.s1\nevent: status\ndata: {\"status\":\"queued\",\"ahead\":2}\n\n" +
-			"id: o4.e0.s2\nevent: stdout\ndata: {\"data\":\"one\\n\"}\n\nid: o9.e0.s2\nevent: stdout\ndata: {\"da", // cut within a line
+			"id: o4.e0.s2\nevent: stdout\ndata: {\"data\":\"one\\n\"}\n\n" +
+			"id: o9.e0.s2\nevent: stdout\ndata: {\"da", // the stream ends within a line
 		503,
 		502,
-		":\n\n", // nothing but a heartbeat
-		"id: o4.e1.s2\nevent: stderr\ndata: {\"data\":\"/w==\",\"encoding\":\"base64\"}\n\nid: o9.e1.s2\nevent: stdout\ndata: {\"data\":\"12345\"}\n", // whole but for the empty line
+		":\n\n", // only a heartbeat
+		"id: o4.e1.s2\nevent: stderr\ndata: {\"data\":\"/w==\",\"encoding\":\"base64\"}\n\n" +
+			"id: o9.e1.s2\nevent: stdout\ndata: {\"data\":\"12345\"}\n", // the stream ends before the empty line
 		"id: o9.e1.s2\r\nevent:stdout\r\ndata:{\"data\":\"two..\"}\r\n\r\nid: x\nevent: later\ndata: {}\n\n" +
+			"id: o9.e1.s2\nevent: stdout\ndata: {\"data\":\"\"}\n\n" +
 			"id: o9.e1.s2\nevent: gap\ndata: {\"stream\":\"stderr\",\"bytes\":5}\n\n" + theEnd,
 	}}
-	var told []string
+	var events []string
 	record, err := serve(t, s.ServeHTTP).Follow(t.Context(), "exec_1", func(e Event) error {
-		told = append(told, fmt.Sprintf("%s %s%s %q %d", e.Kind, e.Status, e.Stream, e.Data, e.LeftOut+int64(e.Ahead)))
+		number := e.LeftOut + int64(e.Ahead)
+		events = append(events, fmt.Sprintf("%s %s%s %q %d", e.Kind, e.Status, e.Stream, e.Data, number))
 		return nil
 	})
 	if err != nil || record.Status != execution.Failed || *record.ExitCode != 3 {
 		t.Errorf("got %+v, %v", record, err)
 	}
 	want := []string{
-		`status queued "" 2`, `output stdout "one\n" 0`, `output stderr "\xff" 0`, `output stdout "two.." 0`, `gap stderr "" 5`,
+		`status queued "" 2`, `output stdout "one\n" 0`, `output stderr "\xff" 0`, `output stdout "two.." 0`,
+		`gap stderr "" 5`,
 	}
-	if strings.Join(told, "\n") != strings.Join(want, "\n") {
-		t.Errorf("was told\n%s\nwant\n%s", strings.Join(told, "\n"), strings.Join(want, "\n"))
+	if strings.Join(events, "\n") != strings.Join(want, "\n") {
+		t.Errorf("got the events\n%s\nwant\n%s", strings.Join(events, "\n"), strings.Join(want, "\n"))
 	}
-	if got := fmt.Sprintf("%q", s.asked); got != `["" "o4.e0.s2" "o4.e0.s2" "o4.e0.s2" "o4.e0.s2" "o4.e1.s2"]` {
-		t.Errorf("asked with %s", got)
+	if got := fmt.Sprintf("%q", s.ids); got != `["" "o4.e0.s2" "o4.e0.s2" "o4.e0.s2" "o4.e0.s2" "o4.e1.s2"]` {
+		t.Errorf("got the event IDs %s", got)
 	}
 }
 
-func TestFollowingEndsWhereThereIsNoUse(t *testing.T) {
+func TestFollowReturnsPermanentErrors(t *testing.T) {
 	gone := errors.New("the terminal is gone")
 	for name, c := range map[string]struct {
 		part any
 		want error
 	}{
-		"a refusal":                    {404, nil},
-		"an event that is no JSON":     {"id: o1.e0.s2\nevent: stdout\ndata: {\n\n", nil},
-		"base64 that is none":          {"id: o1.e0.s2\nevent: stdout\ndata: {\"data\":\"?\",\"encoding\":\"base64\"}\n\n", nil},
-		"an end that is no JSON":       {"id: o1.e0.s3\nevent: end\ndata: {\n\n", nil},
-		"somebody who does not listen": {"id: o1.e0.s2\nevent: stdout\ndata: {\"data\":\"x\"}\n\n", gone},
+		"a refusal":             {404, nil},
+		"an event without JSON": {"id: o1.e0.s2\nevent: stdout\ndata: {\n\n", nil},
+		"an event with bad base64": {
+			"id: o1.e0.s2\nevent: stdout\ndata: {\"data\":\"?\",\"encoding\":\"base64\"}\n\n", nil,
+		},
+		"an end without JSON":     {"id: o1.e0.s3\nevent: end\ndata: {\n\n", nil},
+		"an error of the handler": {"id: o1.e0.s2\nevent: stdout\ndata: {\"data\":\"x\"}\n\n", gone},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := &script{parts: []any{c.part}}
 			_, err := serve(t, s.ServeHTTP).Follow(t.Context(), "exec_1", func(Event) error { return gone })
 			f, _ := errors.AsType[*fault.Error](err)
-			if err == nil || c.want != nil && !errors.Is(err, c.want) || c.part == 404 && (f == nil || f.Code != fault.ExecutionNotFound) {
-				t.Errorf("got %v", err)
+			if err == nil || c.want != nil && !errors.Is(err, c.want) ||
+				c.part == 404 && (f == nil || f.Code != fault.ExecutionNotFound) {
+				t.Errorf("got %v; want an error of the right kind", err)
 			}
 		})
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	silent := serve(t, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
-	if _, err := silent.Follow(ctx, "exec_1", func(Event) error { return nil }); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("told to stop: %v", err)
+	_, err := silent.Follow(ctx, "exec_1", func(Event) error { return nil })
+	if !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("after the end of ctx: got %v; want the cause", err)
 	}
 }

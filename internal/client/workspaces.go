@@ -7,40 +7,16 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"time"
 
-	"boomerang/internal/execution"
+	"boomerang/internal/wire"
 )
 
-// Workspace is what the server shows of a workspace. Its JSON is that of the server.
-type Workspace struct {
-	Name      string        `json:"name"`
-	Size      int64         `json:"size"`
-	Entries   int           `json:"entries"`
-	CreatedAt time.Time     `json:"created_at"`
-	UsedAt    time.Time     `json:"used_at"`
-	Writer    *execution.ID `json:"writer"` // nil: nobody changes it
-	Queued    int           `json:"queued"`
-	Readers   int           `json:"readers"`
-}
-
-// WorkspaceFile is a file, directory or link of a workspace. Its JSON is that of the server.
-type WorkspaceFile struct {
-	Path       string              `json:"path"`
-	Type       execution.EntryKind `json:"type"`
-	Size       int64               `json:"size"`
-	Mode       *string             `json:"mode"`   // of a file
-	SHA256     *string             `json:"sha256"` // of a file
-	Target     *string             `json:"target"` // of a link
-	ModifiedAt time.Time           `json:"modified_at"`
-}
-
-// Workspaces lists all workspaces of the subject.
-func (c *Client) Workspaces(ctx context.Context) (list []Workspace, err error) {
+// Workspaces returns all workspaces of the token's subject.
+func (c *Client) Workspaces(ctx context.Context) (list []wire.Workspace, err error) {
 	for cursor := new(string); cursor != nil; {
 		var page struct {
-			Workspaces []Workspace `json:"workspaces"`
-			NextCursor *string     `json:"next_cursor"`
+			Workspaces []wire.Workspace `json:"workspaces"`
+			NextCursor *string          `json:"next_cursor"`
 		}
 		u := c.base.JoinPath("workspaces")
 		u.RawQuery = query("cursor", *cursor, "limit", "200")
@@ -52,12 +28,12 @@ func (c *Client) Workspaces(ctx context.Context) (list []Workspace, err error) {
 	return list, nil
 }
 
-// WorkspaceFiles lists what is in a workspace and begins with prefix.
-func (c *Client) WorkspaceFiles(ctx context.Context, name, prefix string) (list []WorkspaceFile, err error) {
+// WorkspaceFiles returns the entries of a workspace whose path begins with prefix.
+func (c *Client) WorkspaceFiles(ctx context.Context, name, prefix string) (list []wire.WorkspaceFile, err error) {
 	for cursor := new(string); cursor != nil; {
 		var page struct {
-			Files      []WorkspaceFile `json:"files"`
-			NextCursor *string         `json:"next_cursor"`
+			Files      []wire.WorkspaceFile `json:"files"`
+			NextCursor *string              `json:"next_cursor"`
 		}
 		u := c.base.JoinPath("workspaces", name, "files")
 		u.RawQuery = query("prefix", prefix, "cursor", *cursor, "limit", "1000")
@@ -69,7 +45,7 @@ func (c *Client) WorkspaceFiles(ctx context.Context, name, prefix string) (list 
 	return list, nil
 }
 
-// PutFile makes content a file of a workspace, with permissions in octal digits. It takes as long as it takes.
+// PutFile uploads a file to a workspace, with permissions in octal digits. It has no time limit.
 func (c *Client) PutFile(ctx context.Context, name, path, mode string, content io.Reader) error {
 	u := c.file(name, path)
 	u.RawQuery = query("mode", mode)
@@ -83,25 +59,25 @@ func (c *Client) PutFile(ctx context.Context, name, path, mode string, content i
 	return nil
 }
 
-// GetFile writes a file of a workspace to w. It takes as long as it takes.
+// GetFile copies a file of a workspace to w. It has no time limit.
 func (c *Client) GetFile(ctx context.Context, name, path string, w io.Writer) error {
 	response, err := c.stream(ctx, http.MethodGet, c.file(name, path), nil)
 	if err != nil {
 		return fmt.Errorf("get file: %w", err)
 	}
-	defer response.Body.Close() //nolint:errcheck // it was read to its end, or the error is told already
+	defer response.Body.Close() //nolint:errcheck // the body was read to its end, or an error is returned already
 	if _, err := io.Copy(w, response.Body); err != nil {
 		return fmt.Errorf("get file: %w", err)
 	}
 	return nil
 }
 
-// DeleteFile removes a file, or a directory with all that is in it.
+// DeleteFile deletes a file, or a directory with its content.
 func (c *Client) DeleteFile(ctx context.Context, name, path string) error {
 	return c.remove(ctx, c.file(name, path), "delete file")
 }
 
-// DeleteWorkspace removes a workspace with all that is in it.
+// DeleteWorkspace deletes a workspace with its content.
 func (c *Client) DeleteWorkspace(ctx context.Context, name string) error {
 	return c.remove(ctx, c.base.JoinPath("workspaces", name), "delete workspace")
 }
@@ -117,31 +93,21 @@ func (c *Client) remove(ctx context.Context, u *url.URL, act string) error {
 	return nil
 }
 
-// file is where a file is. JoinPath would take what stands in a name for a part of the URL.
+// file returns the URL of a file of a workspace.
 func (c *Client) file(name, path string) *url.URL {
-	parts := []string{"workspaces", url.PathEscape(name), "files"}
-	for part := range strings.SplitSeq(path, "/") {
-		parts = append(parts, url.PathEscape(part))
-	}
-	return c.base.JoinPath(parts...)
+	return c.base.JoinPath("workspaces", url.PathEscape(name), "files").JoinPath(escapePath(path)...)
 }
 
-// stream sends a request that has no time limit but that of ctx. An answer that refuses is an error.
+// escapePath splits a path into escaped elements. Without escapes JoinPath would read characters of a name as parts
+// of the URL.
+func escapePath(path string) (elements []string) {
+	for element := range strings.SplitSeq(path, "/") {
+		elements = append(elements, url.PathEscape(element))
+	}
+	return elements
+}
+
+// stream sends a request that has no time limit except that of ctx.
 func (c *Client) stream(ctx context.Context, method string, u *url.URL, body io.Reader) (*http.Response, error) {
-	r, err := http.NewRequestWithContext(ctx, method, u.String(), body)
-	if err != nil {
-		return nil, err
-	}
-	r.Header.Set("Authorization", "Bearer "+c.token)
-	patient := *c.http
-	patient.Timeout = 0
-	response, err := patient.Do(r)
-	if err != nil {
-		return nil, err
-	}
-	if response.StatusCode/100 != 2 {
-		defer response.Body.Close() //nolint:errcheck // what it says is an error already
-		return nil, refusal(response)
-	}
-	return response, nil
+	return c.send(ctx, c.streams, method, u, nil, body)
 }

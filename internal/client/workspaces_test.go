@@ -11,7 +11,7 @@ import (
 	"boomerang/internal/fault"
 )
 
-func TestAFilesNameIsNoPartOfTheURL(t *testing.T) {
+func TestFileNamesAreEscapedInTheURL(t *testing.T) {
 	var got []string
 	c := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
@@ -21,14 +21,17 @@ func TestAFilesNameIsNoPartOfTheURL(t *testing.T) {
 	const name = "a b/?x=#\n%2F/ü"
 	var content bytes.Buffer
 	err := errors.Join(
-		c.PutFile(t.Context(), "w", name, "755", strings.NewReader("sent")), c.GetFile(t.Context(), "w", name, &content),
+		c.PutFile(t.Context(), "w", name, "755", strings.NewReader("sent")),
+		c.GetFile(t.Context(), "w", name, &content),
 		c.DeleteFile(t.Context(), "w", name), c.DeleteWorkspace(t.Context(), "w"))
 	if err != nil || content.String() != "content" {
 		t.Fatalf("got %q, %v", content.String(), err)
 	}
 	const file = "/below/workspaces/w/files/a%20b/%3Fx=%23%0A%252F/%C3%BC"
 	want := []string{
-		"PUT " + file + "?mode=755 sent Bearer token", "GET " + file + "  Bearer token", "DELETE " + file + "  Bearer token",
+		"PUT " + file + "?mode=755 sent Bearer token",
+		"GET " + file + "  Bearer token",
+		"DELETE " + file + "  Bearer token",
 		"DELETE /below/workspaces/w  Bearer token",
 	}
 	if strings.Join(got, "\n") != strings.Join(want, "\n") {
@@ -36,7 +39,7 @@ func TestAFilesNameIsNoPartOfTheURL(t *testing.T) {
 	}
 }
 
-func TestListsAreReadToTheirEnd(t *testing.T) {
+func TestListsIncludeAllPages(t *testing.T) {
 	c := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Query().Get("cursor") {
 		case "":
@@ -52,7 +55,7 @@ func TestListsAreReadToTheirEnd(t *testing.T) {
 	}
 }
 
-func TestARefusalIsTheServersOwn(t *testing.T) {
+func TestPutFileReturnsTheServersFault(t *testing.T) {
 	c := serve(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(http.StatusConflict)
 		_, _ = w.Write([]byte(`{"message":"An execution has it.","code":"CONFLICT"}`))

@@ -12,13 +12,14 @@ import (
 	"boomerang/internal/shorten"
 )
 
-// lineLimit is how many bytes a line of the log may have, its end included.
+// lineLimit is the limit of a line of the log in bytes, including the line break.
 const lineLimit = 2 << 10
 
-// bounded is a formatter whose lines never exceed lineLimit: it shortens long fields, and says how much it left out.
+// bounded is a formatter whose lines never exceed lineLimit. It shortens long fields and states how much it left out.
 type bounded struct{ logrus.Formatter }
 
-// The limits of a field's value that are tried one after another; the last one is for lines with dozens of fields.
+// valueLimits are the limits of a field's value that Format tries in turn; the last one is for lines with dozens of
+// fields.
 var valueLimits = []int{1024, 512, 256, 128, 64}
 
 // Format implements logrus.Formatter.
@@ -32,7 +33,7 @@ func (b bounded) Format(e *logrus.Entry) ([]byte, error) {
 			return line, err
 		}
 	}
-	// So many fields, or such long names: the first ones by name stay, as many as fit.
+	// The line has too many fields or too long names. Keep the first fields by name, as many as fit.
 	names := slices.Sorted(maps.Keys(e.Data))
 	for n := len(names) / 2; ; n /= 2 {
 		few := shortened(e, 64)
@@ -46,10 +47,11 @@ func (b bounded) Format(e *logrus.Entry) ([]byte, error) {
 	}
 }
 
-// shortened returns a copy of an entry in which the message and each value have at most limit bytes as they are written.
+// shortened returns a copy of an entry whose message and values each take at most limit bytes in the log, including
+// escapes.
 func shortened(e *logrus.Entry, limit int) *logrus.Entry {
 	short := *e
-	short.Buffer = &bytes.Buffer{} // the line that was too long lies in the entry's own
+	short.Buffer = &bytes.Buffer{} // the entry's own buffer contains the long line
 	short.Message = shortenWritten(e.Message, limit)
 	short.Data = make(logrus.Fields, len(e.Data))
 	for name, value := range e.Data {
@@ -69,8 +71,8 @@ func shortened(e *logrus.Entry, limit int) *logrus.Entry {
 	return &short
 }
 
-// shortenWritten shortens a text until it takes at most limit bytes with the escapes of JSON, of which one may be as long as
-// six bytes.
+// shortenWritten shortens a text until it takes at most limit bytes, including the escapes of JSON. An escape takes
+// up to six bytes.
 func shortenWritten(text string, limit int) string {
 	for most := limit; ; most = most * 3 / 4 {
 		short := shorten.Middle(text, most)
@@ -80,7 +82,7 @@ func shortenWritten(text string, limit int) string {
 	}
 }
 
-// lengthWritten returns how many bytes a text takes with its escapes, at most.
+// lengthWritten returns an upper limit of the bytes that a text takes, including escapes.
 func lengthWritten(text string) int {
 	n := len(text)
 	for _, c := range []byte(text) {
@@ -89,7 +91,7 @@ func lengthWritten(text string) int {
 			n += len(`\u0000`) - 1
 		case strings.IndexByte(`"\`, c) >= 0:
 			n++
-		case c > '~': // perhaps not printable, or no UTF-8
+		case c > '~': // may be unprintable or invalid UTF-8
 			n += len(`\u0000`) - 1
 		}
 	}

@@ -13,7 +13,7 @@ import (
 	"boomerang/internal/config"
 )
 
-// long are values of a field or a message that are too long for a line, each in its own way.
+// long returns values that are too long for a line of the log, of different kinds.
 func long() map[string]string {
 	return map[string]string{
 		"a word":          strings.Repeat("x", 15_000),
@@ -22,7 +22,7 @@ func long() map[string]string {
 		"control bytes":   strings.Repeat("\x01\n\t", 4000),
 		"markup":          strings.Repeat("<&>", 4000),
 		"letters":         strings.Repeat("ä🙂\u2028", 3000),
-		"no UTF-8":        strings.Repeat("\xff\xfe", 4000),
+		"invalid UTF-8":   strings.Repeat("\xff\xfe", 4000),
 		"hardly too long": strings.Repeat("y", 2048),
 	}
 }
@@ -31,17 +31,19 @@ func TestNoLineOfTheLogIsLongerThan2KiB(t *testing.T) {
 	for _, format := range []string{"json", "text"} {
 		for name, value := range long() {
 			for place, write := range map[string]func(*logrus.Entry){
-				"an error":        func(l *logrus.Entry) { l.WithError(errors.New(value)).Warn("it begins") },
-				"a wrapped error": func(l *logrus.Entry) { l.WithError(fmt.Errorf("act: %w", errors.New(value))).Warn("it begins") },
-				"a field":         func(l *logrus.Entry) { l.WithField("value", value).Info("it begins") },
-				"the message":     func(l *logrus.Entry) { l.Info("it begins " + value) },
+				"an error": func(l *logrus.Entry) { l.WithError(errors.New(value)).Warn("it begins") },
+				"a wrapped error": func(l *logrus.Entry) {
+					l.WithError(fmt.Errorf("act: %w", errors.New(value))).Warn("it begins")
+				},
+				"a field":     func(l *logrus.Entry) { l.WithField("value", value).Info("it begins") },
+				"the message": func(l *logrus.Entry) { l.Info("it begins " + value) },
 				"all three": func(l *logrus.Entry) {
 					l.WithError(errors.New(value)).WithField("value", value).Error("it begins " + value)
 				},
 				"a list":   func(l *logrus.Entry) { l.WithField("value", []string{value, value}).Info("it begins") },
 				"bytes":    func(l *logrus.Entry) { l.WithField("value", []byte(value)).Info("it begins") },
 				"the name": func(l *logrus.Entry) { l.WithField(value, 1).Info("it begins") },
-				"beside other facts": func(l *logrus.Entry) {
+				"a field beside a short one": func(l *logrus.Entry) {
 					l.WithField("value", value).WithField("execution_id", "exec_1").Info("it begins")
 				},
 			} {
@@ -49,16 +51,18 @@ func TestNoLineOfTheLogIsLongerThan2KiB(t *testing.T) {
 				write(config.Log{Level: "info", Format: format}.Logger(&out))
 				line := out.String()
 				if len(line) > 2048 || strings.Count(line, "\n") != 1 || !strings.HasSuffix(line, "\n") {
-					t.Errorf("%s, %s in %s: %d bytes in %d lines, want one of 2048 at most", format, name, place, len(line), strings.Count(line, "\n"))
+					t.Errorf("%s, %s in %s: got %d bytes in %d lines; want one line of at most 2048 bytes",
+						format, name, place, len(line), strings.Count(line, "\n"))
 				}
 				if !strings.Contains(line, "left out") && !strings.Contains(line, "left_out") {
-					t.Errorf("%s, %s in %s: it does not say that something is left out: %s", format, name, place, line)
+					t.Errorf("%s, %s in %s: the line does not mention the left-out text: %s", format, name, place, line)
 				}
-				if !strings.Contains(line, "it begins") || place == "beside other facts" && !strings.Contains(line, "exec_1") {
-					t.Errorf("%s, %s in %s: what was short is gone: %s", format, name, place, line)
+				if !strings.Contains(line, "it begins") ||
+					place == "a field beside a short one" && !strings.Contains(line, "exec_1") {
+					t.Errorf("%s, %s in %s: a short text is missing: %s", format, name, place, line)
 				}
 				if format == "json" && !json.Valid(out.Bytes()) {
-					t.Errorf("%s in %s: no JSON: %s", name, place, line)
+					t.Errorf("%s in %s: invalid JSON: %s", name, place, line)
 				}
 			}
 		}
@@ -74,21 +78,23 @@ func TestALineOfManyFieldsIsBounded(t *testing.T) {
 				log = log.WithField(fmt.Sprintf("field_%03d", i), strings.Repeat("v", 300))
 			}
 			log.Info("it begins")
-			if out.Len() > 2048 || !strings.Contains(out.String(), "field_000") || !strings.Contains(out.String(), "it begins") {
-				t.Fatalf("%s: %d fields make a line of %d bytes: %s", format, n, out.Len(), &out)
+			line := out.String()
+			if len(line) > 2048 || !strings.Contains(line, "field_000") || !strings.Contains(line, "it begins") {
+				t.Fatalf("%s: %d fields make a line of %d bytes: %s", format, n, len(line), line)
 			}
 		}
 	}
 }
 
-func TestALineThatFitsIsAsItWas(t *testing.T) {
+func TestALineThatFitsIsUnchanged(t *testing.T) {
 	var out bytes.Buffer
-	config.Log{Level: "info", Format: "json"}.Logger(&out).WithError(errors.New(strings.Repeat("e", 1500))).WithField("n", 7).Info("m")
+	log := config.Log{Level: "info", Format: "json"}.Logger(&out)
+	log.WithError(errors.New(strings.Repeat("e", 1500))).WithField("n", 7).Info("m")
 	var line struct {
 		Error string
 		N     int
 	}
 	if err := json.Unmarshal(out.Bytes(), &line); err != nil || len(line.Error) != 1500 || line.N != 7 {
-		t.Errorf("%v: %s; want all of it", err, &out)
+		t.Errorf("got %v: %s; want the whole line", err, &out)
 	}
 }

@@ -1,7 +1,7 @@
-// Package config composes the settings of every room into one file and its environment.
+// Package config composes the settings of all packages into one, and reads them from a file and from the environment.
 //
-// Defaults and Validate live in the rooms; this package knows where a setting is written and refuses to know what it
-// means.
+// Each package defines its settings, their defaults and their valid values. This package knows where a setting is
+// written, and does not know its meaning.
 package config
 
 import (
@@ -32,22 +32,22 @@ import (
 	"boomerang/internal/workspace"
 )
 
-// Role is the share of the work that a process does. One that listens and one that holds the engine's socket can be two,
-// which share the data directory and nothing else.
+// Role is the share of the work that a process does. The process that listens and the process with access to the
+// engine can be separate. They share only the data directory.
 type Role string
 
 // The roles.
 const (
 	Everything Role = "all"
-	API        Role = "api"    // listens, stores, sends callbacks; has no access to the engine
-	Runner     Role = "runner" // runs programs; has no listener
+	API        Role = "api"    // listens, stores executions, sends callbacks; has no access to the engine
+	Runner     Role = "runner" // runs programs; does not listen
 )
 
-// Config is all of boomerang.yaml.
+// Config is the content of boomerang.yaml.
 type Config struct {
 	DataDir   string           `yaml:"data_dir"`
 	Role      Role             `yaml:"role"`
-	HTTP      server.Config   `yaml:"http"`
+	HTTP      server.Config    `yaml:"http"`
 	Auth      auth.Config      `yaml:"auth"`
 	Admission admission.Config `yaml:"admission"`
 	Languages language.Config  `yaml:"languages"`
@@ -65,7 +65,7 @@ type Config struct {
 	Log        Log              `yaml:"log"`
 }
 
-// Defaults are the settings of a server without a configuration file.
+// Defaults returns the settings of a server without a configuration file.
 func Defaults() Config {
 	c := Config{
 		DataDir:   "data",
@@ -91,8 +91,8 @@ func Defaults() Config {
 	return c
 }
 
-// Load reads the file at path, or the first that Find finds when path is empty, or none; then the environment
-// (BOOMERANG_…, looked up by lookup) over it; then asks every room whether it can live with that. Errors name the key.
+// Load returns the settings of the file at path. If path is empty, it reads the file that Find returns, if any.
+// Environment variables (BOOMERANG_…) override the file. Load validates the result. Errors name the key.
 func Load(path string, environ []string) (Config, error) {
 	c := Defaults()
 	if path == "" {
@@ -116,7 +116,7 @@ func Load(path string, environ []string) (Config, error) {
 	return c, nil
 }
 
-// share tells the rooms that need to know it what another room's setting is.
+// share copies settings that two packages need.
 func (c *Config) share() { c.Docker.Networks, c.Languages.Proxy = c.Network, c.Network.ProxyURL() }
 
 func (c *Config) read(path string) error {
@@ -129,7 +129,7 @@ func (c *Config) read(path string) error {
 		return fmt.Errorf("%s: %s", path, yaml.FormatError(err, false, true))
 	}
 	if !slices.ContainsFunc(parsed.Docs, func(d *ast.DocumentNode) bool { return d.Body != nil }) {
-		return nil // nothing but comments, which the decoder would take for an order to forget the defaults
+		return nil // from a file with only comments the decoder would reset the defaults
 	}
 	if err := yaml.NewDecoder(bytes.NewReader(text), yaml.Strict()).Decode(c); err != nil {
 		return fmt.Errorf("%s: %s", path, yaml.FormatError(err, false, true))
@@ -137,7 +137,7 @@ func (c *Config) read(path string) error {
 	return nil
 }
 
-// Validate asks every room; the error names the key.
+// Validate checks the settings of all packages. The error names the key.
 func (c Config) Validate() error {
 	if c.DataDir == "" {
 		return errors.New("data_dir must not be empty")
@@ -145,7 +145,7 @@ func (c Config) Validate() error {
 	if !slices.Contains([]Role{Everything, API, Runner}, c.Role) {
 		return fmt.Errorf("role must be %s, %s or %s", Everything, API, Runner)
 	}
-	for _, room := range []struct {
+	for _, section := range []struct {
 		key   string
 		check func() error
 	}{
@@ -165,15 +165,15 @@ func (c Config) Validate() error {
 		{"workspaces", c.Workspaces.Validate},
 		{"log", c.Log.Validate},
 	} {
-		if err := room.check(); err != nil {
-			return fmt.Errorf("configuration: %s.%w", room.key, err)
+		if err := section.check(); err != nil {
+			return fmt.Errorf("configuration: %s.%w", section.key, err)
 		}
 	}
 	return nil
 }
 
-// Find looks for a configuration file in configs/ beside the executable, in configs/ beside its folder, and in /etc/boomerang.
-// It returns "" when there is none.
+// Find returns the path of a configuration file: in configs/ beside the executable, in configs/ beside the
+// executable's folder, or in /etc/boomerang. It returns "" if the file is in none of them.
 func Find(name string) string {
 	var folders []string
 	if exe, err := os.Executable(); err == nil {

@@ -34,15 +34,15 @@ func write(t *testing.T, text string) string {
 	return path
 }
 
-func TestTheSampleIsTheDefaults(t *testing.T) {
+func TestTheSampleMatchesTheDefaults(t *testing.T) {
 	got, err := config.Load(sample, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := config.Defaults()
-	want.Languages.File = got.Languages.File // found on the disk, or not
+	want.Languages.File = got.Languages.File // depends on the files on this machine
 	if diff := same(want, got); diff != "" {
-		t.Errorf("configs/boomerang.yaml is not the defaults: -want +got\n%s", diff)
+		t.Errorf("configs/boomerang.yaml differs from the defaults: -want +got\n%s", diff)
 	}
 }
 
@@ -75,15 +75,18 @@ func leaves(path string, tree map[string]any) (names []string) {
 	return names
 }
 
-func TestTheEnvironmentGoesBeforeTheFile(t *testing.T) {
+func TestTheEnvironmentOverridesTheFile(t *testing.T) {
 	path := write(t, "http: {addr: 'localhost:1'}\ndispatch: {slots: 3}\ncallback: {inline_output: 2MiB}\n")
 	c, err := config.Load(path, []string{
-		"BOOMERANG_HTTP_ADDR=localhost:2", "BOOMERANG_CALLBACK_ALLOW_CIDRS=127.0.0.0/8, 10.0.0.0/8", "BOOMERANG_CALLBACK_ALLOW_HOSTS=a.internal",
-		"BOOMERANG_CALLBACK_SCHEDULE=1s,2m", "BOOMERANG_ADMISSION_TIMEOUT_MAX=2h", "BOOMERANG_CALLBACK_REQUIRE_HTTPS=true",
+		"BOOMERANG_HTTP_ADDR=localhost:2", "BOOMERANG_CALLBACK_ALLOW_CIDRS=127.0.0.0/8, 10.0.0.0/8",
+		"BOOMERANG_CALLBACK_ALLOW_HOSTS=a.internal", "BOOMERANG_CALLBACK_SCHEDULE=1s,2m",
+		"BOOMERANG_ADMISSION_TIMEOUT_MAX=2h", "BOOMERANG_CALLBACK_REQUIRE_HTTPS=true",
 		"BOOMERANG_ADMISSION_CODE=64KiB", "BOOMERANG_AUTH_KEY=12345678901234567890123456789012",
-		"BOOMERANG_AUTH_KEYS=[{file: a.pem, algorithm: ES256, kid: '1'}, {file: b.pem}]", "BOOMERANG_TOKEN=ignored", "BOOMERANG_SERVICE_HOST=ignored", "PATH=/bin",
+		"BOOMERANG_AUTH_KEYS=[{file: a.pem, algorithm: ES256, kid: '1'}, {file: b.pem}]",
+		"BOOMERANG_TOKEN=ignored", "BOOMERANG_SERVICE_HOST=ignored", "PATH=/bin",
 		"BOOMERANG_CALLBACK_CLIENT_CERTIFICATES=[{host: a.internal, certificate: /a.pem, key: /a.key}]",
-		"BOOMERANG_NETWORK_DNS=8.8.8.8", "BOOMERANG_NETWORK_PROXY_SUBNET=10.9.0.0/24", "BOOMERANG_PROXY_ALLOW=pypi.org, *.example.com",
+		"BOOMERANG_NETWORK_DNS=8.8.8.8", "BOOMERANG_NETWORK_PROXY_SUBNET=10.9.0.0/24",
+		"BOOMERANG_PROXY_ALLOW=pypi.org, *.example.com",
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -97,10 +100,12 @@ func TestTheEnvironmentGoesBeforeTheFile(t *testing.T) {
 	want.Callback.AllowHosts = []string{"a.internal"}
 	want.Callback.Schedule = []time.Duration{time.Second, 2 * time.Minute}
 	want.Callback.RequireHTTPS = true
-	want.Callback.ClientCertificates = []callback.ClientCertificate{{Host: "a.internal", Certificate: "/a.pem", Key: "/a.key"}}
+	want.Callback.ClientCertificates = []callback.ClientCertificate{
+		{Host: "a.internal", Certificate: "/a.pem", Key: "/a.key"},
+	}
 	want.Network.DNS = []netip.Addr{netip.MustParseAddr("8.8.8.8")}
 	want.Network.ProxySubnet = netip.MustParsePrefix("10.9.0.0/24")
-	want.Docker.Networks, want.Languages.Proxy = want.Network, "http://10.9.0.1:3128" // who makes containers needs it, too
+	want.Docker.Networks, want.Languages.Proxy = want.Network, "http://10.9.0.1:3128" // copies for other packages
 	want.Proxy.Allow = []string{"pypi.org", "*.example.com"}
 	want.Admission.Timeout.Max = 2 * time.Hour
 	want.Admission.Code = 64 * units.KiB
@@ -111,29 +116,35 @@ func TestTheEnvironmentGoesBeforeTheFile(t *testing.T) {
 	}
 }
 
-func TestABadSettingIsRefusedByItsName(t *testing.T) {
+func TestAnInvalidSettingIsRejectedByName(t *testing.T) {
 	for name, c := range map[string]struct {
 		file    string
 		environ []string
 		want    string
 	}{
-		"unknown key":         {"http: {adr: x}", nil, "adr"},
-		"unknown room":        {"htp: {}", nil, "htp"},
-		"wrong type":          {"dispatch: {slots: many}", nil, "slots"},
-		"wrong value":         {"dispatch: {slots: -1}", nil, "dispatch.slots"},
-		"wrong duration":      {"docker: {call_timeout: 1ms}", nil, "docker.call_timeout"},
-		"wrong level":         {"log: {level: loud}", nil, "log.level"},
-		"no data directory":   {"data_dir: ''", nil, "data_dir"},
-		"short key":           {"auth: {key: short}", nil, "auth.key"},
-		"unknown algorithm":   {"auth: {keys: [{file: a, algorithm: none}]}", nil, "auth.keys[0].algorithm"},
-		"unknown key of one":  {"", []string{"BOOMERANG_AUTH_KEYS=[{path: a}]"}, "BOOMERANG_AUTH_KEYS"},
-		"environment, type":   {"", []string{"BOOMERANG_DISPATCH_SLOTS=many"}, "BOOMERANG_DISPATCH_SLOTS"},
-		"environment, key":    {"", []string{"BOOMERANG_DISPATCH_SLOT=2"}, "BOOMERANG_DISPATCH_SLOT"},
-		"environment, prefix": {"", []string{"BOOMERANG_CALLBACK_ALLOW_CIDRS=127.0.0.1"}, "BOOMERANG_CALLBACK_ALLOW_CIDRS"},
-		"environment, entry":  {"", []string{"BOOMERANG_CALLBACK_CLIENT_CERTIFICATES=[{hots: a}]"}, "BOOMERANG_CALLBACK_CLIENT_CERTIFICATES"},
-		"network":             {"network: {prefix: A}", nil, "network.prefix"},
-		"proxy":               {"proxy: {allow: ['*']}", nil, "proxy.allow"},
-		"environment, value":  {"", []string{"BOOMERANG_HTTP_ADDR=nowhere"}, "http.addr"},
+		"unknown key":        {"http: {adr: x}", nil, "adr"},
+		"unknown section":    {"htp: {}", nil, "htp"},
+		"wrong type":         {"dispatch: {slots: many}", nil, "slots"},
+		"wrong value":        {"dispatch: {slots: -1}", nil, "dispatch.slots"},
+		"wrong duration":     {"docker: {call_timeout: 1ms}", nil, "docker.call_timeout"},
+		"wrong level":        {"log: {level: loud}", nil, "log.level"},
+		"no data directory":  {"data_dir: ''", nil, "data_dir"},
+		"short key":          {"auth: {key: short}", nil, "auth.key"},
+		"unknown algorithm":  {"auth: {keys: [{file: a, algorithm: none}]}", nil, "auth.keys[0].algorithm"},
+		"unknown key of one": {"", []string{"BOOMERANG_AUTH_KEYS=[{path: a}]"}, "BOOMERANG_AUTH_KEYS"},
+		"environment, type":  {"", []string{"BOOMERANG_DISPATCH_SLOTS=many"}, "BOOMERANG_DISPATCH_SLOTS"},
+		"environment, key":   {"", []string{"BOOMERANG_DISPATCH_SLOT=2"}, "BOOMERANG_DISPATCH_SLOT"},
+		"environment, prefix": {
+			"", []string{"BOOMERANG_CALLBACK_ALLOW_CIDRS=127.0.0.1"}, "BOOMERANG_CALLBACK_ALLOW_CIDRS",
+		},
+		"environment, entry": {
+			"",
+			[]string{"BOOMERANG_CALLBACK_CLIENT_CERTIFICATES=[{hots: a}]"},
+			"BOOMERANG_CALLBACK_CLIENT_CERTIFICATES",
+		},
+		"network":            {"network: {prefix: A}", nil, "network.prefix"},
+		"proxy":              {"proxy: {allow: ['*']}", nil, "proxy.allow"},
+		"environment, value": {"", []string{"BOOMERANG_HTTP_ADDR=nowhere"}, "http.addr"},
 	} {
 		_, err := config.Load(write(t, c.file), c.environ)
 		if err == nil || !strings.Contains(err.Error(), c.want) {
@@ -142,8 +153,8 @@ func TestABadSettingIsRefusedByItsName(t *testing.T) {
 	}
 }
 
-func TestAFileThatSaysNothingChangesNothing(t *testing.T) {
-	for _, text := range []string{"", "\n", "# nothing but a comment\n", "---\n", "http:\n"} {
+func TestAnEmptyFileKeepsTheDefaults(t *testing.T) {
+	for _, text := range []string{"", "\n", "# only a comment\n", "---\n", "http:\n"} {
 		got, err := config.Load(write(t, text), nil)
 		if err != nil {
 			t.Errorf("%q: %v", text, err)
@@ -157,8 +168,8 @@ func TestAFileThatSaysNothingChangesNothing(t *testing.T) {
 	}
 }
 
-func TestAFileThatIsNamedMustBeThere(t *testing.T) {
+func TestANamedFileMustExist(t *testing.T) {
 	if _, err := config.Load(filepath.Join(t.TempDir(), "none.yaml"), nil); err == nil {
-		t.Error("a missing file was passed over")
+		t.Error("got no error for a missing file")
 	}
 }

@@ -13,10 +13,10 @@ import (
 
 const prefix = "BOOMERANG"
 
-// overlay puts the environment over c: every key of the file has a variable, its path in upper case joined by
-// underscores, so callback.allow_cidrs is BOOMERANG_CALLBACK_ALLOW_CIDRS. Lists are separated by commas, or written as in
-// the file, in brackets. A variable that begins like a key's and is none is refused, as an unknown key of the file is; others
-// (BOOMERANG_TOKEN) are somebody else's.
+// overlay overrides settings of c by environment variables. The variable of a key is the key's path in upper case,
+// joined by underscores: callback.allow_cidrs is BOOMERANG_CALLBACK_ALLOW_CIDRS. The elements of a list are separated
+// by commas, or written in brackets as in the file. A variable of a section without such a key is an error, like an
+// unknown key in the file. Other variables, for example BOOMERANG_TOKEN, are ignored.
 func overlay(c *Config, environ []string) error {
 	set := make(map[string]string, len(environ))
 	for _, pair := range environ {
@@ -26,8 +26,8 @@ func overlay(c *Config, environ []string) error {
 	}
 	known := variables(reflect.ValueOf(c).Elem(), prefix)
 	for _, name := range slices.Sorted(maps.Keys(set)) {
-		if _, ok := known[name]; !ok && ofARoom(name, known) {
-			return fmt.Errorf("environment variable %s: there is no such key", name)
+		if _, ok := known[name]; !ok && inSection(name, known) {
+			return fmt.Errorf("environment variable %s: the configuration has no such key", name)
 		}
 	}
 	for name, field := range known {
@@ -42,21 +42,21 @@ func overlay(c *Config, environ []string) error {
 	return nil
 }
 
-// ofARoom tells whether name begins like the variables of a room: BOOMERANG_ROOM_….
-func ofARoom(name string, known map[string]reflect.Value) bool {
-	room, _, ok := strings.Cut(strings.TrimPrefix(name, prefix+"_"), "_")
+// inSection reports whether name begins like the variables of a section of the file: BOOMERANG_SECTION_….
+func inSection(name string, known map[string]reflect.Value) bool {
+	section, _, ok := strings.Cut(strings.TrimPrefix(name, prefix+"_"), "_")
 	if !ok {
 		return false
 	}
 	for other := range known {
-		if strings.HasPrefix(other, prefix+"_"+room+"_") {
+		if strings.HasPrefix(other, prefix+"_"+section+"_") {
 			return true
 		}
 	}
 	return false
 }
 
-// Variables lists the name of every environment variable that overrides a key.
+// Variables returns the names of all environment variables that override a key.
 func Variables() []string {
 	c := Defaults()
 	var names []string
@@ -66,7 +66,7 @@ func Variables() []string {
 	return names
 }
 
-// variables maps each leaf below v to its environment variable.
+// variables returns the settings below v by the name of their environment variable.
 func variables(v reflect.Value, path string) map[string]reflect.Value {
 	leaves := make(map[string]reflect.Value)
 	for i := range v.NumField() {
@@ -75,7 +75,7 @@ func variables(v reflect.Value, path string) map[string]reflect.Value {
 			continue
 		}
 		name := path + "_" + strings.ToUpper(tag)
-		if field := v.Field(i); field.Kind() == reflect.Struct && !written(field) {
+		if field := v.Field(i); field.Kind() == reflect.Struct && !isScalar(field) {
 			maps.Copy(leaves, variables(field, name))
 		} else {
 			leaves[name] = field
@@ -84,15 +84,15 @@ func variables(v reflect.Value, path string) map[string]reflect.Value {
 	return leaves
 }
 
-// written tells whether a struct is written as one word, like an address range.
-func written(field reflect.Value) bool {
+// isScalar reports whether a struct is one word in the file, like an address range.
+func isScalar(field reflect.Value) bool {
 	_, ok := reflect.TypeAssert[encoding.TextUnmarshaler](field.Addr())
 	return ok
 }
 
-// assign reads value as the YAML of the field's own type would be read.
+// assign decodes value like the YAML of a field of this type.
 func assign(field reflect.Value, value string) error {
-	switch field.Kind() { //nolint:exhaustive // every other kind is read as one YAML scalar
+	switch field.Kind() { //nolint:exhaustive // all other kinds are YAML scalars
 	case reflect.String:
 		field.SetString(value)
 		return nil

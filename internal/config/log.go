@@ -9,13 +9,13 @@ import (
 	"golang.org/x/term"
 )
 
-// Log is how the log is written.
+// Log is the format of the log.
 type Log struct {
 	Level  string `yaml:"level"`  // debug, info, warn or error
 	Format string `yaml:"format"` // json, text, or auto: text on a terminal, JSON elsewhere
 }
 
-// Validate names the key that is wrong.
+// Validate returns an error that names the invalid key.
 func (l Log) Validate() error {
 	if _, err := logrus.ParseLevel(l.Level); err != nil {
 		return fmt.Errorf("level must be debug, info, warn or error, not %q", l.Level)
@@ -27,7 +27,7 @@ func (l Log) Validate() error {
 	return fmt.Errorf("format must be auto, json or text, not %q", l.Format)
 }
 
-// Logger makes the logger that Log describes; l must be valid. No line is longer than 2 KiB.
+// Logger returns the logger that l describes; l must be valid. No line of the log is longer than 2 KiB.
 func (l Log) Logger(out io.Writer) *logrus.Entry {
 	log := logrus.New()
 	log.SetOutput(out)
@@ -39,7 +39,9 @@ func (l Log) Logger(out io.Writer) *logrus.Entry {
 	if l.Format == "json" || l.Format == "auto" && !terminal {
 		log.SetFormatter(bounded{&logrus.JSONFormatter{}})
 	} else {
-		log.SetFormatter(bounded{&logrus.TextFormatter{ForceColors: terminal, FullTimestamp: true, TimestampFormat: "15:04:05.000"}})
+		log.SetFormatter(bounded{&logrus.TextFormatter{
+			ForceColors: terminal, FullTimestamp: true, TimestampFormat: "15:04:05.000",
+		}})
 	}
 	return logrus.NewEntry(log)
 }

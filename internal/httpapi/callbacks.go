@@ -17,6 +17,7 @@ import (
 	"boomerang/internal/fault"
 	"boomerang/internal/gateway"
 	"boomerang/internal/server"
+	"boomerang/internal/wire"
 )
 
 const (
@@ -79,9 +80,9 @@ func (a *api) handleRedeliver(w http.ResponseWriter, r *http.Request, caller aut
 
 // deliveryPage is one answer of a list.
 type deliveryPage struct {
-	Callbacks  []deliveryLine `json:"callbacks"`
-	Count      int            `json:"count"`
-	NextCursor *string        `json:"next_cursor"` // null: there is nothing older
+	Callbacks  []wire.Delivery `json:"callbacks"`
+	Count      int             `json:"count"`
+	NextCursor *string         `json:"next_cursor"` // null: there is nothing older
 }
 
 func (a *api) handleDeliveries(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
@@ -104,7 +105,7 @@ func (a *api) handleDeliveries(w http.ResponseWriter, r *http.Request, caller au
 	if err != nil {
 		return fmt.Errorf("list deliveries: %w", err)
 	}
-	answer := deliveryPage{Callbacks: make([]deliveryLine, 0, len(deliveries)), Count: len(deliveries)}
+	answer := deliveryPage{Callbacks: make([]wire.Delivery, 0, len(deliveries)), Count: len(deliveries)}
 	for _, d := range deliveries {
 		answer.Callbacks = append(answer.Callbacks, lineOf(d))
 	}

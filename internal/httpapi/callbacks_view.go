@@ -12,30 +12,8 @@ import (
 	"boomerang/internal/wire"
 )
 
-// deliveryLine is what a list shows of a delivery.
-type deliveryLine struct {
-	ExecutionID   execution.ID            `json:"execution_id"`
-	State         execution.DeliveryState `json:"state"`
-	Reason        *execution.DeadReason   `json:"reason"` // null unless dead
-	URL           string                  `json:"url"`
-	Destination   string                  `json:"destination"`
-	Attempts      int                     `json:"attempts"`
-	NextAttemptAt *time.Time              `json:"next_attempt_at"` // null unless pending
-	CreatedAt     *time.Time              `json:"created_at"`      // null while there is none
-	EndedAt       *time.Time              `json:"ended_at"`        // null until delivered or dead
-}
-
-// deliveryRecord is all that is shown of one delivery.
-type deliveryRecord struct {
-	deliveryLine
-	WebhookID   string   `json:"webhook_id"`
-	HeaderNames []string `json:"header_names"`
-	Signed      bool     `json:"signed"`
-	Explanation string   `json:"explanation"`
-}
-
-func lineOf(d execution.Delivery) deliveryLine {
-	line := deliveryLine{
+func lineOf(d execution.Delivery) wire.Delivery {
+	line := wire.Delivery{
 		ExecutionID:   d.Execution,
 		State:         d.State,
 		URL:           d.Callback.URL,
@@ -55,13 +33,13 @@ func lineOf(d execution.Delivery) deliveryLine {
 
 func deliveryOf(
 	e execution.Execution, d execution.Delivery, attempts []execution.Attempt, breakers []execution.Breaker, now time.Time,
-) deliveryRecord {
-	return deliveryRecord{
-		deliveryLine: lineOf(d),
-		WebhookID:    callback.WebhookID(d.Execution),
-		HeaderNames:  listOf(d.Callback.HeaderNames),
-		Signed:       len(d.Callback.Secret) > 0,
-		Explanation:  explain(e, d, attempts, breakers, now),
+) wire.DeliveryRecord {
+	return wire.DeliveryRecord{
+		Delivery:    lineOf(d),
+		WebhookID:   callback.WebhookID(d.Execution),
+		HeaderNames: listOf(d.Callback.HeaderNames),
+		Signed:      len(d.Callback.Secret) > 0,
+		Explanation: explain(e, d, attempts, breakers, now),
 	}
 }
 
@@ -133,37 +111,19 @@ func clause(sentence string) string {
 	return strings.ToLower(sentence[:1]) + sentence[1:]
 }
 
-// attemptLine is one POST of a delivery.
-type attemptLine struct {
-	Number     int                      `json:"number"`
-	StartedAt  time.Time                `json:"started_at"`
-	Duration   wire.Seconds             `json:"duration"`
-	Outcome    execution.AttemptOutcome `json:"outcome"`
-	StatusCode *int                     `json:"status_code"` // null: no answer came
-	Detail     string                   `json:"detail"`
-	reply
-	RetryAfter *wire.Seconds `json:"retry_after"` // null: the receiver asked for nothing
-}
-
-// reply is the kept part of what a receiver answered.
-type reply struct {
-	Answer       string `json:"answer"`        // bytes that are not UTF-8 are U+FFFD
-	AnswerBase64 []byte `json:"answer_base64"` // null: the text says it all
-}
-
 // deliveryAttempts are all attempts of one delivery.
 type deliveryAttempts struct {
-	ExecutionID execution.ID  `json:"execution_id"`
-	Attempts    []attemptLine `json:"attempts"`
-	Count       int           `json:"count"`
+	ExecutionID execution.ID   `json:"execution_id"`
+	Attempts    []wire.Attempt `json:"attempts"`
+	Count       int            `json:"count"`
 }
 
 func attemptsOf(id execution.ID, attempts []execution.Attempt) deliveryAttempts {
-	list := make([]attemptLine, 0, len(attempts))
+	list := make([]wire.Attempt, 0, len(attempts))
 	for _, a := range attempts {
-		shown := attemptLine{
+		shown := wire.Attempt{
 			Number: a.Number, StartedAt: wire.Time(a.StartedAt), Duration: wire.Seconds(a.Duration), Outcome: a.Outcome,
-			StatusCode: numberOrNull(a.StatusCode), Detail: a.Detail, reply: replyOf(a.Answer),
+			StatusCode: numberOrNull(a.StatusCode), Detail: a.Detail, Reply: replyOf(a.Answer),
 		}
 		if a.RetryAfter > 0 {
 			shown.RetryAfter = new(wire.Seconds(a.RetryAfter))
@@ -173,35 +133,18 @@ func attemptsOf(id execution.ID, attempts []execution.Attempt) deliveryAttempts 
 	return deliveryAttempts{ExecutionID: id, Attempts: list, Count: len(list)}
 }
 
-func replyOf(kept []byte) reply {
+func replyOf(kept []byte) wire.Reply {
 	if utf8.Valid(kept) {
-		return reply{Answer: string(kept)}
+		return wire.Reply{Answer: string(kept)}
 	}
-	return reply{Answer: strings.ToValidUTF8(string(kept), "\uFFFD"), AnswerBase64: kept}
+	return wire.Reply{Answer: strings.ToValidUTF8(string(kept), "\uFFFD"), AnswerBase64: kept}
 }
 
-// trialRecord is what happened to a sample.
-type trialRecord struct {
-	URL        string                   `json:"url"`
-	Arrived    bool                     `json:"arrived"`
-	Outcome    execution.AttemptOutcome `json:"outcome"`
-	Detail     string                   `json:"detail"`
-	Rule       *string                  `json:"rule"` // null: the policy let it pass
-	Resolved   bool                     `json:"resolved"`
-	Connected  bool                     `json:"connected"`
-	TLS        *string                  `json:"tls"`         // null: none
-	StatusCode *int                     `json:"status_code"` // null: no answer came
-	reply
-	Duration wire.Seconds `json:"duration"`
-	Signed   bool         `json:"signed"`
-	Body     string       `json:"body"`
-}
-
-func trialOf(s admission.Submission, t callback.Trial) trialRecord {
-	return trialRecord{
+func trialOf(s admission.Submission, t callback.Trial) wire.Trial {
+	return wire.Trial{
 		URL: s.CallbackURL, Arrived: t.Outcome == execution.AttemptSucceeded, Outcome: t.Outcome, Detail: t.Detail, Rule: textOrNull(t.Rule),
 		Resolved: t.Resolved, Connected: t.Connected, TLS: textOrNull(t.TLS), StatusCode: numberOrNull(t.StatusCode),
-		reply: replyOf(t.Answer), Duration: wire.Seconds(t.Duration), Signed: len(s.Secrets) > 0, Body: string(t.Body),
+		Reply: replyOf(t.Answer), Duration: wire.Seconds(t.Duration), Signed: len(s.Secrets) > 0, Body: string(t.Body),
 	}
 }
 

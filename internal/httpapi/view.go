@@ -35,8 +35,8 @@ type asked struct {
 // executionSummary is what a list shows of an execution: neither its output nor its files, nor how its callback fares.
 type executionSummary struct {
 	asked
-	*resultView                 // absent until it ended
-	Callback    destinationView `json:"callback"`
+	*resultView             // absent until it ended
+	Callback    wire.Target `json:"callback"`
 }
 
 // workspaceUse is the workspace of an execution.
@@ -58,25 +58,19 @@ type resultView struct {
 	Usage          wire.Usage       `json:"usage"`
 }
 
-// destinationView is where the result goes.
-type destinationView struct {
-	URL         string   `json:"url"`
-	HeaderNames []string `json:"header_names"`
-}
-
 // executionView is all that is shown of one execution.
 type executionView struct {
 	asked
 	inputView
-	wire.Nested              // absent until the execution has ended
-	Callback    callbackView `json:"callback"`
+	wire.Nested               // absent until the execution has ended
+	Callback    wire.Callback `json:"callback"`
 }
 
 // final is the last event of a stream: the record without the output, which the stream has carried, and without the delivery.
 type final struct {
 	asked
 	wire.WithoutOutput
-	Callback destinationView `json:"callback"`
+	Callback wire.Target `json:"callback"`
 }
 
 // inputView is what a program was inputView beside its code, by its measures.
@@ -87,28 +81,17 @@ type inputView struct {
 	Globs []string             `json:"artifact_globs"` // of what is wanted back
 }
 
-// callbackView is where the result goes and how far it is on its way.
-type callbackView struct {
-	destinationView
-	Signed        bool                    `json:"signed"`
-	State         execution.DeliveryState `json:"state"`
-	Reason        *execution.DeadReason   `json:"reason"` // null unless dead
-	Attempts      int                     `json:"attempts"`
-	NextAttemptAt *time.Time              `json:"next_attempt_at"` // null unless pending
-	EndedAt       *time.Time              `json:"ended_at"`        // null until delivered or dead
-}
-
 func executionViewOf(e execution.Execution, d execution.Delivery, inline int) executionView {
 	r := executionView{asked: askedOf(e), inputView: inputView{
 		Args: e.Options.Args, Stdin: e.Options.Stdin, Files: append([]execution.FileInfo{}, e.Options.Files...),
 		Globs: listOf(e.Options.Artifacts),
-	}, Callback: callbackView{
-		destinationView: destinationViewOf(e.Callback),
-		Signed:          len(d.Callback.Secret) > 0,
-		State:           d.State,
-		Attempts:        d.Attempts,
-		NextAttemptAt:   wire.TimeOrNull(d.NextAt),
-		EndedAt:         wire.TimeOrNull(d.EndedAt),
+	}, Callback: wire.Callback{
+		Target:        destinationViewOf(e.Callback),
+		Signed:        len(d.Callback.Secret) > 0,
+		State:         d.State,
+		Attempts:      d.Attempts,
+		NextAttemptAt: wire.TimeOrNull(d.NextAt),
+		EndedAt:       wire.TimeOrNull(d.EndedAt),
 	}}
 	if d.Reason != "" {
 		r.Callback.Reason = &d.Reason
@@ -175,8 +158,8 @@ func resultViewOf(e execution.Execution) *resultView {
 	}
 }
 
-func destinationViewOf(c execution.Callback) destinationView {
-	return destinationView{URL: c.URL, HeaderNames: listOf(c.HeaderNames)}
+func destinationViewOf(c execution.Callback) wire.Target {
+	return wire.Target{URL: c.URL, HeaderNames: listOf(c.HeaderNames)}
 }
 
 // listOf writes no names as [], not as null.

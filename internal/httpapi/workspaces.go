@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
-	"time"
 
 	"boomerang/internal/auth"
 	"boomerang/internal/execution"
@@ -16,20 +15,8 @@ import (
 	"boomerang/internal/workspace"
 )
 
-// workspaceView is a workspace in a list.
-type workspaceView struct {
-	Name      string        `json:"name"`
-	Size      int64         `json:"size"`    // bytes
-	Entries   int           `json:"entries"` // files, directories and links
-	CreatedAt time.Time     `json:"created_at"`
-	UsedAt    time.Time     `json:"used_at"`
-	Writer    *execution.ID `json:"writer"`  // null: nobody changes it
-	Queued    int           `json:"queued"`  // executions that will have it
-	Readers   int           `json:"readers"` // executions that run and were given it to read
-}
-
-func workspaceViewOf(w execution.Workspace) workspaceView {
-	p := workspaceView{
+func workspaceViewOf(w execution.Workspace) wire.Workspace {
+	p := wire.Workspace{
 		Name: w.Name, Size: w.Size, Entries: w.Entries, CreatedAt: wire.Time(w.CreatedAt), UsedAt: wire.Time(w.UsedAt),
 		Queued: w.Waiting, Readers: w.Readers,
 	}
@@ -39,19 +26,8 @@ func workspaceViewOf(w execution.Workspace) workspaceView {
 	return p
 }
 
-// fileView is a file, a directory or a link in a list.
-type fileView struct {
-	Path       string              `json:"path"`
-	Type       execution.EntryKind `json:"type"`
-	Size       int64               `json:"size"`   // bytes of a file
-	Mode       *string             `json:"mode"`   // permissions of a file
-	SHA256     *string             `json:"sha256"` // of a file
-	Target     *string             `json:"target"` // of a link
-	ModifiedAt time.Time           `json:"modified_at"`
-}
-
-func fileViewOf(e execution.Entry) fileView {
-	i := fileView{Path: e.Path, Type: e.Kind, Size: e.Blob.Size, ModifiedAt: wire.Time(e.ModifiedAt)}
+func fileViewOf(e execution.Entry) wire.WorkspaceFile {
+	i := wire.WorkspaceFile{Path: e.Path, Type: e.Kind, Size: e.Blob.Size, ModifiedAt: wire.Time(e.ModifiedAt)}
 	switch e.Kind {
 	case execution.EntryFile:
 		i.Mode = new(fmt.Sprintf("%04o", e.Mode))
@@ -102,10 +78,10 @@ func (a *api) handleWorkspaces(w http.ResponseWriter, r *http.Request, caller au
 		return fmt.Errorf("list workspaces: %w", err)
 	}
 	answer := struct {
-		Workspaces []workspaceView `json:"workspaces"`
-		Count      int             `json:"count"`
-		NextCursor *string         `json:"next_cursor"`
-	}{make([]workspaceView, 0, len(list)), len(list), nil}
+		Workspaces []wire.Workspace `json:"workspaces"`
+		Count      int              `json:"count"`
+		NextCursor *string          `json:"next_cursor"`
+	}{make([]wire.Workspace, 0, len(list)), len(list), nil}
 	for _, w := range list {
 		answer.Workspaces = append(answer.Workspaces, workspaceViewOf(w))
 	}
@@ -156,10 +132,10 @@ func (a *api) handleFiles(w http.ResponseWriter, r *http.Request, caller auth.Pr
 		return fmt.Errorf("list files: %w", err)
 	}
 	answer := struct {
-		Files      []fileView `json:"files"`
-		Count      int        `json:"count"`
-		NextCursor *string    `json:"next_cursor"`
-	}{make([]fileView, 0, len(list)), len(list), nil}
+		Files      []wire.WorkspaceFile `json:"files"`
+		Count      int                  `json:"count"`
+		NextCursor *string              `json:"next_cursor"`
+	}{make([]wire.WorkspaceFile, 0, len(list)), len(list), nil}
 	for _, e := range list {
 		answer.Files = append(answer.Files, fileViewOf(e))
 	}

@@ -20,8 +20,8 @@ const (
 	green = "32"
 )
 
-// PrettyPrint writes a callback for a person at a terminal, with one Write. What a program printed cannot steer the
-// terminal: control characters are shown as pictures. The error is that of w.
+// PrettyPrint writes a callback for a person at a terminal, in one call of Write. Control characters appear as
+// pictures, so that the output of a program cannot steer the terminal. The error is that of w.
 func PrettyPrint(w io.Writer, c Callback, color bool) error {
 	p := page{color: color}
 	p.headline(c)
@@ -44,7 +44,7 @@ func PrettyPrint(w io.Writer, c Callback, color bool) error {
 	return err
 }
 
-// page collects lines.
+// page collects the lines of one callback.
 type page struct {
 	text  bytes.Buffer
 	color bool
@@ -81,7 +81,7 @@ func (p *page) signature(header string, err error) string {
 	return p.paint(green, "✓ "+header)
 }
 
-// payload shows what every receiver knows, and of the rest what says more than that.
+// payload writes the fields of HopX, and those additional fields that help to understand them.
 func (p *page) payload(c wire.Result) {
 	p.field("success", strconv.FormatBool(c.Success))
 	exit := p.paint(dim, "null")
@@ -103,11 +103,11 @@ func (p *page) payload(c wire.Result) {
 	p.output("stdout", c.Stdout, c.StdoutBytes, c.StdoutTruncated)
 	p.output("stderr", c.Stderr, c.StderrBytes, c.StderrTruncated)
 	if !c.OutputComplete {
-		p.field("", p.paint(red, "the end of the output could not be proven"))
+		p.field("", p.paint(red, "the output may be incomplete"))
 	}
 }
 
-// batch shows a line for each execution, in the order of their submission.
+// batch writes one line per execution, in the order of submission.
 func (p *page) batch(b wire.BatchResult) {
 	p.field("success", strconv.FormatBool(b.Success))
 	p.field("count", strconv.Itoa(b.Count))
@@ -150,7 +150,7 @@ func (p *page) paint(hue, text string) string {
 	return "\x1b[" + hue + "m" + text + "\x1b[0m"
 }
 
-// clean shows C0 controls but tab as their pictures (U+2400…), and C1 controls as U+FFFD.
+// clean replaces C0 control characters, except tab, by their pictures (U+2400…), and C1 control characters by U+FFFD.
 func clean(text string) string {
 	return strings.Map(func(r rune) rune {
 		switch {

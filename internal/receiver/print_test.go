@@ -15,9 +15,9 @@ import (
 	"boomerang/internal/wire"
 )
 
-var update = flag.Bool("update", false, "write the golden files anew")
+var update = flag.Bool("update", false, "rewrite the golden files")
 
-func TestPrettyPrintIsPleasantToRead(t *testing.T) {
+func TestPrettyPrintMatchesTheGoldenFiles(t *testing.T) {
 	start := time.Date(2025, 1, 28, 0, 0, 0, 0, time.UTC)
 	good := Callback{Checked: true, Status: 200, Attempt: 1, Payload: wire.Result{
 		ExecutionID: "exec_0dhk5m8t1c0pr9v2j6n4b8a3fg", Status: execution.Completed, Success: true, ExitCode: new(0),
@@ -36,7 +36,9 @@ func TestPrettyPrintIsPleasantToRead(t *testing.T) {
 	for name, c := range map[string]Callback{
 		"completed": good,
 		"failed":    bad,
-		"unchecked": {Status: 200, Payload: wire.Result{ExecutionID: "exec_1", Status: "evil\x1b[0m", OutputComplete: true}},
+		"unchecked": {Status: 200, Payload: wire.Result{
+			ExecutionID: "exec_1", Status: "evil\x1b[0m", OutputComplete: true,
+		}},
 		"batch": {Status: 200, Batch: &wire.BatchResult{
 			BatchID: "batch_1", Count: 2, CompletedAt: start,
 			Executions: []wire.BatchMember{
@@ -71,7 +73,7 @@ func TestPrettyPrintIsPleasantToRead(t *testing.T) {
 	}
 }
 
-// counter counts writes, so that pages of several callbacks cannot be mixed.
+// counter counts calls of Write: with one call per callback, the lines of two callbacks never mix.
 type counter struct {
 	bytes.Buffer
 	writes int
@@ -82,13 +84,13 @@ func (c *counter) Write(p []byte) (int, error) {
 	return c.Buffer.Write(p)
 }
 
-func TestPrettyPrintTellsWhenItCannotWrite(t *testing.T) {
+func TestPrettyPrintReturnsTheErrorOfTheWriter(t *testing.T) {
 	broken := errors.New("broken pipe")
-	if err := PrettyPrint(refusing{broken}, Callback{}, false); !errors.Is(err, broken) {
+	if err := PrettyPrint(brokenWriter{broken}, Callback{}, false); !errors.Is(err, broken) {
 		t.Errorf("got %v", err)
 	}
 }
 
-type refusing struct{ err error }
+type brokenWriter struct{ err error }
 
-func (r refusing) Write([]byte) (int, error) { return 0, r.err }
+func (r brokenWriter) Write([]byte) (int, error) { return 0, r.err }

@@ -1,6 +1,6 @@
-// Package receiver is the other end of a callback: it verifies what arrives, hands it to a function, and answers.
+// Package receiver receives callbacks: it verifies each request, passes it to a function, and answers.
 //
-// It knows the wire of a callback. It refuses to know who made it: it needs no server of ours beside it.
+// The package knows the wire format of a callback. It does not know the server that sent the callback.
 package receiver
 
 import (
@@ -29,37 +29,37 @@ type Callback struct {
 	At      time.Time
 	Header  http.Header
 	Body    []byte
-	Attempt int // X-HopX-Attempt; 0 when there is none
+	Attempt int // X-HopX-Attempt; 0 if the header is missing
 
-	Checked   bool  // whether there was a secret to check the signatures with
-	Signature error // of X-HopX-Signature; nil when it holds or was not checked
-	Standard  error // of webhook-signature, which covers the timestamp; nil when it holds or was not checked
+	Checked   bool  // whether the receiver has a secret and checked the signatures
+	Signature error // error of X-HopX-Signature; nil if it is valid or was not checked
+	Standard  error // error of webhook-signature, which covers the timestamp; nil if it is valid or was not checked
 
-	Payload   wire.Result       // what the body says
-	Batch     *wire.BatchResult // what it says where it sums up a batch; Payload has then no execution
-	Malformed error             // why it could not be read
+	Payload   wire.Result       // decoded body
+	Batch     *wire.BatchResult // decoded body if it sums up a batch, otherwise nil; Payload then has no ID
+	Malformed error             // error of decoding the body
 
-	Status int // what the sender is answered
+	Status int // HTTP status of the answer
 }
 
-// Config is what a receiver does with callbacks.
+// Config configures a receiver.
 type Config struct {
-	Secrets   []string       // one of them must have signed; none: signatures are not checked
-	FailFirst int            // how many requests are answered 500 before one is taken
-	Handle    func(Callback) // gets every POST, one at a time and before it is answered; may be nil
+	Secrets   []string       // one of them must have signed each callback; without secrets, signatures are not checked
+	FailFirst int            // number of requests that are answered 500 before one is accepted
+	Handle    func(Callback) // called with every POST request, one at a time, before the answer; may be nil
 }
 
-// Receiver is an http.Handler that takes callbacks on any path. It answers 200, 401 when a signature does not hold, 400
-// when the body is not a callback's, and 500 as often as it was told to.
+// Receiver is an http.Handler that receives callbacks on any path. It answers 200, or 401 if a signature is invalid, or
+// 400 if the body is not the body of a callback. It answers 500 to the first FailFirst requests.
 type Receiver struct {
 	secrets []string
 	handle  func(Callback)
 
-	mu   sync.Mutex // one callback at a time
-	fail int
+	mu   sync.Mutex // admits one callback at a time, and guards fail
+	fail int        // remaining requests to answer 500
 }
 
-// New makes a receiver.
+// New returns a receiver.
 func New(c Config) *Receiver {
 	if c.Handle == nil {
 		c.Handle = func(Callback) {}
@@ -67,11 +67,11 @@ func New(c Config) *Receiver {
 	return &Receiver{secrets: c.Secrets, handle: c.Handle, fail: c.FailFirst}
 }
 
-// ServeHTTP takes one callback.
+// ServeHTTP implements http.Handler.
 func (r *Receiver) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 	if request.Method != http.MethodPost {
 		w.Header().Set("Allow", http.MethodPost)
-		http.Error(w, "callbacks are posted", http.StatusMethodNotAllowed)
+		http.Error(w, "a callback is a POST request", http.StatusMethodNotAllowed)
 		return
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, request.Body, maxBody))
@@ -90,7 +90,7 @@ func (r *Receiver) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 	w.WriteHeader(c.Status)
 }
 
-// read verifies and parses, in this order: what does not come from the sender is not worth parsing, but is shown.
+// read decodes and verifies a callback. An invalid signature takes precedence over a malformed body.
 func (r *Receiver) read(header http.Header, body []byte, now time.Time) Callback {
 	c := Callback{At: now, Header: header, Body: body, Checked: len(r.secrets) > 0, Status: http.StatusOK}
 	c.Attempt, _ = strconv.Atoi(header.Get(callback.HeaderAttempt))
@@ -103,8 +103,12 @@ func (r *Receiver) read(header http.Header, body []byte, now time.Time) Callback
 		}
 	}
 	if c.Checked {
-		c.Signature = r.one(func(secret string) error { return callback.Verify(secret, header.Get(callback.HeaderSignature), body) })
-		c.Standard = r.one(func(secret string) error { return callback.VerifyStandard(secret, header, body, now) })
+		c.Signature = r.anySecret(func(secret string) error {
+			return callback.Verify(secret, header.Get(callback.HeaderSignature), body)
+		})
+		c.Standard = r.anySecret(func(secret string) error {
+			return callback.VerifyStandard(secret, header, body, now)
+		})
 	}
 	if c.Signature != nil || c.Standard != nil {
 		c.Status = http.StatusUnauthorized
@@ -112,8 +116,8 @@ func (r *Receiver) read(header http.Header, body []byte, now time.Time) Callback
 	return c
 }
 
-// one returns nil when a signature is by one of the secrets.
-func (r *Receiver) one(verify func(secret string) error) (err error) {
+// anySecret returns nil if verify accepts one of the secrets, otherwise the last error.
+func (r *Receiver) anySecret(verify func(secret string) error) (err error) {
 	for _, secret := range r.secrets {
 		if err = verify(secret); err == nil {
 			break
@@ -122,7 +126,7 @@ func (r *Receiver) one(verify func(secret string) error) (err error) {
 	return err
 }
 
-// Serve answers on l until ctx ends, lets requests in flight finish for 5 s, and closes l.
+// Serve answers requests on l until ctx ends. Then it waits up to 5 s for running requests, and closes l.
 func Serve(ctx context.Context, l net.Listener, h http.Handler) error {
 	server := &http.Server{Handler: h, ReadHeaderTimeout: shutdownTimeout}
 	stopped := make(chan error, 1)
@@ -132,7 +136,7 @@ func Serve(ctx context.Context, l net.Listener, h http.Handler) error {
 		stopped <- server.Shutdown(ctx)
 	})
 	err := server.Serve(l)
-	if unhook() { // it ended by itself
+	if unhook() { // the server ended before ctx
 		return fmt.Errorf("receive callbacks: %w", err)
 	}
 	if err := <-stopped; err != nil {

@@ -22,10 +22,11 @@ import (
 
 const (
 	secret = "your-secret-key"
-	body   = `{"execution_id":"exec_1","status":"completed","success":true,"stdout":"hello\n","exit_code":0,"execution_time":1.5}`
+	body   = `{"execution_id":"exec_1","status":"completed","success":true,"stdout":"hello\n","exit_code":0,` +
+		`"execution_time":1.5}`
 )
 
-// signed is a request as a server of ours makes it.
+// signed returns a request with the headers and signatures of a server.
 func signed(text string, at time.Time) *http.Request {
 	r := httptest.NewRequest(http.MethodPost, "/webhook", strings.NewReader(text))
 	r.Header.Set(callback.HeaderAttempt, "2")
@@ -36,7 +37,7 @@ func signed(text string, at time.Time) *http.Request {
 	return r
 }
 
-// receive lets a receiver take one request.
+// receive sends one request to a new receiver and returns the callbacks that it handled.
 func receive(c Config, request *http.Request) (got []Callback, answer *httptest.ResponseRecorder) {
 	c.Handle = func(c Callback) { got = append(got, c) }
 	answer = httptest.NewRecorder()
@@ -44,38 +45,44 @@ func receive(c Config, request *http.Request) (got []Callback, answer *httptest.
 	return got, answer
 }
 
-func TestACallbackIsVerifiedReadAndHandedOn(t *testing.T) {
+func TestACallbackIsVerifiedDecodedAndHandled(t *testing.T) {
 	got, answer := receive(Config{Secrets: []string{secret}}, signed(body, time.Now()))
 	if answer.Code != http.StatusOK || len(got) != 1 {
 		t.Fatalf("answered %d, %d callbacks", answer.Code, len(got))
 	}
 	c := got[0]
-	if !c.Checked || c.Signature != nil || c.Standard != nil || c.Malformed != nil || c.Status != http.StatusOK || c.Attempt != 2 || string(c.Body) != body {
+	if !c.Checked || c.Signature != nil || c.Standard != nil || c.Malformed != nil ||
+		c.Status != http.StatusOK || c.Attempt != 2 || string(c.Body) != body {
 		t.Errorf("got %+v", c)
 	}
-	if p := c.Payload; p.ExecutionID != "exec_1" || p.Status != execution.Completed || !p.Success || p.Stdout != "hello\n" || *p.ExitCode != 0 || time.Duration(p.ExecutionTime) != 1500*time.Millisecond {
+	p := c.Payload
+	if p.ExecutionID != "exec_1" || p.Status != execution.Completed || !p.Success || p.Stdout != "hello\n" ||
+		*p.ExitCode != 0 || time.Duration(p.ExecutionTime) != 1500*time.Millisecond {
 		t.Errorf("got %+v", p)
 	}
 }
 
-func TestTheSummaryOfABatchIsReadAsOne(t *testing.T) {
-	const summary = `{"batch_id":"batch_1","success":false,"count":1,"executions":[{"execution_id":"exec_1","status":"failed"}]}`
+func TestTheSummaryOfABatchIsDecoded(t *testing.T) {
+	const summary = `{"batch_id":"batch_1","success":false,"count":1,` +
+		`"executions":[{"execution_id":"exec_1","status":"failed"}]}`
 	got, answer := receive(Config{Secrets: []string{secret}}, signed(summary, time.Now()))
-	if answer.Code != http.StatusOK || len(got) != 1 || got[0].Batch == nil || len(got[0].Batch.Executions) != 1 || got[0].Batch.BatchID != "batch_1" {
+	if answer.Code != http.StatusOK || len(got) != 1 || got[0].Batch == nil ||
+		len(got[0].Batch.Executions) != 1 || got[0].Batch.BatchID != "batch_1" {
 		t.Errorf("answered %d, got %+v", answer.Code, got)
 	}
 	one := strings.Replace(body, "{", `{"batch_id":"batch_1",`, 1)
 	if got, _ := receive(Config{Secrets: []string{secret}}, signed(one, time.Now())); got[0].Batch != nil {
-		t.Error("the callback of one execution in a batch is read as the batch's")
+		t.Error("the callback of one execution of a batch is decoded as the summary of the batch")
 	}
 }
 
-func TestWhatDoesNotVerifyIsAnswered401AndHandedOn(t *testing.T) {
+func TestAnInvalidSignatureIsAnswered401AndHandled(t *testing.T) {
+	unsigned := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(body))
 	for name, c := range map[string]struct {
 		request             *http.Request
 		signature, standard error
 	}{
-		"unsigned":   {httptest.NewRequest(http.MethodPost, "/", strings.NewReader(body)), callback.ErrUnsigned, callback.ErrUnsigned},
+		"unsigned":   {unsigned, callback.ErrUnsigned, callback.ErrUnsigned},
 		"old":        {signed(body, time.Now().Add(-time.Hour)), nil, callback.ErrStale},
 		"tampered":   {tampered(signed(body, time.Now())), callback.ErrMismatch, callback.ErrMismatch},
 		"one forged": {forged(signed(body, time.Now())), callback.ErrMismatch, nil},
@@ -92,7 +99,7 @@ func TestWhatDoesNotVerifyIsAnswered401AndHandedOn(t *testing.T) {
 	}
 }
 
-func TestOneOfSeveralSecretsIsEnough(t *testing.T) {
+func TestOneOfSeveralSecretsSuffices(t *testing.T) {
 	for name, c := range map[string]struct {
 		secrets             []string
 		signature, standard error
@@ -103,7 +110,8 @@ func TestOneOfSeveralSecretsIsEnough(t *testing.T) {
 	} {
 		got, _ := receive(Config{Secrets: c.secrets}, signed(body, time.Now()))
 		if !errors.Is(got[0].Signature, c.signature) || !errors.Is(got[0].Standard, c.standard) {
-			t.Errorf("%s: got %v and %v, want %v and %v", name, got[0].Signature, got[0].Standard, c.signature, c.standard)
+			t.Errorf("%s: got %v and %v; want %v and %v",
+				name, got[0].Signature, got[0].Standard, c.signature, c.standard)
 		}
 	}
 }
@@ -118,25 +126,25 @@ func forged(r *http.Request) *http.Request {
 	return r
 }
 
-func TestWithoutASecretNothingIsChecked(t *testing.T) {
+func TestWithoutASecretSignaturesAreNotChecked(t *testing.T) {
 	got, answer := receive(Config{}, httptest.NewRequest(http.MethodPost, "/", strings.NewReader(body)))
 	if answer.Code != http.StatusOK || got[0].Checked || got[0].Signature != nil || got[0].Standard != nil {
 		t.Errorf("answered %d: %+v", answer.Code, got)
 	}
 }
 
-func TestWhatIsNoCallbackIsRefused(t *testing.T) {
+func TestARequestThatIsNotACallbackIsRejected(t *testing.T) {
 	got, answer := receive(Config{Secrets: []string{secret}}, signed("[]", time.Now()))
 	if answer.Code != http.StatusBadRequest || len(got) != 1 || got[0].Malformed == nil {
 		t.Errorf("answered %d: %+v", answer.Code, got)
 	}
 	got, answer = receive(Config{}, httptest.NewRequest(http.MethodGet, "/", http.NoBody))
 	if answer.Code != http.StatusMethodNotAllowed || answer.Header().Get("Allow") != http.MethodPost || len(got) != 0 {
-		t.Errorf("a GET was answered %d and handed on %d times", answer.Code, len(got))
+		t.Errorf("GET: answered %d, handled %d times", answer.Code, len(got))
 	}
 	got, answer = receive(Config{}, httptest.NewRequest(http.MethodPost, "/", io.LimitReader(zeros{}, maxBody+1)))
 	if answer.Code != http.StatusBadRequest || len(got) != 0 {
-		t.Errorf("an endless body was answered %d and handed on %d times", answer.Code, len(got))
+		t.Errorf("a body over the limit: answered %d, handled %d times", answer.Code, len(got))
 	}
 }
 
@@ -144,25 +152,27 @@ type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) { return len(p), nil }
 
-func TestTheFirstRequestsFailAsOftenAsToldAndAreHandedOn(t *testing.T) {
+func TestTheFirstRequestsAreAnswered500AndHandled(t *testing.T) {
 	var statuses []int
-	r := New(Config{Secrets: []string{secret}, FailFirst: 2, Handle: func(c Callback) { statuses = append(statuses, c.Status) }})
+	r := New(Config{Secrets: []string{secret}, FailFirst: 2, Handle: func(c Callback) {
+		statuses = append(statuses, c.Status)
+	}})
 	for _, want := range []int{500, 500, 200, 200} {
 		answer := httptest.NewRecorder()
 		r.ServeHTTP(answer, signed(body, time.Now()))
 		if answer.Code != want || statuses[len(statuses)-1] != want {
-			t.Errorf("answered %d, handed on as %d, want %d", answer.Code, statuses[len(statuses)-1], want)
+			t.Errorf("answered %d, handled as %d; want %d", answer.Code, statuses[len(statuses)-1], want)
 		}
 	}
 }
 
-func TestServeAnswersWhatCameBeforeItsEnd(t *testing.T) {
+func TestServeAnswersRunningRequestsBeforeItStops(t *testing.T) {
 	l, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	r := New(Config{Secrets: []string{secret}, Handle: func(Callback) { cancel() }}) // as one who wants a single callback
+	r := New(Config{Secrets: []string{secret}, Handle: func(Callback) { cancel() }}) // stop after one callback
 	served := make(chan error, 1)
 	go func() { served <- Serve(ctx, l, r) }()
 	request := signed(body, time.Now())
@@ -179,7 +189,7 @@ func TestServeAnswersWhatCameBeforeItsEnd(t *testing.T) {
 		t.Errorf("Serve: %v", err)
 	}
 	if err := Serve(t.Context(), l, r); err == nil {
-		t.Error("Serve on a closed listener says nothing")
+		t.Error("Serve on a closed listener: got no error")
 	}
 }
 
@@ -210,7 +220,9 @@ func (*single) NextDue(context.Context, time.Time) (at time.Time, ok bool, err e
 	return at, false, nil
 }
 
-func (s *single) Record(_ context.Context, a execution.Attempt, _ execution.DeliveryState, _ execution.DeadReason, _ time.Time) error {
+func (s *single) Record(
+	_ context.Context, a execution.Attempt, _ execution.DeliveryState, _ execution.DeadReason, _ time.Time,
+) error {
 	s.recorded <- a
 	return nil
 }
@@ -221,14 +233,15 @@ func (*single) Unseal(_ execution.ID, _ string, sealed execution.Sealed) ([]byte
 	return sealed, nil
 }
 
-func TestTheReceiverVerifiesWhatTheDelivererSends(t *testing.T) {
+func TestTheReceiverAcceptsTheCallbacksOfTheDeliverer(t *testing.T) {
 	for sealed, secret := range map[string]string{
 		`["your-secret-key"]`:                        "your-secret-key",
 		`["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"]`: "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
 		`["your-secret-key","an old one"]`:           "your-secret-key",
 	} {
 		var got []Callback
-		server := httptest.NewServer(New(Config{Secrets: []string{secret}, Handle: func(c Callback) { got = append(got, c) }}))
+		handle := func(c Callback) { got = append(got, c) }
+		server := httptest.NewServer(New(Config{Secrets: []string{secret}, Handle: handle}))
 		defer server.Close()
 		c := callback.Defaults()
 		c.AllowCIDRs = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
@@ -236,8 +249,13 @@ func TestTheReceiverVerifiesWhatTheDelivererSends(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		e := execution.Execution{ID: execution.NewID(time.Now()), Language: "python", Callback: execution.Callback{URL: server.URL, Secret: execution.Sealed(sealed)}}
-		r := execution.Result{State: execution.Completed, Reason: execution.Exited, ExitCode: new(0), CompletedAt: time.Now()}
+		e := execution.Execution{
+			ID: execution.NewID(time.Now()), Language: "python",
+			Callback: execution.Callback{URL: server.URL, Secret: execution.Sealed(sealed)},
+		}
+		r := execution.Result{
+			State: execution.Completed, Reason: execution.Exited, ExitCode: new(0), CompletedAt: time.Now(),
+		}
 		s := &single{recorded: make(chan execution.Attempt), delivery: execution.Delivery{
 			Execution: e.ID, State: execution.Pending, Callback: e.Callback, Body: callback.Body(e, r, 1<<20),
 		}}

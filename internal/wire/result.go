@@ -8,17 +8,18 @@ import (
 	"boomerang/internal/execution"
 )
 
-// Result is how an execution ended: the nine fields of HopX's callback first, in the order of HopX's page, then ours. The
-// callback, POST /execute, GET /executions/{id}, the event "end" and the frame "result" all show it.
+// Result is the result of an execution: first the nine fields of HopX's callback, in the order of HopX's page, then
+// the additional fields. The callback, POST /execute, GET /executions/{id}, the event "end" and the frame "result"
+// contain it.
 type Result struct {
 	ExecutionID   execution.ID    `json:"execution_id"`
 	Status        execution.State `json:"status"`
 	Success       bool            `json:"success"` // status is completed
 	Stdout        string          `json:"stdout"`
 	Stderr        string          `json:"stderr"`
-	ExitCode      *int            `json:"exit_code"` // null: the program never ran, or how it ended is not known
+	ExitCode      *int            `json:"exit_code"` // null if the program never ran, or its end is unknown
 	ExecutionTime Seconds         `json:"execution_time"`
-	StartedAt     *time.Time      `json:"started_at"` // null: the program never ran
+	StartedAt     *time.Time      `json:"started_at"` // null if the program never ran
 	CompletedAt   time.Time       `json:"completed_at"`
 
 	Timestamp       time.Time        `json:"timestamp"` // the same instant as CompletedAt
@@ -32,11 +33,13 @@ type Result struct {
 	OutputComplete  bool             `json:"output_complete"`
 	Usage           Usage            `json:"usage"`
 
-	Name            string            `json:"name,omitempty"`
-	BatchID         execution.BatchID `json:"batch_id,omitempty"`
-	Metadata        map[string]string `json:"metadata,omitempty"`
-	*ArtifactList                     // absent unless the submission asked for artifacts
-	WorkspaceResult *WorkspaceResult  `json:"workspace_result,omitempty"` // absent unless the execution could change a workspace
+	Name          string            `json:"name,omitempty"`
+	BatchID       execution.BatchID `json:"batch_id,omitempty"`
+	Metadata      map[string]string `json:"metadata,omitempty"`
+	*ArtifactList                   // absent unless the submission asked for artifacts
+
+	// absent unless the execution could change a workspace
+	WorkspaceResult *WorkspaceResult `json:"workspace_result,omitempty"`
 }
 
 // Nested is a Result beside other fields. It lies one level deeper than those: where both have a field of the same name,
@@ -55,21 +58,21 @@ type hiddenOutput struct {
 	Stderr *string `json:"stderr,omitempty"` // always nil
 }
 
-// Usage is what the program took.
+// Usage is the resource usage of the program.
 type Usage struct {
 	CPUTime   Seconds `json:"cpu_time"`
 	MaxMemory int64   `json:"max_memory"` // bytes
 }
 
-// ArtifactList tells what became of the files that the submission asked for.
+// ArtifactList lists the files that the submission asked to keep.
 type ArtifactList struct {
 	Artifacts    []Artifact           `json:"artifacts"`
-	Omitted      []execution.Omission `json:"artifacts_omitted"`       // the first ones
-	OmittedCount int                  `json:"artifacts_omitted_count"` // all
-	Cut          *string              `json:"artifacts_cut"`           // why the search stopped early; null: it did not
+	Omitted      []execution.Omission `json:"artifacts_omitted"`       // the first files that were not kept
+	OmittedCount int                  `json:"artifacts_omitted_count"` // number of all files that were not kept
+	Cut          *string              `json:"artifacts_cut"`           // why the search stopped early; may be null
 }
 
-// Artifact is a file that was collected. Its path is the program's choice: nothing has checked that it is harmless elsewhere.
+// Artifact is a stored file. The program chose its path, which may be harmful on another machine.
 type Artifact struct {
 	Path   string `json:"path"`
 	Size   int64  `json:"size"`   // bytes
@@ -77,19 +80,19 @@ type Artifact struct {
 	Mode   string `json:"mode"`   // permissions, three octal digits
 }
 
-// WorkspaceResult tells what became of the workspace that the program could change.
+// WorkspaceResult is the outcome of saving the workspace that the program could change.
 type WorkspaceResult struct {
 	Name         string               `json:"name"`
 	Saved        bool                 `json:"saved"`
-	Reason       *string              `json:"reason"`  // why the workspace is unchanged; null when it is saved
-	Size         int64                `json:"size"`    // bytes, when it is saved
-	Entries      int                  `json:"entries"` // when it is saved
+	Reason       *string              `json:"reason"`  // why the workspace is unchanged; null if it was saved
+	Size         int64                `json:"size"`    // bytes, if it was saved
+	Entries      int                  `json:"entries"` // if it was saved
 	Omitted      []execution.Omission `json:"omitted"` // the first entries that were left out
 	OmittedCount int                  `json:"omitted_count"`
 }
 
-// ResultOf makes the Result of an execution that ended. Stdout and Stderr of the Result are empty: both texts, cut to at most
-// inline bytes, are returned beside it, because they may be long and not every caller wants a copy as a string.
+// ResultOf returns the Result of an ended execution, with empty Stdout and Stderr. It returns both texts separately,
+// cut to at most inline bytes, because they may be long and not every caller needs a copy as a string.
 func ResultOf(e execution.Execution, z execution.Result, inline int) (r Result, stdout, stderr execution.Text) {
 	stdout, stdoutCut := z.Stdout.Inline(inline)
 	stderr, stderrCut := z.Stderr.Inline(inline)
@@ -122,15 +125,18 @@ func ResultOf(e execution.Execution, z execution.Result, inline int) (r Result, 
 	return r, stdout, stderr
 }
 
-// ArtifactsOf returns nil for nil.
+// ArtifactsOf converts the artifacts of an execution. It returns nil for nil.
 func ArtifactsOf(a *execution.Artifacts) *ArtifactList {
 	if a == nil {
 		return nil
 	}
-	l := &ArtifactList{Artifacts: []Artifact{}, Omitted: append([]execution.Omission{}, a.Omitted...), OmittedCount: a.Count}
+	l := &ArtifactList{
+		Artifacts: []Artifact{}, Omitted: append([]execution.Omission{}, a.Omitted...), OmittedCount: a.Count,
+	}
 	for _, f := range a.Files {
 		l.Artifacts = append(l.Artifacts, Artifact{
-			Path: f.Path, Size: f.Blob.Size, SHA256: hex.EncodeToString(f.Blob.Sum[:]), Mode: fmt.Sprintf("%03o", f.Mode),
+			Path: f.Path, Size: f.Blob.Size, SHA256: hex.EncodeToString(f.Blob.Sum[:]),
+			Mode: fmt.Sprintf("%03o", f.Mode),
 		})
 	}
 	if a.Cut != "" {
@@ -139,7 +145,7 @@ func ArtifactsOf(a *execution.Artifacts) *ArtifactList {
 	return l
 }
 
-// workspaceResultOf returns nil for nil.
+// workspaceResultOf converts the outcome of saving a workspace. It returns nil for nil.
 func workspaceResultOf(e execution.Execution, l *execution.WorkspaceResult) *WorkspaceResult {
 	if l == nil {
 		return nil

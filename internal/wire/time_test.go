@@ -25,3 +25,17 @@ func TestSecondsHaveNoExponentAndNoRoundingTail(t *testing.T) {
 		}
 	}
 }
+
+func TestSecondsAreReadAsTheyWereWritten(t *testing.T) {
+	for micros := range 200_000 {
+		want := Seconds(time.Duration(micros) * 997 * time.Microsecond)
+		text, err := json.Marshal(want)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got Seconds
+		if err := json.Unmarshal(text, &got); err != nil || got != want {
+			t.Fatalf("%s is read as %v, %v; want %v", text, got, err, want)
+		}
+	}
+}
