@@ -55,7 +55,7 @@ func (l *limits) UnmarshalYAML(node ast.Node) error {
 	return readLimits(node, execution.AllLimits(), (*execution.Limits)(l))
 }
 
-// most bounds the limits that one execution may ask for; 0 means the limit of the same name.
+// most bounds the limits that one execution may ask for; 0 means the limit with that name.
 type most execution.Limits
 
 // UnmarshalYAML reads the bounds that the file names and leaves the other bounds as they are.

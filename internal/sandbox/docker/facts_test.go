@@ -124,7 +124,7 @@ func TestEngineAnswersBecomeFacts(t *testing.T) {
 		"a bridge's warning": {engine: "debian-20.10",
 			change: warning("WARNING: bridge-nf-call-iptables is disabled"), fact: "engine warns", weight: sandbox.Note,
 			mentions: "bridge-nf"},
-		"an API for everybody": {engine: "debian-20.10",
+		"a public API": {engine: "debian-20.10",
 			change: warning("WARNING: API is accessible on http://0.0.0.0:2375 without encryption."),
 			fact:   "engine warns", weight: sandbox.Warning, mentions: "root"},
 	} {
