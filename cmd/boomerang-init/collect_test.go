@@ -127,7 +127,7 @@ func TestContentIsByteExact(t *testing.T) {
 	}
 }
 
-func TestNothingButPlainFilesIsCollected(t *testing.T) {
+func TestOnlyPlainFilesAreCollected(t *testing.T) {
 	secret := filepath.Join(t.TempDir(), "secret")
 	must(t, os.WriteFile(secret, []byte("secret"), 0o600))
 	makeFiles(t, map[string]string{"z": "z", "dir/file": "f", "bad\xffname": "b"})
@@ -159,7 +159,7 @@ func TestFilesAboveTheLimitAreLeftOutWhole(t *testing.T) {
 		"files: 4 files, 10 bytes, 2 omitted ")
 }
 
-func TestUnreadableIsTold(t *testing.T) {
+func TestUnreadableFilesAreReported(t *testing.T) {
 	if os.Geteuid() == 0 {
 		// Root can read every file. The tests in a container run as another user and check unreadable files.
 		t.Chdir(t.TempDir())
@@ -209,7 +209,7 @@ func TestCollectionEndsWhenItsTimeIsOver(t *testing.T) {
 	wantLines(t, got, "files: 0 files, 0 bytes, 0 omitted time", "1 640 a", "files: 1 files, 1 bytes, 0 omitted ")
 }
 
-func TestCollectionEndsWhenTheInitIsToldToEnd(t *testing.T) {
+func TestCollectionEndsWhenTheInitIsStopped(t *testing.T) {
 	makeFiles(t, map[string]string{"a": "a", "b": strings.Repeat("b", 200_000)})
 	stop := make(chan os.Signal, 1)
 	var raw bytes.Buffer
@@ -295,7 +295,7 @@ func TestCollectorAllocatesNothingOnceTheProgramRuns(t *testing.T) {
 }
 
 // A foreign file system may return any kind for a name.
-func TestADirectoryThatLiesLeadsNowhere(t *testing.T) {
+func TestADirectoryWithFalseKindsIsHarmless(t *testing.T) {
 	outside := t.TempDir()
 	must(t, os.WriteFile(filepath.Join(outside, "secret"), []byte("secret"), 0o600))
 	makeFiles(t, map[string]string{"file": "f", "dir/": ""})

@@ -62,7 +62,7 @@ func TestOutputAtExitArrivesWholeUpToTheSizeOfThePipe(t *testing.T) {
 	}
 	for name, c := range map[string]struct{ held, written, out, err int }{
 		"a little":                     {written: 100, out: 100, err: 100},
-		"what Node.js lost":            {written: 600_000, out: 600_000, err: 600_000},
+		"the bytes Node.js lost":       {written: 600_000, out: 600_000, err: 600_000},
 		"all that a pipe holds":        {written: mib, out: mib, err: mib},
 		"more than a pipe holds":       {written: mib + 1, out: mib, err: mib},
 		"where there is room for one":  {held: 62*mib + 128<<10, written: mib + 1, out: mib, err: 512 << 10},

@@ -78,7 +78,7 @@ func collectTree(t *testing.T, job journal.Job, r *received, change func(*journa
 
 func asItIs(*journal.Collect) {}
 
-func TestAWorkspaceIsLaidOutAndTold(t *testing.T) {
+func TestAWorkspaceIsWrittenAndReported(t *testing.T) {
 	t.Chdir(t.TempDir())
 	dir, err := os.Getwd()
 	must(t, err)

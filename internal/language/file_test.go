@@ -36,7 +36,7 @@ func TestFourLinesMakeALanguage(t *testing.T) {
 	}
 }
 
-func TestALanguageLiesOverTheDefaultsKeyByKey(t *testing.T) {
+func TestALanguageOverridesTheDefaultsKeyByKey(t *testing.T) {
 	languages, err := parse([]byte(`
 defaults:
   pull: never
@@ -150,7 +150,7 @@ func TestARefusalNamesTheLanguageTheKeyAndThePosition(t *testing.T) {
 		"max under the limit": {minimal + "    limits: {pids: 9}\n    max: {pids: 8}",
 			[]string{`"ruby"`, "max.pids", "limits.pids"}},
 		"max memory of nothing":   {minimal + "    max: {memory: -1B}", []string{`"ruby"`, "max.memory"}},
-		"max of what is fixed":    {minimal + "    max: {tmp: 1GiB}", []string{`"ruby"`, `unknown field "tmp"`}},
+		"max of a fixed limit":    {minimal + "    max: {tmp: 1GiB}", []string{`"ruby"`, `unknown field "tmp"`}},
 		"a default that is wrong": {"defaults: {limits: {pids: 0}}" + minimal, []string{`"ruby"`, "limits.pids"}},
 	} {
 		t.Run(name, func(t *testing.T) {

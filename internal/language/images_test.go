@@ -42,7 +42,7 @@ func TestEveryLanguageOfOursHasAnImageAndEveryImageALanguage(t *testing.T) {
 	}
 }
 
-func TestTheProgramThatALanguageOfOursStartsComesWithItsImage(t *testing.T) {
+func TestEachImageContainsTheProgramOfItsLanguage(t *testing.T) {
 	c, err := Open(Defaults())
 	if err != nil {
 		t.Fatal(err)

@@ -27,7 +27,7 @@ func dial(t *testing.T) (*attachment, net.Conn) {
 	return l, theirs
 }
 
-func TestAContainerThatWaitsIsGoneWhenItSpeaksOrHangsUp(t *testing.T) {
+func TestAWaitingContainerIsGoneAfterOutputOrADisconnect(t *testing.T) {
 	for name, end := range map[string]func(net.Conn) error{
 		"it hangs up": net.Conn.Close,
 		"it speaks: those are its last words": func(c net.Conn) error {
@@ -120,7 +120,7 @@ func TestAJournalIsHeardOnTheLine(t *testing.T) {
 
 func TestALineIsLetGoOf(t *testing.T) {
 	for name, let := range map[string]func(context.Context, context.CancelFunc, *handle){
-		"by one who follows it and leaves": func(ctx context.Context, leave context.CancelFunc, b *handle) {
+		"by a follower that leaves": func(ctx context.Context, leave context.CancelFunc, b *handle) {
 			time.AfterFunc(10*time.Millisecond, leave)
 			_, _ = b.Follow(ctx, nonce, io.Discard, io.Discard, nil)
 		},
@@ -146,7 +146,7 @@ func TestAContainerThatHasProvenItsEndMayEnd(t *testing.T) {
 	ended := make(chan bool, 1)
 	go func() {
 		_, _ = io.WriteString(init, strings.Join([]string{startFrame, outText, errText, outEnd, errEnd}, ""))
-		_, err := io.WriteString(init, chunk(1, "output without a job"))
+		_, err := io.WriteString(init, chunk(1, "output after the end"))
 		_ = init.Close()
 		ended <- err == nil
 	}()

@@ -78,7 +78,7 @@ func TestEngineAnswersBecomeFacts(t *testing.T) {
 		"a distribution's runc": {engine: "debian-20.10", fact: "runc", weight: sandbox.Warning,
 			mentions: "security tracker about 1.1.5+ds1-1+deb12u1"},
 		"a runc without holes": {engine: "upstream-28", fact: "runc", weight: sandbox.Fine, mentions: "1.3.3"},
-		"a runc that tells not": {engine: "upstream-28", change: func(i *system.Info, v *types.Version) {
+		"a runc without a version": {engine: "upstream-28", change: func(i *system.Info, v *types.Version) {
 			v.Components,
 				i.RuncCommit.ID = nil, ""
 		}, fact: "runc", weight: sandbox.Note, mentions: "unknown"},
