@@ -39,7 +39,7 @@ type stream struct {
 	exceeded chan<- struct{} // receives a value when seen exceeds limit
 
 	nextRead   time.Time     // time of the next read at an even pace
-	paceTimer  *time.Timer   // fires at due; reused, because the init's allocations are never collected
+	paceTimer  *time.Timer   // fires at nextRead; reused, because the init's allocations are never collected
 	inputEnded chan struct{} // closed when no process can write to the pipe any more
 }
 

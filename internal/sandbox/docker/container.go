@@ -27,7 +27,7 @@ type handle struct {
 	streams     *attachment
 	resources   func(sandbox.Limits) container.Resources // nil if streams is nil
 	proven      atomic.Bool                              // the journal holds both ends
-	streamsRead atomic.Bool                              // a follower has read streams, which cannot be read twice
+	streamsRead atomic.Bool                              // a follower has read the streams, which cannot be read twice
 }
 
 var _ sandbox.Container = (*handle)(nil)
