@@ -74,6 +74,23 @@ defaults:
 	}
 }
 
+func TestLimitsMayBeNullAndShareValues(t *testing.T) {
+	got, err := parse([]byte(minimal + `
+    limits: {memory: &m 64MiB, pids: null}
+    max: {memory: *m, cpus: null}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if l := got[0]; l.Limits.Memory != 64<<20 || l.Max.Memory != 64<<20 || l.Limits.PIDs != 128 || l.Max.CPUs != 0 {
+		t.Errorf("limits %+v, max %+v; want 64 MiB in both, 128 PIDs and no max.cpus", l.Limits, l.Max)
+	}
+	if _, err := parse([]byte(minimal + "    limits: {cpu: null}")); err == nil ||
+		!strings.Contains(err.Error(), `unknown field "cpu"`) {
+		t.Errorf("an unknown limit that is null: %v, want a refusal", err)
+	}
+}
+
 func TestARefusalNamesTheLanguageTheKeyAndThePosition(t *testing.T) {
 	for name, c := range map[string]struct {
 		text string   // before or after minimal
