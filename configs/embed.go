@@ -1,7 +1,7 @@
 // Package configs embeds the shipped configuration files, so that the program works without a configuration directory.
 // The package lies beside the files because go:embed reaches no other directory, and operators copy the same files.
 //
-// The package does not know what the files mean.
+// The package does not know the meaning of the files.
 package configs
 
 import _ "embed" // for the files below

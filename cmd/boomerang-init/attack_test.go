@@ -36,7 +36,7 @@ func attack(name string, args ...string) int {
 	case "flood":
 		return flood(count(args[0]))
 	case "leave at once":
-		leaveAtOnce(count(args[0]))
+		writeAndExit(count(args[0]))
 	case "use up pipes":
 		return useUpPipes(count(args[0]))
 	case "describe":

@@ -26,7 +26,7 @@ j"; printf 'tail without a line'; (sleep 1; echo late >out/a) & exit 3`)
 		t.Errorf("got %+v and %q, want exit code 3 and what was printed", end, got.out)
 	}
 	files := read(got.rawOut)
-	same(t, files, "9 600 main.txt", "4 755 out/a", "unreadable out/b", "symlink out/c", "symlink out/d",
+	wantLines(t, files, "9 600 main.txt", "4 755 out/a", "unreadable out/b", "symlink out/c", "symlink out/d",
 		"not_regular out/e", "size out/g", "symlink out/h", "1 644 out/i\nj",
 		"unreadable out/secret", "files: 3 files, 14 bytes, 7 omitted ")
 	if string(files.whole["out/a"]) != "one\n" {
@@ -40,7 +40,7 @@ func TestDirectoryIsTheOneThatTheProgramWasGiven(t *testing.T) {
 	j.Collect = []journal.Collect{wanting("a", "passwd")}
 	got := box{}.run(t, j)
 	got.proven(t)
-	same(t, read(got.rawOut), "5 644 a", "files: 1 files, 5 bytes, 0 omitted ")
+	wantLines(t, read(got.rawOut), "5 644 a", "files: 1 files, 5 bytes, 0 omitted ")
 }
 
 func TestNothingFromAnotherFileSystemIsCollected(t *testing.T) {
@@ -89,7 +89,7 @@ func TestFilesAreCollectedHoweverTheProgramEnds(t *testing.T) {
 			}
 			got := r.wait()
 			got.proven(t)
-			same(t, read(got.rawOut), c.want...)
+			wantLines(t, read(got.rawOut), c.want...)
 		})
 	}
 }
@@ -121,7 +121,7 @@ func TestCollectorNeedsNothingMoreOnceTheProgramRuns(t *testing.T) {
 	got := box{}.run(t, j)
 	got.proven(t)
 	// The init cannot open files any more, but can read open ones.
-	same(t, read(got.rawOut), "unreadable a", "unreadable c", "unreadable main.txt",
+	wantLines(t, read(got.rawOut), "unreadable a", "unreadable c", "unreadable main.txt",
 		"files: 0 files, 0 bytes, 3 omitted ",
 		"unreadable c", "files: 0 files, 0 bytes, 1 omitted ")
 }

@@ -75,8 +75,8 @@ func read(raw []byte) *found {
 	return &f
 }
 
-// lay makes files below the working directory; a path with a final slash is a directory.
-func lay(t *testing.T, files map[string]string) {
+// makeFiles makes files below the working directory; a path with a final slash is a directory.
+func makeFiles(t *testing.T, files map[string]string) {
 	t.Helper()
 	t.Chdir(t.TempDir())
 	for name, content := range files {
@@ -94,7 +94,7 @@ func must(t *testing.T, err error) {
 	}
 }
 
-func same(t *testing.T, got *found, want ...string) {
+func wantLines(t *testing.T, got *found, want ...string) {
 	t.Helper()
 	if diff := cmp.Diff(want, got.lines); diff != "" {
 		t.Errorf("-want +got\n%s", diff)
@@ -102,14 +102,14 @@ func same(t *testing.T, got *found, want ...string) {
 }
 
 func TestChosenFilesAreCollectedInOrder(t *testing.T) {
-	lay(t, map[string]string{
+	makeFiles(t, map[string]string{
 		"b": "x\ny\x1e\n", "a.txt": "", "out/2.png": "22", "out/10.png": "1", "out/deep/er/3.png": "333",
 		"other/4.png": "4", "empty/": "", ".hidden.txt": "h",
 		"new\nline.txt": "n", "...txt": "d",
 	})
 	must(t, os.Chmod("out/2.png", 0o4755))
 	got := collected(t, wanting("*.txt", "b", "out/**/*.png", "nothing", "empty"), wanting("other/**"))
-	same(t, got,
+	wantLines(t, got,
 		"1 640 ...txt", "1 640 .hidden.txt", "0 640 a.txt", "5 640 b", "1 640 new\nline.txt", "1 640 out/10.png",
 		"2 755 out/2.png", "3 640 out/deep/er/3.png",
 		"files: 8 files, 14 bytes, 0 omitted ", "1 640 other/4.png", "files: 1 files, 1 bytes, 0 omitted ")
@@ -121,16 +121,16 @@ func TestChosenFilesAreCollectedInOrder(t *testing.T) {
 func TestContentIsByteExact(t *testing.T) {
 	content := bytes.Join([][]byte{bytes.Repeat([]byte{'\n'}, 70_000), bytes.Repeat([]byte{0x1e}, 70_000),
 		noise(300_000)}, nil)
-	lay(t, map[string]string{"a": string(content)})
+	makeFiles(t, map[string]string{"a": string(content)})
 	if got := collected(t, wanting("a")); !bytes.Equal(got.whole["a"], content) {
 		t.Errorf("got %v, want the %d bytes as they are", got.lines, len(content))
 	}
 }
 
-func TestNothingButPlainFilesIsCollected(t *testing.T) {
+func TestOnlyPlainFilesAreCollected(t *testing.T) {
 	secret := filepath.Join(t.TempDir(), "secret")
 	must(t, os.WriteFile(secret, []byte("secret"), 0o600))
-	lay(t, map[string]string{"z": "z", "dir/file": "f", "bad\xffname": "b"})
+	makeFiles(t, map[string]string{"z": "z", "dir/file": "f", "bad\xffname": "b"})
 	must(t, os.Symlink(secret, "link"))
 	must(t, os.Symlink("/proc/self", "proc"))
 	must(t, os.Symlink("z", "short"))
@@ -145,38 +145,38 @@ func TestNothingButPlainFilesIsCollected(t *testing.T) {
 	must(t, sparse.Truncate(1<<40))
 	must(t, sparse.Close())
 	got := collected(t, wanting("*", "proc/environ", "*/file"))
-	same(t, got,
+	wantLines(t, got,
 		"name bad\uFFFDname", "1 640 dir/file", "symlink link", "not_regular pipe", "symlink proc", "symlink short",
 		"not_regular socket", "size sparse", "1 640 twin", "1 640 z",
 		"files: 3 files, 3 bytes, 7 omitted ")
 }
 
 func TestFilesAboveTheLimitAreLeftOutWhole(t *testing.T) {
-	lay(t, map[string]string{"a": "12345", "b": "123456", "c": "12345", "d": "", "e": "", "f": ""})
+	makeFiles(t, map[string]string{"a": "12345", "b": "123456", "c": "12345", "d": "", "e": "", "f": ""})
 	asked := wanting("*")
 	asked.Bytes, asked.Files = 10, 4
-	same(t, collected(t, asked), "5 640 a", "size b", "5 640 c", "0 640 d", "0 640 e", "count f",
+	wantLines(t, collected(t, asked), "5 640 a", "size b", "5 640 c", "0 640 d", "0 640 e", "count f",
 		"files: 4 files, 10 bytes, 2 omitted ")
 }
 
-func TestUnreadableIsTold(t *testing.T) {
+func TestUnreadableFilesAreReported(t *testing.T) {
 	if os.Geteuid() == 0 {
 		// Root can read every file. The tests in a container run as another user and check unreadable files.
 		t.Chdir(t.TempDir())
 		asked := wanting("*")
 		asked.Dir = "/does/not/exist"
-		same(t, collected(t, asked), "files: 0 files, 0 bytes, 0 omitted unreadable")
+		wantLines(t, collected(t, asked), "files: 0 files, 0 bytes, 0 omitted unreadable")
 		return
 	}
-	lay(t, map[string]string{"dir/a": "", "file": ""})
+	makeFiles(t, map[string]string{"dir/a": "", "file": ""})
 	must(t, os.Chmod("dir", 0))
 	must(t, os.Chmod("file", 0))
-	same(t, collected(t, wanting("**")), "unreadable dir", "unreadable file", "files: 0 files, 0 bytes, 2 omitted ")
+	wantLines(t, collected(t, wanting("**")), "unreadable dir", "unreadable file", "files: 0 files, 0 bytes, 2 omitted ")
 	must(t, os.Chmod("dir", 0o700))
 }
 
 func TestRefusalsAreCountedWhenTheyAreMany(t *testing.T) {
-	lay(t, nil)
+	makeFiles(t, nil)
 	for i := range 100 {
 		must(t, os.Symlink("x", fmt.Sprintf("link%02d", i)))
 	}
@@ -188,49 +188,49 @@ func TestRefusalsAreCountedWhenTheyAreMany(t *testing.T) {
 }
 
 func TestDepthAndPathsAreBounded(t *testing.T) {
-	lay(t, map[string]string{strings.Repeat("d/", maxDepth-1) + "f": "f", strings.Repeat("e/", maxDepth) + "f": ""})
+	makeFiles(t, map[string]string{strings.Repeat("d/", maxDepth-1) + "f": "f", strings.Repeat("e/", maxDepth) + "f": ""})
 	long := strings.Repeat("n", 250)
 	lay2 := filepath.Join(long, long, long, long)
 	must(t, os.MkdirAll(lay2, 0o700))
 	must(t, os.WriteFile(filepath.Join(lay2, "exactly-20-bytes-xxx"), nil, 0o600))  // 1 024
 	must(t, os.WriteFile(filepath.Join(lay2, "exactly-21-bytes-xxxx"), nil, 0o600)) // 1 025
 	asked := wanting("**/f", "n*/**")
-	same(t, collected(t, asked),
+	wantLines(t, collected(t, asked),
 		"1 640 "+strings.Repeat("d/", maxDepth-1)+"f", "deep "+strings.Repeat("e/", maxDepth)[:2*maxDepth-1],
 		"0 600 "+lay2+"/exactly-20-bytes-xxx", "name "+(lay2 + "/exactly-21-bytes-xxxx")[:journal.MaxCollectedPath],
 		"files: 2 files, 1 bytes, 2 omitted ")
 }
 
 func TestCollectionEndsWhenItsTimeIsOver(t *testing.T) {
-	lay(t, map[string]string{"a": "a"})
+	makeFiles(t, map[string]string{"a": "a"})
 	asked := wanting("a")
 	asked.Timeout = 1
 	got := collected(t, asked, wanting("a"))
-	same(t, got, "files: 0 files, 0 bytes, 0 omitted time", "1 640 a", "files: 1 files, 1 bytes, 0 omitted ")
+	wantLines(t, got, "files: 0 files, 0 bytes, 0 omitted time", "1 640 a", "files: 1 files, 1 bytes, 0 omitted ")
 }
 
-func TestCollectionEndsWhenTheInitIsToldToEnd(t *testing.T) {
-	lay(t, map[string]string{"a": "a", "b": strings.Repeat("b", 200_000)})
+func TestCollectionEndsWhenTheInitIsStopped(t *testing.T) {
+	makeFiles(t, map[string]string{"a": "a", "b": strings.Repeat("b", 200_000)})
 	stop := make(chan os.Signal, 1)
 	var raw bytes.Buffer
-	out := &telling{Buffer: &raw, when: 100_000, tell: func() { stop <- syscall.SIGTERM }}
+	out := &notifyingWriter{Buffer: &raw, when: 100_000, tell: func() { stop <- syscall.SIGTERM }}
 	c := newCollector(&journal.Job{Nonce: testNonce, Collect: []journal.Collect{wanting("*"), wanting("*")}},
 		&received{}, newLog(out), stop)
 	c.open()
 	stop <- syscall.SIGTERM // from the program, while it ran
 	c.collect(false)
-	same(t, read(raw.Bytes()), "1 640 a", "not whole b", "files: 1 files, 1 bytes, 0 omitted stopped",
+	wantLines(t, read(raw.Bytes()), "1 640 a", "not whole b", "files: 1 files, 1 bytes, 0 omitted stopped",
 		"files: 0 files, 0 bytes, 0 omitted stopped")
 }
 
-// telling calls a function once it has received a number of bytes.
-type telling struct {
+// notifyingWriter calls a function once it has received a number of bytes.
+type notifyingWriter struct {
 	*bytes.Buffer
 	when int
 	tell func()
 }
 
-func (w *telling) Write(p []byte) (int, error) {
+func (w *notifyingWriter) Write(p []byte) (int, error) {
 	if w.tell != nil && w.Len() > w.when {
 		w.tell()
 		w.tell = nil
@@ -239,17 +239,17 @@ func (w *telling) Write(p []byte) (int, error) {
 }
 
 func TestAStoppedProgramLeavesNoFiles(t *testing.T) {
-	lay(t, map[string]string{"a": "a"})
+	makeFiles(t, map[string]string{"a": "a"})
 	var raw bytes.Buffer
 	c := newCollector(&journal.Job{Nonce: testNonce, Collect: []journal.Collect{wanting("*")}}, &received{},
 		newLog(&raw), nil)
 	c.open()
 	c.collect(true)
-	same(t, read(raw.Bytes()), "files: 0 files, 0 bytes, 0 omitted stopped")
+	wantLines(t, read(raw.Bytes()), "files: 0 files, 0 bytes, 0 omitted stopped")
 }
 
 func TestLookingIsBounded(t *testing.T) {
-	lay(t, nil)
+	makeFiles(t, nil)
 	for i := range maxKept + 10 {
 		fd, err := syscall.Open(fmt.Sprintf("f%05d", i), syscall.O_CREAT|syscall.O_CLOEXEC, 0o600)
 		must(t, err)
@@ -274,7 +274,7 @@ func TestCollectorAllocatesNothingOnceTheProgramRuns(t *testing.T) {
 	for i := range 50 {
 		files[fmt.Sprintf("dir%d/file%d", i%7, i)] = strings.Repeat("x\n", 10_000)
 	}
-	lay(t, files)
+	makeFiles(t, files)
 	must(t, os.Symlink("x", "link"))
 	asked := wanting("**")
 	asked.Files = 40
@@ -295,10 +295,10 @@ func TestCollectorAllocatesNothingOnceTheProgramRuns(t *testing.T) {
 }
 
 // A foreign file system may return any kind for a name.
-func TestADirectoryThatLiesLeadsNowhere(t *testing.T) {
+func TestADirectoryWithFalseKindsIsHarmless(t *testing.T) {
 	outside := t.TempDir()
 	must(t, os.WriteFile(filepath.Join(outside, "secret"), []byte("secret"), 0o600))
-	lay(t, map[string]string{"file": "f", "dir/": ""})
+	makeFiles(t, map[string]string{"file": "f", "dir/": ""})
 	must(t, os.Symlink(filepath.Join(outside, "secret"), "link"))
 	must(t, os.Symlink(outside, "linkdir"))
 	must(t, syscall.Mkfifo("pipe", 0o600))
@@ -327,7 +327,7 @@ func TestADirectoryThatLiesLeadsNowhere(t *testing.T) {
 				c.popDir()
 			}
 		}
-		same(t, read(append(raw.Bytes(), journal.AppendCollection(nil, testNonce, of.done)...)),
+		wantLines(t, read(append(raw.Bytes(), journal.AppendCollection(nil, testNonce, of.done)...)),
 			append(want, fmt.Sprintf("files: %d files, %d bytes, %d omitted ", of.done.Files, of.done.Bytes,
 				of.done.Omitted))...)
 	}

@@ -145,7 +145,7 @@ func TestInitWithoutAJobLeavesNothing(t *testing.T) {
 		code int
 	}{
 		"EOF": {func(*running) {}, journal.ExitNoJob},
-		"SIGTERM": {func(r *running) { awaitDeafness(r); r.stop(); _, _ = io.Copy(io.Discard, r.stdout) },
+		"SIGTERM": {func(r *running) { awaitIgnoredSignals(r); r.stop(); _, _ = io.Copy(io.Discard, r.stdout) },
 			journal.ExitNoJob},
 		"half a job":     {func(r *running) { _, _ = r.job.Write(half()) }, journal.ExitNoJob},
 		"half a length":  {func(r *running) { _, _ = r.job.Write(half()[:3]) }, journal.ExitNoJob},
@@ -163,8 +163,8 @@ func TestInitWithoutAJobLeavesNothing(t *testing.T) {
 	}
 }
 
-// awaitDeafness waits until the init has started, which it shows by ignoring SIGINT.
-func awaitDeafness(r *running) {
+// awaitIgnoredSignals waits until the init has started, which it shows by ignoring SIGINT.
+func awaitIgnoredSignals(r *running) {
 	r.t.Helper()
 	for tick := time.NewTicker(time.Millisecond); ; <-tick.C {
 		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", r.cmd.Process.Pid))
@@ -350,7 +350,7 @@ func TestDeadlineHoldsWhileTheLogIsBlocked(t *testing.T) {
 	r.send(j)
 	_, _ = io.ReadFull(r.stderr,
 		make([]byte, len(journal.AppendStart(nil, testNonce, journal.Start{At: time.Unix(1, 1)}))))
-	awaitLoneliness(r)
+	awaitNoChildren(r)
 	res := r.wait()
 	end := res.endOut
 	if res.code != 0 || end == nil || res.endErr == nil {
@@ -364,8 +364,8 @@ func TestDeadlineHoldsWhileTheLogIsBlocked(t *testing.T) {
 	}
 }
 
-// awaitLoneliness waits until the init has had a child and has none any more.
-func awaitLoneliness(r *running) {
+// awaitNoChildren waits until the init has had a child and has none any more.
+func awaitNoChildren(r *running) {
 	r.t.Helper()
 	had := false
 	for tick := time.NewTicker(time.Millisecond); ; <-tick.C {

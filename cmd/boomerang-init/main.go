@@ -29,7 +29,7 @@ func main() { os.Exit(run()) }
 func run() int {
 	// Read /proc/1 before closeProc, which closes it to the init as well.
 	score := openOOMScore()
-	keepFilesFromProgram()
+	closeInheritedFiles()
 	mounts, _ := os.ReadFile("/proc/self/mountinfo")
 	if err := closeProc(); err != nil {
 		return fail(err)
@@ -93,9 +93,9 @@ func fail(err error) int {
 	return 1
 }
 
-// keepFilesFromProgram marks files for closing at the exec that the container's runtime left open by mistake. Such a
+// closeInheritedFiles marks files for closing at the exec that the container's runtime left open by mistake. Such a
 // file was a way out of the container (CVE-2024-21626).
-func keepFilesFromProgram() {
+func closeInheritedFiles() {
 	entries, _ := os.ReadDir("/proc/self/fd")
 	for _, e := range entries {
 		if fd, err := strconv.Atoi(e.Name()); err == nil && fd > syscall.Stderr {

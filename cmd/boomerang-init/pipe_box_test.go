@@ -13,8 +13,8 @@ import (
 	"testing"
 )
 
-// leaveAtOnce writes like Node.js: the bytes that the pipe does not take at once are lost when the program exits.
-func leaveAtOnce(size int) {
+// writeAndExit writes like Node.js: the bytes that the pipe does not take at once are lost when the program exits.
+func writeAndExit(size int) {
 	text := []byte(strings.Repeat("x", size))
 	for _, fd := range []int{syscall.Stdout, syscall.Stderr} {
 		_ = syscall.SetNonblock(fd, true)
@@ -62,7 +62,7 @@ func TestOutputAtExitArrivesWholeUpToTheSizeOfThePipe(t *testing.T) {
 	}
 	for name, c := range map[string]struct{ held, written, out, err int }{
 		"a little":                     {written: 100, out: 100, err: 100},
-		"what Node.js lost":            {written: 600_000, out: 600_000, err: 600_000},
+		"the bytes Node.js lost":       {written: 600_000, out: 600_000, err: 600_000},
 		"all that a pipe holds":        {written: mib, out: mib, err: mib},
 		"more than a pipe holds":       {written: mib + 1, out: mib, err: mib},
 		"where there is room for one":  {held: 62*mib + 128<<10, written: mib + 1, out: mib, err: 512 << 10},
@@ -74,8 +74,8 @@ func TestOutputAtExitArrivesWholeUpToTheSizeOfThePipe(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := box{}.start(t)
-			awaitDeafness(r)
-			hold(t, r.uid, c.held)
+			awaitIgnoredSignals(r)
+			holdPipes(t, r.uid, c.held)
 			r.send(attacker("leave at once", strconv.Itoa(c.written)))
 			res := r.wait()
 			end := res.proven(t)
@@ -94,8 +94,8 @@ func TestOutputAtExitArrivesWholeUpToTheSizeOfThePipe(t *testing.T) {
 func TestAProgramThatWaitsLosesNothingInASmallPipe(t *testing.T) {
 	const size = 1 << 20
 	r := box{}.start(t)
-	awaitDeafness(r)
-	hold(t, r.uid, 64<<20)
+	awaitIgnoredSignals(r)
+	holdPipes(t, r.uid, 64<<20)
 	r.send(attacker("flood", strconv.Itoa(size)))
 	res := r.wait()
 	if end := res.proven(t); len(res.out) != size || len(res.err) != size || end.ExitCode != 0 {
@@ -103,8 +103,8 @@ func TestAProgramThatWaitsLosesNothingInASmallPipe(t *testing.T) {
 	}
 }
 
-// hold uses up a user's pipes until the end of the test.
-func hold(t *testing.T, uid, size int) {
+// holdPipes uses up a user's pipes until the end of the test.
+func holdPipes(t *testing.T, uid, size int) {
 	t.Helper()
 	if size == 0 {
 		return

@@ -14,7 +14,7 @@ import (
 
 const (
 	// On a busy machine a job arrives soon. A rehearsal would then take CPU time from programs and be cut short.
-	moment = 250 * time.Millisecond
+	rehearsalDelay = 250 * time.Millisecond
 
 	// PyTorch, the slowest, takes 2 s of CPU time. Even a rehearsal that is cut short has loaded most of its files.
 	rehearsalTime = 10 * time.Second
@@ -50,7 +50,7 @@ func (r *rehearsal) stop() {
 
 func (r *rehearsal) run() {
 	defer close(r.done)
-	if len(r.argv) == 0 || r.waitUntilEnd(moment, nil) {
+	if len(r.argv) == 0 || r.waitUntilEnd(rehearsalDelay, nil) {
 		return
 	}
 	pid, err := r.start()
@@ -134,7 +134,7 @@ func removeContents(dir string) {
 }
 
 func listNames(dir string) []string {
-	f, err := os.Open(dir) //nolint:gosec // nobody else is there to put anything in its way
+	f, err := os.Open(dir) //nolint:gosec // no other process can change the directory
 	if err != nil {
 		return nil
 	}

@@ -32,14 +32,14 @@ type stream struct {
 	buf    []byte // beyond the head, a ring buffer; the tail always lies before next
 	next   int
 	passed int64
-	behind int64 // bytes that arrived beyond the head
+	beyond int64 // bytes that arrived beyond the head
 
 	limit    int64           // largest number of bytes that the program may write; 0 means no limit
 	seen     int64           // bytes that the program has written
 	exceeded chan<- struct{} // receives a value when seen exceeds limit
 
-	due        time.Time     // time of the next read at an even pace
-	rest       *time.Timer   // fires at due; reused, because the init's allocations are never collected
+	nextRead   time.Time     // time of the next read at an even pace
+	paceTimer  *time.Timer   // fires at nextRead; reused, because the init's allocations are never collected
 	inputEnded chan struct{} // closed when no process can write to the pipe any more
 }
 
@@ -47,7 +47,7 @@ func newStream(pipe *os.File, log *log, head, tail int64) *stream {
 	return &stream{
 		pipe: pipe, log: log, head: head, tail: tail,
 		buf:        make([]byte, tail+chunk), // untouched pages cost no memory
-		rest:       time.NewTimer(0),
+		paceTimer:  time.NewTimer(0),
 		inputEnded: make(chan struct{}),
 	}
 }
@@ -81,14 +81,14 @@ func (s *stream) read(p []byte) (int, error) {
 // paceReads delays the reads of the head until stopWhenEmpty.
 func (s *stream) paceReads() {
 	now := time.Now()
-	if s.due = s.due.Add(pace); s.due.Before(now.Add(-burst * pace)) {
-		s.due = now.Add(-burst * pace)
+	if s.nextRead = s.nextRead.Add(pace); s.nextRead.Before(now.Add(-burst * pace)) {
+		s.nextRead = now.Add(-burst * pace)
 	}
-	if early := s.due.Sub(now); early > 0 {
-		s.rest.Reset(early)
+	if early := s.nextRead.Sub(now); early > 0 {
+		s.paceTimer.Reset(early)
 		select {
 		case <-s.inputEnded:
-		case <-s.rest.C:
+		case <-s.paceTimer.C:
 		}
 	}
 }
@@ -140,7 +140,7 @@ func (s *stream) pumpHead() bool {
 func (s *stream) pumpRest() {
 	for {
 		n, err := s.read(s.buf[s.next:min(s.next+chunk, len(s.buf))])
-		s.behind += int64(n)
+		s.beyond += int64(n)
 		s.next = (s.next + n) % len(s.buf)
 		if err != nil {
 			return
@@ -150,7 +150,7 @@ func (s *stream) pumpRest() {
 
 // finish writes the tail, then calls more, and writes the end frame with the counts of this stream.
 func (s *stream) finish(nonce string, end journal.End, more func()) error {
-	kept := min(s.tail, s.behind)
+	kept := min(s.tail, s.beyond)
 	if from := int64(s.next) - kept; from >= 0 {
 		s.log.payload(s.buf[from:s.next])
 	} else {
@@ -158,8 +158,8 @@ func (s *stream) finish(nonce string, end journal.End, more func()) error {
 		s.log.payload(s.buf[:s.next])
 	}
 	more()
-	end.Bytes = s.passed + s.behind
-	end.LeftOut = s.behind - kept
+	end.Bytes = s.passed + s.beyond
+	end.LeftOut = s.beyond - kept
 	if end.LeftOut > 0 {
 		end.Tail = kept
 	}

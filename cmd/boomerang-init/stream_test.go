@@ -206,7 +206,7 @@ func TestStreamOutlivesItsLog(t *testing.T) {
 	if err := s.finish(testNonce, journal.End{}, func() {}); !errors.Is(err, broken) {
 		t.Errorf("got %v, want %v", err, broken)
 	}
-	if got := s.passed + s.behind; got != 1<<20 {
+	if got := s.passed + s.beyond; got != 1<<20 {
 		t.Errorf("took %d bytes, want %d", got, 1<<20)
 	}
 }

@@ -176,4 +176,4 @@ func nextEntry(buf []byte) (name []byte, kind byte, rest []byte) {
 }
 
 // text returns a view of bytes that do not change while the view is in use.
-func text(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) } //nolint:gosec // nobody keeps it
+func text(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) } //nolint:gosec // no caller keeps it

@@ -22,8 +22,8 @@ import (
 	"boomerang/internal/journal"
 )
 
-// giving makes a job with a workspace: content keyed by path, "/" for a directory, "->" for a link.
-func giving(dir string, entries map[string]string) journal.Job {
+// workspaceJob makes a job with a workspace: content keyed by path, "/" for a directory, "->" for a link.
+func workspaceJob(dir string, entries map[string]string) journal.Job {
 	return journal.Job{
 		Nonce: testNonce, File: "main.sh", Argv: []string{"true"}, Dir: dir, Timeout: time.Minute, Workspace: dir,
 		WorkspaceSnapshot: func(yield func(journal.WorkspaceEntry, error) bool) {
@@ -46,8 +46,8 @@ func giving(dir string, entries map[string]string) journal.Job {
 	}
 }
 
-// arrive sends the first limit bytes of a job and receives it.
-func arrive(t *testing.T, j journal.Job, limit int) (journal.Job, *received, error) {
+// receiveJob sends the first limit bytes of a job and receives it.
+func receiveJob(t *testing.T, j journal.Job, limit int) (journal.Job, *received, error) {
 	t.Helper()
 	var wire bytes.Buffer
 	must(t, journal.WriteJob(&wire, j))
@@ -62,8 +62,8 @@ func arrive(t *testing.T, j journal.Job, limit int) (journal.Job, *received, err
 
 const whole = 1 << 30
 
-// left collects the tree of a received workspace.
-func left(t *testing.T, job journal.Job, r *received, change func(*journal.Collect)) *found {
+// collectTree collects the tree of a received workspace.
+func collectTree(t *testing.T, job journal.Job, r *received, change func(*journal.Collect)) *found {
 	t.Helper()
 	c := journal.Collect{Name: "workspace", Dir: job.Workspace, Tree: true, Files: 100, Bytes: 1 << 20,
 		Timeout: time.Minute}
@@ -78,12 +78,12 @@ func left(t *testing.T, job journal.Job, r *received, change func(*journal.Colle
 
 func asItIs(*journal.Collect) {}
 
-func TestAWorkspaceIsLaidOutAndTold(t *testing.T) {
+func TestAWorkspaceIsWrittenAndReported(t *testing.T) {
 	t.Chdir(t.TempDir())
 	dir, err := os.Getwd()
 	must(t, err)
 	large := strings.Repeat("\x1e\n\x00", 100_000)
-	job, r, err := arrive(t, giving(dir, map[string]string{
+	job, r, err := receiveJob(t, workspaceJob(dir, map[string]string{
 		"d": "/", "d/same": "same", "d/gone": "gone", "changed": "12345", "large": large, "link": "->d/same",
 		"main.sh": "mine", "new\nline": "",
 	}), whole)
@@ -101,9 +101,9 @@ func TestAWorkspaceIsLaidOutAndTold(t *testing.T) {
 	must(t, os.Symlink("/etc/passwd", "out"))
 	must(t, syscall.Mkfifo("fifo", 0o600))
 	must(t, os.WriteFile("bad\xffname", nil, 0o600))
-	got := left(t, job, r, asItIs)
+	got := collectTree(t, job, r, asItIs)
 	brief := func(text string) string { return fmt.Sprintf("%.4x", sha256.Sum256([]byte(text))) }
-	same(t, got,
+	wantLines(t, got,
 		"name bad\uFFFDname", "5 750 changed", "dir 0 d  ", "file 400 d/same "+brief("same")+" ", "not_regular fifo",
 		"link 0 link  d/same",
 		"file 750 main.sh "+brief("mine")+" ", "file 750 moved "+brief(large)+" ", "file 750 new\nline "+brief("")+" ",
@@ -116,11 +116,11 @@ func TestAWorkspaceIsLaidOutAndTold(t *testing.T) {
 
 func TestTheCodeIsNoPartOfTheWorkspace(t *testing.T) {
 	dir := t.TempDir()
-	job, r, err := arrive(t, giving(dir, nil), whole)
+	job, r, err := receiveJob(t, workspaceJob(dir, nil), whole)
 	must(t, err)
 	t.Chdir(dir)
 	must(t, os.WriteFile("main.sh", []byte("the code"), 0o600))
-	same(t, left(t, job, r, asItIs), "workspace: 0 files, 0 bytes, 0 omitted ")
+	wantLines(t, collectTree(t, job, r, asItIs), "workspace: 0 files, 0 bytes, 0 omitted ")
 }
 
 func TestHalfATreeIsNone(t *testing.T) {
@@ -138,11 +138,11 @@ func TestHalfATreeIsNone(t *testing.T) {
 			journal.CutTime},
 	} {
 		dir := t.TempDir()
-		job, r, err := arrive(t, giving(dir, nil), whole)
+		job, r, err := receiveJob(t, workspaceJob(dir, nil), whole)
 		must(t, err)
 		t.Chdir(dir)
 		c.make()
-		got := left(t, job, r, c.change)
+		got := collectTree(t, job, r, c.change)
 		if last := got.lines[len(got.lines)-1]; !strings.HasSuffix(last, " "+c.cut) {
 			t.Errorf("%s: got %q, want it cut for %s", name, got.lines, c.cut)
 		}
@@ -152,10 +152,10 @@ func TestHalfATreeIsNone(t *testing.T) {
 func TestAWorkspaceThatArrivesHalfIsNoJob(t *testing.T) {
 	entries := map[string]string{"a": "/", "a/b": strings.Repeat("x", 1000), "c": "->a"}
 	var wire bytes.Buffer
-	must(t, journal.WriteJob(&wire, giving("/nowhere", entries)))
+	must(t, journal.WriteJob(&wire, workspaceJob("/nowhere", entries)))
 	size := wire.Len()
 	for limit := 0; limit < size; limit += 7 {
-		if _, _, err := arrive(t, giving(t.TempDir(), entries), limit); !errors.Is(err, io.EOF) &&
+		if _, _, err := receiveJob(t, workspaceJob(t.TempDir(), entries), limit); !errors.Is(err, io.EOF) &&
 			!errors.Is(err, io.ErrUnexpectedEOF) {
 			t.Fatalf("%d of %d bytes: got %v, want that there is no job", limit, size, err)
 		}
@@ -169,7 +169,7 @@ func TestMemoryForReadingAWorkspaceIsReturned(t *testing.T) {
 		entries[fmt.Sprintf("d%d", i)] = "/"
 	}
 	var wire bytes.Buffer
-	must(t, journal.WriteJob(&wire, giving(t.TempDir(), entries)))
+	must(t, journal.WriteJob(&wire, workspaceJob(t.TempDir(), entries)))
 	job, err := journal.ReadJob(&wire)
 	must(t, err)
 	defer debug.SetGCPercent(debug.SetGCPercent(-1))
@@ -188,13 +188,13 @@ func TestMemoryForReadingAWorkspaceIsReturned(t *testing.T) {
 }
 
 func TestAWorkspaceThatCannotBeLaidOutIsASentence(t *testing.T) {
-	_, r, err := arrive(t, giving(t.TempDir(), map[string]string{"a": "a file", "a/b": "below it", "c": "later"}),
+	_, r, err := receiveJob(t, workspaceJob(t.TempDir(), map[string]string{"a": "a file", "a/b": "below it", "c": "later"}),
 		whole)
 	if err != nil || r.failed == nil || !strings.HasPrefix(r.failed.Error(),
 		"a/b of the workspace cannot be laid out: ") {
 		t.Errorf("got %v, %v", err, r.failed)
 	}
-	_, r, err = arrive(t, giving("/nowhere/at/all", map[string]string{"a": "a"}), whole)
+	_, r, err = receiveJob(t, workspaceJob("/nowhere/at/all", map[string]string{"a": "a"}), whole)
 	if err != nil || r.failed == nil {
 		t.Errorf("got %v, %v", err, r.failed)
 	}
@@ -202,7 +202,7 @@ func TestAWorkspaceThatCannotBeLaidOutIsASentence(t *testing.T) {
 
 func TestLinksOutOfAWorkspaceAreNotFollowed(t *testing.T) {
 	outside := t.TempDir()
-	_, r, err := arrive(t, giving(t.TempDir(), map[string]string{"a": "->" + outside, "a/b": "x"}), whole)
+	_, r, err := receiveJob(t, workspaceJob(t.TempDir(), map[string]string{"a": "->" + outside, "a/b": "x"}), whole)
 	if err != nil || r.failed == nil {
 		t.Errorf("got %v, %v, want a refusal", err, r.failed)
 	}
@@ -213,7 +213,7 @@ func TestLinksOutOfAWorkspaceAreNotFollowed(t *testing.T) {
 
 func TestUnreadableEntriesAreNotSent(t *testing.T) {
 	broken := errors.New("broken")
-	j := giving("/w", nil)
+	j := workspaceJob("/w", nil)
 	for name, given := range map[string]iter.Seq2[journal.WorkspaceEntry, error]{
 		"the list": func(yield func(journal.WorkspaceEntry, error) bool) { yield(journal.WorkspaceEntry{}, broken) },
 		"a file": func(yield func(journal.WorkspaceEntry, error) bool) {

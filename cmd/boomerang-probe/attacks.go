@@ -35,7 +35,7 @@ var attacks = map[probe.Attack]func(probe.Task) (probe.Answer, error){
 	probe.Orphans:     orphans,
 	probe.Zombies:     zombies,
 	probe.ForkBomb:    forkBomb,
-	probe.Memory:      func(probe.Task) (probe.Answer, error) { return probe.Answer{}, eat() },
+	probe.Memory:      func(probe.Task) (probe.Answer, error) { return probe.Answer{}, takeMemory() },
 	probe.ChildMemory: childMemory,
 	probe.Memfd:       memfd,
 	probe.Bytes:       func(task probe.Task) (probe.Answer, error) { return fillAll(task, "bytes") },
@@ -58,7 +58,7 @@ func child(what string) int {
 	how, path, _ := strings.Cut(what, ":")
 	switch how {
 	case "eat":
-		return code(eat())
+		return code(takeMemory())
 	case "deaf":
 		signal.Ignore()
 		fmt.Println("deaf")
@@ -230,8 +230,8 @@ func forkBomb(probe.Task) (probe.Answer, error) {
 
 const chunk = 16 << 20
 
-// eat takes memory until it is killed or refused, and prints its size after each chunk.
-func eat() error {
+// takeMemory takes memory until it is killed or refused, and prints its size after each chunk.
+func takeMemory() error {
 	for taken := int64(chunk); ; taken += chunk {
 		page, err := unix.Mmap(-1, 0, chunk, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
 		if err != nil {

@@ -227,7 +227,7 @@ func writable() (all []filesystem, whole bool) {
 		case time.Now().After(end):
 			return fs.SkipAll
 		case err != nil || !entry.IsDir():
-			return nil //nolint:nilerr // what cannot be read is not written to
+			return nil //nolint:nilerr // an unreadable directory is not writable
 		case path == "/proc" || path == "/sys":
 			return fs.SkipDir
 		}

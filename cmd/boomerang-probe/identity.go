@@ -153,11 +153,11 @@ func setUIDPrograms(probe.Task) (string, bool) {
 		"/usr/libexec"} {
 		_ = filepath.WalkDir(folder, func(path string, entry fs.DirEntry, err error) error {
 			if err != nil || !entry.Type().IsRegular() || found >= manySetUID {
-				return nil //nolint:nilerr // what cannot be read cannot be started
+				return nil //nolint:nilerr // an unreadable program cannot be started
 			}
 			if info, err := entry.Info(); err != nil || info.Mode()&(fs.ModeSetuid|fs.ModeSetgid) == 0 ||
 				info.Mode()&0o001 == 0 {
-				return nil //nolint:nilerr // as above
+				return nil //nolint:nilerr // an unreadable program cannot be started
 			}
 			found++
 			if who := startedAs(path); who != fmt.Sprintf("%d %d", os.Getuid(), os.Getgid()) {

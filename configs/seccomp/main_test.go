@@ -92,7 +92,7 @@ func TestAListWithAMistakeIsRefused(t *testing.T) {
 		"a key that is unknown":          "  - {reason: why, calls: [write], unless: tuesday}\n",
 		"a call twice":                   "  - {reason: why, calls: [read]}\n",
 		"a call allowed and refused":     "refused:\n  - {reason: why, calls: [read]}\n",
-		"a condition on what is allowed": "  - {reason: why, calls: [read], when: [{argument: 0, is: 1}]}\n",
+		"a condition on an allowed call": "  - {reason: why, calls: [read], when: [{argument: 0, is: 1}]}\n",
 		"half allowed, and then refused": "  - {reason: why, calls: [socket], when: [{argument: 0, is: " +
 			"1}]}\nrefused:\n  - {reason: why, calls: [socket]}\n",
 		"half allowed, and then all of it": "  - {reason: why, calls: [socket], when: [{argument: 0, is: 1}]}\n  - " +

@@ -73,7 +73,7 @@ func journalAttacks() []attack {
 	}
 }
 
-const shortly = time.Second // a timeout that is meant to expire
+const shortTimeout = time.Second // a timeout that is meant to expire
 
 // endAttacks resist their end.
 func endAttacks() []attack {
@@ -102,8 +102,8 @@ func endAttacks() []attack {
 					w.endedWell() && w.lastAnswer().Count <= w.limits.PIDs
 			},
 		},
-		{group, "signals ignored", "the timeout ends the program by SIGKILL", probe.Ignore, shortly, true, timedOut},
-		{group, "stopped processes", "the timeout ends the program by SIGKILL", probe.Freeze, shortly, true, timedOut},
+		{group, "signals ignored", "the timeout ends the program by SIGKILL", probe.Ignore, shortTimeout, true, timedOut},
+		{group, "stopped processes", "the timeout ends the program by SIGKILL", probe.Freeze, shortTimeout, true, timedOut},
 	}
 }
 
@@ -152,15 +152,15 @@ func bombAttacks() []attack {
 					used <= w.limits.CPUs*rounding
 			},
 		},
-		{group, "flood of bytes", flooded, probe.Flood, attackTimeout, true, bounded},
-		{group, "flood of newlines", flooded, probe.Newlines, attackTimeout, true, bounded},
+		{group, "flood of bytes", floodExpected, probe.Flood, attackTimeout, true, assessFlood},
+		{group, "flood of newlines", floodExpected, probe.Newlines, attackTimeout, true, assessFlood},
 	}
 }
 
-const flooded = "every byte is counted, and no more than the language's limit is kept"
+const floodExpected = "every byte is counted, and no more than the language's limit is kept"
 
-// bounded holds if a flood was counted and cut.
-func bounded(w observation) (string, bool) {
+// assessFlood holds if a flood was counted and cut.
+func assessFlood(w observation) (string, bool) {
 	if !w.proven() {
 		return w.ending(), false
 	}

@@ -51,16 +51,16 @@ type common struct {
 type limits execution.Limits
 
 // UnmarshalYAML reads the limits that the file names and leaves the other limits as they are.
-func (l *limits) UnmarshalYAML(node ast.Node) error {
-	return readLimits(node, execution.AllLimits(), (*execution.Limits)(l))
+func (l *limits) UnmarshalYAML(decode func(any) error) error {
+	return readLimits(decode, execution.AllLimits(), (*execution.Limits)(l))
 }
 
-// most bounds the limits that one execution may ask for; 0 means the limit of the same name.
+// most bounds the limits that one execution may ask for; 0 means the limit with that name.
 type most execution.Limits
 
 // UnmarshalYAML reads the bounds that the file names and leaves the other bounds as they are.
-func (m *most) UnmarshalYAML(node ast.Node) error {
-	return readLimits(node, execution.RequestableLimits(), (*execution.Limits)(m))
+func (m *most) UnmarshalYAML(decode func(any) error) error {
+	return readLimits(decode, execution.RequestableLimits(), (*execution.Limits)(m))
 }
 
 // warm is a number of containers, or Auto.

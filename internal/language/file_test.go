@@ -36,7 +36,7 @@ func TestFourLinesMakeALanguage(t *testing.T) {
 	}
 }
 
-func TestALanguageLiesOverTheDefaultsKeyByKey(t *testing.T) {
+func TestALanguageOverridesTheDefaultsKeyByKey(t *testing.T) {
 	languages, err := parse([]byte(`
 defaults:
   pull: never
@@ -71,6 +71,23 @@ defaults:
 	}
 	if diff := cmp.Diff(want, got.Limits); diff != "" {
 		t.Error(diff)
+	}
+}
+
+func TestLimitsMayBeNullAndShareValues(t *testing.T) {
+	got, err := parse([]byte(minimal + `
+    limits: {memory: &m 64MiB, pids: null}
+    max: {memory: *m, cpus: null}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if l := got[0]; l.Limits.Memory != 64<<20 || l.Max.Memory != 64<<20 || l.Limits.PIDs != 128 || l.Max.CPUs != 0 {
+		t.Errorf("limits %+v, max %+v; want 64 MiB in both, 128 PIDs and no max.cpus", l.Limits, l.Max)
+	}
+	if _, err := parse([]byte(minimal + "    limits: {cpu: null}")); err == nil ||
+		!strings.Contains(err.Error(), `unknown field "cpu"`) {
+		t.Errorf("an unknown limit that is null: %v, want a refusal", err)
 	}
 }
 
@@ -150,7 +167,7 @@ func TestARefusalNamesTheLanguageTheKeyAndThePosition(t *testing.T) {
 		"max under the limit": {minimal + "    limits: {pids: 9}\n    max: {pids: 8}",
 			[]string{`"ruby"`, "max.pids", "limits.pids"}},
 		"max memory of nothing":   {minimal + "    max: {memory: -1B}", []string{`"ruby"`, "max.memory"}},
-		"max of what is fixed":    {minimal + "    max: {tmp: 1GiB}", []string{`"ruby"`, `unknown field "tmp"`}},
+		"max of a fixed limit":    {minimal + "    max: {tmp: 1GiB}", []string{`"ruby"`, `unknown field "tmp"`}},
 		"a default that is wrong": {"defaults: {limits: {pids: 0}}" + minimal, []string{`"ruby"`, "limits.pids"}},
 	} {
 		t.Run(name, func(t *testing.T) {

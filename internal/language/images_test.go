@@ -23,7 +23,7 @@ func TestEveryLanguageOfOursHasAnImageAndEveryImageALanguage(t *testing.T) {
 			t.Errorf("%s runs in %s, want the image that is built from %s/%s", l.Name, l.Image, images, l.Name)
 		}
 		if l.Pull != "never" {
-			t.Errorf("%s: the image may be pulled, and anybody may publish one of its name", l.Name)
+			t.Errorf("%s: the image may be pulled, and any user can publish an image with its name", l.Name)
 		}
 		want = append(want, l.Name)
 	}
@@ -42,7 +42,7 @@ func TestEveryLanguageOfOursHasAnImageAndEveryImageALanguage(t *testing.T) {
 	}
 }
 
-func TestTheProgramThatALanguageOfOursStartsComesWithItsImage(t *testing.T) {
+func TestEachImageContainsTheProgramOfItsLanguage(t *testing.T) {
 	c, err := Open(Defaults())
 	if err != nil {
 		t.Fatal(err)

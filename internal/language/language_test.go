@@ -58,7 +58,7 @@ func TestWithoutAFileTheShippedLanguagesAreThere(t *testing.T) {
 	}
 }
 
-func TestFindKnowsNamesAliasesAndTheDefault(t *testing.T) {
+func TestFindResolvesNamesAliasesAndTheDefault(t *testing.T) {
 	c, err := Open(Defaults())
 	if err != nil {
 		t.Fatal(err)
@@ -94,7 +94,7 @@ func TestRequiredLanguagesAreNotOptional(t *testing.T) {
 	}
 }
 
-func TestFindTellsWhichLanguagesThereAre(t *testing.T) {
+func TestFindErrorsListTheLanguages(t *testing.T) {
 	c, _, err := open(t, minimal)
 	if err != nil {
 		t.Fatal(err)

@@ -2,11 +2,14 @@ package language
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 
 	"github.com/alecthomas/units"
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/token"
 
 	"boomerang/internal/execution"
 )
@@ -20,29 +23,49 @@ func (l Language) Bound(asked execution.Limits) execution.Limits {
 	return l.Limits.Override(asked, l.Most())
 }
 
+// value is the node of a limit, with anchors and aliases resolved.
+type value struct{ node ast.Node }
+
+// UnmarshalYAML keeps the node until the unit of its limit is known.
+func (v *value) UnmarshalYAML(node ast.Node) error {
+	v.node = node
+	return nil
+}
+
 // readLimits reads a mapping from names of limits to values. Errors: yaml.SyntaxError with the line, for a name that is
 // not in known and for a value of the wrong kind.
-func readLimits(node ast.Node, known []execution.Limit, into *execution.Limits) error {
-	if anchor, ok := node.(*ast.AnchorNode); ok {
-		node = anchor.Value
+func readLimits(decode func(any) error, known []execution.Limit, into *execution.Limits) error {
+	var values map[string]value
+	if err := decode(&values); err != nil {
+		return err
 	}
-	pairs, ok := node.(ast.MapNode)
-	if !ok {
-		return &yaml.SyntaxError{
-			Token: node.GetToken(), Message: fmt.Sprintf("limits must be a mapping, not %q", node.GetToken().Value),
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		node := values[name].node // nil for null
+		l, ok := find(known, name)
+		switch {
+		case !ok && node == nil:
+			return fmt.Errorf("unknown field %q", name)
+		case !ok:
+			return &yaml.SyntaxError{Token: keyOf(node, name), Message: fmt.Sprintf("unknown field %q", name)}
+		case node == nil || node.Type() == ast.NullType:
+			continue
 		}
-	}
-	for pair := pairs.MapRange(); pair.Next(); {
-		key := pair.Key().GetToken()
-		l, ok := find(known, key.Value)
-		if !ok {
-			return &yaml.SyntaxError{Token: key, Message: fmt.Sprintf("unknown field %q", key.Value)}
-		}
-		if err := readLimit(pair.Value(), l, into); err != nil {
+		if err := readLimit(node, l, into); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// keyOf returns the token of the key before a node, or the node's own token if another token precedes it.
+func keyOf(node ast.Node, key string) *token.Token {
+	own := node.GetToken()
+	for t := own; t != nil; t = t.Prev {
+		if t.Value == key {
+			return t
+		}
+	}
+	return own
 }
 
 func find(known []execution.Limit, name string) (execution.Limit, bool) {

@@ -25,7 +25,7 @@ func (o *Offer) Without(absent []string) { o.absent.Store(&absent) }
 
 // Languages returns the offered languages, sorted by name.
 func (o *Offer) Languages() []Language {
-	return slices.DeleteFunc(o.Catalogue.Languages(), o.withholds)
+	return slices.DeleteFunc(o.Catalogue.Languages(), o.hides)
 }
 
 // Offered is Find among the offered languages. Errors: *fault.Error UNSUPPORTED_LANGUAGE, which lists the offered
@@ -35,12 +35,12 @@ func (o *Offer) Offered(name string) (Language, error) {
 	switch {
 	case err != nil:
 		return Language{}, unknown(name, o.Languages())
-	case o.withholds(l):
+	case o.hides(l):
 		return Language{}, unsupported(l.NoImage(), o.Languages())
 	}
 	return l, nil
 }
 
-func (o *Offer) withholds(l Language) bool {
+func (o *Offer) hides(l Language) bool {
 	return l.Optional && slices.Contains(*o.absent.Load(), l.Name)
 }

@@ -73,7 +73,7 @@ func TestPlanLeavesTheLanguageAsItIs(t *testing.T) {
 	}
 }
 
-func TestProgramsBehindTheProxyAreToldOfIt(t *testing.T) {
+func TestProgramsOnTheProxyNetworkGetItsURL(t *testing.T) {
 	l := Language{Name: "python", Command: []string{"python3", "{file}"}, Network: "proxy",
 		Proxy: "http://10.213.16.1:3128"}
 	spec, job := Plan(l, Request{Env: map[string]string{"HTTPS_PROXY": "http://mine:1"}})
@@ -96,7 +96,7 @@ func TestProgramsBehindTheProxyAreToldOfIt(t *testing.T) {
 	}
 }
 
-func TestAnExecutionWithoutANetworkIsNotToldOfTheProxy(t *testing.T) {
+func TestAnExecutionWithoutANetworkGetsNoProxyURL(t *testing.T) {
 	l := Language{Name: "python", Command: []string{"python3", "{file}"}, Network: "proxy",
 		Proxy: "http://10.213.16.1:3128"}
 	spec, job := Plan(l, Request{Network: NoNetwork})

@@ -161,8 +161,8 @@ func numbers(list string) map[int]bool {
 	return all
 }
 
-// of returns the name of the file for one user ID in the volume; "" if the image's own list stays.
-func (l accountList) of(id int) string {
+// fileName returns the name of the file for one user ID in the volume; "" if the image's own list stays.
+func (l accountList) fileName(id int) string {
 	if l.prefix == "" || l.named[id] {
 		return ""
 	}

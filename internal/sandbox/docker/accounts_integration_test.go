@@ -80,7 +80,7 @@ func (k *kit) derived(t *testing.T, change string) (ref string) {
 	built, err := k.client.ImageBuild(t.Context(), folder(file{name: "Dockerfile", content: []byte(content)}),
 		build.ImageBuildOptions{Tags: []string{ref}, Remove: true, ForceRemove: true})
 	if err == nil {
-		err = errors.Join(pulled(built.Body), built.Body.Close())
+		err = errors.Join(readPullProgress(built.Body), built.Body.Close())
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -117,7 +117,7 @@ func TestEverySlotHasANumberOfItsOwnAndTheSameName(t *testing.T) {
 // engine writes.
 func TestItsOwnNameLeadsToItselfOnEveryNetwork(t *testing.T) {
 	k := needKit(t)
-	c := k.laid(t, func(*network.Config) {})
+	c := k.setUpNetworks(t, func(*network.Config) {})
 	for _, n := range []string{network.None, network.Egress, network.Proxy} {
 		for _, hidden := range []bool{false, true} {
 			d := k.onNetwork(t, c)

@@ -30,11 +30,11 @@ func TestALineNamesTheProgramByItsNumber(t *testing.T) {
 func TestWhereTheImageHasANameItsListStays(t *testing.T) {
 	l := accountList{prefix: "passwd-0123456789ab-", named: map[int]bool{100_003: true}}
 	for id, want := range map[int]string{100_002: "passwd-0123456789ab-100002", 100_003: ""} {
-		if got := l.of(id); got != want {
+		if got := l.fileName(id); got != want {
 			t.Errorf("of(%d) = %q, want %q", id, got, want)
 		}
 	}
-	if got := (accountList{}).of(1); got != "" {
+	if got := (accountList{}).fileName(1); got != "" {
 		t.Errorf("a list that the image cannot have replaced is replaced by %q", got)
 	}
 }

@@ -72,7 +72,7 @@ func (l *attachment) send(ctx context.Context, job journal.Job, patience time.Du
 // Read returns the multiplexed streams in the format of a log.
 func (l *attachment) Read(p []byte) (int, error) {
 	<-l.firstByte
-	return l.engine.Reader.Read(p) //nolint:wrapcheck // io.EOF must stay what it is
+	return l.engine.Reader.Read(p) //nolint:wrapcheck // io.EOF must stay unwrapped
 }
 
 // connReader is one read of the streams. If its ctx ends before Close, the streams close for good.

@@ -27,7 +27,7 @@ func dial(t *testing.T) (*attachment, net.Conn) {
 	return l, theirs
 }
 
-func TestAContainerThatWaitsIsGoneWhenItSpeaksOrHangsUp(t *testing.T) {
+func TestAWaitingContainerIsGoneAfterOutputOrADisconnect(t *testing.T) {
 	for name, end := range map[string]func(net.Conn) error{
 		"it hangs up": net.Conn.Close,
 		"it speaks: those are its last words": func(c net.Conn) error {
@@ -76,8 +76,8 @@ func TestAContainerThatAnswersItsJobIsThere(t *testing.T) {
 	}
 }
 
-// lined connects the engine's container to an init that the test plays.
-func (e *engine) lined(t *testing.T) (*handle, net.Conn) {
+// attached connects the engine's container to an init that the test plays.
+func (e *engine) attached(t *testing.T) (*handle, net.Conn) {
 	t.Helper()
 	b := e.serve(t)
 	var init net.Conn
@@ -98,7 +98,7 @@ func TestAJournalIsHeardOnTheLine(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			e := &engine{logs: append(c.logs, whole), states: []string{running}}
-			b, init := e.lined(t)
+			b, init := e.attached(t)
 			go func() {
 				_, _ = io.WriteString(init, strings.Join(c.said, ""))
 				_ = init.Close()
@@ -120,7 +120,7 @@ func TestAJournalIsHeardOnTheLine(t *testing.T) {
 
 func TestALineIsLetGoOf(t *testing.T) {
 	for name, let := range map[string]func(context.Context, context.CancelFunc, *handle){
-		"by one who follows it and leaves": func(ctx context.Context, leave context.CancelFunc, b *handle) {
+		"by a follower that leaves": func(ctx context.Context, leave context.CancelFunc, b *handle) {
 			time.AfterFunc(10*time.Millisecond, leave)
 			_, _ = b.Follow(ctx, nonce, io.Discard, io.Discard, nil)
 		},
@@ -130,7 +130,7 @@ func TestALineIsLetGoOf(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b, init := (&engine{states: []string{running}}).lined(t)
+			b, init := (&engine{states: []string{running}}).attached(t)
 			ctx, leave := context.WithCancel(t.Context())
 			let(ctx, leave, b)
 			if _, err := journal.ReadJob(init); !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
@@ -142,11 +142,11 @@ func TestALineIsLetGoOf(t *testing.T) {
 
 func TestAContainerThatHasProvenItsEndMayEnd(t *testing.T) {
 	e := &engine{states: []string{running}}
-	b, init := e.lined(t)
+	b, init := e.attached(t)
 	ended := make(chan bool, 1)
 	go func() {
 		_, _ = io.WriteString(init, strings.Join([]string{startFrame, outText, errText, outEnd, errEnd}, ""))
-		_, err := io.WriteString(init, chunk(1, "an init that is told nothing any more has nobody who listens"))
+		_, err := io.WriteString(init, chunk(1, "output after the end"))
 		_ = init.Close()
 		ended <- err == nil
 	}()

@@ -27,7 +27,7 @@ type handle struct {
 	streams     *attachment
 	resources   func(sandbox.Limits) container.Resources // nil if streams is nil
 	proven      atomic.Bool                              // the journal holds both ends
-	streamsRead atomic.Bool                              // a follower has read streams, which cannot be read twice
+	streamsRead atomic.Bool                              // a follower has read the streams, which cannot be read twice
 }
 
 var _ sandbox.Container = (*handle)(nil)
@@ -74,7 +74,7 @@ func (d *Docker) prepare(ctx context.Context, spec sandbox.Spec, refresh bool) (
 	name := containerName(spec)
 	defer func() {
 		if err != nil { // by name, because the id may not have arrived
-			err = errors.Join(err, d.undo(ctx, name))
+			err = errors.Join(err, d.removeFailed(ctx, name))
 		}
 	}()
 	seccomp := d.seccomp
@@ -103,9 +103,9 @@ func (d *Docker) prepare(ctx context.Context, spec sandbox.Spec, refresh bool) (
 	return b, nil
 }
 
-// undo removes the remains of a failed preparation. It retries until ctx ends while the engine does not answer: a
+// removeFailed removes the remains of a failed preparation. It retries until ctx ends while the engine does not answer: a
 // forgotten container would take resources from the next ones on an overloaded engine.
-func (d *Docker) undo(ctx context.Context, name string) error {
+func (d *Docker) removeFailed(ctx context.Context, name string) error {
 	for {
 		err := d.remove(context.WithoutCancel(ctx), name)
 		if !errors.Is(err, sandbox.ErrUnavailable) || pause(ctx, undoPause) != nil {

@@ -202,7 +202,7 @@ func TestContainersAreBelowTheirCgroup(t *testing.T) {
 	}
 }
 
-func TestASettingThatDoesNotFitTheEngineStartsNothing(t *testing.T) {
+func TestAnUnfitSettingPreventsEveryStart(t *testing.T) {
 	k := needKit(t)
 	d := k.open(t)
 	d.config.CgroupParent = "neither/a/path/nor/a/slice"
@@ -436,7 +436,7 @@ func TestPrepareThatFailsLeavesNothing(t *testing.T) {
 	}
 }
 
-func TestAPrepareThatIsCutOffLeavesNothing(t *testing.T) {
+func TestAnInterruptedPrepareLeavesNothing(t *testing.T) {
 	k := needKit(t)
 	d := k.open(t)
 	prepare(t, d, k.spec()) // so that only the container's own calls fail

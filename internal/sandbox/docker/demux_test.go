@@ -18,7 +18,7 @@ func chunk(stream byte, text string) string {
 	return string(header[:]) + text
 }
 
-func TestDemuxTellsHowALogEnds(t *testing.T) {
+func TestDemuxReportsTheEndOfALog(t *testing.T) {
 	long := strings.Repeat("x", 100_000)
 	for name, c := range map[string]struct {
 		log            string

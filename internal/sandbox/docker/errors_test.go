@@ -28,8 +28,8 @@ func wantKind(t *testing.T, what string, err, want error) {
 	}
 }
 
-// on makes a sandbox on a scripted engine.
-func on(t *testing.T, e *dockertest.Engine) *Docker {
+// onEngine makes a sandbox on a scripted engine.
+func onEngine(t *testing.T, e *dockertest.Engine) *Docker {
 	t.Helper()
 	config := Defaults()
 	config.Host, config.InitDir, config.CallTimeout = e.Host, e.InitDir, time.Second
@@ -45,7 +45,7 @@ var sample = sandbox.Spec{Language: "play", Image: "player", Network: "none"}
 
 func TestEveryStatusOfAnEngineHasItsKind(t *testing.T) {
 	e := dockertest.New(t, nil)
-	d := on(t, e)
+	d := onEngine(t, e)
 	for status := 400; status < 600; status++ {
 		want := sandbox.ErrRefused
 		switch {
@@ -119,7 +119,7 @@ func TestPrepareClassifiesTheEnginesErrors(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			e := dockertest.New(t, c.script)
-			made, err := on(t, e).Prepare(t.Context(), sample)
+			made, err := onEngine(t, e).Prepare(t.Context(), sample)
 			if c.want == nil {
 				if err != nil {
 					t.Fatalf("prepare = %v", err)
@@ -161,7 +161,7 @@ func TestAConnectionThatFailsIsNoAnswer(t *testing.T) {
 
 func TestNoErrorHoldsTheSeccompProfile(t *testing.T) {
 	e := dockertest.New(t, nil)
-	d := on(t, e)
+	d := onEngine(t, e)
 	compact := func(profile string) string {
 		var whole map[string]any
 		if err := json.Unmarshal([]byte(profile), &whole); err != nil {
@@ -202,7 +202,7 @@ func TestNoErrorHoldsTheSeccompProfile(t *testing.T) {
 }
 
 func TestNoErrorHoldsAnOperatorsProfile(t *testing.T) {
-	d := on(t, dockertest.New(t, nil))
+	d := onEngine(t, dockertest.New(t, nil))
 	d.seccomp = `{"syscalls":[{"names":["read","write","accept4"],"action":"SCMP_ACT_ALLOW"}],` +
 		`"defaultAction":"SCMP_ACT_ERRNO"}`
 	part := d.seccomp[:70] // without the part that identifies a profile
@@ -217,7 +217,7 @@ func TestNoErrorHoldsAnOperatorsProfile(t *testing.T) {
 func TestTheWordsOfAnEngineAreShortened(t *testing.T) {
 	e := dockertest.New(t, dockertest.Refuse(dockertest.Create, 500, "it begins"+strings.Repeat(" with\nmany words",
 		2000)+" and ends so"))
-	_, err := on(t, e).Prepare(t.Context(), sample)
+	_, err := onEngine(t, e).Prepare(t.Context(), sample)
 	if text := err.Error(); len(text) > 700 || strings.Contains(text, "\n") ||
 		!strings.Contains(text, "it begins") || !strings.Contains(text, "and ends so") ||
 		!strings.Contains(text, "bytes left out") {

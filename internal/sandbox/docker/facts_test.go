@@ -78,7 +78,7 @@ func TestEngineAnswersBecomeFacts(t *testing.T) {
 		"a distribution's runc": {engine: "debian-20.10", fact: "runc", weight: sandbox.Warning,
 			mentions: "security tracker about 1.1.5+ds1-1+deb12u1"},
 		"a runc without holes": {engine: "upstream-28", fact: "runc", weight: sandbox.Fine, mentions: "1.3.3"},
-		"a runc that tells not": {engine: "upstream-28", change: func(i *system.Info, v *types.Version) {
+		"a runc without a version": {engine: "upstream-28", change: func(i *system.Info, v *types.Version) {
 			v.Components,
 				i.RuncCommit.ID = nil, ""
 		}, fact: "runc", weight: sandbox.Note, mentions: "unknown"},
@@ -124,7 +124,7 @@ func TestEngineAnswersBecomeFacts(t *testing.T) {
 		"a bridge's warning": {engine: "debian-20.10",
 			change: warning("WARNING: bridge-nf-call-iptables is disabled"), fact: "engine warns", weight: sandbox.Note,
 			mentions: "bridge-nf"},
-		"an API for everybody": {engine: "debian-20.10",
+		"a public API": {engine: "debian-20.10",
 			change: warning("WARNING: API is accessible on http://0.0.0.0:2375 without encryption."),
 			fact:   "engine warns", weight: sandbox.Warning, mentions: "root"},
 	} {

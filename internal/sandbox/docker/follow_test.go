@@ -302,7 +302,7 @@ func (f writerFunc) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func TestFollowTellsErrorsApart(t *testing.T) {
+func TestFollowClassifiesErrors(t *testing.T) {
 	for name, c := range map[string]struct {
 		status int
 		want   error

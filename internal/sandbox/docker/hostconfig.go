@@ -219,7 +219,7 @@ func mounts(s sandbox.Spec, p hostFacts) []mount.Mount {
 		over(hostsName, "/etc/hosts")
 	}
 	for _, list := range accountLists {
-		if name := p.accounts[list.path].of(uid(s, p)); name != "" {
+		if name := p.accounts[list.path].fileName(uid(s, p)); name != "" {
 			over(name, list.path)
 		}
 	}

@@ -141,7 +141,7 @@ func TestContainerNamesNeverRepeat(t *testing.T) {
 	}
 }
 
-func TestAContainerThatOthersCanAskForTellsNothingByItsName(t *testing.T) {
+func TestTheNameOfANetworkedContainerHidesTheExecution(t *testing.T) {
 	for _, network := range []string{"egress", "proxy"} {
 		if name := containerName(sandbox.Spec{Execution: "exec_0example", Network: network}); strings.Contains(name,
 			"exec_0example") {

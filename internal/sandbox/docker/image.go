@@ -60,7 +60,7 @@ func (d *Docker) LookAnew() {
 	clear(d.images.known)
 }
 
-func (i *images) of(wanted wantedImage) *knownImage {
+func (i *images) entry(wanted wantedImage) *knownImage {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	k := i.known[wanted]
@@ -77,7 +77,7 @@ func (i *images) of(wanted wantedImage) *knownImage {
 // sandbox.ErrImageUnavailable, sandbox.ErrUnavailable.
 func (d *Docker) image(ctx context.Context, spec sandbox.Spec, refresh bool) (imageFacts, error) {
 	wanted := wantedImage{ref: spec.Image, pull: d.config.Pull != PullNever && spec.Pull != sandbox.PullNever}
-	k := d.images.of(wanted)
+	k := d.images.entry(wanted)
 	release, err := k.lock.Acquire(ctx)
 	if err != nil {
 		return imageFacts{}, fmt.Errorf("find image: %w", err)
@@ -132,7 +132,7 @@ func (d *Docker) pull(ctx context.Context, ref string) error {
 	defer cancel()
 	progress, err := d.client.ImagePull(bounded, ref, image.PullOptions{})
 	if err == nil {
-		err = errors.Join(pulled(progress), progress.Close())
+		err = errors.Join(readPullProgress(progress), progress.Close())
 	}
 	if err := d.wrap(ctx, "pull image", err); err != nil {
 		if errors.Is(err, sandbox.ErrUnavailable) || ctx.Err() != nil {
@@ -143,8 +143,8 @@ func (d *Docker) pull(ctx context.Context, ref string) error {
 	return nil
 }
 
-// pulled reads the progress of a pull to its end and returns the pull's error. The image is complete at the end.
-func pulled(progress io.Reader) error {
+// readPullProgress reads the progress of a pull to its end and returns the pull's error. The image is complete at the end.
+func readPullProgress(progress io.Reader) error {
 	messages := json.NewDecoder(progress)
 	for {
 		var message struct{ Error string }

@@ -82,7 +82,7 @@ func TestOnePullServesAllWaitingCallers(t *testing.T) {
 	}
 }
 
-func TestAPullThatFailsIsTold(t *testing.T) {
+func TestAFailedPullIsReported(t *testing.T) {
 	for name, c := range map[string]struct {
 		pull http.HandlerFunc
 		want error
@@ -114,7 +114,7 @@ func TestAPullThatFailsIsTold(t *testing.T) {
 	}
 }
 
-func TestNothingIsPulledWherePullIsNever(t *testing.T) {
+func TestPullNeverPullsNothing(t *testing.T) {
 	for name, c := range map[string]struct {
 		config Pull
 		spec   string

@@ -145,7 +145,7 @@ func TestARebuiltImageIsUsed(t *testing.T) {
 			image.ImportSource{Source: folder(file{name: player, content: program}), SourceName: "-"}, ref,
 			image.ImportOptions{Changes: []string{"LABEL build=" + label}})
 		if err == nil {
-			err = errors.Join(pulled(progress), progress.Close())
+			err = errors.Join(readPullProgress(progress), progress.Close())
 		}
 		if err != nil {
 			t.Fatal(err)

@@ -109,7 +109,7 @@ func (k *kit) build(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(pulled(built.Body), built.Body.Close())
+	return errors.Join(readPullProgress(built.Body), built.Body.Close())
 }
 
 // player is the path of the player in an archive.

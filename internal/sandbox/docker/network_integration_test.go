@@ -271,7 +271,7 @@ func each(protocols, hosts []string, port string) (targets []string) {
 // silent here must answer there, or the test would hold for the wrong reason.
 func TestEgressReachesPublicAddressesAlone(t *testing.T) {
 	k := needKit(t)
-	c := k.laid(t, func(*network.Config) {})
+	c := k.setUpNetworks(t, func(*network.Config) {})
 	w := newWorld(t)
 	d := k.onNetwork(t, c)
 	egress, _ := c.Bridge(network.Egress)
@@ -338,11 +338,11 @@ for _ in range(100):
 }
 
 // The engine's name server stands between programs and boomerang's. It must not send queries as the machine, which may
-// reach addresses that programs may not, and must not tell neighbours what they run.
+// reach addresses that programs may not, and must not reveal names of executions to neighbours.
 func TestNamesAreAskedOutsideAlone(t *testing.T) {
 	k := needKit(t)
 	gateway := ""
-	c := k.laid(t, func(c *network.Config) { gateway = c.EgressSubnet.Addr().Next().String() })
+	c := k.setUpNetworks(t, func(c *network.Config) { gateway = c.EgressSubnet.Addr().Next().String() })
 	w := newWorld(t)
 	lookUp := func(server string) (printed string, queries int64) {
 		c := c
@@ -376,7 +376,7 @@ print([l for l in open("/etc/resolv.conf") if not l.startswith("#")])
 // The proxy listens at the address that programs use, with one receiver on its list.
 func TestTheProxyIsTheOnlyWayOut(t *testing.T) {
 	k := needKit(t)
-	c := k.laid(t, func(*network.Config) {})
+	c := k.setUpNetworks(t, func(*network.Config) {})
 	w := newWorld(t)
 	d := k.onNetwork(t, c)
 	bridge, _ := c.Bridge(network.Proxy)

@@ -13,7 +13,7 @@ import (
 
 func TestAFailedPreparationIsUndoneWhenTheEngineAnswersAgain(t *testing.T) {
 	var removals atomic.Int64
-	d := playing(t, func(w http.ResponseWriter, r *http.Request) {
+	d := onHandler(t, func(w http.ResponseWriter, r *http.Request) {
 		switch {
 		case r.Method == http.MethodDelete && removals.Add(1) < 3:
 			panic(http.ErrAbortHandler) // no answer
@@ -21,7 +21,7 @@ func TestAFailedPreparationIsUndoneWhenTheEngineAnswersAgain(t *testing.T) {
 			w.WriteHeader(http.StatusNoContent)
 		}
 	})
-	if err := d.undo(t.Context(), "c"); err != nil || removals.Load() != 3 {
+	if err := d.removeFailed(t.Context(), "c"); err != nil || removals.Load() != 3 {
 		t.Errorf("undo = %v after %d removals, want nil after the third", err, removals.Load())
 	}
 }
@@ -29,7 +29,7 @@ func TestAFailedPreparationIsUndoneWhenTheEngineAnswersAgain(t *testing.T) {
 func TestAHelperIsRemovedAlthoughItsMakingWasCalledOff(t *testing.T) {
 	var removed atomic.Bool
 	asked, called := make(chan struct{}), make(chan struct{})
-	d := playing(t, func(w http.ResponseWriter, r *http.Request) {
+	d := onHandler(t, func(w http.ResponseWriter, r *http.Request) {
 		switch {
 		case strings.HasSuffix(r.URL.Path, "/containers/create"):
 			close(asked)
@@ -65,7 +65,7 @@ func TestARemovalThatCrossesTheEndIsTriedAgain(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var removals atomic.Int64
-			d := playing(t, func(w http.ResponseWriter, r *http.Request) {
+			d := onHandler(t, func(w http.ResponseWriter, r *http.Request) {
 				switch {
 				case r.Method == http.MethodDelete && removals.Add(1) <= c.failures:
 					http.Error(w,
@@ -82,8 +82,8 @@ func TestARemovalThatCrossesTheEndIsTriedAgain(t *testing.T) {
 	}
 }
 
-// playing makes a sandbox on an engine that the test plays, except for its ping.
-func playing(t *testing.T, play http.HandlerFunc) *Docker {
+// onHandler makes a sandbox on an engine that the test plays, except for its ping.
+func onHandler(t *testing.T, play http.HandlerFunc) *Docker {
 	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/_ping" {

@@ -23,8 +23,8 @@ import (
 	"boomerang/internal/network"
 )
 
-// laid makes the networks and the rules under a prefix of the tests' own. The test removes them at its end.
-func (k *kit) laid(t *testing.T, change func(*network.Config)) network.Config {
+// setUpNetworks makes the networks and the rules under a prefix of the tests' own. The test removes them at its end.
+func (k *kit) setUpNetworks(t *testing.T, change func(*network.Config)) network.Config {
 	t.Helper()
 	if os.Geteuid() != 0 && os.Getenv("REQUIRE_DOCKER") != "1" {
 		t.Skip("rules of the firewall are root's")
@@ -90,7 +90,7 @@ func newWorld(t *testing.T) *world {
 		err := unix.Unshare(unix.CLONE_NEWNET)
 		thread <- unix.Gettid()
 		<-wired
-		ready <- errors.Join(err, w.furnish(t))
+		ready <- errors.Join(err, w.configure(t))
 		<-done
 	}()
 	inside := strconv.Itoa(<-thread)
@@ -115,8 +115,8 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
-// furnish gives the namespace of this thread its addresses and services.
-func (w *world) furnish(t *testing.T) error {
+// configure gives the namespace of this thread its addresses and services.
+func (w *world) configure(t *testing.T) error {
 	t.Helper()
 	inside := [][]string{
 		{"link", "set", "lo", "up"},

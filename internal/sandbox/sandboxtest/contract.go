@@ -95,7 +95,7 @@ func outputIsCompleteAndExactOnBothStreams(t contractTest) {
 }
 
 func bytesArriveWhileTheProgramRuns(t contractTest) {
-	b := t.assigned(Program{Out("progress: 1 %"), Hang()}.Job())
+	b := t.assign(Program{Out("progress: 1 %"), Hang()}.Job())
 	stdout := newRecorder()
 	f := b.follow(t.Context(), stdout, io.Discard)
 	t.await(stdout, "progress: 1 %")
@@ -162,7 +162,7 @@ func largeOutputKeepsHeadAndTailAndCounts(t contractTest) {
 }
 
 func removeEndsFollow(t contractTest) {
-	b := t.assigned(Program{Out("running"), Hang()}.Job())
+	b := t.assign(Program{Out("running"), Hang()}.Job())
 	stdout := newRecorder()
 	f := b.follow(t.Context(), stdout, io.Discard)
 	t.await(stdout, "running")
@@ -177,7 +177,7 @@ func removeEndsFollow(t contractTest) {
 }
 
 func removeIsIdempotent(t contractTest) {
-	b := t.prepared("")
+	b := t.prepare("")
 	var both sync.WaitGroup
 	for range 2 {
 		both.Go(func() { b.remove() })
@@ -188,7 +188,7 @@ func removeIsIdempotent(t contractTest) {
 }
 
 func followOfARemovedContainerReportsErrGone(t contractTest) {
-	b := t.assigned(Program{}.Job())
+	b := t.assign(Program{}.Job())
 	b.follow(t.Context(), io.Discard, io.Discard).wait()
 	b.remove()
 	f := b.follow(t.Context(), io.Discard, io.Discard)
@@ -198,7 +198,7 @@ func followOfARemovedContainerReportsErrGone(t contractTest) {
 }
 
 func containersListsExistingContainers(t contractTest) {
-	b := t.prepared("exec_listed")
+	b := t.prepare("exec_listed")
 	f := t.found(b)
 	if !f.Running || !t.Pooled && (f.Execution != "exec_listed" || f.Slot != 1) {
 		t.Errorf("found = %+v, want execution exec_listed in slot 1, running", f)

@@ -14,7 +14,7 @@ import (
 )
 
 func aSecondFollowStartsAtTheBeginning(t contractTest) {
-	b := t.assigned(Program{Times(1000, Out("line\n")), Err("x"), Exit(7)}.Job())
+	b := t.assign(Program{Times(1000, Out("line\n")), Err("x"), Exit(7)}.Job())
 	for range 2 {
 		r := b.follow(t.Context(), nil, nil).wait()
 		r.wantOutput(strings.Repeat("line\n", 1000), "x")
@@ -32,7 +32,7 @@ func filesAreCollectedAtTheEnd(t contractTest) {
 		{Name: "first", Globs: []string{"?"}, Files: 10, Bytes: int64(len(large)) + 6, Timeout: time.Minute},
 		{Name: "second", Globs: []string{"c"}, Files: 1, Bytes: 4, Timeout: time.Minute},
 	}
-	b := t.assigned(job)
+	b := t.assign(job)
 	for range 2 {
 		r := b.follow(t.Context(), nil, nil).wait()
 		r.wantOutput("out", "")
@@ -46,7 +46,7 @@ func filesAreCollectedAtTheEnd(t contractTest) {
 	}
 	job = Program{Leave("a", ""), Out("ready"), Hang()}.Job()
 	job.Collect = []journal.Collect{{Name: "first", Globs: []string{"a"}, Files: 1, Timeout: time.Minute}}
-	b = t.assigned(job)
+	b = t.assign(job)
 	stdout := newRecorder()
 	f := b.follow(t.Context(), stdout, nil)
 	t.await(stdout, "ready")
@@ -60,7 +60,7 @@ func aFreshHandleFollowsARunningContainer(t contractTest) {
 	var b *testContainer
 	var f sandbox.Found
 	retryWithMoreTime(func(d time.Duration) bool {
-		b = t.assigned(Program{Out("before\n"), Sleep(d), Out("after\n"), Exit(5)}.Job())
+		b = t.assign(Program{Out("before\n"), Sleep(d), Out("after\n"), Exit(5)}.Job())
 		f = t.found(b)
 		return f.Running
 	})
@@ -75,7 +75,7 @@ func aFreshHandleFollowsARunningContainer(t contractTest) {
 }
 
 func aFreshHandleFollowsAnEndedContainer(t contractTest) {
-	b := t.assigned(Program{Out("whole"), Exit(6)}.Job())
+	b := t.assign(Program{Out("whole"), Exit(6)}.Job())
 	b.follow(t.Context(), io.Discard, io.Discard).wait()
 	b.stop() // returns when the engine has noticed the end
 	f := t.found(b)
@@ -90,7 +90,7 @@ func aFreshHandleFollowsAnEndedContainer(t contractTest) {
 }
 
 func aFoundContainerAcceptsNoJob(t contractTest) {
-	b := t.assigned(Program{Hang()}.Job())
+	b := t.assign(Program{Hang()}.Job())
 	if err := t.found(b).Container.Assign(t.Context(), Program{}.Job()); err == nil {
 		t.Error("assign = nil, want an error: the container has its job")
 	}
@@ -101,7 +101,7 @@ func aCancelledFollowLeavesTheProgramRunning(t contractTest) {
 	var b *testContainer
 	var err error
 	retryWithMoreTime(func(d time.Duration) bool {
-		b = t.assigned(Program{Out("before\n"), Sleep(d), Out("after\n")}.Job())
+		b = t.assign(Program{Out("before\n"), Sleep(d), Out("after\n")}.Job())
 		ctx, cancel := context.WithCancelCause(t.Context())
 		stdout := newRecorder()
 		f := b.follow(ctx, stdout, io.Discard)
@@ -122,7 +122,7 @@ func aCancelledFollowLeavesTheProgramRunning(t contractTest) {
 }
 
 func aWriteErrorIsIgnored(t contractTest) {
-	b := t.assigned(Program{Times(1000, Out("line\n")), Err("x")}.Job())
+	b := t.assign(Program{Times(1000, Out("line\n")), Err("x")}.Job())
 	closed, w := io.Pipe()
 	if err := closed.Close(); err != nil {
 		t.Fatal(err)
@@ -134,8 +134,8 @@ func aWriteErrorIsIgnored(t contractTest) {
 }
 
 func twoContainersDoNotMix(t contractTest) {
-	first := t.assigned(Program{Times(2000, Out("first\n")), Err("1"), Exit(1)}.Job())
-	second := t.assigned(Program{Times(2000, Out("second\n")), Err("2"), Exit(2)}.Job())
+	first := t.assign(Program{Times(2000, Out("first\n")), Err("1"), Exit(1)}.Job())
+	second := t.assign(Program{Times(2000, Out("second\n")), Err("2"), Exit(2)}.Job())
 	one := first.follow(t.Context(), nil, nil)
 	two := second.follow(t.Context(), nil, nil)
 	one.wait().wantOutput(strings.Repeat("first\n", 2000), "1")

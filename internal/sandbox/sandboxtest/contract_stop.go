@@ -7,7 +7,7 @@ import (
 )
 
 func stopEndsAProgram(t contractTest) {
-	b := t.assigned(Program{Out("running"), Hang()}.Job())
+	b := t.assign(Program{Out("running"), Hang()}.Job())
 	stdout := newRecorder()
 	f := b.follow(t.Context(), stdout, io.Discard)
 	t.await(stdout, "running")
@@ -21,7 +21,7 @@ func stopEndsAProgram(t contractTest) {
 func stopEndsAProgramThatIgnoresTERM(t contractTest) {
 	job := Program{IgnoreTerm(), Out("deaf"), Hang()}.Job()
 	job.Grace = 100 * time.Millisecond
-	b := t.assigned(job)
+	b := t.assign(job)
 	stdout := newRecorder()
 	f := b.follow(t.Context(), stdout, io.Discard)
 	t.await(stdout, "deaf")
@@ -32,7 +32,7 @@ func stopEndsAProgramThatIgnoresTERM(t contractTest) {
 }
 
 func stopAfterTheEndIsNoError(t contractTest) {
-	b := t.assigned(Program{Exit(3)}.Job())
+	b := t.assign(Program{Exit(3)}.Job())
 	b.follow(t.Context(), io.Discard, io.Discard).wait()
 	b.stop()
 	if end := b.follow(t.Context(), io.Discard, io.Discard).wait().end(); end.ExitCode != 3 || end.Stopped {
@@ -43,7 +43,7 @@ func stopAfterTheEndIsNoError(t contractTest) {
 // stopBeforeAssignRunsNothing checks no exit code: a container that ends before its init listens has the engine's own
 // code.
 func stopBeforeAssignRunsNothing(t contractTest) {
-	b := t.prepared("")
+	b := t.prepare("")
 	b.stop()
 	job := Program{Out("must not run")}.Job()
 	_ = b.container.Assign(t.Context(), job) // Assign may or may not notice
@@ -57,7 +57,7 @@ func stopBeforeAssignRunsNothing(t contractTest) {
 
 func goneIsClosedWhenAWaitingContainerEnds(t contractTest) {
 	for _, end := range []func(*testContainer){(*testContainer).stop, (*testContainer).remove} {
-		b := t.prepared("")
+		b := t.prepare("")
 		select {
 		case <-b.container.Gone():
 			t.Error("a container that waits is fileRecorder to be gone")
@@ -73,7 +73,7 @@ func goneIsClosedWhenAWaitingContainerEnds(t contractTest) {
 }
 
 func aResizedContainerRunsItsJob(t contractTest) {
-	b := t.prepared("")
+	b := t.prepare("")
 	limits := t.spec("", t.Image).Limits
 	limits.Memory, limits.CPUs, limits.PIDs = limits.Memory/2, limits.CPUs/2, limits.PIDs/2
 	switch err := b.container.Resize(t.Context(), limits); {

@@ -178,7 +178,7 @@ func (b *fakeContainer) Follow(ctx context.Context, nonce string, stdout, stderr
 		execution.Stderr: {to: stderr}}, files: files}
 	for {
 		b.fake.mu.Lock()
-		outcome, pause, err := b.play(&r, nonce)
+		outcome, pause, err := b.advance(&r, nonce)
 		changed := b.changed
 		b.fake.mu.Unlock()
 		if err != nil || pause <= 0 {
@@ -197,8 +197,8 @@ type followProgress struct {
 	files   journal.FileSink // may be nil
 }
 
-// play writes the output up to now and returns the time until the next output; 0 and the outcome at the end.
-func (b *fakeContainer) play(r *followProgress, nonce string) (outcome sandbox.Outcome, pause time.Duration,
+// advance writes the output up to now and returns the time until the next output; 0 and the outcome at the end.
+func (b *fakeContainer) advance(r *followProgress, nonce string) (outcome sandbox.Outcome, pause time.Duration,
 	err error) {
 	switch {
 	case b.removed:

@@ -31,7 +31,7 @@ func (t contractTest) spec(execution, image string) sandbox.Spec {
 	}
 }
 
-func (t contractTest) prepared(execution string) *testContainer {
+func (t contractTest) prepare(execution string) *testContainer {
 	t.Helper()
 	container, err := t.sandbox.Prepare(t.Context(), t.spec(execution, t.Image))
 	if err != nil {
@@ -45,9 +45,9 @@ func (t contractTest) prepared(execution string) *testContainer {
 	return &testContainer{contractTest: t, container: container}
 }
 
-func (t contractTest) assigned(job journal.Job) *testContainer {
+func (t contractTest) assign(job journal.Job) *testContainer {
 	t.Helper()
-	b := t.prepared("")
+	b := t.prepare("")
 	if err := b.container.Assign(t.Context(), job); err != nil {
 		t.Fatalf("assign: %v", err)
 	}
@@ -58,7 +58,7 @@ func (t contractTest) assigned(job journal.Job) *testContainer {
 // run runs a job in a container of its own.
 func (t contractTest) run(job journal.Job) *followResult {
 	t.Helper()
-	return t.assigned(job).follow(t.Context(), nil, nil).wait()
+	return t.assign(job).follow(t.Context(), nil, nil).wait()
 }
 
 // runBeyond runs a job beyond its deadline, which comes after the program's first output.

@@ -16,11 +16,11 @@ const forever = 100 * 365 * 24 * time.Hour
 
 // timeline lists the output of a program and its times, counted from the start.
 type timeline struct {
-	events []event
-	length time.Duration // time until the program ends by itself
-	deaf   time.Duration // time from which the program ignores SIGTERM
-	end    journal.End   // the end without a signal or deadline
-	files  map[string][]byte
+	events          []event
+	length          time.Duration // time until the program ends by itself
+	ignoresTermFrom time.Duration // time from which the program ignores SIGTERM
+	end             journal.End   // the end without a signal or deadline
+	files           map[string][]byte
 }
 
 type event struct {
@@ -31,7 +31,7 @@ type event struct {
 
 // newTimeline reads the program of a job. Code that is no program cannot be started.
 func newTimeline(job journal.Job) timeline {
-	t := timeline{deaf: forever, files: make(map[string][]byte)}
+	t := timeline{ignoresTermFrom: forever, files: make(map[string][]byte)}
 	program, err := Read(strings.NewReader(job.Code))
 	if err != nil || job.Argv[0] == Missing {
 		t.end.StartError = "the fake plays nothing but programs of sandboxtest"
@@ -48,7 +48,7 @@ func newTimeline(job journal.Job) timeline {
 		case s.Sleep > 0:
 			t.length += s.Sleep
 		case s.IgnoreTerm:
-			t.deaf = t.length
+			t.ignoresTermFrom = t.length
 		case s.Exit > 0:
 			t.end.ExitCode = s.Exit
 			return t
@@ -71,7 +71,7 @@ func (t timeline) ending(job journal.Job, stop time.Duration) (time.Duration, jo
 	}
 	end.TimedOut, end.Stopped = job.Timeout <= stop, stop < job.Timeout
 	killed, signal := order, syscall.SIGTERM
-	if t.deaf <= order {
+	if t.ignoresTermFrom <= order {
 		killed, signal = order+job.Grace, syscall.SIGKILL
 	}
 	if killed >= t.length {
@@ -86,23 +86,23 @@ type headAndTail struct {
 	to         io.Writer
 	head, tail int64
 	bytes      int64
-	behind     []byte // the last bytes beyond the head, at most tail
+	beyond     []byte // the last bytes beyond the head, at most tail
 }
 
 func (o *headAndTail) write(text []byte) {
 	head := min(max(o.head-o.bytes, 0), int64(len(text)))
 	_, _ = o.to.Write(text[:head])
 	o.bytes += int64(len(text))
-	o.behind = append(o.behind, text[head:]...)
-	o.behind = o.behind[max(0, int64(len(o.behind))-o.tail):]
+	o.beyond = append(o.beyond, text[head:]...)
+	o.beyond = o.beyond[max(0, int64(len(o.beyond))-o.tail):]
 }
 
 func (o *headAndTail) finish(end journal.End) *journal.End {
-	_, _ = o.to.Write(o.behind)
+	_, _ = o.to.Write(o.beyond)
 	end.Bytes = o.bytes
-	end.LeftOut = max(o.bytes-o.head-int64(len(o.behind)), 0)
+	end.LeftOut = max(o.bytes-o.head-int64(len(o.beyond)), 0)
 	if end.LeftOut > 0 {
-		end.Tail = int64(len(o.behind))
+		end.Tail = int64(len(o.beyond))
 	}
 	return &end
 }
