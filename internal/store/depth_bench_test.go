@@ -71,7 +71,7 @@ func (d *depth) crowd(b *testing.B) {
 				if _, err := t.insert(ctx, e, queuePosition{place: waiting}); err != nil {
 					return err
 				}
-				if err := t.move(ctx, e.Subject, nowhere, waiting); err != nil {
+				if err := t.countMove(ctx, e.Subject, nowhere, waiting); err != nil {
 					return err
 				}
 			}

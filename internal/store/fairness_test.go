@@ -42,7 +42,7 @@ func TestTenThousandSubjectsAreServedInTheirOrder(t *testing.T) {
 			if _, err := t.insert(ctx, e, queuePosition{place: waiting}); err != nil {
 				return events{}, err
 			}
-			if err := t.move(ctx, e.Subject, nowhere, waiting); err != nil {
+			if err := t.countMove(ctx, e.Subject, nowhere, waiting); err != nil {
 				return events{}, err
 			}
 			if everybody[e.Subject] == nil {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -20,6 +21,11 @@ var migrations embed.FS
 // migrate brings the schema forward, each step in a transaction of its own together with the record of it. A database
 // that a newer boomerang has written is refused: its rows may mean something else.
 func migrate(ctx context.Context, conn *sql.Conn, log *logrus.Entry) error {
+	return migrateTo(ctx, conn, log, math.MaxInt)
+}
+
+// migrateTo brings the schema forward, but no further than to the migration of the given number.
+func migrateTo(ctx context.Context, conn *sql.Conn, log *logrus.Entry, last int) error {
 	if _, err := conn.ExecContext(ctx, `CREATE TABLE IF NOT EXISTS migrations (
 		number INTEGER PRIMARY KEY, name TEXT NOT NULL, applied_at INTEGER NOT NULL) STRICT`); err != nil {
 		return err
@@ -35,7 +41,7 @@ func migrate(ctx context.Context, conn *sql.Conn, log *logrus.Entry) error {
 	if done > len(names) {
 		return fmt.Errorf("the schema is at version %d and this program knows up to %d: it was written by a newer boomerang", done, len(names))
 	}
-	for i, name := range names[done:] {
+	for i, name := range names[done:max(done, min(last, len(names)))] {
 		number := done + i + 1
 		if err := apply(ctx, conn, number, name); err != nil {
 			return fmt.Errorf("apply %s: %w", name, err)

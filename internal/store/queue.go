@@ -18,27 +18,47 @@ const (
 	selectExpired = `SELECT subject, key FROM idempotency WHERE created_at <= ? ORDER BY created_at LIMIT 2`
 )
 
-// place is where the queue counts an execution.
+// place is the place in which the queue counts an execution. The first three are those of queued executions, as the
+// column place holds them.
 type place string
 
 const (
-	nowhere place = "nowhere" // not stored yet, or ended
-	waiting place = "waiting" // queued, and nobody's
-	behind  place = "behind"  // queued, and held back: another execution has the workspace that it changes
-	claimed place = "claimed" // queued, and promised to a worker
+	waiting place = "waiting" // can be claimed
+	claimed place = "claimed" // promised to a worker
+	behind  place = "behind"  // held back: another execution has the workspace that it changes
 	running place = "running"
+	nowhere place = "nowhere" // not stored yet, or ended
 )
 
-// count is 1 for the place that p is, so that a move is a subtraction.
-func (p place) count(q place) int {
-	if p == q {
-		return 1
+// queued reports whether an execution in this place is queued.
+func (p place) queued() bool {
+	switch p {
+	case waiting, claimed, behind:
+		return true
+	case running, nowhere:
 	}
-	return 0
+	return false
 }
 
-// queued is 1 for the places of those that are queued.
-func (p place) queued() int { return p.count(waiting) + p.count(behind) + p.count(claimed) }
+// column returns the value of the column place: NULL for an execution that is not queued.
+func (p place) column() any {
+	if p.queued() {
+		return p
+	}
+	return nil
+}
+
+// placeOf returns the place in which an execution arrives with a new state.
+func placeOf(s execution.State) place {
+	switch s {
+	case execution.Queued:
+		return waiting
+	case execution.Running:
+		return running
+	case execution.Completed, execution.Failed, execution.Timeout, execution.Cancelled:
+	}
+	return nowhere
+}
 
 // Enqueue stores e as queued. With a key that the subject used within 24 h before e.CreatedAt nothing is stored: for the
 // same fingerprint the execution of then is returned as it is now, and replayed is true.
@@ -91,7 +111,7 @@ func (s *Store) EnqueueAll(
 					return events{}, err
 				}
 			}
-			if err := t.move(ctx, e.Subject, nowhere, turn.place); err != nil {
+			if err := t.countMove(ctx, e.Subject, nowhere, turn.place); err != nil {
 				return events{}, err
 			}
 			e.State = execution.Queued
@@ -196,10 +216,10 @@ func (t *tx) checkQueueLimits(ctx context.Context, subject string, n int, limits
 
 func (t *tx) insert(ctx context.Context, e execution.Execution, n queuePosition) (seq int64, err error) {
 	err = t.row(ctx, `INSERT INTO executions (id, name, subject, language, working_dir, timeout, env_names, options, created_at, state,
-			batch, summary, workspace, writes, claimed)
+			batch, summary, workspace, writes, place)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, nullif(?, ''), ?, ?, ?, ?) RETURNING seq`,
 		e.ID, e.Name, e.Subject, e.Language, e.WorkingDir, e.Timeout, names(e.EnvNames), object(e.Options), stamp(e.CreatedAt),
-		execution.Queued, e.Batch.ID, e.Batch.Summary, n.workspace, e.Options.Workspace.Writes(), n.place.mark()).Scan(&seq)
+		execution.Queued, e.Batch.ID, e.Batch.Summary, n.workspace, e.Options.Workspace.Writes(), n.place.column()).Scan(&seq)
 	if err != nil {
 		return 0, err
 	}
@@ -217,8 +237,8 @@ func (t *tx) insert(ctx context.Context, e execution.Execution, n queuePosition)
 // The two questions of a claim. Both are answered by the first entry of an index, however long the queue is.
 const (
 	nextSubject    = `SELECT subject FROM subjects WHERE waiting > 0 ORDER BY claimed + running, served LIMIT 1`
-	claimNextOfOne = `UPDATE executions SET claimed = 1 WHERE seq = (` + nextOfOne + `) RETURNING seq`
-	nextOfOne      = `SELECT seq FROM executions WHERE subject = ? AND state = 'queued' AND claimed = 0 ORDER BY seq LIMIT 1`
+	claimNextOfOne = `UPDATE executions SET place = 'claimed' WHERE seq = (` + nextOfOne + `) RETURNING seq`
+	nextOfOne      = `SELECT seq FROM executions WHERE subject = ? AND state = 'queued' AND place = 'waiting' ORDER BY seq LIMIT 1`
 )
 
 // Claim promises up to n queued executions to the caller, with their code, env and input. Each next one belongs to the subject
@@ -260,15 +280,12 @@ func (t *tx) claim(ctx context.Context) (e execution.Execution, ok bool, err err
 	if err := t.row(ctx, claimNextOfOne, subject).Scan(&seq); err != nil {
 		return e, false, fmt.Errorf("find the next of subject %q: %w", subject, err)
 	}
-	if err := t.move(ctx, subject, waiting, claimed); err != nil {
+	if err := t.countMove(ctx, subject, waiting, claimed); err != nil {
 		return e, false, err
 	}
 	e, err = scanClaimed(t.row(ctx, selectClaimed+` WHERE e.seq = ?`, seq))
 	return e, err == nil, err
 }
-
-// mark is what the column claimed holds for a queued execution in this place.
-func (p place) mark() int { return claimed.count(p) + 2*behind.count(p) }
 
 // Release gives a claim back; the execution is where it was in line. ErrStale if it is not queued and claimed.
 func (s *Store) Release(ctx context.Context, id execution.ID) error {
@@ -277,13 +294,13 @@ func (s *Store) Release(ctx context.Context, id execution.ID) error {
 		if err != nil {
 			return events{}, err
 		}
-		if r.place() != claimed {
+		if r.place != claimed {
 			return events{}, ErrStale
 		}
-		if _, err := t.exec(ctx, `UPDATE executions SET claimed = 0 WHERE seq = ?`, r.seq); err != nil {
+		if _, err := t.exec(ctx, `UPDATE executions SET place = 'waiting' WHERE seq = ?`, r.seq); err != nil {
 			return events{}, err
 		}
-		return events{queued: true}, t.move(ctx, r.subject, claimed, waiting)
+		return events{queued: true}, t.countMove(ctx, r.subject, claimed, waiting)
 	})
 }
 
@@ -301,13 +318,18 @@ func (s *Store) CountStartFailure(ctx context.Context, id execution.ID) (times i
 	return times, err
 }
 
-// move is the only place that counts: every change of an execution's place goes through it, in the same transaction.
-func (t *tx) move(ctx context.Context, subject string, from, to place) error {
-	t.queued += to.queued() - from.queued()
-	if from == nowhere { // what is stored waits first
-		_, err := t.exec(ctx, `INSERT INTO subjects (subject, waiting, behind, claimed, running, served) VALUES (?, ?, ?, 0, 0, 0)
-			ON CONFLICT DO UPDATE SET waiting = waiting + excluded.waiting, behind = behind + excluded.behind`,
-			subject, to.count(waiting), to.count(behind))
+// countMove is the only function that counts: every change of an execution's place goes through it, in the same transaction.
+func (t *tx) countMove(ctx context.Context, subject string, from, to place) error {
+	switch {
+	case to.queued() && !from.queued():
+		t.queued++
+	case from.queued() && !to.queued():
+		t.queued--
+	}
+	if from == nowhere { // a new execution waits, or is held back
+		_, err := t.exec(ctx, `INSERT INTO subjects (subject, waiting, behind, claimed, running, served)
+			VALUES (?1, ?2 = 'waiting', ?2 = 'behind', 0, 0, 0)
+			ON CONFLICT DO UPDATE SET waiting = waiting + excluded.waiting, behind = behind + excluded.behind`, subject, to)
 		return err
 	}
 	served := int64(0)
@@ -315,9 +337,10 @@ func (t *tx) move(ctx context.Context, subject string, from, to place) error {
 		t.served++
 		served = t.served
 	}
-	if _, err := t.exec(ctx, `UPDATE subjects SET waiting = waiting + ?, behind = behind + ?, claimed = claimed + ?, running = running + ?,
-		served = max(served, ?) WHERE subject = ?`, to.count(waiting)-from.count(waiting), to.count(behind)-from.count(behind),
-		to.count(claimed)-from.count(claimed), to.count(running)-from.count(running), served, subject); err != nil {
+	if _, err := t.exec(ctx, `UPDATE subjects SET waiting = waiting + (?2 = 'waiting') - (?1 = 'waiting'),
+		behind = behind + (?2 = 'behind') - (?1 = 'behind'), claimed = claimed + (?2 = 'claimed') - (?1 = 'claimed'),
+		running = running + (?2 = 'running') - (?1 = 'running'), served = max(served, ?3) WHERE subject = ?4`,
+		from, to, served, subject); err != nil {
 		return err
 	}
 	if to != nowhere {
@@ -331,7 +354,7 @@ func (t *tx) move(ctx context.Context, subject string, from, to place) error {
 const maxAhead = 1000
 
 const selectAhead = `SELECT count(*) FROM (SELECT 1 FROM executions q
-	WHERE q.subject = ? AND q.claimed = 0 AND q.state = 'queued' AND q.seq < ? LIMIT ? + 0)`
+	WHERE q.subject = ? AND q.place = 'waiting' AND q.state = 'queued' AND q.seq < ? LIMIT ? + 0)`
 
 // Ahead returns how many executions of the same subject are in line before a queued one, at most 1000; 0 for one that is not
 // queued. How many of other subjects come first depends on what they have running. Fault EXECUTION_NOT_FOUND.

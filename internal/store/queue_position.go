@@ -24,7 +24,7 @@ type queuePosition struct {
 const (
 	live        = ` AND state IN ('queued', 'running')` // the words of the index
 	isTaken     = `SELECT EXISTS (SELECT 1 FROM executions WHERE workspace = ? AND writes = 1` + live + `)`
-	nextInTurn  = `SELECT seq FROM executions WHERE workspace = ? AND writes = 1 AND state = 'queued' AND claimed = 2` + live + ` ORDER BY seq LIMIT 1`
+	nextInTurn  = `SELECT seq FROM executions WHERE workspace = ? AND writes = 1 AND state = 'queued' AND place = 'behind'` + live + ` ORDER BY seq LIMIT 1`
 	isUsed      = `SELECT id FROM executions WHERE workspace = ?` + live + ` LIMIT 1`
 	isWrittenBy = `SELECT id FROM executions WHERE workspace = ? AND writes = 1 AND state = 'running'` + live + ` LIMIT 1`
 )
@@ -86,7 +86,7 @@ func (t *tx) holdSnapshot(ctx context.Context, r row, at time.Time) error {
 
 // passWorkspaceOn lets the next execution have the workspace that r had; next tells whether there was one.
 func (t *tx) passWorkspaceOn(ctx context.Context, r row) (next bool, err error) {
-	if !r.writes || r.place() == behind {
+	if !r.writes || r.place == behind {
 		return false, nil
 	}
 	var seq int64
@@ -97,8 +97,8 @@ func (t *tx) passWorkspaceOn(ctx context.Context, r row) (next bool, err error) 
 	if err != nil {
 		return false, err
 	}
-	if _, err := t.exec(ctx, `UPDATE executions SET claimed = ? WHERE seq = ?`, waiting.mark(), seq); err != nil {
+	if _, err := t.exec(ctx, `UPDATE executions SET place = 'waiting' WHERE seq = ?`, seq); err != nil {
 		return false, err
 	}
-	return true, t.move(ctx, r.subject, behind, waiting)
+	return true, t.countMove(ctx, r.subject, behind, waiting)
 }

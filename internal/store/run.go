@@ -15,7 +15,7 @@ type row struct {
 	seq     int64
 	subject string
 	state   execution.State
-	mark    int  // the column claimed
+	place   place
 	cancel  bool // its end was asked for
 	// The workspace that it was given; 0: none.
 	workspace int64
@@ -26,33 +26,18 @@ type row struct {
 	batch     execution.BatchID
 }
 
-func (r row) place() place {
-	switch r.state {
-	case execution.Queued:
-		switch r.mark {
-		case claimed.mark():
-			return claimed
-		case behind.mark():
-			return behind
-		}
-		return waiting
-	case execution.Running:
-		return running
-	case execution.Completed, execution.Failed, execution.Timeout, execution.Cancelled:
-		return nowhere
-	}
-	return nowhere
-}
-
 // find returns ErrStale for an execution that is not there.
 func (t *tx) find(ctx context.Context, id execution.ID) (r row, err error) {
-	err = t.row(ctx, `SELECT e.seq, e.subject, e.state, e.claimed, e.cancel_requested_at IS NOT NULL,
+	err = t.row(ctx, `SELECT e.seq, e.subject, e.state, coalesce(e.place, ''), e.cancel_requested_at IS NOT NULL,
 			coalesce(r.node, ''), coalesce(r.epoch, 0), coalesce(c.url, ''), coalesce(e.batch, ''), coalesce(e.workspace, 0), e.writes
 		FROM executions e LEFT JOIN runs r ON r.execution = e.seq LEFT JOIN callbacks c ON c.execution = e.seq
 		WHERE e.id = ?`, id).
-		Scan(&r.seq, &r.subject, &r.state, &r.mark, &r.cancel, &r.node, &r.epoch, &r.url, &r.batch, &r.workspace, &r.writes)
+		Scan(&r.seq, &r.subject, &r.state, &r.place, &r.cancel, &r.node, &r.epoch, &r.url, &r.batch, &r.workspace, &r.writes)
 	if errors.Is(err, sql.ErrNoRows) {
 		return r, ErrStale
+	}
+	if r.place == "" {
+		r.place = placeOf(r.state)
 	}
 	return r, err
 }
@@ -65,13 +50,13 @@ func (s *Store) step(ctx context.Context, t *tx, id execution.ID, next execution
 		return r, err
 	}
 	if !r.state.CanBecome(next) || r.state == execution.Running && (r.node != s.node || r.epoch != s.epoch) ||
-		next == execution.Running && r.place() == behind {
+		next == execution.Running && r.place == behind {
 		return r, ErrStale
 	}
-	if _, err := t.exec(ctx, `UPDATE executions SET state = ?, claimed = 0 WHERE seq = ?`, next, r.seq); err != nil {
+	if _, err := t.exec(ctx, `UPDATE executions SET state = ?, place = ? WHERE seq = ?`, next, placeOf(next).column(), r.seq); err != nil {
 		return r, err
 	}
-	return r, t.move(ctx, r.subject, r.place(), row{state: next}.place())
+	return r, t.countMove(ctx, r.subject, r.place, placeOf(next))
 }
 
 // Start writes that the program may start from now on: queued → running, under this node and epoch, whatever run says

@@ -267,10 +267,10 @@ func (t *tx) begin(ctx context.Context, part Part) (node string, epoch int64, er
 func (t *tx) beginEpoch(ctx context.Context) error {
 	for _, query := range []string{
 		`UPDATE node SET epoch = epoch + 1`,
-		`UPDATE executions SET claimed = 0 WHERE state = 'queued' AND claimed = 1`,
+		`UPDATE executions SET place = 'waiting' WHERE state = 'queued' AND place = 'claimed'`,
 		`DELETE FROM subjects`,
 		`INSERT INTO subjects (subject, waiting, behind, claimed, running, served)
-			SELECT subject, sum(claimed = 0), sum(claimed = 2), 0, 0, 0 FROM executions WHERE state = 'queued' GROUP BY subject`,
+			SELECT subject, sum(place = 'waiting'), sum(place = 'behind'), 0, 0, 0 FROM executions WHERE state = 'queued' GROUP BY subject`,
 		`INSERT INTO subjects (subject, waiting, behind, claimed, running, served)
 			SELECT subject, 0, 0, 0, count(*), 0 FROM executions WHERE state = 'running' GROUP BY subject
 			ON CONFLICT DO UPDATE SET running = excluded.running`,

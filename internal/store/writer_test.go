@@ -61,7 +61,7 @@ func put(id execution.ID) func(context.Context, *tx) (events, error) {
 		if _, err := t.insert(ctx, e, queuePosition{place: waiting}); err != nil {
 			return events{}, err
 		}
-		return events{queued: true, ended: id}, t.move(ctx, "ann", nowhere, waiting)
+		return events{queued: true, ended: id}, t.countMove(ctx, "ann", nowhere, waiting)
 	}
 }
 
