@@ -107,7 +107,7 @@ func BenchmarkDeliveries(b *testing.B) {
 			s := open(b, b.TempDir())
 			fillDead(b, s, there)
 			f := execution.DeliveryFilter{Subject: "subject7", States: []execution.DeliveryState{execution.Dead}, Limit: 5}
-			f.Before.CreatedAt, f.Before.Execution = moment(600), "exec_600"
+			f.Before.CreatedAt, f.Before.Execution = timeOf(600), "exec_600"
 			for b.Loop() {
 				if list, err := s.Deliveries(b.Context(), f); err != nil || len(list) != 5 {
 					b.Fatalf("got %d, error %v", len(list), err)
@@ -172,7 +172,7 @@ func BenchmarkRecover(b *testing.B) {
 		}
 		b.ReportMetric(float64(longest.Microseconds())/1000, "longest-wait-ms")
 		if err := s.writer.do(b.Context(), "die again", volatile, func(ctx context.Context, t *tx) (events, error) {
-			return events{}, t.control(ctx, `UPDATE deliveries SET state = 'dead', ended_at = 1`)
+			return events{}, t.execNoArgs(ctx, `UPDATE deliveries SET state = 'dead', ended_at = 1`)
 		}); err != nil {
 			b.Fatal(err)
 		}

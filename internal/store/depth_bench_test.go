@@ -68,7 +68,7 @@ func (d *depth) crowd(b *testing.B) {
 		write(func(ctx context.Context, t *tx) error {
 			for range min(10_000, d.queued-first) {
 				e := d.another()
-				if _, err := t.insert(ctx, e, queuePosition{place: waiting}); err != nil {
+				if _, err := t.insertExecution(ctx, e, queuePosition{place: waiting}); err != nil {
 					return err
 				}
 				if err := t.countMove(ctx, e.Subject, nowhere, waiting); err != nil {

@@ -39,7 +39,7 @@ func TestTenThousandSubjectsAreServedInTheirOrder(t *testing.T) {
 	if err := s.writer.do(t.Context(), "fill", volatile, func(ctx context.Context, t *tx) (events, error) {
 		for i := range 2 * width {
 			e := sample(fmt.Sprint("subject", i%width))
-			if _, err := t.insert(ctx, e, queuePosition{place: waiting}); err != nil {
+			if _, err := t.insertExecution(ctx, e, queuePosition{place: waiting}); err != nil {
 				return events{}, err
 			}
 			if err := t.countMove(ctx, e.Subject, nowhere, waiting); err != nil {

@@ -136,7 +136,7 @@ func TestTheWriterCommitsWithFsyncUnlessAllIsVolatile(t *testing.T) {
 		"durable":  {[]*operation{{durability: durable}}, full},
 		"mixed":    {[]*operation{{durability: volatile}, {durability: durable}, {durability: volatile}}, full},
 	} {
-		if err := s.writer.tx.relax(t.Context(), c.batch); err != nil {
+		if err := s.writer.tx.setSynchronous(t.Context(), c.batch); err != nil {
 			t.Fatal(err)
 		}
 		if got := mode(); got != c.want {

@@ -140,7 +140,7 @@ func TestTheFaultKeepsItsCauseToItself(t *testing.T) {
 	t.Parallel()
 	s := open(t, t.TempDir())
 	cause := errors.New("a path, a query")
-	f := fault.Of(unavailable("enqueue execution", cause))
+	f := fault.Of(unavailableFault("enqueue execution", cause))
 	if f.Sentence == "" || errors.Is(errors.New(f.Sentence), cause) || !errors.Is(f, cause) {
 		t.Errorf("got sentence %q, cause %v", f.Sentence, errors.Unwrap(f))
 	}

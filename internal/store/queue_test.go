@@ -127,19 +127,19 @@ func TestTheQuestionsWalkAlongIndexes(t *testing.T) {
 		}
 	}
 	check("next subject", nextSubject, nil, "SCAN subjects USING INDEX subjects_next")
-	check("its oldest", nextOfOne, []any{"ann"},
+	check("its oldest", oldestOfSubject, []any{"ann"},
 		"SEARCH executions USING COVERING INDEX executions_queued (subject=? AND place=?)")
 	check("what is ahead", selectAhead, []any{"ann", 7, 1000}, "CO-ROUTINE (subquery-1)",
 		"SEARCH q USING COVERING INDEX executions_queued (subject=? AND place=? AND rowid<?)", "SCAN (subquery-1)")
 	const walk = "SEARCH executions USING COVERING INDEX executions_of_workspace "
-	check("taken", isTaken, []any{1}, "SCAN CONSTANT ROW", "SCALAR SUBQUERY 1", walk+"(workspace=? AND writes=? AND state=?)")
-	check("next in turn", nextInTurn, []any{1}, walk+"(workspace=? AND writes=? AND state=? AND place=?)")
-	check("used", isUsed, []any{1}, "SEARCH executions USING INDEX executions_of_workspace (workspace=?)")
-	check("written", isWrittenBy, []any{1}, "SEARCH executions USING INDEX executions_of_workspace (workspace=? AND writes=? AND state=?)")
+	check("taken", hasWriter, []any{1}, "SCAN CONSTANT ROW", "SCALAR SUBQUERY 1", walk+"(workspace=? AND writes=? AND state=?)")
+	check("next in turn", selectNextBehind, []any{1}, walk+"(workspace=? AND writes=? AND state=? AND place=?)")
+	check("used", selectUser, []any{1}, "SEARCH executions USING INDEX executions_of_workspace (workspace=?)")
+	check("written", selectRunningWriter, []any{1}, "SEARCH executions USING INDEX executions_of_workspace (workspace=? AND writes=? AND state=?)")
 	check("what is to be removed", selectRemovable, []any{1, 1, 1}, "SEARCH r USING COVERING INDEX results_completed (completed_at<?)",
 		"CORRELATED SCALAR SUBQUERY 1", "SEARCH e USING INTEGER PRIMARY KEY (rowid=?)", "SEARCH q USING INDEX executions_open_of_batch (batch=?)",
 		"SEARCH d USING INTEGER PRIMARY KEY (rowid=?) LEFT-JOIN")
-	check("expired keys", selectExpired, []any{1}, "SEARCH idempotency USING COVERING INDEX idempotency_oldest (created_at<?)")
+	check("expired keys", selectExpiredKeys, []any{1}, "SEARCH idempotency USING COVERING INDEX idempotency_oldest (created_at<?)")
 	destinations := []string{ // one after another, not row after row
 		"CO-ROUTINE pending",
 		"SETUP", "SEARCH deliveries USING COVERING INDEX deliveries_pending",
@@ -212,8 +212,8 @@ func TestListsOfDeliveriesWalkAlongIndexes(t *testing.T) {
 			t.Errorf("%s: got %d walks, want %d:\n%s", name, walks, c.walks, strings.Join(plan(t, s, query, args...), "\n"))
 		}
 	}
-	where, args := conditions("ann", execution.Dead, "https://a:443", time.Now())
-	if got := plan(t, s, resume+where+resumeOrder, append(append([]any{1}, args...), 1, 1)...); !strings.Contains(strings.Join(got, "\n"),
+	where, args := deliveryConditions("ann", execution.Dead, "https://a:443", time.Now())
+	if got := plan(t, s, resumeDead+where+oldestFirst, append(append([]any{1}, args...), 1, 1)...); !strings.Contains(strings.Join(got, "\n"),
 		"SEARCH deliveries USING INDEX deliveries_of_subject (subject=? AND state=? AND created_at>?)") || strings.Contains(fmt.Sprint(got), "TEMP B-TREE") {
 		t.Errorf("recover: %v", got)
 	}
@@ -288,7 +288,7 @@ func TestExpiredKeysAreForgottenInPassing(t *testing.T) {
 	}
 	var got []int
 	for i := range 8 {
-		use(fmt.Sprint("new", i), start.Add(remembered+time.Hour))
+		use(fmt.Sprint("new", i), start.Add(idempotencyWindow+time.Hour))
 		got = append(got, keys())
 	}
 	if diff := cmp.Diff([]int{9, 8, 7, 6, 5, 6, 7, 8}, got); diff != "" {
@@ -437,7 +437,7 @@ func TestAReportThatIsOldIsNone(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := s.writer.do(t.Context(), "age", durable, func(ctx context.Context, t *tx) (events, error) {
-		_, err := t.exec(ctx, `UPDATE reports SET at = at - ?`, reportsAge+time.Second)
+		_, err := t.exec(ctx, `UPDATE reports SET at = at - ?`, maxReportAge+time.Second)
 		return events{}, err
 	}); err != nil {
 		t.Fatal(err)

@@ -15,14 +15,14 @@ func TestWhatIsLargeIsRemovedInSmallShares(t *testing.T) {
 		limit, want int
 		most        int // of one share
 	}{
-		"large":                     {2 * share, 10, 5, 5, 1},
+		"large":                     {2 * removalTime, 10, 5, 5, 1},
 		"small":                     {0, 1000, 500, 500, 500},
 		"fewer than were asked for": {0, 7, 50, 7, 50},
 		"none":                      {0, 0, 50, 0, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			there, asked := c.there, []int(nil)
-			removed, err := s.inShares(t.Context(), "remove", c.limit, func(_ context.Context, _ *tx, n int) (int64, error) {
+			removed, err := s.removeInBatches(t.Context(), "remove", c.limit, func(_ context.Context, _ *tx, n int) (int64, error) {
 				asked = append(asked, n)
 				gone := min(n, there)
 				there -= gone

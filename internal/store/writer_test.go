@@ -58,7 +58,7 @@ func put(id execution.ID) func(context.Context, *tx) (events, error) {
 	return func(ctx context.Context, t *tx) (events, error) {
 		e := sample("ann")
 		e.ID = id
-		if _, err := t.insert(ctx, e, queuePosition{place: waiting}); err != nil {
+		if _, err := t.insertExecution(ctx, e, queuePosition{place: waiting}); err != nil {
 			return events{}, err
 		}
 		return events{queued: true, ended: id}, t.countMove(ctx, "ann", nowhere, waiting)
@@ -102,7 +102,7 @@ func TestACommitThatFailsUndoesAndAnswersAll(t *testing.T) {
 	defer release()
 	<-s.Queued() // set by Open
 	errs := together(t, s, put("one"), func(ctx context.Context, t *tx) (events, error) {
-		if err := t.control(ctx, `PRAGMA defer_foreign_keys = ON`); err != nil {
+		if err := t.execNoArgs(ctx, `PRAGMA defer_foreign_keys = ON`); err != nil {
 			return events{}, err
 		}
 		_, err := t.exec(ctx, `INSERT INTO programs (execution) VALUES (12345)`) // whose execution? asked at the commit
