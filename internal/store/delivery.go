@@ -98,12 +98,12 @@ func (s *Store) Record(
 	nextAt time.Time,
 ) error {
 	var ended time.Time
-	switch state {
-	case execution.Pending:
+	switch {
+	case state == execution.Pending: // it stays pending
 		reason = ""
-	case execution.Delivered, execution.Dead:
+	case execution.Pending.CanBecome(state):
 		nextAt, ended = time.Time{}, a.StartedAt.Add(a.Duration)
-	case execution.NoDelivery:
+	default:
 		return fmt.Errorf("record attempt: no attempt leads to %s", state)
 	}
 	return s.writer.do(ctx, "record attempt", durable, func(ctx context.Context, t *tx) (events, error) {

@@ -162,18 +162,13 @@ func TestEveryStatementWalksAlongAnIndex(t *testing.T) {
 	ear, name := newEar()
 	open := func(t *testing.T, dir string, part store.Part) *store.Store {
 		t.Helper()
-		s, err := store.OpenWith(t.Context(), name, dir, part, store.Defaults(), silent())
-		if err != nil {
-			t.Fatalf("open: %v", err)
-		}
-		t.Cleanup(func() { _ = s.Close() })
-		return s
+		return openPart(t, name, dir, part)
 	}
 	t.Run("the contract is heard", func(t *testing.T) {
 		storetest.Run(t, func(t *testing.T) func() storetest.Store {
 			t.Helper()
 			dir := t.TempDir()
-			return func() storetest.Store { return open(t, dir, store.Whole) }
+			return func() storetest.Store { return contractStore{open(t, dir, store.Whole)} }
 		})
 	})
 	t.Run("and what it does not ask", func(t *testing.T) {

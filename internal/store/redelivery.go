@@ -64,6 +64,16 @@ func deliveryConditions(
 	return where, args
 }
 
+// redeliverable lists, for SQL, the states from which the table of transitions lets a delivery become pending, and pending
+// itself.
+var redeliverable = func() string {
+	var quoted []string
+	for _, state := range append(execution.Pending.Sources(), execution.Pending) {
+		quoted = append(quoted, "'"+string(state)+"'")
+	}
+	return strings.Join(quoted, ", ")
+}()
+
 // Redeliver implements httpapi.Deliveries. A pending delivery keeps its place in the schedule; the schedule of one that
 // was delivered or given up begins anew. Attempts stay, and their numbers go on. If an attempt is in flight and fails,
 // another attempt follows that begins after this call.
@@ -71,7 +81,8 @@ func (s *Store) Redeliver(ctx context.Context, id execution.ID, now time.Time) e
 	return s.writer.do(ctx, "redeliver", durable, func(ctx context.Context, t *tx) (events, error) {
 		n, err := t.exec(ctx, `UPDATE deliveries SET resumed = CASE state WHEN 'pending' THEN resumed ELSE attempts END,
 				state = 'pending', reason = '', next_at = ?, ended_at = NULL
-			WHERE execution = (SELECT seq FROM executions WHERE id = ?)`, unixNano(now), id)
+			WHERE execution = (SELECT seq FROM executions WHERE id = ?)
+				AND state IN (`+redeliverable+`)`, unixNano(now), id)
 		if err != nil || n == 1 {
 			return events{pending: true}, err
 		}
