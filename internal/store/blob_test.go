@@ -53,7 +53,7 @@ func writeBlob(t *testing.T, s *store.Store, content []byte, chunk int) executio
 	return b
 }
 
-func TestABlobIsReadAsItWasWritten(t *testing.T) {
+func TestABlobReadsBackAsWritten(t *testing.T) {
 	s := keep(t)
 	for _, size := range []int{0, 1, 256<<10 - 1, 256 << 10, 256<<10 + 1, 1<<20 + 12345} {
 		content := noise(size)
@@ -69,7 +69,7 @@ func TestABlobIsReadAsItWasWritten(t *testing.T) {
 	}
 }
 
-func TestABlobIsReadFromAnywhere(t *testing.T) {
+func TestABlobIsReadFromAnyOffset(t *testing.T) {
 	s := keep(t)
 	content := noise(1 << 20)
 	r := s.Blob(t.Context(), writeBlob(t, s, content, 1<<20))
@@ -84,7 +84,7 @@ func TestABlobIsReadFromAnywhere(t *testing.T) {
 	}
 }
 
-func TestWhatNobodyHoldsIsSweptAway(t *testing.T) {
+func TestSweepRemovesUnreferencedBlobs(t *testing.T) {
 	s := keep(t)
 	whole := writeBlob(t, s, noise(600_000), 1<<20)
 	half, err := s.NewBlob(t.Context())
@@ -129,7 +129,7 @@ func finished(t *testing.T, s *store.Store, at time.Time, a *execution.Artifacts
 	return e.ID
 }
 
-func TestArtifactsAreHeldAsLongAsTheirExecution(t *testing.T) {
+func TestArtifactsAreKeptAsLongAsTheirExecution(t *testing.T) {
 	s := keep(t)
 	at := time.Now().UTC()
 	content := noise(300_000)
@@ -170,7 +170,7 @@ func TestArtifactsAreHeldAsLongAsTheirExecution(t *testing.T) {
 	}
 }
 
-func TestArtifactsTellNothingAskedFromNothingLeft(t *testing.T) {
+func TestArtifactsDistinguishNoneRequestedFromNoneLeft(t *testing.T) {
 	s := keep(t)
 	for _, want := range []*execution.Artifacts{nil, {}} {
 		got, err := s.Artifacts(t.Context(), finished(t, s, time.Now(), want))
@@ -180,7 +180,7 @@ func TestArtifactsTellNothingAskedFromNothingLeft(t *testing.T) {
 	}
 }
 
-func TestFinishRefusesABlobThatIsGone(t *testing.T) {
+func TestFinishRefusesARemovedBlob(t *testing.T) {
 	s := keep(t)
 	gone := writeBlob(t, s, noise(10), 10)
 	if _, err := s.Sweep(t.Context(), time.Now(), 10); err != nil {

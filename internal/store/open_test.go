@@ -145,7 +145,7 @@ func TestTheWriterCommitsWithFsyncUnlessAllIsVolatile(t *testing.T) {
 	}
 }
 
-func TestConfigNamesTheKeyThatIsWrong(t *testing.T) {
+func TestValidateNamesTheInvalidKey(t *testing.T) {
 	t.Parallel()
 	if err := Defaults().Validate(); err != nil {
 		t.Errorf("the defaults: %v", err)
@@ -164,9 +164,9 @@ func TestConfigNamesTheKeyThatIsWrong(t *testing.T) {
 
 const victimDir = "BOOMERANG_TEST_VICTIM_DIR"
 
-// TestVictim is not a test: it is the process that TestWhatWasAcknowledgedSurvivesAKill kills. It says each id after it
+// TestKilledProcess is not a test: it is the process that TestAcknowledgedWritesSurviveAKill kills. It says each id after it
 // was acknowledged.
-func TestVictim(t *testing.T) {
+func TestKilledProcess(t *testing.T) {
 	dir := os.Getenv(victimDir)
 	if dir == "" {
 		return
@@ -192,11 +192,11 @@ func TestVictim(t *testing.T) {
 	select {}
 }
 
-func TestWhatWasAcknowledgedSurvivesAKill(t *testing.T) {
+func TestAcknowledgedWritesSurviveAKill(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	for _, life := range []int{50, 300, 1000} {
-		victim := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestVictim$")
+		victim := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestKilledProcess$")
 		victim.Env = append(os.Environ(), victimDir+"="+dir)
 		victim.Stderr = os.Stderr
 		out, err := victim.StdoutPipe()

@@ -136,7 +136,7 @@ func TestAReadOnlyDatabaseIsUnavailable(t *testing.T) {
 	}
 }
 
-func TestTheFaultKeepsItsCauseToItself(t *testing.T) {
+func TestTheFaultHidesItsCause(t *testing.T) {
 	t.Parallel()
 	s := open(t, t.TempDir())
 	cause := errors.New("a path, a query")
@@ -149,7 +149,7 @@ func TestTheFaultKeepsItsCauseToItself(t *testing.T) {
 	}
 }
 
-func TestTheFilesAreTheOwnersAlone(t *testing.T) {
+func TestOnlyTheOwnerCanAccessTheFiles(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir() + "/made"
 	s := open(t, dir)

@@ -158,7 +158,7 @@ var sorts = map[string]string{
 // Every statement that the contract's tests, and the few below, sent to SQLite is a walk along an index: no table is scanned
 // and nothing is sorted but where it is meant. So a
 // new query is checked as soon as it is tested. And no index is there for nothing.
-func TestEveryStatementWalksAlongAnIndex(t *testing.T) {
+func TestEveryStatementUsesAnIndex(t *testing.T) {
 	ear, name := newEar()
 	open := func(t *testing.T, dir string, part store.Part) *store.Store {
 		t.Helper()

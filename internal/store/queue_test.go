@@ -54,7 +54,7 @@ func recount(t *testing.T, s *Store) {
 	}
 }
 
-func TestTheCountsAgreeWithTheRowsWhateverHappens(t *testing.T) {
+func TestTheCountsAlwaysAgreeWithTheRows(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	s := open(t, dir)
@@ -110,7 +110,7 @@ func TestTheCountsAgreeWithTheRowsWhateverHappens(t *testing.T) {
 
 // A claim must not look at more than it takes, however many wait; nor may the other questions that are asked all the
 // time. Each is a walk along an index: there is no SCAN of a table, and nothing is sorted but the few deliveries that are due.
-func TestTheQuestionsWalkAlongIndexes(t *testing.T) {
+func TestTheQueriesUseIndexes(t *testing.T) {
 	t.Parallel()
 	s := open(t, t.TempDir())
 	joins := []string{
@@ -177,7 +177,7 @@ func TestTheQuestionsWalkAlongIndexes(t *testing.T) {
 
 // A page of deliveries costs the page, however many there are: each state is one walk along a covering index that ends with
 // the page, and what is sorted is no more than a page of each.
-func TestListsOfDeliveriesWalkAlongIndexes(t *testing.T) {
+func TestListsOfDeliveriesUseIndexes(t *testing.T) {
 	t.Parallel()
 	s := open(t, t.TempDir())
 	before := execution.DeliveryCursor{CreatedAt: time.Now(), Execution: "x"}
@@ -241,7 +241,7 @@ func plan(t *testing.T, s *Store, query string, args ...any) (lines []string) {
 	return lines
 }
 
-func TestCodeAndEnvAreGoneWhenTheExecutionEnds(t *testing.T) {
+func TestCodeAndEnvAreDeletedWhenTheExecutionEnds(t *testing.T) {
 	t.Parallel()
 	s := open(t, t.TempDir())
 	e := sample("ann")
@@ -266,7 +266,7 @@ func TestCodeAndEnvAreGoneWhenTheExecutionEnds(t *testing.T) {
 	}
 }
 
-func TestExpiredKeysAreForgottenInPassing(t *testing.T) {
+func TestExpiredKeysAreDeletedWithNewOnes(t *testing.T) {
 	t.Parallel()
 	s := open(t, t.TempDir())
 	start := time.Now()
@@ -296,7 +296,7 @@ func TestExpiredKeysAreForgottenInPassing(t *testing.T) {
 	}
 }
 
-func TestEverySealedFieldIsShownByItsHead(t *testing.T) {
+func TestEachSealedReturnsTheHeadOfEveryField(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	s := open(t, dir)
@@ -331,7 +331,7 @@ func TestEverySealedFieldIsShownByItsHead(t *testing.T) {
 	}
 }
 
-func TestTheHalvesWakeEachOther(t *testing.T) {
+func TestTheTwoPartsSignalEachOther(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	part := func(p Part) *Store {
@@ -419,7 +419,7 @@ func TestTheHalvesWakeEachOther(t *testing.T) {
 	}
 }
 
-func TestAReportThatIsOldIsNone(t *testing.T) {
+func TestAnOldReportIsUnavailable(t *testing.T) {
 	t.Parallel()
 	s := open(t, t.TempDir())
 	if err := s.Reported(t.Context(), "docker"); err == nil {

@@ -39,7 +39,7 @@ func closed(ch <-chan struct{}) bool {
 	}
 }
 
-func TestABackupOfABusyStoreIsWholeAndHoldsWhatWasThere(t *testing.T) {
+func TestABackupOfABusyStoreIsComplete(t *testing.T) {
 	dir := t.TempDir()
 	s, err := store.Open(t.Context(), dir, store.Defaults(), silent())
 	if err != nil {
@@ -122,7 +122,7 @@ func TestABackupOverwritesNothingAndNeedsADatabase(t *testing.T) {
 	}
 }
 
-func TestWhatIsRemovedMakesRoom(t *testing.T) {
+func TestRemoveFreesSpace(t *testing.T) {
 	s, err := store.Open(t.Context(), t.TempDir(), store.Defaults(), silent())
 	if err != nil {
 		t.Fatal(err)

@@ -8,7 +8,7 @@ import (
 	"boomerang/internal/store"
 )
 
-func TestTheTallyCountsWhatIsInHand(t *testing.T) {
+func TestTallyCountsExecutionsAndDeliveries(t *testing.T) {
 	s, err := store.Open(t.Context(), t.TempDir(), store.Defaults(), silent())
 	if err != nil {
 		t.Fatal(err)

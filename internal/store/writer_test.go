@@ -131,7 +131,7 @@ func TestACommitThatFailsUndoesAndAnswersAll(t *testing.T) {
 	}
 }
 
-func TestWhoGoesAwayBeforeTheTurnHasStoredNothing(t *testing.T) {
+func TestAWriteCancelledWhileItWaitsIsNotStored(t *testing.T) {
 	t.Parallel()
 	s := open(t, t.TempDir())
 	release := hold(t, s)
@@ -149,7 +149,7 @@ func TestWhoGoesAwayBeforeTheTurnHasStoredNothing(t *testing.T) {
 	}
 }
 
-func TestWhoGoesAwayInTheTurnLearnsThatItIsStored(t *testing.T) {
+func TestAWriteCancelledWhileItRunsIsStored(t *testing.T) {
 	t.Parallel()
 	s := open(t, t.TempDir())
 	ctx, leave := context.WithCancel(t.Context())
@@ -162,7 +162,7 @@ func TestWhoGoesAwayInTheTurnLearnsThatItIsStored(t *testing.T) {
 	}
 }
 
-func TestWhoWaitsTogetherSharesACommit(t *testing.T) {
+func TestWaitingWritesShareACommit(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
 		s := open(t, dir)
@@ -195,7 +195,7 @@ func early(answered int32) error {
 	return fmt.Errorf("%d were answered by an earlier commit", answered)
 }
 
-func TestClosedStoreRefuses(t *testing.T) {
+func TestAClosedStoreRefusesWrites(t *testing.T) {
 	t.Parallel()
 	s := open(t, t.TempDir())
 	if err := s.Close(); err != nil {

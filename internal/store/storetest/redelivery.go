@@ -401,7 +401,7 @@ func TestDeliveriesPageWithoutGapsOrRepeats(t *testing.T, db Database) {
 	h.equal(got, want)
 }
 
-// TestEveryDeliveryWriteFollowsTheTableOfTransitions tries each write on a delivery in each state. A write either leaves
+// TestEveryDeliveryWriteFollowsTheTableOfTransitions tries each write on a delivery in each state. A write either keeps
 // the state or follows the table, and together they make every transition.
 func TestEveryDeliveryWriteFollowsTheTableOfTransitions(t *testing.T, db Database) {
 	h := newHarness(t, db)

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-func TestWhatIsLargeIsRemovedInSmallShares(t *testing.T) {
+func TestLargeRowsAreRemovedInSmallBatches(t *testing.T) {
 	s := open(t, t.TempDir())
 	for name, c := range map[string]struct {
 		takes       time.Duration // each removal
