@@ -13,7 +13,7 @@ import (
 	"boomerang/internal/execution"
 )
 
-// makeOldDatabase makes a database in dir whose schema ends with the migration of the given number, and runs the scripts.
+// makeOldDatabase makes a database in dir whose schema ends with a migration, and runs the scripts.
 func makeOldDatabase(t testing.TB, dir string, number int, scripts ...string) {
 	t.Helper()
 	db, err := sql.Open("sqlite", filepath.Join(dir, DatabaseFile))
@@ -26,7 +26,7 @@ func makeOldDatabase(t testing.TB, dir string, number int, scripts ...string) {
 		t.Fatal(err)
 	}
 	defer conn.Close() //nolint:errcheck // the scripts are committed
-	if err := migrateTo(t.Context(), conn, quiet(), number); err != nil {
+	if err := migrateTo(t.Context(), conn, discardLog(), number); err != nil {
 		t.Fatal(err)
 	}
 	for _, script := range scripts {
@@ -69,9 +69,9 @@ func TestDeliveriesOfTheFirstSchemaAreListedAndSentAgain(t *testing.T) {
 	}
 }
 
-// makeDatabaseWithNumberedPlaces makes a database of the time when the column claimed held a number, with n queued
-// executions in each of the three places, and one each that runs and that has ended. The executions with an id "exec_b…"
-// are behind those with "exec_c…": all of a subject change one workspace.
+// makeDatabaseWithNumberedPlaces makes a database whose column claimed holds numbers, with n queued executions in each
+// of the three places, a running and an ended one. Those named "exec_b…" are behind "exec_c1": they change the same
+// workspace.
 func makeDatabaseWithNumberedPlaces(t testing.TB, dir string, n int) {
 	t.Helper()
 	insert := func(id, subject, state string, claimed, workspace, n int) string {
@@ -91,7 +91,8 @@ func makeDatabaseWithNumberedPlaces(t testing.TB, dir string, n int) {
 		insert("exec_r", "dan", "running", 0, 0, 1),
 		insert("exec_e", "dan", "failed", 0, 0, 1),
 		`INSERT INTO programs (execution) SELECT seq FROM executions WHERE state IN ('queued', 'running')`,
-		`INSERT INTO runs (execution, node, epoch, container, nonce) SELECT seq, 'n', 1, 'c', 'n' FROM executions WHERE state = 'running'`,
+		`INSERT INTO runs (execution, node, epoch, container, nonce) SELECT seq, 'n', 1, 'c', 'n' FROM executions
+			WHERE state = 'running'`,
 	)
 }
 
@@ -101,7 +102,7 @@ func TestNumberedPlacesBecomeWords(t *testing.T) {
 	makeDatabaseWithNumberedPlaces(t, dir, 2)
 
 	// A process that takes executions in begins no epoch, so all claims hold.
-	front, err := OpenPart(t.Context(), dir, Front, Defaults(), quiet())
+	front, err := OpenPart(t.Context(), dir, Front, Defaults(), discardLog())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -123,7 +124,8 @@ func TestNumberedPlacesBecomeWords(t *testing.T) {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(map[execution.ID]string{
-		"exec_w1": "waiting", "exec_w2": "waiting", "exec_c1": "claimed", "exec_d1": "claimed", "exec_b1": "behind", "exec_b2": "behind",
+		"exec_w1": "waiting", "exec_w2": "waiting", "exec_c1": "claimed", "exec_d1": "claimed", "exec_b1": "behind",
+		"exec_b2": "behind",
 		"exec_r1": "", "exec_e1": "",
 	}, got); diff != "" {
 		t.Errorf("places after the upgrade: -want +got:\n%s", diff)
@@ -133,7 +135,7 @@ func TestNumberedPlacesBecomeWords(t *testing.T) {
 	}
 
 	s := open(t, dir) // voids the claims
-	recount(t, s)
+	checkCounts(t, s)
 	claims, err := s.Claim(t.Context(), 10)
 	if err != nil {
 		t.Fatal(err)
@@ -153,10 +155,10 @@ func TestNumberedPlacesBecomeWords(t *testing.T) {
 	if claims, err = s.Claim(t.Context(), 10); err != nil || len(claims) != 1 || claims[0].ID != "exec_b1" {
 		t.Errorf("Claim after the end of exec_c1 = %v, %v; want exec_b1, which was behind it", claims, err)
 	}
-	recount(t, s)
+	checkCounts(t, s)
 }
 
-// BenchmarkUpgradeOfNumberedPlaces measures how long it takes to open a database of schema 13 with 99 999 queued executions.
+// BenchmarkUpgradeOfNumberedPlaces measures the migration of 99 999 queued executions from schema 13.
 func BenchmarkUpgradeOfNumberedPlaces(b *testing.B) {
 	for range b.N {
 		b.StopTimer()

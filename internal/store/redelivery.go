@@ -64,8 +64,8 @@ func deliveryConditions(
 	return where, args
 }
 
-// redeliverable lists, for SQL, the states from which the table of transitions lets a delivery become pending, and pending
-// itself.
+// redeliverable lists the states from which the table of transitions lets a delivery become pending, and pending
+// itself, as values for SQL.
 var redeliverable = func() string {
 	var quoted []string
 	for _, state := range append(execution.Pending.Sources(), execution.Pending) {

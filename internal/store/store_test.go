@@ -27,7 +27,7 @@ func TestSQLiteKeepsTheContract(t *testing.T) {
 // openPart opens a part of dir until the end of the test, with a driver of database/sql.
 func openPart(t *testing.T, driver, dir string, part store.Part) *store.Store {
 	t.Helper()
-	s, err := store.OpenWith(t.Context(), driver, dir, part, store.Defaults(), silent())
+	s, err := store.OpenWith(t.Context(), driver, dir, part, store.Defaults(), discardLog())
 	if err != nil {
 		t.Fatalf("open: %v", err)
 	}
