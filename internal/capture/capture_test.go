@@ -45,7 +45,7 @@ func TestReturnedBytesNeverChange(t *testing.T) {
 	select {
 	case <-grown:
 	default:
-		t.Error("nobody was told that more has come")
+		t.Error("the channel was not closed when more came")
 	}
 	if string(early) != "first " {
 		t.Errorf("an early reader now sees %q", early)

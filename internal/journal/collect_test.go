@@ -12,7 +12,7 @@ import (
 	"boomerang/internal/journal"
 )
 
-// heard writes down what a splitter tells of files.
+// heard records the calls of a splitter to its file sink.
 type heard struct{ bytes.Buffer }
 
 func (h *heard) say(format string, args ...any) { _, _ = fmt.Fprintf(h, format, args...) }
@@ -22,7 +22,7 @@ func (h *heard) Omit(o journal.Omitted)         { h.say("<%s %q %s>", o.Of, o.Pa
 func (h *heard) Complete(c journal.Collection)  { h.say("<%+v>", c) }
 func (h *heard) Present(p journal.Present)      { h.say("<%+v>", p) }
 
-// splitFiles feeds raw in chunks of the given size.
+// splitFiles writes raw to a splitter in chunks of the given size.
 func splitFiles(raw string, chunk int) (payload, files string, end *journal.End) {
 	var out strings.Builder
 	var told heard
@@ -81,7 +81,7 @@ func TestFrameOfAFileIsBounded(t *testing.T) {
 	}
 }
 
-// FuzzFiles: files of any content between any payload, fed in any chunks, come back exactly.
+// FuzzFiles checks that files and payload of any content, written in any chunks, come back exactly.
 func FuzzFiles(f *testing.F) {
 	f.Add([]byte("hello\n"), []byte("\x1e\x1eboomerang"+nonce+"E{}\n"), "a\nb", uint64(1))
 	f.Add([]byte{}, []byte{}, "", uint64(2))

@@ -70,8 +70,10 @@ func TestBelowIsTrueForEveryParentOfAMatch(t *testing.T) {
 }
 
 func TestParseGlobRefusesPathsOutside(t *testing.T) {
-	for _, text := range []string{"", "/etc/passwd", "..", "../a", "a/../b", "a/..", ".", "./a", "a//b", "a/", "a\x00",
-		"[", "a/[b", `a\`, strings.Repeat("a", journal.MaxGlob+1)} {
+	for _, text := range []string{
+		"", "/etc/passwd", "..", "../a", "a/../b", "a/..", ".", "./a", "a//b", "a/", "a\x00",
+		"[", "a/[b", `a\`, strings.Repeat("a", journal.MaxGlob+1),
+	} {
 		if _, err := journal.ParseGlob(text); err == nil {
 			t.Errorf("%q was taken", text)
 		}
@@ -94,7 +96,7 @@ func TestMatchIsFastForHostileGlobs(t *testing.T) {
 		if got {
 			t.Error("it was chosen")
 		}
-	case <-time.After(time.Minute): // for all that tried every way it would be longer than the universe has lasted
+	case <-time.After(time.Minute): // trying all ways would take longer than the age of the universe
 		t.Fatal("it is still looking")
 	}
 	if got := testing.AllocsPerRun(10, func() { g.Match(name); g.Below(name) }); got != 0 {
@@ -102,7 +104,7 @@ func TestMatchIsFastForHostileGlobs(t *testing.T) {
 	}
 }
 
-// FuzzGlob: what a glob chooses lies below every directory that it sees below.
+// FuzzGlob checks that Below is true for every parent directory of a path that a glob matches.
 func FuzzGlob(f *testing.F) {
 	f.Add("a/**/b*/c", "a/x/b/c")
 	f.Add("**", "a/b")

@@ -25,7 +25,7 @@ var (
 	}
 )
 
-// parts is what came out of a splitter.
+// parts are the results of a splitter.
 type parts struct {
 	payload  string
 	start    *journal.Start
@@ -33,7 +33,7 @@ type parts struct {
 	consumed int64
 }
 
-// split feeds raw in chunks of the given size.
+// split writes raw to a splitter in chunks of the given size.
 func split(raw string, chunk int) parts {
 	var payload strings.Builder
 	s := journal.NewSplitter(nonce, &payload)
@@ -119,7 +119,8 @@ func TestSplitterPassesPayloadOnAtOnce(t *testing.T) {
 	}
 }
 
-// What costs Docker is a line of the log, whatever is in it. (Its log copier breaks lines of 16 KiB.)
+// TestAPayloadHasFewAndShortLines bounds the lines of the log, because Docker handles each line at a cost and breaks lines
+// after 16 KiB.
 func TestAPayloadHasFewAndShortLines(t *testing.T) {
 	for name, payload := range map[string]string{
 		"newlines":   strings.Repeat("\n", 1<<20),
@@ -212,7 +213,8 @@ func TestSplitterAllocatesNothingForPayload(t *testing.T) {
 	}
 }
 
-// FuzzFrames: any payload, packed in any pieces and fed in any chunks, comes back exactly, and only frames are frames.
+// FuzzFrames checks that any payload, packed in any pieces and written in any chunks, comes back exactly, and that no
+// payload is taken for a frame.
 func FuzzFrames(f *testing.F) {
 	f.Add([]byte("hello\n"), uint64(1))
 	f.Add([]byte("\x1eboomerang"+nonce[:31]), uint64(2))
@@ -251,7 +253,7 @@ func FuzzFrames(f *testing.F) {
 	})
 }
 
-// FuzzSplitter: whatever the log holds, chunks make no difference, and nothing proves an end but an end frame.
+// FuzzSplitter checks for any log that the chunks make no difference, and that only an end frame proves an end.
 func FuzzSplitter(f *testing.F) {
 	f.Add([]byte("a\x1eboomerang" + nonce + "E{\n\x1eboo"))
 	f.Add([]byte(packed("a\nb") + endFrame()))

@@ -149,7 +149,7 @@ func TestFingerprintTellsBodiesApart(t *testing.T) {
 	write(t, path, line("one", 1))
 	write(t, other, line("one", 2))
 	k := open(t, path)
-	// HKDF-SHA256 (RFC 5869) and HMAC, computed apart from this code.
+	// HKDF-SHA256 (RFC 5869) and HMAC, computed by other code.
 	const want = "22f06bb1b8b42df372d211142dd773896d3a33f95fa1c19e3322fd9ff2efcb0c"
 	if got := k.Fingerprint([]byte("body")); got != want {
 		t.Errorf("got %s, want %s: fingerprints that are stored would no longer match", got, want)
@@ -251,7 +251,7 @@ func TestOpenRefusesAnInvalidFile(t *testing.T) {
 	}
 }
 
-// line is a key whose bytes are all b.
+// line returns the line of a key whose bytes are all b.
 func line(id string, b byte) string {
 	return id + " " + base64.StdEncoding.EncodeToString(bytes.Repeat([]byte{b}, keySize)) + "\n"
 }
@@ -324,7 +324,7 @@ func TestRetireRefusesKeysThatAreNeeded(t *testing.T) {
 	if err := os.Chtimes(path, settled, settled); err != nil {
 		t.Fatal(err)
 	}
-	for _, wrong := range []string{made, "nobody", ""} {
+	for _, wrong := range []string{made, "unknown", ""} {
 		if err := Retire(path, wrong); err == nil {
 			t.Errorf("%q was retired", wrong)
 		}

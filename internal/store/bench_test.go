@@ -40,11 +40,11 @@ func sample(subject string) execution.Execution {
 	now := time.Now()
 	return execution.Execution{
 		ID: execution.NewID(now), Subject: subject, Language: "python", WorkingDir: "/workspace", Timeout: time.Hour,
-		Code: make([]byte, 200), Env: make([]byte, 60), EnvNames: []string{"A",
-			"B"}, CreatedAt: now.UTC(), State: execution.Queued,
+		Code: make([]byte, 200), Env: make([]byte, 60), EnvNames: []string{"A", "B"},
+		CreatedAt: now.UTC(), State: execution.Queued,
 		Callback: execution.Callback{
-			URL: "https://receiver.example/hook", Headers: make([]byte,
-				60), HeaderNames: []string{"X-A"}, Secret: make([]byte, 50),
+			URL: "https://receiver.example/hook", Headers: make([]byte, 60), HeaderNames: []string{"X-A"},
+			Secret: make([]byte, 50),
 		},
 	}
 }

@@ -18,8 +18,9 @@ type curve struct {
 // curves returns the curves of the operations that every execution needs, with up to 100 subjects.
 func curves(tb testing.TB, table [][]string) (all []curve) {
 	tb.Helper()
-	for _, operation := range []string{"finish", "submit", "record", "start", "cancel", "claim", "due", "list", "get",
-		"ahead"} {
+	for _, operation := range []string{
+		"finish", "submit", "record", "start", "cancel", "claim", "due", "list", "get", "ahead",
+	} {
 		c := curve{operation: operation, at: make(map[int]float64)}
 		for _, row := range table[1:] {
 			queued, width, ended := atoi(tb, row[1]), atoi(tb, row[2]), atoi(tb, row[3])

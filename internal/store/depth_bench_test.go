@@ -16,8 +16,8 @@ import (
 )
 
 // numbers is a table of the whole numbers from 1 to its argument.
-const numbers = `(WITH RECURSIVE n(value) AS (SELECT 1 UNION ALL SELECT value + 1 FROM n WHERE value < ?) SELECT value
-	FROM n)`
+const numbers = `(WITH RECURSIVE n(value) AS (SELECT 1 UNION ALL SELECT value + 1 FROM n WHERE value < ?)
+	SELECT value FROM n)`
 
 // depth is a store with so many queued executions of so many subjects, and so many ended executions.
 type depth struct {

@@ -379,5 +379,5 @@ func (s *Store) Ahead(ctx context.Context, id execution.ID) (n int, err error) {
 	if err == nil && state == execution.Queued {
 		err = s.readers.row(ctx, selectAhead, subject, seq, maxAhead).Scan(&n)
 	}
-	return n, wrapError("count what is ahead", notFound(err))
+	return n, wrapError("count executions ahead", notFound(err))
 }

@@ -151,7 +151,7 @@ func (s *Store) finish(
 	ctx context.Context, t *tx, id execution.ID, r execution.Result, c workspaceChange, d *execution.Delivery,
 ) (events, error) {
 	if !r.State.Terminal() {
-		return events{}, fmt.Errorf("%s is not the end of an execution", r.State)
+		return events{}, fmt.Errorf("%s is not a terminal state", r.State)
 	}
 	e, err := s.transition(ctx, t, id, r.State)
 	if err != nil {
@@ -221,8 +221,9 @@ func (t *tx) insertResult(ctx context.Context, seq int64, r execution.Result) er
 		r.CPUTime, r.MaxMemory); err != nil {
 		return err
 	}
-	for stream, o := range map[execution.Stream]execution.Output{execution.Stdout: r.Stdout,
-		execution.Stderr: r.Stderr} {
+	for stream, o := range map[execution.Stream]execution.Output{
+		execution.Stdout: r.Stdout, execution.Stderr: r.Stderr,
+	} {
 		if o.Bytes == 0 && len(o.Head)+len(o.Tail) == 0 {
 			continue // a stream without output has no row
 		}

@@ -44,7 +44,7 @@ func (s *Store) watchOtherProcess(ctx context.Context, d database, log *logrus.E
 			var version int64
 			if err := db.QueryRowContext(ctx, `PRAGMA data_version`).Scan(&version); err != nil {
 				if ctx.Err() == nil {
-					log.WithError(err).Debug("look after the other process")
+					log.WithError(err).Debug("look for commits of the other process")
 				}
 				continue
 			}

@@ -15,7 +15,7 @@ const selectTally = `SELECT queued, running, (SELECT count(*) FROM deliveries WH
 // Tally returns the numbers of executions and deliveries in progress, and of dead deliveries.
 func (s *Store) Tally(ctx context.Context) (n execution.Tally, err error) {
 	err = s.readers.row(ctx, selectTally).Scan(&n.Queued, &n.Running, &n.Pending, &n.Dead)
-	return n, wrapError("count what is in hand", err)
+	return n, wrapError("count executions and deliveries", err)
 }
 
 const selectShare = `SELECT (SELECT coalesce(sum(waiting + claimed + behind), 0) FROM subjects WHERE subject = ?1),
@@ -25,5 +25,5 @@ const selectShare = `SELECT (SELECT coalesce(sum(waiting + claimed + behind), 0)
 // Share implements httpapi.Records.
 func (s *Store) Share(ctx context.Context, subject string) (n execution.Share, err error) {
 	err = s.readers.row(ctx, selectShare, subject).Scan(&n.Queued, &n.Running, &n.Kept)
-	return n, wrapError("count what a subject has", err)
+	return n, wrapError("count executions of a subject", err)
 }

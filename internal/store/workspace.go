@@ -155,14 +155,14 @@ func (s *Store) Entry(ctx context.Context, subject, name, path string) (executio
 
 // Snapshot implements dispatch.Workspaces.
 func (s *Store) Snapshot(ctx context.Context, id execution.ID) ([]execution.Entry, error) {
-	return collect(ctx, s.readers, "list given files", scanEntry, `SELECT `+entryColumns+`
+	return collect(ctx, s.readers, "list snapshot", scanEntry, `SELECT `+entryColumns+`
 		FROM executions x CROSS JOIN entries e ON e.workspace = x.workspace LEFT JOIN blobs b ON b.id = e.blob
 		WHERE x.id = ? ORDER BY e.path`, id)
 }
 
 // ReleaseSnapshot implements dispatch.Workspaces.
 func (s *Store) ReleaseSnapshot(ctx context.Context, id execution.ID) error {
-	return s.writer.do(ctx, "let go of files", volatile, func(ctx context.Context, t *tx) (events, error) {
+	return s.writer.do(ctx, "release snapshot", volatile, func(ctx context.Context, t *tx) (events, error) {
 		_, err := t.exec(ctx, `DELETE FROM snapshots WHERE execution = (SELECT seq FROM executions WHERE id = ?)`, id)
 		return events{}, err
 	})

@@ -68,10 +68,10 @@ func (s *Store) Put(
 func checkCondition(only execution.Condition, old execution.Entry, there bool) error {
 	switch {
 	case only.Absent && there:
-		return fault.New(fault.PreconditionFailed, "There is such a file already.")
+		return fault.New(fault.PreconditionFailed, "The file already exists.")
 	case (only.Exists || len(only.Sums) > 0) && !there,
 		len(only.Sums) > 0 && (old.Kind != execution.EntryFile || !slices.Contains(only.Sums, old.Blob.Sum)):
-		return fault.New(fault.PreconditionFailed, "The file is another than If-Match says.")
+		return fault.New(fault.PreconditionFailed, "The file does not match If-Match.")
 	}
 	return nil
 }
@@ -83,7 +83,7 @@ func (t *tx) insertParents(ctx context.Context, workspace int64, e execution.Ent
 			return err
 		}
 		if there && above.Kind != execution.EntryDir {
-			return fault.New(fault.Conflict, "%q is no directory.", dir)
+			return fault.New(fault.Conflict, "%q is not a directory.", dir)
 		}
 		if there {
 			continue
@@ -222,7 +222,7 @@ func (s *Store) WorkspaceResult(ctx context.Context, id execution.ID) (*executio
 	err := s.readers.row(ctx, `SELECT r.workspace FROM executions e LEFT JOIN results r ON r.execution = e.seq
 		WHERE e.id = ?`, id).Scan(&text)
 	if err != nil || !text.Valid {
-		return nil, wrapError("get what became of the workspace", notFound(err))
+		return nil, wrapError("get workspace result", notFound(err))
 	}
 	l := new(execution.WorkspaceResult)
 	return l, json.Unmarshal([]byte(text.V), l)

@@ -114,8 +114,9 @@ func TestDueBoundsEachDestination(t *testing.T, db Database) {
 	busyAt := to("https://busy.example/hook", 50, busy)
 	calmAt := to("https://calm.example/hook", 3, calm)
 	at := h.now.Add(time.Hour)
-	for _, c := range []struct{ each, limit, wantBusy, wantCalm int }{{4, 64, 4, 3}, {2, 64, 2, 2}, {4, 5, 4, 1},
-		{100, 64, 50, 3}} {
+	for _, c := range []struct{ each, limit, wantBusy, wantCalm int }{
+		{4, 64, 4, 3}, {2, 64, 2, 2}, {4, 5, 4, 1}, {100, 64, 50, 3},
+	} {
 		list, err := h.Due(h.ctx(), at, c.each, c.limit, nil, nil)
 		h.ok(err)
 		counts := map[string]int{}
@@ -201,8 +202,9 @@ func TestRecordStoresTheAttemptAndSchedulesTheNext(t *testing.T, db Database) {
 
 func TestRecordEndsTheDelivery(t *testing.T, db Database) {
 	h := newHarness(t, db)
-	for state, reason := range map[execution.DeliveryState]execution.DeadReason{execution.Delivered: "",
-		execution.Dead: execution.Gone} {
+	for state, reason := range map[execution.DeliveryState]execution.DeadReason{
+		execution.Delivered: "", execution.Dead: execution.Gone,
+	} {
 		id := h.deliverable(0)
 		a := h.attempt(id, 1)
 		h.ok(h.Record(h.ctx(), a, state, reason, h.now)) // ignored, because the delivery has ended
@@ -242,8 +244,9 @@ func TestRecordRefusesTheStateNone(t *testing.T, db Database) {
 
 func TestAnEndedDeliveryKeepsItsCallbackAndBody(t *testing.T, db Database) {
 	h := newHarness(t, db)
-	for state, reason := range map[execution.DeliveryState]execution.DeadReason{execution.Delivered: "",
-		execution.Dead: execution.Exhausted} {
+	for state, reason := range map[execution.DeliveryState]execution.DeadReason{
+		execution.Delivered: "", execution.Dead: execution.Exhausted,
+	} {
 		id := h.deliverable(0)
 		before, err := h.Delivery(h.ctx(), id)
 		h.ok(err)

@@ -94,7 +94,7 @@ func TestStartStoresTheRunUnderThisEpoch(t *testing.T, db Database) {
 	id := h.enqueue("ann")
 	run := h.run()
 	want := run
-	run.Node, run.Epoch = "somebody else", 99
+	run.Node, run.Epoch = "another node", 99
 	h.ok(h.Start(h.ctx(), id, run))
 	e := h.get(id)
 	h.equal(e.State, execution.Running)
@@ -148,8 +148,9 @@ func TestFinishStoresEveryFieldOfTheResult(t *testing.T, db Database) {
 	h.equal(e.State, execution.Failed)
 	h.equal(e.Result, &want)
 	h.equal(*e.Run, h.run())
-	for stream, kept := range map[execution.Stream]execution.Output{execution.Stdout: want.Stdout,
-		execution.Stderr: want.Stderr} {
+	for stream, kept := range map[execution.Stream]execution.Output{
+		execution.Stdout: want.Stdout, execution.Stderr: want.Stderr,
+	} {
 		got, err := h.Output(h.ctx(), id, stream)
 		h.ok(err)
 		h.equal(got, kept)

@@ -29,11 +29,12 @@ type Store interface {
 	Epoch() int64
 	Writable(ctx context.Context) error
 
-	Enqueue(ctx context.Context, e execution.Execution, key *execution.Idempotency, limits execution.QueueLimits) (
-		stored execution.Execution, replayed bool, err error)
-	EnqueueAll(ctx context.Context, all []execution.Execution, key *execution.Idempotency,
-		limits execution.QueueLimits) (
-		stored []execution.Execution, replayed bool, err error)
+	Enqueue(
+		ctx context.Context, e execution.Execution, key *execution.Idempotency, limits execution.QueueLimits,
+	) (stored execution.Execution, replayed bool, err error)
+	EnqueueAll(
+		ctx context.Context, all []execution.Execution, key *execution.Idempotency, limits execution.QueueLimits,
+	) (stored []execution.Execution, replayed bool, err error)
 	Claim(ctx context.Context, n int) ([]execution.Execution, error)
 	Release(ctx context.Context, id execution.ID) error
 	CountStartFailure(ctx context.Context, id execution.ID) (times int, err error)
@@ -57,20 +58,24 @@ type Store interface {
 	Moves(id execution.ID) (ch <-chan struct{}, release func())
 	Ahead(ctx context.Context, id execution.ID) (int, error)
 
-	Due(ctx context.Context, now time.Time, each, limit int, inFlight []execution.ID, closed []string) ([]execution.Due,
-		error)
+	Due(
+		ctx context.Context, now time.Time, each, limit int, inFlight []execution.ID, closed []string,
+	) ([]execution.Due, error)
 	Breakers(ctx context.Context) ([]execution.Breaker, error)
 	KeepBreaker(ctx context.Context, b execution.Breaker) error
 	NextDue(ctx context.Context, now time.Time) (at time.Time, ok bool, err error)
-	Record(ctx context.Context, a execution.Attempt, state execution.DeliveryState, reason execution.DeadReason,
-		nextAt time.Time) error
+	Record(
+		ctx context.Context, a execution.Attempt, state execution.DeliveryState, reason execution.DeadReason,
+		nextAt time.Time,
+	) error
 	Pending() <-chan struct{}
 	Deliveries(ctx context.Context, f execution.DeliveryFilter) ([]execution.Delivery, error)
 	Redeliver(ctx context.Context, id execution.ID, now time.Time) error
 	Recover(ctx context.Context, r execution.Recovery, now time.Time) (recovered int, err error)
 
-	Earlier(ctx context.Context, subject string, key execution.Idempotency, at time.Time) (stored execution.Execution,
-		found bool, err error)
+	Earlier(
+		ctx context.Context, subject string, key execution.Idempotency, at time.Time,
+	) (stored execution.Execution, found bool, err error)
 	Environment(ctx context.Context, subject string) (execution.Sealed, error)
 	Environments(ctx context.Context) ([]string, error)
 	ChangeEnvironment(ctx context.Context, subject string,
@@ -91,9 +96,10 @@ type Store interface {
 	OtherWorkspacesSize(ctx context.Context, subject, but string) (size int64, err error)
 	Entries(ctx context.Context, subject, name, prefix, after string, limit int) ([]execution.Entry, error)
 	Entry(ctx context.Context, subject, name, path string) (execution.Entry, error)
-	Put(ctx context.Context, subject, name string, e execution.Entry, only execution.Condition,
-		limits execution.WorkspaceLimits) (
-		replaced bool, err error)
+	Put(
+		ctx context.Context, subject, name string, e execution.Entry, only execution.Condition,
+		limits execution.WorkspaceLimits,
+	) (replaced bool, err error)
 	Delete(ctx context.Context, subject, name, path string, only execution.Condition, at time.Time) error
 	Snapshot(ctx context.Context, id execution.ID) ([]execution.Entry, error)
 	ReleaseSnapshot(ctx context.Context, id execution.ID) error
