@@ -1,6 +1,7 @@
-// Package capture holds what a stream has carried so far: bounded, counted, readable while it grows.
+// Package capture holds the bytes that a stream has carried so far: bounded, counted, and readable while the stream
+// grows.
 //
-// It refuses to know where the bytes come from and who reads them.
+// It does not know where the bytes come from and who reads them.
 package capture
 
 import (
@@ -10,57 +11,57 @@ import (
 	"boomerang/internal/execution"
 )
 
-// Buffer collects one stream. It keeps the first limit bytes and counts all. One goroutine writes, any number read.
+// Buffer collects one stream. It keeps the first limit bytes and counts all. One goroutine writes; any number may read.
 type Buffer struct {
-	usual, limit int
+	expected, limit int
 
-	mu    sync.Mutex    // guards all below; readers hold it only to look, never while they use the bytes
-	kept  []byte        // only ever appended to, so a slice of it that was handed out stays true
-	bytes int64         // seen in all
-	again int64         // of what comes next, the bytes that were seen before
-	grown chan struct{} // closed and replaced when something new has come
+	mu       sync.Mutex    // guards the fields below; readers hold it only to get a slice, not while they use it
+	kept     []byte        // only ever appended to, so a slice of it that a reader holds never changes
+	bytes    int64         // received in all
+	repeated int64         // number of the next bytes that were received before
+	grown    chan struct{} // closed and replaced when new bytes come
 }
 
-// New makes a buffer that keeps at most limit bytes. It takes room as they come, in few steps up to usual, the most that is
-// expected.
+// New makes a buffer that keeps at most limit bytes. It allocates memory as bytes come, in few steps up to the expected
+// number of bytes.
 func New(usual, limit int64) *Buffer {
-	return &Buffer{usual: int(usual), limit: int(limit), grown: make(chan struct{})}
+	return &Buffer{expected: int(usual), limit: int(limit), grown: make(chan struct{})}
 }
 
-// Write keeps what fits and counts p. It never fails.
+// Write keeps the bytes of p that fit, and counts all. It never fails.
 func (b *Buffer) Write(p []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	seen := min(b.again, int64(len(p)))
-	b.again -= seen
+	seen := min(b.repeated, int64(len(p)))
+	b.repeated -= seen
 	fresh := p[seen:]
 	if len(fresh) == 0 {
 		return len(p), nil
 	}
-	b.keep(fresh[:min(len(fresh), b.limit-len(b.kept))])
+	b.grow(fresh[:min(len(fresh), b.limit-len(b.kept))])
 	b.bytes += int64(len(fresh))
 	close(b.grown)
 	b.grown = make(chan struct{})
 	return len(p), nil
 }
 
-// keep appends p. Twice the room at each step leaves less behind than append would.
-func (b *Buffer) keep(p []byte) {
-	if need := len(b.kept) + len(p); cap(b.kept) < need && need <= b.usual {
-		b.kept = append(make([]byte, 0, min(2*need, b.usual)), b.kept...)
+// grow appends p to the kept bytes. Doubling the capacity leaves less garbage behind than append does.
+func (b *Buffer) grow(p []byte) {
+	if need := len(b.kept) + len(p); cap(b.kept) < need && need <= b.expected {
+		b.kept = append(make([]byte, 0, min(2*need, b.expected)), b.kept...)
 	}
 	b.kept = append(b.kept, p...)
 }
 
-// Rewind announces that the stream will be written again from its beginning: what was seen already is passed over,
-// so that a reader notices nothing.
+// Rewind announces that the stream will be written again from its beginning. The buffer skips the bytes that it
+// received before, so readers notice nothing.
 func (b *Buffer) Rewind() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.again = b.bytes
+	b.repeated = b.bytes
 }
 
-// Bytes returns what is kept so far, and a channel that is closed when more has come. The caller must not write to
+// Bytes returns the bytes kept so far, and a channel that is closed when more have come. The caller must not write to
 // the slice.
 func (b *Buffer) Bytes() (kept []byte, grown <-chan struct{}) {
 	b.mu.Lock()
@@ -68,15 +69,15 @@ func (b *Buffer) Bytes() (kept []byte, grown <-chan struct{}) {
 	return slices.Clip(b.kept), b.grown
 }
 
-// Output divides what is kept into head and tail, as the proof of the stream's end says: written is what the program
-// wrote in all, tail the number of kept bytes that stand behind the gap.
+// Output splits the kept bytes into head and tail, according to the proof of the stream's end: written is the number of
+// bytes that the program wrote, tail the number of kept bytes behind the gap.
 func (b *Buffer) Output(written, tail int64) execution.Output {
 	kept, _ := b.Bytes()
 	cut := max(len(kept)-int(tail), 0)
 	return execution.Output{Head: kept[:cut:cut], Tail: kept[cut:], Bytes: written}
 }
 
-// Unproven returns what has come, for a stream whose end nobody vouches for.
+// Unproven returns the bytes received of a stream without a proof of its end.
 func (b *Buffer) Unproven() execution.Output {
 	b.mu.Lock()
 	defer b.mu.Unlock()

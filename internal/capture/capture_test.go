@@ -37,7 +37,7 @@ func TestABufferGrowsInFewSteps(t *testing.T) {
 	}
 }
 
-func TestWhatWasHandedOutStaysTrue(t *testing.T) {
+func TestReturnedBytesNeverChange(t *testing.T) {
 	b := capture.New(1<<20, 1<<20)
 	write(b, "first ")
 	early, grown := b.Bytes()
@@ -45,7 +45,7 @@ func TestWhatWasHandedOutStaysTrue(t *testing.T) {
 	select {
 	case <-grown:
 	default:
-		t.Error("nobody was told that more has come")
+		t.Error("the channel was not closed when more came")
 	}
 	if string(early) != "first " {
 		t.Errorf("an early reader now sees %q", early)
@@ -77,7 +77,7 @@ func TestARewoundStreamRepeatsNothing(t *testing.T) {
 	}
 }
 
-func TestOutputIsDividedWhereTheGapIs(t *testing.T) {
+func TestOutputIsSplitAtTheGap(t *testing.T) {
 	b := capture.New(1<<20, 1<<20)
 	write(b, "headtail")
 	o := b.Output(1008, 4)

@@ -8,26 +8,27 @@ import (
 	"boomerang/internal/execution"
 )
 
-// mirrorPause is how much later than at its source what is mirrored is seen.
-const mirrorPause = 100 * time.Millisecond
+// mirrorInterval is the time between two reads of the source, and so the delay of a mirror.
+const mirrorInterval = 100 * time.Millisecond
 
-// Source reads what lies behind an offset of a stream; nothing is no error.
+// Source returns the bytes of a stream from an offset on. It returns no error if there are none yet.
 type Source func(ctx context.Context, stream execution.Stream, from int64) ([]byte, error)
 
-// Mirror keeps two buffers like those of a program that runs elsewhere. Any number read; what is there is read once.
+// Mirror copies the two streams of a program that runs in another process. Any number of readers share one copy.
 type Mirror struct {
 	buffers map[execution.Stream]*Buffer
 	stop    context.CancelFunc
 	done    sync.WaitGroup
 }
 
-// NewMirror reads from the source until Close. Of each stream it keeps at most limit bytes. A source that fails is read
-// again.
+// NewMirror reads from source until Close. It keeps at most limit bytes of each stream. After an error of the source it
+// tries again.
 func NewMirror(ctx context.Context, source Source, limit int64) *Mirror {
-	m := &Mirror{buffers: map[execution.Stream]*Buffer{execution.Stdout: New(limit, limit), execution.Stderr: New(limit, limit)}}
+	m := &Mirror{buffers: map[execution.Stream]*Buffer{execution.Stdout: New(limit, limit),
+		execution.Stderr: New(limit, limit)}}
 	ctx, m.stop = context.WithCancel(ctx)
 	m.done.Go(func() {
-		tick := time.NewTicker(mirrorPause)
+		tick := time.NewTicker(mirrorInterval)
 		defer tick.Stop()
 		for {
 			m.copy(ctx, source)
@@ -50,12 +51,12 @@ func (m *Mirror) copy(ctx context.Context, source Source) {
 	}
 }
 
-// Bytes is Buffer.Bytes of one stream.
+// Bytes returns the bytes of one stream as Buffer.Bytes does.
 func (m *Mirror) Bytes(stream execution.Stream) (kept []byte, grown <-chan struct{}) {
 	return m.buffers[stream].Bytes()
 }
 
-// Close ends the reading and waits for it. What was handed out stays true.
+// Close stops reading and waits for the end of the last read. Slices that readers hold stay valid.
 func (m *Mirror) Close() {
 	m.stop()
 	m.done.Wait()

@@ -18,19 +18,20 @@ func TestAMirrorReadsEachByteOnce(t *testing.T) {
 		var mu sync.Mutex
 		var text []byte
 		sent, sick := 0, false
-		m := capture.NewMirror(t.Context(), func(_ context.Context, stream execution.Stream, from int64) ([]byte, error) {
-			mu.Lock()
-			defer mu.Unlock()
-			if sick {
-				return nil, errors.New("not now")
-			}
-			if stream == execution.Stderr {
-				return nil, nil
-			}
-			fresh := bytes.Clone(text[from:])
-			sent += len(fresh)
-			return fresh, nil
-		}, 1<<20)
+		m := capture.NewMirror(t.Context(),
+			func(_ context.Context, stream execution.Stream, from int64) ([]byte, error) {
+				mu.Lock()
+				defer mu.Unlock()
+				if sick {
+					return nil, errors.New("not now")
+				}
+				if stream == execution.Stderr {
+					return nil, nil
+				}
+				fresh := bytes.Clone(text[from:])
+				sent += len(fresh)
+				return fresh, nil
+			}, 1<<20)
 		for i := range 50 {
 			mu.Lock()
 			text = append(text, bytes.Repeat([]byte("x"), i)...)

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// BatchID names executions that were submitted together: "batch_" and what an ID has behind its own prefix.
+// BatchID names the executions of one batch: "batch_" and 26 characters as in an ID.
 type BatchID string
 
 const batchPrefix = "batch_"
@@ -15,18 +15,18 @@ func NewBatchID(now time.Time) BatchID {
 	return BatchID(batchPrefix + strings.TrimPrefix(string(NewID(now)), idPrefix))
 }
 
-// Valid tells whether the BatchID has the form that NewBatchID gives. It says nothing about whether it exists.
+// Valid reports whether the BatchID has the form that NewBatchID makes. The batch need not exist.
 func (id BatchID) Valid() bool {
 	rest, ok := strings.CutPrefix(string(id), batchPrefix)
 	return ok && ID(idPrefix+rest).Valid()
 }
 
-// Batch is what an execution knows of those that were submitted with it. The zero value: it was submitted alone.
+// Batch is the batch that an execution belongs to. It is the zero value for an execution that was submitted alone.
 type Batch struct {
 	ID      BatchID
-	Summary bool // there is one callback for all, made when the last has ended
+	Summary bool // the batch has one callback, made when its last execution has ended
 }
 
-// Summary makes the body of the callback of a whole batch of its ended executions, in the order of their submission. Results
-// have the counts of what was printed, and not the text.
+// Summary makes the body of the one callback of a batch from its ended executions, in the order of their submission.
+// The results carry the counts of the output, without the output itself.
 type Summary func(BatchID, []Execution) []byte

@@ -2,36 +2,36 @@ package execution
 
 import "time"
 
-// Delivery is the obligation to post one result until it arrives. There is exactly one for each ended execution
-// that has a callback.
+// Delivery is the obligation to post one result until it arrives. Each ended execution with a callback has one, except
+// in a batch with a summary.
 type Delivery struct {
 	Execution ID
 	State     DeliveryState
-	Reason    DeadReason // set when dead
+	Reason    DeadReason // set if the state is dead
 	Callback  Callback
-	Body      []byte  // serialised once, sent byte for byte the same on every attempt
-	Summary   Summary // makes the Body when the execution is the last of a batch that has one callback for all; else nil
-	Attempts  int     // made so far, over all times that it was sent again
-	Resumed   int     // how many of them had been made when the schedule last began: 0 until it is sent again
+	Body      []byte  // serialised once; every attempt sends the same bytes
+	Summary   Summary // makes Body if the execution is the last of a batch with one callback; nil otherwise
+	Attempts  int     // number of attempts so far, including those before a redelivery
+	Resumed   int     // number of attempts before the current schedule began; 0 before the first redelivery
 	NextAt    time.Time
 	CreatedAt time.Time
-	EndedAt   time.Time // zero while pending
+	EndedAt   time.Time // zero if the delivery is pending
 }
 
-// Due is a pending delivery whose time has come.
+// Due is a pending delivery whose next attempt is due.
 type Due struct {
 	Execution   ID
-	Destination string // as Callback.Destination
+	Destination string // in the form of Callback.Destination
 }
 
-// Breaker is a destination that failed so often that nothing was sent to it until OpenUntil.
+// Breaker is a circuit breaker: nothing is sent to its destination until OpenUntil, because attempts there failed.
 type Breaker struct {
 	Destination string
-	Openings    int // in a row, without a success between them; 0 = it is closed
+	Openings    int // openings in a row, without a success between them; 0 if the breaker is closed
 	OpenUntil   time.Time
 }
 
-// DeadReason says why a delivery was given up.
+// DeadReason is the reason why a delivery was given up.
 type DeadReason string
 
 // The reasons for giving up.
@@ -41,7 +41,7 @@ const (
 	Exhausted DeadReason = "exhausted" // the schedule has no further attempt
 )
 
-// AttemptOutcome classes what happened to one attempt. A failed attempt is data, not an error.
+// AttemptOutcome classifies the outcome of an attempt. A failed attempt is data, not an error.
 type AttemptOutcome string
 
 // The outcomes of an attempt.
@@ -57,43 +57,44 @@ const (
 	AttemptStatus     AttemptOutcome = "http_status"
 )
 
-// Attempt is one POST of a delivery; rows of it are only ever added.
+// Attempt is one POST of a delivery. A stored attempt never changes.
 type Attempt struct {
 	Execution  ID
 	Number     int // from 1
 	StartedAt  time.Time
 	Duration   time.Duration
 	Outcome    AttemptOutcome
-	StatusCode int           // 0 when no answer came
-	Detail     string        // one public sentence; never an address that DNS gave
-	Answer     []byte        // the first 16 KiB of the answer's body; empty for a destination that only an exception allows
-	RetryAfter time.Duration // what the receiver asked for; 0 when it did not
+	StatusCode int    // 0 if no answer came
+	Detail     string // one public sentence; never contains an address that DNS returned
+	// the first 16 KiB of the answer's body; empty for a destination that only an exception allows
+	Answer     []byte
+	RetryAfter time.Duration // requested by the receiver; 0 if it requested none
 }
 
-// Recovery chooses the dead deliveries that are to be sent again.
+// Recovery chooses dead deliveries to send again.
 type Recovery struct {
-	Subject     string    // empty = everybody's
-	Destination string    // as Callback.Destination writes it; empty = all
-	Since       time.Time // created at or after; zero = no bound
+	Subject     string    // owner; empty chooses all subjects
+	Destination string    // in the form of Callback.Destination; empty chooses all
+	Since       time.Time // created at or after; zero sets no bound
 }
 
-// DeliveryFilter chooses deliveries for a list, newest first. A delivery is created when its execution ends, and keeps that
-// time when it is sent again.
+// DeliveryFilter chooses deliveries for a list, newest first. A delivery is created when its execution ends, and keeps
+// that time when it is sent again.
 type DeliveryFilter struct {
-	Subject     string          // empty = everybody's
-	States      []DeliveryState // empty = all
-	Destination string          // as Callback.Destination writes it; empty = all
-	Since       time.Time       // created at or after; zero = no bound
-	Until       time.Time       // created before; zero = no bound
-	Before      DeliveryCursor  // what comes after this one in the list; zero = from the newest
+	Subject     string          // owner; empty chooses all subjects
+	States      []DeliveryState // empty chooses all states
+	Destination string          // in the form of Callback.Destination; empty chooses all
+	Since       time.Time       // created at or after; zero sets no bound
+	Until       time.Time       // created before; zero sets no bound
+	Before      DeliveryCursor  // cursor: the list continues after this delivery; zero starts with the newest
 	Limit       int             // 1–200
 }
 
-// DeliveryCursor is the place of a delivery in a list. It holds when the delivery is not there any more.
+// DeliveryCursor is the position of a delivery in a list. It stays valid when the delivery is removed.
 type DeliveryCursor struct {
 	CreatedAt time.Time
 	Execution ID
 }
 
-// Cursor is the place of d in a list.
+// Cursor returns the position of d in a list.
 func (d Delivery) Cursor() DeliveryCursor { return DeliveryCursor{d.CreatedAt, d.Execution} }

@@ -6,8 +6,9 @@ import (
 	"strings"
 )
 
-// Destination is what the traffic of callbacks is counted by: scheme://host:port of the URL, the host in lower case and
-// without a closing dot, the port written out. A URL that cannot be parsed is its own destination.
+// Destination returns the receiver by which callbacks are counted: scheme://host:port of the URL, with the host in
+// lower case and without a closing dot, and with the port written out. It returns a URL that cannot be parsed
+// unchanged.
 func (c Callback) Destination() string {
 	u, err := url.Parse(c.URL)
 	if err != nil {

@@ -1,7 +1,7 @@
-// Package execution knows one execution: what was asked, the states it goes through, how it ended, and the
-// delivery of its result with every attempt.
+// Package execution defines an execution: the submission, its states, its result, and the delivery of the result with
+// every attempt.
 //
-// It refuses to know everything else: no SQL, no Docker, no HTTP, the standard library alone.
+// It imports only the standard library and knows nothing of SQL, Docker and HTTP.
 package execution
 
 import (
@@ -12,12 +12,12 @@ import (
 	"time"
 )
 
-// ID names an execution: "exec_" and 26 lower-case characters that sort by the time they were made.
+// ID names an execution: "exec_" and 26 lower-case characters. IDs sort by the time at which they were made.
 type ID string
 
 const idPrefix = "exec_"
 
-// idAlphabet is base32hex in lower case: its characters sort as the bits they stand for.
+// idAlphabet is base32hex in lower case, whose characters sort as the bits that they encode.
 var idAlphabet = base32.NewEncoding("0123456789abcdefghijklmnopqrstuv").WithPadding(base32.NoPadding)
 
 // NewID makes an ID from the milliseconds of now and 80 random bits.
@@ -30,7 +30,7 @@ func NewID(now time.Time) ID {
 	return ID(idPrefix + idAlphabet.EncodeToString(b[:]))
 }
 
-// Valid tells whether the ID has the form that NewID gives. It says nothing about whether it exists.
+// Valid reports whether the ID has the form that NewID makes. The execution need not exist.
 func (id ID) Valid() bool {
 	rest, ok := strings.CutPrefix(string(id), idPrefix)
 	if !ok || len(rest) != 26 {
@@ -39,77 +39,79 @@ func (id ID) Valid() bool {
 	return strings.IndexFunc(rest, func(r rune) bool { return (r < '0' || r > '9') && (r < 'a' || r > 'v') }) < 0
 }
 
-// Sealed is a field that only the holder of the data directory's key can read. Empty means that nothing was given.
+// Sealed is an encrypted field that only a holder of the data directory's key can read. It is empty if the field has no
+// value.
 type Sealed []byte
 
-// The names of the sealed fields; they are bound into the seal, so one cannot be moved to another's place.
+// The names of the sealed fields. A name is bound into the seal, so one field cannot be passed off as another.
 const (
 	FieldCode            = "code"
 	FieldEnv             = "env"
 	FieldInput           = "input"
 	FieldCallbackHeaders = "callback_headers"
 	FieldCallbackSecret  = "callback_signature_secret"
-	FieldEnvironment     = "environment" // bound to a subject, which stands in for the execution
+	FieldEnvironment     = "environment" // bound to a subject instead of an execution
 )
 
-// Execution is one piece of code that was accepted, from its submission to its result.
+// Execution is one accepted submission, from its acceptance to its result.
 type Execution struct {
 	ID         ID
-	Name       string // what its owner calls it; may be empty
-	Subject    string // who owns it: the "sub" of the token
+	Name       string // chosen by the owner; may be empty
+	Subject    string // owner: the "sub" of the token
 	Language   string // canonical name
 	WorkingDir string
 	Timeout    time.Duration // whole seconds, > 0
 	Code       Sealed
 	Env        Sealed   // JSON object of strings
-	EnvNames   []string // sorted; values are sealed
+	EnvNames   []string // sorted names; the values are sealed
 	Input      Sealed   // JSON of an Input
 	Options    Options
 	Batch      Batch
-	Callback   Callback // without a URL: the result is kept and not posted
+	Callback   Callback // without a URL the result is kept and not posted
 	CreatedAt  time.Time
 	State      State
 
-	CancelRequested bool    // a running execution that was told to end
-	Run             *Run    // nil until it runs
-	Result          *Result // nil until it ended
+	CancelRequested bool    // the end of the running execution was requested
+	Run             *Run    // nil before the execution runs
+	Result          *Result // nil before the execution ends
 }
 
-// Callback is where and how the result is to be posted.
+// Callback says where and how the result is posted.
 type Callback struct {
 	URL         string
 	Headers     Sealed   // JSON object of strings
-	HeaderNames []string // sorted; values are sealed
+	HeaderNames []string // sorted names; the values are sealed
 	Secret      Sealed   // JSON array of 1 to 3 strings, newest first
-	Depth       int      // how many callbacks of ours led to this submission; 0 for a client's own
+	Depth       int      // number of callbacks by boomerang that led to this submission; 0 for a client's own
 }
 
-// Run is what is known of a program from the moment it may have started.
+// Run describes a program from the moment at which it may have started.
 type Run struct {
-	Node      string // the node that holds the container
-	Epoch     int64  // the node's epoch when the run was written
-	Container string // the sandbox's name of the container
-	Nonce     string // marks the journal's frames
+	Node      string // node that holds the container
+	Epoch     int64  // epoch of the node when the run was stored
+	Container string // name of the container in the sandbox
+	Nonce     string // marks the frames of the journal
 	StartedAt time.Time
 	Deadline  time.Time // when the init ends the program
 }
 
-// Result is how an execution ended.
+// Result says how an execution ended.
 type Result struct {
-	State          State // a terminal one
+	State          State // a terminal state
 	Reason         Reason
-	ExitCode       *int      // nil: the program never ran, or how it ended is not known
-	Error          string    // one sentence for a person; empty when completed
-	StartedAt      time.Time // zero: the program never ran
+	ExitCode       *int      // nil if the program did not run, or its exit code is unknown
+	Error          string    // one sentence for people; empty if the state is completed
+	StartedAt      time.Time // zero if the program did not run
 	CompletedAt    time.Time
-	Duration       time.Duration // monotonic where the init measured it
+	Duration       time.Duration // monotonic if the init measured it
 	Stdout         Output
 	Stderr         Output
-	OutputComplete bool // false: the end of a stream could not be proven
+	OutputComplete bool // false if the end of a stream could not be proven
 	CPUTime        time.Duration
-	MaxMemory      int64            // bytes, the container's peak
-	Artifacts      *Artifacts       // nil: no files were asked for; of what is read from the store, always
-	Workspace      *WorkspaceResult // what becomes of its workspace; nil: that stays as it is. Of what is read from the store always nil
+	MaxMemory      int64      // peak of the container in bytes
+	Artifacts      *Artifacts // nil if no files were requested, and in results read from the store
+	// new content of the workspace; nil leaves it unchanged, and in results read from the store
+	Workspace *WorkspaceResult
 }
 
 // Reason is the exact cause of a result.
@@ -128,32 +130,32 @@ const (
 	WasCancelled     Reason = "cancelled"
 )
 
-// Idempotency is a caller's promise that two requests with one key are one request.
+// Idempotency is the promise of a caller that all requests with one key are one request.
 type Idempotency struct {
 	Key         string // 1–255 visible ASCII; scoped to the subject
-	Fingerprint string // of the request's body; another body under the same key is a conflict
+	Fingerprint string // hash of the request's body; a different body under the same key is a conflict
 }
 
-// QueueLimits bound how many executions may be queued. 0 = no bound.
+// QueueLimits bound the number of queued executions. 0 sets no bound.
 type QueueLimits struct {
 	Total      int
 	PerSubject int
-	Workspaces int // of one subject
+	Workspaces int // workspaces of one subject
 }
 
 // Filter chooses executions for a list, newest first.
 type Filter struct {
-	Subject  string // empty = everybody's
+	Subject  string // owner; empty chooses all subjects
 	States   []State
 	Language string
-	Batch    BatchID   // empty = all
-	Since    time.Time // created at or after; zero = no bound
-	Until    time.Time // created before; zero = no bound
-	Before   ID        // older than this one: the cursor; empty = from the newest
+	Batch    BatchID   // empty chooses all
+	Since    time.Time // created at or after; zero sets no bound
+	Until    time.Time // created before; zero sets no bound
+	Before   ID        // cursor: the list continues with older executions; empty starts with the newest
 	Limit    int       // 1–200
 }
 
-// Stream names one of the two streams of a program.
+// Stream names one of the two output streams of a program.
 type Stream string
 
 // The streams.

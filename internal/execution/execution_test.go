@@ -14,9 +14,9 @@ func TestIDsSortByTheTimeTheyWereMade(t *testing.T) {
 	for i := range 200 {
 		ids = append(ids, execution.NewID(start.Add(time.Duration(i*i)*time.Millisecond)))
 	}
-	// Two IDs of one millisecond may stand in any order; from the second on every time here is its own.
+	// Two IDs of one millisecond may sort in any order, so each ID here but the first two has a millisecond of its own.
 	if !slices.IsSorted(ids) {
-		t.Errorf("ids made one after another do not sort: %v", ids)
+		t.Errorf("IDs made one after another do not sort: %v", ids)
 	}
 }
 
@@ -35,18 +35,18 @@ func TestIDsAreUnique(t *testing.T) {
 	}
 }
 
-func TestOnlyWhatNewIDGivesIsAValidID(t *testing.T) {
+func TestValidAcceptsOnlyIDsOfNewID(t *testing.T) {
 	for _, id := range []execution.ID{
 		"", "exec_", "exec_abc123", "exec_0123456789abcdefghijklmnoz", "exec_0123456789ABCDEFGHIJKLMNOP",
 		"EXEC_0123456789abcdefghijklmnop", "exec_0123456789abcdefghijklmnopq", "0123456789abcdefghijklmnop",
 	} {
 		if id.Valid() {
-			t.Errorf("%q is taken for a valid id", id)
+			t.Errorf("%q is considered a valid ID", id)
 		}
 	}
 }
 
-func TestTerminalStatesAreLeftByNothing(t *testing.T) {
+func TestNothingFollowsATerminalState(t *testing.T) {
 	for _, from := range execution.States() {
 		for _, to := range execution.States() {
 			if from.Terminal() && from.CanBecome(to) {
@@ -61,7 +61,7 @@ func TestEveryStateCanReachAnEnd(t *testing.T) {
 		if !s.Terminal() && !slices.ContainsFunc(execution.States(), func(to execution.State) bool {
 			return to.Terminal() && s.CanBecome(to)
 		}) {
-			t.Errorf("nothing ends %s", s)
+			t.Errorf("no terminal state follows %s", s)
 		}
 	}
 }

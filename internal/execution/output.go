@@ -8,18 +8,18 @@ import (
 	"unicode/utf8"
 )
 
-// Output is what is kept of one stream: its head, its tail, and the count of all that was written.
+// Output is the kept part of one stream: its head, its tail, and the number of bytes written.
 type Output struct {
 	Head  []byte
 	Tail  []byte // empty unless bytes between head and tail were left out
-	Bytes int64  // what the program wrote in all, kept or not
+	Bytes int64  // bytes that the program wrote, kept or not
 }
 
-// LeftOut is how many bytes the program wrote that were not kept.
+// LeftOut returns the number of bytes written that were not kept.
 func (o Output) LeftOut() int64 { return o.Bytes - int64(len(o.Head)) - int64(len(o.Tail)) }
 
-// Kept renders what is kept, byte for byte: the head, a line that says how many bytes are missing if any are, and
-// the tail. The caller must not write to it: a head that is all there is comes as it is.
+// Kept returns the kept bytes: the head, a line with the number of missing bytes if any are missing, and the tail. The
+// caller must not write to the slice, because a complete head is returned without a copy.
 func (o Output) Kept() []byte {
 	if o.LeftOut() <= 0 {
 		return append(slices.Clip(o.Head), o.Tail...)
@@ -27,10 +27,10 @@ func (o Output) Kept() []byte {
 	return bytes.Join(join(o.Head, o.LeftOut(), o.Tail), nil)
 }
 
-// Text is text in parts, none of which ends in the middle of a rune that the next one goes on with.
+// Text is a text in parts. No rune reaches from one part into the next.
 type Text [][]byte
 
-// String puts the parts together.
+// String joins the parts.
 func (t Text) String() string {
 	var whole strings.Builder
 	whole.Grow(t.Len())
@@ -40,7 +40,7 @@ func (t Text) String() string {
 	return whole.String()
 }
 
-// Len is how many bytes it is.
+// Len returns the length in bytes.
 func (t Text) Len() (n int) {
 	for _, part := range t {
 		n += len(part)
@@ -48,9 +48,9 @@ func (t Text) Len() (n int) {
 	return n
 }
 
-// Inline renders at most limit bytes of what is kept for a message, cut in the middle: fifteen parts head, one part
-// tail, and between them a line that says how much was left out. Cut tells whether anything was.
-// No rune is cut in two; bytes that are not UTF-8 stay as they are, the encoder of the message replaces them.
+// Inline renders at most limit bytes of the output for a message: fifteen sixteenths from the head and one sixteenth
+// from the tail, with a line between them that counts the missing bytes. cut reports whether bytes are missing. No rune
+// is cut in two. Bytes that are not UTF-8 stay in the text; the encoder of the message replaces them.
 func (o Output) Inline(limit int) (text Text, cut bool) {
 	if o.LeftOut() <= 0 && len(o.Head)+len(o.Tail) <= limit {
 		return Text{o.Kept()}, false
@@ -65,7 +65,7 @@ func (o Output) Inline(limit int) (text Text, cut bool) {
 	return join(head, o.Bytes-int64(len(head))-int64(len(tail)), tail), true
 }
 
-// join puts the line that counts the missing bytes on a line of its own.
+// join puts a line that counts the missing bytes between head and tail.
 func join(head []byte, missing int64, tail []byte) Text {
 	line := fmt.Sprintf("[... %d bytes left out ...]\n", missing)
 	if len(head) > 0 && head[len(head)-1] != '\n' {
@@ -74,7 +74,7 @@ func join(head []byte, missing int64, tail []byte) Text {
 	return Text{head, []byte(line), tail}
 }
 
-// BeforePartialRune returns b without the bytes of a rune that it ends in the middle of, at most 3.
+// BeforePartialRune returns b without an incomplete rune at its end, which has at most 3 bytes.
 func BeforePartialRune(b []byte) []byte {
 	for i := 1; i < utf8.UTFMax && i <= len(b); i++ {
 		last := b[len(b)-i:]
@@ -88,7 +88,7 @@ func BeforePartialRune(b []byte) []byte {
 	return b
 }
 
-// AfterPartialRune returns b without the bytes of a rune that it begins in the middle of, at most 3.
+// AfterPartialRune returns b without an incomplete rune at its start, which has at most 3 bytes.
 func AfterPartialRune(b []byte) []byte {
 	for i := range min(utf8.UTFMax, len(b)) {
 		if utf8.RuneStart(b[i]) {
@@ -98,5 +98,5 @@ func AfterPartialRune(b []byte) []byte {
 	if len(b) < utf8.UTFMax {
 		return nil
 	}
-	return b // no UTF-8 at all
+	return b // not UTF-8 at all
 }

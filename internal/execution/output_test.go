@@ -35,7 +35,8 @@ func TestInline(t *testing.T) {
 	}{
 		{"nothing was written", execution.Output{}, 32, "", false},
 		{"it fits", execution.Output{Head: []byte("hi\n"), Bytes: 3}, 32, "hi\n", false},
-		{"it fits exactly", execution.Output{Head: bytes.Repeat([]byte("x"), 32), Bytes: 32}, 32, strings.Repeat("x", 32), false},
+		{"it fits exactly", execution.Output{Head: bytes.Repeat([]byte("x"), 32), Bytes: 32}, 32,
+			strings.Repeat("x", 32), false},
 		{
 			"complete but too long",
 			execution.Output{Head: []byte(long), Bytes: 2000},
@@ -58,7 +59,8 @@ func TestInline(t *testing.T) {
 			"complete in two parts",
 			execution.Output{Head: bytes.Repeat([]byte("h"), 160), Tail: bytes.Repeat([]byte("t"), 5), Bytes: 165},
 			160,
-			strings.Repeat("h", 150) + "\n[... 5 bytes left out ...]\n" + strings.Repeat("h", 5) + strings.Repeat("t", 5), true,
+			strings.Repeat("h", 150) + "\n[... 5 bytes left out ...]\n" + strings.Repeat("h", 5) + strings.Repeat("t",
+				5), true,
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -90,7 +92,7 @@ func FuzzInlineCountsEveryByteAndCutsNoRune(f *testing.F) {
 		before, after, ok := bytes.Cut(text, []byte("[... "))
 		number, rest, ok2 := bytes.Cut(after, []byte(" bytes left out ...]\n"))
 		if strings.Contains(head+tail, "[... ") {
-			t.Skip() // the program may write such a line itself
+			t.Skip() // the program itself may write such a line
 		}
 		if !ok || !ok2 {
 			t.Fatalf("cut without saying so: %q", text)
@@ -101,7 +103,7 @@ func FuzzInlineCountsEveryByteAndCutsNoRune(f *testing.F) {
 		}
 		shown := len(before) + len(rest)
 		if int64(shown)+missing == o.Bytes+1 && bytes.HasSuffix(before, []byte("\n")) {
-			shown-- // the line was put on a line of its own
+			shown-- // the line began on a new line
 		}
 		if int64(shown)+missing != o.Bytes {
 			t.Errorf("%d shown and %d missing are not %d", shown, missing, o.Bytes)

@@ -1,24 +1,27 @@
 package execution
 
-import "errors"
-
-// State is where an execution stands.
-type State string
-
-// The states. The last four are terminal: nothing leaves them.
-const (
-	Queued    State = "queued"    // stored, waiting for a slot
-	Running   State = "running"   // a container holds it; the program may have started
-	Completed State = "completed" // the program exited with 0
-	Failed    State = "failed"    // it ended otherwise, or could not be run
-	Timeout   State = "timeout"   // it was ended at its deadline
-	Cancelled State = "cancelled" // somebody asked for its end
+import (
+	"errors"
+	"slices"
 )
 
-// States lists all of them in the order of an execution's life.
+// State is the state of an execution.
+type State string
+
+// The states of an execution. The last four are terminal: no transition leaves them.
+const (
+	Queued    State = "queued"    // stored, waiting for a slot
+	Running   State = "running"   // in a container; the program may have started
+	Completed State = "completed" // the program exited with 0
+	Failed    State = "failed"    // the program ended otherwise, or could not run
+	Timeout   State = "timeout"   // the program was ended at its deadline
+	Cancelled State = "cancelled" // a client cancelled it
+)
+
+// States lists all states in the order of an execution's life.
 func States() []State { return []State{Queued, Running, Completed, Failed, Timeout, Cancelled} }
 
-// Terminal tells whether nothing can follow.
+// Terminal reports whether no other state can follow.
 func (s State) Terminal() bool {
 	switch s {
 	case Completed, Failed, Timeout, Cancelled:
@@ -29,13 +32,13 @@ func (s State) Terminal() bool {
 	return false
 }
 
-// Transition is one step that is allowed.
+// Transition is an allowed change of an execution's state.
 type Transition struct {
 	From, To State
-	When     string // for the diagram
+	When     string // cause, for the diagram in docs/ARCHITECTURE.md
 }
 
-// transitions is the only place that knows which steps exist.
+// transitions is the only list of allowed transitions. The store refuses every other change of a state.
 var transitions = []Transition{
 	{Queued, Running, "a container is ready"},
 	{Queued, Cancelled, "cancelled before it started"},
@@ -47,10 +50,10 @@ var transitions = []Transition{
 	{Running, Queued, "the journal proves that it never started"},
 }
 
-// Transitions returns every allowed step.
+// Transitions returns every allowed transition.
 func Transitions() []Transition { return append([]Transition(nil), transitions...) }
 
-// CanBecome tells whether the step from s to next is allowed.
+// CanBecome reports whether an execution may go from s to next.
 func (s State) CanBecome(next State) bool {
 	for _, t := range transitions {
 		if t.From == s && t.To == next {
@@ -60,26 +63,28 @@ func (s State) CanBecome(next State) bool {
 	return false
 }
 
-// DeliveryState is where the delivery of a result stands; a second machine beside the execution's own.
+// DeliveryState is the state of a delivery. It does not depend on the state of the execution after the end.
 type DeliveryState string
 
 // The states of a delivery.
 const (
-	NoDelivery DeliveryState = "none"      // not ended yet, or no callback was asked for
+	NoDelivery DeliveryState = "none"      // the execution has not ended or has no callback
 	Pending    DeliveryState = "pending"   // an attempt is due, now or later
 	Delivered  DeliveryState = "delivered" // the receiver answered 2xx
-	Dead       DeliveryState = "dead"      // given up; the reason says why
+	Dead       DeliveryState = "dead"      // given up; the DeadReason says why
 )
 
-// DeliveryStates lists those that a delivery can be in once there is one.
+// DeliveryStates lists the states of stored deliveries.
 func DeliveryStates() []DeliveryState { return []DeliveryState{Pending, Delivered, Dead} }
 
-// DeliveryTransition is one step of a delivery that is allowed.
+// DeliveryTransition is an allowed change of a delivery's state.
 type DeliveryTransition struct {
 	From, To DeliveryState
 	When     string
 }
 
+// deliveryTransitions is the only list of allowed transitions of a delivery. The store refuses every other change of a
+// state. A pending delivery whose attempt failed stays pending, which is no transition.
 var deliveryTransitions = []DeliveryTransition{
 	{NoDelivery, Pending, "the execution ends"},
 	{Pending, Delivered, "a 2xx answer"},
@@ -88,11 +93,24 @@ var deliveryTransitions = []DeliveryTransition{
 	{Dead, Pending, "sent again"},
 }
 
-// DeliveryTransitions returns every allowed step of a delivery.
+// DeliveryTransitions returns every allowed transition of a delivery.
 func DeliveryTransitions() []DeliveryTransition {
 	return append([]DeliveryTransition(nil), deliveryTransitions...)
 }
 
-// ErrStale says that an execution is not in the state that a write expected, or is another owner's by now: somebody
-// else moved it on, and the write changed nothing.
+// CanBecome reports whether a delivery may go from s to next.
+func (s DeliveryState) CanBecome(next DeliveryState) bool { return slices.Contains(next.Sources(), s) }
+
+// Sources returns the states from which a delivery may come to s.
+func (s DeliveryState) Sources() (states []DeliveryState) {
+	for _, t := range deliveryTransitions {
+		if t.To == s {
+			states = append(states, t.From)
+		}
+	}
+	return states
+}
+
+// ErrStale says that an execution is not in the state that a write expected, or has another owner, because another
+// write came first. The write changed nothing.
 var ErrStale = errors.New("execution is not in the expected state")

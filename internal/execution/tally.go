@@ -1,16 +1,16 @@
 package execution
 
-// Tally is how much is in hand at one moment.
+// Tally counts the executions and deliveries in progress, and the dead deliveries.
 type Tally struct {
-	Queued  int // executions that wait, claimed ones included
+	Queued  int // including claimed ones
 	Running int
-	Pending int // deliveries that are still to be made
+	Pending int // deliveries with an attempt to come
 	Dead    int // deliveries that were given up and can be sent again
 }
 
-// Share is what of it is one subject's.
+// Share counts the executions of one subject.
 type Share struct {
-	Queued  int // claimed ones included
+	Queued  int // including claimed ones
 	Running int
-	Kept    int // all that are in the record, ended or not
+	Kept    int // all stored executions, ended or not
 }

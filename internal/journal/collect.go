@@ -9,105 +9,107 @@ import (
 	"time"
 )
 
-// Collect asks the init for files that the program leaves. When the program has ended and nothing else is left in the
-// container, the init looks for them and writes them into the log of stdout, before the end frame: a file frame and the
-// content of each, a frame for each file that is chosen and refused, and a collection frame at the end. They come in the
-// order of their paths, as bytes sort directory by directory.
+// Collect asks the init for files that the program leaves. After the end of the program and of all other processes in
+// the container, the init looks for the files and writes them into the log of stdout, before the end frame: a file
+// frame and the content of each file, a frame for each file that matches and is refused, and a collection frame at the
+// end. They are sorted by path, byte by byte and directory by directory.
 //
-// A program that was not started, or whose end was asked for from outside, leaves none.
+// There is no collection if the program was not started, or if its end was requested from outside.
 type Collect struct {
-	Name    string        `json:"name"`          // whose they are; 1 to 32 of a-z. Every frame bears it
-	Dir     string        `json:"dir,omitempty"` // absolute; empty = the working directory. Opened before the program starts
-	Globs   []string      `json:"globs"`         // as ParseGlob reads them
-	Files   int           `json:"files"`         // at most; what comes behind them is refused
-	Bytes   int64         `json:"bytes"`         // of all files; what does not fit any more is refused, whole
-	Timeout time.Duration `json:"timeout"`       // for looking and writing
-	// Tree asks for the whole tree, whose state it is to be: directories and links are told of, a file whose content was given
-	// with the job is told of and not sent again, and the code's own file is left out, or told of as it was given. What is more
-	// than Files or Bytes cuts the collection: half a tree is none. It is collected also when the end was asked for from outside.
+	Name    string        `json:"name"`          // name of the collection, 1 to 32 of a-z; every frame carries it
+	Dir     string        `json:"dir,omitempty"` // absolute, or empty for the working directory; opened at the start
+	Globs   []string      `json:"globs"`         // in the syntax of ParseGlob
+	Files   int           `json:"files"`         // maximum number of files; further files are refused
+	Bytes   int64         `json:"bytes"`         // maximum bytes of all files; a file that does not fit is refused
+	Timeout time.Duration `json:"timeout"`       // time for searching and writing
+	// Tree asks for a whole directory tree. Directories and links get a Present frame. So does a file with the content
+	// that came with the job, which is not sent again. The file with the code is left out, or gets a Present frame if
+	// it came with the job. More entries than Files, or more than Bytes, cut the collection, because half a tree is
+	// useless. A tree is collected even if the end of the program was requested from outside.
 	Tree bool `json:"tree,omitempty"`
 }
 
-// MaxCollectedPath is how many bytes the path of a collected file has at most.
+// MaxCollectedPath is the maximum length in bytes of the path of a collected file.
 const MaxCollectedPath = 1024
 
-// MaxOmitted is how many refused files of one collection get a frame of their own; the others are counted.
+// MaxOmitted is the maximum number of refused files of one collection with a frame of their own; further ones are only
+// counted.
 const MaxOmitted = 64
 
-// Collected is the frame of a file; its content follows.
+// Collected is the frame of a file. The content of the file follows it.
 type Collected struct {
-	Of   string // the Name of what asked for it
-	Path string // below its directory: clean, valid UTF-8, with slashes; it may hold anything else but NUL
+	Of   string // name of the collection
+	Path string // relative to the directory of the collection: clean, valid UTF-8, with slashes and without NUL
 	Size int64  // bytes
 	Mode uint32 // permissions, at most 0777
 }
 
-// Present is the frame of an entry of a tree that is not sent: a directory, a link, or a file that was given.
+// Present is the frame of an entry of a tree that is not sent: a directory, a link, or a file that came with the job.
 type Present struct {
 	Of     string
-	Path   string // as of Collected
-	Kind   string // one of the Given constants
+	Path   string // in the form of Collected.Path
+	Kind   string // one of the Entry constants
 	Mode   uint32 // of a file
 	Sum    []byte // of a file
 	Target string // of a link, whatever it is
 }
 
-// Omitted is the frame of a file that was chosen and refused.
+// Omitted is the frame of a file that matched and was refused.
 type Omitted struct {
 	Of     string
-	Path   string // as of Collected; what is not UTF-8 of it was replaced, what was too long cut off
+	Path   string // in the form of Collected.Path; invalid UTF-8 is replaced, and a path that is too long is cut
 	Reason string // one of the Omit constants
 }
 
-// Why a file was refused.
+// The reasons why a file is refused.
 const (
 	OmitSymlink    = "symlink"     // links are not followed
 	OmitNotRegular = "not_regular" // a pipe, a socket, a device
-	OmitElsewhere  = "elsewhere"   // it lies on another file system
+	OmitElsewhere  = "elsewhere"   // on another file system
 	OmitUnreadable = "unreadable"
-	OmitName       = "name"  // its path is longer than MaxCollectedPath, or not UTF-8
-	OmitDeep       = "deep"  // more directories above it than the init goes down
-	OmitSize       = "size"  // it does not fit into what is left of Bytes
-	OmitCount      = "count" // there are Files already
+	OmitName       = "name"  // the path is longer than MaxCollectedPath, or not UTF-8
+	OmitDeep       = "deep"  // in more nested directories than the init follows
+	OmitSize       = "size"  // larger than the rest of Bytes
+	OmitCount      = "count" // Files are collected already
 )
 
 // Collection is the frame that ends a collection.
 type Collection struct {
 	Of      string `json:"of"`
-	Files   int    `json:"files"`   // that were written whole
-	Bytes   int64  `json:"bytes"`   // of all of them
-	Omitted int    `json:"omitted"` // that were refused, whether they have a frame or not
-	Cut     string `json:"cut"`     // one of the Cut constants when not everything was looked at; else empty
+	Files   int    `json:"files"`   // files that were written completely
+	Bytes   int64  `json:"bytes"`   // bytes of all these files
+	Omitted int    `json:"omitted"` // refused files, with or without a frame
+	Cut     string `json:"cut"`     // one of the Cut constants if the search ended early; empty otherwise
 }
 
-// Why a collection is not complete.
+// The reasons why a collection is incomplete.
 const (
-	CutStopped    = "stopped"    // somebody asked for the end
-	CutUnreadable = "unreadable" // the directory could not be read
-	CutEntries    = "entries"    // there are more files and directories than the init looks at
-	CutTime       = "time"       // it took too long
-	CutSize       = "size"       // a tree has more bytes than is allowed
-	CutCount      = "count"      // a tree has more entries than is allowed
+	CutStopped    = "stopped"    // the end was requested from outside
+	CutUnreadable = "unreadable" // the directory cannot be read
+	CutEntries    = "entries"    // more files and directories than the init looks at
+	CutTime       = "time"       // Timeout passed
+	CutSize       = "size"       // the tree has more than Bytes
+	CutCount      = "count"      // the tree has more entries than Files
 )
 
-// FileSink takes the files of a journal, one after the other, as the splitter finds them. A file whose Done does not come,
-// or that is not whole, is of no use.
+// FileSink receives the files of a journal, one after the other, as the splitter finds them. A file is only valid after
+// Done(true).
 type FileSink interface {
-	// Begin announces a file. What is written until Done is its content.
+	// Begin starts a file. The bytes written until Done are its content.
 	Begin(f Collected)
-	// Write takes the next bytes of the content. Its error is ignored.
+	// Write adds the next bytes of the content. Its error is ignored.
 	io.Writer
-	// Done ends the file. It is whole when it has the bytes that were announced.
+	// Done ends the file. whole reports whether all announced bytes came.
 	Done(whole bool)
-	// Present tells of an entry that is not sent.
+	// Present reports an entry that is not sent.
 	Present(p Present)
-	// Omit tells of a refused file.
+	// Omit reports a refused file.
 	Omit(o Omitted)
-	// Complete tells the end of a collection.
+	// Complete reports the end of a collection.
 	Complete(c Collection)
 }
 
-// pathFrame is how both frames with a path look. In base64 every path has its form, and a bounded one.
+// pathFrame is the JSON of the frames with a path. Base64 gives any path a form, of a bounded length.
 type pathFrame struct {
 	Of     string `json:"of"`
 	Path   []byte `json:"path"`
@@ -119,8 +121,9 @@ type pathFrame struct {
 	Target []byte `json:"target"`
 }
 
-// AppendCollected appends a file frame to dst. Like the other two below it allocates nothing when dst has the room, 4 KiB:
-// a program may have left the init no more memory. Strings other than paths must need no escapes in JSON.
+// AppendCollected appends a file frame to dst. AppendCollected, AppendPresent, AppendOmitted and AppendCollection
+// allocate nothing if dst has 4 KiB of capacity, because a program may have left the init no more memory. Strings other
+// than paths must need no escapes in JSON.
 func AppendCollected(dst []byte, nonce, of string, path []byte, size int64, mode uint32) []byte {
 	dst = appendPath(dst, nonce, kindFile, of, path)
 	dst = strconv.AppendInt(append(dst, `,"size":`...), size, 10)
@@ -128,7 +131,7 @@ func AppendCollected(dst []byte, nonce, of string, path []byte, size int64, mode
 	return append(dst, "}\n"...)
 }
 
-// AppendPresent appends the frame of an entry that is not sent to dst. A link's target is at most MaxCollectedPath bytes.
+// AppendPresent appends a Present frame to dst. The target of a link has at most MaxCollectedPath bytes.
 func AppendPresent(dst []byte, nonce, of string, path []byte, kind string, mode uint32, sum, target []byte) []byte {
 	dst = appendPath(dst, nonce, kindPresent, of, path)
 	dst = appendString(append(dst, `,"kind":`...), kind)
@@ -138,7 +141,7 @@ func AppendPresent(dst []byte, nonce, of string, path []byte, kind string, mode 
 	return append(dst, "\"}\n"...)
 }
 
-// AppendOmitted appends the frame of a refused file to dst. A path of more than MaxCollectedPath bytes is cut.
+// AppendOmitted appends the frame of a refused file to dst. A path is cut after MaxCollectedPath bytes.
 func AppendOmitted(dst []byte, nonce, of string, path []byte, reason string) []byte {
 	dst = appendPath(dst, nonce, kindOmitted, of, path)
 	dst = appendString(append(dst, `,"reason":`...), reason)
@@ -170,10 +173,10 @@ func (s *Splitter) readCollected(text []byte) {
 	s.endFile()
 	var f pathFrame
 	if json.Unmarshal(text, &f) != nil || f.Size < 0 {
-		s.astray = true // what follows is the content of a file that nobody can name
+		s.unnamed = true // the content of a file without a readable frame follows
 		return
 	}
-	s.inFile, s.left = true, f.Size
+	s.inFile, s.remaining = true, f.Size
 	if s.files != nil {
 		s.files.Begin(Collected{Of: f.Of, Path: string(f.Path), Size: f.Size, Mode: f.Mode & 0o777})
 	}
@@ -205,10 +208,10 @@ func (s *Splitter) readCollection(text []byte) {
 	}
 }
 
-// endFile ends the file whose content was read, if any.
+// endFile ends the file that is being read, if any.
 func (s *Splitter) endFile() {
 	if s.inFile && s.files != nil {
-		s.files.Done(s.left == 0)
+		s.files.Done(s.remaining == 0)
 	}
-	s.inFile, s.astray = false, false
+	s.inFile, s.unnamed = false, false
 }

@@ -12,7 +12,7 @@ import (
 	"boomerang/internal/journal"
 )
 
-// heard writes down what a splitter tells of files.
+// heard records the calls of a splitter to its file sink.
 type heard struct{ bytes.Buffer }
 
 func (h *heard) say(format string, args ...any) { _, _ = fmt.Fprintf(h, format, args...) }
@@ -22,7 +22,7 @@ func (h *heard) Omit(o journal.Omitted)         { h.say("<%s %q %s>", o.Of, o.Pa
 func (h *heard) Complete(c journal.Collection)  { h.say("<%+v>", c) }
 func (h *heard) Present(p journal.Present)      { h.say("<%+v>", p) }
 
-// splitFiles feeds raw in chunks of the given size.
+// splitFiles writes raw to a splitter in chunks of the given size.
 func splitFiles(raw string, chunk int) (payload, files string, end *journal.End) {
 	var out strings.Builder
 	var told heard
@@ -37,24 +37,32 @@ func fileFrame(path string, size int64) string {
 	return string(journal.AppendCollected(nil, nonce, "x", []byte(path), size, 0o640))
 }
 
-func TestSplitterTellsFilesFromPayload(t *testing.T) {
-	omitted := string(journal.AppendOmitted(nil, nonce, "x", []byte("a\xff\n"+strings.Repeat("y", 2000)), journal.OmitName))
-	done := string(journal.AppendCollection(nil, nonce, journal.Collection{Of: "x", Files: 1, Bytes: 2, Omitted: 3, Cut: journal.CutTime}))
+func TestSplitterSeparatesFilesFromPayload(t *testing.T) {
+	omitted := string(journal.AppendOmitted(nil, nonce, "x", []byte("a\xff\n"+strings.Repeat("y", 2000)),
+		journal.OmitName))
+	done := string(journal.AppendCollection(nil, nonce,
+		journal.Collection{Of: "x", Files: 1, Bytes: 2, Omitted: 3, Cut: journal.CutTime}))
 	broken := strings.Replace(fileFrame("a", 5), `"size"`, `size"`, 1)
 	for name, c := range map[string]struct{ raw, payload, files string }{
-		"one file":       {packed("out\n") + fileFrame("d/a\n", 4) + packed("a\nb\x1e") + endFrame(), "out\n", `<x "d/a\n" 4 640>` + "a\nb\x1e<true>"},
-		"two and an end": {fileFrame("a", 1) + packed("1") + fileFrame("b", 0) + done + endFrame(), "", `<x "a" 1 640>1<true><x "b" 0 640><true><{Of:x Files:1 Bytes:2 Omitted:3 Cut:time}>`},
-		"too short":      {fileFrame("a", 2) + packed("1") + done, "", `<x "a" 2 640>1<false><{Of:x Files:1 Bytes:2 Omitted:3 Cut:time}>`},
-		"too long":       {fileFrame("a", 2) + packed("123") + endFrame(), "", `<x "a" 2 640>123<false>`},
-		"refused":        {fileFrame("a", 1) + packed("1") + omitted, "", `<x "a" 1 640>1<true><x "a�\n` + strings.Repeat("y", 1021) + `" name>`},
-		"cut off":        {fileFrame("a", 2) + "1", "", `<x "a" 2 640>1`},
-		"not understood": {broken + packed("12345") + fileFrame("b", 1) + packed("1") + endFrame(), "", `<x "b" 1 640>1<true>`},
+		"one file": {packed("out\n") + fileFrame("d/a\n", 4) + packed("a\nb\x1e") + endFrame(), "out\n",
+			`<x "d/a\n" 4 640>` + "a\nb\x1e<true>"},
+		"two and an end": {fileFrame("a", 1) + packed("1") + fileFrame("b", 0) + done + endFrame(), "",
+			`<x "a" 1 640>1<true><x "b" 0 640><true><{Of:x Files:1 Bytes:2 Omitted:3 Cut:time}>`},
+		"too short": {fileFrame("a", 2) + packed("1") + done, "",
+			`<x "a" 2 640>1<false><{Of:x Files:1 Bytes:2 Omitted:3 Cut:time}>`},
+		"too long": {fileFrame("a", 2) + packed("123") + endFrame(), "", `<x "a" 2 640>123<false>`},
+		"refused": {fileFrame("a", 1) + packed("1") + omitted, "",
+			`<x "a" 1 640>1<true><x "a�\n` + strings.Repeat("y", 1021) + `" name>`},
+		"cut off": {fileFrame("a", 2) + "1", "", `<x "a" 2 640>1`},
+		"not understood": {broken + packed("12345") + fileFrame("b", 1) + packed("1") + endFrame(), "",
+			`<x "b" 1 640>1<true>`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for chunk := 1; chunk <= len(c.raw); chunk++ {
 				payload, files, end := splitFiles(c.raw, chunk)
 				if payload != c.payload || files != c.files || (end != nil) != strings.HasSuffix(c.raw, endFrame()) {
-					t.Fatalf("chunks of %d: got %q, %q, %v; want %q, %q", chunk, payload, files, end, c.payload, c.files)
+					t.Fatalf("chunks of %d: got %q, %q, %v; want %q, %q", chunk, payload, files, end, c.payload,
+						c.files)
 				}
 			}
 		})
@@ -73,7 +81,7 @@ func TestFrameOfAFileIsBounded(t *testing.T) {
 	}
 }
 
-// FuzzFiles: files of any content between any payload, fed in any chunks, come back exactly.
+// FuzzFiles checks that files and payload of any content, written in any chunks, come back exactly.
 func FuzzFiles(f *testing.F) {
 	f.Add([]byte("hello\n"), []byte("\x1e\x1eboomerang"+nonce+"E{}\n"), "a\nb", uint64(1))
 	f.Add([]byte{}, []byte{}, "", uint64(2))

@@ -9,32 +9,32 @@ import (
 	"strings"
 )
 
-// Docker's log copier hands on at newlines and makes an entry of each line. So the log has newlines where the init wants
-// them and nowhere else: at the end of a piece of payload, and at the end of a frame. In the program's own bytes the
-// newline and the escape are escaped.
+// Docker's log copier hands on whole lines and makes an entry of each. So the log has newlines only where the init
+// wants them: at the end of a piece of payload and at the end of a frame. Newlines and escapes in the output of the
+// program are escaped.
 //
-// A frame is a marker, a letter for its kind, JSON, and a newline. No payload can hold a marker: behind an escape of the
-// program's stands one of two other letters.
+// A frame is a marker, a letter for its kind, JSON, and a newline. No payload can contain a marker, because an escape
+// in the payload is always followed by one of two other letters.
 const (
 	escape         = '\x1e'
 	escapedNewline = 'n'
 	escapedEscape  = 'e'
-	special        = "\n\x1e" // what is escaped
+	special        = "\n\x1e" // bytes that are escaped
 
 	nonceSize      = 16
 	markerPrefix   = "\x1eboomerang"
 	kindStart      = 'S'
 	kindEnd        = 'E'
-	kindFile       = 'F' // the content of the file follows, packed like payload, up to the next frame
+	kindFile       = 'F' // the content of the file follows, packed as payload, up to the next frame
 	kindOmitted    = 'O'
 	kindCollection = 'C'
 	kindPresent    = 'P'
 	maxFrame       = 4096 // bytes of letter and JSON
-	maxStartError  = 512  // bytes; JSON makes at most six of one
+	maxStartError  = 512  // bytes; JSON needs at most six for each
 )
 
-// MaxPiece is how many of the program's bytes stand on one line of the log. Escaped they are less than the 16 KiB after which
-// Docker's log copier breaks a line.
+// MaxPiece is the maximum number of payload bytes on one line of the log. Escaped they stay below the 16 KiB after
+// which Docker's log copier breaks a line.
 const MaxPiece = 8000
 
 // NewNonce returns 32 random hexadecimal digits.
@@ -49,8 +49,7 @@ func AppendStart(dst []byte, nonce string, s Start) []byte {
 	return appendFrame(dst, nonce, kindStart, s)
 }
 
-// AppendEnd appends an end frame to dst. A StartError of more than 512 bytes is cut, so that every frame stays below
-// 4 KiB.
+// AppendEnd appends an end frame to dst. It cuts a StartError after 512 bytes, so that every frame stays below 4 KiB.
 func AppendEnd(dst []byte, nonce string, e End) []byte {
 	if len(e.StartError) > maxStartError {
 		e.StartError = strings.ToValidUTF8(e.StartError[:maxStartError], "")
@@ -58,7 +57,7 @@ func AppendEnd(dst []byte, nonce string, e End) []byte {
 	return appendFrame(dst, nonce, kindEnd, e)
 }
 
-// AppendPayload appends p to dst, in pieces of at most MaxPiece bytes. Of nothing it makes nothing.
+// AppendPayload appends p to dst, in pieces of at most MaxPiece bytes. An empty p appends nothing.
 func AppendPayload(dst, p []byte) []byte {
 	for piece := range slices.Chunk(p, MaxPiece) {
 		for len(piece) > 0 {

@@ -7,19 +7,19 @@ import (
 	"strings"
 )
 
-// MaxGlob is how many bytes a glob may have.
+// MaxGlob is the maximum length of a glob in bytes.
 const MaxGlob = 1024
 
-// Glob chooses files by their path below a directory. Between two slashes "*", "?" and "[…]" mean what they mean to
-// path.Match, and match no slash; "**" alone there is any number of directories, none included. At the end it is everything
-// below. A name that begins with a dot is a name like any other.
+// Glob chooses files by their path below a directory. "*", "?" and "[…]" between two slashes have the meaning of
+// path.Match and match no slash. "**" between two slashes matches any number of directories, including none; at the end
+// it matches everything below. A name that begins with a dot is not special.
 type Glob struct {
 	parts []string // never empty; the last is never "**"
 }
 
 const anyDirs = "**"
 
-// ParseGlob reads a glob. The error says what is wrong, as the end of a sentence.
+// ParseGlob parses a glob. Its error completes a sentence that begins with the glob.
 func ParseGlob(text string) (Glob, error) {
 	switch {
 	case text == "":
@@ -34,7 +34,8 @@ func ParseGlob(text string) (Glob, error) {
 	parts := strings.Split(text, "/")
 	for _, part := range parts {
 		if part == "" || part == "." || part == ".." {
-			return Glob{}, errors.New(`must be written without "." and "..", without double slashes and without a slash at its end`)
+			return Glob{}, errors.New(
+				`must be written without "." and "..", without double slashes and without a slash at its end`)
 		}
 		if _, err := path.Match(part, ""); err != nil {
 			return Glob{}, errors.New("has a bracket that is not closed, or an escape of nothing")
@@ -47,12 +48,12 @@ func ParseGlob(text string) (Glob, error) {
 	return Glob{parts}, nil
 }
 
-// Match tells whether the glob chooses a file with this path: relative, clean, with slashes. It allocates nothing, and
-// takes time in proportion to both lengths at most.
+// Match reports whether the glob chooses a file with this path, which is relative and clean and has slashes. It
+// allocates nothing, and its time is at most proportional to the product of both lengths.
 func (g Glob) Match(name string) bool {
 	parts, rest, more := g.parts, name, true
-	var after []string // what stands behind the last "**"
-	var again string   // where that was tried last
+	var after []string // the parts behind the last "**"
+	var again string   // the part of the path where these were tried last
 	for more {
 		part, next, found := strings.Cut(rest, "/")
 		switch {
@@ -62,7 +63,8 @@ func (g Glob) Match(name string) bool {
 		case len(parts) > 0 && matches(parts[0], part):
 			parts, rest, more = parts[1:], next, found
 		case after != nil:
-			// The "**" takes one directory more. An earlier one need not be asked: it could only take what this one can.
+			// The last "**" matches one directory more. An earlier one need not be tried again, because it could only
+			// match directories that the last one can match.
 			_, again, found = strings.Cut(again, "/")
 			if !found {
 				return false
@@ -75,7 +77,7 @@ func (g Glob) Match(name string) bool {
 	return len(parts) == 0
 }
 
-// Below tells whether the glob can choose anything below a directory; "" is the one that all paths begin in.
+// Below reports whether the glob can choose a file below a directory; "" is the root of all paths.
 func (g Glob) Below(dir string) bool {
 	parts := g.parts
 	for rest, more := dir, dir != ""; more; {
@@ -93,6 +95,6 @@ func (g Glob) Below(dir string) bool {
 }
 
 func matches(pattern, name string) bool {
-	ok, _ := path.Match(pattern, name) // ParseGlob has seen to the error
+	ok, _ := path.Match(pattern, name) // ParseGlob has checked the pattern
 	return ok
 }

@@ -22,7 +22,8 @@ func TestGlobChoosesPaths(t *testing.T) {
 		{"out/**", []string{"out/a", "out/a/b"}, []string{"out", "a/out/b"}},
 		{"**", []string{"a", "a/b", "a/b/c"}, nil},
 		{"**/**/a", []string{"a", "b/a", "b/c/a"}, []string{"b", "a/b"}},
-		{"a/**/b/**/*.c", []string{"a/b/x.c", "a/x/b/y/z.c", "a/b/b/b/b.c", "a/x/b/x/b/x.c"}, []string{"a/x.c", "a/x/x.c", "b/x.c"}},
+		{"a/**/b/**/*.c", []string{"a/b/x.c", "a/x/b/y/z.c", "a/b/b/b/b.c", "a/x/b/x/b/x.c"},
+			[]string{"a/x.c", "a/x/x.c", "b/x.c"}},
 		{"**/a/b", []string{"a/b", "a/a/b", "x/a/b", "a/b/a/b"}, []string{"a/b/x", "a/x/b"}},
 		{"**.go", []string{"x.go"}, []string{"d/x.go"}},
 	} {
@@ -44,7 +45,7 @@ func TestGlobChoosesPaths(t *testing.T) {
 	}
 }
 
-func TestGlobSeesBelowWhatItCanChoose(t *testing.T) {
+func TestBelowIsTrueForEveryParentOfAMatch(t *testing.T) {
 	for _, c := range []struct {
 		glob, dir string
 		want      bool
@@ -68,8 +69,11 @@ func TestGlobSeesBelowWhatItCanChoose(t *testing.T) {
 	}
 }
 
-func TestGlobThatLeadsElsewhereIsRefused(t *testing.T) {
-	for _, text := range []string{"", "/etc/passwd", "..", "../a", "a/../b", "a/..", ".", "./a", "a//b", "a/", "a\x00", "[", "a/[b", `a\`, strings.Repeat("a", journal.MaxGlob+1)} {
+func TestParseGlobRefusesPathsOutside(t *testing.T) {
+	for _, text := range []string{
+		"", "/etc/passwd", "..", "../a", "a/../b", "a/..", ".", "./a", "a//b", "a/", "a\x00",
+		"[", "a/[b", `a\`, strings.Repeat("a", journal.MaxGlob+1),
+	} {
 		if _, err := journal.ParseGlob(text); err == nil {
 			t.Errorf("%q was taken", text)
 		}
@@ -79,7 +83,7 @@ func TestGlobThatLeadsElsewhereIsRefused(t *testing.T) {
 	}
 }
 
-func TestGlobsTakeNoTimeToSpeakOf(t *testing.T) {
+func TestMatchIsFastForHostileGlobs(t *testing.T) {
 	g, err := journal.ParseGlob(strings.Repeat("**/a/", journal.MaxGlob/5-1) + "b")
 	if err != nil {
 		t.Fatal(err)
@@ -92,7 +96,7 @@ func TestGlobsTakeNoTimeToSpeakOf(t *testing.T) {
 		if got {
 			t.Error("it was chosen")
 		}
-	case <-time.After(time.Minute): // for all that tried every way it would be longer than the universe has lasted
+	case <-time.After(time.Minute): // trying all ways would take longer than the age of the universe
 		t.Fatal("it is still looking")
 	}
 	if got := testing.AllocsPerRun(10, func() { g.Match(name); g.Below(name) }); got != 0 {
@@ -100,7 +104,7 @@ func TestGlobsTakeNoTimeToSpeakOf(t *testing.T) {
 	}
 }
 
-// FuzzGlob: what a glob chooses lies below every directory that it sees below.
+// FuzzGlob checks that Below is true for every parent directory of a path that a glob matches.
 func FuzzGlob(f *testing.F) {
 	f.Add("a/**/b*/c", "a/x/b/c")
 	f.Add("**", "a/b")

@@ -14,15 +14,15 @@ import (
 )
 
 const (
-	maxJob  = 64 << 20 // bytes of JSON, in which stdin and files take four bytes for three
+	maxJob  = 64 << 20 // bytes of JSON, in which three bytes of stdin or files take four
 	maxTail = 16 << 20 // bytes; the init keeps them in memory
 )
 
-// ErrTooLarge says that a job is larger than an init takes: sending it again would not help.
+// ErrTooLarge says that a job is larger than an init accepts, so sending it again would not help.
 var ErrTooLarge = errors.New("the job is too large")
 
-// WriteJob sends a job: in one write the length of its JSON in four bytes, big-endian, and the JSON; and then what is given with it.
-// A job that is not valid, or too large (ErrTooLarge), is not sent.
+// WriteJob sends a job: the length of its JSON in four bytes, big-endian, and the JSON in one write, followed by the
+// entries of its workspace. It does not send an invalid job, or one that is too large (ErrTooLarge).
 func WriteJob(w io.Writer, j Job) error {
 	if err := j.Validate(); err != nil {
 		return fmt.Errorf("write job: %w", err)
@@ -51,8 +51,9 @@ func WriteJob(w io.Writer, j Job) error {
 	return nil
 }
 
-// ReadJob reads what WriteJob sent; what was given is left for ReadGiven. It returns io.EOF when the sender went away without a word, and an error that
-// wraps io.ErrUnexpectedEOF when it went away half way. In every error case there is no job.
+// ReadJob reads the JSON that WriteJob sent and leaves the workspace to ReadWorkspace. It returns io.EOF if the sender
+// closed the connection without sending anything, and an error that wraps io.ErrUnexpectedEOF if the sender stopped
+// half way. After any error there is no job.
 func ReadJob(r io.Reader) (Job, error) {
 	var prefix [4]byte
 	if _, err := io.ReadFull(r, prefix[:]); errors.Is(err, io.EOF) {
@@ -80,7 +81,7 @@ func ReadJob(r io.Reader) (Job, error) {
 	return j, nil
 }
 
-// Validate tells whether the init can work with the job. That the program can be started is for the init to find out.
+// Validate reports whether the init can work with the job. It does not check whether the program can be started.
 func (j Job) Validate() error {
 	switch raw, err := hex.DecodeString(j.Nonce); {
 	case err != nil || len(raw) != nonceSize:
@@ -123,7 +124,7 @@ func (j Job) Validate() error {
 func (c Collect) check() error {
 	switch {
 	case c.Name == "" || len(c.Name) > 32 || strings.Trim(c.Name, "abcdefghijklmnopqrstuvwxyz") != "":
-		return fmt.Errorf("%q is no name", c.Name)
+		return fmt.Errorf("%q is not a name", c.Name)
 	case c.Dir != "" && !path.IsAbs(c.Dir):
 		return fmt.Errorf("dir: %q is not absolute", c.Dir)
 	case strings.ContainsRune(c.Dir, 0):
@@ -145,15 +146,15 @@ func (j Job) checkFiles() error {
 	for _, f := range j.Files {
 		switch {
 		case !fs.ValidPath(f.Path) || f.Path == ".":
-			return fmt.Errorf("files: %q does not lie in the working directory", f.Path)
+			return fmt.Errorf("files: %q is not in the working directory", f.Path)
 		case f.Mode > 0o777:
-			return fmt.Errorf("files: %o are no permissions", f.Mode)
+			return fmt.Errorf("files: %o is not a permission mode", f.Mode)
 		}
 	}
 	return nil
 }
 
-// refuseNUL finds what the kernel would cut off at a NUL byte.
+// refuseNUL returns an error if the kernel would cut off a field at a NUL byte.
 func (j Job) refuseNUL() error {
 	fields := append([]string{j.File, j.Dir, j.Workspace}, j.Argv...)
 	for name, value := range j.Env {

@@ -51,7 +51,7 @@ func TestReadJobReturnsWhatWriteJobSent(t *testing.T) {
 	}
 }
 
-func TestReadJobLeavesWhatFollows(t *testing.T) {
+func TestReadJobLeavesTheFollowingBytes(t *testing.T) {
 	r := strings.NewReader(string(sent(t, validJob())) + "rest")
 	if _, err := journal.ReadJob(r); err != nil {
 		t.Fatal(err)
@@ -61,9 +61,10 @@ func TestReadJobLeavesWhatFollows(t *testing.T) {
 	}
 }
 
-func TestReadJobTellsNothingFromHalfAJob(t *testing.T) {
+func TestReadJobDistinguishesNoJobFromHalfAJob(t *testing.T) {
 	whole := sent(t, validJob())
-	if _, err := journal.ReadJob(bytes.NewReader(nil)); err != io.EOF { //nolint:errorlint // the contract says io.EOF itself
+	// the contract says io.EOF itself
+	if _, err := journal.ReadJob(bytes.NewReader(nil)); err != io.EOF { //nolint:errorlint
 		t.Errorf("nothing: got %v, want io.EOF", err)
 	}
 	for n := 1; n < len(whole); n++ {
@@ -74,7 +75,7 @@ func TestReadJobTellsNothingFromHalfAJob(t *testing.T) {
 	}
 }
 
-func TestReadJobRefusesWhatIsNotAJob(t *testing.T) {
+func TestReadJobRefusesInvalidJobs(t *testing.T) {
 	framed := func(body string) []byte {
 		return append(binary.BigEndian.AppendUint32(nil, uint32(len(body))), body...)
 	}
@@ -93,7 +94,7 @@ func TestReadJobRefusesWhatIsNotAJob(t *testing.T) {
 	}
 }
 
-func TestReadJobPassesOnAReadError(t *testing.T) {
+func TestReadJobReturnsTheReadError(t *testing.T) {
 	broken := errors.New("broken")
 	for n := range 2 {
 		r := io.MultiReader(bytes.NewReader(sent(t, validJob())[:4*n]), iotest.ErrReader(broken))
@@ -113,7 +114,7 @@ func TestWriteJobSendsInOneWrite(t *testing.T) {
 	}
 }
 
-func TestWriteJobSendsNothingThatIsNotValid(t *testing.T) {
+func TestWriteJobRefusesInvalidJobs(t *testing.T) {
 	for name, spoil := range map[string]func(*journal.Job){
 		"nonce":                  func(j *journal.Job) { j.Nonce = "" },
 		"nonce of other letters": func(j *journal.Job) { j.Nonce = strings.Repeat("x", 32) },
@@ -153,7 +154,7 @@ func TestWriteJobSendsNothingThatIsNotValid(t *testing.T) {
 	}
 }
 
-func TestWriteJobAllowsTheBounds(t *testing.T) {
+func TestWriteJobAcceptsTheBounds(t *testing.T) {
 	j := validJob()
 	j.Code, j.Stdin, j.Env = "", nil, nil
 	j.Timeout, j.Grace, j.Head, j.Tail = 1, 0, 0, 16<<20
@@ -162,7 +163,7 @@ func TestWriteJobAllowsTheBounds(t *testing.T) {
 	}
 }
 
-func TestWriteJobPassesOnAWriteError(t *testing.T) {
+func TestWriteJobReturnsTheWriteError(t *testing.T) {
 	r, w := io.Pipe()
 	broken := errors.New("broken")
 	_ = r.CloseWithError(broken)

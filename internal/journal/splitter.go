@@ -6,39 +6,39 @@ import (
 	"io"
 )
 
-// Splitter reads one raw stream of a container's log: it passes on what the program wrote, byte for byte and as soon as
-// it is there, and reads the frames.
+// Splitter reads one raw stream of a container's log. It passes on the output of the program, byte for byte and at
+// once, and reads the frames.
 //
-// A frame that the log cut off, that bears another nonce, or that this version does not understand is dropped, and
-// proves nothing.
+// A frame that is cut off, has another nonce or cannot be parsed is dropped and proves nothing.
 type Splitter struct {
-	marker   []byte // of a frame, behind its escape
-	payload  io.Writer
-	files    FileSink // nil: they are passed over
-	inFile   bool     // what is read is the content of a file
-	left     int64    // bytes of it that are yet to come; negative when more came than was announced
-	astray   bool     // what is read belongs to nobody
-	state    state
-	matched  int    // bytes of the marker that were read
-	frame    []byte // what has come of the frame behind a whole marker
-	plain    []byte // payload of one write, before it is passed on
-	start    *Start
-	end      *End
-	consumed int64
+	marker    []byte // of a frame, after its escape
+	payload   io.Writer
+	files     FileSink // nil skips the files
+	inFile    bool     // the content of a file is being read
+	remaining int64    // bytes of this file still to come; negative if more came than announced
+	unnamed   bool     // the content of a file without a readable frame is being read and dropped
+	state     state
+	matched   int    // bytes of the marker read so far
+	frame     []byte // bytes of the frame after a complete marker
+	plain     []byte // payload of one write that is not passed on yet
+	start     *Start
+	end       *End
+	consumed  int64
 }
 
-// state is where in the log a splitter stands.
+// state is the position of a splitter in the log.
 type state int
 
 const (
-	inPiece  state = iota // the program's bytes
-	escaped               // behind an escape
-	inMarker              // in what must become the marker of a frame
-	inFrame               // behind a marker
-	inScrap               // in what nobody understands; it ends at the newline
+	inPiece   state = iota // in payload
+	escaped                // after an escape
+	inMarker               // in the expected marker of a frame
+	inFrame                // after a marker
+	inUnknown              // in unknown bytes, which end at a newline
 )
 
-// NewSplitter makes a splitter for one stream. Write errors of payload are ignored: the proof of the end is worth more.
+// NewSplitter makes a splitter for one stream. It ignores write errors of payload, because the proof of the end matters
+// more.
 func NewSplitter(nonce string, payload io.Writer) *Splitter {
 	return &Splitter{
 		marker:  []byte(markerPrefix + nonce)[1:],
@@ -47,15 +47,15 @@ func NewSplitter(nonce string, payload io.Writer) *Splitter {
 	}
 }
 
-// NewFilesSplitter makes a splitter for a stream that holds files as well. Calls of files come within those of Write.
+// NewFilesSplitter makes a splitter for a stream that contains files, too. It calls files only within Write.
 func NewFilesSplitter(nonce string, payload io.Writer, files FileSink) *Splitter {
 	s := NewSplitter(nonce, payload)
 	s.files = files
 	return s
 }
 
-// Write takes the next bytes of the raw stream, in any chunks. It never fails and keeps nothing of p. All that
-// follows the end frame is ignored.
+// Write processes the next bytes of the raw stream, in chunks of any size. It never fails and does not keep p. It
+// ignores all bytes after the end frame.
 func (s *Splitter) Write(p []byte) (int, error) {
 	n := len(p)
 	s.consumed += int64(n)
@@ -67,27 +67,27 @@ func (s *Splitter) Write(p []byte) (int, error) {
 		case escaped:
 			p = s.unescape(p)
 		case inMarker:
-			p = s.match(p)
+			p = s.matchMarker(p)
 		case inFrame:
-			p = s.collect(p)
-		case inScrap:
-			p = s.skip(p)
+			p = s.gatherFrame(p)
+		case inUnknown:
+			p = s.skipUnknown(p)
 		}
 	}
-	s.passOn()
+	s.flush()
 	return n, nil
 }
 
-// passOn hands what is unpacked to whom it belongs.
-func (s *Splitter) passOn() {
+// flush passes the unpacked bytes on to the payload or to the file sink.
+func (s *Splitter) flush() {
 	switch {
 	case len(s.plain) == 0:
 		return
-	case s.astray:
+	case s.unnamed:
 	case !s.inFile:
 		_, _ = s.payload.Write(s.plain)
 	default:
-		s.left -= int64(len(s.plain))
+		s.remaining -= int64(len(s.plain))
 		if s.files != nil {
 			_, _ = s.files.Write(s.plain)
 		}
@@ -95,17 +95,17 @@ func (s *Splitter) passOn() {
 	s.plain = s.plain[:0]
 }
 
-// Start returns the first start frame, nil as long as there was none.
+// Start returns the first start frame, or nil if there was none yet.
 func (s *Splitter) Start() *Start { return s.start }
 
-// End returns the end frame, nil as long as there was none.
+// End returns the end frame, or nil if there was none yet.
 func (s *Splitter) End() *End { return s.end }
 
-// Consumed is how many raw bytes were written to the splitter: the offset at which another reader of the same log has
-// to go on.
+// Consumed returns the number of raw bytes written to the splitter: the offset at which another reader of the log must
+// continue.
 func (s *Splitter) Consumed() int64 { return s.consumed }
 
-// unpack takes payload up to an escape. The newlines in it end pieces and are not the program's.
+// unpack reads payload up to an escape. Newlines in it end pieces and are not output of the program.
 func (s *Splitter) unpack(p []byte) []byte {
 	piece, rest, found := bytes.Cut(p, []byte{escape})
 	for line := range bytes.SplitSeq(piece, []byte{'\n'}) {
@@ -117,7 +117,7 @@ func (s *Splitter) unpack(p []byte) []byte {
 	return rest
 }
 
-// unescape looks at the byte behind an escape.
+// unescape reads the byte after an escape.
 func (s *Splitter) unescape(p []byte) []byte {
 	s.state = inPiece
 	switch p[0] {
@@ -132,8 +132,8 @@ func (s *Splitter) unescape(p []byte) []byte {
 	return p[1:]
 }
 
-// match goes on with a marker, maybe one that began in an earlier write.
-func (s *Splitter) match(p []byte) []byte {
+// matchMarker continues with a marker, which may have begun in an earlier write.
+func (s *Splitter) matchMarker(p []byte) []byte {
 	n := 0
 	for n < len(p) && s.matched < len(s.marker) && p[n] == s.marker[s.matched] {
 		n++
@@ -143,24 +143,25 @@ func (s *Splitter) match(p []byte) []byte {
 	case s.matched == len(s.marker):
 		s.state, s.frame = inFrame, s.frame[:0]
 	case n < len(p):
-		s.state = inScrap
+		s.state = inUnknown
 	}
 	return p[n:]
 }
 
-// collect gathers a frame up to its newline. Of a frame that is too long it keeps what no JSON reader will accept.
-func (s *Splitter) collect(p []byte) []byte {
+// gatherFrame reads a frame up to its newline. It keeps only the start of a frame that is too long, which is not valid
+// JSON.
+func (s *Splitter) gatherFrame(p []byte) []byte {
 	text, rest, whole := bytes.Cut(p, []byte{'\n'})
 	s.frame = append(s.frame, text[:min(len(text), maxFrame-len(s.frame))]...)
 	if whole {
-		s.read(s.frame)
+		s.readFrame(s.frame)
 		s.state = inPiece
 	}
 	return rest
 }
 
-// skip passes over what nobody understands.
-func (s *Splitter) skip(p []byte) []byte {
+// skipUnknown skips unknown bytes up to a newline.
+func (s *Splitter) skipUnknown(p []byte) []byte {
 	_, rest, found := bytes.Cut(p, []byte{'\n'})
 	if found {
 		s.state = inPiece
@@ -168,11 +169,11 @@ func (s *Splitter) skip(p []byte) []byte {
 	return rest
 }
 
-func (s *Splitter) read(frame []byte) {
+func (s *Splitter) readFrame(frame []byte) {
 	if len(frame) == 0 {
 		return
 	}
-	s.passOn()
+	s.flush()
 	switch text := frame[1:]; frame[0] {
 	case kindStart:
 		var start Start

@@ -25,7 +25,7 @@ var (
 	}
 )
 
-// parts is what came out of a splitter.
+// parts are the results of a splitter.
 type parts struct {
 	payload  string
 	start    *journal.Start
@@ -33,7 +33,7 @@ type parts struct {
 	consumed int64
 }
 
-// split feeds raw in chunks of the given size.
+// split writes raw to a splitter in chunks of the given size.
 func split(raw string, chunk int) parts {
 	var payload strings.Builder
 	s := journal.NewSplitter(nonce, &payload)
@@ -56,20 +56,24 @@ func TestSplitterCutsFramesOutOfAnyChunks(t *testing.T) {
 		start   bool
 		end     bool
 	}{
-		"nothing":                   {},
-		"payload alone":             {raw: packed("a\nb"), payload: "a\nb"},
-		"all three":                 {raw: startFrame() + packed("a\n") + endFrame(), payload: "a\n", start: true, end: true},
-		"frames alone":              {raw: startFrame() + endFrame(), start: true, end: true},
-		"end behind an open line":   {raw: "a" + endFrame(), payload: "a", end: true},
-		"pieces of a line":          {raw: packed("ab") + packed("cd\n"), payload: "abcd\n"},
-		"pieces of nothing":         {raw: "\n\n" + packed("a") + "\n", payload: "a"},
-		"a newline that was lost":   {raw: strings.TrimSuffix(packed("ab"), "\n") + packed("cd") + endFrame(), payload: "abcd", end: true},
-		"what follows the end":      {raw: endFrame() + "a" + startFrame(), end: true},
-		"another nonce":             {raw: foreign + "a" + endFrame(), payload: "a", end: true},
-		"printed frames":            {raw: packed(startFrame()+endFrame()) + endFrame(), payload: startFrame() + endFrame(), end: true},
+		"nothing":       {},
+		"payload alone": {raw: packed("a\nb"), payload: "a\nb"},
+		"all three": {raw: startFrame() + packed("a\n") + endFrame(), payload: "a\n", start: true,
+			end: true},
+		"frames alone":            {raw: startFrame() + endFrame(), start: true, end: true},
+		"end behind an open line": {raw: "a" + endFrame(), payload: "a", end: true},
+		"pieces of a line":        {raw: packed("ab") + packed("cd\n"), payload: "abcd\n"},
+		"pieces of nothing":       {raw: "\n\n" + packed("a") + "\n", payload: "a"},
+		"a newline that was lost": {raw: strings.TrimSuffix(packed("ab"), "\n") + packed("cd") + endFrame(),
+			payload: "abcd", end: true},
+		"what follows the end": {raw: endFrame() + "a" + startFrame(), end: true},
+		"another nonce":        {raw: foreign + "a" + endFrame(), payload: "a", end: true},
+		"printed frames": {raw: packed(startFrame()+endFrame()) + endFrame(),
+			payload: startFrame() + endFrame(), end: true},
 		"half a marker, no newline": {raw: "a" + marker[:41] + endFrame(), payload: "a"},
 		"half a marker":             {raw: "a" + marker[:41] + "\n" + endFrame(), payload: "a", end: true},
-		"half a marker, and more":   {raw: "a" + marker[:41] + "x\n" + packed("b") + endFrame(), payload: "ab", end: true},
+		"half a marker, and more": {raw: "a" + marker[:41] + "x\n" + packed("b") + endFrame(), payload: "ab",
+			end: true},
 		"an escape at the end":      {raw: "a\x1e", payload: "a"},
 		"a frame that was cut off":  {raw: "a" + endFrame()[:100], payload: "a"},
 		"a marker without a frame":  {raw: "a" + marker, payload: "a"},
@@ -77,8 +81,10 @@ func TestSplitterCutsFramesOutOfAnyChunks(t *testing.T) {
 		"a frame of no kind":        {raw: "a" + marker + "\nb" + endFrame(), payload: "ab", end: true},
 		"a frame that is no JSON":   {raw: "a" + marker + "E{\nb" + marker + "S\nc", payload: "abc"},
 		"a frame that is too long":  {raw: "a" + marker + "E" + strings.Repeat(" ", 5000) + "{}\nb", payload: "ab"},
-		"binary":                    {raw: packed("\x00\xff\x1e\x1e\n\x1eboomn\x1ee\x1e") + endFrame(), payload: "\x00\xff\x1e\x1e\n\x1eboomn\x1ee\x1e", end: true},
-		"a second start":            {raw: startFrame() + string(journal.AppendStart(nil, nonce, journal.Start{})), start: true},
+		"binary": {raw: packed("\x00\xff\x1e\x1e\n\x1eboomn\x1ee\x1e") + endFrame(),
+			payload: "\x00\xff\x1e\x1e\n\x1eboomn\x1ee\x1e", end: true},
+		"a second start": {raw: startFrame() + string(journal.AppendStart(nil, nonce, journal.Start{})),
+			start: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			want := parts{payload: c.payload, consumed: int64(len(c.raw))}
@@ -113,8 +119,9 @@ func TestSplitterPassesPayloadOnAtOnce(t *testing.T) {
 	}
 }
 
-// What costs Docker is a line of the log, whatever is in it. (Its log copier breaks lines of 16 KiB.)
-func TestAPayloadHasFewAndShortLinesWhateverItIs(t *testing.T) {
+// TestAPayloadHasFewAndShortLines bounds the lines of the log, because Docker handles each line at a cost and breaks lines
+// after 16 KiB.
+func TestAPayloadHasFewAndShortLines(t *testing.T) {
 	for name, payload := range map[string]string{
 		"newlines":   strings.Repeat("\n", 1<<20),
 		"escapes":    strings.Repeat("\x1e", 1<<20),
@@ -141,7 +148,7 @@ func TestAPayloadHasFewAndShortLinesWhateverItIs(t *testing.T) {
 	}
 }
 
-func TestSplitterGoesOnWhenItsWriterFails(t *testing.T) {
+func TestSplitterContinuesAfterAWriteError(t *testing.T) {
 	s := journal.NewSplitter(nonce, failingWriter{})
 	raw := "a" + startFrame() + "b" + endFrame()
 	if n, err := io.WriteString(s, raw); n != len(raw) || err != nil {
@@ -206,7 +213,8 @@ func TestSplitterAllocatesNothingForPayload(t *testing.T) {
 	}
 }
 
-// FuzzFrames: any payload, packed in any pieces and fed in any chunks, comes back exactly, and only frames are frames.
+// FuzzFrames checks that any payload, packed in any pieces and written in any chunks, comes back exactly, and that no
+// payload is taken for a frame.
 func FuzzFrames(f *testing.F) {
 	f.Add([]byte("hello\n"), uint64(1))
 	f.Add([]byte("\x1eboomerang"+nonce[:31]), uint64(2))
@@ -245,7 +253,7 @@ func FuzzFrames(f *testing.F) {
 	})
 }
 
-// FuzzSplitter: whatever the log holds, chunks make no difference, and nothing proves an end but an end frame.
+// FuzzSplitter checks for any log that the chunks make no difference, and that only an end frame proves an end.
 func FuzzSplitter(f *testing.F) {
 	f.Add([]byte("a\x1eboomerang" + nonce + "E{\n\x1eboo"))
 	f.Add([]byte(packed("a\nb") + endFrame()))

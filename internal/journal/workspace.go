@@ -13,51 +13,52 @@ import (
 	"strings"
 )
 
-// WorkspaceEntry is one entry of the workspace that a job brings along. The entries come behind the job's JSON, in the order of their
-// paths, so that neither side has to hold them all: each has a header, as JSON behind its length in four bytes, and the
-// content of a file. A length of zero ends them.
+// WorkspaceEntry is one entry of the workspace that is sent with a job. The entries follow the JSON of the job, sorted
+// by path, so that neither side must hold them all. Each entry is a header, as JSON after its length in four bytes, and
+// the content of a file. A length of zero ends the entries.
 type WorkspaceEntry struct {
 	Path    string           `json:"-"`
-	RawPath []byte           `json:"path"` // so that every path has its form
-	Kind    string           `json:"kind"` // one of the Given constants
+	RawPath []byte           `json:"path"` // bytes, because a path need not be UTF-8
+	Kind    string           `json:"kind"` // one of the Entry constants
 	Mode    uint32           `json:"mode,omitempty"`
 	Size    int64            `json:"size,omitempty"`
 	Sum     []byte           `json:"sum,omitempty"` // SHA-256
 	Target  string           `json:"target,omitempty"`
-	Content func() io.Reader `json:"-"` // of a file, for who sends it
+	Content func() io.Reader `json:"-"` // content of a file, for the sender
 }
 
-// What an entry is.
+// The kinds of entries.
 const (
 	EntryFile = "file"
 	EntryDir  = "dir"
 	EntryLink = "link"
 )
 
-// ErrSource says that what was to be given could not be read; the job did not arrive.
-var ErrSource = errors.New("what is to be given cannot be read")
+// ErrSource says that an entry of the workspace could not be read; the job did not arrive.
+var ErrSource = errors.New("the workspace cannot be read")
 
 const maxEntryHeader = 64 << 10 // bytes of a header
 
-// writeWorkspace sends the entries. An error of theirs is an ErrSource.
+// writeWorkspace sends the entries. If entries returns an error, it returns an ErrSource.
 func writeWorkspace(w io.Writer, entries iter.Seq2[WorkspaceEntry, error]) error {
 	buf := make([]byte, 256<<10)
-	for g, err := range entries {
+	for e, err := range entries {
 		if err != nil {
 			return fmt.Errorf("%w: %w", ErrSource, err)
 		}
-		g.RawPath = []byte(g.Path)
-		text, err := json.Marshal(g)
+		e.RawPath = []byte(e.Path)
+		text, err := json.Marshal(e)
 		if err != nil || len(text) > maxEntryHeader {
-			return fmt.Errorf("%w: the header of %q: %w", ErrSource, g.Path, err)
+			return fmt.Errorf("%w: the header of %q: %w", ErrSource, e.Path, err)
 		}
-		if _, err := w.Write(append(binary.BigEndian.AppendUint32(nil, uint32(len(text))), text...)); err != nil { //nolint:gosec // bounded
+		header := binary.BigEndian.AppendUint32(nil, uint32(len(text))) //nolint:gosec // bounded by maxEntryHeader
+		if _, err := w.Write(append(header, text...)); err != nil {
 			return err
 		}
-		if g.Kind != EntryFile || g.Size == 0 {
+		if e.Kind != EntryFile || e.Size == 0 {
 			continue
 		}
-		if err := copyWhole(w, g, buf); err != nil {
+		if err := copyContent(w, e, buf); err != nil {
 			return err
 		}
 	}
@@ -65,9 +66,9 @@ func writeWorkspace(w io.Writer, entries iter.Seq2[WorkspaceEntry, error]) error
 	return err
 }
 
-func copyWhole(w io.Writer, g WorkspaceEntry, buf []byte) error {
-	content := g.Content()
-	for left := g.Size; left > 0; {
+func copyContent(w io.Writer, e WorkspaceEntry, buf []byte) error {
+	content := e.Content()
+	for left := e.Size; left > 0; {
 		n, err := io.ReadFull(content, buf[:min(left, int64(len(buf)))])
 		if err != nil {
 			return fmt.Errorf("%w: %w", ErrSource, err)
@@ -80,54 +81,54 @@ func copyWhole(w io.Writer, g WorkspaceEntry, buf []byte) error {
 	return nil
 }
 
-// ReadWorkspace reads what came with the job behind its JSON, entry by entry. The content of a file is read by each before it
-// returns; what it leaves is passed over. The error of each ends it. An error that wraps io.ErrUnexpectedEOF says that the
-// sender went away half way: then there is no job.
-func ReadWorkspace(r io.Reader, each func(g WorkspaceEntry, content io.Reader) error) error {
+// ReadWorkspace reads the entries that follow the JSON of a job and calls each with every entry. each reads the content
+// of a file before it returns; ReadWorkspace skips the rest. It returns the first error of each, and an error that
+// wraps io.ErrUnexpectedEOF if the sender stopped half way, in which case there is no job.
+func ReadWorkspace(r io.Reader, each func(e WorkspaceEntry, content io.Reader) error) error {
 	in := bufio.NewReaderSize(r, 64<<10)
 	header := make([]byte, 0, maxEntryHeader)
 	for {
 		var prefix [4]byte
 		if _, err := io.ReadFull(in, prefix[:]); err != nil {
-			return cutShort(err)
+			return readError(err)
 		}
 		size := binary.BigEndian.Uint32(prefix[:])
 		switch {
 		case size == 0:
 			return nil
 		case size > maxEntryHeader:
-			return fmt.Errorf("read given: a header of %d bytes", size)
+			return fmt.Errorf("read workspace: a header of %d bytes", size)
 		}
 		header = header[:size]
 		if _, err := io.ReadFull(in, header); err != nil {
-			return cutShort(err)
+			return readError(err)
 		}
-		var g WorkspaceEntry
-		if err := json.Unmarshal(header, &g); err != nil {
-			return fmt.Errorf("read given: %w", err)
+		var e WorkspaceEntry
+		if err := json.Unmarshal(header, &e); err != nil {
+			return fmt.Errorf("read workspace: %w", err)
 		}
-		g.Path = string(g.RawPath)
-		if !fs.ValidPath(g.Path) || g.Path == "." || strings.ContainsRune(g.Path, 0) || g.Size < 0 {
-			return fmt.Errorf("read given: %q of %d bytes is no entry", g.Path, g.Size)
+		e.Path = string(e.RawPath)
+		if !fs.ValidPath(e.Path) || e.Path == "." || strings.ContainsRune(e.Path, 0) || e.Size < 0 {
+			return fmt.Errorf("read workspace: %q of %d bytes is no entry", e.Path, e.Size)
 		}
-		content := &io.LimitedReader{R: in, N: g.Size}
-		if err := each(g, content); err != nil {
+		content := &io.LimitedReader{R: in, N: e.Size}
+		if err := each(e, content); err != nil {
 			return err
 		}
 		if _, err := io.CopyN(io.Discard, in, content.N); err != nil {
-			return cutShort(err)
+			return readError(err)
 		}
 	}
 }
 
-func cutShort(err error) error {
+func readError(err error) error {
 	if errors.Is(err, io.EOF) {
 		err = io.ErrUnexpectedEOF
 	}
-	return fmt.Errorf("read given: %w", err)
+	return fmt.Errorf("read workspace: %w", err)
 }
 
-// CodeIn is where the code lies below dir; empty when it lies elsewhere.
+// CodeIn returns the path of the code's file relative to dir, or an empty string if it is not below dir.
 func (j Job) CodeIn(dir string) string {
 	below, ok := strings.CutPrefix(path.Join(j.Dir, j.File), strings.TrimSuffix(dir, "/")+"/")
 	if !ok {

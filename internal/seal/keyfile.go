@@ -24,7 +24,7 @@ const (
 	maxKeyID = 32 // bytes
 )
 
-// key is one line of the key file.
+// key is one key of the key file.
 type key struct {
 	id     string
 	secret []byte
@@ -32,7 +32,7 @@ type key struct {
 
 var keyID = regexp.MustCompile(`^[A-Za-z0-9_-]{1,32}$`)
 
-// readKeys reads the key file after making it, if it is not there.
+// readKeys reads the key file, and creates it first if it does not exist.
 func readKeys(path string) ([]key, os.FileInfo, error) {
 	f, err := os.Open(path) //nolint:gosec // the operator's own file
 	if errors.Is(err, os.ErrNotExist) {
@@ -50,7 +50,7 @@ func readKeys(path string) ([]key, os.FileInfo, error) {
 		return nil, nil, err
 	}
 	if mode := info.Mode().Perm(); mode&0o077 != 0 {
-		return nil, nil, fmt.Errorf("others than its owner may use it (mode %04o): chmod 600 it", mode)
+		return nil, nil, fmt.Errorf("users other than its owner may access it (mode %04o): chmod 600 it", mode)
 	}
 	text, err := io.ReadAll(io.LimitReader(f, 1<<20))
 	if err != nil {
@@ -60,7 +60,7 @@ func readKeys(path string) ([]key, os.FileInfo, error) {
 	return keys, info, err
 }
 
-// parseKeys never says what a line holds.
+// parseKeys parses the text of a key file. Its errors never contain the content of a line.
 func parseKeys(text []byte) (keys []key, err error) {
 	known := make(map[string]bool)
 	number := 0
@@ -90,8 +90,8 @@ func parseKeys(text []byte) (keys []key, err error) {
 	return keys, nil
 }
 
-// makeKeys makes the file with one new key, whole or not at all, unless somebody else has just made it: a hard link
-// never replaces.
+// makeKeys creates the file with one new key, completely or not at all. It never replaces a file that another process
+// has just created, because a hard link does not replace.
 func makeKeys(path string) (err error) {
 	dir := filepath.Dir(path)
 	temporary, err := writePrivate(dir, heading+newKey().line())
@@ -105,9 +105,10 @@ func makeKeys(path string) (err error) {
 	return syncDir(dir)
 }
 
-const heading = "# boomerang's keys: \"<id> <32 bytes in base64>\", the first is current. Lose this file and sealed fields are lost.\n"
+const heading = "# boomerang's keys: \"<id> <32 bytes in base64>\", the first is current. " +
+	"Lose this file and sealed fields are lost.\n"
 
-// newKey makes a key with an id that no other has.
+// newKey makes a key with a random id.
 func newKey() key {
 	k := key{secret: make([]byte, keySize)}
 	var id [4]byte
@@ -119,7 +120,7 @@ func newKey() key {
 
 func (k key) line() string { return k.id + " " + base64.StdEncoding.EncodeToString(k.secret) + "\n" }
 
-// writePrivate makes a file in dir that only its owner may read, and makes it durable.
+// writePrivate writes and syncs a temporary file in dir that only its owner may read.
 func writePrivate(dir, text string) (path string, err error) {
 	f, err := os.CreateTemp(dir, ".key-*") // mode 0600
 	if err != nil {
@@ -129,10 +130,10 @@ func writePrivate(dir, text string) (path string, err error) {
 	return f.Name(), errors.Join(err, f.Sync(), f.Close())
 }
 
-// Keys lists the ids of the keys in the file, the current one first.
+// Keys lists the ids of the keys in the file, the current key first.
 func Keys(path string) ([]string, error) {
 	var ids []string
-	err := change(path, func(keys []key, _ time.Time) ([]key, error) {
+	err := editKeys(path, func(keys []key, _ time.Time) ([]key, error) {
 		for _, k := range keys {
 			ids = append(ids, k.id)
 		}
@@ -141,23 +142,26 @@ func Keys(path string) ([]string, error) {
 	return ids, err
 }
 
-// Rotate puts a new key on top of the file, which must be there, and returns its id. Every Keyring of the file seals with
-// it from now on; what older keys have sealed can be opened as before.
+// Rotate adds a new key as the first one of the file, which must exist, and returns its id. From now on every Keyring
+// of the file seals with the new key; the older keys still open what they sealed.
 func Rotate(path string) (id string, err error) {
 	made := newKey()
-	err = change(path, func(keys []key, _ time.Time) ([]key, error) { return append([]key{made}, keys...), nil })
+	err = editKeys(path, func(keys []key, _ time.Time) ([]key, error) { return append([]key{made}, keys...), nil })
 	return made.id, err
 }
 
-// settling is how long after a change of the file something that an older key sealed may still be on its way to the store.
-const settling = time.Minute
+// retireDelay is how long after a change of the file a field sealed with an older key may still be on its way to the
+// store.
+const retireDelay = time.Minute
 
-// Retire takes a key out of the file for good: what it has sealed can never be opened again. Errors: it is the current
-// one, it is not there, or the file was changed less than a minute ago, so that more may come that it has sealed.
+// Retire removes a key from the file for good: the fields that it sealed can never be opened again. Retire fails if the
+// key is the current one, if there is no such key, or if the file was changed less than retireDelay ago, because then
+// more fields sealed with the key may still come.
 func Retire(path, id string) error {
-	return change(path, func(keys []key, changed time.Time) ([]key, error) {
-		if since := time.Since(changed); since < settling {
-			return nil, fmt.Errorf("the keys were changed a moment ago: try again in %s", (settling - since).Round(time.Second))
+	return editKeys(path, func(keys []key, changed time.Time) ([]key, error) {
+		if since := time.Since(changed); since < retireDelay {
+			return nil, fmt.Errorf("the keys were changed a moment ago: try again in %s",
+				(retireDelay - since).Round(time.Second))
 		}
 		at := slices.IndexFunc(keys, func(k key) bool { return k.id == id })
 		switch at {
@@ -170,8 +174,8 @@ func Retire(path, id string) error {
 	})
 }
 
-// change replaces the file as a whole, one after another of several who want to.
-func change(path string, edit func(keys []key, changed time.Time) ([]key, error)) (err error) {
+// editKeys replaces the key file with the keys that edit returns. Concurrent edits run one after another.
+func editKeys(path string, edit func(keys []key, changed time.Time) ([]key, error)) (err error) {
 	defer func() {
 		if err != nil {
 			err = fmt.Errorf("key file %s: %w", path, err)
@@ -181,11 +185,11 @@ func change(path string, edit func(keys []key, changed time.Time) ([]key, error)
 	if err != nil {
 		return err
 	}
-	defer dir.Close() //nolint:errcheck // it gives the lock free
+	defer dir.Close() //nolint:errcheck // closing releases the lock
 	if err := unix.Flock(int(dir.Fd()), unix.LOCK_EX); err != nil {
 		return err
 	}
-	if _, err := os.Stat(path); err != nil { // reading would make it
+	if _, err := os.Stat(path); err != nil { // readKeys would create the file
 		return err
 	}
 	before, owner, err := readKeys(path)
@@ -205,7 +209,7 @@ func change(path string, edit func(keys []key, changed time.Time) ([]key, error)
 	if err != nil {
 		return err
 	}
-	if was, ok := owner.Sys().(*syscall.Stat_t); ok { // it stays the server's file also when root changes it
+	if was, ok := owner.Sys().(*syscall.Stat_t); ok { // the server keeps owning the file when root changes it
 		err = os.Chown(temporary, int(was.Uid), int(was.Gid))
 	}
 	if err == nil {

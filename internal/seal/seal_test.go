@@ -45,7 +45,7 @@ func TestUnsealReturnsWhatWasSealed(t *testing.T) {
 	}
 }
 
-func TestNothingStaysNothing(t *testing.T) {
+func TestAnEmptyFieldStaysEmpty(t *testing.T) {
 	t.Parallel()
 	k := open(t, keyPath(t))
 	for _, plain := range [][]byte{nil, {}} {
@@ -60,7 +60,7 @@ func TestNothingStaysNothing(t *testing.T) {
 	}
 }
 
-func TestSealIsDifferentEachTime(t *testing.T) {
+func TestSealGivesADifferentResultEachTime(t *testing.T) {
 	t.Parallel()
 	k := open(t, keyPath(t))
 	one, two := k.Seal(id, execution.FieldCode, []byte("same")), k.Seal(id, execution.FieldCode, []byte("same"))
@@ -103,13 +103,14 @@ func TestEveryByteIsProtected(t *testing.T) {
 	}
 }
 
-func TestAKeyThatIsNotThereIsNamed(t *testing.T) {
+func TestUnsealNamesAMissingKey(t *testing.T) {
 	t.Parallel()
 	path := keyPath(t)
 	write(t, path, line("old", 1))
 	sealed := open(t, path).Seal(id, execution.FieldCode, []byte("print(1)"))
 	write(t, path, line("new", 2))
-	if _, err := open(t, path).Unseal(id, execution.FieldCode, sealed); err == nil || !strings.Contains(err.Error(), `"old"`) {
+	if _, err := open(t, path).
+		Unseal(id, execution.FieldCode, sealed); err == nil || !strings.Contains(err.Error(), `"old"`) {
 		t.Errorf("got %v", err)
 	}
 	write(t, path, line("old", 3))
@@ -118,7 +119,7 @@ func TestAKeyThatIsNotThereIsNamed(t *testing.T) {
 	}
 }
 
-func TestAfterAChangeOfKeysTheOldOnesStillOpen(t *testing.T) {
+func TestOldKeysStillOpenAfterARotation(t *testing.T) {
 	t.Parallel()
 	path := keyPath(t)
 	write(t, path, line("one", 1))
@@ -148,7 +149,7 @@ func TestFingerprintTellsBodiesApart(t *testing.T) {
 	write(t, path, line("one", 1))
 	write(t, other, line("one", 2))
 	k := open(t, path)
-	// HKDF-SHA256 (RFC 5869) and HMAC, computed apart from this code.
+	// HKDF-SHA256 (RFC 5869) and HMAC, computed by other code.
 	const want = "22f06bb1b8b42df372d211142dd773896d3a33f95fa1c19e3322fd9ff2efcb0c"
 	if got := k.Fingerprint([]byte("body")); got != want {
 		t.Errorf("got %s, want %s: fingerprints that are stored would no longer match", got, want)
@@ -161,7 +162,7 @@ func TestFingerprintTellsBodiesApart(t *testing.T) {
 	}
 }
 
-func TestTheFirstStartMakesAPrivateFile(t *testing.T) {
+func TestOpenCreatesAPrivateFile(t *testing.T) {
 	t.Parallel()
 	path := keyPath(t)
 	sealed := open(t, path).Seal(id, execution.FieldCode, []byte("print(1)"))
@@ -181,7 +182,7 @@ func TestTheFirstStartMakesAPrivateFile(t *testing.T) {
 	}
 }
 
-func TestTwoThatStartAtOnceHaveOneKey(t *testing.T) {
+func TestConcurrentOpensShareOneKey(t *testing.T) {
 	t.Parallel()
 	path := keyPath(t)
 	var wg sync.WaitGroup
@@ -206,7 +207,7 @@ func TestTwoThatStartAtOnceHaveOneKey(t *testing.T) {
 	}
 }
 
-func TestAFileThatIsNotRightIsRefused(t *testing.T) {
+func TestOpenRefusesAnInvalidFile(t *testing.T) {
 	t.Parallel()
 	const secret = "c2VjcmV0"
 	for name, c := range map[string]struct {
@@ -250,7 +251,7 @@ func TestAFileThatIsNotRightIsRefused(t *testing.T) {
 	}
 }
 
-// line is a key whose bytes are all b.
+// line returns the line of a key whose bytes are all b.
 func line(id string, b byte) string {
 	return id + " " + base64.StdEncoding.EncodeToString(bytes.Repeat([]byte{b}, keySize)) + "\n"
 }
@@ -306,7 +307,7 @@ func TestARotatedKeySealsAtOnceAndTheOldOneOpens(t *testing.T) {
 	}
 }
 
-func TestAKeyIsRetiredWhenItMayBe(t *testing.T) {
+func TestRetireRefusesKeysThatAreNeeded(t *testing.T) {
 	t.Parallel()
 	path := keyPath(t)
 	k := open(t, path)
@@ -319,11 +320,11 @@ func TestAKeyIsRetiredWhenItMayBe(t *testing.T) {
 	if err := Retire(path, old); err == nil || !strings.Contains(err.Error(), "try again") {
 		t.Errorf("a key was retired right after the rotation: %v", err)
 	}
-	settled := time.Now().Add(-2 * settling)
+	settled := time.Now().Add(-2 * retireDelay)
 	if err := os.Chtimes(path, settled, settled); err != nil {
 		t.Fatal(err)
 	}
-	for _, wrong := range []string{made, "nobody", ""} {
+	for _, wrong := range []string{made, "unknown", ""} {
 		if err := Retire(path, wrong); err == nil {
 			t.Errorf("%q was retired", wrong)
 		}
@@ -339,7 +340,7 @@ func TestAKeyIsRetiredWhenItMayBe(t *testing.T) {
 	}
 }
 
-func TestManyRotationsAtOnceLoseNoKey(t *testing.T) {
+func TestConcurrentRotationsLoseNoKey(t *testing.T) {
 	t.Parallel()
 	path := keyPath(t)
 	k := open(t, path)
@@ -364,7 +365,7 @@ func TestManyRotationsAtOnceLoseNoKey(t *testing.T) {
 	}
 }
 
-func TestWithoutItsFileNothingIsRotated(t *testing.T) {
+func TestRotateNeedsTheFile(t *testing.T) {
 	t.Parallel()
 	path := keyPath(t)
 	if _, err := Rotate(path); !errors.Is(err, os.ErrNotExist) {
@@ -375,7 +376,7 @@ func TestWithoutItsFileNothingIsRotated(t *testing.T) {
 	}
 }
 
-func TestAFileThatCannotBeReadLeavesTheKeysAsTheyWere(t *testing.T) {
+func TestAnUnreadableFileKeepsTheKnownKeys(t *testing.T) {
 	t.Parallel()
 	path := keyPath(t)
 	k := open(t, path)

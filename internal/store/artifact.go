@@ -9,7 +9,8 @@ import (
 	"boomerang/internal/execution"
 )
 
-// insertArtifacts writes what became of the files that were asked for. ErrBlobGone when one of the blobs is not there, or not whole.
+// insertArtifacts stores the requested files of a result. It returns ErrBlobGone if a blob does not exist or is not
+// complete.
 func (t *tx) insertArtifacts(ctx context.Context, seq int64, a *execution.Artifacts) error {
 	if a == nil {
 		return nil
@@ -34,27 +35,28 @@ func (t *tx) insertArtifacts(ctx context.Context, seq int64, a *execution.Artifa
 	return nil
 }
 
-const selectArtifacts = `SELECT a.path, a.mode, b.id, b.size, b.sum FROM executions e JOIN artifacts a ON a.execution = e.seq
+const selectArtifacts = `SELECT a.path, a.mode, b.id, b.size, b.sum FROM executions e
+	JOIN artifacts a ON a.execution = e.seq
 	JOIN blobs b ON b.id = a.blob WHERE e.id = ?`
 
-// Artifacts returns what became of the files that an execution was to leave; nil when it was to leave none, or has not
-// ended. Fault EXECUTION_NOT_FOUND.
+// Artifacts implements httpapi.ArtifactStore.
 func (s *Store) Artifacts(ctx context.Context, id execution.ID) (*execution.Artifacts, error) {
 	var leavings sql.Null[string]
-	err := s.readers.row(ctx, `SELECT r.leavings FROM executions e LEFT JOIN results r ON r.execution = e.seq WHERE e.id = ?`, id).
+	err := s.readers.row(ctx, `SELECT r.leavings FROM executions e LEFT JOIN results r ON r.execution = e.seq
+		WHERE e.id = ?`, id).
 		Scan(&leavings)
 	if err != nil || !leavings.Valid {
-		return nil, explain("get artifacts", missing(err))
+		return nil, wrapError("get artifacts", notFound(err))
 	}
 	var a execution.Artifacts
 	if err := json.Unmarshal([]byte(leavings.V), &a.Omissions); err != nil {
-		return nil, explain("get artifacts", fmt.Errorf("read leavings: %w", err))
+		return nil, wrapError("get artifacts", fmt.Errorf("read leavings: %w", err))
 	}
 	a.Files, err = collect(ctx, s.readers, "list artifacts", scanArtifact, selectArtifacts+` ORDER BY a.path`, id)
 	return &a, err
 }
 
-// Artifact returns one file that an execution left; false when it left none with this path, or is not there.
+// Artifact implements httpapi.ArtifactStore.
 func (s *Store) Artifact(ctx context.Context, id execution.ID, path string) (execution.Artifact, bool, error) {
 	found, err := collect(ctx, s.readers, "get artifact", scanArtifact, selectArtifacts+` AND a.path = ?`, id, path)
 	if err != nil || len(found) == 0 {

@@ -16,7 +16,7 @@ import (
 	"boomerang/internal/execution"
 )
 
-func quiet() *logrus.Entry {
+func discardLog() *logrus.Entry {
 	log := logrus.New()
 	log.SetOutput(io.Discard)
 	return logrus.NewEntry(log)
@@ -24,7 +24,7 @@ func quiet() *logrus.Entry {
 
 func open(tb testing.TB, dir string) *Store {
 	tb.Helper()
-	s, err := Open(tb.Context(), dir, Defaults(), quiet())
+	s, err := Open(tb.Context(), dir, Defaults(), discardLog())
 	if err != nil {
 		tb.Fatalf("open: %v", err)
 	}
@@ -40,14 +40,16 @@ func sample(subject string) execution.Execution {
 	now := time.Now()
 	return execution.Execution{
 		ID: execution.NewID(now), Subject: subject, Language: "python", WorkingDir: "/workspace", Timeout: time.Hour,
-		Code: make([]byte, 200), Env: make([]byte, 60), EnvNames: []string{"A", "B"}, CreatedAt: now.UTC(), State: execution.Queued,
+		Code: make([]byte, 200), Env: make([]byte, 60), EnvNames: []string{"A", "B"},
+		CreatedAt: now.UTC(), State: execution.Queued,
 		Callback: execution.Callback{
-			URL: "https://receiver.example/hook", Headers: make([]byte, 60), HeaderNames: []string{"X-A"}, Secret: make([]byte, 50),
+			URL: "https://receiver.example/hook", Headers: make([]byte, 60), HeaderNames: []string{"X-A"},
+			Secret: make([]byte, 50),
 		},
 	}
 }
 
-// BenchmarkEnqueue: 64 clients of 16 subjects, every write durable.
+// BenchmarkEnqueue measures durable submissions of 64 clients and 16 subjects.
 func BenchmarkEnqueue(b *testing.B) {
 	s := open(b, b.TempDir())
 	const clients = 64
@@ -62,7 +64,8 @@ func BenchmarkEnqueue(b *testing.B) {
 			subject := fmt.Sprint("subject", c%16)
 			for next.Add(1) <= int64(b.N) {
 				begin := time.Now()
-				if _, _, err := s.Enqueue(b.Context(), sample(subject), nil, execution.QueueLimits{Total: 1e9, PerSubject: 1e9}); err != nil {
+				if _, _, err := s.Enqueue(b.Context(), sample(subject), nil,
+					execution.QueueLimits{Total: 1e9, PerSubject: 1e9}); err != nil {
 					b.Error(err)
 					return
 				}
@@ -81,7 +84,7 @@ func BenchmarkEnqueue(b *testing.B) {
 	b.ReportMetric(float64(took[len(took)*99/100].Microseconds())/1000, "p99-ms")
 }
 
-// BenchmarkClaim: one claim and its release, with few and with many in line.
+// BenchmarkClaim measures one claim and its release, with a short and with a long queue.
 func BenchmarkClaim(b *testing.B) {
 	for _, queued := range []int{1, 100_000} {
 		b.Run(fmt.Sprint(queued, " queued"), func(b *testing.B) {
@@ -100,14 +103,15 @@ func BenchmarkClaim(b *testing.B) {
 	}
 }
 
-// BenchmarkDeliveries: the last page of the dead ones of one of 100 subjects, with few and with many there.
+// BenchmarkDeliveries measures the last page of the dead deliveries of one of 100 subjects.
 func BenchmarkDeliveries(b *testing.B) {
 	for _, there := range []int{1000, 100_000} {
 		b.Run(fmt.Sprint(there, " there"), func(b *testing.B) {
 			s := open(b, b.TempDir())
 			fillDead(b, s, there)
-			f := execution.DeliveryFilter{Subject: "subject7", States: []execution.DeliveryState{execution.Dead}, Limit: 5}
-			f.Before.CreatedAt, f.Before.Execution = moment(600), "exec_600"
+			f := execution.DeliveryFilter{Subject: "subject7", States: []execution.DeliveryState{execution.Dead},
+				Limit: 5}
+			f.Before.CreatedAt, f.Before.Execution = timeOf(600), "exec_600"
 			for b.Loop() {
 				if list, err := s.Deliveries(b.Context(), f); err != nil || len(list) != 5 {
 					b.Fatalf("got %d, error %v", len(list), err)
@@ -117,19 +121,22 @@ func BenchmarkDeliveries(b *testing.B) {
 	}
 }
 
-// fillDead makes n dead deliveries of 100 subjects.
+// fillDead stores n dead deliveries of 100 subjects.
 func fillDead(tb testing.TB, s *Store, n int) {
 	tb.Helper()
 	err := s.writer.do(tb.Context(), "fill", volatile, func(ctx context.Context, t *tx) (events, error) {
 		for _, query := range []string{
 			`INSERT INTO executions (seq, id, name, subject, language, working_dir, timeout, created_at, state)
-				SELECT value, 'exec_' || value, '', 'subject' || (value % 100), 'python', '/', 1, value, 'failed' FROM generate_series(1, ?)`,
-			`INSERT INTO callbacks (execution, url, depth) SELECT value, 'https://a.example/', 0 FROM generate_series(1, ?)`,
+				SELECT value, 'exec_' || value, '', 'subject' || (value % 100), 'python', '/', 1, value, 'failed'
+					FROM generate_series(1, ?)`,
+			`INSERT INTO callbacks (execution, url, depth) SELECT value, 'https://a.example/', 0
+				FROM generate_series(1, ?)`,
 			`INSERT INTO deliveries (execution, subject, destination, state, reason, attempts, created_at, ended_at)
-				SELECT value, 'subject' || (value % 100), 'https://a.example:443', 'dead', 'gone', 1, value, value FROM generate_series(1, ?)`,
+				SELECT value, 'subject' || (value % 100), 'https://a.example:443', 'dead', 'gone', 1, value, value
+					FROM generate_series(1, ?)`,
 		} {
 			query = strings.Replace(query, "generate_series(1, ?)",
-				"(WITH RECURSIVE n(value) AS (SELECT 1 UNION ALL SELECT value + 1 FROM n WHERE value < ?) SELECT value FROM n)", 1)
+				numbers, 1)
 			if _, err := t.exec(ctx, query, n); err != nil {
 				return events{}, err
 			}
@@ -141,7 +148,7 @@ func fillDead(tb testing.TB, s *Store, n int) {
 	}
 }
 
-// BenchmarkRecover: how long another write waits while 10 000 are recovered.
+// BenchmarkRecover measures how long another write waits while 10 000 deliveries are recovered.
 func BenchmarkRecover(b *testing.B) {
 	s := open(b, b.TempDir())
 	fillDead(b, s, 10_000)
@@ -172,14 +179,14 @@ func BenchmarkRecover(b *testing.B) {
 		}
 		b.ReportMetric(float64(longest.Microseconds())/1000, "longest-wait-ms")
 		if err := s.writer.do(b.Context(), "die again", volatile, func(ctx context.Context, t *tx) (events, error) {
-			return events{}, t.control(ctx, `UPDATE deliveries SET state = 'dead', ended_at = 1`)
+			return events{}, t.execNoArgs(ctx, `UPDATE deliveries SET state = 'dead', ended_at = 1`)
 		}); err != nil {
 			b.Fatal(err)
 		}
 	}
 }
 
-// fill enqueues n executions of so many subjects.
+// fill enqueues n executions of the given number of subjects.
 func fill(tb testing.TB, s *Store, n, subjects int) {
 	tb.Helper()
 	var next atomic.Int64
@@ -187,7 +194,8 @@ func fill(tb testing.TB, s *Store, n, subjects int) {
 	for range 256 {
 		wg.Go(func() {
 			for i := next.Add(1); i <= int64(n); i = next.Add(1) {
-				if _, _, err := s.Enqueue(tb.Context(), sample(fmt.Sprint("subject", i%int64(subjects))), nil, execution.QueueLimits{}); err != nil {
+				if _, _, err := s.Enqueue(tb.Context(), sample(fmt.Sprint("subject", i%int64(subjects))), nil,
+					execution.QueueLimits{}); err != nil {
 					tb.Error(err)
 					return
 				}

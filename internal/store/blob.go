@@ -16,25 +16,28 @@ import (
 	"boomerang/internal/fault"
 )
 
-// pieceSize is how much of a blob is written at a time, so that no other write waits for the whole of it.
+// pieceSize is the number of bytes in one piece of a blob. Each piece is a write of its own, so that no other write
+// waits for a whole blob.
 const pieceSize = 256 << 10
 
-// BlobWriter writes one blob. It is used by one goroutine. What was written becomes durable with the next write that is:
-// the one that says who holds the blob.
+// BlobWriter writes one blob. It is used by one goroutine. The bytes become durable with the next durable write, which
+// is the one that refers to the blob.
 type BlobWriter struct {
 	store *Store
-	ctx   context.Context //nolint:containedctx // an io.Writer has no other way to get it; it lives as long as the call that made it
-	id    int64
-	size  int64 // written to the store
-	sum   hash.Hash
-	rest  []byte // not yet written
+	// an io.Writer has no other way to get it; it lives as long as the call that made the writer
+	ctx    context.Context //nolint:containedctx
+	id     int64
+	size   int64 // bytes written to the store
+	sum    hash.Hash
+	buffer []byte // bytes not yet written to the store
 }
 
-// NewBlob begins a blob. Until Close it is nobody's, and removed like all that nobody holds.
+// NewBlob begins a blob. A blob that no row refers to is removed by Sweep.
 func (s *Store) NewBlob(ctx context.Context) (*BlobWriter, error) {
-	w := &BlobWriter{store: s, ctx: ctx, sum: sha256.New(), rest: make([]byte, 0, pieceSize)}
+	w := &BlobWriter{store: s, ctx: ctx, sum: sha256.New(), buffer: make([]byte, 0, pieceSize)}
 	err := s.writer.do(ctx, "begin blob", volatile, func(ctx context.Context, t *tx) (events, error) {
-		return events{}, t.row(ctx, `INSERT INTO blobs (made_at) VALUES (?) RETURNING id`, stamp(time.Now())).Scan(&w.id)
+		return events{}, t.row(ctx, `INSERT INTO blobs (made_at) VALUES (?) RETURNING id`, unixNano(time.Now())).
+			Scan(&w.id)
 	})
 	if err != nil {
 		return nil, err
@@ -42,39 +45,39 @@ func (s *Store) NewBlob(ctx context.Context) (*BlobWriter, error) {
 	return w, nil
 }
 
-// Write adds p to the blob. Errors: SERVICE_UNAVAILABLE; then the blob is of no use.
+// Write adds p to the blob. After a fault SERVICE_UNAVAILABLE the blob is unusable.
 func (w *BlobWriter) Write(p []byte) (int, error) {
-	n := len(p)
+	written := len(p)
 	for len(p) > 0 {
-		room := min(pieceSize-len(w.rest), len(p))
-		w.rest, p = append(w.rest, p[:room]...), p[room:]
-		if len(w.rest) == pieceSize {
+		n := min(pieceSize-len(w.buffer), len(p))
+		w.buffer, p = append(w.buffer, p[:n]...), p[n:]
+		if len(w.buffer) == pieceSize {
 			if err := w.flush(); err != nil {
 				return 0, err
 			}
 		}
 	}
-	return n, nil
+	return written, nil
 }
 
 func (w *BlobWriter) flush() error {
-	if len(w.rest) == 0 {
+	if len(w.buffer) == 0 {
 		return nil
 	}
 	err := w.store.writer.do(w.ctx, "write blob", volatile, func(ctx context.Context, t *tx) (events, error) {
-		_, err := t.exec(ctx, `INSERT INTO pieces (blob, at, piece) VALUES (?, ?, ?)`, w.id, w.size, w.rest)
+		_, err := t.exec(ctx, `INSERT INTO pieces (blob, at, piece) VALUES (?, ?, ?)`, w.id, w.size, w.buffer)
 		return events{}, err
 	})
 	if err != nil {
 		return err
 	}
-	_, _ = w.sum.Write(w.rest)
-	w.size += int64(len(w.rest))
-	w.rest = w.rest[:0]
+	_, _ = w.sum.Write(w.buffer)
+	w.size += int64(len(w.buffer))
+	w.buffer = w.buffer[:0]
 	return nil
 }
 
-// Close ends the blob and says what it is. After it the blob does not change. Errors: ErrStale when it was swept away.
+// Close completes the blob, which then never changes. It returns ErrStale if Sweep has removed the blob.
 func (w *BlobWriter) Close() (execution.Blob, error) {
 	if err := w.flush(); err != nil {
 		return execution.Blob{}, err
@@ -90,11 +93,11 @@ func (w *BlobWriter) Close() (execution.Blob, error) {
 	return b, err
 }
 
-// Abandon throws away what was written, unless somebody holds it already.
+// Abandon deletes the bytes written, unless a row refers to the blob already.
 func (w *BlobWriter) Abandon() { w.store.discard(w.ctx, []int64{w.id}) }
 
-// Blob reads a blob that is whole: sequentially, or from anywhere. It is used by one goroutine, and holds one piece of the
-// content at most. Errors of its reads: SERVICE_UNAVAILABLE, and EXECUTION_NOT_FOUND when the blob was removed meanwhile.
+// Blob returns a reader of a complete blob. The reader is used by one goroutine and holds at most one piece in memory.
+// Its reads return the faults SERVICE_UNAVAILABLE, and EXECUTION_NOT_FOUND if the blob was removed meanwhile.
 func (s *Store) Blob(ctx context.Context, b execution.Blob) io.ReadSeeker {
 	return io.NewSectionReader(&blobReader{store: s, ctx: ctx, blob: b}, 0, b.Size)
 }
@@ -103,8 +106,8 @@ type blobReader struct {
 	store *Store
 	ctx   context.Context //nolint:containedctx // an io.ReaderAt has no other way to get it
 	blob  execution.Blob
-	piece []byte // the one that was read last
-	from  int64  // where it begins
+	piece []byte // the last piece read
+	from  int64  // offset of its first byte
 }
 
 // ReadAt implements io.ReaderAt.
@@ -125,41 +128,44 @@ func (r *blobReader) ReadAt(p []byte, at int64) (n int, err error) {
 }
 
 func (r *blobReader) load(at int64) error {
-	err := r.store.readers.row(r.ctx, `SELECT at, piece FROM pieces WHERE blob = ? AND at <= ? ORDER BY at DESC LIMIT 1`,
+	err := r.store.readers.row(r.ctx, `SELECT at, piece FROM pieces WHERE blob = ? AND at <= ? ORDER BY at DESC
+		LIMIT 1`,
 		r.blob.ID, at).Scan(&r.from, &r.piece)
 	if errors.Is(err, sql.ErrNoRows) || err == nil && at >= r.from+int64(len(r.piece)) {
 		r.piece = nil
 		return fault.New(fault.ExecutionNotFound, "The file was removed meanwhile.").
 			Because(fmt.Errorf("blob %d has nothing at %d", r.blob.ID, at))
 	}
-	return explain("read blob", err)
+	return wrapError("read blob", err)
 }
 
-// unheld is the condition that nobody holds a blob.
-func unheld(id string) string {
-	return strings.ReplaceAll(` AND NOT EXISTS (SELECT 1 FROM entries WHERE blob = $) AND NOT EXISTS (SELECT 1 FROM snapshots WHERE blob = $)
+// unreferenced returns the condition that no row refers to the blob with the given id.
+func unreferenced(id string) string {
+	return strings.ReplaceAll(` AND NOT EXISTS (SELECT 1 FROM entries WHERE blob = $)
+		AND NOT EXISTS (SELECT 1 FROM snapshots WHERE blob = $)
 		AND NOT EXISTS (SELECT 1 FROM artifacts WHERE blob = $)`, "$", id)
 }
 
-// A blob that is nobody's may become somebody's before it is removed, so that is asked twice. The walk over all that are
-// there is a reader's: no write waits for it.
+// A row may come to refer to a blob between the search and the deletion, so the deletion repeats the condition. The
+// search reads all blobs, but it runs on a reader, so no write waits for it.
 var (
-	selectLoose = `SELECT id FROM blobs WHERE made_at < ?` + unheld("blobs.id") + ` LIMIT ? + 0`
-	deleteLoose = `DELETE FROM blobs WHERE id IN (SELECT value FROM json_each(?))` + unheld("blobs.id")
+	selectUnreferenced = `SELECT id FROM blobs WHERE made_at < ?` + unreferenced("blobs.id") + ` LIMIT ? + 0`
+	deleteUnreferenced = `DELETE FROM blobs WHERE id IN (SELECT value FROM json_each(?))` + unreferenced("blobs.id")
 )
 
-// Sweep removes up to limit blobs that nobody holds and that were begun before made: what a write that broke off, a crash or
-// a removal has left. It returns how many; fewer than limit means that no more are to be removed.
+// Sweep implements upkeep.Store. It removes the blobs left by a broken-off write, by a crash or by Remove.
 func (s *Store) Sweep(ctx context.Context, made time.Time, limit int) (removed int, err error) {
-	loose, err := collect(ctx, s.readers, "find loose blobs", func(r scanner) (id int64, err error) { return id, r.Scan(&id) },
-		selectLoose, stamp(made), limit)
-	if err != nil || len(loose) == 0 {
+	unreferencedIDs, err := collect(ctx, s.readers, "find unreferenced blobs",
+		func(r scanner) (id int64, err error) { return id, r.Scan(&id) },
+		selectUnreferenced, unixNano(made), limit)
+	if err != nil || len(unreferencedIDs) == 0 {
 		return 0, err
 	}
-	return s.inShares(ctx, "sweep blobs", len(loose), func(ctx context.Context, t *tx, n int) (int64, error) {
-		ids, _ := json.Marshal(loose[:n]) // numbers always marshal
-		loose = loose[n:]
-		gone, err := t.exec(ctx, deleteLoose, string(ids))
-		return gone, err
-	})
+	return s.removeInBatches(ctx, "sweep blobs", len(unreferencedIDs),
+		func(ctx context.Context, t *tx, n int) (int64, error) {
+			ids, _ := json.Marshal(unreferencedIDs[:n]) // numbers always marshal
+			unreferencedIDs = unreferencedIDs[n:]
+			gone, err := t.exec(ctx, deleteUnreferenced, string(ids))
+			return gone, err
+		})
 }

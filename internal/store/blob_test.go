@@ -16,16 +16,16 @@ import (
 	"boomerang/internal/store"
 )
 
-// noise is n bytes in which no two places look alike.
-func noise(n int) []byte {
+// randomBytes returns n bytes without repetitions.
+func randomBytes(n int) []byte {
 	b := make([]byte, n)
 	_, _ = rand.NewChaCha8([32]byte{7}).Read(b)
 	return b
 }
 
-func keep(t *testing.T) *store.Store {
+func openStore(t *testing.T) *store.Store {
 	t.Helper()
-	s, err := store.Open(t.Context(), t.TempDir(), store.Defaults(), silent())
+	s, err := store.Open(t.Context(), t.TempDir(), store.Defaults(), discardLog())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,10 +53,10 @@ func writeBlob(t *testing.T, s *store.Store, content []byte, chunk int) executio
 	return b
 }
 
-func TestABlobIsReadAsItWasWritten(t *testing.T) {
-	s := keep(t)
+func TestABlobReadsBackAsWritten(t *testing.T) {
+	s := openStore(t)
 	for _, size := range []int{0, 1, 256<<10 - 1, 256 << 10, 256<<10 + 1, 1<<20 + 12345} {
-		content := noise(size)
+		content := randomBytes(size)
 		for _, chunk := range []int{4096, 100_000, 1 << 20} {
 			b := writeBlob(t, s, content, chunk)
 			if b.Size != int64(size) || b.Sum != sha256.Sum256(content) {
@@ -69,9 +69,9 @@ func TestABlobIsReadAsItWasWritten(t *testing.T) {
 	}
 }
 
-func TestABlobIsReadFromAnywhere(t *testing.T) {
-	s := keep(t)
-	content := noise(1 << 20)
+func TestABlobIsReadFromAnyOffset(t *testing.T) {
+	s := openStore(t)
+	content := randomBytes(1 << 20)
 	r := s.Blob(t.Context(), writeBlob(t, s, content, 1<<20))
 	for _, at := range []int64{1 << 19, 0, 256<<10 - 1, 1<<20 - 1} {
 		if _, err := r.Seek(at, io.SeekStart); err != nil {
@@ -84,14 +84,14 @@ func TestABlobIsReadFromAnywhere(t *testing.T) {
 	}
 }
 
-func TestWhatNobodyHoldsIsSweptAway(t *testing.T) {
-	s := keep(t)
-	whole := writeBlob(t, s, noise(600_000), 1<<20)
+func TestSweepRemovesUnreferencedBlobs(t *testing.T) {
+	s := openStore(t)
+	whole := writeBlob(t, s, randomBytes(600_000), 1<<20)
 	half, err := s.NewBlob(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := half.Write(noise(600_000)); err != nil {
+	if _, err := half.Write(randomBytes(600_000)); err != nil {
 		t.Fatal(err)
 	}
 	if n, err := s.Sweep(t.Context(), time.Now().Add(-time.Hour), 10); n != 0 || err != nil {
@@ -107,7 +107,7 @@ func TestWhatNobodyHoldsIsSweptAway(t *testing.T) {
 	if _, err := io.ReadAll(s.Blob(t.Context(), whole)); !errors.As(err, &f) || f.Code != fault.ExecutionNotFound {
 		t.Errorf("reading what was removed: %v", err)
 	}
-	if _, err := half.Write(noise(600_000)); err == nil {
+	if _, err := half.Write(randomBytes(600_000)); err == nil {
 		t.Error("what was removed was written to")
 	}
 	if _, err := half.Close(); err == nil {
@@ -115,10 +115,11 @@ func TestWhatNobodyHoldsIsSweptAway(t *testing.T) {
 	}
 }
 
-// finished stores an execution that has ended and left files.
-func finished(t *testing.T, s *store.Store, at time.Time, a *execution.Artifacts) execution.ID {
+// storeEnded stores an ended execution with artifacts.
+func storeEnded(t *testing.T, s *store.Store, at time.Time, a *execution.Artifacts) execution.ID {
 	t.Helper()
-	e := execution.Execution{ID: execution.NewID(at), Subject: "ann", Language: "play", Timeout: time.Hour, CreatedAt: at, State: execution.Queued}
+	e := execution.Execution{ID: execution.NewID(at), Subject: "ann", Language: "play", Timeout: time.Hour,
+		CreatedAt: at, State: execution.Queued}
 	if _, _, err := s.Enqueue(t.Context(), e, nil, execution.QueueLimits{}); err != nil {
 		t.Fatal(err)
 	}
@@ -129,15 +130,17 @@ func finished(t *testing.T, s *store.Store, at time.Time, a *execution.Artifacts
 	return e.ID
 }
 
-func TestArtifactsAreHeldAsLongAsTheirExecution(t *testing.T) {
-	s := keep(t)
+func TestArtifactsAreKeptAsLongAsTheirExecution(t *testing.T) {
+	s := openStore(t)
 	at := time.Now().UTC()
-	content := noise(300_000)
+	content := randomBytes(300_000)
 	want := &execution.Artifacts{
-		Files:     []execution.Artifact{{Path: "a\nb", Mode: 0o644, Blob: writeBlob(t, s, content, 1<<20)}, {Path: "b/c", Mode: 0o755, Blob: writeBlob(t, s, nil, 1)}},
-		Omissions: execution.Omissions{Omitted: []execution.Omission{{Path: "x", Reason: "size"}}, Count: 7, Cut: "time"},
+		Files: []execution.Artifact{{Path: "a\nb", Mode: 0o644, Blob: writeBlob(t, s, content, 1<<20)},
+			{Path: "b/c", Mode: 0o755, Blob: writeBlob(t, s, nil, 1)}},
+		Omissions: execution.Omissions{Omitted: []execution.Omission{{Path: "x", Reason: "size"}}, Count: 7,
+			Cut: "time"},
 	}
-	id := finished(t, s, at, want)
+	id := storeEnded(t, s, at, want)
 	stray := writeBlob(t, s, content, 1<<20)
 	if n, err := s.Sweep(t.Context(), time.Now(), 10); n != 1 || err != nil {
 		t.Errorf("swept %d, %v, want the stray alone", n, err)
@@ -170,19 +173,19 @@ func TestArtifactsAreHeldAsLongAsTheirExecution(t *testing.T) {
 	}
 }
 
-func TestArtifactsTellNothingAskedFromNothingLeft(t *testing.T) {
-	s := keep(t)
+func TestArtifactsDistinguishNoneRequestedFromNoneLeft(t *testing.T) {
+	s := openStore(t)
 	for _, want := range []*execution.Artifacts{nil, {}} {
-		got, err := s.Artifacts(t.Context(), finished(t, s, time.Now(), want))
+		got, err := s.Artifacts(t.Context(), storeEnded(t, s, time.Now(), want))
 		if diff := cmp.Diff(want, got); diff != "" || err != nil {
 			t.Errorf("%v, (-want +got)\n%s", err, diff)
 		}
 	}
 }
 
-func TestFinishRefusesABlobThatIsGone(t *testing.T) {
-	s := keep(t)
-	gone := writeBlob(t, s, noise(10), 10)
+func TestFinishRefusesARemovedBlob(t *testing.T) {
+	s := openStore(t)
+	gone := writeBlob(t, s, randomBytes(10), 10)
 	if _, err := s.Sweep(t.Context(), time.Now(), 10); err != nil {
 		t.Fatal(err)
 	}
@@ -190,17 +193,19 @@ func TestFinishRefusesABlobThatIsGone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := half.Write(noise(300_000)); err != nil {
+	if _, err := half.Write(randomBytes(300_000)); err != nil {
 		t.Fatal(err)
 	}
-	e := execution.Execution{ID: execution.NewID(time.Now()), Subject: "ann", Language: "play", Timeout: time.Hour, CreatedAt: time.Now(), State: execution.Queued}
+	e := execution.Execution{ID: execution.NewID(time.Now()), Subject: "ann", Language: "play", Timeout: time.Hour,
+		CreatedAt: time.Now(), State: execution.Queued}
 	if _, _, err := s.Enqueue(t.Context(), e, nil, execution.QueueLimits{}); err != nil {
 		t.Fatal(err)
 	}
 	for _, id := range []int64{gone.ID, gone.ID + 1} {
-		r := execution.Result{State: execution.Failed, Reason: execution.StartFailed, CompletedAt: time.Now(), Artifacts: &execution.Artifacts{
-			Files: []execution.Artifact{{Path: "a", Blob: execution.Blob{ID: id}}},
-		}}
+		r := execution.Result{State: execution.Failed, Reason: execution.StartFailed, CompletedAt: time.Now(),
+			Artifacts: &execution.Artifacts{
+				Files: []execution.Artifact{{Path: "a", Blob: execution.Blob{ID: id}}},
+			}}
 		if err := s.Finish(t.Context(), e.ID, r, nil); !errors.Is(err, execution.ErrBlobGone) {
 			t.Errorf("blob %d: got %v, want %v", id, err, execution.ErrBlobGone)
 		}

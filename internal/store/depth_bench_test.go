@@ -15,35 +15,39 @@ import (
 	"boomerang/internal/execution"
 )
 
-// numbers are the whole numbers from 1 to the bound, for SQL.
-const numbers = `(WITH RECURSIVE n(value) AS (SELECT 1 UNION ALL SELECT value + 1 FROM n WHERE value < ?) SELECT value FROM n)`
+// numbers is a table of the whole numbers from 1 to its argument.
+const numbers = `(WITH RECURSIVE n(value) AS (SELECT 1 UNION ALL SELECT value + 1 FROM n WHERE value < ?)
+	SELECT value FROM n)`
 
-// A depth is a store with so many executions queued, of so many subjects, behind so many that have ended.
+// depth is a store with so many queued executions of so many subjects, and so many ended executions.
 type depth struct {
 	queued, width, ended int
 
 	store *Store
-	next  int // the number of the next submission
+	next  int // number of the next submission
 }
 
 func (d *depth) String() string { return fmt.Sprint(d.queued, "q-", d.width, "w-", d.ended, "e") }
 
-// crowd fills the store by SQL, in the form in which the store keeps it.
-func (d *depth) crowd(b *testing.B) {
+// fill fills the store by SQL.
+func (d *depth) fill(b *testing.B) {
 	b.Helper()
 	d.store = open(b, b.TempDir())
-	var steps []string // each with the count of those that have ended
+	var steps []string // each has the number of ended executions as its argument
 	if d.ended > 0 {
 		subject := `'subject' || (value % ` + strconv.Itoa(d.width) + `)`
 		const at = `1700000000000000000 + value * 1000000`
 		steps = append(
 			steps,
 			`INSERT INTO executions (seq, id, name, subject, language, working_dir, timeout, created_at, state)
-				SELECT value, printf('exec_00%012d', value), '', `+subject+`, CASE value % 5 WHEN 0 THEN 'go' ELSE 'python' END, '/', 1, `+at+`,
+				SELECT value, printf('exec_00%012d', value), '', `+subject+`,
+				CASE value % 5 WHEN 0 THEN 'go' ELSE 'python' END, '/', 1, `+at+`,
 				CASE value % 100 WHEN 0 THEN 'timeout' ELSE 'completed' END FROM `+numbers,
 			`INSERT INTO callbacks (execution, url, depth) SELECT value, 'https://a.example/', 0 FROM `+numbers,
-			`INSERT INTO runs (execution, node, epoch, container, nonce, started_at, deadline) SELECT value, 'n', 1, 'b', 'n', `+at+`, 1 FROM `+numbers,
-			`INSERT INTO results (execution, reason, exit_code, error, started_at, completed_at, duration, output_complete, cpu_time, max_memory)
+			`INSERT INTO runs (execution, node, epoch, container, nonce, started_at, deadline)
+				SELECT value, 'n', 1, 'b', 'n', `+at+`, 1 FROM `+numbers,
+			`INSERT INTO results (execution, reason, exit_code, error, started_at, completed_at, duration,
+				output_complete, cpu_time, max_memory)
 				SELECT value, 'exited', 0, '', `+at+`, `+at+`, 1, 1, 1, 1 FROM `+numbers,
 			`INSERT INTO outputs (execution, stream, bytes, head) SELECT value, 'stdout', 2, x'310a' FROM `+numbers,
 			`INSERT INTO deliveries (execution, subject, destination, state, reason, attempts, created_at, ended_at)
@@ -54,7 +58,8 @@ func (d *depth) crowd(b *testing.B) {
 		)
 	}
 	write := func(run func(context.Context, *tx) error) {
-		if err := d.store.writer.do(b.Context(), "fill", volatile, func(ctx context.Context, t *tx) (events, error) { return events{}, run(ctx, t) }); err != nil {
+		if err := d.store.writer.do(b.Context(), "fill", volatile,
+			func(ctx context.Context, t *tx) (events, error) { return events{}, run(ctx, t) }); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -68,10 +73,10 @@ func (d *depth) crowd(b *testing.B) {
 		write(func(ctx context.Context, t *tx) error {
 			for range min(10_000, d.queued-first) {
 				e := d.another()
-				if _, err := t.insert(ctx, e, queuePosition{place: waiting}); err != nil {
+				if _, err := t.insertExecution(ctx, e, queuePosition{place: waiting}); err != nil {
 					return err
 				}
-				if err := t.move(ctx, e.Subject, nowhere, waiting); err != nil {
+				if err := t.countMove(ctx, e.Subject, nowhere, waiting); err != nil {
 					return err
 				}
 			}
@@ -85,8 +90,8 @@ func (d *depth) another() execution.Execution {
 	return sample(fmt.Sprint("subject", d.next%d.width))
 }
 
-// lap takes one execution all the way and asks what is asked on it, and tells how long each step took. The queue is as
-// deep after it as before.
+// lap takes one execution through all its states, runs the queries of the API, and reports the duration of each step.
+// The queue is as deep after it as before.
 func (d *depth) lap(b *testing.B, told func(operation string, took time.Duration)) {
 	b.Helper()
 	ctx, s := b.Context(), d.store
@@ -116,7 +121,9 @@ func (d *depth) lap(b *testing.B, told func(operation string, took time.Duration
 		return err
 	})
 	step("start", func() error {
-		return s.Start(ctx, id, execution.Run{Container: "container-0123456789", Nonce: "0123456789abcdef", StartedAt: now, Deadline: now.Add(time.Hour)})
+		return s.Start(ctx, id,
+			execution.Run{Container: "container-0123456789", Nonce: "0123456789abcdef", StartedAt: now,
+				Deadline: now.Add(time.Hour)})
 	})
 	step("finish", func() error {
 		return s.Finish(ctx, id, execution.Result{
@@ -128,7 +135,8 @@ func (d *depth) lap(b *testing.B, told func(operation string, took time.Duration
 	step("next due", func() error { _, _, err := s.NextDue(ctx, now); return err })
 	step("delivery", func() error { _, err := s.Delivery(ctx, id); return err })
 	step("record", func() error {
-		a := execution.Attempt{Execution: id, Number: 1, StartedAt: now, Outcome: execution.AttemptStatus, StatusCode: 200}
+		a := execution.Attempt{Execution: id, Number: 1, StartedAt: now, Outcome: execution.AttemptStatus,
+			StatusCode: 200}
 		return s.Record(ctx, a, execution.Delivered, "", time.Time{})
 	})
 	step("get", func() error { _, err := s.Get(ctx, id); return err })
@@ -156,15 +164,18 @@ func (d *depth) lap(b *testing.B, told func(operation string, took time.Duration
 	extra = e.ID
 	step("cancel", func() error {
 		_, err := s.Cancel(ctx, extra, now, func(execution.Execution) (execution.Result, *execution.Delivery) {
-			return execution.Result{State: execution.Cancelled, Reason: execution.WasCancelled, CompletedAt: now}, delivery()
+			return execution.Result{State: execution.Cancelled, Reason: execution.WasCancelled,
+				CompletedAt: now}, delivery()
 		})
 		return err
 	})
-	if err := s.Record(ctx, execution.Attempt{Execution: extra, Number: 1, StartedAt: now, Outcome: execution.AttemptStatus, StatusCode: 200},
+	if err := s.Record(ctx,
+		execution.Attempt{Execution: extra, Number: 1, StartedAt: now, Outcome: execution.AttemptStatus,
+			StatusCode: 200},
 		execution.Delivered, "", time.Time{}); err != nil {
 		b.Fatal(err)
 	}
-	// What was added is what is removed, so that it is as deep as before.
+	// As many executions are removed as were added, so that the depth does not change.
 	old := time.Unix(0, 1700000000000000000)
 	if d.ended == 0 {
 		old = time.Now()
@@ -175,9 +186,9 @@ func (d *depth) lap(b *testing.B, told func(operation string, took time.Duration
 	step("sweep", func() error { _, err := s.Sweep(ctx, now, 100); return err })
 }
 
-// BenchmarkDepth: each operation at each depth and width, in turn, so that whatever else the machine does meets all of them.
-// It reports the medians as ratios to those of the least, and writes them to the file that DEPTH_CSV
-// names, with a chart beside it.
+// BenchmarkDepth measures each operation at each depth and width in turn, so that other load on the machine meets all
+// of them alike. It reports the medians as ratios to those of the lowest depth, and writes them to the file that
+// DEPTH_CSV names, with a chart beside it.
 func BenchmarkDepth(b *testing.B) {
 	scene := func(queued, width, ended int) *depth { return &depth{queued: queued, width: width, ended: ended} }
 	depths := []*depth{
@@ -189,7 +200,7 @@ func BenchmarkDepth(b *testing.B) {
 		depths = depths[:3]
 	}
 	for _, d := range depths {
-		d.crowd(b)
+		d.fill(b)
 	}
 	type place struct {
 		operation string
@@ -233,7 +244,8 @@ func BenchmarkDepth(b *testing.B) {
 		if err := writeTable(path, table); err != nil {
 			b.Fatal(err)
 		}
-		if err := os.WriteFile(strings.TrimSuffix(path, ".csv")+".svg", []byte(draw(curves(b, table))), 0o600); err != nil {
+		if err := os.WriteFile(strings.TrimSuffix(path, ".csv")+".svg", []byte(draw(curves(b, table))),
+			0o600); err != nil {
 			b.Fatal(err)
 		}
 	}

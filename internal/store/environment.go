@@ -11,38 +11,37 @@ import (
 
 const selectEnvironment = `SELECT env FROM environments WHERE subject = ?`
 
-// environed tells whether any subject has, or had since the start, an environment: where none has, every submission is
-// spared a query. The one process that changes them is the one that reads them.
-type environed struct{ atomic.Bool }
+// environmentFlag is set if any subject has an environment, or has had one since the start. While it is not set,
+// submissions need no query. The process that reads environments is the only one that changes them.
+type environmentFlag struct{ atomic.Bool }
 
-func (e *environed) open(ctx context.Context, p *statements) error {
+func (e *environmentFlag) open(ctx context.Context, p *statements) error {
 	var some bool
 	err := p.row(ctx, `SELECT EXISTS (SELECT 1 FROM environments)`).Scan(&some)
 	e.Store(some)
 	return err
 }
 
-// Environment returns the sealed variables that each program of the subject has without asking; nil when there are none.
-// Fault SERVICE_UNAVAILABLE also after Close.
+// Environment implements admission.Store. It returns SERVICE_UNAVAILABLE also after Close.
 func (s *Store) Environment(ctx context.Context, subject string) (env execution.Sealed, err error) {
-	if !s.environed.Load() && !s.writer.stops() {
+	if !s.hasEnvironments.Load() && !s.writer.isStopping() {
 		return nil, nil
 	}
 	env, err = scanEnvironment(s.readers.row(ctx, selectEnvironment, subject))
-	if err != nil && s.writer.stops() {
-		err = unavailable("read environment", errClosed)
+	if err != nil && s.writer.isStopping() {
+		err = unavailableFault("read environment", errClosed)
 	}
-	return env, explain("read environment", err)
+	return env, wrapError("read environment", err)
 }
 
-// Environments lists the subjects that have an environment.
+// Environments implements admission.Store.
 func (s *Store) Environments(ctx context.Context) ([]string, error) {
-	return collect(ctx, s.readers, "list environments", func(r scanner) (subject string, err error) { return subject, r.Scan(&subject) },
+	return collect(ctx, s.readers, "list environments",
+		func(r scanner) (subject string, err error) { return subject, r.Scan(&subject) },
 		`SELECT subject FROM environments ORDER BY subject`)
 }
 
-// ChangeEnvironment puts what change makes of a subject's environment in its place, durably; nothing else changes it
-// meanwhile. Nil is no environment. An error of change is returned, and nothing was changed.
+// ChangeEnvironment implements admission.Store. An empty result of change deletes the environment.
 func (s *Store) ChangeEnvironment(
 	ctx context.Context, subject string, change func(execution.Sealed) (execution.Sealed, error),
 ) error {
@@ -58,7 +57,7 @@ func (s *Store) ChangeEnvironment(
 			_, err = t.exec(ctx, `DELETE FROM environments WHERE subject = ?`, subject)
 		default:
 			_, err = t.exec(ctx, `INSERT OR REPLACE INTO environments (subject, env) VALUES (?, ?)`, subject, env)
-			s.environed.Store(true)
+			s.hasEnvironments.Store(true)
 		}
 		return events{}, err
 	})

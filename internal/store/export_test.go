@@ -1,7 +1,7 @@
 package store
 
-// OpenWith is Open with another driver of database/sql.
+// OpenWith is OpenPart with another driver of database/sql.
 var OpenWith = openWith
 
-// DSN is what a reader opens.
+// DSN returns the data source name of a reader.
 func DSN(path string) string { return dsn(path, "ro", Defaults().BusyTimeout) }

@@ -15,7 +15,7 @@ import (
 	"boomerang/internal/execution"
 )
 
-// TestAFullDiskLosesNothingAndWorksAgain fills a small file system of its own, for which it must be root.
+// TestAFullDiskLosesNothingAndWorksAgain fills a small file system that it mounts, for which it must be root.
 func TestAFullDiskLosesNothingAndWorksAgain(t *testing.T) {
 	if os.Geteuid() != 0 && os.Getenv("REQUIRE_DOCKER") != "1" {
 		t.Skip("mounting needs root")
@@ -36,13 +36,13 @@ func TestAFullDiskLosesNothingAndWorksAgain(t *testing.T) {
 	dir := filepath.Join(disk, "data")
 	s := open(t, dir)
 	acknowledged := 0
-	for range 3 { // what one finds no room for, a smaller one may
-		acknowledged += flood(t, s)
+	for range 3 { // a smaller write may fit after a larger one failed
+		acknowledged += enqueueUntilError(t, s)
 	}
 	if n := count(t, s); n != acknowledged || n == 0 {
 		t.Errorf("%d are stored, %d were acknowledged", n, acknowledged)
 	}
-	recount(t, s)
+	checkCounts(t, s)
 	if err := os.Remove(ballast); err != nil {
 		t.Fatal(err)
 	}
@@ -59,7 +59,7 @@ func TestAFullDiskLosesNothingAndWorksAgain(t *testing.T) {
 	if n := count(t, s); n != acknowledged+1 {
 		t.Errorf("after a restart %d are stored, %d were acknowledged", n, acknowledged+1)
 	}
-	sound(t, s)
+	checkIntegrity(t, s)
 }
 
 const traceeWork = "BOOMERANG_TEST_TRACEE_WORK"
@@ -99,7 +99,8 @@ func TestClaimsAreNotSynced(t *testing.T) {
 	}
 	syncs := func(work string) int {
 		trace := filepath.Join(t.TempDir(), "trace")
-		run := exec.CommandContext(t.Context(), strace, "-f", "-e", "trace=fsync,fdatasync,sync_file_range", "-o", trace,
+		run := exec.CommandContext(t.Context(), strace, "-f", "-e", "trace=fsync,fdatasync,sync_file_range", "-o",
+			trace,
 			os.Args[0], "-test.run=^TestTracee$")
 		run.Env = append(os.Environ(), traceeWork+"="+work)
 		if out, err := run.CombinedOutput(); err != nil {

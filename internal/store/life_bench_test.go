@@ -11,7 +11,7 @@ import (
 	"boomerang/internal/execution"
 )
 
-// BenchmarkLife: all that the store does for one execution, from the submission to the record of its callback's attempt.
+// BenchmarkLife measures the writes and reads for one execution, from its submission to the record of its callback.
 func BenchmarkLife(b *testing.B) {
 	for _, clients := range []int{1, 8, 64} {
 		b.Run(fmt.Sprint(clients, " at once"), func(b *testing.B) {
@@ -48,7 +48,7 @@ func BenchmarkLife(b *testing.B) {
 	}
 }
 
-// life takes one execution through the store, and tells how long each step took.
+// life takes one execution through the store and returns the duration of each step.
 func life(b *testing.B, s *Store, subject string) (took []time.Duration) {
 	b.Helper()
 	step := func(f func() error) {
@@ -73,12 +73,15 @@ func life(b *testing.B, s *Store, subject string) (took []time.Duration) {
 		return err
 	})
 	step(func() error {
-		return s.Start(b.Context(), id, execution.Run{Container: "boomerang-warm-0123456789", Nonce: "0123456789abcdef", StartedAt: now, Deadline: now.Add(time.Hour)})
+		return s.Start(b.Context(), id,
+			execution.Run{Container: "boomerang-warm-0123456789", Nonce: "0123456789abcdef", StartedAt: now,
+				Deadline: now.Add(time.Hour)})
 	})
 	step(func() error {
 		r := execution.Result{
-			State: execution.Completed, Reason: execution.Exited, ExitCode: new(0), StartedAt: now, CompletedAt: now, OutputComplete: true,
-			Stdout: execution.Output{Bytes: 2, Head: []byte("1\n")},
+			State: execution.Completed, Reason: execution.Exited, ExitCode: new(0), StartedAt: now, CompletedAt: now,
+			OutputComplete: true,
+			Stdout:         execution.Output{Bytes: 2, Head: []byte("1\n")},
 		}
 		return s.Finish(b.Context(), id, r, &execution.Delivery{Body: make([]byte, 600), NextAt: now, CreatedAt: now})
 	})
@@ -91,7 +94,8 @@ func life(b *testing.B, s *Store, subject string) (took []time.Duration) {
 		return err
 	})
 	step(func() error {
-		a := execution.Attempt{Execution: id, Number: 1, StartedAt: now, Outcome: execution.AttemptStatus, StatusCode: 200}
+		a := execution.Attempt{Execution: id, Number: 1, StartedAt: now, Outcome: execution.AttemptStatus,
+			StatusCode: 200}
 		return s.Record(b.Context(), a, execution.Delivered, "", time.Time{})
 	})
 	step(func() error {

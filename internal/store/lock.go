@@ -11,10 +11,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// lockDir takes a part of the work in the directory for this process until it is released; the kernel gives it free when
-// the process dies. The file stays, with the number of the process that has or had it.
+// lockDir locks one part of the work in the directory for this process until release. The kernel releases the lock when
+// the process dies. The lock file stays and holds the ID of the process that has or had the lock.
 func lockDir(dir, name string) (release func() error, err error) {
-	f, err := os.OpenFile(filepath.Join(dir, name), os.O_CREATE|os.O_RDWR, 0o600) //nolint:gosec // the operator's own directory
+	// the operator's own directory
+	f, err := os.OpenFile(filepath.Join(dir, name), os.O_CREATE|os.O_RDWR, 0o600) //nolint:gosec
 	if err != nil {
 		return nil, fmt.Errorf("lock data directory: %w", err)
 	}
@@ -38,13 +39,13 @@ func lockDir(dir, name string) (release func() error, err error) {
 		return nil, fmt.Errorf("lock data directory: %w", err)
 	}
 	return func() error {
-		// Closing alone would leave it to a child that was just forked and has not come to its exec.
+		// Closing alone would leave the lock to a child that was forked just now and has not called exec yet.
 		return errors.Join(unix.Flock(int(f.Fd()), unix.LOCK_UN), f.Close())
 	}, nil
 }
 
-// alone calls f while no other process sets the directory up.
-func alone(dir string, f func() error) (err error) {
+// withSetupLock calls f while no other process sets up the directory.
+func withSetupLock(dir string, f func() error) (err error) {
 	d, err := os.Open(dir) //nolint:gosec // the operator's own directory
 	if err != nil {
 		return err

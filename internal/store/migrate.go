@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -17,9 +18,14 @@ import (
 //go:embed migrations/*.sql
 var migrations embed.FS
 
-// migrate brings the schema forward, each step in a transaction of its own together with the record of it. A database
-// that a newer boomerang has written is refused: its rows may mean something else.
+// migrate applies the missing migrations, each in a transaction of its own together with its record. It refuses a
+// database of a newer program, whose rows may have another meaning.
 func migrate(ctx context.Context, conn *sql.Conn, log *logrus.Entry) error {
+	return migrateTo(ctx, conn, log, math.MaxInt)
+}
+
+// migrateTo is migrate up to the migration of the given number.
+func migrateTo(ctx context.Context, conn *sql.Conn, log *logrus.Entry, last int) error {
 	if _, err := conn.ExecContext(ctx, `CREATE TABLE IF NOT EXISTS migrations (
 		number INTEGER PRIMARY KEY, name TEXT NOT NULL, applied_at INTEGER NOT NULL) STRICT`); err != nil {
 		return err
@@ -28,14 +34,15 @@ func migrate(ctx context.Context, conn *sql.Conn, log *logrus.Entry) error {
 	if err := conn.QueryRowContext(ctx, `SELECT coalesce(max(number), 0) FROM migrations`).Scan(&done); err != nil {
 		return err
 	}
-	names, err := fs.Glob(migrations, "migrations/*.sql") // sorted
+	names, err := fs.Glob(migrations, "migrations/*.sql") // sorted by number
 	if err != nil {
 		return err
 	}
 	if done > len(names) {
-		return fmt.Errorf("the schema is at version %d and this program knows up to %d: it was written by a newer boomerang", done, len(names))
+		return fmt.Errorf("the schema is at version %d and this program knows up to %d: "+
+			"it was written by a newer boomerang", done, len(names))
 	}
-	for i, name := range names[done:] {
+	for i, name := range names[done:max(done, min(last, len(names)))] {
 		number := done + i + 1
 		if err := apply(ctx, conn, number, name); err != nil {
 			return fmt.Errorf("apply %s: %w", name, err)
@@ -67,7 +74,7 @@ func apply(ctx context.Context, conn *sql.Conn, number int, name string) (err er
 		return err
 	}
 	if _, err := t.ExecContext(ctx, `INSERT INTO migrations (number, name, applied_at) VALUES (?, ?, ?)`,
-		number, name, stamp(time.Now())); err != nil {
+		number, name, unixNano(time.Now())); err != nil {
 		return err
 	}
 	return t.Commit()

@@ -15,8 +15,8 @@ import (
 	"boomerang/internal/execution"
 )
 
-// outsider opens the database as another program would.
-func outsider(t *testing.T, dir string) *sql.Conn {
+// openOutside opens the database as another program would.
+func openOutside(t *testing.T, dir string) *sql.Conn {
 	t.Helper()
 	db, err := sql.Open("sqlite", dsn(filepath.Join(dir, DatabaseFile), "rw", time.Second))
 	if err != nil {
@@ -35,7 +35,7 @@ func TestASecondOpenNamesTheProcessThatHasTheDirectory(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	s := open(t, dir)
-	_, err := Open(t.Context(), dir, Defaults(), quiet())
+	_, err := Open(t.Context(), dir, Defaults(), discardLog())
 	if err == nil {
 		t.Fatal("the directory was opened twice")
 	}
@@ -57,13 +57,15 @@ func TestADatabaseOfANewerProgramIsRefused(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := outsider(t, dir).ExecContext(t.Context(), `INSERT INTO migrations VALUES (1000, 'later', 1)`); err != nil {
+	if _, err := openOutside(t, dir).ExecContext(t.Context(), `INSERT INTO migrations
+		VALUES (1000, 'later', 1)`); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Open(t.Context(), dir, Defaults(), quiet()); err == nil || !strings.Contains(err.Error(), "newer boomerang") {
+	if _, err := Open(t.Context(), dir, Defaults(), discardLog()); err == nil || !strings.Contains(err.Error(),
+		"newer boomerang") {
 		t.Errorf("got %v", err)
 	}
-	// What Open took before it failed was given back.
+	// Open has released the lock that it took before it failed.
 	release, err := lockDir(dir, lockFile)
 	if err != nil {
 		t.Fatalf("the directory is still locked: %v", err)
@@ -84,7 +86,7 @@ func TestEachMigrationIsRecordedOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	var n int
-	if err := outsider(t, dir).QueryRowContext(t.Context(), `SELECT count(*) FROM migrations`).Scan(&n); err != nil {
+	if err := openOutside(t, dir).QueryRowContext(t.Context(), `SELECT count(*) FROM migrations`).Scan(&n); err != nil {
 		t.Fatal(err)
 	}
 	if n != len(files) {
@@ -136,7 +138,7 @@ func TestTheWriterCommitsWithFsyncUnlessAllIsVolatile(t *testing.T) {
 		"durable":  {[]*operation{{durability: durable}}, full},
 		"mixed":    {[]*operation{{durability: volatile}, {durability: durable}, {durability: volatile}}, full},
 	} {
-		if err := s.writer.tx.relax(t.Context(), c.batch); err != nil {
+		if err := s.writer.tx.setSynchronous(t.Context(), c.batch); err != nil {
 			t.Fatal(err)
 		}
 		if got := mode(); got != c.want {
@@ -145,7 +147,7 @@ func TestTheWriterCommitsWithFsyncUnlessAllIsVolatile(t *testing.T) {
 	}
 }
 
-func TestConfigNamesTheKeyThatIsWrong(t *testing.T) {
+func TestValidateNamesTheInvalidKey(t *testing.T) {
 	t.Parallel()
 	if err := Defaults().Validate(); err != nil {
 		t.Errorf("the defaults: %v", err)
@@ -164,9 +166,9 @@ func TestConfigNamesTheKeyThatIsWrong(t *testing.T) {
 
 const victimDir = "BOOMERANG_TEST_VICTIM_DIR"
 
-// TestVictim is not a test: it is the process that TestWhatWasAcknowledgedSurvivesAKill kills. It says each id after it
-// was acknowledged.
-func TestVictim(t *testing.T) {
+// TestKilledProcess is not a test: it is the process that TestAcknowledgedWritesSurviveAKill kills. It prints the ID of
+// each acknowledged execution.
+func TestKilledProcess(t *testing.T) {
 	dir := os.Getenv(victimDir)
 	if dir == "" {
 		return
@@ -184,7 +186,8 @@ func TestVictim(t *testing.T) {
 				fmt.Println(e.ID)
 				mu.Unlock()
 				if claims, err := s.Claim(t.Context(), 1); err == nil && len(claims) == 1 {
-					_ = s.Start(t.Context(), claims[0].ID, execution.Run{Container: "b", Nonce: "n", StartedAt: time.Now()})
+					_ = s.Start(t.Context(), claims[0].ID,
+						execution.Run{Container: "b", Nonce: "n", StartedAt: time.Now()})
 				}
 			}
 		}()
@@ -192,11 +195,11 @@ func TestVictim(t *testing.T) {
 	select {}
 }
 
-func TestWhatWasAcknowledgedSurvivesAKill(t *testing.T) {
+func TestAcknowledgedWritesSurviveAKill(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	for _, life := range []int{50, 300, 1000} {
-		victim := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestVictim$")
+		victim := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestKilledProcess$")
 		victim.Env = append(os.Environ(), victimDir+"="+dir)
 		victim.Stderr = os.Stderr
 		out, err := victim.StdoutPipe()
@@ -208,7 +211,7 @@ func TestWhatWasAcknowledgedSurvivesAKill(t *testing.T) {
 		}
 		var acknowledged []execution.ID
 		for lines := bufio.NewScanner(out); lines.Scan(); {
-			if id := execution.ID(lines.Text()); id.Valid() { // the last line may be cut
+			if id := execution.ID(lines.Text()); id.Valid() { // the last line may be incomplete
 				acknowledged = append(acknowledged, id)
 			}
 			if len(acknowledged) == life {
@@ -227,8 +230,8 @@ func TestWhatWasAcknowledgedSurvivesAKill(t *testing.T) {
 				t.Errorf("%s was acknowledged and is not there", id)
 			}
 		}
-		recount(t, s)
-		sound(t, s)
+		checkCounts(t, s)
+		checkIntegrity(t, s)
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}

@@ -12,20 +12,20 @@ import (
 
 var errClosed = errors.New("store is closed")
 
-// explain tells an outage from everything else.
-func explain(act string, err error) error {
+// wrapError turns an outage into a fault and adds the act to any other error.
+func wrapError(act string, err error) error {
 	if err == nil {
 		return nil
 	}
-	if outage(err) {
-		return unavailable(act, err)
+	if isOutage(err) {
+		return unavailableFault(act, err)
 	}
 	return fmt.Errorf("%s: %w", act, err)
 }
 
-// outage tells whether the cause lies in the disk or in somebody's lock and may go away, by SQLite's result codes
-// (sqlite.org/rescode.html): the low byte is the primary one.
-func outage(err error) bool {
+// isOutage reports whether the disk or a lock of another program caused the error, so that a later try may succeed. It
+// reads SQLite's result codes, whose low byte is the primary code (sqlite.org/rescode.html).
+func isOutage(err error) bool {
 	e, ok := errors.AsType[*sqlite.Error](err)
 	if !ok {
 		return false
@@ -38,7 +38,8 @@ func outage(err error) bool {
 	return false
 }
 
-func unavailable(act string, cause error) error {
-	return fault.New(fault.ServiceUnavailable, "The database cannot be used at the moment; nothing was recorded. Try again later.").
+func unavailableFault(act string, cause error) error {
+	return fault.New(fault.ServiceUnavailable,
+		"The database cannot be used at the moment; nothing was recorded. Try again later.").
 		Because(fmt.Errorf("%s: %w", act, cause))
 }

@@ -13,8 +13,8 @@ import (
 	"boomerang/internal/fault"
 )
 
-// directly runs a pragma on the writer's connection.
-func directly(t *testing.T, s *Store, query string, args ...any) (value int64) {
+// queryWriter runs a pragma on the connection of the writer.
+func queryWriter(t *testing.T, s *Store, query string, args ...any) (value int64) {
 	t.Helper()
 	err := s.writer.do(t.Context(), "pragma", volatile, func(ctx context.Context, t *tx) (events, error) {
 		return events{}, t.conn.QueryRowContext(ctx, query, args...).Scan(&value)
@@ -25,7 +25,7 @@ func directly(t *testing.T, s *Store, query string, args ...any) (value int64) {
 	return value
 }
 
-// count asks how many executions are stored.
+// count returns the number of stored executions.
 func count(t *testing.T, s *Store) (n int) {
 	t.Helper()
 	if err := s.db.QueryRowContext(t.Context(), `SELECT count(*) FROM executions`).Scan(&n); err != nil {
@@ -34,8 +34,8 @@ func count(t *testing.T, s *Store) (n int) {
 	return n
 }
 
-// flood enqueues from many sides until each meets an error; it returns how many were acknowledged.
-func flood(t *testing.T, s *Store) (acknowledged int) {
+// enqueueUntilError enqueues in 16 goroutines until each gets an error. It returns the number of acknowledged ones.
+func enqueueUntilError(t *testing.T, s *Store) (acknowledged int) {
 	t.Helper()
 	var mu sync.Mutex
 	var wg sync.WaitGroup
@@ -64,26 +64,27 @@ func flood(t *testing.T, s *Store) (acknowledged int) {
 func TestAFullDatabaseLosesNothingAndWorksAgain(t *testing.T) {
 	t.Parallel()
 	s := open(t, t.TempDir())
-	pages := directly(t, s, `PRAGMA page_count`)
-	directly(t, s, fmt.Sprintf(`PRAGMA max_page_count = %d`, pages+500))
-	acknowledged := flood(t, s)
+	pages := queryWriter(t, s, `PRAGMA page_count`)
+	queryWriter(t, s, fmt.Sprintf(`PRAGMA max_page_count = %d`, pages+500))
+	acknowledged := enqueueUntilError(t, s)
 	if n := count(t, s); n != acknowledged || n == 0 {
 		t.Errorf("%d are stored, %d were acknowledged", n, acknowledged)
 	}
-	recount(t, s)
-	directly(t, s, `PRAGMA max_page_count = 1000000`)
+	checkCounts(t, s)
+	queryWriter(t, s, `PRAGMA max_page_count = 1000000`)
 	if _, _, err := s.Enqueue(t.Context(), sample("ann"), nil, execution.QueueLimits{}); err != nil {
 		t.Errorf("with room again: %v", err)
 	}
-	recount(t, s)
-	sound(t, s)
+	checkCounts(t, s)
+	checkIntegrity(t, s)
 }
 
-// sound asks SQLite whether the file is whole.
-func sound(t *testing.T, s *Store) {
+// checkIntegrity checks the integrity of the database file.
+func checkIntegrity(t *testing.T, s *Store) {
 	t.Helper()
 	var verdict string
-	if err := s.db.QueryRowContext(t.Context(), `PRAGMA integrity_check`).Scan(&verdict); err != nil || verdict != "ok" {
+	if err := s.db.QueryRowContext(t.Context(), `PRAGMA integrity_check`).
+		Scan(&verdict); err != nil || verdict != "ok" {
 		t.Errorf("integrity_check: %q, error %v", verdict, err)
 	}
 }
@@ -93,16 +94,16 @@ func TestALockedDatabaseIsUnavailableAndWorksAgain(t *testing.T) {
 	dir := t.TempDir()
 	c := Defaults()
 	c.BusyTimeout = time.Millisecond
-	s, err := Open(t.Context(), dir, c, quiet())
+	s, err := Open(t.Context(), dir, c, discardLog())
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer s.Close() //nolint:errcheck // the test is over
 	id := sample("ann").ID
-	if errs := together(t, s, put(id)); errs[0] != nil {
+	if errs := commitTogether(t, s, insertSample(id)); errs[0] != nil {
 		t.Fatal(errs[0])
 	}
-	lock := outsider(t, dir)
+	lock := openOutside(t, dir)
 	if _, err := lock.ExecContext(t.Context(), `BEGIN IMMEDIATE`); err != nil {
 		t.Fatal(err)
 	}
@@ -115,7 +116,7 @@ func TestALockedDatabaseIsUnavailableAndWorksAgain(t *testing.T) {
 		}
 	}
 	if !stored(t, s, id) {
-		t.Error("a reader cannot read while somebody else writes")
+		t.Error("a reader cannot read while another program writes")
 	}
 	if _, err := lock.ExecContext(t.Context(), `ROLLBACK`); err != nil {
 		t.Fatal(err)
@@ -136,26 +137,28 @@ func TestAReadOnlyDatabaseIsUnavailable(t *testing.T) {
 	}
 }
 
-func TestTheFaultKeepsItsCauseToItself(t *testing.T) {
+func TestTheFaultHidesItsCause(t *testing.T) {
 	t.Parallel()
 	s := open(t, t.TempDir())
 	cause := errors.New("a path, a query")
-	f := fault.Of(unavailable("enqueue execution", cause))
+	f := fault.Of(unavailableFault("enqueue execution", cause))
 	if f.Sentence == "" || errors.Is(errors.New(f.Sentence), cause) || !errors.Is(f, cause) {
 		t.Errorf("got sentence %q, cause %v", f.Sentence, errors.Unwrap(f))
 	}
-	if err := s.Start(t.Context(), "nobody", execution.Run{}); !errors.Is(err, ErrStale) || fault.Of(err).Code != fault.InternalError {
+	if err := s.Start(t.Context(), "unknown", execution.Run{}); !errors.Is(err,
+		ErrStale) || fault.Of(err).Code != fault.InternalError {
 		t.Errorf("a defect is no outage: got %v", err)
 	}
 }
 
-func TestTheFilesAreTheOwnersAlone(t *testing.T) {
+func TestOnlyTheOwnerCanAccessTheFiles(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir() + "/made"
 	s := open(t, dir)
 	fill(t, s, 1, 1)
 	for name, want := range map[string]os.FileMode{
-		"": os.ModeDir | 0o700, "/boomerang.db": 0o600, "/boomerang.db-wal": 0o600, "/boomerang.db-shm": 0o600, "/boomerang.lock": 0o600,
+		"": os.ModeDir | 0o700, "/boomerang.db": 0o600, "/boomerang.db-wal": 0o600, "/boomerang.db-shm": 0o600,
+		"/boomerang.lock": 0o600,
 	} {
 		info, err := os.Stat(dir + name)
 		if err != nil {

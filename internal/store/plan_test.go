@@ -23,53 +23,55 @@ import (
 	"boomerang/internal/store/storetest"
 )
 
-// ear hears every statement that goes through a connection, with the arguments that came first.
-type ear struct {
-	mu    sync.Mutex
-	heard map[string][]any
+// recorder records every statement of its connections, with the arguments of its first use.
+type recorder struct {
+	mu      sync.Mutex
+	queries map[string][]any
 }
 
-// newEar registers a driver, which is SQLite's and tells all that it is asked.
-func newEar() (e *ear, name string) {
-	e, name = &ear{heard: make(map[string][]any)}, "sqlite heard by "+rand.Text() // a test may run twice in one process
-	sql.Register(name, hearing{ear: e})
+// newRecorder registers a driver that passes everything on to SQLite's and records it.
+func newRecorder() (e *recorder, name string) {
+	// a test may run twice in one process
+	e, name = &recorder{queries: make(map[string][]any)}, "sqlite recorded by "+rand.Text()
+	sql.Register(name, recordingDriver{recorder: e})
 	return e, name
 }
 
-func (e *ear) hear(query string, args []driver.NamedValue) {
+func (e *recorder) record(query string, args []driver.NamedValue) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if _, ok := e.heard[query]; ok {
+	if _, ok := e.queries[query]; ok {
 		return
 	}
 	values := make([]any, 0, len(args))
 	for _, a := range args {
 		values = append(values, a.Value)
 	}
-	e.heard[query] = values
+	e.queries[query] = values
 }
 
-type hearing struct{ ear *ear }
+type recordingDriver struct{ recorder *recorder }
 
-func (h hearing) Open(string) (driver.Conn, error) { return nil, driver.ErrSkip }
+func (h recordingDriver) Open(string) (driver.Conn, error) { return nil, driver.ErrSkip }
 
-func (h hearing) OpenConnector(dsn string) (driver.Connector, error) {
+func (h recordingDriver) OpenConnector(dsn string) (driver.Connector, error) {
 	c, err := sqlite.NewConnector(dsn)
-	return hearingConnector{Connector: c, ear: h.ear}, err
+	return recordingConnector{Connector: c, recorder: h.recorder}, err
 }
 
-type hearingConnector struct {
+type recordingConnector struct {
 	driver.Connector
 
-	ear *ear
+	recorder *recorder
 }
 
-func (c hearingConnector) Connect(ctx context.Context) (driver.Conn, error) {
+func (c recordingConnector) Connect(ctx context.Context) (driver.Conn, error) {
 	conn, err := c.Connector.Connect(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return hearingConn{fullConn: conn.(fullConn), ear: c.ear}, nil //nolint:forcetypeassert,errcheck // the driver says that it is
+	// SQLite's driver implements it
+	return recordingConn{fullConn: conn.(fullConn), recorder: c.recorder}, nil //nolint:forcetypeassert,errcheck
 }
 
 type fullConn interface {
@@ -82,27 +84,29 @@ type fullConn interface {
 	driver.Validator
 }
 
-type hearingConn struct {
+type recordingConn struct {
 	fullConn
 
-	ear *ear
+	recorder *recorder
 }
 
-func (c hearingConn) PrepareContext(ctx context.Context, query string) (driver.Stmt, error) {
+func (c recordingConn) PrepareContext(ctx context.Context, query string) (driver.Stmt, error) {
 	s, err := c.fullConn.PrepareContext(ctx, query)
 	if err != nil {
 		return nil, err
 	}
-	return hearingStmt{fullStmt: s.(fullStmt), query: query, ear: c.ear}, nil //nolint:forcetypeassert,errcheck // the driver says that it is
+	// SQLite's driver implements it
+	return recordingStmt{fullStmt: s.(fullStmt), query: query,
+		recorder: c.recorder}, nil //nolint:forcetypeassert,errcheck
 }
 
-func (c hearingConn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
-	c.ear.hear(query, args)
+func (c recordingConn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
+	c.recorder.record(query, args)
 	return c.fullConn.ExecContext(ctx, query, args)
 }
 
-func (c hearingConn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
-	c.ear.hear(query, args)
+func (c recordingConn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
+	c.recorder.record(query, args)
 	return c.fullConn.QueryContext(ctx, query, args)
 }
 
@@ -112,73 +116,67 @@ type fullStmt interface {
 	driver.StmtQueryContext
 }
 
-type hearingStmt struct {
+type recordingStmt struct {
 	fullStmt
 
-	query string
-	ear   *ear
+	query    string
+	recorder *recorder
 }
 
-func (s hearingStmt) ExecContext(ctx context.Context, args []driver.NamedValue) (driver.Result, error) {
-	s.ear.hear(s.query, args)
+func (s recordingStmt) ExecContext(ctx context.Context, args []driver.NamedValue) (driver.Result, error) {
+	s.recorder.record(s.query, args)
 	return s.fullStmt.ExecContext(ctx, args)
 }
 
-func (s hearingStmt) QueryContext(ctx context.Context, args []driver.NamedValue) (driver.Rows, error) {
-	s.ear.hear(s.query, args)
+func (s recordingStmt) QueryContext(ctx context.Context, args []driver.NamedValue) (driver.Rows, error) {
+	s.recorder.record(s.query, args)
 	return s.fullStmt.QueryContext(ctx, args)
 }
 
-// What walks over a whole table or index, and why it may.
+// walks are the allowed scans of a whole table or index, with the reasons.
 var walks = map[string]string{
 	"SCAN node":         "it has one row",
 	"SCAN breakers":     "once, at the start",
-	"SCAN environments": "at the start, and when all are sealed anew",
+	"SCAN environments": "at the start, and when all environments are sealed anew",
 	"SCAN subjects":     "at the start, and for the metrics",
-	"SCAN subjects USING INDEX subjects_next":                "it ends with the first",
+	"SCAN subjects USING INDEX subjects_next":                "it ends with the first row",
 	"SCAN executions USING COVERING INDEX executions_queued": "once, at the start: the queue is counted",
 	"SCAN executions USING INDEX executions_queued":          "once, at the start: claims are void",
-	"SCAN e USING INDEX sqlite_autoindex_executions_1":       "the list of all ends with the page",
-	"SCAN blobs":        "a reader's, on whom nobody waits",
-	"SCAN pending":      "one row for a destination",
+	"SCAN e USING INDEX sqlite_autoindex_executions_1":       "the list of all subjects ends with the page",
+	"SCAN blobs":        "on a reader, so no write waits",
+	"SCAN pending":      "one row for each destination",
 	"SCAN p":            "one page",
 	"SCAN CONSTANT ROW": "it has one row",
 }
 
-// What is sorted, by words of the query, and why it may.
+// sorts are the queries that may sort, by words of the query, with the reasons.
 var sorts = map[string]string{
-	"GROUP BY subject ON CONFLICT":            "once, at the start: what runs",
-	"INSERT OR IGNORE INTO snapshots":         "what is in one workspace",
-	"SELECT DISTINCT blob FROM entries":       "what is in one workspace",
+	"GROUP BY subject ON CONFLICT":            "once, at the start: the running executions",
+	"INSERT OR IGNORE INTO snapshots":         "the entries of one workspace",
+	"SELECT DISTINCT blob FROM entries":       "the entries of one workspace",
 	"AND e.batch = ?":                         "one batch",
 	"WITH RECURSIVE pending":                  "a few of each destination",
 	"FROM (SELECT execution, created_at FROM": "one page of each state",
 }
 
-// Every statement that the contract's tests, and the few below, sent to SQLite is a walk along an index: no table is scanned
-// and nothing is sorted but where it is meant. So a
-// new query is checked as soon as it is tested. And no index is there for nothing.
-func TestEveryStatementWalksAlongAnIndex(t *testing.T) {
-	ear, name := newEar()
+// TestEveryStatementUsesAnIndex checks the plans of all statements that the contract's tests, and the few below, sent
+// to SQLite: only the listed statements scan a table or sort. So every tested query is checked. And each index is used.
+func TestEveryStatementUsesAnIndex(t *testing.T) {
+	recorder, name := newRecorder()
 	open := func(t *testing.T, dir string, part store.Part) *store.Store {
 		t.Helper()
-		s, err := store.OpenWith(t.Context(), name, dir, part, store.Defaults(), silent())
-		if err != nil {
-			t.Fatalf("open: %v", err)
-		}
-		t.Cleanup(func() { _ = s.Close() })
-		return s
+		return openPart(t, name, dir, part)
 	}
-	t.Run("the contract is heard", func(t *testing.T) {
+	t.Run("the contract", func(t *testing.T) {
 		storetest.Run(t, func(t *testing.T) func() storetest.Store {
 			t.Helper()
 			dir := t.TempDir()
-			return func() storetest.Store { return open(t, dir, store.Whole) }
+			return func() storetest.Store { return contractStore{open(t, dir, store.Whole)} }
 		})
 	})
-	t.Run("and what it does not ask", func(t *testing.T) {
+	t.Run("other queries", func(t *testing.T) {
 		dir := t.TempDir()
-		askTheRest(t, open(t, dir, store.Front), open(t, dir, store.Back))
+		runOtherQueries(t, open(t, dir, store.Front), open(t, dir, store.Back))
 	})
 
 	dir := t.TempDir()
@@ -188,9 +186,9 @@ func TestEveryStatementWalksAlongAnIndex(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer db.Close() //nolint:errcheck // it was read
-	used := ear.judge(t, db)
-	t.Run("with statistics, too", func(t *testing.T) {
-		crowd(t, dir)
+	used := recorder.checkPlans(t, db)
+	t.Run("with statistics", func(t *testing.T) {
+		fillUnevenly(t, dir)
 		path := filepath.Join(dir, store.DatabaseFile)
 		shell, err := sql.Open("sqlite", path)
 		if err == nil {
@@ -205,20 +203,22 @@ func TestEveryStatementWalksAlongAnIndex(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer again.Close() //nolint:errcheck // it was read
-		ear.judge(t, again)
+		recorder.checkPlans(t, again)
 	})
-	rows, err := db.QueryContext(t.Context(), `SELECT name FROM sqlite_schema WHERE type = 'index' AND name NOT LIKE 'sqlite_%'`)
+	rows, err := db.QueryContext(t.Context(), `SELECT name FROM sqlite_schema WHERE type = 'index'
+		AND name NOT LIKE 'sqlite_%'`)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer rows.Close() //nolint:errcheck // Err says it
+	defer rows.Close() //nolint:errcheck // Err returns its errors
 	for rows.Next() {
 		var index string
 		if err := rows.Scan(&index); err != nil {
 			t.Fatal(err)
 		}
-		if !strings.Contains(used, " "+index) && index != "idempotency_of_execution" { // a removal follows it from the execution
-			t.Errorf("nobody uses the index %s", index)
+		// used by deletions of executions
+		if !strings.Contains(used, " "+index) && index != "idempotency_of_execution" {
+			t.Errorf("no statement uses the index %s", index)
 		}
 	}
 	if err := rows.Err(); err != nil {
@@ -226,12 +226,12 @@ func TestEveryStatementWalksAlongAnIndex(t *testing.T) {
 	}
 }
 
-// judge looks at the plan of all that was heard, and returns all plans.
-func (e *ear) judge(t *testing.T, db *sql.DB) string {
+// checkPlans checks the plans of all recorded statements and returns the plans.
+func (e *recorder) checkPlans(t *testing.T, db *sql.DB) string {
 	t.Helper()
 	var all strings.Builder
 	seen := 0
-	for _, query := range slices.Sorted(maps.Keys(e.heard)) {
+	for _, query := range slices.Sorted(maps.Keys(e.queries)) {
 		switch verb, _, _ := strings.Cut(query, " "); verb {
 		case "SELECT", "INSERT", "UPDATE", "DELETE", "WITH":
 		default:
@@ -239,9 +239,9 @@ func (e *ear) judge(t *testing.T, db *sql.DB) string {
 		}
 		seen++
 		if bareLimit.MatchString(query) {
-			t.Errorf("SQLite prepares it anew each time it is asked: write LIMIT ? + 0\n%s", query)
+			t.Errorf("SQLite prepares it anew for each value: write LIMIT ? + 0\n%s", query)
 		}
-		for _, line := range explain(t, db, query, e.heard[query]) {
+		for _, line := range explain(t, db, query, e.queries[query]) {
 			fmt.Fprintln(&all, "", line)
 			if reason := objection(query, line); reason != "" {
 				t.Errorf("%s: %s\n%s", reason, line, query)
@@ -249,23 +249,23 @@ func (e *ear) judge(t *testing.T, db *sql.DB) string {
 		}
 	}
 	if seen < 100 {
-		t.Errorf("only %d statements were heard", seen)
+		t.Errorf("only %d statements were recorded", seen)
 	}
 	return all.String()
 }
 
-// A bare parameter behind LIMIT makes a plan one for that number: SQLite prepares the statement anew whenever it is bound.
+// bareLimit matches a bare parameter after LIMIT, with which SQLite prepares the statement anew for each value.
 var bareLimit = regexp.MustCompile(`LIMIT \?\d*([^\d +]|$| [^+])`)
 
-// objection says what is wrong with a line of a plan.
+// objection returns the reason why a line of a plan is not allowed.
 func objection(query, line string) string {
 	switch {
 	case strings.Contains(line, "AUTOMATIC"):
-		return "an index is made for one question"
+		return "SQLite makes an index for one query"
 	case strings.HasPrefix(line, "SCAN json_each"), strings.HasPrefix(line, "SCAN (subquery-"):
 	case strings.HasPrefix(line, "SCAN"):
 		if walks[line] == "" {
-			return "a walk over all"
+			return "a scan"
 		}
 	case strings.HasPrefix(line, "USE TEMP B-TREE"):
 		for words := range sorts {
@@ -273,7 +273,7 @@ func objection(query, line string) string {
 				return ""
 			}
 		}
-		return "it is sorted"
+		return "a sort"
 	}
 	return ""
 }
@@ -284,7 +284,7 @@ func explain(t *testing.T, db *sql.DB, query string, args []any) (lines []string
 	if err != nil {
 		t.Fatalf("explain %s: %v", query, err)
 	}
-	defer rows.Close() //nolint:errcheck // Err says it
+	defer rows.Close() //nolint:errcheck // Err returns its errors
 	for rows.Next() {
 		var id, parent, unused int
 		var line string
@@ -299,8 +299,8 @@ func explain(t *testing.T, db *sql.DB, query string, args []any) (lines []string
 	return lines
 }
 
-// askTheRest asks what is no part of the contract. What is answered is tested elsewhere.
-func askTheRest(t *testing.T, front, back *store.Store) {
+// runOtherQueries sends the statements that are no part of the contract. Other tests check their results.
+func runOtherQueries(t *testing.T, front, back *store.Store) {
 	t.Helper()
 	ctx := t.Context()
 	e := queued(1)
@@ -336,13 +336,13 @@ func askTheRest(t *testing.T, front, back *store.Store) {
 	ask(front.Artifacts(ctx, e.ID))
 	_, _, err = front.Artifact(ctx, e.ID, "a")
 	ask(nil, err)
-	<-ended // what the other process does is looked for
+	<-ended // the other process polls for the end
 }
 
-// crowd fills a store with a few subjects of whom one has nearly everything, most of which has ended.
-func crowd(t *testing.T, dir string) {
+// fillUnevenly fills a store with executions that mostly belong to one subject and have mostly ended.
+func fillUnevenly(t *testing.T, dir string) {
 	t.Helper()
-	s, err := store.Open(t.Context(), dir, store.Defaults(), silent())
+	s, err := store.Open(t.Context(), dir, store.Defaults(), discardLog())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -357,16 +357,18 @@ func crowd(t *testing.T, dir string) {
 			t.Fatal(err)
 		}
 		if i%20 == 0 {
-			continue // it waits
+			continue // it stays queued
 		}
 		now := time.Now()
-		if err := s.Start(t.Context(), e.ID, execution.Run{Container: "b", Nonce: "n", StartedAt: now, Deadline: now}); err != nil {
+		if err := s.Start(t.Context(), e.ID,
+			execution.Run{Container: "b", Nonce: "n", StartedAt: now, Deadline: now}); err != nil {
 			t.Fatal(err)
 		}
 		if i%20 == 1 {
-			continue // it runs
+			continue // it stays running
 		}
-		if err := s.Finish(t.Context(), e.ID, execution.Result{State: execution.Completed, Reason: execution.Exited, CompletedAt: now},
+		if err := s.Finish(t.Context(), e.ID,
+			execution.Result{State: execution.Completed, Reason: execution.Exited, CompletedAt: now},
 			&execution.Delivery{Body: []byte("{}"), NextAt: now, CreatedAt: now}); err != nil {
 			t.Fatal(err)
 		}

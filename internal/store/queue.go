@@ -12,40 +12,56 @@ import (
 )
 
 const (
-	remembered = 24 * time.Hour  // how long an idempotency key is kept
-	fullRetry  = 5 * time.Second // when a caller that found the queue full is asked to come back
+	idempotencyWindow   = 24 * time.Hour  // how long an idempotency key is kept
+	queueFullRetryAfter = 5 * time.Second // when a caller that found the queue full may try again
 
-	selectExpired = `SELECT subject, key FROM idempotency WHERE created_at <= ? ORDER BY created_at LIMIT 2`
+	selectExpiredKeys = `SELECT subject, key FROM idempotency WHERE created_at <= ? ORDER BY created_at LIMIT 2`
 )
 
-// place is where the queue counts an execution.
+// place says where the queue counts an execution. The column place holds one of the first three for a queued execution.
 type place string
 
 const (
-	nowhere place = "nowhere" // not stored yet, or ended
-	waiting place = "waiting" // queued, and nobody's
-	behind  place = "behind"  // queued, and held back: another execution has the workspace that it changes
-	claimed place = "claimed" // queued, and promised to a worker
+	waiting place = "waiting" // can be claimed
+	claimed place = "claimed" // promised to a worker
+	behind  place = "behind"  // held back, because another execution has the workspace that it changes
 	running place = "running"
+	nowhere place = "nowhere" // not stored yet, or ended
 )
 
-// count is 1 for the place that p is, so that a move is a subtraction.
-func (p place) count(q place) int {
-	if p == q {
-		return 1
+// queued reports whether an execution in this place is queued.
+func (p place) queued() bool {
+	switch p {
+	case waiting, claimed, behind:
+		return true
+	case running, nowhere:
 	}
-	return 0
+	return false
 }
 
-// queued is 1 for the places of those that are queued.
-func (p place) queued() int { return p.count(waiting) + p.count(behind) + p.count(claimed) }
+// column returns the value of the column place: NULL for an execution that is not queued.
+func (p place) column() any {
+	if p.queued() {
+		return p
+	}
+	return nil
+}
 
-// Enqueue stores e as queued. With a key that the subject used within 24 h before e.CreatedAt nothing is stored: for the
-// same fingerprint the execution of then is returned as it is now, and replayed is true.
-//
-// Faults: CONFLICT for another fingerprint under the key; QUEUE_FULL, with RetryAfter and the detail "limit" ("total" or
-// "subject"), when as many executions as a limit allows are queued, claimed ones included; for a workspace that is only to
-// be read and is not there INVALID_REQUEST, for one that would be too many CONFLICT.
+// placeOf returns the place in which an execution arrives with a new state.
+func placeOf(s execution.State) place {
+	switch s {
+	case execution.Queued:
+		return waiting
+	case execution.Running:
+		return running
+	case execution.Completed, execution.Failed, execution.Timeout, execution.Cancelled:
+	}
+	return nowhere
+}
+
+// Enqueue implements admission.Store. Claimed executions count as queued. A limit is refused with RetryAfter and the
+// detail "limit" ("total" or "subject"). A read-only workspace that does not exist is refused with INVALID_REQUEST, one
+// workspace too many with CONFLICT.
 func (s *Store) Enqueue(
 	ctx context.Context, e execution.Execution, key *execution.Idempotency, limits execution.QueueLimits,
 ) (stored execution.Execution, replayed bool, err error) {
@@ -56,21 +72,20 @@ func (s *Store) Enqueue(
 	return all[0], replayed, nil
 }
 
-// EnqueueAll stores executions of one subject as queued, all or none, in this order. The key stands for all of them; what it
-// replays are the executions of the batch that the first one belonged to. Faults as Enqueue's; there is room for all or the
-// queue is full.
+// EnqueueAll implements admission.Store. The key stands for all executions; a replay returns the batch of the first
+// one. The executions are refused if there is no room for all of them.
 func (s *Store) EnqueueAll(
 	ctx context.Context, all []execution.Execution, key *execution.Idempotency, limits execution.QueueLimits,
 ) (stored []execution.Execution, replayed bool, err error) {
 	err = s.writer.do(ctx, "enqueue executions", durable, func(ctx context.Context, t *tx) (events, error) {
 		if key != nil {
-			first, ok, err := t.remember(ctx, all[0], *key)
+			first, ok, err := t.findReplayed(ctx, all[0], *key)
 			if err != nil {
 				return events{}, err
 			}
 			if ok {
 				replayed = true
-				stored, err = t.insertBatch(ctx, first)
+				stored, err = t.batchOf(ctx, first)
 				return events{}, err
 			}
 		}
@@ -78,20 +93,20 @@ func (s *Store) EnqueueAll(
 			return events{}, err
 		}
 		for i, e := range all {
-			turn, err := t.queuePositionOf(ctx, e, limits)
+			position, err := t.queuePositionOf(ctx, e, limits)
 			if err != nil {
 				return events{}, err
 			}
-			seq, err := t.insert(ctx, e, turn)
+			seq, err := t.insertExecution(ctx, e, position)
 			if err != nil {
 				return events{}, err
 			}
 			if key != nil && i == 0 {
-				if err := t.memorize(ctx, e, seq, *key); err != nil {
+				if err := t.insertKey(ctx, e, seq, *key); err != nil {
 					return events{}, err
 				}
 			}
-			if err := t.move(ctx, e.Subject, nowhere, turn.place); err != nil {
+			if err := t.countMove(ctx, e.Subject, nowhere, position.place); err != nil {
 				return events{}, err
 			}
 			e.State = execution.Queued
@@ -105,12 +120,12 @@ func (s *Store) EnqueueAll(
 	return stored, replayed, nil
 }
 
-// Earlier returns the execution that Enqueue would replay at a time; false when it would store a new one. Fault CONFLICT as Enqueue's.
+// Earlier implements admission.Store. It runs on the writer, so it sees every submission that was answered before.
 func (s *Store) Earlier(
 	ctx context.Context, subject string, key execution.Idempotency, at time.Time,
 ) (stored execution.Execution, found bool, err error) {
 	err = s.writer.do(ctx, "find earlier execution", volatile, func(ctx context.Context, t *tx) (_ events, err error) {
-		stored, found, err = t.remember(ctx, execution.Execution{Subject: subject, CreatedAt: at}, key)
+		stored, found, err = t.findReplayed(ctx, execution.Execution{Subject: subject, CreatedAt: at}, key)
 		return events{}, err
 	})
 	return stored, found, err
@@ -118,16 +133,16 @@ func (s *Store) Earlier(
 
 const selectBatch = selectRecord + ` WHERE e.batch = ? ORDER BY e.seq`
 
-// insertBatch returns an execution and those that were stored with it.
-func (t *tx) insertBatch(ctx context.Context, e execution.Execution) ([]execution.Execution, error) {
+// batchOf returns the executions of the batch of e, or e alone if it belongs to no batch.
+func (t *tx) batchOf(ctx context.Context, e execution.Execution) ([]execution.Execution, error) {
 	if e.Batch.ID == "" {
 		return []execution.Execution{e}, nil
 	}
-	return t.batch(ctx, e.Batch.ID)
+	return t.readBatch(ctx, e.Batch.ID)
 }
 
-// batch returns the executions of a batch in the order in which they were stored.
-func (t *tx) batch(ctx context.Context, id execution.BatchID) (all []execution.Execution, err error) {
+// readBatch returns the executions of a batch in the order in which they were stored.
+func (t *tx) readBatch(ctx context.Context, id execution.BatchID) (all []execution.Execution, err error) {
 	rows, err := t.rows(ctx, selectBatch, id)
 	if err != nil {
 		return nil, err
@@ -143,41 +158,47 @@ func (t *tx) batch(ctx context.Context, id execution.BatchID) (all []execution.E
 	return all, rows.Err()
 }
 
-// remember finds the execution that the subject has stored under the key.
-func (t *tx) remember(ctx context.Context, e execution.Execution, key execution.Idempotency) (first execution.Execution, ok bool, err error) {
+// findReplayed returns the execution that the subject has stored under the key in the last 24 hours before e.CreatedAt.
+func (t *tx) findReplayed(
+	ctx context.Context, e execution.Execution, key execution.Idempotency,
+) (first execution.Execution, ok bool, err error) {
 	var seq, at int64
 	var fingerprint string
-	err = t.row(ctx, `SELECT fingerprint, execution, created_at FROM idempotency WHERE subject = ? AND key = ?`, e.Subject, key.Key).
+	err = t.row(ctx, `SELECT fingerprint, execution, created_at FROM idempotency WHERE subject = ? AND key = ?`,
+		e.Subject, key.Key).
 		Scan(&fingerprint, &seq, &at)
-	if errors.Is(err, sql.ErrNoRows) || err == nil && e.CreatedAt.Sub(moment(at)) >= remembered {
+	if errors.Is(err, sql.ErrNoRows) || err == nil && e.CreatedAt.Sub(timeOf(at)) >= idempotencyWindow {
 		return execution.Execution{}, false, nil
 	}
 	if err != nil {
 		return execution.Execution{}, false, err
 	}
 	if fingerprint != key.Fingerprint {
-		return execution.Execution{}, false, fault.New(fault.Conflict, "This Idempotency-Key was used for another request.")
+		return execution.Execution{}, false, fault.New(fault.Conflict,
+			"This Idempotency-Key was used for another request.")
 	}
 	first, err = scanExecution(t.row(ctx, selectRecord+` WHERE e.seq = ?`, seq))
 	return first, err == nil, err
 }
 
-// memorize writes the key over an expired one of the same name, and forgets two other expired ones: so there are never
-// more than were made in the busiest day, and no write pays for all of them.
-func (t *tx) memorize(ctx context.Context, e execution.Execution, seq int64, key execution.Idempotency) error {
-	if _, err := t.exec(ctx, `INSERT OR REPLACE INTO idempotency (subject, key, fingerprint, execution, created_at) VALUES (?, ?, ?, ?, ?)`,
-		e.Subject, key.Key, key.Fingerprint, seq, stamp(e.CreatedAt)); err != nil {
+// insertKey stores a key, replaces an expired one of the same name and deletes two other expired keys. So the table
+// never holds more keys than the busiest day made, and no write pays for the deletion of many.
+func (t *tx) insertKey(ctx context.Context, e execution.Execution, seq int64, key execution.Idempotency) error {
+	if _, err := t.exec(ctx, `INSERT OR REPLACE INTO idempotency (subject, key, fingerprint, execution, created_at)
+		VALUES (?, ?, ?, ?, ?)`,
+		e.Subject, key.Key, key.Fingerprint, seq, unixNano(e.CreatedAt)); err != nil {
 		return err
 	}
-	_, err := t.exec(ctx, `DELETE FROM idempotency WHERE (subject, key) IN (`+selectExpired+`)`, stamp(e.CreatedAt.Add(-remembered)))
+	_, err := t.exec(ctx, `DELETE FROM idempotency WHERE (subject, key) IN (`+selectExpiredKeys+`)`,
+		unixNano(e.CreatedAt.Add(-idempotencyWindow)))
 	return err
 }
 
-// checkQueueLimits refuses when the queue has no place for n more.
+// checkQueueLimits returns a fault if the queue has no room for n more executions.
 func (t *tx) checkQueueLimits(ctx context.Context, subject string, n int, limits execution.QueueLimits) error {
 	if limits.Total > 0 && t.queued+n > limits.Total {
 		return fault.New(fault.QueueFull, "The queue is full: %d executions are waiting.", t.queued).
-			Detail("limit", "total").After(fullRetry)
+			Detail("limit", "total").After(queueFullRetryAfter)
 	}
 	if limits.PerSubject <= 0 {
 		return nil
@@ -189,43 +210,51 @@ func (t *tx) checkQueueLimits(ctx context.Context, subject string, n int, limits
 	}
 	if queued+n > limits.PerSubject {
 		return fault.New(fault.QueueFull, "Your queue is full: %d executions are waiting.", queued).
-			Detail("limit", "subject").After(fullRetry)
+			Detail("limit", "subject").After(queueFullRetryAfter)
 	}
 	return nil
 }
 
-func (t *tx) insert(ctx context.Context, e execution.Execution, n queuePosition) (seq int64, err error) {
-	err = t.row(ctx, `INSERT INTO executions (id, name, subject, language, working_dir, timeout, env_names, options, created_at, state,
-			batch, summary, workspace, writes, claimed)
+func (t *tx) insertExecution(
+	ctx context.Context, e execution.Execution, position queuePosition,
+) (seq int64, err error) {
+	err = t.row(ctx, `INSERT INTO executions (id, name, subject, language, working_dir, timeout, env_names, options,
+		created_at, state,
+			batch, summary, workspace, writes, place)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, nullif(?, ''), ?, ?, ?, ?) RETURNING seq`,
-		e.ID, e.Name, e.Subject, e.Language, e.WorkingDir, e.Timeout, names(e.EnvNames), object(e.Options), stamp(e.CreatedAt),
-		execution.Queued, e.Batch.ID, e.Batch.Summary, n.workspace, e.Options.Workspace.Writes(), n.place.mark()).Scan(&seq)
+		e.ID, e.Name, e.Subject, e.Language, e.WorkingDir, e.Timeout, namesJSON(e.EnvNames), optionsJSON(e.Options),
+		unixNano(e.CreatedAt),
+		execution.Queued, e.Batch.ID, e.Batch.Summary, position.workspace, e.Options.Workspace.Writes(),
+		position.place.column()).Scan(&seq)
 	if err != nil {
 		return 0, err
 	}
-	if _, err := t.exec(ctx, `INSERT INTO programs (execution, code, env, input) VALUES (?, ?, ?, ?)`, seq, e.Code, e.Env, e.Input); err != nil {
+	if _, err := t.exec(ctx, `INSERT INTO programs (execution, code, env, input) VALUES (?, ?, ?, ?)`, seq, e.Code,
+		e.Env, e.Input); err != nil {
 		return 0, err
 	}
 	if e.Callback.URL == "" {
 		return seq, nil
 	}
-	_, err = t.exec(ctx, `INSERT INTO callbacks (execution, url, header_names, depth, headers, secret) VALUES (?, ?, ?, ?, ?, ?)`,
-		seq, e.Callback.URL, names(e.Callback.HeaderNames), e.Callback.Depth, e.Callback.Headers, e.Callback.Secret)
+	_, err = t.exec(ctx, `INSERT INTO callbacks (execution, url, header_names, depth, headers, secret)
+		VALUES (?, ?, ?, ?, ?, ?)`,
+		seq, e.Callback.URL, namesJSON(e.Callback.HeaderNames), e.Callback.Depth, e.Callback.Headers, e.Callback.Secret)
 	return seq, err
 }
 
-// The two questions of a claim. Both are answered by the first entry of an index, however long the queue is.
+// The two queries of a claim. The first entry of an index answers each, however long the queue is.
 const (
-	nextSubject    = `SELECT subject FROM subjects WHERE waiting > 0 ORDER BY claimed + running, served LIMIT 1`
-	claimNextOfOne = `UPDATE executions SET claimed = 1 WHERE seq = (` + nextOfOne + `) RETURNING seq`
-	nextOfOne      = `SELECT seq FROM executions WHERE subject = ? AND state = 'queued' AND claimed = 0 ORDER BY seq LIMIT 1`
+	nextSubject          = `SELECT subject FROM subjects WHERE waiting > 0 ORDER BY claimed + running, served LIMIT 1`
+	claimOldestOfSubject = `UPDATE executions SET place = 'claimed' WHERE seq = (` + oldestOfSubject + `) RETURNING seq`
+	oldestOfSubject      = `SELECT seq FROM executions WHERE subject = ? AND state = 'queued' AND place = 'waiting'
+		ORDER BY seq LIMIT 1`
 )
 
-// Claim promises up to n queued executions to the caller, with their code, env and input. Each next one belongs to the subject
-// with the fewest claimed and running executions, among these to the one whose last claim is longest ago (a subject that
-// left the queue meanwhile counts as new, and first), and is its oldest. None is no error.
+// Claim implements dispatch.Queue. Each claimed execution is the oldest of its subject: of the subject with the fewest
+// claimed and running executions, and among these of the one whose last claim is longest ago. A subject that has left
+// the queue in between counts as new and comes first. The claimed executions carry code, env and input.
 //
-// A claim is kept in memory and in the log without fsync; after a restart it is void.
+// A claim is committed without fsync, because a restart voids it.
 func (s *Store) Claim(ctx context.Context, n int) (claims []execution.Execution, err error) {
 	err = s.writer.do(ctx, "claim executions", volatile, func(ctx context.Context, t *tx) (events, error) {
 		for len(claims) < n {
@@ -246,7 +275,7 @@ func (s *Store) Claim(ctx context.Context, n int) (claims []execution.Execution,
 	return claims, nil
 }
 
-// claim promises the next one; ok is false when nobody waits.
+// claim claims the next execution; ok is false if no execution waits.
 func (t *tx) claim(ctx context.Context) (e execution.Execution, ok bool, err error) {
 	var subject string
 	err = t.row(ctx, nextSubject).Scan(&subject)
@@ -257,38 +286,36 @@ func (t *tx) claim(ctx context.Context) (e execution.Execution, ok bool, err err
 		return e, false, err
 	}
 	var seq int64
-	if err := t.row(ctx, claimNextOfOne, subject).Scan(&seq); err != nil {
+	if err := t.row(ctx, claimOldestOfSubject, subject).Scan(&seq); err != nil {
 		return e, false, fmt.Errorf("find the next of subject %q: %w", subject, err)
 	}
-	if err := t.move(ctx, subject, waiting, claimed); err != nil {
+	if err := t.countMove(ctx, subject, waiting, claimed); err != nil {
 		return e, false, err
 	}
 	e, err = scanClaimed(t.row(ctx, selectClaimed+` WHERE e.seq = ?`, seq))
 	return e, err == nil, err
 }
 
-// mark is what the column claimed holds for a queued execution in this place.
-func (p place) mark() int { return claimed.count(p) + 2*behind.count(p) }
-
-// Release gives a claim back; the execution is where it was in line. ErrStale if it is not queued and claimed.
+// Release implements dispatch.Queue. The execution keeps its place in the order. It returns ErrStale if the execution
+// is not queued and claimed.
 func (s *Store) Release(ctx context.Context, id execution.ID) error {
 	return s.writer.do(ctx, "release execution", volatile, func(ctx context.Context, t *tx) (events, error) {
-		r, err := t.find(ctx, id)
+		r, err := t.findRow(ctx, id)
 		if err != nil {
 			return events{}, err
 		}
-		if r.place() != claimed {
+		if r.place != claimed {
 			return events{}, ErrStale
 		}
-		if _, err := t.exec(ctx, `UPDATE executions SET claimed = 0 WHERE seq = ?`, r.seq); err != nil {
+		if _, err := t.exec(ctx, `UPDATE executions SET place = 'waiting' WHERE seq = ?`, r.seq); err != nil {
 			return events{}, err
 		}
-		return events{queued: true}, t.move(ctx, r.subject, claimed, waiting)
+		return events{queued: true}, t.countMove(ctx, r.subject, claimed, waiting)
 	})
 }
 
-// CountStartFailure adds one to how often a container could not be made for an execution, and returns the count. It is not
-// worth an fsync: a power failure may forget the last seconds of counting. ErrStale if the execution has ended.
+// CountStartFailure implements dispatch.Ledger. It is not worth an fsync: a power failure may lose the counts of the
+// last seconds.
 func (s *Store) CountStartFailure(ctx context.Context, id execution.ID) (times int, err error) {
 	err = s.writer.do(ctx, "count start failure", volatile, func(ctx context.Context, t *tx) (events, error) {
 		err := t.row(ctx, `UPDATE executions SET start_failures = start_failures + 1
@@ -301,13 +328,19 @@ func (s *Store) CountStartFailure(ctx context.Context, id execution.ID) (times i
 	return times, err
 }
 
-// move is the only place that counts: every change of an execution's place goes through it, in the same transaction.
-func (t *tx) move(ctx context.Context, subject string, from, to place) error {
-	t.queued += to.queued() - from.queued()
-	if from == nowhere { // what is stored waits first
-		_, err := t.exec(ctx, `INSERT INTO subjects (subject, waiting, behind, claimed, running, served) VALUES (?, ?, ?, 0, 0, 0)
-			ON CONFLICT DO UPDATE SET waiting = waiting + excluded.waiting, behind = behind + excluded.behind`,
-			subject, to.count(waiting), to.count(behind))
+// countMove updates the counts of the queue. Every change of an execution's place calls it in the same transaction.
+func (t *tx) countMove(ctx context.Context, subject string, from, to place) error {
+	switch {
+	case to.queued() && !from.queued():
+		t.queued++
+	case from.queued() && !to.queued():
+		t.queued--
+	}
+	if from == nowhere { // a new execution waits, or is held back
+		_, err := t.exec(ctx, `INSERT INTO subjects (subject, waiting, behind, claimed, running, served)
+			VALUES (?1, ?2 = 'waiting', ?2 = 'behind', 0, 0, 0)
+			ON CONFLICT DO UPDATE
+				SET waiting = waiting + excluded.waiting, behind = behind + excluded.behind`, subject, to)
 		return err
 	}
 	served := int64(0)
@@ -315,26 +348,29 @@ func (t *tx) move(ctx context.Context, subject string, from, to place) error {
 		t.served++
 		served = t.served
 	}
-	if _, err := t.exec(ctx, `UPDATE subjects SET waiting = waiting + ?, behind = behind + ?, claimed = claimed + ?, running = running + ?,
-		served = max(served, ?) WHERE subject = ?`, to.count(waiting)-from.count(waiting), to.count(behind)-from.count(behind),
-		to.count(claimed)-from.count(claimed), to.count(running)-from.count(running), served, subject); err != nil {
+	if _, err := t.exec(ctx, `UPDATE subjects SET waiting = waiting + (?2 = 'waiting') - (?1 = 'waiting'),
+		behind = behind + (?2 = 'behind') - (?1 = 'behind'), claimed = claimed + (?2 = 'claimed') - (?1 = 'claimed'),
+		running = running + (?2 = 'running') - (?1 = 'running'), served = max(served, ?3) WHERE subject = ?4`,
+		from, to, served, subject); err != nil {
 		return err
 	}
 	if to != nowhere {
 		return nil
 	}
-	_, err := t.exec(ctx, `DELETE FROM subjects WHERE subject = ? AND waiting + behind + claimed + running = 0`, subject)
+	_, err := t.exec(ctx, `DELETE FROM subjects WHERE subject = ? AND waiting + behind + claimed + running = 0`,
+		subject)
 	return err
 }
 
-// maxAhead is how far Ahead counts.
+// maxAhead bounds the number that Ahead counts to.
 const maxAhead = 1000
 
 const selectAhead = `SELECT count(*) FROM (SELECT 1 FROM executions q
-	WHERE q.subject = ? AND q.claimed = 0 AND q.state = 'queued' AND q.seq < ? LIMIT ? + 0)`
+	WHERE q.subject = ? AND q.place = 'waiting' AND q.state = 'queued' AND q.seq < ? LIMIT ? + 0)`
 
-// Ahead returns how many executions of the same subject are in line before a queued one, at most 1000; 0 for one that is not
-// queued. How many of other subjects come first depends on what they have running. Fault EXECUTION_NOT_FOUND.
+// Ahead implements follow.Records. It counts at most maxAhead executions and returns 0 for an execution that is not
+// queued. The executions of other subjects are not counted, because their order depends on what each subject has
+// running.
 func (s *Store) Ahead(ctx context.Context, id execution.ID) (n int, err error) {
 	var seq int64
 	var subject string
@@ -343,5 +379,5 @@ func (s *Store) Ahead(ctx context.Context, id execution.ID) (n int, err error) {
 	if err == nil && state == execution.Queued {
 		err = s.readers.row(ctx, selectAhead, subject, seq, maxAhead).Scan(&n)
 	}
-	return n, explain("count what is ahead", missing(err))
+	return n, wrapError("count executions ahead", notFound(err))
 }

@@ -15,37 +15,41 @@ import (
 	"boomerang/internal/execution"
 )
 
-// recount compares what the queue counts with what is there.
-func recount(t *testing.T, s *Store) {
+// checkCounts compares the counts of the queue with the stored rows.
+func checkCounts(t *testing.T, s *Store) {
 	t.Helper()
 	count := func(query string) map[string]string {
 		rows, err := s.db.QueryContext(t.Context(), query)
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer rows.Close() //nolint:errcheck // Err says it
+		defer rows.Close() //nolint:errcheck // Err returns its errors
 		counts := make(map[string]string)
 		for rows.Next() {
 			var subject string
-			var waiting, claimed, running int
-			if err := rows.Scan(&subject, &waiting, &claimed, &running); err != nil {
+			var waiting, claimed, behind, running int
+			if err := rows.Scan(&subject, &waiting, &claimed, &behind, &running); err != nil {
 				t.Fatal(err)
 			}
-			counts[subject] = fmt.Sprint(waiting, " waiting, ", claimed, " claimed, ", running, " running")
+			counts[subject] = fmt.Sprint(waiting, " waiting, ", claimed, " claimed, ", behind, " behind, ", running,
+				" running")
 		}
 		if err := rows.Err(); err != nil {
 			t.Fatal(err)
 		}
 		return counts
 	}
-	got := count(`SELECT subject, waiting, claimed, running FROM subjects`)
-	want := count(`SELECT subject, sum(state = 'queued' AND NOT claimed), sum(state = 'queued' AND claimed), sum(state = 'running')
+	got := count(`SELECT subject, waiting, claimed, behind, running FROM subjects`)
+	want := count(`SELECT subject, sum(state = 'queued' AND place = 'waiting'), sum(state = 'queued'
+		AND place = 'claimed'),
+			sum(state = 'queued' AND place = 'behind'), sum(state = 'running')
 		FROM executions WHERE state IN ('queued', 'running') GROUP BY subject`)
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("subjects: -there +counted:\n%s", diff)
 	}
 	var queued int
-	if err := s.db.QueryRowContext(t.Context(), `SELECT count(*) FROM executions WHERE state = 'queued'`).Scan(&queued); err != nil {
+	if err := s.db.QueryRowContext(t.Context(), `SELECT count(*) FROM executions WHERE state = 'queued'
+		AND place IS NOT NULL`).Scan(&queued); err != nil {
 		t.Fatal(err)
 	}
 	if s.writer.tx.queued != queued { // the writer is idle
@@ -53,7 +57,7 @@ func recount(t *testing.T, s *Store) {
 	}
 }
 
-func TestTheCountsAgreeWithTheRowsWhateverHappens(t *testing.T) {
+func TestTheCountsAlwaysAgreeWithTheRows(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	s := open(t, dir)
@@ -67,6 +71,9 @@ func TestTheCountsAgreeWithTheRowsWhateverHappens(t *testing.T) {
 		switch random.IntN(8) {
 		case 0, 1:
 			e := sample(fmt.Sprint("subject", random.IntN(4)))
+			if random.IntN(2) == 0 {
+				e.Options.Workspace.Name = "w"
+			}
 			if _, _, err = s.Enqueue(t.Context(), e, nil, execution.QueueLimits{Total: 20, PerSubject: 7}); err == nil {
 				known = append(known, e.ID)
 			}
@@ -86,27 +93,28 @@ func TestTheCountsAgreeWithTheRowsWhateverHappens(t *testing.T) {
 			case 3:
 				err = s.Finish(t.Context(), pick(), result, delivery)
 			case 4:
-				_, err = s.Cancel(t.Context(), pick(), time.Now(), func(execution.Execution) (execution.Result, *execution.Delivery) {
-					return execution.Result{State: execution.Cancelled, Reason: execution.WasCancelled}, delivery
-				})
+				_, err = s.Cancel(t.Context(), pick(), time.Now(),
+					func(execution.Execution) (execution.Result, *execution.Delivery) {
+						return execution.Result{State: execution.Cancelled, Reason: execution.WasCancelled}, delivery
+					})
 			}
 		}
 		if i%20 == 0 || err == nil && i%3 == 0 {
-			recount(t, s)
+			checkCounts(t, s)
 		}
 		if i == 200 {
 			if err := s.Close(); err != nil {
 				t.Fatal(err)
 			}
 			s = open(t, dir)
-			recount(t, s)
+			checkCounts(t, s)
 		}
 	}
 }
 
-// A claim must not look at more than it takes, however many wait; nor may the other questions that are asked all the
-// time. Each is a walk along an index: there is no SCAN of a table, and nothing is sorted but the few deliveries that are due.
-func TestTheQuestionsWalkAlongIndexes(t *testing.T) {
+// TestTheQueriesUseIndexes checks the plans of the frequent queries. A claim must read only the rows that it takes,
+// however long the queue is: no query scans a table, and none sorts, except the few due deliveries.
+func TestTheQueriesUseIndexes(t *testing.T) {
 	t.Parallel()
 	s := open(t, t.TempDir())
 	joins := []string{
@@ -123,20 +131,25 @@ func TestTheQuestionsWalkAlongIndexes(t *testing.T) {
 		}
 	}
 	check("next subject", nextSubject, nil, "SCAN subjects USING INDEX subjects_next")
-	check("its oldest", nextOfOne, []any{"ann"},
-		"SEARCH executions USING COVERING INDEX executions_queued (subject=? AND claimed=?)")
+	check("its oldest", oldestOfSubject, []any{"ann"},
+		"SEARCH executions USING COVERING INDEX executions_queued (subject=? AND place=?)")
 	check("what is ahead", selectAhead, []any{"ann", 7, 1000}, "CO-ROUTINE (subquery-1)",
-		"SEARCH q USING COVERING INDEX executions_queued (subject=? AND claimed=? AND rowid<?)", "SCAN (subquery-1)")
+		"SEARCH q USING COVERING INDEX executions_queued (subject=? AND place=? AND rowid<?)", "SCAN (subquery-1)")
 	const walk = "SEARCH executions USING COVERING INDEX executions_of_workspace "
-	check("taken", isTaken, []any{1}, "SCAN CONSTANT ROW", "SCALAR SUBQUERY 1", walk+"(workspace=? AND writes=? AND state=?)")
-	check("next in turn", nextInTurn, []any{1}, walk+"(workspace=? AND writes=? AND state=? AND claimed=?)")
-	check("used", isUsed, []any{1}, "SEARCH executions USING INDEX executions_of_workspace (workspace=?)")
-	check("written", isWrittenBy, []any{1}, "SEARCH executions USING INDEX executions_of_workspace (workspace=? AND writes=? AND state=?)")
-	check("what is to be removed", selectRemovable, []any{1, 1, 1}, "SEARCH r USING COVERING INDEX results_completed (completed_at<?)",
-		"CORRELATED SCALAR SUBQUERY 1", "SEARCH e USING INTEGER PRIMARY KEY (rowid=?)", "SEARCH q USING INDEX executions_open_of_batch (batch=?)",
+	check("taken", hasWriter, []any{1}, "SCAN CONSTANT ROW", "SCALAR SUBQUERY 1",
+		walk+"(workspace=? AND writes=? AND state=?)")
+	check("next in turn", selectNextBehind, []any{1}, walk+"(workspace=? AND writes=? AND state=? AND place=?)")
+	check("used", selectUser, []any{1}, "SEARCH executions USING INDEX executions_of_workspace (workspace=?)")
+	check("written", selectRunningWriter, []any{1},
+		"SEARCH executions USING INDEX executions_of_workspace (workspace=? AND writes=? AND state=?)")
+	check("what is to be removed", selectRemovable, []any{1, 1, 1},
+		"SEARCH r USING COVERING INDEX results_completed (completed_at<?)",
+		"CORRELATED SCALAR SUBQUERY 1", "SEARCH e USING INTEGER PRIMARY KEY (rowid=?)",
+		"SEARCH q USING INDEX executions_open_of_batch (batch=?)",
 		"SEARCH d USING INTEGER PRIMARY KEY (rowid=?) LEFT-JOIN")
-	check("expired keys", selectExpired, []any{1}, "SEARCH idempotency USING COVERING INDEX idempotency_oldest (created_at<?)")
-	destinations := []string{ // one after another, not row after row
+	check("expired keys", selectExpiredKeys, []any{1},
+		"SEARCH idempotency USING COVERING INDEX idempotency_oldest (created_at<?)")
+	destinations := []string{ // from one destination to the next, not row by row
 		"CO-ROUTINE pending",
 		"SETUP", "SEARCH deliveries USING COVERING INDEX deliveries_pending",
 		"RECURSIVE STEP", "SCAN pending",
@@ -146,23 +159,28 @@ func TestTheQuestionsWalkAlongIndexes(t *testing.T) {
 		"SCAN pending",
 		"LIST SUBQUERY 4", "SCAN json_each VIRTUAL TABLE INDEX 1:", "CREATE BLOOM FILTER",
 		"SEARCH d USING INTEGER PRIMARY KEY (rowid=?)",
-		"CORRELATED LIST SUBQUERY 7", "SEARCH deliveries USING COVERING INDEX deliveries_pending (destination=? AND next_at<?)",
+		"CORRELATED LIST SUBQUERY 7",
+		"SEARCH deliveries USING COVERING INDEX deliveries_pending (destination=? AND next_at<?)",
 		"LIST SUBQUERY 6", "SEARCH f USING COVERING INDEX sqlite_autoindex_executions_1 (id=?)",
 		"LIST SUBQUERY 5", "SCAN json_each VIRTUAL TABLE INDEX 1:", "CREATE BLOOM FILTER",
 		"SEARCH e USING INTEGER PRIMARY KEY (rowid=?)",
-		"USE TEMP B-TREE FOR ORDER BY")...) // of a few of each
+		"USE TEMP B-TREE FOR ORDER BY")...) // a few of each destination
 	check("next due", selectNextDue, []any{1}, append(slices.Clone(destinations),
 		"SEARCH pending",
-		"CORRELATED SCALAR SUBQUERY 4", "SEARCH deliveries USING COVERING INDEX deliveries_pending (destination=? AND next_at>?)")...)
-	check("running", selectRunning, nil, append([]string{"SEARCH e USING INDEX executions_running (state=?)"}, joins...)...)
+		"CORRELATED SCALAR SUBQUERY 4",
+		"SEARCH deliveries USING COVERING INDEX deliveries_pending (destination=? AND next_at>?)")...)
+	check("running", selectRunning, nil,
+		append([]string{"SEARCH e USING INDEX executions_running (state=?)"}, joins...)...)
 	check("open ones of a batch", selectOpen, []any{"x"}, "SCAN CONSTANT ROW", "SCALAR SUBQUERY 1",
 		"SEARCH executions USING INDEX executions_open_of_batch (batch=?)")
-	check("a batch", selectBatch, []any{"x"}, append([]string{"SEARCH e USING INDEX executions_of_batch (batch=?)"}, joins...)...)
+	check("a batch", selectBatch, []any{"x"},
+		append([]string{"SEARCH e USING INDEX executions_of_batch (batch=?)"}, joins...)...)
 	check("cancel requests", selectCancelRequested, nil, "SEARCH executions USING INDEX executions_running (state=?)")
 
 	f := execution.Filter{Before: "x", Since: time.Now(), Language: "python", Limit: 1}
 	query, args := selectList(f)
-	check("everybody's list", query, args, append([]string{"SEARCH e USING INDEX sqlite_autoindex_executions_1 (id<?)"}, joins...)...)
+	check("all subjects' list", query, args,
+		append([]string{"SEARCH e USING INDEX sqlite_autoindex_executions_1 (id<?)"}, joins...)...)
 	f.Subject, f.States = "ann", execution.States()
 	query, args = selectList(f)
 	check("a subject's list", query, args, append([]string{
@@ -171,9 +189,9 @@ func TestTheQuestionsWalkAlongIndexes(t *testing.T) {
 	}, joins...)...)
 }
 
-// A page of deliveries costs the page, however many there are: each state is one walk along a covering index that ends with
-// the page, and what is sorted is no more than a page of each.
-func TestListsOfDeliveriesWalkAlongIndexes(t *testing.T) {
+// TestListsOfDeliveriesUseIndexes checks that a page of deliveries only costs the page: each state is read along a
+// covering index up to the size of the page, and only these rows are sorted.
+func TestListsOfDeliveriesUseIndexes(t *testing.T) {
 	t.Parallel()
 	s := open(t, t.TempDir())
 	before := execution.DeliveryCursor{CreatedAt: time.Now(), Execution: "x"}
@@ -182,14 +200,21 @@ func TestListsOfDeliveriesWalkAlongIndexes(t *testing.T) {
 		walk   string
 		walks  int
 	}{
-		"everybody's dead":      {execution.DeliveryFilter{States: []execution.DeliveryState{execution.Dead}}, "deliveries_of_all (state=?)", 1},
-		"everybody's":           {execution.DeliveryFilter{}, "deliveries_of_all (state=?)", 3},
-		"to a destination":      {execution.DeliveryFilter{Destination: "https://a:443"}, "deliveries_of_all (state=?)", 3},
-		"since":                 {execution.DeliveryFilter{Since: time.Now()}, "deliveries_of_all (state=? AND created_at>?)", 3},
-		"from a cursor":         {execution.DeliveryFilter{Before: before}, "deliveries_of_all (state=? AND created_at<?)", 3},
-		"a subject's":           {execution.DeliveryFilter{Subject: "ann"}, "deliveries_of_subject (subject=? AND state=?)", 3},
-		"a subject's, at most":  {execution.DeliveryFilter{Subject: "ann", Until: time.Now()}, "deliveries_of_subject (subject=? AND state=? AND created_at<?)", 3},
-		"a subject's, paged on": {execution.DeliveryFilter{Subject: "ann", Before: before}, "deliveries_of_subject (subject=? AND state=? AND created_at<?)", 3},
+		"all subjects' dead": {execution.DeliveryFilter{States: []execution.DeliveryState{execution.Dead}},
+			"deliveries_of_all (state=?)", 1},
+		"all subjects'": {execution.DeliveryFilter{}, "deliveries_of_all (state=?)", 3},
+		"to a destination": {execution.DeliveryFilter{Destination: "https://a:443"}, "deliveries_of_all (state=?)",
+			3},
+		"since": {execution.DeliveryFilter{Since: time.Now()},
+			"deliveries_of_all (state=? AND created_at>?)", 3},
+		"from a cursor": {execution.DeliveryFilter{Before: before},
+			"deliveries_of_all (state=? AND created_at<?)", 3},
+		"a subject's": {execution.DeliveryFilter{Subject: "ann"},
+			"deliveries_of_subject (subject=? AND state=?)", 3},
+		"a subject's, at most": {execution.DeliveryFilter{Subject: "ann", Until: time.Now()},
+			"deliveries_of_subject (subject=? AND state=? AND created_at<?)", 3},
+		"a subject's, paged on": {execution.DeliveryFilter{Subject: "ann", Before: before},
+			"deliveries_of_subject (subject=? AND state=? AND created_at<?)", 3},
 	} {
 		query, args := selectDeliveries(c.filter)
 		walks := 0
@@ -205,13 +230,15 @@ func TestListsOfDeliveriesWalkAlongIndexes(t *testing.T) {
 			}
 		}
 		if walks != c.walks {
-			t.Errorf("%s: got %d walks, want %d:\n%s", name, walks, c.walks, strings.Join(plan(t, s, query, args...), "\n"))
+			t.Errorf("%s: got %d walks, want %d:\n%s", name, walks, c.walks,
+				strings.Join(plan(t, s, query, args...), "\n"))
 		}
 	}
-	where, args := conditions("ann", execution.Dead, "https://a:443", time.Now())
-	if got := plan(t, s, resume+where+resumeOrder, append(append([]any{1}, args...), 1, 1)...); !strings.Contains(strings.Join(got, "\n"),
-		"SEARCH deliveries USING INDEX deliveries_of_subject (subject=? AND state=? AND created_at>?)") || strings.Contains(fmt.Sprint(got), "TEMP B-TREE") {
-		t.Errorf("recover: %v", got)
+	where, args := deliveryConditions("ann", execution.Dead, "https://a:443", time.Now())
+	got := strings.Join(plan(t, s, resumeDead+where+oldestFirst, append(append([]any{1}, args...), 1, 1)...), "\n")
+	const walk = "SEARCH deliveries USING INDEX deliveries_of_subject (subject=? AND state=? AND created_at>?)"
+	if !strings.Contains(got, walk) || strings.Contains(got, "TEMP B-TREE") {
+		t.Errorf("Recover:\n%s", got)
 	}
 }
 
@@ -222,7 +249,7 @@ func plan(t *testing.T, s *Store, query string, args ...any) (lines []string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer rows.Close() //nolint:errcheck // Err says it
+	defer rows.Close() //nolint:errcheck // Err returns its errors
 	for rows.Next() {
 		var id, parent, unused int
 		var detail string
@@ -237,7 +264,7 @@ func plan(t *testing.T, s *Store, query string, args ...any) (lines []string) {
 	return lines
 }
 
-func TestCodeAndEnvAreGoneWhenTheExecutionEnds(t *testing.T) {
+func TestCodeAndEnvAreDeletedWhenTheExecutionEnds(t *testing.T) {
 	t.Parallel()
 	s := open(t, t.TempDir())
 	e := sample("ann")
@@ -254,7 +281,8 @@ func TestCodeAndEnvAreGoneWhenTheExecutionEnds(t *testing.T) {
 		t.Fatalf("got %d programs before the end, want 1", n)
 	}
 	delivery := &execution.Delivery{Body: []byte("{}"), NextAt: time.Now(), CreatedAt: time.Now()}
-	if err := s.Finish(t.Context(), e.ID, execution.Result{State: execution.Failed, Reason: execution.StartFailed}, delivery); err != nil {
+	if err := s.Finish(t.Context(), e.ID, execution.Result{State: execution.Failed, Reason: execution.StartFailed},
+		delivery); err != nil {
 		t.Fatal(err)
 	}
 	if n := programs(); n != 0 {
@@ -262,7 +290,7 @@ func TestCodeAndEnvAreGoneWhenTheExecutionEnds(t *testing.T) {
 	}
 }
 
-func TestExpiredKeysAreForgottenInPassing(t *testing.T) {
+func TestExpiredKeysAreDeletedWithNewOnes(t *testing.T) {
 	t.Parallel()
 	s := open(t, t.TempDir())
 	start := time.Now()
@@ -275,7 +303,8 @@ func TestExpiredKeysAreForgottenInPassing(t *testing.T) {
 	use := func(key string, at time.Time) {
 		e := sample("ann")
 		e.CreatedAt = at
-		if _, _, err := s.Enqueue(t.Context(), e, &execution.Idempotency{Key: key, Fingerprint: "f"}, execution.QueueLimits{}); err != nil {
+		if _, _, err := s.Enqueue(t.Context(), e, &execution.Idempotency{Key: key, Fingerprint: "f"},
+			execution.QueueLimits{}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -284,7 +313,7 @@ func TestExpiredKeysAreForgottenInPassing(t *testing.T) {
 	}
 	var got []int
 	for i := range 8 {
-		use(fmt.Sprint("new", i), start.Add(remembered+time.Hour))
+		use(fmt.Sprint("new", i), start.Add(idempotencyWindow+time.Hour))
 		got = append(got, keys())
 	}
 	if diff := cmp.Diff([]int{9, 8, 7, 6, 5, 6, 7, 8}, got); diff != "" {
@@ -292,12 +321,13 @@ func TestExpiredKeysAreForgottenInPassing(t *testing.T) {
 	}
 }
 
-func TestEverySealedFieldIsShownByItsHead(t *testing.T) {
+func TestEachSealedReturnsTheHeadOfEveryField(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	s := open(t, dir)
 	e := sample("ann")
-	e.Code, e.Env, e.Callback.Headers, e.Callback.Secret = []byte("1-code"), []byte("2-env"), []byte("3-headers"), []byte("4-secret")
+	e.Code, e.Env, e.Callback.Headers, e.Callback.Secret = []byte("1-code"), []byte("2-env"), []byte("3-headers"),
+		[]byte("4-secret")
 	e.Input = []byte("6-input")
 	if _, _, err := s.Enqueue(t.Context(), e, nil, execution.QueueLimits{}); err != nil {
 		t.Fatal(err)
@@ -307,7 +337,8 @@ func TestEverySealedFieldIsShownByItsHead(t *testing.T) {
 	if _, _, err := s.Enqueue(t.Context(), bare, nil, execution.QueueLimits{}); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.ChangeEnvironment(t.Context(), "ann", func(execution.Sealed) (execution.Sealed, error) { return []byte("7-environment"), nil }); err != nil {
+	if err := s.ChangeEnvironment(t.Context(), "ann",
+		func(execution.Sealed) (execution.Sealed, error) { return []byte("7-environment"), nil }); err != nil {
 		t.Fatal(err)
 	}
 	var got []string
@@ -327,11 +358,11 @@ func TestEverySealedFieldIsShownByItsHead(t *testing.T) {
 	}
 }
 
-func TestTheHalvesWakeEachOther(t *testing.T) {
+func TestTheTwoPartsSignalEachOther(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	part := func(p Part) *Store {
-		s, err := OpenPart(t.Context(), dir, p, Defaults(), quiet())
+		s, err := OpenPart(t.Context(), dir, p, Defaults(), discardLog())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -344,7 +375,7 @@ func TestTheHalvesWakeEachOther(t *testing.T) {
 		select {
 		case <-ch:
 		case <-time.After(time.Minute):
-			t.Fatalf("nobody was told: %s", what)
+			t.Fatalf("no signal came: %s", what)
 		}
 	}
 	if front.Epoch() != 0 || back.Epoch() != 1 || front.Node() != back.Node() {
@@ -370,10 +401,12 @@ func TestTheHalvesWakeEachOther(t *testing.T) {
 	}
 	moves, leave := front.Moves(e.ID)
 	defer leave()
-	if err := back.Start(t.Context(), e.ID, execution.Run{Node: back.Node(), Epoch: back.Epoch(), Container: "b", Nonce: "n"}); err != nil {
+	if err := back.Start(t.Context(), e.ID,
+		execution.Run{Node: back.Node(), Epoch: back.Epoch(), Container: "b", Nonce: "n"}); err != nil {
 		t.Fatal(err)
 	}
-	for got := (execution.Execution{}); got.State != execution.Running; { // the first signal may be of the state before
+	// the first signal may be of an earlier change
+	for got := (execution.Execution{}); got.State != execution.Running; {
 		await("that it runs", moves)
 		var err error
 		if got, err = front.Get(t.Context(), e.ID); err != nil {
@@ -393,7 +426,8 @@ func TestTheHalvesWakeEachOther(t *testing.T) {
 	}
 	ended, release := front.Ended(e.ID)
 	defer release()
-	r := execution.Result{State: execution.Completed, Reason: execution.Exited, ExitCode: new(0), CompletedAt: time.Now()}
+	r := execution.Result{State: execution.Completed, Reason: execution.Exited, ExitCode: new(0),
+		CompletedAt: time.Now()}
 	var d *execution.Delivery
 	if e.Callback.URL != "" {
 		d = &execution.Delivery{Body: []byte("{}"), NextAt: time.Now(), CreatedAt: time.Now()}
@@ -415,7 +449,7 @@ func TestTheHalvesWakeEachOther(t *testing.T) {
 	}
 }
 
-func TestAReportThatIsOldIsNone(t *testing.T) {
+func TestAnOldReportIsUnavailable(t *testing.T) {
 	t.Parallel()
 	s := open(t, t.TempDir())
 	if err := s.Reported(t.Context(), "docker"); err == nil {
@@ -425,7 +459,8 @@ func TestAReportThatIsOldIsNone(t *testing.T) {
 		if err := s.Report(t.Context(), "docker", sentence); err != nil {
 			t.Fatal(err)
 		}
-		if err := s.Reported(t.Context(), "docker"); (err == nil) != (sentence == "") || err != nil && !strings.Contains(err.Error(), sentence) {
+		if err := s.Reported(t.Context(),
+			"docker"); (err == nil) != (sentence == "") || err != nil && !strings.Contains(err.Error(), sentence) {
 			t.Errorf("reported %q, got %v", sentence, err)
 		}
 	}
@@ -433,7 +468,7 @@ func TestAReportThatIsOldIsNone(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := s.writer.do(t.Context(), "age", durable, func(ctx context.Context, t *tx) (events, error) {
-		_, err := t.exec(ctx, `UPDATE reports SET at = at - ?`, reportsAge+time.Second)
+		_, err := t.exec(ctx, `UPDATE reports SET at = at - ?`, maxReportAge+time.Second)
 		return events{}, err
 	}); err != nil {
 		t.Fatal(err)

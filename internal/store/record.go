@@ -12,13 +12,16 @@ import (
 	"boomerang/internal/fault"
 )
 
-// An execution is read with all its optional parts but what is large or sealed; selectWhole adds what was printed,
-// selectClaimed the program.
+// The columns of an execution with all its optional parts, but without its output and sealed fields. selectWithOutput
+// adds the output, selectClaimed the program.
 const (
-	recordColumns = `e.id, e.name, e.subject, e.language, e.working_dir, e.timeout, e.env_names, e.options, e.created_at, e.state,
-		e.cancel_requested_at IS NOT NULL, coalesce(e.batch, ''), e.summary, coalesce(c.url, ''), c.header_names, coalesce(c.depth, 0),
+	recordColumns = `e.id, e.name, e.subject, e.language, e.working_dir, e.timeout, e.env_names, e.options,
+		e.created_at, e.state,
+		e.cancel_requested_at IS NOT NULL, coalesce(e.batch, ''), e.summary, coalesce(c.url, ''), c.header_names,
+		coalesce(c.depth, 0),
 		r.node, r.epoch, r.container, r.nonce, r.started_at, r.deadline,
-		z.reason, z.exit_code, z.error, z.started_at, z.completed_at, z.duration, z.output_complete, z.cpu_time, z.max_memory,
+		z.reason, z.exit_code, z.error, z.started_at, z.completed_at, z.duration, z.output_complete, z.cpu_time,
+		z.max_memory,
 		o.bytes, p.bytes`
 	recordTables = ` FROM executions e
 		LEFT JOIN callbacks c ON c.execution = e.seq
@@ -26,32 +29,31 @@ const (
 		LEFT JOIN results z ON z.execution = e.seq
 		LEFT JOIN outputs o ON o.execution = e.seq AND o.stream = 'stdout'
 		LEFT JOIN outputs p ON p.execution = e.seq AND p.stream = 'stderr'`
-	selectRecord  = `SELECT ` + recordColumns + recordTables
-	selectWhole   = `SELECT ` + recordColumns + `, o.head, o.tail, p.head, p.tail` + recordTables
-	selectClaimed = `SELECT ` + recordColumns + `, g.code, g.env, g.input` + recordTables + ` JOIN programs g ON g.execution = e.seq`
+	selectRecord     = `SELECT ` + recordColumns + recordTables
+	selectWithOutput = `SELECT ` + recordColumns + `, o.head, o.tail, p.head, p.tail` + recordTables
+	selectClaimed    = `SELECT ` + recordColumns + `, g.code, g.env, g.input` + recordTables + `
+		JOIN programs g ON g.execution = e.seq`
 )
 
-// Get returns one execution with its result and outputs. Code, env, input and the callback's sealed fields are not read:
-// the first three come with Claim alone, the others with a delivery. Fault EXECUTION_NOT_FOUND.
+// Get implements httpapi.Records. It reads no sealed field: only Claim returns code, env and input, and only Delivery
+// returns those of the callback.
 func (s *Store) Get(ctx context.Context, id execution.ID) (execution.Execution, error) {
-	e, err := scanWhole(s.readers.row(ctx, selectWhole+` WHERE e.id = ?`, id))
-	return e, explain("get execution", missing(err))
+	e, err := scanWithOutput(s.readers.row(ctx, selectWithOutput+` WHERE e.id = ?`, id))
+	return e, wrapError("get execution", notFound(err))
 }
 
-// Output returns what is kept of one stream of an ended execution; it is empty for one that has not ended. Fault
-// EXECUTION_NOT_FOUND.
+// Output implements httpapi.Records. The output of an execution that has not ended is empty.
 func (s *Store) Output(ctx context.Context, id execution.ID, stream execution.Stream) (o execution.Output, err error) {
 	err = s.readers.row(ctx, `SELECT coalesce(o.bytes, 0), o.head, o.tail
 		FROM executions e LEFT JOIN outputs o ON o.execution = e.seq AND o.stream = ? WHERE e.id = ?`, stream, id).
 		Scan(&o.Bytes, &o.Head, &o.Tail)
-	return o, explain("get output", missing(err))
+	return o, wrapError("get output", notFound(err))
 }
 
-// List returns the executions that f chooses, newest first: by id, which sorts by time. Results carry the counts of
-// what was printed, not the text.
+// List implements httpapi.Records. It sorts by ID, and IDs sort by time.
 func (s *Store) List(ctx context.Context, f execution.Filter) ([]execution.Execution, error) {
 	query, args := selectList(f)
-	return collect(ctx, unprepared{s.db}, "list executions", scanExecution, query, args...)
+	return collect(ctx, uncached{s.db}, "list executions", scanExecution, query, args...)
 }
 
 func selectList(f execution.Filter) (query string, args []any) {
@@ -74,10 +76,10 @@ func selectList(f execution.Filter) (query string, args []any) {
 		only(`e.batch = ?`, f.Batch)
 	}
 	if !f.Since.IsZero() {
-		only(`e.created_at >= ?`, stamp(f.Since))
+		only(`e.created_at >= ?`, unixNano(f.Since))
 	}
 	if !f.Until.IsZero() {
-		only(`e.created_at < ?`, stamp(f.Until))
+		only(`e.created_at < ?`, unixNano(f.Until))
 	}
 	if f.Before != "" {
 		only(`e.id < ?`, f.Before)
@@ -85,8 +87,8 @@ func selectList(f execution.Filter) (query string, args []any) {
 	return query + ` ORDER BY e.id DESC LIMIT ? + 0`, append(args, f.Limit)
 }
 
-// missing makes the fault of a row that is not there.
-func missing(err error) error {
+// notFound turns the error of a missing row into the fault EXECUTION_NOT_FOUND.
+func notFound(err error) error {
 	if errors.Is(err, sql.ErrNoRows) {
 		return fault.New(fault.ExecutionNotFound, "There is no such execution.")
 	}
@@ -96,8 +98,8 @@ func missing(err error) error {
 // scanExecution reads the columns of selectRecord.
 func scanExecution(r scanner) (execution.Execution, error) { return scanRecord(r, nil) }
 
-// scanWhole reads the columns of selectWhole.
-func scanWhole(r scanner) (execution.Execution, error) {
+// scanWithOutput reads the columns of selectWithOutput.
+func scanWithOutput(r scanner) (execution.Execution, error) {
 	var z execution.Result
 	e, err := scanRecord(r, []any{&z.Stdout.Head, &z.Stdout.Tail, &z.Stderr.Head, &z.Stderr.Tail})
 	if err == nil && e.Result != nil {
@@ -129,7 +131,7 @@ func scanRecord(r scanner, more []any) (e execution.Execution, err error) {
 	if err := r.Scan(append(dest, more...)...); err != nil {
 		return e, err
 	}
-	e.CreatedAt = moment(created)
+	e.CreatedAt = timeOf(created)
 	e.Run = run.value()
 	e.Result = result.value(e.State)
 	if e.EnvNames, err = parseNames(envNames); err != nil {
@@ -146,7 +148,7 @@ func scanRecord(r scanner, more []any) (e execution.Execution, err error) {
 	return e, nil
 }
 
-// runColumns is a row of runs that may be missing.
+// runColumns is a row of runs, which may be missing.
 type runColumns struct {
 	node, container, nonce   sql.Null[string]
 	epoch, started, deadline sql.Null[int64]
@@ -162,11 +164,11 @@ func (c *runColumns) value() *execution.Run {
 	}
 	return &execution.Run{
 		Node: c.node.V, Epoch: c.epoch.V, Container: c.container.V, Nonce: c.nonce.V,
-		StartedAt: maybe(c.started), Deadline: maybe(c.deadline),
+		StartedAt: optionalTime(c.started), Deadline: optionalTime(c.deadline),
 	}
 }
 
-// resultColumns is a row of results, and two of outputs, that may be missing.
+// resultColumns are a row of results and two rows of outputs, each of which may be missing.
 type resultColumns struct {
 	reason, text                            sql.Null[string]
 	exit, started, completed, duration, cpu sql.Null[int64]
@@ -176,7 +178,8 @@ type resultColumns struct {
 
 func (c *resultColumns) dest() []any {
 	return []any{
-		&c.reason, &c.exit, &c.text, &c.started, &c.completed, &c.duration, &c.complete, &c.cpu, &c.memory, &c.stdout, &c.stderr,
+		&c.reason, &c.exit, &c.text, &c.started, &c.completed, &c.duration, &c.complete, &c.cpu, &c.memory, &c.stdout,
+		&c.stderr,
 	}
 }
 
@@ -186,8 +189,9 @@ func (c *resultColumns) value(state execution.State) *execution.Result {
 	}
 	r := &execution.Result{
 		State: state, Reason: execution.Reason(c.reason.V), Error: c.text.V,
-		StartedAt: maybe(c.started), CompletedAt: maybe(c.completed), Duration: time.Duration(c.duration.V),
-		Stdout: execution.Output{Bytes: c.stdout.V}, Stderr: execution.Output{Bytes: c.stderr.V},
+		StartedAt: optionalTime(c.started), CompletedAt: optionalTime(c.completed),
+		Duration: time.Duration(c.duration.V),
+		Stdout:   execution.Output{Bytes: c.stdout.V}, Stderr: execution.Output{Bytes: c.stderr.V},
 		OutputComplete: c.complete.V, CPUTime: time.Duration(c.cpu.V), MaxMemory: c.memory.V,
 	}
 	if c.exit.Valid {
@@ -198,25 +202,25 @@ func (c *resultColumns) value(state execution.State) *execution.Result {
 
 func scanID(r scanner) (id execution.ID, err error) { return id, r.Scan(&id) }
 
-// stamp is how a time is stored: nanoseconds since 1970, NULL for none.
-func stamp(t time.Time) any {
+// unixNano returns the stored form of a time: nanoseconds since 1970 UTC, or NULL for the zero time.
+func unixNano(t time.Time) any {
 	if t.IsZero() {
 		return nil
 	}
 	return t.UnixNano()
 }
 
-func moment(ns int64) time.Time { return time.Unix(0, ns).UTC() }
+func timeOf(ns int64) time.Time { return time.Unix(0, ns).UTC() }
 
-func maybe(ns sql.Null[int64]) time.Time {
+func optionalTime(ns sql.Null[int64]) time.Time {
 	if !ns.Valid {
 		return time.Time{}
 	}
-	return moment(ns.V)
+	return timeOf(ns.V)
 }
 
-// names is how a list of names is stored: a JSON array, NULL for none.
-func names(list []string) any {
+// namesJSON returns the stored form of a list of names: a JSON array, or NULL for an empty list.
+func namesJSON(list []string) any {
 	if len(list) == 0 {
 		return nil
 	}
@@ -224,8 +228,8 @@ func names(list []string) any {
 	return string(text)
 }
 
-// object is how options are stored: a JSON object, NULL for none.
-func object(o execution.Options) any {
+// optionsJSON returns the stored form of options: a JSON object, or NULL for options that are all empty.
+func optionsJSON(o execution.Options) any {
 	text, _ := json.Marshal(o) // strings and finite numbers always marshal
 	if string(text) == "{}" {
 		return nil

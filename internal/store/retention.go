@@ -9,37 +9,37 @@ import (
 	"time"
 )
 
-// What is removed is chosen along the index of the times at which executions ended. A pending delivery keeps its execution,
-// however old it is; a dead one keeps it longer than others. What the one callback of a batch will tell of is kept until all
-// of it have ended.
+// selectRemovable chooses executions along the index of the times at which they ended. An execution with a pending
+// delivery is kept, however old it is; one with a dead delivery is kept longer than others. An execution whose batch
+// has one callback for all is kept until the whole batch has ended, because the callback reports it.
 const selectRemovable = `SELECT r.execution FROM results r LEFT JOIN deliveries d ON d.execution = r.execution
 	WHERE r.completed_at < ?1 AND (d.state IS NULL OR d.state = 'delivered' OR d.state = 'dead' AND d.ended_at < ?2)
 		AND NOT EXISTS (SELECT 1 FROM executions e CROSS JOIN executions q ON q.batch = e.batch
 			WHERE e.seq = r.execution AND e.summary AND q.batch IS NOT NULL AND q.state IN ('queued', 'running'))
 	ORDER BY r.completed_at LIMIT ?3 + 0`
 
-// Remove forgets up to limit ended executions with all that belongs to them, the longest ended first: those that ended
-// before ended, and of those whose delivery is dead only the ones that were given up before dead. It returns how many;
-// fewer than limit means that no more are to be removed. It is not worth an fsync: what comes back after a crash is
-// removed again. The files that they left go with the next Sweep.
+// Remove implements upkeep.Store. It is not worth an fsync: rows that come back after a crash are removed again. The
+// files that the executions left are removed by the next Sweep.
 func (s *Store) Remove(ctx context.Context, ended, dead time.Time, limit int) (removed int, err error) {
-	return s.inShares(ctx, "remove executions", limit, func(ctx context.Context, t *tx, n int) (int64, error) {
-		// Nobody holds their blobs any more, so they need not grow old before they are swept.
+	return s.removeInBatches(ctx, "remove executions", limit, func(ctx context.Context, t *tx, n int) (int64, error) {
+		// No execution refers to these blobs any more, so Sweep need not wait until they are old.
 		if _, err := t.exec(ctx, `UPDATE blobs SET made_at = 0 WHERE id IN (
-			SELECT blob FROM artifacts WHERE execution IN (`+selectRemovable+`))`, stamp(ended), stamp(dead), n); err != nil {
+			SELECT blob FROM artifacts
+				WHERE execution IN (`+selectRemovable+`))`, unixNano(ended), unixNano(dead), n); err != nil {
 			return 0, err
 		}
-		return t.exec(ctx, `DELETE FROM executions WHERE seq IN (`+selectRemovable+`)`, stamp(ended), stamp(dead), n)
+		return t.exec(ctx, `DELETE FROM executions WHERE seq IN (`+selectRemovable+`)`, unixNano(ended), unixNano(dead),
+			n)
 	})
 }
 
-// share is how long others may have to wait for a share of a removal. What takes long is what is large: SQLite goes
-// through all pages of it.
-const share = 5 * time.Millisecond
+// removalTime is how long one transaction of a removal should take at most, because other writes wait for it. SQLite
+// visits every page of a removed row, so large rows take longer.
+const removalTime = 5 * time.Millisecond
 
-// inShares removes up to limit things, a few in each transaction: first one, and more as long as they are quickly gone. It ends
-// when one is removed fewer than it was asked for.
-func (s *Store) inShares(
+// removeInBatches removes up to limit rows with remove, in transactions of growing size: one row at first, and twice as
+// many after a fast transaction. It ends when remove finds fewer rows than it was asked for.
+func (s *Store) removeInBatches(
 	ctx context.Context, act string, limit int, remove func(ctx context.Context, t *tx, n int) (int64, error),
 ) (removed int, err error) {
 	for n := 1; removed < limit; {
@@ -59,36 +59,39 @@ func (s *Store) inShares(
 		switch {
 		case gone < int64(n):
 			return removed, nil
-		case took < share/2:
+		case took < removalTime/2:
 			n *= 2
-		case took > share:
+		case took > removalTime:
 			n = max(n/2, 1)
 		}
 	}
 	return removed, nil
 }
 
-// Size is how many bytes of the database are in use, without the files of workspaces. The file itself does not shrink: what is free is used again.
+// Size implements upkeep.Store. It does not count the files of workspaces. The database file itself does not shrink:
+// free pages are used again.
 func (s *Store) Size(ctx context.Context) (size int64, err error) {
-	err = s.readers.row(ctx, `SELECT max(0, (p.page_count - f.freelist_count) * z.page_size - (SELECT coalesce(sum(size), 0) FROM workspaces))
+	err = s.readers.row(ctx,
+		`SELECT max(0, (p.page_count - f.freelist_count) * z.page_size - (SELECT coalesce(sum(size), 0)
+		FROM workspaces))
 		FROM pragma_page_count p, pragma_freelist_count f, pragma_page_size z`).Scan(&size)
-	return size, explain("measure database", err)
+	return size, wrapError("measure database", err)
 }
 
 var errNoDatabase = errors.New("there is no database")
 
-// Backup copies the database of the data directory dir to the new file target, as it is at one moment, while a server
-// works with it or not. The copy is whole and compact; writers go on meanwhile.
+// Backup copies the database of the data directory dir to the new file target, in the state of one moment. A server may
+// use the directory meanwhile, and its writes go on. The copy is compact.
 func Backup(ctx context.Context, dir, target string) (err error) {
 	if target, err = filepath.Abs(target); err != nil {
 		return fmt.Errorf("find target: %w", err)
 	}
-	db, err := openBeside(ctx, dir)
+	db, err := openInUse(ctx, dir)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
-	if err := makePrivate(target); err != nil { // VACUUM INTO takes an empty file, and keeps its rights
+	if err := createPrivateFile(target); err != nil { // VACUUM INTO accepts an empty file and keeps its permissions
 		return fmt.Errorf("make %s: %w", target, err)
 	}
 	if _, err := db.ExecContext(ctx, `VACUUM INTO ?`, target); err != nil {
@@ -97,10 +100,10 @@ func Backup(ctx context.Context, dir, target string) (err error) {
 	return nil
 }
 
-// EachSealed calls f with the first length bytes of every sealed field in the database of the data directory dir, while a
-// server works with it or not. The error of f ends it.
+// EachSealed calls f with the first length bytes of every sealed field in the database of the data directory dir, which
+// a server may use meanwhile. EachSealed ends with the first error of f and returns it.
 func EachSealed(ctx context.Context, dir string, length int, f func(head []byte) error) (err error) {
-	db, err := openBeside(ctx, dir)
+	db, err := openInUse(ctx, dir)
 	if err != nil {
 		return err
 	}
@@ -127,8 +130,8 @@ func EachSealed(ctx context.Context, dir string, length int, f func(head []byte)
 	return rows.Err()
 }
 
-// openBeside opens the database of a data directory that a server may be working with.
-func openBeside(ctx context.Context, dir string) (*sql.DB, error) {
+// openInUse opens the database of a data directory that a server may be using. It does not create one.
+func openInUse(ctx context.Context, dir string) (*sql.DB, error) {
 	path := filepath.Join(dir, DatabaseFile)
 	db, err := sql.Open("sqlite", dsn(path, "rw", Defaults().BusyTimeout))
 	if err != nil {

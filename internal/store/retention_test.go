@@ -15,13 +15,13 @@ import (
 	"boomerang/internal/store"
 )
 
-func silent() *logrus.Entry {
+func discardLog() *logrus.Entry {
 	log := logrus.New()
 	log.SetOutput(io.Discard)
 	return logrus.NewEntry(log)
 }
 
-// queued is an execution that can be stored.
+// queued returns an execution that can be stored.
 func queued(code int) execution.Execution {
 	now := time.Now()
 	return execution.Execution{
@@ -39,9 +39,9 @@ func closed(ch <-chan struct{}) bool {
 	}
 }
 
-func TestABackupOfABusyStoreIsWholeAndHoldsWhatWasThere(t *testing.T) {
+func TestABackupOfABusyStoreIsComplete(t *testing.T) {
 	dir := t.TempDir()
-	s, err := store.Open(t.Context(), dir, store.Defaults(), silent())
+	s, err := store.Open(t.Context(), dir, store.Defaults(), discardLog())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -83,7 +83,7 @@ func TestABackupOfABusyStoreIsWholeAndHoldsWhatWasThere(t *testing.T) {
 	if err := db.Close(); err != nil {
 		t.Fatal(err)
 	}
-	restored, err := store.Open(t.Context(), target, store.Defaults(), silent())
+	restored, err := store.Open(t.Context(), target, store.Defaults(), discardLog())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,7 +106,7 @@ func TestABackupOverwritesNothingAndNeedsADatabase(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(dir, "boomerang.db")); err == nil {
 		t.Error("a backup made the database that it could not find")
 	}
-	s, err := store.Open(t.Context(), dir, store.Defaults(), silent())
+	s, err := store.Open(t.Context(), dir, store.Defaults(), discardLog())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -122,8 +122,8 @@ func TestABackupOverwritesNothingAndNeedsADatabase(t *testing.T) {
 	}
 }
 
-func TestWhatIsRemovedMakesRoom(t *testing.T) {
-	s, err := store.Open(t.Context(), t.TempDir(), store.Defaults(), silent())
+func TestRemoveFreesSpace(t *testing.T) {
+	s, err := store.Open(t.Context(), t.TempDir(), store.Defaults(), discardLog())
 	if err != nil {
 		t.Fatal(err)
 	}

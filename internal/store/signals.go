@@ -9,125 +9,125 @@ import (
 	"boomerang/internal/execution"
 )
 
-// events is what an operation has to tell once it is committed.
+// events are the changes that an operation signals after its commit.
 type events struct {
-	queued     bool         // something became claimable
-	cancelling bool         // a running execution was asked to end
+	queued     bool         // an execution became claimable
+	cancelling bool         // a client asked for the end of a running execution
 	pending    bool         // a delivery became pending
-	moved      execution.ID // came to another state or another owner; empty: none
-	ended      execution.ID // empty: none; it has moved, too
+	moved      execution.ID // its state or its owner changed; empty if no execution's did
+	ended      execution.ID // it has ended, which is also a change of state; empty if no execution has
 }
 
-// signals tells those who wait in this process. A signal says "look again", never what there is to see: it may come once
-// for many changes, or for one that somebody else has already taken.
+// signals notifies the goroutines that wait in this process. A signal carries no data: the receiver looks at the store.
+// One signal may stand for several changes, or for a change that another receiver has already handled.
 type signals struct {
 	queued     chan struct{}
 	cancelling chan struct{}
 	pending    chan struct{}
 
-	mu    sync.Mutex // guards ended and the counts in it, and moves
+	mu    sync.Mutex // guards ended, the counts in it, and moves
 	ended map[execution.ID]*endWaiters
 	moves map[execution.ID]map[chan struct{}]bool
 }
 
-// endWaiters is all who wait for the end of one execution.
+// endWaiters are the goroutines that wait for the end of one execution.
 type endWaiters struct {
-	over    chan struct{}
-	holders int
+	ended chan struct{} // closed when the execution ends
+	count int
 }
 
-// newSignals begins with every signal set: whatever an earlier process left to do is looked at first.
+// newSignals returns signals that are all set, so that receivers look for work left by an earlier process.
 func newSignals() *signals {
-	w := &signals{
+	s := &signals{
 		queued: make(chan struct{}, 1), cancelling: make(chan struct{}, 1), pending: make(chan struct{}, 1),
 		ended: make(map[execution.ID]*endWaiters), moves: make(map[execution.ID]map[chan struct{}]bool),
 	}
-	w.send(events{queued: true, cancelling: true, pending: true})
-	return w
+	s.send(events{queued: true, cancelling: true, pending: true})
+	return s
 }
 
-// Queued signals that something became claimable. One receiver.
-func (w *signals) Queued() <-chan struct{} { return w.queued }
+// Queued implements dispatch.Queue. It has one receiver.
+func (s *signals) Queued() <-chan struct{} { return s.queued }
 
-// Cancelling signals that a running execution was asked to end. One receiver.
-func (w *signals) Cancelling() <-chan struct{} { return w.cancelling }
+// Cancelling implements dispatch.Cancels. It has one receiver.
+func (s *signals) Cancelling() <-chan struct{} { return s.cancelling }
 
-// Pending signals that a delivery became pending. One receiver.
-func (w *signals) Pending() <-chan struct{} { return w.pending }
+// Pending implements callback.Store. It has one receiver.
+func (s *signals) Pending() <-chan struct{} { return s.pending }
 
-// Ended returns a channel that is closed when the execution ends from now on. Look at the execution after calling it:
-// one that has already ended, or that does not exist, never closes the channel. Call release when done; it is idempotent.
-func (w *signals) Ended(id execution.ID) (ch <-chan struct{}, release func()) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	v, ok := w.ended[id]
+// Ended implements httpapi.Records. The channel of an execution that has already ended, or does not exist, is never
+// closed: callers read the execution after calling Ended. release is idempotent.
+func (s *signals) Ended(id execution.ID) (ch <-chan struct{}, release func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	waiters, ok := s.ended[id]
 	if !ok {
-		v = &endWaiters{over: make(chan struct{})}
-		w.ended[id] = v
+		waiters = &endWaiters{ended: make(chan struct{})}
+		s.ended[id] = waiters
 	}
-	v.holders++
-	return v.over, sync.OnceFunc(func() { w.stopWaiting(id, v) })
+	waiters.count++
+	return waiters.ended, sync.OnceFunc(func() { s.stopWaiting(id, waiters) })
 }
 
-// Moves returns a channel that is signalled whenever the execution has come to another state, or another process has
-// taken it over, and a function that gives it back. Look at the execution after calling it. One receiver; release is idempotent.
-func (w *signals) Moves(id execution.ID) (ch <-chan struct{}, release func()) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
+// Moves implements follow.Records. The channel is also signalled when another process adopts the execution; it has one
+// receiver. Callers read the execution after calling Moves. release is idempotent.
+func (s *signals) Moves(id execution.ID) (ch <-chan struct{}, release func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	moves := make(chan struct{}, 1)
-	if w.moves[id] == nil {
-		w.moves[id] = make(map[chan struct{}]bool)
+	if s.moves[id] == nil {
+		s.moves[id] = make(map[chan struct{}]bool)
 	}
-	w.moves[id][moves] = true
+	s.moves[id][moves] = true
 	return moves, func() {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		if delete(w.moves[id], moves); len(w.moves[id]) == 0 {
-			delete(w.moves, id)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if delete(s.moves[id], moves); len(s.moves[id]) == 0 {
+			delete(s.moves, id)
 		}
 	}
 }
 
-// awaited lists the executions that somebody waits for.
-func (w *signals) awaited() []execution.ID {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return slices.AppendSeq(slices.Collect(maps.Keys(w.ended)), maps.Keys(w.moves))
+// awaitedIDs lists the executions that a goroutine waits for.
+func (s *signals) awaitedIDs() []execution.ID {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.AppendSeq(slices.Collect(maps.Keys(s.ended)), maps.Keys(s.moves))
 }
 
-func (w *signals) stopWaiting(id execution.ID, v *endWaiters) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	v.holders--
-	if v.holders == 0 && w.ended[id] == v {
-		delete(w.ended, id)
+func (s *signals) stopWaiting(id execution.ID, waiters *endWaiters) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	waiters.count--
+	if waiters.count == 0 && s.ended[id] == waiters {
+		delete(s.ended, id)
 	}
 }
 
-func (w *signals) send(n events) {
-	signal(w.queued, n.queued)
-	signal(w.cancelling, n.cancelling)
-	signal(w.pending, n.pending)
-	if n.ended == "" && n.moved == "" {
+func (s *signals) send(e events) {
+	signal(s.queued, e.queued)
+	signal(s.cancelling, e.cancelling)
+	signal(s.pending, e.pending)
+	if e.ended == "" && e.moved == "" {
 		return
 	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for ch := range w.moves[cmp.Or(n.ended, n.moved)] {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for ch := range s.moves[cmp.Or(e.ended, e.moved)] {
 		signal(ch, true)
 	}
-	if v, ok := w.ended[n.ended]; ok {
-		close(v.over)
-		delete(w.ended, n.ended)
+	if waiters, ok := s.ended[e.ended]; ok {
+		close(waiters.ended)
+		delete(s.ended, e.ended)
 	}
 }
 
-func signal(ch chan struct{}, said bool) {
-	if !said {
+func signal(ch chan struct{}, set bool) {
+	if !set {
 		return
 	}
 	select {
 	case ch <- struct{}{}:
-	default: // it is signalled already
+	default: // the signal is already set
 	}
 }

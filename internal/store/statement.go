@@ -7,11 +7,12 @@ import (
 	"sync"
 )
 
-// statements are compiled once and live as long as their connections: to compile one often costs more than to run it.
-// For the same reason a limit is written `LIMIT ? + 0`: a bare parameter there is part of the plan, and to bind it compiles anew.
+// statements are the prepared statements of a connection, which live as long as the connection: to prepare a statement
+// often costs more than to run it. For the same reason a limit is written `LIMIT ? + 0`. SQLite makes a bare parameter
+// there part of the plan and prepares the statement anew for each value.
 type statements struct {
 	on       preparer
-	mu       sync.Mutex // guards the map, not the statements
+	mu       sync.Mutex // guards compiled, not the statements in it
 	compiled map[string]*sql.Stmt
 }
 
@@ -23,23 +24,24 @@ func newStatements(on preparer) *statements {
 	return &statements{on: on, compiled: make(map[string]*sql.Stmt)}
 }
 
-// prepared returns the statement of a query. The queries are those of this package, so there is an end to them.
-func (p *statements) prepared(ctx context.Context, query string) (*sql.Stmt, error) {
-	if s := p.known(query, nil); s != nil {
+// prepare returns the prepared statement of a query. The number of statements is bounded because all queries are
+// constants of this package.
+func (p *statements) prepare(ctx context.Context, query string) (*sql.Stmt, error) {
+	if s := p.cached(query, nil); s != nil {
 		return s, nil
 	}
 	s, err := p.on.PrepareContext(ctx, query)
 	if err != nil {
 		return nil, err
 	}
-	if first := p.known(query, s); first != s { // somebody else was quicker
-		return first, s.Close() //nolint:sqlclosecheck // it is not kept
+	if first := p.cached(query, s); first != s { // another goroutine prepared it at the same time
+		return first, s.Close() //nolint:sqlclosecheck // the cached statement is used instead
 	}
 	return s, nil
 }
 
-// known returns the statement that is kept for a query, which is s when there was none.
-func (p *statements) known(query string, s *sql.Stmt) *sql.Stmt {
+// cached returns the cached statement of a query. If there is none it caches s, unless s is nil, and returns s.
+func (p *statements) cached(query string, s *sql.Stmt) *sql.Stmt {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if first, ok := p.compiled[query]; ok || s == nil {
@@ -49,15 +51,15 @@ func (p *statements) known(query string, s *sql.Stmt) *sql.Stmt {
 	return s
 }
 
-// control runs what has no arguments and no answer.
-func (p *statements) control(ctx context.Context, query string) error {
+// execNoArgs runs a statement without arguments.
+func (p *statements) execNoArgs(ctx context.Context, query string) error {
 	_, err := p.exec(ctx, query)
 	return err
 }
 
-// exec returns how many rows were changed.
+// exec runs a statement and returns the number of changed rows.
 func (p *statements) exec(ctx context.Context, query string, args ...any) (int64, error) {
-	s, err := p.prepared(ctx, query) //nolint:sqlclosecheck // it lives as long as the connection
+	s, err := p.prepare(ctx, query) //nolint:sqlclosecheck // it lives as long as the connection
 	if err != nil {
 		return 0, err
 	}
@@ -69,15 +71,15 @@ func (p *statements) exec(ctx context.Context, query string, args ...any) (int64
 }
 
 func (p *statements) row(ctx context.Context, query string, args ...any) scanner {
-	s, err := p.prepared(ctx, query) //nolint:sqlclosecheck // it lives as long as the connection
+	s, err := p.prepare(ctx, query) //nolint:sqlclosecheck // it lives as long as the connection
 	if err != nil {
-		return failed{err}
+		return failedRow{err}
 	}
 	return s.QueryRowContext(ctx, args...)
 }
 
 func (p *statements) rows(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
-	s, err := p.prepared(ctx, query) //nolint:sqlclosecheck // it lives as long as the connection
+	s, err := p.prepare(ctx, query) //nolint:sqlclosecheck // it lives as long as the connection
 	if err != nil {
 		return nil, err
 	}
@@ -92,40 +94,40 @@ func (p *statements) close() error {
 	return errors.Join(errs...)
 }
 
-// unprepared asks what is asked in too many ways for each to be kept compiled.
-type unprepared struct{ *sql.DB }
+// uncached runs queries that have too many forms to cache a statement of each.
+type uncached struct{ *sql.DB }
 
-func (u unprepared) rows(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+func (u uncached) rows(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
 	return u.QueryContext(ctx, query, args...)
 }
 
-type asker interface {
+type querier interface {
 	rows(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 }
 
-// collect reads all rows of a query.
+// collect scans all rows of a query.
 func collect[T any](
-	ctx context.Context, from asker, act string, scan func(scanner) (T, error), query string, args ...any,
+	ctx context.Context, from querier, act string, scan func(scanner) (T, error), query string, args ...any,
 ) (list []T, err error) {
 	rows, err := from.rows(ctx, query, args...)
 	if err != nil {
-		return nil, explain(act, err)
+		return nil, wrapError(act, err)
 	}
 	defer rows.Close() //nolint:errcheck // Err below has what went wrong
 	for rows.Next() {
 		item, err := scan(rows)
 		if err != nil {
-			return nil, explain(act, err)
+			return nil, wrapError(act, err)
 		}
 		list = append(list, item)
 	}
-	return list, explain(act, rows.Err())
+	return list, wrapError(act, rows.Err())
 }
 
-// scanner is a row.
+// scanner is one row of a result.
 type scanner interface{ Scan(dest ...any) error }
 
-// failed is the row of a query that could not be made.
-type failed struct{ err error }
+// failedRow stands for the row of a query that could not be prepared; Scan returns the error.
+type failedRow struct{ err error }
 
-func (f failed) Scan(...any) error { return f.err }
+func (f failedRow) Scan(...any) error { return f.err }

@@ -1,10 +1,11 @@
-// Package store keeps executions, their deliveries and every attempt in a SQLite file, and is the queue: what is
-// stored as queued is in line, there is no second queue beside it. It is the only room that speaks SQL.
+// Package store keeps executions, their deliveries and every attempt in a SQLite file. The stored executions in state
+// queued are the queue; there is no second queue beside them. Only this package speaks SQL.
 //
-// It refuses to know Docker, HTTP, what the sealed fields hold, and when anything is due: times come from the caller.
+// The package knows nothing of Docker and HTTP, of the content of sealed fields, or of schedules: callers pass all
+// times.
 //
-// One writer commits for all who wait together, so a durable write costs a share of one fsync. Readers never wait for
-// it. What becomes claimable, due or ended is told to those who wait inside this process, after it is committed.
+// One writer commits all waiting writes together, so a durable write costs a share of one fsync. Readers never wait for
+// the writer. After a commit the store signals inside this process which work became claimable, due or ended.
 package store
 
 import (
@@ -22,13 +23,13 @@ import (
 	"time"
 
 	"github.com/sirupsen/logrus"
-	_ "modernc.org/sqlite" // the driver
+	_ "modernc.org/sqlite" // the driver "sqlite"
 
 	"boomerang/internal/execution"
 )
 
-// ErrStale says that the row is not in the state that the write expected: it moved on, another epoch owns it, or it
-// is not there.
+// ErrStale says that a row does not exist or is not in the state that the write expected: another write changed it, or
+// another epoch owns it.
 var ErrStale = execution.ErrStale
 
 // The files in the data directory.
@@ -38,14 +39,15 @@ const (
 	frontLock    = "boomerang-front.lock"
 )
 
-// Part is the share of the work that a process does with a data directory. Each of the two shares is done by one process.
+// Part is the share of the work that a process does with a data directory. At most one process does each of the two
+// shares.
 type Part string
 
-// The parts.
+// The parts of the work.
 const (
 	Whole Part = "whole"
-	Front Part = "front" // takes executions in and sends their results
-	Back  Part = "back"  // runs them: it alone claims, and its starts are the epochs
+	Front Part = "front" // accepts executions and sends their results
+	Back  Part = "back"  // runs executions: only this part claims, and its starts are the epochs
 )
 
 func (p Part) locks() []string {
@@ -59,18 +61,19 @@ func (p Part) locks() []string {
 	return []string{lockFile, frontLock}
 }
 
-// Config is what an operator may set.
+// Config are the settings of the store.
 type Config struct {
-	// Readers is how many reads run at the same time, 1–64.
+	// Readers is the number of concurrent reads, 1–64.
 	Readers int `yaml:"readers"`
-	// BusyTimeout is how long a write waits while another program (a backup, an sqlite3 shell) holds the database.
+	// BusyTimeout is how long a write waits while another program (a backup, an sqlite3 shell) locks the database,
+	// 1ms–1m.
 	BusyTimeout time.Duration `yaml:"busy_timeout"`
 }
 
-// Defaults returns the settings that hold where nothing else is said.
+// Defaults returns the settings for an empty configuration.
 func Defaults() Config { return Config{Readers: 4, BusyTimeout: 2 * time.Second} }
 
-// Validate names the first key that cannot be used.
+// Validate returns an error that names the first invalid key.
 func (c Config) Validate() error {
 	if c.Readers < 1 || c.Readers > 64 {
 		return fmt.Errorf("readers: %d is not between 1 and 64", c.Readers)
@@ -81,40 +84,41 @@ func (c Config) Validate() error {
 	return nil
 }
 
-// Store is one open data directory. All methods may be called at the same time.
+// Store is one open data directory. All methods are safe for concurrent use.
 //
-// Errors: besides those that a method names, a fault SERVICE_UNAVAILABLE when the disk is full or fails, or the database
-// is locked or read-only; then nothing was stored. A write after Close, or whose context ends before its turn, was not
-// stored either and returns the same fault; from its turn on the context is ignored, so that whoever wrote always learns
-// how it ended.
+// Every method may return, beside the errors that it documents, the fault SERVICE_UNAVAILABLE: the disk is full or
+// fails, or the database is locked or read-only. The write is then not stored. A write after Close, and a write whose
+// context ends before the writer begins it, are not stored either and return the same fault. Once the writer has begun
+// a write it ignores the context, so the caller always learns whether the write was stored.
 type Store struct {
 	*signals
-	writer    *writer
-	db        *sql.DB     // reads
-	readers   *statements // of db
-	environed environed
-	node      string
-	epoch     int64
-	close     func() error
+	writer          *writer
+	db              *sql.DB     // for reads
+	readers         *statements // prepared on db
+	hasEnvironments environmentFlag
+	node            string
+	epoch           int64
+	close           func() error
 }
 
-// Open opens the database in dir for the whole of the work, and makes both if they are not there. It runs the migrations,
-// begins a new epoch of the node, voids all claims, and wakes whoever will wait for what is left to do.
+// Open opens the database in dir for all of the work. It creates the directory and the database if they do not exist,
+// applies the migrations, begins a new epoch of the node, voids all claims and sets every signal, so that work left by
+// an earlier process is found.
 //
-// One process may have a directory open; the error of the second names the first.
+// One process may have a directory open; the error of a second Open names the process ID of the first.
 func Open(ctx context.Context, dir string, c Config, log *logrus.Entry) (*Store, error) {
 	return OpenPart(ctx, dir, Whole, c, log)
 }
 
-// OpenPart opens the database in dir for a part of the work, beside a process that does the other. What the other commits
-// wakes those who wait here within watchPause.
+// OpenPart opens the database in dir for one part of the work, beside another process that does the other part. The
+// commits of the other process are signalled here within watchInterval.
 func OpenPart(ctx context.Context, dir string, part Part, c Config, log *logrus.Entry) (*Store, error) {
 	return openWith(ctx, "sqlite", dir, part, c, log)
 }
 
-// openWith opens the database with a driver of database/sql.
+// openWith is OpenPart with the named driver of database/sql.
 func openWith(ctx context.Context, driver, dir string, part Part, c Config, log *logrus.Entry) (s *Store, err error) {
-	var opened stack
+	var opened closers
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, opened.close())
@@ -123,7 +127,8 @@ func openWith(ctx context.Context, driver, dir string, part Part, c Config, log 
 	if dir, err = filepath.Abs(dir); err != nil {
 		return nil, fmt.Errorf("find data directory: %w", err)
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil { //nolint:gosec,nolintlint // the operator's own directory; gosec sees it not always
+	// the operator's own directory; not every version of gosec reports it
+	if err := os.MkdirAll(dir, 0o700); err != nil { //nolint:gosec,nolintlint
 		return nil, fmt.Errorf("make data directory: %w", err)
 	}
 	for _, name := range part.locks() {
@@ -131,12 +136,12 @@ func openWith(ctx context.Context, driver, dir string, part Part, c Config, log 
 		if err != nil {
 			return nil, err
 		}
-		opened.push(release)
+		opened.add(release)
 	}
 	s = &Store{signals: newSignals()}
 	d := database{driver: driver, path: filepath.Join(dir, DatabaseFile), config: c}
 	var t *tx
-	if err := alone(dir, func() (err error) {
+	if err := withSetupLock(dir, func() (err error) {
 		t, err = s.setUp(ctx, d, part, log, &opened)
 		return err
 	}); err != nil {
@@ -145,16 +150,16 @@ func openWith(ctx context.Context, driver, dir string, part Part, c Config, log 
 	if s.db, err = d.reading(c.Readers); err != nil {
 		return nil, err
 	}
-	opened.push(s.db.Close)
+	opened.add(s.db.Close)
 	s.readers = newStatements(s.db)
-	opened.push(s.readers.close)
-	if err := s.environed.open(ctx, s.readers); err != nil {
+	opened.add(s.readers.close)
+	if err := s.hasEnvironments.open(ctx, s.readers); err != nil {
 		return nil, fmt.Errorf("look for environments: %w", err)
 	}
 	s.writer = newWriter(ctx, t, s.signals)
-	opened.push(s.writer.stop)
+	opened.add(s.writer.stop)
 	if part != Whole {
-		if err := s.watchOther(ctx, d, log, &opened); err != nil {
+		if err := s.watchOtherProcess(ctx, d, log, &opened); err != nil {
 			return nil, err
 		}
 	}
@@ -163,9 +168,9 @@ func openWith(ctx context.Context, driver, dir string, part Part, c Config, log 
 	return s, nil
 }
 
-// setUp makes the connection that writes, brings the schema up to date and begins the epoch.
-func (s *Store) setUp(ctx context.Context, d database, part Part, log *logrus.Entry, opened *stack) (*tx, error) {
-	if err := makePrivate(d.path); err != nil {
+// setUp opens the connection that writes, applies the migrations and registers the node.
+func (s *Store) setUp(ctx context.Context, d database, part Part, log *logrus.Entry, opened *closers) (*tx, error) {
+	if err := createPrivateFile(d.path); err != nil {
 		return nil, fmt.Errorf("make database: %w", err)
 	}
 	conn, err := d.writing(ctx, opened)
@@ -176,20 +181,20 @@ func (s *Store) setUp(ctx context.Context, d database, part Part, log *logrus.En
 		return nil, fmt.Errorf("migrate database %s: %w", d.path, err)
 	}
 	t := &tx{conn: conn, statements: newStatements(conn), shared: part != Whole}
-	opened.push(t.close)
-	if s.node, s.epoch, err = t.begin(ctx, part); err != nil {
+	opened.add(t.close)
+	if s.node, s.epoch, err = t.registerNode(ctx, part); err != nil {
 		return nil, fmt.Errorf("begin epoch: %w", err)
 	}
 	return t, nil
 }
 
-// database is where the connections lead.
+// database says how to connect to the database file.
 type database struct {
 	driver, path string
 	config       Config
 }
 
-// reading makes up to n connections that read.
+// reading opens a pool of up to n connections that only read.
 func (d database) reading(n int) (*sql.DB, error) {
 	readers, err := sql.Open(d.driver, dsn(d.path, "ro", d.config.BusyTimeout, "query_only(1)"))
 	if err != nil {
@@ -200,19 +205,20 @@ func (d database) reading(n int) (*sql.DB, error) {
 	return readers, nil
 }
 
-// writing makes the connection that writes.
-func (d database) writing(ctx context.Context, opened *stack) (*sql.Conn, error) {
-	db, err := sql.Open(d.driver, dsn(d.path, "rwc", d.config.BusyTimeout, "journal_mode(wal)", "foreign_keys(1)", "secure_delete(fast)",
-		"cache_size(-8000)")) // 8 MB: with SQLite's 2 MB a claim among 100 000 queued takes half as long again
+// writing opens the connection that writes.
+func (d database) writing(ctx context.Context, opened *closers) (*sql.Conn, error) {
+	db, err := sql.Open(d.driver,
+		dsn(d.path, "rwc", d.config.BusyTimeout, "journal_mode(wal)", "foreign_keys(1)", "secure_delete(fast)",
+			"cache_size(-8000)")) // 8 MB: with SQLite's 2 MB a claim among 100 000 queued takes half as long again
 	if err != nil {
 		return nil, err
 	}
-	opened.push(db.Close)
+	opened.add(db.Close)
 	conn, err := db.Conn(ctx)
 	if err != nil {
 		return nil, err
 	}
-	opened.push(conn.Close)
+	opened.add(conn.Close)
 	var mode string
 	if err := conn.QueryRowContext(ctx, `PRAGMA journal_mode`).Scan(&mode); err != nil {
 		return nil, err
@@ -223,28 +229,29 @@ func (d database) writing(ctx context.Context, opened *stack) (*sql.Conn, error)
 	return conn, nil
 }
 
-// Close ends the writer, waits for it, and gives the directory free. Writes that wait for their turn are refused. It is
-// idempotent.
+// Close stops the writer, waits for it and releases the lock of the directory. Writes that the writer has not begun are
+// refused. Close is idempotent.
 func (s *Store) Close() error { return s.close() }
 
-// Node is the name of this installation; it was made with the database and stays.
+// Node returns the name of this installation. It is made with the database and does not change.
 func (s *Store) Node() string { return s.node }
 
-// Epoch counts the starts of the node, from 1. Running executions belong to an epoch.
+// Epoch returns the number of starts of the node, from 1. Each running execution belongs to an epoch.
 func (s *Store) Epoch() int64 { return s.epoch }
 
-// Writable returns nil after it has durably written something.
+// Writable returns nil after a durable write of a heartbeat.
 func (s *Store) Writable(ctx context.Context) error {
 	return s.writer.do(ctx, "write heartbeat", durable, func(ctx context.Context, t *tx) (events, error) {
-		_, err := t.exec(ctx, `UPDATE node SET beat_at = ?`, stamp(time.Now()))
+		_, err := t.exec(ctx, `UPDATE node SET beat_at = ?`, unixNano(time.Now()))
 		return events{}, err
 	})
 }
 
-// begin makes or finds the node. Whoever claims raises its epoch, voids all claims, and counts the queue anew.
-func (t *tx) begin(ctx context.Context, part Part) (node string, epoch int64, err error) {
+// registerNode creates the node in a new database. A part that claims also begins the next epoch.
+func (t *tx) registerNode(ctx context.Context, part Part) (node string, epoch int64, err error) {
 	o := &operation{durability: durable, run: func(ctx context.Context, t *tx) (events, error) {
-		if _, err := t.exec(ctx, `INSERT INTO node (one, id, epoch, beat_at) VALUES (1, ?, 0, 0) ON CONFLICT DO NOTHING`,
+		if _, err := t.exec(ctx, `INSERT INTO node (one, id, epoch, beat_at) VALUES (1, ?, 0, 0)
+			ON CONFLICT DO NOTHING`,
 			strings.ToLower(rand.Text()[:16])); err != nil {
 			return events{}, err
 		}
@@ -267,15 +274,16 @@ func (t *tx) begin(ctx context.Context, part Part) (node string, epoch int64, er
 func (t *tx) beginEpoch(ctx context.Context) error {
 	for _, query := range []string{
 		`UPDATE node SET epoch = epoch + 1`,
-		`UPDATE executions SET claimed = 0 WHERE state = 'queued' AND claimed = 1`,
+		`UPDATE executions SET place = 'waiting' WHERE state = 'queued' AND place = 'claimed'`,
 		`DELETE FROM subjects`,
 		`INSERT INTO subjects (subject, waiting, behind, claimed, running, served)
-			SELECT subject, sum(claimed = 0), sum(claimed = 2), 0, 0, 0 FROM executions WHERE state = 'queued' GROUP BY subject`,
+			SELECT subject, sum(place = 'waiting'), sum(place = 'behind'), 0, 0, 0 FROM executions
+				WHERE state = 'queued' GROUP BY subject`,
 		`INSERT INTO subjects (subject, waiting, behind, claimed, running, served)
 			SELECT subject, 0, 0, 0, count(*), 0 FROM executions WHERE state = 'running' GROUP BY subject
 			ON CONFLICT DO UPDATE SET running = excluded.running`,
 	} {
-		if err := t.control(ctx, query); err != nil {
+		if err := t.execNoArgs(ctx, query); err != nil {
 			return err
 		}
 	}
@@ -285,18 +293,20 @@ func (t *tx) beginEpoch(ctx context.Context) error {
 // selectQueued counts the executions in state queued, claimed ones included.
 const selectQueued = `SELECT coalesce(sum(waiting + claimed + behind), 0) FROM subjects`
 
-// dsn is a file URI, so that no character of the path is taken for a setting.
+// dsn returns a file URI, in which no character of the path is taken for a setting.
 func dsn(path, mode string, busy time.Duration, pragmas ...string) string {
 	q := url.Values{"mode": {mode}, "_dqs": {"0"}}
-	for _, p := range append(pragmas, fmt.Sprintf("busy_timeout(%d)", busy.Milliseconds()), "synchronous(full)", "temp_store(memory)") {
+	for _, p := range append(pragmas, fmt.Sprintf("busy_timeout(%d)", busy.Milliseconds()), "synchronous(full)",
+		"temp_store(memory)") {
 		q.Add("_pragma", p)
 	}
 	return (&url.URL{Scheme: "file", Path: path, RawQuery: q.Encode()}).String()
 }
 
-// makePrivate makes an empty file that only its owner can read, and makes its name durable. SQLite gives the files that
-// it lays beside it the same rights.
-func makePrivate(path string) error {
+// createPrivateFile creates an empty file that only its owner can read, and syncs the directory so that the name
+// survives a power failure. It does nothing if the file exists. SQLite gives the files beside the database the same
+// permissions.
+func createPrivateFile(path string) error {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600) //nolint:gosec // the operator's own directory
 	if errors.Is(err, os.ErrExist) {
 		return nil
@@ -311,14 +321,14 @@ func makePrivate(path string) error {
 	return errors.Join(dir.Sync(), dir.Close(), f.Close())
 }
 
-// stack closes what was opened in the opposite order.
-type stack []func() error
+// closers are functions that release resources; close calls them in reverse order.
+type closers []func() error
 
-func (s *stack) push(f func() error) { *s = append(*s, f) }
+func (c *closers) add(f func() error) { *c = append(*c, f) }
 
-func (s *stack) close() error {
+func (c *closers) close() error {
 	var errs []error
-	for _, f := range slices.Backward(*s) {
+	for _, f := range slices.Backward(*c) {
 		errs = append(errs, f())
 	}
 	return errors.Join(errs...)

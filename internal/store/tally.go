@@ -6,21 +6,24 @@ import (
 	"boomerang/internal/execution"
 )
 
-// selectTally reads the counts that the queue keeps, and counts deliveries: the pending ones in their index.
-const selectTally = `SELECT queued, running, (SELECT count(*) FROM deliveries WHERE state = 'pending'), (SELECT count(*) FROM deliveries WHERE state = 'dead')
-	FROM (SELECT coalesce(sum(waiting + claimed + behind), 0) AS queued, coalesce(sum(running), 0) AS running FROM subjects)`
+// selectTally reads the counts of the queue from the subjects, and counts deliveries along their indexes.
+const selectTally = `SELECT queued, running, (SELECT count(*) FROM deliveries WHERE state = 'pending'),
+		(SELECT count(*) FROM deliveries WHERE state = 'dead')
+	FROM (SELECT coalesce(sum(waiting + claimed + behind), 0) AS queued, coalesce(sum(running), 0) AS running
+		FROM subjects)`
 
-// Tally counts what is in hand.
+// Tally returns the numbers of executions and deliveries in progress, and of dead deliveries.
 func (s *Store) Tally(ctx context.Context) (n execution.Tally, err error) {
 	err = s.readers.row(ctx, selectTally).Scan(&n.Queued, &n.Running, &n.Pending, &n.Dead)
-	return n, explain("count what is in hand", err)
+	return n, wrapError("count executions and deliveries", err)
 }
 
 const selectShare = `SELECT (SELECT coalesce(sum(waiting + claimed + behind), 0) FROM subjects WHERE subject = ?1),
-	(SELECT coalesce(sum(running), 0) FROM subjects WHERE subject = ?1), (SELECT count(*) FROM executions WHERE subject = ?1)`
+	(SELECT coalesce(sum(running), 0) FROM subjects WHERE subject = ?1),
+	(SELECT count(*) FROM executions WHERE subject = ?1)`
 
-// Share counts what one subject has in hand and in the record.
+// Share implements httpapi.Records.
 func (s *Store) Share(ctx context.Context, subject string) (n execution.Share, err error) {
 	err = s.readers.row(ctx, selectShare, subject).Scan(&n.Queued, &n.Running, &n.Kept)
-	return n, explain("count what a subject has", err)
+	return n, wrapError("count executions of a subject", err)
 }

@@ -13,55 +13,59 @@ import (
 )
 
 const selectWorkspace = `SELECT w.name, w.created_at, w.used_at, w.size, w.entries,
-		coalesce((SELECT id FROM executions WHERE workspace = w.id AND writes = 1 AND state = 'running'` + live + ` LIMIT 1), ''),
-		(SELECT count(*) FROM executions WHERE workspace = w.id AND writes IN (0, 1) AND state = 'queued'` + live + `),
-		(SELECT count(*) FROM executions WHERE workspace = w.id AND writes = 0 AND state = 'running'` + live + `)
+		coalesce((SELECT id FROM executions WHERE workspace = w.id AND writes = 1
+			AND state = 'running'` + liveStates + ` LIMIT 1), ''),
+		(SELECT count(*) FROM executions WHERE workspace = w.id AND writes IN (0, 1)
+			AND state = 'queued'` + liveStates + `),
+		(SELECT count(*) FROM executions WHERE workspace = w.id AND writes = 0 AND state = 'running'` + liveStates + `)
 	FROM workspaces w WHERE w.subject = ?`
 
 func scanWorkspace(r scanner) (w execution.Workspace, err error) {
 	var created, used int64
 	err = r.Scan(&w.Name, &created, &used, &w.Size, &w.Entries, &w.Writer, &w.Waiting, &w.Readers)
-	w.CreatedAt, w.UsedAt = moment(created), moment(used)
+	w.CreatedAt, w.UsedAt = timeOf(created), timeOf(used)
 	return w, err
 }
 
-// Workspaces lists up to limit workspaces of the subject by name, those behind the name after.
+// Workspaces implements httpapi.Workspaces. It lists the workspaces by name, from the first name after the given one.
 func (s *Store) Workspaces(ctx context.Context, subject, after string, limit int) ([]execution.Workspace, error) {
-	return collect(ctx, s.readers, "list workspaces", scanWorkspace, selectWorkspace+` AND w.name > ? ORDER BY w.name LIMIT ? + 0`, subject, after, limit)
+	return collect(ctx, s.readers, "list workspaces", scanWorkspace,
+		selectWorkspace+` AND w.name > ? ORDER BY w.name LIMIT ? + 0`, subject, after, limit)
 }
 
-// Workspace returns one. Fault WORKSPACE_NOT_FOUND.
+// Workspace implements httpapi.Workspaces.
 func (s *Store) Workspace(ctx context.Context, subject, name string) (execution.Workspace, error) {
 	w, err := scanWorkspace(s.readers.row(ctx, selectWorkspace+` AND w.name = ?`, subject, name))
-	return w, explain("get workspace", unknownWorkspace(err))
+	return w, wrapError("get workspace", workspaceNotFound(err))
 }
 
-func unknownWorkspace(err error) error {
+func workspaceNotFound(err error) error {
 	if errors.Is(err, sql.ErrNoRows) {
 		return fault.New(fault.WorkspaceNotFound, "There is no such workspace.")
 	}
 	return err
 }
 
-// Kept is how many bytes all workspaces of the subject hold but the named one.
+// OtherWorkspacesSize implements dispatch.Workspaces.
 func (s *Store) OtherWorkspacesSize(ctx context.Context, subject, but string) (size int64, err error) {
-	err = s.readers.row(ctx, `SELECT coalesce(sum(size), 0) FROM workspaces WHERE subject = ? AND name <> ?`, subject, but).Scan(&size)
-	return size, explain("measure workspaces", err)
+	err = s.readers.row(ctx, `SELECT coalesce(sum(size), 0) FROM workspaces WHERE subject = ? AND name <> ?`, subject,
+		but).Scan(&size)
+	return size, wrapError("measure workspaces", err)
 }
 
-// RemoveWorkspace forgets a workspace with all that is in it. Faults: WORKSPACE_NOT_FOUND; CONFLICT while an execution is queued
-// or running that uses it.
+// RemoveWorkspace implements httpapi.Workspaces. It returns CONFLICT while an execution that uses the workspace is
+// queued or running.
 func (s *Store) RemoveWorkspace(ctx context.Context, subject, name string) error {
 	var gone []int64
 	err := s.writer.do(ctx, "remove workspace", durable, func(ctx context.Context, t *tx) (_ events, err error) {
-		id, err := t.workspace(ctx, subject, name)
+		id, err := t.findWorkspace(ctx, subject, name)
 		if err != nil {
-			return events{}, unknownWorkspace(err)
+			return events{}, workspaceNotFound(err)
 		}
-		if err := t.refuseUsed(ctx, isUsed, id); err != nil {
+		if err := t.refuseIfUsed(ctx, selectUser, id); err != nil {
 			return events{}, err
 		}
-		if gone, err = t.blobs(ctx, `workspace = ?`, id); err != nil {
+		if gone, err = t.blobsOfEntries(ctx, `workspace = ?`, id); err != nil {
 			return events{}, err
 		}
 		_, err = t.exec(ctx, `DELETE FROM workspaces WHERE id = ?`, id)
@@ -73,18 +77,20 @@ func (s *Store) RemoveWorkspace(ctx context.Context, subject, name string) error
 	return err
 }
 
-// RemoveIdle forgets up to limit workspaces that were last used before used and that nobody waits for, with all that is in
-// them, the longest unused first. It returns how many; fewer than limit means that no more are to be removed.
+// RemoveIdle implements upkeep.Store. It removes the longest unused workspaces first, and none that a queued or running
+// execution uses.
 func (s *Store) RemoveIdle(ctx context.Context, used time.Time, limit int) (removed int, err error) {
 	type named struct{ subject, name string }
 	idle, err := collect(ctx, s.readers, "list idle workspaces", func(r scanner) (n named, err error) {
 		err = r.Scan(&n.subject, &n.name)
 		return n, err
 	}, `SELECT subject, name FROM workspaces w WHERE used_at < ?
-		AND NOT EXISTS (SELECT 1 FROM executions WHERE workspace = w.id`+live+`) ORDER BY used_at LIMIT ? + 0`, stamp(used), limit)
+		AND NOT EXISTS (SELECT 1 FROM executions WHERE workspace = w.id`+liveStates+`) ORDER BY used_at
+			LIMIT ? + 0`, unixNano(used), limit)
 	for _, n := range idle {
 		err := s.RemoveWorkspace(ctx, n.subject, n.name)
-		if code := fault.Of(err).Code; err != nil && code != fault.Conflict && code != fault.WorkspaceNotFound { // else somebody was quicker
+		// otherwise another caller was faster
+		if code := fault.Of(err).Code; err != nil && code != fault.Conflict && code != fault.WorkspaceNotFound {
 			return removed, err
 		}
 		removed++
@@ -92,8 +98,8 @@ func (s *Store) RemoveIdle(ctx context.Context, used time.Time, limit int) (remo
 	return removed, err
 }
 
-// refuseUsed returns a fault when the query finds an execution that uses the workspace.
-func (t *tx) refuseUsed(ctx context.Context, query string, id int64) error {
+// refuseIfUsed returns a fault if the query finds an execution that uses the workspace.
+func (t *tx) refuseIfUsed(ctx context.Context, query string, id int64) error {
 	var user execution.ID
 	err := t.row(ctx, query, id).Scan(&user)
 	if errors.Is(err, sql.ErrNoRows) {
@@ -102,24 +108,28 @@ func (t *tx) refuseUsed(ctx context.Context, query string, id int64) error {
 	if err != nil {
 		return err
 	}
-	return fault.New(fault.Conflict, "The execution %s uses this workspace; wait until it has ended, or cancel it.", user).
+	return fault.New(fault.Conflict, "The execution %s uses this workspace; wait until it has ended, or cancel it.",
+		user).
 		Detail("execution_id", user)
 }
 
-const entryColumns = `e.path, e.kind, e.mode, coalesce(e.target, ''), e.modified_at, coalesce(b.id, 0), coalesce(b.size, 0), b.sum`
+const entryColumns = `e.path, e.kind, e.mode, coalesce(e.target, ''), e.modified_at, coalesce(b.id, 0),
+	coalesce(b.size, 0), b.sum`
 
 func scanEntry(r scanner) (e execution.Entry, err error) {
 	var at int64
 	var sum []byte
 	err = r.Scan(&e.Path, &e.Kind, &e.Mode, &e.Target, &at, &e.Blob.ID, &e.Blob.Size, &sum)
-	e.ModifiedAt = moment(at)
+	e.ModifiedAt = timeOf(at)
 	copy(e.Blob.Sum[:], sum)
 	return e, err
 }
 
-// Entries lists up to limit entries of a workspace by path, of those that begin with prefix the ones behind the path after.
-// Parents come before what is in them. Fault WORKSPACE_NOT_FOUND.
-func (s *Store) Entries(ctx context.Context, subject, name, prefix, after string, limit int) ([]execution.Entry, error) {
+// Entries implements httpapi.Workspaces. It lists the entries whose path begins with prefix and sorts after the given
+// path.
+func (s *Store) Entries(
+	ctx context.Context, subject, name, prefix, after string, limit int,
+) ([]execution.Entry, error) {
 	if _, err := s.Workspace(ctx, subject, name); err != nil {
 		return nil, err
 	}
@@ -129,7 +139,7 @@ func (s *Store) Entries(ctx context.Context, subject, name, prefix, after string
 		ORDER BY e.path LIMIT ?5 + 0`, subject, name, after, prefix, limit)
 }
 
-// Entry returns one entry. Faults WORKSPACE_NOT_FOUND, FILE_NOT_FOUND.
+// Entry implements httpapi.Workspaces.
 func (s *Store) Entry(ctx context.Context, subject, name, path string) (execution.Entry, error) {
 	e, err := scanEntry(s.readers.row(ctx, `SELECT `+entryColumns+`
 		FROM workspaces w JOIN entries e ON e.workspace = w.id LEFT JOIN blobs b ON b.id = e.blob
@@ -140,27 +150,26 @@ func (s *Store) Entry(ctx context.Context, subject, name, path string) (executio
 		}
 		return e, fault.New(fault.FileNotFound, "There is no such file in the workspace.")
 	}
-	return e, explain("get file", err)
+	return e, wrapError("get file", err)
 }
 
-// Given returns all that a running execution is given in /workspace: what was there when it started. It holds until the
-// execution ends or, for one that only reads, until Sent.
+// Snapshot implements dispatch.Workspaces.
 func (s *Store) Snapshot(ctx context.Context, id execution.ID) ([]execution.Entry, error) {
-	return collect(ctx, s.readers, "list given files", scanEntry, `SELECT `+entryColumns+`
+	return collect(ctx, s.readers, "list snapshot", scanEntry, `SELECT `+entryColumns+`
 		FROM executions x CROSS JOIN entries e ON e.workspace = x.workspace LEFT JOIN blobs b ON b.id = e.blob
 		WHERE x.id = ? ORDER BY e.path`, id)
 }
 
-// Sent says that an execution has received what it was given.
+// ReleaseSnapshot implements dispatch.Workspaces.
 func (s *Store) ReleaseSnapshot(ctx context.Context, id execution.ID) error {
-	return s.writer.do(ctx, "let go of files", volatile, func(ctx context.Context, t *tx) (events, error) {
+	return s.writer.do(ctx, "release snapshot", volatile, func(ctx context.Context, t *tx) (events, error) {
 		_, err := t.exec(ctx, `DELETE FROM snapshots WHERE execution = (SELECT seq FROM executions WHERE id = ?)`, id)
 		return events{}, err
 	})
 }
 
-// blobs lists what the chosen entries of a workspace hold.
-func (t *tx) blobs(ctx context.Context, where string, args ...any) ([]int64, error) {
+// blobsOfEntries lists the blobs of the entries that the condition chooses.
+func (t *tx) blobsOfEntries(ctx context.Context, where string, args ...any) ([]int64, error) {
 	rows, err := t.rows(ctx, `SELECT DISTINCT blob FROM entries WHERE blob IS NOT NULL AND `+where, args...)
 	if err != nil {
 		return nil, err
@@ -177,10 +186,10 @@ func (t *tx) blobs(ctx context.Context, where string, args ...any) ([]int64, err
 	return ids, rows.Err()
 }
 
-// discarded is how many pieces of a blob are removed at a time, so that no other write waits long.
-const discarded = 32
+// discardBatch is the number of pieces of a blob that one transaction deletes, so that no other write waits long.
+const discardBatch = 32
 
-// Discard removes what was stored and is not needed after all, unless somebody holds it.
+// Discard implements dispatch.Workspaces. It keeps the blobs that a row refers to.
 func (s *Store) Discard(ctx context.Context, blobs []execution.Blob) {
 	ids := make([]int64, 0, len(blobs))
 	for _, b := range blobs {
@@ -189,17 +198,19 @@ func (s *Store) Discard(ctx context.Context, blobs []execution.Blob) {
 	s.discard(ctx, ids)
 }
 
-// discard removes blobs that were let go of, unless somebody else holds them. It need not succeed: Sweep finds what is left.
+// discard deletes blobs that no row refers to. A failure is harmless: Sweep deletes the blobs that are left.
 func (s *Store) discard(ctx context.Context, blobs []int64) {
 	ctx = context.WithoutCancel(ctx)
 	for _, id := range blobs {
 		for more := true; more; {
 			err := s.writer.do(ctx, "discard blob", volatile, func(ctx context.Context, t *tx) (events, error) {
-				n, err := t.exec(ctx, `DELETE FROM pieces WHERE blob = ?1 AND at IN (SELECT at FROM pieces WHERE blob = ?1 LIMIT ?2 + 0)`+unheld("?1"), id, discarded)
-				if more = n == discarded; more || err != nil {
+				n, err := t.exec(ctx, `DELETE FROM pieces WHERE blob = ?1
+					AND at IN (SELECT at FROM pieces WHERE blob = ?1 LIMIT ?2 + 0)`+unreferenced("?1"), id,
+					discardBatch)
+				if more = n == discardBatch; more || err != nil {
 					return events{}, err
 				}
-				_, err = t.exec(ctx, `DELETE FROM blobs WHERE id = ?1`+unheld("?1"), id)
+				_, err = t.exec(ctx, `DELETE FROM blobs WHERE id = ?1`+unreferenced("?1"), id)
 				return events{}, err
 			})
 			if err != nil {
@@ -209,7 +220,7 @@ func (s *Store) discard(ctx context.Context, blobs []int64) {
 	}
 }
 
-// parents are the directories above a path, the outermost first.
+// parents returns the directories above a path, the outermost first.
 func parents(name string) (above []string) {
 	for dir := path.Dir(name); dir != "."; dir = path.Dir(dir) {
 		above = append([]string{dir}, above...)
@@ -217,9 +228,10 @@ func parents(name string) (above []string) {
 	return above
 }
 
-// entry returns what lies at a path; false for nothing.
-func (t *tx) entry(ctx context.Context, workspace int64, name string) (e execution.Entry, there bool, err error) {
-	e, err = scanEntry(t.row(ctx, `SELECT `+entryColumns+` FROM entries e LEFT JOIN blobs b ON b.id = e.blob WHERE e.workspace = ? AND e.path = ?`,
+// findEntry returns the entry at a path; there is false if there is none.
+func (t *tx) findEntry(ctx context.Context, workspace int64, name string) (e execution.Entry, there bool, err error) {
+	e, err = scanEntry(t.row(ctx, `SELECT `+entryColumns+` FROM entries e LEFT JOIN blobs b ON b.id = e.blob
+		WHERE e.workspace = ? AND e.path = ?`,
 		workspace, name))
 	if errors.Is(err, sql.ErrNoRows) {
 		return execution.Entry{}, false, nil
@@ -227,7 +239,7 @@ func (t *tx) entry(ctx context.Context, workspace int64, name string) (e executi
 	return e, err == nil, err
 }
 
-func (t *tx) put(ctx context.Context, workspace int64, e execution.Entry) error {
+func (t *tx) upsertEntry(ctx context.Context, workspace int64, e execution.Entry) error {
 	var blob, target any
 	switch e.Kind {
 	case execution.EntryFile:
@@ -236,18 +248,21 @@ func (t *tx) put(ctx context.Context, workspace int64, e execution.Entry) error 
 		target = e.Target
 	case execution.EntryDir:
 	}
-	_, err := t.exec(ctx, `INSERT OR REPLACE INTO entries (workspace, path, kind, mode, size, blob, target, modified_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
-		workspace, e.Path, e.Kind, e.Mode, e.Blob.Size, blob, target, stamp(e.ModifiedAt))
+	_, err := t.exec(ctx, `INSERT OR REPLACE INTO entries (workspace, path, kind, mode, size, blob, target, modified_at)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
+		workspace, e.Path, e.Kind, e.Mode, e.Blob.Size, blob, target, unixNano(e.ModifiedAt))
 	if err != nil {
 		return fmt.Errorf("put %q: %w", e.Path, err)
 	}
 	return nil
 }
 
-// measure counts a workspace anew. It walks over all of it, which is bounded.
-func (t *tx) measure(ctx context.Context, workspace int64, at time.Time) (size int64, entries int, err error) {
+// updateWorkspaceSize counts size and entries of a workspace anew. It reads all entries, whose number is bounded.
+func (t *tx) updateWorkspaceSize(
+	ctx context.Context, workspace int64, at time.Time,
+) (size int64, entries int, err error) {
 	err = t.row(ctx, `UPDATE workspaces SET used_at = max(used_at, ?2),
 		(size, entries) = (SELECT coalesce(sum(size), 0), count(*) FROM entries WHERE workspace = ?1)
-		WHERE id = ?1 RETURNING size, entries`, workspace, stamp(at)).Scan(&size, &entries)
+		WHERE id = ?1 RETURNING size, entries`, workspace, unixNano(at)).Scan(&size, &entries)
 	return size, entries, err
 }

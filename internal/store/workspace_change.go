@@ -13,33 +13,31 @@ import (
 	"boomerang/internal/fault"
 )
 
-// Put lays an entry into a workspace and makes the workspace, and the directories above, if they are not there. Of a file
-// the blob must be whole; after an error it is the caller's. It returns whether there was such an entry.
-//
-// Faults: CONFLICT while an execution runs that changes the workspace, where a directory is in the way or something else is
-// where a directory should be, and for a workspace that would be too many; PAYLOAD_TOO_LARGE above a limit;
-// PRECONDITION_FAILED. Nothing is changed then.
+// Put implements httpapi.Workspaces. The blob of a file must be complete; after an error the caller still owns it. Put
+// returns whether it replaced an entry. It returns CONFLICT while an execution that changes the workspace runs, where a
+// directory is in the way, where a parent is not a directory, and for one workspace too many.
 func (s *Store) Put(
-	ctx context.Context, subject, name string, e execution.Entry, only execution.Condition, limits execution.WorkspaceLimits,
+	ctx context.Context, subject, name string, e execution.Entry, only execution.Condition,
+	limits execution.WorkspaceLimits,
 ) (replaced bool, err error) {
 	var gone []int64
 	err = s.writer.do(ctx, "put file", durable, func(ctx context.Context, t *tx) (events, error) {
 		gone, replaced = nil, false
-		id, err := t.workspace(ctx, subject, name)
+		id, err := t.findWorkspace(ctx, subject, name)
 		if errors.Is(err, sql.ErrNoRows) {
-			id, err = t.makeWorkspace(ctx, subject, name, e.ModifiedAt, limits.Count)
+			id, err = t.insertWorkspace(ctx, subject, name, e.ModifiedAt, limits.Count)
 		}
 		if err != nil {
 			return events{}, err
 		}
-		if err := t.refuseUsed(ctx, isWrittenBy, id); err != nil {
+		if err := t.refuseIfUsed(ctx, selectRunningWriter, id); err != nil {
 			return events{}, err
 		}
-		old, there, err := t.entry(ctx, id, e.Path)
+		old, there, err := t.findEntry(ctx, id, e.Path)
 		if err != nil {
 			return events{}, err
 		}
-		if err := meets(only, old, there); err != nil {
+		if err := checkCondition(only, old, there); err != nil {
 			return events{}, err
 		}
 		if there && old.Kind == execution.EntryDir {
@@ -49,17 +47,17 @@ func (s *Store) Put(
 			}
 			return events{}, fault.New(fault.Conflict, "There is a directory of that name.")
 		}
-		if err := t.makeParents(ctx, id, e); err != nil {
+		if err := t.insertParents(ctx, id, e); err != nil {
 			return events{}, err
 		}
-		if err := t.put(ctx, id, e); err != nil {
+		if err := t.upsertEntry(ctx, id, e); err != nil {
 			return events{}, err
 		}
 		if there && old.Kind == execution.EntryFile && old.Blob.ID != e.Blob.ID {
 			gone = []int64{old.Blob.ID}
 		}
 		replaced = there
-		return events{}, t.fits(ctx, subject, id, e.ModifiedAt, limits)
+		return events{}, t.checkWorkspaceLimits(ctx, subject, id, e.ModifiedAt, limits)
 	})
 	if err == nil {
 		s.discard(ctx, gone)
@@ -67,47 +65,52 @@ func (s *Store) Put(
 	return replaced, err
 }
 
-func meets(only execution.Condition, old execution.Entry, there bool) error {
+func checkCondition(only execution.Condition, old execution.Entry, there bool) error {
 	switch {
 	case only.Absent && there:
-		return fault.New(fault.PreconditionFailed, "There is such a file already.")
+		return fault.New(fault.PreconditionFailed, "The file already exists.")
 	case (only.Exists || len(only.Sums) > 0) && !there,
 		len(only.Sums) > 0 && (old.Kind != execution.EntryFile || !slices.Contains(only.Sums, old.Blob.Sum)):
-		return fault.New(fault.PreconditionFailed, "The file is another than If-Match says.")
+		return fault.New(fault.PreconditionFailed, "The file does not match If-Match.")
 	}
 	return nil
 }
 
-func (t *tx) makeParents(ctx context.Context, workspace int64, e execution.Entry) error {
+func (t *tx) insertParents(ctx context.Context, workspace int64, e execution.Entry) error {
 	for _, dir := range parents(e.Path) {
-		above, there, err := t.entry(ctx, workspace, dir)
+		above, there, err := t.findEntry(ctx, workspace, dir)
 		if err != nil {
 			return err
 		}
 		if there && above.Kind != execution.EntryDir {
-			return fault.New(fault.Conflict, "%q is no directory.", dir)
+			return fault.New(fault.Conflict, "%q is not a directory.", dir)
 		}
 		if there {
 			continue
 		}
-		if err := t.put(ctx, workspace, execution.Entry{Path: dir, Kind: execution.EntryDir, ModifiedAt: e.ModifiedAt}); err != nil {
+		if err := t.upsertEntry(ctx, workspace,
+			execution.Entry{Path: dir, Kind: execution.EntryDir, ModifiedAt: e.ModifiedAt}); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// fits measures a workspace and refuses what is over a limit.
-func (t *tx) fits(ctx context.Context, subject string, workspace int64, at time.Time, limits execution.WorkspaceLimits) error {
-	size, entries, err := t.measure(ctx, workspace, at)
+// checkWorkspaceLimits updates the size of a workspace and returns a fault if it exceeds a limit.
+func (t *tx) checkWorkspaceLimits(
+	ctx context.Context, subject string, workspace int64, at time.Time, limits execution.WorkspaceLimits,
+) error {
+	size, entries, err := t.updateWorkspaceSize(ctx, workspace, at)
 	if err != nil {
 		return err
 	}
 	if limits.Size > 0 && size > limits.Size {
-		return fault.New(fault.PayloadTooLarge, "The workspace would have %d bytes, and %d are allowed.", size, limits.Size).Detail("max", limits.Size)
+		return fault.New(fault.PayloadTooLarge, "The workspace would have %d bytes, and %d are allowed.", size,
+			limits.Size).Detail("max", limits.Size)
 	}
 	if limits.Entries > 0 && entries > limits.Entries {
-		return fault.New(fault.PayloadTooLarge, "The workspace would have %d files and directories, and %d are allowed.", entries, limits.Entries).
+		return fault.New(fault.PayloadTooLarge,
+			"The workspace would have %d files and directories, and %d are allowed.", entries, limits.Entries).
 			Detail("max", limits.Entries)
 	}
 	if limits.Total <= 0 {
@@ -118,27 +121,27 @@ func (t *tx) fits(ctx context.Context, subject string, workspace int64, at time.
 		return err
 	}
 	if total > limits.Total {
-		return fault.New(fault.PayloadTooLarge, "Your workspaces would have %d bytes together, and %d are allowed.", total, limits.Total).
+		return fault.New(fault.PayloadTooLarge, "Your workspaces would have %d bytes together, and %d are allowed.",
+			total, limits.Total).
 			Detail("max", limits.Total)
 	}
 	return nil
 }
 
-// Delete removes an entry and, of a directory, all that is below it. Faults: WORKSPACE_NOT_FOUND, FILE_NOT_FOUND,
-// PRECONDITION_FAILED; CONFLICT while an execution runs that changes the workspace.
+// Delete implements httpapi.Workspaces.
 func (s *Store) Delete(ctx context.Context, subject, name, path string, only execution.Condition, at time.Time) error {
 	var gone []int64
 	err := s.writer.do(ctx, "delete file", durable, func(ctx context.Context, t *tx) (events, error) {
-		id, err := t.workspace(ctx, subject, name)
+		id, err := t.findWorkspace(ctx, subject, name)
 		if err != nil {
-			return events{}, unknownWorkspace(err)
+			return events{}, workspaceNotFound(err)
 		}
-		if err := t.refuseUsed(ctx, isWrittenBy, id); err != nil {
+		if err := t.refuseIfUsed(ctx, selectRunningWriter, id); err != nil {
 			return events{}, err
 		}
-		old, there, err := t.entry(ctx, id, path)
+		old, there, err := t.findEntry(ctx, id, path)
 		if err == nil {
-			err = meets(only, old, there)
+			err = checkCondition(only, old, there)
 		}
 		if err != nil {
 			return events{}, err
@@ -148,13 +151,13 @@ func (s *Store) Delete(ctx context.Context, subject, name, path string, only exe
 		}
 		const chosen = `workspace = ? AND (path = ? OR path > ? AND path < ?)` // '0' follows '/'
 		args := []any{id, path, path + "/", path + "0"}
-		if gone, err = t.blobs(ctx, chosen, args...); err != nil {
+		if gone, err = t.blobsOfEntries(ctx, chosen, args...); err != nil {
 			return events{}, err
 		}
 		if _, err := t.exec(ctx, `DELETE FROM entries WHERE `+chosen, args...); err != nil {
 			return events{}, err
 		}
-		_, _, err = t.measure(ctx, id, at)
+		_, _, err = t.updateWorkspaceSize(ctx, id, at)
 		return events{}, err
 	})
 	if err == nil {
@@ -163,16 +166,18 @@ func (s *Store) Delete(ctx context.Context, subject, name, path string, only exe
 	return err
 }
 
-// change is what an execution did to its workspace.
-type change struct {
-	gone []string
-	put  []execution.Entry
-	free []int64 // blobs that are held no more
+// workspaceChange is the difference that an execution makes to its workspace.
+type workspaceChange struct {
+	removed  []string
+	written  []execution.Entry
+	released []int64 // blobs that no entry refers to any more
 }
 
-// changeOf compares what the workspace of an execution holds with what it left. While the execution runs nobody else
-// changes the workspace, so the comparison holds until the end is written.
-func (s *Store) changeOf(ctx context.Context, id execution.ID, left []execution.Entry) (c change, err error) {
+// compareWorkspace compares the content of an execution's workspace with the entries that the execution left. No other
+// write changes the workspace while the execution runs, so the difference is still right when the end is stored.
+func (s *Store) compareWorkspace(
+	ctx context.Context, id execution.ID, left []execution.Entry,
+) (c workspaceChange, err error) {
 	before, err := s.Snapshot(ctx, id)
 	if err != nil {
 		return c, err
@@ -184,23 +189,24 @@ func (s *Store) changeOf(ctx context.Context, id execution.ID, left []execution.
 	for _, e := range left {
 		was, there := old[e.Path]
 		delete(old, e.Path)
-		if same := was.Kind == e.Kind && was.Mode == e.Mode && was.Target == e.Target && was.Blob == e.Blob; !there || !same {
-			c.put = append(c.put, e)
+		if same := was.Kind == e.Kind && was.Mode == e.Mode && was.Target == e.Target && was.Blob == e.Blob; !there ||
+			!same {
+			c.written = append(c.written, e)
 			if there && was.Blob.ID != 0 {
-				c.free = append(c.free, was.Blob.ID)
+				c.released = append(c.released, was.Blob.ID)
 			}
 		}
 	}
 	for path, e := range old {
-		c.gone = append(c.gone, path)
+		c.removed = append(c.removed, path)
 		if e.Blob.ID != 0 {
-			c.free = append(c.free, e.Blob.ID)
+			c.released = append(c.released, e.Blob.ID)
 		}
 	}
 	return c, nil
 }
 
-// saveWorkspaceResult writes what became of the workspace.
+// saveWorkspaceResult stores the workspace part of a result.
 func (t *tx) saveWorkspaceResult(ctx context.Context, seq int64, l *execution.WorkspaceResult) error {
 	text, err := json.Marshal(l)
 	if err != nil {
@@ -210,43 +216,45 @@ func (t *tx) saveWorkspaceResult(ctx context.Context, seq int64, l *execution.Wo
 	return err
 }
 
-// Left returns what became of the workspace that an execution could change; nil when there was none, or it has not ended.
-// Fault EXECUTION_NOT_FOUND.
+// WorkspaceResult implements httpapi.Records.
 func (s *Store) WorkspaceResult(ctx context.Context, id execution.ID) (*execution.WorkspaceResult, error) {
 	var text sql.Null[string]
-	err := s.readers.row(ctx, `SELECT r.workspace FROM executions e LEFT JOIN results r ON r.execution = e.seq WHERE e.id = ?`, id).Scan(&text)
+	err := s.readers.row(ctx, `SELECT r.workspace FROM executions e LEFT JOIN results r ON r.execution = e.seq
+		WHERE e.id = ?`, id).Scan(&text)
 	if err != nil || !text.Valid {
-		return nil, explain("get what became of the workspace", missing(err))
+		return nil, wrapError("get workspace result", notFound(err))
 	}
 	l := new(execution.WorkspaceResult)
 	return l, json.Unmarshal([]byte(text.V), l)
 }
 
-// applyWorkspaceChange writes what an execution left in its workspace.
-func (t *tx) applyWorkspaceChange(ctx context.Context, r row, c change, at time.Time) error {
+// applyWorkspaceChange makes the entries that an execution left the content of its workspace.
+func (t *tx) applyWorkspaceChange(ctx context.Context, r row, c workspaceChange, at time.Time) error {
 	if !r.writes || r.state != execution.Running {
 		return fmt.Errorf("an execution that is %s does not change a workspace", r.state)
 	}
-	for _, path := range c.gone {
-		if _, err := t.exec(ctx, `DELETE FROM entries WHERE workspace = ? AND path = ?`, r.workspace, path); err != nil {
+	for _, path := range c.removed {
+		if _, err := t.exec(ctx, `DELETE FROM entries WHERE workspace = ? AND path = ?`, r.workspace,
+			path); err != nil {
 			return err
 		}
 	}
-	for _, e := range c.put {
+	for _, e := range c.written {
 		e.ModifiedAt = at
 		if e.Kind == execution.EntryFile {
 			var whole bool
-			if err := t.row(ctx, `SELECT EXISTS (SELECT 1 FROM blobs WHERE id = ? AND size IS NOT NULL)`, e.Blob.ID).Scan(&whole); err != nil {
+			if err := t.row(ctx, `SELECT EXISTS (SELECT 1 FROM blobs WHERE id = ? AND size IS NOT NULL)`, e.Blob.ID).
+				Scan(&whole); err != nil {
 				return err
 			}
 			if !whole {
 				return execution.ErrBlobGone
 			}
 		}
-		if err := t.put(ctx, r.workspace, e); err != nil {
+		if err := t.upsertEntry(ctx, r.workspace, e); err != nil {
 			return err
 		}
 	}
-	_, _, err := t.measure(ctx, r.workspace, at)
+	_, _, err := t.updateWorkspaceSize(ctx, r.workspace, at)
 	return err
 }

@@ -5,40 +5,40 @@ import (
 	"database/sql"
 )
 
-// maxBatch bounds how many operations share one commit, and with it how long the first of them waits.
+// maxBatch bounds the number of operations in one commit, and so the time that the first of them waits.
 const maxBatch = 256
 
-// durability says whether an operation must be on the disk before it is answered.
+// durability says whether an operation must be on the disk before its caller gets an answer.
 type durability string
 
 const (
-	durable  durability = "durable"  // survives the loss of power
-	volatile durability = "volatile" // void after a restart, so it is not worth an fsync
+	durable  durability = "durable"  // survives a power failure
+	volatile durability = "volatile" // void after a restart, so not worth an fsync
 )
 
-// operation is one write that waits for its turn.
+// operation is one write that waits for the writer.
 type operation struct {
 	durability durability
 	run        func(context.Context, *tx) (events, error)
-	news       events
+	events     events
 	err        error
-	answered   chan struct{} // closed when news and err are final
+	answered   chan struct{} // closed when events and err are final
 }
 
-// writer owns the only connection that writes. It takes all operations that wait, runs them in one transaction, each
-// inside a savepoint when there are several, commits once, and answers each: an operation that fails is undone alone, a commit that fails undoes and
-// answers all. It runs in one goroutine until stop.
+// writer owns the only connection that writes. It takes all waiting operations, runs them in one transaction, commits
+// once and answers each. Several operations run in a savepoint each, so that an operation that fails is undone alone. A
+// commit that fails undoes all operations and answers each with the error. The writer runs in one goroutine until stop.
 type writer struct {
 	tx         *tx
-	wakes      *signals
-	operations chan *operation // unbuffered: what was handed over is run, what was not is not
+	signals    *signals
+	operations chan *operation // unbuffered: an operation is either received and run, or not received
 	stopping   chan struct{}
 	stopped    chan struct{}
 }
 
-func newWriter(ctx context.Context, t *tx, wakes *signals) *writer {
+func newWriter(ctx context.Context, t *tx, s *signals) *writer {
 	w := &writer{
-		tx: t, wakes: wakes,
+		tx: t, signals: s,
 		operations: make(chan *operation), stopping: make(chan struct{}), stopped: make(chan struct{}),
 	}
 	go w.loop(context.WithoutCancel(ctx))
@@ -52,8 +52,8 @@ func (w *writer) stop() error {
 	return nil
 }
 
-// stops tells whether stop was called.
-func (w *writer) stops() bool {
+// isStopping reports whether stop was called.
+func (w *writer) isStopping() bool {
 	select {
 	case <-w.stopping:
 		return true
@@ -62,18 +62,20 @@ func (w *writer) stops() bool {
 	}
 }
 
-// do runs one operation and returns after its commit. The context bounds the wait for the turn alone: an operation that
-// was begun may be committed, and then nobody may say that it was not.
-func (w *writer) do(ctx context.Context, act string, d durability, run func(context.Context, *tx) (events, error)) error {
+// do runs one operation and returns after its commit. The context bounds only the wait for the writer: an operation
+// that the writer has begun may be committed, so its caller must wait for the outcome.
+func (w *writer) do(
+	ctx context.Context, act string, d durability, run func(context.Context, *tx) (events, error),
+) error {
 	o := &operation{durability: d, run: run, answered: make(chan struct{})}
 	select {
 	case w.operations <- o:
 		<-o.answered
-		return explain(act, o.err)
+		return wrapError(act, o.err)
 	case <-w.stopping:
-		return unavailable(act, errClosed)
+		return unavailableFault(act, errClosed)
 	case <-ctx.Done():
-		return unavailable(act, context.Cause(ctx))
+		return unavailableFault(act, context.Cause(ctx))
 	}
 }
 
@@ -89,8 +91,8 @@ func (w *writer) loop(ctx context.Context) {
 	}
 }
 
-// gather takes whoever else waits at this moment. While a batch is committed the next one lines up, so batches grow
-// with the load and nobody ever waits for company.
+// gather adds to an operation all others that wait at this moment. While a batch is committed the next operations queue
+// up, so batches grow with the load and no operation waits for others to come.
 func (w *writer) gather(first *operation) []*operation {
 	batch := []*operation{first}
 	for len(batch) < maxBatch {
@@ -111,36 +113,36 @@ func (w *writer) commit(ctx context.Context, batch []*operation) {
 			o.err = err
 		}
 		if o.err == nil {
-			w.wakes.send(o.news)
+			w.signals.send(o.events)
 		}
 		close(o.answered)
 	}
 }
 
-// tx is the writer's connection while a transaction runs on it.
+// tx is the connection of the writer while a transaction runs on it.
 type tx struct {
 	*statements
 
-	conn    *sql.Conn
-	relaxed bool  // the connection commits without fsync
-	queued  int   // executions in state queued, of all subjects
-	shared  bool  // another process writes, too
-	served  int64 // claims since the start
+	conn        *sql.Conn
+	withoutSync bool  // the connection commits without fsync
+	queued      int   // executions in state queued, of all subjects
+	shared      bool  // another process writes, too
+	served      int64 // claims since the start
 }
 
-// transact runs the batch in one transaction. An error means that nothing of it was stored.
+// transact runs the batch in one transaction. After an error no operation of the batch is stored.
 func (t *tx) transact(ctx context.Context, batch []*operation) (err error) {
-	if err := t.relax(ctx, batch); err != nil {
+	if err := t.setSynchronous(ctx, batch); err != nil {
 		return err
 	}
-	if err := t.control(ctx, `BEGIN IMMEDIATE`); err != nil {
+	if err := t.execNoArgs(ctx, `BEGIN IMMEDIATE`); err != nil {
 		return err
 	}
 	before := t.queued
 	defer func() {
 		if err != nil {
 			t.queued = before
-			_ = t.control(ctx, `ROLLBACK`) // SQLite may have done it already; the error that counts is err
+			_ = t.execNoArgs(ctx, `ROLLBACK`) // SQLite may have rolled back already; err is the error that counts
 		}
 	}()
 	if t.shared {
@@ -149,13 +151,13 @@ func (t *tx) transact(ctx context.Context, batch []*operation) (err error) {
 		}
 		before = t.queued
 	}
-	if len(batch) == 1 { // the transaction is its savepoint
-		if batch[0].news, err = batch[0].run(ctx, t); err != nil {
+	if len(batch) == 1 { // the transaction serves as its savepoint
+		if batch[0].events, err = batch[0].run(ctx, t); err != nil {
 			return err
 		}
 	} else {
 		for _, o := range batch {
-			if err := t.attempt(ctx, o); err != nil {
+			if err := t.runInSavepoint(ctx, o); err != nil {
 				return err
 			}
 		}
@@ -165,46 +167,47 @@ func (t *tx) transact(ctx context.Context, batch []*operation) (err error) {
 			return err
 		}
 	}
-	return t.control(ctx, `COMMIT`)
+	return t.execNoArgs(ctx, `COMMIT`)
 }
 
-// attempt runs one operation and undoes it if it fails. An error means that the whole transaction is lost: on a full
-// disk SQLite gives it up, savepoints and all.
-func (t *tx) attempt(ctx context.Context, o *operation) error {
-	if err := t.control(ctx, `SAVEPOINT operation`); err != nil {
+// runInSavepoint runs one operation and undoes it if it fails. An error means that the whole transaction is lost: on a
+// full disk SQLite rolls back the transaction with its savepoints.
+func (t *tx) runInSavepoint(ctx context.Context, o *operation) error {
+	if err := t.execNoArgs(ctx, `SAVEPOINT operation`); err != nil {
 		return err
 	}
 	queued := t.queued
-	if o.news, o.err = o.run(ctx, t); o.err != nil {
+	if o.events, o.err = o.run(ctx, t); o.err != nil {
 		t.queued = queued
-		if err := t.control(ctx, `ROLLBACK TO operation`); err != nil {
-			if outage(o.err) {
-				return o.err // the reason why there is nothing left to roll back
+		if err := t.execNoArgs(ctx, `ROLLBACK TO operation`); err != nil {
+			if isOutage(o.err) {
+				return o.err // the reason why the savepoint is gone
 			}
 			return err
 		}
 	}
-	return t.control(ctx, `RELEASE operation`)
+	return t.execNoArgs(ctx, `RELEASE operation`)
 }
 
-// relax commits without fsync when nothing in the batch asks for it. In WAL mode a later commit with fsync makes the
-// earlier ones durable too, and whatever is lost in between is lost from the end (sqlite.org/pragma.html#pragma_synchronous).
-func (t *tx) relax(ctx context.Context, batch []*operation) error {
+// setSynchronous lets the connection commit without fsync if all operations of the batch are volatile. In WAL mode a
+// later commit with fsync makes the earlier ones durable, too, and a power failure loses only the latest commits
+// (sqlite.org/pragma.html#pragma_synchronous).
+func (t *tx) setSynchronous(ctx context.Context, batch []*operation) error {
 	relaxed := true
 	for _, o := range batch {
 		relaxed = relaxed && o.durability == volatile
 	}
-	if relaxed == t.relaxed {
+	if relaxed == t.withoutSync {
 		return nil
 	}
 	pragma := `PRAGMA synchronous = FULL`
 	if relaxed {
 		pragma = `PRAGMA synchronous = NORMAL`
 	}
-	// Not prepared: this pragma takes effect when it is compiled.
+	// The statement is not prepared, because this pragma takes effect when it is compiled.
 	if _, err := t.conn.ExecContext(ctx, pragma); err != nil {
 		return err
 	}
-	t.relaxed = relaxed
+	t.withoutSync = relaxed
 	return nil
 }

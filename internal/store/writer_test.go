@@ -14,8 +14,8 @@ import (
 	"boomerang/internal/fault"
 )
 
-// hold keeps the writer busy with one operation until release is called; what is written meanwhile shares the next batch.
-func hold(t *testing.T, s *Store) (release func()) {
+// holdWriter keeps the writer busy until release is called. Operations that come meanwhile share the next batch.
+func holdWriter(t *testing.T, s *Store) (release func()) {
 	t.Helper()
 	begun, end, done := make(chan struct{}), make(chan struct{}), make(chan error, 1)
 	go func() {
@@ -34,18 +34,19 @@ func hold(t *testing.T, s *Store) (release func()) {
 	}
 }
 
-// together runs the operations in one batch, in their order, and returns what each was answered.
-func together(t *testing.T, s *Store, operations ...func(context.Context, *tx) (events, error)) []error {
+// commitTogether runs the operations in one batch, in their order, and returns the error of each.
+func commitTogether(t *testing.T, s *Store, operations ...func(context.Context, *tx) (events, error)) []error {
 	t.Helper()
 	var batch []*operation
 	for _, run := range operations {
 		batch = append(batch, &operation{durability: durable, run: run, answered: make(chan struct{})})
 	}
-	err := s.writer.do(t.Context(), "step aside", volatile, func(context.Context, *tx) (events, error) { return events{}, nil })
+	err := s.writer.do(t.Context(), "step aside", volatile,
+		func(context.Context, *tx) (events, error) { return events{}, nil })
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.writer.commit(t.Context(), batch) // the loop is idle: nobody else writes
+	s.writer.commit(t.Context(), batch) // the loop is idle
 	var errs []error
 	for _, o := range batch {
 		<-o.answered
@@ -54,14 +55,14 @@ func together(t *testing.T, s *Store, operations ...func(context.Context, *tx) (
 	return errs
 }
 
-func put(id execution.ID) func(context.Context, *tx) (events, error) {
+func insertSample(id execution.ID) func(context.Context, *tx) (events, error) {
 	return func(ctx context.Context, t *tx) (events, error) {
 		e := sample("ann")
 		e.ID = id
-		if _, err := t.insert(ctx, e, queuePosition{place: waiting}); err != nil {
+		if _, err := t.insertExecution(ctx, e, queuePosition{place: waiting}); err != nil {
 			return events{}, err
 		}
-		return events{queued: true, ended: id}, t.move(ctx, "ann", nowhere, waiting)
+		return events{queued: true, ended: id}, t.countMove(ctx, "ann", nowhere, waiting)
 	}
 }
 
@@ -78,12 +79,12 @@ func TestAnOperationThatFailsIsUndoneAlone(t *testing.T) {
 	t.Parallel()
 	s := open(t, t.TempDir())
 	refused := errors.New("refused")
-	errs := together(t, s, put("one"),
+	errs := commitTogether(t, s, insertSample("one"),
 		func(ctx context.Context, t *tx) (events, error) {
-			n, err := put("two")(ctx, t)
+			n, err := insertSample("two")(ctx, t)
 			return n, errors.Join(err, refused)
 		},
-		put("three"))
+		insertSample("three"))
 	if errs[0] != nil || !errors.Is(errs[1], refused) || errs[2] != nil {
 		t.Fatalf("got %v", errs)
 	}
@@ -92,7 +93,7 @@ func TestAnOperationThatFailsIsUndoneAlone(t *testing.T) {
 			t.Errorf("%s stored: got %v, want %v", id, got, want)
 		}
 	}
-	recount(t, s)
+	checkCounts(t, s)
 }
 
 func TestACommitThatFailsUndoesAndAnswersAll(t *testing.T) {
@@ -100,14 +101,15 @@ func TestACommitThatFailsUndoesAndAnswersAll(t *testing.T) {
 	s := open(t, t.TempDir())
 	ended, release := s.Ended("one")
 	defer release()
-	<-s.Queued() // set by Open
-	errs := together(t, s, put("one"), func(ctx context.Context, t *tx) (events, error) {
-		if err := t.control(ctx, `PRAGMA defer_foreign_keys = ON`); err != nil {
+	<-s.Queued() // Open has set it
+	errs := commitTogether(t, s, insertSample("one"), func(ctx context.Context, t *tx) (events, error) {
+		if err := t.execNoArgs(ctx, `PRAGMA defer_foreign_keys = ON`); err != nil {
 			return events{}, err
 		}
-		_, err := t.exec(ctx, `INSERT INTO programs (execution) VALUES (12345)`) // whose execution? asked at the commit
+		// violates a foreign key, which the commit checks
+		_, err := t.exec(ctx, `INSERT INTO programs (execution) VALUES (12345)`)
 		return events{}, err
-	}, put("three"))
+	}, insertSample("three"))
 	for i, err := range errs {
 		if err == nil {
 			t.Errorf("operation %d was told that it is stored", i)
@@ -125,16 +127,16 @@ func TestACommitThatFailsUndoesAndAnswersAll(t *testing.T) {
 		t.Error("an end was told that did not happen")
 	default:
 	}
-	recount(t, s)
-	if errs := together(t, s, put("one")); errs[0] != nil {
+	checkCounts(t, s)
+	if errs := commitTogether(t, s, insertSample("one")); errs[0] != nil {
 		t.Errorf("the next batch: %v", errs[0])
 	}
 }
 
-func TestWhoGoesAwayBeforeTheTurnHasStoredNothing(t *testing.T) {
+func TestAWriteCancelledWhileItWaitsIsNotStored(t *testing.T) {
 	t.Parallel()
 	s := open(t, t.TempDir())
-	release := hold(t, s)
+	release := holdWriter(t, s)
 	gone := errors.New("gone")
 	ctx, leave := context.WithCancelCause(t.Context())
 	leave(gone)
@@ -149,31 +151,31 @@ func TestWhoGoesAwayBeforeTheTurnHasStoredNothing(t *testing.T) {
 	}
 }
 
-func TestWhoGoesAwayInTheTurnLearnsThatItIsStored(t *testing.T) {
+func TestAWriteCancelledWhileItRunsIsStored(t *testing.T) {
 	t.Parallel()
 	s := open(t, t.TempDir())
 	ctx, leave := context.WithCancel(t.Context())
 	err := s.writer.do(ctx, "enqueue", durable, func(ctx context.Context, t *tx) (events, error) {
 		leave()
-		return put("one")(ctx, t)
+		return insertSample("one")(ctx, t)
 	})
 	if err != nil || !stored(t, s, "one") {
 		t.Fatalf("got error %v, stored %v", err, stored(t, s, "one"))
 	}
 }
 
-func TestWhoWaitsTogetherSharesACommit(t *testing.T) {
+func TestWaitingWritesShareACommit(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
 		s := open(t, dir)
-		release := hold(t, s)
+		release := holdWriter(t, s)
 		var answered atomic.Int32
 		var wg sync.WaitGroup
 		for range 40 {
 			wg.Go(func() {
 				err := s.writer.do(t.Context(), "beat", durable, func(ctx context.Context, t *tx) (events, error) {
 					_, err := t.exec(ctx, `UPDATE node SET beat_at = beat_at + 1`)
-					return events{}, errors.Join(err, early(answered.Load()))
+					return events{}, errors.Join(err, answeredEarly(answered.Load()))
 				})
 				if err != nil {
 					t.Error(err)
@@ -187,15 +189,15 @@ func TestWhoWaitsTogetherSharesACommit(t *testing.T) {
 	})
 }
 
-// early is an error when somebody was answered before all had run.
-func early(answered int32) error {
+// answeredEarly returns an error if a write was answered before all had run.
+func answeredEarly(answered int32) error {
 	if answered == 0 {
 		return nil
 	}
 	return fmt.Errorf("%d were answered by an earlier commit", answered)
 }
 
-func TestClosedStoreRefuses(t *testing.T) {
+func TestAClosedStoreRefusesWrites(t *testing.T) {
 	t.Parallel()
 	s := open(t, t.TempDir())
 	if err := s.Close(); err != nil {
@@ -217,7 +219,7 @@ func TestClosedStoreRefuses(t *testing.T) {
 func TestCloseLeavesNoGoroutine(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) { // fails if a goroutine of the bubble is left
-		s, err := Open(context.Background(), dir, Defaults(), quiet())
+		s, err := Open(context.Background(), dir, Defaults(), discardLog())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -226,7 +228,7 @@ func TestCloseLeavesNoGoroutine(t *testing.T) {
 			t.Error(err)
 		}
 		for i := range 1000 {
-			_, _ = s.Ended(execution.ID(strconv.Itoa(i))) // who waits costs no goroutine
+			_, _ = s.Ended(execution.ID(strconv.Itoa(i))) // waiting costs no goroutine
 		}
 		if err := s.Close(); err != nil {
 			t.Error(err)

@@ -15,8 +15,9 @@ import (
 	"boomerang/internal/store"
 )
 
-// Dir makes a data directory whose database has the newest schema and no rows of executions. Migrating one takes longer than
-// most tests do, so all directories of a process are copies of one, and their stores have the same node.
+// Dir makes a data directory for package store whose database has the newest schema and no executions. To migrate a
+// database takes longer than most tests, so all directories of a process are copies of one, and their stores have the
+// same node.
 func Dir(t testing.TB) string {
 	t.Helper()
 	database, err := migrated()
@@ -38,7 +39,8 @@ var migrated = sync.OnceValues(func() (database []byte, err error) {
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	log := logrus.New()
 	log.SetOutput(io.Discard)
-	s, err := store.OpenPart(context.Background(), dir, store.Front, store.Defaults(), logrus.NewEntry(log)) // begins no epoch
+	// this part begins no epoch
+	s, err := store.OpenPart(context.Background(), dir, store.Front, store.Defaults(), logrus.NewEntry(log))
 	if err != nil {
 		return nil, err
 	}

@@ -3,60 +3,56 @@ package storetest
 import (
 	"errors"
 	"sync"
+	"testing"
 
 	"boomerang/internal/execution"
 )
 
-func environmentTests() map[string]func(*house) {
-	return map[string]func(*house){
-		"AnEnvironmentIsOneSubjectsAndStays": environmentStays,
-		"AChangeThatFailsChangesNothing":     environmentFails,
-		"ChangesComeOneAfterAnother":         environmentChanges,
-		"AShareIsOneSubjects":                share,
-	}
-}
-
-func (h *house) environment(subject string) string {
+func (h *harness) environment(subject string) string {
 	h.t.Helper()
 	env, err := h.Environment(h.ctx(), subject)
 	h.ok(err)
 	return string(env)
 }
 
-func (h *house) setEnvironment(subject, env string) {
+func (h *harness) setEnvironment(subject, env string) {
 	h.t.Helper()
-	h.ok(h.ChangeEnvironment(h.ctx(), subject, func(execution.Sealed) (execution.Sealed, error) { return execution.Sealed(env), nil }))
+	h.ok(h.ChangeEnvironment(h.ctx(), subject,
+		func(execution.Sealed) (execution.Sealed, error) { return execution.Sealed(env), nil }))
 }
 
-func environmentStays(h *house) {
-	h.same(h.environment("ann"), "")
+func TestEnvironmentsAreScopedAndSurviveARestart(t *testing.T, db Database) {
+	h := newHarness(t, db)
+	h.equal(h.environment("ann"), "")
 	h.setEnvironment("ann", "one")
 	h.setEnvironment("ann", "two")
 	h.setEnvironment("ben", "three")
 	h.restart()
-	h.same([]string{h.environment("ann"), h.environment("ben"), h.environment("cid")}, []string{"two", "three", ""})
+	h.equal([]string{h.environment("ann"), h.environment("ben"), h.environment("cid")}, []string{"two", "three", ""})
 	h.setEnvironment("ann", "")
 	h.setEnvironment("cid", "")
 	subjects, err := h.Environments(h.ctx())
 	h.ok(err)
-	h.same(subjects, []string{"ben"})
-	h.same([]string{h.environment("ann"), h.environment("ben"), h.environment("cid")}, []string{"", "three", ""})
+	h.equal(subjects, []string{"ben"})
+	h.equal([]string{h.environment("ann"), h.environment("ben"), h.environment("cid")}, []string{"", "three", ""})
 }
 
-func environmentFails(h *house) {
+func TestAFailedChangeKeepsTheEnvironment(t *testing.T, db Database) {
+	h := newHarness(t, db)
 	h.setEnvironment("ann", "one")
 	wrong := errors.New("it is wrong")
 	err := h.ChangeEnvironment(h.ctx(), "ann", func(old execution.Sealed) (execution.Sealed, error) {
-		h.same(string(old), "one")
+		h.equal(string(old), "one")
 		return execution.Sealed("two"), wrong
 	})
 	if !errors.Is(err, wrong) {
-		h.t.Errorf("got %v, want the error of the change", err)
+		h.t.Errorf("ChangeEnvironment = %v, want the error of the change", err)
 	}
-	h.same(h.environment("ann"), "one")
+	h.equal(h.environment("ann"), "one")
 }
 
-func environmentChanges(h *house) {
+func TestConcurrentChangesOfAnEnvironmentAreSerialised(t *testing.T, db Database) {
+	h := newHarness(t, db)
 	const changes = 20
 	var all sync.WaitGroup
 	for range changes {
@@ -69,10 +65,11 @@ func environmentChanges(h *house) {
 		})
 	}
 	all.Wait()
-	h.same(len(h.environment("ann")), changes)
+	h.equal(len(h.environment("ann")), changes)
 }
 
-func share(h *house) {
+func TestShareCountsOneSubject(t *testing.T, db Database) {
+	h := newHarness(t, db)
 	h.enqueue("ben")
 	h.ended("ann")
 	h.running("ann")
@@ -83,6 +80,6 @@ func share(h *house) {
 	} {
 		got, err := h.Share(h.ctx(), subject)
 		h.ok(err)
-		h.same(got, want)
+		h.equal(got, want)
 	}
 }

@@ -2,68 +2,15 @@ package storetest
 
 import (
 	"sync"
+	"testing"
 	"time"
 
 	"boomerang/internal/execution"
 	"boomerang/internal/fault"
 )
 
-func queueTests() map[string]func(*house) {
-	return map[string]func(*house){
-		"EnqueueKeepsWhatItWasGiven": func(h *house) {
-			given := h.execution("ann")
-			stored, replayed, err := h.Enqueue(h.ctx(), given, nil, execution.QueueLimits{})
-			h.ok(err)
-			h.same(replayed, false)
-			h.same(stored, given)
-			h.same(h.get(given.ID), bare(given))
-			h.restart()
-			h.same(h.get(given.ID), bare(given))
-			claims, err := h.Claim(h.ctx(), 1)
-			h.ok(err)
-			given.Callback.Headers, given.Callback.Secret = nil, nil
-			h.same(claims, []execution.Execution{given})
-		},
-		"EnqueueKeepsTheLeastThatIsAllowed": func(h *house) {
-			given := execution.Execution{ID: execution.NewID(h.now), Subject: "ann", Timeout: time.Second, CreatedAt: h.now}
-			stored, _, err := h.Enqueue(h.ctx(), given, nil, execution.QueueLimits{})
-			h.ok(err)
-			given.State = execution.Queued
-			h.same(stored, given)
-			h.same(h.get(given.ID), given)
-		},
-		"EnqueueRefusesAnIDTwice": func(h *house) {
-			e := h.execution("ann")
-			_, _, err := h.Enqueue(h.ctx(), e, nil, execution.QueueLimits{})
-			h.ok(err)
-			if _, _, err = h.Enqueue(h.ctx(), e, nil, execution.QueueLimits{}); err == nil {
-				h.t.Fatal("the id was stored a second time")
-			}
-			h.same(h.claim(), e.ID)
-			h.same(h.claim(), execution.ID(""))
-		},
-		"AKeyReplaysTheFirstExecution":            aKeyReplays,
-		"AKeyWithAnotherFingerprintIsAConflict":   aKeyConflicts,
-		"AKeyIsForgottenAfter24Hours":             aKeyIsForgotten,
-		"AKeyOfAnotherSubjectIsAnother":           aKeyOfAnotherSubject,
-		"AFullQueueRefusesAndNamesTheLimit":       aFullQueueRefuses,
-		"AClaimedExecutionIsStillQueued":          aClaimedIsQueued,
-		"AFullQueueStillReplays":                  aFullQueueReplays,
-		"LimitsHoldAfterARestart":                 limitsHoldAfterARestart,
-		"ClaimTakesTheOldestFirst":                claimTakesTheOldest,
-		"ClaimServesTheSubjectWithFewestActive":   claimServesFewestActive,
-		"ClaimServesTheOneServedLongestAgo":       claimServesLongestAgo,
-		"ClaimGivesEachOnce":                      claimGivesEachOnce,
-		"ClaimOfNothingIsEmpty":                   func(h *house) { h.same(h.claim(), execution.ID("")) },
-		"ReleaseGivesTheClaimBackInItsOldPlace":   releaseGivesBack,
-		"ReleaseRefusesWhatIsNotClaimed":          releaseRefuses,
-		"ClaimsAreVoidAfterARestart":              claimsAreVoid,
-		"ManyMayEnqueueAndClaimAtTheSameTime":     manyAtTheSameTime,
-		"AnEndedExecutionLeavesRoomForItsSubject": anEndedLeavesRoom,
-	}
-}
-
-func aKeyReplays(h *house) {
+func TestAKeyReplaysTheFirstExecution(t *testing.T, db Database) {
+	h := newHarness(t, db)
 	first, second := h.execution("ann"), h.execution("ann")
 	key := &execution.Idempotency{Key: "k", Fingerprint: "f"}
 	_, _, err := h.Enqueue(h.ctx(), first, key, execution.QueueLimits{})
@@ -71,29 +18,32 @@ func aKeyReplays(h *house) {
 	h.ok(h.Start(h.ctx(), first.ID, h.run()))
 	stored, replayed, err := h.Enqueue(h.ctx(), second, key, execution.QueueLimits{})
 	h.ok(err)
-	h.same(replayed, true)
-	h.same(stored, h.get(first.ID))
+	h.equal(replayed, true)
+	h.equal(stored, h.get(first.ID))
 	earlier, found, err := h.Earlier(h.ctx(), "ann", *key, second.CreatedAt)
 	h.ok(err)
-	h.same(found, true)
-	h.same(earlier, stored)
+	h.equal(found, true)
+	h.equal(earlier, stored)
 	_, err = h.Get(h.ctx(), second.ID)
-	h.fault(err, fault.ExecutionNotFound)
+	h.wantFault(err, fault.ExecutionNotFound)
 }
 
-func aKeyConflicts(h *house) {
-	_, _, err := h.Enqueue(h.ctx(), h.execution("ann"), &execution.Idempotency{Key: "k", Fingerprint: "f"}, execution.QueueLimits{})
+func TestAKeyWithAnotherFingerprintIsAConflict(t *testing.T, db Database) {
+	h := newHarness(t, db)
+	_, _, err := h.Enqueue(h.ctx(), h.execution("ann"), &execution.Idempotency{Key: "k", Fingerprint: "f"},
+		execution.QueueLimits{})
 	h.ok(err)
 	second := h.execution("ann")
 	_, _, err = h.Enqueue(h.ctx(), second, &execution.Idempotency{Key: "k", Fingerprint: "g"}, execution.QueueLimits{})
-	h.fault(err, fault.Conflict)
+	h.wantFault(err, fault.Conflict)
 	_, _, err = h.Earlier(h.ctx(), "ann", execution.Idempotency{Key: "k", Fingerprint: "g"}, second.CreatedAt)
-	h.fault(err, fault.Conflict)
+	h.wantFault(err, fault.Conflict)
 	_, err = h.Get(h.ctx(), second.ID)
-	h.fault(err, fault.ExecutionNotFound)
+	h.wantFault(err, fault.ExecutionNotFound)
 }
 
-func aKeyIsForgotten(h *house) {
+func TestAKeyExpiresAfter24Hours(t *testing.T, db Database) {
+	h := newHarness(t, db)
 	first, late, later := h.execution("ann"), h.execution("ann"), h.execution("ann")
 	key := &execution.Idempotency{Key: "k", Fingerprint: "f"}
 	_, _, err := h.Enqueue(h.ctx(), first, key, execution.QueueLimits{})
@@ -101,37 +51,39 @@ func aKeyIsForgotten(h *house) {
 	late.CreatedAt = first.CreatedAt.Add(24*time.Hour - 1)
 	_, replayed, err := h.Enqueue(h.ctx(), late, key, execution.QueueLimits{})
 	h.ok(err)
-	h.same(replayed, true)
+	h.equal(replayed, true)
 	later.CreatedAt = first.CreatedAt.Add(24 * time.Hour)
 	_, found, err := h.Earlier(h.ctx(), "ann", *key, later.CreatedAt)
 	h.ok(err)
-	h.same(found, false)
+	h.equal(found, false)
 	other := &execution.Idempotency{Key: "k", Fingerprint: "g"}
 	stored, replayed, err := h.Enqueue(h.ctx(), later, other, execution.QueueLimits{})
 	h.ok(err)
-	h.same(replayed, false)
-	h.same(stored.ID, later.ID)
+	h.equal(replayed, false)
+	h.equal(stored.ID, later.ID)
 	again := h.execution("ann")
 	again.CreatedAt = later.CreatedAt.Add(time.Hour)
 	stored, replayed, err = h.Enqueue(h.ctx(), again, other, execution.QueueLimits{})
 	h.ok(err)
-	h.same(replayed, true)
-	h.same(stored.ID, later.ID)
+	h.equal(replayed, true)
+	h.equal(stored.ID, later.ID)
 }
 
-func aKeyOfAnotherSubject(h *house) {
+func TestKeysAreScopedToTheirSubject(t *testing.T, db Database) {
+	h := newHarness(t, db)
 	key := &execution.Idempotency{Key: "k", Fingerprint: "f"}
 	for _, subject := range []string{"ann", "ben"} {
 		_, found, err := h.Earlier(h.ctx(), subject, *key, h.now)
 		h.ok(err)
-		h.same(found, false)
+		h.equal(found, false)
 		_, replayed, err := h.Enqueue(h.ctx(), h.execution(subject), key, execution.QueueLimits{})
 		h.ok(err)
-		h.same(replayed, false)
+		h.equal(replayed, false)
 	}
 }
 
-func aFullQueueRefuses(h *house) {
+func TestAFullQueueRefusesAndNamesTheLimit(t *testing.T, db Database) {
+	h := newHarness(t, db)
 	limits := execution.QueueLimits{Total: 3, PerSubject: 2}
 	for _, subject := range []string{"ann", "ann"} {
 		_, _, err := h.Enqueue(h.ctx(), h.execution(subject), nil, limits)
@@ -139,17 +91,17 @@ func aFullQueueRefuses(h *house) {
 	}
 	refused := h.execution("ann")
 	_, _, err := h.Enqueue(h.ctx(), refused, nil, limits)
-	h.fault(err, fault.QueueFull)
-	h.same(fault.Of(err).Details["limit"], "subject")
-	h.same(fault.Of(err).RetryAfter > 0, true)
+	h.wantFault(err, fault.QueueFull)
+	h.equal(fault.Of(err).Details["limit"], "subject")
+	h.equal(fault.Of(err).RetryAfter > 0, true)
 	_, err = h.Get(h.ctx(), refused.ID)
-	h.fault(err, fault.ExecutionNotFound)
+	h.wantFault(err, fault.ExecutionNotFound)
 
 	_, _, err = h.Enqueue(h.ctx(), h.execution("ben"), nil, limits)
 	h.ok(err)
 	_, _, err = h.Enqueue(h.ctx(), h.execution("ben"), nil, limits)
-	h.fault(err, fault.QueueFull)
-	h.same(fault.Of(err).Details["limit"], "total")
+	h.wantFault(err, fault.QueueFull)
+	h.equal(fault.Of(err).Details["limit"], "total")
 
 	first := h.claim()
 	h.ok(h.Start(h.ctx(), first, h.run()))
@@ -157,26 +109,29 @@ func aFullQueueRefuses(h *house) {
 	h.ok(err)
 }
 
-func aClaimedIsQueued(h *house) {
+func TestAClaimedExecutionCountsAsQueued(t *testing.T, db Database) {
+	h := newHarness(t, db)
 	id := h.enqueue("ann")
-	h.same(h.claim(), id)
-	h.same(h.get(id).State, execution.Queued)
+	h.equal(h.claim(), id)
+	h.equal(h.get(id).State, execution.Queued)
 	for _, limits := range []execution.QueueLimits{{Total: 1}, {PerSubject: 1}} {
 		_, _, err := h.Enqueue(h.ctx(), h.execution("ann"), nil, limits)
-		h.fault(err, fault.QueueFull)
+		h.wantFault(err, fault.QueueFull)
 	}
 }
 
-func aFullQueueReplays(h *house) {
+func TestAFullQueueStillReplays(t *testing.T, db Database) {
+	h := newHarness(t, db)
 	key := &execution.Idempotency{Key: "k", Fingerprint: "f"}
 	for _, want := range []bool{false, true} {
 		_, replayed, err := h.Enqueue(h.ctx(), h.execution("ann"), key, execution.QueueLimits{Total: 1, PerSubject: 1})
 		h.ok(err)
-		h.same(replayed, want)
+		h.equal(replayed, want)
 	}
 }
 
-func limitsHoldAfterARestart(h *house) {
+func TestLimitsHoldAfterARestart(t *testing.T, db Database) {
+	h := newHarness(t, db)
 	h.enqueue("ann")
 	h.enqueue("ann")
 	h.running("ann")
@@ -187,7 +142,7 @@ func limitsHoldAfterARestart(h *house) {
 			e := h.execution("ann")
 			_, _, err := h.Enqueue(h.ctx(), e, nil, limits)
 			if got := err == nil; got != want {
-				h.t.Fatalf("limits %+v with two queued: got error %v", limits, err)
+				h.t.Fatalf("Enqueue with limits %+v and two queued: error %v", limits, err)
 			}
 			if err == nil { // make room again
 				h.ok(h.Start(h.ctx(), e.ID, h.run()))
@@ -196,7 +151,8 @@ func limitsHoldAfterARestart(h *house) {
 	}
 }
 
-func anEndedLeavesRoom(h *house) {
+func TestAnEndedExecutionMakesRoomInTheQueue(t *testing.T, db Database) {
+	h := newHarness(t, db)
 	limits := execution.QueueLimits{Total: 1, PerSubject: 1}
 	for range 3 {
 		e, _, err := h.Enqueue(h.ctx(), h.execution("ann"), nil, limits)
@@ -205,17 +161,19 @@ func anEndedLeavesRoom(h *house) {
 	}
 }
 
-func claimTakesTheOldest(h *house) {
+func TestClaimTakesTheOldestFirst(t *testing.T, db Database) {
+	h := newHarness(t, db)
 	var want []execution.ID
 	for range 5 {
 		want = append(want, h.enqueue("ann"))
 	}
 	for _, id := range want {
-		h.same(h.claim(), id)
+		h.equal(h.claim(), id)
 	}
 }
 
-func claimServesFewestActive(h *house) {
+func TestClaimPrefersTheSubjectWithFewestActiveExecutions(t *testing.T, db Database) {
+	h := newHarness(t, db)
 	h.running("ann")
 	h.running("ann")
 	h.running("ben")
@@ -226,31 +184,33 @@ func claimServesFewestActive(h *house) {
 	}
 	claims, err := h.Claim(h.ctx(), 7)
 	h.ok(err)
-	// cid has 0, ben 1, ann 2: cid until it has as many as ben, both until they have as many as ann. Among equals, who was
-	// never served comes first.
-	h.same(subjects(claims), []string{"cid", "ben", "cid", "ann", "ben", "cid", "ann"})
+	// cid has 0 active executions, ben 1 and ann 2. cid is served until it has as many as ben, then both until they
+	// have as many as ann. Among equals, a subject that was never served comes first.
+	h.equal(subjects(claims), []string{"cid", "ben", "cid", "ann", "ben", "cid", "ann"})
 }
 
-func claimServesLongestAgo(h *house) {
+func TestClaimPrefersTheSubjectServedLongestAgo(t *testing.T, db Database) {
+	h := newHarness(t, db)
 	for range 3 {
 		for _, subject := range []string{"ann", "ben", "cid"} {
 			h.enqueue(subject)
 		}
 	}
 	var order []string
-	for range 9 { // one slot: each ends before the next is claimed
+	for range 9 { // as with one slot: each execution ends before the next claim
 		claims, err := h.Claim(h.ctx(), 1)
 		h.ok(err)
 		h.ok(h.Start(h.ctx(), claims[0].ID, h.run()))
 		h.ok(h.Finish(h.ctx(), claims[0].ID, h.result(execution.Completed, execution.Exited), h.delivery()))
 		order = append(order, claims[0].Subject)
 	}
-	h.same(order[3:6], order[:3])
-	h.same(order[6:], order[:3])
-	h.same(order[0] != order[1] && order[1] != order[2] && order[0] != order[2], true)
+	h.equal(order[3:6], order[:3])
+	h.equal(order[6:], order[:3])
+	h.equal(order[0] != order[1] && order[1] != order[2] && order[0] != order[2], true)
 }
 
-func claimGivesEachOnce(h *house) {
+func TestClaimReturnsEachExecutionOnce(t *testing.T, db Database) {
+	h := newHarness(t, db)
 	for i := range 10 {
 		h.enqueue(numbered("subject", i%3))
 	}
@@ -258,39 +218,43 @@ func claimGivesEachOnce(h *house) {
 	for _, want := range []int{4, 4, 2, 0} {
 		claims, err := h.Claim(h.ctx(), 4)
 		h.ok(err)
-		h.same(len(claims), want)
+		h.equal(len(claims), want)
 		for _, e := range claims {
-			h.same(seen[e.ID], false)
+			h.equal(seen[e.ID], false)
 			seen[e.ID] = true
 		}
 	}
 }
 
-func releaseGivesBack(h *house) {
+func TestReleaseKeepsThePlaceInTheOrder(t *testing.T, db Database) {
+	h := newHarness(t, db)
 	first, second := h.enqueue("ann"), h.enqueue("ann")
-	h.same(h.claim(), first)
+	h.equal(h.claim(), first)
 	h.ok(h.Release(h.ctx(), first))
-	h.same(h.get(first).State, execution.Queued)
-	h.same(h.claim(), first)
-	h.same(h.claim(), second)
+	h.equal(h.get(first).State, execution.Queued)
+	h.equal(h.claim(), first)
+	h.equal(h.claim(), second)
 }
 
-func releaseRefuses(h *house) {
-	h.stale(h.Release(h.ctx(), h.enqueue("ann")))
-	h.stale(h.Release(h.ctx(), h.running("ann")))
-	h.stale(h.Release(h.ctx(), h.ended("ann")))
-	h.stale(h.Release(h.ctx(), execution.NewID(h.now)))
+func TestReleaseRefusesAnExecutionWithoutAClaim(t *testing.T, db Database) {
+	h := newHarness(t, db)
+	h.wantStale(h.Release(h.ctx(), h.enqueue("ann")))
+	h.wantStale(h.Release(h.ctx(), h.running("ann")))
+	h.wantStale(h.Release(h.ctx(), h.ended("ann")))
+	h.wantStale(h.Release(h.ctx(), execution.NewID(h.now)))
 }
 
-func claimsAreVoid(h *house) {
+func TestClaimsAreVoidAfterARestart(t *testing.T, db Database) {
+	h := newHarness(t, db)
 	first := h.enqueue("ann")
-	h.same(h.claim(), first)
-	h.same(h.claim(), execution.ID(""))
+	h.equal(h.claim(), first)
+	h.equal(h.claim(), execution.ID(""))
 	h.restart()
-	h.same(h.claim(), first)
+	h.equal(h.claim(), first)
 }
 
-func manyAtTheSameTime(h *house) {
+func TestConcurrentEnqueueAndClaimLoseNothing(t *testing.T, db Database) {
+	h := newHarness(t, db)
 	const each, workers = 25, 8
 	var wg sync.WaitGroup
 	var mu sync.Mutex
@@ -306,10 +270,10 @@ func manyAtTheSameTime(h *house) {
 				if _, _, err := h.Enqueue(h.ctx(), e, nil, execution.QueueLimits{}); err != nil {
 					h.t.Errorf("enqueue: %v", err)
 				}
-				// Whoever stores one claims one: so none is left, and none is missing.
+				// Each worker claims one execution for each that it stores, so every claim finds one.
 				claims, err := h.Claim(h.ctx(), 1)
 				if err != nil || len(claims) != 1 {
-					h.t.Errorf("claimed %d, error %v", len(claims), err)
+					h.t.Errorf("Claim returned %d executions, error %v", len(claims), err)
 					return
 				}
 				id := claims[0].ID
@@ -326,6 +290,49 @@ func manyAtTheSameTime(h *house) {
 		})
 	}
 	wg.Wait()
-	h.same(len(finished), each*workers)
-	h.same(h.claim(), execution.ID(""))
+	h.equal(len(finished), each*workers)
+	h.equal(h.claim(), execution.ID(""))
+}
+
+func TestEnqueueStoresEveryField(t *testing.T, db Database) {
+	h := newHarness(t, db)
+	given := h.execution("ann")
+	stored, replayed, err := h.Enqueue(h.ctx(), given, nil, execution.QueueLimits{})
+	h.ok(err)
+	h.equal(replayed, false)
+	h.equal(stored, given)
+	h.equal(h.get(given.ID), bare(given))
+	h.restart()
+	h.equal(h.get(given.ID), bare(given))
+	claims, err := h.Claim(h.ctx(), 1)
+	h.ok(err)
+	given.Callback.Headers, given.Callback.Secret = nil, nil
+	h.equal(claims, []execution.Execution{given})
+}
+
+func TestEnqueueStoresAMinimalExecution(t *testing.T, db Database) {
+	h := newHarness(t, db)
+	given := execution.Execution{ID: execution.NewID(h.now), Subject: "ann", Timeout: time.Second, CreatedAt: h.now}
+	stored, _, err := h.Enqueue(h.ctx(), given, nil, execution.QueueLimits{})
+	h.ok(err)
+	given.State = execution.Queued
+	h.equal(stored, given)
+	h.equal(h.get(given.ID), given)
+}
+
+func TestEnqueueRefusesADuplicateID(t *testing.T, db Database) {
+	h := newHarness(t, db)
+	e := h.execution("ann")
+	_, _, err := h.Enqueue(h.ctx(), e, nil, execution.QueueLimits{})
+	h.ok(err)
+	if _, _, err = h.Enqueue(h.ctx(), e, nil, execution.QueueLimits{}); err == nil {
+		h.t.Fatal("Enqueue stored the ID a second time")
+	}
+	h.equal(h.claim(), e.ID)
+	h.equal(h.claim(), execution.ID(""))
+}
+
+func TestClaimOfAnEmptyQueueReturnsNothing(t *testing.T, db Database) {
+	h := newHarness(t, db)
+	h.equal(h.claim(), execution.ID(""))
 }

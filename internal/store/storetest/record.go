@@ -2,25 +2,15 @@ package storetest
 
 import (
 	"slices"
+	"testing"
 	"time"
 
 	"boomerang/internal/execution"
 	"boomerang/internal/fault"
 )
 
-func recordTests() map[string]func(*house) {
-	return map[string]func(*house){
-		"ListShowsTheNewestFirst":           listNewestFirst,
-		"ListChooses":                       listChooses,
-		"ListPagesWithoutGapsOrRepeats":     listPages,
-		"ListCountsWhatWasPrintedAndNoMore": listCounts,
-		"WhatIsNotThereIsNotFound":          notFound,
-		"OutputIsEmptyUntilTheEnd":          outputIsEmpty,
-		"OnesOwnAreCountedAhead":            aheadCounts,
-	}
-}
-
-func listNewestFirst(h *house) {
+func TestListShowsTheNewestFirst(t *testing.T, db Database) {
+	h := newHarness(t, db)
 	var want []execution.ID
 	for range 4 {
 		want = append(want, h.enqueue("ann"))
@@ -28,10 +18,11 @@ func listNewestFirst(h *house) {
 	slices.Reverse(want)
 	list, err := h.List(h.ctx(), execution.Filter{Limit: 3})
 	h.ok(err)
-	h.same(ids(list), want[:3])
+	h.equal(ids(list), want[:3])
 }
 
-func listChooses(h *house) {
+func TestListAppliesTheFilter(t *testing.T, db Database) {
+	h := newHarness(t, db)
 	queued := h.enqueue("ann")
 	running := h.running("ann")
 	ended := h.ended("ann")
@@ -48,7 +39,8 @@ func listChooses(h *house) {
 		"everything":      {execution.Filter{}, []execution.ID{node.ID, other, ended, running, queued}},
 		"subject":         {execution.Filter{Subject: "ann"}, []execution.ID{ended, running, queued}},
 		"no such subject": {execution.Filter{Subject: "cid"}, nil},
-		"one state":       {execution.Filter{States: []execution.State{execution.Queued}}, []execution.ID{node.ID, other, queued}},
+		"one state": {execution.Filter{States: []execution.State{execution.Queued}},
+			[]execution.ID{node.ID, other, queued}},
 		"two states": {
 			execution.Filter{States: []execution.State{execution.Failed, execution.Running}, Subject: "ann"},
 			[]execution.ID{ended, running},
@@ -59,7 +51,8 @@ func listChooses(h *house) {
 		"before":   {execution.Filter{Before: running}, []execution.ID{queued}},
 		"all at once": {
 			execution.Filter{
-				Subject: "ann", States: execution.States(), Language: "python", Since: at(queued), Until: at(other), Before: ended,
+				Subject: "ann", States: execution.States(), Language: "python", Since: at(queued), Until: at(other),
+				Before: ended,
 			},
 			[]execution.ID{running, queued},
 		},
@@ -68,12 +61,13 @@ func listChooses(h *house) {
 		list, err := h.List(h.ctx(), c.filter)
 		h.ok(err)
 		if got := ids(list); !slices.Equal(got, c.want) {
-			h.t.Errorf("%s: got %v, want %v", name, got, c.want)
+			h.t.Errorf("List by %s = %v, want %v", name, got, c.want)
 		}
 	}
 }
 
-func listPages(h *house) {
+func TestListPagesWithoutGapsOrRepeats(t *testing.T, db Database) {
+	h := newHarness(t, db)
 	var want, got []execution.ID
 	for i := range 11 {
 		want = append(want, h.enqueue(numbered("subject", i%2)))
@@ -89,54 +83,58 @@ func listPages(h *house) {
 		got = append(got, ids(page)...)
 		filter.Before = page[len(page)-1].ID
 	}
-	h.same(got, want)
+	h.equal(got, want)
 }
 
-func listCounts(h *house) {
+func TestListReturnsCountsWithoutOutput(t *testing.T, db Database) {
+	h := newHarness(t, db)
 	id := h.ended("ann")
 	list, err := h.List(h.ctx(), execution.Filter{Limit: 1})
 	h.ok(err)
 	want := h.get(id)
 	want.Result.Stdout.Head, want.Result.Stdout.Tail, want.Result.Stderr.Head = nil, nil, nil
-	h.same(list, []execution.Execution{want})
-	h.same(list[0].Result.Stdout.Bytes, int64(1<<33))
+	h.equal(list, []execution.Execution{want})
+	h.equal(list[0].Result.Stdout.Bytes, int64(1<<33))
 }
 
-func notFound(h *house) {
+func TestUnknownExecutionsAreNotFound(t *testing.T, db Database) {
+	h := newHarness(t, db)
 	id := execution.NewID(h.now)
 	_, err := h.Get(h.ctx(), id)
-	h.fault(err, fault.ExecutionNotFound)
+	h.wantFault(err, fault.ExecutionNotFound)
 	_, err = h.Output(h.ctx(), id, execution.Stdout)
-	h.fault(err, fault.ExecutionNotFound)
+	h.wantFault(err, fault.ExecutionNotFound)
 	_, err = h.Delivery(h.ctx(), id)
-	h.fault(err, fault.ExecutionNotFound)
+	h.wantFault(err, fault.ExecutionNotFound)
 	attempts, err := h.Attempts(h.ctx(), id)
 	h.ok(err)
-	h.same(len(attempts), 0)
+	h.equal(len(attempts), 0)
 }
 
-func outputIsEmpty(h *house) {
+func TestOutputIsEmptyUntilTheEnd(t *testing.T, db Database) {
+	h := newHarness(t, db)
 	o, err := h.Output(h.ctx(), h.running("ann"), execution.Stdout)
 	h.ok(err)
-	h.same(o, execution.Output{})
+	h.equal(o, execution.Output{})
 }
 
-func aheadCounts(h *house) {
+func TestAheadCountsTheSubjectsOwnExecutions(t *testing.T, db Database) {
+	h := newHarness(t, db)
 	first, _, second, third := h.enqueue("ann"), h.enqueue("bob"), h.enqueue("ann"), h.enqueue("ann")
 	ahead := func(id execution.ID, want int) {
 		h.t.Helper()
 		n, err := h.Ahead(h.ctx(), id)
 		h.ok(err)
-		h.same(n, want)
+		h.equal(n, want)
 	}
 	ahead(first, 0)
 	ahead(second, 1)
 	ahead(third, 2)
-	h.same(h.claim(), first) // in hand: it waits no more
+	h.equal(h.claim(), first) // a claimed execution is no longer ahead
 	ahead(third, 1)
 	h.ok(h.Start(h.ctx(), first, h.run()))
 	ahead(first, 0)
 	ahead(third, 1)
 	_, err := h.Ahead(h.ctx(), "exec_00000000000000000000000000")
-	h.fault(err, fault.ExecutionNotFound)
+	h.wantFault(err, fault.ExecutionNotFound)
 }

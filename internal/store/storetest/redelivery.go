@@ -2,49 +2,29 @@ package storetest
 
 import (
 	"sync"
+	"testing"
 	"time"
 
 	"boomerang/internal/execution"
 	"boomerang/internal/fault"
 )
 
-func redeliveryTests() map[string]func(*house) {
-	return map[string]func(*house){
-		"AnEndedDeliveryIsSentAgainAndItsAttemptsStay":     againAfterTheEnd,
-		"APendingDeliveryIsSentNowAndKeepsItsPlace":        againWhilePending,
-		"WhatHasNoDeliveryIsNotSentAgain":                  againWithoutADelivery,
-		"AFailureInFlightDoesNotUndoARedelivery":           againInFlight,
-		"TheLastFailureInFlightDoesNotUndoARedelivery":     againInTheLastFlight,
-		"ASuccessInFlightIsTheRedelivery":                  againInASuccessfulFlight,
-		"RedeliveriesBesideAttemptsLoseAndCountNothing":    againAndAgain,
-		"WhatIsSentAgainSurvivesARestart":                  againAfterARestart,
-		"WhatIsSentAgainIsKeptUntilItHasArrived":           againBeforeRemoval,
-		"SendingAgainSignals":                              againSignals,
-		"RecoverTakesTheDeadThatAreChosen":                 recoverChooses,
-		"RecoverTakesMoreThanOneBatchAndEachOnce":          recoverMany,
-		"RecoverLeavesWhatDiesLaterForTheNextTime":         recoverLeavesLater,
-		"DeliveriesAreListedByTheirCreationTheNewestFirst": deliveriesNewestFirst,
-		"DeliveriesAreChosen":                              deliveriesChosen,
-		"DeliveriesPageWithoutGapsOrRepeats":               deliveriesPage,
-	}
-}
-
-// recorded records attempt number n of id; it failed unless state is delivered.
-func (h *house) recorded(id execution.ID, n int, state execution.DeliveryState) {
+// record records attempt number n of a delivery. The attempt failed unless state is delivered.
+func (h *harness) record(id execution.ID, n int, state execution.DeliveryState) {
 	h.t.Helper()
 	reason := map[execution.DeliveryState]execution.DeadReason{execution.Dead: execution.Gone}[state]
 	a := h.attempt(id, n)
 	h.ok(h.Record(h.ctx(), a, state, reason, a.StartedAt.Add(time.Minute)))
 }
 
-func (h *house) deliveryOf(id execution.ID) execution.Delivery {
+func (h *harness) deliveryOf(id execution.ID) execution.Delivery {
 	h.t.Helper()
 	d, err := h.Delivery(h.ctx(), id)
 	h.ok(err)
 	return d
 }
 
-func (h *house) numbers(id execution.ID) (numbers []int) {
+func (h *harness) attemptNumbers(id execution.ID) (numbers []int) {
 	h.t.Helper()
 	attempts, err := h.Attempts(h.ctx(), id)
 	h.ok(err)
@@ -54,70 +34,74 @@ func (h *house) numbers(id execution.ID) (numbers []int) {
 	return numbers
 }
 
-func againAfterTheEnd(h *house) {
+func TestRedeliverResumesAnEndedDeliveryAndKeepsItsAttempts(t *testing.T, db Database) {
+	h := newHarness(t, db)
 	for _, end := range []execution.DeliveryState{execution.Delivered, execution.Dead} {
 		id := h.deliverable(0)
-		h.recorded(id, 1, execution.Pending)
+		h.record(id, 1, execution.Pending)
 		before := h.deliveryOf(id)
-		h.recorded(id, 2, end)
+		h.record(id, 2, end)
 		now := h.now.Add(100 * time.Hour)
 		h.ok(h.Redeliver(h.ctx(), id, now))
 		want := before
 		want.Attempts, want.Resumed, want.NextAt = 2, 2, now
-		h.same(h.deliveryOf(id), want)
-		h.same(h.due(now, 1), []execution.ID{id})
+		h.equal(h.deliveryOf(id), want)
+		h.equal(h.due(now, 1), []execution.ID{id})
 		third := h.attempt(id, 3)
 		third.StartedAt = now
 		h.ok(h.Record(h.ctx(), third, execution.Delivered, "", time.Time{}))
-		h.same(h.numbers(id), []int{1, 2, 3})
-		want.State, want.Attempts, want.NextAt, want.EndedAt = execution.Delivered, 3, time.Time{}, now.Add(third.Duration)
-		h.same(h.deliveryOf(id), want)
+		h.equal(h.attemptNumbers(id), []int{1, 2, 3})
+		want.State, want.Attempts, want.NextAt, want.EndedAt = execution.Delivered, 3, time.Time{},
+			now.Add(third.Duration)
+		h.equal(h.deliveryOf(id), want)
 	}
 }
 
-func againWhilePending(h *house) {
+func TestRedeliverMakesAPendingDeliveryDueAndKeepsItsSchedule(t *testing.T, db Database) {
+	h := newHarness(t, db)
 	id := h.deliverable(0)
-	h.recorded(id, 1, execution.Dead)
+	h.record(id, 1, execution.Dead)
 	h.ok(h.Redeliver(h.ctx(), id, h.now.Add(90*time.Minute)))
-	h.recorded(id, 2, execution.Pending)
+	h.record(id, 2, execution.Pending)
 	want := h.deliveryOf(id)
 	now := h.now.Add(100 * time.Hour)
-	for range 2 { // asking again changes nothing but the time
+	for range 2 { // another call changes only the time
 		now = now.Add(time.Second)
 		h.ok(h.Redeliver(h.ctx(), id, now))
 		want.NextAt = now
-		h.same(h.deliveryOf(id), want)
+		h.equal(h.deliveryOf(id), want)
 	}
-	h.same(want.Resumed, 1)
+	h.equal(want.Resumed, 1)
 }
 
-func againWithoutADelivery(h *house) {
+func TestRedeliverRefusesAnExecutionWithoutADelivery(t *testing.T, db Database) {
+	h := newHarness(t, db)
 	running := h.running("ann")
 	without := h.execution("ann")
 	without.Callback = execution.Callback{}
 	_, _, err := h.Enqueue(h.ctx(), without, nil, execution.QueueLimits{})
 	h.ok(err)
 	h.ok(h.Finish(h.ctx(), without.ID, h.result(execution.Failed, execution.StartFailed), nil))
-	h.quieten()
+	h.clearSignals()
 	words := map[string]bool{}
 	for id, code := range map[execution.ID]fault.Code{
 		running: fault.Conflict, without.ID: fault.Conflict, execution.NewID(h.now): fault.ExecutionNotFound,
 	} {
 		err := h.Redeliver(h.ctx(), id, h.now)
-		h.fault(err, code)
+		h.wantFault(err, code)
 		words[fault.Of(err).Sentence] = true
 	}
-	h.same(len(words), 3) // each says what is the matter
-	h.same(signalled(h.Pending()), false)
+	h.equal(len(words), 3) // each sentence says why there is no delivery
+	h.equal(signalled(h.Pending()), false)
 	h.ok(h.Finish(h.ctx(), running, h.result(execution.Completed, execution.Exited), h.delivery()))
 }
 
-// inFlight takes a delivery through n failures and has it asked for again while attempt n+1 is on its way.
-func (h *house) inFlight(n int) (id execution.ID, next execution.Attempt, asked time.Time) {
+// redeliverInFlight records n failed attempts of a delivery, and redelivers it while attempt n+1 is in flight.
+func (h *harness) redeliverInFlight(n int) (id execution.ID, next execution.Attempt, asked time.Time) {
 	h.t.Helper()
 	id = h.deliverable(0)
 	for i := range n {
-		h.recorded(id, i+1, execution.Pending)
+		h.record(id, i+1, execution.Pending)
 	}
 	next = h.attempt(id, n+1)
 	asked = next.StartedAt.Add(next.Duration / 2)
@@ -125,45 +109,49 @@ func (h *house) inFlight(n int) (id execution.ID, next execution.Attempt, asked 
 	return id, next, asked
 }
 
-func againInFlight(h *house) {
-	id, a, asked := h.inFlight(1)
+func TestAFailedAttemptInFlightDoesNotUndoARedelivery(t *testing.T, db Database) {
+	h := newHarness(t, db)
+	id, a, asked := h.redeliverInFlight(1)
 	h.ok(h.Record(h.ctx(), a, execution.Pending, "", a.StartedAt.Add(24*time.Hour)))
 	d := h.deliveryOf(id)
-	h.same([]any{d.State, d.Attempts, d.Resumed, d.NextAt}, []any{execution.Pending, 2, 0, asked})
-	h.stale(h.Record(h.ctx(), a, execution.Pending, "", asked)) // not twice
-	h.same(h.numbers(id), []int{1, 2})
+	h.equal([]any{d.State, d.Attempts, d.Resumed, d.NextAt}, []any{execution.Pending, 2, 0, asked})
+	h.wantStale(h.Record(h.ctx(), a, execution.Pending, "", asked)) // not twice
+	h.equal(h.attemptNumbers(id), []int{1, 2})
 
-	h.recorded(id, 3, execution.Pending) // it began later, so the schedule is in force again
-	h.same(h.deliveryOf(id).NextAt, h.attempt(id, 3).StartedAt.Add(time.Minute))
+	h.record(id, 3, execution.Pending) // it began after the redelivery, so the schedule applies again
+	h.equal(h.deliveryOf(id).NextAt, h.attempt(id, 3).StartedAt.Add(time.Minute))
 }
 
-func againInTheLastFlight(h *house) {
+func TestTheLastAttemptInFlightDoesNotUndoARedelivery(t *testing.T, db Database) {
+	h := newHarness(t, db)
 	for _, reason := range []execution.DeadReason{execution.Exhausted, execution.Gone, execution.Blocked} {
-		id, a, asked := h.inFlight(2)
+		id, a, asked := h.redeliverInFlight(2)
 		h.ok(h.Record(h.ctx(), a, execution.Dead, reason, time.Time{}))
 		d := h.deliveryOf(id)
-		h.same([]any{d.State, d.Reason, d.Attempts, d.Resumed, d.NextAt, d.EndedAt},
+		h.equal([]any{d.State, d.Reason, d.Attempts, d.Resumed, d.NextAt, d.EndedAt},
 			[]any{execution.Pending, execution.DeadReason(""), 3, 3, asked, time.Time{}})
-		h.recorded(id, 4, execution.Dead)
-		h.same(h.deliveryOf(id).State, execution.Dead)
+		h.record(id, 4, execution.Dead)
+		h.equal(h.deliveryOf(id).State, execution.Dead)
 	}
 }
 
-func againInASuccessfulFlight(h *house) {
-	id, a, _ := h.inFlight(0)
+func TestASuccessfulAttemptInFlightIsTheRedelivery(t *testing.T, db Database) {
+	h := newHarness(t, db)
+	id, a, _ := h.redeliverInFlight(0)
 	h.ok(h.Record(h.ctx(), a, execution.Delivered, "", time.Time{}))
 	d := h.deliveryOf(id)
-	h.same([]any{d.State, d.Attempts, d.NextAt}, []any{execution.Delivered, 1, time.Time{}})
+	h.equal([]any{d.State, d.Attempts, d.NextAt}, []any{execution.Delivered, 1, time.Time{}})
 }
 
-func againAndAgain(h *house) {
+func TestConcurrentRedeliveriesNeitherLoseNorCountAttempts(t *testing.T, db Database) {
+	h := newHarness(t, db)
 	id := h.deliverable(0)
 	var asker sync.WaitGroup
 	for range 4 {
 		asker.Go(func() {
 			for i := range 25 {
 				if err := h.Redeliver(h.ctx(), id, h.now.Add(time.Duration(i)*time.Minute)); err != nil {
-					h.t.Errorf("redeliver: %v", err)
+					h.t.Errorf("Redeliver: %v", err)
 				}
 			}
 		})
@@ -172,7 +160,7 @@ func againAndAgain(h *house) {
 		if d := h.deliveryOf(id); d.State != execution.Pending {
 			h.ok(h.Redeliver(h.ctx(), id, h.now))
 		}
-		h.recorded(id, n, []execution.DeliveryState{execution.Pending, execution.Delivered, execution.Dead}[n%3])
+		h.record(id, n, []execution.DeliveryState{execution.Pending, execution.Delivered, execution.Dead}[n%3])
 	}
 	asker.Wait()
 	h.ok(h.Redeliver(h.ctx(), id, h.now))
@@ -180,62 +168,65 @@ func againAndAgain(h *house) {
 	for i := range want {
 		want[i] = i + 1
 	}
-	h.same(h.numbers(id), want)
+	h.equal(h.attemptNumbers(id), want)
 	d := h.deliveryOf(id)
-	h.same([]any{d.State, d.Attempts}, []any{execution.Pending, 50})
+	h.equal([]any{d.State, d.Attempts}, []any{execution.Pending, 50})
 }
 
-func againAfterARestart(h *house) {
+func TestARedeliverySurvivesARestart(t *testing.T, db Database) {
+	h := newHarness(t, db)
 	id := h.deliverable(0)
-	h.recorded(id, 1, execution.Dead)
+	h.record(id, 1, execution.Dead)
 	h.ok(h.Redeliver(h.ctx(), id, h.now.Add(time.Hour)))
 	before := h.deliveryOf(id)
 	h.restart()
-	h.same(h.deliveryOf(id), before)
-	h.same(before.Resumed, 1)
+	h.equal(h.deliveryOf(id), before)
+	h.equal(before.Resumed, 1)
 }
 
-func againBeforeRemoval(h *house) {
+func TestRemoveKeepsAnExecutionWithARedelivery(t *testing.T, db Database) {
+	h := newHarness(t, db)
 	later := h.now.Add(1000 * time.Hour)
 	for _, end := range []execution.DeliveryState{execution.Delivered, execution.Dead} {
 		id := h.deliverable(0)
-		h.recorded(id, 1, end)
+		h.record(id, 1, end)
 		h.ok(h.Redeliver(h.ctx(), id, later))
 		n, err := h.Remove(h.ctx(), later, later, 10)
 		h.ok(err)
-		h.same(n, 0)
-		h.same(h.due(later, 10), []execution.ID{id})
-		h.recorded(id, 2, execution.Delivered)
+		h.equal(n, 0)
+		h.equal(h.due(later, 10), []execution.ID{id})
+		h.record(id, 2, execution.Delivered)
 		n, err = h.Remove(h.ctx(), later, later, 10)
 		h.ok(err)
-		h.same(n, 1)
+		h.equal(n, 1)
 	}
 }
 
-func againSignals(h *house) {
+func TestRedeliverAndRecoverSignalPending(t *testing.T, db Database) {
+	h := newHarness(t, db)
 	id := h.deliverable(0)
-	h.quieten()
+	h.clearSignals()
 	h.ok(h.Redeliver(h.ctx(), id, h.now))
-	h.same(signalled(h.Pending()), true)
+	h.equal(signalled(h.Pending()), true)
 	n, err := h.Recover(h.ctx(), execution.Recovery{}, h.now.Add(time.Hour))
 	h.ok(err)
-	h.same(n, 0)
-	h.same(signalled(h.Pending()), false)
-	h.recorded(id, 1, execution.Dead)
+	h.equal(n, 0)
+	h.equal(signalled(h.Pending()), false)
+	h.record(id, 1, execution.Dead)
 	_, err = h.Recover(h.ctx(), execution.Recovery{}, h.now.Add(9*time.Hour))
 	h.ok(err)
-	h.same(signalled(h.Pending()), true)
+	h.equal(signalled(h.Pending()), true)
 }
 
-// dead stores an ended execution whose callback was given up at its first attempt.
-func (h *house) dead(subject, url string) execution.ID {
+// deadDelivery stores an ended execution whose delivery was given up after its first attempt.
+func (h *harness) deadDelivery(subject, url string) execution.ID {
 	h.t.Helper()
 	e := h.execution(subject)
 	e.Callback.URL = url
 	_, _, err := h.Enqueue(h.ctx(), e, nil, execution.QueueLimits{})
 	h.ok(err)
 	h.ok(h.Finish(h.ctx(), e.ID, h.result(execution.Failed, execution.StartFailed), h.delivery()))
-	h.recorded(e.ID, 1, execution.Dead)
+	h.record(e.ID, 1, execution.Dead)
 	return e.ID
 }
 
@@ -245,10 +236,11 @@ const (
 	otherURL = "https://other.example/hook"
 )
 
-func recoverChooses(h *house) {
-	a, b, c := h.dead("ann", oneURL), h.dead("ann", otherURL), h.dead("ben", oneURL)
+func TestRecoverAppliesTheFilter(t *testing.T, db Database) {
+	h := newHarness(t, db)
+	a, b, c := h.deadDelivery("ann", oneURL), h.deadDelivery("ann", otherURL), h.deadDelivery("ben", oneURL)
 	h.deliverable(0) // pending: nothing to recover
-	h.recorded(h.deliverable(0), 1, execution.Delivered)
+	h.record(h.deliverable(0), 1, execution.Delivered)
 	second := h.deliveryOf(b).CreatedAt
 	now := h.now.Add(100 * time.Hour)
 	for name, t := range map[string]struct {
@@ -267,51 +259,53 @@ func recoverChooses(h *house) {
 		var got []execution.ID
 		for _, id := range []execution.ID{a, b, c} {
 			if d := h.deliveryOf(id); d.State == execution.Pending {
-				h.same([]any{d.Reason, d.Attempts, d.Resumed, d.NextAt, d.EndedAt},
+				h.equal([]any{d.Reason, d.Attempts, d.Resumed, d.NextAt, d.EndedAt},
 					[]any{execution.DeadReason(""), d.Resumed, d.Attempts, now, time.Time{}})
 				again := h.attempt(id, d.Attempts+1)
-				again.StartedAt = now.Add(-again.Duration) // in flight since then: the recovery must not be undone by it
+				again.StartedAt = now.Add(-again.Duration) // in flight during the recovery, which it must not undo
 				h.ok(h.Record(h.ctx(), again, execution.Dead, execution.Gone, time.Time{}))
-				h.same(h.deliveryOf(id).State, execution.Pending)
+				h.equal(h.deliveryOf(id).State, execution.Pending)
 				again.Number, again.StartedAt = again.Number+1, now
 				h.ok(h.Record(h.ctx(), again, execution.Dead, execution.Gone, time.Time{}))
 				got = append(got, id)
 			}
 		}
 		if n != len(t.want) {
-			h.t.Errorf("%s: recovered %d, want %d", name, n, len(t.want))
+			h.t.Errorf("Recover by %s = %d, want %d", name, n, len(t.want))
 		}
-		h.same(got, t.want)
+		h.equal(got, t.want)
 		now = now.Add(time.Hour)
 	}
 }
 
-func recoverMany(h *house) {
+func TestRecoverResumesEachOfManyDeliveriesOnce(t *testing.T, db Database) {
+	h := newHarness(t, db)
 	const many = 450
 	for range many {
-		h.dead("ann", oneURL)
+		h.deadDelivery("ann", oneURL)
 	}
 	now := h.now.Add(100 * time.Hour)
 	for _, want := range []int{many, 0} {
 		n, err := h.Recover(h.ctx(), execution.Recovery{Subject: "ann"}, now)
 		h.ok(err)
-		h.same(n, want)
+		h.equal(n, want)
 	}
-	h.same(len(h.due(now, 2*many)), many)
+	h.equal(len(h.due(now, 2*many)), many)
 }
 
-func recoverLeavesLater(h *house) {
-	id := h.dead("ann", oneURL)
+func TestRecoverSkipsDeliveriesThatDieLater(t *testing.T, db Database) {
+	h := newHarness(t, db)
+	id := h.deadDelivery("ann", oneURL)
 	ended := h.deliveryOf(id).EndedAt
 	n, err := h.Recover(h.ctx(), execution.Recovery{}, ended.Add(-1))
 	h.ok(err)
-	h.same(n, 0)
+	h.equal(n, 0)
 	n, err = h.Recover(h.ctx(), execution.Recovery{}, ended)
 	h.ok(err)
-	h.same(n, 1)
+	h.equal(n, 1)
 }
 
-func (h *house) deliveries(f execution.DeliveryFilter) (ids []execution.ID) {
+func (h *harness) deliveries(f execution.DeliveryFilter) (ids []execution.ID) {
 	h.t.Helper()
 	if f.Limit == 0 {
 		f.Limit = 200
@@ -321,29 +315,31 @@ func (h *house) deliveries(f execution.DeliveryFilter) (ids []execution.ID) {
 	for _, d := range list {
 		want := h.deliveryOf(d.Execution)
 		want.Body, want.Callback.Headers, want.Callback.Secret = nil, nil, nil
-		h.same(d, want)
+		h.equal(d, want)
 		ids = append(ids, d.Execution)
 	}
 	return ids
 }
 
-func deliveriesNewestFirst(h *house) {
+func TestDeliveriesAreListedNewestFirst(t *testing.T, db Database) {
+	h := newHarness(t, db)
 	early, late := h.running("ann"), h.running("ann")
-	dead := h.dead("ann", oneURL)
-	h.enqueue("ann") // has not ended
+	dead := h.deadDelivery("ann", oneURL)
+	h.enqueue("ann") // without a delivery, because it has not ended
 	h.ok(h.Finish(h.ctx(), late, h.result(execution.Completed, execution.Exited), h.delivery()))
 	h.now = h.now.Add(time.Hour)
 	h.ok(h.Finish(h.ctx(), early, h.result(execution.Completed, execution.Exited), h.delivery()))
-	h.same(h.deliveries(execution.DeliveryFilter{}), []execution.ID{early, late, dead})
-	h.ok(h.Redeliver(h.ctx(), dead, h.now.Add(100*time.Hour))) // which is no second creation
-	h.same(h.deliveries(execution.DeliveryFilter{Limit: 2}), []execution.ID{early, late})
+	h.equal(h.deliveries(execution.DeliveryFilter{}), []execution.ID{early, late, dead})
+	h.ok(h.Redeliver(h.ctx(), dead, h.now.Add(100*time.Hour))) // keeps the time of its creation
+	h.equal(h.deliveries(execution.DeliveryFilter{Limit: 2}), []execution.ID{early, late})
 }
 
-func deliveriesChosen(h *house) {
-	a, b, c := h.dead("ann", oneURL), h.dead("ann", otherURL), h.dead("ben", oneURL)
+func TestDeliveriesApplyTheFilter(t *testing.T, db Database) {
+	h := newHarness(t, db)
+	a, b, c := h.deadDelivery("ann", oneURL), h.deadDelivery("ann", otherURL), h.deadDelivery("ben", oneURL)
 	pending := h.ended("ann")
 	delivered := h.ended("ben")
-	h.recorded(delivered, 1, execution.Delivered)
+	h.record(delivered, 1, execution.Delivered)
 	at := func(id execution.ID) time.Time { return h.deliveryOf(id).CreatedAt }
 	states := func(s ...execution.DeliveryState) []execution.DeliveryState { return s }
 	for name, t := range map[string]struct {
@@ -354,35 +350,39 @@ func deliveriesChosen(h *house) {
 		"subject":         {execution.DeliveryFilter{Subject: "ann"}, []execution.ID{pending, b, a}},
 		"no such subject": {execution.DeliveryFilter{Subject: "cid"}, nil},
 		"dead":            {execution.DeliveryFilter{States: states(execution.Dead)}, []execution.ID{c, b, a}},
-		"two states":      {execution.DeliveryFilter{States: states(execution.Pending, execution.Delivered)}, []execution.ID{delivered, pending}},
-		"none":            {execution.DeliveryFilter{States: states(execution.NoDelivery)}, nil},
-		"destination":     {execution.DeliveryFilter{Destination: oneHost}, []execution.ID{c, a}},
-		"since":           {execution.DeliveryFilter{Since: at(c)}, []execution.ID{delivered, pending, c}},
-		"until":           {execution.DeliveryFilter{Until: at(c)}, []execution.ID{b, a}},
-		"before":          {execution.DeliveryFilter{Before: h.deliveryOf(c).Cursor()}, []execution.ID{b, a}},
+		"two states": {execution.DeliveryFilter{States: states(execution.Pending, execution.Delivered)},
+			[]execution.ID{delivered, pending}},
+		"none":        {execution.DeliveryFilter{States: states(execution.NoDelivery)}, nil},
+		"destination": {execution.DeliveryFilter{Destination: oneHost}, []execution.ID{c, a}},
+		"since":       {execution.DeliveryFilter{Since: at(c)}, []execution.ID{delivered, pending, c}},
+		"until":       {execution.DeliveryFilter{Until: at(c)}, []execution.ID{b, a}},
+		"before":      {execution.DeliveryFilter{Before: h.deliveryOf(c).Cursor()}, []execution.ID{b, a}},
 		"before what is gone": {
-			execution.DeliveryFilter{Before: execution.DeliveryCursor{CreatedAt: at(c), Execution: execution.NewID(h.now)}},
+			execution.DeliveryFilter{Before: execution.DeliveryCursor{CreatedAt: at(c),
+				Execution: execution.NewID(h.now)}},
 			[]execution.ID{b, a},
 		},
 		"all at once": {
 			execution.DeliveryFilter{
-				Subject: "ann", States: states(execution.Dead), Destination: oneHost, Since: at(a), Until: at(pending), Before: h.deliveryOf(b).Cursor(),
+				Subject: "ann", States: states(execution.Dead), Destination: oneHost, Since: at(a), Until: at(pending),
+				Before: h.deliveryOf(b).Cursor(),
 			},
 			[]execution.ID{a},
 		},
 	} {
 		h.t.Log(name)
-		h.same(h.deliveries(t.filter), t.want)
+		h.equal(h.deliveries(t.filter), t.want)
 	}
 }
 
-func deliveriesPage(h *house) {
+func TestDeliveriesPageWithoutGapsOrRepeats(t *testing.T, db Database) {
+	h := newHarness(t, db)
 	var want, got []execution.ID
 	for i := range 11 {
 		id := h.ended([]string{"ann", "ben"}[i%2])
-		h.now = h.now.Add(-time.Millisecond) // so all are created at the same time
+		h.now = h.now.Add(-time.Millisecond) // all deliveries are created at the same time
 		if i%3 == 0 {
-			h.recorded(id, 1, execution.Dead)
+			h.record(id, 1, execution.Dead)
 		}
 		want = append([]execution.ID{id}, want...)
 	}
@@ -398,5 +398,64 @@ func deliveriesPage(h *house) {
 		}
 		filter.Before = page[len(page)-1].Cursor()
 	}
-	h.same(got, want)
+	h.equal(got, want)
+}
+
+// TestEveryDeliveryWriteFollowsTheTableOfTransitions tries each write on a delivery in each state. A write either keeps
+// the state or follows the table, and together they make every transition.
+func TestEveryDeliveryWriteFollowsTheTableOfTransitions(t *testing.T, db Database) {
+	h := newHarness(t, db)
+	later := h.now.Add(1000 * time.Hour)
+	record := func(to execution.DeliveryState) func(execution.ID) error {
+		return func(id execution.ID) error {
+			return h.Record(h.ctx(), h.attempt(id, h.deliveryOf(id).Attempts+1), to, execution.Gone, later)
+		}
+	}
+	writes := map[string]func(id execution.ID) error{
+		"finish": func(id execution.ID) error {
+			return h.Finish(h.ctx(), id, h.result(execution.Completed, execution.Exited), h.delivery())
+		},
+		"record none":      record(execution.NoDelivery),
+		"record pending":   record(execution.Pending),
+		"record delivered": record(execution.Delivered),
+		"record dead":      record(execution.Dead),
+		"redeliver":        func(id execution.ID) error { return h.Redeliver(h.ctx(), id, later) },
+		"recover": func(execution.ID) error {
+			_, err := h.Recover(h.ctx(), execution.Recovery{}, later)
+			return err
+		},
+	}
+	made := map[[2]execution.DeliveryState]bool{}
+	for _, from := range append(execution.DeliveryStates(), execution.NoDelivery) {
+		for name, write := range writes {
+			var id execution.ID
+			switch from {
+			case execution.NoDelivery:
+				id = h.running("ann")
+			case execution.Pending:
+				id = h.deliverable(0)
+			case execution.Delivered, execution.Dead:
+				id = h.deliverable(0)
+				h.record(id, 1, from)
+			}
+			before := h.deliveryOf(id)
+			h.equal(before.State, from)
+			err := write(id)
+			after := h.deliveryOf(id)
+			switch {
+			case err != nil:
+				h.equal(after, before)
+			case after.State == from:
+			case from.CanBecome(after.State):
+				made[[2]execution.DeliveryState{from, after.State}] = true
+			default:
+				t.Errorf("%s moved a delivery from %s to %s", name, from, after.State)
+			}
+		}
+	}
+	for _, want := range execution.DeliveryTransitions() {
+		if !made[[2]execution.DeliveryState{want.From, want.To}] {
+			t.Errorf("no write moves a delivery from %s to %s", want.From, want.To)
+		}
+	}
 }

@@ -1,110 +1,103 @@
 package storetest
 
 import (
+	"testing"
 	"time"
 
 	"boomerang/internal/execution"
 )
 
-func wakeTests() map[string]func(*house) {
-	return map[string]func(*house){
-		"OpenSignalsThatThereMayBeWork":     openSignals,
-		"WhatBecomesClaimableSignals":       claimableSignals,
-		"ARefusedExecutionDoesNotSignal":    refusedDoesNotSignal,
-		"ACancelRequestSignals":             cancelSignals,
-		"ADeliverySignals":                  deliverySignals,
-		"EndedIsClosedForAllWhoWait":        endedIsClosed,
-		"EndedStaysOpenWhileItGoesOn":       endedStaysOpen,
-		"ReleaseLeavesTheOthersWaiting":     releaseLeavesOthers,
-		"ACancelledQueuedExecutionHasEnded": cancelledHasEnded,
-		"WhoeverIsWokenSeesWhatHappened":    wokenSees,
-		"EveryStepOfAnExecutionSignals":     movesSignal,
-	}
-}
-
-func openSignals(h *house) {
+func TestOpenSetsEverySignal(t *testing.T, db Database) {
+	h := newHarness(t, db)
 	for _, ch := range []<-chan struct{}{h.Queued(), h.Cancelling(), h.Pending()} {
-		h.same(signalled(ch), true)
-		h.same(signalled(ch), false)
+		h.equal(signalled(ch), true)
+		h.equal(signalled(ch), false)
 	}
 }
 
-// quieten takes the signals that opening has set.
-func (h *house) quieten() {
+// clearSignals clears the signals that opening has set.
+func (h *harness) clearSignals() {
 	signalled(h.Queued())
 	signalled(h.Cancelling())
 	signalled(h.Pending())
 }
 
-func claimableSignals(h *house) {
-	h.quieten()
+func TestAClaimableExecutionSignalsQueued(t *testing.T, db Database) {
+	h := newHarness(t, db)
+	h.clearSignals()
 	id := h.enqueue("ann")
-	h.same(signalled(h.Queued()), true)
+	h.equal(signalled(h.Queued()), true)
 	h.claim()
-	h.same(signalled(h.Queued()), false)
+	h.equal(signalled(h.Queued()), false)
 	h.ok(h.Release(h.ctx(), id))
-	h.same(signalled(h.Queued()), true)
+	h.equal(signalled(h.Queued()), true)
 	h.ok(h.Start(h.ctx(), id, h.run()))
-	h.same(signalled(h.Queued()), false)
+	h.equal(signalled(h.Queued()), false)
 	h.ok(h.Requeue(h.ctx(), id))
-	h.same(signalled(h.Queued()), true)
+	h.equal(signalled(h.Queued()), true)
 }
 
-func refusedDoesNotSignal(h *house) {
+func TestARefusedExecutionDoesNotSignalQueued(t *testing.T, db Database) {
+	h := newHarness(t, db)
 	h.enqueue("ann")
-	h.quieten()
+	h.clearSignals()
 	if _, _, err := h.Enqueue(h.ctx(), h.execution("ann"), nil, execution.QueueLimits{Total: 1}); err == nil {
-		h.t.Fatal("the full queue took one more")
+		h.t.Fatal("Enqueue accepted an execution above the limit")
 	}
-	h.same(signalled(h.Queued()), false)
+	h.equal(signalled(h.Queued()), false)
 }
 
-func cancelSignals(h *house) {
-	h.quieten()
+func TestARequestToEndSignalsCancelling(t *testing.T, db Database) {
+	h := newHarness(t, db)
+	h.clearSignals()
 	id := h.running("ann")
-	h.same(signalled(h.Cancelling()), false)
-	_, err := h.Cancel(h.ctx(), id, h.now, h.never)
+	h.equal(signalled(h.Cancelling()), false)
+	_, err := h.Cancel(h.ctx(), id, h.now, h.noResult)
 	h.ok(err)
-	h.same(signalled(h.Cancelling()), true)
+	h.equal(signalled(h.Cancelling()), true)
 }
 
-func deliverySignals(h *house) {
-	h.quieten()
+func TestADeliverySignalsPending(t *testing.T, db Database) {
+	h := newHarness(t, db)
+	h.clearSignals()
 	without := h.execution("ann")
 	without.Callback = execution.Callback{}
 	_, _, err := h.Enqueue(h.ctx(), without, nil, execution.QueueLimits{})
 	h.ok(err)
 	h.ok(h.Start(h.ctx(), without.ID, h.run()))
 	h.ok(h.Finish(h.ctx(), without.ID, h.result(execution.Completed, execution.Exited), nil))
-	h.same(signalled(h.Pending()), false)
+	h.equal(signalled(h.Pending()), false)
 	h.ended("ann")
-	h.same(signalled(h.Pending()), true)
+	h.equal(signalled(h.Pending()), true)
 }
 
-func endedIsClosed(h *house) {
+func TestEndedIsClosedForEveryReceiver(t *testing.T, db Database) {
+	h := newHarness(t, db)
 	id := h.running("ann")
 	one, releaseOne := h.Ended(id)
 	two, releaseTwo := h.Ended(id)
 	h.ok(h.Finish(h.ctx(), id, h.result(execution.Timeout, execution.TimedOut), h.delivery()))
-	h.same(signalled(one), true)
-	h.same(signalled(two), true)
+	h.equal(signalled(one), true)
+	h.equal(signalled(two), true)
 	releaseOne()
 	releaseOne()
 	releaseTwo()
 }
 
-func endedStaysOpen(h *house) {
+func TestEndedStaysOpenUntilTheEnd(t *testing.T, db Database) {
+	h := newHarness(t, db)
 	id, other := h.running("ann"), h.running("ann")
 	ch, release := h.Ended(id)
 	defer release()
 	h.ok(h.Requeue(h.ctx(), id))
 	h.ok(h.Start(h.ctx(), id, h.run()))
 	h.ok(h.Finish(h.ctx(), other, h.result(execution.Completed, execution.Exited), h.delivery()))
-	h.stale(h.Finish(h.ctx(), other, h.result(execution.Completed, execution.Exited), h.delivery()))
-	h.same(signalled(ch), false)
+	h.wantStale(h.Finish(h.ctx(), other, h.result(execution.Completed, execution.Exited), h.delivery()))
+	h.equal(signalled(ch), false)
 }
 
-func releaseLeavesOthers(h *house) {
+func TestReleaseOfOneReceiverKeepsTheOthers(t *testing.T, db Database) {
+	h := newHarness(t, db)
 	id := h.running("ann")
 	_, release := h.Ended(id)
 	ch, releaseOther := h.Ended(id)
@@ -112,10 +105,11 @@ func releaseLeavesOthers(h *house) {
 	release()
 	release()
 	h.ok(h.Finish(h.ctx(), id, h.result(execution.Completed, execution.Exited), h.delivery()))
-	h.same(signalled(ch), true)
+	h.equal(signalled(ch), true)
 }
 
-func cancelledHasEnded(h *house) {
+func TestCancelOfAQueuedExecutionClosesEnded(t *testing.T, db Database) {
+	h := newHarness(t, db)
 	id := h.enqueue("ann")
 	ch, release := h.Ended(id)
 	defer release()
@@ -123,10 +117,11 @@ func cancelledHasEnded(h *house) {
 		return h.result(execution.Cancelled, execution.WasCancelled), h.delivery()
 	})
 	h.ok(err)
-	h.same(signalled(ch), true)
+	h.equal(signalled(ch), true)
 }
 
-func wokenSees(h *house) {
+func TestAReceiverOfEndedReadsTheNewState(t *testing.T, db Database) {
+	h := newHarness(t, db)
 	id := h.running("ann")
 	ch, release := h.Ended(id)
 	defer release()
@@ -135,20 +130,21 @@ func wokenSees(h *house) {
 		<-ch
 		e, err := h.Get(h.ctx(), id)
 		if err != nil {
-			h.t.Errorf("get: %v", err)
+			h.t.Errorf("Get: %v", err)
 		}
 		seen <- e.State
 	}()
 	h.ok(h.Finish(h.ctx(), id, h.result(execution.Completed, execution.Exited), h.delivery()))
 	select {
 	case state := <-seen:
-		h.same(state, execution.Completed)
+		h.equal(state, execution.Completed)
 	case <-time.After(time.Minute):
-		h.t.Fatal("nobody was woken")
+		h.t.Fatal("the channel of Ended was not closed")
 	}
 }
 
-func movesSignal(h *house) {
+func TestEveryTransitionSignalsMoves(t *testing.T, db Database) {
+	h := newHarness(t, db)
 	id, other := h.enqueue("ann"), h.enqueue("ann")
 	one, releaseOne := h.Moves(id)
 	two, releaseTwo := h.Moves(id)
@@ -157,12 +153,12 @@ func movesSignal(h *house) {
 		h.ok(err)
 		for _, ch := range []<-chan struct{}{one, two} {
 			if !signalled(ch) || signalled(ch) {
-				h.t.Errorf("%s: want one signal", what)
+				h.t.Errorf("%s: want exactly one signal", what)
 			}
 		}
 	}
 	h.ok(h.Start(h.ctx(), other, h.run()))
-	h.same(signalled(one), false)
+	h.equal(signalled(one), false)
 	step("started", h.Start(h.ctx(), id, h.run()))
 	step("taken over", h.Adopt(h.ctx(), id))
 	step("queued again", h.Requeue(h.ctx(), id))
@@ -172,7 +168,7 @@ func movesSignal(h *house) {
 	signalled(one)
 	signalled(two)
 	h.ok(h.Finish(h.ctx(), id, h.result(execution.Completed, execution.Exited), h.delivery()))
-	h.same(signalled(one), true)
-	h.same(signalled(two), false)
+	h.equal(signalled(one), true)
+	h.equal(signalled(two), false)
 	releaseOne()
 }

@@ -2,39 +2,15 @@ package storetest
 
 import (
 	"io"
+	"testing"
 	"time"
 
 	"boomerang/internal/execution"
 	"boomerang/internal/fault"
 )
 
-func workspaceTests() map[string]func(*house) {
-	return map[string]func(*house){
-		"AFileIsReadAsItWasPut":                           aFileIsReadAsItWasPut,
-		"PutMakesWhatIsAbove":                             putMakesWhatIsAbove,
-		"PutKeepsToTheLimits":                             putKeepsToTheLimits,
-		"APutMayHaveACondition":                           aPutMayHaveACondition,
-		"DeleteTakesAllThatIsBelow":                       deleteTakesAll,
-		"WhatIsReplacedIsGone":                            whatIsReplacedIsGone,
-		"WorkspacesBelongToTheirSubject":                  workspacesBelong,
-		"OneExecutionAtATimeChangesAWorkspace":            oneAtATime,
-		"WhoeverEndsLetsTheNextGo":                        whoeverEndsLetsTheNextGo,
-		"ARequeueKeepsTheTurn":                            aRequeueKeepsTheTurn,
-		"TheTurnOutlivesARestart":                         theTurnOutlivesARestart,
-		"WhoIsHeldBackCountsAsQueued":                     whoIsHeldBackCounts,
-		"AReaderIsNeverHeldBackAndKeepsWhatItWasGiven":    aReaderKeeps,
-		"WhatAProgramLeavesIsKeptWithItsEnd":              whatAProgramLeaves,
-		"OnlyWhoChangesAWorkspaceLeavesSomethingInIt":     onlyWhoChanges,
-		"NobodyElseChangesAWorkspaceThatIsBeingChanged":   nobodyElseChanges,
-		"AWorkspaceThatIsUsedStays":                       aWorkspaceThatIsUsedStays,
-		"IdleWorkspacesGo":                                idleWorkspacesGo,
-		"AWorkspaceThatIsNotThereIsMadeOrCannotBeRead":    aWorkspaceThatIsNotThere,
-		"AnIdempotentRepetitionDoesNotQueueForAWorkspace": anIdempotentRepetition,
-	}
-}
-
-// blob keeps text.
-func (h *house) blob(text string) execution.Blob {
+// blob stores a blob.
+func (h *harness) blob(text string) execution.Blob {
 	h.t.Helper()
 	w, err := h.NewBlob(h.ctx())
 	h.ok(err)
@@ -45,7 +21,7 @@ func (h *house) blob(text string) execution.Blob {
 	return b
 }
 
-func (h *house) file(path, text string) execution.Entry {
+func (h *harness) file(path, text string) execution.Entry {
 	h.t.Helper()
 	return execution.Entry{Path: path, Kind: execution.EntryFile, Mode: 0o640, Blob: h.blob(text), ModifiedAt: h.now}
 }
@@ -55,8 +31,8 @@ var (
 	unlimited execution.WorkspaceLimits
 )
 
-// put lays files with their path as content into ann's workspace w.
-func (h *house) put(paths ...string) {
+// putFiles puts files into the workspace w of "ann". The content of each file is its path.
+func (h *harness) putFiles(paths ...string) {
 	h.t.Helper()
 	for _, path := range paths {
 		_, err := h.Put(h.ctx(), "ann", "w", h.file(path, path), always, unlimited)
@@ -64,15 +40,16 @@ func (h *house) put(paths ...string) {
 	}
 }
 
-// tree reads all of a workspace: the content of files, "/" for a directory.
-func (h *house) tree(subject, name string) map[string]string {
+// tree returns the entries of a workspace by path: the content of a file, "/" for a directory, "-> " and the target for
+// a link.
+func (h *harness) tree(subject, name string) map[string]string {
 	h.t.Helper()
 	entries, err := h.Entries(h.ctx(), subject, name, "", "", 1000)
 	h.ok(err)
 	return h.contents(entries)
 }
 
-func (h *house) contents(entries []execution.Entry) map[string]string {
+func (h *harness) contents(entries []execution.Entry) map[string]string {
 	h.t.Helper()
 	tree := map[string]string{}
 	for _, e := range entries {
@@ -90,8 +67,8 @@ func (h *house) contents(entries []execution.Entry) map[string]string {
 	return tree
 }
 
-// using stores an execution of ann's that uses workspace w.
-func (h *house) using(readOnly bool) execution.ID {
+// enqueueUsing stores an execution of "ann" that uses the workspace w.
+func (h *harness) enqueueUsing(readOnly bool) execution.ID {
 	h.t.Helper()
 	e := h.execution("ann")
 	e.Options.Workspace = execution.WorkspaceUse{Name: "w", ReadOnly: readOnly}
@@ -100,365 +77,389 @@ func (h *house) using(readOnly bool) execution.ID {
 	return e.ID
 }
 
-// start claims the next execution, which is to be id, and starts it.
-func (h *house) start(id execution.ID) {
+// start claims and starts the next execution, which must be id.
+func (h *harness) start(id execution.ID) {
 	h.t.Helper()
-	h.same(h.claim(), id)
+	h.equal(h.claim(), id)
 	h.ok(h.Start(h.ctx(), id, h.run()))
 }
 
-// end ends a running execution, with what it left.
-func (h *house) end(id execution.ID, left *execution.WorkspaceResult) {
+// finish ends a running execution with the files that it left.
+func (h *harness) finish(id execution.ID, left *execution.WorkspaceResult) {
 	h.t.Helper()
 	r := h.result(execution.Failed, execution.Exited)
 	r.Workspace = left
 	h.ok(h.Finish(h.ctx(), id, r, h.delivery()))
 }
 
-func aFileIsReadAsItWasPut(h *house) {
+func TestPutStoresAFile(t *testing.T, db Database) {
+	h := newHarness(t, db)
 	e := h.file("a/b\nc/ü", "content")
 	replaced, err := h.Put(h.ctx(), "ann", "w", e, always, unlimited)
 	h.ok(err)
-	h.same(replaced, false)
+	h.equal(replaced, false)
 	got, err := h.Entry(h.ctx(), "ann", "w", e.Path)
 	h.ok(err)
-	h.same(got, e)
+	h.equal(got, e)
 	h.restart()
-	h.same(h.tree("ann", "w"), map[string]string{"a": "/", "a/b\nc": "/", "a/b\nc/ü": "content"})
+	h.equal(h.tree("ann", "w"), map[string]string{"a": "/", "a/b\nc": "/", "a/b\nc/ü": "content"})
 	w, err := h.Workspace(h.ctx(), "ann", "w")
 	h.ok(err)
-	h.same(w, execution.Workspace{Name: "w", CreatedAt: h.now, UsedAt: h.now, Size: 7, Entries: 3})
+	h.equal(w, execution.Workspace{Name: "w", CreatedAt: h.now, UsedAt: h.now, Size: 7, Entries: 3})
 	_, err = h.Entry(h.ctx(), "ann", "w", "a/c")
-	h.fault(err, fault.FileNotFound)
+	h.wantFault(err, fault.FileNotFound)
 	_, err = h.Entry(h.ctx(), "ann", "v", "a")
-	h.fault(err, fault.WorkspaceNotFound)
+	h.wantFault(err, fault.WorkspaceNotFound)
 	_, err = h.Entries(h.ctx(), "ann", "v", "", "", 9)
-	h.fault(err, fault.WorkspaceNotFound)
+	h.wantFault(err, fault.WorkspaceNotFound)
 	page, err := h.Entries(h.ctx(), "ann", "w", "a/", "a/b\nc", 9)
 	h.ok(err)
-	h.same(len(page), 1)
+	h.equal(len(page), 1)
 }
 
-func putMakesWhatIsAbove(h *house) {
-	h.put("f", "d/e/g")
+func TestPutCreatesParentDirectories(t *testing.T, db Database) {
+	h := newHarness(t, db)
+	h.putFiles("f", "d/e/g")
 	_, err := h.Put(h.ctx(), "ann", "w", h.file("f/below", "x"), always, unlimited)
-	h.fault(err, fault.Conflict)
+	h.wantFault(err, fault.Conflict)
 	_, err = h.Put(h.ctx(), "ann", "w", h.file("d/e", "x"), always, unlimited)
-	h.fault(err, fault.Conflict)
-	replaced, err := h.Put(h.ctx(), "ann", "w", execution.Entry{Path: "d/e", Kind: execution.EntryDir, ModifiedAt: h.now}, always, unlimited)
+	h.wantFault(err, fault.Conflict)
+	replaced, err := h.Put(h.ctx(), "ann", "w",
+		execution.Entry{Path: "d/e", Kind: execution.EntryDir, ModifiedAt: h.now}, always, unlimited)
 	h.ok(err)
-	h.same(replaced, true)
-	h.same(h.tree("ann", "w"), map[string]string{"f": "f", "d": "/", "d/e": "/", "d/e/g": "d/e/g"})
+	h.equal(replaced, true)
+	h.equal(h.tree("ann", "w"), map[string]string{"f": "f", "d": "/", "d/e": "/", "d/e/g": "d/e/g"})
 }
 
-func putKeepsToTheLimits(h *house) {
+func TestPutRefusesAboveTheLimits(t *testing.T, db Database) {
+	h := newHarness(t, db)
 	limits := execution.WorkspaceLimits{Size: 10, Entries: 3, Count: 2, Total: 15}
 	put := func(name, path, text string) error {
 		_, err := h.Put(h.ctx(), "ann", name, h.file(path, text), always, limits)
 		return err
 	}
 	h.ok(put("w", "a", "0123456789"))
-	h.fault(put("w", "b", "x"), fault.PayloadTooLarge)
+	h.wantFault(put("w", "b", "x"), fault.PayloadTooLarge)
 	h.ok(put("w", "a", "01234567")) // less than before
 	h.ok(put("w", "d/b", "x"))
-	h.fault(put("w", "c", ""), fault.PayloadTooLarge)
+	h.wantFault(put("w", "c", ""), fault.PayloadTooLarge)
 	h.ok(put("v", "a", "123456"))
-	h.fault(put("v", "b", "x"), fault.PayloadTooLarge)
-	h.fault(put("u", "b", "x"), fault.Conflict)
-	h.same(h.tree("ann", "w"), map[string]string{"a": "01234567", "d": "/", "d/b": "x"})
-	h.same(h.tree("ann", "v"), map[string]string{"a": "123456"})
+	h.wantFault(put("v", "b", "x"), fault.PayloadTooLarge)
+	h.wantFault(put("u", "b", "x"), fault.Conflict)
+	h.equal(h.tree("ann", "w"), map[string]string{"a": "01234567", "d": "/", "d/b": "x"})
+	h.equal(h.tree("ann", "v"), map[string]string{"a": "123456"})
 	size, err := h.OtherWorkspacesSize(h.ctx(), "ann", "w")
 	h.ok(err)
-	h.same(size, int64(6))
+	h.equal(size, int64(6))
 }
 
-func aPutMayHaveACondition(h *house) {
-	h.put("a")
+func TestPutAndDeleteCheckTheCondition(t *testing.T, db Database) {
+	h := newHarness(t, db)
+	h.putFiles("a")
 	put := func(path string, only execution.Condition) error {
 		_, err := h.Put(h.ctx(), "ann", "w", h.file(path, path), only, unlimited)
 		return err
 	}
 	sum := h.blob("a").Sum
-	h.fault(put("a", execution.Condition{Absent: true}), fault.PreconditionFailed)
-	h.fault(put("b", execution.Condition{Exists: true}), fault.PreconditionFailed)
-	h.fault(put("b", execution.Condition{Sums: [][32]byte{sum}}), fault.PreconditionFailed)
-	h.fault(put("a", execution.Condition{Sums: [][32]byte{{1}}}), fault.PreconditionFailed)
-	h.fault(h.Delete(h.ctx(), "ann", "w", "a", execution.Condition{Sums: [][32]byte{{1}}}, h.now), fault.PreconditionFailed)
+	h.wantFault(put("a", execution.Condition{Absent: true}), fault.PreconditionFailed)
+	h.wantFault(put("b", execution.Condition{Exists: true}), fault.PreconditionFailed)
+	h.wantFault(put("b", execution.Condition{Sums: [][32]byte{sum}}), fault.PreconditionFailed)
+	h.wantFault(put("a", execution.Condition{Sums: [][32]byte{{1}}}), fault.PreconditionFailed)
+	h.wantFault(h.Delete(h.ctx(), "ann", "w", "a", execution.Condition{Sums: [][32]byte{{1}}}, h.now),
+		fault.PreconditionFailed)
 	h.ok(put("a", execution.Condition{Sums: [][32]byte{{1}, sum}}))
 	h.ok(put("a", execution.Condition{Exists: true}))
 	h.ok(put("b", execution.Condition{Absent: true}))
 }
 
-func deleteTakesAll(h *house) {
-	h.put("a", "d/b", "d/e/c", "d0", "d-")
+func TestDeleteRemovesADirectoryWithItsContent(t *testing.T, db Database) {
+	h := newHarness(t, db)
+	h.putFiles("a", "d/b", "d/e/c", "d0", "d-")
 	h.ok(h.Delete(h.ctx(), "ann", "w", "d", always, h.now))
-	h.same(h.tree("ann", "w"), map[string]string{"a": "a", "d0": "d0", "d-": "d-"})
-	h.fault(h.Delete(h.ctx(), "ann", "w", "d", always, h.now), fault.FileNotFound)
-	h.fault(h.Delete(h.ctx(), "ann", "v", "d", always, h.now), fault.WorkspaceNotFound)
+	h.equal(h.tree("ann", "w"), map[string]string{"a": "a", "d0": "d0", "d-": "d-"})
+	h.wantFault(h.Delete(h.ctx(), "ann", "w", "d", always, h.now), fault.FileNotFound)
+	h.wantFault(h.Delete(h.ctx(), "ann", "v", "d", always, h.now), fault.WorkspaceNotFound)
 	w, err := h.Workspace(h.ctx(), "ann", "w")
 	h.ok(err)
-	h.same([]int64{w.Size, int64(w.Entries)}, []int64{5, 3})
+	h.equal([]int64{w.Size, int64(w.Entries)}, []int64{5, 3})
 }
 
-// unreadable tells whether nothing is left of a blob.
-func (h *house) unreadable(b execution.Blob) bool {
+// unreadable reports whether a blob was removed.
+func (h *harness) unreadable(b execution.Blob) bool {
 	_, err := io.ReadAll(h.Blob(h.ctx(), b))
 	return fault.Of(err).Code == fault.ExecutionNotFound
 }
 
-func whatIsReplacedIsGone(h *house) {
-	h.put("a", "d/b")
+func TestReplacedAndDeletedBlobsAreRemoved(t *testing.T, db Database) {
+	h := newHarness(t, db)
+	h.putFiles("a", "d/b")
 	a, err := h.Entry(h.ctx(), "ann", "w", "a")
 	h.ok(err)
 	b, err := h.Entry(h.ctx(), "ann", "w", "d/b")
 	h.ok(err)
-	h.put("a")
-	h.same(h.unreadable(a.Blob), true)
+	h.putFiles("a")
+	h.equal(h.unreadable(a.Blob), true)
 	h.ok(h.Delete(h.ctx(), "ann", "w", "d", always, h.now))
-	h.same(h.unreadable(b.Blob), true)
+	h.equal(h.unreadable(b.Blob), true)
 	a, err = h.Entry(h.ctx(), "ann", "w", "a")
 	h.ok(err)
 	_, err = h.Sweep(h.ctx(), time.Now().Add(time.Hour), 1000)
 	h.ok(err)
-	h.same(h.unreadable(a.Blob), false)
+	h.equal(h.unreadable(a.Blob), false)
 	h.ok(h.RemoveWorkspace(h.ctx(), "ann", "w"))
-	h.same(h.unreadable(a.Blob), true)
-	h.fault(h.RemoveWorkspace(h.ctx(), "ann", "w"), fault.WorkspaceNotFound)
+	h.equal(h.unreadable(a.Blob), true)
+	h.wantFault(h.RemoveWorkspace(h.ctx(), "ann", "w"), fault.WorkspaceNotFound)
 }
 
-func workspacesBelong(h *house) {
-	h.put("a")
+func TestWorkspacesAreScopedToTheirSubject(t *testing.T, db Database) {
+	h := newHarness(t, db)
+	h.putFiles("a")
 	_, err := h.Put(h.ctx(), "bob", "w", h.file("b", "bob's"), always, unlimited)
 	h.ok(err)
 	_, err = h.Put(h.ctx(), "ann", "v", h.file("b", "b"), always, unlimited)
 	h.ok(err)
-	h.same(h.tree("bob", "w"), map[string]string{"b": "bob's"})
+	h.equal(h.tree("bob", "w"), map[string]string{"b": "bob's"})
 	_, err = h.Workspace(h.ctx(), "bob", "v")
-	h.fault(err, fault.WorkspaceNotFound)
+	h.wantFault(err, fault.WorkspaceNotFound)
 	var names []string
 	for _, after := range []string{"", "v"} {
 		list, err := h.Workspaces(h.ctx(), "ann", after, 1)
 		h.ok(err)
 		names = append(names, list[0].Name)
 	}
-	h.same(names, []string{"v", "w"})
+	h.equal(names, []string{"v", "w"})
 }
 
-func oneAtATime(h *house) {
-	first, second := h.using(false), h.using(false)
+func TestOneExecutionAtATimeChangesAWorkspace(t *testing.T, db Database) {
+	h := newHarness(t, db)
+	first, second := h.enqueueUsing(false), h.enqueueUsing(false)
 	other := h.enqueue("ann")
 	h.start(first)
-	h.start(other) // behind the second in line, which is held back
-	h.same(h.claim(), execution.ID(""))
-	h.stale(h.Start(h.ctx(), second, h.run()))
-	h.stale(h.Release(h.ctx(), second))
+	h.start(other) // it was stored after second, which is held back
+	h.equal(h.claim(), execution.ID(""))
+	h.wantStale(h.Start(h.ctx(), second, h.run()))
+	h.wantStale(h.Release(h.ctx(), second))
 	w, err := h.Workspace(h.ctx(), "ann", "w")
 	h.ok(err)
-	h.same(w.Writer, first)
-	h.same(w.Waiting, 1)
-	h.end(first, nil)
+	h.equal(w.Writer, first)
+	h.equal(w.Waiting, 1)
+	h.finish(first, nil)
 	h.start(second)
 }
 
-func whoeverEndsLetsTheNextGo(h *house) {
+func TestTheEndOfAWriterReleasesTheNext(t *testing.T, db Database) {
+	h := newHarness(t, db)
 	gone := func(execution.Execution) (execution.Result, *execution.Delivery) {
 		return h.result(execution.Cancelled, execution.WasCancelled), h.delivery()
 	}
-	first, second, third, fourth := h.using(false), h.using(false), h.using(false), h.using(false)
-	_, err := h.Cancel(h.ctx(), second, h.now, gone) // held back: nobody else may go for it
+	first, second, third, fourth := h.enqueueUsing(false), h.enqueueUsing(false), h.enqueueUsing(false),
+		h.enqueueUsing(false)
+	_, err := h.Cancel(h.ctx(), second, h.now, gone) // held back, so no other execution is released for it
 	h.ok(err)
-	h.same(h.claim(), first)
-	h.same(h.claim(), execution.ID(""))
+	h.equal(h.claim(), first)
+	h.equal(h.claim(), execution.ID(""))
 	_, err = h.Cancel(h.ctx(), first, h.now, gone) // claimed
 	h.ok(err)
-	h.quieten()
-	h.same(h.claim(), third)
+	h.clearSignals()
+	h.equal(h.claim(), third)
 	h.ok(h.Finish(h.ctx(), third, h.result(execution.Failed, execution.StartFailed), h.delivery())) // it never ran
 	select {
 	case <-h.Queued():
 	default:
-		h.t.Error("nobody was told that the next one can go")
+		h.t.Error("Queued is not signalled, although the next execution can be claimed")
 	}
 	h.start(fourth)
-	h.end(fourth, nil)
-	h.start(h.using(false)) // nobody is left that could have it
+	h.finish(fourth, nil)
+	h.start(h.enqueueUsing(false)) // no execution has the workspace any more
 }
 
-func aRequeueKeepsTheTurn(h *house) {
-	first, second := h.using(false), h.using(false)
+func TestRequeueAndReleaseKeepTheTurn(t *testing.T, db Database) {
+	h := newHarness(t, db)
+	first, second := h.enqueueUsing(false), h.enqueueUsing(false)
 	h.start(first)
 	h.ok(h.Requeue(h.ctx(), first))
-	h.same(h.claim(), first)
-	h.same(h.claim(), execution.ID(""))
+	h.equal(h.claim(), first)
+	h.equal(h.claim(), execution.ID(""))
 	h.ok(h.Release(h.ctx(), first))
 	h.start(first)
-	h.end(first, nil)
+	h.finish(first, nil)
 	h.start(second)
 }
 
-func theTurnOutlivesARestart(h *house) {
-	first, second := h.using(false), h.using(false)
-	h.same(h.claim(), first)
+func TestTheTurnSurvivesARestart(t *testing.T, db Database) {
+	h := newHarness(t, db)
+	first, second := h.enqueueUsing(false), h.enqueueUsing(false)
+	h.equal(h.claim(), first)
 	h.restart()
 	h.start(first)
 	h.restart()
-	h.same(h.claim(), execution.ID(""))
+	h.equal(h.claim(), execution.ID(""))
 	h.ok(h.Adopt(h.ctx(), first))
-	h.end(first, nil)
+	h.finish(first, nil)
 	h.start(second)
 }
 
-func whoIsHeldBackCounts(h *house) {
-	h.using(false)
-	h.using(false)
+func TestHeldBackExecutionsCountAsQueued(t *testing.T, db Database) {
+	h := newHarness(t, db)
+	h.enqueueUsing(false)
+	h.enqueueUsing(false)
 	for range 2 {
 		_, _, err := h.Enqueue(h.ctx(), h.execution("ann"), nil, execution.QueueLimits{Total: 2})
-		h.fault(err, fault.QueueFull)
+		h.wantFault(err, fault.QueueFull)
 		_, _, err = h.Enqueue(h.ctx(), h.execution("ann"), nil, execution.QueueLimits{PerSubject: 2})
-		h.fault(err, fault.QueueFull)
+		h.wantFault(err, fault.QueueFull)
 		h.restart()
 	}
 }
 
-func aReaderKeeps(h *house) {
-	h.put("a", "b")
-	writer, reader := h.using(false), h.using(true)
-	late := h.using(true)
+func TestAReaderRunsAtOnceAndKeepsItsSnapshot(t *testing.T, db Database) {
+	h := newHarness(t, db)
+	h.putFiles("a", "b")
+	writer, reader := h.enqueueUsing(false), h.enqueueUsing(true)
+	late := h.enqueueUsing(true)
 	h.start(writer)
 	h.start(reader)
-	h.end(writer, &execution.WorkspaceResult{Saved: true, Entries: []execution.Entry{h.file("a", "new")}})
+	h.finish(writer, &execution.WorkspaceResult{Saved: true, Entries: []execution.Entry{h.file("a", "new")}})
 	h.start(late)
 	w, err := h.Workspace(h.ctx(), "ann", "w")
 	h.ok(err)
-	h.same(w.Readers, 2)
+	h.equal(w.Readers, 2)
 	given, err := h.Snapshot(h.ctx(), late)
 	h.ok(err)
-	h.same(h.contents(given), map[string]string{"a": "new"})
-	before := h.blob("b") // the same content in another blob
-	h.put("a")
+	h.equal(h.contents(given), map[string]string{"a": "new"})
+	before := h.blob("b") // the content of b in another blob
+	h.putFiles("a")
 	_, err = h.Sweep(h.ctx(), time.Now().Add(time.Hour), 1000)
 	h.ok(err)
-	h.same(h.unreadable(before), true)    // nobody held it
-	h.same(h.contents(given)["a"], "new") // held by the late one, though it was replaced
+	h.equal(h.unreadable(before), true)    // nothing refers to it
+	h.equal(h.contents(given)["a"], "new") // the snapshot of late holds it, although the file was replaced
 	h.ok(h.ReleaseSnapshot(h.ctx(), late))
 	_, err = h.Sweep(h.ctx(), time.Now().Add(time.Hour), 1000)
 	h.ok(err)
-	h.same(h.unreadable(given[0].Blob), true)
+	h.equal(h.unreadable(given[0].Blob), true)
 }
 
-func whatAProgramLeaves(h *house) {
-	h.put("same", "changed", "gone", "becomes/dir")
-	id := h.using(false)
+func TestFinishReplacesTheContentOfTheWorkspace(t *testing.T, db Database) {
+	h := newHarness(t, db)
+	h.putFiles("same", "changed", "gone", "becomes/dir")
+	id := h.enqueueUsing(false)
 	h.start(id)
 	before, err := h.Snapshot(h.ctx(), id)
 	h.ok(err)
 	same := before[len(before)-1]
-	h.same(same.Path, "same")
+	h.equal(same.Path, "same")
 	left := &execution.WorkspaceResult{Saved: true, Entries: []execution.Entry{
 		same, h.file("changed", "other"), h.file("becomes", "a file"), h.file("new", "new"),
 		{Path: "moved", Kind: execution.EntryFile, Mode: 0o700, Blob: same.Blob, ModifiedAt: h.now},
 		{Path: "d", Kind: execution.EntryDir, ModifiedAt: h.now},
 		{Path: "l", Kind: execution.EntryLink, Target: "d/x", ModifiedAt: h.now},
 	}}
-	h.end(id, left)
-	want := map[string]string{"same": "same", "changed": "other", "becomes": "a file", "new": "new", "moved": "same", "d": "/", "l": "-> d/x"}
-	h.same(h.tree("ann", "w"), want)
+	h.finish(id, left)
+	want := map[string]string{"same": "same", "changed": "other", "becomes": "a file", "new": "new", "moved": "same",
+		"d": "/", "l": "-> d/x"}
+	h.equal(h.tree("ann", "w"), want)
 	w, err := h.Workspace(h.ctx(), "ann", "w")
 	h.ok(err)
-	h.same([]int64{w.Size, int64(w.Entries)}, []int64{4 + 5 + 6 + 3 + 4, 7})
+	h.equal([]int64{w.Size, int64(w.Entries)}, []int64{4 + 5 + 6 + 3 + 4, 7})
 	for _, e := range before {
 		if e.Kind == execution.EntryFile {
-			h.same(h.unreadable(e.Blob), e.Path != "same")
+			h.equal(h.unreadable(e.Blob), e.Path != "same")
 		}
 	}
-	lost := h.using(false)
+	lost := h.enqueueUsing(false)
 	h.start(lost)
-	h.end(lost, nil)
-	h.same(h.tree("ann", "w"), want)
-	last := h.using(false)
+	h.finish(lost, nil)
+	h.equal(h.tree("ann", "w"), want)
+	last := h.enqueueUsing(false)
 	h.start(last)
-	h.end(last, &execution.WorkspaceResult{Saved: true})
-	h.same(h.tree("ann", "w"), map[string]string{})
+	h.finish(last, &execution.WorkspaceResult{Saved: true})
+	h.equal(h.tree("ann", "w"), map[string]string{})
 }
 
-func onlyWhoChanges(h *house) {
-	h.put("a")
-	reader := h.using(true)
+func TestFinishOfAReaderCannotChangeTheWorkspace(t *testing.T, db Database) {
+	h := newHarness(t, db)
+	h.putFiles("a")
+	reader := h.enqueueUsing(true)
 	h.start(reader)
 	r := h.result(execution.Completed, execution.Exited)
 	r.Workspace = &execution.WorkspaceResult{Saved: true}
 	if err := h.Finish(h.ctx(), reader, r, h.delivery()); err == nil {
-		h.t.Error("a reader emptied the workspace")
+		h.t.Error("Finish of a reader emptied the workspace")
 	}
-	h.same(h.get(reader).State, execution.Running)
-	h.same(h.tree("ann", "w"), map[string]string{"a": "a"})
+	h.equal(h.get(reader).State, execution.Running)
+	h.equal(h.tree("ann", "w"), map[string]string{"a": "a"})
 }
 
-func nobodyElseChanges(h *house) {
-	h.put("a")
-	id := h.using(false)
-	h.same(h.claim(), id)
-	h.put("b") // not before it runs
+func TestPutAndDeleteAreRefusedWhileAWriterRuns(t *testing.T, db Database) {
+	h := newHarness(t, db)
+	h.putFiles("a")
+	id := h.enqueueUsing(false)
+	h.equal(h.claim(), id)
+	h.putFiles("b") // allowed before it runs
 	h.ok(h.Start(h.ctx(), id, h.run()))
 	_, err := h.Put(h.ctx(), "ann", "w", h.file("c", "c"), always, unlimited)
-	h.fault(err, fault.Conflict)
-	h.same(fault.Of(err).Details["execution_id"], any(id))
-	h.fault(h.Delete(h.ctx(), "ann", "w", "a", always, h.now), fault.Conflict)
-	h.same(h.tree("ann", "w"), map[string]string{"a": "a", "b": "b"})
-	h.end(id, nil)
-	h.put("c")
+	h.wantFault(err, fault.Conflict)
+	h.equal(fault.Of(err).Details["execution_id"], any(id))
+	h.wantFault(h.Delete(h.ctx(), "ann", "w", "a", always, h.now), fault.Conflict)
+	h.equal(h.tree("ann", "w"), map[string]string{"a": "a", "b": "b"})
+	h.finish(id, nil)
+	h.putFiles("c")
 }
 
-func aWorkspaceThatIsUsedStays(h *house) {
-	h.put("a")
+func TestAWorkspaceInUseIsNotRemoved(t *testing.T, db Database) {
+	h := newHarness(t, db)
+	h.putFiles("a")
 	for _, readOnly := range []bool{true, false} {
-		id := h.using(readOnly)
-		h.fault(h.RemoveWorkspace(h.ctx(), "ann", "w"), fault.Conflict)
+		id := h.enqueueUsing(readOnly)
+		h.wantFault(h.RemoveWorkspace(h.ctx(), "ann", "w"), fault.Conflict)
 		h.start(id)
-		h.fault(h.RemoveWorkspace(h.ctx(), "ann", "w"), fault.Conflict)
+		h.wantFault(h.RemoveWorkspace(h.ctx(), "ann", "w"), fault.Conflict)
 		removed, err := h.RemoveIdle(h.ctx(), h.now.Add(time.Hour), 10)
 		h.ok(err)
-		h.same(removed, 0)
-		h.end(id, nil)
+		h.equal(removed, 0)
+		h.finish(id, nil)
 	}
 	h.ok(h.RemoveWorkspace(h.ctx(), "ann", "w"))
 }
 
-func idleWorkspacesGo(h *house) {
-	h.put("a")
+func TestIdleWorkspacesAreRemoved(t *testing.T, db Database) {
+	h := newHarness(t, db)
+	h.putFiles("a")
 	used := h.now
 	h.now = h.now.Add(time.Hour)
 	_, err := h.Put(h.ctx(), "ann", "young", h.file("a", "a"), always, unlimited)
 	h.ok(err)
 	removed, err := h.RemoveIdle(h.ctx(), used, 10)
 	h.ok(err)
-	h.same(removed, 0)
+	h.equal(removed, 0)
 	removed, err = h.RemoveIdle(h.ctx(), used.Add(time.Minute), 10)
 	h.ok(err)
-	h.same(removed, 1)
+	h.equal(removed, 1)
 	_, err = h.Workspace(h.ctx(), "ann", "w")
-	h.fault(err, fault.WorkspaceNotFound)
+	h.wantFault(err, fault.WorkspaceNotFound)
 	_, err = h.Workspace(h.ctx(), "ann", "young")
 	h.ok(err)
 }
 
-func aWorkspaceThatIsNotThere(h *house) {
+func TestAMissingWorkspaceIsCreatedForAWriterOnly(t *testing.T, db Database) {
+	h := newHarness(t, db)
 	e := h.execution("ann")
 	e.Options.Workspace = execution.WorkspaceUse{Name: "w", ReadOnly: true}
 	_, _, err := h.Enqueue(h.ctx(), e, nil, execution.QueueLimits{})
-	h.fault(err, fault.InvalidRequest)
+	h.wantFault(err, fault.InvalidRequest)
 	e.Options.Workspace.ReadOnly = false
 	_, _, err = h.Enqueue(h.ctx(), e, nil, execution.QueueLimits{Workspaces: 1})
 	h.ok(err)
-	h.same(h.tree("ann", "w"), map[string]string{})
-	h.same(h.get(e.ID).Options.Workspace, e.Options.Workspace)
+	h.equal(h.tree("ann", "w"), map[string]string{})
+	h.equal(h.get(e.ID).Options.Workspace, e.Options.Workspace)
 	e = h.execution("ann")
 	e.Options.Workspace.Name = "v"
 	_, _, err = h.Enqueue(h.ctx(), e, nil, execution.QueueLimits{Workspaces: 1})
-	h.fault(err, fault.Conflict)
+	h.wantFault(err, fault.Conflict)
 }
 
-func anIdempotentRepetition(h *house) {
+func TestAReplayDoesNotQueueForAWorkspace(t *testing.T, db Database) {
+	h := newHarness(t, db)
 	key := &execution.Idempotency{Key: "k", Fingerprint: "f"}
 	var ids []execution.ID
 	for range 2 {
@@ -468,8 +469,8 @@ func anIdempotentRepetition(h *house) {
 		h.ok(err)
 		ids = append(ids, stored.ID)
 	}
-	h.same(ids[0], ids[1])
+	h.equal(ids[0], ids[1])
 	h.start(ids[0])
-	h.end(ids[0], nil)
-	h.same(h.claim(), execution.ID(""))
+	h.finish(ids[0], nil)
+	h.equal(h.claim(), execution.ID(""))
 }
