@@ -106,7 +106,7 @@ func TestDecodeNamesThePartOfTheInput(t *testing.T) {
 	}
 }
 
-// checkInput holds what was read of args, stdin, files and limits against the same JSON, read by others.
+// checkInput compares args, stdin, files and limits of a submission with the JSON as encoding/json reads it.
 func checkInput(t *testing.T, v map[string]any, s admission.Submission) {
 	t.Helper()
 	args, _ := v["args"].([]any)

@@ -19,7 +19,7 @@ import (
 	"boomerang/internal/server"
 )
 
-func TestDecodeReadsWhatIsThere(t *testing.T) {
+func TestDecodeReadsEveryField(t *testing.T) {
 	tests := map[string]struct {
 		body string
 		want admission.Submission
@@ -108,7 +108,7 @@ func TestDecodeNamesTheFieldOfAnotherType(t *testing.T) {
 	}
 }
 
-// FuzzDecode: what is accepted means the same to encoding/json, and is valid text throughout.
+// FuzzDecode checks that encoding/json reads an accepted text alike, and that all its strings are valid UTF-8.
 func FuzzDecode(f *testing.F) {
 	files, err := filepath.Glob("../httpapi/testdata/page-*.json")
 	if err != nil {

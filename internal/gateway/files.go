@@ -110,8 +110,9 @@ func (f *Files) Serve(w http.ResponseWriter, r *http.Request, e execution.Entry)
 	return nil
 }
 
-// Put stores an entry, of a file with the content that it reads from body, or stores nothing. It sets the time and the blob
-// of the entry. Errors: those of Workspaces, and faults RATE_LIMIT_EXCEEDED, INVALID_REQUEST for a body that breaks off.
+// Put stores an entry, of a file with the content that it reads from body, or stores nothing. It sets the time and the
+// blob of the entry. Errors: those of Workspaces, and faults RATE_LIMIT_EXCEEDED, INVALID_REQUEST for a body that
+// breaks off.
 func (f *Files) Put(
 	w http.ResponseWriter, r *http.Request, at FileRef, e *execution.Entry, only execution.Condition, body io.ReadCloser,
 ) (replaced bool, err error) {

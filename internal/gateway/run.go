@@ -21,7 +21,8 @@ const (
 	rereadTimeout = 5 * time.Second   // for the record
 )
 
-// Run submits a program without a callback and waits for its result, as Wait does. Errors: faults, and nothing was stored.
+// Run submits a program without a callback and waits for its result, as Wait does. Errors: faults, and nothing was
+// stored.
 func (x *Executions) Run(w http.ResponseWriter, r *http.Request, s admission.Submission) (execution.Execution, error) {
 	select {
 	case <-server.Stopping(r.Context()):
@@ -41,11 +42,11 @@ func (x *Executions) Run(w http.ResponseWriter, r *http.Request, s admission.Sub
 	return x.wait(w, r, e, s.IdempotencyKey != ""), nil
 }
 
-// wait returns e with its result as soon as there is one. The code runs from here on, whatever fails, so there is no error,
-// only an execution without a result: a client posts again after a 5xx, and the code would run twice.
+// wait returns e with its result as soon as there is one. The code runs from here on, whatever fails, so there is no
+// error, only an execution without a result: a client posts again after a 5xx, and the code would run twice.
 //
-// The result of a program whose caller has hung up or waited too long would never be read, so the program is cancelled. A
-// program with an idempotency key (returns) goes on, because the same request leads to it again.
+// The result of a program whose caller has hung up or waited too long would never be read, so the program is cancelled.
+// A program with an idempotency key (returns) goes on, because the same request leads to it again.
 func (x *Executions) wait(w http.ResponseWriter, r *http.Request, e execution.Execution, returns bool) execution.Execution {
 	ended, release := x.Records.Ended(e.ID) // before the first look: an end between the two would be missed
 	defer release()

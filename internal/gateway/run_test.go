@@ -15,7 +15,7 @@ import (
 	"boomerang/internal/execution"
 )
 
-// silentRecord is one execution that waits in the queue for ever.
+// silentRecord is one execution that stays in the queue.
 type silentRecord struct {
 	Records
 	mu    sync.Mutex
@@ -40,7 +40,7 @@ func (s *silentRecord) cancel(context.Context, execution.ID) (execution.Executio
 	return s.e, nil
 }
 
-func TestWhatHasNotItsTurnInTimeIsCancelledUnlessItHasAKey(t *testing.T) {
+func TestAProgramThatWaitsTooLongForItsTurnIsCancelledUnlessItHasAKey(t *testing.T) {
 	for returns, want := range map[bool]execution.State{false: execution.Cancelled, true: execution.Queued} {
 		synctest.Test(t, func(t *testing.T) {
 			logger, _ := logtest.NewNullLogger()

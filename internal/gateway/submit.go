@@ -36,8 +36,8 @@ func WithHeaders(s admission.Submission, r *http.Request, caller auth.Principal)
 	return s, err
 }
 
-// Submit stores a submission and, if an earlier submission was replayed, says so in a header of the answer. Nothing can fail
-// after Admit has stored the execution: a client posts again after a 5xx, and the code would run twice.
+// Submit stores a submission and, if an earlier submission was replayed, says so in a header of the answer. Nothing can
+// fail after Admit has stored the execution: a client posts again after a 5xx, and the code would run twice.
 func (x *Executions) Submit(w http.ResponseWriter, r *http.Request, s admission.Submission) (execution.Execution, error) {
 	e, replayed, err := x.Admission.Admit(r.Context(), s)
 	if err != nil {

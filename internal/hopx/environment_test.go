@@ -30,7 +30,7 @@ func TestTheDefaultEnvironmentOverHTTP(t *testing.T) {
 		{http.MethodGet, "", map[string]any{}},
 		{http.MethodPatch, `{"env_vars":{"DEBUG":"true","API_KEY":"CANARY"},"merge":true}`, map[string]any{"DEBUG": "true", "API_KEY": admission.Mask}},
 		{http.MethodPatch, `{"env_vars":{"A":"1"}}`, map[string]any{"A": "1", "DEBUG": "true", "API_KEY": admission.Mask}},
-		// How the JavaScript client deletes DEBUG: it puts back what it was shown.
+		// The JavaScript client deletes DEBUG by a PUT of the other variables as they were shown.
 		{http.MethodPut, `{"env_vars":{"A":"1","API_KEY":"` + admission.Mask + `"}}`, map[string]any{"A": "1", "API_KEY": admission.Mask}},
 		{http.MethodGet, "", map[string]any{"A": "1", "API_KEY": admission.Mask}},
 	} {

@@ -18,7 +18,7 @@ import (
 	"boomerang/internal/server"
 )
 
-// execute sends a program that is waited for; the apitest.Answer comes by the channel.
+// execute sends a program and returns a channel with the answer.
 func execute(h *apitest.Fixture, ctx context.Context, body string, headers ...string) <-chan apitest.Answer {
 	h.T.Helper()
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, h.URL+"/execute", strings.NewReader(body))
@@ -34,7 +34,7 @@ func execute(h *apitest.Fixture, ctx context.Context, body string, headers ...st
 	answers := make(chan apitest.Answer, 1)
 	go func() {
 		defer close(answers)
-		if ctx != h.T.Context() { // it will leave
+		if ctx != h.T.Context() { // the client hangs up
 			if response, err := http.DefaultTransport.RoundTrip(r); err == nil {
 				_ = response.Body.Close()
 			}
@@ -94,7 +94,7 @@ func TestExecuteIsHeldLongerThanOtherRequests(t *testing.T) {
 	}
 }
 
-func TestWhoHangsUpEndsTheProgramButNotWithAKey(t *testing.T) {
+func TestHangingUpCancelsTheProgramUnlessItHasAKey(t *testing.T) {
 	at, cancels := make(chan execution.ID, 1), make(chan execution.ID, 1)
 	h := apitest.Open(t, apitest.Waiting(at), func(_ *server.Config, d *apitest.Deps) {
 		cancel := d.Cancel
@@ -164,7 +164,7 @@ func TestAServerThatStopsSaysThatTheProgramGoesOn(t *testing.T) {
 	}
 }
 
-// forgetful is a record that cannot be read.
+// forgetful are records that cannot be read.
 type forgetful struct{ apitest.Records }
 
 func (forgetful) Get(context.Context, execution.ID) (execution.Execution, error) {
@@ -227,7 +227,7 @@ func TestAsManyAreWaitedForAsMayFollow(t *testing.T) {
 	}
 }
 
-// crowded has no room for code that says so.
+// crowded refuses the code "full" with QUEUE_FULL.
 type crowded struct{ apitest.Admission }
 
 func (c crowded) Admit(ctx context.Context, s admission.Submission) (execution.Execution, bool, error) {

@@ -157,7 +157,7 @@ func (h *door) handleFileExists(w http.ResponseWriter, r *http.Request, caller a
 	return server.Respond(w, http.StatusOK, map[string]any{"exists": there, "path": path.Join(workspace.Dir, at.Path)})
 }
 
-// handleListFiles shows what is in a directory, not what is below that.
+// handleListFiles lists the entries of a directory, without the entries of its subdirectories.
 func (h *door) handleListFiles(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
 	at, err := queriedFile(r, caller)
 	if err != nil {
@@ -269,7 +269,8 @@ func (h *door) handleRemoveFile(w http.ResponseWriter, r *http.Request, caller a
 // maxField is the longest path in a form, in bytes.
 const maxField = 4 << 10
 
-// handleUploadFile takes a form with the fields "path" and "file", in this order, because the file is stored while it arrives.
+// handleUploadFile takes a form with the fields "path" and "file", in this order, because the file is stored while it
+// arrives.
 func (h *door) handleUploadFile(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
 	form, err := r.MultipartReader()
 	if err != nil {

@@ -50,7 +50,7 @@ func TestTheClientsKnowOneTreeOfFiles(t *testing.T) {
 	}
 	h.Get("/files/read", h.Ann).Expect(t, http.StatusBadRequest, "MISSING_PARAMETER")
 	post("/files/write", `{"path":"b.bin","content":"x","overwrite":false}`).Expect(t, http.StatusPreconditionFailed, "PRECONDITION_FAILED")
-	for _, no := range []string{`"false"`, "0"} { // who sends that does not want to overwrite
+	for _, no := range []string{`"false"`, "0"} { // such a client does not want to overwrite
 		post("/files/write", `{"path":"b.bin","content":"x","overwrite":`+no+`}`).Expect(t, http.StatusBadRequest, "INVALID_REQUEST")
 	}
 	post("/files/write", `{"path":"b.bin","content":"?","encoding":"base64"}`).Expect(t, http.StatusBadRequest, "INVALID_REQUEST")

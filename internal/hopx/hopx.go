@@ -1,5 +1,6 @@
-// Package hopx is the front door for the clients of HopX: the routes that its SDKs call beside POST /execute/async, which is
-// a route of package httpapi. It translates their requests into submissions, and executions into the fields that they read.
+// Package hopx is the front door for the clients of HopX: the routes that its SDKs call beside POST /execute/async,
+// which is a route of package httpapi. It translates their requests into submissions, and executions into the fields
+// that they read.
 //
 // It does not know how executions are stored, run and delivered.
 package hopx

@@ -68,7 +68,8 @@ const (
 	maxListed    = 8 << 20 // bytes of output in one list, encoded as JSON: a control character has six bytes
 )
 
-// handleProcesses lists executions in the fields of HopX's clients, newest first, with their output up to maxListed bytes.
+// handleProcesses lists executions in the fields of HopX's clients, newest first, with their output up to maxListed
+// bytes.
 func (h *door) handleProcesses(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
 	filter := execution.Filter{Limit: maxProcesses}
 	if !caller.Admin {
@@ -113,8 +114,8 @@ func (h *door) listedOf(e execution.Execution) listed {
 	return l
 }
 
-// output returns the output of e to a stream, as its record shows it, or nothing if it needs more than *left bytes of the
-// answer.
+// output returns the output of e to a stream, as its record shows it, or nothing if it needs more than *left bytes of
+// the answer.
 func (h *door) output(r *http.Request, e execution.Execution, stream execution.Stream, left *int) (text string, cut bool, err error) {
 	switch {
 	case e.State == execution.Running && *left > 0:
@@ -168,7 +169,8 @@ type killed struct {
 	Message     string       `json:"message"`
 }
 
-// handleKillNamed ends the process that the path names. It does not read the body: some clients declare JSON and send nothing.
+// handleKillNamed ends the process that the path names. It does not read the body: some clients declare JSON and send
+// nothing.
 func (h *door) handleKillNamed(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
 	return h.kill(w, r, caller, r.PathValue("id"))
 }

@@ -13,9 +13,9 @@ import (
 	"boomerang/internal/server"
 )
 
-// HopX's clients look up a sandbox with an API key before they run code in it, and run the code with a token of the sandbox.
-// Here a sandbox is only a name: every name leads to the subject of the key, whose executions have a container each, and
-// nothing is stored for a sandbox.
+// HopX's clients look up a sandbox with an API key before they run code in it, and run the code with a token of the
+// sandbox. Here a sandbox is only a name: every name leads to the subject of the key, whose executions have a container
+// each, and nothing is stored for a sandbox.
 
 // controlErrors is the format of errors that the clients of /v1/ read.
 var controlErrors = server.ErrorFormat{
@@ -40,8 +40,8 @@ type problemError struct {
 	Details map[string]any `json:"details,omitempty"`
 }
 
-// tokenLife is the lifetime of a token of a sandbox. A client fetches a new token before each call if the lifetime left is
-// less than an hour.
+// tokenLife is the lifetime of a token of a sandbox. A client fetches a new token before each call if the lifetime left
+// is less than an hour.
 const tokenLife = 2 * time.Hour
 
 // sandbox has the fields that the clients read. Some clients require OrganizationID to be a whole number.

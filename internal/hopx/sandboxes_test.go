@@ -98,7 +98,7 @@ func TestControlErrorsAreNested(t *testing.T) {
 	}
 }
 
-func TestThePublicURLIsWhatTheRequestWasSentTo(t *testing.T) {
+func TestThePublicURLIsThatOfTheRequestUnlessConfigured(t *testing.T) {
 	loopback := func(c *server.Config, _ *apitest.Deps) {
 		c.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 	}

@@ -11,7 +11,7 @@ import (
 	"boomerang/internal/server"
 )
 
-func TestHealthIsWhatTheSDKsLookFor(t *testing.T) {
+func TestHealthHasTheFieldsOfTheSDKs(t *testing.T) {
 	now := apitest.Moment(0)
 	h := apitest.Open(t, func(_ *server.Config, d *apitest.Deps) { d.Now = func() time.Time { return now } })
 	now = now.Add(2*time.Hour + 34*time.Minute + 12*time.Second + time.Millisecond)

@@ -19,7 +19,7 @@ import (
 
 const sayHello = `{"type":"execute","code":"print('hello')","language":"py","workdir":"/workspace/a","env":{"A":"1"},"callback_url":"https://example.com/"}`
 
-func TestAStreamRunsCodeAndTellsWhatItPrints(t *testing.T) {
+func TestAStreamRunsCodeAndSendsItsOutput(t *testing.T) {
 	h := apitest.Open(t)
 	conn, _ := h.Dial(h.Ann)
 	h.Say(conn, sayHello)
@@ -64,7 +64,7 @@ func TestAStreamRunsCodeAndTellsWhatItPrints(t *testing.T) {
 	h.Closed(conn, websocket.StatusNormalClosure)
 }
 
-func TestWhatCannotBeStreamedIsSaid(t *testing.T) {
+func TestAFrameThatCannotRunIsRefused(t *testing.T) {
 	h := apitest.Open(t, func(c *server.Config, _ *apitest.Deps) { c.Body = 2048 })
 	for frame, code := range map[string]string{
 		`{"type":"execute"}`:                           "MISSING_PARAMETER",
@@ -139,7 +139,7 @@ func TestAHandshakeIsRefusedInJSON(t *testing.T) {
 	}
 }
 
-// A socket that is lost ends nothing, and the same frame with the same key opens the same execution again.
+// An execution goes on after its socket is lost, and the same frame with the same key opens the same execution again.
 func TestALostSocketEndsNothing(t *testing.T) {
 	h := apitest.Open(t)
 	conn, _ := h.Dial(h.Ann, "Idempotency-Key: k")
@@ -185,6 +185,6 @@ func TestAServerThatStopsTellsItsSockets(t *testing.T) {
 	}
 	h.Closed(conn, websocket.StatusServiceRestart)
 	if _, _, err := waiting.Read(ctx); err == nil || errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("who has said nothing: got %v; want it closed", err)
+		t.Errorf("a client that has sent nothing: got %v; want it closed", err)
 	}
 }

@@ -126,7 +126,7 @@ func TestArtifactsBelongToTheirSubject(t *testing.T) {
 			t.Errorf("%s: an admin got %d", path, a.Status)
 		}
 		if a := h.Get("/executions/"+id+path, ""); a.Status != http.StatusUnauthorized {
-			t.Errorf("%s: nobody got %d", path, a.Status)
+			t.Errorf("%s: without a token: got %d", path, a.Status)
 		}
 	}
 	for _, other := range []string{"b", "%2e%2e", "..", "a%00", "%ff"} {
@@ -136,7 +136,7 @@ func TestArtifactsBelongToTheirSubject(t *testing.T) {
 	}
 }
 
-// unreadable are artifacts whose content is lost half way.
+// unreadable are artifacts whose content fails half way.
 type unreadable struct{ httpapi.ArtifactStore }
 
 func (u unreadable) Blob(ctx context.Context, b execution.Blob) io.ReadSeeker {
@@ -146,7 +146,7 @@ func (u unreadable) Blob(ctx context.Context, b execution.Blob) io.ReadSeeker {
 	}{io.MultiReader(io.LimitReader(u.ArtifactStore.Blob(ctx, b), 10), strings.NewReader("")), u.ArtifactStore.Blob(ctx, b)}
 }
 
-func TestAnArtifactThatBreaksOffIsNotTakenForWhole(t *testing.T) {
+func TestAnArtifactThatBreaksOffIsSeenToBeIncomplete(t *testing.T) {
 	h := apitest.Open(t, func(_ *server.Config, d *apitest.Deps) { d.Artifacts = unreadable{d.Artifacts} })
 	id := h.Leave(execution.Omissions{}, execution.Artifact{Path: "a", Blob: h.Keep(strings.Repeat("x", 100_000))})
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, h.URL+"/executions/"+string(id)+"/artifacts/a", nil)

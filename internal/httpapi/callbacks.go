@@ -20,11 +20,11 @@ import (
 )
 
 const (
-	maxTrials = 8                // callbacks that are tested at the same time
-	maxTrial  = 30 * time.Second // of one
+	maxTrials = 8                // sample callbacks at the same time
+	maxTrial  = 30 * time.Second // for one sample callback
 )
 
-// handleDelivery answers with the delivery of one execution and says what became of it.
+// handleDelivery answers with the delivery of one execution and explains its state.
 func (a *api) handleDelivery(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
 	e, err := a.Executions.Find(r.Context(), execution.ID(r.PathValue("id")), caller)
 	if err != nil {
@@ -49,7 +49,7 @@ func (a *api) showDelivery(ctx context.Context, w http.ResponseWriter, e executi
 	return server.Respond(w, http.StatusOK, deliveryOf(e, d, attempts, breakers, a.Now()))
 }
 
-// handleAttempts answers with all that was tried to deliver one result.
+// handleAttempts answers with all attempts of one delivery.
 func (a *api) handleAttempts(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
 	e, err := a.Executions.Find(r.Context(), execution.ID(r.PathValue("id")), caller)
 	if err != nil {
@@ -62,7 +62,7 @@ func (a *api) handleAttempts(w http.ResponseWriter, r *http.Request, caller auth
 	return server.Respond(w, http.StatusOK, attemptsOf(e.ID, attempts))
 }
 
-// handleRedeliver sends a result once more, now.
+// handleRedeliver makes a delivery due now.
 func (a *api) handleRedeliver(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
 	e, err := a.Executions.Find(r.Context(), execution.ID(r.PathValue("id")), caller)
 	if err != nil {
@@ -77,11 +77,11 @@ func (a *api) handleRedeliver(w http.ResponseWriter, r *http.Request, caller aut
 	return a.showDelivery(r.Context(), w, e)
 }
 
-// deliveryPage is one answer of a list.
+// deliveryPage is one page of a list.
 type deliveryPage struct {
 	Callbacks  []deliveryLine `json:"callbacks"`
 	Count      int            `json:"count"`
-	NextCursor *string        `json:"next_cursor"` // null: there is nothing older
+	NextCursor *string        `json:"next_cursor"` // null on the last page
 }
 
 func (a *api) handleDeliveries(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
@@ -108,7 +108,7 @@ func (a *api) handleDeliveries(w http.ResponseWriter, r *http.Request, caller au
 	for _, d := range deliveries {
 		answer.Callbacks = append(answer.Callbacks, lineOf(d))
 	}
-	if len(deliveries) == filter.Limit { // a full page may have another behind it
+	if len(deliveries) == filter.Limit { // another page may follow a full one
 		answer.NextCursor = new(cursorText(deliveries[len(deliveries)-1].Cursor()))
 	}
 	return server.Respond(w, http.StatusOK, answer)
@@ -118,7 +118,7 @@ func cursorText(c execution.DeliveryCursor) string {
 	return strconv.FormatInt(c.CreatedAt.UnixNano(), 10) + "." + string(c.Execution)
 }
 
-// deliveryCursorOf reads what cursorText wrote; zero when there is none.
+// deliveryCursorOf parses the text of cursorText; an absent parameter is the zero cursor.
 func deliveryCursorOf(q *server.Query, name string) execution.DeliveryCursor {
 	text := q.Text(name)
 	if text == "" {
@@ -145,12 +145,12 @@ func destinationOf(q *server.Query, name string) string {
 	return execution.Callback{URL: text}.Destination()
 }
 
-// recovered is how many dead deliveries are on their way again.
+// recovered is the number of dead deliveries that became pending.
 type recovered struct {
 	Recovered int `json:"recovered"`
 }
 
-// handleRecover sends again what was given up.
+// handleRecover makes dead deliveries due now.
 func (a *api) handleRecover(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
 	q := server.QueryOf(r)
 	recovery := execution.Recovery{Since: q.Instant("since"), Destination: destinationOf(q, "destination")}
@@ -170,7 +170,7 @@ func (a *api) handleRecover(w http.ResponseWriter, r *http.Request, caller auth.
 	return server.Respond(w, http.StatusOK, recovered{n})
 }
 
-// handleTrial sends a sample to a URL now and answers with what happened.
+// handleTrial sends a sample to a URL now and answers with the outcome.
 func (a *api) handleTrial(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
 	body, err := server.ReadJSON(w, r)
 	if err != nil {

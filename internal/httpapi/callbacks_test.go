@@ -104,7 +104,7 @@ func TestTheDeliveryFollowsItsAttempts(t *testing.T) {
 	check("delivered once more", h.Call(http.MethodPost, "/executions/"+string(id)+"/callback/redeliver", h.Ann, ""))
 }
 
-func TestTheExplanationOfADeadDeliverySaysWhatWasWrong(t *testing.T) {
+func TestTheExplanationOfADeadDeliveryNamesTheCause(t *testing.T) {
 	h := apitest.Open(t)
 	blocked := execution.Attempt{Outcome: execution.AttemptBlocked, Detail: "The callback must not go to a private address."}
 	for reason, c := range map[execution.DeadReason]struct {
@@ -174,7 +174,7 @@ func TestAnExecutionWithoutACallbackSaysSo(t *testing.T) {
 	}
 }
 
-func TestAttemptsAreShownWithWhatWasAnswered(t *testing.T) {
+func TestAttemptsAreShownWithTheAnswers(t *testing.T) {
 	h := apitest.Open(t)
 	id := ended(h, h.Ann, receiverURL)
 	text := failure(503)
@@ -327,7 +327,7 @@ func TestTheListOfCallbacksGoesThroughAllOnce(t *testing.T) {
 	}
 }
 
-func TestRecoverSendsAgainWhatIsChosen(t *testing.T) {
+func TestRecoverSendsTheChosenDeliveriesAgain(t *testing.T) {
 	h := apitest.Open(t)
 	for _, to := range []string{receiverURL, receiverURL, "https://other.example/"} {
 		id := ended(h, h.Ann, to)
@@ -391,7 +391,7 @@ func (s *scripted) try(_ context.Context, sample callback.Sample) (callback.Tria
 	return s.trial, s.err
 }
 
-func TestTestAnswersWithWhatHappened(t *testing.T) {
+func TestATestAnswersWithTheOutcome(t *testing.T) {
 	s := &scripted{}
 	h := apitest.Open(t, func(_ *server.Config, d *apitest.Deps) { d.Try = s.try })
 	body := `{"callback_url":"` + receiverURL + `","callback_headers":{"X-A":"a"},"callback_signature_secret":["new","old"]}`
@@ -440,7 +440,7 @@ func TestTestAnswersWithWhatHappened(t *testing.T) {
 	}
 }
 
-func TestTestRefusesWhatASubmissionWouldBeRefused(t *testing.T) {
+func TestATestRefusesTheCallbacksThatASubmissionRefuses(t *testing.T) {
 	h := apitest.Open(t, func(_ *server.Config, d *apitest.Deps) {
 		d.Try = func(context.Context, callback.Sample) (callback.Trial, error) {
 			t.Error("something was sent")

@@ -12,7 +12,7 @@ import (
 	"boomerang/internal/wire"
 )
 
-// deliveryLine is what a list shows of a delivery.
+// deliveryLine is a delivery in a list.
 type deliveryLine struct {
 	ExecutionID   execution.ID            `json:"execution_id"`
 	State         execution.DeliveryState `json:"state"`
@@ -21,11 +21,11 @@ type deliveryLine struct {
 	Destination   string                  `json:"destination"`
 	Attempts      int                     `json:"attempts"`
 	NextAttemptAt *time.Time              `json:"next_attempt_at"` // null unless pending
-	CreatedAt     *time.Time              `json:"created_at"`      // null while there is none
+	CreatedAt     *time.Time              `json:"created_at"`      // null before there is a delivery
 	EndedAt       *time.Time              `json:"ended_at"`        // null until delivered or dead
 }
 
-// deliveryRecord is all that is shown of one delivery.
+// deliveryRecord is the record of one delivery.
 type deliveryRecord struct {
 	deliveryLine
 	WebhookID   string   `json:"webhook_id"`
@@ -65,13 +65,13 @@ func deliveryOf(
 	}
 }
 
-// explain answers why a result has not arrived, or that it has.
+// explain returns a sentence on why a result has not arrived, or that it has.
 func explain(
 	e execution.Execution, d execution.Delivery, attempts []execution.Attempt, breakers []execution.Breaker, now time.Time,
 ) string {
 	last := ""
 	for _, a := range attempts {
-		if a.Number == d.Attempts { // one more may have been recorded since d was read
+		if a.Number == d.Attempts { // a later attempt may have been recorded after d was read
 			last = clause(a.Detail)
 		}
 	}
@@ -98,7 +98,7 @@ func explain(
 	return ""
 }
 
-// soFar says what became of the last attempt of a pending delivery.
+// soFar describes the last attempt of a pending delivery.
 func soFar(d execution.Delivery, last string) string {
 	switch {
 	case d.Attempts == 0:
@@ -109,7 +109,7 @@ func soFar(d execution.Delivery, last string) string {
 	return fmt.Sprintf("Attempt %d failed: %s", d.Attempts, last)
 }
 
-// coming says when the next attempt of a pending delivery is made.
+// coming describes the next attempt of a pending delivery.
 func coming(d execution.Delivery, breakers []execution.Breaker, now time.Time) string {
 	at := d.NextAt
 	for _, b := range breakers {
@@ -125,7 +125,7 @@ func coming(d execution.Delivery, breakers []execution.Breaker, now time.Time) s
 
 func rfc3339(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
-// clause makes of a sentence what follows a colon.
+// clause turns a sentence into one that can follow a colon.
 func clause(sentence string) string {
 	if sentence == "" {
 		return ""
@@ -139,16 +139,16 @@ type attemptLine struct {
 	StartedAt  time.Time                `json:"started_at"`
 	Duration   wire.Seconds             `json:"duration"`
 	Outcome    execution.AttemptOutcome `json:"outcome"`
-	StatusCode *int                     `json:"status_code"` // null: no answer came
+	StatusCode *int                     `json:"status_code"` // null without an answer
 	Detail     string                   `json:"detail"`
 	reply
-	RetryAfter *wire.Seconds `json:"retry_after"` // null: the receiver asked for nothing
+	RetryAfter *wire.Seconds `json:"retry_after"` // null unless the receiver asked for a delay
 }
 
-// reply is the kept part of what a receiver answered.
+// reply is the stored part of a receiver's answer.
 type reply struct {
-	Answer       string `json:"answer"`        // bytes that are not UTF-8 are U+FFFD
-	AnswerBase64 []byte `json:"answer_base64"` // null: the text says it all
+	Answer       string `json:"answer"`        // each byte that is not UTF-8 is U+FFFD
+	AnswerBase64 []byte `json:"answer_base64"` // null if the answer is UTF-8
 }
 
 // deliveryAttempts are all attempts of one delivery.
@@ -180,17 +180,17 @@ func replyOf(kept []byte) reply {
 	return reply{Answer: strings.ToValidUTF8(string(kept), "\uFFFD"), AnswerBase64: kept}
 }
 
-// trialRecord is what happened to a sample.
+// trialRecord is the outcome of a sample callback.
 type trialRecord struct {
 	URL        string                   `json:"url"`
 	Arrived    bool                     `json:"arrived"`
 	Outcome    execution.AttemptOutcome `json:"outcome"`
 	Detail     string                   `json:"detail"`
-	Rule       *string                  `json:"rule"` // null: the policy let it pass
+	Rule       *string                  `json:"rule"` // null unless the policy refused the URL
 	Resolved   bool                     `json:"resolved"`
 	Connected  bool                     `json:"connected"`
-	TLS        *string                  `json:"tls"`         // null: none
-	StatusCode *int                     `json:"status_code"` // null: no answer came
+	TLS        *string                  `json:"tls"`         // null without TLS
+	StatusCode *int                     `json:"status_code"` // null without an answer
 	reply
 	Duration wire.Seconds `json:"duration"`
 	Signed   bool         `json:"signed"`

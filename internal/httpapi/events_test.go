@@ -73,7 +73,7 @@ func TestEventsGoOnWhereTheClientIs(t *testing.T) {
 			t.Errorf("%s: got %d %s", wrong, a.Status, a.Body)
 		}
 	}
-	lost := h.Submit(h.Ann, apitest.Hello) // its container went, with what it had printed
+	lost := h.Submit(h.Ann, apitest.Hello) // its container and its output are gone
 	h.Start(lost)
 	h.Finish(lost, execution.Result{State: execution.Failed, Reason: execution.Lost, Error: "It was lost.", CompletedAt: time.Now()})
 	h.Events(lost, h.Ann, "Last-Event-ID: o7.e1.s2").Want("o7.e1.s3 end failed")
@@ -99,7 +99,7 @@ func TestToOthersThereAreNoEvents(t *testing.T) {
 	}
 }
 
-// A stream is open for longer than any request may take, and longer than its reading may: here 1 s.
+// A stream stays open for longer than the timeout of a request, here 1 s.
 func TestAStreamOutlivesTheTimeoutOfARequest(t *testing.T) {
 	h := apitest.Open(t, func(c *server.Config, _ *apitest.Deps) { c.Timeout = time.Second })
 	id := h.Submit(h.Ann, apitest.Hello)
@@ -120,7 +120,7 @@ func TestAStreamOutlivesTheTimeoutOfARequest(t *testing.T) {
 	}
 }
 
-// A client that takes nothing is cut off: its place becomes free, and nobody else waits for it.
+// A client that reads nothing is cut off: its stream no longer counts, and other clients do not wait for it.
 func TestAClientThatTakesNothingIsCutOff(t *testing.T) {
 	h := apitest.Open(t, func(c *server.Config, _ *apitest.Deps) { c.Timeout = time.Second; c.Streams = 2 })
 	id := h.Submit(h.Ann, apitest.Hello)
@@ -205,7 +205,7 @@ func TestAServerThatStopsEndsItsStreams(t *testing.T) {
 	}
 }
 
-// Over HTTP/2, where a connection is not a stream's own, the same deadlines hold.
+// Over HTTP/2, where streams share a connection, the deadlines hold as well.
 func TestAStreamOutlivesTheTimeoutOfARequestOverHTTP2(t *testing.T) {
 	h := apitest.Open(t, func(c *server.Config, _ *apitest.Deps) { c.Timeout = time.Second })
 	listener := h.Listener()

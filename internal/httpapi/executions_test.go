@@ -173,7 +173,7 @@ func TestWaitAnswersWithTheRecordAsItIsWhenItIsOver(t *testing.T) {
 	}
 }
 
-func TestAServerThatStopsAnswersThoseWhoWait(t *testing.T) {
+func TestAServerThatStopsAnswersWaitingRequests(t *testing.T) {
 	at := make(chan execution.ID, 1)
 	h := apitest.Open(t, apitest.Waiting(at))
 	id := h.Submit(h.Ann, apitest.Hello)
@@ -192,7 +192,7 @@ func TestAServerThatStopsAnswersThoseWhoWait(t *testing.T) {
 	waiter.Wait()
 }
 
-func TestCancelEndsWhatIsQueuedAndAsksWhatRuns(t *testing.T) {
+func TestCancelEndsAQueuedExecutionAndAsksARunningOne(t *testing.T) {
 	h := apitest.Open(t)
 	queued, running := h.Submit(h.Ann, apitest.Hello), h.Submit(h.Ann, apitest.Hello)
 	h.Start(running)

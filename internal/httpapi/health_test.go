@@ -17,7 +17,7 @@ import (
 	"boomerang/internal/server"
 )
 
-func TestReadyzNamesWhatFailsAndSinceWhen(t *testing.T) {
+func TestReadyzNamesFailingChecksAndSinceWhen(t *testing.T) {
 	now, broken := apitest.Moment(0), error(nil)
 	h := apitest.Open(t, func(_ *server.Config, d *apitest.Deps) {
 		d.Now = func() time.Time { return now }

@@ -71,7 +71,7 @@ func TestOutputIsTheBytesOfAStream(t *testing.T) {
 	}
 }
 
-func TestOutputSaysWhatWasLeftOut(t *testing.T) {
+func TestOutputCountsTheOmittedBytes(t *testing.T) {
 	h := apitest.Open(t)
 	id := h.Submit(h.Ann, apitest.Hello)
 	h.Start(id)
@@ -87,7 +87,7 @@ func TestOutputSaysWhatWasLeftOut(t *testing.T) {
 	}
 }
 
-func TestOutputOfARunningExecutionIsWhatIsWrittenSoFar(t *testing.T) {
+func TestOutputOfARunningExecutionHasTheBytesSoFar(t *testing.T) {
 	h := apitest.Open(t)
 	id := h.Submit(h.Ann, apitest.Hello)
 	path := "/executions/" + string(id) + "/output"
@@ -112,7 +112,7 @@ func TestOutputOfARunningExecutionIsWhatIsWrittenSoFar(t *testing.T) {
 	}
 }
 
-// ending is a program that ends just after one has looked whether it runs.
+// ending is a program that ends just after Live was called.
 type ending struct{ end func() }
 
 func (e ending) Live(execution.ID, execution.Stream) ([]byte, bool) {

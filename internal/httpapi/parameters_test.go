@@ -114,7 +114,7 @@ func TestSubjectIsForAdministrators(t *testing.T) {
 			continue
 		}
 		tried++
-		for _, subject := range []string{"ann", "bob", "nobody"} { // also their own: what is refused does not depend on a name
+		for _, subject := range []string{"ann", "bob", "nobody"} { // also their own: the refusal does not depend on the name
 			a := h.Call(r.Method, target(r, id)+"?subject="+subject, h.Bob, "changed")
 			if v := a.JSON(t); a.Status != http.StatusForbidden || v["code"] != "FORBIDDEN" || v["message"] != "subject is for tokens with the scope admin." {
 				t.Errorf("%s %s of %s: got %d %s; want 403", r.Method, r.Path, subject, a.Status, a.Body)

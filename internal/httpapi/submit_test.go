@@ -16,7 +16,7 @@ import (
 	"boomerang/internal/server"
 )
 
-// The files are the bodies of the examples that the API is documented with, byte for byte.
+// The files are the bodies of the examples on HopX's page, byte for byte.
 func TestTheExamplesOfThePageAreAccepted(t *testing.T) {
 	files, err := filepath.Glob("testdata/page-*.json")
 	if err != nil || len(files) != 4 {
@@ -232,7 +232,7 @@ func TestASubmissionIsLoggedWithoutItsSecrets(t *testing.T) {
 	}
 }
 
-// anywhere is a policy for which every callback is fine.
+// anywhere is a policy that allows every callback.
 type anywhere struct{}
 
 func (anywhere) CheckURL(string) error                { return nil }

@@ -23,9 +23,9 @@ type workspaceView struct {
 	Entries   int           `json:"entries"` // files, directories and links
 	CreatedAt time.Time     `json:"created_at"`
 	UsedAt    time.Time     `json:"used_at"`
-	Writer    *execution.ID `json:"writer"`  // null: nobody changes it
-	Queued    int           `json:"queued"`  // executions that will have it
-	Readers   int           `json:"readers"` // executions that run and were given it to read
+	Writer    *execution.ID `json:"writer"`  // null unless an execution may change it
+	Queued    int           `json:"queued"`  // executions that wait for it
+	Readers   int           `json:"readers"` // running executions that read it
 }
 
 func workspaceViewOf(w execution.Workspace) workspaceView {
@@ -63,8 +63,8 @@ func fileViewOf(e execution.Entry) fileView {
 	return i
 }
 
-// fileRefOf reads the names in the path of a request. A caller with the scope admin may name another subject. The query has
-// no error yet.
+// fileRefOf reads the names in the path of a request. A caller with the scope admin may name another subject. If it
+// returns no error, the query has none.
 func fileRefOf(r *http.Request, caller auth.Principal) (at gateway.FileRef, q *server.Query, err error) {
 	q = server.QueryOf(r)
 	at = gateway.FileRef{Subject: caller.Subject, Name: r.PathValue("name"), Path: r.PathValue("path")}
@@ -169,7 +169,7 @@ func (a *api) handleFiles(w http.ResponseWriter, r *http.Request, caller auth.Pr
 	return server.Respond(w, http.StatusOK, answer)
 }
 
-// handleFile answers with the bytes of a file, or with the range of them that is asked for.
+// handleFile answers with the bytes of a file, or with the range that the request asks for.
 func (a *api) handleFile(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
 	at, _, err := fileRefOf(r, caller)
 	if err != nil {

@@ -21,7 +21,7 @@ import (
 	"boomerang/internal/server"
 )
 
-// writing makes an execution of ann's that changes the workspace w, and starts it.
+// writing starts an execution of ann that may change the workspace w.
 func writing(h *apitest.Fixture) execution.ID {
 	h.T.Helper()
 	id := h.Submit(h.Ann, `{"code":"1","callback_url":"https://example.com/","workspace":"w"}`)
@@ -168,7 +168,7 @@ func TestAPutMayHaveACondition(t *testing.T) {
 	}
 }
 
-func TestWhileAnExecutionChangesAWorkspaceNobodyElseDoes(t *testing.T) {
+func TestWhileAnExecutionChangesAWorkspaceOtherChangesAreRefused(t *testing.T) {
 	h := apitest.Open(t)
 	h.Put("/workspaces/w/files/f", h.Ann, "before").Expect(t, http.StatusCreated, "")
 	id := writing(h)

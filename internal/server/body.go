@@ -55,7 +55,8 @@ func checkContent(h http.Header) error {
 	return nil
 }
 
-// HeaderOnce returns the value of a header that a request may have once; an absent header is "", an empty one is refused.
+// HeaderOnce returns the value of a header that a request may have once; an absent header is "", an empty one is
+// refused.
 func HeaderOnce(r *http.Request, name string) (string, error) {
 	values := r.Header.Values(name)
 	switch {

@@ -32,7 +32,7 @@ func TestEveryKindHasItsStatus(t *testing.T) {
 	}
 }
 
-func TestWhoHasNoGoodTokenIsAsked(t *testing.T) {
+func TestARequestWithoutAValidTokenIsChallenged(t *testing.T) {
 	h := apitest.Open(t)
 	tests := map[string]struct {
 		headers []string
@@ -148,7 +148,7 @@ func TestEveryAnswerIsClosedToBrowsersAndCaches(t *testing.T) {
 	}
 }
 
-// broken is records that fail in a way of their own.
+// broken are records whose Get is that of a test.
 type broken struct {
 	apitest.Records
 	get func() (execution.Execution, error)

@@ -67,8 +67,8 @@ func ExtendRead(w http.ResponseWriter, r *http.Request, d time.Duration) error {
 	return nil
 }
 
-// ServeHTTP answers one request: with an id, with headers that keep browsers from interpreting the answer, and with a line
-// in the log.
+// ServeHTTP answers one request: with an id, with headers that keep browsers from interpreting the answer, and with a
+// line in the log.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x := &exchange{ResponseWriter: w, config: &s.config, id: requestID(r)}
 	r = r.WithContext(context.WithValue(r.Context(), exchangeKey{}, x))
@@ -107,8 +107,8 @@ func requestID(r *http.Request) string {
 	return "req_" + hex.EncodeToString(b[:])
 }
 
-// catch turns a panic into the answer of an internal error. An answer that has begun is cut off, so that no client takes
-// it for complete.
+// catch turns a panic into the answer of an internal error. An answer that has begun is cut off, so that no client
+// takes it for complete.
 func (s *Server) catch(x *exchange, r *http.Request) {
 	v := recover()
 	if v == nil {

@@ -8,14 +8,14 @@ import (
 	"boomerang/internal/fault"
 )
 
-// nested is an object with lists in it, n levels in all.
 const hello = `{"code":"print('hello')","callback_url":"https://example.com/hook"}`
 
+// nestedLists is an object with lists in it, n levels deep.
 func nestedLists(n int) string {
 	return `{"x":` + strings.Repeat("[", n-1) + strings.Repeat("]", n-1) + `}`
 }
 
-func TestABodyThatIsSomethingElseIsCalledWhatItIs(t *testing.T) {
+func TestABodyThatIsNoJSONObjectIsNamed(t *testing.T) {
 	utf16 := func(s string, low, high int) string {
 		var b strings.Builder
 		for _, c := range []byte(s) {
@@ -75,7 +75,7 @@ func saysOfJSON(t *testing.T, body, want string) {
 	}
 }
 
-func TestWhatIsWrongWithJSONIsSaidAndWhere(t *testing.T) {
+func TestAMistakeInJSONIsNamedWithItsPlace(t *testing.T) {
 	for body, want := range map[string]string{
 		// Quotes
 		`{'code':"x"}`:           "line 1, column 2: names of fields are written in double quotes, not in '",
@@ -203,7 +203,8 @@ func TestTheLineAndTheColumnAreInTheDetails(t *testing.T) {
 	}
 }
 
-// FuzzCheckJSON: what is accepted is JSON, and what is refused is not, or is what we do not take.
+// FuzzCheckJSON checks that an accepted text is JSON, and that a refused text is not, or has one of the forms that are
+// refused.
 func FuzzCheckJSON(f *testing.F) {
 	for _, body := range []string{
 		hello, "{}", `{"a":[1,-0.5e+3,true,false,null,{"b":"\u00e9\ud83d\ude00\\\"\/"}],"":{}}`, `{"a":01}`, `{"a":1.}`, "{\"a\":\"\t\"}", `{"a":"\x"}`,

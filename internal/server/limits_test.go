@@ -54,7 +54,7 @@ func TestABodyHasItsLimits(t *testing.T) {
 	}
 }
 
-func TestIdleConnectionsKeepNobodyOut(t *testing.T) {
+func TestIdleConnectionsDoNotBlockOtherClients(t *testing.T) {
 	h := apitest.Open(t)
 	for range 300 {
 		conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", strings.TrimPrefix(h.URL, "http://"))

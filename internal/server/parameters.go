@@ -22,18 +22,19 @@ type Parameters struct {
 	lenient bool // the query is not checked: the handler reads the names, and other parameters are ignored
 }
 
-// mayBeEmpty are the parameters whose empty value has a meaning: an empty cursor is the beginning, an empty prefix matches
-// everything.
+// mayBeEmpty are the parameters whose empty value has a meaning: an empty cursor is the beginning, an empty prefix
+// matches everything.
 var mayBeEmpty = []string{"cursor", "prefix"}
 
-// Only refuses every parameter that is not named: an unknown parameter is a spelling mistake, and an answer that ignores it
-// would be the wrong one.
+// Only refuses every parameter that is not named: an unknown parameter is a spelling mistake, and an answer that
+// ignores it would be the wrong one.
 func Only(names ...string) Parameters { return Parameters{names: names} }
 
 // AtLeast ignores parameters that are not named: the clients of a foreign protocol may send more of them.
 func AtLeast(names ...string) Parameters { return Parameters{names: names, lenient: true} }
 
-// check refuses a query that the route does not have or that p may not send. Errors: faults INVALID_REQUEST and FORBIDDEN.
+// check refuses a query that the route does not have or that p may not send. Errors: faults INVALID_REQUEST and
+// FORBIDDEN.
 func (known Parameters) check(r *http.Request, p auth.Principal) error {
 	if known.lenient {
 		return nil

@@ -31,7 +31,7 @@ func TestASubjectHasItsRate(t *testing.T) {
 		t.Errorf("another subject: got %d; want 200", a.Status)
 	}
 	if a := h.Get("/executions", "x.y.z"); a.Status != http.StatusUnauthorized || a.Header.Get("X-RateLimit-Limit") != "" {
-		t.Errorf("nobody: got %d; want 401, and nothing of a rate", a.Status)
+		t.Errorf("an invalid token: got %d; want 401 without headers of a rate", a.Status)
 	}
 	now = now.Add(20 * time.Second)
 	if a := h.Get("/executions", h.Ann); a.Status != http.StatusOK {

@@ -28,8 +28,8 @@ func (p pipes) Accept() (net.Conn, error) {
 func (p pipes) Close() error   { return nil }
 func (p pipes) Addr() net.Addr { return &net.TCPAddr{} }
 
-// lasts says something on a new connection of a server with the default limits and returns how long the server keeps
-// it, and what it answers. What is said goes on with a byte each second.
+// lasts writes said to a new connection of a server with the default limits, and then drip each second. It returns the
+// time until the server closes the connection, and the answer.
 func lasts(t *testing.T, said, drip string) (d time.Duration, answer string) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -65,7 +65,7 @@ func lasts(t *testing.T, said, drip string) (d time.Duration, answer string) {
 	return d, answer
 }
 
-func TestTheServerWaitsForNobodyForLong(t *testing.T) {
+func TestTheServerDropsASlowConnection(t *testing.T) {
 	const get = "GET / HTTP/1.1\r\nHost: x\r\n"
 	const post = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n"
 	const hangsUp = "" // with a 400 if the client is quick to read it
@@ -98,7 +98,7 @@ func TestTheServerWaitsForNobodyForLong(t *testing.T) {
 	}
 }
 
-func TestWhatNetHTTPSaysGoesToTheLog(t *testing.T) {
+func TestTheMessagesOfNetHTTPGoToTheLog(t *testing.T) {
 	logger, hook := logtest.NewNullLogger()
 	logger.SetLevel(logrus.DebugLevel)
 	said := NewHTTP(Defaults(), nil, logrus.NewEntry(logger)).ErrorLog

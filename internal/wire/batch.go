@@ -6,18 +6,18 @@ import (
 	"boomerang/internal/execution"
 )
 
-// BatchResult is the body of the one callback of a batch. What its executions printed is at their records.
+// BatchResult is the body of the single callback of a batch. The records of the executions have their output.
 type BatchResult struct {
 	BatchID     execution.BatchID       `json:"batch_id"`
-	Success     bool                    `json:"success"` // all are completed
+	Success     bool                    `json:"success"` // all executions are completed
 	Count       int                     `json:"count"`
-	Counts      map[execution.State]int `json:"counts"` // how many ended in each state; a state in which none did is absent
+	Counts      map[execution.State]int `json:"counts"` // executions by state; a state without executions is absent
 	CompletedAt time.Time               `json:"completed_at"`
-	Timestamp   time.Time               `json:"timestamp"`  // the same instant as CompletedAt
+	Timestamp   time.Time               `json:"timestamp"`  // equals CompletedAt
 	Executions  []BatchMember           `json:"executions"` // in the order of their submission
 }
 
-// BatchMember is one execution of a BatchResult, in the fields of its Result.
+// BatchMember is one execution of a BatchResult. Its fields are those of a Result.
 type BatchMember struct {
 	ExecutionID   execution.ID      `json:"execution_id"`
 	Status        execution.State   `json:"status"`
@@ -35,7 +35,7 @@ type BatchMember struct {
 	Metadata      map[string]string `json:"metadata,omitempty"`
 }
 
-// BatchResultOf sums up the executions of a batch; those that have not ended are left out.
+// BatchResultOf makes the BatchResult of the executions of a batch. It omits executions that have not ended.
 func BatchResultOf(id execution.BatchID, all []execution.Execution) BatchResult {
 	b := BatchResult{BatchID: id, Success: true, Counts: make(map[execution.State]int)}
 	for _, e := range all {

@@ -8,20 +8,21 @@ import (
 	"boomerang/internal/execution"
 )
 
-// Result is how an execution ended: the nine fields of HopX's callback first, in the order of HopX's page, then ours. The
-// callback, POST /execute, GET /executions/{id}, the event "end" and the frame "result" all show it.
+// Result is the end of an execution: first the nine fields of HopX's callback in the order of HopX's page, then the
+// fields that boomerang adds. The callback, POST /execute, GET /executions/{id}, the event "end" and the frame "result"
+// all show it.
 type Result struct {
 	ExecutionID   execution.ID    `json:"execution_id"`
 	Status        execution.State `json:"status"`
 	Success       bool            `json:"success"` // status is completed
 	Stdout        string          `json:"stdout"`
 	Stderr        string          `json:"stderr"`
-	ExitCode      *int            `json:"exit_code"` // null: the program never ran, or how it ended is not known
+	ExitCode      *int            `json:"exit_code"` // null if the program never ran or its end is unknown
 	ExecutionTime Seconds         `json:"execution_time"`
-	StartedAt     *time.Time      `json:"started_at"` // null: the program never ran
+	StartedAt     *time.Time      `json:"started_at"` // null if the program never ran
 	CompletedAt   time.Time       `json:"completed_at"`
 
-	Timestamp       time.Time        `json:"timestamp"` // the same instant as CompletedAt
+	Timestamp       time.Time        `json:"timestamp"` // equals CompletedAt
 	Error           *string          `json:"error"`     // null when completed
 	Reason          execution.Reason `json:"reason"`
 	Language        string           `json:"language"`
@@ -39,8 +40,8 @@ type Result struct {
 	WorkspaceResult *WorkspaceResult  `json:"workspace_result,omitempty"` // absent unless the execution could change a workspace
 }
 
-// Nested is a Result beside other fields. It lies one level deeper than those: where both have a field of the same name,
-// JSON shows the other one.
+// Nested is a Result beside other fields. It lies one level deeper than those: where both have a field of the same
+// name, JSON shows the other one.
 type Nested struct{ *Result }
 
 // WithoutOutput is a Nested result without its output, for a stream that has carried the output already.
@@ -55,21 +56,21 @@ type hiddenOutput struct {
 	Stderr *string `json:"stderr,omitempty"` // always nil
 }
 
-// Usage is what the program took.
+// Usage is the CPU time and the memory that a program used.
 type Usage struct {
 	CPUTime   Seconds `json:"cpu_time"`
 	MaxMemory int64   `json:"max_memory"` // bytes
 }
 
-// ArtifactList tells what became of the files that the submission asked for.
+// ArtifactList has the collected files and the omitted ones.
 type ArtifactList struct {
 	Artifacts    []Artifact           `json:"artifacts"`
-	Omitted      []execution.Omission `json:"artifacts_omitted"`       // the first ones
-	OmittedCount int                  `json:"artifacts_omitted_count"` // all
-	Cut          *string              `json:"artifacts_cut"`           // why the search stopped early; null: it did not
+	Omitted      []execution.Omission `json:"artifacts_omitted"`       // the first of them
+	OmittedCount int                  `json:"artifacts_omitted_count"` // of all omissions
+	Cut          *string              `json:"artifacts_cut"`           // why the search stopped early; null unless it did
 }
 
-// Artifact is a file that was collected. Its path is the program's choice: nothing has checked that it is harmless elsewhere.
+// Artifact is a collected file. The program chose its path, which may be harmful on another machine.
 type Artifact struct {
 	Path   string `json:"path"`
 	Size   int64  `json:"size"`   // bytes
@@ -77,19 +78,20 @@ type Artifact struct {
 	Mode   string `json:"mode"`   // permissions, three octal digits
 }
 
-// WorkspaceResult tells what became of the workspace that the program could change.
+// WorkspaceResult tells whether the workspace that a program could change was saved.
 type WorkspaceResult struct {
 	Name         string               `json:"name"`
 	Saved        bool                 `json:"saved"`
-	Reason       *string              `json:"reason"`  // why the workspace is unchanged; null when it is saved
-	Size         int64                `json:"size"`    // bytes, when it is saved
-	Entries      int                  `json:"entries"` // when it is saved
-	Omitted      []execution.Omission `json:"omitted"` // the first entries that were left out
+	Reason       *string              `json:"reason"`  // why the workspace is unchanged; null if it is saved
+	Size         int64                `json:"size"`    // bytes, if it is saved
+	Entries      int                  `json:"entries"` // if it is saved
+	Omitted      []execution.Omission `json:"omitted"` // the first of the omitted entries
 	OmittedCount int                  `json:"omitted_count"`
 }
 
-// ResultOf makes the Result of an execution that ended. Stdout and Stderr of the Result are empty: both texts, cut to at most
-// inline bytes, are returned beside it, because they may be long and not every caller wants a copy as a string.
+// ResultOf makes the Result of an execution that has ended. It returns both outputs, cut to at most inline bytes,
+// beside the Result, whose Stdout and Stderr are empty: the outputs may be long, and not every caller needs them as
+// strings.
 func ResultOf(e execution.Execution, z execution.Result, inline int) (r Result, stdout, stderr execution.Text) {
 	stdout, stdoutCut := z.Stdout.Inline(inline)
 	stderr, stderrCut := z.Stderr.Inline(inline)
@@ -122,7 +124,7 @@ func ResultOf(e execution.Execution, z execution.Result, inline int) (r Result, 
 	return r, stdout, stderr
 }
 
-// ArtifactsOf returns nil for nil.
+// ArtifactsOf makes an ArtifactList; nil of nil.
 func ArtifactsOf(a *execution.Artifacts) *ArtifactList {
 	if a == nil {
 		return nil
@@ -139,7 +141,7 @@ func ArtifactsOf(a *execution.Artifacts) *ArtifactList {
 	return l
 }
 
-// workspaceResultOf returns nil for nil.
+// workspaceResultOf makes a WorkspaceResult; nil of nil.
 func workspaceResultOf(e execution.Execution, l *execution.WorkspaceResult) *WorkspaceResult {
 	if l == nil {
 		return nil

@@ -1,6 +1,6 @@
 // Package wire holds the JSON types that the callback, the HTTP API and its client share.
 //
-// It knows how a result looks as JSON. It refuses to know how the JSON is sent.
+// It does not know how the JSON is sent.
 package wire
 
 import (
@@ -13,7 +13,7 @@ import (
 // Seconds is a duration that JSON writes as a number of seconds, exact to the microsecond and without an exponent.
 type Seconds time.Duration
 
-// MarshalJSON writes decimal digits; a float64 would turn 4.035 into 4.035000000000001 on some ways there.
+// MarshalJSON writes decimal digits; arithmetic with a float64 may turn 4.035 into 4.035000000000001.
 func (s Seconds) MarshalJSON() ([]byte, error) {
 	micros := time.Duration(s).Microseconds()
 	sign := ""
@@ -34,10 +34,10 @@ func (s *Seconds) UnmarshalJSON(text []byte) error {
 	return nil
 }
 
-// Time is an instant in UTC, to the microsecond: few clients read more digits.
+// Time returns t in UTC, truncated to the microsecond: few clients read more digits.
 func Time(t time.Time) time.Time { return t.UTC().Truncate(time.Microsecond) }
 
-// TimeOrNull returns nil for the zero time.
+// TimeOrNull returns a pointer to Time(t); nil for the zero time.
 func TimeOrNull(t time.Time) *time.Time {
 	if t.IsZero() {
 		return nil

@@ -43,14 +43,14 @@ const Hello = `{"code":"print('hello')","callback_url":"https://example.com/hook
 // AsJSON is the header of a body in JSON.
 const AsJSON = "Content-Type: application/json"
 
-// Admission is all that the front doors use of admission.
+// Admission is the part of admission that the front doors use.
 type Admission interface {
 	gateway.Admission
 	httpapi.Admission
 	hopx.Environments
 }
 
-// Records is all that the front doors read of executions.
+// Records is the part of the store that the front doors read.
 type Records interface {
 	gateway.Records
 	httpapi.Records
@@ -257,6 +257,7 @@ func (f *Fixture) Call(method, path, token, body string, headers ...string) Answ
 	return a
 }
 
+// Send sends a request and reads the answer.
 func (f *Fixture) Send(r *http.Request) Answer {
 	f.T.Helper()
 	response, err := http.DefaultTransport.RoundTrip(r)
@@ -271,12 +272,13 @@ func (f *Fixture) Send(r *http.Request) Answer {
 	return Answer{response.StatusCode, response.Header, string(body)}
 }
 
+// Get sends a GET.
 func (f *Fixture) Get(path, token string, headers ...string) Answer {
 	f.T.Helper()
 	return f.Call(http.MethodGet, path, token, "", headers...)
 }
 
-// Submit hands in a body and returns the id; it must be accepted.
+// Submit submits a body, which must be accepted, and returns the id.
 func (f *Fixture) Submit(token, body string) execution.ID {
 	f.T.Helper()
 	a := f.Call(http.MethodPost, "/execute/async", token, body, AsJSON)
@@ -286,7 +288,7 @@ func (f *Fixture) Submit(token, body string) execution.ID {
 	return a.ID(f.T)
 }
 
-// Start makes an execution run.
+// Start takes an execution from the queue to running.
 func (f *Fixture) Start(id execution.ID) {
 	f.T.Helper()
 	for {
@@ -323,7 +325,7 @@ func (f *Fixture) Finish(id execution.ID, r execution.Result) {
 	}
 }
 
-// completed is a result that printed something.
+// Completed is the result of a program with output.
 func Completed(stdout, stderr string) execution.Result {
 	return execution.Result{
 		State: execution.Completed, Reason: execution.Exited, ExitCode: new(0), StartedAt: Moment(1), CompletedAt: Moment(2),
@@ -336,13 +338,14 @@ func outputOf(s string) execution.Output {
 	return execution.Output{Head: []byte(s), Bytes: int64(len(s))}
 }
 
+// Moment is a time s seconds after a fixed one.
 func Moment(s int64) time.Time { return time.Unix(1_738_022_400+s, 0).UTC() }
 
 func delivery(e execution.Execution, r execution.Result) *execution.Delivery {
 	return &execution.Delivery{Body: callback.Body(e, r, Inline), CreatedAt: r.CompletedAt, NextAt: r.CompletedAt}
 }
 
-// cancelled is how an execution ends that never started.
+// cancelled is the end of an execution that never started.
 func cancelled(e execution.Execution) (execution.Result, *execution.Delivery) {
 	r := execution.Result{
 		State: execution.Cancelled, Reason: execution.WasCancelled, CompletedAt: time.Now(), OutputComplete: true,
@@ -361,6 +364,7 @@ type Typewriter struct {
 	grown chan struct{}
 }
 
+// Print appends to a stream.
 func (w *Typewriter) Print(id execution.ID, stream execution.Stream, text string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -374,6 +378,7 @@ func (w *Typewriter) Print(id execution.ID, stream execution.Stream, text string
 	}
 }
 
+// Follow implements gateway.Live.
 func (w *Typewriter) Follow(id execution.ID) (read func(execution.Stream) ([]byte, <-chan struct{}), release func()) {
 	return func(stream execution.Stream) ([]byte, <-chan struct{}) {
 		w.mu.Lock()
@@ -385,6 +390,7 @@ func (w *Typewriter) Follow(id execution.ID) (read func(execution.Stream) ([]byt
 	}, func() {}
 }
 
+// Live implements gateway.Live.
 func (w *Typewriter) Live(id execution.ID, stream execution.Stream) ([]byte, bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -418,7 +424,7 @@ func (f *Fixture) Fail(id execution.ID, r execution.Result) {
 	}
 }
 
-// Work starts and ends whatever is queued, until stop is called.
+// Work starts and completes queued executions until stop is called.
 func (f *Fixture) Work() (stop func()) {
 	f.T.Helper()
 	quit := make(chan struct{})
@@ -456,7 +462,7 @@ func (f *Fixture) Work() (stop func()) {
 	}
 }
 
-// store keeps content as a blob.
+// Keep stores content as a blob.
 func (f *Fixture) Keep(content string) execution.Blob {
 	f.T.Helper()
 	w, err := f.Store.NewBlob(f.T.Context())
@@ -473,7 +479,7 @@ func (f *Fixture) Keep(content string) execution.Blob {
 	return b
 }
 
-// Leave is an execution of ann's that has ended and left files.
+// Leave makes an execution of ann that has ended and left files.
 func (f *Fixture) Leave(leavings execution.Omissions, files ...execution.Artifact) execution.ID {
 	f.T.Helper()
 	id := f.Submit(f.Ann, `{"code":"x","callback_url":"https://example.com/hook","artifacts":["**"]}`)
@@ -484,6 +490,7 @@ func (f *Fixture) Leave(leavings execution.Omissions, files ...execution.Artifac
 	return id
 }
 
+// Put sends a file.
 func (f *Fixture) Put(path, token, body string, headers ...string) Answer {
 	f.T.Helper()
 	return f.Call(http.MethodPut, path, token, body, headers...)
@@ -523,7 +530,7 @@ func (a Answer) Refuses(t *testing.T, what, field, sentence string) {
 	}
 }
 
-// ClockAt makes the API's clock stand still at a time that the test moves.
+// ClockAt sets the clock of the API to a time that the test moves.
 func ClockAt(now *time.Time) func(*server.Config, *Deps) {
 	return func(_ *server.Config, d *Deps) { d.Now = func() time.Time { return *now } }
 }

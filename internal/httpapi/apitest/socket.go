@@ -13,7 +13,7 @@ import (
 	"boomerang/internal/execution"
 )
 
-// Dial opens a stream. What is refused comes back as an answer.
+// Dial opens a stream, or returns the answer of a refusal.
 func (f *Fixture) Dial(token string, headers ...string) (*websocket.Conn, Answer) {
 	f.T.Helper()
 	header := http.Header{"Authorization": {"Bearer " + token}}
@@ -58,6 +58,7 @@ func (f *Fixture) Hear(conn *websocket.Conn) map[string]any {
 	return frame
 }
 
+// Closed fails unless the server closes the socket with a status.
 func (f *Fixture) Closed(conn *websocket.Conn, want websocket.StatusCode) {
 	f.T.Helper()
 	ctx, cancel := context.WithTimeout(f.T.Context(), time.Minute)
@@ -67,7 +68,7 @@ func (f *Fixture) Closed(conn *websocket.Conn, want websocket.StatusCode) {
 	}
 }
 
-// Only is the one execution that there is.
+// Only returns the single stored execution, and waits for it.
 func (f *Fixture) Only() execution.ID {
 	f.T.Helper()
 	for end := time.Now().Add(time.Minute); time.Now().Before(end); {
