@@ -47,7 +47,7 @@ const (
 type Config struct {
 	DataDir   string           `yaml:"data_dir"`
 	Role      Role             `yaml:"role"`
-	HTTP      server.Config   `yaml:"http"`
+	HTTP      server.Config    `yaml:"http"`
 	Auth      auth.Config      `yaml:"auth"`
 	Admission admission.Config `yaml:"admission"`
 	Languages language.Config  `yaml:"languages"`

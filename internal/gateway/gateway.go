@@ -90,7 +90,8 @@ const streamsRetry = 5 * time.Second
 func (x *Executions) AcquireStream(subject string) (release func(), err error) {
 	release, ok := x.streams.Acquire(subject)
 	if !ok {
-		return nil, fault.New(fault.RateLimitExceeded, "There are %d streams open already, which is as many as are allowed.", x.most).
+		return nil, fault.New(fault.RateLimitExceeded,
+			"There are %d streams open already, which is as many as are allowed.", x.most).
 			After(streamsRetry)
 	}
 	return release, nil

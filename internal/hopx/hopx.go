@@ -98,7 +98,10 @@ func (h *door) routes() []server.Route {
 
 		{Method: get, Path: "/execute/processes", Handle: h.handleProcesses},
 		{Method: post, Path: "/execute/kill/{id}", Handle: h.handleKillNamed},
-		{Method: remove, Path: "/execute/kill", Handle: h.handleKillAsked, Parameters: server.AtLeast("process_id", "execution_id")},
+		{
+			Method: remove, Path: "/execute/kill", Handle: h.handleKillAsked,
+			Parameters: server.AtLeast("process_id", "execution_id"),
+		},
 
 		{Method: get, Path: "/env", Handle: h.handleGetEnv},
 		{Method: http.MethodPut, Path: "/env", Handle: h.handlePutEnv},

@@ -11,7 +11,10 @@ import (
 // HopX's clients may send unknown parameters.
 func TestARouteOfHopXIgnoresParametersThatItDoesNotHave(t *testing.T) {
 	h, _ := apitest.Furnished(t)
-	for _, path := range []string{"/execute/processes", "/env", "/info", "/metrics/snapshot", "/health", "/files/list?path=/workspace"} {
+	for _, path := range []string{
+		"/execute/processes", "/env", "/info", "/metrics/snapshot", "/health",
+		"/files/list?path=/workspace",
+	} {
 		joint := "?"
 		if strings.Contains(path, "?") {
 			joint = "&"

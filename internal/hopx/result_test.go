@@ -28,13 +28,18 @@ func richResult(h *apitest.Fixture) execution.Result {
 	r := apitest.Completed(strings.Repeat("head\n", apitest.Inline), strings.Repeat("oops\n", apitest.Inline))
 	r.State, r.ExitCode, r.Error = execution.Failed, new(3), "The program exited with code 3."
 	r.Artifacts = &execution.Artifacts{
-		Files: []execution.Artifact{{Path: "out/a.txt", Mode: 0o640, Blob: h.Keep("hello")}, {Path: "out/b", Mode: 0o755, Blob: h.Keep("")}},
+		Files: []execution.Artifact{
+			{Path: "out/a.txt", Mode: 0o640, Blob: h.Keep("hello")},
+			{Path: "out/b", Mode: 0o755, Blob: h.Keep("")},
+		},
 		Omissions: execution.Omissions{
-			Omitted: []execution.Omission{{Path: "out/link", Reason: journal.OmitSymlink}}, Count: 70, Cut: journal.CutTime,
+			Omitted: []execution.Omission{{Path: "out/link", Reason: journal.OmitSymlink}}, Count: 70,
+			Cut: journal.CutTime,
 		},
 	}
 	r.Workspace = &execution.WorkspaceResult{
-		Reason: journal.CutEntries, Omitted: []execution.Omission{{Path: "pipe", Reason: journal.OmitNotRegular}}, Missing: 9,
+		Reason: journal.CutEntries, Omitted: []execution.Omission{{Path: "pipe", Reason: journal.OmitNotRegular}},
+		Missing: 9,
 	}
 	return r
 }

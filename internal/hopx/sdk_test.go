@@ -97,29 +97,42 @@ func ahead(v any) bool {
 // models are the fields that the clients read of each answer.
 var models = map[string]map[string]kind{
 	"POST /execute/async": {
-		"execution_id": text, "status": is("queued"), "callback_url": is("https://example.com/hook"), "message": text, "timestamp": instant,
+		"execution_id": text, "status": is("queued"), "callback_url": is("https://example.com/hook"), "message": text,
+		"timestamp": instant,
 	},
 	"POST /execute": {
-		"success": boolean, "stdout": text, "stderr": text, "exit_code": maybe(whole), "execution_time": number, "language": is("python"),
+		"success": boolean, "stdout": text, "stderr": text, "exit_code": maybe(whole), "execution_time": number,
+		"language":  is("python"),
 		"timestamp": instant, "execution_id": text,
 	},
 	"POST /execute/background": {
-		"process_id": text, "execution_id": text, "name": is("n"), "status": oneOf("queued", "running"), "start_time": instant, "message": text,
+		"process_id": text, "execution_id": text, "name": is("n"), "status": oneOf("queued", "running"),
+		"start_time": instant, "message": text,
 	},
 	"GET /execute/processes": {"processes": list, "count": whole, "timestamp": instant},
 	"GET /env":               {"env_vars": fields, "count": whole, "timestamp": instant},
 	"GET /metrics/snapshot": {
-		"uptime_seconds": number, "active_executions": whole, "total_executions": whole, "process": fields, "system": fields, "cache": fields,
+		"uptime_seconds": number, "active_executions": whole, "total_executions": whole, "process": fields,
+		"system": fields, "cache": fields,
 	},
-	"GET /health":                          {"status": is("healthy"), "agent": text, "version": text, "uptime": text, "go_version": text, "features": fields},
-	"GET /v1/sandboxes/sb1":                {"id": is("sb1"), "status": is("running"), "public_host": absolute, "organization_id": whole},
+	"GET /health": {
+		"status": is("healthy"), "agent": text, "version": text, "uptime": text,
+		"go_version": text, "features": fields,
+	},
+	"GET /v1/sandboxes/sb1": {
+		"id": is("sb1"), "status": is("running"), "public_host": absolute,
+		"organization_id": whole,
+	},
 	"POST /v1/sandboxes/sb1/token/refresh": {"auth_token": text, "token_expires_at": ahead},
 	"POST /v1/sandboxes": {
 		"id": text, "status": is("running"), "public_host": absolute, "auth_token": text, "token_expires_at": ahead,
 	},
 	// Both clients report an unknown process, unless the sentence has the words "not found", which they take for a
 	// file.
-	"POST /execute/kill/proc_1": {"error": is("There is no such process."), "message": is("There is no such process."), "code": is("PROCESS_NOT_FOUND")},
+	"POST /execute/kill/proc_1": {
+		"error": is("There is no such process."), "message": is("There is no such process."),
+		"code": is("PROCESS_NOT_FOUND"),
+	},
 }
 
 func TestEveryRecordedRequestGetsAnAnswerThatItsClientUnderstands(t *testing.T) {
@@ -131,9 +144,11 @@ func TestEveryRecordedRequestGetsAnAnswerThatItsClientUnderstands(t *testing.T) 
 		seen[call]++
 		var headers []string
 		for name, value := range r.Headers {
-			headers = append(headers, name+": "+strings.NewReplacer("<token>", h.Ann, "<api-key>", h.AnnKey).Replace(value))
+			headers = append(headers, name+": "+strings.NewReplacer("<token>", h.Ann, "<api-key>",
+				h.AnnKey).Replace(value))
 		}
-		a := h.Call(r.Method, r.Path, "", strings.ReplaceAll(r.Body, "<callback-url>", "https://example.com/hook"), headers...)
+		a := h.Call(r.Method, r.Path, "", strings.ReplaceAll(r.Body, "<callback-url>", "https://example.com/hook"),
+			headers...)
 		want := http.StatusOK
 		if r.Path == "/execute/kill/proc_1" {
 			want = http.StatusNotFound
@@ -166,7 +181,8 @@ func TestEveryRecordedRequestGetsAnAnswerThatItsClientUnderstands(t *testing.T) 
 		t.Errorf("%d executions are stored; want 4 async, 3 that were waited for and 2 in the background", len(list))
 	}
 	for _, e := range list {
-		if e.WorkingDir != "/workspace" || e.Timeout != 30*time.Minute && e.Timeout != 2*time.Minute && e.Timeout != 5*time.Minute {
+		if e.WorkingDir != "/workspace" || e.Timeout != 30*time.Minute && e.Timeout != 2*time.Minute &&
+			e.Timeout != 5*time.Minute {
 			t.Errorf("stored %+v; want what was asked", e)
 		}
 	}

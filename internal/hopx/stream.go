@@ -76,7 +76,8 @@ func (h *door) handleStream(w http.ResponseWriter, r *http.Request, caller auth.
 	if err := checkUpgrade(r); err != nil {
 		return err
 	}
-	if _, err := gateway.WithHeaders(admission.Submission{}, r, caller); err != nil { // while the answer is still an HTTP response
+	// While the answer is still an HTTP response
+	if _, err := gateway.WithHeaders(admission.Submission{}, r, caller); err != nil {
 		return err
 	}
 	release, err := h.Executions.AcquireStream(caller.Subject) // before anything is stored
@@ -89,7 +90,8 @@ func (h *door) handleStream(w http.ResponseWriter, r *http.Request, caller auth.
 		return err
 	}
 	defer done()
-	conn, err := websocket.Accept(w, r, &websocket.AcceptOptions{InsecureSkipVerify: true}) // checkUpgrade has checked the origin
+	// checkUpgrade has checked the origin
+	conn, err := websocket.Accept(w, r, &websocket.AcceptOptions{InsecureSkipVerify: true})
 	if err != nil {
 		return fault.New(fault.InvalidRequest, "The request is no WebSocket handshake.").Because(err)
 	}
@@ -110,7 +112,9 @@ func (h *door) handleStream(w http.ResponseWriter, r *http.Request, caller auth.
 
 // run submits the first frame and follows the execution to its end. It returns the errors before the execution is
 // stored.
-func (h *door) run(ctx context.Context, w http.ResponseWriter, r *http.Request, caller auth.Principal, body []byte, f *frames) error {
+func (h *door) run(
+	ctx context.Context, w http.ResponseWriter, r *http.Request, caller auth.Principal, body []byte, f *frames,
+) error {
 	s, err := decodeFrame(body)
 	if err != nil {
 		return err
@@ -128,10 +132,12 @@ func (h *door) run(ctx context.Context, w http.ResponseWriter, r *http.Request, 
 		return err
 	}
 	defer followed.Leave()
-	err = followed.Follow(ctx, server.Stopping(ctx), follow.Position{}, func(event follow.Event) error { return f.send(ctx, event) })
+	err = followed.Follow(ctx, server.Stopping(ctx), follow.Position{},
+		func(event follow.Event) error { return f.send(ctx, event) })
 	switch {
 	case err != nil || ctx.Err() != nil:
-		h.Log.WithField("execution_id", e.ID).WithError(cmp.Or(err, context.Cause(ctx))).Debug("socket of a stream is lost")
+		h.Log.WithField("execution_id", e.ID).WithError(cmp.Or(err, context.Cause(ctx))).
+			Debug("socket of a stream is lost")
 	case f.ended:
 		_ = f.conn.Close(websocket.StatusNormalClosure, "")
 	default:
@@ -168,7 +174,8 @@ func decodeFrame(body []byte) (s admission.Submission, err error) {
 		return s, o.Err()
 	}
 	if kind := o.Text("type"); o.Err() != nil || kind != "execute" {
-		return s, cmp.Or(o.Err(), error(fault.New(fault.InvalidRequest, `type must be "execute", not %q.`, server.Clip(kind)).Field("type")))
+		return s, cmp.Or(o.Err(), error(fault.New(fault.InvalidRequest, `type must be "execute", not %q.`,
+			server.Clip(kind)).Field("type")))
 	}
 	s.Background, s.CallbackURL, s.CallbackHeaders, s.Secrets = true, "", nil, nil
 	s.Timeout = cmp.Or(s.Timeout, streamTimeout)
@@ -227,7 +234,10 @@ func (f *frames) send(ctx context.Context, e follow.Event) error {
 	case follow.Output:
 		return f.write(ctx, outputFrame{e.Stream, string(e.Piece), wire.Time(f.now()), f.id})
 	case follow.Gap:
-		return f.write(ctx, outputFrame{e.Stream, fmt.Sprintf("\n[... %d bytes left out ...]\n", e.Bytes), wire.Time(f.now()), f.id})
+		return f.write(ctx, outputFrame{
+			e.Stream, fmt.Sprintf("\n[... %d bytes left out ...]\n", e.Bytes),
+			wire.Time(f.now()), f.id,
+		})
 	case follow.End:
 		return f.sendEnd(ctx, e.View.Execution)
 	case follow.Idle:
@@ -242,12 +252,18 @@ func (f *frames) send(ctx context.Context, e follow.Event) error {
 func (f *frames) sendEnd(ctx context.Context, e execution.Execution) error {
 	z := e.Result
 	if z.ExitCode == nil {
-		if err := f.write(ctx, errorFrame{"error", z.Error, strings.ToUpper(string(z.Reason)), nil, wire.Time(f.now()), f.id}); err != nil {
+		if err := f.write(ctx, errorFrame{
+			"error", z.Error, strings.ToUpper(string(z.Reason)), nil, wire.Time(f.now()),
+			f.id,
+		}); err != nil {
 			return err
 		}
 	}
 	r, _, _ := wire.ResultOf(e, *z, f.inline)
-	result := resultFrame{Type: "result", Timestamp: wire.Time(f.now()), WithoutOutput: wire.WithoutOutput{Nested: wire.Nested{Result: &r}}}
+	result := resultFrame{
+		Type: "result", Timestamp: wire.Time(f.now()),
+		WithoutOutput: wire.WithoutOutput{Nested: wire.Nested{Result: &r}},
+	}
 	if written(result) > maxResult {
 		r.ArtifactList, r.WorkspaceResult = nil, nil
 	}
@@ -260,7 +276,10 @@ func (f *frames) sendEnd(ctx context.Context, e execution.Execution) error {
 
 // refuse writes the reason why no program runs, and closes the socket.
 func (f *frames) refuse(ctx context.Context, why *fault.Error) {
-	if f.write(ctx, errorFrame{"error", why.Sentence, string(why.Code), why.Details, wire.Time(f.now()), f.id}) == nil &&
+	if f.write(ctx, errorFrame{
+		"error", why.Sentence, string(why.Code), why.Details, wire.Time(f.now()),
+		f.id,
+	}) == nil &&
 		f.write(ctx, completeFrame{"complete", false, wire.Time(f.now()), f.id}) == nil {
 		_ = f.conn.Close(websocket.StatusNormalClosure, "")
 	}
@@ -271,7 +290,10 @@ func (f *frames) interrupt(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, closeTimeout)
 	defer cancel()
 	sentence := fmt.Sprintf("The server stops. The execution goes on: GET /executions/%s/events follows it.", f.id)
-	if f.write(ctx, errorFrame{"error", sentence, string(fault.ServiceUnavailable), nil, wire.Time(f.now()), f.id}) == nil {
+	if f.write(ctx, errorFrame{
+		"error", sentence, string(fault.ServiceUnavailable), nil, wire.Time(f.now()),
+		f.id,
+	}) == nil {
 		late := time.AfterFunc(closeTimeout, func() { _ = f.conn.CloseNow() }) // Close would wait 5 s for the client
 		defer late.Stop()
 		_ = f.conn.Close(websocket.StatusServiceRestart, "")

@@ -17,7 +17,8 @@ import (
 	"boomerang/internal/server"
 )
 
-const sayHello = `{"type":"execute","code":"print('hello')","language":"py","workdir":"/workspace/a","env":{"A":"1"},"callback_url":"https://example.com/"}`
+const sayHello = `{"type":"execute","code":"print('hello')","language":"py","workdir":"/workspace/a","env":{"A":"1"},` +
+	`"callback_url":"https://example.com/"}`
 
 func TestAStreamRunsCodeAndSendsItsOutput(t *testing.T) {
 	h := apitest.Open(t)
@@ -25,7 +26,8 @@ func TestAStreamRunsCodeAndSendsItsOutput(t *testing.T) {
 	h.Say(conn, sayHello)
 	id := h.Only()
 	e, err := h.Store.Get(t.Context(), id)
-	if err != nil || e.Language != "python" || e.WorkingDir != "/workspace/a" || e.Timeout != 120*time.Second || e.Subject != "ann" || e.Callback.URL != "" {
+	if err != nil || e.Language != "python" || e.WorkingDir != "/workspace/a" || e.Timeout != 120*time.Second ||
+		e.Subject != "ann" || e.Callback.URL != "" {
 		t.Errorf("stored %+v, %v", e, err)
 	}
 	h.Start(id)
@@ -45,7 +47,8 @@ func TestAStreamRunsCodeAndSendsItsOutput(t *testing.T) {
 			printed[f["type"]] += fmt.Sprint(f["data"])
 			continue
 		case "result":
-			if f["exit_code"] != 0.0 || f["execution_time"] != 1.5 || f["status"] != "completed" || f["reason"] != "exited" {
+			if f["exit_code"] != 0.0 || f["execution_time"] != 1.5 || f["status"] != "completed" ||
+				f["reason"] != "exited" {
 				t.Errorf("got %v", f)
 			}
 			continue
@@ -96,9 +99,11 @@ func TestAProgramThatNeverRanIsAnErrorFrame(t *testing.T) {
 	h.Say(conn, sayHello)
 	id := h.Only()
 	h.Fail(id, execution.Result{
-		State: execution.Failed, Reason: execution.ImageUnavailable, Error: "There is no image.", CompletedAt: apitest.Moment(2), OutputComplete: true,
+		State: execution.Failed, Reason: execution.ImageUnavailable, Error: "There is no image.",
+		CompletedAt: apitest.Moment(2), OutputComplete: true,
 	})
-	if f := h.Hear(conn); f["type"] != "error" || f["code"] != "IMAGE_UNAVAILABLE" || f["error"] != "There is no image." {
+	if f := h.Hear(conn); f["type"] != "error" || f["code"] != "IMAGE_UNAVAILABLE" ||
+		f["error"] != "There is no image." {
 		t.Errorf("got %v", f)
 	}
 	if f := h.Hear(conn); f["type"] != "result" || f["exit_code"] != nil || f["status"] != "failed" {
@@ -149,10 +154,7 @@ func TestALostSocketEndsNothing(t *testing.T) {
 	h.Live.Print(id, execution.Stdout, "one ")
 	h.Hear(conn)
 	_ = conn.CloseNow()
-	for { // until the server has noticed
-		if h.OpenStreams("ann") == 0 {
-			break
-		}
+	for h.OpenStreams("ann") > 0 { // until the server has noticed
 		select {
 		case <-time.After(10 * time.Millisecond):
 		case <-t.Context().Done():
@@ -180,7 +182,8 @@ func TestAServerThatStopsTellsItsSockets(t *testing.T) {
 	if err := h.Server.Shutdown(ctx); err != nil {
 		t.Errorf("shutdown: %v", err)
 	}
-	if f := h.Hear(conn); f["type"] != "error" || f["code"] != "SERVICE_UNAVAILABLE" || !strings.Contains(fmt.Sprint(f["error"]), string(id)) {
+	if f := h.Hear(conn); f["type"] != "error" || f["code"] != "SERVICE_UNAVAILABLE" ||
+		!strings.Contains(fmt.Sprint(f["error"]), string(id)) {
 		t.Errorf("got %v", f)
 	}
 	h.Closed(conn, websocket.StatusServiceRestart)

@@ -35,7 +35,10 @@ func (a *api) handleArtifacts(w http.ResponseWriter, r *http.Request, caller aut
 	if left == nil {
 		left = new(execution.Artifacts)
 	}
-	return server.Respond(w, http.StatusOK, artifactList{e.ID, e.State, listOf(e.Options.Artifacts), wire.ArtifactsOf(left)})
+	return server.Respond(w, http.StatusOK, artifactList{
+		e.ID, e.State, listOf(e.Options.Artifacts),
+		wire.ArtifactsOf(left),
+	})
 }
 
 // minDownloadRate is the least rate of a download in bytes per second.
@@ -55,7 +58,8 @@ func (a *api) handleArtifact(w http.ResponseWriter, r *http.Request, caller auth
 	if !found {
 		return fault.New(fault.FileNotFound, "The execution has left no such file.")
 	}
-	if err := server.ExtendWrite(w, r, gateway.Download+time.Duration(f.Blob.Size/minDownloadRate)*time.Second); err != nil {
+	extra := gateway.Download + time.Duration(f.Blob.Size/minDownloadRate)*time.Second
+	if err := server.ExtendWrite(w, r, extra); err != nil {
 		return err
 	}
 	h := w.Header()

@@ -57,7 +57,8 @@ func (a *api) handleBatch(w http.ResponseWriter, r *http.Request, caller auth.Pr
 		return err
 	}
 	a.Log.WithFields(logrus.Fields{
-		"batch_id": all[0].Batch.ID, "executions": len(all), "subject": caller.Subject, "request_id": server.RequestID(r), "replayed": replayed,
+		"batch_id": all[0].Batch.ID, "executions": len(all), "subject": caller.Subject,
+		"request_id": server.RequestID(r), "replayed": replayed,
 	}).Info("batch queued")
 	if replayed {
 		w.Header().Set("Idempotent-Replayed", "true")

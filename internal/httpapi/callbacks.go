@@ -162,7 +162,8 @@ func (a *api) handleRecover(w http.ResponseWriter, r *http.Request, caller auth.
 	}
 	n, err := a.Deliveries.Recover(r.Context(), recovery, a.Now())
 	if n > 0 {
-		a.Log.WithFields(logrus.Fields{"recovered": n, "subject": caller.Subject, "request_id": server.RequestID(r)}).Info("dead callbacks asked for again")
+		a.Log.WithFields(logrus.Fields{"recovered": n, "subject": caller.Subject, "request_id": server.RequestID(r)}).
+			Info("dead callbacks asked for again")
 	}
 	if err != nil {
 		return fmt.Errorf("recover deliveries: %w", err)
@@ -187,17 +188,22 @@ func (a *api) handleTrial(w http.ResponseWriter, r *http.Request, caller auth.Pr
 	case a.trials <- struct{}{}:
 		defer func() { <-a.trials }()
 	default:
-		return fault.New(fault.RateLimitExceeded, "%d callbacks are being tested already; try again when one is through.", maxTrials)
+		return fault.New(fault.RateLimitExceeded,
+			"%d callbacks are being tested already; try again when one is through.", maxTrials)
 	}
 	if err := server.ExtendWrite(w, r, maxTrial); err != nil {
 		return err
 	}
-	trial, err := a.Try(r.Context(), callback.Sample{URL: s.CallbackURL, Headers: s.CallbackHeaders, Secrets: s.Secrets})
+	trial, err := a.Try(r.Context(), callback.Sample{
+		URL: s.CallbackURL, Headers: s.CallbackHeaders,
+		Secrets: s.Secrets,
+	})
 	if err != nil {
 		return fmt.Errorf("test callback: %w", err)
 	}
 	a.Log.WithFields(logrus.Fields{
-		"destination": execution.Callback{URL: s.CallbackURL}.Destination(), "outcome": trial.Outcome, "status": trial.StatusCode,
+		"destination": execution.Callback{URL: s.CallbackURL}.Destination(), "outcome": trial.Outcome,
+		"status":      trial.StatusCode,
 		"duration_ms": trial.Duration.Milliseconds(), "subject": caller.Subject, "request_id": server.RequestID(r),
 	}).Info("callback tested")
 	return server.Respond(w, http.StatusOK, trialOf(s, trial))

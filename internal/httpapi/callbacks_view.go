@@ -54,7 +54,8 @@ func lineOf(d execution.Delivery) deliveryLine {
 }
 
 func deliveryOf(
-	e execution.Execution, d execution.Delivery, attempts []execution.Attempt, breakers []execution.Breaker, now time.Time,
+	e execution.Execution, d execution.Delivery, attempts []execution.Attempt, breakers []execution.Breaker,
+	now time.Time,
 ) deliveryRecord {
 	return deliveryRecord{
 		deliveryLine: lineOf(d),
@@ -67,7 +68,8 @@ func deliveryOf(
 
 // explain returns a sentence on why a result has not arrived, or that it has.
 func explain(
-	e execution.Execution, d execution.Delivery, attempts []execution.Attempt, breakers []execution.Breaker, now time.Time,
+	e execution.Execution, d execution.Delivery, attempts []execution.Attempt, breakers []execution.Breaker,
+	now time.Time,
 ) string {
 	last := ""
 	for _, a := range attempts {
@@ -90,9 +92,10 @@ func explain(
 		return fmt.Sprintf("Delivered at attempt %d: %s", d.Attempts, last)
 	case execution.Dead:
 		return "Given up: " + map[execution.DeadReason]string{
-			execution.Gone:      "the receiver answered 410 Gone.",
-			execution.Blocked:   last,
-			execution.Exhausted: fmt.Sprintf("the schedule has no further attempt. Attempt %d failed: %s", d.Attempts, last),
+			execution.Gone:    "the receiver answered 410 Gone.",
+			execution.Blocked: last,
+			execution.Exhausted: fmt.Sprintf("the schedule has no further attempt. Attempt %d failed: %s",
+				d.Attempts, last),
 		}[d.Reason]
 	}
 	return ""
@@ -114,7 +117,8 @@ func coming(d execution.Delivery, breakers []execution.Breaker, now time.Time) s
 	at := d.NextAt
 	for _, b := range breakers {
 		if b.Destination == d.Callback.Destination() && b.OpenUntil.After(now) && b.OpenUntil.After(at) {
-			return "Nearly all attempts to " + b.Destination + " fail, so nothing is sent there before " + rfc3339(b.OpenUntil) + "."
+			return "Nearly all attempts to " + b.Destination + " fail, so nothing is sent there before " +
+				rfc3339(b.OpenUntil) + "."
 		}
 	}
 	if at.After(now) {
@@ -199,7 +203,8 @@ type trialRecord struct {
 
 func trialOf(s admission.Submission, t callback.Trial) trialRecord {
 	return trialRecord{
-		URL: s.CallbackURL, Arrived: t.Outcome == execution.AttemptSucceeded, Outcome: t.Outcome, Detail: t.Detail, Rule: textOrNull(t.Rule),
+		URL: s.CallbackURL, Arrived: t.Outcome == execution.AttemptSucceeded, Outcome: t.Outcome, Detail: t.Detail,
+		Rule:     textOrNull(t.Rule),
 		Resolved: t.Resolved, Connected: t.Connected, TLS: textOrNull(t.TLS), StatusCode: numberOrNull(t.StatusCode),
 		reply: replyOf(t.Answer), Duration: wire.Seconds(t.Duration), Signed: len(s.Secrets) > 0, Body: string(t.Body),
 	}

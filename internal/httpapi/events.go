@@ -57,7 +57,8 @@ func (a *api) handleEvents(w http.ResponseWriter, r *http.Request, caller auth.P
 	}
 	defer f.Leave()
 	if view, _ := f.Look(); !at.Within(view.Execution) {
-		return fault.New(fault.InvalidRequest, "%s is ahead of what this execution has printed.", headerLast).Field(headerLast)
+		return fault.New(fault.InvalidRequest, "%s is ahead of what this execution has printed.", headerLast).
+			Field(headerLast)
 	}
 	if at.Told == follow.Ended {
 		w.WriteHeader(http.StatusNoContent) // an EventSource reconnects after the last event until it gets a 204
@@ -69,7 +70,10 @@ func (a *api) handleEvents(w http.ResponseWriter, r *http.Request, caller auth.P
 	if r.Method == http.MethodHead {
 		return nil
 	}
-	s := eventStream{w: w, control: http.NewResponseController(w), patience: server.Patience(r), inline: a.Executions.Inline}
+	s := eventStream{
+		w: w, control: http.NewResponseController(w), patience: server.Patience(r),
+		inline: a.Executions.Inline,
+	}
 	if err := s.open(); err != nil {
 		return err
 	}
@@ -95,7 +99,8 @@ func lastSeen(r *http.Request) (follow.Position, error) {
 	}
 	at, err := follow.Parse(text)
 	if err != nil {
-		return at, fault.New(fault.InvalidRequest, "%s must be the id of an event of this execution.", name).Field(name).Because(err)
+		return at, fault.New(fault.InvalidRequest, "%s must be the id of an event of this execution.", name).
+			Field(name).Because(err)
 	}
 	return at, nil
 }

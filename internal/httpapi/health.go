@@ -71,8 +71,9 @@ type readiness struct {
 	now    func() time.Time
 	log    *logrus.Entry
 
-	mu   sync.Mutex // held while the checks run, so that they run once for all waiting requests; guards the fields below
-	at   time.Time  // of the last run
+	// Held while the checks run, so that they run once for all waiting requests; guards the fields below
+	mu   sync.Mutex
+	at   time.Time // of the last run
 	last []checked
 }
 

@@ -37,7 +37,8 @@ func TestReadyzNamesFailingChecksAndSinceWhen(t *testing.T) {
 		now = now.Add(time.Minute)
 	}
 	expect(200, `"ok":true`)
-	broken = fmt.Errorf("ping: %w", fault.New(fault.ServiceUnavailable, "The engine does not answer.").Because(errors.New("/run/SECRET")))
+	broken = fmt.Errorf("ping: %w", fault.New(fault.ServiceUnavailable,
+		"The engine does not answer.").Because(errors.New("/run/SECRET")))
 	expect(503, `"ok":false,"error":"The engine does not answer.","failing_since":"2025-01-28T00:01:00Z"`)
 	expect(503, `"ok":false,"error":"The engine does not answer.","failing_since":"2025-01-28T00:01:00Z"`)
 	broken = errors.New("dial unix /run/SECRET: refused")

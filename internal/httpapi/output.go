@@ -50,7 +50,8 @@ func (a *api) handleOutput(w http.ResponseWriter, r *http.Request, caller auth.P
 		return err
 	}
 	h.Set("Content-Type", "application/octet-stream")
-	h.Set("Content-Disposition", `attachment; filename="`+string(id)+"."+string(stream)+`"`) // keeps a browser from showing the output as a page
+	// Keeps a browser from showing the output as a page
+	h.Set("Content-Disposition", `attachment; filename="`+string(id)+"."+string(stream)+`"`)
 	for _, condition := range []string{"If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since"} {
 		r.Header.Del(condition) // growing content has no version for a condition
 	}
@@ -63,7 +64,8 @@ func (a *api) handleOutput(w http.ResponseWriter, r *http.Request, caller auth.P
 // outsideOf returns the error for a range outside of content with so many bytes.
 func outsideOf(w http.ResponseWriter, bytes int64) error {
 	w.Header().Del("Content-Disposition")
-	return fault.New(fault.RangeNotSatisfiable, "There is nothing in that range: there are %d bytes.", bytes).Detail("bytes", bytes)
+	return fault.New(fault.RangeNotSatisfiable, "There is nothing in that range: there are %d bytes.", bytes).
+		Detail("bytes", bytes)
 }
 
 // streamOf returns the stream that a parameter names; stdout for an absent parameter.

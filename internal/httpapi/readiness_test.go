@@ -23,7 +23,8 @@ func TestChecksRunAtMostOnceASecondAndToTheirEnd(t *testing.T) {
 		leave()
 		started := time.Now()
 		if c := r.run(gone); runs != 1 || c[0].OK || time.Since(started) != checkTimeout {
-			t.Errorf("got %d runs, %+v after %s; want one that failed at its deadline, though its client has gone", runs, c, time.Since(started))
+			t.Errorf("got %d runs, %+v after %s; want one that failed at its deadline, though its client has gone",
+				runs, c, time.Since(started))
 		}
 		if r.run(t.Context()); runs != 1 {
 			t.Errorf("asked again at once: got %d runs; want 1", runs)

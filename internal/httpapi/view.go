@@ -125,7 +125,10 @@ func executionViewOf(e execution.Execution, d execution.Delivery, inline int) ex
 // finalOf returns the last event of an execution that has ended.
 func finalOf(e execution.Execution, inline int) final {
 	result, _, _ := wire.ResultOf(e, *e.Result, inline)
-	return final{asked: askedOf(e), WithoutOutput: wire.WithoutOutput{Nested: wire.Nested{Result: &result}}, Callback: destinationViewOf(e.Callback)}
+	return final{
+		asked: askedOf(e), WithoutOutput: wire.WithoutOutput{Nested: wire.Nested{Result: &result}},
+		Callback: destinationViewOf(e.Callback),
+	}
 }
 
 func executionSummaryOf(e execution.Execution) executionSummary {

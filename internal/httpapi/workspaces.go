@@ -70,7 +70,8 @@ func fileRefOf(r *http.Request, caller auth.Principal) (at gateway.FileRef, q *s
 	at = gateway.FileRef{Subject: caller.Subject, Name: r.PathValue("name"), Path: r.PathValue("path")}
 	if other := q.Text(server.SubjectParameter); caller.Admin && other != "" {
 		if err := auth.CheckSubject(other); err != nil {
-			q.Refuse(server.SubjectParameter, "%s must be 1 to 255 bytes without control characters.", server.SubjectParameter)
+			q.Refuse(server.SubjectParameter, "%s must be 1 to 255 bytes without control characters.",
+				server.SubjectParameter)
 		}
 		at.Subject = other
 	}

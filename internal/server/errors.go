@@ -18,13 +18,15 @@ import (
 // HopX's clients give them another meaning.
 func StatusOf(c fault.Code) int {
 	switch c {
-	case fault.InvalidJSON, fault.MissingParameter, fault.InvalidRequest, fault.UnsupportedLanguage, fault.CallbackNotAllowed:
+	case fault.InvalidJSON, fault.MissingParameter, fault.InvalidRequest, fault.UnsupportedLanguage,
+		fault.CallbackNotAllowed:
 		return http.StatusBadRequest
 	case fault.AuthenticationRequired, fault.InvalidToken:
 		return http.StatusUnauthorized
 	case fault.Forbidden:
 		return http.StatusForbidden
-	case fault.ExecutionNotFound, fault.ProcessNotFound, fault.RouteNotFound, fault.WorkspaceNotFound, fault.FileNotFound:
+	case fault.ExecutionNotFound, fault.ProcessNotFound, fault.RouteNotFound, fault.WorkspaceNotFound,
+		fault.FileNotFound:
 		return http.StatusNotFound
 	case fault.MethodNotAllowed:
 		return http.StatusMethodNotAllowed
@@ -84,7 +86,8 @@ type ErrorFormat struct {
 var standardErrors = ErrorFormat{
 	Body: func(p Problem) any {
 		return problem{
-			Error: p.Sentence, Message: p.Sentence, Code: p.Code, RequestID: p.RequestID, Timestamp: p.Timestamp, Path: p.Path,
+			Error: p.Sentence, Message: p.Sentence, Code: p.Code, RequestID: p.RequestID, Timestamp: p.Timestamp,
+			Path:    p.Path,
 			Details: p.Details, RetryAfter: p.RetryAfter,
 		}
 	},

@@ -53,7 +53,8 @@ func LogFault(r *http.Request, err error) { exchangeOf(r).fault = fault.Of(err) 
 
 // ExtendWrite moves the deadline of the answer to d plus Config.Timeout from now.
 func ExtendWrite(w http.ResponseWriter, r *http.Request, d time.Duration) error {
-	if err := http.NewResponseController(w).SetWriteDeadline(time.Now().Add(d + exchangeOf(r).config.Timeout)); err != nil {
+	at := time.Now().Add(d + exchangeOf(r).config.Timeout)
+	if err := http.NewResponseController(w).SetWriteDeadline(at); err != nil {
 		return fmt.Errorf("extend write deadline: %w", err)
 	}
 	return nil
@@ -61,7 +62,8 @@ func ExtendWrite(w http.ResponseWriter, r *http.Request, d time.Duration) error 
 
 // ExtendRead moves the deadline of the request's body to d plus Config.Timeout from now.
 func ExtendRead(w http.ResponseWriter, r *http.Request, d time.Duration) error {
-	if err := http.NewResponseController(w).SetReadDeadline(time.Now().Add(d + exchangeOf(r).config.Timeout)); err != nil {
+	at := time.Now().Add(d + exchangeOf(r).config.Timeout)
+	if err := http.NewResponseController(w).SetReadDeadline(at); err != nil {
 		return fmt.Errorf("extend read deadline: %w", err)
 	}
 	return nil
@@ -152,7 +154,8 @@ func (s *Server) logLine(x *exchange, r *http.Request, started time.Time) {
 // knownMethod returns the method, or "other" for one that a client has invented.
 func knownMethod(method string) string {
 	switch method {
-	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions:
+	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete,
+		http.MethodOptions:
 		return method
 	}
 	return "other"
@@ -160,7 +163,8 @@ func knownMethod(method string) string {
 
 // WriteHeader implements http.ResponseWriter and notes the status.
 func (x *exchange) WriteHeader(status int) {
-	if x.status == 0 && (status >= http.StatusOK || status == http.StatusSwitchingProtocols) { // the other 1xx come before the answer
+	// The other 1xx come before the answer
+	if x.status == 0 && (status >= http.StatusOK || status == http.StatusSwitchingProtocols) {
 		x.status = status
 	}
 	x.ResponseWriter.WriteHeader(status)

@@ -32,7 +32,8 @@ func checkJSON(noun string, text []byte) error {
 	}
 	line := 1 + bytes.Count(text[:err.at], []byte("\n"))
 	column := 1 + utf8.RuneCount(text[bytes.LastIndexByte(text[:err.at], '\n')+1:err.at])
-	return fault.New(fault.InvalidJSON, "The %s is not JSON at line %d, column %d: %s.", noun, line, column, err.clause).
+	return fault.New(fault.InvalidJSON, "The %s is not JSON at line %d, column %d: %s.", noun, line, column,
+		err.clause).
 		Detail("line", line).Detail("column", column)
 }
 

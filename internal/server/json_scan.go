@@ -168,7 +168,8 @@ func hint(first byte) string {
 // describes.
 func (s *scanner) missing(opened int, clause string) *misfit {
 	if s.ended() {
-		return s.wrong(opened, "the text ends inside the %s that begins here", map[byte]string{'{': "object", '[': "list"}[s.text[opened]])
+		return s.wrong(opened, "the text ends inside the %s that begins here",
+			map[byte]string{'{': "object", '[': "list"}[s.text[opened]])
 	}
 	if s.comment() {
 		return s.wrong(s.at, "JSON has no comments")
@@ -178,7 +179,8 @@ func (s *scanner) missing(opened int, clause string) *misfit {
 
 func (s *scanner) comment() bool {
 	rest := s.text[s.at:]
-	return bytes.HasPrefix(rest, []byte("//")) || bytes.HasPrefix(rest, []byte("/*")) || bytes.HasPrefix(rest, []byte("#"))
+	return bytes.HasPrefix(rest, []byte("//")) || bytes.HasPrefix(rest, []byte("/*")) ||
+		bytes.HasPrefix(rest, []byte("#"))
 }
 
 // noKey returns the mistake in place of the name of a field.
@@ -202,7 +204,9 @@ func (s *scanner) noKey(behindComma bool) *misfit {
 }
 
 // quotes are quotation marks of other languages.
-var quotes = map[rune]bool{'\'': true, '`': true, '“': true, '”': true, '„': true, '‘': true, '’': true, '«': true, '»': true}
+var quotes = map[rune]bool{
+	'\'': true, '`': true, '“': true, '”': true, '„': true, '‘': true, '’': true, '«': true, '»': true,
+}
 
 // foreign maps words of other languages to their JSON.
 var foreign = map[string]string{

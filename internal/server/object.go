@@ -89,7 +89,8 @@ func (o *Object) Texts(name string) map[string]string {
 	for _, key := range slices.Sorted(maps.Keys(entries)) {
 		var s string
 		if !IsText(entries[key], &s) {
-			o.Fail(fault.New(fault.InvalidRequest, "%s must be an object of strings, and the value of %q is %s.", o.prefix+name, Clip(key), kindOf(entries[key])).
+			o.Fail(fault.New(fault.InvalidRequest, "%s must be an object of strings, and the value of %q is %s.",
+				o.prefix+name, Clip(key), kindOf(entries[key])).
 				Field(o.prefix+name).Detail("key", Clip(key)))
 			return nil
 		}

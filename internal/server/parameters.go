@@ -46,13 +46,15 @@ func (known Parameters) check(r *http.Request, p auth.Principal) error {
 	for _, name := range slices.Sorted(maps.Keys(values)) {
 		switch given := values[name]; {
 		case !slices.Contains(known.names, name):
-			return fault.New(fault.InvalidRequest, "%q is not a query parameter of this route; %s.", Clip(name), known).Field(Clip(name))
+			return fault.New(fault.InvalidRequest, "%q is not a query parameter of this route; %s.", Clip(name), known).
+				Field(Clip(name))
 		case name == SubjectParameter && !p.Admin:
 			return fault.New(fault.Forbidden, "%s is for tokens with the scope %s.", name, auth.ScopeAdmin).Field(name)
 		case len(given) > 1:
 			return fault.New(fault.InvalidRequest, "%s must be given once, not %d times.", name, len(given)).Field(name)
 		case given[0] == "" && !slices.Contains(mayBeEmpty, name):
-			return fault.New(fault.InvalidRequest, "%s must not be empty; leave it out if you do not need it.", name).Field(name)
+			return fault.New(fault.InvalidRequest, "%s must not be empty; leave it out if you do not need it.", name).
+				Field(name)
 		case !utf8.ValidString(given[0]):
 			return fault.New(fault.InvalidRequest, "%s must be UTF-8.", name).Field(name)
 		}
@@ -85,11 +87,13 @@ func readQuery(r *http.Request) (url.Values, error) {
 		return values, nil
 	}
 	if escape, ok := errors.AsType[url.EscapeError](err); ok {
-		return nil, fault.New(fault.InvalidRequest, "The query of the URL has %q in it, which is not a percent sign with two hexadecimal digits.",
+		return nil, fault.New(fault.InvalidRequest,
+			"The query of the URL has %q in it, which is not a percent sign with two hexadecimal digits.",
 			Clip(string(escape))).Because(err)
 	}
 	if strings.Contains(r.URL.RawQuery, ";") {
-		return nil, fault.New(fault.InvalidRequest, "The query of the URL has a semicolon in it; write & between parameters, and %%3B in a value.").Because(err)
+		return nil, fault.New(fault.InvalidRequest,
+			"The query of the URL has a semicolon in it; write & between parameters, and %%3B in a value.").Because(err)
 	}
 	return nil, fault.New(fault.InvalidRequest, "The query of the URL cannot be read.").Because(err)
 }

@@ -70,7 +70,8 @@ func (l *limiter) spend(h http.Header, client string, now time.Time) error {
 	left := max(bucket.TokensAt(now), 0)
 	h.Set("X-RateLimit-Limit", strconv.Itoa(l.perMinute))
 	h.Set("X-RateLimit-Remaining", strconv.Itoa(int(left)))
-	h.Set("X-RateLimit-Reset", strconv.FormatInt(now.Add(l.refill(float64(l.perMinute)-left)).Add(time.Second-1).Unix(), 10))
+	full := now.Add(l.refill(float64(l.perMinute) - left)).Add(time.Second - 1) // rounded up to a second
+	h.Set("X-RateLimit-Reset", strconv.FormatInt(full.Unix(), 10))
 	if allowed {
 		return nil
 	}

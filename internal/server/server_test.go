@@ -74,24 +74,30 @@ func TestTheServerDropsASlowConnection(t *testing.T) {
 		within     time.Duration
 		answer     string
 	}{
-		"silence":                           {"", "", headerTimeout, hangsUp},
-		"half a header":                     {get, "", headerTimeout, hangsUp},
-		"a header by drops":                 {get, "X: y\r\n", headerTimeout, hangsUp},
-		"no body":                           {post, "", Defaults().Timeout, hangsUp},
-		"a body by drops":                   {post, "x", Defaults().Timeout, hangsUp},
-		"a body in chunks without end":      {strings.Replace(post, "Content-Length: 1000", "Transfer-Encoding: chunked", 1), "1\r\nx\r\n", Defaults().Timeout, hangsUp},
-		"nothing more after the first":      {get + "\r\n", "", idleTimeout, "HTTP/1.1 200"},
-		"half a second request":             {get + "\r\n" + get, "", headerTimeout, "HTTP/1.1 200"},
-		"a header of 17 KiB":                {get + "X: " + strings.Repeat("x", 17<<10), "", 0, "431"},
-		"a header of 17 KiB, line by line":  {get + strings.Repeat("X: "+strings.Repeat("x", 120)+"\r\n", 139), "", 0, "431"},
-		"a request line of 17 KiB":          {"GET /" + strings.Repeat("x", 17<<10), "", 0, "431"},
-		"two lengths":                       {"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nxx", "", 0, "400"},
+		"silence":           {"", "", headerTimeout, hangsUp},
+		"half a header":     {get, "", headerTimeout, hangsUp},
+		"a header by drops": {get, "X: y\r\n", headerTimeout, hangsUp},
+		"no body":           {post, "", Defaults().Timeout, hangsUp},
+		"a body by drops":   {post, "x", Defaults().Timeout, hangsUp},
+		"a body in chunks without end": {strings.Replace(post, "Content-Length: 1000",
+			"Transfer-Encoding: chunked", 1), "1\r\nx\r\n", Defaults().Timeout, hangsUp},
+		"nothing more after the first": {get + "\r\n", "", idleTimeout, "HTTP/1.1 200"},
+		"half a second request":        {get + "\r\n" + get, "", headerTimeout, "HTTP/1.1 200"},
+		"a header of 17 KiB":           {get + "X: " + strings.Repeat("x", 17<<10), "", 0, "431"},
+		"a header of 17 KiB, line by line": {
+			get + strings.Repeat("X: "+strings.Repeat("x", 120)+"\r\n", 139), "",
+			0, "431",
+		},
+		"a request line of 17 KiB": {"GET /" + strings.Repeat("x", 17<<10), "", 0, "431"},
+		"two lengths": {"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: " +
+			"2\r\n\r\nxx", "", 0, "400"},
 		"no host":                           {"GET / HTTP/1.1\r\n\r\n", "", 0, "400"},
 		"a control character in the header": {get + "X: a\x00b\r\n\r\n", "", 0, "400"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			d, answer := lasts(t, test.said, test.drip)
-			if d > test.within+time.Second || !strings.Contains(answer, test.answer) || test.answer == hangsUp && strings.Contains(answer, "HTTP/1.1 200") {
+			if d > test.within+time.Second || !strings.Contains(answer, test.answer) || test.answer == hangsUp &&
+				strings.Contains(answer, "HTTP/1.1 200") {
 				t.Errorf("got %q after %s; want %q within %s", answer, d, test.answer, test.within)
 			}
 		})

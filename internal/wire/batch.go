@@ -50,8 +50,9 @@ func BatchResultOf(id execution.BatchID, all []execution.Execution) BatchResult 
 			b.CompletedAt = r.CompletedAt
 		}
 		b.Executions = append(b.Executions, BatchMember{
-			ExecutionID: r.ExecutionID, Status: r.Status, Success: r.Success, ExitCode: r.ExitCode, ExecutionTime: r.ExecutionTime,
-			StartedAt: r.StartedAt, CompletedAt: r.CompletedAt, Error: r.Error, Reason: r.Reason, Language: r.Language,
+			ExecutionID: r.ExecutionID, Status: r.Status, Success: r.Success, ExitCode: r.ExitCode,
+			ExecutionTime: r.ExecutionTime, StartedAt: r.StartedAt, CompletedAt: r.CompletedAt, Error: r.Error,
+			Reason: r.Reason, Language: r.Language,
 			StdoutBytes: r.StdoutBytes, StderrBytes: r.StderrBytes, Name: r.Name, Metadata: r.Metadata,
 		})
 	}

@@ -33,11 +33,12 @@ type Result struct {
 	OutputComplete  bool             `json:"output_complete"`
 	Usage           Usage            `json:"usage"`
 
-	Name            string            `json:"name,omitempty"`
-	BatchID         execution.BatchID `json:"batch_id,omitempty"`
-	Metadata        map[string]string `json:"metadata,omitempty"`
-	*ArtifactList                     // absent unless the submission asked for artifacts
-	WorkspaceResult *WorkspaceResult  `json:"workspace_result,omitempty"` // absent unless the execution could change a workspace
+	Name          string            `json:"name,omitempty"`
+	BatchID       execution.BatchID `json:"batch_id,omitempty"`
+	Metadata      map[string]string `json:"metadata,omitempty"`
+	*ArtifactList                   // absent unless the submission asked for artifacts
+	// WorkspaceResult is absent unless the execution could change a workspace.
+	WorkspaceResult *WorkspaceResult `json:"workspace_result,omitempty"`
 }
 
 // Nested is a Result beside other fields. It lies one level deeper than those: where both have a field of the same
@@ -67,7 +68,8 @@ type ArtifactList struct {
 	Artifacts    []Artifact           `json:"artifacts"`
 	Omitted      []execution.Omission `json:"artifacts_omitted"`       // the first of them
 	OmittedCount int                  `json:"artifacts_omitted_count"` // of all omissions
-	Cut          *string              `json:"artifacts_cut"`           // why the search stopped early; null unless it did
+	// Cut is the reason why the search stopped early; null unless it did.
+	Cut *string `json:"artifacts_cut"`
 }
 
 // Artifact is a collected file. The program chose its path, which may be harmful on another machine.
@@ -129,10 +131,14 @@ func ArtifactsOf(a *execution.Artifacts) *ArtifactList {
 	if a == nil {
 		return nil
 	}
-	l := &ArtifactList{Artifacts: []Artifact{}, Omitted: append([]execution.Omission{}, a.Omitted...), OmittedCount: a.Count}
+	l := &ArtifactList{
+		Artifacts: []Artifact{}, Omitted: append([]execution.Omission{}, a.Omitted...),
+		OmittedCount: a.Count,
+	}
 	for _, f := range a.Files {
 		l.Artifacts = append(l.Artifacts, Artifact{
-			Path: f.Path, Size: f.Blob.Size, SHA256: hex.EncodeToString(f.Blob.Sum[:]), Mode: fmt.Sprintf("%03o", f.Mode),
+			Path: f.Path, Size: f.Blob.Size, SHA256: hex.EncodeToString(f.Blob.Sum[:]),
+			Mode: fmt.Sprintf("%03o", f.Mode),
 		})
 	}
 	if a.Cut != "" {

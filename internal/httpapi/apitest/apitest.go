@@ -122,7 +122,7 @@ func (a Answer) ID(t *testing.T) execution.ID {
 func Open(t *testing.T, changes ...func(*server.Config, *Deps)) *Fixture {
 	t.Helper()
 	logger, hook := logtest.NewNullLogger()
-	logger.SetLevel(logrus.DebugLevel)
+	logger.SetLevel(logrus.TraceLevel)
 	log := logrus.NewEntry(logger)
 	records, err := store.Open(t.Context(), storetest.Dir(t), store.Defaults(), log)
 	ok(t, err)
@@ -139,7 +139,8 @@ func Open(t *testing.T, changes ...func(*server.Config, *Deps)) *Fixture {
 	keys, err := seal.Open(filepath.Join(t.TempDir(), "seal.key"))
 	ok(t, err)
 	f := &Fixture{
-		T: t, Keys: keys, Store: records, Live: &Typewriter{}, Log: hook, AnnKey: annKey, AdminKey: adminKey, entry: log,
+		T: t, Keys: keys, Store: records, Live: &Typewriter{}, Log: hook, AnnKey: annKey, AdminKey: adminKey,
+		entry:  log,
 		Config: server.Defaults(),
 	}
 	admit := func(c admission.Config, p admission.Policy) Admission {
@@ -162,14 +163,16 @@ func Open(t *testing.T, changes ...func(*server.Config, *Deps)) *Fixture {
 		change(&f.Config, &d)
 	}
 	f.executions = gateway.New(f.Config.Streams, gateway.Deps{
-		Admission: d.Admission, Records: d.Records, Artifacts: d.Artifacts, Live: d.Live, Cancel: d.Cancel, Inline: d.Inline, Log: log,
+		Admission: d.Admission, Records: d.Records, Artifacts: d.Artifacts, Live: d.Live, Cancel: d.Cancel,
+		Inline: d.Inline, Log: log,
 	})
 	limits := execution.WorkspaceLimits{Size: 1 << 20, Entries: 10, Count: 3, Total: 3 << 19}
 	files := gateway.NewFiles(d.Contents, limits, d.Now)
 	groups := []server.Group{
 		httpapi.New(httpapi.Deps{
 			Executions: f.executions, Files: files, Admission: d.Admission, Records: d.Records, Deliveries: records,
-			Artifacts: d.Artifacts, Languages: catalogue, Workspaces: records, Try: d.Try, Checks: d.Checks, Log: log, Now: d.Now,
+			Artifacts: d.Artifacts, Languages: catalogue, Workspaces: records, Try: d.Try, Checks: d.Checks, Log: log,
+			Now: d.Now,
 		}),
 		hopx.New(hopx.Deps{
 			Executions: f.executions, Files: files, Records: d.Records, Environments: d.Admission, Issuer: tokens,
@@ -190,7 +193,10 @@ func Open(t *testing.T, changes ...func(*server.Config, *Deps)) *Fixture {
 	listener := f.Listener()
 	listener.Start()
 	f.URL, f.Server = listener.URL, listener.Config
-	for token, scopes := range map[*string][]string{&f.Ann: {"ann"}, &f.Bob: {"bob"}, &f.Admin: {"root", auth.ScopeAdmin}} {
+	for token, scopes := range map[*string][]string{
+		&f.Ann: {"ann"}, &f.Bob: {"bob"},
+		&f.Admin: {"root", auth.ScopeAdmin},
+	} {
 		*token, err = tokens.Issue(scopes[0], time.Hour, scopes[1:]...)
 		ok(t, err)
 	}
@@ -328,8 +334,9 @@ func (f *Fixture) Finish(id execution.ID, r execution.Result) {
 // Completed is the result of a program with output.
 func Completed(stdout, stderr string) execution.Result {
 	return execution.Result{
-		State: execution.Completed, Reason: execution.Exited, ExitCode: new(0), StartedAt: Moment(1), CompletedAt: Moment(2),
-		Duration: 1500 * time.Millisecond, Stdout: outputOf(stdout), Stderr: outputOf(stderr), OutputComplete: true,
+		State: execution.Completed, Reason: execution.Exited, ExitCode: new(0), StartedAt: Moment(1),
+		CompletedAt: Moment(2),
+		Duration:    1500 * time.Millisecond, Stdout: outputOf(stdout), Stderr: outputOf(stderr), OutputComplete: true,
 		CPUTime: 20 * time.Millisecond, MaxMemory: 9 << 20,
 	}
 }
@@ -525,7 +532,8 @@ func (a Answer) Refuses(t *testing.T, what, field, sentence string) {
 	t.Helper()
 	v := a.JSON(t)
 	details, _ := v["details"].(map[string]any)
-	if a.Status != http.StatusBadRequest || v["code"] != "INVALID_REQUEST" || v["message"] != sentence || details["field"] != field {
+	if a.Status != http.StatusBadRequest || v["code"] != "INVALID_REQUEST" || v["message"] != sentence ||
+		details["field"] != field {
 		t.Errorf("%s: got %d %s; want 400 about %s: %s", what, a.Status, a.Body, field, sentence)
 	}
 }

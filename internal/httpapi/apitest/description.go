@@ -26,7 +26,8 @@ type Document struct {
 }
 
 var read = sync.OnceValue(func() (d Document) {
-	openapi3filter.RegisterBodyDecoder("text/event-stream", openapi3filter.FileBodyDecoder) // the events are checked one by one
+	// The events are checked one by one
+	openapi3filter.RegisterBodyDecoder("text/event-stream", openapi3filter.FileBodyDecoder)
 	loader := openapi3.NewLoader()
 	if d.Doc, d.err = loader.LoadFromData(httpapi.OpenAPI); d.err != nil {
 		return d

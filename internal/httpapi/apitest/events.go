@@ -96,7 +96,7 @@ func (r *EventReader) check(e Event) {
 			r.T.Error(err)
 		}
 	}
-	r.Bytes[map[string]int{"stdout": 0, "stderr": 1}[e.Name]].Write(text)
+	_, _ = r.Bytes[map[string]int{"stdout": 0, "stderr": 1}[e.Name]].Write(text) // never fails
 }
 
 // All reads to the end of the stream. It returns the events, those of a state with the state alone, and the last event.

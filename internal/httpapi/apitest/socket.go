@@ -21,7 +21,10 @@ func (f *Fixture) Dial(token string, headers ...string) (*websocket.Conn, Answer
 		name, value, _ := strings.Cut(line, ": ")
 		header.Add(name, value)
 	}
-	conn, response, err := websocket.Dial(f.T.Context(), strings.Replace(f.URL, "http", "ws", 1)+"/execute/stream", &websocket.DialOptions{HTTPHeader: header}) //nolint:bodyclose // its documentation: "You never need to close resp.Body yourself."
+	url := strings.Replace(f.URL, "http", "ws", 1) + "/execute/stream"
+	options := &websocket.DialOptions{HTTPHeader: header}
+	// The documentation of websocket: "You never need to close resp.Body yourself."
+	conn, response, err := websocket.Dial(f.T.Context(), url, options) //nolint:bodyclose // as documented
 	if err != nil {
 		var body [1024]byte
 		n, _ := response.Body.Read(body[:])
