@@ -1,7 +1,7 @@
-// Package fault holds the errors that a caller is told about.
+// Package fault has the errors that a caller may read.
 //
 // A fault has two halves: a public sentence for the caller, and a private cause for the log. The package does not know
-// HTTP: internal/httpapi maps each code to a status.
+// HTTP: internal/server maps each code to a status.
 package fault
 
 import (
@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// Code is the exact cause, as the wire spells it. Every transport maps each code to its own status once.
+// Code is the exact cause, in the spelling of the wire. Each transport maps the codes to its statuses in one place.
 type Code string
 
 // The codes.
@@ -42,21 +42,21 @@ const (
 	ServiceUnavailable     Code = "SERVICE_UNAVAILABLE"
 )
 
-// Error is one fault. The zero value is not useful; make one with New.
+// Error is one fault. New makes one; the zero value is not useful.
 type Error struct {
 	Code       Code
-	Sentence   string         // public: one sentence for a person
-	Details    map[string]any // public: "field" names the part of the request that is wrong
-	RetryAfter time.Duration  // 0 = say nothing about when to try again
+	Sentence   string         // public: one sentence
+	Details    map[string]any // public: "field" names the wrong part of the request
+	RetryAfter time.Duration  // 0 names no time for another try
 	cause      error          // private
 }
 
-// New makes a fault with its public sentence. The sentence must not contain what the caller may not see.
+// New makes a fault with its public sentence, which must not contain secrets or internals.
 func New(code Code, format string, args ...any) *Error {
 	return &Error{Code: code, Sentence: fmt.Sprintf(format, args...)}
 }
 
-// Field returns a copy that names the field of the request that is wrong.
+// Field returns a copy that names the wrong field of the request.
 func (e *Error) Field(name string) *Error { return e.Detail("field", name) }
 
 // Detail returns a copy with one more public detail.
@@ -70,14 +70,14 @@ func (e *Error) Detail(key string, value any) *Error {
 	return &c
 }
 
-// After returns a copy that asks the caller to come back after d.
+// After returns a copy that asks the caller to retry after d.
 func (e *Error) After(d time.Duration) *Error {
 	c := *e
 	c.RetryAfter = d
 	return &c
 }
 
-// Within returns a copy whose field is one of where, a part of the request like "executions[3]".
+// Within returns a copy whose field lies within where, a part of the request such as "executions[3]".
 func (e *Error) Within(where string) *Error {
 	field, _ := e.Details["field"].(string)
 	if field == "" {
@@ -94,14 +94,14 @@ func (e *Error) Within(where string) *Error {
 	return c
 }
 
-// Because returns a copy with its private cause, which is logged and never sent.
+// Because returns a copy with a private cause, which is logged and never sent.
 func (e *Error) Because(cause error) *Error {
 	c := *e
 	c.cause = cause
 	return &c
 }
 
-// Error renders both halves; it is for logs, never for a client.
+// Error returns both halves, for logs and never for a client.
 func (e *Error) Error() string {
 	if e.cause != nil {
 		return e.Sentence + ": " + e.cause.Error()
@@ -112,7 +112,7 @@ func (e *Error) Error() string {
 // Unwrap returns the private cause.
 func (e *Error) Unwrap() error { return e.cause }
 
-// Of finds the fault in err; an error that holds none becomes an InternalError with err as its cause.
+// Of returns the fault in err; an error without one becomes an InternalError with err as its cause.
 func Of(err error) *Error {
 	if f, ok := errors.AsType[*Error](err); ok {
 		return f

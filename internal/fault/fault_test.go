@@ -47,7 +47,8 @@ func TestWithinNamesThePartThatIsWrong(t *testing.T) {
 		},
 		{
 			fault.New(fault.InvalidRequest, "The language is not known.").Field("language").Detail("known", 1),
-			fault.New(fault.InvalidRequest, "all[3]: The language is not known.").Field("all[3].language").Detail("known", 1),
+			fault.New(fault.InvalidRequest, "all[3]: The language is not known.").Field("all[3].language").
+				Detail("known", 1),
 		},
 		{fault.New(fault.InvalidRequest, "Wrong."), fault.New(fault.InvalidRequest, "all[3]: Wrong.").Field("all[3]")},
 	} {

@@ -9,9 +9,9 @@ import (
 	"boomerang/internal/server"
 )
 
-// DecodeSubmission reads a JSON text with the fields of POST /execute/async. It checks the types of the fields; admission
-// checks their values. Unknown fields are ignored, and null counts as absent. Errors: faults INVALID_JSON, and
-// INVALID_REQUEST with the field.
+// DecodeSubmission reads a JSON text with the fields of POST /execute/async. It checks the types of the fields;
+// admission checks their values. Unknown fields are ignored, and null counts as absent. Errors: faults INVALID_JSON,
+// and INVALID_REQUEST with the field.
 func DecodeSubmission(body []byte) (admission.Submission, error) {
 	o, err := server.ParseObject("body", body)
 	if err != nil {

@@ -21,25 +21,37 @@ func TestDecodeReadsTheInput(t *testing.T) {
 	for body, want := range map[string]admission.Submission{
 		`{"args":null,"stdin":null,"files":null,"limits":null,"metadata":null,"network":null}`: {},
 		`{"args":[],"stdin":"","files":[],"limits":{},"metadata":{},"network":""}`:             {},
-		`{"args":["-x","","\u00e4"]}`:                            {Args: []string{"-x", "", "ä"}},
-		`{"stdin":"in\n\u0000"}`:                                 {Stdin: []byte("in\n\x00")},
-		`{"stdin":{"text":"in","base64":null}}`:                  {Stdin: []byte("in")},
-		`{"stdin":{"base64":"AP8="}}`:                            {Stdin: []byte{0, 0xff}},
-		`{"stdin":{"base64":"AP\n8=","more":1}}`:                 {Stdin: []byte{0, 0xff}},
-		`{"files":[{"path":"a","text":"x"}]}`:                    file(admission.File{Path: "a", Content: []byte("x")}),
-		`{"files":[{"path":"a","text":""}]}`:                     file(admission.File{Path: "a"}),
-		`{"files":[{"text":"x","path":null}]}`:                   file(admission.File{Content: []byte("x")}),
-		`{"files":[{"path":"a","base64":"AP8=","mode":"0755"}]}`: file(admission.File{Path: "a", Content: []byte{0, 0xff}, Mode: 0o755}),
+		`{"args":["-x","","\u00e4"]}`:            {Args: []string{"-x", "", "ä"}},
+		`{"stdin":"in\n\u0000"}`:                 {Stdin: []byte("in\n\x00")},
+		`{"stdin":{"text":"in","base64":null}}`:  {Stdin: []byte("in")},
+		`{"stdin":{"base64":"AP8="}}`:            {Stdin: []byte{0, 0xff}},
+		`{"stdin":{"base64":"AP\n8=","more":1}}`: {Stdin: []byte{0, 0xff}},
+		`{"files":[{"path":"a","text":"x"}]}`:    file(admission.File{Path: "a", Content: []byte("x")}),
+		`{"files":[{"path":"a","text":""}]}`:     file(admission.File{Path: "a"}),
+		`{"files":[{"text":"x","path":null}]}`:   file(admission.File{Content: []byte("x")}),
+		`{"files":[{"path":"a","base64":"AP8=","mode":"0755"}]}`: file(admission.File{
+			Path:    "a",
+			Content: []byte{0, 0xff}, Mode: 0o755,
+		}),
 		`{"files":[{"path":"a","url":"https://a.example","mode":"600"}]}`: file(
 			admission.File{Path: "a", URL: "https://a.example", Mode: 0o600}),
-		`{"files":[{"path":"a","text":"x","mode":"4755"}]}`: file(admission.File{Path: "a", Content: []byte("x"), Mode: 0o4755}),
+		`{"files":[{"path":"a","text":"x","mode":"4755"}]}`: file(admission.File{
+			Path: "a", Content: []byte("x"),
+			Mode: 0o4755,
+		}),
 		`{"limits":{"memory":268435456,"cpus":0.5,"pids":16,"output":1e3,"workspace":"64KiB","more":1}}`: limits(
 			execution.Limits{Memory: 256 << 20, CPUs: 0.5, PIDs: 16, Output: 1000, Workspace: 64 << 10}),
-		`{"limits":{"memory":"1.5GiB","output":"10B"}}`:          limits(execution.Limits{Memory: 3 << 29, Output: 10}),
-		`{"limits":{"memory":-1,"pids":-1}}`:                     limits(execution.Limits{Memory: -1, PIDs: -1}),
-		`{"limits":{"memory":"999999999GiB"}}`:                   limits(execution.Limits{Memory: 999999999 << 30}),
-		`{"artifacts":["a","**"],"limits":{"artifacts":"1KiB"}}`: {Artifacts: []string{"a", "**"}, Limits: execution.Limits{Artifacts: 1024}},
-		`{"metadata":{"a":"b"},"network":"none"}`:                {Metadata: map[string]string{"a": "b"}, Network: "none"},
+		`{"limits":{"memory":"1.5GiB","output":"10B"}}`: limits(execution.Limits{Memory: 3 << 29, Output: 10}),
+		`{"limits":{"memory":-1,"pids":-1}}`:            limits(execution.Limits{Memory: -1, PIDs: -1}),
+		`{"limits":{"memory":"999999999GiB"}}`:          limits(execution.Limits{Memory: 999999999 << 30}),
+		`{"artifacts":["a","**"],"limits":{"artifacts":"1KiB"}}`: {
+			Artifacts: []string{"a", "**"},
+			Limits:    execution.Limits{Artifacts: 1024},
+		},
+		`{"metadata":{"a":"b"},"network":"none"}`: {
+			Metadata: map[string]string{"a": "b"},
+			Network:  "none",
+		},
 	} {
 		got, err := DecodeSubmission([]byte(body))
 		if err != nil {
@@ -100,13 +112,14 @@ func TestDecodeNamesThePartOfTheInput(t *testing.T) {
 	} {
 		_, err := DecodeSubmission([]byte(body))
 		f := fault.Of(err)
-		if err == nil || f.Code != fault.InvalidRequest || f.Details["field"] != field || !strings.HasPrefix(f.Sentence, field+" ") {
+		if err == nil || f.Code != fault.InvalidRequest || f.Details["field"] != field ||
+			!strings.HasPrefix(f.Sentence, field+" ") {
 			t.Errorf("%s: got %v of %v; want INVALID_REQUEST of %s", body, err, f.Details, field)
 		}
 	}
 }
 
-// checkInput holds what was read of args, stdin, files and limits against the same JSON, read by others.
+// checkInput compares args, stdin, files and limits of a submission with the JSON as encoding/json reads it.
 func checkInput(t *testing.T, v map[string]any, s admission.Submission) {
 	t.Helper()
 	args, _ := v["args"].([]any)
@@ -129,7 +142,10 @@ func checkInput(t *testing.T, v map[string]any, s admission.Submission) {
 		}
 	}
 	limits, _ := v["limits"].(map[string]any)
-	for name, got := range map[string]int64{"memory": s.Limits.Memory, "output": s.Limits.Output, "workspace": s.Limits.Workspace, "pids": s.Limits.PIDs} {
+	for name, got := range map[string]int64{
+		"memory": s.Limits.Memory, "output": s.Limits.Output,
+		"workspace": s.Limits.Workspace, "pids": s.Limits.PIDs,
+	} {
 		switch want := limits[name].(type) {
 		case nil:
 			if got != 0 {

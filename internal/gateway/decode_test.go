@@ -19,7 +19,7 @@ import (
 	"boomerang/internal/server"
 )
 
-func TestDecodeReadsWhatIsThere(t *testing.T) {
+func TestDecodeReadsEveryField(t *testing.T) {
 	tests := map[string]struct {
 		body string
 		want admission.Submission
@@ -27,22 +27,50 @@ func TestDecodeReadsWhatIsThere(t *testing.T) {
 		"nothing":            {`{}`, admission.Submission{}},
 		"white space around": {" \t\r\n{ } \n", admission.Submission{}},
 		"unknown fields":     {`{"CODE":"x","Code":"x","more":{"code":[1,{"a":null}]}}`, admission.Submission{}},
-		"null is absent":     {`{"code":null,"callback_url":null,"language":null,"timeout":null,"working_dir":null,"workdir":null,"env":null,"callback_headers":null,"callback_signature_secret":null}`, admission.Submission{}},
-		"code with escapes":  {`{"code":"a\"\\\n\u00e4\ud83d\ude00\u0000"}`, admission.Submission{Code: "a\"\\\nä😀\x00"}},
+		"null is absent": {
+			`{"code":null,"callback_url":null,"language":null,"timeout":null,"working_dir":null,` +
+				`"workdir":null,"env":null,"callback_headers":null,"callback_signature_secret":null}`,
+			admission.Submission{},
+		},
+		"code with escapes": {
+			`{"code":"a\"\\\n\u00e4\ud83d\ude00\u0000"}`,
+			admission.Submission{Code: "a\"\\\nä😀\x00"},
+		},
 		"an escaped backslash": {
 			`{"code":"\\ud800 \\\\ud800"}`, admission.Submission{Code: `\ud800 \\ud800`},
 		},
-		"an escaped name":           {`{"\u0063ode":"x"}`, admission.Submission{Code: "x"}},
-		"working_dir":               {`{"working_dir":"/tmp"}`, admission.Submission{WorkingDir: "/tmp"}},
-		"workdir":                   {`{"workdir":"/tmp"}`, admission.Submission{WorkingDir: "/tmp"}},
-		"workdir wins":              {`{"workdir":"/tmp","working_dir":"/workspace"}`, admission.Submission{WorkingDir: "/tmp"}},
-		"workdir wins from behind":  {`{"working_dir":"/workspace","workdir":"/tmp"}`, admission.Submission{WorkingDir: "/tmp"}},
-		"workdir is null":           {`{"working_dir":"/tmp","workdir":null}`, admission.Submission{WorkingDir: "/tmp"}},
-		"env":                       {`{"env":{"A":"1","B":""}}`, admission.Submission{Env: map[string]string{"A": "1", "B": ""}}},
-		"a secret":                  {`{"callback_signature_secret":"s"}`, admission.Submission{Secrets: []string{"s"}}},
-		"no secret":                 {`{"callback_signature_secret":""}`, admission.Submission{}},
-		"secrets":                   {`{"callback_signature_secret":["n\u00e9w", "old"]}`, admission.Submission{Secrets: []string{"néw", "old"}}},
-		"an empty secret":           {`{"callback_signature_secret":[""]}`, admission.Submission{Secrets: []string{""}}},
+		"an escaped name": {`{"\u0063ode":"x"}`, admission.Submission{Code: "x"}},
+		"working_dir":     {`{"working_dir":"/tmp"}`, admission.Submission{WorkingDir: "/tmp"}},
+		"workdir":         {`{"workdir":"/tmp"}`, admission.Submission{WorkingDir: "/tmp"}},
+		"workdir wins": {
+			`{"workdir":"/tmp","working_dir":"/workspace"}`,
+			admission.Submission{WorkingDir: "/tmp"},
+		},
+		"workdir wins from behind": {
+			`{"working_dir":"/workspace","workdir":"/tmp"}`,
+			admission.Submission{WorkingDir: "/tmp"},
+		},
+		"workdir is null": {
+			`{"working_dir":"/tmp","workdir":null}`,
+			admission.Submission{WorkingDir: "/tmp"},
+		},
+		"env": {
+			`{"env":{"A":"1","B":""}}`,
+			admission.Submission{Env: map[string]string{"A": "1", "B": ""}},
+		},
+		"a secret": {
+			`{"callback_signature_secret":"s"}`,
+			admission.Submission{Secrets: []string{"s"}},
+		},
+		"no secret": {`{"callback_signature_secret":""}`, admission.Submission{}},
+		"secrets": {
+			`{"callback_signature_secret":["n\u00e9w", "old"]}`,
+			admission.Submission{Secrets: []string{"néw", "old"}},
+		},
+		"an empty secret": {
+			`{"callback_signature_secret":[""]}`,
+			admission.Submission{Secrets: []string{""}},
+		},
 		"a list of no secrets":      {`{"callback_signature_secret":[ ]}`, admission.Submission{}},
 		"no variables":              {`{"env":{}}`, admission.Submission{Env: map[string]string{}}},
 		"a timeout":                 {`{"timeout":3600}`, admission.Submission{Timeout: 3600}},
@@ -102,13 +130,14 @@ func TestDecodeNamesTheFieldOfAnotherType(t *testing.T) {
 	} {
 		_, err := DecodeSubmission([]byte(body))
 		f := fault.Of(err)
-		if err == nil || f.Code != fault.InvalidRequest || f.Details["field"] != want[0] || f.Details["key"] != want[1] {
+		if err == nil || f.Code != fault.InvalidRequest || f.Details["field"] != want[0] ||
+			f.Details["key"] != want[1] {
 			t.Errorf("%s: got %v of %v; want INVALID_REQUEST of %v", body, err, f.Details, want)
 		}
 	}
 }
 
-// FuzzDecode: what is accepted means the same to encoding/json, and is valid text throughout.
+// FuzzDecode checks that encoding/json reads an accepted text alike, and that all its strings are valid UTF-8.
 func FuzzDecode(f *testing.F) {
 	files, err := filepath.Glob("../httpapi/testdata/page-*.json")
 	if err != nil {
@@ -122,9 +151,13 @@ func FuzzDecode(f *testing.F) {
 		f.Add(body)
 	}
 	for _, body := range []string{
-		`{"args":["a","\u00e4"],"stdin":{"base64":"AP8="},"network":"none","metadata":{"a":"b"}}`, `{"stdin":"in","limits":{"memory":"1.5GiB","cpus":0.5,"pids":1e1}}`,
-		`{"files":[{"path":"a","text":"x"},{"path":"b","base64":"AP8=","mode":"755"},{"path":"c","url":"https://a.example"}]}`, `{"limits":{"memory":"999999999GiB","output":1e999}}`,
-		`{"code":"print('hello')","callback_url":"https://example.com/hook"}`, `{"callback_signature_secret":["a","\ud83d\ude00"]}`, `{"env":{"A":"\ud83d\ude00"},"timeout":1e3}`, `{"a":1,"a":2}`, `{"x":[[[{}]]]}`, `{"code":"\\ud800\ud800"}`, `[]`, "{}{}",
+		`{"args":["a","\u00e4"],"stdin":{"base64":"AP8="},"network":"none","metadata":{"a":"b"}}`,
+		`{"stdin":"in","limits":{"memory":"1.5GiB","cpus":0.5,"pids":1e1}}`,
+		`{"files":[{"path":"a","text":"x"},{"path":"b","base64":"AP8=","mode":"755"},{"path":"c",` +
+			`"url":"https://a.example"}]}`, `{"limits":{"memory":"999999999GiB","output":1e999}}`,
+		`{"code":"print('hello')","callback_url":"https://example.com/hook"}`,
+		`{"callback_signature_secret":["a","\ud83d\ude00"]}`, `{"env":{"A":"\ud83d\ude00"},"timeout":1e3}`,
+		`{"a":1,"a":2}`, `{"x":[[[{}]]]}`, `{"code":"\\ud800\ud800"}`, `[]`, "{}{}",
 	} {
 		f.Add([]byte(body))
 	}
@@ -161,7 +194,10 @@ func FuzzDecode(f *testing.F) {
 		if fmt.Sprintf("%q", s.Secrets) != fmt.Sprintf("%q", secrets) {
 			t.Fatalf("callback_signature_secret of %q is %q; want %q", body, s.Secrets, secrets)
 		}
-		for name, got := range map[string]map[string]string{"env": s.Env, "callback_headers": s.CallbackHeaders, "metadata": s.Metadata} {
+		for name, got := range map[string]map[string]string{
+			"env": s.Env, "callback_headers": s.CallbackHeaders,
+			"metadata": s.Metadata,
+		} {
 			want := map[string]string{}
 			entries, _ := v[name].(map[string]any)
 			for key, value := range entries {

@@ -18,8 +18,9 @@ import (
 )
 
 const (
-	upload     = 5 * time.Minute // beyond Config.Timeout, for a file that a client sends
-	maxUploads = 4               // of one subject at a time: content is stored before its workspace is known to have space
+	upload = 5 * time.Minute // beyond Config.Timeout, for a file that a client sends
+	// maxUploads is for one subject: content is stored before its workspace is known to have space.
+	maxUploads = 4
 
 	// Download is the time beyond Config.Timeout for a file that a client receives.
 	Download = 5 * time.Minute
@@ -33,7 +34,8 @@ type Workspaces interface {
 	Workspace(ctx context.Context, subject, name string) (execution.Workspace, error)
 	Entry(ctx context.Context, subject, name, path string) (execution.Entry, error)
 	// Put makes the workspace and the directories above the entry if they do not exist.
-	Put(ctx context.Context, subject, name string, e execution.Entry, only execution.Condition, limits execution.WorkspaceLimits) (
+	Put(ctx context.Context, subject, name string, e execution.Entry, only execution.Condition,
+		limits execution.WorkspaceLimits) (
 		replaced bool, err error)
 	Blobs
 }
@@ -96,7 +98,8 @@ func (f *Files) Serve(w http.ResponseWriter, r *http.Request, e execution.Entry)
 	h := w.Header()
 	h.Set("ETag", ETag(e.Blob))
 	h.Set("Content-Type", "application/octet-stream")
-	h.Set("Content-Disposition", attachment(path.Base(e.Path))) // keeps a browser from showing a page that a program wrote
+	// Keeps a browser from showing a page that a program wrote
+	h.Set("Content-Disposition", attachment(path.Base(e.Path)))
 	for _, condition := range []string{"If-Match", "If-Unmodified-Since"} {
 		r.Header.Del(condition) // they are for changes; the answer would have no body
 	}
@@ -104,16 +107,19 @@ func (f *Files) Serve(w http.ResponseWriter, r *http.Request, e execution.Entry)
 		for _, header := range []string{"Content-Disposition", "ETag", "Last-Modified"} {
 			h.Del(header)
 		}
-		return fault.New(fault.RangeNotSatisfiable, "There is nothing in that range: the file has %d bytes.", e.Blob.Size).
+		return fault.New(fault.RangeNotSatisfiable, "There is nothing in that range: the file has %d bytes.",
+			e.Blob.Size).
 			Detail("bytes", e.Blob.Size)
 	}
 	return nil
 }
 
-// Put stores an entry, of a file with the content that it reads from body, or stores nothing. It sets the time and the blob
-// of the entry. Errors: those of Workspaces, and faults RATE_LIMIT_EXCEEDED, INVALID_REQUEST for a body that breaks off.
+// Put stores an entry, of a file with the content that it reads from body, or stores nothing. It sets the time and the
+// blob of the entry. Errors: those of Workspaces, and faults RATE_LIMIT_EXCEEDED, INVALID_REQUEST for a body that
+// breaks off.
 func (f *Files) Put(
-	w http.ResponseWriter, r *http.Request, at FileRef, e *execution.Entry, only execution.Condition, body io.ReadCloser,
+	w http.ResponseWriter, r *http.Request, at FileRef, e *execution.Entry, only execution.Condition,
+	body io.ReadCloser,
 ) (replaced bool, err error) {
 	e.ModifiedAt = f.now().UTC().Truncate(time.Microsecond) // the precision of the wire
 	var blob BlobWriter
@@ -121,7 +127,8 @@ func (f *Files) Put(
 		release, ok := f.uploads.Acquire(at.Subject)
 		if !ok {
 			return false, fault.New(
-				fault.RateLimitExceeded, "You are sending %d files at the same time, and no more are allowed.", maxUploads,
+				fault.RateLimitExceeded, "You are sending %d files at the same time, and no more are allowed.",
+				maxUploads,
 			)
 		}
 		defer release()
@@ -144,12 +151,16 @@ func (f *Files) Put(
 }
 
 // receive reads a body into a blob that is still open.
-func (f *Files) receive(w http.ResponseWriter, r *http.Request, at FileRef, body io.ReadCloser) (_ BlobWriter, err error) {
+func (f *Files) receive(
+	w http.ResponseWriter, r *http.Request, at FileRef, body io.ReadCloser,
+) (_ BlobWriter, err error) {
 	if r.ContentLength > f.Limits.Size {
 		return nil, tooLong(f.Limits.Size)
 	}
-	if found, err := f.Workspaces.Workspace(r.Context(), at.Subject, at.Name); err == nil && found.Writer != "" { // before the body is read
-		return nil, fault.New(fault.Conflict, "The execution %s changes this workspace; wait until it has ended, or cancel it.", found.Writer).
+	// Before the body is read
+	if found, err := f.Workspaces.Workspace(r.Context(), at.Subject, at.Name); err == nil && found.Writer != "" {
+		return nil, fault.New(fault.Conflict,
+			"The execution %s changes this workspace; wait until it has ended, or cancel it.", found.Writer).
 			Detail("execution_id", found.Writer)
 	}
 	if err := errors.Join(server.ExtendWrite(w, r, upload), server.ExtendRead(w, r, upload)); err != nil {

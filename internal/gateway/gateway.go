@@ -1,5 +1,6 @@
-// Package gateway holds the operations on executions and workspaces that every front door of the HTTP server offers in its
-// own form: read a submission, submit it, wait for its result, find, follow and cancel an execution, read and write a file.
+// Package gateway holds the operations on executions and workspaces that every front door of the HTTP server offers in
+// its own form: read a submission, submit it, wait for its result, find, follow and cancel an execution, read and write
+// a file.
 //
 // It checks that a caller sees only the caller's own executions. It knows no route and no form of an answer.
 package gateway
@@ -30,23 +31,24 @@ type Admission interface {
 type Records interface {
 	// Ended returns a channel that is closed when the execution ends from now on, and a function that releases it.
 	Ended(id execution.ID) (ended <-chan struct{}, release func())
-	// WorkspaceResult returns the result of the workspace that an execution could change; nil if there is none, or if the
-	// execution has not ended.
+	// WorkspaceResult returns the result of the workspace that an execution could change; nil if there is none, or if
+	// the execution has not ended.
 	WorkspaceResult(ctx context.Context, id execution.ID) (*execution.WorkspaceResult, error)
 	follow.Records
 }
 
-// ArtifactLists has the list of the files that an execution left. Errors: faults EXECUTION_NOT_FOUND, SERVICE_UNAVAILABLE.
+// ArtifactLists has the list of the files that an execution left. Errors: faults EXECUTION_NOT_FOUND,
+// SERVICE_UNAVAILABLE.
 type ArtifactLists interface {
-	// Artifacts returns the result of the collection; nil if the submission asked for no files, or if the execution has not
-	// ended.
+	// Artifacts returns the result of the collection; nil if the submission asked for no files, or if the execution has
+	// not ended.
 	Artifacts(ctx context.Context, id execution.ID) (*execution.Artifacts, error)
 }
 
 // Live reads the output of programs that run.
 type Live interface {
-	// Live returns the bytes that a program has written to a stream so far; false if the program does not run here. Earlier
-	// bytes are a prefix of later ones. It returns true until the result is stored.
+	// Live returns the bytes that a program has written to a stream so far; false if the program does not run here.
+	// Earlier bytes are a prefix of later ones. It returns true until the result is stored.
 	Live(id execution.ID, stream execution.Stream) (kept []byte, ok bool)
 	follow.Live
 }
@@ -88,7 +90,8 @@ const streamsRetry = 5 * time.Second
 func (x *Executions) AcquireStream(subject string) (release func(), err error) {
 	release, ok := x.streams.Acquire(subject)
 	if !ok {
-		return nil, fault.New(fault.RateLimitExceeded, "There are %d streams open already, which is as many as are allowed.", x.most).
+		return nil, fault.New(fault.RateLimitExceeded,
+			"There are %d streams open already, which is as many as are allowed.", x.most).
 			After(streamsRetry)
 	}
 	return release, nil
@@ -98,8 +101,8 @@ func unknownExecution() error {
 	return fault.New(fault.ExecutionNotFound, "There is no such execution.")
 }
 
-// Find returns an execution that the caller may see. The error for the execution of another subject is that for an unknown
-// one. Errors: faults EXECUTION_NOT_FOUND, SERVICE_UNAVAILABLE.
+// Find returns an execution that the caller may see. The error for the execution of another subject is that for an
+// unknown one. Errors: faults EXECUTION_NOT_FOUND, SERVICE_UNAVAILABLE.
 func (x *Executions) Find(ctx context.Context, id execution.ID, caller auth.Principal) (execution.Execution, error) {
 	if !id.Valid() {
 		return execution.Execution{}, unknownExecution()

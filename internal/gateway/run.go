@@ -15,13 +15,15 @@ import (
 )
 
 const (
-	maxHeld       = 300 * time.Second // the longest wait: an idempotency key may lead to a program with a longer timeout
-	queueing      = 30 * time.Second  // beyond the timeout of the program, for its turn and for its end
-	endWait       = 5 * time.Second   // for the end of a cancelled program
-	rereadTimeout = 5 * time.Second   // for the record
+	// maxHeld is the longest wait: an idempotency key may lead to a program with a longer timeout.
+	maxHeld       = 300 * time.Second
+	queueing      = 30 * time.Second // beyond the timeout of the program, for its turn and for its end
+	endWait       = 5 * time.Second  // for the end of a cancelled program
+	rereadTimeout = 5 * time.Second  // for the record
 )
 
-// Run submits a program without a callback and waits for its result, as Wait does. Errors: faults, and nothing was stored.
+// Run submits a program without a callback and waits for its result, as Wait does. Errors: faults, and nothing was
+// stored.
 func (x *Executions) Run(w http.ResponseWriter, r *http.Request, s admission.Submission) (execution.Execution, error) {
 	select {
 	case <-server.Stopping(r.Context()):
@@ -41,12 +43,14 @@ func (x *Executions) Run(w http.ResponseWriter, r *http.Request, s admission.Sub
 	return x.wait(w, r, e, s.IdempotencyKey != ""), nil
 }
 
-// wait returns e with its result as soon as there is one. The code runs from here on, whatever fails, so there is no error,
-// only an execution without a result: a client posts again after a 5xx, and the code would run twice.
+// wait returns e with its result as soon as there is one. The code runs from here on, whatever fails, so there is no
+// error, only an execution without a result: a client posts again after a 5xx, and the code would run twice.
 //
-// The result of a program whose caller has hung up or waited too long would never be read, so the program is cancelled. A
-// program with an idempotency key (returns) goes on, because the same request leads to it again.
-func (x *Executions) wait(w http.ResponseWriter, r *http.Request, e execution.Execution, returns bool) execution.Execution {
+// The result of a program whose caller has hung up or waited too long would never be read, so the program is cancelled.
+// A program with an idempotency key (returns) goes on, because the same request leads to it again.
+func (x *Executions) wait(
+	w http.ResponseWriter, r *http.Request, e execution.Execution, returns bool,
+) execution.Execution {
 	ended, release := x.Records.Ended(e.ID) // before the first look: an end between the two would be missed
 	defer release()
 	wait := min(e.Timeout, maxHeld) + queueing
@@ -86,7 +90,9 @@ func closed(ch <-chan struct{}) bool {
 }
 
 // cancelAndWait cancels e and waits for its end for at most endWait; it does not wait if ended is nil.
-func (x *Executions) cancelAndWait(ctx context.Context, e execution.Execution, ended <-chan struct{}, log *logrus.Entry) {
+func (x *Executions) cancelAndWait(
+	ctx context.Context, e execution.Execution, ended <-chan struct{}, log *logrus.Entry,
+) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endWait)
 	defer cancel()
 	if _, err := x.Cancel(ctx, e.ID); err != nil {

@@ -15,7 +15,7 @@ import (
 	"boomerang/internal/execution"
 )
 
-// silentRecord is one execution that waits in the queue for ever.
+// silentRecord is one execution that stays in the queue.
 type silentRecord struct {
 	Records
 	mu    sync.Mutex
@@ -34,18 +34,24 @@ func (s *silentRecord) Ended(execution.ID) (<-chan struct{}, func()) { return s.
 func (s *silentRecord) cancel(context.Context, execution.ID) (execution.Execution, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	r := execution.Result{State: execution.Cancelled, Reason: execution.WasCancelled, CompletedAt: time.Now(), OutputComplete: true}
+	r := execution.Result{
+		State: execution.Cancelled, Reason: execution.WasCancelled, CompletedAt: time.Now(),
+		OutputComplete: true,
+	}
 	s.e.State, s.e.Result = execution.Cancelled, &r
 	close(s.ended)
 	return s.e, nil
 }
 
-func TestWhatHasNotItsTurnInTimeIsCancelledUnlessItHasAKey(t *testing.T) {
+func TestAProgramThatWaitsTooLongForItsTurnIsCancelledUnlessItHasAKey(t *testing.T) {
 	for returns, want := range map[bool]execution.State{false: execution.Cancelled, true: execution.Queued} {
 		synctest.Test(t, func(t *testing.T) {
 			logger, _ := logtest.NewNullLogger()
 			s := &silentRecord{
-				e:     execution.Execution{ID: execution.NewID(time.Now()), State: execution.Queued, Timeout: time.Minute, Language: "python"},
+				e: execution.Execution{
+					ID: execution.NewID(time.Now()), State: execution.Queued,
+					Timeout: time.Minute, Language: "python",
+				},
 				ended: make(chan struct{}),
 			}
 			x := New(0, Deps{Records: s, Cancel: s.cancel, Log: logrus.NewEntry(logger)})

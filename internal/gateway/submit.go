@@ -36,15 +36,18 @@ func WithHeaders(s admission.Submission, r *http.Request, caller auth.Principal)
 	return s, err
 }
 
-// Submit stores a submission and, if an earlier submission was replayed, says so in a header of the answer. Nothing can fail
-// after Admit has stored the execution: a client posts again after a 5xx, and the code would run twice.
-func (x *Executions) Submit(w http.ResponseWriter, r *http.Request, s admission.Submission) (execution.Execution, error) {
+// Submit stores a submission and, if an earlier submission was replayed, says so in a header of the answer. Nothing can
+// fail after Admit has stored the execution: a client posts again after a 5xx, and the code would run twice.
+func (x *Executions) Submit(
+	w http.ResponseWriter, r *http.Request, s admission.Submission,
+) (execution.Execution, error) {
 	e, replayed, err := x.Admission.Admit(r.Context(), s)
 	if err != nil {
 		return execution.Execution{}, err
 	}
 	x.Log.WithFields(logrus.Fields{
-		"execution_id": e.ID, "language": e.Language, "subject": e.Subject, "request_id": server.RequestID(r), "replayed": replayed,
+		"execution_id": e.ID, "language": e.Language, "subject": e.Subject, "request_id": server.RequestID(r),
+		"replayed": replayed,
 	}).Info("execution queued")
 	if replayed {
 		w.Header().Set("Idempotent-Replayed", "true")
@@ -60,7 +63,8 @@ func Depth(r *http.Request) (int, error) {
 	}
 	n, err := strconv.ParseUint(value, 10, 16)
 	if err != nil {
-		return 0, fault.New(fault.InvalidRequest, "%s must be a whole number.", callback.HeaderDepth).Field(callback.HeaderDepth)
+		return 0, fault.New(fault.InvalidRequest, "%s must be a whole number.", callback.HeaderDepth).
+			Field(callback.HeaderDepth)
 	}
 	return int(n), nil
 }

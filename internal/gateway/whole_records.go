@@ -7,8 +7,8 @@ import (
 	"boomerang/internal/execution"
 )
 
-// wholeRecords reads executions with every field of their callback. Records alone omits artifacts and workspaces, which most
-// requests do not need.
+// wholeRecords reads executions with every field of their callback. Records alone omits artifacts and workspaces, which
+// most requests do not need.
 type wholeRecords struct {
 	Records
 	artifacts ArtifactLists

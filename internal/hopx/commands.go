@@ -23,8 +23,8 @@ func (h *door) handleBackgroundCommand(w http.ResponseWriter, r *http.Request, c
 	return h.background(w, r, caller, commandSubmission)
 }
 
-// commandSubmission turns a command line into a program of the shell. HopX's clients send the line itself, or a shell with
-// the line as its argument; both mean the same program.
+// commandSubmission turns a command line into a program of the shell. HopX's clients send the line itself, or a shell
+// with the line as its argument; both mean the same program.
 func commandSubmission(s admission.Submission) (admission.Submission, error) {
 	o, err := server.ParseObject("body", s.Body)
 	if err != nil {

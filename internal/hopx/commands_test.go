@@ -22,7 +22,8 @@ func TestACommandLineIsAProgramOfTheShell(t *testing.T) {
 		`{"command":"echo","args":["a b","it's","$HOME"]}`:   `'echo' 'a b' 'it'\''s' '$HOME'`,
 		`{"command":"bash","args":["script.sh"],"code":"x"}`: `'bash' 'script.sh'`,
 	} {
-		a := h.Call(http.MethodPost, "/commands/background", h.Ann, strings.TrimSuffix(body, "}")+`,"workdir":"/tmp","timeout":60}`, apitest.AsJSON)
+		a := h.Call(http.MethodPost, "/commands/background", h.Ann,
+			strings.TrimSuffix(body, "}")+`,"workdir":"/tmp","timeout":60}`, apitest.AsJSON)
 		if a.Status != http.StatusOK {
 			t.Errorf("%s: got %d %s", body, a.Status, a.Body)
 			continue
@@ -33,12 +34,14 @@ func TestACommandLineIsAProgramOfTheShell(t *testing.T) {
 		}
 		e := claimed[0]
 		code, err := h.Keys.Unseal(e.ID, execution.FieldCode, e.Code)
-		if err != nil || string(code) != want || e.Language != "bash" || e.WorkingDir != "/tmp" || e.Timeout != time.Minute || e.Callback.URL != "" || len(e.Input) > 0 {
+		if err != nil || string(code) != want || e.Language != "bash" || e.WorkingDir != "/tmp" ||
+			e.Timeout != time.Minute || e.Callback.URL != "" || len(e.Input) > 0 {
 			t.Errorf("%s: got %s in %s, %v; want %s", body, code, e.Language, err, want)
 		}
 	}
 	for body, field := range map[string]string{
-		`{}`: "command", `{"command":""}`: "command", `{"command":["ls"]}`: "command", `{"command":"ls","args":"-l"}`: "args", `{"command":"ls","args":[1]}`: "args[0]",
+		`{}`: "command", `{"command":""}`: "command", `{"command":["ls"]}`: "command",
+		`{"command":"ls","args":"-l"}`: "args", `{"command":"ls","args":[1]}`: "args[0]",
 	} {
 		for _, path := range []string{"/commands/run", "/commands/background"} {
 			a := h.Call(http.MethodPost, path, h.Ann, body, apitest.AsJSON)

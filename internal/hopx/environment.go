@@ -63,5 +63,8 @@ func (h *door) handleDeleteEnv(w http.ResponseWriter, r *http.Request, caller au
 }
 
 func (h *door) showEnv(w http.ResponseWriter, env map[string]string) error {
-	return server.Respond(w, http.StatusOK, environment{EnvVars: admission.Masked(env), Count: len(env), Timestamp: wire.Time(h.Now())})
+	return server.Respond(w, http.StatusOK, environment{
+		EnvVars: admission.Masked(env), Count: len(env),
+		Timestamp: wire.Time(h.Now()),
+	})
 }

@@ -28,10 +28,19 @@ func TestTheDefaultEnvironmentOverHTTP(t *testing.T) {
 		want         map[string]any
 	}{
 		{http.MethodGet, "", map[string]any{}},
-		{http.MethodPatch, `{"env_vars":{"DEBUG":"true","API_KEY":"CANARY"},"merge":true}`, map[string]any{"DEBUG": "true", "API_KEY": admission.Mask}},
-		{http.MethodPatch, `{"env_vars":{"A":"1"}}`, map[string]any{"A": "1", "DEBUG": "true", "API_KEY": admission.Mask}},
-		// How the JavaScript client deletes DEBUG: it puts back what it was shown.
-		{http.MethodPut, `{"env_vars":{"A":"1","API_KEY":"` + admission.Mask + `"}}`, map[string]any{"A": "1", "API_KEY": admission.Mask}},
+		{
+			http.MethodPatch, `{"env_vars":{"DEBUG":"true","API_KEY":"CANARY"},"merge":true}`,
+			map[string]any{"DEBUG": "true", "API_KEY": admission.Mask},
+		},
+		{
+			http.MethodPatch, `{"env_vars":{"A":"1"}}`,
+			map[string]any{"A": "1", "DEBUG": "true", "API_KEY": admission.Mask},
+		},
+		// The JavaScript client deletes DEBUG by a PUT of the other variables as they were shown.
+		{
+			http.MethodPut, `{"env_vars":{"A":"1","API_KEY":"` + admission.Mask + `"}}`,
+			map[string]any{"A": "1", "API_KEY": admission.Mask},
+		},
 		{http.MethodGet, "", map[string]any{"A": "1", "API_KEY": admission.Mask}},
 	} {
 		if got := env(step.method, step.body); !maps.Equal(got, step.want) {
@@ -52,7 +61,8 @@ func TestTheDefaultEnvironmentOverHTTP(t *testing.T) {
 		t.Fatal(err)
 	}
 	var got map[string]string
-	if err := json.Unmarshal(plain, &got); err != nil || !maps.Equal(got, map[string]string{"A": "asked", "API_KEY": "CANARY"}) {
+	if err := json.Unmarshal(plain, &got); err != nil ||
+		!maps.Equal(got, map[string]string{"A": "asked", "API_KEY": "CANARY"}) {
 		t.Errorf("the program has %v, %v; want its own over the default", got, err)
 	}
 	sealed, err := h.Store.Environment(t.Context(), "ann")
@@ -61,7 +71,8 @@ func TestTheDefaultEnvironmentOverHTTP(t *testing.T) {
 	}
 
 	for body, field := range map[string]string{
-		`{}`: "env_vars", `{"env_vars":null}`: "env_vars", `{"env_vars":{"A":1}}`: "env_vars", `{"env_vars":{"1":"A"}}`: "env_vars",
+		`{}`: "env_vars", `{"env_vars":null}`: "env_vars", `{"env_vars":{"A":1}}`: "env_vars",
+		`{"env_vars":{"1":"A"}}`:                        "env_vars",
 		`{"env_vars":{"NEW":"` + admission.Mask + `"}}`: "env_vars",
 	} {
 		a := h.Call(http.MethodPut, "/env", h.Ann, body, apitest.AsJSON)

@@ -46,8 +46,8 @@ func (h *door) execute(w http.ResponseWriter, r *http.Request, caller auth.Princ
 	return h.showResult(w, e)
 }
 
-// unfinished is the answer for a program that has not ended in time. It has the fields of a result, so that a client that
-// reads those sees no success and the reason.
+// unfinished is the answer for a program that has not ended in time. It has the fields of a result, so that a client
+// that reads those sees no success and the reason.
 type unfinished struct {
 	ExecutionID     execution.ID      `json:"execution_id"`
 	Status          execution.State   `json:"status"` // queued or running

@@ -18,8 +18,8 @@ import (
 	"boomerang/internal/server"
 )
 
-// execute sends a program that is waited for; the apitest.Answer comes by the channel.
-func execute(h *apitest.Fixture, ctx context.Context, body string, headers ...string) <-chan apitest.Answer {
+// execute sends a program and returns a channel with the answer.
+func execute(ctx context.Context, h *apitest.Fixture, body string, headers ...string) <-chan apitest.Answer {
 	h.T.Helper()
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, h.URL+"/execute", strings.NewReader(body))
 	if err != nil {
@@ -34,7 +34,7 @@ func execute(h *apitest.Fixture, ctx context.Context, body string, headers ...st
 	answers := make(chan apitest.Answer, 1)
 	go func() {
 		defer close(answers)
-		if ctx != h.T.Context() { // it will leave
+		if ctx != h.T.Context() { // the client hangs up
 			if response, err := http.DefaultTransport.RoundTrip(r); err == nil {
 				_ = response.Body.Close()
 			}
@@ -52,16 +52,22 @@ func TestExecuteAnswersWithTheResultHoweverItEnded(t *testing.T) {
 	h := apitest.Open(t, apitest.Waiting(at))
 	failed, late := apitest.Completed("", "NameError\n"), apitest.Completed("so far\n", "")
 	failed.State, failed.ExitCode, failed.Error = execution.Failed, new(1), "The program exited with code 1."
-	late.State, late.Reason, late.ExitCode, late.Error = execution.Timeout, execution.TimedOut, new(124), "It took too long."
-	for name, r := range map[string]execution.Result{"completed": apitest.Completed("1\n", ""), "failed": failed, "timeout": late} {
-		answers := execute(h, t.Context(), `{"code":"print(1)","callback_url":"not even a URL","workdir":"/tmp"}`)
+	late.State, late.Reason, late.ExitCode, late.Error = execution.Timeout, execution.TimedOut, new(124),
+		"It took too long."
+	for name, r := range map[string]execution.Result{
+		"completed": apitest.Completed("1\n", ""), "failed": failed,
+		"timeout": late,
+	} {
+		answers := execute(t.Context(), h, `{"code":"print(1)","callback_url":"not even a URL","workdir":"/tmp"}`)
 		id := <-at
 		h.Start(id)
 		h.Finish(id, r)
 		a := <-answers
 		want := map[string]any{
-			"execution_id": string(id), "status": string(r.State), "success": r.State == execution.Completed, "stdout": string(r.Stdout.Head),
-			"stderr": string(r.Stderr.Head), "exit_code": float64(*r.ExitCode), "execution_time": 1.5, "language": "python",
+			"execution_id": string(id), "status": string(r.State), "success": r.State == execution.Completed,
+			"stdout": string(r.Stdout.Head),
+			"stderr": string(r.Stderr.Head), "exit_code": float64(*r.ExitCode), "execution_time": 1.5,
+			"language":  "python",
 			"timestamp": "2025-01-28T00:00:02Z", "reason": string(r.Reason),
 		}
 		got := a.JSON(t)
@@ -84,7 +90,7 @@ func TestExecuteAnswersWithTheResultHoweverItEnded(t *testing.T) {
 func TestExecuteIsHeldLongerThanOtherRequests(t *testing.T) {
 	at := make(chan execution.ID, 1)
 	h := apitest.Open(t, apitest.Waiting(at), func(c *server.Config, _ *apitest.Deps) { c.Timeout = time.Second })
-	answers := execute(h, t.Context(), `{"code":"1"}`)
+	answers := execute(t.Context(), h, `{"code":"1"}`)
 	id := <-at
 	h.Start(id)
 	<-time.After(2 * time.Second)
@@ -94,7 +100,7 @@ func TestExecuteIsHeldLongerThanOtherRequests(t *testing.T) {
 	}
 }
 
-func TestWhoHangsUpEndsTheProgramButNotWithAKey(t *testing.T) {
+func TestHangingUpCancelsTheProgramUnlessItHasAKey(t *testing.T) {
 	at, cancels := make(chan execution.ID, 1), make(chan execution.ID, 1)
 	h := apitest.Open(t, apitest.Waiting(at), func(_ *server.Config, d *apitest.Deps) {
 		cancel := d.Cancel
@@ -106,9 +112,9 @@ func TestWhoHangsUpEndsTheProgramButNotWithAKey(t *testing.T) {
 	})
 	ctx, hangUp := context.WithCancel(t.Context())
 	defer hangUp()
-	keyed := execute(h, ctx, `{"code":"1"}`, "Idempotency-Key: k")
+	keyed := execute(ctx, h, `{"code":"1"}`, "Idempotency-Key: k")
 	kept := <-at
-	bare := execute(h, ctx, `{"code":"1"}`)
+	bare := execute(ctx, h, `{"code":"1"}`)
 	lost := <-at
 	hangUp()
 	<-keyed
@@ -120,16 +126,17 @@ func TestWhoHangsUpEndsTheProgramButNotWithAKey(t *testing.T) {
 		t.Errorf("without a key: got %s, %v; want it cancelled", e.State, err)
 	}
 
-	answers := execute(h, t.Context(), `{"code":"1"}`, "Idempotency-Key: k")
+	answers := execute(t.Context(), h, `{"code":"1"}`, "Idempotency-Key: k")
 	if id := <-at; id != kept {
 		t.Errorf("the same key led to %s; want %s", id, kept)
 	}
 	h.Start(kept)
 	h.Finish(kept, apitest.Completed("1\n", ""))
-	if a := <-answers; a.Status != http.StatusOK || a.JSON(t)["stdout"] != "1\n" || a.Header.Get("Idempotent-Replayed") != "true" {
+	if a := <-answers; a.Status != http.StatusOK || a.JSON(t)["stdout"] != "1\n" ||
+		a.Header.Get("Idempotent-Replayed") != "true" {
 		t.Errorf("got %d %s; want the result of the first", a.Status, a.Body)
 	}
-	again := execute(h, t.Context(), `{"code":"1"}`, "Idempotency-Key: k")
+	again := execute(t.Context(), h, `{"code":"1"}`, "Idempotency-Key: k")
 	<-at
 	if a := <-again; a.JSON(t)["execution_id"] != string(kept) || a.JSON(t)["success"] != true {
 		t.Errorf("after the end: got %s; want the result at once", a.Body)
@@ -144,7 +151,7 @@ func TestWhoHangsUpEndsTheProgramButNotWithAKey(t *testing.T) {
 func TestAServerThatStopsSaysThatTheProgramGoesOn(t *testing.T) {
 	at := make(chan execution.ID, 1)
 	h := apitest.Open(t, apitest.Waiting(at))
-	answers := execute(h, t.Context(), `{"code":"1"}`)
+	answers := execute(t.Context(), h, `{"code":"1"}`)
 	id := <-at
 	h.Start(id)
 	h.Live.Print(id, execution.Stdout, "so far")
@@ -155,7 +162,8 @@ func TestAServerThatStopsSaysThatTheProgramGoesOn(t *testing.T) {
 	}
 	a := <-answers
 	got := a.JSON(t)
-	if a.Status != http.StatusOK || got["success"] != false || got["status"] != "running" || got["stdout"] != "so far" || got["exit_code"] != nil ||
+	if a.Status != http.StatusOK || got["success"] != false || got["status"] != "running" ||
+		got["stdout"] != "so far" || got["exit_code"] != nil ||
 		!strings.Contains(fmt.Sprint(got["error"]), "/executions/"+string(id)) {
 		t.Errorf("got %d %s; want what is known so far", a.Status, a.Body)
 	}
@@ -164,7 +172,7 @@ func TestAServerThatStopsSaysThatTheProgramGoesOn(t *testing.T) {
 	}
 }
 
-// forgetful is a record that cannot be read.
+// forgetful are records that cannot be read.
 type forgetful struct{ apitest.Records }
 
 func (forgetful) Get(context.Context, execution.ID) (execution.Execution, error) {
@@ -173,12 +181,14 @@ func (forgetful) Get(context.Context, execution.ID) (execution.Execution, error)
 
 func TestNothingThatGoesWrongAfterEnqueuingIsA5xx(t *testing.T) {
 	at := make(chan execution.ID, 1)
-	h := apitest.Open(t, apitest.Waiting(at), func(_ *server.Config, d *apitest.Deps) { d.Records = forgetful{d.Records} })
-	answers := execute(h, t.Context(), `{"code":"1"}`)
+	h := apitest.Open(t, apitest.Waiting(at),
+		func(_ *server.Config, d *apitest.Deps) { d.Records = forgetful{d.Records} })
+	answers := execute(t.Context(), h, `{"code":"1"}`)
 	id := <-at
 	h.Start(id)
 	h.Finish(id, apitest.Completed("1\n", ""))
-	if a := <-answers; a.Status != http.StatusOK || a.JSON(t)["execution_id"] != string(id) || a.JSON(t)["success"] != false {
+	if a := <-answers; a.Status != http.StatusOK || a.JSON(t)["execution_id"] != string(id) ||
+		a.JSON(t)["success"] != false {
 		t.Errorf("got %d %s; want a 200 that names the execution", a.Status, a.Body)
 	}
 }
@@ -188,14 +198,16 @@ func TestExecuteIsRefusedBeforeAnythingIsStored(t *testing.T) {
 		a := d.Admission
 		d.Admission = crowded{a}
 	})
-	if a := <-execute(h, t.Context(), `{"code":"full"}`); a.Status != http.StatusTooManyRequests || a.JSON(t)["code"] != "QUEUE_FULL" {
+	if a := <-execute(t.Context(), h, `{"code":"full"}`); a.Status != http.StatusTooManyRequests ||
+		a.JSON(t)["code"] != "QUEUE_FULL" {
 		t.Errorf("got %d %s; want 429 QUEUE_FULL", a.Status, a.Body)
 	}
 	for body, field := range map[string]string{
-		`{"code":"1","timeout":301}`: "timeout", `{"code":"1","timeout":-1}`: "timeout", `{}`: "code", `{"code":"1","env":{"A":1}}`: "env",
+		`{"code":"1","timeout":301}`: "timeout", `{"code":"1","timeout":-1}`: "timeout", `{}`: "code",
+		`{"code":"1","env":{"A":1}}`:    "env",
 		`{"code":"1","workdir":"/etc"}`: "working_dir", `{"code":"1","language":"cobol"}`: "language",
 	} {
-		a := <-execute(h, t.Context(), body)
+		a := <-execute(t.Context(), h, body)
 		details, _ := a.JSON(t)["details"].(map[string]any)
 		if a.Status != http.StatusBadRequest || details["field"] != field {
 			t.Errorf("%s: got %d %s; want 400 for %s", body, a.Status, a.Body, field)
@@ -209,16 +221,17 @@ func TestExecuteIsRefusedBeforeAnythingIsStored(t *testing.T) {
 func TestAsManyAreWaitedForAsMayFollow(t *testing.T) {
 	at := make(chan execution.ID, 1)
 	h := apitest.Open(t, apitest.Waiting(at), func(c *server.Config, _ *apitest.Deps) { c.Streams = 1 })
-	first := execute(h, t.Context(), `{"code":"1"}`)
+	first := execute(t.Context(), h, `{"code":"1"}`)
 	id := <-at
-	a := <-execute(h, t.Context(), `{"code":"2"}`)
-	if list, err := h.Store.List(t.Context(), execution.Filter{Limit: 10}); a.Status != http.StatusTooManyRequests || err != nil || len(list) != 1 {
+	a := <-execute(t.Context(), h, `{"code":"2"}`)
+	if list, err := h.Store.List(t.Context(), execution.Filter{Limit: 10}); a.Status != http.StatusTooManyRequests ||
+		err != nil || len(list) != 1 {
 		t.Errorf("got %d %s with %d stored, %v; want 429 and one", a.Status, a.Body, len(list), err)
 	}
 	h.Start(id)
 	h.Finish(id, apitest.Completed("", ""))
 	<-first
-	third := execute(h, t.Context(), `{"code":"3"}`)
+	third := execute(t.Context(), h, `{"code":"3"}`)
 	id = <-at
 	h.Start(id)
 	h.Finish(id, apitest.Completed("", ""))
@@ -227,7 +240,7 @@ func TestAsManyAreWaitedForAsMayFollow(t *testing.T) {
 	}
 }
 
-// crowded has no room for code that says so.
+// crowded refuses the code "full" with QUEUE_FULL.
 type crowded struct{ apitest.Admission }
 
 func (c crowded) Admit(ctx context.Context, s admission.Submission) (execution.Execution, bool, error) {

@@ -37,7 +37,8 @@ type file struct {
 
 func fileOf(e execution.Entry) file {
 	f := file{
-		Name: path.Base(e.Path), Path: workspace.Dir + "/" + e.Path, Size: e.Blob.Size, IsDir: e.Kind == execution.EntryDir,
+		Name: path.Base(e.Path), Path: workspace.Dir + "/" + e.Path, Size: e.Blob.Size,
+		IsDir:    e.Kind == execution.EntryDir,
 		Modified: wire.Time(e.ModifiedAt), Permissions: fmt.Sprintf("%04o", e.Mode),
 	}
 	f.IsDirectory, f.ModifiedTime = f.IsDir, f.Modified
@@ -57,7 +58,10 @@ type done struct {
 }
 
 func (h *door) showDone(w http.ResponseWriter, at gateway.FileRef, size int64, message string) error {
-	return server.Respond(w, http.StatusOK, done{true, path.Join(workspace.Dir, at.Path), size, message, wire.Time(h.Now())})
+	return server.Respond(w, http.StatusOK, done{
+		true, path.Join(workspace.Dir, at.Path), size, message,
+		wire.Time(h.Now()),
+	})
 }
 
 // fileRefOf turns a path in a container into a path of the workspace. The root itself is "".
@@ -70,7 +74,8 @@ func fileRefOf(caller auth.Principal, name string) (at gateway.FileRef, err erro
 	if path.IsAbs(inside) {
 		rest, ok := strings.CutPrefix(inside+"/", workspace.Dir+"/")
 		if !ok {
-			return at, fault.New(fault.InvalidRequest, "path must lie in %s: nothing else is kept.", workspace.Dir).Field("path")
+			return at, fault.New(fault.InvalidRequest, "path must lie in %s: nothing else is kept.", workspace.Dir).
+				Field("path")
 		}
 		inside = strings.TrimSuffix(rest, "/")
 	}
@@ -102,7 +107,8 @@ func (h *door) handleReadFile(w http.ResponseWriter, r *http.Request, caller aut
 		return unknownFile(err)
 	}
 	if e.Blob.Size > server.BodyLimit(r) {
-		return fault.New(fault.PayloadTooLarge, "The file has %d bytes; what has more than %d is downloaded.", e.Blob.Size, server.BodyLimit(r))
+		return fault.New(fault.PayloadTooLarge, "The file has %d bytes; what has more than %d is downloaded.",
+			e.Blob.Size, server.BodyLimit(r))
 	}
 	content, err := io.ReadAll(h.Workspaces.Blob(r.Context(), e.Blob))
 	if err != nil {
@@ -157,7 +163,7 @@ func (h *door) handleFileExists(w http.ResponseWriter, r *http.Request, caller a
 	return server.Respond(w, http.StatusOK, map[string]any{"exists": there, "path": path.Join(workspace.Dir, at.Path)})
 }
 
-// handleListFiles shows what is in a directory, not what is below that.
+// handleListFiles lists the entries of a directory, without the entries of its subdirectories.
 func (h *door) handleListFiles(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
 	at, err := queriedFile(r, caller)
 	if err != nil {
@@ -190,7 +196,9 @@ func (h *door) handleListFiles(w http.ResponseWriter, r *http.Request, caller au
 }
 
 // readChange reads the JSON body of a change.
-func (h *door) readChange(w http.ResponseWriter, r *http.Request, caller auth.Principal) (o *server.Object, at gateway.FileRef, err error) {
+func (h *door) readChange(
+	w http.ResponseWriter, r *http.Request, caller auth.Principal,
+) (o *server.Object, at gateway.FileRef, err error) {
 	if o, err = server.ReadObject(w, r); err != nil {
 		return o, at, err
 	}
@@ -260,7 +268,8 @@ func (h *door) handleRemoveFile(w http.ResponseWriter, r *http.Request, caller a
 	if at.Path == "" {
 		return fault.New(fault.InvalidRequest, "%s itself cannot be removed.", workspace.Dir).Field("path")
 	}
-	if err := h.Workspaces.Delete(r.Context(), at.Subject, at.Name, at.Path, execution.Condition{}, h.Now()); err != nil {
+	if err := h.Workspaces.Delete(r.Context(), at.Subject, at.Name, at.Path, execution.Condition{},
+		h.Now()); err != nil {
 		return unknownFile(fmt.Errorf("delete file: %w", err))
 	}
 	return h.showDone(w, at, 0, "Removed.")
@@ -269,11 +278,13 @@ func (h *door) handleRemoveFile(w http.ResponseWriter, r *http.Request, caller a
 // maxField is the longest path in a form, in bytes.
 const maxField = 4 << 10
 
-// handleUploadFile takes a form with the fields "path" and "file", in this order, because the file is stored while it arrives.
+// handleUploadFile takes a form with the fields "path" and "file", in this order, because the file is stored while it
+// arrives.
 func (h *door) handleUploadFile(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
 	form, err := r.MultipartReader()
 	if err != nil {
-		return fault.New(fault.UnsupportedMediaType, "The request must have the header Content-Type: multipart/form-data.").Because(err)
+		return fault.New(fault.UnsupportedMediaType,
+			"The request must have the header Content-Type: multipart/form-data.").Because(err)
 	}
 	q := server.QueryOf(r)
 	name := q.Text("path")
@@ -301,7 +312,9 @@ func (h *door) handleUploadFile(w http.ResponseWriter, r *http.Request, caller a
 	}
 }
 
-func (h *door) storeUpload(w http.ResponseWriter, r *http.Request, caller auth.Principal, name string, part *multipart.Part) error {
+func (h *door) storeUpload(
+	w http.ResponseWriter, r *http.Request, caller auth.Principal, name string, part *multipart.Part,
+) error {
 	at, err := fileRefOf(caller, name)
 	switch {
 	case err != nil:

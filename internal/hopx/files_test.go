@@ -20,20 +20,25 @@ func TestTheClientsKnowOneTreeOfFiles(t *testing.T) {
 		t.Errorf("got %v", got)
 	}
 	h.Get("/files/read?path=/workspace/a", h.Ann).Expect(t, http.StatusNotFound, "FILE_NOT_FOUND")
-	post("/files/write", `{"path":"/workspace/d/a.txt","content":"grüße","overwrite":true}`).Expect(t, http.StatusOK, "")
-	post("/files/write", `{"path":"b.bin","content":"AP8=","encoding":"base64","mode":"0755"}`).Expect(t, http.StatusOK, "")
+	post("/files/write", `{"path":"/workspace/d/a.txt","content":"grüße","overwrite":true}`).
+		Expect(t, http.StatusOK, "")
+	post("/files/write", `{"path":"b.bin","content":"AP8=","encoding":"base64","mode":"0755"}`).
+		Expect(t, http.StatusOK, "")
 	post("/files/mkdir", `{"path":"/workspace/d/e/"}`).Expect(t, http.StatusOK, "")
-	if got := h.Get("/files/read?path=/workspace/d/a.txt", h.Ann).Expect(t, http.StatusOK, "").JSON(t); got["content"] != "grüße" {
+	if got := h.Get("/files/read?path=/workspace/d/a.txt", h.Ann).Expect(t, http.StatusOK, "").
+		JSON(t); got["content"] != "grüße" {
 		t.Errorf("got %v", got)
 	}
 	if got := h.Get("/files/read?path=b.bin", h.Ann).JSON(t); got["content"] != "AP8=" || got["encoding"] != "base64" {
 		t.Errorf("got %v", got)
 	}
-	if got := h.Get("/files/download?path=/workspace/b.bin", h.Ann).Expect(t, http.StatusOK, ""); got.Body != "\x00\xff" {
+	if got := h.Get("/files/download?path=/workspace/b.bin", h.Ann).
+		Expect(t, http.StatusOK, ""); got.Body != "\x00\xff" {
 		t.Errorf("got %q", got.Body)
 	}
 	list := fmt.Sprint(h.Get("/files/list?path=/workspace/d", h.Ann).JSON(t)["files"])
-	if strings.Count(list, "name:") != 2 || !strings.Contains(list, "path:/workspace/d/a.txt") || !strings.Contains(list, "name:e") {
+	if strings.Count(list, "name:") != 2 || !strings.Contains(list, "path:/workspace/d/a.txt") ||
+		!strings.Contains(list, "name:e") {
 		t.Errorf("got %s", list)
 	}
 	if got := h.Get("/files/list?path=/workspace/", h.Ann).JSON(t); got["count"] != 2.0 {
@@ -49,11 +54,14 @@ func TestTheClientsKnowOneTreeOfFiles(t *testing.T) {
 		h.Get("/files/read?path="+path, h.Ann).Expect(t, http.StatusBadRequest, "INVALID_REQUEST")
 	}
 	h.Get("/files/read", h.Ann).Expect(t, http.StatusBadRequest, "MISSING_PARAMETER")
-	post("/files/write", `{"path":"b.bin","content":"x","overwrite":false}`).Expect(t, http.StatusPreconditionFailed, "PRECONDITION_FAILED")
-	for _, no := range []string{`"false"`, "0"} { // who sends that does not want to overwrite
-		post("/files/write", `{"path":"b.bin","content":"x","overwrite":`+no+`}`).Expect(t, http.StatusBadRequest, "INVALID_REQUEST")
+	post("/files/write", `{"path":"b.bin","content":"x","overwrite":false}`).
+		Expect(t, http.StatusPreconditionFailed, "PRECONDITION_FAILED")
+	for _, no := range []string{`"false"`, "0"} { // such a client does not want to overwrite
+		post("/files/write", `{"path":"b.bin","content":"x","overwrite":`+no+`}`).
+			Expect(t, http.StatusBadRequest, "INVALID_REQUEST")
 	}
-	post("/files/write", `{"path":"b.bin","content":"?","encoding":"base64"}`).Expect(t, http.StatusBadRequest, "INVALID_REQUEST")
+	post("/files/write", `{"path":"b.bin","content":"?","encoding":"base64"}`).
+		Expect(t, http.StatusBadRequest, "INVALID_REQUEST")
 	post("/files/write", `{"path":"/workspace","content":"x"}`).Expect(t, http.StatusConflict, "CONFLICT")
 
 	var form bytes.Buffer
@@ -62,11 +70,14 @@ func TestTheClientsKnowOneTreeOfFiles(t *testing.T) {
 	part, _ := fields.CreateFormFile("file", "local.csv")
 	_, _ = part.Write([]byte("1,2\n"))
 	_ = fields.Close()
-	h.Call(http.MethodPost, "/files/upload", h.Ann, form.String(), "Content-Type: "+fields.FormDataContentType()).Expect(t, http.StatusOK, "")
+	h.Call(http.MethodPost, "/files/upload", h.Ann, form.String(), "Content-Type: "+fields.FormDataContentType()).
+		Expect(t, http.StatusOK, "")
 	if got := h.Get("/workspaces/default/files/up.csv", h.Ann).Expect(t, http.StatusOK, ""); got.Body != "1,2\n" {
 		t.Errorf("got %q", got.Body)
 	}
 	h.Call(http.MethodDelete, "/files/remove?path=/workspace/d", h.Ann, "").Expect(t, http.StatusOK, "")
-	h.Call(http.MethodDelete, "/files/remove?path=/workspace/d", h.Ann, "").Expect(t, http.StatusNotFound, "FILE_NOT_FOUND")
-	h.Call(http.MethodDelete, "/files/remove?path=/workspace", h.Ann, "").Expect(t, http.StatusBadRequest, "INVALID_REQUEST")
+	h.Call(http.MethodDelete, "/files/remove?path=/workspace/d", h.Ann, "").
+		Expect(t, http.StatusNotFound, "FILE_NOT_FOUND")
+	h.Call(http.MethodDelete, "/files/remove?path=/workspace", h.Ann, "").
+		Expect(t, http.StatusBadRequest, "INVALID_REQUEST")
 }

@@ -1,5 +1,6 @@
-// Package hopx is the front door for the clients of HopX: the routes that its SDKs call beside POST /execute/async, which is
-// a route of package httpapi. It translates their requests into submissions, and executions into the fields that they read.
+// Package hopx is the front door for the clients of HopX: the routes that its SDKs call beside POST /execute/async,
+// which is a route of package httpapi. It translates their requests into submissions, and executions into the fields
+// that they read.
 //
 // It does not know how executions are stored, run and delivered.
 package hopx
@@ -97,7 +98,10 @@ func (h *door) routes() []server.Route {
 
 		{Method: get, Path: "/execute/processes", Handle: h.handleProcesses},
 		{Method: post, Path: "/execute/kill/{id}", Handle: h.handleKillNamed},
-		{Method: remove, Path: "/execute/kill", Handle: h.handleKillAsked, Parameters: server.AtLeast("process_id", "execution_id")},
+		{
+			Method: remove, Path: "/execute/kill", Handle: h.handleKillAsked,
+			Parameters: server.AtLeast("process_id", "execution_id"),
+		},
 
 		{Method: get, Path: "/env", Handle: h.handleGetEnv},
 		{Method: http.MethodPut, Path: "/env", Handle: h.handlePutEnv},

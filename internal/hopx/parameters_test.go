@@ -8,10 +8,13 @@ import (
 	"boomerang/internal/httpapi/apitest"
 )
 
-// HopX's clients may send parameters that we do not know.
+// HopX's clients may send unknown parameters.
 func TestARouteOfHopXIgnoresParametersThatItDoesNotHave(t *testing.T) {
 	h, _ := apitest.Furnished(t)
-	for _, path := range []string{"/execute/processes", "/env", "/info", "/metrics/snapshot", "/health", "/files/list?path=/workspace"} {
+	for _, path := range []string{
+		"/execute/processes", "/env", "/info", "/metrics/snapshot", "/health",
+		"/files/list?path=/workspace",
+	} {
 		joint := "?"
 		if strings.Contains(path, "?") {
 			joint = "&"

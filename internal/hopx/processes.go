@@ -68,7 +68,8 @@ const (
 	maxListed    = 8 << 20 // bytes of output in one list, encoded as JSON: a control character has six bytes
 )
 
-// handleProcesses lists executions in the fields of HopX's clients, newest first, with their output up to maxListed bytes.
+// handleProcesses lists executions in the fields of HopX's clients, newest first, with their output up to maxListed
+// bytes.
 func (h *door) handleProcesses(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
 	filter := execution.Filter{Limit: maxProcesses}
 	if !caller.Admin {
@@ -99,11 +100,13 @@ func (h *door) handleProcesses(w http.ResponseWriter, r *http.Request, caller au
 
 func (h *door) listedOf(e execution.Execution) listed {
 	l := listed{
-		ProcessID: e.ID, ExecutionID: e.ID, Name: e.Name, Status: processStateOf(e.State), Language: e.Language, CreatedAt: wire.Time(e.CreatedAt),
+		ProcessID: e.ID, ExecutionID: e.ID, Name: e.Name, Status: processStateOf(e.State), Language: e.Language,
+		CreatedAt: wire.Time(e.CreatedAt),
 	}
 	switch {
 	case e.Result != nil:
-		l.StartTime, l.EndTime, l.ExitCode = wire.TimeOrNull(e.Result.StartedAt), wire.TimeOrNull(e.Result.CompletedAt), e.Result.ExitCode
+		l.StartTime, l.EndTime, l.ExitCode = wire.TimeOrNull(e.Result.StartedAt), wire.TimeOrNull(e.Result.CompletedAt),
+			e.Result.ExitCode
 		l.Duration = new(wire.Seconds(e.Result.Duration))
 	case e.Run != nil:
 		l.StartTime = wire.TimeOrNull(e.Run.StartedAt)
@@ -113,9 +116,11 @@ func (h *door) listedOf(e execution.Execution) listed {
 	return l
 }
 
-// output returns the output of e to a stream, as its record shows it, or nothing if it needs more than *left bytes of the
-// answer.
-func (h *door) output(r *http.Request, e execution.Execution, stream execution.Stream, left *int) (text string, cut bool, err error) {
+// output returns the output of e to a stream, as its record shows it, or nothing if it needs more than *left bytes of
+// the answer.
+func (h *door) output(
+	r *http.Request, e execution.Execution, stream execution.Stream, left *int,
+) (text string, cut bool, err error) {
 	switch {
 	case e.State == execution.Running && *left > 0:
 		text, cut = h.Executions.PrintedSoFar(e.ID, stream)
@@ -168,7 +173,8 @@ type killed struct {
 	Message     string       `json:"message"`
 }
 
-// handleKillNamed ends the process that the path names. It does not read the body: some clients declare JSON and send nothing.
+// handleKillNamed ends the process that the path names. It does not read the body: some clients declare JSON and send
+// nothing.
 func (h *door) handleKillNamed(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
 	return h.kill(w, r, caller, r.PathValue("id"))
 }
@@ -191,7 +197,8 @@ func (h *door) handleKillAsked(w http.ResponseWriter, r *http.Request, caller au
 		}
 	}
 	if name == "" {
-		return fault.New(fault.MissingParameter, "process_id is required: in the query, or in a JSON body.").Field("process_id")
+		return fault.New(fault.MissingParameter, "process_id is required: in the query, or in a JSON body.").
+			Field("process_id")
 	}
 	return h.kill(w, r, caller, name)
 }
@@ -200,12 +207,16 @@ func (h *door) handleKillAsked(w http.ResponseWriter, r *http.Request, caller au
 func (h *door) kill(w http.ResponseWriter, r *http.Request, caller auth.Principal, name string) error {
 	e, err := h.Executions.Find(r.Context(), execution.ID(name), caller)
 	if err != nil {
-		if fault.Of(err).Code == fault.ExecutionNotFound { // HopX's clients take the words "not found" for a missing file
+		// HopX's clients take the words "not found" for a missing file
+		if fault.Of(err).Code == fault.ExecutionNotFound {
 			return fault.New(fault.ProcessNotFound, "There is no such process.")
 		}
 		return err
 	}
-	answer := killed{ProcessID: e.ID, ExecutionID: e.ID, Status: processStateOf(e.State), Message: "It had ended before."}
+	answer := killed{
+		ProcessID: e.ID, ExecutionID: e.ID, Status: processStateOf(e.State),
+		Message: "It had ended before.",
+	}
 	if e.State.Terminal() {
 		return server.Respond(w, http.StatusOK, answer)
 	}

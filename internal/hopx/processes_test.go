@@ -34,7 +34,8 @@ func TestProcessesAreTheSubjectsExecutionsNewestFirst(t *testing.T) {
 	h := apitest.Open(t, apitest.ClockAt(&now))
 	h.Submit(h.Bob, apitest.Hello)
 	timeout := apitest.Completed("", "")
-	timeout.State, timeout.Reason, timeout.ExitCode, timeout.Error = execution.Timeout, execution.TimedOut, new(124), "It took too long."
+	timeout.State, timeout.Reason, timeout.ExitCode, timeout.Error = execution.Timeout, execution.TimedOut, new(124),
+		"It took too long."
 	late := h.Background(h.Ann, `{"code":"1","name":"late"}`)
 	h.Start(late)
 	h.Finish(late, timeout)
@@ -72,9 +73,12 @@ func TestProcessesAreTheSubjectsExecutionsNewestFirst(t *testing.T) {
 			want.ended = p["end_time"]
 		}
 		for field, value := range map[string]any{
-			"process_id": string(want.id), "execution_id": string(want.id), "name": want.name, "status": want.status, "language": want.lang,
-			"start_time": want.started, "started_at": want.started, "end_time": want.ended, "completed_at": want.ended, "duration": want.took,
-			"execution_time": want.took, "exit_code": want.exit, "pid": nil, "stdout": want.stdout, "stderr": want.stderr, "stdout_truncated": false,
+			"process_id": string(want.id), "execution_id": string(want.id), "name": want.name, "status": want.status,
+			"language":   want.lang,
+			"start_time": want.started, "started_at": want.started, "end_time": want.ended, "completed_at": want.ended,
+			"duration":       want.took,
+			"execution_time": want.took, "exit_code": want.exit, "pid": nil, "stdout": want.stdout,
+			"stderr": want.stderr, "stdout_truncated": false,
 		} {
 			if p[field] != value {
 				t.Errorf("%s: got %s %v; want %v", want.status, field, p[field], value)
@@ -145,7 +149,8 @@ func TestTheThreeFormsOfAKill(t *testing.T) {
 		id := h.Submit(h.Ann, apitest.Hello)
 		for message, want := range map[string]string{"It was ended.": "killed", "It had ended before.": "killed"} {
 			a := kill(string(id))
-			if got := a.JSON(t); a.Status != http.StatusOK || got["process_id"] != string(id) || got["execution_id"] != string(id) || got["status"] != want {
+			if got := a.JSON(t); a.Status != http.StatusOK || got["process_id"] != string(id) ||
+				got["execution_id"] != string(id) || got["status"] != want {
 				t.Errorf("%s: got %d %s; want %s", name, a.Status, a.Body, message)
 			}
 		}
@@ -155,7 +160,8 @@ func TestTheThreeFormsOfAKill(t *testing.T) {
 		others := h.Submit(h.Bob, apitest.Hello)
 		for _, id := range []string{string(others), "proc_1", string(execution.NewID(time.Now()))} {
 			a := kill(id)
-			if got := a.JSON(t); a.Status != http.StatusNotFound || got["code"] != "PROCESS_NOT_FOUND" || got["message"] != "There is no such process." {
+			if got := a.JSON(t); a.Status != http.StatusNotFound || got["code"] != "PROCESS_NOT_FOUND" ||
+				got["message"] != "There is no such process." {
 				t.Errorf("%s: %s: got %d %s; want 404", name, id, a.Status, a.Body)
 			}
 		}
@@ -164,7 +170,8 @@ func TestTheThreeFormsOfAKill(t *testing.T) {
 		}
 	}
 	for _, body := range []string{"", `{}`, `{"process_id":null}`, `{"process_id":7}`, `[]`} {
-		if a := h.Call(http.MethodDelete, "/execute/kill", h.Ann, body, apitest.AsJSON); a.Status != http.StatusBadRequest {
+		if a := h.Call(http.MethodDelete, "/execute/kill", h.Ann, body,
+			apitest.AsJSON); a.Status != http.StatusBadRequest {
 			t.Errorf("%q: got %d %s; want 400", body, a.Status, a.Body)
 		}
 	}
@@ -176,7 +183,8 @@ func TestAKillWaitsForTheEnd(t *testing.T) {
 		status, message string
 	}{
 		"by the kill": {execution.Result{
-			State: execution.Cancelled, Reason: execution.WasCancelled, ExitCode: new(143), StartedAt: apitest.Moment(1), CompletedAt: apitest.Moment(2), Error: "It was cancelled.",
+			State: execution.Cancelled, Reason: execution.WasCancelled, ExitCode: new(143),
+			StartedAt: apitest.Moment(1), CompletedAt: apitest.Moment(2), Error: "It was cancelled.",
 		}, "killed", "It was ended."},
 		"by itself": {apitest.Completed("", ""), "completed", "It ended by itself."},
 	} {
@@ -195,7 +203,8 @@ func TestAKillWaitsForTheEnd(t *testing.T) {
 		<-cancels
 		h.Finish(id, test.r)
 		a := <-answers
-		if got := a.JSON(t); a.Status != http.StatusOK || got["status"] != test.status || got["message"] != test.message {
+		if got := a.JSON(t); a.Status != http.StatusOK || got["status"] != test.status ||
+			got["message"] != test.message {
 			t.Errorf("%s: got %d %s", name, a.Status, a.Body)
 		}
 	}

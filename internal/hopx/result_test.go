@@ -18,7 +18,7 @@ import (
 	"boomerang/internal/wire"
 )
 
-// richSubmission asks for everything that a result can tell about. It is a first frame, too.
+// richSubmission uses every option that a result shows. It is also a valid first frame.
 const richSubmission = `{"type":"execute","code":"x","callback_url":"https://example.com/hook","name":"nightly",
 	"metadata":{"ticket":"4711"},"artifacts":["out/**"],"workspace":"reports"}`
 
@@ -28,18 +28,23 @@ func richResult(h *apitest.Fixture) execution.Result {
 	r := apitest.Completed(strings.Repeat("head\n", apitest.Inline), strings.Repeat("oops\n", apitest.Inline))
 	r.State, r.ExitCode, r.Error = execution.Failed, new(3), "The program exited with code 3."
 	r.Artifacts = &execution.Artifacts{
-		Files: []execution.Artifact{{Path: "out/a.txt", Mode: 0o640, Blob: h.Keep("hello")}, {Path: "out/b", Mode: 0o755, Blob: h.Keep("")}},
+		Files: []execution.Artifact{
+			{Path: "out/a.txt", Mode: 0o640, Blob: h.Keep("hello")},
+			{Path: "out/b", Mode: 0o755, Blob: h.Keep("")},
+		},
 		Omissions: execution.Omissions{
-			Omitted: []execution.Omission{{Path: "out/link", Reason: journal.OmitSymlink}}, Count: 70, Cut: journal.CutTime,
+			Omitted: []execution.Omission{{Path: "out/link", Reason: journal.OmitSymlink}}, Count: 70,
+			Cut: journal.CutTime,
 		},
 	}
 	r.Workspace = &execution.WorkspaceResult{
-		Reason: journal.CutEntries, Omitted: []execution.Omission{{Path: "pipe", Reason: journal.OmitNotRegular}}, Missing: 9,
+		Reason: journal.CutEntries, Omitted: []execution.Omission{{Path: "pipe", Reason: journal.OmitNotRegular}},
+		Missing: 9,
 	}
 	return r
 }
 
-// fieldsOfResult lists the JSON names of wire.Result; absent are those of fields that a test cannot bring about.
+// fieldsOfResult lists the JSON names of wire.Result without the absent ones.
 func fieldsOfResult(absent ...string) (names []string) {
 	for _, f := range reflect.VisibleFields(reflect.TypeFor[wire.Result]()) {
 		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
@@ -103,7 +108,7 @@ func TestAResultHasTheSameFieldsWhereverItIsShown(t *testing.T) {
 	sameOnStreams(h, id, callback, richSubmission, key)
 }
 
-// sameOnStreams compares the last event and the last frames with the callback. The output is not in them: it came before.
+// sameOnStreams compares the last event and the last frames with the callback. They do not repeat the output.
 func sameOnStreams(h *apitest.Fixture, id execution.ID, callback map[string]any, frame, key string) {
 	h.T.Helper()
 	last := h.Events(id, h.Ann).Last()

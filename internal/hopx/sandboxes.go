@@ -13,19 +13,21 @@ import (
 	"boomerang/internal/server"
 )
 
-// HopX's clients look up a sandbox with an API key before they run code in it, and run the code with a token of the sandbox.
-// Here a sandbox is only a name: every name leads to the subject of the key, whose executions have a container each, and
-// nothing is stored for a sandbox.
+// HopX's clients look up a sandbox with an API key before they run code in it, and run the code with a token of the
+// sandbox. Here a sandbox is only a name: every name leads to the subject of the key, whose executions have a container
+// each, and nothing is stored for a sandbox.
 
 // controlErrors is the format of errors that the clients of /v1/ read.
 var controlErrors = server.ErrorFormat{
 	Prefix: "/v1/",
 	Body: func(p server.Problem) any {
 		return problem{
-			Error: problemError{Message: p.Sentence, Code: p.Code, Details: p.Details}, RequestID: p.RequestID, RetryAfter: p.RetryAfter,
+			Error: problemError{Message: p.Sentence, Code: p.Code, Details: p.Details}, RequestID: p.RequestID,
+			RetryAfter: p.RetryAfter,
 		}
 	},
-	Challenge: func(*fault.Error) string { return `APIKey realm="boomerang"` }, // there is no registered scheme for API keys
+	// There is no registered scheme for API keys
+	Challenge: func(*fault.Error) string { return `APIKey realm="boomerang"` },
 }
 
 type problem struct {
@@ -40,8 +42,8 @@ type problemError struct {
 	Details map[string]any `json:"details,omitempty"`
 }
 
-// tokenLife is the lifetime of a token of a sandbox. A client fetches a new token before each call if the lifetime left is
-// less than an hour.
+// tokenLife is the lifetime of a token of a sandbox. A client fetches a new token before each call if the lifetime left
+// is less than an hour.
 const tokenLife = 2 * time.Hour
 
 // sandbox has the fields that the clients read. Some clients require OrganizationID to be a whole number.
@@ -125,7 +127,8 @@ func (h *door) mint(caller auth.Principal) (*sandboxToken, error) {
 	if caller.Admin {
 		scopes = append(scopes, auth.ScopeAdmin)
 	}
-	expires := h.Now().Add(tokenLife).UTC().Truncate(time.Second) // computed first, so that it is never later than the real one
+	// Computed first, so that it is never later than the real one
+	expires := h.Now().Add(tokenLife).UTC().Truncate(time.Second)
 	token, err := h.Issuer.Issue(caller.Subject, tokenLife, scopes...)
 	if err != nil {
 		return nil, fmt.Errorf("mint token: %w", err)
@@ -139,7 +142,8 @@ var sandboxName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$`)
 func sandboxID(r *http.Request) (string, error) {
 	id := r.PathValue("id")
 	if !sandboxName.MatchString(id) {
-		return "", fault.New(fault.InvalidRequest, "id must be 1 to 128 letters, digits, dots, hyphens and underscores, the first a letter or a digit.").
+		return "", fault.New(fault.InvalidRequest,
+			"id must be 1 to 128 letters, digits, dots, hyphens and underscores, the first a letter or a digit.").
 			Field("id")
 	}
 	return id, nil

@@ -49,7 +49,7 @@ func recordings(t *testing.T) (all []recorded) {
 	return all
 }
 
-// The kinds of values that the clients' models insist on, where a field has one.
+// The kinds of values that the models of the clients require.
 type kind func(v any) bool
 
 func text(v any) bool    { _, ok := v.(string); return ok }
@@ -63,7 +63,7 @@ func whole(v any) bool {
 	return ok && n == float64(int64(n))
 }
 
-// instant is a time with its zone: the clients refuse one without.
+// instant is a time with a zone: the clients refuse a time without one.
 func instant(v any) bool {
 	_, err := time.Parse(time.RFC3339Nano, fmt.Sprint(v))
 	return err == nil
@@ -87,38 +87,52 @@ func absolute(v any) bool {
 	return err == nil && u.IsAbs() && u.Host != "" && u.Path == ""
 }
 
-// ahead is a time that is far enough away for the clients not to ask for another token before each call: an hour, in whole
-// seconds, since the older ones read no others.
+// ahead is a time of more than 90 minutes from now, in whole seconds: clients fetch a new token before each call in the
+// last hour, and older clients read no fractions.
 func ahead(v any) bool {
 	at, err := time.Parse("2006-01-02T15:04:05Z", fmt.Sprint(v))
 	return err == nil && time.Until(at) > time.Hour+30*time.Minute
 }
 
-// models are what the clients read of each answer.
+// models are the fields that the clients read of each answer.
 var models = map[string]map[string]kind{
 	"POST /execute/async": {
-		"execution_id": text, "status": is("queued"), "callback_url": is("https://example.com/hook"), "message": text, "timestamp": instant,
+		"execution_id": text, "status": is("queued"), "callback_url": is("https://example.com/hook"), "message": text,
+		"timestamp": instant,
 	},
 	"POST /execute": {
-		"success": boolean, "stdout": text, "stderr": text, "exit_code": maybe(whole), "execution_time": number, "language": is("python"),
+		"success": boolean, "stdout": text, "stderr": text, "exit_code": maybe(whole), "execution_time": number,
+		"language":  is("python"),
 		"timestamp": instant, "execution_id": text,
 	},
 	"POST /execute/background": {
-		"process_id": text, "execution_id": text, "name": is("n"), "status": oneOf("queued", "running"), "start_time": instant, "message": text,
+		"process_id": text, "execution_id": text, "name": is("n"), "status": oneOf("queued", "running"),
+		"start_time": instant, "message": text,
 	},
 	"GET /execute/processes": {"processes": list, "count": whole, "timestamp": instant},
 	"GET /env":               {"env_vars": fields, "count": whole, "timestamp": instant},
 	"GET /metrics/snapshot": {
-		"uptime_seconds": number, "active_executions": whole, "total_executions": whole, "process": fields, "system": fields, "cache": fields,
+		"uptime_seconds": number, "active_executions": whole, "total_executions": whole, "process": fields,
+		"system": fields, "cache": fields,
 	},
-	"GET /health":                          {"status": is("healthy"), "agent": text, "version": text, "uptime": text, "go_version": text, "features": fields},
-	"GET /v1/sandboxes/sb1":                {"id": is("sb1"), "status": is("running"), "public_host": absolute, "organization_id": whole},
+	"GET /health": {
+		"status": is("healthy"), "agent": text, "version": text, "uptime": text,
+		"go_version": text, "features": fields,
+	},
+	"GET /v1/sandboxes/sb1": {
+		"id": is("sb1"), "status": is("running"), "public_host": absolute,
+		"organization_id": whole,
+	},
 	"POST /v1/sandboxes/sb1/token/refresh": {"auth_token": text, "token_expires_at": ahead},
 	"POST /v1/sandboxes": {
 		"id": text, "status": is("running"), "public_host": absolute, "auth_token": text, "token_expires_at": ahead,
 	},
-	// A process that there is not: both clients say so, unless they read "not found" and take it for a file.
-	"POST /execute/kill/proc_1": {"error": is("There is no such process."), "message": is("There is no such process."), "code": is("PROCESS_NOT_FOUND")},
+	// Both clients report an unknown process, unless the sentence has the words "not found", which they take for a
+	// file.
+	"POST /execute/kill/proc_1": {
+		"error": is("There is no such process."), "message": is("There is no such process."),
+		"code": is("PROCESS_NOT_FOUND"),
+	},
 }
 
 func TestEveryRecordedRequestGetsAnAnswerThatItsClientUnderstands(t *testing.T) {
@@ -130,9 +144,11 @@ func TestEveryRecordedRequestGetsAnAnswerThatItsClientUnderstands(t *testing.T) 
 		seen[call]++
 		var headers []string
 		for name, value := range r.Headers {
-			headers = append(headers, name+": "+strings.NewReplacer("<token>", h.Ann, "<api-key>", h.AnnKey).Replace(value))
+			headers = append(headers, name+": "+strings.NewReplacer("<token>", h.Ann, "<api-key>",
+				h.AnnKey).Replace(value))
 		}
-		a := h.Call(r.Method, r.Path, "", strings.ReplaceAll(r.Body, "<callback-url>", "https://example.com/hook"), headers...)
+		a := h.Call(r.Method, r.Path, "", strings.ReplaceAll(r.Body, "<callback-url>", "https://example.com/hook"),
+			headers...)
 		want := http.StatusOK
 		if r.Path == "/execute/kill/proc_1" {
 			want = http.StatusNotFound
@@ -165,7 +181,8 @@ func TestEveryRecordedRequestGetsAnAnswerThatItsClientUnderstands(t *testing.T) 
 		t.Errorf("%d executions are stored; want 4 async, 3 that were waited for and 2 in the background", len(list))
 	}
 	for _, e := range list {
-		if e.WorkingDir != "/workspace" || e.Timeout != 30*time.Minute && e.Timeout != 2*time.Minute && e.Timeout != 5*time.Minute {
+		if e.WorkingDir != "/workspace" || e.Timeout != 30*time.Minute && e.Timeout != 2*time.Minute &&
+			e.Timeout != 5*time.Minute {
 			t.Errorf("stored %+v; want what was asked", e)
 		}
 	}

@@ -55,8 +55,11 @@ func (h *door) handleSnapshot(w http.ResponseWriter, r *http.Request, caller aut
 		ActiveExecutions: share.Running,
 		QueuedExecutions: share.Queued,
 		TotalExecutions:  share.Kept,
-		Process:          processCount{Count: share.Running + share.Queued, Running: share.Running, Queued: share.Queued},
-		Timestamp:        wire.Time(h.Now()),
+		Process: processCount{
+			Count: share.Running + share.Queued, Running: share.Running,
+			Queued: share.Queued,
+		},
+		Timestamp: wire.Time(h.Now()),
 	})
 }
 

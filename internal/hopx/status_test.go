@@ -11,7 +11,7 @@ import (
 	"boomerang/internal/server"
 )
 
-func TestHealthIsWhatTheSDKsLookFor(t *testing.T) {
+func TestHealthHasTheFieldsOfTheSDKs(t *testing.T) {
 	now := apitest.Moment(0)
 	h := apitest.Open(t, func(_ *server.Config, d *apitest.Deps) { d.Now = func() time.Time { return now } })
 	now = now.Add(2*time.Hour + 34*time.Minute + 12*time.Second + time.Millisecond)
@@ -20,8 +20,12 @@ func TestHealthIsWhatTheSDKsLookFor(t *testing.T) {
 		names = append(names, l.Name)
 	}
 	want := map[string]any{
-		"status": "healthy", "agent": "boomerang", "version": "1.2.3", "uptime": "2h34m12s", "go_version": runtime.Version(),
-		"features": map[string]any{"code_execution": true, "background_jobs": true, "websocket_streaming": true, "languages": names},
+		"status": "healthy", "agent": "boomerang", "version": "1.2.3", "uptime": "2h34m12s",
+		"go_version": runtime.Version(),
+		"features": map[string]any{
+			"code_execution": true, "background_jobs": true, "websocket_streaming": true,
+			"languages": names,
+		},
 	}
 	if diff := cmp.Diff(want, h.Get("/health", "").JSON(t)); diff != "" {
 		t.Errorf("the apitest.Answer differs (-want +got):\n%s", diff)
@@ -42,11 +46,13 @@ func TestASnapshotCountsTheSubjectsOwn(t *testing.T) {
 	process, _ := got["process"].(map[string]any)
 	system, _ := got["system"].(map[string]any)
 	cpu, _ := system["cpu"].(map[string]any)
-	if usage, there := cpu["usage_percent"]; !there || usage != nil || got["uptime_seconds"] != 90.0 || got["total_executions"] != 3.0 ||
+	if usage, there := cpu["usage_percent"]; !there || usage != nil || got["uptime_seconds"] != 90.0 ||
+		got["total_executions"] != 3.0 ||
 		got["active_executions"] != 1.0 || got["queued_executions"] != 2.0 || process["count"] != 3.0 {
 		t.Errorf("got %v; want ann's one that runs and two that wait", got)
 	}
-	if got := h.Get("/info", h.Ann).JSON(t); got["agent"] != "boomerang" || got["agent_version"] != "1.2.3" || got["uptime"] != 90.0 {
+	if got := h.Get("/info", h.Ann).JSON(t); got["agent"] != "boomerang" || got["agent_version"] != "1.2.3" ||
+		got["uptime"] != 90.0 {
 		t.Errorf("info: got %v", got)
 	}
 }

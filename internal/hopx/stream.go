@@ -27,21 +27,21 @@ import (
 )
 
 const (
-	// OnStream is the timeout in seconds of a program on a stream that asks for none (wire, section 5).
-	onStream = 120
-	// FrameDistance is between two frames: HopX's JavaScript client loses those that come together.
+	// The default timeout of a program on a stream, in seconds.
+	streamTimeout = 120
+	// The least time between two frames: HopX's JavaScript client loses frames that arrive together.
 	frameDistance = 50 * time.Millisecond
-	// Pong is how long the other end may take to say that it is there.
-	pong = 10 * time.Second
-	// Swallowed is how many bytes of a first frame that is too long are read, so that its sender hears why it is refused.
-	swallowed = 16 << 20
-	// MaxResult bounds the frame "result" in bytes: some clients, such as websockets for Python, read no frame that is longer.
+	// The time for the client to answer a ping.
+	pongTimeout = 10 * time.Second
+	// The bytes of a first frame beyond the limit that are still read, so that the client can receive the reason.
+	maxDiscarded = 16 << 20
+	// The longest frame "result" in bytes: some clients, such as websockets for Python, refuse longer frames.
 	maxResult = 1 << 20
-	// Parting is how long the last frames may take when the server stops.
+	// The time for the last frames when the server stops.
 	closeTimeout = 2 * time.Second
 )
 
-// The frames that are sent. Each says which execution it is about, once there is one.
+// The frames that the server sends. A frame names its execution once there is one.
 type (
 	outputFrame struct {
 		Type        execution.Stream `json:"type"`
@@ -70,13 +70,14 @@ type (
 	}
 )
 
-// handleStream runs the code of the first frame and tells what it prints as it comes, in HopX's frames. A socket that is lost
-// ends nothing: the execution is one like every other.
+// handleStream runs the code of the first frame and streams the output of the program in HopX's frames. The execution
+// goes on when the socket is lost.
 func (h *door) handleStream(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
 	if err := checkUpgrade(r); err != nil {
 		return err
 	}
-	if _, err := gateway.WithHeaders(admission.Submission{}, r, caller); err != nil { // while an answer can still say so
+	// While the answer is still an HTTP response
+	if _, err := gateway.WithHeaders(admission.Submission{}, r, caller); err != nil {
 		return err
 	}
 	release, err := h.Executions.AcquireStream(caller.Subject) // before anything is stored
@@ -89,17 +90,18 @@ func (h *door) handleStream(w http.ResponseWriter, r *http.Request, caller auth.
 		return err
 	}
 	defer done()
-	conn, err := websocket.Accept(w, r, &websocket.AcceptOptions{InsecureSkipVerify: true}) // checkUpgrade has looked at the origin
+	// checkUpgrade has checked the origin
+	conn, err := websocket.Accept(w, r, &websocket.AcceptOptions{InsecureSkipVerify: true})
 	if err != nil {
 		return fault.New(fault.InvalidRequest, "The request is no WebSocket handshake.").Because(err)
 	}
-	defer conn.CloseNow() //nolint:errcheck // it is closed, or lost
+	defer conn.CloseNow() //nolint:errcheck // the socket is closed or lost
 	f := &frames{conn: conn, patience: server.Patience(r), now: h.Now, inline: h.Executions.Inline}
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
-	body, err := f.first(ctx, server.Stopping(ctx), server.BodyLimit(r))
+	body, err := f.readFirst(ctx, server.Stopping(ctx), server.BodyLimit(r))
 	if err == nil {
-		err = h.play(conn.CloseRead(ctx), w, r, caller, body, f)
+		err = h.run(conn.CloseRead(ctx), w, r, caller, body, f)
 	}
 	if err != nil {
 		server.LogFault(r, err)
@@ -108,8 +110,11 @@ func (h *door) handleStream(w http.ResponseWriter, r *http.Request, caller auth.
 	return nil
 }
 
-// play stores what the first frame asks for and follows it to its end. What goes wrong before it is stored is returned.
-func (h *door) play(ctx context.Context, w http.ResponseWriter, r *http.Request, caller auth.Principal, body []byte, f *frames) error {
+// run submits the first frame and follows the execution to its end. It returns the errors before the execution is
+// stored.
+func (h *door) run(
+	ctx context.Context, w http.ResponseWriter, r *http.Request, caller auth.Principal, body []byte, f *frames,
+) error {
 	s, err := decodeFrame(body)
 	if err != nil {
 		return err
@@ -127,10 +132,12 @@ func (h *door) play(ctx context.Context, w http.ResponseWriter, r *http.Request,
 		return err
 	}
 	defer followed.Leave()
-	err = followed.Follow(ctx, server.Stopping(ctx), follow.Position{}, func(event follow.Event) error { return f.tell(ctx, event) })
+	err = followed.Follow(ctx, server.Stopping(ctx), follow.Position{},
+		func(event follow.Event) error { return f.send(ctx, event) })
 	switch {
 	case err != nil || ctx.Err() != nil:
-		h.Log.WithField("execution_id", e.ID).WithError(cmp.Or(err, context.Cause(ctx))).Debug("socket of a stream is lost")
+		h.Log.WithField("execution_id", e.ID).WithError(cmp.Or(err, context.Cause(ctx))).
+			Debug("socket of a stream is lost")
 	case f.ended:
 		_ = f.conn.Close(websocket.StatusNormalClosure, "")
 	default:
@@ -139,8 +146,8 @@ func (h *door) play(ctx context.Context, w http.ResponseWriter, r *http.Request,
 	return nil
 }
 
-// checkUpgrade refuses what cannot become a WebSocket, and pages of other sites. A browser cannot send a token with a
-// handshake, so no page gets this far; should that change, a page has to be ours.
+// checkUpgrade refuses a request that is no WebSocket handshake, and pages of other origins. Today no page gets this
+// far, because a browser cannot send a token with a handshake.
 func checkUpgrade(r *http.Request) error {
 	key, err := base64.StdEncoding.DecodeString(r.Header.Get("Sec-WebSocket-Key"))
 	if r.Method != http.MethodGet || r.ProtoMajor != 1 || !strings.EqualFold(r.Header.Get("Upgrade"), "websocket") ||
@@ -155,7 +162,7 @@ func checkUpgrade(r *http.Request) error {
 	return nil
 }
 
-// decodeFrame reads the first frame: what is to be run, to be kept and not posted.
+// decodeFrame reads the submission of the first frame. Its result is stored and not posted.
 func decodeFrame(body []byte) (s admission.Submission, err error) {
 	o, err := server.ParseObject("frame", body)
 	if err != nil {
@@ -167,10 +174,11 @@ func decodeFrame(body []byte) (s admission.Submission, err error) {
 		return s, o.Err()
 	}
 	if kind := o.Text("type"); o.Err() != nil || kind != "execute" {
-		return s, cmp.Or(o.Err(), error(fault.New(fault.InvalidRequest, `type must be "execute", not %q.`, server.Clip(kind)).Field("type")))
+		return s, cmp.Or(o.Err(), error(fault.New(fault.InvalidRequest, `type must be "execute", not %q.`,
+			server.Clip(kind)).Field("type")))
 	}
 	s.Background, s.CallbackURL, s.CallbackHeaders, s.Secrets = true, "", nil, nil
-	s.Timeout = cmp.Or(s.Timeout, onStream)
+	s.Timeout = cmp.Or(s.Timeout, streamTimeout)
 	return s, nil
 }
 
@@ -179,14 +187,14 @@ type frames struct {
 	conn     *websocket.Conn
 	patience time.Duration
 	now      func() time.Time
-	inline   int // bytes of a stream that a result shows
+	inline   int // bytes of each stream in a result
 	id       execution.ID
-	last     time.Time // when a frame was written
-	ended    bool      // everything was told
+	last     time.Time // the time of the last frame
+	ended    bool      // the last frame was written
 }
 
-// first reads the frame that says what to run.
-func (f *frames) first(ctx context.Context, stop <-chan struct{}, most int64) ([]byte, error) {
+// readFirst reads the first frame.
+func (f *frames) readFirst(ctx context.Context, stop <-chan struct{}, most int64) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, f.patience)
 	defer cancel()
 	var watch sync.WaitGroup
@@ -200,7 +208,7 @@ func (f *frames) first(ctx context.Context, stop <-chan struct{}, most int64) ([
 		case <-read:
 		}
 	})
-	f.conn.SetReadLimit(-1) // the library's own breaks the connection off, and who still writes may hear of that instead of the reason
+	f.conn.SetReadLimit(-1) // the limit of the library would break the connection before the client reads the reason
 	_, frame, err := f.conn.Reader(ctx)
 	var body []byte
 	if err == nil {
@@ -210,7 +218,7 @@ func (f *frames) first(ctx context.Context, stop <-chan struct{}, most int64) ([
 		return nil, fault.New(fault.InvalidRequest, "The first frame came too late, or not at all.").Because(err)
 	}
 	if int64(len(body)) > most {
-		if _, err := io.CopyN(io.Discard, frame, swallowed); err == nil {
+		if _, err := io.CopyN(io.Discard, frame, maxDiscarded); err == nil {
 			_ = f.conn.CloseNow()
 		}
 		return nil, fault.New(fault.PayloadTooLarge, "The frame must have at most %d bytes.", most)
@@ -218,34 +226,44 @@ func (f *frames) first(ctx context.Context, stop <-chan struct{}, most int64) ([
 	return body, nil
 }
 
-// tell is what a follower is told.
-func (f *frames) tell(ctx context.Context, e follow.Event) error {
+// send writes one event of the follower.
+func (f *frames) send(ctx context.Context, e follow.Event) error {
 	switch e.Kind {
 	case follow.Status:
-		return nil // there is no frame for it
+		return nil // HopX has no frame for it
 	case follow.Output:
 		return f.write(ctx, outputFrame{e.Stream, string(e.Piece), wire.Time(f.now()), f.id})
 	case follow.Gap:
-		return f.write(ctx, outputFrame{e.Stream, fmt.Sprintf("\n[... %d bytes left out ...]\n", e.Bytes), wire.Time(f.now()), f.id})
+		return f.write(ctx, outputFrame{
+			e.Stream, fmt.Sprintf("\n[... %d bytes left out ...]\n", e.Bytes),
+			wire.Time(f.now()), f.id,
+		})
 	case follow.End:
-		return f.end(ctx, e.View.Execution)
+		return f.sendEnd(ctx, e.View.Execution)
 	case follow.Idle:
-		ctx, cancel := context.WithTimeout(ctx, pong)
+		ctx, cancel := context.WithTimeout(ctx, pongTimeout)
 		defer cancel()
 		return f.conn.Ping(ctx)
 	}
 	return nil
 }
 
-func (f *frames) end(ctx context.Context, e execution.Execution) error {
+// sendEnd writes the frames of the end: an error if the program has no exit code, the result, and "complete".
+func (f *frames) sendEnd(ctx context.Context, e execution.Execution) error {
 	z := e.Result
 	if z.ExitCode == nil {
-		if err := f.write(ctx, errorFrame{"error", z.Error, strings.ToUpper(string(z.Reason)), nil, wire.Time(f.now()), f.id}); err != nil {
+		if err := f.write(ctx, errorFrame{
+			"error", z.Error, strings.ToUpper(string(z.Reason)), nil, wire.Time(f.now()),
+			f.id,
+		}); err != nil {
 			return err
 		}
 	}
 	r, _, _ := wire.ResultOf(e, *z, f.inline)
-	result := resultFrame{Type: "result", Timestamp: wire.Time(f.now()), WithoutOutput: wire.WithoutOutput{Nested: wire.Nested{Result: &r}}}
+	result := resultFrame{
+		Type: "result", Timestamp: wire.Time(f.now()),
+		WithoutOutput: wire.WithoutOutput{Nested: wire.Nested{Result: &r}},
+	}
 	if written(result) > maxResult {
 		r.ArtifactList, r.WorkspaceResult = nil, nil
 	}
@@ -256,27 +274,33 @@ func (f *frames) end(ctx context.Context, e execution.Execution) error {
 	return f.write(ctx, completeFrame{"complete", z.State == execution.Completed, wire.Time(f.now()), f.id})
 }
 
-// refuse says why nothing runs, and closes.
+// refuse writes the reason why no program runs, and closes the socket.
 func (f *frames) refuse(ctx context.Context, why *fault.Error) {
-	if f.write(ctx, errorFrame{"error", why.Sentence, string(why.Code), why.Details, wire.Time(f.now()), f.id}) == nil &&
+	if f.write(ctx, errorFrame{
+		"error", why.Sentence, string(why.Code), why.Details, wire.Time(f.now()),
+		f.id,
+	}) == nil &&
 		f.write(ctx, completeFrame{"complete", false, wire.Time(f.now()), f.id}) == nil {
 		_ = f.conn.Close(websocket.StatusNormalClosure, "")
 	}
 }
 
-// interrupt says that the server stops, and that the execution does not.
+// interrupt writes that the server stops and the execution goes on, and closes the socket.
 func (f *frames) interrupt(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, closeTimeout)
 	defer cancel()
 	sentence := fmt.Sprintf("The server stops. The execution goes on: GET /executions/%s/events follows it.", f.id)
-	if f.write(ctx, errorFrame{"error", sentence, string(fault.ServiceUnavailable), nil, wire.Time(f.now()), f.id}) == nil {
-		late := time.AfterFunc(closeTimeout, func() { _ = f.conn.CloseNow() }) // Close would wait for 5 s for the other end
+	if f.write(ctx, errorFrame{
+		"error", sentence, string(fault.ServiceUnavailable), nil, wire.Time(f.now()),
+		f.id,
+	}) == nil {
+		late := time.AfterFunc(closeTimeout, func() { _ = f.conn.CloseNow() }) // Close would wait 5 s for the client
 		defer late.Stop()
 		_ = f.conn.Close(websocket.StatusServiceRestart, "")
 	}
 }
 
-// write writes one frame, at a distance from the one before.
+// write writes one frame, at least frameDistance after the previous one.
 func (f *frames) write(ctx context.Context, frame any) error {
 	timer := time.NewTimer(time.Until(f.last.Add(frameDistance)))
 	defer timer.Stop()

@@ -17,15 +17,17 @@ import (
 	"boomerang/internal/server"
 )
 
-const sayHello = `{"type":"execute","code":"print('hello')","language":"py","workdir":"/workspace/a","env":{"A":"1"},"callback_url":"https://example.com/"}`
+const sayHello = `{"type":"execute","code":"print('hello')","language":"py","workdir":"/workspace/a","env":{"A":"1"},` +
+	`"callback_url":"https://example.com/"}`
 
-func TestAStreamRunsCodeAndTellsWhatItPrints(t *testing.T) {
+func TestAStreamRunsCodeAndSendsItsOutput(t *testing.T) {
 	h := apitest.Open(t)
 	conn, _ := h.Dial(h.Ann)
 	h.Say(conn, sayHello)
 	id := h.Only()
 	e, err := h.Store.Get(t.Context(), id)
-	if err != nil || e.Language != "python" || e.WorkingDir != "/workspace/a" || e.Timeout != 120*time.Second || e.Subject != "ann" || e.Callback.URL != "" {
+	if err != nil || e.Language != "python" || e.WorkingDir != "/workspace/a" || e.Timeout != 120*time.Second ||
+		e.Subject != "ann" || e.Callback.URL != "" {
 		t.Errorf("stored %+v, %v", e, err)
 	}
 	h.Start(id)
@@ -45,7 +47,8 @@ func TestAStreamRunsCodeAndTellsWhatItPrints(t *testing.T) {
 			printed[f["type"]] += fmt.Sprint(f["data"])
 			continue
 		case "result":
-			if f["exit_code"] != 0.0 || f["execution_time"] != 1.5 || f["status"] != "completed" || f["reason"] != "exited" {
+			if f["exit_code"] != 0.0 || f["execution_time"] != 1.5 || f["status"] != "completed" ||
+				f["reason"] != "exited" {
 				t.Errorf("got %v", f)
 			}
 			continue
@@ -64,7 +67,7 @@ func TestAStreamRunsCodeAndTellsWhatItPrints(t *testing.T) {
 	h.Closed(conn, websocket.StatusNormalClosure)
 }
 
-func TestWhatCannotBeStreamedIsSaid(t *testing.T) {
+func TestAFrameThatCannotRunIsRefused(t *testing.T) {
 	h := apitest.Open(t, func(c *server.Config, _ *apitest.Deps) { c.Body = 2048 })
 	for frame, code := range map[string]string{
 		`{"type":"execute"}`:                           "MISSING_PARAMETER",
@@ -96,9 +99,11 @@ func TestAProgramThatNeverRanIsAnErrorFrame(t *testing.T) {
 	h.Say(conn, sayHello)
 	id := h.Only()
 	h.Fail(id, execution.Result{
-		State: execution.Failed, Reason: execution.ImageUnavailable, Error: "There is no image.", CompletedAt: apitest.Moment(2), OutputComplete: true,
+		State: execution.Failed, Reason: execution.ImageUnavailable, Error: "There is no image.",
+		CompletedAt: apitest.Moment(2), OutputComplete: true,
 	})
-	if f := h.Hear(conn); f["type"] != "error" || f["code"] != "IMAGE_UNAVAILABLE" || f["error"] != "There is no image." {
+	if f := h.Hear(conn); f["type"] != "error" || f["code"] != "IMAGE_UNAVAILABLE" ||
+		f["error"] != "There is no image." {
 		t.Errorf("got %v", f)
 	}
 	if f := h.Hear(conn); f["type"] != "result" || f["exit_code"] != nil || f["status"] != "failed" {
@@ -139,7 +144,7 @@ func TestAHandshakeIsRefusedInJSON(t *testing.T) {
 	}
 }
 
-// A socket that is lost ends nothing, and the same frame with the same key opens the same execution again.
+// An execution goes on after its socket is lost, and the same frame with the same key opens the same execution again.
 func TestALostSocketEndsNothing(t *testing.T) {
 	h := apitest.Open(t)
 	conn, _ := h.Dial(h.Ann, "Idempotency-Key: k")
@@ -149,10 +154,7 @@ func TestALostSocketEndsNothing(t *testing.T) {
 	h.Live.Print(id, execution.Stdout, "one ")
 	h.Hear(conn)
 	_ = conn.CloseNow()
-	for { // until the server has noticed
-		if h.OpenStreams("ann") == 0 {
-			break
-		}
+	for h.OpenStreams("ann") > 0 { // until the server has noticed
 		select {
 		case <-time.After(10 * time.Millisecond):
 		case <-t.Context().Done():
@@ -180,11 +182,12 @@ func TestAServerThatStopsTellsItsSockets(t *testing.T) {
 	if err := h.Server.Shutdown(ctx); err != nil {
 		t.Errorf("shutdown: %v", err)
 	}
-	if f := h.Hear(conn); f["type"] != "error" || f["code"] != "SERVICE_UNAVAILABLE" || !strings.Contains(fmt.Sprint(f["error"]), string(id)) {
+	if f := h.Hear(conn); f["type"] != "error" || f["code"] != "SERVICE_UNAVAILABLE" ||
+		!strings.Contains(fmt.Sprint(f["error"]), string(id)) {
 		t.Errorf("got %v", f)
 	}
 	h.Closed(conn, websocket.StatusServiceRestart)
 	if _, _, err := waiting.Read(ctx); err == nil || errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("who has said nothing: got %v; want it closed", err)
+		t.Errorf("a client that has sent nothing: got %v; want it closed", err)
 	}
 }

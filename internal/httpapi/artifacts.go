@@ -15,7 +15,7 @@ import (
 	"boomerang/internal/wire"
 )
 
-// artifactList is the list of the files that an execution left.
+// artifactList lists the files that an execution left.
 type artifactList struct {
 	ExecutionID execution.ID    `json:"execution_id"`
 	Status      execution.State `json:"status"`
@@ -35,13 +35,17 @@ func (a *api) handleArtifacts(w http.ResponseWriter, r *http.Request, caller aut
 	if left == nil {
 		left = new(execution.Artifacts)
 	}
-	return server.Respond(w, http.StatusOK, artifactList{e.ID, e.State, listOf(e.Options.Artifacts), wire.ArtifactsOf(left)})
+	return server.Respond(w, http.StatusOK, artifactList{
+		e.ID, e.State, listOf(e.Options.Artifacts),
+		wire.ArtifactsOf(left),
+	})
 }
 
-// steadily is what a client that downloads must take in a second at the least.
-const steadily = 256 << 10 // bytes
+// minDownloadRate is the least rate of a download in bytes per second.
+const minDownloadRate = 256 << 10
 
-// handleArtifact answers with the bytes of one file, or with the range of them that is asked for. They do not change.
+// handleArtifact answers with the bytes of one file, or with the range that the request asks for. The bytes never
+// change.
 func (a *api) handleArtifact(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
 	e, err := a.Executions.Find(r.Context(), execution.ID(r.PathValue("id")), caller)
 	if err != nil {
@@ -54,7 +58,8 @@ func (a *api) handleArtifact(w http.ResponseWriter, r *http.Request, caller auth
 	if !found {
 		return fault.New(fault.FileNotFound, "The execution has left no such file.")
 	}
-	if err := server.ExtendWrite(w, r, gateway.Download+time.Duration(f.Blob.Size/steadily)*time.Second); err != nil {
+	extra := gateway.Download + time.Duration(f.Blob.Size/minDownloadRate)*time.Second
+	if err := server.ExtendWrite(w, r, extra); err != nil {
 		return err
 	}
 	h := w.Header()

@@ -21,9 +21,9 @@ import (
 type acceptedBatch struct {
 	BatchID     execution.BatchID `json:"batch_id"`
 	Status      execution.State   `json:"status"`
-	CallbackURL *string           `json:"callback_url"` // null: each execution has its own
+	CallbackURL *string           `json:"callback_url"` // null if each execution has its own
 	Count       int               `json:"count"`
-	Executions  []acceptedMember  `json:"executions"` // in the order in which they came
+	Executions  []acceptedMember  `json:"executions"` // in the order of the request
 	Message     string            `json:"message"`
 	Timestamp   time.Time         `json:"timestamp"`
 }
@@ -35,7 +35,7 @@ type acceptedMember struct {
 	CallbackURL string          `json:"callback_url"`
 }
 
-// handleBatch accepts many submissions at once, all or none.
+// handleBatch accepts all submissions of a request or none.
 func (a *api) handleBatch(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
 	body, err := server.ReadJSON(w, r)
 	if err != nil {
@@ -57,7 +57,8 @@ func (a *api) handleBatch(w http.ResponseWriter, r *http.Request, caller auth.Pr
 		return err
 	}
 	a.Log.WithFields(logrus.Fields{
-		"batch_id": all[0].Batch.ID, "executions": len(all), "subject": caller.Subject, "request_id": server.RequestID(r), "replayed": replayed,
+		"batch_id": all[0].Batch.ID, "executions": len(all), "subject": caller.Subject,
+		"request_id": server.RequestID(r), "replayed": replayed,
 	}).Info("batch queued")
 	if replayed {
 		w.Header().Set("Idempotent-Replayed", "true")
@@ -81,7 +82,8 @@ func acceptedBatchOf(all []execution.Execution) acceptedBatch {
 	return answer
 }
 
-// decodeBatch reads the body of POST /executions/batch: the fields of a callback, and the fields of each submission in executions.
+// decodeBatch reads the body of POST /executions/batch: the fields of a callback, and executions, a list of
+// submissions.
 func decodeBatch(body []byte) (b admission.Batch, err error) {
 	o, err := server.ParseObject("body", body)
 	if err != nil {

@@ -20,7 +20,8 @@ func TestABatchIsQueuedWhole(t *testing.T) {
 	}
 	got := a.JSON(t)
 	members, _ := got["executions"].([]any)
-	if got["count"] != 2.0 || len(members) != 2 || got["callback_url"] != "https://example.com/all" || got["status"] != "queued" {
+	if got["count"] != 2.0 || len(members) != 2 || got["callback_url"] != "https://example.com/all" ||
+		got["status"] != "queued" {
 		t.Errorf("got %v", got)
 	}
 	for i, member := range members {
@@ -30,7 +31,8 @@ func TestABatchIsQueuedWhole(t *testing.T) {
 		if err != nil || string(e.Batch.ID) != got["batch_id"] || !e.Batch.Summary || e.Subject != "ann" {
 			t.Errorf("stored %+v, %v", e, err)
 		}
-		if record := h.Call(http.MethodGet, "/executions/"+string(id), h.Ann, "").JSON(t); record["batch_id"] != got["batch_id"] {
+		if record := h.Call(http.MethodGet, "/executions/"+string(id), h.Ann, "").
+			JSON(t); record["batch_id"] != got["batch_id"] {
 			t.Errorf("record %d has batch_id %v", i, record["batch_id"])
 		}
 	}
@@ -42,7 +44,8 @@ func TestABatchIsQueuedWhole(t *testing.T) {
 	if list["count"] != 2.0 {
 		t.Errorf("listed %v", list)
 	}
-	if others := h.Call(http.MethodGet, "/executions?batch="+fmt.Sprint(got["batch_id"]), h.Bob, "").JSON(t); others["count"] != 0.0 {
+	if others := h.Call(http.MethodGet, "/executions?batch="+fmt.Sprint(got["batch_id"]), h.Bob, "").
+		JSON(t); others["count"] != 0.0 {
 		t.Errorf("another sees %v", others)
 	}
 	if wrong := h.Call(http.MethodGet, "/executions?batch=x", h.Ann, ""); wrong.Status != http.StatusBadRequest {
@@ -66,7 +69,8 @@ func TestAMemberThatEndedFirstSaysWhereItsCallbackIs(t *testing.T) {
 	if got := h.Get(path+"/callback", h.Ann).JSON(t); got["explanation"] != want || got["state"] != "none" {
 		t.Errorf("got %v; want %s", got, want)
 	}
-	if a := h.Call(http.MethodPost, path+"/callback/redeliver", h.Ann, ""); a.Status != http.StatusConflict || a.JSON(t)["message"] != want {
+	if a := h.Call(http.MethodPost, path+"/callback/redeliver", h.Ann, ""); a.Status != http.StatusConflict ||
+		a.JSON(t)["message"] != want {
 		t.Errorf("got %d %s; want 409: %s", a.Status, a.Body, want)
 	}
 }

@@ -21,11 +21,11 @@ import (
 )
 
 const (
-	maxTrials = 8                // callbacks that are tested at the same time
-	maxTrial  = 30 * time.Second // of one
+	maxTrials = 8                // sample callbacks at the same time
+	maxTrial  = 30 * time.Second // for one sample callback
 )
 
-// handleDelivery answers with the delivery of one execution and says what became of it.
+// handleDelivery answers with the delivery of one execution and explains its state.
 func (a *api) handleDelivery(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
 	e, err := a.Executions.Find(r.Context(), execution.ID(r.PathValue("id")), caller)
 	if err != nil {
@@ -50,7 +50,7 @@ func (a *api) showDelivery(ctx context.Context, w http.ResponseWriter, e executi
 	return server.Respond(w, http.StatusOK, deliveryOf(e, d, attempts, breakers, a.Now()))
 }
 
-// handleAttempts answers with all that was tried to deliver one result.
+// handleAttempts answers with all attempts of one delivery.
 func (a *api) handleAttempts(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
 	e, err := a.Executions.Find(r.Context(), execution.ID(r.PathValue("id")), caller)
 	if err != nil {
@@ -63,7 +63,7 @@ func (a *api) handleAttempts(w http.ResponseWriter, r *http.Request, caller auth
 	return server.Respond(w, http.StatusOK, attemptsOf(e.ID, attempts))
 }
 
-// handleRedeliver sends a result once more, now.
+// handleRedeliver makes a delivery due now.
 func (a *api) handleRedeliver(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
 	e, err := a.Executions.Find(r.Context(), execution.ID(r.PathValue("id")), caller)
 	if err != nil {
@@ -78,7 +78,7 @@ func (a *api) handleRedeliver(w http.ResponseWriter, r *http.Request, caller aut
 	return a.showDelivery(r.Context(), w, e)
 }
 
-// deliveryPage is one answer of a list.
+// deliveryPage is one page of a list.
 type deliveryPage struct {
 	Callbacks  []wire.Delivery `json:"callbacks"`
 	Count      int             `json:"count"`
@@ -109,7 +109,7 @@ func (a *api) handleDeliveries(w http.ResponseWriter, r *http.Request, caller au
 	for _, d := range deliveries {
 		answer.Callbacks = append(answer.Callbacks, lineOf(d))
 	}
-	if len(deliveries) == filter.Limit { // a full page may have another behind it
+	if len(deliveries) == filter.Limit { // another page may follow a full one
 		answer.NextCursor = new(cursorText(deliveries[len(deliveries)-1].Cursor()))
 	}
 	return server.Respond(w, http.StatusOK, answer)
@@ -119,7 +119,7 @@ func cursorText(c execution.DeliveryCursor) string {
 	return strconv.FormatInt(c.CreatedAt.UnixNano(), 10) + "." + string(c.Execution)
 }
 
-// deliveryCursorOf reads what cursorText wrote; zero when there is none.
+// deliveryCursorOf parses the text of cursorText; an absent parameter is the zero cursor.
 func deliveryCursorOf(q *server.Query, name string) execution.DeliveryCursor {
 	text := q.Text(name)
 	if text == "" {
@@ -146,12 +146,12 @@ func destinationOf(q *server.Query, name string) string {
 	return execution.Callback{URL: text}.Destination()
 }
 
-// recovered is how many dead deliveries are on their way again.
+// recovered is the number of dead deliveries that became pending.
 type recovered struct {
 	Recovered int `json:"recovered"`
 }
 
-// handleRecover sends again what was given up.
+// handleRecover makes dead deliveries due now.
 func (a *api) handleRecover(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
 	q := server.QueryOf(r)
 	recovery := execution.Recovery{Since: q.Instant("since"), Destination: destinationOf(q, "destination")}
@@ -163,7 +163,8 @@ func (a *api) handleRecover(w http.ResponseWriter, r *http.Request, caller auth.
 	}
 	n, err := a.Deliveries.Recover(r.Context(), recovery, a.Now())
 	if n > 0 {
-		a.Log.WithFields(logrus.Fields{"recovered": n, "subject": caller.Subject, "request_id": server.RequestID(r)}).Info("dead callbacks asked for again")
+		a.Log.WithFields(logrus.Fields{"recovered": n, "subject": caller.Subject, "request_id": server.RequestID(r)}).
+			Info("dead callbacks asked for again")
 	}
 	if err != nil {
 		return fmt.Errorf("recover deliveries: %w", err)
@@ -171,7 +172,7 @@ func (a *api) handleRecover(w http.ResponseWriter, r *http.Request, caller auth.
 	return server.Respond(w, http.StatusOK, recovered{n})
 }
 
-// handleTrial sends a sample to a URL now and answers with what happened.
+// handleTrial sends a sample to a URL now and answers with the outcome.
 func (a *api) handleTrial(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
 	body, err := server.ReadJSON(w, r)
 	if err != nil {
@@ -188,17 +189,22 @@ func (a *api) handleTrial(w http.ResponseWriter, r *http.Request, caller auth.Pr
 	case a.trials <- struct{}{}:
 		defer func() { <-a.trials }()
 	default:
-		return fault.New(fault.RateLimitExceeded, "%d callbacks are being tested already; try again when one is through.", maxTrials)
+		return fault.New(fault.RateLimitExceeded,
+			"%d callbacks are being tested already; try again when one is through.", maxTrials)
 	}
 	if err := server.ExtendWrite(w, r, maxTrial); err != nil {
 		return err
 	}
-	trial, err := a.Try(r.Context(), callback.Sample{URL: s.CallbackURL, Headers: s.CallbackHeaders, Secrets: s.Secrets})
+	trial, err := a.Try(r.Context(), callback.Sample{
+		URL: s.CallbackURL, Headers: s.CallbackHeaders,
+		Secrets: s.Secrets,
+	})
 	if err != nil {
 		return fmt.Errorf("test callback: %w", err)
 	}
 	a.Log.WithFields(logrus.Fields{
-		"destination": execution.Callback{URL: s.CallbackURL}.Destination(), "outcome": trial.Outcome, "status": trial.StatusCode,
+		"destination": execution.Callback{URL: s.CallbackURL}.Destination(), "outcome": trial.Outcome,
+		"status":      trial.StatusCode,
 		"duration_ms": trial.Duration.Milliseconds(), "subject": caller.Subject, "request_id": server.RequestID(r),
 	}).Info("callback tested")
 	return server.Respond(w, http.StatusOK, trialOf(s, trial))

@@ -24,14 +24,18 @@ import (
 // ended submits an execution with a callback to url and takes it to its end.
 func ended(h *apitest.Fixture, token, url string) execution.ID {
 	h.T.Helper()
-	id := h.Submit(token, fmt.Sprintf(`{"code":"1","callback_url":%q,"callback_headers":{"X-B":"CANARY"},"callback_signature_secret":"CANARY"}`, url))
+	id := h.Submit(token, fmt.Sprintf(`{"code":"1","callback_url":%q,"callback_headers":{"X-B":"CANARY"},`+
+		`"callback_signature_secret":"CANARY"}`, url))
 	h.Start(id)
 	h.Finish(id, apitest.Completed("CANARY", ""))
 	return id
 }
 
 // attempted records an attempt that began at moment s and took a second.
-func attempted(h *apitest.Fixture, id execution.ID, n int, s int64, a execution.Attempt, state execution.DeliveryState, reason execution.DeadReason) {
+func attempted(
+	h *apitest.Fixture, id execution.ID, n int, s int64, a execution.Attempt, state execution.DeliveryState,
+	reason execution.DeadReason,
+) {
 	h.T.Helper()
 	a.Execution, a.Number, a.StartedAt, a.Duration = id, n, apitest.Moment(s), time.Second
 	if err := h.Store.Record(h.T.Context(), a, state, reason, apitest.Moment(s+60)); err != nil {
@@ -40,7 +44,10 @@ func attempted(h *apitest.Fixture, id execution.ID, n int, s int64, a execution.
 }
 
 func failure(status int) execution.Attempt {
-	return execution.Attempt{Outcome: execution.AttemptStatus, StatusCode: status, Detail: fmt.Sprintf("The receiver answered %d.", status)}
+	return execution.Attempt{
+		Outcome: execution.AttemptStatus, StatusCode: status,
+		Detail: fmt.Sprintf("The receiver answered %d.", status),
+	}
 }
 
 func success() execution.Attempt {
@@ -52,10 +59,13 @@ const receiverURL = "https://example.com/hook?q=1"
 func TestTheDeliveryFollowsItsAttempts(t *testing.T) {
 	at := apitest.Moment(0)
 	h := apitest.Open(t, func(_ *server.Config, d *apitest.Deps) { d.Now = func() time.Time { return at } })
-	id := h.Submit(h.Ann, `{"code":"1","callback_url":"`+receiverURL+`","callback_headers":{"X-B":"b"},"callback_signature_secret":"s"}`)
+	id := h.Submit(h.Ann, `{"code":"1","callback_url":"`+receiverURL+`","callback_headers":{"X-B":"b"},`+
+		`"callback_signature_secret":"s"}`)
 	want := map[string]any{
-		"execution_id": string(id), "state": "none", "reason": nil, "url": receiverURL, "destination": "https://example.com:443",
-		"attempts": 0.0, "next_attempt_at": nil, "created_at": nil, "ended_at": nil, "webhook_id": "msg_" + string(id),
+		"execution_id": string(id), "state": "none", "reason": nil, "url": receiverURL,
+		"destination": "https://example.com:443",
+		"attempts":    0.0, "next_attempt_at": nil, "created_at": nil, "ended_at": nil, "webhook_id": "msg_" +
+			string(id),
 		"header_names": []any{"X-B"}, "signed": true,
 		"explanation": "The execution has not ended yet; its result is posted when it has.",
 	}
@@ -74,7 +84,8 @@ func TestTheDeliveryFollowsItsAttempts(t *testing.T) {
 	h.Start(id)
 	h.Finish(id, apitest.Completed("", ""))
 	at = apitest.Moment(2)
-	want["state"], want["next_attempt_at"], want["created_at"] = "pending", "2025-01-28T00:00:02Z", "2025-01-28T00:00:02Z"
+	want["state"], want["next_attempt_at"], want["created_at"] = "pending", "2025-01-28T00:00:02Z",
+		"2025-01-28T00:00:02Z"
 	want["explanation"] = "No attempt has ended yet. The next attempt has been due since 2025-01-28T00:00:02Z."
 	expect("ended")
 
@@ -84,35 +95,44 @@ func TestTheDeliveryFollowsItsAttempts(t *testing.T) {
 	expect("failed")
 
 	attempted(h, id, 2, 63, failure(410), execution.Dead, execution.Gone)
-	want["attempts"], want["state"], want["reason"], want["next_attempt_at"], want["ended_at"] = 2.0, "dead", "gone", nil, "2025-01-28T00:01:04Z"
+	want["attempts"], want["state"], want["reason"], want["next_attempt_at"], want["ended_at"] = 2.0, "dead", "gone",
+		nil, "2025-01-28T00:01:04Z"
 	want["explanation"] = "Given up: the receiver answered 410 Gone."
 	expect("gone")
 
 	at = apitest.Moment(100)
-	want["state"], want["reason"], want["next_attempt_at"], want["ended_at"] = "pending", nil, "2025-01-28T00:01:40Z", nil
-	want["explanation"] = "It is sent again after attempt 2: the receiver answered 410. The next attempt has been due since 2025-01-28T00:01:40Z."
+	want["state"], want["reason"], want["next_attempt_at"], want["ended_at"] = "pending", nil,
+		"2025-01-28T00:01:40Z", nil
+	want["explanation"] = "It is sent again after attempt 2: the receiver answered 410. The next attempt has been " +
+		"due since 2025-01-28T00:01:40Z."
 	check("redelivered", h.Call(http.MethodPost, "/executions/"+string(id)+"/callback/redeliver", h.Ann, ""))
 	expect("redelivered")
 
 	attempted(h, id, 3, 100, success(), execution.Delivered, "")
-	want["attempts"], want["state"], want["next_attempt_at"], want["ended_at"] = 3.0, "delivered", nil, "2025-01-28T00:01:41Z"
+	want["attempts"], want["state"], want["next_attempt_at"], want["ended_at"] = 3.0, "delivered", nil,
+		"2025-01-28T00:01:41Z"
 	want["explanation"] = "Delivered at attempt 3: the receiver answered 204."
 	expect("delivered")
 
 	want["state"], want["next_attempt_at"], want["ended_at"] = "pending", "2025-01-28T00:01:40Z", nil
-	want["explanation"] = "It is sent again after attempt 3: the receiver answered 204. The next attempt has been due since 2025-01-28T00:01:40Z."
+	want["explanation"] = "It is sent again after attempt 3: the receiver answered 204. The next attempt has been " +
+		"due since 2025-01-28T00:01:40Z."
 	check("delivered once more", h.Call(http.MethodPost, "/executions/"+string(id)+"/callback/redeliver", h.Ann, ""))
 }
 
-func TestTheExplanationOfADeadDeliverySaysWhatWasWrong(t *testing.T) {
+func TestTheExplanationOfADeadDeliveryNamesTheCause(t *testing.T) {
 	h := apitest.Open(t)
-	blocked := execution.Attempt{Outcome: execution.AttemptBlocked, Detail: "The callback must not go to a private address."}
+	blocked := execution.Attempt{
+		Outcome: execution.AttemptBlocked,
+		Detail:  "The callback must not go to a private address.",
+	}
 	for reason, c := range map[execution.DeadReason]struct {
 		attempt execution.Attempt
 		want    string
 	}{
-		execution.Blocked:   {blocked, "Given up: the callback must not go to a private address."},
-		execution.Exhausted: {failure(500), "Given up: the schedule has no further attempt. Attempt 1 failed: the receiver answered 500."},
+		execution.Blocked: {blocked, "Given up: the callback must not go to a private address."},
+		execution.Exhausted: {failure(500), "Given up: the schedule has no further attempt. Attempt 1 failed: the " +
+			"receiver answered 500."},
 	} {
 		id := ended(h, h.Ann, receiverURL)
 		attempted(h, id, 1, 3, c.attempt, execution.Dead, reason)
@@ -137,7 +157,8 @@ func TestTheExplanationOfADueDeliveryTellsOfAnOpenBreaker(t *testing.T) {
 		{
 			execution.Breaker{Destination: "https://example.com:443", Openings: 2, OpenUntil: apitest.Moment(160)},
 			"Attempt 1 failed: the receiver answered 503. " +
-				"Nearly all attempts to https://example.com:443 fail, so nothing is sent there before 2025-01-28T00:02:40Z.",
+				"Nearly all attempts to https://example.com:443 fail, so nothing is sent there before " +
+				"2025-01-28T00:02:40Z.",
 		},
 	} {
 		if err := h.Store.KeepBreaker(t.Context(), c.breaker); err != nil {
@@ -159,14 +180,18 @@ func TestAnExecutionWithoutACallbackSaysSo(t *testing.T) {
 	h := apitest.Open(t)
 	id := string(h.Call(http.MethodPost, "/execute/background", h.Ann, `{"code":"1"}`, apitest.AsJSON).ID(t))
 	got := h.Get("/executions/"+id+"/callback", h.Ann).JSON(t)
-	if got["explanation"] != "The execution has no callback." || got["state"] != "none" || got["url"] != "" || got["destination"] != "" {
+	if got["explanation"] != "The execution has no callback." || got["state"] != "none" || got["url"] != "" ||
+		got["destination"] != "" {
 		t.Errorf("got %v; want that there is none", got)
 	}
 	if a := h.Get("/executions/"+id+"/callback/attempts", h.Ann); a.JSON(t)["count"] != 0.0 {
 		t.Errorf("got %s; want no attempts", a.Body)
 	}
 	queued := string(h.Submit(h.Ann, apitest.Hello))
-	for id, want := range map[string]string{id: "The execution has no callback.", queued: "The execution has not ended yet; its result is posted when it has."} {
+	for id, want := range map[string]string{
+		id:     "The execution has no callback.",
+		queued: "The execution has not ended yet; its result is posted when it has.",
+	} {
 		a := h.Call(http.MethodPost, "/executions/"+id+"/callback/redeliver", h.Ann, "")
 		if got := a.JSON(t); a.Status != http.StatusConflict || got["code"] != "CONFLICT" || got["message"] != want {
 			t.Errorf("got %d %s; want 409 CONFLICT: %s", a.Status, a.Body, want)
@@ -174,7 +199,7 @@ func TestAnExecutionWithoutACallbackSaysSo(t *testing.T) {
 	}
 }
 
-func TestAttemptsAreShownWithWhatWasAnswered(t *testing.T) {
+func TestAttemptsAreShownWithTheAnswers(t *testing.T) {
 	h := apitest.Open(t)
 	id := ended(h, h.Ann, receiverURL)
 	text := failure(503)
@@ -183,21 +208,31 @@ func TestAttemptsAreShownWithWhatWasAnswered(t *testing.T) {
 	bytes.Answer = []byte("a\xff\x00b")
 	attempted(h, id, 1, 3, text, execution.Pending, "")
 	attempted(h, id, 2, 63, bytes, execution.Pending, "")
-	attempted(h, id, 3, 123, execution.Attempt{Outcome: execution.AttemptDNS, Detail: "The receiver's name has no address."}, execution.Pending, "")
+	attempted(h, id, 3, 123, execution.Attempt{
+		Outcome: execution.AttemptDNS,
+		Detail:  "The receiver's name has no address.",
+	}, execution.Pending, "")
 	want := map[string]any{
 		"execution_id": string(id), "count": 3.0,
 		"attempts": []any{
 			map[string]any{
-				"number": 1.0, "started_at": "2025-01-28T00:00:03Z", "duration": 1.0, "outcome": "http_status", "status_code": 503.0,
-				"detail": "The receiver answered 503.", "answer": "maintenance <until noon>\n", "answer_base64": nil, "retry_after": 90.0,
+				"number": 1.0, "started_at": "2025-01-28T00:00:03Z", "duration": 1.0, "outcome": "http_status",
+				"status_code": 503.0,
+				"detail":      "The receiver answered 503.", "answer": "maintenance <until noon>\n",
+				"answer_base64": nil,
+				"retry_after":   90.0,
 			},
 			map[string]any{
-				"number": 2.0, "started_at": "2025-01-28T00:01:03Z", "duration": 1.0, "outcome": "http_status", "status_code": 500.0,
-				"detail": "The receiver answered 500.", "answer": "a\uFFFD\x00b", "answer_base64": "Yf8AYg==", "retry_after": nil,
+				"number": 2.0, "started_at": "2025-01-28T00:01:03Z", "duration": 1.0, "outcome": "http_status",
+				"status_code": 500.0,
+				"detail":      "The receiver answered 500.", "answer": "a\uFFFD\x00b", "answer_base64": "Yf8AYg==",
+				"retry_after": nil,
 			},
 			map[string]any{
-				"number": 3.0, "started_at": "2025-01-28T00:02:03Z", "duration": 1.0, "outcome": "dns_error", "status_code": nil,
-				"detail": "The receiver's name has no address.", "answer": "", "answer_base64": nil, "retry_after": nil,
+				"number": 3.0, "started_at": "2025-01-28T00:02:03Z", "duration": 1.0, "outcome": "dns_error",
+				"status_code": nil,
+				"detail":      "The receiver's name has no address.", "answer": "", "answer_base64": nil,
+				"retry_after": nil,
 			},
 		},
 	}
@@ -247,7 +282,8 @@ func TestToOthersADeliveryDoesNotExist(t *testing.T) {
 func TestDeliveriesShowNoSecrets(t *testing.T) {
 	h := apitest.Open(t)
 	id := ended(h, h.Ann, "https://example.com/hook")
-	for _, path := range []string{"/callbacks", "/executions/" + string(id) + "/callback", "/executions/" + string(id) + "/callback/attempts"} {
+	for _, path := range []string{"/callbacks", "/executions/" + string(id) + "/callback", "/executions/" + string(id) +
+		"/callback/attempts"} {
 		if a := h.Get(path, h.Ann); a.Status != http.StatusOK || strings.Contains(a.Body, "CANARY") {
 			t.Errorf("%s: got %d %s; want it without secrets", path, a.Status, a.Body)
 		}
@@ -327,7 +363,7 @@ func TestTheListOfCallbacksGoesThroughAllOnce(t *testing.T) {
 	}
 }
 
-func TestRecoverSendsAgainWhatIsChosen(t *testing.T) {
+func TestRecoverSendsTheChosenDeliveriesAgain(t *testing.T) {
 	h := apitest.Open(t)
 	for _, to := range []string{receiverURL, receiverURL, "https://other.example/"} {
 		id := ended(h, h.Ann, to)
@@ -391,30 +427,39 @@ func (s *scripted) try(_ context.Context, sample callback.Sample) (callback.Tria
 	return s.trial, s.err
 }
 
-func TestTestAnswersWithWhatHappened(t *testing.T) {
+func TestATestAnswersWithTheOutcome(t *testing.T) {
 	s := &scripted{}
 	h := apitest.Open(t, func(_ *server.Config, d *apitest.Deps) { d.Try = s.try })
-	body := `{"callback_url":"` + receiverURL + `","callback_headers":{"X-A":"a"},"callback_signature_secret":["new","old"]}`
+	body := `{"callback_url":"` + receiverURL +
+		`","callback_headers":{"X-A":"a"},"callback_signature_secret":["new","old"]}`
 	for name, c := range map[string]struct {
 		trial callback.Trial
 		want  map[string]any
 	}{
 		"arrived": {
 			callback.Trial{
-				Outcome: execution.AttemptSucceeded, Resolved: true, Connected: true, TLS: "TLS 1.3", StatusCode: 200, Answer: []byte("ok"),
+				Outcome: execution.AttemptSucceeded, Resolved: true, Connected: true, TLS: "TLS 1.3", StatusCode: 200,
+				Answer: []byte("ok"),
 				Detail: "The receiver answered 200.", Duration: 1500 * time.Millisecond, Body: []byte(`{"a":"<b>"}`),
 			},
 			map[string]any{
-				"url": receiverURL, "arrived": true, "outcome": "delivered", "detail": "The receiver answered 200.", "rule": nil, "resolved": true,
-				"connected": true, "tls": "TLS 1.3", "status_code": 200.0, "answer": "ok", "answer_base64": nil, "duration": 1.5, "signed": true,
+				"url": receiverURL, "arrived": true, "outcome": "delivered", "detail": "The receiver answered 200.",
+				"rule": nil, "resolved": true,
+				"connected": true, "tls": "TLS 1.3", "status_code": 200.0, "answer": "ok", "answer_base64": nil,
+				"duration": 1.5, "signed": true,
 				"body": `{"a":"<b>"}`,
 			},
 		},
 		"blocked": {
-			callback.Trial{Outcome: execution.AttemptBlocked, Rule: "a private address", Detail: "The callback must not go to a private address.", Resolved: true},
+			callback.Trial{
+				Outcome: execution.AttemptBlocked, Rule: "a private address",
+				Detail: "The callback must not go to a private address.", Resolved: true,
+			},
 			map[string]any{
-				"url": receiverURL, "arrived": false, "outcome": "blocked", "detail": "The callback must not go to a private address.",
-				"rule": "a private address", "resolved": true, "connected": false, "tls": nil, "status_code": nil, "answer": "", "answer_base64": nil,
+				"url": receiverURL, "arrived": false, "outcome": "blocked",
+				"detail": "The callback must not go to a private address.",
+				"rule":   "a private address", "resolved": true, "connected": false, "tls": nil, "status_code": nil,
+				"answer": "", "answer_base64": nil,
 				"duration": 0.0, "signed": true, "body": "",
 			},
 		},
@@ -424,7 +469,10 @@ func TestTestAnswersWithWhatHappened(t *testing.T) {
 		if diff := cmp.Diff(c.want, a.JSON(t)); a.Status != http.StatusOK || diff != "" {
 			t.Errorf("%s: got %d (-want +got):\n%s", name, a.Status, diff)
 		}
-		want := callback.Sample{URL: receiverURL, Headers: map[string]string{"X-A": "a"}, Secrets: []string{"new", "old"}}
+		want := callback.Sample{
+			URL: receiverURL, Headers: map[string]string{"X-A": "a"},
+			Secrets: []string{"new", "old"},
+		}
 		if diff := cmp.Diff(want, s.sample); diff != "" {
 			t.Errorf("%s: the sample (-want +got):\n%s", name, diff)
 		}
@@ -435,12 +483,13 @@ func TestTestAnswersWithWhatHappened(t *testing.T) {
 		}
 	}
 	s.err = errors.New("the cause")
-	if a := h.Call(http.MethodPost, "/callbacks/test", h.Ann, body, apitest.AsJSON); a.Status != http.StatusInternalServerError || strings.Contains(a.Body, "cause") {
+	if a := h.Call(http.MethodPost, "/callbacks/test", h.Ann, body,
+		apitest.AsJSON); a.Status != http.StatusInternalServerError || strings.Contains(a.Body, "cause") {
 		t.Errorf("our own failure: got %d %s; want 500 without its cause", a.Status, a.Body)
 	}
 }
 
-func TestTestRefusesWhatASubmissionWouldBeRefused(t *testing.T) {
+func TestATestRefusesTheCallbacksThatASubmissionRefuses(t *testing.T) {
 	h := apitest.Open(t, func(_ *server.Config, d *apitest.Deps) {
 		d.Try = func(context.Context, callback.Sample) (callback.Trial, error) {
 			t.Error("something was sent")
@@ -458,14 +507,17 @@ func TestTestRefusesWhatASubmissionWouldBeRefused(t *testing.T) {
 		`{"callback_url":"https://example.com/","callback_signature_secret":["a",null]}`: "INVALID_REQUEST",
 	} {
 		test := h.Call(http.MethodPost, "/callbacks/test", h.Ann, body, apitest.AsJSON)
-		submission := h.Call(http.MethodPost, "/execute/async", h.Ann, strings.Replace(body, "{", `{"code":"1",`, 1), apitest.AsJSON)
+		submission := h.Call(http.MethodPost, "/execute/async", h.Ann, strings.Replace(body, "{", `{"code":"1",`, 1),
+			apitest.AsJSON)
 		if body == `{}` {
 			submission = h.Call(http.MethodPost, "/execute/async", h.Ann, `{"code":"1"}`, apitest.AsJSON)
 		}
 		got, want := test.JSON(t), submission.JSON(t)
 		same := got["message"] == want["message"] && cmp.Equal(got["details"], want["details"])
-		if test.Status != submission.Status || got["code"] != code || want["code"] != code || code != "INVALID_JSON" && !same {
-			t.Errorf("%s: got %d %s; want as for a submission, %d %s", body, test.Status, test.Body, submission.Status, submission.Body)
+		if test.Status != submission.Status || got["code"] != code || want["code"] != code ||
+			code != "INVALID_JSON" && !same {
+			t.Errorf("%s: got %d %s; want as for a submission, %d %s", body, test.Status, test.Body, submission.Status,
+				submission.Body)
 		}
 	}
 	if a := h.Call(http.MethodPost, "/callbacks/test", h.Ann, "{}"); a.Status != http.StatusUnsupportedMediaType {
@@ -492,7 +544,8 @@ func TestSoManyTestsRunAtATimeAndNoMore(t *testing.T) {
 		<-begun
 	}
 	a := h.Call(http.MethodPost, "/callbacks/test", h.Ann, body, apitest.AsJSON)
-	if a.Status != http.StatusTooManyRequests || a.JSON(t)["code"] != "RATE_LIMIT_EXCEEDED" || a.Header.Get("Retry-After") == "" {
+	if a.Status != http.StatusTooManyRequests || a.JSON(t)["code"] != "RATE_LIMIT_EXCEEDED" ||
+		a.Header.Get("Retry-After") == "" {
 		t.Errorf("one too many: got %d %s; want 429 RATE_LIMIT_EXCEEDED", a.Status, a.Body)
 	}
 	close(finish)

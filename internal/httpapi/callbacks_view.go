@@ -43,13 +43,14 @@ func deliveryOf(
 	}
 }
 
-// explain answers why a result has not arrived, or that it has.
+// explain returns a sentence on why a result has not arrived, or that it has.
 func explain(
-	e execution.Execution, d execution.Delivery, attempts []execution.Attempt, breakers []execution.Breaker, now time.Time,
+	e execution.Execution, d execution.Delivery, attempts []execution.Attempt, breakers []execution.Breaker,
+	now time.Time,
 ) string {
 	last := ""
 	for _, a := range attempts {
-		if a.Number == d.Attempts { // one more may have been recorded since d was read
+		if a.Number == d.Attempts { // a later attempt may have been recorded after d was read
 			last = clause(a.Detail)
 		}
 	}
@@ -68,15 +69,16 @@ func explain(
 		return fmt.Sprintf("Delivered at attempt %d: %s", d.Attempts, last)
 	case execution.Dead:
 		return "Given up: " + map[execution.DeadReason]string{
-			execution.Gone:      "the receiver answered 410 Gone.",
-			execution.Blocked:   last,
-			execution.Exhausted: fmt.Sprintf("the schedule has no further attempt. Attempt %d failed: %s", d.Attempts, last),
+			execution.Gone:    "the receiver answered 410 Gone.",
+			execution.Blocked: last,
+			execution.Exhausted: fmt.Sprintf("the schedule has no further attempt. Attempt %d failed: %s",
+				d.Attempts, last),
 		}[d.Reason]
 	}
 	return ""
 }
 
-// soFar says what became of the last attempt of a pending delivery.
+// soFar describes the last attempt of a pending delivery.
 func soFar(d execution.Delivery, last string) string {
 	switch {
 	case d.Attempts == 0:
@@ -87,12 +89,13 @@ func soFar(d execution.Delivery, last string) string {
 	return fmt.Sprintf("Attempt %d failed: %s", d.Attempts, last)
 }
 
-// coming says when the next attempt of a pending delivery is made.
+// coming describes the next attempt of a pending delivery.
 func coming(d execution.Delivery, breakers []execution.Breaker, now time.Time) string {
 	at := d.NextAt
 	for _, b := range breakers {
 		if b.Destination == d.Callback.Destination() && b.OpenUntil.After(now) && b.OpenUntil.After(at) {
-			return "Nearly all attempts to " + b.Destination + " fail, so nothing is sent there before " + rfc3339(b.OpenUntil) + "."
+			return "Nearly all attempts to " + b.Destination + " fail, so nothing is sent there before " +
+				rfc3339(b.OpenUntil) + "."
 		}
 	}
 	if at.After(now) {
@@ -103,7 +106,7 @@ func coming(d execution.Delivery, breakers []execution.Breaker, now time.Time) s
 
 func rfc3339(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
-// clause makes of a sentence what follows a colon.
+// clause turns a sentence into one that can follow a colon.
 func clause(sentence string) string {
 	if sentence == "" {
 		return ""

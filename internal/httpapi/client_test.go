@@ -20,7 +20,8 @@ func TestTheClientSpeaksThisAPI(t *testing.T) {
 	}
 	s := client.Submission{
 		Code: "1", CallbackURL: "https://example.com/hook", Language: "py", Timeout: 60, WorkingDir: "/tmp/a",
-		Env: map[string]string{"A": "1"}, CallbackHeaders: map[string]string{"X-A": "a"}, Secrets: client.Secrets{"s"}, IdempotencyKey: "k",
+		Env: map[string]string{"A": "1"}, CallbackHeaders: map[string]string{"X-A": "a"}, Secrets: client.Secrets{"s"},
+		IdempotencyKey: "k",
 	}
 	id, err := c.Submit(t.Context(), s)
 	if err != nil {
@@ -30,7 +31,8 @@ func TestTheClientSpeaksThisAPI(t *testing.T) {
 		t.Errorf("submitted again: got %s, %v; want %s", again, err, id)
 	}
 	e, err := h.Store.Get(t.Context(), id)
-	if err != nil || e.Language != "python" || e.Timeout != time.Minute || e.WorkingDir != "/tmp/a" || len(e.EnvNames) != 1 {
+	if err != nil || e.Language != "python" || e.Timeout != time.Minute || e.WorkingDir != "/tmp/a" ||
+		len(e.EnvNames) != 1 {
 		t.Errorf("stored %+v, %v; want what was submitted", e, err)
 	}
 	h.Start(id)
@@ -43,7 +45,8 @@ func TestTheClientSpeaksThisAPI(t *testing.T) {
 	}
 	h.Finish(id, apitest.Completed("hello", "so far so good"))
 	r, err := c.Get(t.Context(), id, time.Minute)
-	if err != nil || r.Status != execution.Completed || !r.Success || *r.ExitCode != 0 || r.ExecutionTime != wire.Seconds(1500*time.Millisecond) ||
+	if err != nil || r.Status != execution.Completed || !r.Success || *r.ExitCode != 0 ||
+		r.ExecutionTime != wire.Seconds(1500*time.Millisecond) ||
 		r.StdoutBytes != 5 || r.Callback.State != execution.Pending || r.Callback.NextAttemptAt == nil {
 		t.Errorf("get: got %+v, %v; want the whole result", r, err)
 	}
@@ -53,7 +56,8 @@ func TestTheClientSpeaksThisAPI(t *testing.T) {
 		return nil
 	})
 	if want := "output stdout hello, output stderr so far so good"; strings.Join(told, ", ") != want || err != nil ||
-		end.Status != execution.Completed || *end.ExitCode != 0 || end.ExecutionTime != wire.Seconds(1500*time.Millisecond) {
+		end.Status != execution.Completed || *end.ExitCode != 0 ||
+		end.ExecutionTime != wire.Seconds(1500*time.Millisecond) {
 		t.Errorf("follow: got %v, %+v, %v; want %s", told, end, err, want)
 	}
 }

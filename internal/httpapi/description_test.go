@@ -31,7 +31,8 @@ func TestTheDescriptionAndTheRouterKnowTheSameRoutes(t *testing.T) {
 		routed[r.Method+" "+r.Template()] = true
 	}
 	if !maps.Equal(described, routed) {
-		t.Errorf("openapi.yaml has %v;\nthe router has %v", slices.Sorted(maps.Keys(described)), slices.Sorted(maps.Keys(routed)))
+		t.Errorf("openapi.yaml has %v;\nthe router has %v", slices.Sorted(maps.Keys(described)),
+			slices.Sorted(maps.Keys(routed)))
 	}
 }
 

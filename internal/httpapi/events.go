@@ -17,7 +17,7 @@ import (
 	"boomerang/internal/wire"
 )
 
-// headerLast says what a client has of a stream of events that broke (HTML, section 9.2).
+// headerLast has the id of the last event that a client received before the stream broke (HTML, section 9.2).
 const headerLast = "Last-Event-ID"
 
 // The data of the events.
@@ -26,12 +26,12 @@ type (
 		ExecutionID execution.ID    `json:"execution_id"`
 		Status      execution.State `json:"status"`
 		CreatedAt   time.Time       `json:"created_at"`
-		StartedAt   *time.Time      `json:"started_at"` // null while it is queued
-		Ahead       *int            `json:"ahead"`      // null unless it is queued
+		StartedAt   *time.Time      `json:"started_at"` // null while the execution is queued
+		Ahead       *int            `json:"ahead"`      // null unless the execution is queued
 	}
 	piece struct {
 		Data     string `json:"data"`
-		Encoding string `json:"encoding,omitempty"` // base64, or none for text
+		Encoding string `json:"encoding,omitempty"` // "base64", or absent for text
 	}
 	hole struct {
 		Stream execution.Stream `json:"stream"`
@@ -39,7 +39,8 @@ type (
 	}
 )
 
-// handleEvents tells what an execution prints and where it stands, as Server-Sent Events, from where the client is.
+// handleEvents streams the output and the states of an execution as Server-Sent Events, from the position of the
+// client.
 func (a *api) handleEvents(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
 	at, err := lastSeen(r)
 	if err != nil {
@@ -56,10 +57,11 @@ func (a *api) handleEvents(w http.ResponseWriter, r *http.Request, caller auth.P
 	}
 	defer f.Leave()
 	if view, _ := f.Look(); !at.Within(view.Execution) {
-		return fault.New(fault.InvalidRequest, "%s is ahead of what this execution has printed.", headerLast).Field(headerLast)
+		return fault.New(fault.InvalidRequest, "%s is ahead of what this execution has printed.", headerLast).
+			Field(headerLast)
 	}
 	if at.Told == follow.Ended {
-		w.WriteHeader(http.StatusNoContent) // an EventSource that has it all asks for more, until it is told so
+		w.WriteHeader(http.StatusNoContent) // an EventSource reconnects after the last event until it gets a 204
 		return nil
 	}
 	w.Header().Set("Content-Type", "text/event-stream")
@@ -68,19 +70,22 @@ func (a *api) handleEvents(w http.ResponseWriter, r *http.Request, caller auth.P
 	if r.Method == http.MethodHead {
 		return nil
 	}
-	s := eventStream{w: w, control: http.NewResponseController(w), patience: server.Patience(r), inline: a.Executions.Inline}
+	s := eventStream{
+		w: w, control: http.NewResponseController(w), patience: server.Patience(r),
+		inline: a.Executions.Inline,
+	}
 	if err := s.open(); err != nil {
 		return err
 	}
-	if err := f.Follow(r.Context(), server.Stopping(r.Context()), at, s.tell); err != nil {
+	if err := f.Follow(r.Context(), server.Stopping(r.Context()), at, s.write); err != nil {
 		a.Log.WithField("request_id", server.RequestID(r)).WithError(err).Debug("stream of events broke")
 		return nil
 	}
-	return s.bound(time.Now().Add(s.patience)) // of the last bytes, which net/http writes
+	return s.setDeadline(time.Now().Add(s.patience)) // net/http writes the last bytes
 }
 
-// lastSeen reads where the client is: the beginning, unless it says otherwise in the header or, where it cannot set one,
-// in the query.
+// lastSeen reads the position of the client from the header or, for a client that cannot set a header, from the query.
+// The position of a client that names none is the beginning.
 func lastSeen(r *http.Request) (follow.Position, error) {
 	name := headerLast
 	text, err := server.HeaderOnce(r, name)
@@ -94,7 +99,8 @@ func lastSeen(r *http.Request) (follow.Position, error) {
 	}
 	at, err := follow.Parse(text)
 	if err != nil {
-		return at, fault.New(fault.InvalidRequest, "%s must be the id of an event of this execution.", name).Field(name).Because(err)
+		return at, fault.New(fault.InvalidRequest, "%s must be the id of an event of this execution.", name).
+			Field(name).Because(err)
 	}
 	return at, nil
 }
@@ -104,21 +110,21 @@ type eventStream struct {
 	w        http.ResponseWriter
 	control  *http.ResponseController
 	patience time.Duration
-	inline   int // bytes of a stream that a result shows
+	inline   int // bytes of each stream in a result
 	text     bytes.Buffer
 }
 
-// comeBack is after how many milliseconds a client whose stream broke is to come again.
-const comeBack = 1000
+// reconnectDelay is the delay in milliseconds after which a client reconnects when its stream has broken.
+const reconnectDelay = 1000
 
-// open lets the client know that it is heard.
+// open sends the first bytes, which tell the client that the stream is open.
 func (s *eventStream) open() error {
-	fmt.Fprintf(&s.text, "retry: %d\n\n", comeBack)
+	fmt.Fprintf(&s.text, "retry: %d\n\n", reconnectDelay)
 	return s.flush()
 }
 
-// tell is what a follower is told.
-func (s *eventStream) tell(e follow.Event) error {
+// write sends one event of the follower.
+func (s *eventStream) write(e follow.Event) error {
 	switch e.Kind {
 	case follow.Status:
 		return s.event(e, string(e.Kind), standingOf(e.View))
@@ -146,16 +152,16 @@ func (s *eventStream) event(e follow.Event, name string, data any) error {
 	return s.flush()
 }
 
-// roomy is the largest buffer, in bytes, that is kept for the next event: thousands of streams may be open.
-const roomy = 8 << 10
+// maxKept is the largest buffer, in bytes, that a stream keeps for the next event: thousands of streams may be open.
+const maxKept = 8 << 10
 
 func (s *eventStream) flush() error {
 	defer func() {
-		if s.text.Reset(); s.text.Cap() > roomy {
+		if s.text.Reset(); s.text.Cap() > maxKept {
 			s.text = bytes.Buffer{}
 		}
 	}()
-	if err := s.bound(time.Now().Add(s.patience)); err != nil {
+	if err := s.setDeadline(time.Now().Add(s.patience)); err != nil {
 		return err
 	}
 	if _, err := s.w.Write(s.text.Bytes()); err != nil {
@@ -164,11 +170,11 @@ func (s *eventStream) flush() error {
 	if err := s.control.Flush(); err != nil {
 		return fmt.Errorf("write event: %w", err)
 	}
-	return s.bound(time.Time{}) // over HTTP/2 a deadline ends a stream on which nothing is written, too
+	return s.setDeadline(time.Time{}) // over HTTP/2 a deadline ends an idle stream too
 }
 
-// bound is until when what is written now may take; zero for ever.
-func (s *eventStream) bound(at time.Time) error {
+// setDeadline limits the next writes; the zero time is no limit.
+func (s *eventStream) setDeadline(at time.Time) error {
 	if err := s.control.SetWriteDeadline(at); err != nil {
 		return fmt.Errorf("set write deadline: %w", err)
 	}
@@ -186,7 +192,7 @@ func standingOf(v follow.View) standing {
 	return s
 }
 
-// pieceOf keeps every byte: what is no text is written in base64.
+// pieceOf encodes bytes as text or, if they are not UTF-8, as base64.
 func pieceOf(b []byte) piece {
 	if utf8.Valid(b) {
 		return piece{Data: string(b)}

@@ -20,7 +20,8 @@ func TestEventsTellAnExecutionFromItsBeginningToItsEnd(t *testing.T) {
 	first := h.Submit(h.Ann, apitest.Hello)
 	id := h.Submit(h.Ann, apitest.Hello)
 	r := h.Events(id, h.Ann)
-	if e, _ := r.Next(); e.Name != "status" || !strings.Contains(e.Data, `"status":"queued"`) || !strings.Contains(e.Data, `"ahead":1`) {
+	if e, _ := r.Next(); e.Name != "status" || !strings.Contains(e.Data, `"status":"queued"`) ||
+		!strings.Contains(e.Data, `"ahead":1`) {
 		t.Errorf("first: %s", e)
 	}
 	h.Start(first)
@@ -41,7 +42,8 @@ func TestEventsTellAnExecutionFromItsBeginningToItsEnd(t *testing.T) {
 	}
 	h.Finish(id, apitest.Completed("one\n<two>", "\xff"))
 	r.Want("o9.e1.s2 stdout "+`{"data":"<two>"}`, "o9.e1.s3 end completed")
-	if a := h.Get("/executions/"+string(id)+"/events", h.Ann, "Last-Event-ID: o9.e1.s3"); a.Status != http.StatusNoContent {
+	if a := h.Get("/executions/"+string(id)+"/events", h.Ann,
+		"Last-Event-ID: o9.e1.s3"); a.Status != http.StatusNoContent {
 		t.Errorf("after the end: got %d %s; want 204", a.Status, a.Body)
 	}
 }
@@ -55,10 +57,12 @@ func TestEventsGoOnWhereTheClientIs(t *testing.T) {
 	h.Finish(id, z)
 	const end = "o108.e10.s3 end completed"
 	h.Events(id, h.Ann).Want(
-		`o4.e0.s0 stdout {"data":"head"}`, `o104.e0.s0 gap {"stream":"stdout","bytes":100}`, `o108.e0.s0 stdout {"data":"tail"}`,
+		`o4.e0.s0 stdout {"data":"head"}`, `o104.e0.s0 gap {"stream":"stdout","bytes":100}`,
+		`o108.e0.s0 stdout {"data":"tail"}`,
 		`o108.e10.s0 stderr {"data":"0123456789"}`, end)
 	h.Events(id, h.Ann, "Last-Event-ID: o4.e7.s2").Want(
-		`o104.e7.s2 gap {"stream":"stdout","bytes":100}`, `o108.e7.s2 stdout {"data":"tail"}`, `o108.e10.s2 stderr {"data":"789"}`, end)
+		`o104.e7.s2 gap {"stream":"stdout","bytes":100}`, `o108.e7.s2 stdout {"data":"tail"}`,
+		`o108.e10.s2 stderr {"data":"789"}`, end)
 	h.Events(id, h.Admin, "Last-Event-ID: o108.e10.s2").Want(end)
 	path := "/executions/" + string(id) + "/events"
 	if a := h.Get(path+"?last_event_id=o108.e10.s2", h.Ann); strings.Count(a.Body, "event:") != 1 {
@@ -67,18 +71,26 @@ func TestEventsGoOnWhereTheClientIs(t *testing.T) {
 	if a := h.Call(http.MethodHead, path, h.Ann, ""); a.Status != http.StatusOK || a.Body != "" {
 		t.Errorf("HEAD: got %d %q", a.Status, a.Body)
 	}
-	for _, wrong := range []string{"Last-Event-ID: 12", "Last-Event-ID: o109.e0.s2", "Last-Event-ID: o0.e11.s2", "Last-Event-ID: "} {
+	for _, wrong := range []string{
+		"Last-Event-ID: 12", "Last-Event-ID: o109.e0.s2", "Last-Event-ID: o0.e11.s2",
+		"Last-Event-ID: ",
+	} {
 		a := h.Get(path, h.Ann, wrong)
-		if details, _ := a.JSON(t)["details"].(map[string]any); a.Status != http.StatusBadRequest || details["field"] != "Last-Event-ID" {
+		if details, _ := a.JSON(t)["details"].(map[string]any); a.Status != http.StatusBadRequest ||
+			details["field"] != "Last-Event-ID" {
 			t.Errorf("%s: got %d %s", wrong, a.Status, a.Body)
 		}
 	}
-	lost := h.Submit(h.Ann, apitest.Hello) // its container went, with what it had printed
+	lost := h.Submit(h.Ann, apitest.Hello) // its container and its output are gone
 	h.Start(lost)
-	h.Finish(lost, execution.Result{State: execution.Failed, Reason: execution.Lost, Error: "It was lost.", CompletedAt: time.Now()})
+	h.Finish(lost, execution.Result{
+		State: execution.Failed, Reason: execution.Lost, Error: "It was lost.",
+		CompletedAt: time.Now(),
+	})
 	h.Events(lost, h.Ann, "Last-Event-ID: o7.e1.s2").Want("o7.e1.s3 end failed")
 	queued := h.Submit(h.Ann, apitest.Hello)
-	if a := h.Get("/executions/"+string(queued)+"/events", h.Ann, "Last-Event-ID: o1.e0.s2"); a.Status != http.StatusBadRequest {
+	if a := h.Get("/executions/"+string(queued)+"/events", h.Ann,
+		"Last-Event-ID: o1.e0.s2"); a.Status != http.StatusBadRequest {
 		t.Errorf("output of one that has not begun: got %d %s", a.Status, a.Body)
 	}
 }
@@ -87,7 +99,8 @@ func TestToOthersThereAreNoEvents(t *testing.T) {
 	h := apitest.Open(t)
 	id := h.Submit(h.Ann, apitest.Hello)
 	for _, path := range []string{string(id), "exec_00000000000000000000000000", "nonsense"} {
-		if a := h.Get("/executions/"+path+"/events", h.Bob); a.Status != http.StatusNotFound || a.JSON(t)["code"] != "EXECUTION_NOT_FOUND" {
+		if a := h.Get("/executions/"+path+"/events", h.Bob); a.Status != http.StatusNotFound ||
+			a.JSON(t)["code"] != "EXECUTION_NOT_FOUND" {
 			t.Errorf("%s: got %d %s", path, a.Status, a.Body)
 		}
 	}
@@ -99,7 +112,7 @@ func TestToOthersThereAreNoEvents(t *testing.T) {
 	}
 }
 
-// A stream is open for longer than any request may take, and longer than its reading may: here 1 s.
+// A stream stays open for longer than the timeout of a request, here 1 s.
 func TestAStreamOutlivesTheTimeoutOfARequest(t *testing.T) {
 	h := apitest.Open(t, func(c *server.Config, _ *apitest.Deps) { c.Timeout = time.Second })
 	id := h.Submit(h.Ann, apitest.Hello)
@@ -120,7 +133,7 @@ func TestAStreamOutlivesTheTimeoutOfARequest(t *testing.T) {
 	}
 }
 
-// A client that takes nothing is cut off: its place becomes free, and nobody else waits for it.
+// A client that reads nothing is cut off: its stream no longer counts, and other clients do not wait for it.
 func TestAClientThatTakesNothingIsCutOff(t *testing.T) {
 	h := apitest.Open(t, func(c *server.Config, _ *apitest.Deps) { c.Timeout = time.Second; c.Streams = 2 })
 	id := h.Submit(h.Ann, apitest.Hello)
@@ -135,7 +148,8 @@ func TestAClientThatTakesNothingIsCutOff(t *testing.T) {
 		t.Fatalf("a connection of %T", conn)
 	}
 	_ = tcp.SetReadBuffer(4096)
-	if _, err := fmt.Fprintf(conn, "GET /executions/%s/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\n\r\n", id, h.Ann); err != nil {
+	if _, err := fmt.Fprintf(conn, "GET /executions/%s/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\n\r\n",
+		id, h.Ann); err != nil {
 		t.Fatal(err)
 	}
 	quick, got := h.Events(id, h.Ann), 0
@@ -178,7 +192,8 @@ func TestASubjectHasSoManyStreams(t *testing.T) {
 		h.Events(id, h.Ann)
 	}
 	path := "/executions/" + string(id) + "/events"
-	if a := h.Get(path, h.Ann); a.Status != http.StatusTooManyRequests || a.JSON(t)["code"] != "RATE_LIMIT_EXCEEDED" || a.Header.Get("Retry-After") == "" {
+	if a := h.Get(path, h.Ann); a.Status != http.StatusTooManyRequests || a.JSON(t)["code"] != "RATE_LIMIT_EXCEEDED" ||
+		a.Header.Get("Retry-After") == "" {
 		t.Errorf("a third one: got %d %s", a.Status, a.Body)
 	}
 	if conn, a := h.Dial(h.Ann); conn != nil || a.Status != http.StatusTooManyRequests {
@@ -205,7 +220,7 @@ func TestAServerThatStopsEndsItsStreams(t *testing.T) {
 	}
 }
 
-// Over HTTP/2, where a connection is not a stream's own, the same deadlines hold.
+// Over HTTP/2, where streams share a connection, the deadlines hold as well.
 func TestAStreamOutlivesTheTimeoutOfARequestOverHTTP2(t *testing.T) {
 	h := apitest.Open(t, func(c *server.Config, _ *apitest.Deps) { c.Timeout = time.Second })
 	listener := h.Listener()
@@ -213,7 +228,8 @@ func TestAStreamOutlivesTheTimeoutOfARequestOverHTTP2(t *testing.T) {
 	listener.StartTLS()
 	id := h.Submit(h.Ann, apitest.Hello)
 	h.Start(id)
-	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, listener.URL+"/executions/"+string(id)+"/events", nil)
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet,
+		listener.URL+"/executions/"+string(id)+"/events", nil)
 	if err != nil {
 		t.Fatal(err)
 	}

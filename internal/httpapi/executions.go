@@ -11,14 +11,14 @@ import (
 	"boomerang/internal/server"
 )
 
-// The bounds of what a caller may ask for.
+// The largest values of query parameters, and the default of limit.
 const (
 	maxWait      = 60  // seconds
 	maxPage      = 200 // executions
 	standardPage = 50
 )
 
-// handleGet answers with the record, and holds the answer until the execution ends if it is told to.
+// handleGet answers with the record, at once or, with the parameter wait, when the execution has ended.
 func (a *api) handleGet(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
 	q := server.QueryOf(r)
 	wait := time.Duration(q.Number("wait", 0, 0, maxWait)) * time.Second
@@ -44,7 +44,7 @@ func (a *api) show(ctx context.Context, w http.ResponseWriter, e execution.Execu
 	return server.Respond(w, http.StatusOK, executionViewOf(e, d, a.Executions.Inline))
 }
 
-// handleCancel asks for the end of an execution; for one that has ended it changes nothing.
+// handleCancel asks for the end of an execution. An ended execution stays as it is.
 func (a *api) handleCancel(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
 	e, err := a.Executions.Find(r.Context(), execution.ID(r.PathValue("id")), caller)
 	if err != nil {
@@ -58,11 +58,11 @@ func (a *api) handleCancel(w http.ResponseWriter, r *http.Request, caller auth.P
 	return a.show(r.Context(), w, e)
 }
 
-// page is one answer of a list.
+// page is one page of a list.
 type page struct {
 	Executions []executionSummary `json:"executions"`
 	Count      int                `json:"count"`
-	NextCursor *execution.ID      `json:"next_cursor"` // null: there is nothing older
+	NextCursor *execution.ID      `json:"next_cursor"` // null on the last page
 }
 
 func (a *api) handleList(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
@@ -81,7 +81,7 @@ func (a *api) handleList(w http.ResponseWriter, r *http.Request, caller auth.Pri
 	for _, e := range executions {
 		answer.Executions = append(answer.Executions, executionSummaryOf(e))
 	}
-	if len(executions) == filter.Limit { // a full page may have another behind it
+	if len(executions) == filter.Limit { // another page may follow a full one
 		answer.NextCursor = &executions[len(executions)-1].ID
 	}
 	return server.Respond(w, http.StatusOK, answer)
@@ -104,7 +104,7 @@ func (a *api) filter(q *server.Query) (execution.Filter, error) {
 		q.Refuse("batch", "batch must be the batch_id of an earlier answer.")
 	}
 	if l, err := a.Languages.Find(f.Language); f.Language != "" && err == nil {
-		f.Language = l.Name // an alias; a language that is gone from the catalogue is still found by its name
+		f.Language = l.Name // resolves an alias; the name of a removed language still matches
 	}
 	return f, q.Err()
 }

@@ -27,9 +27,12 @@ func TestTheRecordFollowsAnExecutionThroughItsLife(t *testing.T) {
 		"env":{"B":"2","A":"1"},"name":"nightly","args":["-x","y"],"stdin":"abc","artifacts":["*.pt"],"files":[{"path":"a/b","base64":"AP8="}],
 		"limits":{"memory":"64MiB","cpus":0.5},"metadata":{"k":"v"},"network":"none","callback_headers":{"X-B":"b"},"callback_signature_secret":"s"}`)
 	want := map[string]any{
-		"execution_id": string(id), "name": "nightly", "status": "queued", "subject": "ann", "language": "python", "timeout": 60.0,
-		"args": 2.0, "stdin_bytes": 3.0, "files": []any{map[string]any{"path": "a/b", "size": 2.0}}, "artifact_globs": []any{"*.pt"},
-		"limits": map[string]any{"memory": 67108864.0, "cpus": 0.5}, "metadata": map[string]any{"k": "v"}, "network": "none", "workspace": nil,
+		"execution_id": string(id), "name": "nightly", "status": "queued", "subject": "ann", "language": "python",
+		"timeout": 60.0,
+		"args":    2.0, "stdin_bytes": 3.0, "files": []any{map[string]any{"path": "a/b", "size": 2.0}},
+		"artifact_globs": []any{"*.pt"},
+		"limits":         map[string]any{"memory": 67108864.0, "cpus": 0.5}, "metadata": map[string]any{"k": "v"},
+		"network": "none", "workspace": nil,
 		"working_dir": "/tmp/a", "env_names": []any{"A", "B"}, "started_at": nil, "deadline": nil, "completed_at": nil,
 		"cancel_requested": false,
 		"callback": map[string]any{
@@ -53,7 +56,8 @@ func TestTheRecordFollowsAnExecutionThroughItsLife(t *testing.T) {
 
 	h.Finish(id, apitest.Completed("hello\n", "\xffoops"))
 	maps.Copy(want, map[string]any{
-		"status": "completed", "completed_at": "2025-01-28T00:00:02Z", "timestamp": "2025-01-28T00:00:02Z", "success": true,
+		"status": "completed", "completed_at": "2025-01-28T00:00:02Z", "timestamp": "2025-01-28T00:00:02Z",
+		"success":   true,
 		"exit_code": 0.0, "execution_time": 1.5,
 		"error": nil, "reason": "exited", "stdout": "hello\n", "stderr": "\uFFFDoops", "stdout_truncated": false,
 		"stderr_truncated": false, "stdout_bytes": 6.0, "stderr_bytes": 5.0, "output_complete": true,
@@ -63,7 +67,10 @@ func TestTheRecordFollowsAnExecutionThroughItsLife(t *testing.T) {
 	obligation["state"], obligation["next_attempt_at"] = "pending", "2025-01-28T00:00:02Z"
 	expect("finished")
 
-	attempt := execution.Attempt{Execution: id, Number: 1, StartedAt: apitest.Moment(3), Duration: time.Second, Outcome: execution.AttemptStatus, StatusCode: 410}
+	attempt := execution.Attempt{
+		Execution: id, Number: 1, StartedAt: apitest.Moment(3), Duration: time.Second,
+		Outcome: execution.AttemptStatus, StatusCode: 410,
+	}
 	if err := h.Store.Record(t.Context(), attempt, execution.Dead, execution.Gone, time.Time{}); err != nil {
 		t.Fatal(err)
 	}
@@ -77,7 +84,10 @@ func TestTheRecordHasTheFieldsOfTheCallback(t *testing.T) {
 	long := apitest.Completed(strings.Repeat("long line\n", 100), "")
 	failed := apitest.Completed("", "")
 	failed.State, failed.ExitCode, failed.Error = execution.Failed, new(3), "The program exited with code 3."
-	lost := execution.Result{State: execution.Failed, Reason: execution.Lost, Error: "Nothing is known.", CompletedAt: apitest.Moment(9)}
+	lost := execution.Result{
+		State: execution.Failed, Reason: execution.Lost, Error: "Nothing is known.",
+		CompletedAt: apitest.Moment(9),
+	}
 	for name, r := range map[string]execution.Result{"printed too much": long, "failed": failed, "lost": lost} {
 		id := h.Submit(h.Ann, apitest.Hello)
 		h.Start(id)
@@ -173,7 +183,7 @@ func TestWaitAnswersWithTheRecordAsItIsWhenItIsOver(t *testing.T) {
 	}
 }
 
-func TestAServerThatStopsAnswersThoseWhoWait(t *testing.T) {
+func TestAServerThatStopsAnswersWaitingRequests(t *testing.T) {
 	at := make(chan execution.ID, 1)
 	h := apitest.Open(t, apitest.Waiting(at))
 	id := h.Submit(h.Ann, apitest.Hello)
@@ -192,7 +202,7 @@ func TestAServerThatStopsAnswersThoseWhoWait(t *testing.T) {
 	waiter.Wait()
 }
 
-func TestCancelEndsWhatIsQueuedAndAsksWhatRuns(t *testing.T) {
+func TestCancelEndsAQueuedExecutionAndAsksARunningOne(t *testing.T) {
 	h := apitest.Open(t)
 	queued, running := h.Submit(h.Ann, apitest.Hello), h.Submit(h.Ann, apitest.Hello)
 	h.Start(running)

@@ -14,37 +14,38 @@ import (
 	"boomerang/internal/wire"
 )
 
-// Check asks a part of the server whether it can work. The text of its error goes to the log; only the sentence of a
-// fault is shown, since /readyz needs no token.
+// Check checks whether a part of the server works. The log gets the text of its error; /readyz, which needs no token,
+// shows only the sentence of a fault.
 type Check struct {
 	Name string
 	Run  func(ctx context.Context) error
 }
 
-// handleAlive says that the process answers, and nothing else: a supervisor that restarts it cannot mend Docker.
+// handleAlive tells that the process answers. It checks nothing else, because a restart of the process would not repair
+// Docker.
 func (a *api) handleAlive(w http.ResponseWriter, _ *http.Request, _ auth.Principal) error {
 	return server.Respond(w, http.StatusOK, struct {
 		Status string `json:"status"`
 	}{"alive"})
 }
 
-// ready is the answer to whether work can be done.
+// ready is the answer of /readyz.
 type ready struct {
 	Status   string    `json:"status"` // ready or unready
 	Checks   []checked `json:"checks"`
-	Warnings []string  `json:"warnings,omitempty"` // names of what the operator should look at, though work goes on
+	Warnings []string  `json:"warnings,omitempty"` // names of problems that do not stop the work
 }
 
-// checked is what one check said.
+// checked is the outcome of one check.
 type checked struct {
 	Name         string     `json:"name"`
 	OK           bool       `json:"ok"`
 	Error        string     `json:"error,omitempty"`
-	FailingSince *time.Time `json:"failing_since,omitempty"` // when it was first seen failing
+	FailingSince *time.Time `json:"failing_since,omitempty"` // the first failure in a row
 }
 
 func (a *api) handleReady(w http.ResponseWriter, r *http.Request, _ auth.Principal) error {
-	answer := ready{Status: "ready", Checks: a.ready.ask(r.Context())}
+	answer := ready{Status: "ready", Checks: a.ready.run(r.Context())}
 	if a.Notes != nil {
 		ctx, cancel := context.WithTimeout(r.Context(), checkTimeout)
 		defer cancel()
@@ -61,17 +62,18 @@ func (a *api) handleReady(w http.ResponseWriter, r *http.Request, _ auth.Princip
 
 const (
 	checkTimeout = 5 * time.Second
-	checkFresh   = time.Second // anybody may ask, and a check may cost a write to the disk
+	checkFresh   = time.Second // every client may ask, and a check may write to the disk
 )
 
-// readiness runs the checks and remembers what they said.
+// readiness runs the checks and keeps their last outcomes.
 type readiness struct {
 	checks []Check
 	now    func() time.Time
 	log    *logrus.Entry
 
-	mu   sync.Mutex // held while the checks run, so that they run once for all who ask; guards all below
-	at   time.Time  // when they last ran
+	// Held while the checks run, so that they run once for all waiting requests; guards the fields below
+	mu   sync.Mutex
+	at   time.Time // of the last run
 	last []checked
 }
 
@@ -83,8 +85,9 @@ func newReadiness(checks []Check, now func() time.Time, log *logrus.Entry) *read
 	return r
 }
 
-// ask returns what the checks say, at most a second old. Who asked may go away; the others who wait want the answer.
-func (r *readiness) ask(ctx context.Context) []checked {
+// run returns the outcomes of the checks, at most a second old. The checks go on when the client of ctx has gone,
+// because other requests wait for them.
+func (r *readiness) run(ctx context.Context) []checked {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if !r.at.IsZero() && r.now().Sub(r.at) < checkFresh {
@@ -99,16 +102,16 @@ func (r *readiness) ask(ctx context.Context) []checked {
 	}
 	all.Wait()
 	r.at = r.now()
-	fresh := make([]checked, len(r.checks)) // those who asked before still hold the old ones
+	fresh := make([]checked, len(r.checks)) // earlier requests still hold the old slice
 	for i, err := range errs {
-		fresh[i] = r.judge(r.last[i], err)
+		fresh[i] = r.outcomeOf(r.last[i], err)
 	}
 	r.last = fresh
 	return fresh
 }
 
-// judge makes of what a check said and of what it said before what is shown, and logs a change.
-func (r *readiness) judge(before checked, err error) checked {
+// outcomeOf returns the new outcome of a check after its previous one, and logs a change.
+func (r *readiness) outcomeOf(before checked, err error) checked {
 	log := r.log.WithField("check", before.Name)
 	if err == nil {
 		if !before.OK {

@@ -17,7 +17,7 @@ import (
 	"boomerang/internal/server"
 )
 
-func TestReadyzNamesWhatFailsAndSinceWhen(t *testing.T) {
+func TestReadyzNamesFailingChecksAndSinceWhen(t *testing.T) {
 	now, broken := apitest.Moment(0), error(nil)
 	h := apitest.Open(t, func(_ *server.Config, d *apitest.Deps) {
 		d.Now = func() time.Time { return now }
@@ -37,7 +37,8 @@ func TestReadyzNamesWhatFailsAndSinceWhen(t *testing.T) {
 		now = now.Add(time.Minute)
 	}
 	expect(200, `"ok":true`)
-	broken = fmt.Errorf("ping: %w", fault.New(fault.ServiceUnavailable, "The engine does not answer.").Because(errors.New("/run/SECRET")))
+	broken = fmt.Errorf("ping: %w", fault.New(fault.ServiceUnavailable,
+		"The engine does not answer.").Because(errors.New("/run/SECRET")))
 	expect(503, `"ok":false,"error":"The engine does not answer.","failing_since":"2025-01-28T00:01:00Z"`)
 	expect(503, `"ok":false,"error":"The engine does not answer.","failing_since":"2025-01-28T00:01:00Z"`)
 	broken = errors.New("dial unix /run/SECRET: refused")

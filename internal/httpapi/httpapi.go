@@ -1,5 +1,5 @@
-// Package httpapi is the main front door: the routes that submit executions, show them and their output, deliver and test
-// callbacks, and keep workspaces, with the OpenAPI description of all routes.
+// Package httpapi is the main front door: the routes that submit executions, show them and their output, deliver and
+// test callbacks, and keep workspaces, with the OpenAPI description of all routes.
 //
 // It does not know how executions are stored, run and delivered.
 package httpapi
@@ -26,7 +26,7 @@ type Admission interface {
 	CheckCallback(s admission.Submission) error
 }
 
-// Records reads what is stored. Errors: faults EXECUTION_NOT_FOUND, SERVICE_UNAVAILABLE.
+// Records reads executions and deliveries. Errors: faults EXECUTION_NOT_FOUND, SERVICE_UNAVAILABLE.
 type Records interface {
 	// List returns executions newest first; their results have the counts of the output, not the output.
 	List(ctx context.Context, f execution.Filter) ([]execution.Execution, error)
@@ -34,8 +34,8 @@ type Records interface {
 	Delivery(ctx context.Context, id execution.ID) (execution.Delivery, error)
 }
 
-// Deliveries is the record of the callbacks. Errors: faults EXECUTION_NOT_FOUND, CONFLICT if there is nothing to deliver,
-// SERVICE_UNAVAILABLE.
+// Deliveries is the record of the callbacks. Errors: faults EXECUTION_NOT_FOUND, CONFLICT if there is nothing to
+// deliver, SERVICE_UNAVAILABLE.
 type Deliveries interface {
 	// Attempts returns all attempts of a delivery, the first one first.
 	Attempts(ctx context.Context, id execution.ID) ([]execution.Attempt, error)

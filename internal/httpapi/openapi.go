@@ -8,8 +8,8 @@ import (
 	"boomerang/internal/auth"
 )
 
-// OpenAPI is openapi.yaml, which describes the routes of all front doors, with examples. Tests compare it with the routes
-// and with real answers.
+// OpenAPI is openapi.yaml, which describes the routes of all front doors, with examples. Tests compare it with the
+// routes and with real answers.
 //
 //go:embed openapi.yaml
 var OpenAPI []byte

@@ -13,15 +13,15 @@ import (
 	"boomerang/internal/server"
 )
 
-// The headers that say what the bytes of an output are.
+// The headers of an output.
 const (
 	headerStatus    = "X-Execution-Status"
-	headerBytes     = "X-Output-Bytes"     // what the program wrote in all; absent until it ended
-	headerTruncated = "X-Output-Truncated" // whether bytes were left out; absent until it ended
+	headerBytes     = "X-Output-Bytes"     // the bytes that the program wrote; absent before its end
+	headerTruncated = "X-Output-Truncated" // whether bytes are missing; absent before its end
 )
 
-// handleOutput answers with the bytes of one stream, or with the range of them that is asked for. Of a running execution
-// they are those written so far, so asking again for what lies behind the last byte follows it.
+// handleOutput answers with the bytes of one stream, or with the range that the request asks for. A client follows a
+// running execution by asking again for the range after the last byte.
 func (a *api) handleOutput(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
 	q := server.QueryOf(r)
 	stream := streamOf(q, "stream")
@@ -29,7 +29,7 @@ func (a *api) handleOutput(w http.ResponseWriter, r *http.Request, caller auth.P
 		return q.Err()
 	}
 	id := execution.ID(r.PathValue("id"))
-	// The live bytes are looked up first: between the two looks the execution may end, and then its record has them.
+	// The live bytes come first: the execution may end before the record is read, which then has all bytes.
 	kept, _ := a.Executions.Live.Live(id, stream)
 	e, err := a.Executions.Find(r.Context(), id, caller)
 	if err != nil {
@@ -50,9 +50,10 @@ func (a *api) handleOutput(w http.ResponseWriter, r *http.Request, caller auth.P
 		return err
 	}
 	h.Set("Content-Type", "application/octet-stream")
-	h.Set("Content-Disposition", `attachment; filename="`+string(id)+"."+string(stream)+`"`) // what a program printed is no page
+	// Keeps a browser from showing the output as a page
+	h.Set("Content-Disposition", `attachment; filename="`+string(id)+"."+string(stream)+`"`)
 	for _, condition := range []string{"If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since"} {
-		r.Header.Del(condition) // what grows has no version that a condition could be about
+		r.Header.Del(condition) // growing content has no version for a condition
 	}
 	if !server.ServeRange(w, r, time.Time{}, bytes.NewReader(kept)) {
 		return outsideOf(w, int64(len(kept)))
@@ -60,10 +61,11 @@ func (a *api) handleOutput(w http.ResponseWriter, r *http.Request, caller auth.P
 	return nil
 }
 
-// outsideOf refuses a range outside of content with so many bytes.
+// outsideOf returns the error for a range outside of content with so many bytes.
 func outsideOf(w http.ResponseWriter, bytes int64) error {
 	w.Header().Del("Content-Disposition")
-	return fault.New(fault.RangeNotSatisfiable, "There is nothing in that range: there are %d bytes.", bytes).Detail("bytes", bytes)
+	return fault.New(fault.RangeNotSatisfiable, "There is nothing in that range: there are %d bytes.", bytes).
+		Detail("bytes", bytes)
 }
 
 // streamOf returns the stream that a parameter names; stdout for an absent parameter.

@@ -30,21 +30,33 @@ func TestOutputIsTheBytesOfAStream(t *testing.T) {
 		"from a byte on":               {"?stream=stderr", []string{"Range: bytes=7-"}, 206, "789", "bytes 7-9/10"},
 		"a range":                      {"?stream=stderr", []string{"Range: bytes=2-4"}, 206, "234", "bytes 2-4/10"},
 		"the last bytes":               {"?stream=stderr", []string{"Range: bytes=-2"}, 206, "89", "bytes 8-9/10"},
-		"conditions":                   {"?stream=stderr", []string{`If-Match: "x"`, "If-None-Match: *"}, 200, "0123456789", ""},
-		"a range of something else":    {"?stream=stderr", []string{"Range: lines=1-2"}, 200, "0123456789", ""},
-		"a range that is none":         {"?stream=stderr", []string{"Range: bytes=x"}, 416, "", ""},
-		"from the end on":              {"?stream=stderr", []string{"Range: bytes=10-"}, 416, "", "bytes */10"},
-		"from behind the end on":       {"?stream=stderr", []string{"Range: bytes=99-"}, 416, "", "bytes */10"},
-		"a range if it is unchanged":   {"?stream=stderr", []string{"Range: bytes=7-", `If-Range: "x"`}, 200, "0123456789", ""},
+		"conditions": {
+			"?stream=stderr",
+			[]string{`If-Match: "x"`, "If-None-Match: *"},
+			200,
+			"0123456789", "",
+		},
+		"a range of something else": {"?stream=stderr", []string{"Range: lines=1-2"}, 200, "0123456789", ""},
+		"a range that is none":      {"?stream=stderr", []string{"Range: bytes=x"}, 416, "", ""},
+		"from the end on":           {"?stream=stderr", []string{"Range: bytes=10-"}, 416, "", "bytes */10"},
+		"from behind the end on":    {"?stream=stderr", []string{"Range: bytes=99-"}, 416, "", "bytes */10"},
+		"a range if it is unchanged": {
+			"?stream=stderr",
+			[]string{"Range: bytes=7-", `If-Range: "x"`},
+			200,
+			"0123456789", "",
+		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			a := h.Get(path+test.query, h.Ann, test.headers...)
 			if a.Status != test.status || a.Header.Get("Content-Range") != test.ranged {
-				t.Fatalf("got %d, Content-Range %q: %q; want %d, %q", a.Status, a.Header.Get("Content-Range"), a.Body, test.status, test.ranged)
+				t.Fatalf("got %d, Content-Range %q: %q; want %d, %q", a.Status, a.Header.Get("Content-Range"), a.Body,
+					test.status, test.ranged)
 			}
 			if a.Status == http.StatusRequestedRangeNotSatisfiable {
-				if got := a.JSON(t); got["code"] != "RANGE_NOT_SATISFIABLE" || a.Header.Get("Cache-Control") != "no-store" ||
+				if got := a.JSON(t); got["code"] != "RANGE_NOT_SATISFIABLE" ||
+					a.Header.Get("Cache-Control") != "no-store" ||
 					a.Header.Get("Content-Disposition") != "" || a.Header.Get("X-Execution-Status") != "completed" {
 					t.Errorf("got %s, %v; want RANGE_NOT_SATISFIABLE with the headers of an error", a.Body, a.Header)
 				}
@@ -66,12 +78,13 @@ func TestOutputIsTheBytesOfAStream(t *testing.T) {
 			}
 		})
 	}
-	if a := h.Call(http.MethodHead, path, h.Ann, ""); a.Status != http.StatusOK || a.Header.Get("X-Output-Bytes") != "12" || a.Body != "" {
+	if a := h.Call(http.MethodHead, path, h.Ann, ""); a.Status != http.StatusOK ||
+		a.Header.Get("X-Output-Bytes") != "12" || a.Body != "" {
 		t.Errorf("HEAD: got %d %v; want 200 and X-Output-Bytes: 12", a.Status, a.Header)
 	}
 }
 
-func TestOutputSaysWhatWasLeftOut(t *testing.T) {
+func TestOutputCountsTheOmittedBytes(t *testing.T) {
 	h := apitest.Open(t)
 	id := h.Submit(h.Ann, apitest.Hello)
 	h.Start(id)
@@ -87,19 +100,22 @@ func TestOutputSaysWhatWasLeftOut(t *testing.T) {
 	}
 }
 
-func TestOutputOfARunningExecutionIsWhatIsWrittenSoFar(t *testing.T) {
+func TestOutputOfARunningExecutionHasTheBytesSoFar(t *testing.T) {
 	h := apitest.Open(t)
 	id := h.Submit(h.Ann, apitest.Hello)
 	path := "/executions/" + string(id) + "/output"
-	if a := h.Get(path, h.Ann, "Range: bytes=0-"); a.Status != http.StatusOK || a.Body != "" || a.Header.Get("X-Execution-Status") != "queued" {
+	if a := h.Get(path, h.Ann, "Range: bytes=0-"); a.Status != http.StatusOK || a.Body != "" ||
+		a.Header.Get("X-Execution-Status") != "queued" {
 		t.Errorf("queued: got %d %q, %s; want nothing yet", a.Status, a.Body, a.Header.Get("X-Execution-Status"))
 	}
 	h.Start(id)
 	h.Live.Print(id, execution.Stdout, "one ")
-	if a := h.Get(path, h.Ann); a.Body != "one " || a.Header.Get("X-Execution-Status") != "running" || a.Header.Get("X-Output-Bytes") != "" {
+	if a := h.Get(path, h.Ann); a.Body != "one " || a.Header.Get("X-Execution-Status") != "running" ||
+		a.Header.Get("X-Output-Bytes") != "" {
 		t.Errorf("running: got %q, %v; want what is written, and no count yet", a.Body, a.Header)
 	}
-	if a := h.Get(path, h.Ann, "Range: bytes=4-"); a.Status != http.StatusRequestedRangeNotSatisfiable || a.Header.Get("X-Execution-Status") != "running" {
+	if a := h.Get(path, h.Ann, "Range: bytes=4-"); a.Status != http.StatusRequestedRangeNotSatisfiable ||
+		a.Header.Get("X-Execution-Status") != "running" {
 		t.Errorf("nothing new: got %d, %s; want 416, running", a.Status, a.Header.Get("X-Execution-Status"))
 	}
 	h.Live.Print(id, execution.Stdout, "two")
@@ -107,12 +123,13 @@ func TestOutputOfARunningExecutionIsWhatIsWrittenSoFar(t *testing.T) {
 		t.Errorf("something new: got %d %q; want 206 and the rest", a.Status, a.Body)
 	}
 	h.Finish(id, apitest.Completed("one two three", ""))
-	if a := h.Get(path, h.Ann, "Range: bytes=7-"); a.Body != " three" || a.Header.Get("X-Execution-Status") != "completed" {
+	if a := h.Get(path, h.Ann, "Range: bytes=7-"); a.Body != " three" ||
+		a.Header.Get("X-Execution-Status") != "completed" {
 		t.Errorf("ended: got %q, %s; want the rest of the record", a.Body, a.Header.Get("X-Execution-Status"))
 	}
 }
 
-// ending is a program that ends just after one has looked whether it runs.
+// ending is a program that ends just after Live was called.
 type ending struct{ end func() }
 
 func (e ending) Live(execution.ID, execution.Stream) ([]byte, bool) {

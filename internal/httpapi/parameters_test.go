@@ -36,9 +36,11 @@ func TestEveryRouteOfOursRefusesAParameterThatItDoesNotHave(t *testing.T) {
 			token = ""
 		}
 		a := h.Call(r.Method, target(r, id)+"?Limit=1", token, "")
-		a.Refuses(t, r.Method+" "+r.Path, "Limit", `"Limit" is not a query parameter of this route; `+r.Parameters.String()+".")
+		a.Refuses(t, r.Method+" "+r.Path, "Limit",
+			`"Limit" is not a query parameter of this route; `+r.Parameters.String()+".")
 		if token != "" {
-			h.Call(r.Method, target(r, id)+"?Limit=1", "", "").Expect(t, http.StatusUnauthorized, "AUTHENTICATION_REQUIRED")
+			h.Call(r.Method, target(r, id)+"?Limit=1", "", "").
+				Expect(t, http.StatusUnauthorized, "AUTHENTICATION_REQUIRED")
 		}
 	}
 	if got := h.Get("/workspaces/w/files/f", h.Ann); got.Body != "ann's" {
@@ -54,7 +56,8 @@ func TestARouteSaysWhichParametersItHas(t *testing.T) {
 	for path, want := range map[string]string{
 		"/executions/" + string(id) + "/callback?x=1": `"x" is not a query parameter of this route; it has none.`,
 		"/executions/" + string(id) + "?x=1":          `"x" is not a query parameter of this route; it has wait.`,
-		"/workspaces?x=1":                             `"x" is not a query parameter of this route; it has subject, limit and cursor.`,
+		"/workspaces?x=1": `"x" is not a query parameter of this route; it has subject, ` +
+			`limit and cursor.`,
 	} {
 		h.Get(path, h.Ann).Refuses(t, path, "x", want)
 	}
@@ -87,8 +90,10 @@ func TestEveryParameterIsGivenOnceWithAValue(t *testing.T) {
 func TestAQueryThatCannotBeReadIsExplained(t *testing.T) {
 	h, _ := apitest.Furnished(t)
 	for query, want := range map[string]string{
-		"limit=%zz":       `The query of the URL has "%zz" in it, which is not a percent sign with two hexadecimal digits.`,
-		"limit=50%":       `The query of the URL has "%" in it, which is not a percent sign with two hexadecimal digits.`,
+		"limit=%zz": `The query of the URL has "%zz" in it, which is not a percent sign with two hexadecimal ` +
+			`digits.`,
+		"limit=50%": `The query of the URL has "%" in it, which is not a percent sign with two hexadecimal ` +
+			`digits.`,
 		"limit=1;x=2":     "The query of the URL has a semicolon in it; write & between parameters, and %3B in a value.",
 		"limit=9999":      "limit must be a whole number from 1 to 200.",
 		"limit=1.5":       "limit must be a whole number from 1 to 200.",
@@ -96,7 +101,8 @@ func TestAQueryThatCannotBeReadIsExplained(t *testing.T) {
 		"limit=all":       "limit must be a whole number from 1 to 200.",
 		"limit=%31%30":    "",
 		"since=yesterday": "since must be a time like 2025-01-28T00:00:00Z (RFC 3339, a + written as %2B).",
-		"status=done":     "status must be one or more of queued, running, completed, failed, timeout, cancelled, separated by commas.",
+		"status=done": "status must be one or more of queued, running, completed, failed, timeout, cancelled, " +
+			"separated by commas.",
 	} {
 		a := h.Get("/executions?"+query, h.Ann)
 		if message, _ := a.JSON(t)["message"].(string); message != want || (a.Status == http.StatusOK) != (want == "") {
@@ -114,9 +120,11 @@ func TestSubjectIsForAdministrators(t *testing.T) {
 			continue
 		}
 		tried++
-		for _, subject := range []string{"ann", "bob", "nobody"} { // also their own: what is refused does not depend on a name
+		// Also their own: the refusal does not depend on the name
+		for _, subject := range []string{"ann", "bob", "nobody"} {
 			a := h.Call(r.Method, target(r, id)+"?subject="+subject, h.Bob, "changed")
-			if v := a.JSON(t); a.Status != http.StatusForbidden || v["code"] != "FORBIDDEN" || v["message"] != "subject is for tokens with the scope admin." {
+			if v := a.JSON(t); a.Status != http.StatusForbidden || v["code"] != "FORBIDDEN" ||
+				v["message"] != "subject is for tokens with the scope admin." {
 				t.Errorf("%s %s of %s: got %d %s; want 403", r.Method, r.Path, subject, a.Status, a.Body)
 			}
 		}
@@ -153,7 +161,8 @@ func TestAnAdministratorActsForASubject(t *testing.T) {
 	}
 	for _, subject := range []string{strings.Repeat("x", 256), "a\n"} {
 		a := h.Call(http.MethodPut, "/workspaces/w/files/f?subject="+url.QueryEscape(subject), h.Admin, "x")
-		a.Refuses(t, "a subject that no token has", "subject", "subject must be 1 to 255 bytes without control characters.")
+		a.Refuses(t, "a subject that no token has", "subject",
+			"subject must be 1 to 255 bytes without control characters.")
 	}
 }
 
@@ -192,7 +201,8 @@ func TestOurClientSendsOnlyParametersThatTheRoutesHave(t *testing.T) {
 	}
 	ctx := t.Context()
 	all := client.DeliveryFilter{
-		States: []execution.DeliveryState{execution.Pending}, Destination: "https://example.com", Since: apitest.Moment(0), Until: apitest.Moment(9), Limit: 1,
+		States: []execution.DeliveryState{execution.Pending}, Destination: "https://example.com",
+		Since: apitest.Moment(0), Until: apitest.Moment(9), Limit: 1,
 	}
 	var errs []error
 	try := func(err error) { errs = append(errs, err) }

@@ -20,7 +20,10 @@ func (a *api) routes() []server.Route {
 	return []server.Route{
 		{Method: post, Path: "/execute/async", Handle: a.handleSubmit, Parameters: server.AtLeast()},
 		{Method: post, Path: "/executions/batch", Handle: a.handleBatch},
-		{Method: get, Path: "/executions", Handle: a.handleList, Parameters: only("status", "language", "batch", "since", "until", "limit", "cursor")},
+		{
+			Method: get, Path: "/executions", Handle: a.handleList,
+			Parameters: only("status", "language", "batch", "since", "until", "limit", "cursor"),
+		},
 		{Method: get, Path: "/executions/{id}", Handle: a.handleGet, Parameters: only("wait")},
 		{Method: post, Path: "/executions/{id}/cancel", Handle: a.handleCancel},
 		{Method: get, Path: "/executions/{id}/output", Handle: a.handleOutput, Parameters: only("stream")},
@@ -31,14 +34,20 @@ func (a *api) routes() []server.Route {
 		{Method: get, Path: "/executions/{id}/callback", Handle: a.handleDelivery},
 		{Method: get, Path: "/executions/{id}/callback/attempts", Handle: a.handleAttempts},
 		{Method: post, Path: "/executions/{id}/callback/redeliver", Handle: a.handleRedeliver},
-		{Method: get, Path: "/callbacks", Handle: a.handleDeliveries, Parameters: only("status", "destination", "since", "until", "limit", "cursor")},
+		{
+			Method: get, Path: "/callbacks", Handle: a.handleDeliveries,
+			Parameters: only("status", "destination", "since", "until", "limit", "cursor"),
+		},
 		{Method: post, Path: "/callbacks/recover", Handle: a.handleRecover, Parameters: only("since", "destination")},
 		{Method: post, Path: "/callbacks/test", Handle: a.handleTrial},
 
 		{Method: get, Path: "/workspaces", Handle: a.handleWorkspaces, Parameters: only(subject, "limit", "cursor")},
 		{Method: get, Path: "/workspaces/{name}", Handle: a.handleWorkspace, Parameters: only(subject)},
 		{Method: remove, Path: "/workspaces/{name}", Handle: a.handleRemoveWorkspace, Parameters: only(subject)},
-		{Method: get, Path: "/workspaces/{name}/files", Handle: a.handleFiles, Parameters: only(subject, "prefix", "limit", "cursor")},
+		{
+			Method: get, Path: "/workspaces/{name}/files", Handle: a.handleFiles,
+			Parameters: only(subject, "prefix", "limit", "cursor"),
+		},
 		{Method: get, Path: file, Handle: a.handleFile, Parameters: only(subject)},
 		{Method: put, Path: file, Handle: a.handlePutFile, Parameters: only(subject, "mode", "type")},
 		{Method: remove, Path: file, Handle: a.handleDeleteFile, Parameters: only(subject)},

@@ -17,10 +17,10 @@ type accepted struct {
 	Status      execution.State `json:"status"`
 	CallbackURL string          `json:"callback_url"`
 	Message     string          `json:"message"`
-	Timestamp   time.Time       `json:"timestamp"` // when it was accepted
+	Timestamp   time.Time       `json:"timestamp"` // of the acceptance
 }
 
-// handleSubmit accepts code and a place to post its result.
+// handleSubmit accepts code and the URL for its result.
 func (a *api) handleSubmit(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
 	s, err := gateway.ReadSubmission(w, r, caller)
 	if err != nil {
@@ -32,7 +32,7 @@ func (a *api) handleSubmit(w http.ResponseWriter, r *http.Request, caller auth.P
 	}
 	return server.Respond(w, http.StatusOK, accepted{
 		ExecutionID: e.ID,
-		Status:      execution.Queued, // also when replayed: it is the answer of the first time
+		Status:      execution.Queued, // a replay repeats the first answer
 		CallbackURL: e.Callback.URL,
 		Message:     "Execution queued. The result will be posted to callback_url.",
 		Timestamp:   wire.Time(e.CreatedAt),

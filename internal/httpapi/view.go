@@ -9,11 +9,11 @@ import (
 	"boomerang/internal/wire"
 )
 
-// asked is what a submission asked for and where the execution stands. Code, the values of env and of the callback's headers,
-// arguments, stdin, the content of files, and the secret are never shown.
+// asked has the request of a submission and the state of its execution. No answer shows code, arguments, stdin, the
+// content of files, the secret, or the values of env and of the callback's headers.
 type asked struct {
 	ExecutionID     execution.ID      `json:"execution_id"`
-	Name            string            `json:"name"` // empty: it has none
+	Name            string            `json:"name"` // may be empty
 	BatchID         execution.BatchID `json:"batch_id,omitempty"`
 	Status          execution.State   `json:"status"`
 	Subject         string            `json:"subject"`
@@ -21,18 +21,18 @@ type asked struct {
 	Timeout         int64             `json:"timeout"` // seconds
 	WorkingDir      string            `json:"working_dir"`
 	EnvNames        []string          `json:"env_names"`
-	Limits          execution.Limits  `json:"limits"` // what was asked for
+	Limits          execution.Limits  `json:"limits"` // as requested
 	Metadata        map[string]string `json:"metadata"`
 	Network         string            `json:"network"`
-	Workspace       *workspaceUse     `json:"workspace"` // null: none
+	Workspace       *workspaceUse     `json:"workspace"` // null without a workspace
 	CreatedAt       time.Time         `json:"created_at"`
-	StartedAt       *time.Time        `json:"started_at"`   // null: it has not started, or never ran
-	Deadline        *time.Time        `json:"deadline"`     // null: it has not started
-	CompletedAt     *time.Time        `json:"completed_at"` // null: it has not ended
+	StartedAt       *time.Time        `json:"started_at"`   // null before the start, and if the program never ran
+	Deadline        *time.Time        `json:"deadline"`     // null before the start
+	CompletedAt     *time.Time        `json:"completed_at"` // null before the end
 	CancelRequested bool              `json:"cancel_requested"`
 }
 
-// executionSummary is what a list shows of an execution: neither its output nor its files, nor how its callback fares.
+// executionSummary is an execution in a list, without output, files and the state of the delivery.
 type executionSummary struct {
 	asked
 	*resultView             // absent until it ended
@@ -45,7 +45,7 @@ type workspaceUse struct {
 	ReadOnly bool   `json:"read_only"`
 }
 
-// resultView is the part of a result that a list shows.
+// resultView is the result of an execution in a list.
 type resultView struct {
 	Success        bool             `json:"success"`
 	ExitCode       *int             `json:"exit_code"`
@@ -66,19 +66,20 @@ type executionView struct {
 	Callback    wire.Callback `json:"callback"`
 }
 
-// final is the last event of a stream: the record without the output, which the stream has carried, and without the delivery.
+// final is the last event of a stream: the record without the output, which earlier events carried, and without the
+// delivery.
 type final struct {
 	asked
 	wire.WithoutOutput
 	Callback wire.Target `json:"callback"`
 }
 
-// inputView is what a program was inputView beside its code, by its measures.
+// inputView has the sizes of the input of a program beside its code.
 type inputView struct {
-	Args  int                  `json:"args"`        // how many
+	Args  int                  `json:"args"`        // their number
 	Stdin int                  `json:"stdin_bytes"` // bytes
 	Files []execution.FileInfo `json:"files"`
-	Globs []string             `json:"artifact_globs"` // of what is wanted back
+	Globs []string             `json:"artifact_globs"` // of the artifacts
 }
 
 func executionViewOf(e execution.Execution, d execution.Delivery, inline int) executionView {
@@ -104,10 +105,13 @@ func executionViewOf(e execution.Execution, d execution.Delivery, inline int) ex
 	return r
 }
 
-// finalOf shows an execution that has ended.
+// finalOf returns the last event of an execution that has ended.
 func finalOf(e execution.Execution, inline int) final {
 	result, _, _ := wire.ResultOf(e, *e.Result, inline)
-	return final{asked: askedOf(e), WithoutOutput: wire.WithoutOutput{Nested: wire.Nested{Result: &result}}, Callback: destinationViewOf(e.Callback)}
+	return final{
+		asked: askedOf(e), WithoutOutput: wire.WithoutOutput{Nested: wire.Nested{Result: &result}},
+		Callback: destinationViewOf(e.Callback),
+	}
 }
 
 func executionSummaryOf(e execution.Execution) executionSummary {
@@ -162,5 +166,5 @@ func destinationViewOf(c execution.Callback) wire.Target {
 	return wire.Target{URL: c.URL, HeaderNames: listOf(c.HeaderNames)}
 }
 
-// listOf writes no names as [], not as null.
+// listOf returns a list that JSON writes as [] rather than null when it is empty.
 func listOf(names []string) []string { return append([]string{}, names...) }

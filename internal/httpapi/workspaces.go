@@ -39,14 +39,15 @@ func fileViewOf(e execution.Entry) wire.WorkspaceFile {
 	return i
 }
 
-// fileRefOf reads the names in the path of a request. A caller with the scope admin may name another subject. The query has
-// no error yet.
+// fileRefOf reads the names in the path of a request. A caller with the scope admin may name another subject. If it
+// returns no error, the query has none.
 func fileRefOf(r *http.Request, caller auth.Principal) (at gateway.FileRef, q *server.Query, err error) {
 	q = server.QueryOf(r)
 	at = gateway.FileRef{Subject: caller.Subject, Name: r.PathValue("name"), Path: r.PathValue("path")}
 	if other := q.Text(server.SubjectParameter); caller.Admin && other != "" {
 		if err := auth.CheckSubject(other); err != nil {
-			q.Refuse(server.SubjectParameter, "%s must be 1 to 255 bytes without control characters.", server.SubjectParameter)
+			q.Refuse(server.SubjectParameter, "%s must be 1 to 255 bytes without control characters.",
+				server.SubjectParameter)
 		}
 		at.Subject = other
 	}
@@ -145,7 +146,7 @@ func (a *api) handleFiles(w http.ResponseWriter, r *http.Request, caller auth.Pr
 	return server.Respond(w, http.StatusOK, answer)
 }
 
-// handleFile answers with the bytes of a file, or with the range of them that is asked for.
+// handleFile answers with the bytes of a file, or with the range that the request asks for.
 func (a *api) handleFile(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
 	at, _, err := fileRefOf(r, caller)
 	if err != nil {

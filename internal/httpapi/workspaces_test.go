@@ -21,7 +21,7 @@ import (
 	"boomerang/internal/server"
 )
 
-// writing makes an execution of ann's that changes the workspace w, and starts it.
+// writing starts an execution of ann that may change the workspace w.
 func writing(h *apitest.Fixture) execution.ID {
 	h.T.Helper()
 	id := h.Submit(h.Ann, `{"code":"1","callback_url":"https://example.com/","workspace":"w"}`)
@@ -36,7 +36,8 @@ func TestAFileIsReadAsItWasPut(t *testing.T) {
 	a := h.Put(file+"?mode=755", h.Ann, content).Expect(t, http.StatusCreated, "")
 	sum := sha256.Sum256([]byte(content))
 	tag := `"` + hex.EncodeToString(sum[:]) + `"`
-	if got := a.JSON(t); got["path"] != "a/b c/ü\n.csv" || got["mode"] != "0755" || got["size"] != float64(len(content)) ||
+	if got := a.JSON(t); got["path"] != "a/b c/ü\n.csv" || got["mode"] != "0755" ||
+		got["size"] != float64(len(content)) ||
 		`"`+got["sha256"].(string)+`"` != tag || a.Header.Get("ETag") != tag { //nolint:errcheck // a panic would be a failure too
 		t.Errorf("got %v, ETag %s", got, a.Header.Get("ETag"))
 	}
@@ -44,12 +45,15 @@ func TestAFileIsReadAsItWasPut(t *testing.T) {
 		got.Header.Get("Content-Disposition") == "" || got.Header.Get("Content-Type") != "application/octet-stream" {
 		t.Errorf("got %d bytes with %v", len(got.Body), got.Header)
 	}
-	if got := h.Get(file, h.Ann, "Range: bytes=299999-300001").Expect(t, http.StatusPartialContent, ""); got.Body != content[299_999:300_002] {
+	if got := h.Get(file, h.Ann, "Range: bytes=299999-300001").
+		Expect(t, http.StatusPartialContent, ""); got.Body != content[299_999:300_002] {
 		t.Errorf("the range is %q", got.Body)
 	}
-	h.Get(file, h.Ann, "Range: bytes=400000-").Expect(t, http.StatusRequestedRangeNotSatisfiable, "RANGE_NOT_SATISFIABLE")
+	h.Get(file, h.Ann, "Range: bytes=400000-").
+		Expect(t, http.StatusRequestedRangeNotSatisfiable, "RANGE_NOT_SATISFIABLE")
 	h.Get(file, h.Ann, "If-None-Match: "+tag).Expect(t, http.StatusNotModified, "")
-	if got := h.Call(http.MethodHead, file, h.Ann, "").Expect(t, http.StatusOK, ""); got.Header.Get("Content-Length") != strconv.Itoa(len(content)) {
+	if got := h.Call(http.MethodHead, file, h.Ann, "").
+		Expect(t, http.StatusOK, ""); got.Header.Get("Content-Length") != strconv.Itoa(len(content)) {
 		t.Errorf("HEAD says %s bytes", got.Header.Get("Content-Length"))
 	}
 	h.Put(file, h.Ann, "").Expect(t, http.StatusOK, "")
@@ -64,7 +68,8 @@ func TestAFileIsReadAsItWasPut(t *testing.T) {
 func TestAPathIsRightOrRefused(t *testing.T) {
 	h := apitest.Open(t)
 	for _, path := range []string{
-		"../x", "a/../b", "a//b", "a/", "./a", "a%2F..%2F..%2Fb", "%00", "%FF", strings.Repeat("a", 256), "%2Fetc/passwd", "..",
+		"../x", "a/../b", "a//b", "a/", "./a", "a%2F..%2F..%2Fb", "%00", "%FF", strings.Repeat("a", 256),
+		"%2Fetc/passwd", "..",
 	} {
 		h.Put("/workspaces/w/files/"+path, h.Ann, "x").Expect(t, http.StatusBadRequest, "INVALID_REQUEST")
 	}
@@ -74,7 +79,8 @@ func TestAPathIsRightOrRefused(t *testing.T) {
 	h.Put("/workspaces/w/files/a?mode=999", h.Ann, "x").Expect(t, http.StatusBadRequest, "INVALID_REQUEST")
 	h.Put("/workspaces/w/files/a?mode=4755", h.Ann, "x").Expect(t, http.StatusBadRequest, "INVALID_REQUEST")
 	h.Put("/workspaces/w/files/a?type=link", h.Ann, "x").Expect(t, http.StatusBadRequest, "INVALID_REQUEST")
-	h.Put("/workspaces/w/files/a", h.Ann, "x", "Content-Encoding: gzip").Expect(t, http.StatusUnsupportedMediaType, "UNSUPPORTED_MEDIA_TYPE")
+	h.Put("/workspaces/w/files/a", h.Ann, "x", "Content-Encoding: gzip").
+		Expect(t, http.StatusUnsupportedMediaType, "UNSUPPORTED_MEDIA_TYPE")
 	h.Get("/workspaces/w", h.Ann).Expect(t, http.StatusNotFound, "WORKSPACE_NOT_FOUND")
 }
 
@@ -89,12 +95,14 @@ func TestWorkspacesAreListedAndDeleted(t *testing.T) {
 	if first["count"] != 2.0 || first["next_cursor"] != "b" || second["count"] != 1.0 || second["next_cursor"] != nil {
 		t.Errorf("got %v and %v", first, second)
 	}
-	if got := h.Get("/workspaces/b", h.Ann).JSON(t); got["size"] != 1.0 || got["entries"] != 3.0 || got["writer"] != nil {
+	if got := h.Get("/workspaces/b", h.Ann).JSON(t); got["size"] != 1.0 || got["entries"] != 3.0 ||
+		got["writer"] != nil {
 		t.Errorf("got %v", got)
 	}
 	var paths []string
 	for cursor := ""; ; {
-		page := h.Get("/workspaces/b/files?limit=2&prefix=d&cursor="+url.QueryEscape(cursor), h.Ann).Expect(t, http.StatusOK, "").JSON(t)
+		page := h.Get("/workspaces/b/files?limit=2&prefix=d&cursor="+url.QueryEscape(cursor), h.Ann).
+			Expect(t, http.StatusOK, "").JSON(t)
 		for _, f := range page["files"].([]any) { //nolint:errcheck // a panic would be a failure too
 			paths = append(paths, fmt.Sprint(f.(map[string]any)["path"])) //nolint:errcheck // the same
 		}
@@ -134,10 +142,13 @@ func TestAWorkspaceHasItsLimits(t *testing.T) {
 	h.Put("/workspaces/w/files/b", h.Ann, "x").Expect(t, http.StatusRequestEntityTooLarge, "PAYLOAD_TOO_LARGE")
 	h.Put("/workspaces/v/files/a", h.Ann, half).Expect(t, http.StatusCreated, "")
 	h.Put("/workspaces/v/files/b", h.Ann, "x").Expect(t, http.StatusRequestEntityTooLarge, "PAYLOAD_TOO_LARGE")
-	h.Put("/workspaces/u/files/b", h.Ann, half+half+"x").Expect(t, http.StatusRequestEntityTooLarge, "PAYLOAD_TOO_LARGE")
+	h.Put("/workspaces/u/files/b", h.Ann, half+half+"x").
+		Expect(t, http.StatusRequestEntityTooLarge, "PAYLOAD_TOO_LARGE")
 	h.Put("/workspaces/u/files/b", h.Ann, "").Expect(t, http.StatusCreated, "")
 	h.Put("/workspaces/t/files/b", h.Ann, "").Expect(t, http.StatusConflict, "CONFLICT")
-	r, err := http.NewRequestWithContext(t.Context(), http.MethodPut, h.URL+"/workspaces/w/files/b", io.MultiReader(strings.NewReader(half+half+"x"))) // no length is told
+	// No length is told
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPut, h.URL+"/workspaces/w/files/b",
+		io.MultiReader(strings.NewReader(half+half+"x")))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -159,8 +170,10 @@ func TestAPutMayHaveACondition(t *testing.T) {
 	h.Put(file, h.Ann, "2", "If-None-Match: "+tag).Expect(t, http.StatusBadRequest, "INVALID_REQUEST")
 	h.Put(file, h.Ann, "2", `If-Match: "other"`).Expect(t, http.StatusPreconditionFailed, "PRECONDITION_FAILED")
 	h.Put(file, h.Ann, "2", `If-Match: W/`+tag).Expect(t, http.StatusPreconditionFailed, "PRECONDITION_FAILED")
-	h.Call(http.MethodDelete, file, h.Ann, "", `If-Match: "other"`).Expect(t, http.StatusPreconditionFailed, "PRECONDITION_FAILED")
-	h.Put("/workspaces/w/files/g", h.Ann, "2", `If-Match: *`).Expect(t, http.StatusPreconditionFailed, "PRECONDITION_FAILED")
+	h.Call(http.MethodDelete, file, h.Ann, "", `If-Match: "other"`).
+		Expect(t, http.StatusPreconditionFailed, "PRECONDITION_FAILED")
+	h.Put("/workspaces/w/files/g", h.Ann, "2", `If-Match: *`).
+		Expect(t, http.StatusPreconditionFailed, "PRECONDITION_FAILED")
 	h.Put(file, h.Ann, "2", `If-Match: "other", `+tag).Expect(t, http.StatusOK, "")
 	h.Put(file, h.Ann, "3", `If-Match: *`).Expect(t, http.StatusOK, "")
 	if got := h.Get(file, h.Ann).Body; got != "3" {
@@ -168,7 +181,7 @@ func TestAPutMayHaveACondition(t *testing.T) {
 	}
 }
 
-func TestWhileAnExecutionChangesAWorkspaceNobodyElseDoes(t *testing.T) {
+func TestWhileAnExecutionChangesAWorkspaceOtherChangesAreRefused(t *testing.T) {
 	h := apitest.Open(t)
 	h.Put("/workspaces/w/files/f", h.Ann, "before").Expect(t, http.StatusCreated, "")
 	id := writing(h)
@@ -187,7 +200,8 @@ func TestWhileAnExecutionChangesAWorkspaceNobodyElseDoes(t *testing.T) {
 	if got := h.Get("/workspaces/w", h.Ann).JSON(t); got["writer"] != string(id) {
 		t.Errorf("got %v", got)
 	}
-	if got := h.Get("/executions/"+string(id), h.Ann).JSON(t)["workspace"]; fmt.Sprint(got) != "map[name:w read_only:false]" {
+	if got := h.Get("/executions/"+string(id), h.Ann).
+		JSON(t)["workspace"]; fmt.Sprint(got) != "map[name:w read_only:false]" {
 		t.Errorf("the record's workspace is %v", got)
 	}
 	h.Finish(id, apitest.Completed("", ""))
@@ -197,11 +211,15 @@ func TestWhileAnExecutionChangesAWorkspaceNobodyElseDoes(t *testing.T) {
 func TestASubmissionNamesItsWorkspace(t *testing.T) {
 	h := apitest.Open(t)
 	for workspace, want := range map[string]int{
-		`"w"`: 200, `null`: 200, `{"name":"w"}`: 200, `{"name":"w","read_only":true}`: 200, `{"name":"w","read_only":null,"x":1}`: 200,
-		`"W"`: 400, `1`: 400, `[]`: 400, `{}`: 400, `{"name":1}`: 400, `{"name":"w","read_only":"yes"}`: 400, `{"name":"missing","read_only":true}`: 400,
+		`"w"`: 200, `null`: 200, `{"name":"w"}`: 200, `{"name":"w","read_only":true}`: 200,
+		`{"name":"w","read_only":null,"x":1}`: 200,
+		`"W"`:                                 400, `1`: 400, `[]`: 400, `{}`: 400, `{"name":1}`: 400,
+		`{"name":"w","read_only":"yes"}`:      400,
+		`{"name":"missing","read_only":true}`: 400,
 	} {
 		h.Put("/workspaces/w/files/f", h.Ann, "")
-		a := h.Call(http.MethodPost, "/execute/async", h.Ann, `{"code":"1","callback_url":"https://example.com/","workspace":`+workspace+`}`, apitest.AsJSON)
+		a := h.Call(http.MethodPost, "/execute/async", h.Ann,
+			`{"code":"1","callback_url":"https://example.com/","workspace":`+workspace+`}`, apitest.AsJSON)
 		if a.Status != want {
 			t.Errorf("%s: got %d %s; want %d", workspace, a.Status, a.Body, want)
 		}
@@ -227,7 +245,8 @@ func TestFewFilesAreSentAtATime(t *testing.T) {
 	for i := range uploads {
 		body, pipe := io.Pipe()
 		all.Go(func() {
-			r, _ := http.NewRequestWithContext(t.Context(), http.MethodPut, fmt.Sprintf("%s/workspaces/w/files/%d", h.URL, i), body)
+			r, _ := http.NewRequestWithContext(t.Context(), http.MethodPut,
+				fmt.Sprintf("%s/workspaces/w/files/%d", h.URL, i), body)
 			r.Header.Set("Authorization", "Bearer "+h.Ann)
 			response, err := http.DefaultTransport.RoundTrip(r)
 			if err != nil || response.StatusCode != http.StatusCreated {

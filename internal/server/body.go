@@ -41,21 +41,26 @@ func checkContent(h http.Header) error {
 	kind, _, err := mime.ParseMediaType(given)
 	switch {
 	case given == "":
-		return fault.New(fault.UnsupportedMediaType, "The request has no Content-Type; it must be application/json.").Field("Content-Type")
+		return fault.New(fault.UnsupportedMediaType, "The request has no Content-Type; it must be application/json.").
+			Field("Content-Type")
 	case kind == "application/x-www-form-urlencoded":
 		return fault.New(fault.UnsupportedMediaType,
-			"The Content-Type must be application/json, not %s, which is what curl sends unless told otherwise.", kind).Field("Content-Type")
+			"The Content-Type must be application/json, not %s, which is what curl sends unless told otherwise.",
+			kind).Field("Content-Type")
 	case err != nil || kind != "application/json":
-		return fault.New(fault.UnsupportedMediaType, "The Content-Type must be application/json, not %q.", Clip(given)).Field("Content-Type")
+		return fault.New(fault.UnsupportedMediaType, "The Content-Type must be application/json, not %q.", Clip(given)).
+			Field("Content-Type")
 	}
 	if encoding := h.Get("Content-Encoding"); encoding != "" {
-		return fault.New(fault.UnsupportedMediaType, "The body must be sent as it is, and its Content-Encoding is %q.", Clip(encoding)).
+		return fault.New(fault.UnsupportedMediaType, "The body must be sent as it is, and its Content-Encoding is %q.",
+			Clip(encoding)).
 			Field("Content-Encoding")
 	}
 	return nil
 }
 
-// HeaderOnce returns the value of a header that a request may have once; an absent header is "", an empty one is refused.
+// HeaderOnce returns the value of a header that a request may have once; an absent header is "", an empty one is
+// refused.
 func HeaderOnce(r *http.Request, name string) (string, error) {
 	values := r.Header.Values(name)
 	switch {

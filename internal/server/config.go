@@ -88,7 +88,8 @@ func (c Config) behindProxy(r *http.Request) bool {
 // checkPublicURL refuses a URL to which clients cannot append a path.
 func checkPublicURL(text string) error {
 	u, err := url.Parse(text)
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" ||
+		u.Fragment != "" {
 		return fmt.Errorf("public_url must be a URL like https://boomerang.example.com, not %q", text)
 	}
 	return nil

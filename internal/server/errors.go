@@ -14,17 +14,19 @@ import (
 	"boomerang/internal/wire"
 )
 
-// StatusOf maps a code to its HTTP status; an unknown code is a 500. Statuses 410 and 501 are never used, because clients
-// of the same wire give them another meaning.
+// StatusOf maps a code to its HTTP status; an unknown code is a 500. Statuses 410 and 501 are never used, because
+// HopX's clients give them another meaning.
 func StatusOf(c fault.Code) int {
 	switch c {
-	case fault.InvalidJSON, fault.MissingParameter, fault.InvalidRequest, fault.UnsupportedLanguage, fault.CallbackNotAllowed:
+	case fault.InvalidJSON, fault.MissingParameter, fault.InvalidRequest, fault.UnsupportedLanguage,
+		fault.CallbackNotAllowed:
 		return http.StatusBadRequest
 	case fault.AuthenticationRequired, fault.InvalidToken:
 		return http.StatusUnauthorized
 	case fault.Forbidden:
 		return http.StatusForbidden
-	case fault.ExecutionNotFound, fault.ProcessNotFound, fault.RouteNotFound, fault.WorkspaceNotFound, fault.FileNotFound:
+	case fault.ExecutionNotFound, fault.ProcessNotFound, fault.RouteNotFound, fault.WorkspaceNotFound,
+		fault.FileNotFound:
 		return http.StatusNotFound
 	case fault.MethodNotAllowed:
 		return http.StatusMethodNotAllowed
@@ -48,8 +50,8 @@ func StatusOf(c fault.Code) int {
 	return http.StatusInternalServerError
 }
 
-// problem is the body of an error in the standard format. Error and Message carry the same sentence, because some clients
-// read one and some read the other.
+// problem is the body of an error in the standard format. Error and Message carry the same sentence, because some
+// clients read one and some read the other.
 type problem struct {
 	Error      string         `json:"error"`
 	Message    string         `json:"message"`
@@ -72,7 +74,8 @@ type Problem struct {
 	RetryAfter int64 // seconds; 0 says nothing
 }
 
-// ErrorFormat is the form of errors below a path. Paths without a format of a front door have the format of /openapi.yaml.
+// ErrorFormat is the form of errors below a path. Paths without a format of a front door have the format of
+// /openapi.yaml.
 type ErrorFormat struct {
 	Prefix    string                    // of the paths, such as "/v1/"
 	Body      func(Problem) any         // encoded as JSON
@@ -83,7 +86,8 @@ type ErrorFormat struct {
 var standardErrors = ErrorFormat{
 	Body: func(p Problem) any {
 		return problem{
-			Error: p.Sentence, Message: p.Sentence, Code: p.Code, RequestID: p.RequestID, Timestamp: p.Timestamp, Path: p.Path,
+			Error: p.Sentence, Message: p.Sentence, Code: p.Code, RequestID: p.RequestID, Timestamp: p.Timestamp,
+			Path:    p.Path,
 			Details: p.Details, RetryAfter: p.RetryAfter,
 		}
 	},
@@ -131,7 +135,8 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	}
 }
 
-// challenge describes the error of a bearer token (RFC 6750, section 3). The sentences hold neither quotes nor backslashes.
+// challenge describes the error of a bearer token (RFC 6750, section 3). The sentences hold neither quotes nor
+// backslashes.
 func challenge(f *fault.Error) string {
 	if f.Code == fault.AuthenticationRequired {
 		return `Bearer realm="boomerang"`

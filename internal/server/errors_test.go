@@ -23,8 +23,10 @@ func TestEveryKindHasItsStatus(t *testing.T) {
 		fault.CallbackNotAllowed: 400, fault.AuthenticationRequired: 401, fault.InvalidToken: 401, fault.Forbidden: 403,
 		fault.ExecutionNotFound: 404, fault.ProcessNotFound: 404, fault.RouteNotFound: 404, fault.MethodNotAllowed: 405,
 		fault.WorkspaceNotFound: 404, fault.FileNotFound: 404, fault.PreconditionFailed: 412,
-		fault.Conflict: 409, fault.PayloadTooLarge: 413, fault.UnsupportedMediaType: 415, fault.RangeNotSatisfiable: 416,
-		fault.RateLimitExceeded: 429, fault.QueueFull: 429, fault.InternalError: 500, fault.ServiceUnavailable: 503, "?": 500,
+		fault.Conflict: 409, fault.PayloadTooLarge: 413, fault.UnsupportedMediaType: 415,
+		fault.RangeNotSatisfiable: 416,
+		fault.RateLimitExceeded:   429, fault.QueueFull: 429, fault.InternalError: 500, fault.ServiceUnavailable: 503,
+		"?": 500,
 	} {
 		if got := server.StatusOf(code); got != want {
 			t.Errorf("%s: got %d; want %d", code, got, want)
@@ -32,20 +34,35 @@ func TestEveryKindHasItsStatus(t *testing.T) {
 	}
 }
 
-func TestWhoHasNoGoodTokenIsAsked(t *testing.T) {
+func TestARequestWithoutAValidTokenIsChallenged(t *testing.T) {
 	h := apitest.Open(t)
 	tests := map[string]struct {
 		headers []string
 		code    string
 		asked   string // the challenge
 	}{
-		"no token":          {nil, "AUTHENTICATION_REQUIRED", `Bearer realm="boomerang"`},
-		"another scheme":    {[]string{"Authorization: Basic YTpi"}, "AUTHENTICATION_REQUIRED", `Bearer realm="boomerang"`},
-		"no scheme":         {[]string{"Authorization: " + h.Ann}, "AUTHENTICATION_REQUIRED", `Bearer realm="boomerang"`},
-		"the scheme alone":  {[]string{"Authorization: Bearer"}, "AUTHENTICATION_REQUIRED", `Bearer realm="boomerang"`},
-		"a token of no one": {[]string{"Authorization: Bearer x.y.z"}, "INVALID_TOKEN", `Bearer realm="boomerang", error="invalid_token", error_description="`},
-		"two tokens":        {[]string{"Authorization: Bearer " + h.Ann, "Authorization: Bearer " + h.Bob}, "INVALID_TOKEN", `error="invalid_token"`},
-		"an API key":        {[]string{"X-API-Key: " + h.Ann}, "AUTHENTICATION_REQUIRED", `Bearer realm="boomerang"`},
+		"no token": {nil, "AUTHENTICATION_REQUIRED", `Bearer realm="boomerang"`},
+		"another scheme": {
+			[]string{"Authorization: Basic YTpi"},
+			"AUTHENTICATION_REQUIRED",
+			`Bearer realm="boomerang"`,
+		},
+		"no scheme": {
+			[]string{"Authorization: " + h.Ann},
+			"AUTHENTICATION_REQUIRED",
+			`Bearer realm="boomerang"`,
+		},
+		"the scheme alone": {[]string{"Authorization: Bearer"}, "AUTHENTICATION_REQUIRED", `Bearer realm="boomerang"`},
+		"a token of no one": {
+			[]string{"Authorization: Bearer x.y.z"},
+			"INVALID_TOKEN",
+			`Bearer realm="boomerang", error="invalid_token", error_description="`,
+		},
+		"two tokens": {
+			[]string{"Authorization: Bearer " + h.Ann, "Authorization: Bearer " + h.Bob},
+			"INVALID_TOKEN", `error="invalid_token"`,
+		},
+		"an API key": {[]string{"X-API-Key: " + h.Ann}, "AUTHENTICATION_REQUIRED", `Bearer realm="boomerang"`},
 	}
 	for name, test := range tests {
 		for _, call := range [][2]string{
@@ -56,8 +73,10 @@ func TestWhoHasNoGoodTokenIsAsked(t *testing.T) {
 			{http.MethodGet, "/executions/exec_00000000000000000000000000/output"},
 		} {
 			a := h.Call(call[0], call[1], "", "", test.headers...)
-			if a.Status != http.StatusUnauthorized || a.JSON(t)["code"] != test.code || !strings.Contains(a.Header.Get("WWW-Authenticate"), test.asked) {
-				t.Errorf("%s, %s: got %d %s, challenge %q; want 401 %s", name, call[1], a.Status, a.Body, a.Header.Get("WWW-Authenticate"), test.code)
+			if a.Status != http.StatusUnauthorized || a.JSON(t)["code"] != test.code ||
+				!strings.Contains(a.Header.Get("WWW-Authenticate"), test.asked) {
+				t.Errorf("%s, %s: got %d %s, challenge %q; want 401 %s", name, call[1], a.Status, a.Body,
+					a.Header.Get("WWW-Authenticate"), test.code)
 			}
 		}
 	}
@@ -126,10 +145,12 @@ func TestUnknownRoutesAndMethodsAreToldInTheSameShape(t *testing.T) {
 				test.method, test.path, a.Status, a.Header.Get("Allow"), a.Body, test.status, test.code, test.allow)
 		}
 	}
-	if a := h.Call(http.MethodOptions, "/execute/async", "", ""); a.Status != http.StatusNoContent || a.Header.Get("Allow") != "POST, OPTIONS" {
+	if a := h.Call(http.MethodOptions, "/execute/async", "", ""); a.Status != http.StatusNoContent ||
+		a.Header.Get("Allow") != "POST, OPTIONS" {
 		t.Errorf("OPTIONS: got %d, Allow %q; want 204, POST, OPTIONS", a.Status, a.Header.Get("Allow"))
 	}
-	if a := h.Call(http.MethodHead, "/health", "", ""); a.Status != http.StatusOK || a.Body != "" || a.Header.Get("Content-Length") == "" {
+	if a := h.Call(http.MethodHead, "/health", "", ""); a.Status != http.StatusOK || a.Body != "" ||
+		a.Header.Get("Content-Length") == "" {
 		t.Errorf("HEAD: got %d, %q; want the headers of GET", a.Status, a.Body)
 	}
 }
@@ -148,7 +169,7 @@ func TestEveryAnswerIsClosedToBrowsersAndCaches(t *testing.T) {
 	}
 }
 
-// broken is records that fail in a way of their own.
+// broken are records whose Get is that of a test.
 type broken struct {
 	apitest.Records
 	get func() (execution.Execution, error)
@@ -163,7 +184,8 @@ func TestACauseGoesToTheLogAndNotToTheClient(t *testing.T) {
 		}}
 	})
 	a := h.Get("/executions/exec_00000000000000000000000000", h.Ann, "X-Request-ID: r1")
-	if a.Status != http.StatusInternalServerError || a.JSON(t)["code"] != "INTERNAL_ERROR" || strings.Contains(a.Body, "SECRET") {
+	if a.Status != http.StatusInternalServerError || a.JSON(t)["code"] != "INTERNAL_ERROR" ||
+		strings.Contains(a.Body, "SECRET") {
 		t.Errorf("got %d %s; want 500 INTERNAL_ERROR without the cause", a.Status, a.Body)
 	}
 	line := h.Line("r1")
@@ -177,11 +199,13 @@ func TestAPanicIsAnInternalErrorWithItsStackInTheLog(t *testing.T) {
 		d.Records = broken{d.Records, func() (execution.Execution, error) { panic("SECRET") }}
 	})
 	a := h.Get("/executions/exec_00000000000000000000000000", h.Ann, "X-Request-ID: r1")
-	if a.Status != http.StatusInternalServerError || a.JSON(t)["code"] != "INTERNAL_ERROR" || strings.Contains(a.Body, "SECRET") {
+	if a.Status != http.StatusInternalServerError || a.JSON(t)["code"] != "INTERNAL_ERROR" ||
+		strings.Contains(a.Body, "SECRET") {
 		t.Errorf("got %d %s; want 500 INTERNAL_ERROR without the cause", a.Status, a.Body)
 	}
 	line := h.Line("r1")
-	if stack, _ := line.Data["stack"].(string); line.Level != logrus.ErrorLevel || !strings.Contains(stack, "errors_test.go") {
+	if stack, _ := line.Data["stack"].(string); line.Level != logrus.ErrorLevel ||
+		!strings.Contains(stack, "errors_test.go") {
 		t.Errorf("got %v %v; want the stack in a line of level error", line.Level, line.Data)
 	}
 	if a := h.Get("/health", ""); a.Status != http.StatusOK {
@@ -240,7 +264,8 @@ func TestTheLogHasOneLineForEachRequestWithoutItsQuery(t *testing.T) {
 	h := apitest.Open(t)
 	h.Get("/executions?status=failed&cursor=SECRET", h.Ann, "X-Request-ID: r2")
 	line := h.Line("r2")
-	if line.Level != logrus.DebugLevel || line.Data["path"] != "/executions" || line.Data["status"] != 400 || line.Data["subject"] != "ann" {
+	if line.Level != logrus.DebugLevel || line.Data["path"] != "/executions" || line.Data["status"] != 400 ||
+		line.Data["subject"] != "ann" {
 		t.Errorf("got %v %v; want one debug line with path, status and subject", line.Level, line.Data)
 	}
 	if text, err := line.String(); err != nil || strings.Contains(text, "SECRET") {

@@ -53,7 +53,8 @@ func LogFault(r *http.Request, err error) { exchangeOf(r).fault = fault.Of(err) 
 
 // ExtendWrite moves the deadline of the answer to d plus Config.Timeout from now.
 func ExtendWrite(w http.ResponseWriter, r *http.Request, d time.Duration) error {
-	if err := http.NewResponseController(w).SetWriteDeadline(time.Now().Add(d + exchangeOf(r).config.Timeout)); err != nil {
+	at := time.Now().Add(d + exchangeOf(r).config.Timeout)
+	if err := http.NewResponseController(w).SetWriteDeadline(at); err != nil {
 		return fmt.Errorf("extend write deadline: %w", err)
 	}
 	return nil
@@ -61,14 +62,15 @@ func ExtendWrite(w http.ResponseWriter, r *http.Request, d time.Duration) error 
 
 // ExtendRead moves the deadline of the request's body to d plus Config.Timeout from now.
 func ExtendRead(w http.ResponseWriter, r *http.Request, d time.Duration) error {
-	if err := http.NewResponseController(w).SetReadDeadline(time.Now().Add(d + exchangeOf(r).config.Timeout)); err != nil {
+	at := time.Now().Add(d + exchangeOf(r).config.Timeout)
+	if err := http.NewResponseController(w).SetReadDeadline(at); err != nil {
 		return fmt.Errorf("extend read deadline: %w", err)
 	}
 	return nil
 }
 
-// ServeHTTP answers one request: with an id, with headers that keep browsers from interpreting the answer, and with a line
-// in the log.
+// ServeHTTP answers one request: with an id, with headers that keep browsers from interpreting the answer, and with a
+// line in the log.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x := &exchange{ResponseWriter: w, config: &s.config, id: requestID(r)}
 	r = r.WithContext(context.WithValue(r.Context(), exchangeKey{}, x))
@@ -107,8 +109,8 @@ func requestID(r *http.Request) string {
 	return "req_" + hex.EncodeToString(b[:])
 }
 
-// catch turns a panic into the answer of an internal error. An answer that has begun is cut off, so that no client takes
-// it for complete.
+// catch turns a panic into the answer of an internal error. An answer that has begun is cut off, so that no client
+// takes it for complete.
 func (s *Server) catch(x *exchange, r *http.Request) {
 	v := recover()
 	if v == nil {
@@ -152,7 +154,8 @@ func (s *Server) logLine(x *exchange, r *http.Request, started time.Time) {
 // knownMethod returns the method, or "other" for one that a client has invented.
 func knownMethod(method string) string {
 	switch method {
-	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions:
+	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete,
+		http.MethodOptions:
 		return method
 	}
 	return "other"
@@ -160,7 +163,8 @@ func knownMethod(method string) string {
 
 // WriteHeader implements http.ResponseWriter and notes the status.
 func (x *exchange) WriteHeader(status int) {
-	if x.status == 0 && (status >= http.StatusOK || status == http.StatusSwitchingProtocols) { // the other 1xx come before the answer
+	// The other 1xx come before the answer
+	if x.status == 0 && (status >= http.StatusOK || status == http.StatusSwitchingProtocols) {
 		x.status = status
 	}
 	x.ResponseWriter.WriteHeader(status)

@@ -11,15 +11,15 @@ import (
 	"boomerang/internal/fault"
 )
 
-// maxDepth is how deep objects and arrays may be nested in a request; what we know needs 4.
+// maxDepth is the deepest nesting of objects and lists in a request; the known fields need 4.
 const maxDepth = 32
 
-// checkJSON tells whether text is exactly one JSON object that every reader takes in the same way: UTF-8, no half of
-// a surrogate pair, no repeated key at any level, nothing behind it (RFC 8259, sections 4, 8.1 and 8.2). What is what the text
-// is to its sender: a body or a frame. Errors: fault INVALID_JSON, which says what is wrong and where.
-func checkJSON(what string, text []byte) error {
+// checkJSON checks that text is exactly one JSON object that all readers understand alike: UTF-8, complete surrogate
+// pairs, no repeated key at any level, nothing after the object (RFC 8259, sections 4, 8.1 and 8.2). The noun names the
+// text: "body" or "frame". Errors: fault INVALID_JSON with the mistake and its place.
+func checkJSON(noun string, text []byte) error {
 	if other := notAnObject(text); other != "" {
-		return fault.New(fault.InvalidJSON, "The %s %s", what, other)
+		return fault.New(fault.InvalidJSON, "The %s %s", noun, other)
 	}
 	s := scanner{text: text}
 	s.space()
@@ -32,17 +32,18 @@ func checkJSON(what string, text []byte) error {
 	}
 	line := 1 + bytes.Count(text[:err.at], []byte("\n"))
 	column := 1 + utf8.RuneCount(text[bytes.LastIndexByte(text[:err.at], '\n')+1:err.at])
-	return fault.New(fault.InvalidJSON, "The %s is not JSON at line %d, column %d: %s.", what, line, column, err.clause).
+	return fault.New(fault.InvalidJSON, "The %s is not JSON at line %d, column %d: %s.", noun, line, column,
+		err.clause).
 		Detail("line", line).Detail("column", column)
 }
 
-// wanted ends the sentences about a text that is something else altogether.
+// wanted ends the sentences about a text that is no JSON object.
 const wanted = "it must be one JSON object."
 
 var (
 	formLike = regexp.MustCompile(`^[A-Za-z0-9_.~%+\[\]-]+=`)
 
-	// Beginnings are those of what is no JSON text.
+	// The beginnings of texts that are not JSON.
 	beginnings = []struct{ bytes, is string }{
 		{"\x00\x00\xfe\xff", "is UTF-32; JSON is sent as UTF-8."},
 		{"\xff\xfe\x00\x00", "is UTF-32; JSON is sent as UTF-8."},
@@ -58,7 +59,7 @@ var (
 	}
 )
 
-// notAnObject says what a text is that does not even begin like an object; "" for one that does.
+// notAnObject describes a text that does not begin like an object; it returns "" for one that does.
 func notAnObject(text []byte) string {
 	for _, beginning := range beginnings {
 		if bytes.HasPrefix(text, []byte(beginning.bytes)) {
@@ -114,7 +115,7 @@ func kindOf(raw []byte) string {
 	}
 }
 
-// shown is a character in a sentence: one that could not be seen is named.
+// shown writes a character for a sentence; an invisible character by its name.
 func shown(r rune) string {
 	if r < ' ' || r == 0x7f {
 		return fmt.Sprintf("the control character U+%04X", r)

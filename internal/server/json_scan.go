@@ -10,7 +10,8 @@ import (
 	"unicode/utf8"
 )
 
-// scanner reads JSON only to find what is wrong with it. Package encoding/json finds less, and its errors are for programmers.
+// scanner finds the first mistake in a JSON text. Package encoding/json finds fewer mistakes, and its errors are for
+// programmers.
 type scanner struct {
 	text []byte
 	at   int
@@ -23,10 +24,10 @@ type step struct {
 	member int // -1 for a field
 }
 
-// misfit is what is wrong, and where.
+// misfit is a mistake and its place.
 type misfit struct {
 	at     int
-	clause string // of a sentence, without values of the client: they may be secret
+	clause string // of a sentence; without values of the client, which may be secret
 }
 
 func (s *scanner) wrong(at int, format string, args ...any) *misfit {
@@ -39,7 +40,7 @@ func (s *scanner) space() {
 	}
 }
 
-// next is the character that comes next; 0 at the end, where open says what is not closed.
+// next returns the next byte; 0 at the end of the text.
 func (s *scanner) next() byte {
 	if s.at == len(s.text) {
 		return 0
@@ -49,7 +50,7 @@ func (s *scanner) next() byte {
 
 func (s *scanner) ended() bool { return s.at == len(s.text) }
 
-// value reads one value, with white space behind it left.
+// value reads one value, without the white space after it.
 func (s *scanner) value() *misfit {
 	switch c := s.next(); {
 	case c == '{':
@@ -155,7 +156,7 @@ func (s *scanner) list() *misfit {
 	return nil
 }
 
-// hint is what may have ended a value too early.
+// hint returns a clause on the likely reason why a value ended too early.
 func hint(first byte) string {
 	if first == '"' {
 		return `, and a double quote in a string is written \"`
@@ -163,10 +164,12 @@ func hint(first byte) string {
 	return ""
 }
 
-// missing is what is wrong where something else should be: nothing at all, a comment, or what clause says.
+// missing returns the mistake at an unexpected place: the end of the text, a comment, or the mistake that clause
+// describes.
 func (s *scanner) missing(opened int, clause string) *misfit {
 	if s.ended() {
-		return s.wrong(opened, "the text ends inside the %s that begins here", map[byte]string{'{': "object", '[': "list"}[s.text[opened]])
+		return s.wrong(opened, "the text ends inside the %s that begins here",
+			map[byte]string{'{': "object", '[': "list"}[s.text[opened]])
 	}
 	if s.comment() {
 		return s.wrong(s.at, "JSON has no comments")
@@ -176,10 +179,11 @@ func (s *scanner) missing(opened int, clause string) *misfit {
 
 func (s *scanner) comment() bool {
 	rest := s.text[s.at:]
-	return bytes.HasPrefix(rest, []byte("//")) || bytes.HasPrefix(rest, []byte("/*")) || bytes.HasPrefix(rest, []byte("#"))
+	return bytes.HasPrefix(rest, []byte("//")) || bytes.HasPrefix(rest, []byte("/*")) ||
+		bytes.HasPrefix(rest, []byte("#"))
 }
 
-// noKey is what is wrong where the name of a field should be.
+// noKey returns the mistake in place of the name of a field.
 func (s *scanner) noKey(behindComma bool) *misfit {
 	c, _ := utf8.DecodeRune(s.text[s.at:])
 	switch {
@@ -200,15 +204,17 @@ func (s *scanner) noKey(behindComma bool) *misfit {
 }
 
 // quotes are quotation marks of other languages.
-var quotes = map[rune]bool{'\'': true, '`': true, '“': true, '”': true, '„': true, '‘': true, '’': true, '«': true, '»': true}
+var quotes = map[rune]bool{
+	'\'': true, '`': true, '“': true, '”': true, '„': true, '‘': true, '’': true, '«': true, '»': true,
+}
 
-// foreign are words of other languages, and what is written in their place.
+// foreign maps words of other languages to their JSON.
 var foreign = map[string]string{
 	"True": "true", "TRUE": "true", "False": "false", "FALSE": "false",
 	"None": "null", "Null": "null", "NULL": "null", "nil": "null", "undefined": "null",
 }
 
-// noValue is what is wrong where a value should be.
+// noValue returns the mistake in place of a value.
 func (s *scanner) noValue() *misfit {
 	c, _ := utf8.DecodeRune(s.text[s.at:])
 	word := string(s.text[s.at : s.at+wordLength(s.text[s.at:])])
@@ -245,7 +251,7 @@ func wordLength(text []byte) int {
 
 func wordGoesOn(text []byte) bool { return wordLength(text) > 0 }
 
-// number reads what stands for one (RFC 8259, section 6).
+// number reads a number (RFC 8259, section 6).
 func (s *scanner) number() *misfit {
 	begun := s.at
 	if s.next() == '-' {
@@ -288,7 +294,7 @@ func (s *scanner) digits() []byte {
 	return s.text[begun:s.at]
 }
 
-// quoted reads from one quote to the other and returns both with what is in between.
+// quoted reads a string and returns it with its quotes.
 func (s *scanner) quoted() ([]byte, *misfit) {
 	begun := s.at
 	s.at++
@@ -318,7 +324,7 @@ func (s *scanner) quoted() ([]byte, *misfit) {
 
 func unquoted(quoted []byte) string {
 	var text string
-	_ = json.Unmarshal(quoted, &text) // never fails: it was found to be a string
+	_ = json.Unmarshal(quoted, &text) // never fails: quoted has accepted the string
 	return text
 }
 
@@ -338,12 +344,12 @@ func (s *scanner) notUTF8() *misfit {
 	return s.wrong(s.at, "the byte %02X does not belong to UTF-8 text", s.text[s.at])
 }
 
-// escape reads what a backslash begins.
+// escape reads an escape sequence.
 func (s *scanner) escape() *misfit {
 	begun := s.at
 	s.at++
 	if s.ended() {
-		return nil // the string is not closed, either
+		return nil // the string is not closed either
 	}
 	c := s.text[s.at]
 	s.at++
@@ -377,7 +383,7 @@ func (s *scanner) unit(begun int) (uint64, *misfit) {
 	return unit, nil
 }
 
-// behind is what is wrong with text behind the object.
+// behind returns the mistake in the text after the object.
 func (s *scanner) behind() *misfit {
 	switch c := s.next(); {
 	case c == '{':
@@ -392,7 +398,7 @@ func (s *scanner) behind() *misfit {
 	return s.wrong(s.at, "there is something behind the object")
 }
 
-// where is the path to the value that is read, as our sentences write it: files[0].path.
+// where returns the path of the current value as sentences write it: files[0].path.
 func (s *scanner) where() string {
 	var path strings.Builder
 	for i, step := range s.path {

@@ -8,14 +8,14 @@ import (
 	"boomerang/internal/fault"
 )
 
-// nested is an object with lists in it, n levels in all.
 const hello = `{"code":"print('hello')","callback_url":"https://example.com/hook"}`
 
+// nestedLists is an object with lists in it, n levels deep.
 func nestedLists(n int) string {
 	return `{"x":` + strings.Repeat("[", n-1) + strings.Repeat("]", n-1) + `}`
 }
 
-func TestABodyThatIsSomethingElseIsCalledWhatItIs(t *testing.T) {
+func TestABodyThatIsNoJSONObjectIsNamed(t *testing.T) {
 	utf16 := func(s string, low, high int) string {
 		var b strings.Builder
 		for _, c := range []byte(s) {
@@ -26,10 +26,12 @@ func TestABodyThatIsSomethingElseIsCalledWhatItIs(t *testing.T) {
 		return b.String()
 	}
 	for body, want := range map[string]string{
-		"":                              "The body is empty; it must be one JSON object.",
-		" \t\r\n":                       "The body is empty; it must be one JSON object.",
-		"\ufeff" + hello:                "The body begins with a byte order mark (the bytes EF BB BF); send the JSON without it.",
-		"\ufeff":                        "The body begins with a byte order mark (the bytes EF BB BF); send the JSON without it.",
+		"":        "The body is empty; it must be one JSON object.",
+		" \t\r\n": "The body is empty; it must be one JSON object.",
+		"\ufeff" + hello: "The body begins with a byte order mark (the bytes EF BB BF); send the JSON " +
+			"without it.",
+		"\ufeff": "The body begins with a byte order mark (the bytes EF BB BF); send the JSON " +
+			"without it.",
 		"\xff\xfe" + utf16(hello, 0, 1): "The body is UTF-16; JSON is sent as UTF-8.",
 		"\xfe\xff" + utf16(hello, 1, 0): "The body is UTF-16; JSON is sent as UTF-8.",
 		utf16(hello, 0, 1):              "The body is UTF-16; JSON is sent as UTF-8.",
@@ -43,24 +45,32 @@ func TestABodyThatIsSomethingElseIsCalledWhatItIs(t *testing.T) {
 		"x\x9c\xabV\xca":                "The body is compressed with deflate; send the JSON as it is.",
 		"\x28\xb5\x2f\xfd\x00":          "The body is compressed with zstd; send the JSON as it is.",
 		"PK\x03\x04":                    "The body is a ZIP file; it must be one JSON object.",
-		"code=print(1)&callback_url=https%3A%2F%2Fexample.com": "The body looks like a form (name=value); it must be one JSON object.",
+		"code=print(1)&callback_url=https%3A%2F%2Fexample.com": "The body looks like a form (name=value); it must be " +
+			"one JSON object.",
 		"env[A]=1": "The body looks like a form (name=value); it must be one JSON object.",
-		"--boundary\r\nContent-Disposition: form-data": "The body looks like a multipart form; it must be one JSON object.",
-		"<!DOCTYPE html><html></html>":                 `The body begins with "<", like HTML or XML; it must be one JSON object.`,
-		"<?xml version='1.0'?>":                        `The body begins with "<", like HTML or XML; it must be one JSON object.`,
-		"'" + hello + "'":                              "The body begins with a single quote, which a shell may have left there; it must be one JSON object.",
-		"[]":                                           "The body is a list; it must be one JSON object.",
-		"[" + hello + "]":                              "The body is a list; it must be one JSON object.",
-		`"{\"code\":\"1\"}"`:                           "The body is a string; it must be one JSON object. Perhaps it was turned into JSON twice.",
-		`"`:                                            "The body begins with a double quote; it must be one JSON object.",
-		"null":                                         "The body is null; it must be one JSON object.",
-		" true ":                                       "The body is true; it must be one JSON object.",
-		"-1.5e3":                                       "The body is a number; it must be one JSON object.",
-		"print(1)":                                     `The body begins with "p"; it must be one JSON object.`,
-		"№1":                                           `The body begins with "№"; it must be one JSON object.`,
-		"}":                                            `The body begins with "}"; it must be one JSON object.`,
-		"\x07\x07{}":                                   "The body begins with the control character U+0007; it must be one JSON object.",
-		"\xe9t\xe9":                                    "The body is not UTF-8 text; it must be one JSON object.",
+		"--boundary\r\nContent-Disposition: form-data": "The body looks like a multipart form; it must be one JSON " +
+			"object.",
+		"<!DOCTYPE html><html></html>": `The body begins with "<", like HTML or XML; it must be one ` +
+			`JSON object.`,
+		"<?xml version='1.0'?>": `The body begins with "<", like HTML or XML; it must be one ` +
+			`JSON object.`,
+		"'" + hello + "'": "The body begins with a single quote, which a shell may have " +
+			"left there; it must be one JSON object.",
+		"[]":              "The body is a list; it must be one JSON object.",
+		"[" + hello + "]": "The body is a list; it must be one JSON object.",
+		`"{\"code\":\"1\"}"`: "The body is a string; it must be one JSON object. Perhaps " +
+			"it was turned into JSON twice.",
+		`"`: "The body begins with a double quote; it must be one JSON " +
+			"object.",
+		"null":     "The body is null; it must be one JSON object.",
+		" true ":   "The body is true; it must be one JSON object.",
+		"-1.5e3":   "The body is a number; it must be one JSON object.",
+		"print(1)": `The body begins with "p"; it must be one JSON object.`,
+		"№1":       `The body begins with "№"; it must be one JSON object.`,
+		"}":        `The body begins with "}"; it must be one JSON object.`,
+		"\x07\x07{}": "The body begins with the control character U+0007; it must " +
+			"be one JSON object.",
+		"\xe9t\xe9": "The body is not UTF-8 text; it must be one JSON object.",
 	} {
 		saysOfJSON(t, body, want)
 	}
@@ -75,20 +85,24 @@ func saysOfJSON(t *testing.T, body, want string) {
 	}
 }
 
-func TestWhatIsWrongWithJSONIsSaidAndWhere(t *testing.T) {
+func TestAMistakeInJSONIsNamedWithItsPlace(t *testing.T) {
 	for body, want := range map[string]string{
 		// Quotes
-		`{'code':"x"}`:           "line 1, column 2: names of fields are written in double quotes, not in '",
-		`{code:"x"}`:             "line 1, column 2: names of fields are written in double quotes",
-		`{“code”:"x"}`:           "line 1, column 2: names of fields are written in double quotes, not in “",
-		`{"code":'x'}`:           "line 1, column 9: strings are written in double quotes, not in '",
-		`{"code":“x”}`:           "line 1, column 9: strings are written in double quotes, not in “",
-		"{\"code\":`x`}":         "line 1, column 9: strings are written in double quotes, not in `",
-		`{"code":print}`:         "line 1, column 9: strings are written in double quotes; the only words without are true, false and null",
-		`{"code":trueish}`:       "line 1, column 9: strings are written in double quotes; the only words without are true, false and null",
-		`{1:"x"}`:                "line 1, column 2: names of fields are written in double quotes",
-		`{"code":"print("hi")"}`: `line 1, column 17: a comma or } must follow the value of a field, and a double quote in a string is written \"`,
-		`{"args":["a"b"]}`:       `line 1, column 13: a comma or ] must follow an entry of a list, and a double quote in a string is written \"`,
+		`{'code':"x"}`:   "line 1, column 2: names of fields are written in double quotes, not in '",
+		`{code:"x"}`:     "line 1, column 2: names of fields are written in double quotes",
+		`{“code”:"x"}`:   "line 1, column 2: names of fields are written in double quotes, not in “",
+		`{"code":'x'}`:   "line 1, column 9: strings are written in double quotes, not in '",
+		`{"code":“x”}`:   "line 1, column 9: strings are written in double quotes, not in “",
+		"{\"code\":`x`}": "line 1, column 9: strings are written in double quotes, not in `",
+		`{"code":print}`: "line 1, column 9: strings are written in double quotes; the only " +
+			"words without are true, false and null",
+		`{"code":trueish}`: "line 1, column 9: strings are written in double quotes; the only " +
+			"words without are true, false and null",
+		`{1:"x"}`: "line 1, column 2: names of fields are written in double quotes",
+		`{"code":"print("hi")"}`: `line 1, column 17: a comma or } must follow the value of a field, and ` +
+			`a double quote in a string is written \"`,
+		`{"args":["a"b"]}`: `line 1, column 13: a comma or ] must follow an entry of a list, and a ` +
+			`double quote in a string is written \"`,
 		// Commas, colons and braces
 		`{"code":"x",}`:            "line 1, column 13: remove the comma before this }",
 		"{\n  \"code\": \"x\",\n}": "line 3, column 1: remove the comma before this }",
@@ -101,7 +115,8 @@ func TestWhatIsWrongWithJSONIsSaidAndWhere(t *testing.T) {
 		`{"env":{"A":,"B":""}}`:    "line 1, column 13: the field env.A has no value",
 		`{"code"}`:                 "line 1, column 8: a colon must follow the name of a field",
 		`{"code"="x"}`:             "line 1, column 8: a colon must follow the name of a field",
-		`{"code":"x";}`:            `line 1, column 12: a comma or } must follow the value of a field, and a double quote in a string is written \"`,
+		`{"code":"x";}`: `line 1, column 12: a comma or } must follow the value of a field, and ` +
+			`a double quote in a string is written \"`,
 		`{"timeout":1 "code":"x"}`: "line 1, column 14: a comma or } must follow the value of a field",
 		`{"args":[1 2]}`:           "line 1, column 12: a comma or ] must follow an entry of a list",
 		`{"args":[1}`:              "line 1, column 11: a comma or ] must follow an entry of a list",
@@ -129,18 +144,24 @@ func TestWhatIsWrongWithJSONIsSaidAndWhere(t *testing.T) {
 		`{"timeout":.5}`:        "line 1, column 12: a number begins with a digit or a minus, not with .",
 		`{"timeout":5.}`:        "line 1, column 12: there is no digit behind the point of this number",
 		`{"timeout":5e}`:        "line 1, column 12: there is no digit in the exponent of this number",
-		`{"timeout":0x10}`:      "line 1, column 12: this is not a number: JSON knows digits, a minus, a point and an exponent",
-		`{"timeout":1_000}`:     "line 1, column 12: this is not a number: JSON knows digits, a minus, a point and an exponent",
-		`{"timeout":60s}`:       "line 1, column 12: this is not a number: JSON knows digits, a minus, a point and an exponent",
-		`{"timeout":1.2.3}`:     "line 1, column 12: this is not a number: JSON knows digits, a minus, a point and an exponent",
+		`{"timeout":0x10}`: "line 1, column 12: this is not a number: JSON knows digits, a minus, " +
+			"a point and an exponent",
+		`{"timeout":1_000}`: "line 1, column 12: this is not a number: JSON knows digits, a minus, " +
+			"a point and an exponent",
+		`{"timeout":60s}`: "line 1, column 12: this is not a number: JSON knows digits, a minus, " +
+			"a point and an exponent",
+		`{"timeout":1.2.3}`: "line 1, column 12: this is not a number: JSON knows digits, a minus, " +
+			"a point and an exponent",
 		// Strings
-		"{\"code\":\"a\nb\"}":         `line 1, column 11: a line break in a string is written \n`,
-		"{\"code\":\"é\tb\"}":         `line 1, column 11: a tab in a string is written \t`,
-		"{\"code\":\"a\r\nb\"}":       `line 1, column 11: a carriage return in a string is written \r`,
-		"{\"code\":\"a\x1bb\"}":       `line 1, column 11: the control character U+001B in a string is written \u001b`,
-		"{\"code\":\"a\x00b\"}":       `line 1, column 11: the control character U+0000 in a string is written \u0000`,
-		`{"code":"\x41"}`:             `line 1, column 10: a backslash in a string is written \\, unless one of " \ / b f n r t u is behind it`,
-		`{"code":"it\'s"}`:            `line 1, column 12: a backslash in a string is written \\, unless one of " \ / b f n r t u is behind it`,
+		"{\"code\":\"a\nb\"}":   `line 1, column 11: a line break in a string is written \n`,
+		"{\"code\":\"é\tb\"}":   `line 1, column 11: a tab in a string is written \t`,
+		"{\"code\":\"a\r\nb\"}": `line 1, column 11: a carriage return in a string is written \r`,
+		"{\"code\":\"a\x1bb\"}": `line 1, column 11: the control character U+001B in a string is written \u001b`,
+		"{\"code\":\"a\x00b\"}": `line 1, column 11: the control character U+0000 in a string is written \u0000`,
+		`{"code":"\x41"}`: `line 1, column 10: a backslash in a string is written \\, unless one ` +
+			`of " \ / b f n r t u is behind it`,
+		`{"code":"it\'s"}`: `line 1, column 12: a backslash in a string is written \\, unless one ` +
+			`of " \ / b f n r t u is behind it`,
 		`{"code":"\u12g4"}`:           `line 1, column 10: four hexadecimal digits must follow \u`,
 		`{"code":"\u12"}`:             `line 1, column 10: four hexadecimal digits must follow \u`,
 		`{"code":"\u+123"}`:           `line 1, column 10: four hexadecimal digits must follow \u`,
@@ -149,13 +170,20 @@ func TestWhatIsWrongWithJSONIsSaidAndWhere(t *testing.T) {
 		"{\"code\":\"\xed\xa0\x80\"}": "line 1, column 10: the byte ED does not belong to UTF-8 text",
 		"{\"a\":\xe9}":                "line 1, column 6: the byte E9 does not belong to UTF-8 text",
 		"{\"\xe9\":1}":                "line 1, column 3: the byte E9 does not belong to UTF-8 text",
-		`{"code":"\ud83d"}`:           "line 1, column 10: this is half of a surrogate pair, and the other half is missing",
-		`{"code":"\ude00"}`:           "line 1, column 10: this is half of a surrogate pair, and the other half is missing",
-		`{"code":"\ude00\ud83d"}`:     "line 1, column 10: this is half of a surrogate pair, and the other half is missing",
-		`{"code":"\ude00\ude00"}`:     "line 1, column 10: this is half of a surrogate pair, and the other half is missing",
-		`{"code":"\ud83d\ud83d"}`:     "line 1, column 10: this is half of a surrogate pair, and the other half is missing",
-		`{"code":"\ud83dxxxxxxx"}`:    "line 1, column 10: this is half of a surrogate pair, and the other half is missing",
-		`{"\uDC00":1}`:                "line 1, column 3: this is half of a surrogate pair, and the other half is missing",
+		`{"code":"\ud83d"}`: "line 1, column 10: this is half of a surrogate pair, and the other " +
+			"half is missing",
+		`{"code":"\ude00"}`: "line 1, column 10: this is half of a surrogate pair, and the other " +
+			"half is missing",
+		`{"code":"\ude00\ud83d"}`: "line 1, column 10: this is half of a surrogate pair, and the other " +
+			"half is missing",
+		`{"code":"\ude00\ude00"}`: "line 1, column 10: this is half of a surrogate pair, and the other " +
+			"half is missing",
+		`{"code":"\ud83d\ud83d"}`: "line 1, column 10: this is half of a surrogate pair, and the other " +
+			"half is missing",
+		`{"code":"\ud83dxxxxxxx"}`: "line 1, column 10: this is half of a surrogate pair, and the other " +
+			"half is missing",
+		`{"\uDC00":1}`: "line 1, column 3: this is half of a surrogate pair, and the other " +
+			"half is missing",
 		// Twice
 		`{"code":"a","code":"b"}`:              "line 1, column 13: the field code is given twice",
 		`{"x":1,"x":1}`:                        "line 1, column 8: the field x is given twice",
@@ -189,7 +217,10 @@ func TestWhatIsWrongWithJSONIsSaidAndWhere(t *testing.T) {
 	} {
 		saysOfJSON(t, body, "The body is not JSON at "+want+".")
 	}
-	for _, body := range []string{nestedLists(32), `{"x":"a","y":"a"}`, `{"a":[{"x":1},{"x":2}]}`, `{"x":["x","x"],"y":{"x":1}}`, "{\"a\":\"\u2028\ufffd\ufeff\"}"} {
+	for _, body := range []string{
+		nestedLists(32), `{"x":"a","y":"a"}`, `{"a":[{"x":1},{"x":2}]}`,
+		`{"x":["x","x"],"y":{"x":1}}`, "{\"a\":\"\u2028\ufffd\ufeff\"}",
+	} {
 		if _, err := ParseObject("body", []byte(body)); err != nil {
 			t.Errorf("%s: got %v; want it accepted", body, err)
 		}
@@ -203,11 +234,14 @@ func TestTheLineAndTheColumnAreInTheDetails(t *testing.T) {
 	}
 }
 
-// FuzzCheckJSON: what is accepted is JSON, and what is refused is not, or is what we do not take.
+// FuzzCheckJSON checks that an accepted text is JSON, and that a refused text is not, or has one of the forms that are
+// refused.
 func FuzzCheckJSON(f *testing.F) {
 	for _, body := range []string{
-		hello, "{}", `{"a":[1,-0.5e+3,true,false,null,{"b":"\u00e9\ud83d\ude00\\\"\/"}],"":{}}`, `{"a":01}`, `{"a":1.}`, "{\"a\":\"\t\"}", `{"a":"\x"}`,
-		`{"a":tru}`, `{"a" : 1 , }`, `{"a":[1,]}`, `{"a":[[]],"b":{"c":{}}}`, "{\"a\":\"\u2028\"}", `{"a":-}`, `{"a":1e5}`, `{"a":"\u12"}`,
+		hello, "{}", `{"a":[1,-0.5e+3,true,false,null,{"b":"\u00e9\ud83d\ude00\\\"\/"}],"":{}}`, `{"a":01}`,
+		`{"a":1.}`, "{\"a\":\"\t\"}", `{"a":"\x"}`,
+		`{"a":tru}`, `{"a" : 1 , }`, `{"a":[1,]}`, `{"a":[[]],"b":{"c":{}}}`,
+		"{\"a\":\"\u2028\"}", `{"a":-}`, `{"a":1e5}`, `{"a":"\u12"}`,
 	} {
 		f.Add([]byte(body))
 	}
@@ -220,7 +254,10 @@ func FuzzCheckJSON(f *testing.F) {
 			return
 		}
 		sentence := fault.Of(err).Sentence
-		for _, ours := range []string{"surrogate pair", "given twice", "deeper", "UTF-8", "it must be one JSON object", "byte order mark", "UTF-16", "UTF-32"} {
+		for _, ours := range []string{
+			"surrogate pair", "given twice", "deeper", "UTF-8",
+			"it must be one JSON object", "byte order mark", "UTF-16", "UTF-32",
+		} {
 			if strings.Contains(sentence, ours) {
 				return
 			}

@@ -41,9 +41,18 @@ func TestABodyHasItsLimits(t *testing.T) {
 		want int
 		code string
 	}{
-		"over the limit":   {`{"code":"` + strings.Repeat("x", 1<<20) + `"}`, http.StatusRequestEntityTooLarge, "PAYLOAD_TOO_LARGE"},
-		"33 levels":        {`{"x":` + strings.Repeat("[", 32) + strings.Repeat("]", 32) + `}`, http.StatusBadRequest, "INVALID_JSON"},
-		"500 000 levels":   {`{"x":` + strings.Repeat("[", 500_000) + strings.Repeat("]", 500_000) + `}`, http.StatusBadRequest, "INVALID_JSON"},
+		"over the limit": {
+			`{"code":"` + strings.Repeat("x", 1<<20) + `"}`, http.StatusRequestEntityTooLarge,
+			"PAYLOAD_TOO_LARGE",
+		},
+		"33 levels": {
+			`{"x":` + strings.Repeat("[", 32) + strings.Repeat("]", 32) + `}`, http.StatusBadRequest,
+			"INVALID_JSON",
+		},
+		"500 000 levels": {
+			`{"x":` + strings.Repeat("[", 500_000) + strings.Repeat("]", 500_000) + `}`,
+			http.StatusBadRequest, "INVALID_JSON",
+		},
 		"500 000 openings": {strings.Repeat(`[`, 500_000), http.StatusBadRequest, "INVALID_JSON"},
 		"objects":          {strings.Repeat(`{"x":`, 100_000), http.StatusBadRequest, "INVALID_JSON"},
 	} {
@@ -54,7 +63,7 @@ func TestABodyHasItsLimits(t *testing.T) {
 	}
 }
 
-func TestIdleConnectionsKeepNobodyOut(t *testing.T) {
+func TestIdleConnectionsDoNotBlockOtherClients(t *testing.T) {
 	h := apitest.Open(t)
 	for range 300 {
 		conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", strings.TrimPrefix(h.URL, "http://"))
@@ -71,7 +80,8 @@ func TestIdleConnectionsKeepNobodyOut(t *testing.T) {
 func TestThePublicListenerShowsNothingOfTheInside(t *testing.T) {
 	h := apitest.Open(t)
 	for _, path := range []string{
-		"/metrics", "/debug/pprof/", "/debug/pprof/heap", "/debug/vars", "/debug", "/", "/configs/", "/.git/config", "/../../etc/passwd", "/%2e%2e/etc/passwd",
+		"/metrics", "/debug/pprof/", "/debug/pprof/heap", "/debug/vars", "/debug", "/", "/configs/", "/.git/config",
+		"/../../etc/passwd", "/%2e%2e/etc/passwd",
 	} {
 		if a := h.Get(path, h.Admin); a.Status != http.StatusNotFound || a.JSON(t)["code"] != "ROUTE_NOT_FOUND" {
 			t.Errorf("%s: got %d %s; want 404", path, a.Status, a.Body)
@@ -85,7 +95,8 @@ func TestEveryAnswerHasItsSecurityHeaders(t *testing.T) {
 		a := h.Get(path, h.Ann)
 		for name, want := range map[string]string{
 			"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store", "Referrer-Policy": "no-referrer",
-			"Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'; sandbox", "Strict-Transport-Security": "",
+			"Content-Security-Policy":   "default-src 'none'; frame-ancestors 'none'; sandbox",
+			"Strict-Transport-Security": "",
 		} {
 			if got := a.Header.Get(name); got != want {
 				t.Errorf("%s: got %s: %q; want %q", path, name, got, want)
@@ -115,7 +126,8 @@ func TestWithACertificateItSpeaksTLS(t *testing.T) {
 	served := make(chan error, 1)
 	go func() { served <- certificate.Serve(api, listener) }()
 	serial := func() string {
-		conn, err := (&tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true}}).DialContext(t.Context(), "tcp", listener.Addr().String())
+		conn, err := (&tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true}}).
+			DialContext(t.Context(), "tcp", listener.Addr().String())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -144,7 +156,8 @@ func TestWithACertificateItSpeaksTLS(t *testing.T) {
 	if got := serial(); got != "2" {
 		t.Errorf("after reload: got certificate %s; want 2", got)
 	}
-	if conn, err := tls.Dial("tcp", listener.Addr().String(), &tls.Config{InsecureSkipVerify: true, MaxVersion: tls.VersionTLS11}); err == nil {
+	if conn, err := tls.Dial("tcp", listener.Addr().String(),
+		&tls.Config{InsecureSkipVerify: true, MaxVersion: tls.VersionTLS11}); err == nil {
 		_ = conn.Close()
 		t.Error("TLS 1.1 was spoken")
 	}
@@ -187,7 +200,8 @@ func TestABodyThatDoesNotComeIsNotWaitedFor(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close() //nolint:errcheck // nothing more is written
-	if _, err := fmt.Fprintf(conn, "POST /execute/async HTTP/1.1\r\nHost: x\r\n%s\r\nAuthorization: Bearer %s\r\nContent-Length: 100\r\n\r\n{",
+	if _, err := fmt.Fprintf(conn, "POST /execute/async HTTP/1.1\r\nHost: x\r\n%s\r\nAuthorization: Bearer "+
+		"%s\r\nContent-Length: 100\r\n\r\n{",
 		apitest.AsJSON, h.Ann); err != nil {
 		t.Fatal(err)
 	}

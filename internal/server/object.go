@@ -15,8 +15,8 @@ import (
 	"boomerang/internal/fault"
 )
 
-// ParseObject parses a text that must be one JSON object. The noun names the text in errors: "body", "frame". Errors: fault
-// INVALID_JSON.
+// ParseObject parses a text that must be one JSON object. The noun names the text in errors: "body", "frame". Errors:
+// fault INVALID_JSON.
 func ParseObject(noun string, text []byte) (o Object, err error) {
 	if err := checkJSON(noun, text); err != nil {
 		return o, err
@@ -28,8 +28,8 @@ func ParseObject(noun string, text []byte) (o Object, err error) {
 }
 
 // Object is a JSON object whose fields are read by type. It remembers the first field that has another type: read all
-// fields, then check Err. Names are case-sensitive; encoding/json would take "CODE" for "code" of a struct. A field that is
-// null counts as absent. An absent field reads as the zero value.
+// fields, then check Err. Names are case-sensitive; encoding/json would take "CODE" for "code" of a struct. A field
+// that is null counts as absent. An absent field reads as the zero value.
 type Object struct {
 	prefix string // of the fields' names in errors, such as "files[0]."
 	fields map[string]json.RawMessage
@@ -48,8 +48,8 @@ func (o *Object) Text(name string) string {
 	return s
 }
 
-// Whole reads a whole number, at most 2^53 in size. JSON has no integers: 3600, 3600.0 and 3.6e3 are the same whole number.
-// The rule ends the sentence about another value.
+// Whole reads a whole number, at most 2^53 in size. JSON has no integers: 3600, 3600.0 and 3.6e3 are the same whole
+// number. The rule ends the sentence about another value.
 func (o *Object) Whole(name, rule string) int64 {
 	const exact = 1 << 53 // a float64 does not hold every whole number beyond; far above every limit
 	n := o.Number(name, rule)
@@ -89,7 +89,8 @@ func (o *Object) Texts(name string) map[string]string {
 	for _, key := range slices.Sorted(maps.Keys(entries)) {
 		var s string
 		if !IsText(entries[key], &s) {
-			o.Fail(fault.New(fault.InvalidRequest, "%s must be an object of strings, and the value of %q is %s.", o.prefix+name, Clip(key), kindOf(entries[key])).
+			o.Fail(fault.New(fault.InvalidRequest, "%s must be an object of strings, and the value of %q is %s.",
+				o.prefix+name, Clip(key), kindOf(entries[key])).
 				Field(o.prefix+name).Detail("key", Clip(key)))
 			return nil
 		}
@@ -120,7 +121,8 @@ func (o *Object) Value(name string) (raw json.RawMessage, there bool) {
 	return raw, raw != nil && string(raw) != "null"
 }
 
-// Mismatch records that a field has a value of another type. The error names that type but not the value, which may be secret.
+// Mismatch records that a field has a value of another type. The error names that type but not the value, which may be
+// secret.
 func (o *Object) Mismatch(name, rule string, raw json.RawMessage) {
 	o.Refuse(name, rule+", not "+kindOf(raw)+".")
 }
@@ -220,7 +222,8 @@ func (o *Object) Bytes() []byte {
 
 var octal = regexp.MustCompile(`^[0-7]{3,4}$`)
 
-// Mode reads permissions as chmod writes them, in a string: some clients would write a number in decimal, others in octal.
+// Mode reads permissions as chmod writes them, in a string: some clients would write a number in decimal, others in
+// octal.
 func (o *Object) Mode(name string) uint32 {
 	raw, there := o.Value(name)
 	if !there {

@@ -22,18 +22,19 @@ type Parameters struct {
 	lenient bool // the query is not checked: the handler reads the names, and other parameters are ignored
 }
 
-// mayBeEmpty are the parameters whose empty value has a meaning: an empty cursor is the beginning, an empty prefix matches
-// everything.
+// mayBeEmpty are the parameters whose empty value has a meaning: an empty cursor is the beginning, an empty prefix
+// matches everything.
 var mayBeEmpty = []string{"cursor", "prefix"}
 
-// Only refuses every parameter that is not named: an unknown parameter is a spelling mistake, and an answer that ignores it
-// would be the wrong one.
+// Only refuses every parameter that is not named: an unknown parameter is a spelling mistake, and an answer that
+// ignores it would be the wrong one.
 func Only(names ...string) Parameters { return Parameters{names: names} }
 
 // AtLeast ignores parameters that are not named: the clients of a foreign protocol may send more of them.
 func AtLeast(names ...string) Parameters { return Parameters{names: names, lenient: true} }
 
-// check refuses a query that the route does not have or that p may not send. Errors: faults INVALID_REQUEST and FORBIDDEN.
+// check refuses a query that the route does not have or that p may not send. Errors: faults INVALID_REQUEST and
+// FORBIDDEN.
 func (known Parameters) check(r *http.Request, p auth.Principal) error {
 	if known.lenient {
 		return nil
@@ -45,13 +46,15 @@ func (known Parameters) check(r *http.Request, p auth.Principal) error {
 	for _, name := range slices.Sorted(maps.Keys(values)) {
 		switch given := values[name]; {
 		case !slices.Contains(known.names, name):
-			return fault.New(fault.InvalidRequest, "%q is not a query parameter of this route; %s.", Clip(name), known).Field(Clip(name))
+			return fault.New(fault.InvalidRequest, "%q is not a query parameter of this route; %s.", Clip(name), known).
+				Field(Clip(name))
 		case name == SubjectParameter && !p.Admin:
 			return fault.New(fault.Forbidden, "%s is for tokens with the scope %s.", name, auth.ScopeAdmin).Field(name)
 		case len(given) > 1:
 			return fault.New(fault.InvalidRequest, "%s must be given once, not %d times.", name, len(given)).Field(name)
 		case given[0] == "" && !slices.Contains(mayBeEmpty, name):
-			return fault.New(fault.InvalidRequest, "%s must not be empty; leave it out if you do not need it.", name).Field(name)
+			return fault.New(fault.InvalidRequest, "%s must not be empty; leave it out if you do not need it.", name).
+				Field(name)
 		case !utf8.ValidString(given[0]):
 			return fault.New(fault.InvalidRequest, "%s must be UTF-8.", name).Field(name)
 		}
@@ -84,11 +87,13 @@ func readQuery(r *http.Request) (url.Values, error) {
 		return values, nil
 	}
 	if escape, ok := errors.AsType[url.EscapeError](err); ok {
-		return nil, fault.New(fault.InvalidRequest, "The query of the URL has %q in it, which is not a percent sign with two hexadecimal digits.",
+		return nil, fault.New(fault.InvalidRequest,
+			"The query of the URL has %q in it, which is not a percent sign with two hexadecimal digits.",
 			Clip(string(escape))).Because(err)
 	}
 	if strings.Contains(r.URL.RawQuery, ";") {
-		return nil, fault.New(fault.InvalidRequest, "The query of the URL has a semicolon in it; write & between parameters, and %%3B in a value.").Because(err)
+		return nil, fault.New(fault.InvalidRequest,
+			"The query of the URL has a semicolon in it; write & between parameters, and %%3B in a value.").Because(err)
 	}
 	return nil, fault.New(fault.InvalidRequest, "The query of the URL cannot be read.").Because(err)
 }

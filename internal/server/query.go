@@ -12,8 +12,8 @@ import (
 	"boomerang/internal/fault"
 )
 
-// Query reads the parameters of a URL by type. It remembers the first that is wrong: read all parameters, then check Err.
-// Route.Parameters says which parameters there may be, and is checked earlier.
+// Query reads the parameters of a URL by type. It remembers the first that is wrong: read all parameters, then check
+// Err. Route.Parameters says which parameters there may be, and is checked earlier.
 type Query struct {
 	values url.Values
 	err    error

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// ServeRange sends content, or the range of it that the request asks for. It returns false, and has sent nothing, if the
-// range lies outside of the content. A zero modified is unknown.
+// ServeRange sends content, or the range of it that the request asks for. It returns false, and has sent nothing, if
+// the range lies outside of the content. A zero modified is unknown.
 func ServeRange(w http.ResponseWriter, r *http.Request, modified time.Time, content io.ReadSeeker) (sent bool) {
 	if !strings.HasPrefix(r.Header.Get("Range"), "bytes=") {
 		r.Header.Del("Range") // an unknown unit is ignored (RFC 9110, section 14.2)

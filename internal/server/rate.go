@@ -19,8 +19,8 @@ import (
 type Rate struct {
 	// PerSubject bounds the requests of all tokens of one subject; 0 is no limit.
 	PerSubject int `yaml:"per_subject"`
-	// PerAddress bounds the requests of one IPv4 address or one IPv6 network of 64 bits, with and without a token; 0 is no
-	// limit.
+	// PerAddress bounds the requests of one IPv4 address or one IPv6 network of 64 bits, with and without a token; 0 is
+	// no limit.
 	PerAddress int `yaml:"per_address"`
 }
 
@@ -39,7 +39,8 @@ func (r Rate) validate() error {
 // ratePeriod is the period of a Rate.
 const ratePeriod = time.Minute
 
-// generation is the number of clients in one generation of a limiter. A limiter keeps two generations, at most some 10 MB.
+// generation is the number of clients in one generation of a limiter. A limiter keeps two generations, at most some 10
+// MB.
 const generation = 1 << 15
 
 // limiter has a token bucket for each client, by subject or by address. A bucket fills within a minute.
@@ -69,7 +70,8 @@ func (l *limiter) spend(h http.Header, client string, now time.Time) error {
 	left := max(bucket.TokensAt(now), 0)
 	h.Set("X-RateLimit-Limit", strconv.Itoa(l.perMinute))
 	h.Set("X-RateLimit-Remaining", strconv.Itoa(int(left)))
-	h.Set("X-RateLimit-Reset", strconv.FormatInt(now.Add(l.refill(float64(l.perMinute)-left)).Add(time.Second-1).Unix(), 10))
+	full := now.Add(l.refill(float64(l.perMinute) - left)).Add(time.Second - 1) // rounded up to a second
+	h.Set("X-RateLimit-Reset", strconv.FormatInt(full.Unix(), 10))
 	if allowed {
 		return nil
 	}
@@ -82,8 +84,8 @@ func (l *limiter) refill(requests float64) time.Duration {
 	return time.Duration(math.Ceil(requests * float64(ratePeriod) / float64(l.perMinute)))
 }
 
-// bucket returns the bucket of a client. When there are too many, the limiter drops the buckets of the clients that sent
-// nothing for long: they are full again, like a new bucket.
+// bucket returns the bucket of a client. When there are too many, the limiter drops the buckets of the clients that
+// sent nothing for long: they are full again, like a new bucket.
 func (l *limiter) bucket(client string) *rate.Limiter {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -17,21 +17,24 @@ func TestASubjectHasItsRate(t *testing.T) {
 	h := apitest.Open(t, apitest.ClockAt(&now), func(c *server.Config, _ *apitest.Deps) { c.Rate.PerSubject = 3 })
 	for left := 2; left >= 0; left-- {
 		a := h.Get("/executions", h.Ann)
-		if a.Status != http.StatusOK || a.Header.Get("X-RateLimit-Limit") != "3" || a.Header.Get("X-RateLimit-Remaining") != strconv.Itoa(left) ||
+		if a.Status != http.StatusOK || a.Header.Get("X-RateLimit-Limit") != "3" ||
+			a.Header.Get("X-RateLimit-Remaining") != strconv.Itoa(left) ||
 			a.Header.Get("X-RateLimit-Reset") != strconv.FormatInt(now.Unix()+int64(20*(3-left)), 10) {
 			t.Errorf("got %d %v; want 200 with %d left", a.Status, a.Header, left)
 		}
 	}
 	a := h.Get("/executions", h.Ann)
-	if a.Status != http.StatusTooManyRequests || a.JSON(t)["code"] != "RATE_LIMIT_EXCEEDED" || a.JSON(t)["retry_after"] != 20.0 ||
+	if a.Status != http.StatusTooManyRequests || a.JSON(t)["code"] != "RATE_LIMIT_EXCEEDED" ||
+		a.JSON(t)["retry_after"] != 20.0 ||
 		a.Header.Get("Retry-After") != "20" || a.Header.Get("X-RateLimit-Remaining") != "0" {
 		t.Errorf("got %d %v %s; want 429, and 20 s to wait", a.Status, a.Header, a.Body)
 	}
 	if a := h.Get("/executions", h.Bob); a.Status != http.StatusOK {
 		t.Errorf("another subject: got %d; want 200", a.Status)
 	}
-	if a := h.Get("/executions", "x.y.z"); a.Status != http.StatusUnauthorized || a.Header.Get("X-RateLimit-Limit") != "" {
-		t.Errorf("nobody: got %d; want 401, and nothing of a rate", a.Status)
+	if a := h.Get("/executions", "x.y.z"); a.Status != http.StatusUnauthorized ||
+		a.Header.Get("X-RateLimit-Limit") != "" {
+		t.Errorf("an invalid token: got %d; want 401 without headers of a rate", a.Status)
 	}
 	now = now.Add(20 * time.Second)
 	if a := h.Get("/executions", h.Ann); a.Status != http.StatusOK {
@@ -75,7 +78,8 @@ func TestRequestsAreCountedByRoute(t *testing.T) {
 	h.Get("/nowhere/"+string(id), "")
 	h.Call("PROPFIND", "/executions", "", "")
 	for _, want := range []string{
-		"POST /execute/async 200", "GET /executions/{id} 200", "GET /executions/{id} 404", "GET none 404", "other none 405",
+		"POST /execute/async 200", "GET /executions/{id} 200", "GET /executions/{id} 404", "GET none 404",
+		"other none 405",
 	} {
 		if _, ok := h.Answered.Load(want); !ok {
 			var got []string

@@ -1,5 +1,6 @@
-// Package server is the HTTP machinery that all front doors share: routes with authentication, parameters and rate limits,
-// the reading of JSON and queries, errors, byte ranges, the log line of a request, and the listener with its certificate.
+// Package server is the HTTP machinery that all front doors share: routes with authentication, parameters and rate
+// limits, the reading of JSON and queries, errors, byte ranges, the log line of a request, and the listener with its
+// certificate.
 //
 // A front door is a Group of routes. The package knows none of them, and nothing about executions.
 package server
@@ -18,8 +19,8 @@ import (
 )
 
 // Handler answers a request of an authenticated caller; r.PathValue has the parameters of the path. An error that it
-// returns becomes the answer: the public half of a fault, or an internal error. The caller of a Public route is the zero
-// principal.
+// returns becomes the answer: the public half of a fault, or an internal error. The caller of a Public route is the
+// zero principal.
 type Handler func(w http.ResponseWriter, r *http.Request, caller auth.Principal) error
 
 // Route is one method of one path. HEAD comes with every GET.
@@ -120,8 +121,8 @@ func New(c Config, d Deps, groups ...Group) *Server {
 	return s
 }
 
-// guard checks the caller, the rate of the caller's subject and the query, in this order, before the handler of a route:
-// only an authenticated caller learns which parameters a route has.
+// guard checks the caller, the rate of the caller's subject and the query, in this order, before the handler of a
+// route: only an authenticated caller learns which parameters a route has.
 func (s *Server) guard(t Route) func(http.ResponseWriter, *http.Request) error {
 	authenticate := t.Auth
 	if authenticate == nil {

@@ -25,8 +25,8 @@ const (
 	maxHeader     = 16 << 10        // bytes
 )
 
-// NewHTTP makes an http.Server for h that bounds every request in time and size. At shutdown it answers the requests that
-// wait for an execution at once. Certificate.Serve runs the server.
+// NewHTTP makes an http.Server for h that bounds every request in time and size. At shutdown it answers the requests
+// that wait for an execution at once. Certificate.Serve runs the server.
 func NewHTTP(c Config, h http.Handler, entry *logrus.Entry) *http.Server {
 	life := &lifetime{stopping: make(chan struct{})}
 	server := &http.Server{
@@ -70,7 +70,8 @@ func (l *lifetime) stop() {
 	}
 }
 
-// Stopping returns a channel that is closed when the server of a request with ctx shuts down; nil without such a server.
+// Stopping returns a channel that is closed when the server of a request with ctx shuts down; nil without such a
+// server.
 func Stopping(ctx context.Context) <-chan struct{} {
 	if life, ok := ctx.Value(lifetimeKey{}).(*lifetime); ok {
 		return life.stopping

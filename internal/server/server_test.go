@@ -28,8 +28,8 @@ func (p pipes) Accept() (net.Conn, error) {
 func (p pipes) Close() error   { return nil }
 func (p pipes) Addr() net.Addr { return &net.TCPAddr{} }
 
-// lasts says something on a new connection of a server with the default limits and returns how long the server keeps
-// it, and what it answers. What is said goes on with a byte each second.
+// lasts writes said to a new connection of a server with the default limits, and then drip each second. It returns the
+// time until the server closes the connection, and the answer.
 func lasts(t *testing.T, said, drip string) (d time.Duration, answer string) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -65,7 +65,7 @@ func lasts(t *testing.T, said, drip string) (d time.Duration, answer string) {
 	return d, answer
 }
 
-func TestTheServerWaitsForNobodyForLong(t *testing.T) {
+func TestTheServerDropsASlowConnection(t *testing.T) {
 	const get = "GET / HTTP/1.1\r\nHost: x\r\n"
 	const post = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n"
 	const hangsUp = "" // with a 400 if the client is quick to read it
@@ -74,31 +74,37 @@ func TestTheServerWaitsForNobodyForLong(t *testing.T) {
 		within     time.Duration
 		answer     string
 	}{
-		"silence":                           {"", "", headerTimeout, hangsUp},
-		"half a header":                     {get, "", headerTimeout, hangsUp},
-		"a header by drops":                 {get, "X: y\r\n", headerTimeout, hangsUp},
-		"no body":                           {post, "", Defaults().Timeout, hangsUp},
-		"a body by drops":                   {post, "x", Defaults().Timeout, hangsUp},
-		"a body in chunks without end":      {strings.Replace(post, "Content-Length: 1000", "Transfer-Encoding: chunked", 1), "1\r\nx\r\n", Defaults().Timeout, hangsUp},
-		"nothing more after the first":      {get + "\r\n", "", idleTimeout, "HTTP/1.1 200"},
-		"half a second request":             {get + "\r\n" + get, "", headerTimeout, "HTTP/1.1 200"},
-		"a header of 17 KiB":                {get + "X: " + strings.Repeat("x", 17<<10), "", 0, "431"},
-		"a header of 17 KiB, line by line":  {get + strings.Repeat("X: "+strings.Repeat("x", 120)+"\r\n", 139), "", 0, "431"},
-		"a request line of 17 KiB":          {"GET /" + strings.Repeat("x", 17<<10), "", 0, "431"},
-		"two lengths":                       {"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nxx", "", 0, "400"},
+		"silence":           {"", "", headerTimeout, hangsUp},
+		"half a header":     {get, "", headerTimeout, hangsUp},
+		"a header by drops": {get, "X: y\r\n", headerTimeout, hangsUp},
+		"no body":           {post, "", Defaults().Timeout, hangsUp},
+		"a body by drops":   {post, "x", Defaults().Timeout, hangsUp},
+		"a body in chunks without end": {strings.Replace(post, "Content-Length: 1000",
+			"Transfer-Encoding: chunked", 1), "1\r\nx\r\n", Defaults().Timeout, hangsUp},
+		"nothing more after the first": {get + "\r\n", "", idleTimeout, "HTTP/1.1 200"},
+		"half a second request":        {get + "\r\n" + get, "", headerTimeout, "HTTP/1.1 200"},
+		"a header of 17 KiB":           {get + "X: " + strings.Repeat("x", 17<<10), "", 0, "431"},
+		"a header of 17 KiB, line by line": {
+			get + strings.Repeat("X: "+strings.Repeat("x", 120)+"\r\n", 139), "",
+			0, "431",
+		},
+		"a request line of 17 KiB": {"GET /" + strings.Repeat("x", 17<<10), "", 0, "431"},
+		"two lengths": {"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: " +
+			"2\r\n\r\nxx", "", 0, "400"},
 		"no host":                           {"GET / HTTP/1.1\r\n\r\n", "", 0, "400"},
 		"a control character in the header": {get + "X: a\x00b\r\n\r\n", "", 0, "400"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			d, answer := lasts(t, test.said, test.drip)
-			if d > test.within+time.Second || !strings.Contains(answer, test.answer) || test.answer == hangsUp && strings.Contains(answer, "HTTP/1.1 200") {
+			if d > test.within+time.Second || !strings.Contains(answer, test.answer) || test.answer == hangsUp &&
+				strings.Contains(answer, "HTTP/1.1 200") {
 				t.Errorf("got %q after %s; want %q within %s", answer, d, test.answer, test.within)
 			}
 		})
 	}
 }
 
-func TestWhatNetHTTPSaysGoesToTheLog(t *testing.T) {
+func TestTheMessagesOfNetHTTPGoToTheLog(t *testing.T) {
 	logger, hook := logtest.NewNullLogger()
 	logger.SetLevel(logrus.DebugLevel)
 	said := NewHTTP(Defaults(), nil, logrus.NewEntry(logger)).ErrorLog

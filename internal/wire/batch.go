@@ -13,7 +13,7 @@ type BatchResult struct {
 	Count       int                     `json:"count"`
 	Counts      map[execution.State]int `json:"counts"` // executions per final state, without zeros
 	CompletedAt time.Time               `json:"completed_at"`
-	Timestamp   time.Time               `json:"timestamp"`  // the same instant as CompletedAt
+	Timestamp   time.Time               `json:"timestamp"`  // equals CompletedAt
 	Executions  []BatchMember           `json:"executions"` // in the order of their submission
 }
 

@@ -22,7 +22,7 @@ type Result struct {
 	StartedAt     *time.Time      `json:"started_at"` // null if the program never ran
 	CompletedAt   time.Time       `json:"completed_at"`
 
-	Timestamp       time.Time        `json:"timestamp"` // the same instant as CompletedAt
+	Timestamp       time.Time        `json:"timestamp"` // equals CompletedAt
 	Error           *string          `json:"error"`     // null when completed
 	Reason          execution.Reason `json:"reason"`
 	Language        string           `json:"language"`
@@ -42,8 +42,8 @@ type Result struct {
 	WorkspaceResult *WorkspaceResult `json:"workspace_result,omitempty"`
 }
 
-// Nested is a Result beside other fields. It lies one level deeper than those: where both have a field of the same name,
-// JSON shows the other one.
+// Nested is a Result beside other fields. It lies one level deeper than those: where both have a field of the same
+// name, JSON shows the other one.
 type Nested struct{ *Result }
 
 // WithoutOutput is a Nested result without its output, for a stream that has carried the output already.

@@ -43,14 +43,14 @@ const Hello = `{"code":"print('hello')","callback_url":"https://example.com/hook
 // AsJSON is the header of a body in JSON.
 const AsJSON = "Content-Type: application/json"
 
-// Admission is all that the front doors use of admission.
+// Admission is the part of admission that the front doors use.
 type Admission interface {
 	gateway.Admission
 	httpapi.Admission
 	hopx.Environments
 }
 
-// Records is all that the front doors read of executions.
+// Records is the part of the store that the front doors read.
 type Records interface {
 	gateway.Records
 	httpapi.Records
@@ -122,7 +122,7 @@ func (a Answer) ID(t *testing.T) execution.ID {
 func Open(t *testing.T, changes ...func(*server.Config, *Deps)) *Fixture {
 	t.Helper()
 	logger, hook := logtest.NewNullLogger()
-	logger.SetLevel(logrus.DebugLevel)
+	logger.SetLevel(logrus.TraceLevel)
 	log := logrus.NewEntry(logger)
 	records, err := store.Open(t.Context(), storetest.Dir(t), store.Defaults(), log)
 	ok(t, err)
@@ -139,7 +139,8 @@ func Open(t *testing.T, changes ...func(*server.Config, *Deps)) *Fixture {
 	keys, err := seal.Open(filepath.Join(t.TempDir(), "seal.key"))
 	ok(t, err)
 	f := &Fixture{
-		T: t, Keys: keys, Store: records, Live: &Typewriter{}, Log: hook, AnnKey: annKey, AdminKey: adminKey, entry: log,
+		T: t, Keys: keys, Store: records, Live: &Typewriter{}, Log: hook, AnnKey: annKey, AdminKey: adminKey,
+		entry:  log,
 		Config: server.Defaults(),
 	}
 	admit := func(c admission.Config, p admission.Policy) Admission {
@@ -164,14 +165,16 @@ func Open(t *testing.T, changes ...func(*server.Config, *Deps)) *Fixture {
 		change(&f.Config, &d)
 	}
 	f.executions = gateway.New(f.Config.Streams, gateway.Deps{
-		Admission: d.Admission, Records: d.Records, Artifacts: d.Artifacts, Live: d.Live, Cancel: d.Cancel, Inline: d.Inline, Log: log,
+		Admission: d.Admission, Records: d.Records, Artifacts: d.Artifacts, Live: d.Live, Cancel: d.Cancel,
+		Inline: d.Inline, Log: log,
 	})
 	limits := execution.WorkspaceLimits{Size: 1 << 20, Entries: 10, Count: 3, Total: 3 << 19}
 	files := gateway.NewFiles(d.Contents, limits, d.Now)
 	groups := []server.Group{
 		httpapi.New(httpapi.Deps{
 			Executions: f.executions, Files: files, Admission: d.Admission, Records: d.Records, Deliveries: records,
-			Artifacts: d.Artifacts, Languages: catalogue, Workspaces: records, Try: d.Try, Checks: d.Checks, Log: log, Now: d.Now,
+			Artifacts: d.Artifacts, Languages: catalogue, Workspaces: records, Try: d.Try, Checks: d.Checks, Log: log,
+			Now: d.Now,
 		}),
 		hopx.New(hopx.Deps{
 			Executions: f.executions, Files: files, Records: d.Records, Environments: d.Admission, Issuer: tokens,
@@ -192,7 +195,10 @@ func Open(t *testing.T, changes ...func(*server.Config, *Deps)) *Fixture {
 	listener := f.Listener()
 	listener.Start()
 	f.URL, f.Server = listener.URL, listener.Config
-	for token, scopes := range map[*string][]string{&f.Ann: {"ann"}, &f.Bob: {"bob"}, &f.Admin: {"root", auth.ScopeAdmin}} {
+	for token, scopes := range map[*string][]string{
+		&f.Ann: {"ann"}, &f.Bob: {"bob"},
+		&f.Admin: {"root", auth.ScopeAdmin},
+	} {
 		*token, err = tokens.Issue(scopes[0], time.Hour, scopes[1:]...)
 		ok(t, err)
 	}
@@ -259,6 +265,7 @@ func (f *Fixture) Call(method, path, token, body string, headers ...string) Answ
 	return a
 }
 
+// Send sends a request and reads the answer.
 func (f *Fixture) Send(r *http.Request) Answer {
 	f.T.Helper()
 	response, err := http.DefaultTransport.RoundTrip(r)
@@ -273,12 +280,13 @@ func (f *Fixture) Send(r *http.Request) Answer {
 	return Answer{response.StatusCode, response.Header, string(body)}
 }
 
+// Get sends a GET.
 func (f *Fixture) Get(path, token string, headers ...string) Answer {
 	f.T.Helper()
 	return f.Call(http.MethodGet, path, token, "", headers...)
 }
 
-// Submit hands in a body and returns the id; it must be accepted.
+// Submit submits a body, which must be accepted, and returns the id.
 func (f *Fixture) Submit(token, body string) execution.ID {
 	f.T.Helper()
 	a := f.Call(http.MethodPost, "/execute/async", token, body, AsJSON)
@@ -288,7 +296,7 @@ func (f *Fixture) Submit(token, body string) execution.ID {
 	return a.ID(f.T)
 }
 
-// Start makes an execution run.
+// Start takes an execution from the queue to running.
 func (f *Fixture) Start(id execution.ID) {
 	f.T.Helper()
 	for {
@@ -325,11 +333,12 @@ func (f *Fixture) Finish(id execution.ID, r execution.Result) {
 	}
 }
 
-// completed is a result that printed something.
+// Completed is the result of a program with output.
 func Completed(stdout, stderr string) execution.Result {
 	return execution.Result{
-		State: execution.Completed, Reason: execution.Exited, ExitCode: new(0), StartedAt: Moment(1), CompletedAt: Moment(2),
-		Duration: 1500 * time.Millisecond, Stdout: outputOf(stdout), Stderr: outputOf(stderr), OutputComplete: true,
+		State: execution.Completed, Reason: execution.Exited, ExitCode: new(0), StartedAt: Moment(1),
+		CompletedAt: Moment(2),
+		Duration:    1500 * time.Millisecond, Stdout: outputOf(stdout), Stderr: outputOf(stderr), OutputComplete: true,
 		CPUTime: 20 * time.Millisecond, MaxMemory: 9 << 20,
 	}
 }
@@ -338,13 +347,14 @@ func outputOf(s string) execution.Output {
 	return execution.Output{Head: []byte(s), Bytes: int64(len(s))}
 }
 
+// Moment is a time s seconds after a fixed one.
 func Moment(s int64) time.Time { return time.Unix(1_738_022_400+s, 0).UTC() }
 
 func delivery(e execution.Execution, r execution.Result) *execution.Delivery {
 	return &execution.Delivery{Body: callback.Body(e, r, Inline), CreatedAt: r.CompletedAt, NextAt: r.CompletedAt}
 }
 
-// cancelled is how an execution ends that never started.
+// cancelled is the end of an execution that never started.
 func cancelled(e execution.Execution) (execution.Result, *execution.Delivery) {
 	r := execution.Result{
 		State: execution.Cancelled, Reason: execution.WasCancelled, CompletedAt: time.Now(), OutputComplete: true,
@@ -363,6 +373,7 @@ type Typewriter struct {
 	grown chan struct{}
 }
 
+// Print appends to a stream.
 func (w *Typewriter) Print(id execution.ID, stream execution.Stream, text string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -376,6 +387,7 @@ func (w *Typewriter) Print(id execution.ID, stream execution.Stream, text string
 	}
 }
 
+// Follow implements gateway.Live.
 func (w *Typewriter) Follow(id execution.ID) (read func(execution.Stream) ([]byte, <-chan struct{}), release func()) {
 	return func(stream execution.Stream) ([]byte, <-chan struct{}) {
 		w.mu.Lock()
@@ -387,6 +399,7 @@ func (w *Typewriter) Follow(id execution.ID) (read func(execution.Stream) ([]byt
 	}, func() {}
 }
 
+// Live implements gateway.Live.
 func (w *Typewriter) Live(id execution.ID, stream execution.Stream) ([]byte, bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -420,7 +433,7 @@ func (f *Fixture) Fail(id execution.ID, r execution.Result) {
 	}
 }
 
-// Work starts and ends whatever is queued, until stop is called.
+// Work starts and completes queued executions until stop is called.
 func (f *Fixture) Work() (stop func()) {
 	f.T.Helper()
 	quit := make(chan struct{})
@@ -458,7 +471,7 @@ func (f *Fixture) Work() (stop func()) {
 	}
 }
 
-// store keeps content as a blob.
+// Keep stores content as a blob.
 func (f *Fixture) Keep(content string) execution.Blob {
 	f.T.Helper()
 	w, err := f.Store.NewBlob(f.T.Context())
@@ -475,7 +488,7 @@ func (f *Fixture) Keep(content string) execution.Blob {
 	return b
 }
 
-// Leave is an execution of ann's that has ended and left files.
+// Leave makes an execution of ann that has ended and left files.
 func (f *Fixture) Leave(leavings execution.Omissions, files ...execution.Artifact) execution.ID {
 	f.T.Helper()
 	id := f.Submit(f.Ann, `{"code":"x","callback_url":"https://example.com/hook","artifacts":["**"]}`)
@@ -486,6 +499,7 @@ func (f *Fixture) Leave(leavings execution.Omissions, files ...execution.Artifac
 	return id
 }
 
+// Put sends a file.
 func (f *Fixture) Put(path, token, body string, headers ...string) Answer {
 	f.T.Helper()
 	return f.Call(http.MethodPut, path, token, body, headers...)
@@ -520,12 +534,13 @@ func (a Answer) Refuses(t *testing.T, what, field, sentence string) {
 	t.Helper()
 	v := a.JSON(t)
 	details, _ := v["details"].(map[string]any)
-	if a.Status != http.StatusBadRequest || v["code"] != "INVALID_REQUEST" || v["message"] != sentence || details["field"] != field {
+	if a.Status != http.StatusBadRequest || v["code"] != "INVALID_REQUEST" || v["message"] != sentence ||
+		details["field"] != field {
 		t.Errorf("%s: got %d %s; want 400 about %s: %s", what, a.Status, a.Body, field, sentence)
 	}
 }
 
-// ClockAt makes the API's clock stand still at a time that the test moves.
+// ClockAt sets the clock of the API to a time that the test moves.
 func ClockAt(now *time.Time) func(*server.Config, *Deps) {
 	return func(_ *server.Config, d *Deps) { d.Now = func() time.Time { return *now } }
 }

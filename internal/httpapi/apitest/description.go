@@ -26,12 +26,13 @@ type Document struct {
 }
 
 var read = sync.OnceValue(func() (d Document) {
-	openapi3filter.RegisterBodyDecoder("text/event-stream", openapi3filter.FileBodyDecoder) // the events are checked one by one
+	// The events are checked one by one
+	openapi3filter.RegisterBodyDecoder("text/event-stream", openapi3filter.FileBodyDecoder)
 	loader := openapi3.NewLoader()
 	if d.Doc, d.err = loader.LoadFromData(httpapi.OpenAPI); d.err != nil {
 		return d
 	}
-	routed := *d.Doc // OpenAPI has no parameter with slashes; the router that finds what describes a request has
+	routed := *d.Doc // OpenAPI has no parameter with slashes; the router of this test has
 	routed.Paths = openapi3.NewPaths()
 	for path, item := range d.Doc.Paths.Map() {
 		routed.Paths.Set(strings.ReplaceAll(path, "{path}", "{path"+server.Rest+"}"), item)
@@ -50,8 +51,7 @@ func Description(t *testing.T) Document {
 	return d
 }
 
-// Validate holds one Answer against the description: its status, headers and body are described, and it has no field
-// that is not.
+// Validate checks that the status, the headers and every field of the body of an answer are in the description.
 func (d Document) Validate(t *testing.T, r *http.Request, a Answer) {
 	t.Helper()
 	if a.Header.Get("X-Request-Id") == "" {
@@ -61,12 +61,12 @@ func (d Document) Validate(t *testing.T, r *http.Request, a Answer) {
 		return
 	}
 	route, params, err := d.router.FindRoute(r)
-	if err != nil { // an unknown route: the error has the one shape all the same
+	if err != nil { // the error of an unknown route has the shape of all errors
 		shape := "Error"
 		if strings.HasPrefix(r.URL.Path, "/v1/") {
 			shape = "ControlError"
 		}
-		d.visit(t, d.Doc.Components.Schemas[shape].Value, a)
+		d.Visit(t, d.Doc.Components.Schemas[shape].Value, a)
 		return
 	}
 	input := &openapi3filter.ResponseValidationInput{
@@ -82,11 +82,12 @@ func (d Document) Validate(t *testing.T, r *http.Request, a Answer) {
 	}
 	media := route.Operation.Responses.Status(a.Status).Value.Content.Get(a.Header.Get("Content-Type"))
 	if a.Header.Get("Content-Type") == "application/json" {
-		d.visit(t, media.Schema.Value, a)
+		d.Visit(t, media.Schema.Value, a)
 	}
 }
 
-func (d Document) visit(t *testing.T, schema *openapi3.Schema, a Answer) {
+// Visit checks the body of an answer against a schema.
+func (d Document) Visit(t *testing.T, schema *openapi3.Schema, a Answer) {
 	t.Helper()
 	var v any
 	if err := json.Unmarshal([]byte(a.Body), &v); err != nil {
@@ -133,7 +134,7 @@ func undescribed(path string, v any, schemas ...*openapi3.Schema) (fields []stri
 	return fields
 }
 
-// parts adds to the schemas those that they are put together of.
+// parts adds to the schemas their own parts.
 func parts(schemas []*openapi3.Schema) (all []*openapi3.Schema) {
 	for _, s := range schemas {
 		all = append(all, s)
@@ -146,7 +147,7 @@ func parts(schemas []*openapi3.Schema) (all []*openapi3.Schema) {
 	return all
 }
 
-// free tells whether the schemas say nothing about fields at all.
+// free tells whether the schemas describe no fields.
 func free(schemas []*openapi3.Schema) bool {
 	return !slices.ContainsFunc(schemas, func(s *openapi3.Schema) bool { return len(s.Properties) > 0 })
 }

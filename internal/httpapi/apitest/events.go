@@ -11,12 +11,12 @@ import (
 	"boomerang/internal/execution"
 )
 
-// Event is one event as it came.
+// Event is one event of a stream.
 type Event struct{ ID, Name, Data string }
 
 func (e Event) String() string { return e.ID + " " + e.Name + " " + e.Data }
 
-// EventReader reads a stream of events and holds each against the description.
+// EventReader reads a stream of events and checks each against the description.
 type EventReader struct {
 	T        *testing.T
 	Response *http.Response
@@ -25,7 +25,7 @@ type EventReader struct {
 	Bytes    [2]strings.Builder // of stdout and stderr, decoded
 }
 
-// Events opens a stream; it must be one.
+// Events opens a stream of events.
 func (f *Fixture) Events(id execution.ID, token string, headers ...string) *EventReader {
 	f.T.Helper()
 	r, err := http.NewRequestWithContext(f.T.Context(), http.MethodGet, f.URL+"/executions/"+string(id)+"/events", nil)
@@ -81,7 +81,7 @@ func (r *EventReader) check(e Event) {
 		"status": "EventStatus", "stdout": "EventOutput", "stderr": "EventOutput", "gap": "EventGap", "end": "EventEnd",
 	}[e.Name]
 	d := Description(r.T)
-	d.visit(r.T, d.Doc.Components.Schemas[schema].Value, Answer{Body: e.Data})
+	d.Visit(r.T, d.Doc.Components.Schemas[schema].Value, Answer{Body: e.Data})
 	if schema != "EventOutput" {
 		return
 	}
@@ -96,10 +96,10 @@ func (r *EventReader) check(e Event) {
 			r.T.Error(err)
 		}
 	}
-	r.Bytes[map[string]int{"stdout": 0, "stderr": 1}[e.Name]].Write(text)
+	_, _ = r.Bytes[map[string]int{"stdout": 0, "stderr": 1}[e.Name]].Write(text) // never fails
 }
 
-// All reads to the end of the stream, and returns the events without those of the data that differ each time.
+// All reads to the end of the stream. It returns the events, those of a state with the state alone, and the last event.
 func (r *EventReader) All() (list []string, last Event) {
 	r.T.Helper()
 	for {
@@ -119,6 +119,7 @@ func (r *EventReader) All() (list []string, last Event) {
 	}
 }
 
+// Want reads to the end of the stream and compares the events.
 func (r *EventReader) Want(want ...string) {
 	r.T.Helper()
 	if got, _ := r.All(); strings.Join(got, "\n") != strings.Join(want, "\n") {

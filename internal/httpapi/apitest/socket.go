@@ -13,7 +13,7 @@ import (
 	"boomerang/internal/execution"
 )
 
-// Dial opens a stream. What is refused comes back as an answer.
+// Dial opens a stream, or returns the answer of a refusal.
 func (f *Fixture) Dial(token string, headers ...string) (*websocket.Conn, Answer) {
 	f.T.Helper()
 	header := http.Header{"Authorization": {"Bearer " + token}}
@@ -21,7 +21,10 @@ func (f *Fixture) Dial(token string, headers ...string) (*websocket.Conn, Answer
 		name, value, _ := strings.Cut(line, ": ")
 		header.Add(name, value)
 	}
-	conn, response, err := websocket.Dial(f.T.Context(), strings.Replace(f.URL, "http", "ws", 1)+"/execute/stream", &websocket.DialOptions{HTTPHeader: header}) //nolint:bodyclose // its documentation: "You never need to close resp.Body yourself."
+	url := strings.Replace(f.URL, "http", "ws", 1) + "/execute/stream"
+	options := &websocket.DialOptions{HTTPHeader: header}
+	// The documentation of websocket: "You never need to close resp.Body yourself."
+	conn, response, err := websocket.Dial(f.T.Context(), url, options) //nolint:bodyclose // as documented
 	if err != nil {
 		var body [1024]byte
 		n, _ := response.Body.Read(body[:])
@@ -58,6 +61,7 @@ func (f *Fixture) Hear(conn *websocket.Conn) map[string]any {
 	return frame
 }
 
+// Closed fails unless the server closes the socket with a status.
 func (f *Fixture) Closed(conn *websocket.Conn, want websocket.StatusCode) {
 	f.T.Helper()
 	ctx, cancel := context.WithTimeout(f.T.Context(), time.Minute)
@@ -67,7 +71,7 @@ func (f *Fixture) Closed(conn *websocket.Conn, want websocket.StatusCode) {
 	}
 }
 
-// Only is the one execution that there is.
+// Only returns the single stored execution, and waits for it.
 func (f *Fixture) Only() execution.ID {
 	f.T.Helper()
 	for end := time.Now().Add(time.Minute); time.Now().Before(end); {
