@@ -162,6 +162,23 @@ func TestDocumentsAndCodeNameEachOtherRightly(t *testing.T) {
 	}
 }
 
+var goFile = regexp.MustCompile("`([\\w-]+(?:/[\\w-]+)+\\.go)`")
+
+// The paths of code in ARCHITECTURE start at the root, or at internal/.
+func TestTheFilesThatARCHITECTURENamesExist(t *testing.T) {
+	names := goFile.FindAllStringSubmatch(read(t, plan), -1)
+	if len(names) < 20 {
+		t.Fatalf("%d paths are named, want the table of where to look", len(names))
+	}
+	for _, name := range names {
+		_, atRoot := os.Stat(filepath.Join(root, name[1]))
+		_, below := os.Stat(filepath.Join(root, "internal", name[1]))
+		if atRoot != nil && below != nil {
+			t.Errorf("%s names %s: there is no such file", plan, name[1])
+		}
+	}
+}
+
 // rendered compares a part of a document, between <!-- name: … --> and <!-- /name -->, with its rendered text. The flag
 // -update writes the text into the document.
 func rendered(t *testing.T, page, name, want string) {
