@@ -16,6 +16,9 @@ import (
 	"boomerang/internal/workspace"
 )
 
+// workspaceRoutes answers requests for workspaces and their files.
+type workspaceRoutes struct{ Deps }
+
 // workspaceView is a workspace in a list.
 type workspaceView struct {
 	Name      string        `json:"name"`
@@ -89,7 +92,7 @@ func fileRefOf(r *http.Request, caller auth.Principal) (at gateway.FileRef, q *s
 	return at, q, nil
 }
 
-func (a *api) handleWorkspaces(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
+func (a *workspaceRoutes) handleWorkspaces(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
 	at, q, err := fileRefOf(r, caller)
 	if err != nil {
 		return err
@@ -116,7 +119,7 @@ func (a *api) handleWorkspaces(w http.ResponseWriter, r *http.Request, caller au
 	return server.Respond(w, http.StatusOK, answer)
 }
 
-func (a *api) handleWorkspace(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
+func (a *workspaceRoutes) handleWorkspace(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
 	at, _, err := fileRefOf(r, caller)
 	if err != nil {
 		return err
@@ -128,7 +131,7 @@ func (a *api) handleWorkspace(w http.ResponseWriter, r *http.Request, caller aut
 	return server.Respond(w, http.StatusOK, workspaceViewOf(found))
 }
 
-func (a *api) handleRemoveWorkspace(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
+func (a *workspaceRoutes) handleRemoveWorkspace(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
 	at, _, err := fileRefOf(r, caller)
 	if err != nil {
 		return err
@@ -143,7 +146,7 @@ func (a *api) handleRemoveWorkspace(w http.ResponseWriter, r *http.Request, call
 // maxFiles is the longest page of files.
 const maxFiles = 1000
 
-func (a *api) handleFiles(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
+func (a *workspaceRoutes) handleFiles(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
 	at, q, err := fileRefOf(r, caller)
 	if err != nil {
 		return err
@@ -171,7 +174,7 @@ func (a *api) handleFiles(w http.ResponseWriter, r *http.Request, caller auth.Pr
 }
 
 // handleFile answers with the bytes of a file, or with the range that the request asks for.
-func (a *api) handleFile(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
+func (a *workspaceRoutes) handleFile(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
 	at, _, err := fileRefOf(r, caller)
 	if err != nil {
 		return err
@@ -184,7 +187,7 @@ func (a *api) handleFile(w http.ResponseWriter, r *http.Request, caller auth.Pri
 }
 
 // handlePutFile stores a file completely or not at all.
-func (a *api) handlePutFile(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
+func (a *workspaceRoutes) handlePutFile(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
 	at, q, err := fileRefOf(r, caller)
 	if err != nil {
 		return err
@@ -223,7 +226,7 @@ func (a *api) handlePutFile(w http.ResponseWriter, r *http.Request, caller auth.
 	return server.Respond(w, status, fileViewOf(e))
 }
 
-func (a *api) handleDeleteFile(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
+func (a *workspaceRoutes) handleDeleteFile(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
 	at, _, err := fileRefOf(r, caller)
 	if err != nil {
 		return err
