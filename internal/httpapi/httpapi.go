@@ -48,7 +48,7 @@ type Deliveries interface {
 
 // Redelivery sends callbacks again.
 type Redelivery interface {
-	// Redeliver makes a delivery due at now, whatever its state.
+	// Redeliver makes a delivery in any state due at now.
 	Redeliver(ctx context.Context, id execution.ID, now time.Time) error
 	// Recover makes the chosen dead deliveries due at now. It returns their number, also beside an error.
 	Recover(ctx context.Context, r execution.Recovery, now time.Time) (recovered int, err error)
