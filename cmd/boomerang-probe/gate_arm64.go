@@ -8,4 +8,4 @@ import "boomerang/internal/probe"
 // binary.
 func gate(probe.Task) (string, bool) { return "there is none on this processor", true }
 
-func architectureCalls(string) []wall { return nil }
+func architectureCalls(string) []check { return nil }

@@ -43,8 +43,8 @@ func (x *Executions) Run(w http.ResponseWriter, r *http.Request, s admission.Sub
 	return x.wait(w, r, e, s.IdempotencyKey != ""), nil
 }
 
-// wait returns e with its result as soon as there is one. The code runs from here on, whatever fails, so there is no
-// error, only an execution without a result: a client posts again after a 5xx, and the code would run twice.
+// wait returns e with its result as soon as there is one. The code runs from here on even if something fails, so there
+// is no error, only an execution without a result: a client posts again after a 5xx, and the code would run twice.
 //
 // The result of a program whose caller has hung up or waited too long would never be read, so the program is cancelled.
 // A program with an idempotency key (returns) goes on, because the same request leads to it again.

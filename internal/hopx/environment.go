@@ -11,6 +11,9 @@ import (
 	"boomerang/internal/wire"
 )
 
+// environmentRoutes answers requests for the default environment of a subject.
+type environmentRoutes struct{ Deps }
+
 // environment is the answer of every route below /env.
 type environment struct {
 	EnvVars   map[string]string `json:"env_vars"`
@@ -18,7 +21,7 @@ type environment struct {
 	Timestamp time.Time         `json:"timestamp"`
 }
 
-func (h *door) handleGetEnv(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
+func (h *environmentRoutes) handleGetEnv(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
 	env, err := h.Environments.Environment(r.Context(), caller.Subject)
 	if err != nil {
 		return err
@@ -26,16 +29,16 @@ func (h *door) handleGetEnv(w http.ResponseWriter, r *http.Request, caller auth.
 	return h.showEnv(w, env)
 }
 
-func (h *door) handlePutEnv(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
+func (h *environmentRoutes) handlePutEnv(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
 	return h.setEnv(w, r, caller, false)
 }
 
-func (h *door) handlePatchEnv(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
+func (h *environmentRoutes) handlePatchEnv(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
 	return h.setEnv(w, r, caller, true)
 }
 
 // setEnv merges by the method of the request and ignores the field merge, as HopX's page describes.
-func (h *door) setEnv(w http.ResponseWriter, r *http.Request, caller auth.Principal, merge bool) error {
+func (h *environmentRoutes) setEnv(w http.ResponseWriter, r *http.Request, caller auth.Principal, merge bool) error {
 	o, err := server.ReadObject(w, r)
 	if err != nil {
 		return err
@@ -54,7 +57,7 @@ func (h *door) setEnv(w http.ResponseWriter, r *http.Request, caller auth.Princi
 	return h.showEnv(w, env)
 }
 
-func (h *door) handleDeleteEnv(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
+func (h *environmentRoutes) handleDeleteEnv(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
 	env, err := h.Environments.SetEnvironment(r.Context(), caller.Subject, nil, false)
 	if err != nil {
 		return err
@@ -62,7 +65,7 @@ func (h *door) handleDeleteEnv(w http.ResponseWriter, r *http.Request, caller au
 	return h.showEnv(w, env)
 }
 
-func (h *door) showEnv(w http.ResponseWriter, env map[string]string) error {
+func (h *environmentRoutes) showEnv(w http.ResponseWriter, env map[string]string) error {
 	return server.Respond(w, http.StatusOK, environment{
 		EnvVars: admission.Masked(env), Count: len(env),
 		Timestamp: wire.Time(h.Now()),

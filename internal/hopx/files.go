@@ -23,6 +23,9 @@ import (
 
 // HopX's clients know one tree of files. Here it is the subject's workspace "default", and its root is /workspace.
 
+// fileRoutes answers requests for files.
+type fileRoutes struct{ Deps }
+
 // file has the fields that the clients read. Some values appear under an old and a new name.
 type file struct {
 	Name         string    `json:"name"`
@@ -57,7 +60,7 @@ type done struct {
 	Timestamp time.Time `json:"timestamp"`
 }
 
-func (h *door) showDone(w http.ResponseWriter, at gateway.FileRef, size int64, message string) error {
+func (h *fileRoutes) showDone(w http.ResponseWriter, at gateway.FileRef, size int64, message string) error {
 	return server.Respond(w, http.StatusOK, done{
 		true, path.Join(workspace.Dir, at.Path), size, message,
 		wire.Time(h.Now()),
@@ -97,7 +100,7 @@ func queriedFile(r *http.Request, caller auth.Principal) (gateway.FileRef, error
 }
 
 // handleReadFile answers with a file as text, or as base64 when it is none.
-func (h *door) handleReadFile(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
+func (h *fileRoutes) handleReadFile(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
 	at, err := queriedFile(r, caller)
 	if err != nil {
 		return err
@@ -135,7 +138,7 @@ func unknownFile(err error) error {
 	return err
 }
 
-func (h *door) handleDownloadFile(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
+func (h *fileRoutes) handleDownloadFile(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
 	at, err := queriedFile(r, caller)
 	if err != nil {
 		return err
@@ -147,7 +150,7 @@ func (h *door) handleDownloadFile(w http.ResponseWriter, r *http.Request, caller
 	return h.Files.Serve(w, r, e)
 }
 
-func (h *door) handleFileExists(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
+func (h *fileRoutes) handleFileExists(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
 	at, err := queriedFile(r, caller)
 	if err != nil {
 		return err
@@ -164,7 +167,7 @@ func (h *door) handleFileExists(w http.ResponseWriter, r *http.Request, caller a
 }
 
 // handleListFiles lists the entries of a directory, without the entries of its subdirectories.
-func (h *door) handleListFiles(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
+func (h *fileRoutes) handleListFiles(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
 	at, err := queriedFile(r, caller)
 	if err != nil {
 		return err
@@ -196,7 +199,7 @@ func (h *door) handleListFiles(w http.ResponseWriter, r *http.Request, caller au
 }
 
 // readChange reads the JSON body of a change.
-func (h *door) readChange(
+func (h *fileRoutes) readChange(
 	w http.ResponseWriter, r *http.Request, caller auth.Principal,
 ) (o *server.Object, at gateway.FileRef, err error) {
 	if o, err = server.ReadObject(w, r); err != nil {
@@ -210,7 +213,7 @@ func (h *door) readChange(
 	return o, at, err
 }
 
-func (h *door) handleWriteFile(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
+func (h *fileRoutes) handleWriteFile(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
 	o, at, err := h.readChange(w, r, caller)
 	if err != nil {
 		return err
@@ -246,7 +249,7 @@ func (h *door) handleWriteFile(w http.ResponseWriter, r *http.Request, caller au
 	return h.showDone(w, at, e.Blob.Size, "File written.")
 }
 
-func (h *door) handleMakeDirectory(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
+func (h *fileRoutes) handleMakeDirectory(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
 	_, at, err := h.readChange(w, r, caller)
 	if err != nil {
 		return err
@@ -260,7 +263,7 @@ func (h *door) handleMakeDirectory(w http.ResponseWriter, r *http.Request, calle
 	return h.showDone(w, at, 0, "Directory made.")
 }
 
-func (h *door) handleRemoveFile(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
+func (h *fileRoutes) handleRemoveFile(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
 	at, err := queriedFile(r, caller)
 	if err != nil {
 		return err
@@ -280,7 +283,7 @@ const maxField = 4 << 10
 
 // handleUploadFile takes a form with the fields "path" and "file", in this order, because the file is stored while it
 // arrives.
-func (h *door) handleUploadFile(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
+func (h *fileRoutes) handleUploadFile(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
 	form, err := r.MultipartReader()
 	if err != nil {
 		return fault.New(fault.UnsupportedMediaType,
@@ -312,7 +315,7 @@ func (h *door) handleUploadFile(w http.ResponseWriter, r *http.Request, caller a
 	}
 }
 
-func (h *door) storeUpload(
+func (h *fileRoutes) storeUpload(
 	w http.ResponseWriter, r *http.Request, caller auth.Principal, name string, part *multipart.Part,
 ) error {
 	at, err := fileRefOf(caller, name)

@@ -71,7 +71,7 @@ type Deps struct {
 	Now          func() time.Time
 }
 
-// door answers the requests of HopX's clients.
+// door answers requests for programs, and for the state of the server.
 type door struct {
 	Deps
 	started time.Time
@@ -89,6 +89,7 @@ func (h *door) routes() []server.Route {
 		post   = http.MethodPost
 		remove = http.MethodDelete
 	)
+	environment, files, sandboxes := &environmentRoutes{h.Deps}, &fileRoutes{h.Deps}, &sandboxRoutes{h.Deps}
 	routes := []server.Route{
 		{Method: post, Path: "/execute", Handle: h.handleExecute},
 		{Method: post, Path: "/execute/background", Handle: h.handleBackground},
@@ -103,31 +104,34 @@ func (h *door) routes() []server.Route {
 			Parameters: server.AtLeast("process_id", "execution_id"),
 		},
 
-		{Method: get, Path: "/env", Handle: h.handleGetEnv},
-		{Method: http.MethodPut, Path: "/env", Handle: h.handlePutEnv},
-		{Method: http.MethodPatch, Path: "/env", Handle: h.handlePatchEnv},
-		{Method: remove, Path: "/env", Handle: h.handleDeleteEnv},
+		{Method: get, Path: "/env", Handle: environment.handleGetEnv},
+		{Method: http.MethodPut, Path: "/env", Handle: environment.handlePutEnv},
+		{Method: http.MethodPatch, Path: "/env", Handle: environment.handlePatchEnv},
+		{Method: remove, Path: "/env", Handle: environment.handleDeleteEnv},
 
-		{Method: get, Path: "/files/read", Handle: h.handleReadFile, Parameters: server.AtLeast("path")},
-		{Method: get, Path: "/files/download", Handle: h.handleDownloadFile, Parameters: server.AtLeast("path")},
-		{Method: get, Path: "/files/exists", Handle: h.handleFileExists, Parameters: server.AtLeast("path")},
-		{Method: get, Path: "/files/list", Handle: h.handleListFiles, Parameters: server.AtLeast("path")},
-		{Method: post, Path: "/files/write", Handle: h.handleWriteFile},
-		{Method: post, Path: "/files/upload", Handle: h.handleUploadFile, Parameters: server.AtLeast("path")},
-		{Method: post, Path: "/files/mkdir", Handle: h.handleMakeDirectory},
-		{Method: remove, Path: "/files/remove", Handle: h.handleRemoveFile, Parameters: server.AtLeast("path")},
+		{Method: get, Path: "/files/read", Handle: files.handleReadFile, Parameters: server.AtLeast("path")},
+		{Method: get, Path: "/files/download", Handle: files.handleDownloadFile, Parameters: server.AtLeast("path")},
+		{Method: get, Path: "/files/exists", Handle: files.handleFileExists, Parameters: server.AtLeast("path")},
+		{Method: get, Path: "/files/list", Handle: files.handleListFiles, Parameters: server.AtLeast("path")},
+		{Method: post, Path: "/files/write", Handle: files.handleWriteFile},
+		{Method: post, Path: "/files/upload", Handle: files.handleUploadFile, Parameters: server.AtLeast("path")},
+		{Method: post, Path: "/files/mkdir", Handle: files.handleMakeDirectory},
+		{Method: remove, Path: "/files/remove", Handle: files.handleRemoveFile, Parameters: server.AtLeast("path")},
 
-		{Method: get, Path: "/v1/sandboxes", Handle: h.handleSandboxes, Auth: server.APIKey},
-		{Method: post, Path: "/v1/sandboxes", Handle: h.handleCreateSandbox, Auth: server.APIKey},
-		{Method: get, Path: "/v1/sandboxes/{id}", Handle: h.handleGetSandbox, Auth: server.APIKey},
-		{Method: remove, Path: "/v1/sandboxes/{id}", Handle: h.handleDeleteSandbox, Auth: server.APIKey},
-		{Method: post, Path: "/v1/sandboxes/{id}/token/refresh", Handle: h.handleRefreshToken, Auth: server.APIKey},
+		{Method: get, Path: "/v1/sandboxes", Handle: sandboxes.handleSandboxes, Auth: server.APIKey},
+		{Method: post, Path: "/v1/sandboxes", Handle: sandboxes.handleCreateSandbox, Auth: server.APIKey},
+		{Method: get, Path: "/v1/sandboxes/{id}", Handle: sandboxes.handleGetSandbox, Auth: server.APIKey},
+		{Method: remove, Path: "/v1/sandboxes/{id}", Handle: sandboxes.handleDeleteSandbox, Auth: server.APIKey},
+		{
+			Method: post, Path: "/v1/sandboxes/{id}/token/refresh", Handle: sandboxes.handleRefreshToken,
+			Auth: server.APIKey,
+		},
 
 		{Method: get, Path: "/metrics/snapshot", Handle: h.handleSnapshot},
 		{Method: get, Path: "/info", Handle: h.handleInfo},
 		{Method: get, Path: "/health", Handle: h.handleHealth, Auth: server.Public},
 	}
-	for i, r := range routes {
+	for i, r := range routes { // all of them are lenient
 		if len(r.Parameters.Names()) == 0 {
 			routes[i].Parameters = server.AtLeast()
 		}

@@ -17,6 +17,9 @@ import (
 // sandbox. Here a sandbox is only a name: every name leads to the subject of the key, whose executions have a container
 // each, and nothing is stored for a sandbox.
 
+// sandboxRoutes answers the control requests.
+type sandboxRoutes struct{ Deps }
+
 // controlErrors is the format of errors that the clients of /v1/ read.
 var controlErrors = server.ErrorFormat{
 	Prefix: "/v1/",
@@ -61,7 +64,7 @@ type sandboxToken struct {
 	TokenExpiresAt time.Time `json:"token_expires_at"` // whole seconds
 }
 
-func (h *door) handleGetSandbox(w http.ResponseWriter, r *http.Request, _ auth.Principal) error {
+func (h *sandboxRoutes) handleGetSandbox(w http.ResponseWriter, r *http.Request, _ auth.Principal) error {
 	id, err := sandboxID(r)
 	if err != nil {
 		return err
@@ -70,7 +73,7 @@ func (h *door) handleGetSandbox(w http.ResponseWriter, r *http.Request, _ auth.P
 }
 
 // handleCreateSandbox makes a name. The operator sets the resources that the request asks for, per language.
-func (h *door) handleCreateSandbox(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
+func (h *sandboxRoutes) handleCreateSandbox(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
 	o, err := server.ReadObject(w, r)
 	if err != nil {
 		return err
@@ -85,7 +88,7 @@ func (h *door) handleCreateSandbox(w http.ResponseWriter, r *http.Request, calle
 	return server.Respond(w, http.StatusOK, s)
 }
 
-func (h *door) handleRefreshToken(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
+func (h *sandboxRoutes) handleRefreshToken(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
 	if _, err := sandboxID(r); err != nil {
 		return err
 	}
@@ -97,7 +100,7 @@ func (h *door) handleRefreshToken(w http.ResponseWriter, r *http.Request, caller
 }
 
 // handleDeleteSandbox deletes nothing: the executions belong to the subject and go on.
-func (h *door) handleDeleteSandbox(w http.ResponseWriter, r *http.Request, _ auth.Principal) error {
+func (h *sandboxRoutes) handleDeleteSandbox(w http.ResponseWriter, r *http.Request, _ auth.Principal) error {
 	id, err := sandboxID(r)
 	if err != nil {
 		return err
@@ -109,7 +112,7 @@ func (h *door) handleDeleteSandbox(w http.ResponseWriter, r *http.Request, _ aut
 }
 
 // handleSandboxes lists no sandbox: names are not stored.
-func (h *door) handleSandboxes(w http.ResponseWriter, _ *http.Request, _ auth.Principal) error {
+func (h *sandboxRoutes) handleSandboxes(w http.ResponseWriter, _ *http.Request, _ auth.Principal) error {
 	return server.Respond(w, http.StatusOK, struct {
 		Data       []sandbox `json:"data"`
 		HasMore    bool      `json:"has_more"`
@@ -117,12 +120,12 @@ func (h *door) handleSandboxes(w http.ResponseWriter, _ *http.Request, _ auth.Pr
 	}{Data: []sandbox{}})
 }
 
-func (h *door) sandbox(r *http.Request, id string) sandbox {
+func (h *sandboxRoutes) sandbox(r *http.Request, id string) sandbox {
 	return sandbox{ID: id, Status: "running", PublicHost: server.PublicURL(r)}
 }
 
 // mint makes a token for the holder of the key.
-func (h *door) mint(caller auth.Principal) (*sandboxToken, error) {
+func (h *sandboxRoutes) mint(caller auth.Principal) (*sandboxToken, error) {
 	var scopes []string
 	if caller.Admin {
 		scopes = append(scopes, auth.ScopeAdmin)

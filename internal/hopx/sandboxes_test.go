@@ -131,7 +131,8 @@ func TestControlErrorsAreNested(t *testing.T) {
 			message == "" {
 			t.Errorf("%s: got %d %s; want %d %s", test.name, a.Status, a.Body, test.status, test.code)
 		}
-		if challenge := a.Header.Get("WWW-Authenticate"); (challenge != "") != (test.status == http.StatusUnauthorized) {
+		challenge := a.Header.Get("WWW-Authenticate")
+		if (challenge != "") != (test.status == http.StatusUnauthorized) {
 			t.Errorf("%s: got the challenge %q", test.name, challenge)
 		}
 	}

@@ -92,7 +92,8 @@ func TestABatchThatIsWrongStoresNothing(t *testing.T) {
 		`{"executions":[{"code":"1","limits":{"memory":"x"}}]}`:          "executions[0].limits.memory",
 		`{"executions":[` + strings.Repeat(fine+",", 1000) + fine + `]}`: "executions",
 		`{"executions":[` + strings.Repeat("1,", 2000) + `1]}`:           "executions", // none of too many is looked at
-		`{"executions":[` + fine + `],"callback_headers":{"Host":"x"},"callback_url":"https://example.com/"}`: "callback_headers",
+		`{"callback_headers":{"Host":"x"},"callback_url":"https://example.com/",` +
+			`"executions":[` + fine + `]}`: "callback_headers",
 	} {
 		a := h.Call(http.MethodPost, "/executions/batch", h.Ann, body, apitest.AsJSON)
 		details, _ := a.JSON(t)["details"].(map[string]any)

@@ -25,8 +25,14 @@ const (
 	maxTrial  = 30 * time.Second // for one sample callback
 )
 
+// callbackRoutes answers requests for deliveries.
+type callbackRoutes struct {
+	Deps
+	trials chan struct{} // holds one element for each callback that is being tested
+}
+
 // handleDelivery answers with the delivery of one execution and explains its state.
-func (a *api) handleDelivery(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
+func (a *callbackRoutes) handleDelivery(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
 	e, err := a.Executions.Find(r.Context(), execution.ID(r.PathValue("id")), caller)
 	if err != nil {
 		return err
@@ -34,7 +40,7 @@ func (a *api) handleDelivery(w http.ResponseWriter, r *http.Request, caller auth
 	return a.showDelivery(r.Context(), w, e)
 }
 
-func (a *api) showDelivery(ctx context.Context, w http.ResponseWriter, e execution.Execution) error {
+func (a *callbackRoutes) showDelivery(ctx context.Context, w http.ResponseWriter, e execution.Execution) error {
 	d, err := a.Records.Delivery(ctx, e.ID)
 	if err != nil {
 		return fmt.Errorf("read delivery: %w", err)
@@ -51,7 +57,7 @@ func (a *api) showDelivery(ctx context.Context, w http.ResponseWriter, e executi
 }
 
 // handleAttempts answers with all attempts of one delivery.
-func (a *api) handleAttempts(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
+func (a *callbackRoutes) handleAttempts(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
 	e, err := a.Executions.Find(r.Context(), execution.ID(r.PathValue("id")), caller)
 	if err != nil {
 		return err
@@ -64,7 +70,7 @@ func (a *api) handleAttempts(w http.ResponseWriter, r *http.Request, caller auth
 }
 
 // handleRedeliver makes a delivery due now.
-func (a *api) handleRedeliver(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
+func (a *callbackRoutes) handleRedeliver(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
 	e, err := a.Executions.Find(r.Context(), execution.ID(r.PathValue("id")), caller)
 	if err != nil {
 		return err
@@ -85,7 +91,7 @@ type deliveryPage struct {
 	NextCursor *string         `json:"next_cursor"` // null: there is nothing older
 }
 
-func (a *api) handleDeliveries(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
+func (a *callbackRoutes) handleDeliveries(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
 	q := server.QueryOf(r)
 	filter := execution.DeliveryFilter{
 		States:      server.Words(q, "status", execution.DeliveryStates()),
@@ -152,7 +158,7 @@ type recovered struct {
 }
 
 // handleRecover makes dead deliveries due now.
-func (a *api) handleRecover(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
+func (a *callbackRoutes) handleRecover(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
 	q := server.QueryOf(r)
 	recovery := execution.Recovery{Since: q.Instant("since"), Destination: destinationOf(q, "destination")}
 	if q.Err() != nil {
@@ -173,7 +179,7 @@ func (a *api) handleRecover(w http.ResponseWriter, r *http.Request, caller auth.
 }
 
 // handleTrial sends a sample to a URL now and answers with the outcome.
-func (a *api) handleTrial(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
+func (a *callbackRoutes) handleTrial(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
 	body, err := server.ReadJSON(w, r)
 	if err != nil {
 		return err

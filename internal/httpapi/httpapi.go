@@ -48,7 +48,7 @@ type Deliveries interface {
 
 // Redelivery sends callbacks again.
 type Redelivery interface {
-	// Redeliver makes a delivery due at now, whatever its state.
+	// Redeliver makes a delivery in any state due at now.
 	Redeliver(ctx context.Context, id execution.ID, now time.Time) error
 	// Recover makes the chosen dead deliveries due at now. It returns their number, also beside an error.
 	Recover(ctx context.Context, r execution.Recovery, now time.Time) (recovered int, err error)
@@ -96,14 +96,14 @@ type Deps struct {
 	Now    func() time.Time
 }
 
+// api answers requests for executions, and for the state of the server.
 type api struct {
 	Deps
-	ready  *readiness
-	trials chan struct{} // holds one element for each callback that is being tested
+	ready *readiness
 }
 
 // New makes the routes of the main front door.
 func New(d Deps) server.Group {
-	a := &api{Deps: d, ready: newReadiness(d.Checks, d.Now, d.Log), trials: make(chan struct{}, maxTrials)}
+	a := &api{Deps: d, ready: newReadiness(d.Checks, d.Now, d.Log)}
 	return server.Group{Routes: a.routes()}
 }

@@ -94,7 +94,8 @@ func TestAQueryThatCannotBeReadIsExplained(t *testing.T) {
 			`digits.`,
 		"limit=50%": `The query of the URL has "%" in it, which is not a percent sign with two hexadecimal ` +
 			`digits.`,
-		"limit=1;x=2":     "The query of the URL has a semicolon in it; write & between parameters, and %3B in a value.",
+		"limit=1;x=2": "The query of the URL has a semicolon in it; write & between parameters, " +
+			"and %3B in a value.",
 		"limit=9999":      "limit must be a whole number from 1 to 200.",
 		"limit=1.5":       "limit must be a whole number from 1 to 200.",
 		"limit=-1":        "limit must be a whole number from 1 to 200.",

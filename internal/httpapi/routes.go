@@ -14,6 +14,8 @@ func (a *api) routes() []server.Route {
 		put    = http.MethodPut
 		remove = http.MethodDelete
 	)
+	c := &callbackRoutes{a.Deps, make(chan struct{}, maxTrials)}
+	ws := &workspaceRoutes{a.Deps}
 	only := server.Only
 	file := "/workspaces/{name}/files/{path" + server.Rest + "}"
 	subject := server.SubjectParameter
@@ -31,26 +33,26 @@ func (a *api) routes() []server.Route {
 		{Method: get, Path: "/executions/{id}/artifacts", Handle: a.handleArtifacts},
 		{Method: get, Path: "/executions/{id}/artifacts/{path" + server.Rest + "}", Handle: a.handleArtifact},
 
-		{Method: get, Path: "/executions/{id}/callback", Handle: a.handleDelivery},
-		{Method: get, Path: "/executions/{id}/callback/attempts", Handle: a.handleAttempts},
-		{Method: post, Path: "/executions/{id}/callback/redeliver", Handle: a.handleRedeliver},
+		{Method: get, Path: "/executions/{id}/callback", Handle: c.handleDelivery},
+		{Method: get, Path: "/executions/{id}/callback/attempts", Handle: c.handleAttempts},
+		{Method: post, Path: "/executions/{id}/callback/redeliver", Handle: c.handleRedeliver},
 		{
-			Method: get, Path: "/callbacks", Handle: a.handleDeliveries,
+			Method: get, Path: "/callbacks", Handle: c.handleDeliveries,
 			Parameters: only("status", "destination", "since", "until", "limit", "cursor"),
 		},
-		{Method: post, Path: "/callbacks/recover", Handle: a.handleRecover, Parameters: only("since", "destination")},
-		{Method: post, Path: "/callbacks/test", Handle: a.handleTrial},
+		{Method: post, Path: "/callbacks/recover", Handle: c.handleRecover, Parameters: only("since", "destination")},
+		{Method: post, Path: "/callbacks/test", Handle: c.handleTrial},
 
-		{Method: get, Path: "/workspaces", Handle: a.handleWorkspaces, Parameters: only(subject, "limit", "cursor")},
-		{Method: get, Path: "/workspaces/{name}", Handle: a.handleWorkspace, Parameters: only(subject)},
-		{Method: remove, Path: "/workspaces/{name}", Handle: a.handleRemoveWorkspace, Parameters: only(subject)},
+		{Method: get, Path: "/workspaces", Handle: ws.handleWorkspaces, Parameters: only(subject, "limit", "cursor")},
+		{Method: get, Path: "/workspaces/{name}", Handle: ws.handleWorkspace, Parameters: only(subject)},
+		{Method: remove, Path: "/workspaces/{name}", Handle: ws.handleRemoveWorkspace, Parameters: only(subject)},
 		{
-			Method: get, Path: "/workspaces/{name}/files", Handle: a.handleFiles,
+			Method: get, Path: "/workspaces/{name}/files", Handle: ws.handleFiles,
 			Parameters: only(subject, "prefix", "limit", "cursor"),
 		},
-		{Method: get, Path: file, Handle: a.handleFile, Parameters: only(subject)},
-		{Method: put, Path: file, Handle: a.handlePutFile, Parameters: only(subject, "mode", "type")},
-		{Method: remove, Path: file, Handle: a.handleDeleteFile, Parameters: only(subject)},
+		{Method: get, Path: file, Handle: ws.handleFile, Parameters: only(subject)},
+		{Method: put, Path: file, Handle: ws.handlePutFile, Parameters: only(subject, "mode", "type")},
+		{Method: remove, Path: file, Handle: ws.handleDeleteFile, Parameters: only(subject)},
 
 		{Method: get, Path: "/healthz", Handle: a.handleAlive, Auth: server.Public},
 		{Method: get, Path: "/readyz", Handle: a.handleReady, Auth: server.Public},

@@ -15,6 +15,9 @@ import (
 	"boomerang/internal/workspace"
 )
 
+// workspaceRoutes answers requests for workspaces and their files.
+type workspaceRoutes struct{ Deps }
+
 func workspaceViewOf(w execution.Workspace) wire.Workspace {
 	p := wire.Workspace{
 		Name: w.Name, Size: w.Size, Entries: w.Entries, CreatedAt: wire.Time(w.CreatedAt), UsedAt: wire.Time(w.UsedAt),
@@ -65,7 +68,7 @@ func fileRefOf(r *http.Request, caller auth.Principal) (at gateway.FileRef, q *s
 	return at, q, nil
 }
 
-func (a *api) handleWorkspaces(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
+func (a *workspaceRoutes) handleWorkspaces(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
 	at, q, err := fileRefOf(r, caller)
 	if err != nil {
 		return err
@@ -92,7 +95,7 @@ func (a *api) handleWorkspaces(w http.ResponseWriter, r *http.Request, caller au
 	return server.Respond(w, http.StatusOK, answer)
 }
 
-func (a *api) handleWorkspace(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
+func (a *workspaceRoutes) handleWorkspace(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
 	at, _, err := fileRefOf(r, caller)
 	if err != nil {
 		return err
@@ -104,7 +107,7 @@ func (a *api) handleWorkspace(w http.ResponseWriter, r *http.Request, caller aut
 	return server.Respond(w, http.StatusOK, workspaceViewOf(found))
 }
 
-func (a *api) handleRemoveWorkspace(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
+func (a *workspaceRoutes) handleRemoveWorkspace(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
 	at, _, err := fileRefOf(r, caller)
 	if err != nil {
 		return err
@@ -119,7 +122,7 @@ func (a *api) handleRemoveWorkspace(w http.ResponseWriter, r *http.Request, call
 // maxFiles is the longest page of files.
 const maxFiles = 1000
 
-func (a *api) handleFiles(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
+func (a *workspaceRoutes) handleFiles(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
 	at, q, err := fileRefOf(r, caller)
 	if err != nil {
 		return err
@@ -147,7 +150,7 @@ func (a *api) handleFiles(w http.ResponseWriter, r *http.Request, caller auth.Pr
 }
 
 // handleFile answers with the bytes of a file, or with the range that the request asks for.
-func (a *api) handleFile(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
+func (a *workspaceRoutes) handleFile(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
 	at, _, err := fileRefOf(r, caller)
 	if err != nil {
 		return err
@@ -160,7 +163,7 @@ func (a *api) handleFile(w http.ResponseWriter, r *http.Request, caller auth.Pri
 }
 
 // handlePutFile stores a file completely or not at all.
-func (a *api) handlePutFile(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
+func (a *workspaceRoutes) handlePutFile(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
 	at, q, err := fileRefOf(r, caller)
 	if err != nil {
 		return err
@@ -199,7 +202,7 @@ func (a *api) handlePutFile(w http.ResponseWriter, r *http.Request, caller auth.
 	return server.Respond(w, status, fileViewOf(e))
 }
 
-func (a *api) handleDeleteFile(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
+func (a *workspaceRoutes) handleDeleteFile(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
 	at, _, err := fileRefOf(r, caller)
 	if err != nil {
 		return err

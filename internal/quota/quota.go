@@ -3,7 +3,7 @@ package quota
 
 import "sync"
 
-// Quota counts what each subject holds. It is safe for concurrent use.
+// Quota counts the things that each subject holds. It is safe for concurrent use.
 type Quota struct {
 	most int // of one subject; 0 is no limit
 

@@ -189,7 +189,8 @@ func TestACauseGoesToTheLogAndNotToTheClient(t *testing.T) {
 		t.Errorf("got %d %s; want 500 INTERNAL_ERROR without the cause", a.Status, a.Body)
 	}
 	line := h.Line("r1")
-	if line.Level != logrus.ErrorLevel || !strings.Contains(line.Data["error"].(error).Error(), "SECRET") { //nolint:errcheck // it must be one
+	if cause, _ := line.Data["error"].(error); line.Level != logrus.ErrorLevel || cause == nil ||
+		!strings.Contains(cause.Error(), "SECRET") {
 		t.Errorf("got %v %v; want the cause in a line of level error", line.Level, line.Data)
 	}
 }
