@@ -6,32 +6,30 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"sync/atomic"
 	"time"
-
-	"github.com/sirupsen/logrus"
 
 	"boomerang/internal/client"
 	"boomerang/internal/execution"
 	"boomerang/internal/wire"
 )
 
-// depth measures the time from submission to start when many executions wait and when none does. One slot is held by a
-// gate, a program that sleeps. In each round a subject whose turn is next submits a program, and behind it the next gate is
-// queued; then the gate is opened. What counts is how long the submission was answered after, and how long after the gate's
-// end the program started.
-func depth(h *house) {
+// depth measures the time from submission to start behind a long queue and behind none. A gate, which is a program that
+// sleeps, holds the only slot. In each round the subject whose turn is next submits a program, the next gate is queued
+// behind it, and the gate is cancelled. The times are those to the answer of the submission, and from the end of the
+// gate to the start of the program.
+func depth(h *harness) {
 	ctx := h.Context()
-	queues := []*line{
+	queues := []*queue{
 		{name: "none", subjects: 1},
 		{name: fmt.Sprintf("%d of one subject", h.queued), n: h.queued, subjects: 1},
 		{name: fmt.Sprintf("%d of %d subjects", h.queued, h.queued/10), n: h.queued, subjects: h.queued / 10},
 	}
 	for _, q := range queues {
 		q.server = h.serve(settings{slots: 1})
-		q.answer, q.start, q.sum = Figure{Name: "none", Unit: "ms"}, Figure{Name: "none", Unit: "ms"}, Figure{Name: "none", Unit: "ms"}
-		if err := q.shut(ctx, 0); err != nil {
+		q.answer, q.start, q.sum = Figure{Name: "none", Unit: "ms"}, Figure{Name: "none", Unit: "ms"},
+			Figure{Name: "none", Unit: "ms"}
+		if err := q.queueGate(ctx, 0); err != nil {
 			h.Fatal(err)
 		}
 		if err := h.fill(q); err != nil {
@@ -47,14 +45,14 @@ func depth(h *house) {
 	}
 	for _, q := range queues {
 		correct := fmt.Sprintf("all %d", len(q.answer.Sample))
-		if n := q.server.left(ctx); n != q.n { // none of them may have slipped through the gate
-			q.server.wrong = append(q.server.wrong, fmt.Sprintf("%d wait, want %d", n, q.n))
+		if n := q.server.left(ctx); n != q.n { // none may have passed the gate
+			q.server.wrong = append(q.server.wrong, fmt.Sprintf("%d executions wait, want %d", n, q.n))
 		}
 		for _, w := range q.server.wrong {
 			h.Error(w)
 			correct = "WRONG: " + w
 		}
-		q.server.kill() // the gate would stay behind
+		q.server.kill() // ends the gate
 		if q == queues[0] {
 			continue
 		}
@@ -68,13 +66,16 @@ func depth(h *house) {
 			{"end to next start", q.start, queues[0].start, beside},
 		} {
 			part.ours.Name = ""
-			h.add(part.row(Row{What: "D  " + part.what + ", " + q.name, Ours: part.ours, Theirs: part.theirs, Correct: correct}))
+			h.add(part.row(Row{
+				What: "D  " + part.what + ", " + q.name, Ours: part.ours, Theirs: part.theirs,
+				Correct: correct,
+			}))
 		}
 	}
 }
 
-// line is a server with so many executions in line.
-type line struct {
+// queue is a server with a number of queued executions.
+type queue struct {
 	name               string
 	n, subjects        int
 	server             *server
@@ -83,11 +84,11 @@ type line struct {
 	answer, start, sum Figure
 }
 
-// fill submits what is to wait.
-func (h *house) fill(q *line) error {
+// fill submits the executions that wait.
+func (h *harness) fill(q *queue) error {
 	letters := make([][]byte, q.subjects)
 	for i := range letters {
-		letters[i] = h.letter(q.server, fmt.Sprintf("subject%06d", i))
+		letters[i] = h.rawRequest(q.server, fmt.Sprintf("subject%06d", i))
 	}
 	var n atomic.Int64
 	_, ids, err := flood(h.Context(), q.server.addr, func(int) []byte {
@@ -98,14 +99,15 @@ func (h *house) fill(q *line) error {
 		return letters[i%len(letters)]
 	})
 	if err == nil && len(ids) != q.n {
-		err = fmt.Errorf("%d are stored, want %d", len(ids), q.n)
+		err = fmt.Errorf("%d executions are stored, want %d", len(ids), q.n)
 	}
 	return err
 }
 
-// shut queues the next gate. Among subjects that were never served the store goes by name, and ours come before all.
-func (q *line) shut(ctx context.Context, round int) (err error) {
-	if q.keeper, err = q.server.as(fmt.Sprintf("!%03d-gate", round)); err != nil {
+// queueGate queues the next gate. The store orders subjects without a turn so far by name; those of the gates come
+// first.
+func (q *queue) queueGate(ctx context.Context, round int) (err error) {
+	if q.keeper, err = q.server.clientFor(fmt.Sprintf("!%03d-gate", round)); err != nil {
 		return err
 	}
 	if q.gate, err = q.server.submit(ctx, q.keeper, "bash", "exec sleep 600"); err != nil || round > 0 {
@@ -114,11 +116,11 @@ func (q *line) shut(ctx context.Context, round int) (err error) {
 	return q.server.started(ctx, q.keeper, q.gate)
 }
 
-// round lets one program through.
-func (q *line) round(ctx context.Context, round int) error {
+// round runs one program.
+func (q *queue) round(ctx context.Context, round int) error {
 	s := q.server
 	gate, keeper := q.gate, q.keeper
-	c, err := s.as(fmt.Sprintf("!%03d-first", round))
+	c, err := s.clientFor(fmt.Sprintf("!%03d-first", round))
 	if err != nil {
 		return err
 	}
@@ -128,29 +130,29 @@ func (q *line) round(ctx context.Context, round int) error {
 	if err != nil {
 		return err
 	}
-	if err := q.shut(ctx, round); err != nil {
+	if err := q.queueGate(ctx, round); err != nil {
 		return err
 	}
 	if _, err := keeper.Cancel(ctx, gate); err != nil {
 		return err
 	}
-	opened, err := s.h.hook.await(ctx, gate)
+	opened, err := s.h.callback(ctx, gate)
 	if err != nil {
 		return err
 	}
-	passed, err := s.h.hook.await(ctx, id)
+	passed, err := s.h.callback(ctx, id)
 	if err != nil {
 		return err
 	}
-	s.judge(opened.Payload, func(p wire.Result) error {
+	s.checkResult(opened.Payload, func(p wire.Result) error {
 		if p.Status != execution.Cancelled {
 			return fmt.Errorf("the gate ended as %s", p.Status)
 		}
 		return nil
 	})
-	s.judge(passed.Payload, printsOne)
+	s.checkResult(passed.Payload, printsOne)
 	if passed.Payload.StartedAt == nil {
-		return errors.New("it never started")
+		return errors.New("the program never started")
 	}
 	start := Millis(passed.Payload.StartedAt.Sub(opened.Payload.CompletedAt))
 	q.answer.Sample, q.start.Sample = append(q.answer.Sample, answered), append(q.start.Sample, start)
@@ -166,14 +168,8 @@ func (s *server) started(ctx context.Context, c *client.Client, id execution.ID)
 	})
 }
 
-// left is how many executions wait.
+// left returns the number of queued executions.
 func (s *server) left(context.Context) int {
 	n, _ := s.gauge("boomerang_executions_queued")
 	return n
-}
-
-func silent() *logrus.Entry {
-	log := logrus.New()
-	log.SetOutput(io.Discard)
-	return logrus.NewEntry(log)
 }

@@ -23,15 +23,17 @@ import (
 	"github.com/docker/docker/client"
 	"github.com/docker/docker/pkg/stdcopy"
 	"golang.org/x/sys/unix"
+
+	"boomerang/internal/servertest"
 )
 
-// noEngine is where none answers.
+// noEngine is an address without an engine.
 const noEngine = "unix:///nonexistent/docker.sock"
 
-// engine is the real one, by raw calls and by its command.
+// engine is the Docker engine of the machine.
 type engine struct {
 	client *client.Client
-	socket string // of a local engine; empty: it is elsewhere
+	socket string // of a local engine; empty for a remote one
 }
 
 func newEngine(t *testing.T) *engine {
@@ -72,15 +74,16 @@ func (e *engine) describe(ctx context.Context, t *testing.T) string {
 			parts = append(parts, c.Name+" "+c.Version)
 		}
 	}
-	return fmt.Sprintf("%s, runtime %s, storage %s, cgroup v%s", strings.Join(parts, ", "), info.DefaultRuntime, info.Driver, info.CgroupVersion)
+	return fmt.Sprintf("%s, runtime %s, storage %s, cgroup v%s", strings.Join(parts, ", "), info.DefaultRuntime,
+		info.Driver, info.CgroupVersion)
 }
 
-// of selects the containers of a node.
+// of returns the options that list the containers of a node.
 func of(node string) container.ListOptions {
 	return container.ListOptions{All: true, Filters: filters.NewArgs(filters.Arg("label", "boomerang.node="+node))}
 }
 
-// count is how many containers a node has, and how many of them run.
+// count returns the number of containers of a node, and how many of them run.
 func (e *engine) count(ctx context.Context, node string) (all, running int, err error) {
 	list, err := e.client.ContainerList(ctx, of(node))
 	for _, c := range list {
@@ -99,8 +102,8 @@ func (e *engine) clear(ctx context.Context, node string) {
 	}
 }
 
-// daemons are the engine's two, as far as they are on this machine.
-func (e *engine) daemons() ([]process, error) {
+// daemons returns the processes of dockerd and containerd that are on this machine.
+func (e *engine) daemons() ([]servertest.Process, error) {
 	connection, err := net.Dial("unix", e.socket)
 	if err != nil {
 		return nil, err
@@ -111,24 +114,26 @@ func (e *engine) daemons() ([]process, error) {
 		return nil, err
 	}
 	var peer *unix.Ucred
-	if err := errors.Join(raw.Control(func(fd uintptr) { peer, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) }), err); err != nil {
+	if err := errors.Join(raw.Control(func(fd uintptr) {
+		peer, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
+	}), err); err != nil {
 		return nil, err
 	}
-	found := []process{process(peer.Pid)}
-	if peer.Pid == 1 { // systemd opened the socket for it
+	found := []servertest.Process{servertest.Process(peer.Pid)}
+	if peer.Pid == 1 { // systemd opened the socket for dockerd
 		found = named("dockerd", "")
 	}
 	return append(found, named("containerd", "")...), nil
 }
 
-// hardened is the configuration of a container that runs an execution of ours.
-type hardened struct {
+// hardenedConfig is the configuration of a container for an execution.
+type hardenedConfig struct {
 	config container.Config
 	host   container.HostConfig
 }
 
-// model takes the configuration from a container of a server.
-func (s *server) model(ctx context.Context) (m hardened, err error) {
+// readHardenedConfig returns the configuration of a container that the server made.
+func (s *server) readHardenedConfig(ctx context.Context) (m hardenedConfig, err error) {
 	id, err := s.submit(ctx, s.me, "python", "import time\ntime.sleep(600)")
 	if err != nil {
 		return m, err
@@ -149,7 +154,7 @@ func (s *server) model(ctx context.Context) (m hardened, err error) {
 		return m, err
 	}
 	m.config, m.host = *found.Config, *found.HostConfig
-	// What is ours alone: the labels, the init and its way in.
+	// Raw containers have no labels, no init, and no job on stdin.
 	m.config.Labels, m.config.OpenStdin, m.config.StdinOnce, m.config.AttachStdin = nil, false, false, false
 	m.config.Hostname, m.config.Cmd = "", nil
 	m.host.Mounts, m.host.Binds = nil, nil
@@ -157,15 +162,17 @@ func (s *server) model(ctx context.Context) (m hardened, err error) {
 	if _, err := s.me.Cancel(ctx, id); err != nil {
 		return m, err
 	}
-	if _, err := s.h.hook.await(ctx, id); err != nil {
+	if _, err := s.h.callback(ctx, id); err != nil {
 		return m, err
 	}
-	return m, s.settle(ctx)
+	return m, s.awaitRest(ctx)
 }
 
-// raw does by hand what an engine needs for one program: create, wait, start, follow the log to its end; then it removes the
-// container. It returns how long it took until the output and the exit code were there, and how long with the removal.
-func (e *engine) raw(ctx context.Context, m hardened, command ...string) (stdout, stderr string, known, all time.Duration, err error) {
+// raw runs one program with raw calls to the engine: it creates a container, starts it, follows its log to the end, and
+// removes it. The time known ends with the output and the exit code, the time all with the removal.
+func (e *engine) raw(ctx context.Context, m hardenedConfig, command ...string) (stdout, stderr string, known,
+	all time.Duration, err error,
+) {
 	began := time.Now()
 	m.config.Entrypoint = command
 	created, err := e.client.ContainerCreate(ctx, &m.config, &m.host, nil, nil, "")
@@ -176,7 +183,10 @@ func (e *engine) raw(ctx context.Context, m hardened, command ...string) (stdout
 	if err := e.client.ContainerStart(ctx, created.ID, container.StartOptions{}); err != nil {
 		return "", "", 0, 0, err
 	}
-	logs, err := e.client.ContainerLogs(ctx, created.ID, container.LogsOptions{ShowStdout: true, ShowStderr: true, Follow: true})
+	logs, err := e.client.ContainerLogs(ctx, created.ID, container.LogsOptions{
+		ShowStdout: true, ShowStderr: true,
+		Follow: true,
+	})
 	if err != nil {
 		return "", "", 0, 0, err
 	}
@@ -197,8 +207,8 @@ func (e *engine) raw(ctx context.Context, m hardened, command ...string) (stdout
 	return out.String(), complaints.String(), known, time.Since(began), err
 }
 
-// rawPrint is the raw print(1).
-func (e *engine) rawPrint(ctx context.Context, m hardened) (known, all time.Duration, err error) {
+// rawPrint runs print(1) with raw calls.
+func (e *engine) rawPrint(ctx context.Context, m hardenedConfig) (known, all time.Duration, err error) {
 	out, _, known, all, err := e.raw(ctx, m, "python3", "-c", "print(1)")
 	if err == nil && out != "1\n" {
 		err = fmt.Errorf("raw: printed %q", out)
@@ -206,13 +216,15 @@ func (e *engine) rawPrint(ctx context.Context, m hardened) (known, all time.Dura
 	return known, all, err
 }
 
-// flags say to `docker run` what the configuration says to the API.
-func (m hardened) flags(dir string) ([]string, error) {
+// flags returns the arguments of docker run that correspond to the configuration.
+func (m hardenedConfig) flags(dir string) ([]string, error) {
 	f := []string{
 		"run", "--rm", "--read-only", "--no-healthcheck", "--user", m.config.User, "--workdir", m.config.WorkingDir,
-		"--network", string(m.host.NetworkMode), "--ipc", string(m.host.IpcMode), "--cgroupns", string(m.host.CgroupnsMode),
+		"--network", string(m.host.NetworkMode), "--ipc", string(m.host.IpcMode), "--cgroupns",
+		string(m.host.CgroupnsMode),
 		"--memory", strconv.FormatInt(m.host.Memory, 10), "--memory-swap", strconv.FormatInt(m.host.MemorySwap, 10),
-		"--cpus", strconv.FormatFloat(float64(m.host.NanoCPUs)/1e9, 'f', -1, 64), "--pids-limit", strconv.FormatInt(*m.host.PidsLimit, 10),
+		"--cpus", strconv.FormatFloat(float64(m.host.NanoCPUs)/1e9, 'f', -1, 64), "--pids-limit",
+		strconv.FormatInt(*m.host.PidsLimit, 10),
 		"--shm-size", strconv.FormatInt(m.host.ShmSize, 10), "--log-driver", m.host.LogConfig.Type,
 	}
 	for _, c := range m.host.CapDrop {
@@ -243,7 +255,7 @@ func (m hardened) flags(dir string) ([]string, error) {
 	return append(f, "--entrypoint", "python3", m.config.Image, "-c", "print(1)"), nil
 }
 
-// command runs a program of this machine that prints 1.
+// command measures a program of this machine that prints 1.
 func command(ctx context.Context, name string, args ...string) (time.Duration, error) {
 	began := time.Now()
 	out, err := exec.CommandContext(ctx, name, args...).Output()

@@ -9,28 +9,32 @@ import (
 	"time"
 
 	"boomerang/internal/execution"
+	"boomerang/internal/servertest"
 	"boomerang/internal/wire"
 )
 
-// memory measures what of the server is resident: when it has nothing to do, at most while a program prints 1 GiB, and at most
-// while programs that sleep are started and run. Resident is what the operator's tools show; the pages of the program's file,
-// which the kernel may drop at any time, are in it.
-func memory(h *house) {
+// memory measures the resident memory of the server: idle, the peak while a program prints 1 GiB, and the peak while
+// sleeping programs start and run. Resident memory includes the pages of the program file, which the kernel may drop at
+// any time.
+func memory(h *harness) {
 	ctx := h.Context()
 	s, idle := h.idle(1)
 	if _, err := s.run(ctx, "python", gibibyte, printed); err != nil {
 		h.Fatal(err)
 	}
-	printing, err := s.memory("VmHWM")
+	printing, err := s.mebibytes("VmHWM")
 	if err == nil {
-		err = s.settle(ctx)
+		err = s.awaitRest(ctx)
 	}
 	if err != nil {
 		h.Fatal(err)
 	}
 	correct := s.stop()
-	h.add(Row{What: "E  idle", Ours: Figure{Unit: "MiB", Sample: idle}, Goal: "≤ 40 MiB", Met: idle.Median() <= 40, Correct: correct})
-	h.more("at most, while one prints 1 GiB", "≤ idle + 16 MiB", 16, printing, idle, correct)
+	h.add(Row{
+		What: "E  idle", Ours: Figure{Unit: "MiB", Sample: idle}, Goal: "≤ 40 MiB", Met: idle.Median() <= 40,
+		Correct: correct,
+	})
+	h.addAboveIdle("at most, while one prints 1 GiB", "≤ idle + 16 MiB", 16, printing, idle, correct)
 
 	s, idle = h.idle(h.sleepers)
 	ids, err := s.sleepers(ctx, h.sleepers)
@@ -41,7 +45,7 @@ func memory(h *house) {
 	if err != nil {
 		h.Fatal(err)
 	}
-	peak, err := s.memory("VmHWM")
+	peak, err := s.mebibytes("VmHWM")
 	if err != nil {
 		h.Fatal(err)
 	}
@@ -51,64 +55,63 @@ func memory(h *house) {
 		}
 	}
 	for _, id := range ids {
-		c, err := h.hook.await(ctx, id)
+		c, err := h.callback(ctx, id)
 		if err != nil {
 			h.Fatal(err)
 		}
-		s.judge(c.Payload, func(p wire.Result) error {
+		s.checkResult(c.Payload, func(p wire.Result) error {
 			if p.Status != execution.Cancelled || p.Stdout != "up\n" {
 				return fmt.Errorf("%s, printed %q", p.Status, p.Stdout)
 			}
 			return nil
 		})
 	}
-	if err := s.settle(ctx); err != nil {
+	if err := s.awaitRest(ctx); err != nil {
 		h.Fatal(err)
 	}
 	correct = s.stop()
 	n := float64(h.sleepers)
 	goal := fmt.Sprintf("≤ idle + %g × 0.3 MiB", n)
-	h.more(fmt.Sprintf("%d run", h.sleepers), goal, n*0.3, running.Median(), idle, correct)
-	h.more(fmt.Sprintf("at most, while %d start and run", h.sleepers), goal, n*0.3, peak, idle, correct)
+	h.addAboveIdle(fmt.Sprintf("%d run", h.sleepers), goal, n*0.3, running.Median(), idle, correct)
+	h.addAboveIdle(fmt.Sprintf("at most, while %d start and run", h.sleepers), goal, n*0.3, peak, idle, correct)
 }
 
-// idle is a server that has run one program and has nothing to do, and what is resident of it.
-func (h *house) idle(slots int) (s *server, resident Sample) {
+// idle starts a server, runs one program, and returns the resident memory afterwards in MiB.
+func (h *harness) idle(slots int) (s *server, resident Sample) {
 	h.Helper()
 	s = h.serve(settings{slots: slots})
 	_, err := s.run(h.Context(), "bash", "echo 1", printsOne)
 	if err == nil {
-		err = s.settle(h.Context())
+		err = s.awaitRest(h.Context())
 	}
 	if err == nil {
 		resident, err = s.resident(h.Context())
 	}
-	if err = errors.Join(err, s.forget()); err != nil {
+	if err = errors.Join(err, s.resetPeak()); err != nil {
 		h.Fatal(err)
 	}
 	return s, resident
 }
 
-// more adds a row of what there is above idleness.
-func (h *house) more(what, goal string, limit, now float64, idle Sample, correct string) {
+// addAboveIdle adds a row that compares a value with that of the idle server.
+func (h *harness) addAboveIdle(what, goal string, limit, now float64, idle Sample, correct string) {
 	above := now - idle.Median()
 	h.add(Row{
-		What: "E  " + what, Ours: Figure{Unit: "MiB", Sample: Sample{now}}, Theirs: Figure{Name: "idle", Unit: "MiB", Sample: idle},
+		What: "E  " + what, Ours: Figure{Unit: "MiB", Sample: Sample{now}}, Theirs: Figure{
+			Name: "idle", Unit: "MiB",
+			Sample: idle,
+		},
 		Goal: goal, Value: fmt.Sprintf("%+.1f MiB", above), Met: above <= limit, Correct: correct,
 	})
 }
 
-// resident looks several times: a garbage collection may come in between.
+// resident measures the resident memory several times in MiB, as a garbage collection may run in between.
 func (s *server) resident(ctx context.Context) (each Sample, err error) {
-	tick := time.NewTicker(200 * time.Millisecond)
-	defer tick.Stop()
 	for range 15 {
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
+		if !servertest.Rest(ctx, 200*time.Millisecond) {
 			return nil, context.Cause(ctx)
 		}
-		mib, err := s.memory("VmRSS")
+		mib, err := s.mebibytes("VmRSS")
 		if err != nil {
 			return nil, err
 		}
@@ -117,7 +120,7 @@ func (s *server) resident(ctx context.Context) (each Sample, err error) {
 	return each, nil
 }
 
-// sleepers starts n programs that sleep and waits until all run.
+// sleepers starts n sleeping programs and waits until all run.
 func (s *server) sleepers(ctx context.Context, n int) (ids []execution.ID, err error) {
 	for range n {
 		id, err := s.submit(ctx, s.me, "bash", "echo up\nexec sleep 3000")

@@ -4,13 +4,13 @@ package bench
 
 import "strings"
 
-// printOne measures the price of print(1) for one client on an idle machine: a bare process, the same hardened container by
-// raw calls and by docker run, and the way from submission to callback, cold and warm. One after another in each round,
-// and each begins when the engine has cleared up behind the one before.
-func printOne(h *house) {
+// printOne measures print(1) for one client on an idle machine: a bare process, a hardened container by raw calls and
+// by docker run, and the time from submission to callback, cold and warm. They alternate in each round; each begins
+// when the engine has removed the containers of the last.
+func printOne(h *harness) {
 	ctx := h.Context()
 	cold, warm := h.serve(settings{slots: 4}), h.serve(settings{slots: 4, warm: 4})
-	model, err := cold.model(ctx)
+	model, err := cold.readHardenedConfig(ctx)
 	if err != nil {
 		h.Fatal(err)
 	}
@@ -18,11 +18,12 @@ func printOne(h *house) {
 	if err != nil {
 		h.Fatal(err)
 	}
-	bare, raw, cleared, run := Figure{Name: "bare", Unit: "ms"}, Figure{Name: "raw", Unit: "ms"}, Figure{Name: "raw with removal", Unit: "ms"}, Figure{Name: "docker run", Unit: "ms"}
-	ways := map[*server][]way{}
+	bare, raw, cleared, run := Figure{Name: "bare", Unit: "ms"}, Figure{Name: "raw", Unit: "ms"},
+		Figure{Name: "raw with removal", Unit: "ms"}, Figure{Name: "docker run", Unit: "ms"}
+	ways := map[*server][]timing{}
 	ours := map[*server]*Figure{cold: {Unit: "ms"}, warm: {Unit: "ms"}}
 	for i := range h.rounds + 1 {
-		if i == 1 { // what is done once was done in round 0
+		if i == 1 { // round 0 warms up
 			for _, f := range []*Figure{&bare, &raw, &cleared, &run, ours[cold], ours[warm]} {
 				f.Sample = nil
 			}
@@ -44,7 +45,7 @@ func printOne(h *house) {
 		for _, s := range []*server{cold, warm} {
 			w, err := s.run(ctx, "python", "print(1)", printsOne)
 			if err == nil {
-				err = s.settle(ctx)
+				err = s.awaitRest(ctx)
 			}
 			if err != nil {
 				h.Fatal(err)
@@ -54,8 +55,10 @@ func printOne(h *house) {
 		}
 	}
 	coldly, warmly := cold.stop(), warm.stop()
-	h.note("Where the time of print(1) goes, in ms (medians; from before the submission, but for the program and from its end):",
-		"\tanswered\tthe program began\tthe program\tfrom its end to the callback\tall\t", where("cold", ways[cold][1:]), where("warm", ways[warm][1:]))
+	h.note("Where the time of print(1) goes, in ms (medians; from before the submission, but for the program and "+
+		"from its end):",
+		"\tanswered\tthe program began\tthe program\tfrom its end to the callback\tall\t",
+		timeTable("cold", ways[cold][1:]), timeTable("warm", ways[warm][1:]))
 	const beyond = 10 // ms
 	near := Row{What: "A  print(1), warm", Ours: *ours[warm], Theirs: bare, Correct: warmly}
 	near.Goal, near.Value = "≤ 1.5 × bare + 10 ms", digits(near.Ours.Sample.Median()/bare.Sample.Median())
@@ -67,9 +70,9 @@ func printOne(h *house) {
 	h.add(beside(Row{What: "A  print(1), cold", Ours: *ours[cold], Theirs: run, Correct: coldly}))
 }
 
-// where tells, in medians, where the time of executions went.
-func where(name string, ways []way) string {
-	middle := func(of func(way) float64) string {
+// timeTable returns a line with the medians of the parts of an execution.
+func timeTable(name string, ways []timing) string {
+	middle := func(of func(timing) float64) string {
 		var s Sample
 		for _, w := range ways {
 			s = append(s, of(w))
@@ -77,12 +80,14 @@ func where(name string, ways []way) string {
 		return digits(s.Median())
 	}
 	return strings.Join([]string{
-		name, middle(func(w way) float64 { return w.answer }), middle(func(w way) float64 { return w.start }),
-		middle(func(w way) float64 { return w.program }), middle(func(w way) float64 { return w.delivery }), middle(func(w way) float64 { return w.all }),
+		name, middle(func(w timing) float64 { return w.answer }), middle(func(w timing) float64 { return w.start }),
+		middle(func(w timing) float64 {
+			return w.program
+		}), middle(func(w timing) float64 { return w.delivery }), middle(func(w timing) float64 { return w.all }),
 	}, "\t") + "\t"
 }
 
-// beside makes a row that shows a ratio of which nothing is promised.
+// beside returns a row that shows a ratio without a goal.
 func beside(r Row) Row {
 	r = AtMost(0, r)
 	r.Goal = ""

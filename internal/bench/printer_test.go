@@ -12,11 +12,12 @@ import (
 	"time"
 
 	"boomerang/internal/execution"
+	"boomerang/internal/servertest"
 	"boomerang/internal/wire"
 )
 
-// gibibyte is a program that prints 1 GiB, in lines as long as a pipe is wide, and tells on stderr how long that took it: the
-// same on both sides, whatever it is that reads.
+// gibibyte is a program that prints 1 GiB, in lines as long as a pipe, and on stderr the time that it needed. Both
+// sides run it.
 const gibibyte = `import os, sys, time
 line = b"x" * 65535 + b"\n"
 began = time.monotonic()
@@ -26,7 +27,7 @@ for _ in range(16384):
 print(time.monotonic() - began, file=sys.stderr)
 `
 
-// printed is the check that all of it was printed, and counted.
+// printed checks that 1 GiB was printed and counted.
 func printed(p wire.Result) error {
 	if p.Status != execution.Completed || p.StdoutBytes != 1<<30 || !p.StdoutTruncated {
 		return fmt.Errorf("%s, %d bytes of stdout", p.Status, p.StdoutBytes)
@@ -34,11 +35,11 @@ func printed(p wire.Result) error {
 	return nil
 }
 
-// printer measures what 1 GiB of output costs: in CPU outside of the container, and the program in time.
-func printer(h *house) {
+// printer measures the cost of 1 GiB of output: the CPU time outside the container, and the time of the program.
+func printer(h *harness) {
 	ctx := h.Context()
 	s := h.serve(settings{slots: 2})
-	model, err := s.model(ctx)
+	model, err := s.readHardenedConfig(ctx)
 	if err != nil {
 		h.Fatal(err)
 	}
@@ -50,30 +51,24 @@ func printer(h *house) {
 	if err != nil {
 		h.Fatal(err)
 	}
-	cpu, wall, raw := Figure{Unit: "s"}, Figure{Unit: "s"}, Figure{Name: "raw into cat >/dev/null", Unit: "s"}
+	spentCPU, wall, raw := Figure{Unit: "s"}, Figure{Unit: "s"}, Figure{Name: "raw into cat >/dev/null", Unit: "s"}
 	for range h.laps {
-		before := s.cpu()
-		for _, d := range daemons {
-			before += d.cpu()
-		}
+		before := cpu(append(daemons, s.Process))
 		shim := h.watchShim(ctx, node)
 		id, err := s.submit(ctx, s.me, "python", gibibyte)
 		if err != nil {
 			h.Fatal(err)
 		}
-		c, err := h.hook.await(ctx, id)
+		c, err := h.callback(ctx, id)
 		if err == nil {
-			err = s.settle(ctx)
+			err = s.awaitRest(ctx)
 		}
 		if err != nil {
 			h.Fatal(err)
 		}
-		s.judge(c.Payload, printed)
-		spent := s.cpu() + shim() - before
-		for _, d := range daemons {
-			spent += d.cpu()
-		}
-		cpu.Sample = append(cpu.Sample, spent.Seconds())
+		s.checkResult(c.Payload, printed)
+		spent := cpu(append(daemons, s.Process)) + shim() - before
+		spentCPU.Sample = append(spentCPU.Sample, spent.Seconds())
 		_, stderr, _, _, err := h.engine.raw(ctx, model, "sh", "-c", `python3 -c "$0" | cat >/dev/null`, gibibyte)
 		ours, bad := strconv.ParseFloat(strings.TrimSpace(c.Payload.Stderr), 64)
 		theirs, worse := strconv.ParseFloat(strings.TrimSpace(stderr), 64)
@@ -84,31 +79,27 @@ func printer(h *house) {
 	}
 	correct := s.stop()
 	h.add(Row{
-		What: "F  1 GiB: CPU of server, engine, shim", Ours: cpu, Goal: "≤ 1 s", Met: cpu.Sample.Median() <= 1, Correct: correct,
+		What: "F  1 GiB: CPU of server, engine, shim", Ours: spentCPU, Goal: "≤ 1 s",
+		Met: spentCPU.Sample.Median() <= 1, Correct: correct,
 	})
 	h.add(AtMost(1.3, Row{What: "F  1 GiB: the program's time", Ours: wall, Theirs: raw, Correct: correct}))
 }
 
-// watchShim follows the processor time of the shims of a node's containers until the returned function is called, which
-// says how much it was. Of a shim only its own time counts: that of its children is the container's.
-func (h *house) watchShim(ctx context.Context, node string) (spent func() time.Duration) {
+// watchShim follows the processor time of the shims of the containers of a node until spent is called, which returns
+// the sum. The time of the children of a shim belongs to the container and is excluded.
+func (h *harness) watchShim(ctx context.Context, node string) (spent func() time.Duration) {
 	ctx, stop := context.WithCancel(ctx)
-	used := map[process]time.Duration{}
+	used := map[servertest.Process]time.Duration{}
 	var all sync.WaitGroup
 	all.Go(func() {
-		tick := time.NewTicker(50 * time.Millisecond)
-		defer tick.Stop()
 		for ctx.Err() == nil {
 			list, _ := h.engine.client.ContainerList(ctx, of(node))
 			for _, c := range list {
 				for _, p := range named("containerd-shim", c.ID) {
-					used[p] = max(used[p], p.cpu())
+					used[p] = max(used[p], cpu([]servertest.Process{p}))
 				}
 			}
-			select {
-			case <-tick.C:
-			case <-ctx.Done():
-			}
+			servertest.Rest(ctx, 50*time.Millisecond)
 		}
 	})
 	return func() (sum time.Duration) {

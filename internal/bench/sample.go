@@ -1,8 +1,8 @@
-// Package bench measures what is promised of boomerang's speed and puts it into one table, with what it is compared with
-// beside it.
+// Package bench measures the promises about the speed of the server and prints one table, with a comparison in each
+// row.
 //
-// This file and table.go know numbers and how they are shown. What is measured, and how, is in the tests (tag bench); they
-// refuse to know the server's rooms and see it as a client and an operator do: its API, its log, /proc and the engine.
+// This file and table.go know numbers and their layout. The measurements are in the tests (build tag bench). They see
+// the server as a client and an operator do: through its API, its log, /proc and the engine.
 package bench
 
 import (
@@ -12,10 +12,10 @@ import (
 	"time"
 )
 
-// Sample is what was measured of one thing, in one unit, in the order in which it was.
+// Sample is a list of measured values in one unit, in the order of measurement.
 type Sample []float64
 
-// At is the value that the share p (0 to 1) of all values do not exceed, between neighbours in proportion; NaN of none.
+// At returns the percentile p (0 to 1), interpolated between neighbours, or NaN for an empty sample.
 func (s Sample) At(p float64) float64 {
 	if len(s) == 0 {
 		return math.NaN()
@@ -27,10 +27,10 @@ func (s Sample) At(p float64) float64 {
 	return sorted[below] + (sorted[above]-sorted[below])*(place-float64(below))
 }
 
-// Median is the value in the middle.
+// Median returns the value in the middle.
 func (s Sample) Median() float64 { return s.At(0.5) }
 
-// Over divides the values by those that were measured in the same rounds.
+// Over divides each value by the value of the other sample from the same round.
 func (s Sample) Over(other Sample) (ratios Sample) {
 	for i := range min(len(s), len(other)) {
 		ratios = append(ratios, s[i]/other[i])
@@ -38,7 +38,7 @@ func (s Sample) Over(other Sample) (ratios Sample) {
 	return ratios
 }
 
-// Millis is a duration as samples hold it.
+// Millis returns a duration in milliseconds.
 func Millis(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
 // Figure is one side of a comparison.
@@ -48,7 +48,7 @@ type Figure struct {
 	Sample Sample `json:"sample"`
 }
 
-// String shows the median and what nine of ten values lie between.
+// String shows the median, and the range of nine of ten values.
 func (f Figure) String() string {
 	if len(f.Sample) == 0 {
 		return f.Name
@@ -63,7 +63,7 @@ func (f Figure) String() string {
 	return text
 }
 
-// digits writes a number with three that say something.
+// digits formats a number with three significant digits.
 func digits(v float64) string {
 	switch size := math.Abs(v); {
 	case math.IsNaN(v):

@@ -3,13 +3,10 @@
 package bench
 
 import (
-	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -20,48 +17,50 @@ import (
 	"syscall"
 	"time"
 
-	"boomerang/internal/auth"
 	"boomerang/internal/client"
 	"boomerang/internal/execution"
+	"boomerang/internal/servertest"
 	"boomerang/internal/wire"
 )
 
-// settings are what the servers of the bench differ in.
+// settings are the differences between the servers of the bench.
 type settings struct {
 	slots  int
-	warm   int    // containers for python; 0: cold
-	docker string // the engine's address; empty: the machine's own
-	dir    string // the data directory; empty: a new one
+	warm   int    // number of warm containers for python
+	docker string // address of the engine; empty for that of the machine
+	dir    string // data directory; empty for a new one
 }
 
 // server is the real program in a process of its own.
 type server struct {
-	h       *house
-	warm    int // containers when it is at rest
+	h       *harness
+	warm    int // number of containers at rest
 	dir     string
 	addr    string
 	metrics string
 	log     string
 	command *exec.Cmd
-	process
-	tokens *auth.Auth
-	me     *client.Client
+	servertest.Process
+	me *client.Client
 
-	mu    sync.Mutex // guards what follows
+	mu    sync.Mutex // guards the fields below
 	mine  []execution.ID
-	wrong []string
+	wrong []string // violations
 }
 
-// languages is the catalogue; raw calls run python with the same environment.
+// languages is the languages file. Raw calls run python with the same environment.
 const languages = `
 defaults: {pull: never}
 languages:
-  python: {image: "boomerang/python:latest", file: main.py, command: [python3, "{file}"], rehearsal: [python3, -c, ""], env: {%s}, warm: %d}
+  python:
+    {image: "boomerang/python:latest", file: main.py, command: [python3, "{file}"], rehearsal: [python3, -c, ""],
+    env: {%s}, warm: %d}
   bash: {image: "boomerang/bash:latest", file: main.sh, command: [bash, "{file}"], warm: 0}
 `
 
 var environment = []string{"PYTHONUNBUFFERED=1", "PYTHONDONTWRITEBYTECODE=1"}
 
+// catalogue returns the languages file with a number of warm containers.
 func catalogue(warm int) string {
 	var env []string
 	for _, entry := range environment {
@@ -71,15 +70,18 @@ func catalogue(warm int) string {
 	return fmt.Sprintf(languages, strings.Join(env, ", "), warm)
 }
 
-// launch starts a server and does not wait for it.
-func (h *house) launch(s settings) *server {
+// launch starts a server without waiting for it.
+func (h *harness) launch(s settings) *server {
 	h.Helper()
-	*h.uids++
-	n := *h.uids
+	*h.servers++
+	n := *h.servers
 	if s.dir == "" {
 		s.dir = filepath.Join(h.dir, fmt.Sprint("data-", n))
 	}
-	made := &server{h: h, warm: s.warm, dir: s.dir, addr: h.port(), metrics: h.port(), log: filepath.Join(h.dir, fmt.Sprintf("server-%d.log", n))}
+	made := &server{
+		h: h, warm: s.warm, dir: s.dir, addr: servertest.FreeAddress(h),
+		metrics: servertest.FreeAddress(h), log: filepath.Join(h.dir, fmt.Sprintf("server-%d.log", n)),
+	}
 	file := filepath.Join(h.dir, fmt.Sprintf("languages-%d.yaml", n))
 	if err := os.WriteFile(file, []byte(catalogue(s.warm)), 0o600); err != nil {
 		h.Fatal(err)
@@ -88,14 +90,14 @@ func (h *house) launch(s settings) *server {
 	if err != nil {
 		h.Fatal(err)
 	}
-	defer func() { _ = log.Close() }() // the process has its own
+	defer func() { _ = log.Close() }() // the process has a copy
 	made.command = exec.Command(binary, "serve", "--addr", made.addr, "--data-dir", made.dir)
 	made.command.Env = append(os.Environ(),
 		"BOOMERANG_LOG_FORMAT=json",
 		"BOOMERANG_LANGUAGES_FILE="+file,
 		"BOOMERANG_METRICS_ADDR="+made.metrics,
 		"BOOMERANG_DISPATCH_SLOTS="+strconv.Itoa(s.slots),
-		"BOOMERANG_DOCKER_UID_BASE="+strconv.Itoa(1_000_000+1000*n),
+		"BOOMERANG_DOCKER_UID_BASE="+strconv.Itoa(servertest.UIDBase()),
 		"BOOMERANG_ADMISSION_QUEUE_TOTAL=0",
 		"BOOMERANG_ADMISSION_QUEUE_PER_SUBJECT=0",
 		"BOOMERANG_CALLBACK_ALLOW_CIDRS=127.0.0.0/8",
@@ -110,28 +112,25 @@ func (h *house) launch(s settings) *server {
 	if err := made.command.Start(); err != nil {
 		h.Fatal(err)
 	}
-	made.process = process(made.command.Process.Pid)
+	made.Process = servertest.Process(made.command.Process.Pid)
 	h.Cleanup(func() { made.kill() })
 	return made
 }
 
-// serve starts a server and waits until it can work and has its containers.
-func (h *house) serve(s settings) *server {
+// serve starts a server and waits until it is ready and has its warm containers.
+func (h *harness) serve(s settings) *server {
 	h.Helper()
 	made := h.launch(s)
 	path := "/readyz"
 	if s.docker == noEngine {
 		path = "/healthz"
 	}
-	err := await(h.Context(), "the server answers at "+path, time.Millisecond, func() (bool, error) { return made.answers(path), nil })
+	err := made.awaitAnswer(path)
 	if err == nil {
-		made.tokens, err = auth.New(auth.Config{}, made.dir)
-	}
-	if err == nil {
-		made.me, err = made.as("bench")
+		made.me, err = made.clientFor("bench")
 	}
 	if err == nil && s.docker != noEngine {
-		err = made.settle(h.Context())
+		err = made.awaitRest(h.Context())
 	}
 	if err != nil {
 		h.Fatal(err)
@@ -139,39 +138,25 @@ func (h *house) serve(s settings) *server {
 	return made
 }
 
-// port finds one that is free.
-func (h *house) port() string {
-	h.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		h.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
+// awaitAnswer waits until a path is answered with 200.
+func (s *server) awaitAnswer(path string) error {
+	ctx := s.h.Context()
+	return await(ctx, "the server answers at "+path, time.Millisecond, func() (bool, error) {
+		return servertest.Answers(ctx, "http://"+s.addr+path), nil
+	})
 }
 
-// answers tells whether a path is answered with 200.
-func (s *server) answers(path string) bool {
-	response, err := http.Get("http://" + s.addr + path)
-	if err != nil {
-		return false
-	}
-	defer func() { _ = response.Body.Close() }()
-	return response.StatusCode == http.StatusOK
+// clientFor returns a client with the token of a subject.
+func (s *server) clientFor(subject string) (*client.Client, error) {
+	return client.New("http://"+s.addr, servertest.Token(s.h, s.dir, subject))
 }
 
-// as is a client with the token of a subject.
-func (s *server) as(subject string) (*client.Client, error) {
-	token, err := s.tokens.Issue(subject, time.Hour)
-	if err != nil {
-		return nil, err
-	}
-	return client.New("http://"+s.addr, token)
-}
-
-// submit hands in a program.
+// submit submits a program.
 func (s *server) submit(ctx context.Context, c *client.Client, language, code string) (execution.ID, error) {
-	id, err := c.Submit(ctx, client.Submission{Code: code, Language: language, CallbackURL: s.h.hook.url, Secrets: client.Secrets{secret}})
+	id, err := c.Submit(ctx, client.Submission{
+		Code: code, Language: language, CallbackURL: s.h.receiver.URL + "/callback",
+		Secrets: client.Secrets{servertest.Secret},
+	})
 	if err == nil {
 		s.mu.Lock()
 		s.mine = append(s.mine, id)
@@ -180,40 +165,41 @@ func (s *server) submit(ctx context.Context, c *client.Client, language, code st
 	return id, err
 }
 
-// way is where the time of one execution went, in milliseconds.
-type way struct {
-	all      float64 // from before the submission until the callback had arrived
-	answer   float64 // to the submission
-	start    float64 // from before the submission until the program began
+// timing has the parts of the time of one execution, in milliseconds.
+type timing struct {
+	all      float64 // from before the submission to the arrival of the callback
+	answer   float64 // from before the submission to its answer
+	start    float64 // from before the submission to the start of the program
 	program  float64
-	delivery float64 // from the program's end until the callback had arrived
+	delivery float64 // from the end of the program to the arrival of the callback
 }
 
-// run takes a program from its submission to its callback.
-func (s *server) run(ctx context.Context, language, code string, check func(wire.Result) error) (w way, err error) {
+// run runs a program from its submission to its callback.
+func (s *server) run(ctx context.Context, language, code string, check func(wire.Result) error) (w timing, err error) {
 	began := time.Now()
 	id, err := s.submit(ctx, s.me, language, code)
 	if err != nil {
 		return w, err
 	}
 	w.answer = Millis(time.Since(began))
-	c, err := s.h.hook.await(ctx, id)
+	c, err := s.h.callback(ctx, id)
 	if err != nil {
 		return w, err
 	}
-	s.judge(c.Payload, check)
-	w.all, w.program, w.delivery = Millis(c.At.Sub(began)), Millis(time.Duration(c.Payload.ExecutionTime)), Millis(c.At.Sub(c.Payload.CompletedAt))
+	s.checkResult(c.Payload, check)
+	w.all, w.program, w.delivery = Millis(c.At.Sub(began)), Millis(time.Duration(c.Payload.ExecutionTime)),
+		Millis(c.At.Sub(c.Payload.CompletedAt))
 	if c.Payload.StartedAt != nil {
 		w.start = Millis(c.Payload.StartedAt.Sub(began))
 	}
 	return w, nil
 }
 
-// judge notes what is wrong with a result.
-func (s *server) judge(p wire.Result, check func(wire.Result) error) {
+// checkResult records the violations in a result.
+func (s *server) checkResult(p wire.Result, check func(wire.Result) error) {
 	err := check(p)
 	if err == nil && !p.OutputComplete {
-		err = errors.New("its output is not complete")
+		err = errors.New("the output is not complete")
 	}
 	if err != nil {
 		s.mu.Lock()
@@ -222,7 +208,7 @@ func (s *server) judge(p wire.Result, check func(wire.Result) error) {
 	}
 }
 
-// printsOne is the check of a program that prints 1 and ends well.
+// printsOne checks that a program completed and printed 1.
 func printsOne(p wire.Result) error {
 	if p.Status != execution.Completed || p.Stdout != "1\n" {
 		return fmt.Errorf("%s, printed %q", p.Status, p.Stdout)
@@ -230,53 +216,32 @@ func printsOne(p wire.Result) error {
 	return nil
 }
 
-// settle waits until nothing runs but the containers that wait for a job, and no container is on its way in or out.
-func (s *server) settle(ctx context.Context) error {
+// awaitRest waits until the server has its warm containers and no others.
+func (s *server) awaitRest(ctx context.Context) error {
 	node, err := s.node()
 	if err != nil {
 		return err
 	}
 	return await(ctx, "the containers of "+node+" are at rest", pause, func() (bool, error) {
 		all, running, err := s.h.engine.count(ctx, node)
-		if s.warm > 0 { // one that runs may not be ready yet
+		if s.warm > 0 { // a running container may not be ready yet
 			running, _ = s.gauge(`boomerang_warm_containers{language="python"}`)
 		}
 		return all == s.warm && running == s.warm, err
 	})
 }
 
-// entry is a line of the server's log.
-type entry struct {
-	Level, Msg, Node, Error string
-}
-
-func (s *server) entries() (all []entry) {
-	file, err := os.Open(s.log)
-	if err != nil {
-		return nil
-	}
-	defer func() { _ = file.Close() }()
-	for lines := bufio.NewScanner(file); lines.Scan(); {
-		var e entry
-		if err := json.Unmarshal(lines.Bytes(), &e); err != nil {
-			e = entry{Level: "error", Msg: lines.Text()} // a panic speaks no JSON
-		}
-		all = append(all, e)
-	}
-	return all
-}
-
-// node is what the server's containers are labelled with.
+// node returns the node ID of the server.
 func (s *server) node() (string, error) {
-	for _, e := range s.entries() {
-		if e.Node != "" {
-			return e.Node, nil
-		}
+	text, err := os.ReadFile(s.log)
+	node := servertest.NodeID(string(text))
+	if err == nil && node == "" {
+		err = fmt.Errorf("%s names no node", s.log)
 	}
-	return "", fmt.Errorf("%s names no node", s.log)
+	return node, err
 }
 
-// gauge reads a number of the metrics; false when it is not there.
+// gauge returns a value of the metrics, and false if it does not exist.
 func (s *server) gauge(name string) (int, bool) {
 	response, err := http.Get("http://" + s.metrics + "/metrics")
 	if err != nil {
@@ -293,7 +258,7 @@ func (s *server) gauge(name string) (int, bool) {
 	return 0, false
 }
 
-// kill ends the process at once and takes away its containers; it may be over already.
+// kill kills the process, which may have ended already, and removes its containers.
 func (s *server) kill() {
 	_ = s.command.Process.Kill()
 	_ = s.command.Wait()
@@ -302,7 +267,7 @@ func (s *server) kill() {
 	}
 }
 
-// stop ends the server and says what was right and what was not.
+// stop ends the server and returns a summary of the checks.
 func (s *server) stop() (correct string) {
 	h := s.h
 	h.Helper()
@@ -312,7 +277,7 @@ func (s *server) stop() (correct string) {
 		s.wrong = append(s.wrong, "the server: "+err.Error())
 	}
 	for _, id := range s.mine {
-		if n := h.hook.count(id); n != 1 {
+		if n := len(h.receiver.Arrivals(id)); n != 1 {
 			s.wrong = append(s.wrong, fmt.Sprintf("%s: %d callbacks", id, n))
 		}
 	}
@@ -322,7 +287,8 @@ func (s *server) stop() (correct string) {
 		s.wrong = append(s.wrong, fmt.Sprintf("%d containers left behind (%v)", left, err))
 		h.engine.clear(h.Context(), node)
 	}
-	for _, e := range s.entries() {
+	log, _ := os.ReadFile(s.log)
+	for _, e := range servertest.ParseLog(string(log)) {
 		if e.Level == "error" || e.Level == "fatal" {
 			s.wrong = append(s.wrong, fmt.Sprintf("log: %s: %s", e.Msg, e.Error))
 		}

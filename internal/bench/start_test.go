@@ -7,10 +7,9 @@ import (
 	"time"
 )
 
-// starts measures how long after its start the program answers at /healthz, and says at /readyz that it can work: with a
-// data directory that is not there yet, and with one that is.
-func starts(h *house) {
-	ctx := h.Context()
+// starts measures the time from the start of the program until /healthz and /readyz answer 200, with a new data
+// directory and with an existing one.
+func starts(h *harness) {
 	names := []string{"a fresh directory", "an existing one"}
 	alive, ready := map[string]Sample{}, map[string]Sample{}
 	correct := "all right"
@@ -25,7 +24,7 @@ func starts(h *house) {
 			began := time.Now()
 			s := h.launch(settings{slots: 4, dir: dir})
 			up := func(path string) float64 {
-				if err := await(ctx, path, time.Millisecond, func() (bool, error) { return s.answers(path), nil }); err != nil {
+				if err := s.awaitAnswer(path); err != nil {
 					h.Fatal(err)
 				}
 				return Millis(time.Since(began))
@@ -42,7 +41,8 @@ func starts(h *house) {
 	for _, name := range names {
 		h.add(Row{
 			What: "G  start to ready, " + name, Ours: Figure{Unit: "ms", Sample: ready[name]},
-			Theirs: Figure{Name: "to /healthz", Unit: "ms", Sample: alive[name]}, Goal: "≤ 300 ms", Met: ready[name].Median() <= 300, Correct: correct,
+			Theirs: Figure{Name: "to /healthz", Unit: "ms", Sample: alive[name]}, Goal: "≤ 300 ms",
+			Met: ready[name].Median() <= 300, Correct: correct,
 		})
 	}
 }

@@ -20,20 +20,22 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"boomerang/internal/servertest"
 	"boomerang/internal/store"
 )
 
 const senders = 64
 
-// submissions measures durable submissions by 64 clients, each on a connection of its own that stays open and with a token of
-// its own; nothing is run. At the end the server is killed, and the store must hold what was answered.
-func submissions(h *house) {
+// submissions measures durable submissions by 64 clients, each with a connection and a token of its own. No program
+// runs. The row ends with a kill of the server, after which the store must have all accepted submissions.
+func submissions(h *harness) {
 	s := h.serve(settings{slots: 1, docker: noEngine})
 	letters := make([][]byte, senders)
 	for i := range letters {
-		letters[i] = h.letter(s, fmt.Sprint("sender", i))
+		letters[i] = h.rawRequest(s, fmt.Sprint("sender", i))
 	}
-	rate, middle, late, sync := Figure{Unit: "/s"}, Figure{Unit: "ms"}, Figure{Unit: "ms"}, Figure{Name: "one fdatasync", Unit: "ms"}
+	rate, middle, late, sync := Figure{Unit: "/s"}, Figure{Unit: "ms"}, Figure{Unit: "ms"},
+		Figure{Name: "one fdatasync", Unit: "ms"}
 	answered := map[string]bool{}
 	total := 0
 	for range h.windows {
@@ -61,26 +63,32 @@ func submissions(h *house) {
 	correct := fmt.Sprintf("%d answered, %d stored after kill -9", total, stored)
 	if len(answered) != total || stored != total {
 		correct = "WRONG: " + correct
-		h.Errorf("%d answers with %d ids; %d are stored", total, len(answered), stored)
+		h.Errorf("got %d answers with %d IDs and %d stored executions", total, len(answered), stored)
 	}
-	h.add(Row{What: "C  submissions, 64 clients", Ours: rate, Theirs: sync, Goal: "≥ 3000 /s", Met: rate.Sample.Median() >= 3000, Correct: correct})
+	h.add(Row{
+		What: "C  submissions, 64 clients", Ours: rate, Theirs: sync, Goal: "≥ 3000 /s",
+		Met: rate.Sample.Median() >= 3000, Correct: correct,
+	})
 	h.add(Row{What: "C  the answer, p50", Ours: middle, Theirs: sync, Correct: correct})
-	h.add(Row{What: "C  the answer, p99", Ours: late, Theirs: sync, Goal: "≤ 50 ms", Met: late.Sample.Median() <= 50, Correct: correct})
+	h.add(Row{
+		What: "C  the answer, p99", Ours: late, Theirs: sync, Goal: "≤ 50 ms", Met: late.Sample.Median() <= 50,
+		Correct: correct,
+	})
 }
 
-// letter is a whole request, so that sending it costs next to nothing.
-func (h *house) letter(s *server, subject string) []byte {
+// rawRequest returns the bytes of a submission, so that sending it costs little.
+func (h *harness) rawRequest(s *server, subject string) []byte {
 	h.Helper()
-	token, err := s.tokens.Issue(subject, time.Hour)
-	if err != nil {
-		h.Fatal(err)
-	}
-	body := fmt.Sprintf(`{"code":"echo 1","language":"bash","callback_url":%q,"callback_signature_secret":%q}`, h.hook.url, secret)
-	return fmt.Appendf(nil, "POST /execute/async HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s",
+	token := servertest.Token(h, s.dir, subject)
+	body := fmt.Sprintf(`{"code":"echo 1","language":"bash","callback_url":%q,"callback_signature_secret":%q}`,
+		h.receiver.URL+"/callback", servertest.Secret)
+	return fmt.Appendf(nil,
+		"POST /execute/async HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\n"+
+			"Content-Length: %d\r\n\r\n%s",
 		s.addr, token, len(body), body)
 }
 
-// flood posts over 64 connections until the context ends or next has no more. Every answer must be 200.
+// flood sends requests over 64 connections until ctx ends or next returns nil. Every answer must be 200.
 func flood(ctx context.Context, addr string, next func(sender int) []byte) (waits Sample, ids []string, err error) {
 	var mu sync.Mutex
 	var all sync.WaitGroup
@@ -96,6 +104,7 @@ func flood(ctx context.Context, addr string, next func(sender int) []byte) (wait
 	return waits, ids, err
 }
 
+// post sends requests over one connection.
 func post(ctx context.Context, addr string, next func() []byte) (waits Sample, ids []string, err error) {
 	connection, err := net.Dial("tcp", addr)
 	if err != nil {
@@ -129,9 +138,9 @@ func post(ctx context.Context, addr string, next func() []byte) (waits Sample, i
 	return waits, ids, nil
 }
 
-// queued is how many executions wait in a data directory that no server holds.
+// queued returns the number of queued executions in a data directory without a server.
 func queued(ctx context.Context, dir string) (int, error) {
-	s, err := store.Open(ctx, dir, store.Defaults(), silent())
+	s, err := store.Open(ctx, dir, store.Defaults(), servertest.Silent())
 	if err != nil {
 		return 0, err
 	}
@@ -139,8 +148,8 @@ func queued(ctx context.Context, dir string) (int, error) {
 	return n.Queued, errors.Join(err, s.Close())
 }
 
-// fdatasync is how long the disk takes to make 4 KiB at the end of a file durable, in milliseconds.
-func (h *house) fdatasync() float64 {
+// fdatasync returns the median time of an fdatasync of 4 KiB at the end of a file, in milliseconds.
+func (h *harness) fdatasync() float64 {
 	h.Helper()
 	file, err := os.OpenFile(filepath.Join(h.dir, "sync"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {

@@ -11,19 +11,19 @@ import (
 	"time"
 )
 
-// Row compares what boomerang needs with what something else needs, and with what is promised.
+// Row compares a figure of boomerang with another figure and with a goal.
 type Row struct {
 	What   string `json:"what"`
 	Ours   Figure `json:"ours"`
-	Theirs Figure `json:"theirs,omitzero"` // zero: there is nothing to compare with
-	Goal   string `json:"goal,omitempty"`  // empty: nothing is promised
-	// Value is what the goal is about, as it is shown: a ratio, mostly.
+	Theirs Figure `json:"theirs,omitzero"` // zero if there is no comparison
+	Goal   string `json:"goal,omitempty"`  // empty if nothing is promised
+	// Value is the figure that the goal limits, mostly a ratio.
 	Value   string `json:"value,omitempty"`
-	Met     bool   `json:"met"`     // when there is a goal
-	Correct string `json:"correct"` // what was looked at beside the clock, and what was wrong with it
+	Met     bool   `json:"met"`     // whether the goal is met
+	Correct string `json:"correct"` // result of the checks of outputs and callbacks
 }
 
-// Verdict is what became of the goal.
+// Verdict returns "met", "missed", or "" without a goal.
 func (r Row) Verdict() string {
 	switch {
 	case r.Goal == "":
@@ -34,12 +34,12 @@ func (r Row) Verdict() string {
 	return "missed"
 }
 
-// AtMost makes a row whose goal is that ours is at most so many times theirs.
+// AtMost returns r with the goal that Ours is at most limit times Theirs.
 func AtMost(limit float64, r Row) Row {
 	return r.ratio("≤", limit, func(ratio float64) bool { return ratio <= limit })
 }
 
-// AtLeast makes a row whose goal is that ours is at least so many times theirs.
+// AtLeast returns r with the goal that Ours is at least limit times Theirs.
 func AtLeast(limit float64, r Row) Row {
 	return r.ratio("≥", limit, func(ratio float64) bool { return ratio >= limit })
 }
@@ -54,17 +54,17 @@ func (r Row) ratio(sign string, limit float64, met func(float64) bool) Row {
 	return r
 }
 
-// Table is all that one run of the bench found out.
+// Table has the results of one run of the bench.
 type Table struct {
-	Machine []string  `json:"machine"` // facts, one a line
+	Machine []string  `json:"machine"` // one fact per line
 	Begun   time.Time `json:"begun"`
 	Took    string    `json:"took"`
 	Rows    []Row     `json:"rows"`
-	// Notes are smaller tables that say where the time goes, each already laid out.
+	// Notes are smaller tables that show the parts of the time.
 	Notes []Note `json:"notes"`
 }
 
-// Note is a list of lines with a heading; a tab ends a cell.
+// Note is a list of lines with a heading. A tab ends a cell.
 type Note struct {
 	Heading string   `json:"heading"`
 	Lines   []string `json:"lines"`
@@ -76,7 +76,7 @@ func (r Row) cells() []string {
 	return []string{r.What, r.Ours.String(), r.Theirs.String(), r.Value, r.Goal, r.Verdict(), r.Correct}
 }
 
-// Print lays the table out for a terminal.
+// Print writes the table for a terminal.
 func (t Table) Print(w io.Writer) error {
 	out := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	lines := []string{""}
@@ -97,7 +97,7 @@ func (t Table) Print(w io.Writer) error {
 	return out.Flush()
 }
 
-// Markdown lays the table out for a document.
+// Markdown returns the table for a document.
 func (t Table) Markdown() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s, in %s.\n", t.Begun.Format("2 January 2006"), t.Took)
@@ -114,12 +114,12 @@ func (t Table) Markdown() string {
 		for _, line := range n.Lines {
 			_, _ = fmt.Fprintf(lines, "    %s\n", line)
 		}
-		_ = lines.Flush() // a strings.Builder takes everything
+		_ = lines.Flush() // a strings.Builder returns no error
 	}
 	return b.String()
 }
 
-// Save writes the table, with every value that was measured, as JSON.
+// Save writes the table with all measured values as JSON.
 func (t Table) Save(path string) error {
 	text, err := json.MarshalIndent(t, "", "\t")
 	if err != nil {
@@ -128,7 +128,7 @@ func (t Table) Save(path string) error {
 	return os.WriteFile(path, append(text, '\n'), 0o600)
 }
 
-// The marks in a document between which the table is.
+// The marks before and after the table in a document.
 const (
 	beginMark = "<!-- table: written by make bench DOC=1 -->\n"
 	endMark   = "<!-- /table -->"
@@ -136,7 +136,7 @@ const (
 
 var errNoPlace = errors.New("the document has no place for the table")
 
-// Rewrite puts the table into a document in place of the one that is there.
+// Rewrite returns a document with its table replaced.
 func (t Table) Rewrite(document string) (string, error) {
 	head, rest, ok := strings.Cut(document, beginMark)
 	_, tail, closed := strings.Cut(rest, endMark)

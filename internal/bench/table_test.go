@@ -19,7 +19,7 @@ func TestASampleHasItsPercentilesInAnyOrder(t *testing.T) {
 		t.Errorf("the sample was sorted in place: %v", s)
 	}
 	if got := (Sample{}).Median(); !math.IsNaN(got) {
-		t.Errorf("of nothing: got %g, want NaN", got)
+		t.Errorf("median of an empty sample: got %g, want NaN", got)
 	}
 }
 
@@ -44,7 +44,7 @@ func TestAVerdictFollowsTheRatioOfTheMedians(t *testing.T) {
 	}
 }
 
-func TestTheTableReplacesTheOneInTheDocumentAndNothingElse(t *testing.T) {
+func TestRewriteReplacesOnlyTheTable(t *testing.T) {
 	table := Table{Rows: []Row{{What: "new row"}}}
 	document := "before\n" + beginMark + "old row\n" + endMark + "\nafter\n"
 	got, err := table.Rewrite(document)
@@ -56,7 +56,7 @@ func TestTheTableReplacesTheOneInTheDocumentAndNothingElse(t *testing.T) {
 		t.Errorf("got\n%s", got)
 	}
 	if again, err := table.Rewrite(got); err != nil || again != got {
-		t.Errorf("written twice it is\n%s\n%v", again, err)
+		t.Errorf("a second Rewrite returned\n%s\n%v", again, err)
 	}
 	for _, broken := range []string{"", beginMark, endMark + beginMark} {
 		if _, err := table.Rewrite(broken); !errors.Is(err, errNoPlace) {

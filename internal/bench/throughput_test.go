@@ -15,98 +15,113 @@ import (
 	"boomerang/internal/execution"
 )
 
-// throughput measures executions per second of print(1): so many clients, each of which waits for the end of one before it
-// begins the next, and so many slots. The sides take turns of the same number of executions. A turn ends when the engine has
-// cleared up behind it, and warm containers are there again: what a side leaves for later is its own.
+// throughput measures print(1) in executions per second. A number of clients each wait for the end of an execution
+// before they begin the next; the server has as many slots. The sides take turns of equally many executions. A turn
+// ends when the engine has removed the containers and the warm containers are ready again, so that each side pays for
+// its own cleanup.
 //
-// The goals are those of a machine that has no CPU left. With fewer clients the ratio is only shown: with one slot the next
-// execution waits until the container of the one before is gone.
-func throughput(h *house) {
-	const each = 8 // executions of a client in a turn: enough that its first and its last do not decide
-	saturated := 2 * runtime.NumCPU()
-	ctx := h.Context()
-	costs := []string{"\traw\tdocker run\tcold\twarm\tcold, a full queue\t"}
-	for _, clients := range h.clients {
+// The goals hold for a machine whose CPUs are saturated, so the numbers of clients are multiples of the number of CPUs.
+func throughput(h *harness) {
+	costs := []string{"\traw\tcold\twarm\tdocker run\tcold, a full queue\t"}
+	few, many := 2*runtime.NumCPU(), 4*runtime.NumCPU()
+	for _, clients := range []int{few, many} {
 		cold, warm := h.serve(settings{slots: clients}), h.serve(settings{slots: clients, warm: clients})
-		model, err := cold.model(ctx)
-		if err != nil {
-			h.Fatal(err)
-		}
-		flags, err := model.flags(h.dir)
-		if err != nil {
-			h.Fatal(err)
-		}
-		ours := func(s *server, turn func(context.Context) error) func() error {
-			return func() error { return errors.Join(turn(ctx), s.settle(ctx)) }
-		}
-		closed := func(s *server) func() error {
-			return ours(s, func(ctx context.Context) error {
-				return share(clients, clients*each, func() error {
-					_, err := s.run(ctx, "python", "print(1)", printsOne)
-					return err
-				})
-			})
-		}
-		open := func(s *server) func() error {
-			return ours(s, func(ctx context.Context) error { return s.queue(ctx, clients*each) })
-		}
-		sides := []struct {
-			name string
-			turn func() error
-		}{
-			{"raw", func() error {
-				return share(clients, clients*each, func() error { _, _, err := h.engine.rawPrint(ctx, model); return err })
-			}},
-			{"docker run", func() error {
-				return share(clients, clients*each, func() error { _, err := command(ctx, "docker", flags...); return err })
-			}},
-			{"cold", closed(cold)},
-			{"warm", closed(warm)},
-			{"cold, a full queue", open(cold)},
-		}
-		figures, cpu := map[string]*Figure{}, map[string]Sample{}
-		for range h.laps {
-			for _, side := range sides {
-				if figures[side.name] == nil {
-					figures[side.name] = &Figure{Name: side.name, Unit: "/s"}
-				}
-				began, before := time.Now(), busy()
-				if err := side.turn(); err != nil {
-					h.Fatalf("%s: %v", side.name, err)
-				}
-				f, n := figures[side.name], float64(clients*each)
-				f.Sample = append(f.Sample, n/time.Since(began).Seconds())
-				cpu[side.name] = append(cpu[side.name], Millis(busy()-before)/n)
-			}
-		}
-		cost := []string{fmt.Sprintf("%d at once", clients)}
-		for _, side := range sides {
-			cost = append(cost, digits(cpu[side.name].Median()))
-		}
-		costs = append(costs, strings.Join(cost, "\t")+"\t")
+		figures, cost := h.takeTurns(clients, h.sides(clients, clients == many, cold, warm))
+		costs = append(costs, cost)
 		correct := map[string]string{"cold": cold.stop(), "warm": warm.stop()}
 		correct["cold, a full queue"] = correct["cold"]
-		for _, side := range []string{"cold", "warm", "cold, a full queue"} {
-			ours := *figures[side]
-			ours.Name = ""
-			row := Row{What: fmt.Sprintf("B  %s, %d at once", side, clients), Ours: ours, Correct: correct[side]}
-			for _, goal := range []struct {
-				other string
-				limit float64
-			}{{"raw", 0.95}, {"docker run", 1.8}} {
-				row.Theirs = *figures[goal.other]
-				if clients >= saturated {
-					h.add(AtLeast(goal.limit, row))
-				} else {
-					h.add(beside(row))
-				}
-			}
+		add := func(ours, theirs string, goal float64) {
+			figure := figures[ours]
+			figure.Name = ""
+			h.add(AtLeast(goal, Row{
+				What: fmt.Sprintf("B  %s, %d at once", ours, clients), Ours: figure, Theirs: figures[theirs],
+				Correct: correct[ours],
+			}))
+		}
+		add("cold", "raw", 0.95)
+		add("warm", "raw", 0.95)
+		if clients == many {
+			add("cold", "docker run", 1.8)
+			add("cold, a full queue", "raw", 0.95)
 		}
 	}
-	h.note("What one execution costs the machine in CPU, whoever uses it, in ms (medians):", costs...)
+	h.note("The CPU time of one execution on the whole machine, in ms (medians):", costs...)
 }
 
-// share has so many workers do a thing n times in all.
+// each is the number of executions of a client in a turn: enough that the first and the last do not dominate.
+const each = 8
+
+// side is one way to run programs. Its turn runs each programs per client.
+type side struct {
+	name string
+	turn func() error
+}
+
+// sides returns the sides of throughput. Docker run and the full queue are included if all is true.
+func (h *harness) sides(clients int, all bool, cold, warm *server) []side {
+	h.Helper()
+	ctx := h.Context()
+	config, err := cold.readHardenedConfig(ctx)
+	if err != nil {
+		h.Fatal(err)
+	}
+	flags, err := config.flags(h.dir)
+	if err != nil {
+		h.Fatal(err)
+	}
+	together := func(do func() error) error { return share(clients, clients*each, do) }
+	waiting := func(s *server) func() error {
+		return func() error {
+			return errors.Join(together(func() error {
+				_, err := s.run(ctx, "python", "print(1)", printsOne)
+				return err
+			}), s.awaitRest(ctx))
+		}
+	}
+	sides := []side{
+		{"raw", func() error {
+			return together(func() error { _, _, err := h.engine.rawPrint(ctx, config); return err })
+		}},
+		{"cold", waiting(cold)},
+		{"warm", waiting(warm)},
+	}
+	if !all {
+		return sides
+	}
+	return append(sides,
+		side{"docker run", func() error {
+			return together(func() error { _, err := command(ctx, "docker", flags...); return err })
+		}},
+		side{"cold, a full queue", func() error {
+			return errors.Join(cold.queue(ctx, clients*each), cold.awaitRest(ctx))
+		}})
+}
+
+// takeTurns measures the sides in turns. It returns executions per second by side, and a line with the CPU times.
+func (h *harness) takeTurns(clients int, sides []side) (figures map[string]Figure, cost string) {
+	h.Helper()
+	rates, cpu := map[string]Sample{}, map[string]Sample{}
+	n := float64(clients * each)
+	for range h.laps {
+		for _, side := range sides {
+			began, before := time.Now(), busy()
+			if err := side.turn(); err != nil {
+				h.Fatalf("%s: %v", side.name, err)
+			}
+			rates[side.name] = append(rates[side.name], n/time.Since(began).Seconds())
+			cpu[side.name] = append(cpu[side.name], Millis(busy()-before)/n)
+		}
+	}
+	cells := []string{fmt.Sprintf("%d at once", clients)}
+	figures = map[string]Figure{}
+	for _, side := range sides {
+		figures[side.name] = Figure{Name: side.name, Unit: "/s", Sample: rates[side.name]}
+		cells = append(cells, digits(cpu[side.name].Median()))
+	}
+	return figures, strings.Join(cells, "\t") + "\t"
+}
+
+// share calls do n times in all from a number of workers.
 func share(workers, n int, do func() error) error {
 	errs := make([]error, workers)
 	var done atomic.Int64
@@ -132,11 +147,11 @@ func (s *server) queue(ctx context.Context, n int) error {
 		}
 	}
 	for _, id := range ids {
-		c, err := s.h.hook.await(ctx, id)
+		c, err := s.h.callback(ctx, id)
 		if err != nil {
 			return err
 		}
-		s.judge(c.Payload, printsOne)
+		s.checkResult(c.Payload, printsOne)
 	}
 	return nil
 }

@@ -13,14 +13,14 @@ import (
 	"time"
 )
 
-// tap stands between a server and the engine and writes down the calls. It passes bytes on as they come and knows a call by
-// the first line of a request: what follows an upgrade never begins with one.
+// tap forwards the calls of a server to the engine and records them. It forwards bytes unchanged and recognises a call
+// by the first line of a request. The data behind an upgrade never begins with such a line.
 type tap struct {
 	socket, engine string
 	listener       net.Listener
 	all            sync.WaitGroup
 
-	mu    sync.Mutex // guards what follows
+	mu    sync.Mutex // guards calls
 	calls map[string]Sample
 }
 
@@ -43,7 +43,7 @@ func newTap(t *testing.T, dir, engine string) *tap {
 	})
 	t.Cleanup(func() {
 		_ = w.listener.Close()
-		w.all.Wait() // the server has gone, and with it its connections
+		w.all.Wait() // the server has ended, and with it its connections
 	})
 	return w
 }
@@ -53,7 +53,7 @@ var (
 	names   = regexp.MustCompile(`[0-9a-f]{64}|/boomerang[^/]*`)
 )
 
-// pass carries one connection. The time of a call is that from its first byte to the first of its answer.
+// pass forwards one connection. The time of a call is that from its first byte to the first byte of its answer.
 func (w *tap) pass(client *net.UnixConn) {
 	defer func() { _ = client.Close() }()
 	connection, err := net.Dial("unix", w.engine)
@@ -94,8 +94,8 @@ func (w *tap) note(call string, took time.Duration) {
 	w.calls[call] = append(w.calls[call], Millis(took))
 }
 
-// take returns the calls since the last time.
-func (w *tap) take() map[string]Sample {
+// drain returns the calls since the last drain.
+func (w *tap) drain() map[string]Sample {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	calls := w.calls
@@ -103,7 +103,7 @@ func (w *tap) take() map[string]Sample {
 	return calls
 }
 
-// pump copies one direction to its end, and shows what it copies before it does.
+// pump copies one direction to its end, and calls show with the bytes before it writes them.
 func pump(to, from *net.UnixConn, show func([]byte)) {
 	buffer := make([]byte, 64<<10)
 	for {

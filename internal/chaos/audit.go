@@ -1,8 +1,8 @@
-// Package chaos breaks a running boomerang on purpose and audits what is left: nothing may be lost, run twice,
-// delivered differently, or left behind.
+// Package chaos breaks a running server on purpose and audits the result: no execution may be lost, run twice or
+// delivered with another result, and no container may be left behind.
 //
-// The auditor, below, is a pure function over the books; it refuses to know how anything was broken. The harness that
-// breaks things is in the tests (tag chaos).
+// The auditor in this file is a pure function over the books, which are the records of all parties. It does not know
+// how the server was broken. The harness that breaks the server is in the tests (build tag chaos).
 package chaos
 
 import (
@@ -16,29 +16,29 @@ import (
 	"boomerang/internal/journal"
 )
 
-// Program is what a submission's program does, and so what may be said of it afterwards. As its first act it writes a
-// number that it made up, its nonce, to a book outside of its container; then it prints Lines lines.
+// Program describes the program of a submission. The program first writes a random number, its nonce, to a file outside
+// its container, the book of runs; then it prints Lines lines.
 type Program struct {
-	Mark    string // begins every line that it prints, and names it in the book of runs
-	Lines   int    // on stdout; one more, the last, goes to stderr
-	Pad     int    // bytes by which each line is longer
-	Files   int    // that it leaves, and that are wanted
+	Mark    string // begins every printed line, and names the program in the book of runs
+	Lines   int    // lines on stdout; one last line goes to stderr
+	Pad     int    // additional bytes of each line
+	Files   int    // number of artifacts
 	Exit    int
-	Endless bool // it prints until its timeout ends it
+	Endless bool // prints until its timeout
 }
 
-// Line is the i-th line on stdout of a run.
+// Line returns the i-th line on stdout of a run.
 func (p Program) Line(nonce string, i int) string {
 	return fmt.Sprintf("%s %s %d %s\n", p.Mark, nonce, i, strings.Repeat("x", p.Pad))
 }
 
-// LastLine is what a run writes to stderr before it exits.
+// LastLine returns the line that a run writes to stderr before it exits.
 func (p Program) LastLine(nonce string) string { return fmt.Sprintf("%s %s end\n", p.Mark, nonce) }
 
-// FileLines is how many lines a file has: more than come in one read.
+// FileLines is the number of lines of a file. The file is longer than one read.
 const FileLines = 3000
 
-// File is what stands in the i-th file of a run, and its path.
+// File returns the path and the content of the i-th file of a run.
 func (p Program) File(nonce string, i int) (path, content string) {
 	var b strings.Builder
 	for n := range FileLines {
@@ -47,42 +47,42 @@ func (p Program) File(nonce string, i int) (path, content string) {
 	return fmt.Sprintf("left%d", i), b.String()
 }
 
-// Submission is what a client asked for and what it was told.
+// Submission is a request of a client and the answers to it.
 type Submission struct {
 	Program
-	IDs        []execution.ID // of every 200 that it got; with one Idempotency-Key they are all the same
-	Turncoat   bool           // it was refused, and then the refused request turned out to be stored
-	Cancelled  bool           // somebody asked for its end
-	Scapegoats []execution.Reason
+	IDs        []execution.ID     // of every answer 200; all are equal, as the Idempotency-Key is
+	Turncoat   bool               // a refused request was stored
+	Cancelled  bool               // a client cancelled the execution
+	Scapegoats []execution.Reason // reasons for a failure that a fault explains
 }
 
-// Record is what the store says.
+// Record is an execution in the store.
 type Record struct {
 	Execution execution.Execution
 	Delivery  execution.Delivery
-	Attempts  int               // rows
-	Files     map[string]string // what it left, by path
-	Cut       string            // why that is not all
+	Attempts  int               // number of stored attempts
+	Files     map[string]string // content of the artifacts, by path
+	Cut       string            // why the artifacts are incomplete
 }
 
-// Arrival is one request that came to the receiver.
+// Arrival is one request at the receiver.
 type Arrival struct {
-	At        time.Time // when it began
+	At        time.Time // when the request began
 	ID        execution.ID
 	WebhookID string
 	Body      []byte
-	Forged    error // why its signatures do not hold
-	Taken     bool  // it was answered 200
+	Forged    error // why a signature does not hold
+	Taken     bool  // the receiver answered 200
 }
 
-// Books are what everybody wrote down.
+// Books are the records of the clients, the programs, the store, the receiver and the harness.
 type Books struct {
 	Told   []Submission
-	Ran    map[string][]string // the nonces that runs of a mark have written
+	Ran    map[string][]string // nonces of the runs, by the mark of the program
 	Stored []Record
 	Got    []Arrival
 	Stops  []time.Time // when the server stopped or was killed
-	Left   []string    // containers, volumes, goroutines that should not be there
+	Left   []string    // containers, volumes, goroutines that should be gone
 }
 
 // Kind names a broken promise.
@@ -90,26 +90,26 @@ type Kind string
 
 // The promises that can be broken.
 const (
-	Unanswered  Kind = "unanswered"   // a client never got its 200
-	TwoForOne   Kind = "two for one"  // one Idempotency-Key, two executions
-	Turncoat    Kind = "turncoat"     // refused, but stored
-	Unstored    Kind = "unstored"     // told, but not stored
-	Untold      Kind = "untold"       // stored, but nobody was told
-	Stuck       Kind = "stuck"        // no terminal state
-	RanTwice    Kind = "ran twice"    //
-	NeverRan    Kind = "never ran"    // but its result says so
-	WrongEnd    Kind = "wrong end"    // a state, reason or exit code that nothing explains
-	WrongOutput Kind = "wrong output" // bytes lost, repeated, or from elsewhere
-	WrongFiles  Kind = "wrong files"  // the same of what it left
-	Undelivered Kind = "undelivered"  //
-	Differing   Kind = "differing"    // two deliveries are not the same, or not what is stored
+	Unanswered  Kind = "unanswered"   // a client never got an answer 200
+	TwoForOne   Kind = "two for one"  // one Idempotency-Key made two executions
+	Turncoat    Kind = "turncoat"     // a refused request was stored
+	Unstored    Kind = "unstored"     // a client got the ID of an execution that is not stored
+	Untold      Kind = "untold"       // a stored execution whose ID no client got
+	Stuck       Kind = "stuck"        // an execution without a terminal state
+	RanTwice    Kind = "ran twice"    // a program was started twice
+	NeverRan    Kind = "never ran"    // a result of a program that was not started
+	WrongEnd    Kind = "wrong end"    // an unexplained state, reason or exit code
+	WrongOutput Kind = "wrong output" // lost, repeated or foreign bytes
+	WrongFiles  Kind = "wrong files"  // lost, repeated or foreign artifacts
+	Undelivered Kind = "undelivered"  // the receiver never accepted the callback
+	Differing   Kind = "differing"    // a callback differs from the stored one
 	Forged      Kind = "forged"       // a signature does not hold
-	Repeated    Kind = "repeated"     // sent again although it was taken, and the server lived
-	Unasked     Kind = "unasked"      // a delivery of nothing that is stored
-	Leftover    Kind = "leftover"     //
+	Repeated    Kind = "repeated"     // an accepted callback was repeated without a restart of the server
+	Unasked     Kind = "unasked"      // a callback of an execution that is not stored
+	Leftover    Kind = "leftover"     // a container, volume or goroutine is left
 )
 
-// Violation is one promise that was broken.
+// Violation is a broken promise.
 type Violation struct {
 	Kind Kind
 	Of   string // the execution, or the mark of the program
@@ -118,7 +118,7 @@ type Violation struct {
 
 func (v Violation) String() string { return fmt.Sprintf("%s: %s: %s", v.Of, v.Kind, v.Says) }
 
-// auditor compares the books and collects what does not fit.
+// auditor compares the books and collects the violations.
 type auditor struct {
 	Books
 	stored map[execution.ID]Record
@@ -126,7 +126,7 @@ type auditor struct {
 	found  []Violation
 }
 
-// Audit compares the books.
+// Audit compares the books and returns the violations.
 func Audit(b Books) []Violation {
 	a := auditor{Books: b, stored: map[execution.ID]Record{}, got: map[execution.ID][]Arrival{}}
 	for _, r := range b.Stored {
@@ -135,7 +135,7 @@ func Audit(b Books) []Violation {
 	for _, g := range b.Got {
 		a.got[g.ID] = append(a.got[g.ID], g)
 	}
-	for _, got := range a.got { // a receiver that takes its time writes the first down after the second
+	for _, got := range a.got { // a slow answer is recorded after a later one
 		slices.SortStableFunc(got, func(x, y Arrival) int { return x.At.Compare(y.At) })
 	}
 	told := map[execution.ID]bool{}
@@ -147,7 +147,7 @@ func Audit(b Books) []Violation {
 	}
 	for _, r := range b.Stored {
 		if id := r.Execution.ID; !told[id] {
-			a.find(Untold, string(id), "stored, but no client was told")
+			a.find(Untold, string(id), "stored, but no client got the ID")
 		}
 	}
 	for id := range a.got {
@@ -156,7 +156,7 @@ func Audit(b Books) []Violation {
 		}
 	}
 	for _, thing := range b.Left {
-		a.find(Leftover, "the house", "%s", thing)
+		a.find(Leftover, "the server", "%s", thing)
 	}
 	return a.found
 }
@@ -172,7 +172,7 @@ func (a *auditor) submission(s Submission) {
 		a.find(Unanswered, s.Mark, "the client never got a 200")
 		return
 	case len(ids) > 1:
-		a.find(TwoForOne, s.Mark, "one key, the executions %v", ids)
+		a.find(TwoForOne, s.Mark, "one key made the executions %v", ids)
 	}
 	if s.Turncoat {
 		a.find(Turncoat, string(ids[0]), "a request that was refused was stored")
@@ -183,11 +183,11 @@ func (a *auditor) submission(s Submission) {
 	for _, id := range ids {
 		r, ok := a.stored[id]
 		if !ok {
-			a.find(Unstored, string(id), "a client was told of it, the store does not know it")
+			a.find(Unstored, string(id), "a client got the ID, but the execution is not stored")
 			continue
 		}
 		if !r.Execution.State.Terminal() || r.Execution.Result == nil {
-			a.find(Stuck, string(id), "it is still %s", r.Execution.State)
+			a.find(Stuck, string(id), "the execution is still %s", r.Execution.State)
 			continue
 		}
 		a.result(s, id, *r.Execution.Result)
@@ -196,14 +196,14 @@ func (a *auditor) submission(s Submission) {
 	}
 }
 
-// ending is what a result says of how a program ended.
+// ending is the end of a program in a result.
 type ending struct {
 	state  execution.State
 	reason execution.Reason
 	exit   int // -1: null
 }
 
-// endings lists the ends that are explained; an exit code of -2 stands for any.
+// endings returns the ends that are explained. The constant anyExit stands for any exit code.
 func (s Submission) endings() []ending {
 	natural := ending{execution.Completed, execution.Exited, 0}
 	if s.Exit != 0 {
@@ -237,19 +237,19 @@ func (a *auditor) result(s Submission, id execution.ID, r execution.Result) {
 	a.output(s, id, r)
 }
 
-// output compares what was kept with what the run must have printed. Only a program that came to its own end has
-// printed everything; of the others what is there must be a beginning of it.
+// output compares the stored output with that of the run. Only a program that exited has printed everything; the output
+// of other programs must be a prefix.
 func (a *auditor) output(s Submission, id execution.ID, r execution.Result) {
 	if len(a.Ran[s.Mark]) == 0 {
 		if r.Reason == execution.Exited || r.Stdout.Bytes+r.Stderr.Bytes > 0 {
-			a.find(NeverRan, string(id), "%s, %s, with %d bytes, but it was never started",
+			a.find(NeverRan, string(id), "%s, %s, with %d bytes, but the program was never started",
 				r.State, r.Reason, r.Stdout.Bytes+r.Stderr.Bytes)
 		}
 		return
 	}
 	nonce := a.Ran[s.Mark][0]
 	if r.Reason == execution.Exited && !r.OutputComplete {
-		a.find(WrongOutput, string(id), "it exited, but its output is said to be incomplete")
+		a.find(WrongOutput, string(id), "the program exited, but its output is marked as incomplete")
 	}
 	stdout := s.stdout(nonce, r.Stdout.Bytes)
 	for stream, o := range map[execution.Stream]struct {
@@ -265,12 +265,12 @@ func (a *auditor) output(s Submission, id execution.ID, r execution.Result) {
 	}
 }
 
-// files compares what was collected with what the run must have left. Only a program that came to its own end has left all.
+// files compares the stored artifacts with those of the run. Only a program that exited has left all.
 func (a *auditor) files(s Submission, id execution.ID, r Record) {
 	if len(a.Ran[s.Mark]) == 0 || r.Execution.Result.Reason != execution.Exited {
 		return
 	}
-	// Whoever asked for the end of a program that had just ended has cut its collection short.
+	// A cancellation just after the end of a program cuts the collection of its artifacts short.
 	asked := s.Cancelled || slices.Contains(s.Scapegoats, execution.Signaled)
 	short := asked && r.Cut == journal.CutStopped
 	left := 0
@@ -281,18 +281,19 @@ func (a *auditor) files(s Submission, id execution.ID, r Record) {
 			left++
 		}
 		if got != want && (there || !short) {
-			a.find(WrongFiles, string(id), "%s has %d bytes and is not what was left, %d bytes", path, len(got), len(want))
+			a.find(WrongFiles, string(id), "%s has %d bytes and is not the file of the run, %d bytes", path, len(got),
+				len(want))
 		}
 	}
 	if len(r.Files) != left {
-		a.find(WrongFiles, string(id), "there are %d, and of them %d were left", len(r.Files), left)
+		a.find(WrongFiles, string(id), "there are %d artifacts, of which the run left %d", len(r.Files), left)
 	}
 	if r.Cut != "" && !short {
-		a.find(WrongFiles, string(id), "they are cut: %s", r.Cut)
+		a.find(WrongFiles, string(id), "the artifacts are incomplete: %s", r.Cut)
 	}
 }
 
-// stdout is all that a run prints, of an endless one somewhat more than so many bytes.
+// stdout returns all that a run prints. For an endless program it returns a few bytes more than atLeast.
 func (s Submission) stdout(nonce string, atLeast int64) []byte {
 	var b bytes.Buffer
 	for i := 0; i < s.Lines || s.Endless && int64(b.Len()) <= atLeast; i++ {
@@ -301,8 +302,8 @@ func (s Submission) stdout(nonce string, atLeast int64) []byte {
 	return b.Bytes()
 }
 
-// compare tells what is wrong with the output that was kept; empty: nothing. Of an output that is not proven, what
-// stands behind the first MiB may be its tail and is not looked at.
+// compare returns a complaint about the stored output, or "". If the output is not proven to be complete, the bytes
+// behind the first MiB may be its tail, and are not compared.
 func compare(kept execution.Output, want []byte, ended, proven bool) string {
 	const limit = 1 << 20
 	head := kept.Head
@@ -311,11 +312,11 @@ func compare(kept execution.Output, want []byte, ended, proven bool) string {
 	}
 	switch {
 	case !bytes.HasPrefix(want, head):
-		return fmt.Sprintf("is not what was printed: %d bytes, %d expected", len(head), len(want))
+		return fmt.Sprintf("differs from the printed output: got %d bytes, want %d", len(head), len(want))
 	case ended && kept.Bytes != int64(len(want)):
-		return fmt.Sprintf("has %d bytes, %d were printed", kept.Bytes, len(want))
+		return fmt.Sprintf("has %d bytes, want %d", kept.Bytes, len(want))
 	case ended && !bytes.HasSuffix(want, kept.Tail):
-		return "does not end with what was printed last"
+		return "does not end with the last printed bytes"
 	case kept.Bytes <= limit && kept.LeftOut() != 0:
 		return fmt.Sprintf("has %d bytes, of which %d are missing", kept.Bytes, kept.LeftOut())
 	}
@@ -332,22 +333,22 @@ func (a *auditor) delivery(id execution.ID, r Record) {
 		case g.WebhookID != "msg_"+string(id):
 			a.find(Differing, string(id), "webhook-id %q", g.WebhookID)
 		case !bytes.Equal(g.Body, r.Delivery.Body):
-			a.find(Differing, string(id), "its body is not the stored one")
+			a.find(Differing, string(id), "the body differs from the stored one")
 		}
 		if g.Taken {
 			taken = append(taken, g)
 		}
 	}
 	if len(taken) == 0 || r.Delivery.State != execution.Delivered {
-		a.find(Undelivered, string(id), "arrived %d times, taken %d times; the store says %s, %d attempts",
+		a.find(Undelivered, string(id), "arrived %d times, accepted %d times; the store has %s, %d attempts",
 			len(arrivals), len(taken), r.Delivery.State, r.Delivery.Attempts)
 	}
 	if r.Attempts != r.Delivery.Attempts {
-		a.find(Differing, string(id), "%d attempts counted, %d written down", r.Delivery.Attempts, r.Attempts)
+		a.find(Differing, string(id), "%d attempts counted, %d stored", r.Delivery.Attempts, r.Attempts)
 	}
 	for i := 1; i < len(taken); i++ {
 		if !a.stoppedBetween(taken[i-1].At, taken[i].At) {
-			a.find(Repeated, string(id), "taken at %s and again at %s", taken[i-1].At, taken[i].At)
+			a.find(Repeated, string(id), "accepted at %s and again at %s", taken[i-1].At, taken[i].At)
 		}
 	}
 }

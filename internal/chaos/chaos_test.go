@@ -15,16 +15,17 @@ import (
 	"time"
 
 	"boomerang/internal/execution"
+	"boomerang/internal/servertest"
 )
 
-// mark is a name for a program that no other test uses.
+// mark derives the name of a program from the name of a test.
 func mark(name string) string {
 	hash := fnv.New64a()
 	_, _ = hash.Write([]byte(name))
 	return fmt.Sprintf("m%x", hash.Sum64())
 }
 
-// setting reads a number from the environment.
+// setting returns a number from the environment, or a default.
 func setting(name string, otherwise int) int {
 	n, err := strconv.Atoi(os.Getenv(name))
 	if err != nil {
@@ -33,15 +34,15 @@ func setting(name string, otherwise int) int {
 	return n
 }
 
-// tally counts what all rounds did, for the last line of the report.
+// tally counts the events of all rounds, for the last line of the report.
 type tally struct {
 	executions, kills, restarts, arrivals int
 	ends                                  map[execution.Reason]int
 	faults                                map[string]int
 }
 
-// TestNothingIsLostInChaos runs rounds of submissions while everything is broken that can be. ROUNDS, SEED and
-// EXECUTIONS (of a round) come from the environment.
+// TestNothingIsLostInChaos runs rounds of submissions while it injects faults. The environment sets ROUNDS, SEED, and
+// EXECUTIONS per round.
 func TestNothingIsLostInChaos(t *testing.T) {
 	seed := uint64(setting("SEED", int(time.Now().Unix())))
 	rounds, executions := setting("ROUNDS", 1), setting("EXECUTIONS", 20)
@@ -62,15 +63,15 @@ func round(t *testing.T, seed, n uint64, executions int, sum *tally) {
 	chance := rand.New(rand.NewPCG(seed, n))
 	warm := []string{"0", "2", "auto"}[n%3]
 	t.Logf("warm: %s", warm)
-	h := enter(t, seed+n, rand.New(rand.NewPCG(seed, n+1<<32)), warm)
+	h := newHarness(t, seed+n, rand.New(rand.NewPCG(seed, n+1<<32)), warm)
 	plans := make([]plan, executions)
 	for i := range plans {
-		plans[i] = draw(chance, fmt.Sprintf("s%d-%d-%d", seed, n, i))
+		plans[i] = drawPlan(chance, fmt.Sprintf("s%d-%d-%d", seed, n, i))
 	}
-	deck := shuffle(chance)
+	deck := drawFaults(chance)
 	signal := syscall.SIGTERM
 	if chance.IntN(2) == 0 {
-		signal = syscall.SIGQUIT // dumps the goroutines
+		signal = syscall.SIGQUIT // the server dumps its goroutines
 	}
 
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
@@ -81,11 +82,11 @@ func round(t *testing.T, seed, n uint64, executions int, sum *tally) {
 		wg.Go(func() {
 			var own sync.WaitGroup
 			for i := c; i < len(plans); i += customers {
-				rest(ctx, plans[i].after)
-				ticket := h.book(plans[i])
+				servertest.Rest(ctx, plans[i].after)
+				ticket := h.addTicket(plans[i])
 				own.Go(func() {
 					h.customer.submit(ctx, ticket)
-					if ticket.cancel > 0 && ticket.id() != "" && rest(ctx, ticket.cancel) {
+					if ticket.cancel > 0 && ticket.id() != "" && servertest.Rest(ctx, ticket.cancel) {
 						h.customer.cancel(ctx, ticket)
 					}
 				})
@@ -94,8 +95,8 @@ func round(t *testing.T, seed, n uint64, executions int, sum *tally) {
 		})
 	}
 	for _, f := range deck {
-		h.hook.await(ctx, f.news)
-		rest(ctx, f.after)
+		h.hook.awaitMore(ctx, f.news)
+		servertest.Rest(ctx, f.after)
 		began := time.Now()
 		f.strike(ctx, h, f)
 		t.Logf("%s, %s", f.name, time.Since(began).Round(time.Millisecond))
@@ -120,18 +121,19 @@ func between(chance *rand.Rand, low, high time.Duration) time.Duration {
 	return low + time.Duration(chance.Int64N(int64(high-low)))
 }
 
-// draw makes up a submission.
-func draw(chance *rand.Rand, mark string) plan {
+// drawPlan returns a random submission.
+func drawPlan(chance *rand.Rand, mark string) plan {
 	p := plan{
 		Program: Program{Mark: mark, Lines: 1 + chance.IntN(5)}, every: 1, timeout: 300,
-		pause: between(chance, 0, 50*time.Millisecond), after: between(chance, 0, 3*time.Second), twin: chance.IntN(6) == 0,
+		pause: between(chance, 0, 50*time.Millisecond), after: between(chance, 0, 3*time.Second),
+		twin: chance.IntN(6) == 0,
 	}
 	switch kind := chance.IntN(20); {
 	case kind < 5: // steady
 		p.Lines, p.pause = 10+chance.IntN(20), 100*time.Millisecond
 	case kind < 7: // a burst
 		p.Lines, p.every, p.Pad = 3000, 1000, 20
-	case kind < 8: // more than is kept
+	case kind < 8: // more output than is kept
 		p.Lines, p.every, p.Pad = 2000, 1000, 1000
 	case kind < 10:
 		p.Endless, p.pause, p.timeout = true, 50*time.Millisecond, 1+chance.IntN(3)

@@ -13,9 +13,10 @@ import (
 	"time"
 
 	"boomerang/internal/execution"
+	"boomerang/internal/servertest"
 )
 
-// code is the program in bash. Its first act is to write its nonce to the book of runs, its last to write when it ended.
+// code returns the program in bash. It first writes its nonce to the book of runs, and at last the time of its end.
 func (p plan) code() string {
 	if p.Endless {
 		p.Lines = 1 << 30
@@ -38,32 +39,33 @@ exit %[6]d
 `, p.Mark, p.Pad, p.Lines, p.every, p.pause.Seconds(), p.Exit, p.Files, FileLines)
 }
 
-// plan is a submission that is yet to be made.
+// plan is a submission that has not been made.
 type plan struct {
 	Program
-	every   int           // lines between two pauses
-	pause   time.Duration //
-	timeout int           // s
-	after   time.Duration // since the submission before, of the same client
-	twin    bool          // two requests at once under one key
-	cancel  time.Duration // when its end is asked for; 0 = never
-	small   bool          // it asks for less than its language has
+	every   int           // number of lines between two pauses
+	pause   time.Duration // between groups of lines
+	timeout int           // seconds
+	after   time.Duration // delay after the last submission of the same client
+	twin    bool          // sends two requests at once with one Idempotency-Key
+	cancel  time.Duration // delay of the cancellation; 0 cancels nothing
+	small   bool          // requests lower limits than those of its language
 }
 
-// ticket is a submission on its way.
+// ticket is a submission in progress.
 type ticket struct {
 	plan
-	mu sync.Mutex // guards what follows
+	mu sync.Mutex // guards s
 	s  Submission
 }
 
-// blame explains ends of the execution that are not its program's fault.
+// blame adds reasons for a failure that a fault explains.
 func (t *ticket) blame(reasons ...execution.Reason) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.s.Scapegoats = append(t.s.Scapegoats, reasons...)
 }
 
+// id returns the ID of the execution, or "" before it is accepted.
 func (t *ticket) id() execution.ID {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -73,40 +75,40 @@ func (t *ticket) id() execution.ID {
 	return t.s.IDs[0]
 }
 
-// customer posts requests and does not give up.
+// customer is a client that repeats requests until they succeed.
 type customer struct {
 	url, token, hook string
 	http             http.Client
 }
 
-// submit brings the submission through, whatever it takes.
+// submit posts the submission until the server accepts it.
 func (c *customer) submit(ctx context.Context, t *ticket) {
 	var wg sync.WaitGroup
 	if t.twin {
-		wg.Go(func() { c.insist(ctx, t) })
+		wg.Go(func() { c.postUntilAccepted(ctx, t) })
 	}
-	c.insist(ctx, t)
+	c.postUntilAccepted(ctx, t)
 	wg.Wait()
 }
 
-// cancel asks for the end of an accepted execution until it is heard.
+// cancel cancels an accepted execution, and repeats the request until it succeeds.
 func (c *customer) cancel(ctx context.Context, t *ticket) {
 	t.mu.Lock()
 	t.s.Cancelled = true
 	t.mu.Unlock()
 	for {
 		status, _, _, err := c.post(ctx, "/executions/"+string(t.id())+"/cancel", nil, "")
-		if err == nil && status == http.StatusOK || !rest(ctx, 200*time.Millisecond) {
+		if err == nil && status == http.StatusOK || !servertest.Rest(ctx, 200*time.Millisecond) {
 			return
 		}
 	}
 }
 
-// insist posts the request until it is accepted.
-func (c *customer) insist(ctx context.Context, t *ticket) {
+// postUntilAccepted posts the request until the answer is 200.
+func (c *customer) postUntilAccepted(ctx context.Context, t *ticket) {
 	body := map[string]any{
 		"code": t.code(), "language": "bash", "timeout": t.timeout,
-		"callback_url": c.hook + "/callback", "callback_signature_secret": secret,
+		"callback_url": c.hook + "/callback", "callback_signature_secret": servertest.Secret,
 	}
 	if t.Files > 0 {
 		body["artifacts"] = []string{"left*"}
@@ -114,7 +116,7 @@ func (c *customer) insist(ctx context.Context, t *ticket) {
 	if t.small {
 		body["limits"] = map[string]any{"memory": "48MiB", "pids": 64}
 	}
-	unsure := t.twin // whether a request of ours may have been stored without our knowing
+	unsure := t.twin // whether a request may have been stored without a 200
 	for ctx.Err() == nil {
 		status, id, replayed, err := c.post(ctx, "/execute/async", body, t.Mark)
 		switch {
@@ -127,16 +129,18 @@ func (c *customer) insist(ctx context.Context, t *ticket) {
 			t.mu.Unlock()
 			return
 		}
-		rest(ctx, 200*time.Millisecond)
+		servertest.Rest(ctx, 200*time.Millisecond)
 	}
 }
 
-func (c *customer) post(ctx context.Context, path string, body any, key string) (status int, id execution.ID, replayed bool, err error) {
+func (c *customer) post(ctx context.Context, path string, body any, key string) (status int, id execution.ID,
+	replayed bool, err error,
+) {
 	text, err := json.Marshal(body)
 	if err != nil {
 		return 0, "", false, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second) // as the SDKs
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second) // the timeout of the SDKs
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url+path, bytes.NewReader(text))
 	if err != nil {

@@ -10,10 +10,12 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"boomerang/internal/servertest"
 )
 
-// TestNothingIsLostWhenTheServerDies kills the server at each point between the durable writes. Each name lists where
-// the first process dies, then where the one after it does.
+// TestNothingIsLostWhenTheServerDies kills the server at each point between the durable writes. A case lists the crash
+// points of the first processes in order.
 func TestNothingIsLostWhenTheServerDies(t *testing.T) {
 	const cold, two = "0", "2"
 	short := plan{Program: Program{Lines: 5, Exit: 3}, every: 1, pause: 20 * time.Millisecond, timeout: 60}
@@ -23,27 +25,35 @@ func TestNothingIsLostWhenTheServerDies(t *testing.T) {
 	small.small = true
 	long := plan{Program: Program{Endless: true}, every: 1, pause: 50 * time.Millisecond, timeout: 60}
 	for _, c := range []struct {
-		name  string
-		plan  plan
-		fates []string
-		warm  string // two if empty
+		name        string
+		plan        plan
+		crashPoints []string
+		warm        string // two if empty
 	}{
 		{"after write 1, before the answer", short, []string{"after-enqueue"}, ""},
 		{"after the claim", short, []string{"after-claim"}, ""},
-		{"after a container was made that was to wait", short, []string{"after-prepare"}, ""},
-		{"after a container was made on the spot", short, []string{"after-prepare"}, cold},
-		{"after a container that waited was resized", small, []string{"after-resize"}, ""},
-		{"before write 2, with a container that waited", short, []string{"before-start"}, ""},
-		{"before write 2, with one that was made on the spot", short, []string{"before-start"}, cold},
+		{"after a warm container was made", short, []string{"after-prepare"}, ""},
+		{"after a cold container was made", short, []string{"after-prepare"}, cold},
+		{"after a warm container was resized", small, []string{"after-resize"}, ""},
+		{"before write 2, with a warm container", short, []string{"before-start"}, ""},
+		{"before write 2, with a cold container", short, []string{"before-start"}, cold},
 		{"after write 2, before the job was sent", short, []string{"after-start"}, ""},
 		{"after the job was sent", short, []string{"after-assign"}, ""},
 		{"after the job was sent, and after its run was adopted", short, []string{"after-assign", "after-adopt"}, ""},
-		{"after write 2, and before the execution was queued again", short, []string{"after-start", "before-requeue"}, ""},
-		{"after write 2, and after the execution was queued again", short, []string{"after-start", "after-requeue"}, ""},
+		{
+			"after write 2, and before the execution was queued again", short,
+			[]string{"after-start", "before-requeue"},
+			"",
+		},
+		{
+			"after write 2, and after the execution was queued again", short,
+			[]string{"after-start", "after-requeue"},
+			"",
+		},
 		{"after the end was read", short, []string{"after-follow"}, ""},
-		{"in the midst of a file, and again in the next", leaving, []string{"in-file", "in-file:4"}, ""},
+		{"in the middle of a file, and again in the next", leaving, []string{"in-file", "in-file:4"}, ""},
 		{"after a file was stored", leaving, []string{"after-file:2"}, ""},
-		{"with files that the result does not name yet", leaving, []string{"before-finish"}, ""},
+		{"with files that no result names yet", leaving, []string{"before-finish"}, ""},
 		{"before write 3", short, []string{"before-finish"}, ""},
 		{"before write 3, twice", short, []string{"before-finish", "before-finish"}, ""},
 		{"after write 3", short, []string{"after-finish"}, ""},
@@ -51,26 +61,26 @@ func TestNothingIsLostWhenTheServerDies(t *testing.T) {
 		{"before the attempt", short, []string{"before-post"}, ""},
 		{"after the attempt, before it was recorded", short, []string{"after-post"}, ""},
 		{"after the attempt was recorded", short, []string{"after-record"}, ""},
-		{"after the end was asked for", long, []string{"after-cancel"}, ""},
+		{"after the cancellation", long, []string{"after-cancel"}, ""},
 		{"after the container was stopped", long, []string{"after-stop"}, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			warm := cmp.Or(c.warm, two)
-			h := enter(t, 1, nil, warm, c.fates...)
+			h := newHarness(t, 1, nil, warm, c.crashPoints...)
 			if warm == two {
-				h.filled(2)
+				h.awaitWarm(2)
 			}
 			c.plan.Mark = mark(t.Name())
-			ticket := h.book(c.plan)
+			ticket := h.addTicket(c.plan)
 			h.customer.submit(t.Context(), ticket)
 			if c.plan.Endless {
-				for len(h.engine.nonces(c.plan.Mark)) == 0 && rest(t.Context(), 50*time.Millisecond) {
+				for len(h.engine.nonces(c.plan.Mark)) == 0 && servertest.Rest(t.Context(), 50*time.Millisecond) {
 				}
 				h.customer.cancel(t.Context(), ticket)
 			}
 			books := h.audit(syscall.SIGTERM)
-			if got, want := h.server.kills, len(c.fates); got != want {
-				t.Errorf("the server died %d times, want %d: it did not come to a point", got, want)
+			if got, want := h.server.kills, len(c.crashPoints); got != want {
+				t.Errorf("the server died %d times, want %d: it did not reach a crash point", got, want)
 			}
 			if got := len(books.Ran[c.plan.Mark]); got != 1 {
 				t.Errorf("the program was started %d times, want once", got)
@@ -79,42 +89,38 @@ func TestNothingIsLostWhenTheServerDies(t *testing.T) {
 	}
 }
 
-// TestNothingIsLeftWhenTheServerDiesOnItsWayOut stops the server, which removes the containers that wait, and kills it when one
-// of them is gone.
+// TestNothingIsLeftWhenTheServerDiesOnItsWayOut stops the server, which removes its warm containers, and kills it after
+// the first removal.
 func TestNothingIsLeftWhenTheServerDiesOnItsWayOut(t *testing.T) {
-	h := enter(t, 1, nil, "2", "after-remove")
-	h.filled(2)
+	h := newHarness(t, 1, nil, "2", "after-remove")
+	h.awaitWarm(2)
 	if err := h.server.replace(t.Context(), syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
 	h.audit(syscall.SIGTERM)
 	if h.server.kills != 1 {
-		t.Errorf("the server died %d times, want once: it removed nothing", h.server.kills)
+		t.Errorf("the server died %d times, want once: it removed no container", h.server.kills)
 	}
 }
 
-// TestAFullDiskCostsNoFileWhenNothingDies fills the disk while a program runs whose files are to be stored on it.
+// TestAFullDiskCostsNoFileWhenNothingDies fills the disk while a program runs whose files will be stored there.
 func TestAFullDiskCostsNoFileWhenNothingDies(t *testing.T) {
-	h := enter(t, 1, nil, "2")
-	ticket := h.book(plan{Program: Program{Mark: mark(t.Name()), Lines: 50, Files: 3}, every: 1, pause: 100 * time.Millisecond, timeout: 60})
+	h := newHarness(t, 1, nil, "2")
+	ticket := h.addTicket(plan{
+		Program: Program{Mark: mark(t.Name()), Lines: 50, Files: 3}, every: 1,
+		pause: 100 * time.Millisecond, timeout: 60,
+	})
 	h.customer.submit(t.Context(), ticket)
-	for len(h.engine.nonces(ticket.Mark)) == 0 && rest(t.Context(), 50*time.Millisecond) {
+	for len(h.engine.nonces(ticket.Mark)) == 0 && servertest.Rest(t.Context(), 50*time.Millisecond) {
 	}
-	free := h.fill()
+	free := h.fillDisk()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	for {
+	if !servertest.Eventually(ctx, 50*time.Millisecond, func() bool {
 		log, err := os.ReadFile(h.log())
-		if err != nil {
-			t.Fatal(err)
-		}
-		if strings.Contains(string(log), "store files") {
-			break
-		}
-		if !rest(ctx, 50*time.Millisecond) {
-			t.Error("the store took the files of a full disk")
-			break
-		}
+		return err == nil && strings.Contains(string(log), "store files")
+	}) {
+		t.Error("the log has no failure to store files on the full disk")
 	}
 	free()
 	h.audit(syscall.SIGTERM)

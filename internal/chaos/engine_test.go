@@ -23,13 +23,15 @@ import (
 	"github.com/docker/docker/api/types/volume"
 	"github.com/docker/docker/client"
 	"golang.org/x/sys/unix"
+
+	"boomerang/internal/servertest"
 )
 
 const (
 	image = "boomerang/bash:latest"
 
-	// The engine's runtime that opens the book of runs to every container. It is runc, and adds
-	// a mount: so a program can write down outside that it was started, which no file of the sandbox would outlive.
+	// The runtime of the engine: runc, with an additional mount of the book of runs. A program records there that it
+	// was started; the files of its sandbox do not outlive it.
 	witness = "witness"
 
 	witnessScript = `#!/bin/sh
@@ -40,24 +42,25 @@ for argument; do
 	previous=$argument
 done
 [ -z "$bundle" ] ||
-	sed -i 's#"mounts":\[#&{"destination":"/witness","type":"bind","source":"%s","options":["rbind","rw"]},#' "$bundle/config.json"
+	sed -i 's#"mounts":\[#&{"destination":"/witness","type":"bind","source":"%s","options":["rbind","rw"]},#' \
+		"$bundle/config.json"
 exec runc "$@"
 `
 )
 
-// engine is a Docker engine of our own, on its own socket and data root, that can be stopped without harm to others.
+// engine is a private Docker engine with a socket and a data root of its own. It can be stopped without harm to others.
 type engine struct {
 	dir    string
 	driver string
 	client *client.Client
-	shims  *daemon // containerd, which holds the containers and outlives dockerd
+	shims  *daemon // containerd, which keeps the containers and outlives dockerd
 
-	mu      sync.Mutex // guards what follows; held while the engine is being restarted
+	mu      sync.Mutex // guards the fields below; held while the engine restarts
 	dockerd *daemon
-	live    bool // containers survive its stop
+	live    bool // containers survive a stop of dockerd
 }
 
-// newEngine starts an engine in dir and gives it the image. Its storage driver is that of the machine's own engine.
+// newEngine starts an engine in dir and loads the image. It uses the storage driver of the engine of the machine.
 func newEngine(ctx context.Context, dir string) (*engine, error) {
 	local, err := client.NewClientWithOpts(client.FromEnv, client.WithAPIVersionNegotiation())
 	if err != nil {
@@ -72,7 +75,7 @@ func newEngine(ctx context.Context, dir string) (*engine, error) {
 	if err := os.Mkdir(e.runs(), 0o777); err != nil {
 		return nil, err
 	}
-	if err := os.Chmod(e.runs(), 0o777); err != nil { // the programs are nobody; umask or not
+	if err := os.Chmod(e.runs(), 0o777); err != nil { // the programs run as other users; Mkdir obeys the umask
 		return nil, err
 	}
 	for path, text := range map[string]string{
@@ -84,7 +87,8 @@ func newEngine(ctx context.Context, dir string) (*engine, error) {
 			return nil, err
 		}
 	}
-	if e.client, err = client.NewClientWithOpts(client.WithHost("unix://"+e.socket()), client.WithAPIVersionNegotiation()); err != nil {
+	if e.client, err = client.NewClientWithOpts(client.WithHost("unix://"+e.socket()),
+		client.WithAPIVersionNegotiation()); err != nil {
 		return nil, err
 	}
 	e.shims, err = e.daemon("containerd", "--config", e.path("containerd.toml"), "--address", e.path("containerd.sock"),
@@ -104,7 +108,7 @@ func newEngine(ctx context.Context, dir string) (*engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	_, err = io.Copy(io.Discard, loaded.Body) // its end is that of the loading
+	_, err = io.Copy(io.Discard, loaded.Body) // the image is loaded at the end of the body
 	return e, errors.Join(err, loaded.Body.Close())
 }
 
@@ -121,24 +125,24 @@ func (e *engine) start(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	for range 600 {
-		if _, err = e.client.Ping(ctx); err == nil {
-			return nil
-		}
-		if !rest(ctx, 100*time.Millisecond) {
-			break
-		}
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	if servertest.Eventually(ctx, 100*time.Millisecond, func() bool {
+		_, err = e.client.Ping(ctx)
+		return err == nil
+	}) {
+		return nil
 	}
 	return fmt.Errorf("the engine does not answer, see %s: %w", e.path("dockerd.log"), err)
 }
 
-// daemon is a program that runs until it is told to stop, or until the harness dies.
+// daemon is a process that runs until stop, or until the harness dies.
 type daemon struct {
 	process *os.Process
-	done    chan struct{} // closed when it has ended
+	done    chan struct{} // closed when the process has ended
 }
 
-// daemon starts a program of the engine, with a log of its own.
+// daemon starts a process of the engine with a log of its own.
 func (e *engine) daemon(name string, args ...string) (*daemon, error) {
 	log, err := os.OpenFile(e.path(name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -147,12 +151,15 @@ func (e *engine) daemon(name string, args ...string) (*daemon, error) {
 	defer func() { _ = log.Close() }()
 	command := exec.Command(name, args...)
 	command.Stdout, command.Stderr = log, log
-	// An interrupt at the terminal is ours to pass on. The signal at our death comes when the thread that started the
-	// program dies, so that thread waits for it and does nothing else.
+	// A session of its own keeps interrupts of the terminal away. Pdeathsig is sent when the thread that started the
+	// process dies, so that thread waits for the process and does nothing else.
 	//
-	// It has a network of its own: with --bridge=none an engine takes away the docker0 that it finds, and that would be
-	// the one of this machine's engine.
-	command.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGTERM, Cloneflags: syscall.CLONE_NEWNET}
+	// A network namespace of its own protects docker0: with --bridge=none an engine removes the docker0 that it finds,
+	// which would be that of the engine of the machine.
+	command.SysProcAttr = &syscall.SysProcAttr{
+		Setsid: true, Pdeathsig: syscall.SIGTERM,
+		Cloneflags: syscall.CLONE_NEWNET,
+	}
 	started, done := make(chan error), make(chan struct{})
 	go func() {
 		runtime.LockOSThread()
@@ -169,15 +176,15 @@ func (e *engine) daemon(name string, args ...string) (*daemon, error) {
 	return &daemon{process: command.Process, done: done}, nil
 }
 
-// stop sends the signal and waits for the end.
+// stop sends a signal and waits for the end of the process.
 func (d *daemon) stop(signal syscall.Signal) error {
 	err := d.process.Signal(signal)
 	<-d.done
 	return err
 }
 
-// restart stops the engine with the signal and starts it again, with live-restore from now on or not. Containers survive
-// when it was on before, too.
+// restart stops dockerd with a signal and starts it again with a setting of live-restore. The old setting decides
+// whether containers survive.
 func (e *engine) restart(ctx context.Context, signal syscall.Signal, live bool, pause time.Duration) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -186,29 +193,29 @@ func (e *engine) restart(ctx context.Context, signal syscall.Signal, live bool, 
 		return err
 	}
 	if signal == syscall.SIGKILL {
-		_ = os.Remove(e.path("dockerd.pid")) // nobody cleans up after it
+		_ = os.Remove(e.path("dockerd.pid")) // a killed dockerd leaves its pid file
 	}
-	rest(ctx, pause)
+	servertest.Rest(ctx, pause)
 	return e.start(ctx)
 }
 
 const labelExecution = "boomerang.execution"
 
-// running lists the containers that run, the newest first: those of executions, and those that wait for one.
+// running returns the running containers, the newest first, warm containers included.
 func (e *engine) running(ctx context.Context) []container.Summary {
-	list, _ := e.client.ContainerList(ctx, container.ListOptions{Filters: filters.NewArgs(filters.Arg("label", labelExecution))})
+	list, _ := e.client.ContainerList(ctx, container.ListOptions{Filters: filters.NewArgs(filters.Arg("label",
+		labelExecution))})
 	return list
 }
 
-// waiting lists those that most likely wait: no execution is on the label, and there are none that are newer. The longest
-// waiting is used first.
+// waiting returns the two newest containers without the label of an execution, which most likely are warm: the oldest
+// warm container is used first.
 func (e *engine) waiting(ctx context.Context) []container.Summary {
 	list := slices.DeleteFunc(e.running(ctx), func(c container.Summary) bool { return c.Labels[labelExecution] != "" })
 	return list[:min(len(list), 2)]
 }
 
-// left lists what should not be there when nothing runs: every container, and every volume but the init's. For a server there
-// may be containers that wait.
+// left returns all containers, and all volumes but that of the init. While a server runs, warm containers are allowed.
 func (e *engine) left(ctx context.Context, served bool) (left []string, err error) {
 	containers, err := e.client.ContainerList(ctx, container.ListOptions{All: true})
 	if err != nil {
@@ -232,7 +239,7 @@ func (e *engine) left(ctx context.Context, served bool) (left []string, err erro
 	return left, nil
 }
 
-// sweep removes every container, so that one violation is not found again in the next round.
+// sweep removes every container, so that the next round does not report it again.
 func (e *engine) sweep(ctx context.Context) {
 	containers, _ := e.client.ContainerList(ctx, container.ListOptions{All: true})
 	for _, c := range containers {
@@ -240,7 +247,7 @@ func (e *engine) sweep(ctx context.Context) {
 	}
 }
 
-// close ends the engine and its containers.
+// close stops the engine and removes its containers.
 func (e *engine) close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
@@ -248,31 +255,19 @@ func (e *engine) close() error {
 	defer e.mu.Unlock()
 	e.sweep(ctx)
 	err := errors.Join(e.dockerd.stop(syscall.SIGTERM), e.shims.stop(syscall.SIGTERM))
-	_ = unix.Unmount(e.path("data"), unix.MNT_DETACH) // an engine that was killed has left its mount
+	_ = unix.Unmount(e.path("data"), unix.MNT_DETACH) // a killed engine leaves its mount
 	return errors.Join(err, e.client.Close())
 }
 
-// nonces reads the book of runs.
+// nonces returns the nonces of a program from the book of runs.
 func (e *engine) nonces(mark string) []string {
 	text, _ := os.ReadFile(filepath.Join(e.runs(), mark))
 	return strings.Fields(string(text))
 }
 
-// ended reads in the book of runs when a program came to its end.
+// ended returns the time of the end of a program from the book of runs.
 func (e *engine) ended(mark string) (at time.Time, ok bool) {
 	text, _ := os.ReadFile(filepath.Join(e.runs(), mark+".end"))
 	seconds, err := strconv.ParseFloat(strings.TrimSpace(string(text)), 64)
 	return time.UnixMicro(int64(seconds * 1e6)), err == nil
-}
-
-// rest waits; false when ctx ended first.
-func rest(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
-	}
 }

@@ -14,34 +14,37 @@ import (
 	"path/filepath"
 	"sync"
 	"time"
+
+	"boomerang/internal/servertest"
 )
 
-// mood is how the proxy treats calls to the engine.
-type mood string
+// behaviour is how the proxy handles calls to the engine.
+type behaviour string
 
 const (
-	healthy mood = "healthy"
-	slow    mood = "slow" // each call waits up to 2 s
-	failing mood = "fail" // half of the calls get a 500, or their connection is cut before the engine has the call
-	mute    mood = "mute" // the engine does what it is told, and its answer is cut off
-	hanging mood = "hang" // no call comes through
+	healthy behaviour = "healthy"
+	slow    behaviour = "slow" // delays each call by up to 2 s
+	// Answers half of the calls with 500, or cuts their connection before the engine gets them.
+	failing  behaviour = "fail"
+	dropping behaviour = "mute" // passes calls on and cuts off the answers
+	hanging  behaviour = "hang" // passes no call on
 )
 
-// proxy stands between boomerang and the engine.
+// proxy forwards calls of the server to the engine.
 type proxy struct {
 	socket string
 	server *http.Server
-	served chan struct{} // closed when it has ended
+	served chan struct{} // closed when the server of the proxy has ended
 
-	mu     sync.Mutex // guards what follows
-	mood   mood
-	lifted chan struct{} // closed when the mood changes
+	mu     sync.Mutex // guards the fields below
+	mood   behaviour
+	lifted chan struct{} // closed when the behaviour changes
 	chance *rand.Rand
-	fuse   int    // after so many calls more…
-	blow   func() // …this is called, while the call waits
+	fuse   int    // number of calls until blow
+	blow   func() // called while the last of these calls waits
 }
 
-// newProxy listens on a socket in dir and passes everything on to the engine's.
+// newProxy listens on a socket in dir and forwards to that of the engine.
 func newProxy(dir, engine string, seed uint64) (*proxy, error) {
 	p := &proxy{
 		socket: filepath.Join(dir, "proxy.sock"), mood: healthy, lifted: make(chan struct{}),
@@ -60,9 +63,9 @@ func newProxy(dir, engine string, seed uint64) (*proxy, error) {
 		MaxIdleConns: 16,
 	}
 	forward.FlushInterval = -1
-	forward.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError) // calls are meant to break off
+	forward.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError) // aborted calls are intended
 	forward.ErrorHandler = func(http.ResponseWriter, *http.Request, error) { panic(http.ErrAbortHandler) }
-	p.server = &http.Server{Handler: p.treat(forward)}
+	p.server = &http.Server{Handler: p.handle(forward)}
 	go func() {
 		defer close(p.served)
 		_ = p.server.Serve(listener)
@@ -70,13 +73,13 @@ func newProxy(dir, engine string, seed uint64) (*proxy, error) {
 	return p, nil
 }
 
-// treat passes a call on as the mood is.
-func (p *proxy) treat(forward http.Handler) http.Handler {
+// handle forwards a call according to the behaviour.
+func (p *proxy) handle(forward http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		mood, lifted, chance := p.next()
 		switch mood {
 		case slow:
-			rest(r.Context(), time.Duration(chance*float64(2*time.Second)))
+			servertest.Rest(r.Context(), time.Duration(chance*float64(2*time.Second)))
 		case failing:
 			switch {
 			case chance < 0.25:
@@ -85,7 +88,7 @@ func (p *proxy) treat(forward http.Handler) http.Handler {
 			case chance < 0.5:
 				panic(http.ErrAbortHandler)
 			}
-		case mute:
+		case dropping:
 			if r.Header.Get("Upgrade") == "" && r.Method != http.MethodGet {
 				forward.ServeHTTP(nowhere{http.Header{}}, r)
 				panic(http.ErrAbortHandler)
@@ -102,14 +105,14 @@ func (p *proxy) treat(forward http.Handler) http.Handler {
 	})
 }
 
-// nowhere takes an answer that is not to arrive.
+// nowhere discards an answer.
 type nowhere struct{ header http.Header }
 
 func (n nowhere) Header() http.Header       { return n.header }
 func (nowhere) Write(b []byte) (int, error) { return len(b), nil }
 func (nowhere) WriteHeader(int)             {}
 
-func (p *proxy) next() (mood mood, lifted chan struct{}, chance float64) {
+func (p *proxy) next() (mood behaviour, lifted chan struct{}, chance float64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.fuse--; p.fuse == 0 {
@@ -118,8 +121,8 @@ func (p *proxy) next() (mood mood, lifted chan struct{}, chance float64) {
 	return p.mood, p.lifted, p.chance.Float64()
 }
 
-// set changes the mood.
-func (p *proxy) set(m mood) {
+// set changes the behaviour.
+func (p *proxy) set(m behaviour) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.mood = m
@@ -127,8 +130,8 @@ func (p *proxy) set(m mood) {
 	p.lifted = make(chan struct{})
 }
 
-// light calls blow when so many calls more have come, before the last of them is passed on.
-func (p *proxy) light(calls int, blow func()) {
+// callAfter calls blow after a number of calls, before the last of them is forwarded.
+func (p *proxy) callAfter(calls int, blow func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.fuse, p.blow = calls, blow

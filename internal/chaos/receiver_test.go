@@ -6,49 +6,40 @@ import (
 	"context"
 	"math/rand/v2"
 	"net/http"
-	"net/http/httptest"
+	"slices"
 	"sync"
+	"testing"
 	"time"
 
 	"boomerang/internal/execution"
-	"boomerang/internal/receiver"
+	"boomerang/internal/servertest"
 )
 
-const secret = "your-secret-key"
-
-// hook receives callbacks and treats one in five badly: an error, a connection that is cut, an answer that takes its time.
+// hook is a receiver that treats one callback in five badly: it refuses it, hangs up, or answers slowly.
 type hook struct {
-	server *httptest.Server
+	*servertest.Receiver
 
-	mu     sync.Mutex // guards what follows
-	chance *rand.Rand // nil: always well
-	got    []Arrival
-	taken  map[execution.ID]bool
+	mu     sync.Mutex // guards chance
+	chance *rand.Rand // nil for a receiver that treats all callbacks well
 }
 
-func newHook(chance *rand.Rand) *hook {
-	h := &hook{chance: chance, taken: map[execution.ID]bool{}}
-	h.server = httptest.NewServer(h)
+func newHook(t *testing.T, chance *rand.Rand) *hook {
+	t.Helper()
+	h := &hook{chance: chance}
+	h.Receiver = servertest.NewReceiver(t, h.answer)
 	return h
 }
 
-// ServeHTTP takes one callback.
-func (h *hook) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	at, chance := time.Now(), h.draw()
-	if chance >= 0.15 && chance < 0.2 {
-		rest(r.Context(), time.Second)
-	}
-	verify := receiver.New(receiver.Config{Secrets: []string{secret}, Handle: func(c receiver.Callback) { h.write(at, c, chance >= 0.15) }})
-	switch {
+func (h *hook) answer(r *http.Request) servertest.Answer {
+	switch chance := h.draw(); {
 	case chance < 0.1:
-		verify.ServeHTTP(httptest.NewRecorder(), r)
-		http.Error(w, "not today", http.StatusServiceUnavailable)
+		return servertest.Refuse
 	case chance < 0.15:
-		verify.ServeHTTP(httptest.NewRecorder(), r)
-		panic(http.ErrAbortHandler)
-	default:
-		verify.ServeHTTP(w, r)
+		return servertest.HangUp
+	case chance < 0.2:
+		servertest.Rest(r.Context(), time.Second)
 	}
+	return servertest.Accept
 }
 
 func (h *hook) draw() float64 {
@@ -60,41 +51,41 @@ func (h *hook) draw() float64 {
 	return h.chance.Float64()
 }
 
-func (h *hook) write(at time.Time, c receiver.Callback, taken bool) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	a := Arrival{
-		At: at, ID: c.Payload.ExecutionID, WebhookID: c.Header.Get("webhook-id"), Body: c.Body, Taken: taken,
-	}
-	for _, err := range []error{c.Signature, c.Standard, c.Malformed} {
-		if err != nil {
-			a.Forged, a.Taken = err, false
-		}
-	}
-	h.got = append(h.got, a)
-	if a.Taken {
-		h.taken[a.ID] = true
-	}
-}
+// accepted reports whether the receiver accepted a callback as valid.
+func accepted(a servertest.Arrival) bool { return a.Answer == servertest.Accept && a.Invalid() == nil }
 
-// has tells whether a callback of the execution was taken.
+// has reports whether a callback of the execution was accepted.
 func (h *hook) has(id execution.ID) bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.taken[id]
+	return slices.ContainsFunc(h.Arrivals(id), accepted)
 }
 
-// await waits until so many executions more have had their callback taken: that keeps faults spread over the work,
-// however slow the machine is. It does not wait forever, for faults may be what everything waits for.
-func (h *hook) await(ctx context.Context, more int) {
+// awaitMore waits until callbacks of more further executions are accepted. It spreads faults over the work on machines
+// of any speed. It waits for 15 s at most, as the work may wait for a fault.
+func (h *hook) awaitMore(ctx context.Context, more int) {
 	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
 	defer cancel()
-	for target := h.count() + more; h.count() < target && rest(ctx, 20*time.Millisecond); {
-	}
+	target := h.count() + more
+	servertest.Eventually(ctx, 20*time.Millisecond, func() bool { return h.count() >= target })
 }
 
+// count returns the number of executions of which a callback was accepted.
 func (h *hook) count() int {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return len(h.taken)
+	ids := map[execution.ID]bool{}
+	for _, a := range h.All() {
+		if accepted(a) {
+			ids[a.Payload.ExecutionID] = true
+		}
+	}
+	return len(ids)
+}
+
+// arrivals returns all callbacks as the auditor reads them.
+func (h *hook) arrivals() (arrivals []Arrival) {
+	for _, a := range h.All() {
+		arrivals = append(arrivals, Arrival{
+			At: a.Begun, ID: a.Payload.ExecutionID, WebhookID: a.Header.Get("webhook-id"), Body: a.Body,
+			Forged: a.Invalid(), Taken: accepted(a),
+		})
+	}
+	return arrivals
 }

@@ -6,8 +6,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,9 +16,11 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"boomerang/internal/servertest"
 )
 
-// server is the real program under a supervisor that starts it again whenever it ends, as systemd would.
+// server is the real program with a supervisor that restarts it whenever it ends, as systemd would.
 type server struct {
 	binary string
 	dir    string // the data directory
@@ -28,37 +28,31 @@ type server struct {
 	env    []string
 	log    string // path
 
-	mu      sync.Mutex // guards what follows
-	fates   []string   // where the next processes die; each is used once
-	command *exec.Cmd
-	closing bool
-	kills   int
-	stops   []time.Time
-	failed  []string      // ends that nobody ordered
-	done    chan struct{} // closed when the supervisor has ended
+	mu          sync.Mutex // guards the fields below
+	crashPoints []string   // crash points of the next processes; each is used once
+	command     *exec.Cmd
+	closing     bool
+	kills       int
+	stops       []time.Time
+	failed      []string      // unexpected ends
+	done        chan struct{} // closed when the supervisor has ended
 }
 
-// newServer starts the server; the fates are the crash points of its first processes.
-func newServer(binary, dir, log string, env []string, fates ...string) (*server, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0") // a port that stays the same over all restarts
-	if err != nil {
-		return nil, err
-	}
-	s := &server{binary: binary, dir: dir, addr: listener.Addr().String(), log: log, fates: fates, done: make(chan struct{})}
+// newServer starts the server. The crashPoints are the crash points of its first processes.
+func newServer(binary, dir, addr, log string, env []string, crashPoints ...string) (*server, error) {
+	s := &server{binary: binary, dir: dir, addr: addr, log: log, crashPoints: crashPoints, done: make(chan struct{})}
 	s.env = append(os.Environ(), env...)
-	s.env = append(s.env, "BOOMERANG_DATA_DIR="+dir, "BOOMERANG_HTTP_ADDR="+s.addr, "BOOMERANG_LOG_FORMAT=json", "BOOMERANG_LOG_LEVEL=debug")
-	if err := listener.Close(); err != nil {
-		return nil, err
-	}
+	s.env = append(s.env, "BOOMERANG_DATA_DIR="+dir, "BOOMERANG_HTTP_ADDR="+s.addr, "BOOMERANG_LOG_FORMAT=json",
+		"BOOMERANG_LOG_LEVEL=debug")
 	started := make(chan error, 1)
 	go s.supervise(started)
 	return s, <-started
 }
 
-// supervise starts process after process until close.
+// supervise starts one process after another until close.
 func (s *server) supervise(started chan<- error) {
 	defer close(s.done)
-	runtime.LockOSThread() // what dies with us dies with the thread that started it
+	runtime.LockOSThread() // Pdeathsig is sent when the thread dies that started the process
 	for {
 		command, err := s.spawn()
 		if started != nil {
@@ -69,12 +63,12 @@ func (s *server) supervise(started chan<- error) {
 			return
 		}
 		_ = command.Wait()
-		s.ended(command.ProcessState)
-		rest(context.Background(), 50*time.Millisecond)
+		s.recordEnd(command.ProcessState)
+		servertest.Rest(context.Background(), 50*time.Millisecond)
 	}
 }
 
-// spawn starts one process; nil when there is to be none any more.
+// spawn starts one process. It returns nil after close.
 func (s *server) spawn() (*exec.Cmd, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -88,16 +82,17 @@ func (s *server) spawn() (*exec.Cmd, error) {
 	defer func() { _ = log.Close() }()
 	s.command = exec.Command(s.binary, "serve")
 	s.command.Env = s.env
-	if len(s.fates) > 0 {
-		s.command.Env = append(slices.Clone(s.env), "BOOMERANG_CRASH_AT="+s.fates[0])
-		s.fates = s.fates[1:]
+	if len(s.crashPoints) > 0 {
+		s.command.Env = append(slices.Clone(s.env), "BOOMERANG_CRASH_AT="+s.crashPoints[0])
+		s.crashPoints = s.crashPoints[1:]
 	}
 	s.command.Stderr = log
-	s.command.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL} // should the harness die
+	s.command.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL} // if the harness dies
 	return s.command, s.command.Start()
 }
 
-func (s *server) ended(state *os.ProcessState) {
+// recordEnd counts the end of a process.
+func (s *server) recordEnd(state *os.ProcessState) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.stops = append(s.stops, time.Now())
@@ -110,7 +105,7 @@ func (s *server) ended(state *os.ProcessState) {
 	}
 }
 
-// signal sends a signal to the process that runs now.
+// signal sends a signal to the current process.
 func (s *server) signal(signal syscall.Signal) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -119,15 +114,15 @@ func (s *server) signal(signal syscall.Signal) {
 	}
 }
 
-// dieAt makes the next process die at a point, and ends this one.
+// dieAt kills the current process, and sets the crash point of the next.
 func (s *server) dieAt(fate string) {
 	s.mu.Lock()
-	s.fates = append(s.fates, fate)
+	s.crashPoints = append(s.crashPoints, fate)
 	s.mu.Unlock()
 	s.signal(syscall.SIGKILL)
 }
 
-// replace ends the process that runs now with the signal and waits until the next is ready.
+// replace ends the current process with a signal and waits until the next is ready.
 func (s *server) replace(ctx context.Context, signal syscall.Signal) error {
 	ended := func() int {
 		s.mu.Lock()
@@ -136,32 +131,20 @@ func (s *server) replace(ctx context.Context, signal syscall.Signal) error {
 	}
 	before := ended()
 	s.signal(signal)
-	for ended() == before && rest(ctx, 20*time.Millisecond) {
-	}
+	servertest.Eventually(ctx, 20*time.Millisecond, func() bool { return ended() > before })
 	return s.ready(ctx)
 }
 
-// ready waits until the server says that it can work.
+// ready waits until /readyz answers 200.
 func (s *server) ready(ctx context.Context) error {
-	for {
-		request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.addr+"/readyz", nil)
-		if err != nil {
-			return err
-		}
-		response, err := http.DefaultClient.Do(request)
-		if err == nil {
-			_ = response.Body.Close()
-			if response.StatusCode == http.StatusOK {
-				return nil
-			}
-		}
-		if !rest(ctx, 50*time.Millisecond) {
-			return fmt.Errorf("the server is not ready: %w", context.Cause(ctx))
-		}
+	url := "http://" + s.addr + "/readyz"
+	if !servertest.Eventually(ctx, 50*time.Millisecond, func() bool { return servertest.Answers(ctx, url) }) {
+		return fmt.Errorf("the server is not ready: %w", context.Cause(ctx))
 	}
+	return nil
 }
 
-// close ends the last process with the signal and waits for it.
+// close ends the current process with a signal, waits for its end, and starts no other.
 func (s *server) close(signal syscall.Signal) *os.ProcessState {
 	s.mu.Lock()
 	s.closing = true
@@ -171,34 +154,27 @@ func (s *server) close(signal syscall.Signal) *os.ProcessState {
 	return s.command.ProcessState
 }
 
-// token makes a token with the program itself.
-func (s *server) token(ctx context.Context) (string, error) {
-	command := exec.CommandContext(ctx, s.binary, "token", "--sub", "chaos", "--data-dir", s.dir)
-	command.Stderr = os.Stderr
-	text, err := command.Output()
-	return strings.TrimSpace(string(text)), err
-}
-
-// at home are the goroutines of a server that has nothing to do, by who created them.
-var atHome = regexp.MustCompile(`^boomerang/internal/app\.|^boomerang/internal/store\.newWriter|` +
+// idleCreators matches the functions that create the goroutines of an idle server.
+var idleCreators = regexp.MustCompile(`^boomerang/internal/app\.|^boomerang/internal/store\.newWriter|` +
 	`^boomerang/internal/dispatch\.\(\*Dispatcher\)\.Run|^boomerang/internal/upkeep\.|^main\.`)
 
-// The lines to the inits that wait.
-const lines = "boomerang/internal/sandbox/docker.(*Docker).attach"
+// attachCreator creates a goroutine for each warm container.
+const attachCreator = "boomerang/internal/sandbox/docker.(*Docker).attach"
 
 var creator = regexp.MustCompile(`(?m)^created by (\S+)`)
 
-// goroutines finds in a dump (SIGQUIT) of a server with so many containers that wait the goroutines of our rooms that should
-// have ended, and in any log the sign of a crash.
+// goroutines reads the log of a server. In the dump of SIGQUIT it finds goroutines of our packages that should have
+// ended, at a number of warm containers; elsewhere in the log it finds signs of a crash.
 func goroutines(log []byte, waiting int) (left []string) {
 	text, dump, _ := bytes.Cut(log, []byte("SIGQUIT: quit\n"))
 	for _, match := range creator.FindAllSubmatch(dump, -1) {
 		name := string(match[1])
-		if name == lines && waiting > 0 {
+		if name == attachCreator && waiting > 0 {
 			waiting--
 			continue
 		}
-		if (strings.HasPrefix(name, "boomerang/") || strings.HasPrefix(name, "main.")) && !atHome.MatchString(name) {
+		if (strings.HasPrefix(name, "boomerang/") || strings.HasPrefix(name, "main.")) &&
+			!idleCreators.MatchString(name) {
 			left = append(left, "goroutine created by "+name)
 		}
 	}
@@ -210,7 +186,7 @@ func goroutines(log []byte, waiting int) (left []string) {
 	return left
 }
 
-// build compiles the program, with its crash points, and the init into dir.
+// build compiles the init and the program, which has crash points, into dir.
 func build(dir, goarch string) error {
 	for _, args := range [][]string{
 		{"-tags", "chaos", "-o", filepath.Join(dir, "boomerang"), "boomerang/cmd/boomerang"},

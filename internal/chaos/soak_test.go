@@ -4,13 +4,13 @@ package chaos
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
 	"net/http"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -20,14 +20,15 @@ import (
 	"golang.org/x/sys/unix"
 
 	"boomerang/internal/execution"
+	"boomerang/internal/servertest"
 )
 
-// footprint is what the server and the engine hold at one moment.
+// footprint is the resource usage of the server and the engine at one moment.
 type footprint struct {
 	at                                    time.Duration
 	ended                                 int
-	memory                                int // KiB, resident
-	files, threads, containers, databases int // the last in KiB
+	memory                                int // resident, in KiB
+	files, threads, containers, databases int // databases in KiB
 }
 
 func (f footprint) String() string {
@@ -35,42 +36,43 @@ func (f footprint) String() string {
 		f.at.Round(time.Second), f.ended, f.memory, f.files, f.threads, f.containers, f.databases)
 }
 
-// TestItStaysFlat keeps all slots busy with mixed programs for MINUTES, breaks nothing, and reports what the server
-// holds. It compares the last quarter with the second one: what grows with time shows there, what warms up does not.
-func TestItStaysFlat(t *testing.T) {
+// TestUsageStaysFlat keeps all slots busy with mixed programs for MINUTES, without faults, and reports the resource
+// usage. It compares the last quarter with the second one, which excludes the warm-up.
+func TestUsageStaysFlat(t *testing.T) {
 	minutes := setting("MINUTES", 0)
 	if minutes == 0 {
-		t.Skip("takes as long as MINUTES says: make soak")
+		t.Skip("set MINUTES: make soak")
 	}
-	h := enter(t, 7, nil, "2")
-	if err := unix.Mount("", h.data(), "", unix.MS_REMOUNT, "size=4g"); err != nil { // it keeps all that it ever printed
+	h := newHarness(t, 7, nil, "2")
+	// The database keeps the output of all executions.
+	if err := unix.Mount("", h.data(), "", unix.MS_REMOUNT, "size=4g"); err != nil {
 		t.Fatal(err)
 	}
 	chance := rand.New(rand.NewPCG(uint64(setting("SEED", 7)), 0))
 	begin, span := time.Now(), time.Duration(minutes)*time.Minute
-	const customers = 6 // two more than slots
+	const customers = 6 // more than slots
 	var mu sync.Mutex   // guards chance and n
 	n := 0
 	next := func() plan {
 		mu.Lock()
 		defer mu.Unlock()
 		n++
-		return draw(chance, fmt.Sprintf("soak-%d", n))
+		return drawPlan(chance, fmt.Sprintf("soak-%d", n))
 	}
 	var wg sync.WaitGroup
 	for range customers {
 		wg.Go(func() {
 			for time.Since(begin) < span {
-				ticket := h.book(next())
+				ticket := h.addTicket(next())
 				h.customer.submit(t.Context(), ticket)
-				for end := time.Now().Add(patience); !h.hook.has(ticket.id()) && time.Now().Before(end); {
-					rest(t.Context(), 20*time.Millisecond)
-				}
+				ctx, cancel := context.WithTimeout(t.Context(), patience)
+				_, _ = h.hook.Await(ctx, ticket.id())
+				cancel()
 			}
 		})
 	}
 	var prints []footprint
-	for time.Since(begin) < span && rest(t.Context(), span/40) {
+	for time.Since(begin) < span && servertest.Rest(t.Context(), span/40) {
 		f, err := h.footprint(t.Context())
 		if err != nil {
 			t.Fatal(err)
@@ -102,30 +104,14 @@ func most(prints []footprint, of func(footprint) int) (n int) {
 	return n
 }
 
-func (h *house) footprint(ctx context.Context) (f footprint, err error) {
-	h.server.mu.Lock()
-	proc := "/proc/" + strconv.Itoa(h.server.command.Process.Pid)
-	h.server.mu.Unlock()
-	status, err := os.ReadFile(proc + "/status")
-	if err != nil {
-		return f, err
-	}
-	for line := range strings.Lines(string(status)) {
-		name, value, _ := strings.Cut(line, ":")
-		amount, _ := strconv.Atoi(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(value), "kB")))
-		switch name {
-		case "VmRSS":
-			f.memory = amount
-		case "Threads":
-			f.threads = amount
-		}
-	}
-	files, err := os.ReadDir(proc + "/fd")
-	if err != nil {
-		return f, err
-	}
+func (h *harness) footprint(ctx context.Context) (f footprint, err error) {
+	process := h.server.process()
+	var memoryErr, threadsErr error
+	f.memory, memoryErr = process.Status("VmRSS")
+	f.threads, threadsErr = process.Status("Threads")
+	files, filesErr := os.ReadDir(process.File("fd"))
 	entries, err := os.ReadDir(h.data())
-	if err != nil {
+	if err := errors.Join(memoryErr, threadsErr, filesErr, err); err != nil {
 		return f, err
 	}
 	for _, e := range entries {
@@ -133,14 +119,12 @@ func (h *house) footprint(ctx context.Context) (f footprint, err error) {
 			f.databases += int(info.Size() >> 10)
 		}
 	}
-	h.hook.mu.Lock()
-	f.ended = len(h.hook.got)
-	h.hook.mu.Unlock()
+	f.ended = len(h.hook.All())
 	f.files, f.containers = len(files), len(h.engine.running(ctx))
 	return f, nil
 }
 
-// TestAPrinterIsBounded lets programs print far more than is kept, on a disk of 64 MiB, and reports what it cost.
+// TestAPrinterIsBounded runs programs that print far more than is kept, on a disk of 64 MiB, and reports the cost.
 func TestAPrinterIsBounded(t *testing.T) {
 	for _, c := range []struct {
 		name, code string
@@ -152,37 +136,38 @@ func TestAPrinterIsBounded(t *testing.T) {
 		{"a million short lines", "yes | head -n 1000000", 2_000_000},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			h := enter(t, 8, nil, "2")
+			h := newHarness(t, 8, nil, "2")
 			ctx, cancel := context.WithTimeout(t.Context(), patience)
 			defer cancel()
 			before, err := h.footprint(ctx)
 			if err != nil {
 				t.Fatal(err)
 			}
-			serverCPU, engineCPU := h.spent()
+			serverCPU, engineCPU := h.cpuTimes()
 			begin := time.Now()
 			status, id, _, err := h.customer.post(ctx, "/execute/async", map[string]any{
-				"code": c.code, "language": "bash", "timeout": 300, "callback_url": h.hook.server.URL, "callback_signature_secret": secret,
+				"code": c.code, "language": "bash", "timeout": 300, "callback_url": h.hook.URL,
+				"callback_signature_secret": servertest.Secret,
 			}, "")
 			if err != nil || status != http.StatusOK {
 				t.Fatal(status, err)
 			}
 			memory, log := 0, int64(0)
-			for !h.hook.has(id) && rest(ctx, 50*time.Millisecond) {
+			for !h.hook.has(id) && servertest.Rest(ctx, 50*time.Millisecond) {
 				if f, err := h.footprint(ctx); err == nil {
 					memory = max(memory, f.memory)
 				}
-				log = max(log, h.engine.logged())
+				log = max(log, h.engine.containerLogSize())
 			}
 			took := time.Since(begin)
-			serverAfter, engineAfter := h.spent()
+			serverAfter, engineAfter := h.cpuTimes()
 			after, err := h.footprint(ctx)
 			if err != nil {
 				t.Fatal(err)
 			}
 			var books Books
 			h.server.close(syscall.SIGTERM)
-			h.read(&books)
+			h.readBooks(&books)
 			if len(books.Stored) != 1 {
 				t.Fatalf("%d executions are stored", len(books.Stored))
 			}
@@ -190,41 +175,39 @@ func TestAPrinterIsBounded(t *testing.T) {
 			if r == nil || r.State != execution.Completed || r.Stdout.Bytes != c.bytes || !r.OutputComplete {
 				t.Errorf("got %+v, want it completed and %d bytes counted", r, c.bytes)
 			}
-			t.Logf("%d bytes in %s; server: %d KiB before, %d KiB at most; its disk: %d KiB before, %d KiB after; log of the container: %d KiB at most; "+
-				"processor time: server %s, dockerd and containerd %s", c.bytes, took.Round(time.Millisecond), before.memory, memory,
+			t.Logf("%d bytes in %s; server: %d KiB before, %d KiB at most; its disk: %d KiB before, %d KiB after; "+
+				"log of the container: %d KiB at most; "+
+				"processor time: server %s, dockerd and containerd %s", c.bytes, took.Round(time.Millisecond),
+				before.memory, memory,
 				before.databases, after.databases, log>>10, serverAfter-serverCPU, engineAfter-engineCPU)
-			if most := int64(40 << 20); log > most { // 1 MiB in lines of one byte, and what the engine writes with each
+			if most := int64(40 << 20); log > most { // 1 MiB in lines of one byte, and the metadata of each line
 				t.Errorf("the container's log took %d bytes, want at most %d", log, most)
 			}
 		})
 	}
 }
 
-// spent is how much processor time the server has used, and the engine's two daemons together.
-func (h *house) spent() (server, engine time.Duration) {
-	h.server.mu.Lock()
-	pid := h.server.command.Process.Pid
-	h.server.mu.Unlock()
+// cpuTimes returns the processor time of the server, and that of dockerd and containerd together, children included.
+func (h *harness) cpuTimes() (server, engine time.Duration) {
+	used := func(p servertest.Process) time.Duration {
+		own, children := p.CPU()
+		return own + children
+	}
 	h.engine.mu.Lock()
 	defer h.engine.mu.Unlock()
-	return processorTime(pid), processorTime(h.engine.dockerd.process.Pid) + processorTime(h.engine.shims.process.Pid)
+	dockerd, shims := h.engine.dockerd.process.Pid, h.engine.shims.process.Pid
+	return used(h.server.process()), used(servertest.Process(dockerd)) + used(servertest.Process(shims))
 }
 
-// processorTime of a process and the children that it has waited for; see proc_pid_stat(5).
-func processorTime(pid int) (used time.Duration) {
-	text, _ := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
-	_, rest, _ := strings.Cut(string(text), ") ")
-	const first, last, tick = 11, 14, 10 * time.Millisecond // utime to cstime, in USER_HZ, which is 100 everywhere
-	for i, field := range strings.Fields(rest) {
-		if n, err := strconv.Atoi(field); err == nil && first <= i && i <= last {
-			used += time.Duration(n) * tick
-		}
-	}
-	return used
+// process returns the current process.
+func (s *server) process() servertest.Process {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return servertest.Process(s.command.Process.Pid)
 }
 
-// logged is the size of all logs of the engine's containers.
-func (e *engine) logged() (size int64) {
+// containerLogSize returns the size of the logs of all containers in bytes.
+func (e *engine) containerLogSize() (size int64) {
 	_ = filepath.WalkDir(e.path("data/containers"), func(path string, d fs.DirEntry, err error) error {
 		if err == nil && strings.Contains(path, "/local-logs/") {
 			if info, err := d.Info(); err == nil {

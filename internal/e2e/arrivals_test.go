@@ -9,7 +9,6 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"net/netip"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -28,42 +27,43 @@ import (
 	"boomerang/internal/callback"
 	"boomerang/internal/config"
 	"boomerang/internal/execution"
+	"boomerang/internal/servertest"
 	"boomerang/internal/store"
 )
 
-// kind is how a receiver of the crowd behaves.
-type kind string
+// behaviour is how a receiver treats callbacks.
+type behaviour string
 
 const (
-	well    kind = "well"
-	slow    kind = "slow"    // answers after crowd.slowness
-	hanging kind = "hanging" // takes the request and never answers
-	refuses kind = "refuses" // nobody listens
+	healthy behaviour = "healthy"
+	slow    behaviour = "slow"    // answers after receivers.slowness
+	hanging behaviour = "hanging" // reads the request and never answers
+	closed  behaviour = "closed"  // has closed its port
 )
 
-// crowd is many receivers and deliveries that become due to them one after another, each at its time.
-type crowd struct {
-	kinds    []kind
+// receivers is a set of receivers, and the deliveries that become due to them.
+type receivers struct {
+	kinds    []behaviour
 	urls     []string
 	slowness time.Duration
 	dir      string
-	mu       sync.Mutex // guards what follows
+	mu       sync.Mutex // guards the fields below
 	due      map[execution.ID]time.Time
-	at       map[execution.ID]int // which receiver
+	at       map[execution.ID]int // index of the receiver
 	arrived  map[execution.ID][]time.Time
 	answered int
 }
 
-// gather opens the receivers.
-func gather(t testing.TB, slowness time.Duration, kinds ...kind) *crowd {
+// newReceivers starts the receivers.
+func newReceivers(t testing.TB, slowness time.Duration, kinds ...behaviour) *receivers {
 	t.Helper()
-	c := &crowd{
+	c := &receivers{
 		kinds: kinds, slowness: slowness, dir: t.TempDir(),
 		due: map[execution.ID]time.Time{}, at: map[execution.ID]int{}, arrived: map[execution.ID][]time.Time{},
 	}
 	for _, k := range kinds {
 		server := httptest.NewServer(c.receiver(k))
-		if k == refuses {
+		if k == closed {
 			server.Close()
 		} else {
 			t.Cleanup(func() { server.CloseClientConnections(); server.Close() })
@@ -73,7 +73,8 @@ func gather(t testing.TB, slowness time.Duration, kinds ...kind) *crowd {
 	return c
 }
 
-func (c *crowd) receiver(k kind) http.Handler {
+// receiver returns the handler of one receiver. It identifies callbacks by webhook-id and does not verify them.
+func (c *receivers) receiver(k behaviour) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		at := time.Now()
 		id := execution.ID(strings.TrimPrefix(r.Header.Get("webhook-id"), "msg_"))
@@ -84,7 +85,7 @@ func (c *crowd) receiver(k kind) http.Handler {
 			return
 		case slow:
 			time.Sleep(c.slowness)
-		case well, refuses:
+		case healthy, closed:
 		}
 		c.mu.Lock()
 		defer c.mu.Unlock()
@@ -93,8 +94,9 @@ func (c *crowd) receiver(k kind) http.Handler {
 	})
 }
 
-// owe stores n ended executions whose callbacks become due from begin on, over span, to each receiver in turn.
-func (c *crowd) owe(t testing.TB, n int, begin time.Time, span time.Duration) {
+// storeDeliveries stores n ended executions. Their callbacks become due one by one from begin on, over span, to each
+// receiver in turn.
+func (c *receivers) storeDeliveries(t testing.TB, n int, begin time.Time, span time.Duration) {
 	t.Helper()
 	records := c.open(t)
 	var wg sync.WaitGroup
@@ -104,14 +106,18 @@ func (c *crowd) owe(t testing.TB, n int, begin time.Time, span time.Duration) {
 			for i := range work {
 				at := begin.Add(time.Duration(i) * span / time.Duration(n)).UTC()
 				e := execution.Execution{
-					ID: execution.NewID(at), Subject: "me", Language: "bash", State: execution.Queued, CreatedAt: at, Timeout: time.Minute,
+					ID: execution.NewID(at), Subject: "me", Language: "bash", State: execution.Queued, CreatedAt: at,
+					Timeout:  time.Minute,
 					Callback: execution.Callback{URL: c.urls[i%len(c.urls)] + "/webhook"},
 				}
 				_, _, err := records.Enqueue(t.Context(), e, nil, execution.QueueLimits{})
 				if err == nil {
 					err = records.Finish(t.Context(), e.ID,
 						execution.Result{State: execution.Failed, Reason: execution.StartFailed, CompletedAt: at},
-						&execution.Delivery{Body: []byte(`{"execution_id":"` + string(e.ID) + `"}`), NextAt: at, CreatedAt: at})
+						&execution.Delivery{
+							Body: []byte(`{"execution_id":"` + string(e.ID) + `"}`), NextAt: at,
+							CreatedAt: at,
+						})
 				}
 				if err != nil {
 					t.Error(err)
@@ -132,22 +138,21 @@ func (c *crowd) owe(t testing.TB, n int, begin time.Time, span time.Duration) {
 	}
 }
 
-func (c *crowd) open(t testing.TB) *store.Store {
+func (c *receivers) open(t testing.TB) *store.Store {
 	t.Helper()
-	log := logrus.New()
-	log.SetOutput(io.Discard)
-	records, err := store.Open(t.Context(), c.dir, store.Defaults(), logrus.NewEntry(log))
+	records, err := store.Open(t.Context(), c.dir, store.Defaults(), servertest.Silent())
 	if err != nil {
 		t.Fatal(err)
 	}
 	return records
 }
 
-// serveRole makes this test binary a server, with the configuration in the variable.
-const serveRole = "BOOMERANG_E2E_SERVE"
+// serverConfigEnv names the environment variable with which this test binary becomes a server. The variable holds the
+// configuration as JSON.
+const serverConfigEnv = "BOOMERANG_E2E_SERVE"
 
-// serveFor is the server: a process that can be killed.
-func serveFor(text string) error {
+// runServer runs a server with a configuration until SIGTERM. A test can kill its process.
+func runServer(text string) error {
 	c := config.Defaults()
 	if err := json.Unmarshal([]byte(text), &c); err != nil {
 		return err
@@ -164,25 +169,23 @@ func serveFor(text string) error {
 	return server.Run(ctx)
 }
 
-// serve starts a server of its own process on the crowd's data, and returns what ends it with a signal.
-func (c *crowd) serve(t testing.TB, change ...func(*config.Config)) (end func(syscall.Signal)) {
+// serve starts a server process on the data of the receivers. The function that serve returns ends it with a signal.
+func (c *receivers) serve(t testing.TB, change ...func(*config.Config)) (end func(syscall.Signal)) {
 	t.Helper()
 	settings := defaults()
 	settings.DataDir = c.dir
-	settings.HTTP.Addr = "127.0.0.1:0"
-	settings.Docker.Host = "unix://" + filepath.Join(c.dir, "no-engine.sock") // nothing is to be run
+	settings.Docker.Host = "unix://" + filepath.Join(c.dir, "no-engine.sock") // runs nothing
 	settings.Dispatch.Slots = 1
-	settings.Callback.AllowCIDRs = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 	for _, f := range change {
 		f(&settings)
 	}
-	end, _ = launch(t, settings)
+	end, _ = startProcess(t, settings)
 	return end
 }
 
-// launch starts a server of its own process, and returns what ends it with a signal, and its id. The test ends it as
-// kill -9 does.
-func launch(t testing.TB, settings config.Config) (end func(syscall.Signal), pid int) {
+// startProcess starts a server process and returns its ID, and a function that ends the process with a signal. The end
+// of the test kills the process.
+func startProcess(t testing.TB, settings config.Config) (end func(syscall.Signal), pid int) {
 	t.Helper()
 	text, err := json.Marshal(settings)
 	if err != nil {
@@ -193,7 +196,7 @@ func launch(t testing.TB, settings config.Config) (end func(syscall.Signal), pid
 		t.Fatal(err)
 	}
 	process := exec.Command(self)
-	process.Env = append(os.Environ(), serveRole+"="+string(text))
+	process.Env = append(os.Environ(), serverConfigEnv+"="+string(text))
 	process.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	log, err := os.Create(filepath.Join(t.TempDir(), "server.log"))
 	if err != nil {
@@ -218,8 +221,8 @@ func launch(t testing.TB, settings config.Config) (end func(syscall.Signal), pid
 	return end, process.Process.Pid
 }
 
-// living are the executions whose receiver answers sooner or later.
-func (c *crowd) living(kinds ...kind) (ids []execution.ID) {
+// sentTo returns the executions whose receiver has one of the behaviours.
+func (c *receivers) sentTo(kinds ...behaviour) (ids []execution.ID) {
 	for id, at := range c.at {
 		if slices.Contains(kinds, c.kinds[at]) {
 			ids = append(ids, id)
@@ -228,25 +231,19 @@ func (c *crowd) living(kinds ...kind) (ids []execution.ID) {
 	return ids
 }
 
-// await waits until ok says so.
-func (c *crowd) await(t testing.TB, what string, ok func() bool) {
+// eventually calls ok with the lock held until it returns true, and returns false if that takes longer than patience.
+func (c *receivers) eventually(t testing.TB, ok func() bool) bool {
 	t.Helper()
-	for end := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
+	return eventually(t, func() bool {
 		c.mu.Lock()
-		done := ok()
-		c.mu.Unlock()
-		if done {
-			return
-		}
-		if time.Now().After(end) {
-			t.Fatalf("not within %s: %s", patience, what)
-		}
-	}
+		defer c.mu.Unlock()
+		return ok()
+	})
 }
 
-// all tells whether everything that can arrive has.
-func (c *crowd) all() bool {
-	for _, id := range c.living(well, slow) {
+// allArrived reports whether a callback of every execution has arrived at the receivers that answer.
+func (c *receivers) allArrived() bool {
+	for _, id := range c.sentTo(healthy, slow) {
 		if len(c.arrived[id]) == 0 {
 			return false
 		}
@@ -254,17 +251,21 @@ func (c *crowd) all() bool {
 	return true
 }
 
-func TestNoCallbackIsLostOverAKill(t *testing.T) {
+func TestNoCallbackIsLostWhenTheServerIsKilled(t *testing.T) {
 	t.Parallel()
-	c := gather(t, 200*time.Millisecond, well, well, well, slow, hanging, refuses, well, well)
+	c := newReceivers(t, 200*time.Millisecond, healthy, healthy, healthy, slow, hanging, closed, healthy, healthy)
 	const n = 400
-	c.owe(t, n, time.Now().Add(4*time.Second), 3*time.Second)
+	c.storeDeliveries(t, n, time.Now().Add(4*time.Second), 3*time.Second)
 	end := c.serve(t)
-	c.await(t, "the first 100 callbacks", func() bool { return c.answered >= 100 })
+	if !c.eventually(t, func() bool { return c.answered >= 100 }) {
+		t.Fatal("fewer than 100 callbacks arrived")
+	}
 	end(syscall.SIGKILL)
 	end = c.serve(t)
-	c.await(t, "all that can arrive", c.all)
-	end(syscall.SIGTERM) // the last are recorded
+	if !c.eventually(t, c.allArrived) {
+		t.Error("some callbacks were lost")
+	}
+	end(syscall.SIGTERM) // after the last attempts are recorded
 
 	records := c.open(t)
 	defer func() { _ = records.Close() }()
@@ -279,29 +280,31 @@ func TestNoCallbackIsLostOverAKill(t *testing.T) {
 			t.Fatal(err)
 		}
 		if len(attempts) != d.Attempts {
-			t.Errorf("%s: %d attempts are counted, %d are in the record", id, d.Attempts, len(attempts))
+			t.Errorf("%s: the delivery counts %d attempts, %d are recorded", id, d.Attempts, len(attempts))
 		}
 		want := execution.Delivered
-		if k := c.kinds[at]; k == hanging || k == refuses {
+		if k := c.kinds[at]; k == hanging || k == closed {
 			want = execution.Pending
 		}
 		if d.State != want {
-			t.Errorf("%s to a receiver that is %s: %s after %d attempts, want %s", id, c.kinds[at], d.State, d.Attempts, want)
+			t.Errorf("delivery of %s to a %s receiver: got %s after %d attempts, want %s", id, c.kinds[at], d.State,
+				d.Attempts, want)
 		}
 		repeated += max(0, len(c.arrived[id])-1)
 	}
 	if most := config.Defaults().Callback.Concurrency; repeated > most {
-		t.Errorf("%d callbacks came again after the kill, want at most the %d that can be in flight", repeated, most)
+		t.Errorf("got %d repeated callbacks after the kill, want at most %d, which can be in flight", repeated, most)
 	}
 }
 
-// BenchmarkArrivals has 10 000 executions end within 40 s whose callbacks go to 50 receivers, 10 of them dead and 5 slow,
-// and tells how long after its end a result is with a receiver that is well. What has not arrived when the test's patience
-// ends counts as two minutes.
+// BenchmarkArrivals measures the time from the end of an execution to the arrival of its callback at a healthy
+// receiver. 10 000 executions end within 40 s; their callbacks go to 50 receivers, of which 10 are dead and 5 are slow.
+// A callback that does not arrive within patience counts as two minutes.
 func BenchmarkArrivals(b *testing.B) {
-	kinds := slices.Concat(slices.Repeat([]kind{hanging, refuses}, 5), slices.Repeat([]kind{slow}, 5), slices.Repeat([]kind{well}, 35))
+	kinds := slices.Concat(slices.Repeat([]behaviour{hanging, closed}, 5), slices.Repeat([]behaviour{slow}, 5),
+		slices.Repeat([]behaviour{healthy}, 35))
 	table := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprint(table, "\n10 000 callbacks to 50 receivers\twell: p50 ms\tp99 ms\tmax ms\tattempts to the dead\t\n")
+	fmt.Fprint(table, "\n10 000 callbacks to 50 receivers\thealthy: p50 ms\tp99 ms\tmax ms\tattempts to the dead\t\n")
 	usual := config.Defaults().Callback
 	for _, c := range []struct {
 		name   string
@@ -314,7 +317,8 @@ func BenchmarkArrivals(b *testing.B) {
 		b.Run(c.name, func(b *testing.B) {
 			for range b.N {
 				waits, attempts := arrivals(b, c.bounds, kinds)
-				fmt.Fprintf(table, "%s\t%.1f\t%.1f\t%.1f\t%d\t\n", c.name, waits.at(50), waits.at(99), waits.at(100), attempts)
+				fmt.Fprintf(table, "%s\t%.1f\t%.1f\t%.1f\t%d\t\n", c.name, waits.at(50), waits.at(99), waits.at(100),
+					attempts)
 				b.ReportMetric(waits.at(50), "ms-p50")
 				b.ReportMetric(waits.at(99), "ms-p99")
 			}
@@ -323,25 +327,21 @@ func BenchmarkArrivals(b *testing.B) {
 	_ = table.Flush()
 }
 
-func arrivals(b *testing.B, bounds callback.Destination, kinds []kind) (waits sample, attempts int) {
+func arrivals(b *testing.B, bounds callback.Destination, kinds []behaviour) (waits sample, attempts int) {
 	b.Helper()
-	c := gather(b, time.Second, kinds...)
+	c := newReceivers(b, time.Second, kinds...)
 	begin := time.Now().Add(15 * time.Second)
-	c.owe(b, 10_000, begin, 40*time.Second)
+	c.storeDeliveries(b, 10_000, begin, 40*time.Second)
 	if late := time.Since(begin); late > 0 {
 		b.Fatalf("storing took %s too long", late)
 	}
 	end := c.serve(b, func(s *config.Config) { s.Callback.Destination = bounds })
-	eventually(b, func() bool {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		return c.all()
-	})
+	c.eventually(b, c.allArrived)
 	end(syscall.SIGKILL)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, id := range c.living(well) {
-		wait := patience // at least: it has not arrived
+	for _, id := range c.sentTo(healthy) {
+		wait := patience // at least: the callback has not arrived
 		if at := c.arrived[id]; len(at) > 0 {
 			wait = at[0].Sub(c.due[id])
 		}
@@ -349,7 +349,7 @@ func arrivals(b *testing.B, bounds callback.Destination, kinds []kind) (waits sa
 	}
 	records := c.open(b)
 	defer func() { _ = records.Close() }()
-	for _, id := range c.living(hanging, refuses) {
+	for _, id := range c.sentTo(hanging, closed) {
 		d, err := records.Delivery(b.Context(), id)
 		if err != nil {
 			b.Fatal(err)

@@ -57,9 +57,9 @@ func families(t *testing.T, l language.Language) (list []family) {
 }
 
 func TestEveryLanguageFindsTheFilesBesideItsProgram(t *testing.T) {
-	languages := chosen(t)
-	h := enter(t, slots(2))
-	h.offered(languages)
+	languages := selectedLanguages(t)
+	h := newHarness(t, withSlots(2))
+	h.requireLanguages(languages)
 	type running struct {
 		language language.Language
 		family   family
@@ -74,7 +74,7 @@ func TestEveryLanguageFindsTheFilesBesideItsProgram(t *testing.T) {
 	}
 	for _, r := range all {
 		t.Run(r.language.Name+"/"+r.family.name, func(t *testing.T) {
-			p := h.callback(r.id).Payload
+			p := h.awaitCallback(r.id).Payload
 			status := execution.Completed
 			if r.family.stderr != "" {
 				status = execution.Failed
@@ -92,18 +92,18 @@ func TestEveryLanguageFindsTheFilesBesideItsProgram(t *testing.T) {
 func TestAGoProgramIsThePackageOfItsDirectoryInAWorkspace(t *testing.T) {
 	const main = "package main\n\nimport \"fmt\"\n\nfunc main() { fmt.Println(greet()) }\n"
 	const greet = "package main\n\nimport \"app/greeting\"\n\nfunc greet() string { return greeting.Hello + "
-	h := enter(t)
-	h.put("w", "go.mod", "module app\n")
-	h.put("w", "root.go", greet+"\"the root\" }\n")
-	h.put("w", "greeting/greeting.go", "package greeting\n\nconst Hello = \"hello from \"\n")
+	h := newHarness(t)
+	h.putFile("w", "go.mod", "module app\n")
+	h.putFile("w", "root.go", greet+"\"the root\" }\n")
+	h.putFile("w", "greeting/greeting.go", "package greeting\n\nconst Hello = \"hello from \"\n")
 	for _, name := range []string{"one", "two"} {
-		h.put("w", "cmd/"+name+"/greet.go", greet+"\""+name+"\" }\n")
-		h.put("w", "cmd/"+name+"/main.go", "package hidden // by what is submitted\n")
+		h.putFile("w", "cmd/"+name+"/greet.go", greet+"\""+name+"\" }\n")
+		h.putFile("w", "cmd/"+name+"/main.go", "package hidden // by what is submitted\n")
 	}
 	for dir, want := range map[string]string{
 		"/workspace/cmd/one": "hello from one\n", "/workspace/cmd/two": "hello from two\n", "": "hello from the root\n",
 	} {
-		p := h.callback(h.submit(main, fields{"language": "go", "workspace": "w", "working_dir": dir})).Payload
+		p := h.awaitCallback(h.submit(main, fields{"language": "go", "workspace": "w", "working_dir": dir})).Payload
 		if p.Stdout != want || p.Status != execution.Completed {
 			t.Errorf("in %q: %s/%s, printed %q, want %q; stderr %q", dir, p.Status, p.Reason, p.Stdout, want, p.Stderr)
 		}

@@ -43,7 +43,7 @@ func TestTheKnownDifferencesAreAsTheTableSays(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := enter(t)
+	h := newHarness(t)
 	ids := map[string]execution.ID{}
 	wants := map[string]difference{}
 	for _, file := range files {
@@ -68,8 +68,8 @@ func TestTheKnownDifferencesAreAsTheTableSays(t *testing.T) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(ids)) {
 		t.Run(name, func(t *testing.T) {
-			p := h.callback(ids[name]).Payload
-			got := difference{stdout: p.Stdout, end: string(p.Reason) + " " + strconv.Itoa(deref(p.ExitCode))}
+			p := h.awaitCallback(ids[name]).Payload
+			got := difference{stdout: p.Stdout, end: string(p.Reason) + " " + strconv.Itoa(exitCode(p.ExitCode))}
 			if got != wants[name] {
 				t.Errorf("got %+v, want %+v; stderr %q", got, wants[name], p.Stderr)
 			}

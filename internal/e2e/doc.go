@@ -1,3 +1,3 @@
-// Package e2e is the whole house from outside: the real server, real Docker, a real receiver that verifies what
-// arrives. Each scenario states one obligation. The tests have the build tag e2e; there is nothing else in here.
+// Package e2e tests the whole server from outside: with a real Docker engine, and a receiver that verifies callbacks.
+// Each test states one obligation. The package has only tests; their build tag is e2e.
 package e2e

@@ -9,8 +9,8 @@ import (
 	"boomerang/internal/execution"
 )
 
-func TestWhoFloodsIsKilledWhereTheOperatorSaysSo(t *testing.T) {
-	h := enter(t, catalogue(t, `
+func TestAProgramAboveTheFloodLimitIsKilled(t *testing.T) {
+	h := newHarness(t, withLanguages(t, `
 languages:
   bash:
     image: boomerang/bash:latest
@@ -20,14 +20,17 @@ languages:
 `))
 	flood := h.submit("trap '' TERM; echo begin; yes", bash)
 	within := h.submit("head -c 1048576 /dev/zero | tr '\\0' x", bash)
-	got := h.callback(flood).Payload
-	if got.Status != execution.Failed || got.Reason != execution.OutputLimit || got.ExitCode == nil || *got.ExitCode != 137 {
-		t.Errorf("got %s/%s, exit %v", got.Status, got.Reason, got.ExitCode)
+	got := h.awaitCallback(flood).Payload
+	if got.Status != execution.Failed || got.Reason != execution.OutputLimit || got.ExitCode == nil ||
+		*got.ExitCode != 137 {
+		t.Errorf("got %s/%s, exit %v, want failed/output_limit, 137", got.Status, got.Reason, got.ExitCode)
 	}
-	if !strings.HasPrefix(got.Stdout, "begin\ny\n") || !got.StdoutTruncated || got.StdoutBytes <= 1<<20 || got.Error == nil {
-		t.Errorf("%d bytes, truncated %t, error %v, begins with %.20q", got.StdoutBytes, got.StdoutTruncated, got.Error, got.Stdout)
+	if !strings.HasPrefix(got.Stdout, "begin\ny\n") || !got.StdoutTruncated || got.StdoutBytes <= 1<<20 ||
+		got.Error == nil {
+		t.Errorf("%d bytes, truncated %t, error %v, begins with %.20q", got.StdoutBytes, got.StdoutTruncated,
+			got.Error, got.Stdout)
 	}
-	if got := h.callback(within).Payload; got.Status != execution.Completed || got.StdoutBytes != 1<<20 {
-		t.Errorf("what just fits: %s/%s, %d bytes", got.Status, got.Reason, got.StdoutBytes)
+	if got := h.awaitCallback(within).Payload; got.Status != execution.Completed || got.StdoutBytes != 1<<20 {
+		t.Errorf("a program at the limit: got %s/%s, %d bytes", got.Status, got.Reason, got.StdoutBytes)
 	}
 }

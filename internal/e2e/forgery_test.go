@@ -20,27 +20,28 @@ import (
 	"boomerang/internal/journal"
 )
 
-// What the init withstands by itself is tested beside it. Here the whole house is lied to, and the callback has to tell
-// the truth.
+// The tests of cmd/boomerang-init attack the init alone. These tests attack the whole server: the callback must be
+// true.
 
-func TestFramesOfTheProgramsOwnAreItsOutput(t *testing.T) {
-	h := enter(t)
+func TestForgedFramesAreTreatedAsOutput(t *testing.T) {
+	h := newHarness(t)
 	var forged []byte
 	for _, nonce := range []string{strings.Repeat("0", 32), strings.Repeat("f", 32), journal.NewNonce(), ""} {
 		forged = journal.AppendStart(forged, nonce, journal.Start{At: time.Unix(0, 0)})
 		forged = append(forged, "\x1eboomerang"+nonce+"\n"...)
 		forged = journal.AppendEnd(forged, nonce, journal.End{Bytes: 1})
 	}
-	id := h.submit(fmt.Sprintf("import base64, os\nlie = base64.b64decode('%s')\nos.write(1, lie)\nos.write(2, lie)\nos._exit(3)",
+	id := h.submit(fmt.Sprintf("import base64, os\nlie = base64.b64decode('%s')\nos.write(1, lie)\n"+
+		"os.write(2, lie)\nos._exit(3)",
 		base64.StdEncoding.EncodeToString(forged)))
-	h.expect(id, ending{
+	h.expectResult(id, result{
 		Status: execution.Failed, Reason: execution.Exited, ExitCode: 3, Stdout: string(forged), Stderr: string(forged),
 	}, "code 3.")
 }
 
-// spy prints everything that looks like a nonce in what a program can read of the init, and of the places that both
-// share; and which of the init's secrets it could open.
-const spy = `
+// nonceSearchProgram searches the files of the init and the directories that both share. It prints every text that
+// looks like a nonce, and the files of the init that it could open.
+const nonceSearchProgram = `
 import os, re, time
 seen, opened = set(), []
 def look(path):
@@ -71,16 +72,17 @@ print('opened', opened, flush=True)
 time.sleep(3600)
 `
 
-func TestTheNonceIsNotToBeFound(t *testing.T) {
-	h := enter(t)
-	id := h.submit(spy, fields{"env": map[string]string{"KNOWN": strings.Repeat("a", 32)}})
-	h.running(id, "opened")
+func TestAProgramCannotFindTheNonce(t *testing.T) {
+	h := newHarness(t)
+	id := h.submit(nonceSearchProgram, fields{"env": map[string]string{"KNOWN": strings.Repeat("a", 32)}})
+	h.awaitOutput(id, "opened")
 	nonce := h.nonce(id)
 	_, _, seen := h.output(id, "stdout")
-	if strings.Contains(seen, nonce) || !strings.Contains(seen, strings.Repeat("a", 32)) || !strings.HasSuffix(seen, "\nopened []\n") {
-		t.Errorf("the nonce is %s; the program saw %s", nonce, seen)
+	if strings.Contains(seen, nonce) || !strings.Contains(seen, strings.Repeat("a", 32)) ||
+		!strings.HasSuffix(seen, "\nopened []\n") {
+		t.Errorf("the nonce is %s; the program found %s", nonce, seen)
 	}
-	inspect, err := engine(t).ContainerInspect(t.Context(), h.container(id))
+	inspect, err := engine(t).ContainerInspect(t.Context(), h.containerOf(id))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -88,13 +90,13 @@ func TestTheNonceIsNotToBeFound(t *testing.T) {
 		t.Errorf("docker inspect shows the nonce: %s, %v", text, err)
 	}
 	h.cancel(id)
-	h.expect(id, ending{Status: execution.Cancelled, Reason: execution.WasCancelled, ExitCode: 143, Stdout: seen})
+	h.expectResult(id, result{Status: execution.Cancelled, Reason: execution.WasCancelled, ExitCode: 143, Stdout: seen})
 }
 
-// nonce reads the nonce of an execution that runs from the start frame in its container's log.
-func (h *house) nonce(id execution.ID) string {
+// nonce reads the nonce of a running execution from the start frame in the log of its container.
+func (h *harness) nonce(id execution.ID) string {
 	h.t.Helper()
-	log, err := engine(h.t).ContainerLogs(h.t.Context(), h.container(id), container.LogsOptions{ShowStderr: true})
+	log, err := engine(h.t).ContainerLogs(h.t.Context(), h.containerOf(id), container.LogsOptions{ShowStderr: true})
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -105,31 +107,42 @@ func (h *house) nonce(id execution.ID) string {
 	}
 	found := regexp.MustCompile("^\x1eboomerang([0-9a-f]{32})S").FindSubmatch(stderr.Bytes())
 	if found == nil {
-		h.t.Fatalf("the log begins without a start frame: %q", stderr.String())
+		h.t.Fatalf("got a log without a start frame: %q", stderr.String())
 	}
 	return string(found[1])
 }
 
 func TestAProgramCannotHideHowItEnds(t *testing.T) {
-	h := enter(t)
-	failed := func(reason execution.Reason, code int, stdout string) ending {
-		return ending{Status: execution.Failed, Reason: reason, ExitCode: code, Stdout: stdout}
+	h := newHarness(t)
+	failed := func(reason execution.Reason, code int, stdout string) result {
+		return result{Status: execution.Failed, Reason: reason, ExitCode: code, Stdout: stdout}
 	}
-	completed := ending{Status: execution.Completed, Reason: execution.Exited, Stdout: "parent\n"}
-	timeout := ending{Status: execution.Timeout, Reason: execution.TimedOut, ExitCode: 124, Stdout: "up\n"}
+	parent := completed("parent\n")
+	timeout := result{Status: execution.Timeout, Reason: execution.TimedOut, ExitCode: 124, Stdout: "up\n"}
 	cases := []struct {
 		does, code string
-		want       ending
+		want       result
 	}{
-		{"sends its init every signal but SIGTERM", "for s in {1..64}; do [ $s = 15 ] || kill -$s 1; done; echo sent; exit 5", failed(execution.Exited, 5, "sent\n")},
+		{
+			"sends its init every signal but SIGTERM",
+			"for s in {1..64}; do [ $s = 15 ] || kill -$s 1; done; echo sent; exit 5", failed(execution.Exited, 5,
+				"sent\n"),
+		},
 		{"sends its init SIGTERM", "echo up; kill -TERM 1; exec sleep 3600", failed(execution.Signaled, 143, "up\n")},
-		{"sends its init SIGTERM, deaf to it itself", "trap '' TERM; echo up; kill -TERM 1; sleep 3600", failed(execution.Signaled, 137, "up\n")},
-		{"closes its streams and goes on", "echo up; exec >&- 2>&-; sleep 1; exit 5", failed(execution.Exited, 5, "up\n")},
-		{"leaves a child that holds the pipes", "sleep 3600 & echo parent", completed},
-		{"leaves a daemon that holds the pipes", "(trap '' TERM HUP; setsid sleep 3600 &); echo parent", completed},
-		{"leaves a child that is stopped", "sleep 3600 & kill -STOP $!; echo parent", completed},
+		{
+			"sends its init SIGTERM and ignores its own", "trap '' TERM; echo up; kill -TERM 1; sleep 3600",
+			failed(execution.Signaled, 137, "up\n"),
+		},
+		{"closes its streams and continues", "echo up; exec >&- 2>&-; sleep 1; exit 5", failed(execution.Exited, 5,
+			"up\n")},
+		{"leaves a child that holds the pipes", "sleep 3600 & echo parent", parent},
+		{"leaves a daemon that holds the pipes", "(trap '' TERM HUP; setsid sleep 3600 &); echo parent", parent},
+		{"leaves a child that is stopped", "sleep 3600 & kill -STOP $!; echo parent", parent},
 		{"stops itself", "echo up; kill -STOP $$", timeout},
-		{"stops all others and ignores SIGTERM", "trap '' TERM; echo up; sleep 3600 & kill -STOP -1; sleep 3600", timeout},
+		{
+			"stops all others and ignores SIGTERM", "trap '' TERM; echo up; sleep 3600 & kill -STOP -1; sleep 3600",
+			timeout,
+		},
 	}
 	ids := make([]execution.ID, len(cases))
 	for i, c := range cases {
@@ -141,15 +154,19 @@ func TestAProgramCannotHideHowItEnds(t *testing.T) {
 	}
 	for i, c := range cases {
 		t.Log(c.does)
-		h.expect(ids[i], c.want)
+		h.expectResult(ids[i], c.want)
 	}
 }
 
 func TestAForkBombHarmsNoNeighbour(t *testing.T) {
-	h := enter(t, slots(2))
-	bomb := h.submit("exec 2>/dev/null\ntrap '' TERM\necho up\nf() { f | f & }\nf\nwhile :; do :; done", bash, fields{"timeout": 600})
-	h.running(bomb, "up\n")
-	h.expect(h.submit("echo neighbour", bash), ending{Status: execution.Completed, Reason: execution.Exited, Stdout: "neighbour\n"})
+	h := newHarness(t, withSlots(2))
+	bomb := h.submit("exec 2>/dev/null\ntrap '' TERM\necho up\nf() { f | f & }\nf\nwhile :; do :; done", bash,
+		fields{"timeout": 600})
+	h.awaitOutput(bomb, "up\n")
+	h.expectResult(h.submit("echo neighbour", bash), completed("neighbour\n"))
 	h.cancel(bomb)
-	h.expect(bomb, ending{Status: execution.Cancelled, Reason: execution.WasCancelled, ExitCode: 137, Stdout: "up\n"})
+	h.expectResult(bomb, result{
+		Status: execution.Cancelled, Reason: execution.WasCancelled, ExitCode: 137,
+		Stdout: "up\n",
+	})
 }

@@ -19,8 +19,8 @@ import (
 	"boomerang/internal/execution"
 )
 
-// shows prints all that it was given.
-const shows = `
+// inputsProgram prints its inputs.
+const inputsProgram = `
 import os, sys
 print(sys.argv[1:])
 print(os.getcwd(), sys.stdin.buffer.read())
@@ -33,33 +33,44 @@ sys.stdout.flush()
 bytearray(64 << 20)
 `
 
-func TestEverythingThatIsGivenArrives(t *testing.T) {
-	shelf := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("from afar")) }))
+func TestAllInputsReachTheProgram(t *testing.T) {
+	shelf := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = w.Write([]byte("from afar"))
+	}))
 	t.Cleanup(shelf.Close)
-	h := enter(t, func(c *config.Config) {
+	h := newHarness(t, func(c *config.Config) {
 		c.Admission.Files.URL = true
 		c.Admission.Files.URLAllowCIDRs = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 	})
 	tool := base64.StdEncoding.EncodeToString([]byte("#!/bin/sh\necho the tool ran\n"))
 	given := fields{
-		"name": "nightly", "metadata": map[string]string{"ticket": "4711"}, "network": "none", "working_dir": "/workspace/job",
-		"args": []string{"-x", "", "ä b"}, "stdin": map[string]string{"base64": "AP8K"},
+		"name": "nightly", "metadata": map[string]string{"ticket": "4711"}, "network": "none",
+		"working_dir": "/workspace/job",
+		"args":        []string{"-x", "", "ä b"}, "stdin": map[string]string{"base64": "AP8K"},
 		"files": []fields{
-			{"path": "data/in.csv", "text": "a,b\n"}, {"path": "bin/tool", "base64": tool, "mode": "755"}, {"path": "fetched", "url": shelf.URL + "/file"},
+			{"path": "data/in.csv", "text": "a,b\n"},
+			{"path": "bin/tool", "base64": tool, "mode": "755"},
+			{"path": "fetched", "url": shelf.URL + "/file"},
 		},
 		"limits": fields{"memory": "48MiB", "cpus": 0.5, "pids": 64, "output": "64KiB", "workspace": "8MiB"},
 	}
-	python := h.submit(shows, given)
+	python := h.submit(inputsProgram, given)
 	shell := h.submit(`printf '%s|' "$@"; cat; cat lines; head -c 100000 /dev/zero | tr '\0' x`, bash, fields{
-		"args": []string{"-x", "", "ä b"}, "stdin": "in\n", "files": []fields{{"path": "lines", "text": "1\n2\n"}}, "limits": fields{"output": 1000},
+		"args": []string{"-x", "", "ä b"}, "stdin": "in\n", "files": []fields{{"path": "lines", "text": "1\n2\n"}},
+		"limits": fields{"output": 1000},
 	})
 	least := h.submit(`echo "$(<file)"`, bash, fields{
-		"limits": fields{"memory": "16MiB", "pids": 2, "output": 5, "workspace": "64KiB"}, "files": []fields{{"path": "file", "text": "small"}},
+		"limits": fields{"memory": "16MiB", "pids": 2, "output": 5, "workspace": "64KiB"},
+		"files":  []fields{{"path": "file", "text": "small"}},
 	})
-	toolarge := h.submit("true", bash, fields{"limits": fields{"workspace": "64KiB"}, "files": []fields{{"path": "big", "text": strings.Repeat("x", 1<<20)}}})
+	toolarge := h.submit("true", bash, fields{
+		"limits": fields{"workspace": "64KiB"},
+		"files":  []fields{{"path": "big", "text": strings.Repeat("x", 1<<20)}},
+	})
 
-	c := h.callback(python)
-	want := "['-x', '', 'ä b']\n/workspace/job b'\\x00\\xff\\n'\ndata/in.csv 0o600 b'a,b\\n'\nbin/tool 0o755 b'#!/bin/sh\\necho the tool ran\\n'\n" +
+	c := h.awaitCallback(python)
+	want := "['-x', '', 'ä b']\n/workspace/job b'\\x00\\xff\\n'\ndata/in.csv 0o600 b'a,b\\n'\n" +
+		"bin/tool 0o755 b'#!/bin/sh\\necho the tool ran\\n'\n" +
 		"fetched 0o600 b'from afar'\nthe tool ran\n8388608\n"
 	if c.Payload.Stdout != want || c.Payload.Reason != execution.OutOfMemory {
 		t.Errorf("got %s and %q, want out_of_memory and %q", c.Payload.Reason, c.Payload.Stdout, want)
@@ -68,57 +79,67 @@ func TestEverythingThatIsGivenArrives(t *testing.T) {
 		Name     string
 		Metadata map[string]string
 	}
-	if err := json.Unmarshal(c.Body, &body); err != nil || body.Name != "nightly" || !maps.Equal(body.Metadata, map[string]string{"ticket": "4711"}) {
-		t.Errorf("came back with %+v, %v", body, err)
+	if err := json.Unmarshal(c.Body, &body); err != nil || body.Name != "nightly" ||
+		!maps.Equal(body.Metadata, map[string]string{"ticket": "4711"}) {
+		t.Errorf("the callback has %+v, %v", body, err)
 	}
-	record := h.record(python)
+	record := h.awaitRecord(python)
 	for field, want := range map[string]any{
-		"name": "nightly", "args": 3.0, "stdin_bytes": 3.0, "network": "none", "metadata": map[string]any{"ticket": "4711"},
+		"name": "nightly", "args": 3.0, "stdin_bytes": 3.0, "network": "none",
+		"metadata": map[string]any{"ticket": "4711"},
 		"files": []any{
 			map[string]any{"path": "data/in.csv", "size": 4.0},
 			map[string]any{"path": "bin/tool", "size": 28.0},
 			map[string]any{"path": "fetched", "size": 9.0},
 		},
-		"limits": map[string]any{"memory": 50331648.0, "cpus": 0.5, "pids": 64.0, "output": 65536.0, "workspace": 8388608.0},
+		"limits": map[string]any{
+			"memory": 50331648.0, "cpus": 0.5, "pids": 64.0, "output": 65536.0,
+			"workspace": 8388608.0,
+		},
 	} {
 		if diff := cmp.Diff(want, record[field]); diff != "" {
 			t.Errorf("%s in the record (-want +got):\n%s", field, diff)
 		}
 	}
 
-	got := h.callback(shell).Payload
-	if head := "-x||ä b|in\n1\n2\n"; !strings.HasPrefix(got.Stdout, head+"xxx") || !got.StdoutTruncated || got.StdoutBytes != int64(len(head)+100000) {
+	got := h.awaitCallback(shell).Payload
+	if head := "-x||ä b|in\n1\n2\n"; !strings.HasPrefix(got.Stdout, head+"xxx") || !got.StdoutTruncated ||
+		got.StdoutBytes != int64(len(head)+100000) {
 		t.Errorf("got %.60q, truncated %t, of %d bytes", got.Stdout, got.StdoutTruncated, got.StdoutBytes)
 	}
-	if small := h.callback(least).Payload; small.Reason != execution.Exited || !strings.HasPrefix(small.Stdout, "small") {
-		t.Errorf("with the least limits: got %s, %q, %q", small.Reason, small.Stdout, small.Stderr)
+	if small := h.awaitCallback(least).Payload; small.Reason != execution.Exited ||
+		!strings.HasPrefix(small.Stdout, "small") {
+		t.Errorf("with the lowest limits: got %s, %q, %q", small.Reason, small.Stdout, small.Stderr)
 	}
-	failed := h.callback(toolarge).Payload
-	if failed.Reason != execution.StartFailed || failed.Error == nil || !strings.Contains(*failed.Error, "/workspace/big") {
-		t.Errorf("a file that does not fit: got %s, %v", failed.Reason, failed.Error)
+	failed := h.awaitCallback(toolarge).Payload
+	if failed.Reason != execution.StartFailed || failed.Error == nil ||
+		!strings.Contains(*failed.Error, "/workspace/big") {
+		t.Errorf("a file above the workspace limit: got %s, %v", failed.Reason, failed.Error)
 	}
-	h.refusesInputs(shelf.URL)
+	h.checkInputRefusals(shelf.URL)
 }
 
-// refusesInputs hands in what must be refused, and expects the field to be named and nothing to be stored.
-func (h *house) refusesInputs(shelf string) {
+// checkInputRefusals submits invalid inputs. The answers must name the field, and the server must store nothing.
+func (h *harness) checkInputRefusals(shelf string) {
 	h.t.Helper()
 	_, before := h.call(http.MethodGet, "/executions", nil)
 	for field, f := range map[string]fields{
-		"files[0].url":  {"files": []fields{{"path": "a", "url": strings.Replace(shelf, "127.0.0.1", "169.254.169.254", 1)}}},
+		"files[0].url": {"files": []fields{{"path": "a", "url": strings.Replace(shelf, "127.0.0.1", "169.254.169.254",
+			1)}}},
 		"files[1].path": {"files": []fields{{"path": "a", "text": ""}, {"path": "../b", "text": ""}}},
 		"limits.memory": {"limits": fields{"memory": "1GiB"}},
 		"network":       {"network": "host"},
 	} {
-		request := fields{"code": "1", "callback_url": h.hook.URL}
+		request := fields{"code": "1", "callback_url": h.receiver.URL}
 		maps.Copy(request, f)
 		status, answer := h.call(http.MethodPost, "/execute/async", request)
-		if details, _ := answer["details"].(map[string]any); status != http.StatusBadRequest || details["field"] != field {
+		if details, _ := answer["details"].(map[string]any); status != http.StatusBadRequest ||
+			details["field"] != field {
 			h.t.Errorf("%v: got %d %v, want 400 of %s", f, status, answer, field)
 		}
 	}
 	if _, after := h.call(http.MethodGet, "/executions", nil); !slices.Equal(ids(after), ids(before)) {
-		h.t.Errorf("something was stored: %v, before %v", ids(after), ids(before))
+		h.t.Errorf("refused submissions were stored: got %v, before %v", ids(after), ids(before))
 	}
 }
 

@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"os"
 	"runtime"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -18,20 +17,21 @@ import (
 	"time"
 
 	"boomerang/internal/execution"
+	"boomerang/internal/servertest"
 )
 
-// audience is so many clients that follow, and what they have heard.
-type audience struct {
-	h     *house
+// followerGroup is a group of clients that follow executions.
+type followerGroup struct {
+	h     *harness
 	wait  sync.WaitGroup
-	bytes atomic.Int64
-	ends  atomic.Int64
+	bytes atomic.Int64 // read by all followers
+	ends  atomic.Int64 // followers that received the end event
 }
 
-// attend opens one stream and reads it to its end; it returns when the stream is open.
-func (a *audience) attend(id execution.ID) {
+// follow opens a stream and reads it in the background.
+func (a *followerGroup) follow(id execution.ID) {
 	a.h.t.Helper()
-	body := a.h.listen(id).open()
+	body := a.h.follow(id).open()
 	if body == nil {
 		a.h.t.Fatal("no stream")
 	}
@@ -53,26 +53,24 @@ func (a *audience) attend(id execution.ID) {
 	})
 }
 
-// vitals is what a process has used.
-type vitals struct {
+// usage is the processor time and the memory that a process has used.
+type usage struct {
 	cpu time.Duration
 	rss int // MiB
 }
 
-func vitalsOf(t testing.TB, pid int) (v vitals) {
+func usageOf(t testing.TB, pid int) usage {
 	t.Helper()
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	p := servertest.Process(pid)
+	rss, err := p.Status("VmRSS")
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+2:]))
-	user, _ := strconv.Atoi(f[11])
-	system, _ := strconv.Atoi(f[12])
-	pages, _ := strconv.Atoi(f[21])
-	return vitals{time.Duration(user+system) * 10 * time.Millisecond, pages * os.Getpagesize() / mib}
+	cpu, _ := p.CPU()
+	return usage{cpu, rss >> 10}
 }
 
-// peak watches the memory of a process until stop is called.
+// peak watches the memory of a process until stop is called, which returns the highest value in MiB.
 func peak(t testing.TB, pid int) (stop func() (rss int)) {
 	t.Helper()
 	done, most := make(chan struct{}), 0
@@ -81,7 +79,7 @@ func peak(t testing.TB, pid int) (stop func() (rss int)) {
 		tick := time.NewTicker(20 * time.Millisecond)
 		defer tick.Stop()
 		for {
-			most = max(most, vitalsOf(t, pid).rss)
+			most = max(most, usageOf(t, pid).rss)
 			select {
 			case <-done:
 				return
@@ -96,8 +94,9 @@ func peak(t testing.TB, pid int) (stop func() (rss int)) {
 	}
 }
 
-// worker computes for some seconds and prints a line of 1 KiB some 30 times a second; its own time is what followers could cost it.
-const worker = `
+// computeProgram computes for some seconds and prints a line of 1 KiB about 30 times a second. Followers could slow it
+// down.
+const computeProgram = `
 for i in range(100):
     n = 0
     for j in range(600000): n += j * j
@@ -120,22 +119,23 @@ languages:
     limits: {memory: 32MiB, pids: 16, cpus: 0.5, workspace: 1MiB, tmp: 1MiB}
 `
 
-// alone starts a server of its own process.
-func alone(b *testing.B, slots int) (h *house, pid int) {
+// newProcessHarness starts a server in a process of its own.
+func newProcessHarness(b *testing.B, slots int) (h *harness, pid int) {
 	b.Helper()
-	h = &house{t: b, config: defaults()}
-	h.config.DataDir, h.config.HTTP.Addr = b.TempDir(), "127.0.0.1:"+freePort(b)
+	h = &harness{t: b, config: defaults()}
+	h.config.DataDir, h.config.HTTP.Addr = b.TempDir(), servertest.FreeAddress(b)
 	h.config.Dispatch.Slots = slots
-	catalogue(b, smallCatalogue)(&h.config)
+	withLanguages(b, smallCatalogue)(&h.config)
 	h.url = "http://" + h.config.HTTP.Addr
-	end, pid := launch(b, h.config)
+	end, pid := startProcess(b, h.config)
 	b.Cleanup(func() { end(syscall.SIGTERM) })
-	h.awaken()
+	h.awaitServer()
 	h.token = h.tokenFor("me")
 	return h, pid
 }
 
-func (h *house) background(code string, f fields) execution.ID {
+// background submits a program without a callback.
+func (h *harness) background(code string, f fields) execution.ID {
 	h.t.Helper()
 	f["code"] = code
 	status, answer := h.call(http.MethodPost, "/execute/background", f)
@@ -145,13 +145,14 @@ func (h *house) background(code string, f fields) execution.ID {
 	return execution.ID(answer["execution_id"].(string))
 }
 
-// BenchmarkFollowers measures what followers cost: 500 on one execution, and one on each of 100. Each is measured beside the
-// same without followers, in turns, so that both meet the same machine. The clients run on the same machine, too.
+// BenchmarkFollowers measures the cost of followers: 500 on one execution, and one on each of 100 executions. Runs with
+// and without followers alternate, so that both meet the same load. The clients run on the same machine.
 func BenchmarkFollowers(b *testing.B) {
-	h, pid := alone(b, 20)
+	h, pid := newProcessHarness(b, 20)
 	http.DefaultTransport.(*http.Transport).MaxIdleConnsPerHost = 16
 	table := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintf(table, "\nfollowers\texecutions\ttime of one, s\tall, s\tserver's CPU, s\tits peak, MiB\tclients' CPU, s\tMB sent\t\n")
+	fmt.Fprintf(table,
+		"\nfollowers\texecutions\ttime of one, s\tall, s\tserver's CPU, s\tits peak, MiB\tclients' CPU, s\tMB sent\t\n")
 	defer func() {
 		load, _ := os.ReadFile("/proc/loadavg")
 		fmt.Fprintf(table, "load\t%s\t%d CPUs\t\t\t\t\t\t\n", strings.TrimSpace(string(load)), runtime.NumCPU())
@@ -161,34 +162,37 @@ func BenchmarkFollowers(b *testing.B) {
 	for b.Loop() {
 		for range 3 {
 			for _, followers := range []int{0, 500} {
-				h.measure(table, pid, followers, 1, worker, fields{"language": "python", "timeout": 120}, one[followers])
+				h.measure(table, pid, followers, 1, computeProgram, fields{"language": "python", "timeout": 120},
+					one[followers])
 			}
 		}
 		for _, followers := range []int{0, 100} {
-			h.measure(table, pid, followers, 100, "for i in {1..30}; do echo line $i; sleep 0.1; done", fields{"language": "bash", "timeout": 120}, &sample{})
+			h.measure(table, pid, followers, 100, "for i in {1..30}; do echo line $i; sleep 0.1; done",
+				fields{"language": "bash", "timeout": 120}, &sample{})
 		}
 	}
 	b.ReportMetric(one[500].at(50)/one[0].at(50), "ratio-of-time")
 }
 
-func (h *house) measure(table io.Writer, pid, followers, executions int, code string, f fields, times *sample) {
+// measure runs executions with followers, adds a line to table, and appends the mean execution time to times.
+func (h *harness) measure(table io.Writer, pid, followers, executions int, code string, f fields, times *sample) {
 	h.t.Helper()
-	before, mine := vitalsOf(h.t, pid), vitalsOf(h.t, os.Getpid())
+	before, mine := usageOf(h.t, pid), usageOf(h.t, os.Getpid())
 	stop := peak(h.t, pid)
 	begin := time.Now()
-	a := &audience{h: h}
+	a := &followerGroup{h: h}
 	var ids []execution.ID
 	for range executions {
 		ids = append(ids, h.background(code, f))
 	}
 	for i := range followers {
-		a.attend(ids[i%len(ids)])
+		a.follow(ids[i%len(ids)])
 	}
 	var took time.Duration
 	for _, id := range ids {
-		record := h.record(id)
+		record := h.awaitRecord(id)
 		if record["status"] != "completed" {
-			h.t.Fatalf("it is %v: %v", record["status"], record["error"])
+			h.t.Fatalf("execution is %v: %v", record["status"], record["error"])
 		}
 		each := time.Duration(record["execution_time"].(float64) * float64(time.Second))
 		took += each / time.Duration(len(ids))
@@ -196,9 +200,11 @@ func (h *house) measure(table io.Writer, pid, followers, executions int, code st
 	*times = append(*times, took)
 	a.wait.Wait()
 	if a.ends.Load() != int64(followers) {
-		h.t.Errorf("%d of %d followers were told the end", a.ends.Load(), followers)
+		h.t.Errorf("%d of %d followers received the end event", a.ends.Load(), followers)
 	}
-	all, after, rss := time.Since(begin), vitalsOf(h.t, pid), stop()
-	fmt.Fprintf(table, "%d\t%d\t%.2f\t%.1f\t%.2f\t%d → %d\t%.2f\t%.1f\t\n", followers, executions, took.Seconds(), all.Seconds(),
-		(after.cpu - before.cpu).Seconds(), before.rss, rss, (vitalsOf(h.t, os.Getpid()).cpu - mine.cpu).Seconds(), float64(a.bytes.Load())/1e6)
+	all, after, rss := time.Since(begin), usageOf(h.t, pid), stop()
+	fmt.Fprintf(table, "%d\t%d\t%.2f\t%.1f\t%.2f\t%d → %d\t%.2f\t%.1f\t\n", followers, executions, took.Seconds(),
+		all.Seconds(),
+		(after.cpu - before.cpu).Seconds(), before.rss, rss, (usageOf(h.t, os.Getpid()).cpu - mine.cpu).Seconds(),
+		float64(a.bytes.Load())/1e6)
 }

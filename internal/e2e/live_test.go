@@ -12,7 +12,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -24,25 +23,26 @@ import (
 	"github.com/coder/websocket"
 
 	"boomerang/internal/execution"
+	"boomerang/internal/servertest"
 )
 
-// listener follows an execution as anybody with curl would, over as many connections as it takes.
-type listener struct {
-	h      *house
+// follower follows an execution over several connections, as a client with curl would.
+type follower struct {
+	h      *harness
 	id     execution.ID
-	last   string
-	text   map[string]*bytes.Buffer // by the event's name
-	gaps   []string
-	end    map[string]any
-	breaks int
+	last   string                   // ID of the last event
+	text   map[string]*bytes.Buffer // by the name of the event
+	gaps   []string                 // data of the gap events
+	end    map[string]any           // data of the end event, nil before it
+	breaks int                      // connections that ended
 }
 
-func (h *house) listen(id execution.ID) *listener {
-	return &listener{h: h, id: id, text: map[string]*bytes.Buffer{"stdout": {}, "stderr": {}}}
+func (h *harness) follow(id execution.ID) *follower {
+	return &follower{h: h, id: id, text: map[string]*bytes.Buffer{"stdout": {}, "stderr": {}}}
 }
 
-// open connects; nil while there is no server.
-func (l *listener) open() io.ReadCloser {
+// open connects. It returns nil while no server runs.
+func (l *follower) open() io.ReadCloser {
 	request, err := http.NewRequest(http.MethodGet, l.h.url+"/executions/"+string(l.id)+"/events", nil)
 	if err != nil {
 		l.h.t.Fatal(err)
@@ -57,13 +57,13 @@ func (l *listener) open() io.ReadCloser {
 	}
 	if response.StatusCode != http.StatusOK {
 		_ = response.Body.Close()
-		l.h.t.Fatalf("events from %q on: %d", l.last, response.StatusCode)
+		l.h.t.Fatalf("events after %q: got status %d, want 200", l.last, response.StatusCode)
 	}
 	return response.Body
 }
 
-// hear takes so many events of output over one connection, or all there are, and breaks it.
-func (l *listener) hear(most int) {
+// read reads at most so many output events over one connection, and closes it.
+func (l *follower) read(most int) {
 	l.h.t.Helper()
 	var body io.ReadCloser
 	if !eventually(l.h.t, func() bool { body = l.open(); return body != nil }) {
@@ -83,7 +83,7 @@ func (l *listener) hear(most int) {
 		case field == "data":
 			data = value
 		case field == "" && name != "":
-			if l.take(name, data) {
+			if l.handle(name, data) {
 				most--
 			}
 			l.last, name = id, ""
@@ -92,7 +92,8 @@ func (l *listener) hear(most int) {
 	l.breaks++
 }
 
-func (l *listener) take(name, data string) (output bool) {
+// handle keeps the data of an event and reports whether the event has output.
+func (l *follower) handle(name, data string) (output bool) {
 	l.h.t.Helper()
 	var fields map[string]any
 	if err := json.Unmarshal([]byte(data), &fields); err != nil {
@@ -113,14 +114,14 @@ func (l *listener) take(name, data string) (output bool) {
 	case "gap":
 		l.gaps = append(l.gaps, data)
 		at := l.text[fields["stream"].(string)]
-		at.WriteString(leftOut(int(fields["bytes"].(float64))))
+		at.WriteString(omissionMark(int(fields["bytes"].(float64))))
 	case "end":
 		l.end = fields
 	}
 	return false
 }
 
-// printer prints bytes that are text in part, for ten seconds: longer than two restarts take on a busy machine.
+// printer prints a mixture of text and other bytes for ten seconds, which is longer than two restarts of the server.
 const (
 	printer = `
 import hashlib, os, sys, time
@@ -132,7 +133,7 @@ sys.exit(3)`
 	printed = 100
 )
 
-// printerPrints is what printer prints.
+// printerPrints returns the output of printer.
 func printerPrints() (stdout, stderr string) {
 	var out, err bytes.Buffer
 	for i := range printed {
@@ -145,45 +146,24 @@ func printerPrints() (stdout, stderr string) {
 	return out.String(), err.String()
 }
 
-// freePort is one that a server can listen on again after a restart.
-func freePort(t testing.TB) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	_, port, err := net.SplitHostPort(l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return port
-}
-
-// awaken waits until the server of another process answers.
-func (h *house) awaken() {
+// awaitServer waits until a server process answers.
+func (h *harness) awaitServer() {
 	h.t.Helper()
-	if !eventually(h.t, func() bool {
-		response, err := http.Get(h.url + "/healthz")
-		if err == nil {
-			_ = response.Body.Close()
-		}
-		return err == nil
-	}) {
+	if !eventually(h.t, func() bool { return servertest.Answers(h.t.Context(), h.url+"/healthz") }) {
 		h.t.Fatal("the server does not start")
 	}
 }
 
-// A client that loses its connection five times, and a command that is never told of anything, have every byte once though
-// the server is killed and restarted meanwhile.
-func TestWhoFollowsLosesNothingWhateverBreaks(t *testing.T) {
+// TestAFollowerLosesNothingWhateverBreaks kills and restarts the server, and breaks the connection of a client several
+// times. The client and the command boomerang run get each byte once.
+func TestAFollowerLosesNothingWhateverBreaks(t *testing.T) {
 	t.Parallel()
 	binary := build(t, "boomerang/cmd/boomerang")
-	port := freePort(t)
-	h := &house{t: t, config: defaults(), url: "http://127.0.0.1:" + port}
-	h.config.DataDir, h.config.HTTP.Addr, h.config.Dispatch.Slots = t.TempDir(), "127.0.0.1:"+port, 1
-	end, _ := launch(t, h.config)
-	h.awaken()
+	h := &harness{t: t, config: defaults()}
+	h.config.DataDir, h.config.HTTP.Addr, h.config.Dispatch.Slots = t.TempDir(), servertest.FreeAddress(t), 1
+	h.url = "http://" + h.config.HTTP.Addr
+	end, _ := startProcess(t, h.config)
+	h.awaitServer()
 	h.token = h.tokenFor("me")
 
 	file := filepath.Join(t.TempDir(), "printer.py")
@@ -207,83 +187,90 @@ func TestWhoFollowsLosesNothingWhateverBreaks(t *testing.T) {
 		t.Fatal("nothing was submitted")
 	}
 
-	l := h.listen(id)
-	for l.hear(4); l.end == nil && l.breaks < 6; l.hear(4) {
+	l := h.follow(id)
+	for l.read(4); l.end == nil && l.breaks < 6; l.read(4) {
 		switch l.breaks {
 		case 2:
 			end(syscall.SIGKILL)
-			end, _ = launch(t, h.config)
+			end, _ = startProcess(t, h.config)
 		case 4:
 			end(syscall.SIGTERM)
-			end, _ = launch(t, h.config)
+			end, _ = startProcess(t, h.config)
 		}
 	}
 	if l.end != nil {
-		t.Errorf("it has ended after %d breaks; they prove nothing", l.breaks)
+		t.Errorf("the execution ended after %d breaks, so the breaks prove nothing", l.breaks)
 	}
 	for l.end == nil {
-		l.hear(1000)
+		l.read(1000)
 	}
 	wantOut, wantErr := printerPrints()
-	same(t, "stdout of the events", l.text["stdout"].String(), wantOut)
-	same(t, "stderr of the events", l.text["stderr"].String(), wantErr)
+	compareText(t, "stdout of the events", l.text["stdout"].String(), wantOut)
+	compareText(t, "stderr of the events", l.text["stderr"].String(), wantErr)
 	if l.end["status"] != "failed" || l.end["exit_code"] != 3.0 || l.end["stdout_bytes"] != float64(len(wantOut)) {
-		t.Errorf("it ended with %v", l.end)
+		t.Errorf("the execution ended with %v", l.end)
 	}
 	err := command.Wait()
 	if exit, ok := errors.AsType[*exec.ExitError](err); !ok || exit.ExitCode() != 3 {
 		t.Errorf("boomerang run: %v, want the program's exit code 3; stderr %q", err, stderr.String())
 	}
-	same(t, "stdout of boomerang run", stdout.String(), wantOut)
-	same(t, "stderr of boomerang run", stderr.String(), wantErr)
+	compareText(t, "stdout of boomerang run", stdout.String(), wantOut)
+	compareText(t, "stderr of boomerang run", stderr.String(), wantErr)
 
 	for _, flag := range []string{"-q", "-qf"} {
-		command := exec.CommandContext(t.Context(), binary, "logs", flag, string(id), "--server", h.url, "--token", h.token)
+		command := exec.CommandContext(t.Context(), binary, "logs", flag, string(id), "--server", h.url, "--token",
+			h.token)
 		stdout.Reset()
 		stderr.Reset()
 		command.Stdout, command.Stderr = &stdout, &stderr
 		if err := command.Run(); err != nil {
 			t.Errorf("boomerang logs %s: %v, %s", flag, err, stderr.String())
 		}
-		same(t, "stdout of boomerang logs", stdout.String(), wantOut)
-		same(t, "stderr of boomerang logs", stderr.String(), wantErr)
+		compareText(t, "stdout of boomerang logs", stdout.String(), wantOut)
+		compareText(t, "stderr of boomerang logs", stderr.String(), wantErr)
 	}
-	if !eventually(t, func() bool { return len(labelled(t, "boomerang.execution="+string(id))) == 0 }) {
+	if !eventually(t, func() bool { return len(containersWithLabel(t, "boomerang.execution="+string(id))) == 0 }) {
 		t.Error("the container is left behind")
 	}
 	end(syscall.SIGTERM)
 }
 
-func TestAFollowerIsToldWhatAFloodLeavesOut(t *testing.T) {
+func TestAFollowerSeesTheGapInTruncatedOutput(t *testing.T) {
 	const line, size, tail = 64, 8 * mib, 64 * kib
-	h := enter(t)
-	id := h.submit(fmt.Sprintf("import sys\nfor i in range(0, %d, 8192):\n sys.stdout.write(''.join('%%063d\\n' %% n for n in range(i, i + 8192)))", size/line))
-	stuck := h.listen(id).open() // takes nothing, and keeps nobody waiting
+	h := newHarness(t)
+	id := h.submit(fmt.Sprintf("import sys\nfor i in range(0, %d, 8192):\n"+
+		" sys.stdout.write(''.join('%%063d\\n' %% n for n in range(i, i + 8192)))", size/line))
+	stuck := h.follow(id).open() // reads nothing, and must not delay other followers
 	defer stuck.Close()
-	live := h.listen(id)
+	live := h.follow(id)
 	for live.end == nil {
-		live.hear(1)
+		live.read(1)
 	}
 	_, _, raw := h.output(id, "stdout")
-	same(t, "what was followed", live.text["stdout"].String(), raw)
-	later := h.listen(id)
-	later.hear(1000)
-	same(t, "what was read afterwards", later.text["stdout"].String(), live.text["stdout"].String())
-	if want := fmt.Sprintf(`[{"stream":"stdout","bytes":%d}]`, size-mib-tail); fmt.Sprint(live.gaps) != want || fmt.Sprint(later.gaps) != want {
-		t.Errorf("told of the gaps %v and %v, want %s", live.gaps, later.gaps, want)
+	compareText(t, "the followed output", live.text["stdout"].String(), raw)
+	later := h.follow(id)
+	later.read(1000)
+	compareText(t, "the output read afterwards", later.text["stdout"].String(), live.text["stdout"].String())
+	if want := fmt.Sprintf(`[{"stream":"stdout","bytes":%d}]`, size-mib-tail); fmt.Sprint(live.gaps) != want ||
+		fmt.Sprint(later.gaps) != want {
+		t.Errorf("got the gaps %v and %v, want %s", live.gaps, later.gaps, want)
 	}
-	h.callback(id)
+	h.awaitCallback(id)
 }
 
-func TestAStreamRunsCodeOverAWebSocket(t *testing.T) {
-	h := enter(t)
+func TestCodeRunsOverAWebSocket(t *testing.T) {
+	h := newHarness(t)
 	open := func(code string) *websocket.Conn {
-		conn, _, err := websocket.Dial(t.Context(), strings.Replace(h.url, "http", "ws", 1)+"/execute/stream", //nolint:bodyclose // it closes it
+		url := strings.Replace(h.url, "http", "ws", 1) + "/execute/stream"
+		conn, _, err := websocket.Dial(t.Context(), url, //nolint:bodyclose // Dial closes the body
 			&websocket.DialOptions{HTTPHeader: http.Header{"Authorization": {"Bearer " + h.token}}})
 		if err != nil {
 			t.Fatal(err)
 		}
-		frame, _ := json.Marshal(fields{"type": "execute", "code": code, "language": "bash", "env": fields{"NAME": "ann"}})
+		frame, _ := json.Marshal(fields{
+			"type": "execute", "code": code, "language": "bash",
+			"env": fields{"NAME": "ann"},
+		})
 		if err := conn.Write(t.Context(), websocket.MessageText, frame); err != nil {
 			t.Fatal(err)
 		}
@@ -315,7 +302,8 @@ func TestAStreamRunsCodeOverAWebSocket(t *testing.T) {
 		}
 		rest = append(rest, fmt.Sprint(frame["type"], frame["exit_code"], frame["success"]))
 	}
-	if printed["stdout"] != "hello ann\n" || printed["stderr"] != "oops\n" || fmt.Sprint(rest) != "[result3 false complete<nil> false]" {
+	if printed["stdout"] != "hello ann\n" || printed["stderr"] != "oops\n" ||
+		fmt.Sprint(rest) != "[result3 false complete<nil> false]" {
 		t.Errorf("got %q and %v", printed, rest)
 	}
 
@@ -324,21 +312,22 @@ func TestAStreamRunsCodeOverAWebSocket(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_ = conn.CloseNow() // lost
-	if record := h.record(execution.ID(frame["execution_id"].(string))); record["status"] != "completed" || record["stdout"] != "one\ntwo\n" {
-		t.Errorf("whose socket was lost: %v", record)
+	_ = conn.CloseNow() // the connection is lost
+	if record := h.awaitRecord(execution.ID(frame["execution_id"].(string))); record["status"] != "completed" ||
+		record["stdout"] != "one\ntwo\n" {
+		t.Errorf("execution whose socket was lost: got %v", record)
 	}
 
 	conn = open("echo up; sleep 2; echo still up")
 	if frame, err = hear(conn); err != nil {
 		t.Fatal(err)
 	}
-	h.leave()
+	h.stopServer()
 	if last, err := hear(conn); err != nil || last["code"] != "SERVICE_UNAVAILABLE" {
-		t.Errorf("when the server stops: %v, %v", last, err)
+		t.Errorf("when the server stops: got %v, %v", last, err)
 	}
-	h.start()
-	if record := h.record(execution.ID(frame["execution_id"].(string))); record["stdout"] != "up\nstill up\n" {
-		t.Errorf("whose server was restarted: %v", record)
+	h.startServer()
+	if record := h.awaitRecord(execution.ID(frame["execution_id"].(string))); record["stdout"] != "up\nstill up\n" {
+		t.Errorf("execution whose server was restarted: got %v", record)
 	}
 }

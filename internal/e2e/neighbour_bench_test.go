@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// bombs are what a neighbour may do; each goes on until it is ended.
+// bombs are programs that disturb their neighbours until they are cancelled.
 var bombs = []struct{ name, code string }{
 	{"idle", ""},
 	{"fork bomb", `
@@ -47,24 +47,24 @@ while True: os.write(1, b"\n" * 65536)
 `},
 }
 
-// BenchmarkNeighbour measures what a subject notices of another one's bomb: GET /health, and print(1) from submission to
-// callback. All in one run, so that every bomb meets the same machine as idleness does.
+// BenchmarkNeighbour measures the effect of a subject's bomb on another subject: on GET /health, and on print(1) from
+// submission to callback. One run measures all bombs and the idle server, so that they meet the same load.
 func BenchmarkNeighbour(b *testing.B) {
-	h := enter(b)
-	h.callback(h.submit("print(1)")) // what is done once is done now
+	h := newHarness(b)
+	h.awaitCallback(h.submit("print(1)")) // warms up
 	const rounds, beats = 12, 10
 	health, whole := make([]sample, len(bombs)), make([]sample, len(bombs))
 	for b.Loop() {
 		for i, bomb := range bombs {
-			stop := h.throw(bomb.code)
+			stop := h.startBomb(bomb.code)
 			for range rounds {
-				whole[i].take(func() {
-					if c := h.callback(h.submit("print(1)")); c.Payload.Stdout != "1\n" {
+				whole[i].measure(func() {
+					if c := h.awaitCallback(h.submit("print(1)")); c.Payload.Stdout != "1\n" {
 						b.Fatalf("%s: printed %q", bomb.name, c.Payload.Stdout)
 					}
 				})
 				for range beats {
-					health[i].take(func() { h.raw(http.MethodGet, "/health", nil) })
+					health[i].measure(func() { h.raw(http.MethodGet, "/health", nil) })
 					<-time.After(5 * time.Millisecond)
 				}
 			}
@@ -81,8 +81,8 @@ func BenchmarkNeighbour(b *testing.B) {
 	_ = table.Flush()
 }
 
-// throw starts a bomb of another subject's and returns what ends it.
-func (h *house) throw(code string) (stop func()) {
+// startBomb starts a bomb as another subject and returns a function that ends it.
+func (h *harness) startBomb(code string) (stop func()) {
 	h.t.Helper()
 	if code == "" {
 		return func() {}
@@ -90,13 +90,13 @@ func (h *house) throw(code string) (stop func()) {
 	mine := h.token
 	h.token = h.tokenFor("bomber")
 	id := h.submit(code, fields{"timeout": 600})
-	h.running(id, "up")
+	h.awaitOutput(id, "up")
 	bomber := h.token
 	h.token = mine
 	return func() {
 		h.token = bomber
 		h.call(http.MethodPost, "/executions/"+string(id)+"/cancel", nil)
-		h.record(id)
+		h.awaitRecord(id)
 		h.token = mine
 	}
 }

@@ -15,7 +15,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/filters"
@@ -23,27 +22,10 @@ import (
 
 	"boomerang/internal/config"
 	"boomerang/internal/execution"
-	"boomerang/internal/receiver"
 )
 
-// eventually polls until holds is true and reports whether it became so within patience.
-func eventually(t testing.TB, holds func() bool) bool {
-	t.Helper()
-	for end := time.Now().Add(patience); !holds(); {
-		if time.Now().After(end) {
-			return false
-		}
-		select {
-		case <-t.Context().Done():
-			return false
-		case <-time.After(50 * time.Millisecond):
-		}
-	}
-	return true
-}
-
-// mixture runs executions that end in every way, with a restart between, and waits for all callbacks.
-func (h *house) mixture(t *testing.T) {
+// runMixture runs executions that end in every way, restarts the server between, and waits for all callbacks.
+func (h *harness) runMixture(t *testing.T) {
 	t.Helper()
 	ids := []execution.ID{
 		h.submit("echo done", bash),
@@ -54,20 +36,21 @@ func (h *house) mixture(t *testing.T) {
 		h.submit("(trap '' TERM HUP; setsid sleep 3600 &); echo parent", bash),
 	}
 	for _, id := range ids {
-		h.callback(id)
+		h.awaitCallback(id)
 	}
-	killed, cancelled, goesOn := h.submit("echo up; exec sleep 3600", bash), h.submit("echo up; exec sleep 3600", bash), h.submit("echo up; sleep 2", bash)
-	for _, id := range []execution.ID{killed, cancelled, goesOn} {
-		h.running(id, "up\n")
+	killed, cancelled, continued := h.submit("echo up; exec sleep 3600", bash), h.submit("echo up; exec sleep 3600",
+		bash), h.submit("echo up; sleep 2", bash)
+	for _, id := range []execution.ID{killed, cancelled, continued} {
+		h.awaitOutput(id, "up\n")
 	}
-	if err := engine(t).ContainerKill(t.Context(), h.container(killed), "KILL"); err != nil {
+	if err := engine(t).ContainerKill(t.Context(), h.containerOf(killed), "KILL"); err != nil {
 		t.Error(err)
 	}
 	h.cancel(cancelled)
-	h.leave()
-	h.start()
-	for _, id := range []execution.ID{killed, cancelled, goesOn} {
-		h.callback(id)
+	h.stopServer()
+	h.startServer()
+	for _, id := range []execution.ID{killed, cancelled, continued} {
+		h.awaitCallback(id)
 	}
 }
 
@@ -88,17 +71,17 @@ languages:
     command: [no-such-program, "{file}"]
 `
 
-func TestNothingIsLeftOfOurs(t *testing.T) {
+func TestAServerLeavesNothingBehind(t *testing.T) {
 	tmp := t.TempDir()
 	t.Setenv("TMPDIR", tmp)
 	before := runtime.NumGoroutine()
-	t.Run("house", func(t *testing.T) {
-		h := enterAlone(t, catalogue(t, mixedCatalogue))
-		h.mixture(t)
-		h.leave()
-		h.nothingLeft()
-		if helpers := labelled(t, "boomerang.helper="+h.node()); len(helpers) > 0 {
-			t.Errorf("helpers are left: %v", helpers)
+	t.Run("server", func(t *testing.T) {
+		h := newSerialHarness(t, withLanguages(t, mixedCatalogue))
+		h.runMixture(t)
+		h.stopServer()
+		h.checkNoContainers()
+		if helpers := containersWithLabel(t, "boomerang.helper="+h.node()); len(helpers) > 0 {
+			t.Errorf("helper containers are left: %v", helpers)
 		}
 		files, err := filepath.Glob(filepath.Join(h.config.DataDir, "*"))
 		if err != nil {
@@ -107,21 +90,25 @@ func TestNothingIsLeftOfOurs(t *testing.T) {
 		for i, file := range files {
 			files[i] = filepath.Base(file)
 		}
-		if diff := cmp.Diff([]string{"boomerang-front.lock", "boomerang.db", "boomerang.lock", "seal.key", "token.key"}, files); diff != "" {
+		if diff := cmp.Diff([]string{
+			"boomerang-front.lock", "boomerang.db", "boomerang.lock", "seal.key",
+			"token.key",
+		}, files); diff != "" {
 			t.Errorf("the data directory (-want +got):\n%s", diff)
 		}
 	})
 	http.DefaultClient.CloseIdleConnections()
-	if !eventually(t, func() bool { return len(ours()) == 0 && runtime.NumGoroutine() <= before }) {
-		t.Errorf("goroutines are left, %d of %d before; ours are:\n%s", runtime.NumGoroutine(), before, strings.Join(ours(), "\n\n"))
+	if !eventually(t, func() bool { return len(serverGoroutines()) == 0 && runtime.NumGoroutine() <= before }) {
+		t.Errorf("%d goroutines are left, %d existed before; those of the server are:\n%s", runtime.NumGoroutine(),
+			before, strings.Join(serverGoroutines(), "\n\n"))
 	}
 	if left, err := os.ReadDir(tmp); err != nil || len(left) > 0 {
 		t.Errorf("temporary files are left: %v, %v", left, err)
 	}
 }
 
-// ours are the stacks of goroutines that run code of the server or were started by it.
-func ours() []string {
+// serverGoroutines returns the stacks of goroutines that run code of the server or were started by it.
+func serverGoroutines() []string {
 	stacks := make([]byte, 4*mib)
 	stacks = stacks[:runtime.Stack(stacks, true)]
 	return slices.DeleteFunc(strings.Split(string(stacks), "\n\n"), func(stack string) bool {
@@ -129,21 +116,25 @@ func ours() []string {
 	})
 }
 
-func labelled(t *testing.T, label string) []container.Summary {
+func containersWithLabel(t *testing.T, label string) []container.Summary {
 	t.Helper()
-	list, err := engine(t).ContainerList(t.Context(), container.ListOptions{All: true, Filters: filters.NewArgs(filters.Arg("label", label))})
+	list, err := engine(t).ContainerList(t.Context(), container.ListOptions{
+		All:     true,
+		Filters: filters.NewArgs(filters.Arg("label", label)),
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return list
 }
 
-func TestTheInitsVolumeIsTheOnlyOne(t *testing.T) {
-	image := derive(t, "VOLUME /data")
-	h := enter(t, catalogue(t, "languages:\n  bash: {image: '"+image+"', file: main.sh, command: [bash, '{file}']}\n"))
+func TestAContainerHasOnlyTheVolumeOfTheInit(t *testing.T) {
+	image := commitImage(t, "VOLUME /data")
+	h := newHarness(t, withLanguages(t,
+		"languages:\n  bash: {image: '"+image+"', file: main.sh, command: [bash, '{file}']}\n"))
 	id := h.submit("echo kept > /data/file; cat /data/file; echo up; exec sleep 3600", bash)
-	h.running(id, "up\n")
-	inspect, err := engine(t).ContainerInspect(t.Context(), h.container(id))
+	h.awaitOutput(id, "up\n")
+	inspect, err := engine(t).ContainerInspect(t.Context(), h.containerOf(id))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -155,11 +146,14 @@ func TestTheInitsVolumeIsTheOnlyOne(t *testing.T) {
 		}
 	}
 	h.cancel(id)
-	h.expect(id, ending{Status: execution.Cancelled, Reason: execution.WasCancelled, ExitCode: 143, Stdout: "kept\nup\n"})
+	h.expectResult(id, result{
+		Status: execution.Cancelled, Reason: execution.WasCancelled, ExitCode: 143,
+		Stdout: "kept\nup\n",
+	})
 }
 
-// derive makes an image of another with a change; it is removed with the test.
-func derive(t *testing.T, change string) string {
+// commitImage makes an image from the stock image and a change. The end of the test removes the image.
+func commitImage(t *testing.T, change string) string {
 	t.Helper()
 	docker := engine(t)
 	c, err := docker.ContainerCreate(t.Context(), &container.Config{Image: stock}, nil, nil, nil, "")
@@ -177,16 +171,16 @@ func derive(t *testing.T, change string) string {
 	return made.ID
 }
 
-func TestSecretsAreNowhereToBeFound(t *testing.T) {
+func TestSecretsAppearNowhere(t *testing.T) {
 	const canary = "c4n4ry"
-	h := enter(t, slots(1), func(c *config.Config) { c.Log.Level = "trace" })
-	hook := httptest.NewServer(receiver.New(receiver.Config{Secrets: []string{canary + "-secret"}, Handle: h.receiver.take}))
+	h := newHarness(t, withSlots(1), func(c *config.Config) { c.Log.Level = "trace" })
+	hook := httptest.NewServer(h.receiver.Handler(canary + "-secret"))
 	t.Cleanup(hook.Close)
 	deaf := httptest.NewServer(http.NotFoundHandler())
-	deaf.Close() // nobody takes its callbacks, so its delivery waits with all its secrets
+	deaf.Close() // its delivery stays pending, with all its secrets
 	submit := func(url string) execution.ID {
-		return h.submit(`[ "$TOKEN" = `+canary+`-env ] && [ "$(cat)" = `+canary+`-stdin ] && [ "$(cat file)" = `+canary+`-file ] &&
-			[ "$1" = `+canary+`-arg ] && echo up; exec sleep 3600`, bash, fields{
+		return h.submit(`[ "$TOKEN" = `+canary+`-env ] && [ "$(cat)" = `+canary+`-stdin ] &&
+			[ "$(cat file)" = `+canary+`-file ] && [ "$1" = `+canary+`-arg ] && echo up; exec sleep 3600`, bash, fields{
 			"callback_url":              url,
 			"env":                       map[string]string{"TOKEN": canary + "-env"},
 			"args":                      []string{canary + "-arg"},
@@ -197,35 +191,37 @@ func TestSecretsAreNowhereToBeFound(t *testing.T) {
 		})
 	}
 	runs, waits, undelivered := submit(hook.URL), submit(hook.URL), submit(deaf.URL)
-	h.running(runs, "up\n")
-	h.searched(canary, "while one runs and the others wait")
-	for what, text := range h.told(runs) {
+	h.awaitOutput(runs, "up\n")
+	h.checkAbsent(canary, "while one execution runs and the others wait")
+	for what, text := range h.publicViews(runs) {
 		if strings.Contains(text, canary) {
-			t.Errorf("%s shows it: %s", what, text)
+			t.Errorf("%s shows a secret: %s", what, text)
 		}
 	}
 	for _, id := range []execution.ID{undelivered, waits, runs} {
 		h.cancel(id)
 	}
 	for _, id := range []execution.ID{waits, runs} {
-		if got := h.callback(id).Header.Get("Authorization"); got != canary+"-header" {
-			t.Errorf("the header arrived as %q, so the canary was not there to be found", got)
+		if got := h.awaitCallback(id).Header.Get("Authorization"); got != canary+"-header" {
+			t.Errorf("the header arrived as %q, so the canary was never stored", got)
 		}
 	}
-	if !eventually(t, func() bool { return h.record(undelivered)["callback"].(map[string]any)["attempts"] != 0.0 }) {
-		t.Error("nobody tried to deliver")
+	if !eventually(t, func() bool {
+		return h.awaitRecord(undelivered)["callback"].(map[string]any)["attempts"] != 0.0
+	}) {
+		t.Error("no delivery was attempted")
 	}
-	h.searched(canary, "when they have ended")
-	h.leave()
-	h.searched(canary, "when the server has stopped")
+	h.checkAbsent(canary, "after the executions have ended")
+	h.stopServer()
+	h.checkAbsent(canary, "after the server has stopped")
 }
 
-// told is what a client of the server and a user of the engine are shown of an execution that runs.
-func (h *house) told(id execution.ID) map[string]string {
+// publicViews returns a running execution as the API shows it to clients, and the engine to its users.
+func (h *harness) publicViews(id execution.ID) map[string]string {
 	h.t.Helper()
 	docker := engine(h.t)
-	inspect, inspectErr := docker.ContainerInspect(h.t.Context(), h.container(id))
-	top, topErr := docker.ContainerTop(h.t.Context(), h.container(id), nil)
+	inspect, inspectErr := docker.ContainerInspect(h.t.Context(), h.containerOf(id))
+	top, topErr := docker.ContainerTop(h.t.Context(), h.containerOf(id), nil)
 	if err := errors.Join(inspectErr, topErr); err != nil {
 		h.t.Fatal(err)
 	}
@@ -242,11 +238,11 @@ func (h *house) told(id execution.ID) map[string]string {
 	return told
 }
 
-// searched fails when the word stands in a file of the data directory or in the server's log.
-func (h *house) searched(word, when string) {
+// checkAbsent fails the test if a file of the data directory or the log of the server contains the word.
+func (h *harness) checkAbsent(word, when string) {
 	h.t.Helper()
 	if strings.Contains(h.log.String(), word) {
-		h.t.Errorf("%s it stands in the log", when)
+		h.t.Errorf("%s the log contains %q", when, word)
 	}
 	err := filepath.WalkDir(h.config.DataDir, func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
@@ -254,7 +250,7 @@ func (h *house) searched(word, when string) {
 		}
 		text, err := os.ReadFile(path)
 		if bytes.Contains(text, []byte(word)) {
-			h.t.Errorf("%s it stands in %s", when, entry.Name())
+			h.t.Errorf("%s %s contains %q", when, entry.Name(), word)
 		}
 		return err
 	})

@@ -16,7 +16,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/docker/docker/api/types/image"
 	"github.com/google/go-cmp/cmp"
@@ -25,8 +24,8 @@ import (
 	"boomerang/internal/execution"
 )
 
-// shout is a program of a language that nobody knows: it prints its code in capitals.
-const shout = `package main
+// upperCaseProgram is the interpreter of a language that does not ship: it prints its code in capitals.
+const upperCaseProgram = `package main
 
 import (
 	"os"
@@ -42,7 +41,7 @@ func main() {
 }
 `
 
-// importImage makes an image that holds one static program and nothing else; it is removed with the test.
+// importImage makes an image that contains only a static program. The end of the test removes the image.
 func importImage(t *testing.T, name, source string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -70,7 +69,8 @@ func importImage(t *testing.T, name, source string) string {
 		t.Fatal(err)
 	}
 	ref := fmt.Sprintf("boomerang-e2e-%s:%d", name, os.Getpid())
-	progress, err := engine(t).ImageImport(t.Context(), image.ImportSource{Source: &archive, SourceName: "-"}, ref, image.ImportOptions{})
+	progress, err := engine(t).ImageImport(t.Context(), image.ImportSource{Source: &archive, SourceName: "-"}, ref,
+		image.ImportOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,15 +84,17 @@ func importImage(t *testing.T, name, source string) string {
 
 func removeImage(t *testing.T, ref string) {
 	t.Helper()
-	if _, err := engine(t).ImageRemove(context.WithoutCancel(t.Context()), ref, image.RemoveOptions{Force: true}); err != nil {
+	if _, err := engine(t).ImageRemove(context.WithoutCancel(t.Context()), ref,
+		image.RemoveOptions{Force: true}); err != nil {
 		t.Error(err)
 	}
 }
 
 func TestAReloadAddsALanguageOfAnyImage(t *testing.T) {
-	stock := importImage(t, "shout", shout)
-	const before = "languages:\n  bash:\n    image: boomerang/bash:latest\n    file: main.sh\n    command: [bash, \"{file}\"]\n"
-	h := enter(t, catalogue(t, before))
+	stock := importImage(t, "shout", upperCaseProgram)
+	const before = "languages:\n  bash:\n    image: boomerang/bash:latest\n    file: main.sh\n" +
+		"    command: [bash, \"{file}\"]\n"
+	h := newHarness(t, withLanguages(t, before))
 	rewrite := func(text string) error {
 		if err := os.WriteFile(h.config.Languages.File, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
@@ -103,15 +105,16 @@ func TestAReloadAddsALanguageOfAnyImage(t *testing.T) {
 		_, health := h.call(http.MethodGet, "/health", nil)
 		return health["features"].(map[string]any)["languages"]
 	}
-	request := fields{"code": "hello", "language": "shout", "callback_url": h.hook.URL}
-	if status, answer := h.call(http.MethodPost, "/execute/async", request); status != http.StatusBadRequest || answer["code"] != "UNSUPPORTED_LANGUAGE" {
-		t.Errorf("before the reload: %d %v", status, answer)
+	request := fields{"code": "hello", "language": "shout", "callback_url": h.receiver.URL}
+	if status, answer := h.call(http.MethodPost, "/execute/async", request); status != http.StatusBadRequest ||
+		answer["code"] != "UNSUPPORTED_LANGUAGE" {
+		t.Errorf("before the reload: got %d %v, want UNSUPPORTED_LANGUAGE", status, answer)
 	}
 	four := "  shout:\n    image: " + stock + "\n    file: main.txt\n    command: [/shout, \"{file}\"]\n"
 	if err := rewrite(before + four); err != nil {
 		t.Fatal(err)
 	}
-	h.expect(h.submit("hello", fields{"language": "shout"}), ending{Status: execution.Completed, Reason: execution.Exited, Stdout: "HELLO"})
+	h.expectResult(h.submit("hello", fields{"language": "shout"}), completed("HELLO"))
 	if diff := cmp.Diff([]any{"bash", "shout"}, known()); diff != "" {
 		t.Errorf("languages (-want +got):\n%s", diff)
 	}
@@ -122,19 +125,19 @@ func TestAReloadAddsALanguageOfAnyImage(t *testing.T) {
 		"languages: {}\n": "languages",
 	} {
 		if err := rewrite(broken); err == nil || !strings.Contains(err.Error(), words) {
-			t.Errorf("the reload of\n%s says %v, want something of %s", broken, err, words)
+			t.Errorf("the reload of\n%s: got %v, want an error that contains %q", broken, err, words)
 		}
 	}
-	h.expect(h.submit("still here", fields{"language": "shout"}), ending{Status: execution.Completed, Reason: execution.Exited, Stdout: "STILL HERE"})
+	h.expectResult(h.submit("still here", fields{"language": "shout"}), completed("STILL HERE"))
 	if diff := cmp.Diff([]any{"bash", "shout"}, known()); diff != "" {
 		t.Errorf("languages after broken reloads (-want +got):\n%s", diff)
 	}
 }
 
-func TestNobodyWaitsBehindAnothersQueue(t *testing.T) {
-	h := enter(t, slots(1))
+func TestASubjectDoesNotWaitForAnotherSubjectsQueue(t *testing.T) {
+	h := newHarness(t, withSlots(1))
 	first := h.submit("echo up; exec sleep 3600", bash)
-	h.running(first, "up\n") // the only slot is taken while the queue is made
+	h.awaitOutput(first, "up\n") // the only slot is occupied while the queue fills
 	order := []execution.ID{first, ""}
 	for range 20 {
 		order = append(order, h.submit("echo mine", bash))
@@ -147,42 +150,44 @@ func TestNobodyWaitsBehindAnothersQueue(t *testing.T) {
 
 	ran := slices.Clone(order)
 	for _, id := range ran {
-		h.callback(id)
+		h.awaitCallback(id)
 	}
 	slices.SortFunc(ran, func(a, b execution.ID) int {
-		return h.callback(a).Payload.StartedAt.Compare(*h.callback(b).Payload.StartedAt)
+		return h.awaitCallback(a).Payload.StartedAt.Compare(*h.awaitCallback(b).Payload.StartedAt)
 	})
 	if diff := cmp.Diff(order, ran); diff != "" {
-		t.Errorf("the order in which they ran (-want +got):\n%s", diff)
+		t.Errorf("order of execution (-want +got):\n%s", diff)
 	}
 }
 
-func TestWithoutItsEngineTheServerAcceptsAndSaysSo(t *testing.T) {
-	h := enter(t, slots(0), func(c *config.Config) { c.Docker.Host = "unix:///nonexistent/docker.sock" })
-	if status, answer := h.call(http.MethodGet, "/healthz", nil); status != http.StatusOK || answer["status"] != "alive" {
-		t.Errorf("healthz: %d %v", status, answer)
+func TestAServerWithoutAnEngineAcceptsExecutionsAndIsNotReady(t *testing.T) {
+	h := newHarness(t, withSlots(0), func(c *config.Config) { c.Docker.Host = "unix:///nonexistent/docker.sock" })
+	if status, answer := h.call(http.MethodGet, "/healthz", nil); status != http.StatusOK ||
+		answer["status"] != "alive" {
+		t.Errorf("healthz: got %d %v", status, answer)
 	}
-	if status, failing := h.failing(); status != http.StatusServiceUnavailable || !cmp.Equal(failing, []string{"docker", "images"}) {
-		t.Errorf("readyz: %d, failing %v", status, failing)
+	if status, failing := h.failingChecks(); status != http.StatusServiceUnavailable ||
+		!cmp.Equal(failing, []string{"docker", "images"}) {
+		t.Errorf("readyz: got %d, failing %v", status, failing)
 	}
 	id := h.submit("echo later", bash)
 	if state := h.state(id); state != execution.Queued {
-		t.Errorf("without an engine it is %s", state)
+		t.Errorf("without an engine the execution is %s, want queued", state)
 	}
 	if !strings.Contains(h.log.String(), "/nonexistent/docker.sock") {
-		t.Error("the log does not say which engine it cannot reach")
+		t.Error("the log does not name the engine that cannot be reached")
 	}
-	h.leave()
+	h.stopServer()
 	h.config.Docker.Host = ""
-	h.start()
-	h.expect(id, ending{Status: execution.Completed, Reason: execution.Exited, Stdout: "later\n"})
-	if status, failing := h.failing(); status != http.StatusOK || failing != nil {
-		t.Errorf("readyz with the engine: %d, failing %v", status, failing)
+	h.startServer()
+	h.expectResult(id, completed("later\n"))
+	if status, failing := h.failingChecks(); status != http.StatusOK || failing != nil {
+		t.Errorf("readyz with the engine: got %d, failing %v", status, failing)
 	}
 }
 
-// failing are the names of the checks that /readyz shows as failing.
-func (h *house) failing() (status int, names []string) {
+// failingChecks returns the status of /readyz and the names of the failing checks.
+func (h *harness) failingChecks() (status int, names []string) {
 	h.t.Helper()
 	status, answer := h.call(http.MethodGet, "/readyz", nil)
 	for _, check := range answer["checks"].([]any) {
@@ -193,21 +198,22 @@ func (h *house) failing() (status int, names []string) {
 	return status, names
 }
 
-func TestAnOptionalLanguageIsOfferedWhileItsImageIsThere(t *testing.T) {
+func TestAnOptionalLanguageIsOfferedWhileItsImageExists(t *testing.T) {
 	docker := engine(t)
-	ref := "boomerang-e2e-optional:" + strings.ToLower(rand.Text()) // nobody else's
-	h := enter(t, slots(1), catalogue(t, `
+	ref := "boomerang-e2e-optional:" + strings.ToLower(rand.Text()) // unique
+	h := newHarness(t, withSlots(1), withLanguages(t, `
 languages:
   bash: {image: "boomerang/bash:latest", file: main.sh, command: [bash, "{file}"]}
   later: {image: "`+ref+`", pull: never, optional: true, file: main.sh, command: [bash, "{file}"]}
 `))
-	if status, failing := h.failing(); status != http.StatusOK {
-		t.Errorf("readyz without the image of an optional language: %d, failing %v", status, failing)
+	if status, failing := h.failingChecks(); status != http.StatusOK {
+		t.Errorf("readyz without the image of an optional language: got %d, failing %v", status, failing)
 	}
-	later := fields{"code": "echo now", "language": "later", "callback_url": h.hook.URL}
+	later := fields{"code": "echo now", "language": "later", "callback_url": h.receiver.URL}
 	status, answer := h.call(http.MethodPost, "/execute/async", later)
-	if status != http.StatusBadRequest || answer["code"] != "UNSUPPORTED_LANGUAGE" || !strings.Contains(answer["message"].(string), "not on this server") {
-		t.Errorf("without its image: %d %v", status, answer)
+	if status != http.StatusBadRequest || answer["code"] != "UNSUPPORTED_LANGUAGE" ||
+		!strings.Contains(answer["message"].(string), "not on this server") {
+		t.Errorf("without its image: got %d %v", status, answer)
 	}
 	if err := docker.ImageTag(t.Context(), "boomerang/bash:latest", ref); err != nil {
 		t.Fatal(err)
@@ -215,30 +221,23 @@ languages:
 	t.Cleanup(func() {
 		_, _ = docker.ImageRemove(context.WithoutCancel(t.Context()), ref, image.RemoveOptions{})
 	})
-	h.offers("bash", "later")
-	h.expect(h.submit("echo now", fields{"language": "later"}), ending{Status: execution.Completed, Reason: execution.Exited, Stdout: "now\n"})
+	h.awaitLanguages("bash", "later")
+	h.expectResult(h.submit("echo now", fields{"language": "later"}), completed("now\n"))
 	if _, err := docker.ImageRemove(t.Context(), ref, image.RemoveOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	h.offers("bash")
+	h.awaitLanguages("bash")
 }
 
-// offers waits until just these languages are offered.
-func (h *house) offers(want ...any) {
+// awaitLanguages waits until the server offers exactly these languages.
+func (h *harness) awaitLanguages(want ...any) {
 	h.t.Helper()
-	for end := time.Now().Add(patience); ; {
+	var diff string
+	if !eventually(h.t, func() bool {
 		_, health := h.call(http.MethodGet, "/health", nil)
-		diff := cmp.Diff(want, health["features"].(map[string]any)["languages"])
-		if diff == "" {
-			return
-		}
-		if time.Now().After(end) {
-			h.t.Fatalf("languages (-want +got):\n%s", diff)
-		}
-		select {
-		case <-h.t.Context().Done():
-			h.t.Fatal(h.t.Context().Err())
-		case <-time.After(100 * time.Millisecond):
-		}
+		diff = cmp.Diff(want, health["features"].(map[string]any)["languages"])
+		return diff == ""
+	}) {
+		h.t.Fatalf("languages (-want +got):\n%s", diff)
 	}
 }

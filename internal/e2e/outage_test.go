@@ -15,31 +15,33 @@ import (
 	"boomerang/internal/execution"
 )
 
-// gate is a socket before the engine's own. While it is shut there is no engine for who comes that way.
-type gate struct {
+// engineProxy is a socket that forwards to the engine. After cut the engine is unreachable through it.
+type engineProxy struct {
 	t       *testing.T
 	path    string
 	network string // of the engine
 	address string
 
 	mu     sync.Mutex   // guards open and passed
-	open   net.Listener // nil when shut
-	passed []net.Conn   // both sides of all that ever passed
+	open   net.Listener // nil after cut
+	passed []net.Conn   // both sides of all connections
 	pumps  sync.WaitGroup
 }
 
-func newGate(t *testing.T) *gate {
+func newEngineProxy(t *testing.T) *engineProxy {
 	t.Helper()
 	host, err := url.Parse(engine(t).DaemonHost())
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := &gate{t: t, path: filepath.Join(t.TempDir(), "docker.sock"), network: host.Scheme, address: host.Host + host.Path}
-	t.Cleanup(g.shut)
+	g := &engineProxy{t: t, path: filepath.Join(t.TempDir(), "docker.sock"), network: host.Scheme, address: host.Host +
+		host.Path}
+	t.Cleanup(g.cut)
 	return g
 }
 
-func (g *gate) unlock() {
+// listen makes the engine reachable.
+func (g *engineProxy) listen() {
 	g.t.Helper()
 	listener, err := net.Listen("unix", g.path)
 	if err != nil {
@@ -54,15 +56,15 @@ func (g *gate) unlock() {
 			if err != nil {
 				return
 			}
-			if host, err := net.Dial(g.network, g.address); err != nil || !g.lead(guest, host) {
+			if host, err := net.Dial(g.network, g.address); err != nil || !g.join(guest, host) {
 				_ = guest.Close()
 			}
 		}
 	})
 }
 
-// lead joins a guest to the host; false when the gate was shut meanwhile.
-func (g *gate) lead(guest, host net.Conn) bool {
+// join connects a client to the engine. It returns false if the proxy was cut meanwhile.
+func (g *engineProxy) join(guest, host net.Conn) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.open == nil {
@@ -70,21 +72,21 @@ func (g *gate) lead(guest, host net.Conn) bool {
 		return false
 	}
 	g.passed = append(g.passed, guest, host)
-	g.pumps.Go(func() { pass(host, guest) })
-	g.pumps.Go(func() { pass(guest, host) })
+	g.pumps.Go(func() { pump(host, guest) })
+	g.pumps.Go(func() { pump(guest, host) })
 	return true
 }
 
-// pass carries one direction to its end and tells the other side of it: a job's stdin ends so.
-func pass(to, from net.Conn) {
+// pump copies one direction to its end and closes that half, which is how the stdin of a job ends.
+func pump(to, from net.Conn) {
 	_, _ = io.Copy(to, from)
 	if half, ok := to.(interface{ CloseWrite() error }); ok {
 		_ = half.CloseWrite()
 	}
 }
 
-// shut cuts off whoever is on his way.
-func (g *gate) shut() {
+// cut closes all connections and makes the engine unreachable.
+func (g *engineProxy) cut() {
 	g.mu.Lock()
 	if g.open != nil {
 		_ = g.open.Close()
@@ -97,31 +99,31 @@ func (g *gate) shut() {
 	g.pumps.Wait()
 }
 
-func TestWorkGoesOnByItselfWhenTheEngineIsBack(t *testing.T) {
-	g := newGate(t)
-	h := enter(t, func(c *config.Config) { c.Docker.Host = "unix://" + g.path })
+func TestExecutionsResumeWhenTheEngineIsBack(t *testing.T) {
+	g := newEngineProxy(t)
+	h := newHarness(t, func(c *config.Config) { c.Docker.Host = "unix://" + g.path })
 	unready := func() bool {
-		status, _ := h.failing()
+		status, _ := h.failingChecks()
 		return status == http.StatusServiceUnavailable
 	}
 	waiting := h.submit("echo waited", bash)
 	if !unready() || h.state(waiting) != execution.Queued {
-		t.Errorf("without an engine it is ready, or the execution is %s", h.state(waiting))
+		t.Errorf("without an engine the server is ready, or the execution is %s, not queued", h.state(waiting))
 	}
-	g.unlock()
-	h.expect(waiting, ending{Status: execution.Completed, Reason: execution.Exited, Stdout: "waited\n"})
+	g.listen()
+	h.expectResult(waiting, completed("waited\n"))
 
 	running := h.submit("echo before; sleep 2; echo after", bash)
-	h.running(running, "before\n")
-	g.shut()
+	h.awaitOutput(running, "before\n")
+	g.cut()
 	if !eventually(t, unready) {
-		t.Error("without an engine it is ready")
+		t.Error("the server is ready without an engine")
 	}
 	accepted := h.submit("echo accepted", bash)
-	g.unlock()
-	h.expect(running, ending{Status: execution.Completed, Reason: execution.Exited, Stdout: "before\nafter\n"})
-	h.expect(accepted, ending{Status: execution.Completed, Reason: execution.Exited, Stdout: "accepted\n"})
+	g.listen()
+	h.expectResult(running, completed("before\nafter\n"))
+	h.expectResult(accepted, completed("accepted\n"))
 	if !eventually(t, func() bool { return !unready() }) {
-		t.Error("with its engine it is not ready")
+		t.Error("the server is not ready with its engine")
 	}
 }

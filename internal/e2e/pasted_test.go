@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"boomerang/internal/servertest"
 )
 
 // pasted matches a block that a reader may paste: a fence of sh below <!-- run -->. A fence of text or json right behind it
@@ -22,9 +25,12 @@ var pasted = regexp.MustCompile("(?ms)^<!-- run -->\n```sh\n(.*?)^```$(?:\n\n```
 
 // TestThePastedBlocksOfTheDocumentsWork runs the blocks of each page in one directory, in their order.
 func TestThePastedBlocksOfTheDocumentsWork(t *testing.T) {
-	h := enter(t)
+	h := newHarness(t)
 	boomerang := build(t, "../../cmd/boomerang")
-	port := freePort(t)
+	_, port, err := net.SplitHostPort(servertest.FreeAddress(t))
+	if err != nil {
+		t.Fatal(err)
+	}
 	here := strings.NewReplacer("http://127.0.0.1:8080", h.url, "host.docker.internal", "127.0.0.1", ":9000", ":"+port)
 	for _, page := range []string{"README.md", "docs/QUICKSTART.md", "docs/RECIPES.md"} {
 		text, err := os.ReadFile(filepath.Join("../..", page))
@@ -54,7 +60,7 @@ func TestThePastedBlocksOfTheDocumentsWork(t *testing.T) {
 }
 
 // paste runs a block as a reader's shell would, and ends all that it started.
-func (h *house) paste(t *testing.T, dir, block string) (stdout, stderr string) {
+func (h *harness) paste(t *testing.T, dir, block string) (stdout, stderr string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()

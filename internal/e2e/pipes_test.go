@@ -10,23 +10,24 @@ import (
 	"boomerang/internal/execution"
 )
 
-// TestWhatAProgramPrintsBeforeItLeavesArrives has programs that do not wait for their output: they lose what the pipe does
-// not take.
-func TestWhatAProgramPrintsBeforeItLeavesArrives(t *testing.T) {
+// TestOutputPrintedJustBeforeExitIsComplete runs programs that exit without waiting for their output. They lose the
+// bytes for which the pipe has no room.
+func TestOutputPrintedJustBeforeExitIsComplete(t *testing.T) {
 	const (
 		nodeOut  = "console.log('x'.repeat(%d)); process.exit(0)"
 		nodeErr  = "console.error('x'.repeat(%d)); process.exit(0)"
 		nodeBoth = "console.log('x'.repeat(%[1]d)); console.error('x'.repeat(%[1]d)); process.exit(0)"
-		inPieces = "for (let i = 0; i < 100; i++) process.stdout.write('x'.repeat(%d / 100)); process.stdout.write('\\n'); process.exit(0)"
-		thrown   = "console.log('x'.repeat(%d)); process.on('uncaughtException', () => process.exit(0)); throw 0"
-		python   = "import os\nfor fd in %s: os.set_blocking(fd, False); os.write(fd, b'x' * %d + b'\\n')\nos._exit(0)"
+		inPieces = "for (let i = 0; i < 100; i++) process.stdout.write('x'.repeat(%d / 100)); " +
+			"process.stdout.write('\\n'); process.exit(0)"
+		thrown = "console.log('x'.repeat(%d)); process.on('uncaughtException', () => process.exit(0)); throw 0"
+		python = "import os\nfor fd in %s: os.set_blocking(fd, False); os.write(fd, b'x' * %d + b'\\n')\nos._exit(0)"
 	)
-	h := enter(t)
+	h := newHarness(t)
 	for name, c := range map[string]struct {
 		language, code string
-		out, err       int // letters, behind which a newline comes
+		out, err       int // letters, followed by a newline
 	}{
-		"node, what was lost":     {"javascript", fmt.Sprintf(nodeOut, 600_000), 600_000, 0},
+		"node, 600 kB":            {"javascript", fmt.Sprintf(nodeOut, 600_000), 600_000, 0},
 		"node, nearly all":        {"javascript", fmt.Sprintf(nodeOut, mib-1), mib - 1, 0},
 		"node, on stderr":         {"javascript", fmt.Sprintf(nodeErr, 600_000), 0, 600_000},
 		"node, on both":           {"javascript", fmt.Sprintf(nodeBoth, 600_000), 600_000, 600_000},
@@ -36,9 +37,10 @@ func TestWhatAProgramPrintsBeforeItLeavesArrives(t *testing.T) {
 		"python, nearly all":      {"python", fmt.Sprintf(python, "[1, 2]", mib-1), mib - 1, mib - 1},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := h.callback(h.submit(c.code, fields{"language": c.language})).Payload
+			p := h.awaitCallback(h.submit(c.code, fields{"language": c.language})).Payload
 			if p.Status != execution.Completed || !p.OutputComplete || p.StdoutTruncated || p.StderrTruncated {
-				t.Errorf("%s/%s, complete %t, truncated %t and %t", p.Status, p.Reason, p.OutputComplete, p.StdoutTruncated, p.StderrTruncated)
+				t.Errorf("got %s/%s, complete %t, truncated %t and %t", p.Status, p.Reason, p.OutputComplete,
+					p.StdoutTruncated, p.StderrTruncated)
 			}
 			for stream, is := range map[string]struct {
 				got     string
@@ -50,7 +52,8 @@ func TestWhatAProgramPrintsBeforeItLeavesArrives(t *testing.T) {
 					want = strings.Repeat("x", is.letters) + "\n"
 				}
 				if is.got != want || is.written != int64(len(want)) {
-					t.Errorf("%s has %d bytes and is said to have %d, want %d", stream, len(is.got), is.written, len(want))
+					t.Errorf("%s has %d bytes, and %d according to the callback, want %d", stream, len(is.got),
+						is.written, len(want))
 				}
 			}
 		})

@@ -7,16 +7,17 @@ import (
 	"time"
 )
 
-// sample is a set of durations.
+// sample is a list of measured durations.
 type sample []time.Duration
 
-func (s *sample) take(f func()) {
+// measure appends the time that f takes.
+func (s *sample) measure(f func()) {
 	begin := time.Now()
 	f()
 	*s = append(*s, time.Since(begin))
 }
 
-// at is the percentile in milliseconds.
+// at returns a percentile in milliseconds.
 func (s sample) at(percent int) float64 {
 	sorted := slices.Sorted(slices.Values(s))
 	return float64(sorted[(len(sorted)-1)*percent/100]) / float64(time.Millisecond)

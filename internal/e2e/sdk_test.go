@@ -25,10 +25,10 @@ import (
 	"boomerang/internal/execution"
 )
 
-// withKeys is a house with an API key for each subject.
-func withKeys(t *testing.T, subjects ...string) (h *house, keys []string) {
+// newHarnessWithKeys starts a server with an API key for each subject.
+func newHarnessWithKeys(t *testing.T, subjects ...string) (h *harness, keys []string) {
 	t.Helper()
-	return enter(t, func(c *config.Config) {
+	return newHarness(t, func(c *config.Config) {
 		for _, subject := range subjects {
 			key, hashed, err := auth.NewAPIKey(subject)
 			if err != nil {
@@ -39,11 +39,11 @@ func withKeys(t *testing.T, subjects ...string) (h *house, keys []string) {
 	}), keys
 }
 
-// sdkPatience is when a published client gives up on a call that runs nothing, and posts again.
+// sdkPatience is the time after which a published SDK repeats a call that runs no program.
 const sdkPatience = 10 * time.Second
 
-func TestEveryRecordedRequestIsAnsweredForReal(t *testing.T) {
-	h, keys := withKeys(t, "me")
+func TestEveryRecordedSDKRequestIsAnswered(t *testing.T) {
+	h, keys := newHarnessWithKeys(t, "me")
 	arrived := make(chan execution.ID, 16)
 	hook := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		var body struct {
@@ -78,13 +78,15 @@ func TestEveryRecordedRequestIsAnsweredForReal(t *testing.T) {
 			if recorded.Path == "/execute" {
 				within = patience
 			}
-			status, answer := h.replay(recorded.Method, recorded.Path, fill.Replace(recorded.Body), recorded.Headers, fill, within)
+			status, answer := h.replay(recorded.Method, recorded.Path, fill.Replace(recorded.Body), recorded.Headers,
+				fill, within)
 			want := http.StatusOK
 			if strings.HasPrefix(recorded.Path, "/execute/kill/") {
 				want = http.StatusNotFound
 			}
 			if status != want {
-				t.Errorf("%s %s %s: got %d %v; want %d", recorded.Client, recorded.Method, recorded.Path, status, answer, want)
+				t.Errorf("%s %s %s: got %d %v; want %d", recorded.Client, recorded.Method, recorded.Path, status,
+					answer, want)
 			}
 			switch recorded.Path {
 			case "/execute/async":
@@ -92,7 +94,8 @@ func TestEveryRecordedRequestIsAnsweredForReal(t *testing.T) {
 			case "/execute":
 				stderr, _ := answer["stderr"].(string)
 				printed := answer["success"] == true && answer["stdout"] == "1\n" && answer["exit_code"] == 0.0
-				refused := answer["success"] == false && answer["exit_code"] == 1.0 && strings.Contains(stderr, "NameError")
+				refused := answer["success"] == false && answer["exit_code"] == 1.0 &&
+					strings.Contains(stderr, "NameError")
 				if strings.Contains(recorded.Body, "print(1)") != printed || printed == refused {
 					t.Errorf("%s: %s: got %v", recorded.Client, recorded.Body, answer)
 				}
@@ -104,25 +107,25 @@ func TestEveryRecordedRequestIsAnsweredForReal(t *testing.T) {
 		case id := <-arrived:
 			delete(waiting, id)
 		case <-time.After(patience):
-			t.Fatalf("no callback of %v came", slices.Collect(maps.Keys(waiting)))
+			t.Fatalf("no callbacks of %v arrived", slices.Collect(maps.Keys(waiting)))
 		}
 	}
 	if len(posted) != 4 {
-		t.Errorf("%d were posted back; want 4", len(posted))
+		t.Errorf("got %d callbacks, want 4", len(posted))
 	}
-	for _, status := range []string{"queued", "running"} { // or they would go on without the server
+	for _, status := range []string{"queued", "running"} { // they would otherwise outlive the server
 		if !eventually(t, func() bool {
 			_, answer := h.call(http.MethodGet, "/executions?status="+status, nil)
 			open, _ := answer["executions"].([]any)
 			return len(open) == 0
 		}) {
-			t.Errorf("some are %s still", status)
+			t.Errorf("some executions are still %s", status)
 		}
 	}
 }
 
-// replay sends a recorded request as it is.
-func (h *house) replay(
+// replay sends a recorded request unchanged.
+func (h *harness) replay(
 	method, path, body string, headers map[string]string, fill *strings.Replacer, within time.Duration,
 ) (status int, answer map[string]any) {
 	h.t.Helper()
@@ -150,8 +153,8 @@ func (h *house) replay(
 	return response.StatusCode, answer
 }
 
-func TestClientsThatSpeakAsTheSDKsDo(t *testing.T) {
-	h, keys := withKeys(t, "python", "node")
+func TestMinimalSDKClientsWork(t *testing.T) {
+	h, keys := newHarnessWithKeys(t, "python", "node")
 	var clients sync.WaitGroup
 	for i, command := range [][]string{{python(t), "testdata/hopx.py"}, {"node", "testdata/hopx.mjs"}} {
 		clients.Go(func() {
@@ -164,8 +167,8 @@ func TestClientsThatSpeakAsTheSDKsDo(t *testing.T) {
 	clients.Wait()
 }
 
-func TestWhoHangsUpLeavesNothingRunning(t *testing.T) {
-	h := enter(t)
+func TestClosingTheConnectionCancelsTheProgram(t *testing.T) {
+	h := newHarness(t)
 	ctx, hangUp := context.WithCancel(t.Context())
 	defer hangUp()
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, h.url+"/execute",
@@ -184,23 +187,19 @@ func TestWhoHangsUpLeavesNothingRunning(t *testing.T) {
 		left <- err
 	}()
 	var id execution.ID
-	for end := time.Now().Add(patience); id == ""; {
+	if !eventually(t, func() bool {
 		_, page := h.call(http.MethodGet, "/executions", nil)
-		if list := page["executions"].([]any); len(list) == 1 {
-			id = execution.ID(list[0].(map[string]any)["execution_id"].(string))
+		if listed := ids(page); len(listed) == 1 {
+			id = execution.ID(listed[0])
 		}
-		if time.Now().After(end) {
-			t.Fatal("it was not accepted")
-		}
-		select {
-		case <-t.Context().Done():
-		case <-time.After(50 * time.Millisecond):
-		}
+		return id != ""
+	}) {
+		t.Fatal("the submission was not accepted")
 	}
-	h.running(id, "up\n")
+	h.awaitOutput(id, "up\n")
 	hangUp()
 	<-left
-	if record := h.record(id); record["status"] != "cancelled" || record["stdout"] != "up\n" {
-		t.Errorf("got %v; want it cancelled", record)
+	if record := h.awaitRecord(id); record["status"] != "cancelled" || record["stdout"] != "up\n" {
+		t.Errorf("got %v, want it cancelled", record)
 	}
 }

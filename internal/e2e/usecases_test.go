@@ -16,14 +16,14 @@ import (
 	"boomerang/internal/language"
 )
 
-// What the page says this is for, as it would be written today.
+// The tests in this file run the use cases of the page, written for current libraries.
 
-// among is one of the chosen languages. Who chose others is not held up by it.
-func among(t *testing.T, name string) []language.Language {
+// requireSelected returns a language, and skips the test if LANGUAGES selects others.
+func requireSelected(t *testing.T, name string) []language.Language {
 	t.Helper()
-	list := slices.DeleteFunc(chosen(t), func(l language.Language) bool { return l.Name != name })
+	list := slices.DeleteFunc(selectedLanguages(t), func(l language.Language) bool { return l.Name != name })
 	if len(list) == 0 {
-		t.Skipf("LANGUAGES does not name %s", name)
+		t.Skipf("LANGUAGES does not contain %s", name)
 	}
 	return list
 }
@@ -48,7 +48,7 @@ torch.save(model.state_dict(), "/workspace/trained_model.pt")
 print("Training complete!")
 `
 
-// useOfTheModel is what is done with it elsewhere: it is loaded, and tells what it has learnt.
+// useOfTheModel loads the model and prints its loss.
 const useOfTheModel = `import torch
 from torch import nn
 
@@ -60,20 +60,22 @@ with torch.no_grad():
 `
 
 func TestALanguageTrainsAModelThatIsDownloadedAndLoaded(t *testing.T) {
-	l := among(t, "python-ml")
-	h := enter(t, slots(2))
-	h.offered(l)
+	l := requireSelected(t, "python-ml")
+	h := newHarness(t, withSlots(2))
+	h.requireLanguages(l)
 	ml := fields{"language": "python-ml", "timeout": 14400}
 	trained := h.submit(training, ml, fields{"artifacts": []string{"*.pt"}})
-	p := h.callback(trained).Payload
-	if p.Status != execution.Completed || strings.Count(p.Stdout, "Epoch ") != 5 || !strings.HasSuffix(p.Stdout, "Training complete!\n") {
+	p := h.awaitCallback(trained).Payload
+	if p.Status != execution.Completed || strings.Count(p.Stdout, "Epoch ") != 5 ||
+		!strings.HasSuffix(p.Stdout, "Training complete!\n") {
 		t.Fatalf("trained: %s/%s\n%s%s", p.Status, p.Reason, p.Stdout, p.Stderr)
 	}
-	status, header, model := h.exchange(http.MethodGet, "/executions/"+string(trained)+"/artifacts/trained_model.pt", nil)
+	status, header, model := h.rawWithHeader(http.MethodGet,
+		"/executions/"+string(trained)+"/artifacts/trained_model.pt", nil)
 	if status != http.StatusOK || len(model) == 0 || header.Get("Content-Length") != strconv.Itoa(len(model)) {
 		t.Fatalf("downloaded %d bytes: %d %v", len(model), status, header)
 	}
-	p = h.callback(h.submit(useOfTheModel, ml, fields{
+	p = h.awaitCallback(h.submit(useOfTheModel, ml, fields{
 		"files": []fields{{"path": "trained_model.pt", "base64": base64.StdEncoding.EncodeToString(model)}},
 	})).Payload
 	var loss float64
@@ -82,7 +84,7 @@ func TestALanguageTrainsAModelThatIsDownloadedAndLoaded(t *testing.T) {
 	}
 }
 
-// The page's own program, indented as it must be.
+// batchProcessing is the program of the page, with its indentation.
 const batchProcessing = `import pandas as pd
 import glob
 
@@ -94,10 +96,10 @@ combined.to_csv("/workspace/combined_result.csv", index=False)
 print(f"Processed {len(all_files)} files")
 `
 
-func TestALanguageWorksOnAWorkspaceThatWasFilledOverHTTP(t *testing.T) {
-	l := among(t, "python-data")
-	h := enter(t, slots(2))
-	h.offered(l)
+func TestALanguageUsesAWorkspaceFilledOverHTTP(t *testing.T) {
+	l := requireSelected(t, "python-data")
+	h := newHarness(t, withSlots(2))
+	h.requireLanguages(l)
 	const files, rows = 12, 500
 	for file := range files {
 		var text strings.Builder
@@ -106,15 +108,18 @@ func TestALanguageWorksOnAWorkspaceThatWasFilledOverHTTP(t *testing.T) {
 			fmt.Fprintf(&text, "%d,%d,\"größe, %d\"\n", file, row, row)
 		}
 		path := fmt.Sprintf("/workspaces/sales/files/data/%02d.csv", file)
-		if status, _, answer := h.exchange(http.MethodPut, path, text.String()); status/100 != 2 {
+		if status, _, answer := h.rawWithHeader(http.MethodPut, path, text.String()); status/100 != 2 {
 			t.Fatalf("%s: %d %s", path, status, answer)
 		}
 	}
-	p := h.callback(h.submit(batchProcessing, fields{"language": "python-data", "timeout": 7200, "workspace": "sales"})).Payload
+	p := h.awaitCallback(h.submit(batchProcessing, fields{
+		"language": "python-data", "timeout": 7200,
+		"workspace": "sales",
+	})).Payload
 	if p.Status != execution.Completed || p.Stdout != "Processing batch files...\nProcessed 12 files\n" {
 		t.Fatalf("%s/%s\n%s%s", p.Status, p.Reason, p.Stdout, p.Stderr)
 	}
-	status, _, result := h.exchange(http.MethodGet, "/workspaces/sales/files/combined_result.csv", nil)
+	status, _, result := h.rawWithHeader(http.MethodGet, "/workspaces/sales/files/combined_result.csv", nil)
 	if status != http.StatusOK {
 		t.Fatalf("download: %d %s", status, result)
 	}

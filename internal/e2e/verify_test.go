@@ -24,20 +24,20 @@ import (
 	"boomerang/internal/callback"
 )
 
-// What the callback of these tests is signed with, in the middle of a rotation.
+// The secrets that sign the callbacks of these tests, during a rotation.
 const (
 	newest = "ein Schlüssel"
 	oldest = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 )
 
-// message is a callback as it came, before anything has looked at it.
+// message is a callback that has not been verified.
 type message struct {
 	header http.Header
 	body   []byte
 }
 
-// post lets a real execution post its result to a receiver that verifies nothing.
-func post(t *testing.T, h *house) message {
+// post runs an execution and returns its callback, unverified.
+func post(t *testing.T, h *harness) message {
 	t.Helper()
 	arrived := make(chan message, 1)
 	hook := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
@@ -55,23 +55,24 @@ func post(t *testing.T, h *house) message {
 	case m := <-arrived:
 		return m
 	case <-time.After(patience):
-		t.Fatal("no callback came")
+		t.Fatal("no callback arrived")
 		return message{}
 	}
 }
 
-// but returns m with one header changed.
-func (m message) but(name, value string) message {
+// withHeader returns m with another value of one header.
+func (m message) withHeader(name, value string) message {
 	header := m.header.Clone()
 	header.Set(name, value)
 	return message{header, m.body}
 }
 
-func (m message) changed() message {
+// withChangedBody returns m with another status in its body.
+func (m message) withChangedBody() message {
 	return message{m.header, bytes.Replace(m.body, []byte("completed"), []byte("failed"), 1)}
 }
 
-func (m message) at(t *testing.T) time.Time {
+func (m message) timestamp(t *testing.T) time.Time {
 	t.Helper()
 	seconds, err := strconv.ParseInt(m.header.Get(callback.HeaderStandardTimestamp), 10, 64)
 	if err != nil {
@@ -80,7 +81,7 @@ func (m message) at(t *testing.T) time.Time {
 	return time.Unix(seconds, 0)
 }
 
-// run starts a program with the body on its standard input and returns what it printed and its exit code.
+// run runs a program with the body on stdin and returns its output and its exit code.
 func (m message) run(t *testing.T, env []string, command ...string) (string, int) {
 	t.Helper()
 	c := exec.CommandContext(t.Context(), command[0], command[1:]...)
@@ -92,7 +93,7 @@ func (m message) run(t *testing.T, env []string, command ...string) (string, int
 	return string(out), c.ProcessState.ExitCode()
 }
 
-// cgi is the headers as variables of a CGI program, and the clock.
+// cgi returns the headers as environment variables of a CGI program, and NOW.
 func (m message) cgi(now time.Time) []string {
 	env := []string{"NOW=" + strconv.FormatInt(now.Unix(), 10)}
 	for name := range m.header {
@@ -101,6 +102,7 @@ func (m message) cgi(now time.Time) []string {
 	return env
 }
 
+// build compiles a program of this module and returns its path.
 func build(t *testing.T, what string) string {
 	t.Helper()
 	program := filepath.Join(t.TempDir(), "program")
@@ -110,7 +112,7 @@ func build(t *testing.T, what string) string {
 	return program
 }
 
-// python is the interpreter itself: a python3 in the path may be a shim that costs more than Python does.
+// python returns the path of the interpreter. A python3 in PATH may be a shim that costs more time than Python.
 func python(t testing.TB) string {
 	t.Helper()
 	path, err := exec.CommandContext(t.Context(), "python3", "-c", "import sys; print(sys.executable, end='')").Output()
@@ -121,7 +123,7 @@ func python(t testing.TB) string {
 }
 
 func TestTheSamplesVerifyACallback(t *testing.T) {
-	m := post(t, enter(t))
+	m := post(t, newHarness(t))
 	for sample, command := range samples(t) {
 		t.Run(sample, func(t *testing.T) { sampleVerifies(t, m, command) })
 	}
@@ -129,7 +131,7 @@ func TestTheSamplesVerifyACallback(t *testing.T) {
 	t.Run("the page", func(t *testing.T) { pageVerifies(t, m) })
 }
 
-// samples are the commands that run the samples, by language.
+// samples returns the commands that run the samples, by language.
 func samples(t *testing.T) map[string][]string {
 	t.Helper()
 	return map[string][]string{
@@ -141,8 +143,8 @@ func samples(t *testing.T) map[string][]string {
 	}
 }
 
-// TestTheSamplesTakeNoSecretThatIsNoKey gives each sample a signature by what a careless decoder makes of the secret.
-func TestTheSamplesTakeNoSecretThatIsNoKey(t *testing.T) {
+// TestTheSamplesRejectInvalidSecrets signs with the key that a careless decoder makes of each secret.
+func TestTheSamplesRejectInvalidSecrets(t *testing.T) {
 	now := time.Now()
 	key := strings.Repeat("\xfb", 25)
 	whole := "whsec_" + base64.StdEncoding.EncodeToString([]byte(key))
@@ -151,12 +153,14 @@ func TestTheSamplesTakeNoSecretThatIsNoKey(t *testing.T) {
 		secret, key string
 		holds       bool
 	}{
-		"a key":              {whole, key, true},
-		"the longest key":    {"whsec_" + base64.StdEncoding.EncodeToString([]byte(key+key+key[:14])), key + key + key[:14], true},
-		"another case":       {"WHSEC_AAAA", "WHSEC_AAAA", true},
-		"nothing":            {"whsec_", "", false},
-		"too short":          {"whsec_AAAA", "\x00\x00\x00", false},
-		"too long":           {"whsec_" + base64.StdEncoding.EncodeToString([]byte(key+key+key[:15])), key + key + key[:15], false},
+		"a key": {whole, key, true},
+		"the longest key": {"whsec_" + base64.StdEncoding.EncodeToString([]byte(key+key+key[:14])), key + key +
+			key[:14], true},
+		"another case": {"WHSEC_AAAA", "WHSEC_AAAA", true},
+		"nothing":      {"whsec_", "", false},
+		"too short":    {"whsec_AAAA", "\x00\x00\x00", false},
+		"too long": {"whsec_" + base64.StdEncoding.EncodeToString([]byte(key+key+key[:15])), key + key +
+			key[:15], false},
 		"unpadded":           {strings.TrimRight(whole, "="), key, false},
 		"URL-safe":           {strings.NewReplacer("+", "-", "/", "_").Replace(whole), key, false},
 		"loose bits":         {strings.TrimSuffix(whole, "w==") + "x==", key, false},
@@ -180,14 +184,14 @@ func TestTheSamplesTakeNoSecretThatIsNoKey(t *testing.T) {
 			}
 		}
 		if err := callback.CheckSecret(c.secret); (err == nil) != c.holds {
-			t.Errorf("%s: CheckSecret says %v", name, err)
+			t.Errorf("%s: CheckSecret returns %v", name, err)
 		}
 	}
 }
 
 func sampleVerifies(t *testing.T, m message, command []string) {
 	t.Helper()
-	at := m.at(t)
+	at := m.timestamp(t)
 	both := []string{newest, oldest}
 	minute := strconv.FormatInt(at.Add(time.Minute).Unix(), 10)
 	standard, page := m.header.Get(callback.HeaderStandardSignature), m.header.Get(callback.HeaderSignature)
@@ -197,31 +201,47 @@ func sampleVerifies(t *testing.T, m message, command []string) {
 		now            time.Time
 		standard, page bool
 	}{
-		"the newest secret":            {m, []string{newest}, at, true, true},
-		"the old secret":               {m, []string{oldest}, at, true, false}, // X-HopX-Signature is by the newest
+		"the newest secret": {m, []string{newest}, at, true, true},
+		// X-HopX-Signature uses the newest secret.
+		"the old secret":               {m, []string{oldest}, at, true, false},
 		"both secrets":                 {m, both, at, true, true},
 		"the second of the receiver's": {m, []string{"another", newest}, at, true, true},
 		"the old one as the second":    {m, []string{"another", oldest}, at, true, false},
 		"another secret":               {m, []string{"another"}, at, false, false},
 		"another encoded secret":       {m, []string{"whsec_AAAA"}, at, false, false},
 		"no secret":                    {m, nil, at, false, false},
-		"a changed body":               {m.changed(), both, at, false, false},
+		"a changed body":               {m.withChangedBody(), both, at, false, false},
 		"just in time":                 {m, both, at.Add(callback.Tolerance), true, true},
-		"played again later":           {m, both, at.Add(callback.Tolerance + time.Second), false, true},
+		"replayed later":               {m, both, at.Add(callback.Tolerance + time.Second), false, true},
 		"before its time":              {m, both, at.Add(-callback.Tolerance - time.Second), false, true},
-		"played again as a new one":    {m.but(callback.HeaderStandardTimestamp, minute), both, at.Add(time.Minute), false, true},
-		"a timestamp with more in it":  {m.but(callback.HeaderStandardTimestamp, minute+".0"), both, at, false, true},
-		"a timestamp that is none":     {m.but(callback.HeaderStandardTimestamp, "now"), both, at, false, true},
-		"another id":                   {m.but(callback.HeaderStandardID, "msg_exec_0"), both, at, false, true},
-		"a shortened signature":        {m.but(callback.HeaderStandardSignature, standard[:len(standard)/2-3]), both, at, false, true},
-		"no version":                   {m.but(callback.HeaderStandardSignature, strings.ReplaceAll(standard, "v1,", "")), both, at, false, true},
-		"empty signatures":             {m.but(callback.HeaderStandardSignature, "").but(callback.HeaderSignature, ""), both, at, false, false},
-		"no headers":                   {message{http.Header{}, m.body}, both, at, false, false},
-		"a shortened X-HopX-Signature": {m.but(callback.HeaderSignature, page[:len(page)-1]), both, at, true, false},
-		"its prefix alone":             {m.but(callback.HeaderSignature, "sha256="), both, at, true, false},
+		"replayed with a new timestamp": {
+			m.withHeader(callback.HeaderStandardTimestamp, minute), both,
+			at.Add(time.Minute), false, true,
+		},
+		"a timestamp with a fraction": {
+			m.withHeader(callback.HeaderStandardTimestamp, minute+".0"), both, at, false,
+			true,
+		},
+		"a timestamp without digits": {m.withHeader(callback.HeaderStandardTimestamp, "now"), both, at, false, true},
+		"another id":                 {m.withHeader(callback.HeaderStandardID, "msg_exec_0"), both, at, false, true},
+		"a shortened signature": {
+			m.withHeader(callback.HeaderStandardSignature, standard[:len(standard)/2-3]),
+			both, at, false, true,
+		},
+		"no version": {m.withHeader(callback.HeaderStandardSignature, strings.ReplaceAll(standard,
+			"v1,", "")), both, at, false, true},
+		"empty signatures": {m.withHeader(callback.HeaderStandardSignature,
+			"").withHeader(callback.HeaderSignature, ""), both, at, false, false},
+		"no headers": {message{http.Header{}, m.body}, both, at, false, false},
+		"a shortened X-HopX-Signature": {
+			m.withHeader(callback.HeaderSignature, page[:len(page)-1]), both, at, true,
+			false,
+		},
+		"its prefix alone": {m.withHeader(callback.HeaderSignature, "sha256="), both, at, true, false},
 	} {
 		want := fmt.Sprintf("webhook-signature %t\nX-HopX-Signature %t\n", c.standard, c.page)
-		if got, code := c.message.run(t, c.message.cgi(c.now), append(command, c.secrets...)...); got != want || code != 0 {
+		if got, code := c.message.run(t, c.message.cgi(c.now), append(command, c.secrets...)...); got != want ||
+			code != 0 {
 			t.Errorf("%s: exit code %d, %q; want %q", name, code, got, want)
 		}
 	}
@@ -229,9 +249,10 @@ func sampleVerifies(t *testing.T, m message, command []string) {
 
 func commandVerifies(t *testing.T, m message, program string) {
 	t.Helper()
-	at := m.at(t)
+	at := m.timestamp(t)
 	long := time.Now().Add(-time.Hour)
-	id, page, standard := m.header.Get("webhook-id"), m.header.Get("X-HopX-Signature"), m.header.Get("webhook-signature")
+	id, page, standard := m.header.Get("webhook-id"), m.header.Get("X-HopX-Signature"),
+		m.header.Get("webhook-signature")
 	unix := func(at time.Time) string { return strconv.FormatInt(at.Unix(), 10) }
 	byPage := []string{"--signature", page}
 	byStandard := []string{"--signature", standard, "--id", id, "--timestamp", unix(at)}
@@ -242,23 +263,40 @@ func commandVerifies(t *testing.T, m message, program string) {
 		code    int
 		says    string
 	}{
-		"the newest secret":          {m, []string{newest}, byPage, 0, "valid: X-HopX-Signature"},
-		"with its timestamp":         {m, []string{newest}, append(byPage, "--timestamp", unix(at)), 0, "does not cover"},
-		"with an old timestamp":      {m, []string{newest}, append(byPage, "--timestamp", unix(long)), 1, "invalid, stale"},
-		"another secret":             {m, []string{"another"}, byPage, 1, "invalid, mismatch"},
-		"the second secret":          {m, []string{"another", newest}, byPage, 0, "secret 2 of 2"},
-		"a changed body":             {m.changed(), []string{newest}, byPage, 1, "invalid, mismatch"},
-		"no signature":               {m, []string{newest}, []string{"--signature", ""}, 1, "invalid, unsigned"},
-		"no secret":                  {m, nil, byPage, 2, "a secret is needed"},
-		"a flag that is none":        {m, []string{newest}, append(byPage, "--now"), 2, "--now"},
-		"standard":                   {m, []string{newest}, byStandard, 0, "valid: webhook-signature"},
-		"standard, old secret":       {m, []string{oldest}, byStandard, 0, "valid: webhook-signature"},
-		"standard, second secret":    {m, []string{"another", oldest}, byStandard, 0, "secret 2 of 2"},
-		"standard, another secret":   {m, []string{"another"}, byStandard, 1, "invalid, mismatch"},
-		"standard, a changed body":   {m.changed(), []string{newest}, byStandard, 1, "invalid, mismatch"},
-		"standard, no id":            {m, []string{newest}, []string{"--signature", standard, "--timestamp", unix(at)}, 2, "--id"},
-		"standard, a later instant":  {m, []string{newest}, append(byStandard, "--timestamp", unix(at.Add(time.Second))), 1, "invalid, mismatch"},
-		"standard, from an hour ago": {m, []string{newest}, []string{"--signature", callback.SignStandard(id, long, m.body, newest), "--id", id, "--timestamp", unix(long)}, 1, "invalid, stale"},
+		"the newest secret": {m, []string{newest}, byPage, 0, "valid: X-HopX-Signature"},
+		"with its timestamp": {
+			m,
+			[]string{newest},
+			append(byPage, "--timestamp", unix(at)), 0,
+			"does not cover",
+		},
+		"with an old timestamp": {
+			m,
+			[]string{newest},
+			append(byPage, "--timestamp", unix(long)), 1,
+			"invalid, stale",
+		},
+		"another secret":           {m, []string{"another"}, byPage, 1, "invalid, mismatch"},
+		"the second secret":        {m, []string{"another", newest}, byPage, 0, "secret 2 of 2"},
+		"a changed body":           {m.withChangedBody(), []string{newest}, byPage, 1, "invalid, mismatch"},
+		"no signature":             {m, []string{newest}, []string{"--signature", ""}, 1, "invalid, unsigned"},
+		"no secret":                {m, nil, byPage, 2, "a secret is needed"},
+		"an unknown flag":          {m, []string{newest}, append(byPage, "--now"), 2, "--now"},
+		"standard":                 {m, []string{newest}, byStandard, 0, "valid: webhook-signature"},
+		"standard, old secret":     {m, []string{oldest}, byStandard, 0, "valid: webhook-signature"},
+		"standard, second secret":  {m, []string{"another", oldest}, byStandard, 0, "secret 2 of 2"},
+		"standard, another secret": {m, []string{"another"}, byStandard, 1, "invalid, mismatch"},
+		"standard, a changed body": {m.withChangedBody(), []string{newest}, byStandard, 1, "invalid, mismatch"},
+		"standard, no id": {
+			m,
+			[]string{newest},
+			[]string{"--signature", standard, "--timestamp", unix(at)},
+			2, "--id",
+		},
+		"standard, a later instant": {m, []string{newest}, append(byStandard, "--timestamp",
+			unix(at.Add(time.Second))), 1, "invalid, mismatch"},
+		"standard, from an hour ago": {m, []string{newest}, []string{"--signature", callback.SignStandard(id, long,
+			m.body, newest), "--id", id, "--timestamp", unix(long)}, 1, "invalid, stale"},
 	} {
 		command := append([]string{program, "verify"}, c.flags...)
 		for _, secret := range c.secrets {
@@ -268,8 +306,9 @@ func commandVerifies(t *testing.T, m message, program string) {
 			t.Errorf("%s: exit code %d, %q; want %d, %q", name, code, got, c.code, c.says)
 		}
 	}
-	if got, code := m.run(t, []string{"BOOMERANG_SECRET=" + newest}, append([]string{program, "verify"}, byPage...)...); code != 0 {
-		t.Errorf("with a secret of the environment: exit code %d, %q", code, got)
+	if got, code := m.run(t, []string{"BOOMERANG_SECRET=" + newest}, append([]string{program, "verify"},
+		byPage...)...); code != 0 {
+		t.Errorf("with the secret in the environment: exit code %d, %q", code, got)
 	}
 }
 
@@ -325,7 +364,7 @@ func pageVerifies(t *testing.T, m message) {
 		}{
 			"the newest secret": {m, newest, "true\n"},
 			"the old secret":    {m, oldest, "false\n"},
-			"a changed body":    {m.changed(), newest, "false\n"},
+			"a changed body":    {m.withChangedBody(), newest, "false\n"},
 		} {
 			if got, code := c.message.run(t, nil, append(command, c.secret)...); got != c.want || code != 0 {
 				t.Errorf("%s, %s: exit code %d, %q; want %q", language, what, code, got, c.want)

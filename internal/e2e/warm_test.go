@@ -18,8 +18,8 @@ import (
 	"boomerang/internal/journal"
 )
 
-// twoWait is a catalogue by which two containers wait, made from an image.
-func twoWait(image string) string {
+// twoWarm is a languages file with two warm containers of an image.
+func twoWarm(image string) string {
 	return `
 defaults: {pull: never, limits: {memory: 256MiB, pids: 128}}
 languages:
@@ -29,44 +29,45 @@ languages:
 
 const stock = "boomerang/bash:latest"
 
-// waiting lists the containers that wait: they run, and neither the label nor the log knows an execution in them.
-func (h *house) waiting() []container.Summary {
+// warmContainers returns the containers that run, and of which neither the label nor the log names an execution.
+func (h *harness) warmContainers() []container.Summary {
 	h.t.Helper()
 	return slices.DeleteFunc(h.containers(), func(c container.Summary) bool {
-		return c.State != container.StateRunning || c.Labels["boomerang.execution"] != "" || strings.Contains(h.log.String(), `"container":"`+c.ID+`"`)
+		return c.State != container.StateRunning || c.Labels["boomerang.execution"] != "" ||
+			strings.Contains(h.log.String(), `"container":"`+c.ID+`"`)
 	})
 }
 
-// replaced waits until two containers wait that are none of the old ones, and returns their ids.
-func (h *house) replaced(old ...string) (ids []string) {
+// awaitNewWarm waits until there are two warm containers that are not among the old ones, and returns their IDs.
+func (h *harness) awaitNewWarm(old ...string) (ids []string) {
 	h.t.Helper()
 	if !eventually(h.t, func() bool {
 		ids = nil
-		for _, c := range h.waiting() {
+		for _, c := range h.warmContainers() {
 			ids = append(ids, c.ID)
 		}
 		return len(ids) == 2 && !slices.ContainsFunc(ids, func(id string) bool { return slices.Contains(old, id) })
 	}) {
-		h.t.Fatalf("%v wait, want two others than %v", ids, old)
+		h.t.Fatalf("got the warm containers %v, want two others than %v", ids, old)
 	}
 	return ids
 }
 
-func TestAnExecutionIsGivenAContainerThatWaited(t *testing.T) {
-	h := enter(t, catalogue(t, twoWait(stock)))
-	waited := h.replaced()
+func TestAnExecutionGetsAWarmContainer(t *testing.T) {
+	h := newHarness(t, withLanguages(t, twoWarm(stock)))
+	waited := h.awaitNewWarm()
 	for range 2 {
 		id := h.submit("echo $((6 * 7)); ls -A /tmp; cat; exit 3", bash, fields{"stdin": "in\n"})
-		h.expect(id, ending{Status: execution.Failed, Reason: execution.Exited, ExitCode: 3, Stdout: "42\nin\n"})
-		if container := h.container(id); !slices.Contains(waited, container) {
+		h.expectResult(id, result{Status: execution.Failed, Reason: execution.Exited, ExitCode: 3, Stdout: "42\nin\n"})
+		if container := h.containerOf(id); !slices.Contains(waited, container) {
 			t.Errorf("it ran in %s, want one of %v, which waited", container, waited)
 		}
 	}
-	h.replaced(waited...)
+	h.awaitNewWarm(waited...)
 }
 
-func TestAContainerThatWaitedHasTheLimitsOfItsExecution(t *testing.T) {
-	h := enter(t, catalogue(t, twoWait(stock)))
+func TestAWarmContainerGetsTheLimitsOfItsExecution(t *testing.T) {
+	h := newHarness(t, withLanguages(t, twoWarm(stock)))
 	const reads = `cat /sys/fs/cgroup/memory.max /sys/fs/cgroup/memory/memory.limit_in_bytes
 		cat /sys/fs/cgroup/pids.max /sys/fs/cgroup/pids/pids.max
 		cut -d" " -f1 /sys/fs/cgroup/cpu.max; cat /sys/fs/cgroup/cpu/cpu.cfs_quota_us`
@@ -75,35 +76,35 @@ func TestAContainerThatWaitedHasTheLimitsOfItsExecution(t *testing.T) {
 	for _, c := range []struct {
 		limits   fields
 		numbers  string
-		allocate ending
+		allocate result
 	}{
 		{
 			less, fmt.Sprintf("%d\n%d\n50000\n", 64*mib, 20+journal.Threads),
-			ending{Status: execution.Failed, Reason: execution.OutOfMemory, ExitCode: 137},
+			result{Status: execution.Failed, Reason: execution.OutOfMemory, ExitCode: 137},
 		},
 		{
 			fields{},
 			fmt.Sprintf("%d\n%d\n100000\n", 256*mib, 128+journal.Threads),
-			ending{Status: execution.Completed, Reason: execution.Exited, Stdout: "60000000\n"},
+			completed("60000000\n"),
 		},
 	} {
-		waited := h.replaced()
+		waited := h.awaitNewWarm()
 		numbers, allocates := h.submit(reads+" 2>/dev/null; true", bash, c.limits), h.submit(allocates, bash, c.limits)
-		p := h.callback(numbers).Payload
+		p := h.awaitCallback(numbers).Payload
 		if diff := cmp.Diff(c.numbers, p.Stdout); diff != "" {
 			t.Errorf("the limits inside (-want +got):\n%s", diff)
 		}
-		h.expect(allocates, c.allocate)
+		h.expectResult(allocates, c.allocate)
 		for _, id := range []execution.ID{numbers, allocates} {
-			if container := h.container(id); !slices.Contains(waited, container) {
+			if container := h.containerOf(id); !slices.Contains(waited, container) {
 				t.Errorf("it ran in %s, want one of %v, which waited", container, waited)
 			}
 		}
 	}
 }
 
-// Each way has a server of its own: a pool that loses its containers several times in a row makes the next after longer pauses.
-func TestAWaitingContainerThatIsTakenAwayIsReplaced(t *testing.T) {
+// Each case has a server of its own: a pool that loses containers several times in a row waits longer before the next.
+func TestALostWarmContainerIsReplaced(t *testing.T) {
 	docker := engine(t)
 	for act, take := range map[string]func(id string) error{
 		"kill": func(id string) error { return docker.ContainerKill(t.Context(), id, "KILL") },
@@ -113,23 +114,23 @@ func TestAWaitingContainerThatIsTakenAwayIsReplaced(t *testing.T) {
 		},
 	} {
 		t.Run(act, func(t *testing.T) {
-			h := enter(t, catalogue(t, twoWait(stock)))
-			waited := h.replaced()
+			h := newHarness(t, withLanguages(t, twoWarm(stock)))
+			waited := h.awaitNewWarm()
 			for _, id := range waited {
 				if err := take(id); err != nil {
 					t.Error(err)
 				}
 			}
-			h.replaced(waited...)
-			h.expect(h.submit("echo again", bash), ending{Status: execution.Completed, Reason: execution.Exited, Stdout: "again\n"})
+			h.awaitNewWarm(waited...)
+			h.expectResult(h.submit("echo again", bash), completed("again\n"))
 		})
 	}
 }
 
-func TestAProgramWaitsInAContainerThatIsPaused(t *testing.T) {
-	h := enter(t, catalogue(t, twoWait(stock)))
+func TestAProgramWaitsInAPausedContainer(t *testing.T) {
+	h := newHarness(t, withLanguages(t, twoWarm(stock)))
 	docker := engine(t)
-	waited := h.replaced()
+	waited := h.awaitNewWarm()
 	for _, id := range waited {
 		if err := docker.ContainerPause(t.Context(), id); err != nil {
 			t.Fatal(err)
@@ -137,17 +138,17 @@ func TestAProgramWaitsInAContainerThatIsPaused(t *testing.T) {
 	}
 	id := h.submit("echo thawed", bash)
 	if !eventually(t, func() bool { return h.state(id) == execution.Running }) {
-		t.Errorf("it is %s", h.state(id))
+		t.Errorf("the execution is %s, want running", h.state(id))
 	}
 	for _, id := range waited {
 		if err := docker.ContainerUnpause(t.Context(), id); err != nil {
 			t.Fatal(err)
 		}
 	}
-	h.expect(id, ending{Status: execution.Completed, Reason: execution.Exited, Stdout: "thawed\n"})
+	h.expectResult(id, completed("thawed\n"))
 }
 
-func TestAReloadRenewsWhatWaits(t *testing.T) {
+func TestAReloadRenewsWarmContainers(t *testing.T) {
 	docker, name := engine(t), "boomerang-test-"+strings.ToLower(rand.Text()[:8])
 	built := func(image string) {
 		t.Helper()
@@ -155,59 +156,61 @@ func TestAReloadRenewsWhatWaits(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	built(derive(t, "ENV MADE=once"))
-	h := enter(t, catalogue(t, twoWait(name)))
-	waited := h.replaced()
-	built(derive(t, "ENV MADE=twice")) // under the same name, and what is known of that is some seconds old
+	built(commitImage(t, "ENV MADE=once"))
+	h := newHarness(t, withLanguages(t, twoWarm(name)))
+	waited := h.awaitNewWarm()
+	built(commitImage(t, "ENV MADE=twice")) // under the same name, which the server has looked up seconds ago
 	if err := h.app.Reload(); err != nil {
 		t.Fatal(err)
 	}
-	h.expect(h.submit("echo $MADE", bash), ending{Status: execution.Completed, Reason: execution.Exited, Stdout: "twice\n"})
-	waited = append(waited, h.replaced(waited...)...)
-	h.expect(h.submit("echo $MADE", bash), ending{Status: execution.Completed, Reason: execution.Exited, Stdout: "twice\n"})
-	image := derive(t, "ENV MADE=anew")
-	if err := os.WriteFile(h.config.Languages.File, []byte(twoWait(image)), 0o600); err != nil {
+	h.expectResult(h.submit("echo $MADE", bash), completed("twice\n"))
+	waited = append(waited, h.awaitNewWarm(waited...)...)
+	h.expectResult(h.submit("echo $MADE", bash), completed("twice\n"))
+	image := commitImage(t, "ENV MADE=anew")
+	if err := os.WriteFile(h.config.Languages.File, []byte(twoWarm(image)), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if err := h.app.Reload(); err != nil {
 		t.Fatal(err)
 	}
-	waited = h.replaced(waited...)
+	waited = h.awaitNewWarm(waited...)
 	id := h.submit("echo $MADE", bash)
-	h.expect(id, ending{Status: execution.Completed, Reason: execution.Exited, Stdout: "anew\n"})
-	if container := h.container(id); !slices.Contains(waited, container) {
+	h.expectResult(id, completed("anew\n"))
+	if container := h.containerOf(id); !slices.Contains(waited, container) {
 		t.Errorf("it ran in %s, want one of %v, which waited", container, waited)
 	}
-	h.leave() // before the image is removed
+	h.stopServer() // before the image is removed
 }
 
 func TestARehearsalThatEndsItsContainerHarmsNoProgram(t *testing.T) {
-	h := enter(t, catalogue(t, strings.Replace(twoWait(stock), `[bash, -c, ""]`, `[bash, -c, "kill 1"]`, 1)))
+	h := newHarness(t, withLanguages(t, strings.Replace(twoWarm(stock), `[bash, -c, ""]`, `[bash, -c, "kill 1"]`, 1)))
 	if !eventually(t, func() bool {
 		return strings.Contains(h.log.String(), "a container is gone that had hardly begun to wait")
 	}) {
-		t.Error("nobody is told")
+		t.Error("the log does not say that a container was lost")
 	}
 	for range 3 {
-		h.expect(h.submit("echo well", bash), ending{Status: execution.Completed, Reason: execution.Exited, Stdout: "well\n"})
+		h.expectResult(h.submit("echo well", bash), completed("well\n"))
 	}
 }
 
-func TestAServerThatIsKilledLeavesNoWaitingContainer(t *testing.T) {
-	h, startRunner := divided(t, catalogue(t, twoWait(stock)))
+func TestAKilledServerLeavesNoWarmContainer(t *testing.T) {
+	h, startRunner := newSplitHarness(t, withLanguages(t, twoWarm(stock)))
 	kill := startRunner()
-	killed := h.replaced()
+	killed := h.awaitNewWarm()
 	kill()
-	if !eventually(t, func() bool { return len(h.waiting()) == 0 }) {
-		t.Error("an init waits for a server that was killed")
+	if !eventually(t, func() bool { return len(h.warmContainers()) == 0 }) {
+		t.Error("a warm container outlives its killed server")
 	}
-	h.leave()
+	h.stopServer()
 	h.config.Role, h.config.Docker.Host = config.Everything, config.Defaults().Docker.Host
-	h.start()
-	h.replaced(killed...)
+	h.startServer()
+	h.awaitNewWarm(killed...)
 	if !eventually(t, func() bool {
-		return !slices.ContainsFunc(h.containers(), func(c container.Summary) bool { return slices.Contains(killed, c.ID) })
+		return !slices.ContainsFunc(h.containers(), func(c container.Summary) bool {
+			return slices.Contains(killed, c.ID)
+		})
 	}) {
-		t.Errorf("of those that waited when the server was killed are left: %v", h.containers())
+		t.Errorf("warm containers of the killed server are left: %v", h.containers())
 	}
 }

@@ -19,6 +19,9 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"boomerang/internal/execution"
+	"boomerang/internal/servertest"
 )
 
 const (
@@ -27,14 +30,14 @@ const (
 	results  = root + "/bin/bench"
 	document = root + "/docs/PERFORMANCE-TABLE.md"
 
-	patience = 3 * time.Minute       // for anything that must come
-	pause    = 10 * time.Millisecond // between two looks at what costs something to look at
+	patience = 3 * time.Minute       // limits every wait
+	pause    = 10 * time.Millisecond // between two expensive checks
 )
 
-// rows are the parts of the table, each measured by itself; ROWS=A,C runs some of them.
+// rows are the parts of the table, which are measured one after another. ROWS=A,C selects some of them.
 var rows = []struct {
 	letter, title string
-	measure       func(h *house)
+	measure       func(h *harness)
 }{
 	{"A", "print(1) on an idle machine", printOne},
 	{"B", "executions per second on a busy machine", throughput},
@@ -46,11 +49,10 @@ var rows = []struct {
 	{"H", "calls and syncs for one execution", calls},
 }
 
-// scale is how much is measured.
+// scale is the number of measurements.
 type scale struct {
-	rounds   int           // of A; the others take a share of it
-	laps     int           // of B, F
-	clients  []int         // of B
+	rounds   int           // of A; D and G derive their number from it
+	laps     int           // of B and F
 	window   time.Duration // of C
 	windows  int           // of C
 	queued   int           // of D
@@ -60,17 +62,17 @@ type scale struct {
 
 var (
 	whole = scale{
-		rounds: 40, laps: 4, clients: []int{1, 2, 4, 8}, window: 8 * time.Second, windows: 3, queued: 100_000, sleepers: 200, runs: 20,
+		rounds: 40, laps: 4, window: 8 * time.Second, windows: 3, queued: 100_000, sleepers: 200, runs: 20,
 	}
 	quick = scale{
-		rounds: 5, laps: 1, clients: []int{1, 8}, window: time.Second, windows: 2, queued: 2000, sleepers: 20, runs: 5,
+		rounds: 5, laps: 1, window: time.Second, windows: 2, queued: 2000, sleepers: 20, runs: 5,
 	}
 )
 
-// TestSpeed measures all rows and shows the table. No time is asserted: a goal that is missed is shown as missed. A wrong
-// output, a callback that is lost or doubled, and a container that is left behind fail it.
+// TestSpeed measures all rows and prints the table. It asserts no time: the table shows missed goals. Wrong output,
+// lost or repeated callbacks and leftover containers fail the test.
 func TestSpeed(t *testing.T) {
-	h := enter(t)
+	h := newHarness(t)
 	begun := time.Now()
 	for _, row := range rows {
 		if wanted := os.Getenv("ROWS"); wanted != "" && !slices.Contains(strings.Split(wanted, ","), row.letter) {
@@ -78,31 +80,31 @@ func TestSpeed(t *testing.T) {
 		}
 		since := time.Now()
 		fmt.Fprintf(os.Stderr, "%s  %s … ", row.letter, row.title)
-		t.Run(row.letter, func(t *testing.T) { row.measure(h.with(t)) })
+		t.Run(row.letter, func(t *testing.T) { row.measure(h.forRow(t)) })
 		fmt.Fprintln(os.Stderr, time.Since(since).Round(time.Second))
 	}
 	h.table.Begun, h.table.Took = begun, time.Since(begun).Round(time.Second).String()
 	h.show()
 }
 
-// house is what all rows share: the engine, a receiver, and the table.
-type house struct {
+// harness is shared by all rows: the engine, a receiver, and the table.
+type harness struct {
 	*testing.T
 	scale
-	dir    string // on a disk
-	engine *engine
-	hook   *hook
-	table  *Table
-	uids   *int // how many servers there were: each has users of its own
+	dir      string // on a disk
+	engine   *engine
+	receiver *servertest.Receiver
+	table    *Table
+	servers  *int // number of started servers
 }
 
-func enter(t *testing.T) *house {
+func newHarness(t *testing.T) *harness {
 	t.Helper()
 	if _, err := os.Stat(binary); err != nil {
 		t.Fatalf("%v: make build", err)
 	}
 	http.DefaultTransport.(*http.Transport).MaxIdleConnsPerHost = 64
-	h := &house{T: t, scale: whole, table: &Table{}, uids: new(int)}
+	h := &harness{T: t, scale: whole, table: &Table{}, servers: new(int)}
 	if os.Getenv("QUICK") != "" {
 		h.scale = quick
 	}
@@ -112,7 +114,7 @@ func enter(t *testing.T) *house {
 	if err := os.MkdirAll(results, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	dir, err := os.MkdirTemp(results, "run-") //nolint:usetesting // the system's temporary directory may be no disk
+	dir, err := os.MkdirTemp(results, "run-") //nolint:usetesting // t.TempDir may be in memory
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -127,32 +129,33 @@ func enter(t *testing.T) *house {
 		_ = os.RemoveAll(h.dir)
 	})
 	h.engine = newEngine(t)
-	h.hook = newHook(t)
+	h.receiver = servertest.NewReceiver(t, nil)
 	h.table.Machine = h.machine()
 	return h
 }
 
-// with is the house for one row.
-func (h *house) with(t *testing.T) *house {
+// forRow returns the harness for one row.
+func (h *harness) forRow(t *testing.T) *harness {
 	t.Helper()
 	copied := *h
 	copied.T = t
 	return &copied
 }
 
-func (h *house) add(r Row) { h.table.Rows = append(h.table.Rows, r) }
+func (h *harness) add(r Row) { h.table.Rows = append(h.table.Rows, r) }
 
-func (h *house) note(heading string, lines ...string) {
+func (h *harness) note(heading string, lines ...string) {
 	h.table.Notes = append(h.table.Notes, Note{heading, lines})
 }
 
-// show prints the table, keeps it in bin/bench, and with DOC=1 writes it into the document.
-func (h *house) show() {
+// show prints the table and stores it in bin/bench. With DOC=1 it also writes it into the document.
+func (h *harness) show() {
 	var text bytes.Buffer
 	if err := h.table.Print(io.MultiWriter(os.Stdout, &text)); err != nil {
 		h.Fatal(err)
 	}
-	err := errors.Join(os.WriteFile(filepath.Join(results, "table.txt"), text.Bytes(), 0o600), h.table.Save(filepath.Join(results, "table.json")))
+	err := errors.Join(os.WriteFile(filepath.Join(results, "table.txt"), text.Bytes(), 0o600),
+		h.table.Save(filepath.Join(results, "table.json")))
 	if err != nil {
 		h.Fatal(err)
 	}
@@ -172,8 +175,8 @@ func (h *house) show() {
 	}
 }
 
-// machine describes what everything is measured on.
-func (h *house) machine() []string {
+// machine describes the machine, the engine and the disk.
+func (h *harness) machine() []string {
 	var name unix.Utsname
 	var info unix.Sysinfo_t
 	if err := unix.Uname(&name); err != nil {
@@ -185,28 +188,28 @@ func (h *house) machine() []string {
 	load, _ := os.ReadFile("/proc/loadavg")
 	ten, _, _ := strings.Cut(string(load), " ")
 	return []string{
-		fmt.Sprintf("%d CPUs (%s), %.1f GiB, Linux %s, %s", runtime.NumCPU(), processor(), float64(info.Totalram)*float64(info.Unit)/(1<<30),
+		fmt.Sprintf("%d CPUs (%s), %.1f GiB, Linux %s, %s", runtime.NumCPU(), processor(),
+			float64(info.Totalram)*float64(info.Unit)/(1<<30),
 			unix.ByteSliceToString(name.Release[:]), runtime.Version()),
 		h.engine.describe(h.Context(), h.T),
-		fmt.Sprintf("the servers' data on %s; bare python is %s; load %s at the start", filesystem(h.dir), python(), ten),
+		fmt.Sprintf("the servers' data on %s; bare python is %s; load %s at the start", filesystem(h.dir), python(),
+			ten),
 	}
 }
 
-// await asks until ok says so, with a pause in between.
-func await(ctx context.Context, what string, pause time.Duration, ok func() (bool, error)) error {
+// await calls ok until it returns true or an error, with a pause between the calls.
+func await(ctx context.Context, what string, pause time.Duration, ok func() (bool, error)) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	tick := time.NewTicker(pause)
-	defer tick.Stop()
-	for {
-		done, err := ok()
-		if done || err != nil {
-			return err
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return fmt.Errorf("not within %s: %s", patience, what)
-		}
+	if !servertest.Eventually(ctx, pause, func() (done bool) { done, err = ok(); return done || err != nil }) {
+		err = fmt.Errorf("not within %s: %s", patience, what)
 	}
+	return err
+}
+
+// callback waits for the first callback of an execution.
+func (h *harness) callback(ctx context.Context, id execution.ID) (servertest.Arrival, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	return h.receiver.Await(ctx, id)
 }

@@ -24,27 +24,27 @@ import (
 	"testing"
 	"time"
 
-	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 
 	"boomerang/internal/execution"
+	"boomerang/internal/servertest"
 	"boomerang/internal/store"
 )
 
-// The bounds of a house.
+// The limits of a harness.
 const (
-	diskSize = 64 << 20         // bytes of the data directory's disk
-	patience = 4 * time.Minute  // for everything to end when nothing is broken any more
+	diskSize = 64 << 20         // bytes of the disk of the data directory
+	patience = 4 * time.Minute  // for all executions to end after the last fault
 	tidying  = 30 * time.Second // for the last containers to be removed after that
-	grace    = 10 * time.Second // for the server to hear that a container has ended
+	grace    = 10 * time.Second // for the server to notice the end of a container
 	slots    = 4
 )
 
-// premises are what all houses share: the program and the engine.
-var premises struct {
+// shared is shared by all harnesses.
+var shared struct {
 	dir    string
 	engine *engine
-	server atomic.Pointer[server] // the last house's
+	server atomic.Pointer[server] // the server of the last harness
 }
 
 func TestMain(m *testing.M) {
@@ -55,28 +55,29 @@ func TestMain(m *testing.M) {
 		}
 		for _, tool := range []string{"dockerd", "containerd", "runc"} {
 			if _, err := exec.LookPath(tool); err != nil {
-				fmt.Println("chaos: skipped: there is no", tool, "on this machine, and another machine's engine is not ours to stop")
+				fmt.Println("chaos: skipped: there is no", tool,
+					"on this machine, and the engine of another machine must not be stopped")
 				return 0
 			}
 		}
 		dir, err := os.MkdirTemp("", "chaos-")
 		if err == nil {
-			premises.dir = dir
+			shared.dir = dir
 			err = build(dir, runtime.GOARCH)
 		}
 		if err == nil {
-			premises.engine, err = newEngine(context.Background(), dir)
+			shared.engine, err = newEngine(context.Background(), dir)
 		}
 		if err == nil {
 			interrupted, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 			defer stop()
 			unhook := context.AfterFunc(interrupted, func() {
-				_ = leave()
+				_ = shutDown()
 				os.Exit(130)
 			})
 			code = m.Run()
-			unhook() // stop ends the context, too
-			err = leave()
+			unhook() // stop ends the context too
+			err = shutDown()
 		}
 		if err == nil && code == 0 {
 			err = os.RemoveAll(dir)
@@ -89,26 +90,29 @@ func TestMain(m *testing.M) {
 	}())
 }
 
-// leave ends the server and the engine and takes the disks of all houses away.
-func leave() error {
-	if s := premises.server.Load(); s != nil {
+// shutDown ends the server and the engine and unmounts the disks of all harnesses.
+func shutDown() error {
+	if s := shared.server.Load(); s != nil {
 		s.close(syscall.SIGKILL)
 	}
-	err := premises.engine.close()
-	disks, _ := filepath.Glob(filepath.Join(premises.dir, "house-*", "data"))
+	err := shared.engine.close()
+	disks, _ := filepath.Glob(filepath.Join(shared.dir, "harness-*", "data"))
 	for _, disk := range disks {
-		_ = unix.Unmount(disk, unix.MNT_DETACH) // most are gone already
+		_ = unix.Unmount(disk, unix.MNT_DETACH) // most are unmounted already
 	}
 	return err
 }
 
+// languages is the languages file. WARM stands for the number of warm containers.
 const languages = `
 defaults: {pull: never, runtime: ` + witness + `, limits: {memory: 64MiB, workspace: 1MiB, tmp: 1MiB}}
-languages: {bash: {image: "` + image + `", file: main.sh, command: [bash, "{file}"], rehearsal: [bash, -c, ""], warm: WARM}}
+languages:
+  bash:
+    {image: "` + image + `", file: main.sh, command: [bash, "{file}"], rehearsal: [bash, -c, ""], warm: WARM}
 `
 
-// house is a server with a receiver, customers, and an engine that can be broken.
-type house struct {
+// harness is a server with a receiver, clients, and an engine that can be broken.
+type harness struct {
 	t        *testing.T
 	dir      string
 	engine   *engine
@@ -117,39 +121,39 @@ type house struct {
 	server   *server
 	customer *customer
 
-	mu      sync.Mutex // guards what follows
+	mu      sync.Mutex // guards the fields below
 	tickets []*ticket
-	strikes map[string][]strike // by container
+	strikes map[string][]strike // by container ID
 	outages []outage
 }
 
-// strike is something that was done to a container, and the ends of its execution that this explains.
+// strike is a fault that hit a container, and the reasons for an end of its execution that the fault explains.
 type strike struct {
 	done    time.Time
 	reasons []execution.Reason
 }
 
-// outage is a time during which dockerd was away and containers went on.
+// outage is a time without dockerd during which containers ran on.
 type outage struct {
 	from, to time.Time
 	open     []*ticket
 }
 
-// enter opens a house. With chance nil the receiver is a good one. The fates are where the first processes die, warm is how
-// many containers wait.
-func enter(t *testing.T, seed uint64, chance *rand.Rand, warm string, fates ...string) *house {
+// newHarness starts a server with a number of warm containers. Its first processes die at the crash points. If chance
+// is nil, the receiver treats all callbacks well.
+func newHarness(t *testing.T, seed uint64, chance *rand.Rand, warm string, crashPoints ...string) *harness {
 	t.Helper()
-	dir, err := os.MkdirTemp(premises.dir, "house-") //nolint:usetesting // its sockets need a short path, and its log stays when a test fails
+	dir, err := os.MkdirTemp(shared.dir, "harness-") //nolint:usetesting // short for sockets; kept on failure
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &house{t: t, dir: dir, engine: premises.engine, hook: newHook(chance), strikes: map[string][]strike{}}
-	t.Cleanup(h.hook.server.Close)
+	h := &harness{t: t, dir: dir, engine: shared.engine, hook: newHook(t, chance), strikes: map[string][]strike{}}
 	if h.proxy, err = newProxy(dir, h.engine.socket(), seed); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(h.proxy.close)
-	if err := os.WriteFile(filepath.Join(dir, "languages.yaml"), []byte(strings.Replace(languages, "WARM", warm, 1)), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "languages.yaml"), []byte(strings.Replace(languages, "WARM", warm, 1)),
+		0o600); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Mkdir(h.data(), 0o700); err != nil {
@@ -163,32 +167,29 @@ func enter(t *testing.T, seed uint64, chance *rand.Rand, warm string, fates ...s
 			t.Error(err)
 		}
 	})
-	if h.server, err = newServer(filepath.Join(premises.dir, "boomerang"), h.data(), h.log(), h.env(), fates...); err != nil {
+	binary, addr := filepath.Join(shared.dir, "boomerang"), servertest.FreeAddress(t)
+	if h.server, err = newServer(binary, h.data(), addr, h.log(), h.env(), crashPoints...); err != nil {
 		t.Fatal(err)
 	}
-	premises.server.Store(h.server)
+	shared.server.Store(h.server)
 	t.Cleanup(func() { h.server.close(syscall.SIGKILL) })
 	h.ready()
-	token, err := h.server.token(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	h.customer = &customer{url: "http://" + h.server.addr, token: token, hook: h.hook.server.URL}
+	h.customer = &customer{url: "http://" + addr, token: servertest.Token(t, h.data(), "chaos"), hook: h.hook.URL}
 	return h
 }
 
-func (h *house) data() string { return filepath.Join(h.dir, "data") }
-func (h *house) log() string  { return filepath.Join(h.dir, "server.log") }
+func (h *harness) data() string { return filepath.Join(h.dir, "data") }
+func (h *harness) log() string  { return filepath.Join(h.dir, "server.log") }
 
-// users is the first user of this process's programs: another harness may run beside it, with an engine of its own.
+// users returns the first user ID of the programs. Another process with an engine of its own may run at the same time.
 func users() int { return 300_000 + os.Getpid()%4096*100 }
 
-func (h *house) env() []string {
+func (h *harness) env() []string {
 	return []string{
 		"BOOMERANG_LANGUAGES_FILE=" + filepath.Join(h.dir, "languages.yaml"),
 		"BOOMERANG_DISPATCH_SLOTS=" + strconv.Itoa(slots),
 		"BOOMERANG_DOCKER_HOST=unix://" + h.proxy.socket,
-		"BOOMERANG_DOCKER_INIT_DIR=" + premises.dir,
+		"BOOMERANG_DOCKER_INIT_DIR=" + shared.dir,
 		"BOOMERANG_DOCKER_UID_BASE=" + strconv.Itoa(users()),
 		"BOOMERANG_DOCKER_CALL_TIMEOUT=10s",
 		"BOOMERANG_DOCKER_STOP_TIMEOUT=4s",
@@ -198,7 +199,8 @@ func (h *house) env() []string {
 	}
 }
 
-func (h *house) ready() {
+// ready waits until the server is ready.
+func (h *harness) ready() {
 	h.t.Helper()
 	ctx, cancel := context.WithTimeout(h.t.Context(), patience)
 	defer cancel()
@@ -207,20 +209,18 @@ func (h *house) ready() {
 	}
 }
 
-// filled waits until so many containers wait.
-func (h *house) filled(waiting int) {
+// awaitWarm waits until there is a number of warm containers.
+func (h *harness) awaitWarm(waiting int) {
 	h.t.Helper()
 	ctx, cancel := context.WithTimeout(h.t.Context(), patience)
 	defer cancel()
-	for len(h.engine.running(ctx)) < waiting {
-		if !rest(ctx, 50*time.Millisecond) {
-			h.t.Fatalf("no %d containers wait; the server's log: %s", waiting, h.log())
-		}
+	if !servertest.Eventually(ctx, 50*time.Millisecond, func() bool { return len(h.engine.running(ctx)) >= waiting }) {
+		h.t.Fatalf("fewer than %d warm containers; the log of the server: %s", waiting, h.log())
 	}
 }
 
-// book makes a ticket for a plan.
-func (h *house) book(p plan) *ticket {
+// addTicket adds a ticket for a plan.
+func (h *harness) addTicket(p plan) *ticket {
 	t := &ticket{plan: p, s: Submission{Program: p.Program}}
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -228,16 +228,16 @@ func (h *house) book(p plan) *ticket {
 	return t
 }
 
-// blame writes down what was done to a container. Which execution has suffered by it, if any, the books will tell.
-func (h *house) blame(container string, reasons ...execution.Reason) {
+// blame records a strike on a container. The books tell later which execution ran in it, if any.
+func (h *harness) blame(container string, reasons ...execution.Reason) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.strikes[container] = append(h.strikes[container], strike{time.Now(), reasons})
 }
 
-// explained are the ends of a run that were done to its container. One that began later was given a container that had
-// long ended: that is no explanation.
-func (h *house) explained(run *execution.Run) (reasons []execution.Reason) {
+// explanations returns the reasons for the end of a run that strikes on its container explain. A strike explains
+// nothing if the run began long after it, as its container had then ended before.
+func (h *harness) explanations(run *execution.Run) (reasons []execution.Reason) {
 	if run == nil {
 		return nil
 	}
@@ -249,16 +249,16 @@ func (h *house) explained(run *execution.Run) (reasons []execution.Reason) {
 	return reasons
 }
 
-// blameAll explains the end of every execution that has not ended, as far as the customers and the receiver know.
-func (h *house) blameAll(reasons ...execution.Reason) {
+// blameAll adds reasons to every execution of which no callback has been accepted.
+func (h *harness) blameAll(reasons ...execution.Reason) {
 	for _, t := range h.open() {
 		t.blame(reasons...)
 	}
 }
 
-// blameOutages explains the end of programs that ended while dockerd was away. Their last words stand in a pipe that
-// the engine throws away now and then when it comes back (20.10 says "reading from a closed fifo"): then nobody can know.
-func (h *house) blameOutages() {
+// blameOutages explains the loss of programs that ended during an outage. Their last output is in a pipe that a
+// starting dockerd sometimes discards (20.10 logs "reading from a closed fifo"), and with it the proof of their end.
+func (h *harness) blameOutages() {
 	for _, o := range h.outages {
 		for _, t := range o.open {
 			if at, ok := h.engine.ended(t.Mark); !ok || at.After(o.from.Add(-time.Second)) && at.Before(o.to) {
@@ -268,8 +268,8 @@ func (h *house) blameOutages() {
 	}
 }
 
-// open are the tickets for which no callback was taken yet.
-func (h *house) open() (open []*ticket) {
+// open returns the tickets of which no callback has been accepted.
+func (h *harness) open() (open []*ticket) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, t := range h.tickets {
@@ -280,33 +280,33 @@ func (h *house) open() (open []*ticket) {
 	return open
 }
 
-// audit waits until everything should have ended, ends the server with the signal, reads the books and compares them. What a
-// server leaves that does not stop in order is removed by the next, which does.
-func (h *house) audit(end syscall.Signal) Books {
+// audit waits until all callbacks are delivered, ends the server with a signal, reads the books and compares them.
+// After another signal than SIGTERM it starts the server once more, which removes the containers that the last one
+// left.
+func (h *harness) audit(end syscall.Signal) Books {
 	h.t.Helper()
 	h.ready()
 	ctx, cancel := context.WithTimeout(h.t.Context(), patience)
 	defer cancel()
-	for !h.delivered(ctx) && rest(ctx, 100*time.Millisecond) {
-	}
+	servertest.Eventually(ctx, 100*time.Millisecond, func() bool { return h.delivered(ctx) })
 	var books Books
-	books.Left = h.left(true)
-	h.ready() // it may have died at the very end
+	books.Left = h.awaitCleanup(true)
+	h.ready() // a late crash point may have ended it
 	if end != syscall.SIGTERM {
 		if err := h.server.replace(ctx, end); err != nil {
 			h.t.Fatal(err)
 		}
 	}
 	if state := h.server.close(syscall.SIGTERM); !state.Success() {
-		books.Left = append(books.Left, "a server that did not stop in order: "+state.String())
+		books.Left = append(books.Left, "a server that failed to stop: "+state.String())
 	}
-	books.Left = append(books.Left, h.left(false)...)
+	books.Left = append(books.Left, h.awaitCleanup(false)...)
 	log, err := os.ReadFile(h.log())
 	if err != nil {
 		h.t.Fatal(err)
 	}
 	books.Left = append(books.Left, goroutines(log, slots)...)
-	h.read(&books)
+	h.readBooks(&books)
 	for _, v := range Audit(books) {
 		h.t.Error(v)
 	}
@@ -319,8 +319,8 @@ func (h *house) audit(end syscall.Signal) Books {
 	return books
 }
 
-// delivered tells whether the server says of every execution that its callback was delivered.
-func (h *house) delivered(ctx context.Context) bool {
+// delivered reports whether the server shows the callback of every execution as delivered.
+func (h *harness) delivered(ctx context.Context) bool {
 	if len(h.open()) > 0 {
 		return false
 	}
@@ -332,31 +332,27 @@ func (h *house) delivered(ctx context.Context) bool {
 	return true
 }
 
-// left waits for the last containers to go; those that wait for executions are no leftovers while there is a server.
-func (h *house) left(served bool) (left []string) {
+// awaitCleanup waits until all containers are removed, and returns those that are not. While a server runs, warm
+// containers may stay.
+func (h *harness) awaitCleanup(served bool) (left []string) {
 	ctx, cancel := context.WithTimeout(h.t.Context(), tidying)
 	defer cancel()
-	for {
-		left, err := h.engine.left(ctx, served)
-		if err == nil && len(left) == 0 {
-			return nil
-		}
-		if !rest(ctx, 200*time.Millisecond) {
-			if err != nil {
-				left = append(left, err.Error())
-			}
-			return left
-		}
+	var err error
+	servertest.Eventually(ctx, 200*time.Millisecond, func() bool {
+		left, err = h.engine.left(ctx, served)
+		return err == nil && len(left) == 0
+	})
+	if err != nil {
+		left = append(left, err.Error())
 	}
+	return left
 }
 
-// read copies the books.
-func (h *house) read(books *Books) {
+// readBooks reads the books.
+func (h *harness) readBooks(books *Books) {
 	h.t.Helper()
-	quiet := logrus.New()
-	quiet.SetOutput(io.Discard)
 	ctx := h.t.Context()
-	records, err := store.Open(ctx, h.data(), store.Defaults(), logrus.NewEntry(quiet))
+	records, err := store.Open(ctx, h.data(), store.Defaults(), servertest.Silent())
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -382,7 +378,10 @@ func (h *house) read(books *Books) {
 				h.t.Fatal(err)
 			}
 			files, cut := h.files(records, e.ID)
-			books.Stored = append(books.Stored, Record{Execution: whole, Delivery: delivery, Attempts: len(attempts), Files: files, Cut: cut})
+			books.Stored = append(books.Stored, Record{
+				Execution: whole, Delivery: delivery, Attempts: len(attempts),
+				Files: files, Cut: cut,
+			})
 		}
 	}
 	h.blameOutages()
@@ -393,16 +392,16 @@ func (h *house) read(books *Books) {
 		}
 		for _, r := range books.Stored {
 			if slices.Contains(t.s.IDs, r.Execution.ID) {
-				t.s.Scapegoats = append(t.s.Scapegoats, h.explained(r.Execution.Run)...)
+				t.s.Scapegoats = append(t.s.Scapegoats, h.explanations(r.Execution.Run)...)
 			}
 		}
 		books.Told = append(books.Told, t.s)
 	}
-	books.Got, books.Stops = h.hook.got, h.server.stops
+	books.Got, books.Stops = h.hook.arrivals(), h.server.stops
 }
 
-// files reads what an execution left.
-func (h *house) files(records *store.Store, id execution.ID) (files map[string]string, cut string) {
+// files returns the artifacts of an execution, and why they are incomplete.
+func (h *harness) files(records *store.Store, id execution.ID) (files map[string]string, cut string) {
 	h.t.Helper()
 	left, err := records.Artifacts(h.t.Context(), id)
 	if err != nil {
@@ -422,7 +421,7 @@ func (h *house) files(records *store.Store, id execution.ID) (files map[string]s
 	return files, left.Cut
 }
 
-// delivery asks the server how far the delivery of an execution is.
+// delivery returns the state of the delivery of an execution, or "" if the server does not answer.
 func (c *customer) delivery(ctx context.Context, id execution.ID) execution.DeliveryState {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, c.url+"/executions/"+string(id), nil)
 	if err != nil {
@@ -443,8 +442,8 @@ func (c *customer) delivery(ctx context.Context, id execution.ID) execution.Deli
 	return answer.Callback.State
 }
 
-// fails tells what the harness itself could not do.
-func (h *house) fails(act string, err error) {
+// reportHarnessError reports an act in which the harness itself failed.
+func (h *harness) reportHarnessError(act string, err error) {
 	h.t.Helper()
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
