@@ -24,8 +24,10 @@ type Mirror struct {
 // NewMirror reads from source until Close. It keeps at most limit bytes of each stream. After an error of the source it
 // tries again.
 func NewMirror(ctx context.Context, source Source, limit int64) *Mirror {
-	m := &Mirror{buffers: map[execution.Stream]*Buffer{execution.Stdout: New(limit, limit),
-		execution.Stderr: New(limit, limit)}}
+	m := &Mirror{buffers: map[execution.Stream]*Buffer{
+		execution.Stdout: New(limit, limit),
+		execution.Stderr: New(limit, limit),
+	}}
 	ctx, m.stop = context.WithCancel(ctx)
 	m.done.Go(func() {
 		tick := time.NewTicker(mirrorInterval)

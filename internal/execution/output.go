@@ -49,8 +49,8 @@ func (t Text) Len() (n int) {
 }
 
 // Inline renders at most limit bytes of the output for a message: fifteen sixteenths from the head and one sixteenth
-// from the tail, with a line between them that counts the missing bytes. cut reports whether bytes are missing. No rune
-// is cut in two. Bytes that are not UTF-8 stay in the text; the encoder of the message replaces them.
+// from the tail, with a line between them that counts the missing bytes. The result cut reports whether bytes are
+// missing. No rune is cut in two. Bytes that are not UTF-8 stay in the text; the encoder of the message replaces them.
 func (o Output) Inline(limit int) (text Text, cut bool) {
 	if o.LeftOut() <= 0 && len(o.Head)+len(o.Tail) <= limit {
 		return Text{o.Kept()}, false

@@ -35,8 +35,12 @@ func TestInline(t *testing.T) {
 	}{
 		{"nothing was written", execution.Output{}, 32, "", false},
 		{"it fits", execution.Output{Head: []byte("hi\n"), Bytes: 3}, 32, "hi\n", false},
-		{"it fits exactly", execution.Output{Head: bytes.Repeat([]byte("x"), 32), Bytes: 32}, 32,
-			strings.Repeat("x", 32), false},
+		{
+			"it fits exactly",
+			execution.Output{Head: bytes.Repeat([]byte("x"), 32), Bytes: 32},
+			32,
+			strings.Repeat("x", 32), false,
+		},
 		{
 			"complete but too long",
 			execution.Output{Head: []byte(long), Bytes: 2000},

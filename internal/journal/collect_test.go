@@ -44,18 +44,28 @@ func TestSplitterSeparatesFilesFromPayload(t *testing.T) {
 		journal.Collection{Of: "x", Files: 1, Bytes: 2, Omitted: 3, Cut: journal.CutTime}))
 	broken := strings.Replace(fileFrame("a", 5), `"size"`, `size"`, 1)
 	for name, c := range map[string]struct{ raw, payload, files string }{
-		"one file": {packed("out\n") + fileFrame("d/a\n", 4) + packed("a\nb\x1e") + endFrame(), "out\n",
-			`<x "d/a\n" 4 640>` + "a\nb\x1e<true>"},
-		"two and an end": {fileFrame("a", 1) + packed("1") + fileFrame("b", 0) + done + endFrame(), "",
-			`<x "a" 1 640>1<true><x "b" 0 640><true><{Of:x Files:1 Bytes:2 Omitted:3 Cut:time}>`},
-		"too short": {fileFrame("a", 2) + packed("1") + done, "",
-			`<x "a" 2 640>1<false><{Of:x Files:1 Bytes:2 Omitted:3 Cut:time}>`},
+		"one file": {
+			packed("out\n") + fileFrame("d/a\n", 4) + packed("a\nb\x1e") + endFrame(), "out\n",
+			`<x "d/a\n" 4 640>` + "a\nb\x1e<true>",
+		},
+		"two and an end": {
+			fileFrame("a", 1) + packed("1") + fileFrame("b", 0) + done + endFrame(), "",
+			`<x "a" 1 640>1<true><x "b" 0 640><true><{Of:x Files:1 Bytes:2 Omitted:3 Cut:time}>`,
+		},
+		"too short": {
+			fileFrame("a", 2) + packed("1") + done, "",
+			`<x "a" 2 640>1<false><{Of:x Files:1 Bytes:2 Omitted:3 Cut:time}>`,
+		},
 		"too long": {fileFrame("a", 2) + packed("123") + endFrame(), "", `<x "a" 2 640>123<false>`},
-		"refused": {fileFrame("a", 1) + packed("1") + omitted, "",
-			`<x "a" 1 640>1<true><x "a�\n` + strings.Repeat("y", 1021) + `" name>`},
+		"refused": {
+			fileFrame("a", 1) + packed("1") + omitted, "",
+			`<x "a" 1 640>1<true><x "a�\n` + strings.Repeat("y", 1021) + `" name>`,
+		},
 		"cut off": {fileFrame("a", 2) + "1", "", `<x "a" 2 640>1`},
-		"not understood": {broken + packed("12345") + fileFrame("b", 1) + packed("1") + endFrame(), "",
-			`<x "b" 1 640>1<true>`},
+		"not understood": {
+			broken + packed("12345") + fileFrame("b", 1) + packed("1") + endFrame(), "",
+			`<x "b" 1 640>1<true>`,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for chunk := 1; chunk <= len(c.raw); chunk++ {

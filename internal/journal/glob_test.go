@@ -22,8 +22,11 @@ func TestGlobChoosesPaths(t *testing.T) {
 		{"out/**", []string{"out/a", "out/a/b"}, []string{"out", "a/out/b"}},
 		{"**", []string{"a", "a/b", "a/b/c"}, nil},
 		{"**/**/a", []string{"a", "b/a", "b/c/a"}, []string{"b", "a/b"}},
-		{"a/**/b/**/*.c", []string{"a/b/x.c", "a/x/b/y/z.c", "a/b/b/b/b.c", "a/x/b/x/b/x.c"},
-			[]string{"a/x.c", "a/x/x.c", "b/x.c"}},
+		{
+			"a/**/b/**/*.c",
+			[]string{"a/b/x.c", "a/x/b/y/z.c", "a/b/b/b/b.c", "a/x/b/x/b/x.c"},
+			[]string{"a/x.c", "a/x/x.c", "b/x.c"},
+		},
 		{"**/a/b", []string{"a/b", "a/a/b", "x/a/b", "a/b/a/b"}, []string{"a/b/x", "a/x/b"}},
 		{"**.go", []string{"x.go"}, []string{"d/x.go"}},
 	} {

@@ -58,22 +58,30 @@ func TestSplitterCutsFramesOutOfAnyChunks(t *testing.T) {
 	}{
 		"nothing":       {},
 		"payload alone": {raw: packed("a\nb"), payload: "a\nb"},
-		"all three": {raw: startFrame() + packed("a\n") + endFrame(), payload: "a\n", start: true,
-			end: true},
+		"all three": {
+			raw: startFrame() + packed("a\n") + endFrame(), payload: "a\n", start: true,
+			end: true,
+		},
 		"frames alone":            {raw: startFrame() + endFrame(), start: true, end: true},
 		"end behind an open line": {raw: "a" + endFrame(), payload: "a", end: true},
 		"pieces of a line":        {raw: packed("ab") + packed("cd\n"), payload: "abcd\n"},
 		"pieces of nothing":       {raw: "\n\n" + packed("a") + "\n", payload: "a"},
-		"a newline that was lost": {raw: strings.TrimSuffix(packed("ab"), "\n") + packed("cd") + endFrame(),
-			payload: "abcd", end: true},
+		"a newline that was lost": {
+			raw:     strings.TrimSuffix(packed("ab"), "\n") + packed("cd") + endFrame(),
+			payload: "abcd", end: true,
+		},
 		"what follows the end": {raw: endFrame() + "a" + startFrame(), end: true},
 		"another nonce":        {raw: foreign + "a" + endFrame(), payload: "a", end: true},
-		"printed frames": {raw: packed(startFrame()+endFrame()) + endFrame(),
-			payload: startFrame() + endFrame(), end: true},
+		"printed frames": {
+			raw:     packed(startFrame()+endFrame()) + endFrame(),
+			payload: startFrame() + endFrame(), end: true,
+		},
 		"half a marker, no newline": {raw: "a" + marker[:41] + endFrame(), payload: "a"},
 		"half a marker":             {raw: "a" + marker[:41] + "\n" + endFrame(), payload: "a", end: true},
-		"half a marker, and more": {raw: "a" + marker[:41] + "x\n" + packed("b") + endFrame(), payload: "ab",
-			end: true},
+		"half a marker, and more": {
+			raw: "a" + marker[:41] + "x\n" + packed("b") + endFrame(), payload: "ab",
+			end: true,
+		},
 		"an escape at the end":      {raw: "a\x1e", payload: "a"},
 		"a frame that was cut off":  {raw: "a" + endFrame()[:100], payload: "a"},
 		"a marker without a frame":  {raw: "a" + marker, payload: "a"},
@@ -81,10 +89,14 @@ func TestSplitterCutsFramesOutOfAnyChunks(t *testing.T) {
 		"a frame of no kind":        {raw: "a" + marker + "\nb" + endFrame(), payload: "ab", end: true},
 		"a frame that is no JSON":   {raw: "a" + marker + "E{\nb" + marker + "S\nc", payload: "abc"},
 		"a frame that is too long":  {raw: "a" + marker + "E" + strings.Repeat(" ", 5000) + "{}\nb", payload: "ab"},
-		"binary": {raw: packed("\x00\xff\x1e\x1e\n\x1eboomn\x1ee\x1e") + endFrame(),
-			payload: "\x00\xff\x1e\x1e\n\x1eboomn\x1ee\x1e", end: true},
-		"a second start": {raw: startFrame() + string(journal.AppendStart(nil, nonce, journal.Start{})),
-			start: true},
+		"binary": {
+			raw:     packed("\x00\xff\x1e\x1e\n\x1eboomn\x1ee\x1e") + endFrame(),
+			payload: "\x00\xff\x1e\x1e\n\x1eboomn\x1ee\x1e", end: true,
+		},
+		"a second start": {
+			raw:   startFrame() + string(journal.AppendStart(nil, nonce, journal.Start{})),
+			start: true,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			want := parts{payload: c.payload, consumed: int64(len(c.raw))}
@@ -119,7 +131,7 @@ func TestSplitterPassesPayloadOnAtOnce(t *testing.T) {
 	}
 }
 
-// TestAPayloadHasFewAndShortLines bounds the lines of the log, because Docker handles each line at a cost and breaks lines
+// TestAPayloadHasFewAndShortLines bounds the lines of the log, because each line costs Docker work, and it breaks lines
 // after 16 KiB.
 func TestAPayloadHasFewAndShortLines(t *testing.T) {
 	for name, payload := range map[string]string{

@@ -81,9 +81,9 @@ func copyContent(w io.Writer, e WorkspaceEntry, buf []byte) error {
 	return nil
 }
 
-// ReadWorkspace reads the entries that follow the JSON of a job and calls each with every entry. each reads the content
-// of a file before it returns; ReadWorkspace skips the rest. It returns the first error of each, and an error that
-// wraps io.ErrUnexpectedEOF if the sender stopped half way, in which case there is no job.
+// ReadWorkspace reads the entries that follow the JSON of a job and calls each with every entry. The function each
+// reads the content of a file before it returns; ReadWorkspace skips the rest. It returns the first error of each, and
+// an error that wraps io.ErrUnexpectedEOF if the sender stopped half way, in which case there is no job.
 func ReadWorkspace(r io.Reader, each func(e WorkspaceEntry, content io.Reader) error) error {
 	in := bufio.NewReaderSize(r, 64<<10)
 	header := make([]byte, 0, maxEntryHeader)

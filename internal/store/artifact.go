@@ -41,16 +41,16 @@ const selectArtifacts = `SELECT a.path, a.mode, b.id, b.size, b.sum FROM executi
 
 // Artifacts implements httpapi.ArtifactStore.
 func (s *Store) Artifacts(ctx context.Context, id execution.ID) (*execution.Artifacts, error) {
-	var leavings sql.Null[string]
+	var omissions sql.Null[string]
 	err := s.readers.row(ctx, `SELECT r.leavings FROM executions e LEFT JOIN results r ON r.execution = e.seq
 		WHERE e.id = ?`, id).
-		Scan(&leavings)
-	if err != nil || !leavings.Valid {
+		Scan(&omissions)
+	if err != nil || !omissions.Valid {
 		return nil, wrapError("get artifacts", notFound(err))
 	}
 	var a execution.Artifacts
-	if err := json.Unmarshal([]byte(leavings.V), &a.Omissions); err != nil {
-		return nil, wrapError("get artifacts", fmt.Errorf("read leavings: %w", err))
+	if err := json.Unmarshal([]byte(omissions.V), &a.Omissions); err != nil {
+		return nil, wrapError("get artifacts", fmt.Errorf("read omissions: %w", err))
 	}
 	a.Files, err = collect(ctx, s.readers, "list artifacts", scanArtifact, selectArtifacts+` ORDER BY a.path`, id)
 	return &a, err

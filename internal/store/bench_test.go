@@ -109,8 +109,10 @@ func BenchmarkDeliveries(b *testing.B) {
 		b.Run(fmt.Sprint(there, " there"), func(b *testing.B) {
 			s := open(b, b.TempDir())
 			fillDead(b, s, there)
-			f := execution.DeliveryFilter{Subject: "subject7", States: []execution.DeliveryState{execution.Dead},
-				Limit: 5}
+			f := execution.DeliveryFilter{
+				Subject: "subject7", States: []execution.DeliveryState{execution.Dead},
+				Limit: 5,
+			}
 			f.Before.CreatedAt, f.Before.Execution = timeOf(600), "exec_600"
 			for b.Loop() {
 				if list, err := s.Deliveries(b.Context(), f); err != nil || len(list) != 5 {

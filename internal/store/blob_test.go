@@ -118,8 +118,10 @@ func TestSweepRemovesUnreferencedBlobs(t *testing.T) {
 // storeEnded stores an ended execution with artifacts.
 func storeEnded(t *testing.T, s *store.Store, at time.Time, a *execution.Artifacts) execution.ID {
 	t.Helper()
-	e := execution.Execution{ID: execution.NewID(at), Subject: "ann", Language: "play", Timeout: time.Hour,
-		CreatedAt: at, State: execution.Queued}
+	e := execution.Execution{
+		ID: execution.NewID(at), Subject: "ann", Language: "play", Timeout: time.Hour,
+		CreatedAt: at, State: execution.Queued,
+	}
 	if _, _, err := s.Enqueue(t.Context(), e, nil, execution.QueueLimits{}); err != nil {
 		t.Fatal(err)
 	}
@@ -135,10 +137,14 @@ func TestArtifactsAreKeptAsLongAsTheirExecution(t *testing.T) {
 	at := time.Now().UTC()
 	content := randomBytes(300_000)
 	want := &execution.Artifacts{
-		Files: []execution.Artifact{{Path: "a\nb", Mode: 0o644, Blob: writeBlob(t, s, content, 1<<20)},
-			{Path: "b/c", Mode: 0o755, Blob: writeBlob(t, s, nil, 1)}},
-		Omissions: execution.Omissions{Omitted: []execution.Omission{{Path: "x", Reason: "size"}}, Count: 7,
-			Cut: "time"},
+		Files: []execution.Artifact{
+			{Path: "a\nb", Mode: 0o644, Blob: writeBlob(t, s, content, 1<<20)},
+			{Path: "b/c", Mode: 0o755, Blob: writeBlob(t, s, nil, 1)},
+		},
+		Omissions: execution.Omissions{
+			Omitted: []execution.Omission{{Path: "x", Reason: "size"}}, Count: 7,
+			Cut: "time",
+		},
 	}
 	id := storeEnded(t, s, at, want)
 	stray := writeBlob(t, s, content, 1<<20)
@@ -196,16 +202,20 @@ func TestFinishRefusesARemovedBlob(t *testing.T) {
 	if _, err := half.Write(randomBytes(300_000)); err != nil {
 		t.Fatal(err)
 	}
-	e := execution.Execution{ID: execution.NewID(time.Now()), Subject: "ann", Language: "play", Timeout: time.Hour,
-		CreatedAt: time.Now(), State: execution.Queued}
+	e := execution.Execution{
+		ID: execution.NewID(time.Now()), Subject: "ann", Language: "play", Timeout: time.Hour,
+		CreatedAt: time.Now(), State: execution.Queued,
+	}
 	if _, _, err := s.Enqueue(t.Context(), e, nil, execution.QueueLimits{}); err != nil {
 		t.Fatal(err)
 	}
 	for _, id := range []int64{gone.ID, gone.ID + 1} {
-		r := execution.Result{State: execution.Failed, Reason: execution.StartFailed, CompletedAt: time.Now(),
+		r := execution.Result{
+			State: execution.Failed, Reason: execution.StartFailed, CompletedAt: time.Now(),
 			Artifacts: &execution.Artifacts{
 				Files: []execution.Artifact{{Path: "a", Blob: execution.Blob{ID: id}}},
-			}}
+			},
+		}
 		if err := s.Finish(t.Context(), e.ID, r, nil); !errors.Is(err, execution.ErrBlobGone) {
 			t.Errorf("blob %d: got %v, want %v", id, err, execution.ErrBlobGone)
 		}

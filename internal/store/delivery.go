@@ -18,9 +18,9 @@ const (
 		LEFT JOIN callbacks c ON c.execution = e.seq
 		LEFT JOIN deliveries d ON d.execution = e.seq
 		LEFT JOIN bodies b ON b.execution = e.seq`
-	// pendingDestinations steps from one destination with a pending delivery to the next along an index, so that many
-	// deliveries to one destination do not delay the others. Without the hint SQLite would choose an index made for the
-	// lists.
+	// The query pendingDestinations steps from one destination with a pending delivery to the next along an index, so
+	// that many deliveries to one destination do not delay the others. Without the hint SQLite would choose an index
+	// made for the lists.
 	pendingDestinations = `WITH RECURSIVE pending(destination) AS (
 			SELECT min(destination) FROM deliveries INDEXED BY deliveries_pending WHERE state = 'pending'
 			UNION ALL

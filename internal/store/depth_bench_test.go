@@ -122,8 +122,10 @@ func (d *depth) lap(b *testing.B, told func(operation string, took time.Duration
 	})
 	step("start", func() error {
 		return s.Start(ctx, id,
-			execution.Run{Container: "container-0123456789", Nonce: "0123456789abcdef", StartedAt: now,
-				Deadline: now.Add(time.Hour)})
+			execution.Run{
+				Container: "container-0123456789", Nonce: "0123456789abcdef", StartedAt: now,
+				Deadline: now.Add(time.Hour),
+			})
 	})
 	step("finish", func() error {
 		return s.Finish(ctx, id, execution.Result{
@@ -135,8 +137,10 @@ func (d *depth) lap(b *testing.B, told func(operation string, took time.Duration
 	step("next due", func() error { _, _, err := s.NextDue(ctx, now); return err })
 	step("delivery", func() error { _, err := s.Delivery(ctx, id); return err })
 	step("record", func() error {
-		a := execution.Attempt{Execution: id, Number: 1, StartedAt: now, Outcome: execution.AttemptStatus,
-			StatusCode: 200}
+		a := execution.Attempt{
+			Execution: id, Number: 1, StartedAt: now, Outcome: execution.AttemptStatus,
+			StatusCode: 200,
+		}
 		return s.Record(ctx, a, execution.Delivered, "", time.Time{})
 	})
 	step("get", func() error { _, err := s.Get(ctx, id); return err })
@@ -164,14 +168,18 @@ func (d *depth) lap(b *testing.B, told func(operation string, took time.Duration
 	extra = e.ID
 	step("cancel", func() error {
 		_, err := s.Cancel(ctx, extra, now, func(execution.Execution) (execution.Result, *execution.Delivery) {
-			return execution.Result{State: execution.Cancelled, Reason: execution.WasCancelled,
-				CompletedAt: now}, delivery()
+			return execution.Result{
+				State: execution.Cancelled, Reason: execution.WasCancelled,
+				CompletedAt: now,
+			}, delivery()
 		})
 		return err
 	})
 	if err := s.Record(ctx,
-		execution.Attempt{Execution: extra, Number: 1, StartedAt: now, Outcome: execution.AttemptStatus,
-			StatusCode: 200},
+		execution.Attempt{
+			Execution: extra, Number: 1, StartedAt: now, Outcome: execution.AttemptStatus,
+			StatusCode: 200,
+		},
 		execution.Delivered, "", time.Time{}); err != nil {
 		b.Fatal(err)
 	}

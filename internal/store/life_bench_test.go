@@ -74,8 +74,10 @@ func life(b *testing.B, s *Store, subject string) (took []time.Duration) {
 	})
 	step(func() error {
 		return s.Start(b.Context(), id,
-			execution.Run{Container: "boomerang-warm-0123456789", Nonce: "0123456789abcdef", StartedAt: now,
-				Deadline: now.Add(time.Hour)})
+			execution.Run{
+				Container: "boomerang-warm-0123456789", Nonce: "0123456789abcdef", StartedAt: now,
+				Deadline: now.Add(time.Hour),
+			})
 	})
 	step(func() error {
 		r := execution.Result{
@@ -94,8 +96,10 @@ func life(b *testing.B, s *Store, subject string) (took []time.Duration) {
 		return err
 	})
 	step(func() error {
-		a := execution.Attempt{Execution: id, Number: 1, StartedAt: now, Outcome: execution.AttemptStatus,
-			StatusCode: 200}
+		a := execution.Attempt{
+			Execution: id, Number: 1, StartedAt: now, Outcome: execution.AttemptStatus,
+			StatusCode: 200,
+		}
 		return s.Record(b.Context(), a, execution.Delivered, "", time.Time{})
 	})
 	step(func() error {

@@ -95,9 +95,8 @@ func (c recordingConn) PrepareContext(ctx context.Context, query string) (driver
 	if err != nil {
 		return nil, err
 	}
-	// SQLite's driver implements it
-	return recordingStmt{fullStmt: s.(fullStmt), query: query,
-		recorder: c.recorder}, nil //nolint:forcetypeassert,errcheck
+	full := s.(fullStmt) //nolint:forcetypeassert,errcheck // SQLite's driver implements it
+	return recordingStmt{fullStmt: full, query: query, recorder: c.recorder}, nil
 }
 
 func (c recordingConn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {

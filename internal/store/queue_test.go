@@ -200,21 +200,36 @@ func TestListsOfDeliveriesUseIndexes(t *testing.T) {
 		walk   string
 		walks  int
 	}{
-		"all subjects' dead": {execution.DeliveryFilter{States: []execution.DeliveryState{execution.Dead}},
-			"deliveries_of_all (state=?)", 1},
+		"all subjects' dead": {
+			execution.DeliveryFilter{States: []execution.DeliveryState{execution.Dead}},
+			"deliveries_of_all (state=?)", 1,
+		},
 		"all subjects'": {execution.DeliveryFilter{}, "deliveries_of_all (state=?)", 3},
-		"to a destination": {execution.DeliveryFilter{Destination: "https://a:443"}, "deliveries_of_all (state=?)",
-			3},
-		"since": {execution.DeliveryFilter{Since: time.Now()},
-			"deliveries_of_all (state=? AND created_at>?)", 3},
-		"from a cursor": {execution.DeliveryFilter{Before: before},
-			"deliveries_of_all (state=? AND created_at<?)", 3},
-		"a subject's": {execution.DeliveryFilter{Subject: "ann"},
-			"deliveries_of_subject (subject=? AND state=?)", 3},
-		"a subject's, at most": {execution.DeliveryFilter{Subject: "ann", Until: time.Now()},
-			"deliveries_of_subject (subject=? AND state=? AND created_at<?)", 3},
-		"a subject's, paged on": {execution.DeliveryFilter{Subject: "ann", Before: before},
-			"deliveries_of_subject (subject=? AND state=? AND created_at<?)", 3},
+		"to a destination": {
+			execution.DeliveryFilter{Destination: "https://a:443"},
+			"deliveries_of_all (state=?)",
+			3,
+		},
+		"since": {
+			execution.DeliveryFilter{Since: time.Now()},
+			"deliveries_of_all (state=? AND created_at>?)", 3,
+		},
+		"from a cursor": {
+			execution.DeliveryFilter{Before: before},
+			"deliveries_of_all (state=? AND created_at<?)", 3,
+		},
+		"a subject's": {
+			execution.DeliveryFilter{Subject: "ann"},
+			"deliveries_of_subject (subject=? AND state=?)", 3,
+		},
+		"a subject's, at most": {
+			execution.DeliveryFilter{Subject: "ann", Until: time.Now()},
+			"deliveries_of_subject (subject=? AND state=? AND created_at<?)", 3,
+		},
+		"a subject's, paged on": {
+			execution.DeliveryFilter{Subject: "ann", Before: before},
+			"deliveries_of_subject (subject=? AND state=? AND created_at<?)", 3,
+		},
 	} {
 		query, args := selectDeliveries(c.filter)
 		walks := 0
@@ -426,8 +441,10 @@ func TestTheTwoPartsSignalEachOther(t *testing.T) {
 	}
 	ended, release := front.Ended(e.ID)
 	defer release()
-	r := execution.Result{State: execution.Completed, Reason: execution.Exited, ExitCode: new(0),
-		CompletedAt: time.Now()}
+	r := execution.Result{
+		State: execution.Completed, Reason: execution.Exited, ExitCode: new(0),
+		CompletedAt: time.Now(),
+	}
 	var d *execution.Delivery
 	if e.Callback.URL != "" {
 		d = &execution.Delivery{Body: []byte("{}"), NextAt: time.Now(), CreatedAt: time.Now()}

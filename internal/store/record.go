@@ -12,8 +12,8 @@ import (
 	"boomerang/internal/fault"
 )
 
-// The columns of an execution with all its optional parts, but without its output and sealed fields. selectWithOutput
-// adds the output, selectClaimed the program.
+// The columns of an execution with all its optional parts, but without its output and sealed fields. The query
+// selectWithOutput adds the output, selectClaimed the program.
 const (
 	recordColumns = `e.id, e.name, e.subject, e.language, e.working_dir, e.timeout, e.env_names, e.options,
 		e.created_at, e.state,

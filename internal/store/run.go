@@ -126,11 +126,10 @@ func (t *tx) deleteRunningData(ctx context.Context, r row) error {
 
 // Finish implements dispatch.Ledger. In one transaction it writes the result, the outputs and the pending delivery,
 // deletes code, env and input, and makes the files that the program left the content of its workspace. It ends a queued
-// execution or a running one of this epoch; it returns ErrStale if the table of transitions has no step to r.State.
-//
-// d is nil exactly if the execution has no callback. Body, CreatedAt and NextAt of d are stored. If d has a Summary, d
-// is stored only for the last execution of the batch to end, with the body that Summary makes. Summary runs inside the
-// transaction and must not call the store.
+// execution or a running one of this epoch; it returns ErrStale if the table of transitions has no step to r.State. The
+// delivery d is nil exactly if the execution has no callback. Body, CreatedAt and NextAt of d are stored. If d has a
+// Summary, d is stored only for the last execution of the batch to end, with the body that Summary makes. Summary runs
+// inside the transaction and must not call the store.
 func (s *Store) Finish(ctx context.Context, id execution.ID, r execution.Result, d *execution.Delivery) error {
 	var c workspaceChange
 	if r.Workspace != nil && r.Workspace.Saved {
@@ -237,9 +236,8 @@ func (t *tx) insertResult(ctx context.Context, seq int64, r execution.Result) er
 
 // Cancel ends a queued execution with the result and the delivery that finish returns, in the way of Finish. For a
 // running execution it stores the first request with its time and signals Cancelling. It does not change an ended
-// execution. Cancel returns the execution as stored afterwards, or the fault EXECUTION_NOT_FOUND.
-//
-// finish runs inside the transaction and must not call the store.
+// execution. Cancel returns the execution as stored afterwards, or the fault EXECUTION_NOT_FOUND. The function finish
+// runs inside the transaction and must not call the store.
 func (s *Store) Cancel(
 	ctx context.Context, id execution.ID, at time.Time,
 	finish func(execution.Execution) (execution.Result, *execution.Delivery),

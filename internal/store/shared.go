@@ -103,7 +103,7 @@ func (s *Store) Publish(ctx context.Context, id execution.ID, stream execution.S
 	})
 }
 
-// Published implements dispatch.Publisher. from is 0 or the end of the bytes returned so far.
+// Published implements dispatch.Publisher. The offset from is 0 or the end of the bytes returned so far.
 func (s *Store) Published(ctx context.Context, id execution.ID, stream execution.Stream, from int64) ([]byte, error) {
 	pieces, err := collect(ctx, s.readers, "read published output", func(r scanner) (piece []byte, err error) {
 		err = r.Scan(&piece)

@@ -56,7 +56,7 @@ func (s *signals) Cancelling() <-chan struct{} { return s.cancelling }
 func (s *signals) Pending() <-chan struct{} { return s.pending }
 
 // Ended implements httpapi.Records. The channel of an execution that has already ended, or does not exist, is never
-// closed: callers read the execution after calling Ended. release is idempotent.
+// closed: callers read the execution after calling Ended. Calling release again does nothing.
 func (s *signals) Ended(id execution.ID) (ch <-chan struct{}, release func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -70,7 +70,7 @@ func (s *signals) Ended(id execution.ID) (ch <-chan struct{}, release func()) {
 }
 
 // Moves implements follow.Records. The channel is also signalled when another process adopts the execution; it has one
-// receiver. Callers read the execution after calling Moves. release is idempotent.
+// receiver. Callers read the execution after calling Moves. Calling release again does nothing.
 func (s *signals) Moves(id execution.ID) (ch <-chan struct{}, release func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -27,8 +27,10 @@ func TestTallyCountsExecutionsAndDeliveries(t *testing.T) {
 		t.Fatal(err)
 	}
 	for n, e := range claimed[:4] { // one stays claimed, which counts as queued
-		run := execution.Run{Node: s.Node(), Epoch: s.Epoch(), Container: "b", Nonce: "n", StartedAt: now,
-			Deadline: now.Add(time.Hour)}
+		run := execution.Run{
+			Node: s.Node(), Epoch: s.Epoch(), Container: "b", Nonce: "n", StartedAt: now,
+			Deadline: now.Add(time.Hour),
+		}
 		if err := s.Start(t.Context(), e.ID, run); err != nil {
 			t.Fatal(err)
 		}
@@ -36,14 +38,18 @@ func TestTallyCountsExecutionsAndDeliveries(t *testing.T) {
 			continue
 		}
 		r := execution.Result{State: execution.Failed, Reason: execution.Lost, CompletedAt: now}
-		d := &execution.Delivery{Execution: e.ID, State: execution.Pending, Body: []byte("{}"), CreatedAt: now,
-			NextAt: now}
+		d := &execution.Delivery{
+			Execution: e.ID, State: execution.Pending, Body: []byte("{}"), CreatedAt: now,
+			NextAt: now,
+		}
 		if err := s.Finish(t.Context(), e.ID, r, d); err != nil {
 			t.Fatal(err)
 		}
 	}
-	a := execution.Attempt{Execution: claimed[1].ID, Number: 1, StartedAt: now, Outcome: execution.AttemptStatus,
-		StatusCode: 410}
+	a := execution.Attempt{
+		Execution: claimed[1].ID, Number: 1, StartedAt: now, Outcome: execution.AttemptStatus,
+		StatusCode: 410,
+	}
 	if err := s.Record(t.Context(), a, execution.Dead, execution.Gone, time.Time{}); err != nil {
 		t.Fatal(err)
 	}

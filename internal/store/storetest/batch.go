@@ -3,7 +3,6 @@ package storetest
 import (
 	"encoding/json"
 	"fmt"
-	"testing"
 	"time"
 
 	"boomerang/internal/execution"
@@ -38,8 +37,7 @@ func (h *harness) summaryDelivery() *execution.Delivery {
 	return d
 }
 
-func TestABatchIsStoredInItsOrder(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testABatchIsStoredInItsOrder(h *harness) {
 	given := h.newBatch(3, true)
 	stored, replayed, err := h.EnqueueAll(h.ctx(), given, nil, execution.QueueLimits{})
 	h.ok(err)
@@ -60,8 +58,7 @@ func TestABatchIsStoredInItsOrder(t *testing.T, db Database) {
 	h.equal(len(none), 0)
 }
 
-func TestABatchIsStoredCompletelyOrNotAtAll(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testABatchIsStoredCompletelyOrNotAtAll(h *harness) {
 	h.enqueue("ann")
 	given := h.newBatch(3, false)
 	for _, limits := range []execution.QueueLimits{{Total: 3}, {PerSubject: 3}} {
@@ -79,8 +76,7 @@ func TestABatchIsStoredCompletelyOrNotAtAll(t *testing.T, db Database) {
 	h.ok(err)
 }
 
-func TestABatchIsReplayedCompletely(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testABatchIsReplayedCompletely(h *harness) {
 	key := &execution.Idempotency{Key: "k", Fingerprint: "f"}
 	first := h.newBatch(3, true)
 	_, _, err := h.EnqueueAll(h.ctx(), first, key, execution.QueueLimits{})
@@ -97,8 +93,7 @@ func TestABatchIsReplayedCompletely(t *testing.T, db Database) {
 	h.wantFault(err, fault.Conflict)
 }
 
-func TestTheLastExecutionOfABatchGetsTheDelivery(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testTheLastExecutionOfABatchGetsTheDelivery(h *harness) {
 	all := h.newBatch(3, true)
 	_, _, err := h.EnqueueAll(h.ctx(), all, nil, execution.QueueLimits{})
 	h.ok(err)
@@ -129,8 +124,7 @@ func TestTheLastExecutionOfABatchGetsTheDelivery(t *testing.T, db Database) {
 	}
 }
 
-func TestRemoveKeepsABatchUntilItsSummary(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testRemoveKeepsABatchUntilItsSummary(h *harness) {
 	all := h.newBatch(2, true)
 	_, _, err := h.EnqueueAll(h.ctx(), all, nil, execution.QueueLimits{})
 	h.ok(err)
@@ -148,8 +142,7 @@ func TestRemoveKeepsABatchUntilItsSummary(t *testing.T, db Database) {
 	h.equal(n, 1) // the other execution has the pending delivery
 }
 
-func TestABatchWithoutASummaryHasADeliveryForEach(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testABatchWithoutASummaryHasADeliveryForEach(h *harness) {
 	all := h.newBatch(2, false)
 	_, _, err := h.EnqueueAll(h.ctx(), all, nil, execution.QueueLimits{})
 	h.ok(err)

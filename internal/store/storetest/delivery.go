@@ -1,7 +1,6 @@
 package storetest
 
 import (
-	"testing"
 	"time"
 
 	"boomerang/internal/execution"
@@ -39,8 +38,7 @@ func (h *harness) due(at time.Time, limit int) (ids []execution.ID) {
 	return ids
 }
 
-func TestDueListsTheLongestDueFirst(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testDueListsTheLongestDueFirst(h *harness) {
 	third, first, second := h.deliverable(3*time.Hour), h.deliverable(time.Hour), h.deliverable(2*time.Hour)
 	h.deliverable(9 * time.Hour)
 	h.enqueue("ann")
@@ -59,8 +57,7 @@ func TestDueListsTheLongestDueFirst(t *testing.T, db Database) {
 	h.equal(h.due(later, 10), []execution.ID{first, second})
 }
 
-func TestDueExcludesExecutionsInFlightAndClosedDestinations(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testDueExcludesExecutionsInFlightAndClosedDestinations(h *harness) {
 	first, second := h.deliverable(0), h.deliverable(time.Second)
 	at := h.now.Add(time.Hour)
 	d, err := h.Delivery(h.ctx(), first)
@@ -82,8 +79,7 @@ func TestDueExcludesExecutionsInFlightAndClosedDestinations(t *testing.T, db Dat
 	}
 }
 
-func TestDeliveryReturnsEverythingThatAnAttemptNeeds(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testDeliveryReturnsEverythingThatAnAttemptNeeds(h *harness) {
 	given := h.execution("ann")
 	_, _, err := h.Enqueue(h.ctx(), given, nil, execution.QueueLimits{})
 	h.ok(err)
@@ -95,9 +91,8 @@ func TestDeliveryReturnsEverythingThatAnAttemptNeeds(t *testing.T, db Database) 
 	h.equal(got, want)
 }
 
-// TestDueBoundsEachDestination stores 50 deliveries to one destination, and then three to another.
-func TestDueBoundsEachDestination(t *testing.T, db Database) {
-	h := newHarness(t, db)
+// testDueBoundsEachDestination stores 50 deliveries to one destination, and then three to another.
+func testDueBoundsEachDestination(h *harness) {
 	busy, calm := map[execution.ID]bool{}, map[execution.ID]bool{}
 	to := func(url string, n int, ids map[execution.ID]bool) (destination string) {
 		for range n {
@@ -136,8 +131,7 @@ func TestDueBoundsEachDestination(t *testing.T, db Database) {
 	h.equal(second[0].Execution == first[0].Execution, false)
 }
 
-func TestBreakersSurviveARestart(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testBreakersSurviveARestart(h *harness) {
 	open := execution.Breaker{Destination: "https://a.example:443", Openings: 2, OpenUntil: h.now.Add(time.Minute)}
 	other := execution.Breaker{Destination: "https://b.example:443", Openings: 1, OpenUntil: h.now}
 	h.ok(h.KeepBreaker(h.ctx(), other))
@@ -153,15 +147,13 @@ func TestBreakersSurviveARestart(t *testing.T, db Database) {
 	h.equal(list, []execution.Breaker{other})
 }
 
-func TestDueDeliveriesSurviveARestart(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testDueDeliveriesSurviveARestart(h *harness) {
 	id := h.deliverable(0)
 	h.restart()
 	h.equal(h.due(h.now, 10), []execution.ID{id})
 }
 
-func TestNextDueReturnsTheEarliest(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testNextDueReturnsTheEarliest(h *harness) {
 	_, ok, err := h.NextDue(h.ctx(), h.now)
 	h.ok(err)
 	h.equal(ok, false)
@@ -178,8 +170,7 @@ func TestNextDueReturnsTheEarliest(t *testing.T, db Database) {
 	h.equal(at.After(want), true)
 }
 
-func TestRecordStoresTheAttemptAndSchedulesTheNext(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testRecordStoresTheAttemptAndSchedulesTheNext(h *harness) {
 	id := h.deliverable(0)
 	var want []execution.Attempt
 	for n := 1; n <= 11; n++ {
@@ -200,8 +191,7 @@ func TestRecordStoresTheAttemptAndSchedulesTheNext(t *testing.T, db Database) {
 	h.equal(got, want)
 }
 
-func TestRecordEndsTheDelivery(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testRecordEndsTheDelivery(h *harness) {
 	for state, reason := range map[execution.DeliveryState]execution.DeadReason{
 		execution.Delivered: "", execution.Dead: execution.Gone,
 	} {
@@ -219,8 +209,7 @@ func TestRecordEndsTheDelivery(t *testing.T, db Database) {
 	}
 }
 
-func TestRecordRefusesAnAttemptOutOfOrder(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testRecordRefusesAnAttemptOutOfOrder(h *harness) {
 	id := h.deliverable(0)
 	h.wantStale(h.Record(h.ctx(), h.attempt(id, 2), execution.Pending, "", h.now))
 	first := h.attempt(id, 1)
@@ -234,16 +223,14 @@ func TestRecordRefusesAnAttemptOutOfOrder(t *testing.T, db Database) {
 	h.equal(attempts, []execution.Attempt{first})
 }
 
-func TestRecordRefusesTheStateNone(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testRecordRefusesTheStateNone(h *harness) {
 	id := h.deliverable(0)
 	if err := h.Record(h.ctx(), h.attempt(id, 1), execution.NoDelivery, "", time.Time{}); err == nil {
 		h.t.Fatal("Record moved a delivery to the state none")
 	}
 }
 
-func TestAnEndedDeliveryKeepsItsCallbackAndBody(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testAnEndedDeliveryKeepsItsCallbackAndBody(h *harness) {
 	for state, reason := range map[execution.DeliveryState]execution.DeadReason{
 		execution.Delivered: "", execution.Dead: execution.Exhausted,
 	} {
@@ -258,23 +245,20 @@ func TestAnEndedDeliveryKeepsItsCallbackAndBody(t *testing.T, db Database) {
 	}
 }
 
-func TestRecordDoesNotChangeTheExecution(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testRecordDoesNotChangeTheExecution(h *harness) {
 	id := h.deliverable(0)
 	before := h.get(id)
 	h.ok(h.Record(h.ctx(), h.attempt(id, 1), execution.Dead, execution.Blocked, time.Time{}))
 	h.equal(h.get(id), before)
 }
 
-func TestADeliveryBeginsWithoutAttempts(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testADeliveryBeginsWithoutAttempts(h *harness) {
 	attempts, err := h.Attempts(h.ctx(), h.ended("ann"))
 	h.ok(err)
 	h.equal(len(attempts), 0)
 }
 
-func TestRemoveDeletesOldEndedExecutions(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testRemoveDeletesOldEndedExecutions(h *harness) {
 	start := h.now
 	var ids []execution.ID
 	for range 5 {

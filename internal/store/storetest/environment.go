@@ -3,7 +3,6 @@ package storetest
 import (
 	"errors"
 	"sync"
-	"testing"
 
 	"boomerang/internal/execution"
 )
@@ -21,8 +20,7 @@ func (h *harness) setEnvironment(subject, env string) {
 		func(execution.Sealed) (execution.Sealed, error) { return execution.Sealed(env), nil }))
 }
 
-func TestEnvironmentsAreScopedAndSurviveARestart(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testEnvironmentsAreScopedAndSurviveARestart(h *harness) {
 	h.equal(h.environment("ann"), "")
 	h.setEnvironment("ann", "one")
 	h.setEnvironment("ann", "two")
@@ -37,8 +35,7 @@ func TestEnvironmentsAreScopedAndSurviveARestart(t *testing.T, db Database) {
 	h.equal([]string{h.environment("ann"), h.environment("ben"), h.environment("cid")}, []string{"", "three", ""})
 }
 
-func TestAFailedChangeKeepsTheEnvironment(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testAFailedChangeKeepsTheEnvironment(h *harness) {
 	h.setEnvironment("ann", "one")
 	wrong := errors.New("it is wrong")
 	err := h.ChangeEnvironment(h.ctx(), "ann", func(old execution.Sealed) (execution.Sealed, error) {
@@ -51,8 +48,7 @@ func TestAFailedChangeKeepsTheEnvironment(t *testing.T, db Database) {
 	h.equal(h.environment("ann"), "one")
 }
 
-func TestConcurrentChangesOfAnEnvironmentAreSerialised(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testConcurrentChangesOfAnEnvironmentAreSerialised(h *harness) {
 	const changes = 20
 	var all sync.WaitGroup
 	for range changes {
@@ -68,8 +64,7 @@ func TestConcurrentChangesOfAnEnvironmentAreSerialised(t *testing.T, db Database
 	h.equal(len(h.environment("ann")), changes)
 }
 
-func TestShareCountsOneSubject(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testShareCountsOneSubject(h *harness) {
 	h.enqueue("ben")
 	h.ended("ann")
 	h.running("ann")

@@ -2,15 +2,13 @@ package storetest
 
 import (
 	"sync"
-	"testing"
 	"time"
 
 	"boomerang/internal/execution"
 	"boomerang/internal/fault"
 )
 
-func TestAKeyReplaysTheFirstExecution(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testAKeyReplaysTheFirstExecution(h *harness) {
 	first, second := h.execution("ann"), h.execution("ann")
 	key := &execution.Idempotency{Key: "k", Fingerprint: "f"}
 	_, _, err := h.Enqueue(h.ctx(), first, key, execution.QueueLimits{})
@@ -28,8 +26,7 @@ func TestAKeyReplaysTheFirstExecution(t *testing.T, db Database) {
 	h.wantFault(err, fault.ExecutionNotFound)
 }
 
-func TestAKeyWithAnotherFingerprintIsAConflict(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testAKeyWithAnotherFingerprintIsAConflict(h *harness) {
 	_, _, err := h.Enqueue(h.ctx(), h.execution("ann"), &execution.Idempotency{Key: "k", Fingerprint: "f"},
 		execution.QueueLimits{})
 	h.ok(err)
@@ -42,8 +39,7 @@ func TestAKeyWithAnotherFingerprintIsAConflict(t *testing.T, db Database) {
 	h.wantFault(err, fault.ExecutionNotFound)
 }
 
-func TestAKeyExpiresAfter24Hours(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testAKeyExpiresAfter24Hours(h *harness) {
 	first, late, later := h.execution("ann"), h.execution("ann"), h.execution("ann")
 	key := &execution.Idempotency{Key: "k", Fingerprint: "f"}
 	_, _, err := h.Enqueue(h.ctx(), first, key, execution.QueueLimits{})
@@ -69,8 +65,7 @@ func TestAKeyExpiresAfter24Hours(t *testing.T, db Database) {
 	h.equal(stored.ID, later.ID)
 }
 
-func TestKeysAreScopedToTheirSubject(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testKeysAreScopedToTheirSubject(h *harness) {
 	key := &execution.Idempotency{Key: "k", Fingerprint: "f"}
 	for _, subject := range []string{"ann", "ben"} {
 		_, found, err := h.Earlier(h.ctx(), subject, *key, h.now)
@@ -82,8 +77,7 @@ func TestKeysAreScopedToTheirSubject(t *testing.T, db Database) {
 	}
 }
 
-func TestAFullQueueRefusesAndNamesTheLimit(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testAFullQueueRefusesAndNamesTheLimit(h *harness) {
 	limits := execution.QueueLimits{Total: 3, PerSubject: 2}
 	for _, subject := range []string{"ann", "ann"} {
 		_, _, err := h.Enqueue(h.ctx(), h.execution(subject), nil, limits)
@@ -109,8 +103,7 @@ func TestAFullQueueRefusesAndNamesTheLimit(t *testing.T, db Database) {
 	h.ok(err)
 }
 
-func TestAClaimedExecutionCountsAsQueued(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testAClaimedExecutionCountsAsQueued(h *harness) {
 	id := h.enqueue("ann")
 	h.equal(h.claim(), id)
 	h.equal(h.get(id).State, execution.Queued)
@@ -120,8 +113,7 @@ func TestAClaimedExecutionCountsAsQueued(t *testing.T, db Database) {
 	}
 }
 
-func TestAFullQueueStillReplays(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testAFullQueueStillReplays(h *harness) {
 	key := &execution.Idempotency{Key: "k", Fingerprint: "f"}
 	for _, want := range []bool{false, true} {
 		_, replayed, err := h.Enqueue(h.ctx(), h.execution("ann"), key, execution.QueueLimits{Total: 1, PerSubject: 1})
@@ -130,8 +122,7 @@ func TestAFullQueueStillReplays(t *testing.T, db Database) {
 	}
 }
 
-func TestLimitsHoldAfterARestart(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testLimitsHoldAfterARestart(h *harness) {
 	h.enqueue("ann")
 	h.enqueue("ann")
 	h.running("ann")
@@ -151,8 +142,7 @@ func TestLimitsHoldAfterARestart(t *testing.T, db Database) {
 	}
 }
 
-func TestAnEndedExecutionMakesRoomInTheQueue(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testAnEndedExecutionMakesRoomInTheQueue(h *harness) {
 	limits := execution.QueueLimits{Total: 1, PerSubject: 1}
 	for range 3 {
 		e, _, err := h.Enqueue(h.ctx(), h.execution("ann"), nil, limits)
@@ -161,8 +151,7 @@ func TestAnEndedExecutionMakesRoomInTheQueue(t *testing.T, db Database) {
 	}
 }
 
-func TestClaimTakesTheOldestFirst(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testClaimTakesTheOldestFirst(h *harness) {
 	var want []execution.ID
 	for range 5 {
 		want = append(want, h.enqueue("ann"))
@@ -172,8 +161,7 @@ func TestClaimTakesTheOldestFirst(t *testing.T, db Database) {
 	}
 }
 
-func TestClaimPrefersTheSubjectWithFewestActiveExecutions(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testClaimPrefersTheSubjectWithFewestActiveExecutions(h *harness) {
 	h.running("ann")
 	h.running("ann")
 	h.running("ben")
@@ -189,8 +177,7 @@ func TestClaimPrefersTheSubjectWithFewestActiveExecutions(t *testing.T, db Datab
 	h.equal(subjects(claims), []string{"cid", "ben", "cid", "ann", "ben", "cid", "ann"})
 }
 
-func TestClaimPrefersTheSubjectServedLongestAgo(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testClaimPrefersTheSubjectServedLongestAgo(h *harness) {
 	for range 3 {
 		for _, subject := range []string{"ann", "ben", "cid"} {
 			h.enqueue(subject)
@@ -209,8 +196,7 @@ func TestClaimPrefersTheSubjectServedLongestAgo(t *testing.T, db Database) {
 	h.equal(order[0] != order[1] && order[1] != order[2] && order[0] != order[2], true)
 }
 
-func TestClaimReturnsEachExecutionOnce(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testClaimReturnsEachExecutionOnce(h *harness) {
 	for i := range 10 {
 		h.enqueue(numbered("subject", i%3))
 	}
@@ -226,8 +212,7 @@ func TestClaimReturnsEachExecutionOnce(t *testing.T, db Database) {
 	}
 }
 
-func TestReleaseKeepsThePlaceInTheOrder(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testReleaseKeepsThePlaceInTheOrder(h *harness) {
 	first, second := h.enqueue("ann"), h.enqueue("ann")
 	h.equal(h.claim(), first)
 	h.ok(h.Release(h.ctx(), first))
@@ -236,16 +221,14 @@ func TestReleaseKeepsThePlaceInTheOrder(t *testing.T, db Database) {
 	h.equal(h.claim(), second)
 }
 
-func TestReleaseRefusesAnExecutionWithoutAClaim(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testReleaseRefusesAnExecutionWithoutAClaim(h *harness) {
 	h.wantStale(h.Release(h.ctx(), h.enqueue("ann")))
 	h.wantStale(h.Release(h.ctx(), h.running("ann")))
 	h.wantStale(h.Release(h.ctx(), h.ended("ann")))
 	h.wantStale(h.Release(h.ctx(), execution.NewID(h.now)))
 }
 
-func TestClaimsAreVoidAfterARestart(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testClaimsAreVoidAfterARestart(h *harness) {
 	first := h.enqueue("ann")
 	h.equal(h.claim(), first)
 	h.equal(h.claim(), execution.ID(""))
@@ -253,8 +236,7 @@ func TestClaimsAreVoidAfterARestart(t *testing.T, db Database) {
 	h.equal(h.claim(), first)
 }
 
-func TestConcurrentEnqueueAndClaimLoseNothing(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testConcurrentEnqueueAndClaimLoseNothing(h *harness) {
 	const each, workers = 25, 8
 	var wg sync.WaitGroup
 	var mu sync.Mutex
@@ -294,8 +276,7 @@ func TestConcurrentEnqueueAndClaimLoseNothing(t *testing.T, db Database) {
 	h.equal(h.claim(), execution.ID(""))
 }
 
-func TestEnqueueStoresEveryField(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testEnqueueStoresEveryField(h *harness) {
 	given := h.execution("ann")
 	stored, replayed, err := h.Enqueue(h.ctx(), given, nil, execution.QueueLimits{})
 	h.ok(err)
@@ -310,8 +291,7 @@ func TestEnqueueStoresEveryField(t *testing.T, db Database) {
 	h.equal(claims, []execution.Execution{given})
 }
 
-func TestEnqueueStoresAMinimalExecution(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testEnqueueStoresAMinimalExecution(h *harness) {
 	given := execution.Execution{ID: execution.NewID(h.now), Subject: "ann", Timeout: time.Second, CreatedAt: h.now}
 	stored, _, err := h.Enqueue(h.ctx(), given, nil, execution.QueueLimits{})
 	h.ok(err)
@@ -320,8 +300,7 @@ func TestEnqueueStoresAMinimalExecution(t *testing.T, db Database) {
 	h.equal(h.get(given.ID), given)
 }
 
-func TestEnqueueRefusesADuplicateID(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testEnqueueRefusesADuplicateID(h *harness) {
 	e := h.execution("ann")
 	_, _, err := h.Enqueue(h.ctx(), e, nil, execution.QueueLimits{})
 	h.ok(err)
@@ -332,7 +311,6 @@ func TestEnqueueRefusesADuplicateID(t *testing.T, db Database) {
 	h.equal(h.claim(), execution.ID(""))
 }
 
-func TestClaimOfAnEmptyQueueReturnsNothing(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testClaimOfAnEmptyQueueReturnsNothing(h *harness) {
 	h.equal(h.claim(), execution.ID(""))
 }

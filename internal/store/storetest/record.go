@@ -2,15 +2,13 @@ package storetest
 
 import (
 	"slices"
-	"testing"
 	"time"
 
 	"boomerang/internal/execution"
 	"boomerang/internal/fault"
 )
 
-func TestListShowsTheNewestFirst(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testListShowsTheNewestFirst(h *harness) {
 	var want []execution.ID
 	for range 4 {
 		want = append(want, h.enqueue("ann"))
@@ -21,8 +19,7 @@ func TestListShowsTheNewestFirst(t *testing.T, db Database) {
 	h.equal(ids(list), want[:3])
 }
 
-func TestListAppliesTheFilter(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testListAppliesTheFilter(h *harness) {
 	queued := h.enqueue("ann")
 	running := h.running("ann")
 	ended := h.ended("ann")
@@ -39,8 +36,10 @@ func TestListAppliesTheFilter(t *testing.T, db Database) {
 		"everything":      {execution.Filter{}, []execution.ID{node.ID, other, ended, running, queued}},
 		"subject":         {execution.Filter{Subject: "ann"}, []execution.ID{ended, running, queued}},
 		"no such subject": {execution.Filter{Subject: "cid"}, nil},
-		"one state": {execution.Filter{States: []execution.State{execution.Queued}},
-			[]execution.ID{node.ID, other, queued}},
+		"one state": {
+			execution.Filter{States: []execution.State{execution.Queued}},
+			[]execution.ID{node.ID, other, queued},
+		},
 		"two states": {
 			execution.Filter{States: []execution.State{execution.Failed, execution.Running}, Subject: "ann"},
 			[]execution.ID{ended, running},
@@ -66,8 +65,7 @@ func TestListAppliesTheFilter(t *testing.T, db Database) {
 	}
 }
 
-func TestListPagesWithoutGapsOrRepeats(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testListPagesWithoutGapsOrRepeats(h *harness) {
 	var want, got []execution.ID
 	for i := range 11 {
 		want = append(want, h.enqueue(numbered("subject", i%2)))
@@ -86,8 +84,7 @@ func TestListPagesWithoutGapsOrRepeats(t *testing.T, db Database) {
 	h.equal(got, want)
 }
 
-func TestListReturnsCountsWithoutOutput(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testListReturnsCountsWithoutOutput(h *harness) {
 	id := h.ended("ann")
 	list, err := h.List(h.ctx(), execution.Filter{Limit: 1})
 	h.ok(err)
@@ -97,8 +94,7 @@ func TestListReturnsCountsWithoutOutput(t *testing.T, db Database) {
 	h.equal(list[0].Result.Stdout.Bytes, int64(1<<33))
 }
 
-func TestUnknownExecutionsAreNotFound(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testUnknownExecutionsAreNotFound(h *harness) {
 	id := execution.NewID(h.now)
 	_, err := h.Get(h.ctx(), id)
 	h.wantFault(err, fault.ExecutionNotFound)
@@ -111,15 +107,13 @@ func TestUnknownExecutionsAreNotFound(t *testing.T, db Database) {
 	h.equal(len(attempts), 0)
 }
 
-func TestOutputIsEmptyUntilTheEnd(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testOutputIsEmptyUntilTheEnd(h *harness) {
 	o, err := h.Output(h.ctx(), h.running("ann"), execution.Stdout)
 	h.ok(err)
 	h.equal(o, execution.Output{})
 }
 
-func TestAheadCountsTheSubjectsOwnExecutions(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testAheadCountsTheSubjectsOwnExecutions(h *harness) {
 	first, _, second, third := h.enqueue("ann"), h.enqueue("bob"), h.enqueue("ann"), h.enqueue("ann")
 	ahead := func(id execution.ID, want int) {
 		h.t.Helper()

@@ -2,7 +2,6 @@ package storetest
 
 import (
 	"sync"
-	"testing"
 	"time"
 
 	"boomerang/internal/execution"
@@ -34,8 +33,7 @@ func (h *harness) attemptNumbers(id execution.ID) (numbers []int) {
 	return numbers
 }
 
-func TestRedeliverResumesAnEndedDeliveryAndKeepsItsAttempts(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testRedeliverResumesAnEndedDeliveryAndKeepsItsAttempts(h *harness) {
 	for _, end := range []execution.DeliveryState{execution.Delivered, execution.Dead} {
 		id := h.deliverable(0)
 		h.record(id, 1, execution.Pending)
@@ -57,8 +55,7 @@ func TestRedeliverResumesAnEndedDeliveryAndKeepsItsAttempts(t *testing.T, db Dat
 	}
 }
 
-func TestRedeliverMakesAPendingDeliveryDueAndKeepsItsSchedule(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testRedeliverMakesAPendingDeliveryDueAndKeepsItsSchedule(h *harness) {
 	id := h.deliverable(0)
 	h.record(id, 1, execution.Dead)
 	h.ok(h.Redeliver(h.ctx(), id, h.now.Add(90*time.Minute)))
@@ -74,8 +71,7 @@ func TestRedeliverMakesAPendingDeliveryDueAndKeepsItsSchedule(t *testing.T, db D
 	h.equal(want.Resumed, 1)
 }
 
-func TestRedeliverRefusesAnExecutionWithoutADelivery(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testRedeliverRefusesAnExecutionWithoutADelivery(h *harness) {
 	running := h.running("ann")
 	without := h.execution("ann")
 	without.Callback = execution.Callback{}
@@ -109,8 +105,7 @@ func (h *harness) redeliverInFlight(n int) (id execution.ID, next execution.Atte
 	return id, next, asked
 }
 
-func TestAFailedAttemptInFlightDoesNotUndoARedelivery(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testAFailedAttemptInFlightDoesNotUndoARedelivery(h *harness) {
 	id, a, asked := h.redeliverInFlight(1)
 	h.ok(h.Record(h.ctx(), a, execution.Pending, "", a.StartedAt.Add(24*time.Hour)))
 	d := h.deliveryOf(id)
@@ -122,8 +117,7 @@ func TestAFailedAttemptInFlightDoesNotUndoARedelivery(t *testing.T, db Database)
 	h.equal(h.deliveryOf(id).NextAt, h.attempt(id, 3).StartedAt.Add(time.Minute))
 }
 
-func TestTheLastAttemptInFlightDoesNotUndoARedelivery(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testTheLastAttemptInFlightDoesNotUndoARedelivery(h *harness) {
 	for _, reason := range []execution.DeadReason{execution.Exhausted, execution.Gone, execution.Blocked} {
 		id, a, asked := h.redeliverInFlight(2)
 		h.ok(h.Record(h.ctx(), a, execution.Dead, reason, time.Time{}))
@@ -135,16 +129,14 @@ func TestTheLastAttemptInFlightDoesNotUndoARedelivery(t *testing.T, db Database)
 	}
 }
 
-func TestASuccessfulAttemptInFlightIsTheRedelivery(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testASuccessfulAttemptInFlightIsTheRedelivery(h *harness) {
 	id, a, _ := h.redeliverInFlight(0)
 	h.ok(h.Record(h.ctx(), a, execution.Delivered, "", time.Time{}))
 	d := h.deliveryOf(id)
 	h.equal([]any{d.State, d.Attempts, d.NextAt}, []any{execution.Delivered, 1, time.Time{}})
 }
 
-func TestConcurrentRedeliveriesNeitherLoseNorCountAttempts(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testConcurrentRedeliveriesNeitherLoseNorCountAttempts(h *harness) {
 	id := h.deliverable(0)
 	var asker sync.WaitGroup
 	for range 4 {
@@ -173,8 +165,7 @@ func TestConcurrentRedeliveriesNeitherLoseNorCountAttempts(t *testing.T, db Data
 	h.equal([]any{d.State, d.Attempts}, []any{execution.Pending, 50})
 }
 
-func TestARedeliverySurvivesARestart(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testARedeliverySurvivesARestart(h *harness) {
 	id := h.deliverable(0)
 	h.record(id, 1, execution.Dead)
 	h.ok(h.Redeliver(h.ctx(), id, h.now.Add(time.Hour)))
@@ -184,8 +175,7 @@ func TestARedeliverySurvivesARestart(t *testing.T, db Database) {
 	h.equal(before.Resumed, 1)
 }
 
-func TestRemoveKeepsAnExecutionWithARedelivery(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testRemoveKeepsAnExecutionWithARedelivery(h *harness) {
 	later := h.now.Add(1000 * time.Hour)
 	for _, end := range []execution.DeliveryState{execution.Delivered, execution.Dead} {
 		id := h.deliverable(0)
@@ -202,8 +192,7 @@ func TestRemoveKeepsAnExecutionWithARedelivery(t *testing.T, db Database) {
 	}
 }
 
-func TestRedeliverAndRecoverSignalPending(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testRedeliverAndRecoverSignalPending(h *harness) {
 	id := h.deliverable(0)
 	h.clearSignals()
 	h.ok(h.Redeliver(h.ctx(), id, h.now))
@@ -236,8 +225,7 @@ const (
 	otherURL = "https://other.example/hook"
 )
 
-func TestRecoverAppliesTheFilter(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testRecoverAppliesTheFilter(h *harness) {
 	a, b, c := h.deadDelivery("ann", oneURL), h.deadDelivery("ann", otherURL), h.deadDelivery("ben", oneURL)
 	h.deliverable(0) // pending: nothing to recover
 	h.record(h.deliverable(0), 1, execution.Delivered)
@@ -278,8 +266,7 @@ func TestRecoverAppliesTheFilter(t *testing.T, db Database) {
 	}
 }
 
-func TestRecoverResumesEachOfManyDeliveriesOnce(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testRecoverResumesEachOfManyDeliveriesOnce(h *harness) {
 	const many = 450
 	for range many {
 		h.deadDelivery("ann", oneURL)
@@ -293,8 +280,7 @@ func TestRecoverResumesEachOfManyDeliveriesOnce(t *testing.T, db Database) {
 	h.equal(len(h.due(now, 2*many)), many)
 }
 
-func TestRecoverSkipsDeliveriesThatDieLater(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testRecoverSkipsDeliveriesThatDieLater(h *harness) {
 	id := h.deadDelivery("ann", oneURL)
 	ended := h.deliveryOf(id).EndedAt
 	n, err := h.Recover(h.ctx(), execution.Recovery{}, ended.Add(-1))
@@ -321,8 +307,7 @@ func (h *harness) deliveries(f execution.DeliveryFilter) (ids []execution.ID) {
 	return ids
 }
 
-func TestDeliveriesAreListedNewestFirst(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testDeliveriesAreListedNewestFirst(h *harness) {
 	early, late := h.running("ann"), h.running("ann")
 	dead := h.deadDelivery("ann", oneURL)
 	h.enqueue("ann") // without a delivery, because it has not ended
@@ -334,8 +319,7 @@ func TestDeliveriesAreListedNewestFirst(t *testing.T, db Database) {
 	h.equal(h.deliveries(execution.DeliveryFilter{Limit: 2}), []execution.ID{early, late})
 }
 
-func TestDeliveriesApplyTheFilter(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testDeliveriesApplyTheFilter(h *harness) {
 	a, b, c := h.deadDelivery("ann", oneURL), h.deadDelivery("ann", otherURL), h.deadDelivery("ben", oneURL)
 	pending := h.ended("ann")
 	delivered := h.ended("ben")
@@ -350,16 +334,20 @@ func TestDeliveriesApplyTheFilter(t *testing.T, db Database) {
 		"subject":         {execution.DeliveryFilter{Subject: "ann"}, []execution.ID{pending, b, a}},
 		"no such subject": {execution.DeliveryFilter{Subject: "cid"}, nil},
 		"dead":            {execution.DeliveryFilter{States: states(execution.Dead)}, []execution.ID{c, b, a}},
-		"two states": {execution.DeliveryFilter{States: states(execution.Pending, execution.Delivered)},
-			[]execution.ID{delivered, pending}},
+		"two states": {
+			execution.DeliveryFilter{States: states(execution.Pending, execution.Delivered)},
+			[]execution.ID{delivered, pending},
+		},
 		"none":        {execution.DeliveryFilter{States: states(execution.NoDelivery)}, nil},
 		"destination": {execution.DeliveryFilter{Destination: oneHost}, []execution.ID{c, a}},
 		"since":       {execution.DeliveryFilter{Since: at(c)}, []execution.ID{delivered, pending, c}},
 		"until":       {execution.DeliveryFilter{Until: at(c)}, []execution.ID{b, a}},
 		"before":      {execution.DeliveryFilter{Before: h.deliveryOf(c).Cursor()}, []execution.ID{b, a}},
 		"before what is gone": {
-			execution.DeliveryFilter{Before: execution.DeliveryCursor{CreatedAt: at(c),
-				Execution: execution.NewID(h.now)}},
+			execution.DeliveryFilter{Before: execution.DeliveryCursor{
+				CreatedAt: at(c),
+				Execution: execution.NewID(h.now),
+			}},
 			[]execution.ID{b, a},
 		},
 		"all at once": {
@@ -375,8 +363,7 @@ func TestDeliveriesApplyTheFilter(t *testing.T, db Database) {
 	}
 }
 
-func TestDeliveriesPageWithoutGapsOrRepeats(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testDeliveriesPageWithoutGapsOrRepeats(h *harness) {
 	var want, got []execution.ID
 	for i := range 11 {
 		id := h.ended([]string{"ann", "ben"}[i%2])
@@ -401,10 +388,9 @@ func TestDeliveriesPageWithoutGapsOrRepeats(t *testing.T, db Database) {
 	h.equal(got, want)
 }
 
-// TestEveryDeliveryWriteFollowsTheTableOfTransitions tries each write on a delivery in each state. A write either keeps
+// testEveryDeliveryWriteFollowsTheTableOfTransitions tries each write on a delivery in each state. A write either keeps
 // the state or follows the table, and together they make every transition.
-func TestEveryDeliveryWriteFollowsTheTableOfTransitions(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testEveryDeliveryWriteFollowsTheTableOfTransitions(h *harness) {
 	later := h.now.Add(1000 * time.Hour)
 	record := func(to execution.DeliveryState) func(execution.ID) error {
 		return func(id execution.ID) error {
@@ -449,13 +435,13 @@ func TestEveryDeliveryWriteFollowsTheTableOfTransitions(t *testing.T, db Databas
 			case from.CanBecome(after.State):
 				made[[2]execution.DeliveryState{from, after.State}] = true
 			default:
-				t.Errorf("%s moved a delivery from %s to %s", name, from, after.State)
+				h.t.Errorf("%s moved a delivery from %s to %s", name, from, after.State)
 			}
 		}
 	}
 	for _, want := range execution.DeliveryTransitions() {
 		if !made[[2]execution.DeliveryState{want.From, want.To}] {
-			t.Errorf("no write moves a delivery from %s to %s", want.From, want.To)
+			h.t.Errorf("no write moves a delivery from %s to %s", want.From, want.To)
 		}
 	}
 }

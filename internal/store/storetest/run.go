@@ -1,16 +1,14 @@
 package storetest
 
 import (
-	"testing"
 	"time"
 
 	"boomerang/internal/execution"
 	"boomerang/internal/fault"
 )
 
-// TestEveryWriteIsConditionalOnTheState tries each write on an execution in each state.
-func TestEveryWriteIsConditionalOnTheState(t *testing.T, db Database) {
-	h := newHarness(t, db)
+// testEveryWriteIsConditionalOnTheState tries each write on an execution in each state.
+func testEveryWriteIsConditionalOnTheState(h *harness) {
 	ctx := h.ctx()
 	left := h.running("eve")
 	h.restart()
@@ -70,8 +68,7 @@ func TestEveryWriteIsConditionalOnTheState(t *testing.T, db Database) {
 	}
 }
 
-func TestFinishFollowsTheTableOfTransitions(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testFinishFollowsTheTableOfTransitions(h *harness) {
 	for _, from := range []execution.State{execution.Queued, execution.Running} {
 		for _, to := range execution.States() {
 			id := h.enqueue("ann")
@@ -89,8 +86,7 @@ func TestFinishFollowsTheTableOfTransitions(t *testing.T, db Database) {
 	}
 }
 
-func TestStartStoresTheRunUnderThisEpoch(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testStartStoresTheRunUnderThisEpoch(h *harness) {
 	id := h.enqueue("ann")
 	run := h.run()
 	want := run
@@ -102,10 +98,9 @@ func TestStartStoresTheRunUnderThisEpoch(t *testing.T, db Database) {
 	h.equal(e.Result == nil, true)
 }
 
-// TestStartFailuresAreCountedAcrossRestarts checks that each execution has its own count, which survives a claim, a
+// testStartFailuresAreCountedAcrossRestarts checks that each execution has its own count, which survives a claim, a
 // requeue and a restart.
-func TestStartFailuresAreCountedAcrossRestarts(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testStartFailuresAreCountedAcrossRestarts(h *harness) {
 	count := func(id execution.ID, want int) {
 		h.t.Helper()
 		got, err := h.CountStartFailure(h.ctx(), id)
@@ -123,8 +118,7 @@ func TestStartFailuresAreCountedAcrossRestarts(t *testing.T, db Database) {
 	count(other, 1)
 }
 
-func TestRequeueDeletesTheRunAndKeepsThePlace(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testRequeueDeletesTheRunAndKeepsThePlace(h *harness) {
 	first, second := h.enqueue("ann"), h.enqueue("ann")
 	h.equal(h.claim(), first)
 	h.ok(h.Start(h.ctx(), first, h.run()))
@@ -139,8 +133,7 @@ func TestRequeueDeletesTheRunAndKeepsThePlace(t *testing.T, db Database) {
 	h.ok(h.Start(h.ctx(), first, h.run()))
 }
 
-func TestFinishStoresEveryFieldOfTheResult(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testFinishStoresEveryFieldOfTheResult(h *harness) {
 	id := h.running("ann")
 	want := h.result(execution.Failed, execution.Exited)
 	h.ok(h.Finish(h.ctx(), id, want, h.delivery()))
@@ -157,16 +150,14 @@ func TestFinishStoresEveryFieldOfTheResult(t *testing.T, db Database) {
 	}
 }
 
-func TestFinishStoresAMinimalResult(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testFinishStoresAMinimalResult(h *harness) {
 	id := h.running("ann")
 	want := execution.Result{State: execution.Failed, Reason: execution.Lost, Error: "It is lost.", CompletedAt: h.now}
 	h.ok(h.Finish(h.ctx(), id, want, h.delivery()))
 	h.equal(h.get(id).Result, &want)
 }
 
-func TestFinishMakesTheDeliveryPending(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testFinishMakesTheDeliveryPending(h *harness) {
 	given := h.execution("ann")
 	_, _, err := h.Enqueue(h.ctx(), given, nil, execution.QueueLimits{})
 	h.ok(err)
@@ -182,8 +173,7 @@ func TestFinishMakesTheDeliveryPending(t *testing.T, db Database) {
 	h.equal(d, want)
 }
 
-func TestFinishNeedsADeliveryIffThereIsACallback(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testFinishNeedsADeliveryIffThereIsACallback(h *harness) {
 	with, without := h.execution("ann"), h.execution("ann")
 	without.Callback = execution.Callback{}
 	for _, e := range []execution.Execution{with, without} {
@@ -205,8 +195,7 @@ func TestFinishNeedsADeliveryIffThereIsACallback(t *testing.T, db Database) {
 	h.equal(d.State, execution.NoDelivery)
 }
 
-func TestARunOfAnEarlierEpochMustBeAdopted(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testARunOfAnEarlierEpochMustBeAdopted(h *harness) {
 	id := h.running("ann")
 	h.restart()
 	h.wantStale(h.Requeue(h.ctx(), id))
@@ -217,8 +206,7 @@ func TestARunOfAnEarlierEpochMustBeAdopted(t *testing.T, db Database) {
 	h.ok(h.Finish(h.ctx(), id, h.result(execution.Failed, execution.Lost), h.delivery()))
 }
 
-func TestRunningListsTheRunningExecutions(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testRunningListsTheRunningExecutions(h *harness) {
 	h.enqueue("ann")
 	first := h.running("ann")
 	h.ended("ben")
@@ -230,8 +218,7 @@ func TestRunningListsTheRunningExecutions(t *testing.T, db Database) {
 	h.equal(list[0].Run.Epoch, h.Epoch()-1)
 }
 
-func TestARestartBeginsTheNextEpochOfTheSameNode(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testARestartBeginsTheNextEpochOfTheSameNode(h *harness) {
 	node, epoch := h.Node(), h.Epoch()
 	h.equal(node != "", true)
 	h.equal(epoch, int64(1))
@@ -240,12 +227,13 @@ func TestARestartBeginsTheNextEpochOfTheSameNode(t *testing.T, db Database) {
 	h.equal(h.Epoch(), epoch+1)
 }
 
-func TestCancelEndsAQueuedExecution(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testCancelEndsAQueuedExecution(h *harness) {
 	id := h.enqueue("ann")
 	before := h.get(id)
-	result := execution.Result{State: execution.Cancelled, Reason: execution.WasCancelled, Error: "It was cancelled.",
-		CompletedAt: h.now}
+	result := execution.Result{
+		State: execution.Cancelled, Reason: execution.WasCancelled, Error: "It was cancelled.",
+		CompletedAt: h.now,
+	}
 	after, err := h.Cancel(h.ctx(), id, h.now, func(e execution.Execution) (execution.Result, *execution.Delivery) {
 		h.equal(e, before)
 		return result, h.delivery()
@@ -267,8 +255,7 @@ func (h *harness) noResult(execution.Execution) (execution.Result, *execution.De
 	return execution.Result{}, nil
 }
 
-func TestCancelRequestsTheEndOfARunningExecution(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testCancelRequestsTheEndOfARunningExecution(h *harness) {
 	h.running("ann")
 	id := h.running("ann")
 	list, err := h.CancelRequested(h.ctx())
@@ -289,8 +276,7 @@ func TestCancelRequestsTheEndOfARunningExecution(t *testing.T, db Database) {
 	h.equal(list, []execution.ID(nil))
 }
 
-func TestCancelDoesNotChangeAnEndedExecution(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testCancelDoesNotChangeAnEndedExecution(h *harness) {
 	id := h.ended("ann")
 	before := h.get(id)
 	after, err := h.Cancel(h.ctx(), id, h.now, h.noResult)
@@ -298,14 +284,12 @@ func TestCancelDoesNotChangeAnEndedExecution(t *testing.T, db Database) {
 	h.equal(after, before)
 }
 
-func TestCancelOfAnUnknownExecutionIsNotFound(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testCancelOfAnUnknownExecutionIsNotFound(h *harness) {
 	_, err := h.Cancel(h.ctx(), execution.NewID(h.now), time.Now(), h.noResult)
 	h.wantFault(err, fault.ExecutionNotFound)
 }
 
-func TestARequestToEndSurvivesARequeue(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testARequestToEndSurvivesARequeue(h *harness) {
 	id := h.running("ann")
 	_, err := h.Cancel(h.ctx(), id, h.now, h.noResult)
 	h.ok(err)
@@ -321,7 +305,6 @@ func TestARequestToEndSurvivesARequeue(t *testing.T, db Database) {
 	h.equal(list, []execution.ID{id})
 }
 
-func TestWritableSucceeds(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testWritableSucceeds(h *harness) {
 	h.ok(h.Writable(h.ctx()))
 }

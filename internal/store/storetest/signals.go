@@ -1,14 +1,12 @@
 package storetest
 
 import (
-	"testing"
 	"time"
 
 	"boomerang/internal/execution"
 )
 
-func TestOpenSetsEverySignal(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testOpenSetsEverySignal(h *harness) {
 	for _, ch := range []<-chan struct{}{h.Queued(), h.Cancelling(), h.Pending()} {
 		h.equal(signalled(ch), true)
 		h.equal(signalled(ch), false)
@@ -22,8 +20,7 @@ func (h *harness) clearSignals() {
 	signalled(h.Pending())
 }
 
-func TestAClaimableExecutionSignalsQueued(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testAClaimableExecutionSignalsQueued(h *harness) {
 	h.clearSignals()
 	id := h.enqueue("ann")
 	h.equal(signalled(h.Queued()), true)
@@ -37,8 +34,7 @@ func TestAClaimableExecutionSignalsQueued(t *testing.T, db Database) {
 	h.equal(signalled(h.Queued()), true)
 }
 
-func TestARefusedExecutionDoesNotSignalQueued(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testARefusedExecutionDoesNotSignalQueued(h *harness) {
 	h.enqueue("ann")
 	h.clearSignals()
 	if _, _, err := h.Enqueue(h.ctx(), h.execution("ann"), nil, execution.QueueLimits{Total: 1}); err == nil {
@@ -47,8 +43,7 @@ func TestARefusedExecutionDoesNotSignalQueued(t *testing.T, db Database) {
 	h.equal(signalled(h.Queued()), false)
 }
 
-func TestARequestToEndSignalsCancelling(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testARequestToEndSignalsCancelling(h *harness) {
 	h.clearSignals()
 	id := h.running("ann")
 	h.equal(signalled(h.Cancelling()), false)
@@ -57,8 +52,7 @@ func TestARequestToEndSignalsCancelling(t *testing.T, db Database) {
 	h.equal(signalled(h.Cancelling()), true)
 }
 
-func TestADeliverySignalsPending(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testADeliverySignalsPending(h *harness) {
 	h.clearSignals()
 	without := h.execution("ann")
 	without.Callback = execution.Callback{}
@@ -71,8 +65,7 @@ func TestADeliverySignalsPending(t *testing.T, db Database) {
 	h.equal(signalled(h.Pending()), true)
 }
 
-func TestEndedIsClosedForEveryReceiver(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testEndedIsClosedForEveryReceiver(h *harness) {
 	id := h.running("ann")
 	one, releaseOne := h.Ended(id)
 	two, releaseTwo := h.Ended(id)
@@ -84,8 +77,7 @@ func TestEndedIsClosedForEveryReceiver(t *testing.T, db Database) {
 	releaseTwo()
 }
 
-func TestEndedStaysOpenUntilTheEnd(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testEndedStaysOpenUntilTheEnd(h *harness) {
 	id, other := h.running("ann"), h.running("ann")
 	ch, release := h.Ended(id)
 	defer release()
@@ -96,8 +88,7 @@ func TestEndedStaysOpenUntilTheEnd(t *testing.T, db Database) {
 	h.equal(signalled(ch), false)
 }
 
-func TestReleaseOfOneReceiverKeepsTheOthers(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testReleaseOfOneReceiverKeepsTheOthers(h *harness) {
 	id := h.running("ann")
 	_, release := h.Ended(id)
 	ch, releaseOther := h.Ended(id)
@@ -108,8 +99,7 @@ func TestReleaseOfOneReceiverKeepsTheOthers(t *testing.T, db Database) {
 	h.equal(signalled(ch), true)
 }
 
-func TestCancelOfAQueuedExecutionClosesEnded(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testCancelOfAQueuedExecutionClosesEnded(h *harness) {
 	id := h.enqueue("ann")
 	ch, release := h.Ended(id)
 	defer release()
@@ -120,8 +110,7 @@ func TestCancelOfAQueuedExecutionClosesEnded(t *testing.T, db Database) {
 	h.equal(signalled(ch), true)
 }
 
-func TestAReceiverOfEndedReadsTheNewState(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testAReceiverOfEndedReadsTheNewState(h *harness) {
 	id := h.running("ann")
 	ch, release := h.Ended(id)
 	defer release()
@@ -143,8 +132,7 @@ func TestAReceiverOfEndedReadsTheNewState(t *testing.T, db Database) {
 	}
 }
 
-func TestEveryTransitionSignalsMoves(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testEveryTransitionSignalsMoves(h *harness) {
 	id, other := h.enqueue("ann"), h.enqueue("ann")
 	one, releaseOne := h.Moves(id)
 	two, releaseTwo := h.Moves(id)

@@ -1,6 +1,6 @@
 // Package storetest is the contract of a store as tests, so that every database keeps the same promises.
 //
-// Each test of the contract is an exported function, which Run runs as a subtest of the same name without "Test".
+// Each test of the contract is a function, which Run runs as a subtest of the same name without "test".
 package storetest
 
 import (
@@ -115,161 +115,161 @@ type BlobWriter interface {
 // must be closed; Database closes the last one at the end of the test.
 type Database func(t *testing.T) (open func() Store)
 
-// Tests are the tests of the contract, in the order of their files.
-var Tests = []func(*testing.T, Database){
+// tests are the tests of the contract, in the order of their files.
+var tests = []func(*harness){
 	// The queue: queue.go.
-	TestEnqueueStoresEveryField,
-	TestEnqueueStoresAMinimalExecution,
-	TestEnqueueRefusesADuplicateID,
-	TestAKeyReplaysTheFirstExecution,
-	TestAKeyWithAnotherFingerprintIsAConflict,
-	TestAKeyExpiresAfter24Hours,
-	TestKeysAreScopedToTheirSubject,
-	TestAFullQueueRefusesAndNamesTheLimit,
-	TestAClaimedExecutionCountsAsQueued,
-	TestAFullQueueStillReplays,
-	TestLimitsHoldAfterARestart,
-	TestClaimTakesTheOldestFirst,
-	TestClaimPrefersTheSubjectWithFewestActiveExecutions,
-	TestClaimPrefersTheSubjectServedLongestAgo,
-	TestClaimReturnsEachExecutionOnce,
-	TestClaimOfAnEmptyQueueReturnsNothing,
-	TestReleaseKeepsThePlaceInTheOrder,
-	TestReleaseRefusesAnExecutionWithoutAClaim,
-	TestClaimsAreVoidAfterARestart,
-	TestConcurrentEnqueueAndClaimLoseNothing,
-	TestAnEndedExecutionMakesRoomInTheQueue,
+	testEnqueueStoresEveryField,
+	testEnqueueStoresAMinimalExecution,
+	testEnqueueRefusesADuplicateID,
+	testAKeyReplaysTheFirstExecution,
+	testAKeyWithAnotherFingerprintIsAConflict,
+	testAKeyExpiresAfter24Hours,
+	testKeysAreScopedToTheirSubject,
+	testAFullQueueRefusesAndNamesTheLimit,
+	testAClaimedExecutionCountsAsQueued,
+	testAFullQueueStillReplays,
+	testLimitsHoldAfterARestart,
+	testClaimTakesTheOldestFirst,
+	testClaimPrefersTheSubjectWithFewestActiveExecutions,
+	testClaimPrefersTheSubjectServedLongestAgo,
+	testClaimReturnsEachExecutionOnce,
+	testClaimOfAnEmptyQueueReturnsNothing,
+	testReleaseKeepsThePlaceInTheOrder,
+	testReleaseRefusesAnExecutionWithoutAClaim,
+	testClaimsAreVoidAfterARestart,
+	testConcurrentEnqueueAndClaimLoseNothing,
+	testAnEndedExecutionMakesRoomInTheQueue,
 
 	// Batches: batch.go.
-	TestABatchIsStoredInItsOrder,
-	TestABatchIsStoredCompletelyOrNotAtAll,
-	TestABatchIsReplayedCompletely,
-	TestTheLastExecutionOfABatchGetsTheDelivery,
-	TestRemoveKeepsABatchUntilItsSummary,
-	TestABatchWithoutASummaryHasADeliveryForEach,
+	testABatchIsStoredInItsOrder,
+	testABatchIsStoredCompletelyOrNotAtAll,
+	testABatchIsReplayedCompletely,
+	testTheLastExecutionOfABatchGetsTheDelivery,
+	testRemoveKeepsABatchUntilItsSummary,
+	testABatchWithoutASummaryHasADeliveryForEach,
 
 	// The life of an execution: run.go.
-	TestEveryWriteIsConditionalOnTheState,
-	TestFinishFollowsTheTableOfTransitions,
-	TestStartStoresTheRunUnderThisEpoch,
-	TestRequeueDeletesTheRunAndKeepsThePlace,
-	TestStartFailuresAreCountedAcrossRestarts,
-	TestFinishStoresEveryFieldOfTheResult,
-	TestFinishStoresAMinimalResult,
-	TestFinishMakesTheDeliveryPending,
-	TestFinishNeedsADeliveryIffThereIsACallback,
-	TestARunOfAnEarlierEpochMustBeAdopted,
-	TestRunningListsTheRunningExecutions,
-	TestARestartBeginsTheNextEpochOfTheSameNode,
-	TestCancelEndsAQueuedExecution,
-	TestCancelRequestsTheEndOfARunningExecution,
-	TestCancelDoesNotChangeAnEndedExecution,
-	TestCancelOfAnUnknownExecutionIsNotFound,
-	TestARequestToEndSurvivesARequeue,
-	TestWritableSucceeds,
+	testEveryWriteIsConditionalOnTheState,
+	testFinishFollowsTheTableOfTransitions,
+	testStartStoresTheRunUnderThisEpoch,
+	testRequeueDeletesTheRunAndKeepsThePlace,
+	testStartFailuresAreCountedAcrossRestarts,
+	testFinishStoresEveryFieldOfTheResult,
+	testFinishStoresAMinimalResult,
+	testFinishMakesTheDeliveryPending,
+	testFinishNeedsADeliveryIffThereIsACallback,
+	testARunOfAnEarlierEpochMustBeAdopted,
+	testRunningListsTheRunningExecutions,
+	testARestartBeginsTheNextEpochOfTheSameNode,
+	testCancelEndsAQueuedExecution,
+	testCancelRequestsTheEndOfARunningExecution,
+	testCancelDoesNotChangeAnEndedExecution,
+	testCancelOfAnUnknownExecutionIsNotFound,
+	testARequestToEndSurvivesARequeue,
+	testWritableSucceeds,
 
 	// Reading executions: record.go.
-	TestListShowsTheNewestFirst,
-	TestListAppliesTheFilter,
-	TestListPagesWithoutGapsOrRepeats,
-	TestListReturnsCountsWithoutOutput,
-	TestUnknownExecutionsAreNotFound,
-	TestOutputIsEmptyUntilTheEnd,
-	TestAheadCountsTheSubjectsOwnExecutions,
+	testListShowsTheNewestFirst,
+	testListAppliesTheFilter,
+	testListPagesWithoutGapsOrRepeats,
+	testListReturnsCountsWithoutOutput,
+	testUnknownExecutionsAreNotFound,
+	testOutputIsEmptyUntilTheEnd,
+	testAheadCountsTheSubjectsOwnExecutions,
 
 	// Deliveries: delivery.go.
-	TestDueListsTheLongestDueFirst,
-	TestDueBoundsEachDestination,
-	TestDeliveryReturnsEverythingThatAnAttemptNeeds,
-	TestBreakersSurviveARestart,
-	TestDueExcludesExecutionsInFlightAndClosedDestinations,
-	TestDueDeliveriesSurviveARestart,
-	TestNextDueReturnsTheEarliest,
-	TestRecordStoresTheAttemptAndSchedulesTheNext,
-	TestRecordEndsTheDelivery,
-	TestRecordRefusesAnAttemptOutOfOrder,
-	TestRecordRefusesTheStateNone,
-	TestAnEndedDeliveryKeepsItsCallbackAndBody,
-	TestRecordDoesNotChangeTheExecution,
-	TestADeliveryBeginsWithoutAttempts,
-	TestRemoveDeletesOldEndedExecutions,
+	testDueListsTheLongestDueFirst,
+	testDueBoundsEachDestination,
+	testDeliveryReturnsEverythingThatAnAttemptNeeds,
+	testBreakersSurviveARestart,
+	testDueExcludesExecutionsInFlightAndClosedDestinations,
+	testDueDeliveriesSurviveARestart,
+	testNextDueReturnsTheEarliest,
+	testRecordStoresTheAttemptAndSchedulesTheNext,
+	testRecordEndsTheDelivery,
+	testRecordRefusesAnAttemptOutOfOrder,
+	testRecordRefusesTheStateNone,
+	testAnEndedDeliveryKeepsItsCallbackAndBody,
+	testRecordDoesNotChangeTheExecution,
+	testADeliveryBeginsWithoutAttempts,
+	testRemoveDeletesOldEndedExecutions,
 
 	// Redeliveries: redelivery.go.
-	TestRedeliverResumesAnEndedDeliveryAndKeepsItsAttempts,
-	TestRedeliverMakesAPendingDeliveryDueAndKeepsItsSchedule,
-	TestRedeliverRefusesAnExecutionWithoutADelivery,
-	TestAFailedAttemptInFlightDoesNotUndoARedelivery,
-	TestTheLastAttemptInFlightDoesNotUndoARedelivery,
-	TestASuccessfulAttemptInFlightIsTheRedelivery,
-	TestConcurrentRedeliveriesNeitherLoseNorCountAttempts,
-	TestARedeliverySurvivesARestart,
-	TestRemoveKeepsAnExecutionWithARedelivery,
-	TestRedeliverAndRecoverSignalPending,
-	TestRecoverAppliesTheFilter,
-	TestRecoverResumesEachOfManyDeliveriesOnce,
-	TestRecoverSkipsDeliveriesThatDieLater,
-	TestDeliveriesAreListedNewestFirst,
-	TestDeliveriesApplyTheFilter,
-	TestDeliveriesPageWithoutGapsOrRepeats,
-	TestEveryDeliveryWriteFollowsTheTableOfTransitions,
+	testRedeliverResumesAnEndedDeliveryAndKeepsItsAttempts,
+	testRedeliverMakesAPendingDeliveryDueAndKeepsItsSchedule,
+	testRedeliverRefusesAnExecutionWithoutADelivery,
+	testAFailedAttemptInFlightDoesNotUndoARedelivery,
+	testTheLastAttemptInFlightDoesNotUndoARedelivery,
+	testASuccessfulAttemptInFlightIsTheRedelivery,
+	testConcurrentRedeliveriesNeitherLoseNorCountAttempts,
+	testARedeliverySurvivesARestart,
+	testRemoveKeepsAnExecutionWithARedelivery,
+	testRedeliverAndRecoverSignalPending,
+	testRecoverAppliesTheFilter,
+	testRecoverResumesEachOfManyDeliveriesOnce,
+	testRecoverSkipsDeliveriesThatDieLater,
+	testDeliveriesAreListedNewestFirst,
+	testDeliveriesApplyTheFilter,
+	testDeliveriesPageWithoutGapsOrRepeats,
+	testEveryDeliveryWriteFollowsTheTableOfTransitions,
 
 	// Signals: signals.go.
-	TestOpenSetsEverySignal,
-	TestAClaimableExecutionSignalsQueued,
-	TestARefusedExecutionDoesNotSignalQueued,
-	TestARequestToEndSignalsCancelling,
-	TestADeliverySignalsPending,
-	TestEndedIsClosedForEveryReceiver,
-	TestEndedStaysOpenUntilTheEnd,
-	TestReleaseOfOneReceiverKeepsTheOthers,
-	TestCancelOfAQueuedExecutionClosesEnded,
-	TestAReceiverOfEndedReadsTheNewState,
-	TestEveryTransitionSignalsMoves,
+	testOpenSetsEverySignal,
+	testAClaimableExecutionSignalsQueued,
+	testARefusedExecutionDoesNotSignalQueued,
+	testARequestToEndSignalsCancelling,
+	testADeliverySignalsPending,
+	testEndedIsClosedForEveryReceiver,
+	testEndedStaysOpenUntilTheEnd,
+	testReleaseOfOneReceiverKeepsTheOthers,
+	testCancelOfAQueuedExecutionClosesEnded,
+	testAReceiverOfEndedReadsTheNewState,
+	testEveryTransitionSignalsMoves,
 
 	// Environments and shares: environment.go.
-	TestEnvironmentsAreScopedAndSurviveARestart,
-	TestAFailedChangeKeepsTheEnvironment,
-	TestConcurrentChangesOfAnEnvironmentAreSerialised,
-	TestShareCountsOneSubject,
+	testEnvironmentsAreScopedAndSurviveARestart,
+	testAFailedChangeKeepsTheEnvironment,
+	testConcurrentChangesOfAnEnvironmentAreSerialised,
+	testShareCountsOneSubject,
 
 	// Workspaces: workspace.go.
-	TestPutStoresAFile,
-	TestPutCreatesParentDirectories,
-	TestPutRefusesAboveTheLimits,
-	TestPutAndDeleteCheckTheCondition,
-	TestDeleteRemovesADirectoryWithItsContent,
-	TestReplacedAndDeletedBlobsAreRemoved,
-	TestWorkspacesAreScopedToTheirSubject,
-	TestOneExecutionAtATimeChangesAWorkspace,
-	TestTheEndOfAWriterReleasesTheNext,
-	TestRequeueAndReleaseKeepTheTurn,
-	TestTheTurnSurvivesARestart,
-	TestHeldBackExecutionsCountAsQueued,
-	TestAReaderRunsAtOnceAndKeepsItsSnapshot,
-	TestFinishReplacesTheContentOfTheWorkspace,
-	TestFinishOfAReaderCannotChangeTheWorkspace,
-	TestPutAndDeleteAreRefusedWhileAWriterRuns,
-	TestAWorkspaceInUseIsNotRemoved,
-	TestIdleWorkspacesAreRemoved,
-	TestAMissingWorkspaceIsCreatedForAWriterOnly,
-	TestAReplayDoesNotQueueForAWorkspace,
+	testPutStoresAFile,
+	testPutCreatesParentDirectories,
+	testPutRefusesAboveTheLimits,
+	testPutAndDeleteCheckTheCondition,
+	testDeleteRemovesADirectoryWithItsContent,
+	testReplacedAndDeletedBlobsAreRemoved,
+	testWorkspacesAreScopedToTheirSubject,
+	testOneExecutionAtATimeChangesAWorkspace,
+	testTheEndOfAWriterReleasesTheNext,
+	testRequeueAndReleaseKeepTheTurn,
+	testTheTurnSurvivesARestart,
+	testHeldBackExecutionsCountAsQueued,
+	testAReaderRunsAtOnceAndKeepsItsSnapshot,
+	testFinishReplacesTheContentOfTheWorkspace,
+	testFinishOfAReaderCannotChangeTheWorkspace,
+	testPutAndDeleteAreRefusedWhileAWriterRuns,
+	testAWorkspaceInUseIsNotRemoved,
+	testIdleWorkspacesAreRemoved,
+	testAMissingWorkspaceIsCreatedForAWriterOnly,
+	testAReplayDoesNotQueueForAWorkspace,
 }
 
 // Run runs all tests of the contract.
 func Run(t *testing.T, db Database) {
 	t.Helper()
-	for _, test := range Tests {
-		t.Run(Name(test), func(t *testing.T) {
+	for _, test := range tests {
+		t.Run(name(test), func(t *testing.T) {
 			t.Parallel()
-			test(t, db)
+			test(newHarness(t, db))
 		})
 	}
 }
 
-// Name returns the name of a test function without the package and without "Test".
-func Name(test func(*testing.T, Database)) string {
-	_, name, _ := strings.Cut(runtime.FuncForPC(reflect.ValueOf(test).Pointer()).Name(), ".Test")
-	return name
+// name returns the name of a test function without the package and without "test".
+func name(test func(*harness)) string {
+	_, short, _ := strings.Cut(runtime.FuncForPC(reflect.ValueOf(test).Pointer()).Name(), ".test")
+	return short
 }
 
 // harness is one store under test, with a clock that only the test moves.
@@ -331,8 +331,10 @@ func (h *harness) execution(subject string) execution.Execution {
 		Timeout: 90 * time.Second,
 		Code:    execution.Sealed("sealed code"), Env: execution.Sealed("sealed env"), EnvNames: []string{"A", "B"},
 		Input: execution.Sealed("sealed input"), Options: execution.Options{
-			Args: 2, Stdin: 3, Files: []execution.FileInfo{{Path: "a/b",
-				Size: 4}}, Metadata: map[string]string{"a": "<ü>"}, Network: "none",
+			Args: 2, Stdin: 3, Files: []execution.FileInfo{{
+				Path: "a/b",
+				Size: 4,
+			}}, Metadata: map[string]string{"a": "<ü>"}, Network: "none",
 			Limits: execution.Limits{Memory: 1 << 30, CPUs: 0.1, PIDs: 5, Output: 6, Workspace: 7},
 		},
 		Callback: execution.Callback{
@@ -390,8 +392,10 @@ func (h *harness) result(state execution.State, reason execution.Reason) executi
 }
 
 func (h *harness) delivery() *execution.Delivery {
-	return &execution.Delivery{Body: []byte(`{"status":"failed"}`), NextAt: h.now.Add(4 * time.Second),
-		CreatedAt: h.now.Add(4 * time.Second)}
+	return &execution.Delivery{
+		Body: []byte(`{"status":"failed"}`), NextAt: h.now.Add(4 * time.Second),
+		CreatedAt: h.now.Add(4 * time.Second),
+	}
 }
 
 // ended stores, starts and finishes an execution, whose delivery is then pending.

@@ -1,4 +1,4 @@
-package storetest_test
+package storetest
 
 import (
 	"go/ast"
@@ -8,8 +8,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-
-	"boomerang/internal/store/storetest"
 )
 
 func TestEveryTestOfTheContractIsInTheTable(t *testing.T) {
@@ -18,11 +16,11 @@ func TestEveryTestOfTheContractIsInTheTable(t *testing.T) {
 		t.Fatal(err)
 	}
 	var declared []string
-	for _, name := range files {
-		if strings.HasSuffix(name, "_test.go") {
+	for _, path := range files {
+		if strings.HasSuffix(path, "_test.go") {
 			continue
 		}
-		file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.SkipObjectResolution)
+		file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.SkipObjectResolution)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -31,7 +29,7 @@ func TestEveryTestOfTheContractIsInTheTable(t *testing.T) {
 			if !ok || f.Recv != nil {
 				continue
 			}
-			if test, ok := strings.CutPrefix(f.Name.Name, "Test"); ok {
+			if test, ok := strings.CutPrefix(f.Name.Name, "test"); ok {
 				declared = append(declared, test)
 			}
 		}
@@ -40,8 +38,8 @@ func TestEveryTestOfTheContractIsInTheTable(t *testing.T) {
 		t.Errorf("only %d tests are declared", len(declared))
 	}
 	var listed []string
-	for _, test := range storetest.Tests {
-		listed = append(listed, storetest.Name(test))
+	for _, test := range tests {
+		listed = append(listed, name(test))
 	}
 	slices.Sort(declared)
 	slices.Sort(listed)

@@ -2,7 +2,6 @@ package storetest
 
 import (
 	"io"
-	"testing"
 	"time"
 
 	"boomerang/internal/execution"
@@ -92,8 +91,7 @@ func (h *harness) finish(id execution.ID, left *execution.WorkspaceResult) {
 	h.ok(h.Finish(h.ctx(), id, r, h.delivery()))
 }
 
-func TestPutStoresAFile(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testPutStoresAFile(h *harness) {
 	e := h.file("a/b\nc/ü", "content")
 	replaced, err := h.Put(h.ctx(), "ann", "w", e, always, unlimited)
 	h.ok(err)
@@ -117,8 +115,7 @@ func TestPutStoresAFile(t *testing.T, db Database) {
 	h.equal(len(page), 1)
 }
 
-func TestPutCreatesParentDirectories(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testPutCreatesParentDirectories(h *harness) {
 	h.putFiles("f", "d/e/g")
 	_, err := h.Put(h.ctx(), "ann", "w", h.file("f/below", "x"), always, unlimited)
 	h.wantFault(err, fault.Conflict)
@@ -131,8 +128,7 @@ func TestPutCreatesParentDirectories(t *testing.T, db Database) {
 	h.equal(h.tree("ann", "w"), map[string]string{"f": "f", "d": "/", "d/e": "/", "d/e/g": "d/e/g"})
 }
 
-func TestPutRefusesAboveTheLimits(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testPutRefusesAboveTheLimits(h *harness) {
 	limits := execution.WorkspaceLimits{Size: 10, Entries: 3, Count: 2, Total: 15}
 	put := func(name, path, text string) error {
 		_, err := h.Put(h.ctx(), "ann", name, h.file(path, text), always, limits)
@@ -153,8 +149,7 @@ func TestPutRefusesAboveTheLimits(t *testing.T, db Database) {
 	h.equal(size, int64(6))
 }
 
-func TestPutAndDeleteCheckTheCondition(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testPutAndDeleteCheckTheCondition(h *harness) {
 	h.putFiles("a")
 	put := func(path string, only execution.Condition) error {
 		_, err := h.Put(h.ctx(), "ann", "w", h.file(path, path), only, unlimited)
@@ -172,8 +167,7 @@ func TestPutAndDeleteCheckTheCondition(t *testing.T, db Database) {
 	h.ok(put("b", execution.Condition{Absent: true}))
 }
 
-func TestDeleteRemovesADirectoryWithItsContent(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testDeleteRemovesADirectoryWithItsContent(h *harness) {
 	h.putFiles("a", "d/b", "d/e/c", "d0", "d-")
 	h.ok(h.Delete(h.ctx(), "ann", "w", "d", always, h.now))
 	h.equal(h.tree("ann", "w"), map[string]string{"a": "a", "d0": "d0", "d-": "d-"})
@@ -190,8 +184,7 @@ func (h *harness) unreadable(b execution.Blob) bool {
 	return fault.Of(err).Code == fault.ExecutionNotFound
 }
 
-func TestReplacedAndDeletedBlobsAreRemoved(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testReplacedAndDeletedBlobsAreRemoved(h *harness) {
 	h.putFiles("a", "d/b")
 	a, err := h.Entry(h.ctx(), "ann", "w", "a")
 	h.ok(err)
@@ -211,8 +204,7 @@ func TestReplacedAndDeletedBlobsAreRemoved(t *testing.T, db Database) {
 	h.wantFault(h.RemoveWorkspace(h.ctx(), "ann", "w"), fault.WorkspaceNotFound)
 }
 
-func TestWorkspacesAreScopedToTheirSubject(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testWorkspacesAreScopedToTheirSubject(h *harness) {
 	h.putFiles("a")
 	_, err := h.Put(h.ctx(), "bob", "w", h.file("b", "bob's"), always, unlimited)
 	h.ok(err)
@@ -230,8 +222,7 @@ func TestWorkspacesAreScopedToTheirSubject(t *testing.T, db Database) {
 	h.equal(names, []string{"v", "w"})
 }
 
-func TestOneExecutionAtATimeChangesAWorkspace(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testOneExecutionAtATimeChangesAWorkspace(h *harness) {
 	first, second := h.enqueueUsing(false), h.enqueueUsing(false)
 	other := h.enqueue("ann")
 	h.start(first)
@@ -247,8 +238,7 @@ func TestOneExecutionAtATimeChangesAWorkspace(t *testing.T, db Database) {
 	h.start(second)
 }
 
-func TestTheEndOfAWriterReleasesTheNext(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testTheEndOfAWriterReleasesTheNext(h *harness) {
 	gone := func(execution.Execution) (execution.Result, *execution.Delivery) {
 		return h.result(execution.Cancelled, execution.WasCancelled), h.delivery()
 	}
@@ -273,8 +263,7 @@ func TestTheEndOfAWriterReleasesTheNext(t *testing.T, db Database) {
 	h.start(h.enqueueUsing(false)) // no execution has the workspace any more
 }
 
-func TestRequeueAndReleaseKeepTheTurn(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testRequeueAndReleaseKeepTheTurn(h *harness) {
 	first, second := h.enqueueUsing(false), h.enqueueUsing(false)
 	h.start(first)
 	h.ok(h.Requeue(h.ctx(), first))
@@ -286,8 +275,7 @@ func TestRequeueAndReleaseKeepTheTurn(t *testing.T, db Database) {
 	h.start(second)
 }
 
-func TestTheTurnSurvivesARestart(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testTheTurnSurvivesARestart(h *harness) {
 	first, second := h.enqueueUsing(false), h.enqueueUsing(false)
 	h.equal(h.claim(), first)
 	h.restart()
@@ -299,8 +287,7 @@ func TestTheTurnSurvivesARestart(t *testing.T, db Database) {
 	h.start(second)
 }
 
-func TestHeldBackExecutionsCountAsQueued(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testHeldBackExecutionsCountAsQueued(h *harness) {
 	h.enqueueUsing(false)
 	h.enqueueUsing(false)
 	for range 2 {
@@ -312,8 +299,7 @@ func TestHeldBackExecutionsCountAsQueued(t *testing.T, db Database) {
 	}
 }
 
-func TestAReaderRunsAtOnceAndKeepsItsSnapshot(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testAReaderRunsAtOnceAndKeepsItsSnapshot(h *harness) {
 	h.putFiles("a", "b")
 	writer, reader := h.enqueueUsing(false), h.enqueueUsing(true)
 	late := h.enqueueUsing(true)
@@ -339,8 +325,7 @@ func TestAReaderRunsAtOnceAndKeepsItsSnapshot(t *testing.T, db Database) {
 	h.equal(h.unreadable(given[0].Blob), true)
 }
 
-func TestFinishReplacesTheContentOfTheWorkspace(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testFinishReplacesTheContentOfTheWorkspace(h *harness) {
 	h.putFiles("same", "changed", "gone", "becomes/dir")
 	id := h.enqueueUsing(false)
 	h.start(id)
@@ -355,8 +340,10 @@ func TestFinishReplacesTheContentOfTheWorkspace(t *testing.T, db Database) {
 		{Path: "l", Kind: execution.EntryLink, Target: "d/x", ModifiedAt: h.now},
 	}}
 	h.finish(id, left)
-	want := map[string]string{"same": "same", "changed": "other", "becomes": "a file", "new": "new", "moved": "same",
-		"d": "/", "l": "-> d/x"}
+	want := map[string]string{
+		"same": "same", "changed": "other", "becomes": "a file", "new": "new", "moved": "same",
+		"d": "/", "l": "-> d/x",
+	}
 	h.equal(h.tree("ann", "w"), want)
 	w, err := h.Workspace(h.ctx(), "ann", "w")
 	h.ok(err)
@@ -376,8 +363,7 @@ func TestFinishReplacesTheContentOfTheWorkspace(t *testing.T, db Database) {
 	h.equal(h.tree("ann", "w"), map[string]string{})
 }
 
-func TestFinishOfAReaderCannotChangeTheWorkspace(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testFinishOfAReaderCannotChangeTheWorkspace(h *harness) {
 	h.putFiles("a")
 	reader := h.enqueueUsing(true)
 	h.start(reader)
@@ -390,8 +376,7 @@ func TestFinishOfAReaderCannotChangeTheWorkspace(t *testing.T, db Database) {
 	h.equal(h.tree("ann", "w"), map[string]string{"a": "a"})
 }
 
-func TestPutAndDeleteAreRefusedWhileAWriterRuns(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testPutAndDeleteAreRefusedWhileAWriterRuns(h *harness) {
 	h.putFiles("a")
 	id := h.enqueueUsing(false)
 	h.equal(h.claim(), id)
@@ -406,8 +391,7 @@ func TestPutAndDeleteAreRefusedWhileAWriterRuns(t *testing.T, db Database) {
 	h.putFiles("c")
 }
 
-func TestAWorkspaceInUseIsNotRemoved(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testAWorkspaceInUseIsNotRemoved(h *harness) {
 	h.putFiles("a")
 	for _, readOnly := range []bool{true, false} {
 		id := h.enqueueUsing(readOnly)
@@ -422,8 +406,7 @@ func TestAWorkspaceInUseIsNotRemoved(t *testing.T, db Database) {
 	h.ok(h.RemoveWorkspace(h.ctx(), "ann", "w"))
 }
 
-func TestIdleWorkspacesAreRemoved(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testIdleWorkspacesAreRemoved(h *harness) {
 	h.putFiles("a")
 	used := h.now
 	h.now = h.now.Add(time.Hour)
@@ -441,8 +424,7 @@ func TestIdleWorkspacesAreRemoved(t *testing.T, db Database) {
 	h.ok(err)
 }
 
-func TestAMissingWorkspaceIsCreatedForAWriterOnly(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testAMissingWorkspaceIsCreatedForAWriterOnly(h *harness) {
 	e := h.execution("ann")
 	e.Options.Workspace = execution.WorkspaceUse{Name: "w", ReadOnly: true}
 	_, _, err := h.Enqueue(h.ctx(), e, nil, execution.QueueLimits{})
@@ -458,8 +440,7 @@ func TestAMissingWorkspaceIsCreatedForAWriterOnly(t *testing.T, db Database) {
 	h.wantFault(err, fault.Conflict)
 }
 
-func TestAReplayDoesNotQueueForAWorkspace(t *testing.T, db Database) {
-	h := newHarness(t, db)
+func testAReplayDoesNotQueueForAWorkspace(h *harness) {
 	key := &execution.Idempotency{Key: "k", Fingerprint: "f"}
 	var ids []execution.ID
 	for range 2 {
