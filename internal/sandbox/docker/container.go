@@ -104,8 +104,7 @@ func (d *Docker) prepare(ctx context.Context, spec sandbox.Spec, refresh bool) (
 }
 
 // removeFailed removes the remains of a failed preparation. It retries until ctx ends while the engine does not answer:
-// a
-// forgotten container would take resources from the next ones on an overloaded engine.
+// a forgotten container would take resources from the next ones on an overloaded engine.
 func (d *Docker) removeFailed(ctx context.Context, name string) error {
 	for {
 		err := d.remove(context.WithoutCancel(ctx), name)

@@ -14,8 +14,8 @@ import (
 	"boomerang/internal/sandbox"
 )
 
-// recorded reads an engine's answers to /info and /version. The file debian-20.10 is a recording; upstream-28 is that
-// with the values of Docker's own packages of version 28.
+// recorded reads an engine's answers to /info and /version. The file debian-20.10 is a recording; upstream-28 has
+// the values of Docker's own packages of version 28 in it.
 func recorded(t *testing.T, name string) (info system.Info, version types.Version) {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join("testdata", "engines", name+".json"))
