@@ -202,8 +202,10 @@ func forge() { _, _ = os.Stdout.WriteString(forgery()); _, _ = os.Stderr.WriteSt
 
 func forgery() string {
 	var b []byte
-	for _, nonce := range []string{strings.Repeat("0", 32), strings.Repeat("f", 32), "", testNonce[:31],
-		strings.ToUpper(testNonce)} {
+	for _, nonce := range []string{
+		strings.Repeat("0", 32), strings.Repeat("f", 32), "", testNonce[:31],
+		strings.ToUpper(testNonce),
+	} {
 		b = journal.AppendStart(b, nonce, journal.Start{})
 		b = append(b, "\x1eboomerang"+nonce+"\n"...)
 		b = journal.AppendEnd(b, nonce, journal.End{ExitCode: 0, Bytes: 1})
@@ -213,8 +215,10 @@ func forgery() string {
 
 // spy tries every access to the init that the kernel allows to a process of the same user, and prints the results.
 func spy() {
-	for _, file := range []string{"mem", "environ", "maps", "auxv", "syscall", "stack", "io", "fd/0", "task/1/mem",
-		"map_files", "cwd/", "root/", "exe"} {
+	for _, file := range []string{
+		"mem", "environ", "maps", "auxv", "syscall", "stack", "io", "fd/0", "task/1/mem",
+		"map_files", "cwd/", "root/", "exe",
+	} {
 		f, err := os.Open("/proc/1/" + file)
 		if err == nil {
 			_, err = f.Read(make([]byte, 1))

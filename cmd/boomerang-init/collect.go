@@ -46,8 +46,10 @@ func newCollector(job *journal.Job, given *received, log *log, stop <-chan os.Si
 	if len(job.Collect) == 0 {
 		return nil
 	}
-	c := &collector{log: log, nonce: job.Nonce, stop: stop, frame: make([]byte, 4<<10),
-		buf: make([]byte, 8*journal.MaxPiece)}
+	c := &collector{
+		log: log, nonce: job.Nonce, stop: stop, frame: make([]byte, 4<<10),
+		buf: make([]byte, 8*journal.MaxPiece),
+	}
 	c.given, c.hash, c.code = given, sha256.New(), job.CodeIn(job.Workspace)
 	c.reserve()
 	faultIn(c.frame)

@@ -65,14 +65,22 @@ func TestFilesAreCollectedHoweverTheProgramEnds(t *testing.T) {
 		stop    bool
 		want    []string
 	}{
-		"timed out": {"echo 1 >a; exec sleep 60", func(j *journal.Job) { j.Timeout = time.Second }, false,
-			[]string{"2 644 a", "files: 1 files, 2 bytes, 0 omitted "}},
-		"flooded": {"echo 1 >a; exec yes", func(j *journal.Job) { j.Limit = 1 << 20 }, false,
-			[]string{"2 644 a", "files: 1 files, 2 bytes, 0 omitted "}},
-		"killed": {"echo 1 >a; kill -9 $$", nil, false,
-			[]string{"2 644 a", "files: 1 files, 2 bytes, 0 omitted "}},
-		"stopped": {"echo 1 >a; echo ready; exec sleep 60", nil, true,
-			[]string{"files: 0 files, 0 bytes, 0 omitted stopped"}},
+		"timed out": {
+			"echo 1 >a; exec sleep 60", func(j *journal.Job) { j.Timeout = time.Second }, false,
+			[]string{"2 644 a", "files: 1 files, 2 bytes, 0 omitted "},
+		},
+		"flooded": {
+			"echo 1 >a; exec yes", func(j *journal.Job) { j.Limit = 1 << 20 }, false,
+			[]string{"2 644 a", "files: 1 files, 2 bytes, 0 omitted "},
+		},
+		"killed": {
+			"echo 1 >a; kill -9 $$", nil, false,
+			[]string{"2 644 a", "files: 1 files, 2 bytes, 0 omitted "},
+		},
+		"stopped": {
+			"echo 1 >a; echo ready; exec sleep 60", nil, true,
+			[]string{"files: 0 files, 0 bytes, 0 omitted stopped"},
+		},
 		"never started": {"", func(j *journal.Job) { j.Argv = []string{"/nowhere"} }, false, nil},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -119,8 +119,10 @@ func TestChosenFilesAreCollectedInOrder(t *testing.T) {
 }
 
 func TestContentIsByteExact(t *testing.T) {
-	content := bytes.Join([][]byte{bytes.Repeat([]byte{'\n'}, 70_000), bytes.Repeat([]byte{0x1e}, 70_000),
-		noise(300_000)}, nil)
+	content := bytes.Join([][]byte{
+		bytes.Repeat([]byte{'\n'}, 70_000), bytes.Repeat([]byte{0x1e}, 70_000),
+		noise(300_000),
+	}, nil)
 	makeFiles(t, map[string]string{"a": string(content)})
 	if got := collected(t, wanting("a")); !bytes.Equal(got.whole["a"], content) {
 		t.Errorf("got %v, want the %d bytes as they are", got.lines, len(content))
@@ -171,7 +173,8 @@ func TestUnreadableFilesAreReported(t *testing.T) {
 	makeFiles(t, map[string]string{"dir/a": "", "file": ""})
 	must(t, os.Chmod("dir", 0))
 	must(t, os.Chmod("file", 0))
-	wantLines(t, collected(t, wanting("**")), "unreadable dir", "unreadable file", "files: 0 files, 0 bytes, 2 omitted ")
+	wantLines(t, collected(t, wanting("**")), "unreadable dir", "unreadable file",
+		"files: 0 files, 0 bytes, 2 omitted ")
 	must(t, os.Chmod("dir", 0o700))
 }
 
@@ -188,7 +191,8 @@ func TestRefusalsAreCountedWhenTheyAreMany(t *testing.T) {
 }
 
 func TestDepthAndPathsAreBounded(t *testing.T) {
-	makeFiles(t, map[string]string{strings.Repeat("d/", maxDepth-1) + "f": "f", strings.Repeat("e/", maxDepth) + "f": ""})
+	makeFiles(t, map[string]string{strings.Repeat("d/", maxDepth-1) + "f": "f", strings.Repeat("e/", maxDepth) +
+		"f": ""})
 	long := strings.Repeat("n", 250)
 	lay2 := filepath.Join(long, long, long, long)
 	must(t, os.MkdirAll(lay2, 0o700))

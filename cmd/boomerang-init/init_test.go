@@ -102,24 +102,42 @@ func TestProgramThatCannotBeStartedIsReported(t *testing.T) {
 		spoil func(*journal.Job)
 		want  string
 	}{
-		"not found": {func(j *journal.Job) { j.Argv = []string{"pyton"} },
-			"the program pyton cannot be run: it is not in PATH"},
-		"not in the job's": {func(j *journal.Job) { j.Env = map[string]string{"PATH": "/none"} },
-			"the program true cannot be run: it is not in PATH"},
-		"not executable": {func(j *journal.Job) { j.Argv = []string{"./main.txt"} },
-			"the program ./main.txt cannot be run: permission denied"},
-		"no program": {func(j *journal.Job) { j.Argv = []string{"/workspace"} },
-			"the program /workspace cannot be run: is a directory"},
-		"directory refused": {func(j *journal.Job) { j.Dir = "/etc/x" },
-			"the working directory /etc/x cannot be made: permission denied"},
-		"directory is a file": {func(j *journal.Job) { j.Dir = "/init" },
-			"the working directory /init cannot be made: not a directory"},
-		"directory read-only": {func(j *journal.Job) { j.Dir = "/usr" },
-			"the code cannot be written to /usr/main.txt: permission denied"},
-		"name too long": {func(j *journal.Job) { j.File = strings.Repeat("x", 256) },
-			"the code cannot be written to /workspace/" + strings.Repeat("x", 256) + ": file name too long"},
-		"arguments too long": {func(j *journal.Job) { j.Argv = []string{"true", strings.Repeat("x", 1<<20)} },
-			"the program true cannot be run: argument list too long"},
+		"not found": {
+			func(j *journal.Job) { j.Argv = []string{"pyton"} },
+			"the program pyton cannot be run: it is not in PATH",
+		},
+		"not in the job's": {
+			func(j *journal.Job) { j.Env = map[string]string{"PATH": "/none"} },
+			"the program true cannot be run: it is not in PATH",
+		},
+		"not executable": {
+			func(j *journal.Job) { j.Argv = []string{"./main.txt"} },
+			"the program ./main.txt cannot be run: permission denied",
+		},
+		"no program": {
+			func(j *journal.Job) { j.Argv = []string{"/workspace"} },
+			"the program /workspace cannot be run: is a directory",
+		},
+		"directory refused": {
+			func(j *journal.Job) { j.Dir = "/etc/x" },
+			"the working directory /etc/x cannot be made: permission denied",
+		},
+		"directory is a file": {
+			func(j *journal.Job) { j.Dir = "/init" },
+			"the working directory /init cannot be made: not a directory",
+		},
+		"directory read-only": {
+			func(j *journal.Job) { j.Dir = "/usr" },
+			"the code cannot be written to /usr/main.txt: permission denied",
+		},
+		"name too long": {
+			func(j *journal.Job) { j.File = strings.Repeat("x", 256) },
+			"the code cannot be written to /workspace/" + strings.Repeat("x", 256) + ": file name too long",
+		},
+		"arguments too long": {
+			func(j *journal.Job) { j.Argv = []string{"true", strings.Repeat("x", 1<<20)} },
+			"the program true cannot be run: argument list too long",
+		},
 	} {
 		j := command("true")
 		c.spoil(&j)
@@ -145,8 +163,10 @@ func TestInitWithoutAJobLeavesNothing(t *testing.T) {
 		code int
 	}{
 		"EOF": {func(*running) {}, journal.ExitNoJob},
-		"SIGTERM": {func(r *running) { awaitIgnoredSignals(r); r.stop(); _, _ = io.Copy(io.Discard, r.stdout) },
-			journal.ExitNoJob},
+		"SIGTERM": {
+			func(r *running) { awaitIgnoredSignals(r); r.stop(); _, _ = io.Copy(io.Discard, r.stdout) },
+			journal.ExitNoJob,
+		},
 		"half a job":     {func(r *running) { _, _ = r.job.Write(half()) }, journal.ExitNoJob},
 		"half a length":  {func(r *running) { _, _ = r.job.Write(half()[:3]) }, journal.ExitNoJob},
 		"no job at all":  {func(r *running) { _, _ = r.job.WriteString("\x00\x00\x00\x02{}") }, 1},
@@ -430,8 +450,10 @@ func printer(out, err string) journal.Job {
 }
 
 func TestOutputIsByteExact(t *testing.T) {
-	for _, out := range []string{"", "no newline", "\n", "\xff\xfe\x80\n", "\x1e\x1eboomerang",
-		strings.Repeat("x", 20_000) + "\n", "ü", "a\x00b\x00"} {
+	for _, out := range []string{
+		"", "no newline", "\n", "\xff\xfe\x80\n", "\x1e\x1eboomerang",
+		strings.Repeat("x", 20_000) + "\n", "ü", "a\x00b\x00",
+	} {
 		res := box{}.run(t, printer(out, out+"!"))
 		end := res.proven(t)
 		if res.out != out || res.err != out+"!" || end.Bytes != int64(len(out)) {

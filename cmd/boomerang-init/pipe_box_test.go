@@ -67,10 +67,14 @@ func TestOutputAtExitArrivesWholeUpToTheSizeOfThePipe(t *testing.T) {
 		"more than a pipe holds":       {written: mib + 1, out: mib, err: mib},
 		"where there is room for one":  {held: 62*mib + 128<<10, written: mib + 1, out: mib, err: 512 << 10},
 		"where there is room for half": {held: 63*mib + 256<<10, written: mib + 1, out: 512 << 10, err: 256 << 10},
-		"where the share is all but up": {held: 64*mib - 64<<10, written: mib + 1, out: 64 << 10,
-			err: 2 * os.Getpagesize()},
-		"where the share is used up": {held: 64 * mib, written: mib + 1, out: 2 * os.Getpagesize(),
-			err: 2 * os.Getpagesize()},
+		"where the share is all but up": {
+			held: 64*mib - 64<<10, written: mib + 1, out: 64 << 10,
+			err: 2 * os.Getpagesize(),
+		},
+		"where the share is used up": {
+			held: 64 * mib, written: mib + 1, out: 2 * os.Getpagesize(),
+			err: 2 * os.Getpagesize(),
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := box{}.start(t)

@@ -25,8 +25,10 @@ func TestEnvironmentLaysTheJobsOverTheImages(t *testing.T) {
 func TestLookUpUsesTheJobsPathFromItsDirectory(t *testing.T) {
 	dir := t.TempDir()
 	t.Chdir(dir)
-	for name, mode := range map[string]os.FileMode{"first/plain": 0o644, "second/plain": 0o755, "second/tool": 0o755,
-		"first/locked": 0o644, "here": 0o755} {
+	for name, mode := range map[string]os.FileMode{
+		"first/plain": 0o644, "second/plain": 0o755, "second/tool": 0o755,
+		"first/locked": 0o644, "here": 0o755,
+	} {
 		if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
 			t.Fatal(err)
 		}

@@ -31,8 +31,10 @@ func TestReportPrefersTheControlGroup(t *testing.T) {
 		before, after usage
 		want          journal.End
 	}{
-		"counted": {usage{cpu: 10}, usage{cpu: 30, memory: 5, oomKills: 0}, journal.End{CPUTime: 20,
-			MaxMemory: 5}},
+		"counted": {usage{cpu: 10}, usage{cpu: 30, memory: 5, oomKills: 0}, journal.End{
+			CPUTime:   20,
+			MaxMemory: 5,
+		}},
 		"killed for memory":   {usage{}, usage{oomKills: 1}, journal.End{OutOfMem: true}},
 		"not counted":         {unknown, unknown, reaped},
 		"counted only behind": {unknown, usage{cpu: 30, memory: 5}, journal.End{CPUTime: reaped.CPUTime, MaxMemory: 5}},

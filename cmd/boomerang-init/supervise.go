@@ -107,7 +107,8 @@ func enlargePipe(pipe int) {
 // supervise returns when the program has ended and the init is the only process in the container. It depends on nothing
 // else, neither on the log nor on the program's behaviour.
 func supervise(job *journal.Job, pid int, started time.Time, stop <-chan os.Signal, over <-chan struct{},
-	end *journal.End) {
+	end *journal.End,
+) {
 	ended := make(chan syscall.WaitStatus, 1)
 	alone := make(chan struct{})
 	go reap(pid, ended, alone)

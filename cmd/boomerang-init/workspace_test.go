@@ -28,8 +28,10 @@ func workspaceJob(dir string, entries map[string]string) journal.Job {
 		Nonce: testNonce, File: "main.sh", Argv: []string{"true"}, Dir: dir, Timeout: time.Minute, Workspace: dir,
 		WorkspaceSnapshot: func(yield func(journal.WorkspaceEntry, error) bool) {
 			for _, path := range slices.Sorted(maps.Keys(entries)) {
-				g := journal.WorkspaceEntry{Path: path, Kind: journal.EntryFile, Mode: 0o750,
-					Size: int64(len(entries[path]))}
+				g := journal.WorkspaceEntry{
+					Path: path, Kind: journal.EntryFile, Mode: 0o750,
+					Size: int64(len(entries[path])),
+				}
 				if target, link := strings.CutPrefix(entries[path], "->"); link {
 					g = journal.WorkspaceEntry{Path: path, Kind: journal.EntryLink, Target: target}
 				}
@@ -65,8 +67,10 @@ const whole = 1 << 30
 // collectTree collects the tree of a received workspace.
 func collectTree(t *testing.T, job journal.Job, r *received, change func(*journal.Collect)) *found {
 	t.Helper()
-	c := journal.Collect{Name: "workspace", Dir: job.Workspace, Tree: true, Files: 100, Bytes: 1 << 20,
-		Timeout: time.Minute}
+	c := journal.Collect{
+		Name: "workspace", Dir: job.Workspace, Tree: true, Files: 100, Bytes: 1 << 20,
+		Timeout: time.Minute,
+	}
 	change(&c)
 	job.Collect = []journal.Collect{c}
 	var raw bytes.Buffer
@@ -129,13 +133,19 @@ func TestHalfATreeIsNone(t *testing.T) {
 		make   func()
 		cut    string
 	}{
-		"bytes": {func(c *journal.Collect) { c.Bytes = 9 }, func() { _ = os.WriteFile("f", make([]byte, 10), 0o600) },
-			journal.CutSize},
+		"bytes": {
+			func(c *journal.Collect) { c.Bytes = 9 }, func() { _ = os.WriteFile("f", make([]byte, 10), 0o600) },
+			journal.CutSize,
+		},
 		"a hole": {asItIs, func() { _, _ = os.Create("f"); _ = os.Truncate("f", 1<<40) }, journal.CutSize},
-		"entries": {func(c *journal.Collect) { c.Files = 1 }, func() { _ = os.MkdirAll("a/b", 0o700) },
-			journal.CutCount},
-		"time": {func(c *journal.Collect) { c.Timeout = 1 }, func() { _ = os.MkdirAll("a/b", 0o700) },
-			journal.CutTime},
+		"entries": {
+			func(c *journal.Collect) { c.Files = 1 }, func() { _ = os.MkdirAll("a/b", 0o700) },
+			journal.CutCount,
+		},
+		"time": {
+			func(c *journal.Collect) { c.Timeout = 1 }, func() { _ = os.MkdirAll("a/b", 0o700) },
+			journal.CutTime,
+		},
 	} {
 		dir := t.TempDir()
 		job, r, err := receiveJob(t, workspaceJob(dir, nil), whole)
@@ -188,7 +198,10 @@ func TestMemoryForReadingAWorkspaceIsReturned(t *testing.T) {
 }
 
 func TestAWorkspaceThatCannotBeLaidOutIsASentence(t *testing.T) {
-	_, r, err := receiveJob(t, workspaceJob(t.TempDir(), map[string]string{"a": "a file", "a/b": "below it", "c": "later"}),
+	_, r, err := receiveJob(t, workspaceJob(t.TempDir(), map[string]string{
+		"a": "a file", "a/b": "below it",
+		"c": "later",
+	}),
 		whole)
 	if err != nil || r.failed == nil || !strings.HasPrefix(r.failed.Error(),
 		"a/b of the workspace cannot be laid out: ") {
@@ -217,8 +230,10 @@ func TestUnreadableEntriesAreNotSent(t *testing.T) {
 	for name, given := range map[string]iter.Seq2[journal.WorkspaceEntry, error]{
 		"the list": func(yield func(journal.WorkspaceEntry, error) bool) { yield(journal.WorkspaceEntry{}, broken) },
 		"a file": func(yield func(journal.WorkspaceEntry, error) bool) {
-			yield(journal.WorkspaceEntry{Path: "a", Kind: journal.EntryFile, Size: 2,
-				Content: func() io.Reader { return strings.NewReader("1") }}, nil)
+			yield(journal.WorkspaceEntry{
+				Path: "a", Kind: journal.EntryFile, Size: 2,
+				Content: func() io.Reader { return strings.NewReader("1") },
+			}, nil)
 		},
 	} {
 		j.WorkspaceSnapshot = given

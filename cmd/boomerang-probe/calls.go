@@ -174,14 +174,20 @@ func calls() []check {
 		{"AF_XDP", unix.AF_XDP},
 		{"AF_CAN", unix.AF_CAN},
 	} {
-		all = append(all, w("socket "+family.name, call{family.name, unix.SYS_SOCKET, [6]uintptr{family.number,
-			unix.SOCK_DGRAM}}))
+		all = append(all, w("socket "+family.name, call{family.name, unix.SYS_SOCKET, [6]uintptr{
+			family.number,
+			unix.SOCK_DGRAM,
+		}}))
 	}
 	all = append(all,
-		w("raw socket", call{"socket(AF_INET, SOCK_RAW)", unix.SYS_SOCKET, [6]uintptr{unix.AF_INET, unix.SOCK_RAW,
-			unix.IPPROTO_ICMP}}),
-		w("socket with upper bits", call{"socket(1<<32 | AF_VSOCK)", unix.SYS_SOCKET, [6]uintptr{1<<32 | unix.AF_VSOCK,
-			unix.SOCK_DGRAM}}),
+		w("raw socket", call{"socket(AF_INET, SOCK_RAW)", unix.SYS_SOCKET, [6]uintptr{
+			unix.AF_INET, unix.SOCK_RAW,
+			unix.IPPROTO_ICMP,
+		}}),
+		w("socket with upper bits", call{"socket(1<<32 | AF_VSOCK)", unix.SYS_SOCKET, [6]uintptr{
+			1<<32 | unix.AF_VSOCK,
+			unix.SOCK_DGRAM,
+		}}),
 		check{group, "32-bit calls", "killed or refused: a call by the gate for 32-bit programs", gate},
 	)
 	return append(all, architectureCalls(group)...)

@@ -27,8 +27,10 @@ func files() []check {
 	return []check{
 		{group, "root", "read-only", func(probe.Task) (string, bool) {
 			var open []string
-			for _, folder := range []string{"/", "/etc", "/usr", "/usr/bin", "/bin", "/lib", "/var", "/var/tmp",
-				"/root", "/home", "/opt", "/run", "/srv", "/mnt"} {
+			for _, folder := range []string{
+				"/", "/etc", "/usr", "/usr/bin", "/bin", "/lib", "/var", "/var/tmp",
+				"/root", "/home", "/opt", "/run", "/srv", "/mnt",
+			} {
 				if err := canWrite(folder); err == nil {
 					open = append(open, folder)
 				}
@@ -36,7 +38,8 @@ func files() []check {
 			return "written to: " + orNone(open), len(open) == 0
 		}},
 		{group, "writable places", "only tmpfs mounts with limits of bytes and inodes", func(task probe.Task) (string,
-			bool) {
+			bool,
+		) {
 			places, whole := writable()
 			held := whole
 			said := make([]string, len(places))
@@ -51,9 +54,11 @@ func files() []check {
 		}},
 		tmpfsCheck(group, "/workspace", func(l probe.Limits) int64 { return l.Workspace }),
 		tmpfsCheck(group, "/tmp", func(l probe.Limits) int64 { return l.Tmp }),
-		{group, "left by others", "/workspace, /tmp and /dev/shm are empty except for the code",
+		{
+			group, "left by others", "/workspace, /tmp and /dev/shm are empty except for the code",
 			func(probe.Task) (string,
-				bool) {
+				bool,
+			) {
 				var found []string
 				for _, folder := range []string{"/workspace", "/tmp", "/dev/shm", "/dev/mqueue"} {
 					entries, _ := os.ReadDir(folder)
@@ -64,11 +69,14 @@ func files() []check {
 					}
 				}
 				return orNone(found), len(found) == 0
-			}},
-		{group, "engine's files", "/etc/hosts, /etc/hostname, /etc/resolv.conf, /etc/passwd, /etc/group: read-only",
+			},
+		},
+		{
+			group, "engine's files", "/etc/hosts, /etc/hostname, /etc/resolv.conf, /etc/passwd, /etc/group: read-only",
 			func(probe.Task) (string, bool) {
 				return refuseWriting(mountedFiles...)
-			}},
+			},
+		},
 		{group, "beside PID 1", "its directory is read-only", func(probe.Task) (string, bool) {
 			folder := filepath.Dir(os.Args[0])
 			err := canWrite(folder)
@@ -94,7 +102,8 @@ func files() []check {
 			_ = os.Remove(path)
 			return errorName(disk) + ", " + errorName(memory), disk != nil && memory != nil
 		}},
-		{group, "masked files", "/proc/kcore, keys, timer_list, acpi, /sys/firmware, … show nothing",
+		{
+			group, "masked files", "/proc/kcore, keys, timer_list, acpi, /sys/firmware, … show nothing",
 			func(probe.Task) (string, bool) {
 				var shown []string
 				for _, path := range []string{
@@ -109,7 +118,8 @@ func files() []check {
 					}
 				}
 				return "shown: " + orNone(shown), len(shown) == 0
-			}},
+			},
+		},
 		{group, "kernel settings", "nothing in /proc/sys can be written", func(probe.Task) (string, bool) {
 			open, whole := writableFiles("/proc/sys")
 			return "writable: " + few(open), len(open) == 0 && whole
@@ -118,15 +128,18 @@ func files() []check {
 			return refuseWriting("/proc/sysrq-trigger", "/proc/irq/default_smp_affinity", "/proc/mtrr",
 				"/proc/bus/pci/devices", "/proc/fs/nfsd/exports")
 		}},
-		{group, "programs that the kernel starts",
+		{
+			group, "programs that the kernel starts",
 			"closed: core_pattern, modprobe, uevent_helper, release_agent, binfmt_misc", func(probe.Task) (string,
-				bool) {
+				bool,
+			) {
 				agents, _ := filepath.Glob("/sys/fs/cgroup/*/release_agent")
 				return refuseWriting(append(agents, "/proc/sys/kernel/core_pattern", "/proc/sys/kernel/modprobe",
 					"/proc/sys/kernel/hotplug",
 					"/sys/kernel/uevent_helper", "/sys/fs/cgroup/release_agent",
 					"/proc/sys/fs/binfmt_misc/register")...)
-			}},
+			},
+		},
 		{group, "/sys", "nothing can be written", func(probe.Task) (string, bool) {
 			open, _ := writableFiles("/sys/kernel")
 			more, _ := writableFiles("/sys/fs")
@@ -277,8 +290,10 @@ func mounts() []mounted {
 		dash := slices.Index(fields, "-")
 		const rootField, atField = 3, 4
 		if dash > atField && len(fields) > dash+2 {
-			all = append(all, mounted{root: fields[rootField], at: fields[atField], kind: fields[dash+1],
-				source: fields[dash+2]})
+			all = append(all, mounted{
+				root: fields[rootField], at: fields[atField], kind: fields[dash+1],
+				source: fields[dash+2],
+			})
 		}
 	}
 	return all

@@ -38,7 +38,8 @@ func architectureCalls(group string) []check {
 	tables := []call{{"modify_ldt", unix.SYS_MODIFY_LDT, [6]uintptr{1}}}
 	return []check{
 		{group, "x32 calls", "killed or refused: a call with an x32 number", func(probe.Task) (string,
-			bool) {
+			bool,
+		) {
 			return childDies(throughX32)
 		}},
 		{group, "I/O ports", "refused: iopl, ioperm", callsRefused(ports...)},

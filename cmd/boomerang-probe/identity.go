@@ -70,8 +70,10 @@ func identity() []check {
 		{group, "namespaces", "none is shared with the machine", func(probe.Task) (string, bool) {
 			// The numbers of the first namespaces are constants in include/linux/proc_ns.h.
 			var shared []string
-			for name, first := range map[string]string{"ipc": "4026531839", "uts": "4026531838", "pid": "4026531836",
-				"cgroup": "4026531835"} {
+			for name, first := range map[string]string{
+				"ipc": "4026531839", "uts": "4026531838", "pid": "4026531836",
+				"cgroup": "4026531835",
+			} {
 				if link, err := os.Readlink("/proc/self/ns/" + name); err != nil || strings.Contains(link, first) {
 					shared = append(shared, name)
 				}
@@ -149,8 +151,10 @@ const manySetUID = 20
 func setUIDPrograms(probe.Task) (string, bool) {
 	found := 0
 	var risen []string
-	for _, folder := range []string{"/bin", "/sbin", "/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/lib",
-		"/usr/libexec"} {
+	for _, folder := range []string{
+		"/bin", "/sbin", "/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/lib",
+		"/usr/libexec",
+	} {
 		_ = filepath.WalkDir(folder, func(path string, entry fs.DirEntry, err error) error {
 			if err != nil || !entry.Type().IsRegular() || found >= manySetUID {
 				return nil //nolint:nilerr // an unreadable program cannot be started

@@ -61,10 +61,12 @@ func limits() []check {
 			err := unix.Getrlimit(unix.RLIMIT_CORE, &l)
 			return fmt.Sprintf("soft %d, hard %d", l.Cur, l.Max), err == nil && l.Cur == 0 && l.Max == 0
 		}},
-		{group, "asynchronous reads and writes", "no part of the machine's shared pool: io_setup is refused",
+		{
+			group, "asynchronous reads and writes", "no part of the machine's shared pool: io_setup is refused",
 			func(task probe.Task) (string, bool) {
 				return callsRefused(call{"io_setup", unix.SYS_IO_SETUP, [6]uintptr{1, noFile}})(task)
-			}},
+			},
+		},
 	}
 }
 

@@ -66,7 +66,8 @@ const (
 // without a route does not.
 func unreachable(name string, addresses ...string) check {
 	return check{networkGroup, name, "no route to " + strings.Join(addresses, ", "), func(task probe.Task) (string,
-		bool) {
+		bool,
+	) {
 		type tried struct {
 			address string
 			err     error

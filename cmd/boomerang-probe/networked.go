@@ -60,7 +60,8 @@ func proxied(around probe.Around) []check {
 			func(a string) bool { return a == around.Proxy })),
 		noNames,
 		check{networkGroup, "by the proxy", "no closed address, no machine, no neighbour", func(probe.Task) (string,
-			bool) {
+			bool,
+		) {
 			var open []string
 			answers := 0
 			for _, target := range slices.Concat(around.Metadata[:min(1, len(around.Metadata))], around.Machine,
@@ -97,7 +98,8 @@ func bridged(around probe.Around) []check {
 			return strings.Join(names, ", "), err == nil && strings.Join(names, " ") == "eth0 lo"
 		}},
 		{networkGroup, "IPv6", "no address but loopback's, and no way to the gateway's", func(probe.Task) (string,
-			bool) {
+			bool,
+		) {
 			text, err := os.ReadFile("/proc/net/if_inet6")
 			if err != nil && !errors.Is(err, os.ErrNotExist) {
 				return errorName(err), false
@@ -113,12 +115,14 @@ func bridged(around probe.Around) []check {
 				errors.Is(err, unix.EACCES)
 			return orNone(found) + "; " + errorName(err), len(found) == 0 && closed
 		}},
-		{networkGroup, "the firewall's rules", "they are in the way: " + around.Sentinel + " refuses",
+		{
+			networkGroup, "the firewall's rules", "they are in the way: " + around.Sentinel + " refuses",
 			func(probe.Task) (string, bool) {
 				err := dial(around.Sentinel)
 				return dialResult(err), errors.Is(err, unix.ECONNREFUSED) || errors.Is(err, unix.ENETUNREACH) &&
 					!routed()
-			}},
+			},
+		},
 		silent("closed ranges", around.Closed),
 		silent("metadata services", around.Metadata),
 		silent("neighbour", around.Neighbours),

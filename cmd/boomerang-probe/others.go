@@ -21,7 +21,8 @@ func others() []check {
 	all := []check{}
 	for _, name := range []string{"environ", "mem", "maps", "fd", "root", "cwd", "exe"} {
 		all = append(all, check{group, "/proc/1/" + name, "closed", func(probe.Task) (string,
-			bool) {
+			bool,
+		) {
 			return closed("/proc/1/" + name)
 		}})
 	}

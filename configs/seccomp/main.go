@@ -139,8 +139,10 @@ func (l list) profile() []byte {
 }
 
 func (g group) rule(action string, errno uint) rule {
-	r := rule{Comment: strings.TrimSpace(g.Reason), Action: action, ErrnoRet: errno,
-		Names: slices.Sorted(slices.Values(g.Calls))}
+	r := rule{
+		Comment: strings.TrimSpace(g.Reason), Action: action, ErrnoRet: errno,
+		Names: slices.Sorted(slices.Values(g.Calls)),
+	}
 	for _, c := range g.When {
 		a := argument{Index: c.Argument, Value: c.Is, Op: "SCMP_CMP_EQ"}
 		if c.Mask != 0 {

@@ -102,8 +102,14 @@ func endAttacks() []attack {
 					w.endedWell() && w.lastAnswer().Count <= w.limits.PIDs
 			},
 		},
-		{group, "signals ignored", "the timeout ends the program by SIGKILL", probe.Ignore, shortTimeout, true, timedOut},
-		{group, "stopped processes", "the timeout ends the program by SIGKILL", probe.Freeze, shortTimeout, true, timedOut},
+		{
+			group, "signals ignored", "the timeout ends the program by SIGKILL", probe.Ignore, shortTimeout, true,
+			timedOut,
+		},
+		{
+			group, "stopped processes", "the timeout ends the program by SIGKILL", probe.Freeze, shortTimeout, true,
+			timedOut,
+		},
 	}
 }
 
@@ -127,8 +133,10 @@ func bombAttacks() []attack {
 			},
 		},
 		{group, "memory", "killed at the limit; the end is proven", probe.Memory, attackTimeout, true, memory},
-		{group, "memory without an address", "a memfd is killed at the limit; the end is proven", probe.Memfd,
-			attackTimeout, true, memory},
+		{
+			group, "memory without an address", "a memfd is killed at the limit; the end is proven", probe.Memfd,
+			attackTimeout, true, memory,
+		},
 		{
 			group, "memory of a child", "the child is killed, the program continues", probe.ChildMemory, attackTimeout,
 			true,
@@ -138,8 +146,10 @@ func bombAttacks() []attack {
 			},
 		},
 		{group, "bytes", "every writable file system fills up", probe.Bytes, attackTimeout, true, places},
-		{group, "inodes", "every writable file system fills up, or the program is killed", probe.Inodes,
-			attackTimeout, true, places},
+		{
+			group, "inodes", "every writable file system fills up, or the program is killed", probe.Inodes,
+			attackTimeout, true, places,
+		},
 		{
 			group, "CPU", "no more than the limit", probe.Spin, attackTimeout, true,
 			func(w observation) (string, bool) {
@@ -182,10 +192,12 @@ func quotaAttacks() []attack {
 		{group, "pending signals", "used up only for this execution's user", probe.Pending, attackTimeout, true, used},
 		{group, "pipes", "used up only for this execution's user", probe.Pipes, attackTimeout, true, used},
 		{group, "terminals", "still available to other containers", probe.Terminals, attackTimeout, true, used},
-		{group, "asynchronous I/O", "the machine's shared pool is not touched", probe.AIO, attackTimeout, true,
+		{
+			group, "asynchronous I/O", "the machine's shared pool is not touched", probe.AIO, attackTimeout, true,
 			func(w observation) (string, bool) {
 				happened, held := used(w)
 				return happened, held && w.lastAnswer().Count == 0
-			}},
+			},
+		},
 	}
 }

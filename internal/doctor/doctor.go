@@ -103,8 +103,10 @@ func (d *Doctor) runChecks(ctx context.Context, l language.Language, play probe.
 	for _, f := range findings {
 		d.Found(f)
 	}
-	end := probe.Finding{Group: "end", Name: "all checks ran",
-		Should: "the program runs to its end, with a proof"}
+	end := probe.Finding{
+		Group: "end", Name: "all checks ran",
+		Should: "the program runs to its end, with a proof",
+	}
 	promised := int64(-1)
 	if len(w.answers) > 0 {
 		promised = w.answers[0].Count
@@ -130,7 +132,8 @@ type observation struct {
 
 // run runs one execution to its end and removes its container.
 func (d *Doctor) run(ctx context.Context, l language.Language, play probe.Attack, timeout time.Duration) (observation,
-	error) {
+	error,
+) {
 	ctx, cancel := context.WithTimeout(ctx, timeout+engineGrace)
 	defer cancel()
 	spec, job := d.plan(l, play, attackerSlot, timeout)
@@ -153,7 +156,8 @@ func (d *Doctor) run(ctx context.Context, l language.Language, play probe.Attack
 
 // plan plans an ordinary execution of the language, but runs the probe program.
 func (d *Doctor) plan(l language.Language, play probe.Attack, slot int, timeout time.Duration) (sandbox.Spec,
-	journal.Job) {
+	journal.Job,
+) {
 	machine := d.Host
 	if machine == sandbox.Name {
 		machine = "" // every container has this name, so it identifies no machine

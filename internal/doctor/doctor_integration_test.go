@@ -180,8 +180,10 @@ func theWallsHold(t *testing.T, name string, through func(*docker.Docker) sandbo
 
 func nothingLeft(t *testing.T, e *client.Client) {
 	t.Helper()
-	containers, err := e.ContainerList(t.Context(), container.ListOptions{All: true,
-		Filters: filters.NewArgs(filters.Arg("label", "boomerang.node="+node))})
+	containers, err := e.ContainerList(t.Context(), container.ListOptions{
+		All:     true,
+		Filters: filters.NewArgs(filters.Arg("label", "boomerang.node="+node)),
+	})
 	if err != nil || len(containers) > 0 {
 		t.Errorf("left behind: %v, %v", containers, err)
 	}
@@ -246,8 +248,10 @@ func inDefaultContainer(t *testing.T, e *client.Client) []probe.Finding {
 		t.Fatal(err)
 	}
 	defer func() {
-		if err := e.ContainerRemove(t.Context(), created.ID, container.RemoveOptions{Force: true,
-			RemoveVolumes: true}); err != nil {
+		if err := e.ContainerRemove(t.Context(), created.ID, container.RemoveOptions{
+			Force:         true,
+			RemoveVolumes: true,
+		}); err != nil {
 			t.Error(err)
 		}
 	}()
@@ -288,8 +292,10 @@ func tarOf(t *testing.T, files map[string][]byte) io.Reader {
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
 	for name, content := range files {
-		if err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o755,
-			Size: int64(len(content))}); err != nil {
+		if err := w.WriteHeader(&tar.Header{
+			Typeflag: tar.TypeReg, Name: name, Mode: 0o755,
+			Size: int64(len(content)),
+		}); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := w.Write(content); err != nil {

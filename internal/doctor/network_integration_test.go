@@ -72,8 +72,10 @@ func TestANetworkWithoutItsRulesIsSeenToBeOpen(t *testing.T) {
 			l := l
 			l.Network = b.Network
 			both.Go(func() {
-				found, err := (&doctor.Doctor{Sandbox: d, Program: docker.Carried(probe.Program),
-					Networks: config.Networks, Machine: machine}).Reach(t.Context(), l)
+				found, err := (&doctor.Doctor{
+					Sandbox: d, Program: docker.Carried(probe.Program),
+					Networks: config.Networks, Machine: machine,
+				}).Reach(t.Context(), l)
 				if err != nil {
 					t.Errorf("%s: %v", l.Network, err)
 				}

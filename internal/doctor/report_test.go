@@ -9,8 +9,10 @@ import (
 )
 
 func TestTheReportShowsExpectedAndObserved(t *testing.T) {
-	held := probe.Finding{Group: "limits", Name: "memory", Should: "as configured", Happened: "64, configured 64",
-		Held: true}
+	held := probe.Finding{
+		Group: "limits", Name: "memory", Should: "as configured", Happened: "64, configured 64",
+		Held: true,
+	}
 	open := probe.Finding{Group: "files", Name: "root", Should: "read-only", Happened: "written to: /etc"}
 	report := Report{
 		Engine: []sandbox.Fact{

@@ -55,8 +55,10 @@ type Request struct {
 // the kept part of workspaces.
 func Waiting(l Language, limits execution.WorkspaceLimits) sandbox.Spec {
 	most := l.Most()
-	spec, _ := Plan(l, Request{Limits: execution.Limits{Output: most.Output, Artifacts: most.Artifacts},
-		Workspace: &limits})
+	spec, _ := Plan(l, Request{
+		Limits:    execution.Limits{Output: most.Output, Artifacts: most.Artifacts},
+		Workspace: &limits,
+	})
 	return spec
 }
 

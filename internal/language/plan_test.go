@@ -12,8 +12,10 @@ import (
 )
 
 func TestPlanOfAFullRequest(t *testing.T) {
-	limits := sandbox.Limits{Memory: 1, CPUs: 2, PIDs: 3, Files: 4, Workspace: 5, Tmp: 6, Output: 7, Tail: 8,
-		Artifacts: 9 << 20}
+	limits := sandbox.Limits{
+		Memory: 1, CPUs: 2, PIDs: 3, Files: 4, Workspace: 5, Tmp: 6, Output: 7, Tail: 8,
+		Artifacts: 9 << 20,
+	}
 	spec, job := Plan(Language{
 		Name: "go", Image: "golang:1.26", File: "main.go",
 		Command: []string{"sh", "-c", "go build -o /tmp/main {file} && exec /tmp/main # {file}"},
@@ -22,20 +24,26 @@ func TestPlanOfAFullRequest(t *testing.T) {
 		Max: execution.Limits{Memory: 100, CPUs: 0, PIDs: 50},
 	}, Request{
 		Input: execution.Input{
-			Args: []string{"-x", "{file}"}, Stdin: []byte("in"), Files: []execution.File{{Path: "a/b", Mode: 0o700,
-				Content: []byte("c")}},
+			Args: []string{"-x", "{file}"}, Stdin: []byte("in"), Files: []execution.File{{
+				Path: "a/b", Mode: 0o700,
+				Content: []byte("c"),
+			}},
 		},
 		// The catalogue now allows only 50 processes.
 		Limits:    execution.Limits{Memory: 90, CPUs: 0.5, PIDs: 60, Output: 3, Artifacts: 8 << 20},
 		Artifacts: []string{"a", "b/**"},
-		Execution: "exec_1", Code: "package main", Env: map[string]string{"B": "request", "HOME": "/tmp",
-			"LOGNAME": "request"},
+		Execution: "exec_1", Code: "package main", Env: map[string]string{
+			"B": "request", "HOME": "/tmp",
+			"LOGNAME": "request",
+		},
 		WorkingDir: "/workspace/a b", Timeout: time.Minute, Nonce: "0123",
 	})
 	if diff := cmp.Diff(sandbox.Spec{
 		Execution: "exec_1", Language: "go", Image: "golang:1.26", Pull: "never",
-		Limits: sandbox.Limits{Memory: 90, CPUs: 0.5, PIDs: 50, Files: 4, Workspace: 5, Tmp: 6, Output: 3, Tail: 8,
-			Artifacts: 8 << 20},
+		Limits: sandbox.Limits{
+			Memory: 90, CPUs: 0.5, PIDs: 50, Files: 4, Workspace: 5, Tmp: 6, Output: 3, Tail: 8,
+			Artifacts: 8 << 20,
+		},
 		Network: "none", Runtime: "runsc",
 	}, spec); diff != "" {
 		t.Errorf("spec: %s", diff)
@@ -44,11 +52,15 @@ func TestPlanOfAFullRequest(t *testing.T) {
 		Nonce: "0123", Code: "package main", File: "main.go",
 		Argv:  []string{"sh", "-c", "go build -o /tmp/main main.go && exec /tmp/main # main.go", "-x", "{file}"},
 		Stdin: []byte("in"), Files: []journal.File{{Path: "a/b", Mode: 0o700, Content: []byte("c")}},
-		Env: map[string]string{"A": "language", "B": "request", "HOME": "/tmp", "LANG": "C", "LOGNAME": "request",
-			"OMP_NUM_THREADS": "1", "USER": "sandbox"},
+		Env: map[string]string{
+			"A": "language", "B": "request", "HOME": "/tmp", "LANG": "C", "LOGNAME": "request",
+			"OMP_NUM_THREADS": "1", "USER": "sandbox",
+		},
 		Dir: "/workspace/a b", Timeout: time.Minute, Grace: 2 * time.Second, Head: 3, Tail: 8,
-		Collect: []journal.Collect{{Name: "artifacts", Globs: []string{"a", "b/**"}, Files: 256, Bytes: 8 << 20,
-			Timeout: 12 * time.Second}},
+		Collect: []journal.Collect{{
+			Name: "artifacts", Globs: []string{"a", "b/**"}, Files: 256, Bytes: 8 << 20,
+			Timeout: 12 * time.Second,
+		}},
 	}, job); diff != "" {
 		t.Errorf("job: %s", diff)
 	}
@@ -74,8 +86,10 @@ func TestPlanLeavesTheLanguageAsItIs(t *testing.T) {
 }
 
 func TestProgramsOnTheProxyNetworkGetItsURL(t *testing.T) {
-	l := Language{Name: "python", Command: []string{"python3", "{file}"}, Network: "proxy",
-		Proxy: "http://10.213.16.1:3128"}
+	l := Language{
+		Name: "python", Command: []string{"python3", "{file}"}, Network: "proxy",
+		Proxy: "http://10.213.16.1:3128",
+	}
 	spec, job := Plan(l, Request{Env: map[string]string{"HTTPS_PROXY": "http://mine:1"}})
 	if spec.Network != "proxy" {
 		t.Errorf("network = %q, want proxy", spec.Network)
@@ -97,8 +111,10 @@ func TestProgramsOnTheProxyNetworkGetItsURL(t *testing.T) {
 }
 
 func TestAnExecutionWithoutANetworkGetsNoProxyURL(t *testing.T) {
-	l := Language{Name: "python", Command: []string{"python3", "{file}"}, Network: "proxy",
-		Proxy: "http://10.213.16.1:3128"}
+	l := Language{
+		Name: "python", Command: []string{"python3", "{file}"}, Network: "proxy",
+		Proxy: "http://10.213.16.1:3128",
+	}
 	spec, job := Plan(l, Request{Network: NoNetwork})
 	if spec.Network != "none" || job.Env["HTTP_PROXY"] != "" {
 		t.Errorf("network %q, HTTP_PROXY %q, want none of either", spec.Network, job.Env["HTTP_PROXY"])

@@ -99,8 +99,10 @@ func (d *Docker) makeAccountFiles(
 			continue
 		}
 		sum := sha256.Sum256([]byte(content))
-		l := accountList{prefix: path.Base(list.path) + "-" + hex.EncodeToString(sum[:6]) + "-",
-			named: numbers(content)}
+		l := accountList{
+			prefix: path.Base(list.path) + "-" + hex.EncodeToString(sum[:6]) + "-",
+			named:  numbers(content),
+		}
 		made[list.path] = l
 		for id := first; id < first+accountBlock; id++ {
 			files = append(files, file{name: l.prefix + strconv.Itoa(id), mode: 0o444, content: []byte(content +

@@ -27,17 +27,21 @@ func TestAProgramHasANameInEveryImage(t *testing.T) {
 	id := uid(spec, hostFacts{config: d.config, engine: engine})
 	const ask = `whoami; id -gn; getent passwd root anna sandbox | cut -d: -f1; wc -l </etc/passwd`
 	for name, c := range map[string]struct{ change, want string }{
-		"two users, no newline at the end": {"printf 'root:x:0:0::/:/bin/sh\\nanna:x:7:7::/:/bin/sh' >/etc/passwd",
-			"sandbox\nsandbox\nroot\nanna\nsandbox\n3\n"},
+		"two users, no newline at the end": {
+			"printf 'root:x:0:0::/:/bin/sh\\nanna:x:7:7::/:/bin/sh' >/etc/passwd",
+			"sandbox\nsandbox\nroot\nanna\nsandbox\n3\n",
+		},
 		"no list":      {"rm /etc/passwd /etc/group", "sandbox\nsandbox\nsandbox\n1\n"},
 		"an empty one": {": >/etc/passwd; : >/etc/group", "sandbox\nsandbox\nsandbox\n1\n"},
 		"a link": {"mv /etc/passwd /opt/users && ln -s ../opt/users /etc/passwd && echo " +
 			"anna:x:7:7::/: >/opt/users", "sandbox\nsandbox\nanna\nsandbox\n2\n"},
 		"a link to a link": {"ln -s /opt/b /opt/a && echo anna:x:7:7::/: >/opt/b && ln -sf /opt/a " +
 			"/etc/passwd", "sandbox\nsandbox\nanna\nsandbox\n2\n"},
-		"a name for the slot": {fmt.Sprintf(
-			"echo anna:x:%[1]d:%[1]d::/: >/etc/passwd; echo friends:x:%[1]d: >/etc/group", id),
-			"anna\nfriends\nanna\n1\n"},
+		"a name for the slot": {
+			fmt.Sprintf(
+				"echo anna:x:%[1]d:%[1]d::/: >/etc/passwd; echo friends:x:%[1]d: >/etc/group", id),
+			"anna\nfriends\nanna\n1\n",
+		},
 		"a user of that name": {"echo sandbox:x:7:7::/: >/etc/passwd", "sandbox\nsandbox\nsandbox\n2\n"},
 	} {
 		t.Run(name, func(t *testing.T) {

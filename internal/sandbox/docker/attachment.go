@@ -27,8 +27,10 @@ type attachment struct {
 // closes with it.
 func (d *Docker) attach(ctx context.Context, id string) (*attachment, error) {
 	engine, err := callEngine(ctx, d, "attach container", func(ctx context.Context) (types.HijackedResponse, error) {
-		return d.client.ContainerAttach(ctx, id, container.AttachOptions{Stream: true, Stdin: true, Stdout: true,
-			Stderr: true})
+		return d.client.ContainerAttach(ctx, id, container.AttachOptions{
+			Stream: true, Stdin: true, Stdout: true,
+			Stderr: true,
+		})
 	})
 	if err != nil {
 		return nil, err
@@ -37,8 +39,10 @@ func (d *Docker) attach(ctx context.Context, id string) (*attachment, error) {
 }
 
 func newAttachment(engine types.HijackedResponse) *attachment {
-	l := &attachment{engine: engine, firstByte: make(chan struct{}), gone: make(chan struct{}),
-		close: sync.OnceFunc(engine.Close)}
+	l := &attachment{
+		engine: engine, firstByte: make(chan struct{}), gone: make(chan struct{}),
+		close: sync.OnceFunc(engine.Close),
+	}
 	go l.awaitFirstByte()
 	return l
 }

@@ -93,8 +93,11 @@ func TestAJournalIsHeardOnTheLine(t *testing.T) {
 		asked string
 	}{
 		"all of it": {[]string{startFrame, outText, errText, outEnd, errEnd}, nil, ""},
-		"some, and then it breaks": {[]string{startFrame, outText, errText[:9]}, []http.HandlerFunc{whole},
-			"inspect follow"},
+		"some, and then it breaks": {
+			[]string{startFrame, outText, errText[:9]},
+			[]http.HandlerFunc{whole},
+			"inspect follow",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			e := &engine{logs: append(c.logs, whole), states: []string{running}}

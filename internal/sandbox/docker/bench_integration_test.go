@@ -87,8 +87,10 @@ func BenchmarkWarmJob(b *testing.B) {
 			"go",
 			`package main; import "fmt"; func main() { fmt.Println(1) }`,
 			[]string{"run-go", "main.go"},
-			[]string{"sh", "-c",
-				`cd /tmp && echo "package main; import \"fmt\"; func main() { fmt.Print() }" >r.go && run-go r.go`},
+			[]string{
+				"sh", "-c",
+				`cd /tmp && echo "package main; import \"fmt\"; func main() { fmt.Print() }" >r.go && run-go r.go`,
+			},
 		},
 	} {
 		b.Run(l.name, func(b *testing.B) {

@@ -52,8 +52,10 @@ func TestTheOperatorChoosesTheProfile(t *testing.T) {
 		fails         bool
 	}{
 		{seccomp: "default", want: ""},
-		{seccomp: write("own.json", "{\n \"defaultAction\": \"SCMP_ACT_ERRNO\"\n}"),
-			want: `{"defaultAction":"SCMP_ACT_ERRNO"}`},
+		{
+			seccomp: write("own.json", "{\n \"defaultAction\": \"SCMP_ACT_ERRNO\"\n}"),
+			want:    `{"defaultAction":"SCMP_ACT_ERRNO"}`,
+		},
 		{seccomp: write("empty.json", "{ }"), fails: true},
 		{seccomp: write("broken.json", "{"), fails: true},
 		{seccomp: filepath.Join(dir, "missing.json"), fails: true},

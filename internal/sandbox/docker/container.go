@@ -103,8 +103,8 @@ func (d *Docker) prepare(ctx context.Context, spec sandbox.Spec, refresh bool) (
 	return b, nil
 }
 
-// removeFailed removes the remains of a failed preparation. It retries until ctx ends while the engine does not answer: a
-// forgotten container would take resources from the next ones on an overloaded engine.
+// removeFailed removes the remains of a failed preparation. It retries until ctx ends while the engine does not answer:
+// a forgotten container would take resources from the next ones on an overloaded engine.
 func (d *Docker) removeFailed(ctx context.Context, name string) error {
 	for {
 		err := d.remove(context.WithoutCancel(ctx), name)

@@ -85,15 +85,19 @@ func TestTheEngineAppliesTheConfiguration(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := hostFacts{config: b.config, seccomp: b.seccomp, node: k.node, epoch: 1, image: imageFacts{id: got.Image,
-		volumes: []string{"/data", "/tmp"}}, engine: engine}
+	p := hostFacts{config: b.config, seccomp: b.seccomp, node: k.node, epoch: 1, image: imageFacts{
+		id:      got.Image,
+		volumes: []string{"/data", "/tmp"},
+	}, engine: engine}
 	if runsOnGVisor(spec, engine) {
 		p.seccomp = b.gvisorSeccomp
 	}
 	for _, m := range got.Mounts {
 		init := m.Type == "volume" && m.Destination == initDir
-		inIt := path.Dir(m.Source) == b.init.location.path && slices.Contains([]string{"/etc/hosts", "/etc/passwd",
-			"/etc/group"}, m.Destination)
+		inIt := path.Dir(m.Source) == b.init.location.path && slices.Contains([]string{
+			"/etc/hosts", "/etc/passwd",
+			"/etc/group",
+		}, m.Destination)
 		if !init && !inIt || m.RW {
 			t.Errorf(
 				"mount %+v, want the init's volume and what lies in it alone, read-only: an image's VOLUME writes "+

@@ -97,8 +97,10 @@ var sliceName = regexp.MustCompile(`^[A-Za-z0-9:_.\\]+(-[A-Za-z0-9:_.\\]+)*\.sli
 // usersFact reports the users that programs run as on the engine's machine.
 func usersFact(c Config, t engineInfo) sandbox.Fact {
 	base := t.uidBase(c)
-	f := sandbox.Fact{Name: "programs' users", Value: fmt.Sprintf("%d and up, one for each slot", base),
-		Weight: sandbox.Fine}
+	f := sandbox.Fact{
+		Name: "programs' users", Value: fmt.Sprintf("%d and up, one for each slot", base),
+		Weight: sandbox.Fine,
+	}
 	if t.remapped {
 		f.Value += ", of a user namespace"
 		f.Weight = sandbox.Note

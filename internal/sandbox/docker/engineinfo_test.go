@@ -51,10 +51,14 @@ func TestProgramsAreUsersThatTheEngineHas(t *testing.T) {
 		"as they are": {want: 100_000, weight: sandbox.Fine},
 		"as set":      {set: 5000, want: 5000, weight: sandbox.Fine},
 		"remapped":    {options: []string{"name=userns"}, want: 20_000, weight: sandbox.Note},
-		"rootless": {options: []string{"name=seccomp,profile=builtin", "name=rootless"}, want: 20_000,
-			weight: sandbox.Note},
-		"as set, on one that remaps": {set: 300_000, options: []string{"name=userns"}, want: 300_000,
-			weight: sandbox.Warning},
+		"rootless": {
+			options: []string{"name=seccomp,profile=builtin", "name=rootless"}, want: 20_000,
+			weight: sandbox.Note,
+		},
+		"as set, on one that remaps": {
+			set: 300_000, options: []string{"name=userns"}, want: 300_000,
+			weight: sandbox.Warning,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			config := Config{UIDBase: c.set}

@@ -74,48 +74,86 @@ func TestPrepareClassifiesTheEnginesErrors(t *testing.T) {
 		create, start int   // numbers of calls
 	}{
 		"works": {script: nil, create: 1, start: 1},
-		"create is refused": {dockertest.Refuse(dockertest.Create, refused, "unknown runtime"),
-			sandbox.ErrRefused, 2, 0},
-		"no network of that name": {dockertest.Refuse(dockertest.Create, http.StatusNotFound, "no network"),
-			sandbox.ErrRefused, 2, 0},
-		"forbidden": {dockertest.Refuse(dockertest.Create, http.StatusForbidden, "plugin"),
-			sandbox.ErrRefused, 2, 0},
-		"too large": {dockertest.Refuse(dockertest.Create, http.StatusRequestEntityTooLarge, "proxy"),
-			sandbox.ErrRefused, 2, 0},
-		"conflict": {dockertest.Refuse(dockertest.Create, http.StatusConflict, "name in use"),
-			sandbox.ErrTemporary, 1, 0},
-		"too many": {dockertest.Refuse(dockertest.Create, http.StatusTooManyRequests, "slow down"),
-			sandbox.ErrTemporary, 1, 0},
-		"slow": {dockertest.Refuse(dockertest.Create, http.StatusRequestTimeout, "slow"),
-			sandbox.ErrTemporary, 1, 0},
-		"create fails": {dockertest.Refuse(dockertest.Create, 500, "no space left on device"),
-			sandbox.ErrTemporary, 1, 0},
-		"a proxy has no engine": {dockertest.Refuse(dockertest.Create, http.StatusBadGateway, ""),
-			sandbox.ErrUnavailable, 1, 0},
-		"the engine is not there": {dockertest.Refuse(dockertest.Create, http.StatusServiceUnavailable, ""),
-			sandbox.ErrUnavailable, 1, 0},
-		"create hangs": {dockertest.Until(dockertest.Create, 0, dockertest.Answer{Hang: true}),
-			sandbox.ErrUnavailable, 1, 0},
-		"create breaks off": {dockertest.Until(dockertest.Create, 0, dockertest.Answer{Close: true}),
-			sandbox.ErrUnavailable, 1, 0},
-		"create answers no JSON": {dockertest.Until(dockertest.Create, 0, dockertest.Answer{Body: "<html>"}),
-			sandbox.ErrTemporary, 1, 0},
+		"create is refused": {
+			dockertest.Refuse(dockertest.Create, refused, "unknown runtime"),
+			sandbox.ErrRefused, 2, 0,
+		},
+		"no network of that name": {
+			dockertest.Refuse(dockertest.Create, http.StatusNotFound, "no network"),
+			sandbox.ErrRefused, 2, 0,
+		},
+		"forbidden": {
+			dockertest.Refuse(dockertest.Create, http.StatusForbidden, "plugin"),
+			sandbox.ErrRefused, 2, 0,
+		},
+		"too large": {
+			dockertest.Refuse(dockertest.Create, http.StatusRequestEntityTooLarge, "proxy"),
+			sandbox.ErrRefused, 2, 0,
+		},
+		"conflict": {
+			dockertest.Refuse(dockertest.Create, http.StatusConflict, "name in use"),
+			sandbox.ErrTemporary, 1, 0,
+		},
+		"too many": {
+			dockertest.Refuse(dockertest.Create, http.StatusTooManyRequests, "slow down"),
+			sandbox.ErrTemporary, 1, 0,
+		},
+		"slow": {
+			dockertest.Refuse(dockertest.Create, http.StatusRequestTimeout, "slow"),
+			sandbox.ErrTemporary, 1, 0,
+		},
+		"create fails": {
+			dockertest.Refuse(dockertest.Create, 500, "no space left on device"),
+			sandbox.ErrTemporary, 1, 0,
+		},
+		"a proxy has no engine": {
+			dockertest.Refuse(dockertest.Create, http.StatusBadGateway, ""),
+			sandbox.ErrUnavailable, 1, 0,
+		},
+		"the engine is not there": {
+			dockertest.Refuse(dockertest.Create, http.StatusServiceUnavailable, ""),
+			sandbox.ErrUnavailable, 1, 0,
+		},
+		"create hangs": {
+			dockertest.Until(dockertest.Create, 0, dockertest.Answer{Hang: true}),
+			sandbox.ErrUnavailable, 1, 0,
+		},
+		"create breaks off": {
+			dockertest.Until(dockertest.Create, 0, dockertest.Answer{Close: true}),
+			sandbox.ErrUnavailable, 1, 0,
+		},
+		"create answers no JSON": {
+			dockertest.Until(dockertest.Create, 0, dockertest.Answer{Body: "<html>"}),
+			sandbox.ErrTemporary, 1, 0,
+		},
 		// the client reports no status
 		"attach is refused": {dockertest.Refuse(dockertest.Attach, refused, "no"), sandbox.ErrTemporary, 1, 0},
-		"start is refused": {dockertest.Refuse(dockertest.Start, refused, "OCI runtime create failed"),
-			sandbox.ErrRefused, 2, 2},
-		"start fails": {dockertest.Refuse(dockertest.Start, 500, "OCI runtime create failed"),
-			sandbox.ErrTemporary, 2, 2},
-		"start hangs": {dockertest.Until(dockertest.Start, 0, dockertest.Answer{Hang: true}),
-			sandbox.ErrUnavailable, 1, 1},
+		"start is refused": {
+			dockertest.Refuse(dockertest.Start, refused, "OCI runtime create failed"),
+			sandbox.ErrRefused, 2, 2,
+		},
+		"start fails": {
+			dockertest.Refuse(dockertest.Start, 500, "OCI runtime create failed"),
+			sandbox.ErrTemporary, 2, 2,
+		},
+		"start hangs": {
+			dockertest.Until(dockertest.Start, 0, dockertest.Answer{Hang: true}),
+			sandbox.ErrUnavailable, 1, 1,
+		},
 		"start fails once": {dockertest.Until(dockertest.Start, 1, dockertest.Answer{Status: 500}), nil, 2, 2},
-		"create is refused once": {dockertest.Until(dockertest.Create, 1, dockertest.Answer{Status: refused}), nil,
-			2, 1},
-		"the volume is not filled": {dockertest.Refuse(dockertest.Helper, 500, "no space left on device"),
-			sandbox.ErrTemporary, 0, 0},
+		"create is refused once": {
+			dockertest.Until(dockertest.Create, 1, dockertest.Answer{Status: refused}), nil,
+			2, 1,
+		},
+		"the volume is not filled": {
+			dockertest.Refuse(dockertest.Helper, 500, "no space left on device"),
+			sandbox.ErrTemporary, 0, 0,
+		},
 		"the helper is refused": {dockertest.Refuse(dockertest.Helper, refused, "no"), sandbox.ErrRefused, 0, 0},
-		"the image cannot be found": {dockertest.Refuse(dockertest.Image, 500, "broken layer"), sandbox.ErrTemporary, 0,
-			0},
+		"the image cannot be found": {
+			dockertest.Refuse(dockertest.Image, 500, "broken layer"), sandbox.ErrTemporary, 0,
+			0,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			e := dockertest.New(t, c.script)
@@ -206,8 +244,10 @@ func TestNoErrorHoldsAnOperatorsProfile(t *testing.T) {
 	d.seccomp = `{"syscalls":[{"names":["read","write","accept4"],"action":"SCMP_ACT_ALLOW"}],` +
 		`"defaultAction":"SCMP_ACT_ERRNO"}`
 	part := d.seccomp[:70] // without the part that identifies a profile
-	for name, quoted := range map[string]string{"as it is": part, "quoted": fmt.Sprintf("%q", part),
-		"twice": fmt.Sprintf("%q", fmt.Sprintf("%q", part))} {
+	for name, quoted := range map[string]string{
+		"as it is": part, "quoted": fmt.Sprintf("%q", part),
+		"twice": fmt.Sprintf("%q", fmt.Sprintf("%q", part)),
+	} {
 		if got := d.logText("open " + quoted); strings.Contains(got, "accept4") || !strings.HasPrefix(got, "open ") {
 			t.Errorf("%s: %q holds a piece of the profile", name, got)
 		}

@@ -179,8 +179,10 @@ func limitFacts(info system.Info) []sandbox.Fact {
 	}
 	facts := []sandbox.Fact{f}
 	if info.CgroupVersion != "2" && !info.OomKillDisable {
-		facts = append(facts, sandbox.Fact{Name: "oom control", Value: "absent", Weight: sandbox.Note,
-			Advice: "Boomerang does not use it."})
+		facts = append(facts, sandbox.Fact{
+			Name: "oom control", Value: "absent", Weight: sandbox.Note,
+			Advice: "Boomerang does not use it.",
+		})
 	}
 	return facts
 }

@@ -26,8 +26,10 @@ type followTimings struct {
 }
 
 func defaultTimings() followTimings {
-	return followTimings{firstCheck: 5 * time.Second, maxInterval: time.Minute, drainTime: time.Second,
-		retryPause: 100 * time.Millisecond}
+	return followTimings{
+		firstCheck: 5 * time.Second, maxInterval: time.Minute, drainTime: time.Second,
+		retryPause: 100 * time.Millisecond,
+	}
 }
 
 // journalReader reads one journal. It may read the log several times, and consumes each byte once.
@@ -74,7 +76,8 @@ func (t *journalReader) outcome() sandbox.Outcome {
 // bookkeeping. A log that ends without a proof proves nothing: engines cut off the end of a log, and all logs when they
 // restart.
 func (b *handle) Follow(ctx context.Context, nonce string, stdout, stderr io.Writer, files journal.FileSink) (
-	sandbox.Outcome, error) {
+	sandbox.Outcome, error,
+) {
 	t := &journalReader{stdout: journal.NewFilesSplitter(nonce, stdout, files), stderr: journal.NewSplitter(nonce,
 		stderr)}
 	state, err := b.followUntilEnd(ctx, t)
@@ -122,7 +125,8 @@ func (b *handle) followUntilEnd(ctx context.Context, t *journalReader) (containe
 
 func (b *handle) state(ctx context.Context) (container.State, error) {
 	found, err := callEngine(ctx, b.Docker, "inspect container", func(ctx context.Context) (container.InspectResponse,
-		error) {
+		error,
+	) {
 		return b.client.ContainerInspect(ctx, b.id)
 	})
 	if err != nil {
@@ -171,14 +175,17 @@ func (b *handle) openLog(follow bool) source {
 	return func(ctx context.Context, off context.CancelFunc) (io.ReadCloser, error) {
 		late := time.AfterFunc(b.config.CallTimeout, off)
 		defer late.Stop()
-		return b.client.ContainerLogs(ctx, b.id, container.LogsOptions{ShowStdout: true, ShowStderr: true,
-			Follow: follow})
+		return b.client.ContainerLogs(ctx, b.id, container.LogsOptions{
+			ShowStdout: true, ShowStderr: true,
+			Follow: follow,
+		})
 	}
 }
 
 // superviseRead waits for the end of a read, and cancels a read that cannot end.
 func (b *handle) superviseRead(ctx context.Context, cancel context.CancelFunc, t *journalReader, follow bool,
-	done <-chan error) error {
+	done <-chan error,
+) error {
 	silence := b.config.CallTimeout
 	if follow {
 		silence = b.timings.firstCheck

@@ -216,8 +216,10 @@ func TestFollowLeavesADeadContainersSilentLog(t *testing.T) {
 		states: []string{running, running, exited},
 	}
 	b := e.serve(t)
-	b.timings = followTimings{firstCheck: 10 * time.Millisecond, maxInterval: 20 * time.Millisecond,
-		drainTime: 10 * time.Millisecond}
+	b.timings = followTimings{
+		firstCheck: 10 * time.Millisecond, maxInterval: 20 * time.Millisecond,
+		drainTime: 10 * time.Millisecond,
+	}
 	var stdout bytes.Buffer
 	outcome, err := b.Follow(t.Context(), nonce, &stdout, io.Discard, nil)
 	if err != nil || !outcome.Proven() || stdout.String() != "out\n" {
@@ -262,8 +264,10 @@ func TestFollowDoesNotTakeASlowStoreForASilentEngine(t *testing.T) {
 		shows(outEnd, errEnd)(w, r)
 	}}}
 	b := e.serve(t)
-	b.timings = followTimings{firstCheck: 10 * time.Millisecond, maxInterval: 10 * time.Millisecond,
-		drainTime: time.Minute}
+	b.timings = followTimings{
+		firstCheck: 10 * time.Millisecond, maxInterval: 10 * time.Millisecond,
+		drainTime: time.Minute,
+	}
 	asked := 0
 	outcome, err := b.Follow(t.Context(), nonce, io.Discard, io.Discard, slowly{engine: e, asked: &asked, taken: taken})
 	if err != nil || !outcome.Proven() || asked > 1 { // one call may have been under way

@@ -212,8 +212,10 @@ func skipsNetworkSetup(s sandbox.Spec, p hostFacts) bool {
 func mounts(s sandbox.Spec, p hostFacts) []mount.Mount {
 	all := []mount.Mount{initMount(p.volume.name, p.node, true)}
 	over := func(name, target string) {
-		all = append(all, mount.Mount{Type: mount.TypeBind, Source: path.Join(p.volume.path, name), Target: target,
-			ReadOnly: true})
+		all = append(all, mount.Mount{
+			Type: mount.TypeBind, Source: path.Join(p.volume.path, name), Target: target,
+			ReadOnly: true,
+		})
 	}
 	if skipsNetworkSetup(s, p) {
 		over(hostsName, "/etc/hosts")

@@ -54,8 +54,10 @@ func specs() map[string]struct {
 			Execution: "exec_0example", Language: "python", Image: "boomerang/python", Limits: limits, Slot: 3,
 			Network: "none",
 		}, config: Defaults(), path: "/var/lib/docker/volumes/init/_data"},
-		"waiting": {Spec: sandbox.Spec{Language: "bash", Image: "boomerang/bash", Limits: small,
-			Rehearsal: []string{"bash", "-c", ""}}, config: parent},
+		"waiting": {Spec: sandbox.Spec{
+			Language: "bash", Image: "boomerang/bash", Limits: small,
+			Rehearsal: []string{"bash", "-c", ""},
+		}, config: parent},
 		"gvisor-with-volumes": {Spec: sandbox.Spec{
 			Execution: "exec_1example", Language: "go", Image: "golang:1.26", Limits: limits, Slot: 1, Network: "none",
 			Runtime: "runsc",
@@ -74,8 +76,10 @@ func TestAContainerIsConfiguredAsWritten(t *testing.T) {
 				volume: initLocation{"boomerang-init-0123456789ab", c.path},
 			}
 			if c.path != "" {
-				p.accounts = accountFiles{"/etc/passwd": {prefix: "passwd-0123456789ab-"},
-					"/etc/group": {prefix: "group-0123456789ab-"}}
+				p.accounts = accountFiles{
+					"/etc/passwd": {prefix: "passwd-0123456789ab-"},
+					"/etc/group":  {prefix: "group-0123456789ab-"},
+				}
 			}
 			var got bytes.Buffer
 			e := json.NewEncoder(&got)

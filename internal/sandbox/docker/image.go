@@ -143,7 +143,8 @@ func (d *Docker) pull(ctx context.Context, ref string) error {
 	return nil
 }
 
-// readPullProgress reads the progress of a pull to its end and returns the pull's error. The image is complete at the end.
+// readPullProgress reads the progress of a pull to its end and returns the pull's error. The image is complete at the
+// end.
 func readPullProgress(progress io.Reader) error {
 	messages := json.NewDecoder(progress)
 	for {

@@ -208,8 +208,10 @@ func (d *Docker) createHelper(ctx context.Context, name string, image imageFacts
 				return d.client.ContainerCreate(ctx,
 					&container.Config{
 						Image: image.id, Entrypoint: []string{initPath},
-						Labels: map[string]string{labelHelper: d.node, labelEpoch: strconv.FormatInt(d.epoch, 10),
-							labelNode: ""},
+						Labels: map[string]string{
+							labelHelper: d.node, labelEpoch: strconv.FormatInt(d.epoch, 10),
+							labelNode: "",
+						},
 					},
 					&container.HostConfig{
 						NetworkMode: "none", Mounts: []mount.Mount{initMount(name, d.node, false)},
@@ -247,7 +249,8 @@ func (d *Docker) fileHash(ctx context.Context, helper, name string) (sum [sha256
 // readFile passes a file of a container, which need not run, to a function. It does not follow a link at the end of the
 // path. Found is false if the file is missing.
 func (d *Docker) readFile(ctx context.Context, id, name string, with func(*tar.Header, io.Reader) error) (found bool,
-	err error) {
+	err error,
+) {
 	return callEngine(ctx, d, "read "+name, func(ctx context.Context) (found bool, err error) {
 		archive, _, err := d.client.CopyFromContainer(ctx, id, name)
 		if errdefs.IsNotFound(err) {
@@ -271,8 +274,10 @@ func tarFile(files []file) ([]byte, error) {
 	var archive bytes.Buffer
 	w := tar.NewWriter(&archive)
 	for _, f := range files {
-		err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: f.name, Mode: cmp.Or(f.mode, 0o755),
-			Size: int64(len(f.content))})
+		err := w.WriteHeader(&tar.Header{
+			Typeflag: tar.TypeReg, Name: f.name, Mode: cmp.Or(f.mode, 0o755),
+			Size: int64(len(f.content)),
+		})
 		if err == nil {
 			_, err = w.Write(f.content)
 		}

@@ -104,8 +104,10 @@ func (k *kit) build(ctx context.Context) error {
 		return err
 	}
 	built, err := k.client.ImageBuild(ctx, folder(file{name: "Dockerfile", content: []byte(hostile)},
-		file{name: player, content: program}), build.ImageBuildOptions{Tags: []string{k.image}, Remove: true,
-		ForceRemove: true})
+		file{name: player, content: program}), build.ImageBuildOptions{
+		Tags: []string{k.image}, Remove: true,
+		ForceRemove: true,
+	})
 	if err != nil {
 		return err
 	}

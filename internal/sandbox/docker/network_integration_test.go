@@ -149,8 +149,10 @@ func (k *kit) neighbour(t *testing.T, d *Docker, network string, slot int) strin
 // plain runs Python like `docker run`: with the engine's defaults, on the default bridge or another network.
 func (k *kit) plain(t *testing.T, code string, change func(*container.Config, *container.HostConfig)) string {
 	t.Helper()
-	c, h := &container.Config{Image: pythonImage, Cmd: []string{"python3", "-c", code}, Entrypoint: []string{},
-		Labels: map[string]string{labelNode: k.node, labelEpoch: "1", labelSlot: "7"}}, &container.HostConfig{}
+	c, h := &container.Config{
+		Image: pythonImage, Cmd: []string{"python3", "-c", code}, Entrypoint: []string{},
+		Labels: map[string]string{labelNode: k.node, labelEpoch: "1", labelSlot: "7"},
+	}, &container.HostConfig{}
 	change(c, h)
 	created, err := k.client.ContainerCreate(t.Context(), c, h, nil, nil, "")
 	if err != nil {
@@ -175,8 +177,10 @@ func (k *kit) plain(t *testing.T, code string, change func(*container.Config, *c
 	case <-time.After(time.Minute):
 		t.Fatal("it does not end")
 	}
-	logs, err := k.client.ContainerLogs(t.Context(), created.ID, container.LogsOptions{ShowStdout: true,
-		ShowStderr: true})
+	logs, err := k.client.ContainerLogs(t.Context(), created.ID, container.LogsOptions{
+		ShowStdout: true,
+		ShowStderr: true,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -315,8 +319,10 @@ func TestEgressReachesPublicAddressesAlone(t *testing.T) {
 		target := []string{"tcp " + linkLocal(t, bridge) + " " + port}
 		return answers(t, k.plain(t, waited(attackOn(t, target)), func(_ *container.Config, h *container.HostConfig) {
 			h.NetworkMode = container.NetworkMode(name)
-			h.Sysctls = map[string]string{"net.ipv6.conf.all.disable_ipv6": "0",
-				"net.ipv6.conf.default.disable_ipv6": "0"}
+			h.Sysctls = map[string]string{
+				"net.ipv6.conf.all.disable_ipv6":     "0",
+				"net.ipv6.conf.default.disable_ipv6": "0",
+			}
 		}), target)[target[0]]
 	}
 	if answer := six("docker0", "bridge"); answer != "ANSWERED" {

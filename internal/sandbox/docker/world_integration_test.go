@@ -69,8 +69,10 @@ const (
 	worldWay    = "11.22.33.1"  // the machine's end
 )
 
-var worldClosed = []string{"169.254.169.254", "10.66.0.7", "172.31.77.7", "192.168.77.7", "100.64.7.7", "168.63.129.16",
-	"198.51.100.7", "240.7.7.7"}
+var worldClosed = []string{
+	"169.254.169.254", "10.66.0.7", "172.31.77.7", "192.168.77.7", "100.64.7.7", "168.63.129.16",
+	"198.51.100.7", "240.7.7.7",
+}
 
 // world holds the servers in the namespace and on the machine, on every address.
 type world struct {
@@ -174,8 +176,10 @@ func (w *world) listen(t *testing.T) {
 func (w *world) forward(t *testing.T) string {
 	t.Helper()
 	const port = "4712"
-	rule := []string{"PREROUTING", "-d", worldWay, "-p", "tcp", "--dport", port, "-j", "DNAT", "--to-destination",
-		fmt.Sprintf("%s:%d", worldPublic, w.port)}
+	rule := []string{
+		"PREROUTING", "-d", worldWay, "-p", "tcp", "--dport", port, "-j", "DNAT", "--to-destination",
+		fmt.Sprintf("%s:%d", worldPublic, w.port),
+	}
 	if err := run("iptables", append([]string{"-w", "10", "-t", "nat", "-A"}, rule...)...); err != nil {
 		t.Fatal(err)
 	}

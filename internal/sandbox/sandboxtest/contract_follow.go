@@ -26,8 +26,10 @@ func aSecondFollowStartsAtTheBeginning(t contractTest) {
 
 func filesAreCollectedAtTheEnd(t contractTest) {
 	large := strings.Repeat("a\x1e\n", 1<<20)
-	job := Program{Out("out"), Leave("b", large), Leave("a", ""), Leave("c", "left"), Leave("d", "1234567"),
-		Leave("not.asked", ""), Exit(3)}.Job()
+	job := Program{
+		Out("out"), Leave("b", large), Leave("a", ""), Leave("c", "left"), Leave("d", "1234567"),
+		Leave("not.asked", ""), Exit(3),
+	}.Job()
 	job.Collect = []journal.Collect{
 		{Name: "first", Globs: []string{"?"}, Files: 10, Bytes: int64(len(large)) + 6, Timeout: time.Minute},
 		{Name: "second", Globs: []string{"c"}, Files: 1, Bytes: 4, Timeout: time.Minute},
@@ -36,8 +38,10 @@ func filesAreCollectedAtTheEnd(t contractTest) {
 	for range 2 {
 		r := b.follow(t.Context(), nil, nil).wait()
 		r.wantOutput("out", "")
-		want := []string{"a", "b", "c", "d omitted: size", fmt.Sprintf("first: 3 and 1, %d bytes ", len(large)+4), "c",
-			"second: 1 and 0, 4 bytes "}
+		want := []string{
+			"a", "b", "c", "d omitted: size", fmt.Sprintf("first: 3 and 1, %d bytes ", len(large)+4), "c",
+			"second: 1 and 0, 4 bytes ",
+		}
 		if !slices.Equal(r.files.lines, want) || string(r.files.content["b"]) != large ||
 			string(r.files.content["c"]) != "left" {
 			t.Errorf("files: got %q, %d bytes of b and %q of c; want %q", r.files.lines, len(r.files.content["b"]),

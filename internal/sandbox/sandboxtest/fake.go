@@ -167,15 +167,18 @@ func (b *fakeContainer) Remove(context.Context) error {
 
 // Follow implements sandbox.Container.
 func (b *fakeContainer) Follow(ctx context.Context, nonce string, stdout, stderr io.Writer, files journal.FileSink) (
-	sandbox.Outcome, error) {
+	sandbox.Outcome, error,
+) {
 	b.fake.mu.Lock()
 	err := next(&b.fake.script.Follow)
 	b.fake.mu.Unlock()
 	if err != nil {
 		return sandbox.Outcome{}, err
 	}
-	r := followProgress{outlets: map[execution.Stream]*headAndTail{execution.Stdout: {to: stdout},
-		execution.Stderr: {to: stderr}}, files: files}
+	r := followProgress{outlets: map[execution.Stream]*headAndTail{
+		execution.Stdout: {to: stdout},
+		execution.Stderr: {to: stderr},
+	}, files: files}
 	for {
 		b.fake.mu.Lock()
 		outcome, pause, err := b.advance(&r, nonce)
@@ -199,7 +202,8 @@ type followProgress struct {
 
 // advance writes the output up to now and returns the time until the next output; 0 and the outcome at the end.
 func (b *fakeContainer) advance(r *followProgress, nonce string) (outcome sandbox.Outcome, pause time.Duration,
-	err error) {
+	err error,
+) {
 	switch {
 	case b.removed:
 		return outcome, 0, fmt.Errorf("follow: %w", sandbox.ErrGone)

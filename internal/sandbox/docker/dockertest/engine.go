@@ -71,8 +71,10 @@ func New(t testing.TB, script func(act Act, n int) Answer) *Engine {
 		names: map[string]string{}, InitDir: t.TempDir(),
 		version: map[string]any{
 			"Version": "28.0.0", "ApiVersion": "1.48", "Arch": "amd64", "Os": "linux",
-			"Components": []map[string]any{{"Name": "Engine", "Version": "28.0.0"},
-				{"Name": "runc", "Version": "1.3.3"}},
+			"Components": []map[string]any{
+				{"Name": "Engine", "Version": "28.0.0"},
+				{"Name": "runc", "Version": "1.3.3"},
+			},
 		},
 		sizes: map[string]int64{},
 	}
