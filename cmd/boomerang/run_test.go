@@ -17,10 +17,10 @@ func TestRunExitsWith125IfTheProgramDidNotRun(t *testing.T) {
 	missing := filepath.Join(t.TempDir(), "missing.py")
 	flags := serverFlags{Server: server.URL, Token: "t"}
 	for name, r := range map[string]runCmd{
-		"a missing file":        {serverFlags: flags, File: missing},
-		"no language":           {serverFlags: flags, File: "-"},
-		"an invalid secret":     {serverFlags: flags, File: "run_test.go", Secret: []string{"whsec_"}},
-		"a server that refuses": {serverFlags: flags, File: "run_test.go"},
+		"a missing file":        {serverFlags: flags, Timeout: 60, File: missing},
+		"no language":           {serverFlags: flags, Timeout: 60, File: "-"},
+		"an invalid secret":     {serverFlags: flags, Timeout: 60, File: "run_test.go", Secret: []string{"whsec_"}},
+		"a server that refuses": {serverFlags: flags, Timeout: 60, File: "run_test.go"},
 	} {
 		err := r.Run(t.Context())
 		if code, ok := errors.AsType[exitError](err); !ok || code != exitNotRun {

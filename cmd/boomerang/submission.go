@@ -16,6 +16,8 @@ import (
 // submission translates the flags and reads the files that they name.
 func (r *runCmd) submission() (client.Submission, error) {
 	switch {
+	case r.Timeout < 1:
+		return client.Submission{}, errors.New("--timeout must be at least 1") // 0 would mean the server's default
 	case r.ReadOnly && r.Workspace == "":
 		return client.Submission{}, errors.New("--read-only requires --workspace")
 	case r.File == "-" && r.Language == "":

@@ -86,6 +86,7 @@ func TestRunSubmitsTheFilesAndFlags(t *testing.T) {
 		{"main.py", "-f", "none"},
 		{"main.py", "--stdin", "none"},
 		{"main.py", "--read-only"},
+		{"main.py", "--timeout", "0"},
 	} {
 		if got, err := submissionJSON(t, wrong...); err == nil {
 			t.Errorf("%q: got %v, want an error", wrong, got)
