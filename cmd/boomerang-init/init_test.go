@@ -201,7 +201,7 @@ func awaitIgnoredSignals(r *running) {
 
 func TestInitRefusesToRunUnlessItIsPID1(t *testing.T) {
 	out, err := exec.Command(initBinary).CombinedOutput()
-	if err == nil || string(out) != "boomerang-init is made to be PID 1 of a container\n" {
+	if err == nil || string(out) != "boomerang-init must be PID 1 of a container\n" {
 		t.Errorf("got %q, %v", out, err)
 	}
 }

@@ -185,7 +185,8 @@ func checkLimits(l language.Language, asked execution.Limits) error {
 			continue
 		}
 		field := "limits." + f.Name
-		return invalid(field, "%s must be between %v and %v %s for this language.", field, f.Value(least), f.Of(most), f.Unit).
+		return invalid(field, "%s must be between %v and %v %s for this language.",
+			field, f.Value(least), f.Of(most), f.Unit).
 			Detail("min", f.Value(least)).Detail("max", f.Of(most))
 	}
 	return nil

@@ -184,7 +184,8 @@ func TestTheFilesThatARCHITECTURENamesExist(t *testing.T) {
 func rendered(t *testing.T, page, name, want string) {
 	t.Helper()
 	text := read(t, page)
-	match := regexp.MustCompile(`(?s)(<!-- ` + name + `:[^>]*-->\n)(.*?)(<!-- /` + name + ` -->)`).FindStringSubmatch(text)
+	between := regexp.MustCompile(`(?s)(<!-- ` + name + `:[^>]*-->\n)(.*?)(<!-- /` + name + ` -->)`)
+	match := between.FindStringSubmatch(text)
 	if match == nil {
 		t.Fatalf("%s has no place for the %s", page, name)
 	}
@@ -200,7 +201,8 @@ func rendered(t *testing.T, page, name, want string) {
 		}
 		t.Fatalf("%s is stale; run go test ./internal/app -update", page)
 	}
-	if err := os.WriteFile(page, []byte(strings.Replace(text, match[0], match[1]+want+match[3], 1)), 0o600); err != nil {
+	text = strings.Replace(text, match[0], match[1]+want+match[3], 1)
+	if err := os.WriteFile(page, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
 }

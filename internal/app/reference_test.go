@@ -15,7 +15,8 @@ import (
 func TestTheConfigurationReferenceIsThatOfTheFile(t *testing.T) {
 	text := renderConfiguration(read(t, filepath.Join(root, "configs/boomerang.yaml")))
 	for _, want := range []string{
-		"\n## callback\n", "| `http.rate.per_subject` | `0` |", "One entry each: - {host: hooks.example.com", "`[]` | private addresses",
+		"\n## callback\n", "| `http.rate.per_subject` | `0` |",
+		"One entry each: - {host: hooks.example.com", "`[]` | private addresses",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the reference lacks %q", want)
@@ -191,7 +192,8 @@ func (a *api) operation(title string, operation any, parameters []any) {
 		a.WriteString("\n| parameter | in | type | meaning |\n|---|---|---|---|\n")
 		for _, parameter := range list {
 			parameter = a.resolve(parameter)
-			fmt.Fprintf(&a.Builder, "| %s | %s | %s | %s |\n", mark(words(parameter, "name"), at(parameter, "required") == true),
+			fmt.Fprintf(&a.Builder, "| %s | %s | %s | %s |\n",
+				mark(words(parameter, "name"), at(parameter, "required") == true),
 				words(parameter, "in"), a.kind(at(parameter, "schema")), cell(words(parameter, "description")))
 		}
 	}
@@ -280,7 +282,8 @@ func (a *api) properties(schema any) {
 }
 
 func (a *api) property(name string, schema any, required bool) {
-	fmt.Fprintf(&a.Builder, "| %s | %s | %s |\n", mark(name, required), a.kind(schema), cell(words(schema, "description")))
+	fmt.Fprintf(&a.Builder, "| %s | %s | %s |\n",
+		mark(name, required), a.kind(schema), cell(words(schema, "description")))
 	element := schema
 	if at(schema, "type") == "array" {
 		element = at(schema, "items")

@@ -12,8 +12,8 @@ import (
 	"boomerang/internal/language"
 )
 
-// family is a program of several files. In its file stands "-- PATH --" above each of them, and also above "working_dir",
-// the "stdout" that is wanted, and, of a program that cannot be begun, a part of the "stderr".
+// family is a program of several files. A line "-- PATH --" precedes each file. Three sections have fixed names:
+// "working_dir", the wanted "stdout", and, for a program that cannot be compiled, a part of its "stderr".
 type family struct {
 	name, code, dir, stdout, stderr string
 	files                           []fields

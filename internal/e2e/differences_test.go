@@ -19,8 +19,8 @@ import (
 // knownDifferences is the page with the table of what is not as on an ordinary machine. Its rows are numbered.
 const knownDifferences = "../../docs/LANGUAGES.md"
 
-// The programs of testdata/differences show the rows of the table: NUMBER.EXT, or NUMBER-NAME.EXT where a row has several.
-// What a program is to print, and how it is to end, stands in lines of comment that begin with "want:" and "end:".
+// The programs of testdata/differences show the rows of the table: NUMBER.EXT, or NUMBER-NAME.EXT if a row has several
+// programs. Comment lines that begin with "want:" and "end:" hold the expected output and the expected end.
 func TestTheKnownDifferencesAreAsTheTableSays(t *testing.T) {
 	page, err := os.ReadFile(knownDifferences)
 	if err != nil {

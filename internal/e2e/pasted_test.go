@@ -19,8 +19,8 @@ import (
 	"boomerang/internal/servertest"
 )
 
-// pasted matches a block that a reader may paste: a fence of sh below <!-- run -->. A fence of text or json right behind it
-// is its output on stdout.
+// pasted matches a block that a reader may paste: a fence of sh below <!-- run -->. A fence of text or json right after
+// the block is its output on stdout.
 var pasted = regexp.MustCompile("(?ms)^<!-- run -->\n```sh\n(.*?)^```$(?:\n\n```(?:text|json)\n(.*?)^```$)?")
 
 // TestThePastedBlocksOfTheDocumentsWork runs the blocks of each page in one directory, in their order.

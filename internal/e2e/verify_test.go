@@ -280,7 +280,7 @@ func commandVerifies(t *testing.T, m message, program string) {
 		"the second secret":        {m, []string{"another", newest}, byPage, 0, "secret 2 of 2"},
 		"a changed body":           {m.withChangedBody(), []string{newest}, byPage, 1, "invalid, mismatch"},
 		"no signature":             {m, []string{newest}, []string{"--signature", ""}, 1, "invalid, unsigned"},
-		"no secret":                {m, nil, byPage, 2, "a secret is needed"},
+		"no secret":                {m, nil, byPage, 2, "a secret is required"},
 		"an unknown flag":          {m, []string{newest}, append(byPage, "--now"), 2, "--now"},
 		"standard":                 {m, []string{newest}, byStandard, 0, "valid: webhook-signature"},
 		"standard, old secret":     {m, []string{oldest}, byStandard, 0, "valid: webhook-signature"},

@@ -37,8 +37,8 @@ const (
 	UnitFiles     LimitUnit = "files"
 )
 
-// Limit describes one field of Limits. The catalogue, admission and the HTTP decoder walk the table of them. A new limit
-// is a field of Limits and an entry of AllLimits.
+// Limit describes one field of Limits. The catalogue, admission and the HTTP decoder walk the table of all limits. A
+// new limit is a field of Limits and an entry of AllLimits.
 type Limit struct {
 	Name    string // the key in languages.yaml, in requests and in error sentences
 	Unit    LimitUnit
@@ -82,7 +82,10 @@ func AllLimits() []Limit {
 			integer: func(l *Limits) *int64 { return &l.Workspace },
 		},
 		{Name: "tmp", Unit: UnitBytes, Default: 64 * mib, Least: 1, integer: func(l *Limits) *int64 { return &l.Tmp }},
-		{Name: "tail", Unit: UnitBytes, Default: 64 * kib, Least: 1, integer: func(l *Limits) *int64 { return &l.Tail }},
+		{
+			Name: "tail", Unit: UnitBytes, Default: 64 * kib, Least: 1,
+			integer: func(l *Limits) *int64 { return &l.Tail },
+		},
 		{Name: "flood", Unit: UnitBytes, integer: func(l *Limits) *int64 { return &l.Flood }},
 		{
 			Name: "artifacts", Unit: UnitBytes, Default: 16 * mib, LeastAsked: 1,

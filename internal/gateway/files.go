@@ -19,7 +19,7 @@ import (
 
 const (
 	upload = 5 * time.Minute // beyond Config.Timeout, for a file that a client sends
-	// maxUploads is for one subject: content is stored before its workspace is known to have space.
+	// The number maxUploads is for one subject: content is stored before its workspace is known to have space.
 	maxUploads = 4
 
 	// Download is the time beyond Config.Timeout for a file that a client receives.

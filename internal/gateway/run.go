@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	// maxHeld is the longest wait: an idempotency key may lead to a program with a longer timeout.
+	// The limit maxHeld is the longest wait: an idempotency key may lead to a program with a longer timeout.
 	maxHeld       = 300 * time.Second
 	queueing      = 30 * time.Second // beyond the timeout of the program, for its turn and for its end
 	endWait       = 5 * time.Second  // for the end of a cancelled program

@@ -32,7 +32,8 @@ func lineOf(d execution.Delivery) wire.Delivery {
 }
 
 func deliveryOf(
-	e execution.Execution, d execution.Delivery, attempts []execution.Attempt, breakers []execution.Breaker, now time.Time,
+	e execution.Execution, d execution.Delivery, attempts []execution.Attempt, breakers []execution.Breaker,
+	now time.Time,
 ) wire.DeliveryRecord {
 	return wire.DeliveryRecord{
 		Delivery:    lineOf(d),
@@ -145,7 +146,8 @@ func replyOf(kept []byte) wire.Reply {
 
 func trialOf(s admission.Submission, t callback.Trial) wire.Trial {
 	return wire.Trial{
-		URL: s.CallbackURL, Arrived: t.Outcome == execution.AttemptSucceeded, Outcome: t.Outcome, Detail: t.Detail, Rule: textOrNull(t.Rule),
+		URL: s.CallbackURL, Arrived: t.Outcome == execution.AttemptSucceeded, Outcome: t.Outcome,
+		Detail: t.Detail, Rule: textOrNull(t.Rule),
 		Resolved: t.Resolved, Connected: t.Connected, TLS: textOrNull(t.TLS), StatusCode: numberOrNull(t.StatusCode),
 		Reply: replyOf(t.Answer), Duration: wire.Seconds(t.Duration), Signed: len(s.Secrets) > 0, Body: string(t.Body),
 	}

@@ -25,7 +25,8 @@ func TestTheRecordFollowsAnExecutionThroughItsLife(t *testing.T) {
 	h := apitest.Open(t)
 	id := h.Submit(h.Ann, `{"code":"1","callback_url":"https://example.com/hook?q=1","language":"py","timeout":60,
 		"workdir":"/tmp/a","env":{"B":"2","A":"1"},"name":"nightly","args":["-x","y"],"stdin":"abc",
-		"artifacts":["*.pt"],"files":[{"path":"a/b","base64":"AP8="}],"limits":{"memory":"64MiB","cpus":0.5},"metadata":{"k":"v"},
+		"artifacts":["*.pt"],"files":[{"path":"a/b","base64":"AP8="}],"limits":{"memory":"64MiB","cpus":0.5},
+		"metadata":{"k":"v"},
 		"network":"none","callback_headers":{"X-B":"b"},"callback_signature_secret":"s"}`)
 	want := map[string]any{
 		"execution_id": string(id), "name": "nightly", "status": "queued", "subject": "ann", "language": "python",

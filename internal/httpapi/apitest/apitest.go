@@ -145,7 +145,8 @@ func Open(t *testing.T, changes ...func(*server.Config, *Deps)) *Fixture {
 	}
 	admit := func(c admission.Config, p admission.Policy) Admission {
 		return admission.New(c, admission.Deps{
-			Workspaces: workspace.Defaults(), Languages: catalogue, Policy: p, Sealer: keys, Store: records, Now: time.Now,
+			Workspaces: workspace.Defaults(), Languages: catalogue, Policy: p, Sealer: keys, Store: records,
+			Now: time.Now,
 		})
 	}
 	d := Deps{
