@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -54,10 +55,10 @@ func (f *facts) checkAtStart(ctx context.Context) error {
 		f.log.WithFields(logrus.Fields{"fact": w.Name, "value": w.Value, "advice": w.Advice}).
 			Warn("the engine leaves something open")
 	}
-	if f.strict && len(f.warnings) > 0 {
-		first := f.warnings[0]
+	if warnings := aboutEngine(f.warnings); f.strict && len(warnings) > 0 {
+		first := warnings[0]
 		return fmt.Errorf("docker.strict: %d warnings on the engine; the first: %s %s: %s",
-			len(f.warnings), first.Name, first.Value, first.Advice)
+			len(warnings), first.Name, first.Value, first.Advice)
 	}
 	return nil
 }
@@ -87,7 +88,7 @@ func (f *facts) check(ctx context.Context) error {
 	if !f.strict {
 		return nil
 	}
-	warnings := f.fresh(ctx)
+	warnings := aboutEngine(f.fresh(ctx))
 	if len(warnings) == 0 {
 		return nil
 	}
@@ -97,6 +98,11 @@ func (f *facts) check(ctx context.Context) error {
 	}
 	return fault.New(fault.ServiceUnavailable, "The engine has warnings (%s); boomerang doctor tells them.",
 		strings.Join(names, ", "))
+}
+
+// aboutEngine returns the warnings that a change of the engine can mend: those that docker.strict refuses.
+func aboutEngine(warnings []sandbox.Fact) []sandbox.Fact {
+	return slices.DeleteFunc(slices.Clone(warnings), func(f sandbox.Fact) bool { return f.Own })
 }
 
 // fresh returns the warnings, at most factsMaxAge old, or the last known ones while the engine does not answer.

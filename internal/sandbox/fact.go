@@ -8,6 +8,8 @@ type Fact struct {
 	Advice string `json:"advice,omitempty"` // one sentence for the operator; empty if no action is needed
 	// The text of a warning that any client may read; if empty, clients see Name.
 	Public string `json:"-"`
+	// Own is true for a fact about boomerang's own data, which no change of the engine mends. docker.strict ignores it.
+	Own bool `json:"-"`
 }
 
 // Weight is the importance of a fact.
@@ -20,7 +22,7 @@ const (
 	Warning Weight = "warning" // an isolation layer is missing or has a known hole
 )
 
-// Warnings returns the facts whose weight is Warning.
+// Warnings returns the facts whose weight is Warning, in the order of the facts.
 func Warnings(facts []Fact) []Fact {
 	var warnings []Fact
 	for _, f := range facts {

@@ -277,6 +277,9 @@ func TestATableOfEscapesOlderThanHalfAYearIsAWarning(t *testing.T) {
 	} {
 		info, version := recorded(t, "upstream-28")
 		got := fact(t, engineFacts(info, version, reviewed.Add(c.age)), "runc advisories")
+		if !got.Own {
+			t.Error("docker.strict would refuse an engine for the age of boomerang's own table")
+		}
 		if got.Weight != c.want || (got.Advice != "") != (c.want == sandbox.Warning) {
 			t.Errorf("%d days after the review: %+v, want a %s", c.age/day, got, c.want)
 		}
