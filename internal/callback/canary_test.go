@@ -175,7 +175,7 @@ func logLine(t *testing.T, a execution.Attempt, cause error) string {
 	return line
 }
 
-// TestARefusalAtAdmissionTellsARuleAndNoMore checks the fault in the form that httpapi writes.
+// TestARefusalAtAdmissionNamesOnlyTheRule checks the fault in the form that the server writes.
 func TestARefusalAtAdmissionNamesOnlyTheRule(t *testing.T) {
 	p := newTestPolicy(t, defaultConfig)
 	for _, c := range hostile {

@@ -23,7 +23,7 @@ const (
 	maxRecordTime  = 10 * time.Minute // then the record is dropped and the attempt is made again
 )
 
-// Store is the part of the record that the deliverer needs. Its methods are safe for concurrent use.
+// Store is the part of the store that the deliverer needs. Its methods are safe for concurrent use.
 type Store interface {
 	// Due returns pending deliveries whose time has come at now, longest due first: at most limit in all, and at most
 	// perDestination for one destination. It leaves out the executions in inFlight and the destinations in closed. Its

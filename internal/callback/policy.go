@@ -8,7 +8,7 @@ import (
 )
 
 // RefusalError says why a destination is closed. It names the rule and never an address: the addresses that DNS returns
-// inside the operator's network are no business of the client.
+// inside the operator's network must not reach the client.
 type RefusalError struct{ Rule string }
 
 // Error returns one public sentence.

@@ -175,7 +175,7 @@ func (h *harness) stopServer() {
 	}
 }
 
-// checkNoContainers fails when there is a container of this house's node.
+// checkNoContainers fails when there is a container of this server's node.
 func (h *harness) checkNoContainers() {
 	h.t.Helper()
 	for _, c := range h.containers() {

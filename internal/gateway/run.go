@@ -22,8 +22,7 @@ const (
 	rereadTimeout = 5 * time.Second  // for the record
 )
 
-// Run submits a program without a callback and waits for its result, as Wait does. Errors: faults, and nothing was
-// stored.
+// Run submits a program without a callback and waits for its result. Errors are faults, and then nothing was stored.
 func (x *Executions) Run(w http.ResponseWriter, r *http.Request, s admission.Submission) (execution.Execution, error) {
 	select {
 	case <-server.Stopping(r.Context()):

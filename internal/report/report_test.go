@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -22,6 +23,11 @@ import (
 // harness is a runner that reports through a real store, and the API's reader.
 type harness struct {
 	report.Reader
+	runner atomic.Pointer[runnerState]
+}
+
+// runnerState is the state that the runner finds when it reports.
+type runnerState struct {
 	checkErr   error
 	warnings   []string
 	missing    []string
@@ -38,11 +44,12 @@ func newHarness(t *testing.T) *harness {
 		t.Fatal(err)
 	}
 	h := &harness{Reader: report.Reader{Store: records}}
+	h.runner.Store(&runnerState{})
 	w := report.Writer{
 		Store:         records,
-		Checks:        []httpapi.Check{{Name: "engine", Run: func(context.Context) error { return h.checkErr }}},
-		Warnings:      func(context.Context) []string { return h.warnings },
-		MissingImages: func(context.Context) ([]string, error) { return h.missing, h.missingErr },
+		Checks:        []httpapi.Check{{Name: "engine", Run: func(context.Context) error { return h.runner.Load().checkErr }}},
+		Warnings:      func(context.Context) []string { return h.runner.Load().warnings },
+		MissingImages: func(context.Context) ([]string, error) { s := h.runner.Load(); return s.missing, s.missingErr },
 		Log:           logrus.NewEntry(log),
 	}
 	ctx, stop := context.WithCancel(t.Context())
@@ -72,8 +79,10 @@ func TestTheReaderHasTheReportsOfTheWriter(t *testing.T) {
 			t.Errorf("warnings = %q, want none", got)
 		}
 
-		h.checkErr = fault.New(fault.ServiceUnavailable, "It is down.").Because(errors.New("private"))
-		h.warnings, h.missing = []string{"engine: runc", "second"}, []string{"go", "ruby"}
+		h.runner.Store(&runnerState{
+			checkErr: fault.New(fault.ServiceUnavailable, "It is down.").Because(errors.New("private")),
+			warnings: []string{"engine: runc", "second"}, missing: []string{"go", "ruby"},
+		})
 		time.Sleep(6 * time.Second)
 		if got := fault.Of(check.Run(t.Context())).Sentence; got != "It is down." {
 			t.Errorf("the check says %q, want the public sentence of the runner", got)
@@ -91,9 +100,9 @@ func TestTheReaderHasTheReportsOfTheWriter(t *testing.T) {
 func TestUnknownImagesAreNotReportedAsPresent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t)
-		h.missing = []string{"go"}
+		h.runner.Store(&runnerState{missing: []string{"go"}})
 		time.Sleep(6 * time.Second)
-		h.missing, h.missingErr = nil, errors.New("the engine does not answer")
+		h.runner.Store(&runnerState{missingErr: errors.New("the engine does not answer")})
 		time.Sleep(6 * time.Second)
 		if missing, err := h.MissingImages(t.Context()); len(missing) != 1 || err != nil {
 			t.Errorf("missing images = %q, %v, want the last known", missing, err)

@@ -42,10 +42,13 @@ func (s Spec) Same(o Spec) bool { return s.Limits == o.Limits && s.sameSetup(o) 
 // Fits reports whether a container of spec s, once resized, can run a job of spec o. Limits on kept and collected
 // output may be larger in s than in o.
 func (s Spec) Fits(o Spec) bool {
-	l, m := s.Limits, o.Limits
-	return s.sameSetup(o) && l.Files == m.Files && l.Workspace == m.Workspace && l.Tmp == m.Tmp &&
-		l.Output >= m.Output && l.Tail >= m.Tail && l.Artifacts >= m.Artifacts && l.Kept >= m.Kept &&
-		l.Entries >= m.Entries
+	l, m := s.Limits.Resized(o.Limits), o.Limits
+	if l.Output < m.Output || l.Tail < m.Tail || l.Artifacts < m.Artifacts || l.Kept < m.Kept || l.Entries < m.Entries {
+		return false
+	}
+	l.Output, l.Tail, l.Artifacts, l.Kept, l.Entries = m.Output, m.Tail, m.Artifacts, m.Kept, m.Entries
+	l.Flood = m.Flood               // the init gets it with the job
+	return s.sameSetup(o) && l == m // a limit that is not named here must be equal
 }
 
 func (s Spec) sameSetup(o Spec) bool {

@@ -35,14 +35,14 @@ const (
 		JOIN programs g ON g.execution = e.seq`
 )
 
-// Get implements httpapi.Records. It reads no sealed field: only Claim returns code, env and input, and only Delivery
+// Get implements follow.Records. It reads no sealed field: only Claim returns code, env and input, and only Delivery
 // returns those of the callback.
 func (s *Store) Get(ctx context.Context, id execution.ID) (execution.Execution, error) {
 	e, err := scanWithOutput(s.readers.row(ctx, selectWithOutput+` WHERE e.id = ?`, id))
 	return e, wrapError("get execution", notFound(err))
 }
 
-// Output implements httpapi.Records. The output of an execution that has not ended is empty.
+// Output implements hopx.Records. The output of an execution that has not ended is empty.
 func (s *Store) Output(ctx context.Context, id execution.ID, stream execution.Stream) (o execution.Output, err error) {
 	err = s.readers.row(ctx, `SELECT coalesce(o.bytes, 0), o.head, o.tail
 		FROM executions e LEFT JOIN outputs o ON o.execution = e.seq AND o.stream = ? WHERE e.id = ?`, stream, id).

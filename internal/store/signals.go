@@ -55,7 +55,7 @@ func (s *signals) Cancelling() <-chan struct{} { return s.cancelling }
 // Pending implements callback.Store. It has one receiver.
 func (s *signals) Pending() <-chan struct{} { return s.pending }
 
-// Ended implements httpapi.Records. The channel of an execution that has already ended, or does not exist, is never
+// Ended implements gateway.Records. The channel of an execution that has already ended, or does not exist, is never
 // closed: callers read the execution after calling Ended. Calling release again does nothing.
 func (s *signals) Ended(id execution.ID) (ch <-chan struct{}, release func()) {
 	s.mu.Lock()

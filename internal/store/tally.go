@@ -22,7 +22,7 @@ const selectShare = `SELECT (SELECT coalesce(sum(waiting + claimed + behind), 0)
 	(SELECT coalesce(sum(running), 0) FROM subjects WHERE subject = ?1),
 	(SELECT count(*) FROM executions WHERE subject = ?1)`
 
-// Share implements httpapi.Records.
+// Share implements hopx.Records.
 func (s *Store) Share(ctx context.Context, subject string) (n execution.Share, err error) {
 	err = s.readers.row(ctx, selectShare, subject).Scan(&n.Queued, &n.Running, &n.Kept)
 	return n, wrapError("count executions of a subject", err)

@@ -33,7 +33,7 @@ func (s *Store) Workspaces(ctx context.Context, subject, after string, limit int
 		selectWorkspace+` AND w.name > ? ORDER BY w.name LIMIT ? + 0`, subject, after, limit)
 }
 
-// Workspace implements httpapi.Workspaces.
+// Workspace implements gateway.Workspaces.
 func (s *Store) Workspace(ctx context.Context, subject, name string) (execution.Workspace, error) {
 	w, err := scanWorkspace(s.readers.row(ctx, selectWorkspace+` AND w.name = ?`, subject, name))
 	return w, wrapError("get workspace", workspaceNotFound(err))
@@ -139,7 +139,7 @@ func (s *Store) Entries(
 		ORDER BY e.path LIMIT ?5 + 0`, subject, name, after, prefix, limit)
 }
 
-// Entry implements httpapi.Workspaces.
+// Entry implements gateway.Workspaces and hopx.Workspaces.
 func (s *Store) Entry(ctx context.Context, subject, name, path string) (execution.Entry, error) {
 	e, err := scanEntry(s.readers.row(ctx, `SELECT `+entryColumns+`
 		FROM workspaces w JOIN entries e ON e.workspace = w.id LEFT JOIN blobs b ON b.id = e.blob

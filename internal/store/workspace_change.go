@@ -13,7 +13,7 @@ import (
 	"boomerang/internal/fault"
 )
 
-// Put implements httpapi.Workspaces. The blob of a file must be complete; after an error the caller still owns it. Put
+// Put implements gateway.Workspaces. The blob of a file must be complete; after an error the caller still owns it. Put
 // returns whether it replaced an entry. It returns CONFLICT while an execution that changes the workspace runs, where a
 // directory is in the way, where a parent is not a directory, and for one workspace too many.
 func (s *Store) Put(
@@ -216,7 +216,7 @@ func (t *tx) saveWorkspaceResult(ctx context.Context, seq int64, l *execution.Wo
 	return err
 }
 
-// WorkspaceResult implements httpapi.Records.
+// WorkspaceResult implements gateway.Records.
 func (s *Store) WorkspaceResult(ctx context.Context, id execution.ID) (*execution.WorkspaceResult, error) {
 	var text sql.Null[string]
 	err := s.readers.row(ctx, `SELECT r.workspace FROM executions e LEFT JOIN results r ON r.execution = e.seq

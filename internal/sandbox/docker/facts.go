@@ -75,7 +75,7 @@ func engineFact(info system.Info, version types.Version) sandbox.Fact {
 			"The engine does not run Linux containers, so none of the promised isolation holds."
 	case versions.LessThan(version.APIVersion, oldestAPI):
 		f.Weight, f.Advice = sandbox.Warning,
-			"Older than Engine 20.10 (API "+oldestAPI+"), the oldest that the walls were tried on."
+			"Older than Engine 20.10 (API "+oldestAPI+"), the oldest engine on which the isolation was tested."
 	}
 	return f
 }

@@ -22,7 +22,7 @@ import (
 )
 
 // Store has the methods that every database offers. The interfaces of their users document them: admission.Store,
-// dispatch.Store, callback.Store, upkeep.Store, and those of packages httpapi and follow.
+// dispatch.Store, callback.Store, upkeep.Store, and those of packages gateway, httpapi, hopx and follow.
 type Store interface {
 	Close() error
 	Node() string
