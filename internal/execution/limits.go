@@ -38,7 +38,8 @@ const (
 )
 
 // Limit describes one field of Limits. The catalogue, admission and the HTTP decoder walk the table of all limits. A
-// new limit is a field of Limits and an entry of AllLimits; a limit of the container is also set in the Docker host config.
+// new limit is a field of Limits and an entry of AllLimits. A limit of the container also has a line in the Docker
+// package.
 type Limit struct {
 	Name    string // the key in languages.yaml, in requests and in error sentences
 	Unit    LimitUnit

@@ -75,7 +75,8 @@ type Executions struct {
 	most    int // streams of one subject
 }
 
-// New returns the Executions of a server. The parameter streams bounds the open streams of one subject; 0 means no limit.
+// New returns the Executions of a server. The parameter streams bounds the open streams of one subject; 0 means no
+// limit.
 func New(streams int, d Deps) *Executions {
 	whole := wholeRecords{d.Records, d.Artifacts}
 	return &Executions{

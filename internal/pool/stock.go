@@ -69,8 +69,8 @@ func (s *stock) pick(spec sandbox.Spec) *warmContainer {
 	return nil
 }
 
-// adjustTarget sets the target of a stock of a fixed size. It lowers the target of an Auto stock once per interval, by the number of containers that were surplus
-// during the whole interval.
+// adjustTarget sets the target of a stock of a fixed size. It lowers the target of an Auto stock once per interval, by
+// the number of containers that were surplus during the whole interval.
 func (s *stock) adjustTarget(now time.Time, interval time.Duration) {
 	if s.want.Size != Auto {
 		s.target = s.want.Size

@@ -46,8 +46,10 @@ func newHarness(t *testing.T) *harness {
 	h := &harness{Reader: report.Reader{Store: records}}
 	h.runner.Store(&runnerState{})
 	w := report.Writer{
-		Store:         records,
-		Checks:        []httpapi.Check{{Name: "engine", Run: func(context.Context) error { return h.runner.Load().checkErr }}},
+		Store: records,
+		Checks: []httpapi.Check{{Name: "engine", Run: func(context.Context) error {
+			return h.runner.Load().checkErr
+		}}},
 		Warnings:      func(context.Context) []string { return h.runner.Load().warnings },
 		MissingImages: func(context.Context) ([]string, error) { s := h.runner.Load(); return s.missing, s.missingErr },
 		Log:           logrus.NewEntry(log),
