@@ -2,7 +2,6 @@ package hopx
 
 import (
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"time"
@@ -150,9 +149,7 @@ func (h *door) output(
 // written returns the number of bytes that server.Respond writes for v.
 func written(v any) int {
 	var counted counter
-	encoder := json.NewEncoder(&counted)
-	encoder.SetEscapeHTML(false)
-	_ = encoder.Encode(v) // strings and our own types always encode
+	_ = wire.NewEncoder(&counted).Encode(v) // strings and our own types always encode
 	return int(counted) - len("\n")
 }
 

@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"context"
 	"encoding/base64"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -310,9 +309,7 @@ func (f *frames) write(ctx context.Context, frame any) error {
 	case <-timer.C:
 	}
 	var text bytes.Buffer
-	encoder := json.NewEncoder(&text)
-	encoder.SetEscapeHTML(false)
-	if err := encoder.Encode(frame); err != nil {
+	if err := wire.NewEncoder(&text).Encode(frame); err != nil {
 		return fmt.Errorf("encode frame: %w", err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, f.patience)

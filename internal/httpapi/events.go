@@ -3,7 +3,6 @@ package httpapi
 import (
 	"bytes"
 	"encoding/base64"
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"time"
@@ -143,9 +142,7 @@ func (s *eventStream) write(e follow.Event) error {
 
 func (s *eventStream) event(e follow.Event, name string, data any) error {
 	fmt.Fprintf(&s.text, "id: %s\nevent: %s\ndata: ", e.At, name)
-	encoder := json.NewEncoder(&s.text) // writes one line
-	encoder.SetEscapeHTML(false)
-	if err := encoder.Encode(data); err != nil {
+	if err := wire.NewEncoder(&s.text).Encode(data); err != nil {
 		return fmt.Errorf("encode event: %w", err)
 	}
 	s.text.WriteByte('\n')

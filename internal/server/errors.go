@@ -2,7 +2,6 @@ package server
 
 import (
 	"bytes"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"net/http"
@@ -147,9 +146,7 @@ func challenge(f *fault.Error) string {
 // Respond sends v as JSON. It encodes v completely before the first byte, so that its error can still be answered.
 func Respond(w http.ResponseWriter, status int, v any) error {
 	var body bytes.Buffer
-	encoder := json.NewEncoder(&body)
-	encoder.SetEscapeHTML(false) // a program's output is not HTML
-	if err := encoder.Encode(v); err != nil {
+	if err := wire.NewEncoder(&body).Encode(v); err != nil {
 		return fmt.Errorf("encode answer: %w", err)
 	}
 	w.Header().Set("Content-Type", "application/json")
