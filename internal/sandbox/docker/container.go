@@ -151,7 +151,8 @@ func (d *Docker) start(ctx context.Context, id string) error {
 	return err
 }
 
-// Containers implements sandbox.Sandbox.
+// Containers implements sandbox.Sandbox. It also removes helpers of earlier epochs: an engine may create a helper after
+// the process that asked for it was killed, and after its successor has swept.
 func (d *Docker) Containers(ctx context.Context) ([]sandbox.Found, error) {
 	list, err := callEngine(ctx, d, "list containers", func(ctx context.Context) ([]container.Summary, error) {
 		return d.client.ContainerList(ctx, container.ListOptions{
@@ -160,6 +161,9 @@ func (d *Docker) Containers(ctx context.Context) ([]sandbox.Found, error) {
 	})
 	if err != nil {
 		return nil, err
+	}
+	if err := d.sweepHelpers(ctx); err != nil {
+		d.log.WithError(err).Warn("remove helpers of earlier epochs")
 	}
 	found := make([]sandbox.Found, 0, len(list))
 	for _, c := range list {

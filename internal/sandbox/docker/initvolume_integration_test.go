@@ -4,6 +4,7 @@ package docker
 
 import (
 	"bytes"
+	"context"
 	"crypto/rand"
 	"errors"
 	"os"
@@ -110,6 +111,29 @@ func TestAFillingThatDiedHalfWayIsDoneAgain(t *testing.T) {
 	runs(t, k, k.openNode(t, k.node, 2, dir))
 	if _, err := k.client.ContainerInspect(t.Context(), helper); !errdefs.IsNotFound(err) {
 		t.Errorf("the dead process's helper: inspect = %v, want that it is gone", err)
+	}
+}
+
+// An engine may create a helper after the process that asked for it was killed. The next process has swept by then.
+func TestAHelperThatComesLateIsRemoved(t *testing.T) {
+	k := needKit(t)
+	dir, _ := k.freshInit(t)
+	dead, next := k.openNode(t, k.node, 1, dir), k.openNode(t, k.node, 2, dir)
+	runs(t, k, next)
+	image, err := dead.image(t.Context(), k.spec(), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	late, err := dead.createHelper(t.Context(), next.init.location.name, image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = next.remove(context.Background(), late) })
+	if _, err := next.Containers(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := k.client.ContainerInspect(t.Context(), late); !errdefs.IsNotFound(err) {
+		t.Errorf("the late helper: inspect = %v, want that it is gone", err)
 	}
 }
 
