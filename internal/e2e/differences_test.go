@@ -16,7 +16,7 @@ import (
 	"boomerang/internal/language"
 )
 
-// knownDifferences is the page with the table of what is not as on an ordinary machine. Its rows are numbered.
+// knownDifferences is the page with the table of differences from an ordinary machine. The rows are numbered.
 const knownDifferences = "../../docs/LANGUAGES.md"
 
 // The programs of testdata/differences show the rows of the table: NUMBER.EXT, or NUMBER-NAME.EXT if a row has several
