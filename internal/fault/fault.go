@@ -38,6 +38,7 @@ const (
 	RangeNotSatisfiable    Code = "RANGE_NOT_SATISFIABLE"
 	RateLimitExceeded      Code = "RATE_LIMIT_EXCEEDED"
 	QueueFull              Code = "QUEUE_FULL"
+	QuotaExceeded          Code = "QUOTA_EXCEEDED"
 	InternalError          Code = "INTERNAL_ERROR"
 	ServiceUnavailable     Code = "SERVICE_UNAVAILABLE"
 )

@@ -39,7 +39,7 @@ func StatusOf(c fault.Code) int {
 		return http.StatusUnsupportedMediaType
 	case fault.RangeNotSatisfiable:
 		return http.StatusRequestedRangeNotSatisfiable
-	case fault.RateLimitExceeded, fault.QueueFull:
+	case fault.RateLimitExceeded, fault.QueueFull, fault.QuotaExceeded:
 		return http.StatusTooManyRequests
 	case fault.ServiceUnavailable:
 		return http.StatusServiceUnavailable
