@@ -102,6 +102,7 @@ type Submission struct {
 
 // Deps are the dependencies of an Admission.
 type Deps struct {
+	Quotas     *quota.Quotas
 	Workspaces workspace.Config
 	Languages  Languages
 	Policy     Policy
@@ -117,13 +118,13 @@ type Admission struct {
 	config  Config
 	batches chan struct{} // holds one value for each batch in preparation
 
-	fetching *quota.Quota // submissions of each subject whose files are being fetched
+	fetching *quota.Counter // submissions of each subject whose files are being fetched
 }
 
 // New returns an Admission. The configuration must be valid.
 func New(c Config, deps Deps) *Admission {
 	return &Admission{
-		Deps: deps, config: c, batches: make(chan struct{}, maxBatches), fetching: quota.New(maxFetching),
+		Deps: deps, config: c, batches: make(chan struct{}, maxBatches), fetching: quota.NewCounter(),
 	}
 }
 
@@ -157,7 +158,7 @@ func (a *Admission) Admit(ctx context.Context, s Submission) (e execution.Execut
 		return execution.Execution{}, false, err
 	}
 	defer crash.Point("after-enqueue")
-	return a.Store.Enqueue(ctx, e, key, a.queueLimits())
+	return a.Store.Enqueue(ctx, e, key, a.queueLimits(s.Subject))
 }
 
 // validate finds the language of a submission and applies every rule. Errors are faults that name the field.
@@ -179,10 +180,10 @@ func (a *Admission) idempotency(key string, body []byte) *execution.Idempotency 
 	return &execution.Idempotency{Key: key, Fingerprint: a.Sealer.Fingerprint(body)}
 }
 
-func (a *Admission) queueLimits() execution.QueueLimits {
+func (a *Admission) queueLimits(subject string) execution.QueueLimits {
 	return execution.QueueLimits{
 		Total:      a.config.Queue.Total,
-		PerSubject: a.config.Queue.PerSubject,
+		PerSubject: a.Quotas.Of(subject).Queued,
 		Workspaces: a.Workspaces.PerSubject.Count,
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"boomerang/internal/execution"
 	"boomerang/internal/fault"
 	"boomerang/internal/language"
+	"boomerang/internal/quota"
 	"boomerang/internal/workspace"
 )
 
@@ -114,7 +115,12 @@ func newTestAdmission(t *testing.T, c Config, q *fakeStore) *Admission {
 	if err != nil {
 		t.Fatal(err)
 	}
+	quotas, err := quota.New(quota.DefaultConfig())
+	if err != nil {
+		t.Fatal(err)
+	}
 	return New(c, Deps{
+		Quotas:     quotas,
 		Workspaces: workspace.Defaults(),
 		Languages:  catalogue,
 		Policy:     policy,
@@ -414,12 +420,12 @@ func TestAdmitReturnsTheStoresErrors(t *testing.T) {
 func TestAdmitObeysItsConfiguration(t *testing.T) {
 	c := Defaults()
 	c.Code, c.Timeout.Default, c.Timeout.Max, c.Env.Entries, c.Env.Size = 8, time.Minute, 2*time.Minute, 1, 4
-	c.Queue = Queue{Total: 1, PerSubject: 2}
+	c.Queue = Queue{Total: 1}
 	q := &fakeStore{}
 	a := newTestAdmission(t, c, q)
 	got, _, err := a.Admit(t.Context(), validSubmission())
 	if err != nil || got.Timeout != time.Minute ||
-		q.limits != (execution.QueueLimits{Total: 1, PerSubject: 2, Workspaces: 20}) {
+		q.limits != (execution.QueueLimits{Total: 1, PerSubject: 10_000, Workspaces: 20}) {
 		t.Fatalf("got %s, %+v, %v; want one minute and the configured limits", got.Timeout, q.limits, err)
 	}
 	for field, change := range map[string]func(*Submission){

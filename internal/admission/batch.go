@@ -83,7 +83,7 @@ func (a *Admission) AdmitBatch(ctx context.Context, b Batch) (all []execution.Ex
 		all = append(all, e)
 	}
 	defer crash.Point("after-enqueue")
-	return a.Store.EnqueueAll(ctx, all, a.idempotency(b.IdempotencyKey, b.Body), a.queueLimits())
+	return a.Store.EnqueueAll(ctx, all, a.idempotency(b.IdempotencyKey, b.Body), a.queueLimits(all[0].Subject))
 }
 
 // newBatchExecution returns the execution of one submission of a batch. The parameter env is the environment of the

@@ -47,10 +47,9 @@ type Files struct {
 	URLAllowCIDRs []netip.Prefix   `yaml:"url_allow_cidrs"` // private addresses that files may be fetched from
 }
 
-// Queue limits the number of executions that wait. 0 = no limit.
+// Queue limits the executions of all subjects that wait. 0 = no limit.
 type Queue struct {
-	Total      int `yaml:"total"`
-	PerSubject int `yaml:"per_subject"`
+	Total int `yaml:"total"`
 }
 
 // Defaults returns the limits that the API documents.
@@ -62,7 +61,7 @@ func Defaults() Config {
 		Args:    Args{Entries: 256, Size: 64 * units.KiB},
 		Stdin:   units.MiB,
 		Files:   Files{Entries: 100, Size: 4 * units.MiB},
-		Queue:   Queue{Total: 100_000, PerSubject: 10_000},
+		Queue:   Queue{Total: 100_000},
 	}
 }
 
@@ -100,8 +99,6 @@ func (c Config) Validate() error {
 		return fmt.Errorf("files.size must be between 0B and %s with stdin, not %s", maxInputSize, c.Files.Size)
 	case c.Queue.Total < 0:
 		return fmt.Errorf("queue.total must not be negative, but is %d", c.Queue.Total)
-	case c.Queue.PerSubject < 0:
-		return fmt.Errorf("queue.per_subject must not be negative, but is %d", c.Queue.PerSubject)
 	}
 	return nil
 }

@@ -30,7 +30,6 @@ func TestValidateNamesTheKey(t *testing.T) {
 		"files.entries":     func(c *Config) { c.Files.Entries = -1 },
 		"files.size":        func(c *Config) { c.Files.Size = 32 * units.MiB }, // stdin takes 1 MiB of them
 		"queue.total":       func(c *Config) { c.Queue.Total = -1 },
-		"queue.per_subject": func(c *Config) { c.Queue.PerSubject = -1 },
 	}
 	for key, change := range tests {
 		c := Defaults()

@@ -200,7 +200,7 @@ func hasURLFiles(s Submission) bool {
 // fetchFiles downloads the files that have a URL. It runs after all checks, so that no file is fetched for a submission
 // that is refused. It runs before the execution is stored, so that the program gets the files that were accepted.
 func (a *Admission) fetchFiles(ctx context.Context, s Submission) (Submission, error) {
-	release, ok := a.fetching.Acquire(s.Subject)
+	release, _, ok := a.fetching.Acquire(s.Subject, 1, maxFetching)
 	if !ok {
 		return Submission{}, fault.New(fault.RateLimitExceeded,
 			"Files are being fetched for %d submissions already, which is as many as are allowed.", maxFetching).

@@ -37,6 +37,7 @@ func (a *App) openAPI(ctx context.Context) (err error) {
 		Store: ledger, Unsealer: a.keys, Policy: policy, Version: a.version, Log: a.log,
 	})
 	admitter := admission.New(c.Admission, admission.Deps{
+		Quotas:     a.quotas,
 		Workspaces: c.Workspaces,
 		Languages:  offered{a.offer},
 		Policy:     policy,
@@ -49,7 +50,8 @@ func (a *App) openAPI(ctx context.Context) (err error) {
 		a.log.WithError(err).Warn("not every environment is sealed with the key of today")
 	}
 	live, checks, warnings := a.engineView()
-	executions := gateway.New(c.HTTP.Streams, gateway.Deps{
+	executions := gateway.New(gateway.Deps{
+		Quotas:    a.quotas,
 		Admission: admitter,
 		Records:   a.store,
 		Artifacts: a.store,

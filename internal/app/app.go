@@ -24,6 +24,7 @@ import (
 	"boomerang/internal/metrics"
 	"boomerang/internal/networkcheck"
 	"boomerang/internal/pool"
+	"boomerang/internal/quota"
 	"boomerang/internal/report"
 	"boomerang/internal/sandbox/docker"
 	"boomerang/internal/seal"
@@ -40,6 +41,7 @@ type App struct {
 
 	store     *store.Store
 	keys      *seal.Keyring
+	quotas    *quota.Quotas
 	catalogue *language.Catalogue
 	offer     *language.Offer // the languages of the catalogue that new executions can use
 	payload   dispatch.Payload
@@ -149,7 +151,7 @@ func (a *App) partsOf(role config.Role, metricsPart part) []part {
 	return nil
 }
 
-// openShared opens the store, the keys and the catalogue, which both halves of the server use.
+// openShared opens the store, the keys, the quotas and the catalogue, which both halves of the server use.
 func (a *App) openShared(ctx context.Context) (err error) {
 	c := a.config
 	if err := os.MkdirAll(c.DataDir, 0o700); err != nil {
@@ -160,6 +162,9 @@ func (a *App) openShared(ctx context.Context) (err error) {
 	}
 	a.onClose("store", a.store.Close)
 	if a.keys, err = seal.Open(filepath.Join(c.DataDir, "seal.key")); err != nil {
+		return err
+	}
+	if a.quotas, err = quota.New(c.Quota); err != nil {
 		return err
 	}
 	if a.catalogue, err = language.Open(c.Languages); err != nil {

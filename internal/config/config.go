@@ -25,6 +25,7 @@ import (
 	"boomerang/internal/network"
 	"boomerang/internal/pool"
 	"boomerang/internal/proxy"
+	"boomerang/internal/quota"
 	"boomerang/internal/sandbox/docker"
 	"boomerang/internal/server"
 	"boomerang/internal/store"
@@ -50,6 +51,7 @@ type Config struct {
 	HTTP      server.Config    `yaml:"http"`
 	Auth      auth.Config      `yaml:"auth"`
 	Admission admission.Config `yaml:"admission"`
+	Quota     quota.Config     `yaml:"quota"`
 	Languages language.Config  `yaml:"languages"`
 	Dispatch  dispatch.Config  `yaml:"dispatch"`
 	Pool      pool.Config      `yaml:"pool"`
@@ -73,6 +75,7 @@ func Defaults() Config {
 		HTTP:      server.Defaults(),
 		Auth:      auth.Defaults(),
 		Admission: admission.Defaults(),
+		Quota:     quota.DefaultConfig(),
 		Languages: language.Defaults(),
 		Dispatch:  dispatch.Defaults(),
 		Pool:      pool.Defaults(),
@@ -152,6 +155,7 @@ func (c Config) Validate() error {
 		{"http", c.HTTP.Validate},
 		{"auth", c.Auth.Validate},
 		{"admission", c.Admission.Validate},
+		{"quota", c.Quota.Validate},
 		{"languages", c.Languages.Validate},
 		{"dispatch", c.Dispatch.Validate},
 		{"pool", c.Pool.Validate},

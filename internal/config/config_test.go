@@ -17,6 +17,7 @@ import (
 	"boomerang/internal/auth"
 	"boomerang/internal/callback"
 	"boomerang/internal/config"
+	"boomerang/internal/quota"
 )
 
 const sample = "../../configs/boomerang.yaml"
@@ -66,7 +67,7 @@ func TestTheSampleHasEveryKey(t *testing.T) {
 func leaves(path string, tree map[string]any) (names []string) {
 	for key, value := range tree {
 		name := path + "_" + strings.ToUpper(key)
-		if below, ok := value.(map[string]any); ok {
+		if below, ok := value.(map[string]any); ok && len(below) > 0 {
 			names = append(names, leaves(name, below)...)
 		} else {
 			names = append(names, name)
@@ -171,5 +172,26 @@ func TestAnEmptyFileKeepsTheDefaults(t *testing.T) {
 func TestANamedFileMustExist(t *testing.T) {
 	if _, err := config.Load(filepath.Join(t.TempDir(), "none.yaml"), nil); err == nil {
 		t.Error("got no error for a missing file")
+	}
+}
+
+func TestTheQuotasOfASubjectComeFromTheFileOrTheEnvironment(t *testing.T) {
+	path := write(t, "quota: {queued: 5, subjects: {ann: {queued: 7}}}\n")
+	for _, environ := range [][]string{nil, {"BOOMERANG_QUOTA_SUBJECTS={ann: {queued: 7}}"}} {
+		c, err := config.Load(path, append(environ, "BOOMERANG_QUOTA_QUEUED=6"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		quotas, err := quota.New(c.Quota)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if ann, bob := quotas.Of("ann").Queued, quotas.Of("bob").Queued; ann != 7 || bob != 6 {
+			t.Errorf("with %q: ann may queue %d and bob %d; want 7 and 6", environ, ann, bob)
+		}
+	}
+	_, err := config.Load(write(t, "quota: {subjects: {ann: {queud: 7}}}\n"), nil)
+	if err == nil || !strings.Contains(err.Error(), "quota.subjects.ann") || !strings.Contains(err.Error(), "queud") {
+		t.Errorf("a wrong key: got %v; want the path and the key", err)
 	}
 }

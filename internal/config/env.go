@@ -70,7 +70,10 @@ func Variables() []string {
 func variables(v reflect.Value, path string) map[string]reflect.Value {
 	leaves := make(map[string]reflect.Value)
 	for i := range v.NumField() {
-		tag, _, _ := strings.Cut(v.Type().Field(i).Tag.Get("yaml"), ",")
+		tag, options, _ := strings.Cut(v.Type().Field(i).Tag.Get("yaml"), ",")
+		if options == "inline" {
+			maps.Copy(leaves, variables(v.Field(i), path))
+		}
 		if tag == "" || tag == "-" {
 			continue
 		}

@@ -122,7 +122,7 @@ func TestAnExecutionIsInvisibleToOtherSubjects(t *testing.T) {
 func TestAFullQueueRefusesWithoutStoring(t *testing.T) {
 	h := newHarness(t, func(c *config.Config) {
 		c.Dispatch.Slots = 1
-		c.Admission.Queue.PerSubject = 2
+		c.Quota.Queued = 2
 	})
 	first := h.submit("import time\nprint('up')\ntime.sleep(3600)")
 	h.awaitOutput(first, "up")

@@ -60,12 +60,12 @@ type Files struct {
 	Workspaces Workspaces
 	Limits     execution.WorkspaceLimits
 	now        func() time.Time
-	uploads    *quota.Quota
+	uploads    *quota.Counter
 }
 
 // NewFiles makes the Files of a server.
 func NewFiles(w Workspaces, limits execution.WorkspaceLimits, now func() time.Time) *Files {
-	return &Files{Workspaces: w, Limits: limits, now: now, uploads: quota.New(maxUploads)}
+	return &Files{Workspaces: w, Limits: limits, now: now, uploads: quota.NewCounter()}
 }
 
 // FileRef names a file of a workspace. The path "" is the root of the workspace.
@@ -124,7 +124,7 @@ func (f *Files) Put(
 	e.ModifiedAt = f.now().UTC().Truncate(time.Microsecond) // the precision of the wire
 	var blob BlobWriter
 	if e.Kind == execution.EntryFile {
-		release, ok := f.uploads.Acquire(at.Subject)
+		release, _, ok := f.uploads.Acquire(at.Subject, 1, maxUploads)
 		if !ok {
 			return false, fault.New(
 				fault.RateLimitExceeded, "You are sending %d files at the same time, and no more are allowed.",

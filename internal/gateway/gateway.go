@@ -55,6 +55,7 @@ type Live interface {
 
 // Deps are the dependencies of Executions.
 type Deps struct {
+	Quotas    *quota.Quotas
 	Admission Admission
 	Records   Records
 	Artifacts ArtifactLists
@@ -71,32 +72,29 @@ type Executions struct {
 	Deps
 	whole   wholeRecords
 	hub     *follow.Hub
-	streams *quota.Quota
-	most    int // streams of one subject
+	streams *quota.Counter
 }
 
-// New returns the Executions of a server. The parameter streams bounds the open streams of one subject; 0 means no
-// limit.
-func New(streams int, d Deps) *Executions {
+// New returns the Executions of a server.
+func New(d Deps) *Executions {
 	whole := wholeRecords{d.Records, d.Artifacts}
 	return &Executions{
-		Deps: d, whole: whole, hub: follow.New(whole, d.Live, d.Log), streams: quota.New(streams), most: streams,
+		Deps: d, whole: whole, hub: follow.New(whole, d.Live, d.Log), streams: quota.NewCounter(),
 	}
 }
 
-// streamsRetry is the Retry-After of a client that has too many streams open.
-const streamsRetry = 5 * time.Second
-
-// AcquireStream counts a stream of the subject as open until release is called. Errors: fault RATE_LIMIT_EXCEEDED.
+// AcquireStream counts a stream of the subject as open until release is called. Errors: fault QUOTA_EXCEEDED.
 func (x *Executions) AcquireStream(subject string) (release func(), err error) {
-	release, ok := x.streams.Acquire(subject)
+	most := int64(x.Quotas.Of(subject).Streams)
+	release, use, ok := x.streams.Acquire(subject, 1, most)
 	if !ok {
-		return nil, fault.New(fault.RateLimitExceeded,
-			"There are %d streams open already, which is as many as are allowed.", x.most).
-			After(streamsRetry)
+		return nil, quota.Exceeded(quota.Streams, most, use, 1)
 	}
 	return release, nil
 }
+
+// OpenStreams returns the number of streams that a subject has open.
+func (x *Executions) OpenStreams(subject string) int { return int(x.streams.Use(subject)) }
 
 func unknownExecution() error {
 	return fault.New(fault.ExecutionNotFound, "There is no such execution.")

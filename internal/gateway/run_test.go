@@ -54,7 +54,7 @@ func TestAProgramThatWaitsTooLongForItsTurnIsCancelledUnlessItHasAKey(t *testing
 				},
 				ended: make(chan struct{}),
 			}
-			x := New(0, Deps{Records: s, Cancel: s.cancel, Log: logrus.NewEntry(logger)})
+			x := New(Deps{Records: s, Cancel: s.cancel, Log: logrus.NewEntry(logger)})
 			r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/execute", nil)
 			began := time.Now()
 			e := x.wait(httptest.NewRecorder(), r, s.e, returns)

@@ -220,7 +220,7 @@ func TestExecuteIsRefusedBeforeAnythingIsStored(t *testing.T) {
 
 func TestAsManyAreWaitedForAsMayFollow(t *testing.T) {
 	at := make(chan execution.ID, 1)
-	h := apitest.Open(t, apitest.Waiting(at), func(c *server.Config, _ *apitest.Deps) { c.Streams = 1 })
+	h := apitest.Open(t, apitest.Waiting(at), func(_ *server.Config, d *apitest.Deps) { d.Quota.Streams = 1 })
 	first := execute(t.Context(), h, `{"code":"1"}`)
 	id := <-at
 	a := <-execute(t.Context(), h, `{"code":"2"}`)

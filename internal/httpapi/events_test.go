@@ -135,7 +135,7 @@ func TestAStreamOutlivesTheTimeoutOfARequest(t *testing.T) {
 
 // A client that reads nothing is cut off: its stream no longer counts, and other clients do not wait for it.
 func TestAClientThatTakesNothingIsCutOff(t *testing.T) {
-	h := apitest.Open(t, func(c *server.Config, _ *apitest.Deps) { c.Timeout = time.Second; c.Streams = 2 })
+	h := apitest.Open(t, func(c *server.Config, d *apitest.Deps) { c.Timeout = time.Second; d.Quota.Streams = 2 })
 	id := h.Submit(h.Ann, apitest.Hello)
 	h.Start(id)
 	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", strings.TrimPrefix(h.URL, "http://"))
@@ -186,13 +186,13 @@ func TestAClientThatTakesNothingIsCutOff(t *testing.T) {
 }
 
 func TestASubjectHasSoManyStreams(t *testing.T) {
-	h := apitest.Open(t, func(c *server.Config, _ *apitest.Deps) { c.Streams = 2 })
+	h := apitest.Open(t, func(_ *server.Config, d *apitest.Deps) { d.Quota.Streams = 2 })
 	id := h.Submit(h.Ann, apitest.Hello)
 	for range 2 {
 		h.Events(id, h.Ann)
 	}
 	path := "/executions/" + string(id) + "/events"
-	if a := h.Get(path, h.Ann); a.Status != http.StatusTooManyRequests || a.JSON(t)["code"] != "RATE_LIMIT_EXCEEDED" ||
+	if a := h.Get(path, h.Ann); a.Status != http.StatusTooManyRequests || a.JSON(t)["code"] != "QUOTA_EXCEEDED" ||
 		a.Header.Get("Retry-After") == "" {
 		t.Errorf("a third one: got %d %s", a.Status, a.Body)
 	}

@@ -290,9 +290,8 @@ func TestAKeyGivesTheFirstAnswerAgain(t *testing.T) {
 
 func TestAFullQueueSaysWhenToComeAgain(t *testing.T) {
 	h := apitest.Open(t, func(_ *server.Config, d *apitest.Deps) {
-		c := admission.Defaults()
-		c.Queue.PerSubject = 1
-		d.Admission = d.Admit(c, anywhere{})
+		d.Admission = d.Admit(admission.Defaults(), anywhere{})
+		d.Quota.Queued = 1
 	})
 	h.Submit(h.Ann, apitest.Hello)
 	a := h.Call(http.MethodPost, "/execute/async", h.Ann, apitest.Hello, apitest.AsJSON)

@@ -23,8 +23,6 @@ type Config struct {
 	Timeout time.Duration `yaml:"timeout"`
 	// Rate is off by default: the queue of a subject bounds its share of the machine already.
 	Rate Rate `yaml:"rate"`
-	// Streams is how many streams (events, WebSockets, POST /execute) of one subject may be open; 0 is no limit.
-	Streams int `yaml:"streams"`
 	// TrustedProxies are the addresses whose headers X-Forwarded-For and X-Forwarded-Proto count.
 	TrustedProxies []netip.Prefix `yaml:"trusted_proxies"`
 	// PublicURL is the URL at which clients reach the server. If it is empty, the URL of each request counts.
@@ -36,7 +34,7 @@ type Config struct {
 
 // Defaults listens on the loopback address.
 func Defaults() Config {
-	return Config{Addr: "127.0.0.1:8080", Body: 8 * units.MiB, Timeout: 30 * time.Second, Streams: 1000}
+	return Config{Addr: "127.0.0.1:8080", Body: 8 * units.MiB, Timeout: 30 * time.Second}
 }
 
 // Validate checks the configuration. The error begins with the key that is wrong.
@@ -49,9 +47,6 @@ func (c Config) Validate() error {
 	}
 	if c.Timeout < time.Second || c.Timeout > 10*time.Minute {
 		return fmt.Errorf("timeout must be between 1s and 10m, not %s", c.Timeout)
-	}
-	if c.Streams < 0 {
-		return fmt.Errorf("streams must not be negative, but is %d", c.Streams)
 	}
 	if (c.TLSCert == "") != (c.TLSKey == "") {
 		return errors.New("tls_cert and tls_key must both be set, or neither")

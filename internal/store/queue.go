@@ -9,6 +9,7 @@ import (
 
 	"boomerang/internal/execution"
 	"boomerang/internal/fault"
+	"boomerang/internal/quota"
 )
 
 const (
@@ -59,8 +60,8 @@ func placeOf(s execution.State) place {
 	return nowhere
 }
 
-// Enqueue implements admission.Store. Claimed executions count as queued. A limit is refused with RetryAfter and the
-// detail "limit" ("total" or "subject"). A read-only workspace that does not exist is refused with INVALID_REQUEST, one
+// Enqueue implements admission.Store. Claimed executions count as queued. A refused limit is in the
+// detail "quota": "total", or that of the subject. A read-only workspace that does not exist is refused with INVALID_REQUEST, one
 // workspace too many with CONFLICT.
 func (s *Store) Enqueue(
 	ctx context.Context, e execution.Execution, key *execution.Idempotency, limits execution.QueueLimits,
@@ -198,7 +199,7 @@ func (t *tx) insertKey(ctx context.Context, e execution.Execution, seq int64, ke
 func (t *tx) checkQueueLimits(ctx context.Context, subject string, n int, limits execution.QueueLimits) error {
 	if limits.Total > 0 && t.queued+n > limits.Total {
 		return fault.New(fault.QueueFull, "The queue is full: %d executions are waiting.", t.queued).
-			Detail("limit", "total").After(queueFullRetryAfter)
+			Detail("quota", "total").Detail("limit", limits.Total).Detail("use", t.queued).After(queueFullRetryAfter)
 	}
 	if limits.PerSubject <= 0 {
 		return nil
@@ -209,8 +210,7 @@ func (t *tx) checkQueueLimits(ctx context.Context, subject string, n int, limits
 		return err
 	}
 	if queued+n > limits.PerSubject {
-		return fault.New(fault.QueueFull, "Your queue is full: %d executions are waiting.", queued).
-			Detail("limit", "subject").After(queueFullRetryAfter)
+		return quota.Exceeded(quota.Queued, int64(limits.PerSubject), int64(queued), int64(n))
 	}
 	return nil
 }

@@ -27,6 +27,7 @@ import (
 	"boomerang/internal/hopx"
 	"boomerang/internal/httpapi"
 	"boomerang/internal/language"
+	"boomerang/internal/quota"
 	"boomerang/internal/seal"
 	"boomerang/internal/server"
 	"boomerang/internal/store"
@@ -59,6 +60,7 @@ type Records interface {
 
 // Deps are the dependencies that a test may replace.
 type Deps struct {
+	Quota     quota.Config
 	Admission Admission
 	Admit     func(admission.Config, admission.Policy) Admission // makes another one
 	Records   Records
@@ -143,13 +145,16 @@ func Open(t *testing.T, changes ...func(*server.Config, *Deps)) *Fixture {
 		entry:  log,
 		Config: server.Defaults(),
 	}
+	quotas, err := quota.New(quota.DefaultConfig())
+	ok(t, err)
 	admit := func(c admission.Config, p admission.Policy) Admission {
 		return admission.New(c, admission.Deps{
-			Workspaces: workspace.Defaults(), Languages: catalogue, Policy: p, Sealer: keys, Store: records,
+			Quotas: quotas, Workspaces: workspace.Defaults(), Languages: catalogue, Policy: p, Sealer: keys, Store: records,
 			Now: time.Now,
 		})
 	}
 	d := Deps{
+		Quota:     quota.DefaultConfig(),
 		Admission: admit(admission.Defaults(), policy),
 		Admit:     admit,
 		Records:   records,
@@ -165,8 +170,9 @@ func Open(t *testing.T, changes ...func(*server.Config, *Deps)) *Fixture {
 	for _, change := range changes {
 		change(&f.Config, &d)
 	}
-	f.executions = gateway.New(f.Config.Streams, gateway.Deps{
-		Admission: d.Admission, Records: d.Records, Artifacts: d.Artifacts, Live: d.Live, Cancel: d.Cancel,
+	ok(t, quotas.Reload(d.Quota))
+	f.executions = gateway.New(gateway.Deps{
+		Quotas: quotas, Admission: d.Admission, Records: d.Records, Artifacts: d.Artifacts, Live: d.Live, Cancel: d.Cancel,
 		Inline: d.Inline, Log: log,
 	})
 	limits := execution.WorkspaceLimits{Size: 1 << 20, Entries: 10, Count: 3, Total: 3 << 19}
@@ -219,18 +225,7 @@ func (f *Fixture) Listener() *httptest.Server {
 }
 
 // OpenStreams returns the number of streams that a subject has open.
-func (f *Fixture) OpenStreams(subject string) int {
-	f.T.Helper()
-	free := 0
-	for {
-		release, err := f.executions.AcquireStream(subject)
-		if err != nil {
-			return f.Config.Streams - free
-		}
-		defer release()
-		free++
-	}
-}
+func (f *Fixture) OpenStreams(subject string) int { return f.executions.OpenStreams(subject) }
 
 func ok(t *testing.T, err error) {
 	t.Helper()

@@ -86,7 +86,7 @@ func testAFullQueueRefusesAndNamesTheLimit(h *harness) {
 	refused := h.execution("ann")
 	_, _, err := h.Enqueue(h.ctx(), refused, nil, limits)
 	h.wantFault(err, fault.QueueFull)
-	h.equal(fault.Of(err).Details["limit"], "subject")
+	h.equal(fault.Of(err).Details["quota"], "queued")
 	h.equal(fault.Of(err).RetryAfter > 0, true)
 	_, err = h.Get(h.ctx(), refused.ID)
 	h.wantFault(err, fault.ExecutionNotFound)
@@ -95,7 +95,7 @@ func testAFullQueueRefusesAndNamesTheLimit(h *harness) {
 	h.ok(err)
 	_, _, err = h.Enqueue(h.ctx(), h.execution("ben"), nil, limits)
 	h.wantFault(err, fault.QueueFull)
-	h.equal(fault.Of(err).Details["limit"], "total")
+	h.equal(fault.Of(err).Details["quota"], "total")
 
 	first := h.claim()
 	h.ok(h.Start(h.ctx(), first, h.run()))
