@@ -181,10 +181,13 @@ func (a *Admission) idempotency(key string, body []byte) *execution.Idempotency 
 }
 
 func (a *Admission) queueLimits(subject string) execution.QueueLimits {
+	limits := a.Quotas.Of(subject)
 	return execution.QueueLimits{
-		Total:      a.config.Queue.Total,
-		PerSubject: a.Quotas.Of(subject).Queued,
-		Workspaces: a.Workspaces.PerSubject.Count,
+		Total:       a.config.Queue.Total,
+		PerSubject:  limits.Queued,
+		Size:        int64(a.config.Queue.Size),
+		SubjectSize: int64(limits.QueuedSize),
+		Workspaces:  a.Workspaces.PerSubject.Count,
 	}
 }
 

@@ -173,7 +173,9 @@ func TestAdmitStoresTheSubmission(t *testing.T) {
 	if diff := cmp.Diff(&execution.Idempotency{Key: "key-1", Fingerprint: "fingerprint of {}"}, q.key); diff != "" {
 		t.Errorf("the key differs (-want +got):\n%s", diff)
 	}
-	if want := (execution.QueueLimits{Total: 100_000, PerSubject: 10_000, Workspaces: 20}); q.limits != want {
+	if want := (execution.QueueLimits{
+		Total: 100_000, PerSubject: 10_000, Size: 4 << 30, SubjectSize: 256 << 20, Workspaces: 20,
+	}); q.limits != want {
 		t.Errorf("got limits %+v; want %+v", q.limits, want)
 	}
 }
@@ -420,12 +422,14 @@ func TestAdmitReturnsTheStoresErrors(t *testing.T) {
 func TestAdmitObeysItsConfiguration(t *testing.T) {
 	c := Defaults()
 	c.Code, c.Timeout.Default, c.Timeout.Max, c.Env.Entries, c.Env.Size = 8, time.Minute, 2*time.Minute, 1, 4
-	c.Queue = Queue{Total: 1}
+	c.Queue = Queue{Total: 1, Size: 2}
 	q := &fakeStore{}
 	a := newTestAdmission(t, c, q)
 	got, _, err := a.Admit(t.Context(), validSubmission())
 	if err != nil || got.Timeout != time.Minute ||
-		q.limits != (execution.QueueLimits{Total: 1, PerSubject: 10_000, Workspaces: 20}) {
+		q.limits != (execution.QueueLimits{
+			Total: 1, PerSubject: 10_000, Size: 2, SubjectSize: 256 << 20, Workspaces: 20,
+		}) {
 		t.Fatalf("got %s, %+v, %v; want one minute and the configured limits", got.Timeout, q.limits, err)
 	}
 	for field, change := range map[string]func(*Submission){

@@ -49,7 +49,8 @@ type Files struct {
 
 // Queue limits the executions of all subjects that wait. 0 = no limit.
 type Queue struct {
-	Total int `yaml:"total"`
+	Total int              `yaml:"total"`
+	Size  units.Base2Bytes `yaml:"size"` // of the programs, environments and inputs of executions that have not ended
 }
 
 // Defaults returns the limits that the API documents.
@@ -61,7 +62,7 @@ func Defaults() Config {
 		Args:    Args{Entries: 256, Size: 64 * units.KiB},
 		Stdin:   units.MiB,
 		Files:   Files{Entries: 100, Size: 4 * units.MiB},
-		Queue:   Queue{Total: 100_000},
+		Queue:   Queue{Total: 100_000, Size: 4 * units.GiB},
 	}
 }
 
@@ -97,6 +98,8 @@ func (c Config) Validate() error {
 		return fmt.Errorf("files.entries must be between 0 and %d, not %d", maxEntries, c.Files.Entries)
 	case c.Files.Size < 0 || c.Files.Size > maxInputSize-c.Stdin:
 		return fmt.Errorf("files.size must be between 0B and %s with stdin, not %s", maxInputSize, c.Files.Size)
+	case c.Queue.Size < 0:
+		return fmt.Errorf("queue.size must not be negative, but is %s", c.Queue.Size)
 	case c.Queue.Total < 0:
 		return fmt.Errorf("queue.total must not be negative, but is %d", c.Queue.Total)
 	}

@@ -29,6 +29,7 @@ func TestValidateNamesTheKey(t *testing.T) {
 		"stdin":             func(c *Config) { c.Stdin = 33 * units.MiB },
 		"files.entries":     func(c *Config) { c.Files.Entries = -1 },
 		"files.size":        func(c *Config) { c.Files.Size = 32 * units.MiB }, // stdin takes 1 MiB of them
+		"queue.size":        func(c *Config) { c.Queue.Size = -1 },
 		"queue.total":       func(c *Config) { c.Queue.Total = -1 },
 	}
 	for key, change := range tests {

@@ -48,7 +48,7 @@ func (a *App) openRunner(ctx context.Context) (err error) {
 	}
 	a.newOfferKeeper(r.health.MissingImages).Refresh(ctx)
 	cpus, memory := a.measure(ctx, r)
-	r.pool = pool.New(c.Pool.For(cpus, memory, r.slots), pool.Deps{
+	r.pool = pool.New(c.Pool.For(cpus, memory, r.slots+dispatch.ReserveFor(r.slots)), pool.Deps{
 		Sandbox:   r.health.Watch(r.engine),
 		Wants:     a.wants,
 		HandedOut: func(language string, warm bool) { a.metrics.Taken(language, warm) },
@@ -111,6 +111,7 @@ func (a *App) newDispatcher() *dispatch.Dispatcher {
 		Workspaces: a.store,
 		Limits:     a.config.Workspaces.Limits(),
 		Payload:    a.payload,
+		MaxRunning: func(subject string) int { return a.quotas.Of(subject).Running },
 		Node:       a.store.Node(),
 		Epoch:      a.store.Epoch(),
 		Log:        a.log,

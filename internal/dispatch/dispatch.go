@@ -21,8 +21,9 @@ import (
 
 // Queue hands out queued executions. All methods may be called at the same time.
 type Queue interface {
-	// Claim returns up to n queued executions without a claim, fair between subjects. A restart voids all claims.
-	Claim(ctx context.Context, n int) ([]execution.Execution, error)
+	// Claim returns up to n queued executions without a claim, fair between subjects and within the limits. A restart
+	// voids all claims.
+	Claim(ctx context.Context, n int, limits execution.ClaimLimits) ([]execution.Execution, error)
 	// Release gives up a claim; the execution is queued as before.
 	Release(ctx context.Context, id execution.ID) error
 	// Queued is signalled when an execution became claimable.
@@ -89,7 +90,7 @@ type Unsealer interface {
 // Config of the dispatcher.
 type Config struct {
 	// Slots is the number of executions that run at the same time, 0 to 10000; 0 derives it from the engine's CPUs
-	// and memory.
+	// and memory. Reserve slots come on top.
 	Slots int `yaml:"slots"`
 }
 
@@ -105,10 +106,20 @@ func (c Config) Validate() error {
 }
 
 // SlotsFor chooses the number of slots for an engine with cpus CPUs and memory bytes of memory: two per CPU, because
-// programs wait as often as they compute, and no more than fit into three quarters of the memory at need bytes each.
+// programs wait as often as they compute, and no more than fit with the reserve into three quarters of the memory at
+// need bytes each.
 func SlotsFor(cpus int, memory, need int64) int {
-	return max(1, min(2*cpus, int(memory/4*3/max(need, 1))))
+	fit := int(memory / 4 * 3 / max(need, 1))
+	return max(1, min(2*cpus, fit*reserveShare/(reserveShare+1)))
 }
+
+// reserveShare is the number of slots for which there is one of the reserve.
+const reserveShare = 4
+
+// ReserveFor returns the number of slots beyond the given ones for executions of subjects that have nothing running.
+// However many long executions the others have, an execution of a newcomer starts; and a subject that is alone loses
+// nothing, because it has all ordinary slots.
+func ReserveFor(slots int) int { return (slots + reserveShare - 1) / reserveShare }
 
 // Deps are the collaborators and settings of a dispatcher.
 type Deps struct {
@@ -121,6 +132,7 @@ type Deps struct {
 	Limits     execution.WorkspaceLimits
 	Publisher  Publisher // nil if no other process reads running output
 	Payload    Payload
+	MaxRunning func(subject string) int // the quota of executions that run at the same time; 0 is no limit
 	Node       string
 	Epoch      int64
 	Log        *logrus.Entry
@@ -138,9 +150,11 @@ type Dispatcher struct {
 	wg   sync.WaitGroup
 }
 
-// New makes a dispatcher that runs up to n executions at the same time.
+// New makes a dispatcher that runs up to n executions at the same time, and beyond them those of ReserveFor(n).
 func New(n int, deps Deps) *Dispatcher {
-	return &Dispatcher{Deps: deps, slots: newSlots(n), backingOff: newSlots(n), runs: make(map[execution.ID]*run)}
+	return &Dispatcher{
+		Deps: deps, slots: newSlots(n, ReserveFor(n)), backingOff: newSlots(n, 0), runs: make(map[execution.ID]*run),
+	}
 }
 
 // errDetached is the cause of the context of every run when this process stops. The containers keep running.
@@ -172,13 +186,15 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 
 // startNext starts one queued execution, or waits until there may be one and a free slot; false if ctx has ended.
 func (d *Dispatcher) startNext(ctx context.Context) bool {
-	if !d.slots.tryAcquire() {
-		return wait(ctx, pollInterval, d.slots.released)
+	reserved, ok := d.slots.acquire(true)
+	if !ok {
+		return wait(ctx, pollInterval, d.slots.ended)
 	}
-	claimed, err := d.Store.Claim(ctx, 1)
+	claimed, err := d.Store.Claim(ctx, 1, execution.ClaimLimits{Newcomers: reserved, MaxRunning: d.MaxRunning})
 	if err == nil && len(claimed) == 1 {
 		crash.Point("after-claim")
 		r := d.newRun(ctx, claimed[0])
+		r.reserved = reserved
 		d.register(r)
 		d.wg.Go(func() {
 			defer d.unregister(r)
@@ -186,14 +202,15 @@ func (d *Dispatcher) startNext(ctx context.Context) bool {
 		})
 		return true
 	}
-	d.slots.release()
+	d.slots.cancel()
 	if err != nil {
 		if ctx.Err() == nil {
 			d.Log.WithError(err).Warn("claim execution")
 		}
 		return wait(ctx, retryPause, nil)
 	}
-	return wait(ctx, pollInterval, d.Store.Queued())
+	// executions may wait for the end of others: for an ordinary slot, or because their subject is at its limit
+	return waitForEither(ctx, pollInterval, d.Store.Queued(), d.slots.ended)
 }
 
 // watchCancels passes requests to cancel on to the runs of this process until ctx ends.
@@ -267,12 +284,18 @@ func (d *Dispatcher) unregister(r *run) {
 
 // wait returns true after the pause, or earlier on a signal; false as soon as ctx ends.
 func wait(ctx context.Context, pause time.Duration, signal <-chan struct{}) bool {
+	return waitForEither(ctx, pause, signal, nil)
+}
+
+// waitForEither is wait with two signals.
+func waitForEither(ctx context.Context, pause time.Duration, signal, other <-chan struct{}) bool {
 	timer := time.NewTimer(pause)
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():
 		return false
 	case <-signal:
+	case <-other:
 	case <-timer.C:
 	}
 	return ctx.Err() == nil

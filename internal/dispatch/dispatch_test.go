@@ -305,7 +305,7 @@ func TestARunThatEndedDuringDowntimeIsFinishedFromItsJournal(t *testing.T) {
 // begun stores an execution as running in a container, as a crash would leave it.
 func (h *harness) begun(id execution.ID, container string) {
 	h.t.Helper()
-	if claimed, err := h.store.Claim(h.t.Context(), 1); err != nil || len(claimed) != 1 || claimed[0].ID != id {
+	if claimed, err := h.store.Claim(h.t.Context(), 1, execution.ClaimLimits{}); err != nil || len(claimed) != 1 || claimed[0].ID != id {
 		h.t.Fatalf("claim: %v, %v", claimed, err)
 	}
 	now := time.Now()
@@ -531,9 +531,11 @@ func TestASlotIsReleasedAfterTheContainerIsRemoved(t *testing.T) {
 		h := newHarness(t, 1, failingRemoval{sandboxtest.New(sandboxtest.Script{}), &fails})
 		h.start()
 		defer h.shutdown()
-		first, second := h.submit("a", sandboxtest.Out("1")), h.submit("a", sandboxtest.Out("2"))
+		first := h.submit("a", sandboxtest.Out("1"))
 		began := time.Now()
 		h.expect(h.ended(first), execution.Completed, execution.Exited, "1")
+		h.submit("a", sandboxtest.Sleep(time.Hour)) // a newcomer again: it has the reserve
+		second := h.submit("a", sandboxtest.Out("2"))
 		if took := time.Since(began); took > 0 {
 			t.Errorf("the result was written %s after the end, want at once", took)
 		}
@@ -542,7 +544,7 @@ func TestASlotIsReleasedAfterTheContainerIsRemoved(t *testing.T) {
 			t.Errorf("the second is %s although the container of the first is there", state)
 		}
 		h.expect(h.ended(second), execution.Completed, execution.Exited, "2")
-		time.Sleep(2 * time.Minute)
+		time.Sleep(2 * time.Hour)
 		if n := h.containers(); n != 0 {
 			t.Errorf("%d containers are left", n)
 		}

@@ -50,6 +50,8 @@ type harness struct {
 	wrap    func(dispatch.Store) dispatch.Store
 	blobs   dispatch.Blobs // those of the store if nil
 
+	maxRunning func(subject string) int
+
 	dispatcher *dispatch.Dispatcher
 	stop       context.CancelFunc
 	done       chan error
@@ -83,7 +85,7 @@ func (h *harness) start() {
 	}
 	h.dispatcher = dispatch.New(h.slots, dispatch.Deps{
 		Store: h.wrap(h.store), Sandbox: h.sandbox, Languages: catalogue{}, Unsealer: noEncryption{},
-		Payload: payload, Blobs: h.blobs,
+		Payload: payload, Blobs: h.blobs, MaxRunning: h.maxRunning,
 		Node: h.store.Node(), Epoch: h.store.Epoch(), Log: entry,
 	})
 	ctx, stop := context.WithCancel(context.WithoutCancel(h.t.Context()))

@@ -25,6 +25,7 @@ type run struct {
 	execution   execution.Execution
 	language    language.Language
 	languageErr error // not nil if the catalogue does not have the language
+	reserved    bool  // started in the reserve
 
 	stdout, stderr *capture.Buffer
 	files          *fileCollector

@@ -2,28 +2,41 @@ package dispatch
 
 import "sync"
 
-// slots bound how many executions run at the same time.
+// slots bound how many executions run at the same time. Beyond the ordinary slots there is a reserve for executions of
+// newcomers: subjects that have nothing running.
 type slots struct {
-	mu       sync.Mutex // guards taken
-	size     int
-	taken    int
-	released chan struct{} // capacity 1: a slot may be free
+	ordinary int
+	reserve  int
+	ended    chan struct{} // capacity 1, for the dispatcher: an execution has returned its slot
+	free     chan struct{} // capacity 1, for executions that wait for a slot: an ordinary one may be free
+
+	mu    sync.Mutex // guards taken
+	taken int
 }
 
-func newSlots(size int) *slots { return &slots{size: size, released: make(chan struct{}, 1)} }
+func newSlots(ordinary, reserve int) *slots {
+	return &slots{
+		ordinary: ordinary, reserve: reserve, ended: make(chan struct{}, 1), free: make(chan struct{}, 1),
+	}
+}
 
-// tryAcquire takes a slot; false if no slot is free.
-func (s *slots) tryAcquire() bool {
+// acquire takes an ordinary slot, or one of the reserve if withReserve is true and no ordinary one is free. It returns
+// reserved for a slot of the reserve, and false if no slot is free.
+func (s *slots) acquire(withReserve bool) (reserved, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.taken >= s.size {
-		return false
+	if s.taken < s.ordinary {
+		s.taken++
+		if s.taken < s.ordinary { // two releases at once make one signal, but two goroutines may wait
+			signal(s.free)
+		}
+		return false, true
+	}
+	if !withReserve || s.taken >= s.ordinary+s.reserve {
+		return false, false
 	}
 	s.taken++
-	if s.taken < s.size { // two releases at once make one signal, but two goroutines may wait
-		s.signal()
-	}
-	return true
+	return true, true
 }
 
 // forceAcquire takes a slot even if none is free, for an execution that is running already.
@@ -33,16 +46,23 @@ func (s *slots) forceAcquire() {
 	s.taken++
 }
 
+// release returns the slot of an execution.
 func (s *slots) release() {
+	s.cancel()
+	signal(s.ended)
+}
+
+// cancel returns a slot that the dispatcher did not use. It does not wake the dispatcher itself.
+func (s *slots) cancel() {
 	s.mu.Lock()
 	s.taken--
 	s.mu.Unlock()
-	s.signal()
+	signal(s.free)
 }
 
-func (s *slots) signal() {
+func signal(ch chan struct{}) {
 	select {
-	case s.released <- struct{}{}:
-	default:
+	case ch <- struct{}{}:
+	default: // the signal is already set
 	}
 }

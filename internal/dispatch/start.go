@@ -71,19 +71,20 @@ func (e *exhausted) Unwrap() error { return e.err }
 // whose containers fail does not block the other languages. As many executions as there are slots can wait this way;
 // one more keeps its slot. The run has a slot again on return. It returns false if ctx ended.
 func (d *Dispatcher) waitWithoutSlot(ctx context.Context, r *run, pause time.Duration) bool {
-	if !d.backingOff.tryAcquire() {
+	if _, ok := d.backingOff.acquire(false); !ok {
 		return wait(ctx, pause, r.cancelled)
 	}
 	defer d.backingOff.release()
 	d.slots.release()
 	ok := wait(ctx, pause, r.cancelled)
-	for ok && !d.slots.tryAcquire() {
-		ok = wait(ctx, pollInterval, d.slots.released)
+	for ok {
+		if _, acquired := d.slots.acquire(r.reserved); acquired {
+			return true
+		}
+		ok = wait(ctx, pollInterval, d.slots.free)
 	}
-	if !ok {
-		d.slots.forceAcquire() // unregister releases it
-	}
-	return ok
+	d.slots.forceAcquire() // unregister releases it
+	return false
 }
 
 // failPrepare finishes or releases an execution whose container could not be made.

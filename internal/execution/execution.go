@@ -136,12 +136,26 @@ type Idempotency struct {
 	Fingerprint string // hash of the request's body; a different body under the same key is a conflict
 }
 
-// QueueLimits bound the number of queued executions. 0 sets no bound.
+// QueueLimits bound the queue. 0 sets no bound.
 type QueueLimits struct {
-	Total      int
-	PerSubject int
-	Workspaces int // workspaces of one subject
+	Total       int   // queued executions of all subjects
+	PerSubject  int   // queued executions of one subject
+	Size        int64 // bytes of the programs of all executions that have not ended
+	SubjectSize int64 // the part of one subject
+	Workspaces  int   // workspaces of one subject
 }
+
+// ClaimLimits bound the claims of a node.
+type ClaimLimits struct {
+	// Newcomers allows executions only of subjects that have nothing claimed or running.
+	Newcomers bool
+	// MaxRunning is how many executions of a subject may be claimed or running, on all nodes together; 0 is no limit.
+	// nil limits no subject.
+	MaxRunning func(subject string) int
+}
+
+// ProgramSize returns the bytes that the program of the execution takes in the store until the execution has ended.
+func (e Execution) ProgramSize() int64 { return int64(len(e.Code) + len(e.Env) + len(e.Input)) }
 
 // Filter chooses executions for a list, newest first.
 type Filter struct {

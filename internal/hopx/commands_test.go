@@ -28,7 +28,7 @@ func TestACommandLineIsAProgramOfTheShell(t *testing.T) {
 			t.Errorf("%s: got %d %s", body, a.Status, a.Body)
 			continue
 		}
-		claimed, err := h.Store.Claim(t.Context(), 1)
+		claimed, err := h.Store.Claim(t.Context(), 1, execution.ClaimLimits{})
 		if err != nil || len(claimed) != 1 || claimed[0].ID != a.ID(t) {
 			t.Fatalf("claimed %v, %v", claimed, err)
 		}

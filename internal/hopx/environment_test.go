@@ -52,7 +52,7 @@ func TestTheDefaultEnvironmentOverHTTP(t *testing.T) {
 	}
 
 	id := h.Background(h.Ann, `{"code":"1","env":{"A":"asked"}}`)
-	claimed, err := h.Store.Claim(t.Context(), 1)
+	claimed, err := h.Store.Claim(t.Context(), 1, execution.ClaimLimits{})
 	if err != nil || len(claimed) != 1 {
 		t.Fatal(claimed, err)
 	}

@@ -20,7 +20,7 @@ type Limits struct {
 	Running int `yaml:"running" json:"running"`
 	// Queued is the number of executions in the queue.
 	Queued int `yaml:"queued" json:"queued"`
-	// QueuedSize is the size of the programs, environments, inputs and files of all executions in the queue.
+	// QueuedSize is the size of the programs, environments, inputs and files of all executions that have not ended.
 	QueuedSize units.Base2Bytes `yaml:"queued_size" json:"queued_size"`
 	// StoredSize is the size of everything that is stored after an execution: output, artifacts, workspaces, and the
 	// bodies of callbacks.
@@ -93,7 +93,7 @@ var counted = map[Name]struct {
 }{
 	Running:     {"running executions", false},
 	Queued:      {"queued executions", false},
-	QueuedSize:  {"the size of queued executions", true},
+	QueuedSize:  {"the size of programs that have not ended", true},
 	StoredSize:  {"the size of stored results and workspaces", true},
 	Callbacks:   {"callbacks that are sent at the same time", false},
 	Deliveries:  {"pending callbacks", false},

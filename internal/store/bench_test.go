@@ -91,7 +91,7 @@ func BenchmarkClaim(b *testing.B) {
 			s := open(b, b.TempDir())
 			fill(b, s, queued, min(queued, 10_000))
 			for b.Loop() {
-				claims, err := s.Claim(b.Context(), 1)
+				claims, err := s.Claim(b.Context(), 1, execution.ClaimLimits{})
 				if err != nil || len(claims) != 1 {
 					b.Fatalf("claimed %d, error %v", len(claims), err)
 				}

@@ -76,7 +76,7 @@ func (d *depth) fill(b *testing.B) {
 				if _, err := t.insertExecution(ctx, e, queuePosition{place: waiting}); err != nil {
 					return err
 				}
-				if err := t.countMove(ctx, e.Subject, nowhere, waiting); err != nil {
+				if err := t.countNew(ctx, e, waiting); err != nil {
 					return err
 				}
 			}
@@ -114,7 +114,7 @@ func (d *depth) lap(b *testing.B, told func(operation string, took time.Duration
 		return err
 	})
 	step("claim", func() error {
-		claims, err := s.Claim(ctx, 1)
+		claims, err := s.Claim(ctx, 1, execution.ClaimLimits{})
 		if err == nil {
 			id = claims[0].ID
 		}

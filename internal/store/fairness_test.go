@@ -43,7 +43,7 @@ func TestTenThousandSubjectsAreServedInTheirOrder(t *testing.T) {
 			if _, err := t.insertExecution(ctx, e, queuePosition{place: waiting}); err != nil {
 				return events{}, err
 			}
-			if err := t.countMove(ctx, e.Subject, nowhere, waiting); err != nil {
+			if err := t.countNew(ctx, e, waiting); err != nil {
 				return events{}, err
 			}
 			if model[e.Subject] == nil {
@@ -60,7 +60,7 @@ func TestTenThousandSubjectsAreServedInTheirOrder(t *testing.T) {
 		if i%50 == 1 { // checking each claim would take minutes
 			active, served = model.next()
 		}
-		claimed, err := s.Claim(t.Context(), 1)
+		claimed, err := s.Claim(t.Context(), 1, execution.ClaimLimits{})
 		if err != nil || len(claimed) != 1 {
 			t.Fatalf("claimed %d, %v", len(claimed), err)
 		}

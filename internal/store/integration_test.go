@@ -77,7 +77,7 @@ func TestTracee(t *testing.T) {
 		switch work {
 		case "claims":
 			var claims []execution.Execution
-			if claims, err = s.Claim(t.Context(), 1); err == nil {
+			if claims, err = s.Claim(t.Context(), 1, execution.ClaimLimits{}); err == nil {
 				err = s.Release(t.Context(), claims[0].ID)
 			}
 		case "durable":

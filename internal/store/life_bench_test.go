@@ -66,7 +66,7 @@ func life(b *testing.B, s *Store, subject string) (took []time.Duration) {
 		return err
 	})
 	step(func() error {
-		c, err := s.Claim(b.Context(), 1)
+		c, err := s.Claim(b.Context(), 1, execution.ClaimLimits{})
 		if err == nil {
 			id = c[0].ID
 		}

@@ -117,7 +117,7 @@ func TestTheWriterCommitsWithFsyncUnlessAllIsVolatile(t *testing.T) {
 		t.Errorf("at first: got %d, want FULL", got)
 	}
 	fill(t, s, 1, 1)
-	claims, err := s.Claim(t.Context(), 1)
+	claims, err := s.Claim(t.Context(), 1, execution.ClaimLimits{})
 	if err != nil || len(claims) != 1 {
 		t.Fatalf("claimed %d, error %v", len(claims), err)
 	}
@@ -185,7 +185,7 @@ func TestKilledProcess(t *testing.T) {
 				mu.Lock()
 				fmt.Println(e.ID)
 				mu.Unlock()
-				if claims, err := s.Claim(t.Context(), 1); err == nil && len(claims) == 1 {
+				if claims, err := s.Claim(t.Context(), 1, execution.ClaimLimits{}); err == nil && len(claims) == 1 {
 					_ = s.Start(t.Context(), claims[0].ID,
 						execution.Run{Container: "b", Nonce: "n", StartedAt: time.Now()})
 				}

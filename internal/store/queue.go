@@ -90,7 +90,7 @@ func (s *Store) EnqueueAll(
 				return events{}, err
 			}
 		}
-		if err := t.checkQueueLimits(ctx, all[0].Subject, len(all), limits); err != nil {
+		if err := t.checkQueueLimits(ctx, all, limits); err != nil {
 			return events{}, err
 		}
 		for i, e := range all {
@@ -107,7 +107,7 @@ func (s *Store) EnqueueAll(
 					return events{}, err
 				}
 			}
-			if err := t.countMove(ctx, e.Subject, nowhere, position.place); err != nil {
+			if err := t.countNew(ctx, e, position.place); err != nil {
 				return events{}, err
 			}
 			e.State = execution.Queued
@@ -195,22 +195,34 @@ func (t *tx) insertKey(ctx context.Context, e execution.Execution, seq int64, ke
 	return err
 }
 
-// checkQueueLimits returns a fault if the queue has no room for n more executions.
-func (t *tx) checkQueueLimits(ctx context.Context, subject string, n int, limits execution.QueueLimits) error {
-	if limits.Total > 0 && t.queued+n > limits.Total {
-		return fault.New(fault.QueueFull, "The queue is full: %d executions are waiting.", t.queued).
-			Detail("quota", "total").Detail("limit", limits.Total).Detail("use", t.queued).After(queueFullRetryAfter)
+// checkQueueLimits returns a fault if the queue has no room for all executions, which are of one subject.
+func (t *tx) checkQueueLimits(ctx context.Context, all []execution.Execution, limits execution.QueueLimits) error {
+	n, size := len(all), int64(0)
+	for _, e := range all {
+		size += e.ProgramSize()
 	}
-	if limits.PerSubject <= 0 {
+	full := fault.New(fault.QueueFull, "The queue is full: %d executions are waiting.", t.queued).
+		Detail("quota", "total").After(queueFullRetryAfter)
+	if limits.Total > 0 && t.queued+n > limits.Total {
+		return full.Detail("limit", limits.Total).Detail("use", t.queued)
+	}
+	if limits.Size > 0 && t.size+size > limits.Size {
+		return full.Detail("limit", limits.Size).Detail("use", t.size)
+	}
+	if limits.PerSubject <= 0 && limits.SubjectSize <= 0 {
 		return nil
 	}
 	var queued int
-	err := t.row(ctx, `SELECT waiting + claimed + behind FROM subjects WHERE subject = ?`, subject).Scan(&queued)
-	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+	var used int64
+	err := t.row(ctx, `SELECT waiting + claimed + behind, size FROM subjects WHERE subject = ?`, all[0].Subject).
+		Scan(&queued, &used)
+	switch {
+	case err != nil && !errors.Is(err, sql.ErrNoRows):
 		return err
-	}
-	if queued+n > limits.PerSubject {
+	case limits.PerSubject > 0 && queued+n > limits.PerSubject:
 		return quota.Exceeded(quota.Queued, int64(limits.PerSubject), int64(queued), int64(n))
+	case limits.SubjectSize > 0 && used+size > limits.SubjectSize:
+		return quota.Exceeded(quota.QueuedSize, limits.SubjectSize, used, size)
 	}
 	return nil
 }
@@ -242,9 +254,11 @@ func (t *tx) insertExecution(
 	return seq, err
 }
 
-// The two queries of a claim. The first entry of an index answers each, however long the queue is.
+// The two queries of a claim. The first entry of an index answers each, however long the queue is, but for the subjects
+// that have as many running as their quota allows. These are fewer than the slots of all nodes.
 const (
-	nextSubject          = `SELECT subject FROM subjects WHERE waiting > 0 ORDER BY claimed + running, served LIMIT 1`
+	nextSubjects = `SELECT subject, claimed + running FROM subjects WHERE waiting > 0
+		ORDER BY claimed + running, served`
 	claimOldestOfSubject = `UPDATE executions SET place = 'claimed' WHERE seq = (` + oldestOfSubject + `) RETURNING seq`
 	oldestOfSubject      = `SELECT seq FROM executions WHERE subject = ? AND state = 'queued' AND place = 'waiting'
 		ORDER BY seq LIMIT 1`
@@ -252,13 +266,15 @@ const (
 
 // Claim implements dispatch.Queue. Each claimed execution is the oldest of its subject: of the subject with the fewest
 // claimed and running executions, and among these of the one whose last claim is longest ago. A subject that has left
-// the queue in between counts as new and comes first. The claimed executions carry code, env and input.
+// the queue in between counts as new and comes first. Subjects at their limit are passed over. The claimed executions carry code, env and input.
 //
 // A claim is committed without fsync, because a restart voids it.
-func (s *Store) Claim(ctx context.Context, n int) (claims []execution.Execution, err error) {
+func (s *Store) Claim(
+	ctx context.Context, n int, limits execution.ClaimLimits,
+) (claims []execution.Execution, err error) {
 	err = s.writer.do(ctx, "claim executions", volatile, func(ctx context.Context, t *tx) (events, error) {
 		for len(claims) < n {
-			e, ok, err := t.claim(ctx)
+			e, ok, err := t.claim(ctx, limits)
 			if err != nil {
 				return events{}, err
 			}
@@ -275,14 +291,12 @@ func (s *Store) Claim(ctx context.Context, n int) (claims []execution.Execution,
 	return claims, nil
 }
 
-// claim claims the next execution; ok is false if no execution waits.
-func (t *tx) claim(ctx context.Context) (e execution.Execution, ok bool, err error) {
-	var subject string
-	err = t.row(ctx, nextSubject).Scan(&subject)
-	if errors.Is(err, sql.ErrNoRows) {
-		return e, false, nil
-	}
-	if err != nil {
+// claim claims the next execution; ok is false if no execution within the limits waits.
+func (t *tx) claim(
+	ctx context.Context, limits execution.ClaimLimits,
+) (e execution.Execution, ok bool, err error) {
+	subject, ok, err := t.nextSubject(ctx, limits)
+	if err != nil || !ok {
 		return e, false, err
 	}
 	var seq int64
@@ -294,6 +308,32 @@ func (t *tx) claim(ctx context.Context) (e execution.Execution, ok bool, err err
 	}
 	e, err = scanClaimed(t.row(ctx, selectClaimed+` WHERE e.seq = ?`, seq))
 	return e, err == nil, err
+}
+
+// nextSubject returns the subject whose execution is claimed next; ok is false if no subject is within the limits.
+func (t *tx) nextSubject(ctx context.Context, limits execution.ClaimLimits) (subject string, ok bool, err error) {
+	rows, err := t.rows(ctx, nextSubjects)
+	if err != nil {
+		return "", false, err
+	}
+	defer rows.Close() //nolint:errcheck // Err below has what went wrong
+	for rows.Next() {
+		var active int
+		if err := rows.Scan(&subject, &active); err != nil {
+			return "", false, err
+		}
+		if limits.Newcomers && active > 0 {
+			return "", false, nil // the following subjects have at least as many
+		}
+		most := 0
+		if limits.MaxRunning != nil {
+			most = limits.MaxRunning(subject)
+		}
+		if most == 0 || active < most {
+			return subject, true, nil
+		}
+	}
+	return "", false, rows.Err()
 }
 
 // Release implements dispatch.Queue. The execution keeps its place in the order. It returns ErrStale if the execution
@@ -328,20 +368,25 @@ func (s *Store) CountStartFailure(ctx context.Context, id execution.ID) (times i
 	return times, err
 }
 
-// countMove updates the counts of the queue. Every change of an execution's place calls it in the same transaction.
+// countNew counts a new execution, which waits or is held back, in the transaction that stores it.
+func (t *tx) countNew(ctx context.Context, e execution.Execution, to place) error {
+	t.queued++
+	t.size += e.ProgramSize()
+	_, err := t.exec(ctx, `INSERT INTO subjects (subject, waiting, behind, claimed, running, served, size)
+		VALUES (?1, ?2 = 'waiting', ?2 = 'behind', 0, 0, 0, ?3)
+		ON CONFLICT DO UPDATE SET waiting = waiting + excluded.waiting, behind = behind + excluded.behind,
+			size = size + excluded.size`, e.Subject, to, e.ProgramSize())
+	return err
+}
+
+// countMove updates the counts of the queue. Every change of the place of a stored execution calls it in the same
+// transaction.
 func (t *tx) countMove(ctx context.Context, subject string, from, to place) error {
 	switch {
 	case to.queued() && !from.queued():
 		t.queued++
 	case from.queued() && !to.queued():
 		t.queued--
-	}
-	if from == nowhere { // a new execution waits, or is held back
-		_, err := t.exec(ctx, `INSERT INTO subjects (subject, waiting, behind, claimed, running, served)
-			VALUES (?1, ?2 = 'waiting', ?2 = 'behind', 0, 0, 0)
-			ON CONFLICT DO UPDATE
-				SET waiting = waiting + excluded.waiting, behind = behind + excluded.behind`, subject, to)
-		return err
 	}
 	served := int64(0)
 	if to == claimed {
@@ -359,6 +404,18 @@ func (t *tx) countMove(ctx context.Context, subject string, from, to place) erro
 	}
 	_, err := t.exec(ctx, `DELETE FROM subjects WHERE subject = ? AND waiting + behind + claimed + running = 0`,
 		subject)
+	return err
+}
+
+// deleteProgram deletes the program of an execution that has ended.
+func (t *tx) deleteProgram(ctx context.Context, e row) error {
+	var size int64
+	if err := t.row(ctx, `DELETE FROM programs WHERE execution = ? RETURNING `+programSize, e.seq).
+		Scan(&size); err != nil {
+		return err
+	}
+	t.size -= size
+	_, err := t.exec(ctx, `UPDATE subjects SET size = size - ? WHERE subject = ?`, size, e.subject)
 	return err
 }
 

@@ -27,23 +27,23 @@ func checkCounts(t *testing.T, s *Store) {
 		counts := make(map[string]string)
 		for rows.Next() {
 			var subject string
-			var waiting, claimed, behind, running int
-			if err := rows.Scan(&subject, &waiting, &claimed, &behind, &running); err != nil {
+			var waiting, claimed, behind, running, size int
+			if err := rows.Scan(&subject, &waiting, &claimed, &behind, &running, &size); err != nil {
 				t.Fatal(err)
 			}
-			counts[subject] = fmt.Sprint(waiting, " waiting, ", claimed, " claimed, ", behind, " behind, ", running,
-				" running")
+			counts[subject] = fmt.Sprintf("%d waiting, %d claimed, %d behind, %d running, %d bytes", waiting, claimed,
+				behind, running, size)
 		}
 		if err := rows.Err(); err != nil {
 			t.Fatal(err)
 		}
 		return counts
 	}
-	got := count(`SELECT subject, waiting, claimed, behind, running FROM subjects`)
+	got := count(`SELECT subject, waiting, claimed, behind, running, size FROM subjects`)
 	want := count(`SELECT subject, sum(state = 'queued' AND place = 'waiting'), sum(state = 'queued'
 		AND place = 'claimed'),
-			sum(state = 'queued' AND place = 'behind'), sum(state = 'running')
-		FROM executions WHERE state IN ('queued', 'running') GROUP BY subject`)
+			sum(state = 'queued' AND place = 'behind'), sum(state = 'running'), sum(` + programSize + `)
+		FROM executions JOIN programs ON execution = seq WHERE state IN ('queued', 'running') GROUP BY subject`)
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("subjects: -there +counted:\n%s", diff)
 	}
@@ -52,8 +52,13 @@ func checkCounts(t *testing.T, s *Store) {
 		AND place IS NOT NULL`).Scan(&queued); err != nil {
 		t.Fatal(err)
 	}
-	if s.writer.tx.queued != queued { // the writer is idle
-		t.Errorf("queued: counted %d, there %d", s.writer.tx.queued, queued)
+	var size int64
+	if err := s.db.QueryRowContext(t.Context(), `SELECT coalesce(sum(`+programSize+`), 0) FROM programs`).
+		Scan(&size); err != nil {
+		t.Fatal(err)
+	}
+	if want := (totals{queued, size}); s.writer.tx.totals != want { // the writer is idle
+		t.Errorf("all subjects: counted %+v, there %+v", s.writer.tx.totals, want)
 	}
 }
 
@@ -78,7 +83,7 @@ func TestTheCountsAlwaysAgreeWithTheRows(t *testing.T) {
 				known = append(known, e.ID)
 			}
 		case 2:
-			_, err = s.Claim(t.Context(), random.IntN(3))
+			_, err = s.Claim(t.Context(), random.IntN(3), execution.ClaimLimits{})
 		default:
 			if len(known) == 0 {
 				continue
@@ -130,7 +135,7 @@ func TestTheQueriesUseIndexes(t *testing.T) {
 			t.Errorf("%s: -want +got:\n%s", name, diff)
 		}
 	}
-	check("next subject", nextSubject, nil, "SCAN subjects USING INDEX subjects_next")
+	check("next subjects", nextSubjects, nil, "SCAN subjects USING INDEX subjects_next")
 	check("its oldest", oldestOfSubject, []any{"ann"},
 		"SEARCH executions USING COVERING INDEX executions_queued (subject=? AND place=?)")
 	check("what is ahead", selectAhead, []any{"ann", 7, 1000}, "CO-ROUTINE (subquery-1)",
@@ -407,7 +412,7 @@ func TestTheTwoPartsSignalEachOther(t *testing.T) {
 	for len(claimed) == 0 {
 		await("that something is queued", back.Queued())
 		var err error
-		if claimed, err = back.Claim(t.Context(), 1); err != nil {
+		if claimed, err = back.Claim(t.Context(), 1, execution.ClaimLimits{}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -168,7 +168,7 @@ func (s *Store) finish(
 	if err := t.deleteRunningData(ctx, e); err != nil {
 		return events{}, err
 	}
-	if _, err := t.exec(ctx, `DELETE FROM programs WHERE execution = ?`, e.seq); err != nil {
+	if err := t.deleteProgram(ctx, e); err != nil {
 		return events{}, err
 	}
 	if r.Workspace != nil {

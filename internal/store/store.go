@@ -260,7 +260,7 @@ func (t *tx) registerNode(ctx context.Context, part Part) (node string, epoch in
 				return events{}, err
 			}
 		}
-		if err := t.row(ctx, selectQueued).Scan(&t.queued); err != nil {
+		if err := t.row(ctx, selectTotals).Scan(&t.queued, &t.size); err != nil {
 			return events{}, err
 		}
 		return events{}, t.row(ctx, `SELECT id, epoch FROM node`).Scan(&node, &epoch)
@@ -276,12 +276,13 @@ func (t *tx) beginEpoch(ctx context.Context) error {
 		`UPDATE node SET epoch = epoch + 1`,
 		`UPDATE executions SET place = 'waiting' WHERE state = 'queued' AND place = 'claimed'`,
 		`DELETE FROM subjects`,
-		`INSERT INTO subjects (subject, waiting, behind, claimed, running, served)
-			SELECT subject, sum(place = 'waiting'), sum(place = 'behind'), 0, 0, 0 FROM executions
-				WHERE state = 'queued' GROUP BY subject`,
-		`INSERT INTO subjects (subject, waiting, behind, claimed, running, served)
-			SELECT subject, 0, 0, 0, count(*), 0 FROM executions WHERE state = 'running' GROUP BY subject
-			ON CONFLICT DO UPDATE SET running = excluded.running`,
+		`INSERT INTO subjects (subject, waiting, behind, claimed, running, served, size)
+			SELECT subject, sum(place = 'waiting'), sum(place = 'behind'), 0, 0, 0, sum(` + programSize + `)
+				FROM executions LEFT JOIN programs ON execution = seq WHERE state = 'queued' GROUP BY subject`,
+		`INSERT INTO subjects (subject, waiting, behind, claimed, running, served, size)
+			SELECT subject, 0, 0, 0, count(*), 0, sum(` + programSize + `)
+				FROM executions LEFT JOIN programs ON execution = seq WHERE state = 'running' GROUP BY subject
+			ON CONFLICT DO UPDATE SET running = excluded.running, size = size + excluded.size`,
 	} {
 		if err := t.execNoArgs(ctx, query); err != nil {
 			return err
@@ -290,8 +291,12 @@ func (t *tx) beginEpoch(ctx context.Context) error {
 	return nil
 }
 
-// selectQueued counts the executions in state queued, claimed ones included.
-const selectQueued = `SELECT coalesce(sum(waiting + claimed + behind), 0) FROM subjects`
+const (
+	// selectTotals counts the executions in state queued, claimed ones included, and adds up the sizes.
+	selectTotals = `SELECT coalesce(sum(waiting + claimed + behind), 0), coalesce(sum(size), 0) FROM subjects`
+	// programSize is Execution.ProgramSize of a row of programs.
+	programSize = `coalesce(length(code), 0) + coalesce(length(env), 0) + coalesce(length(input), 0)`
+)
 
 // dsn returns a file URI, in which no character of the path is taken for a setting.
 func dsn(path, mode string, busy time.Duration, pragmas ...string) string {

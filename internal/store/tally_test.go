@@ -22,7 +22,7 @@ func TestTallyCountsExecutionsAndDeliveries(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	claimed, err := s.Claim(t.Context(), 5)
+	claimed, err := s.Claim(t.Context(), 5, execution.ClaimLimits{})
 	if err != nil {
 		t.Fatal(err)
 	}

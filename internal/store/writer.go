@@ -119,13 +119,19 @@ func (w *writer) commit(ctx context.Context, batch []*operation) {
 	}
 }
 
+// totals are the counts of the queue.
+type totals struct {
+	queued int   // executions in state queued
+	size   int64 // bytes of the programs of executions that have not ended
+}
+
 // tx is the connection of the writer while a transaction runs on it.
 type tx struct {
 	*statements
 
 	conn        *sql.Conn
 	withoutSync bool  // the connection commits without fsync
-	queued      int   // executions in state queued, of all subjects
+	totals            // of all subjects
 	shared      bool  // another process writes, too
 	served      int64 // claims since the start
 }
@@ -138,18 +144,19 @@ func (t *tx) transact(ctx context.Context, batch []*operation) (err error) {
 	if err := t.execNoArgs(ctx, `BEGIN IMMEDIATE`); err != nil {
 		return err
 	}
-	before := t.queued
+	before := t.totals
 	defer func() {
 		if err != nil {
-			t.queued = before
+			t.totals = before
 			_ = t.execNoArgs(ctx, `ROLLBACK`) // SQLite may have rolled back already; err is the error that counts
 		}
 	}()
 	if t.shared {
-		if err := t.row(ctx, `SELECT coalesce(max(queued), 0) FROM node`).Scan(&t.queued); err != nil {
+		if err := t.row(ctx, `SELECT coalesce(max(queued), 0), coalesce(max(queued_size), 0) FROM node`).
+			Scan(&t.queued, &t.size); err != nil {
 			return err
 		}
-		before = t.queued
+		before = t.totals
 	}
 	if len(batch) == 1 { // the transaction serves as its savepoint
 		if batch[0].events, err = batch[0].run(ctx, t); err != nil {
@@ -162,8 +169,8 @@ func (t *tx) transact(ctx context.Context, batch []*operation) (err error) {
 			}
 		}
 	}
-	if t.shared && t.queued != before {
-		if _, err := t.exec(ctx, `UPDATE node SET queued = ?`, t.queued); err != nil {
+	if t.shared && t.totals != before {
+		if _, err := t.exec(ctx, `UPDATE node SET queued = ?, queued_size = ?`, t.queued, t.size); err != nil {
 			return err
 		}
 	}
@@ -176,9 +183,9 @@ func (t *tx) runInSavepoint(ctx context.Context, o *operation) error {
 	if err := t.execNoArgs(ctx, `SAVEPOINT operation`); err != nil {
 		return err
 	}
-	queued := t.queued
+	before := t.totals
 	if o.events, o.err = o.run(ctx, t); o.err != nil {
-		t.queued = queued
+		t.totals = before
 		if err := t.execNoArgs(ctx, `ROLLBACK TO operation`); err != nil {
 			if isOutage(o.err) {
 				return o.err // the reason why the savepoint is gone

@@ -62,7 +62,7 @@ func insertSample(id execution.ID) func(context.Context, *tx) (events, error) {
 		if _, err := t.insertExecution(ctx, e, queuePosition{place: waiting}); err != nil {
 			return events{}, err
 		}
-		return events{queued: true, ended: id}, t.countMove(ctx, "ann", nowhere, waiting)
+		return events{queued: true, ended: id}, t.countNew(ctx, e, waiting)
 	}
 }
 

@@ -296,7 +296,7 @@ func (f *Fixture) Submit(token, body string) execution.ID {
 func (f *Fixture) Start(id execution.ID) {
 	f.T.Helper()
 	for {
-		claimed, err := f.Store.Claim(f.T.Context(), 1)
+		claimed, err := f.Store.Claim(f.T.Context(), 1, execution.ClaimLimits{})
 		if err != nil || len(claimed) == 0 {
 			f.T.Fatalf("claim %s: %v, %v", id, claimed, err)
 		}
@@ -436,7 +436,7 @@ func (f *Fixture) Work() (stop func()) {
 	var worker sync.WaitGroup
 	worker.Go(func() {
 		for {
-			claimed, err := f.Store.Claim(f.T.Context(), 1)
+			claimed, err := f.Store.Claim(f.T.Context(), 1, execution.ClaimLimits{})
 			if err != nil {
 				f.T.Error(err)
 				return

@@ -103,6 +103,42 @@ func testAFullQueueRefusesAndNamesTheLimit(h *harness) {
 	h.ok(err)
 }
 
+func testTheQueueIsBoundedInBytes(h *harness) {
+	first := h.execution("ann")
+	size := first.ProgramSize()
+	limits := execution.QueueLimits{Size: 3 * size, SubjectSize: 2*size + 1}
+	refused := func(subject, quota string, limit, use int64) {
+		h.t.Helper()
+		_, _, err := h.Enqueue(h.ctx(), h.execution(subject), nil, limits)
+		h.wantFault(err, fault.QueueFull)
+		h.equal(fault.Of(err).Details, map[string]any{"quota": quota, "limit": limit, "use": use})
+	}
+	for range 2 {
+		_, _, err := h.Enqueue(h.ctx(), h.execution("ann"), nil, limits)
+		h.ok(err)
+	}
+	refused("ann", "queued_size", 2*size+1, 2*size)
+	_, _, err := h.Enqueue(h.ctx(), h.execution("ben"), nil, limits)
+	h.ok(err)
+	refused("cid", "total", 3*size, 3*size)
+
+	// The program of a running execution is still stored; that of an ended one is not.
+	claimed := h.claim()
+	h.ok(h.Start(h.ctx(), claimed, h.run()))
+	refused("cid", "total", 3*size, 3*size)
+	h.restart()
+	refused("cid", "total", 3*size, 3*size)
+	h.ok(h.Adopt(h.ctx(), claimed))
+	h.ok(h.Finish(h.ctx(), claimed, h.result(execution.Completed, execution.Exited), h.delivery()))
+	_, _, err = h.Enqueue(h.ctx(), h.execution("cid"), nil, limits)
+	h.ok(err)
+
+	large := h.execution("dan")
+	large.Code = make([]byte, 2*size+2)
+	_, _, err = h.Enqueue(h.ctx(), large, nil, execution.QueueLimits{SubjectSize: 2 * size})
+	h.wantFault(err, fault.PayloadTooLarge)
+}
+
 func testAClaimedExecutionCountsAsQueued(h *harness) {
 	id := h.enqueue("ann")
 	h.equal(h.claim(), id)
@@ -170,7 +206,7 @@ func testClaimPrefersTheSubjectWithFewestActiveExecutions(h *harness) {
 		h.enqueue("ben")
 		h.enqueue("cid")
 	}
-	claims, err := h.Claim(h.ctx(), 7)
+	claims, err := h.Claim(h.ctx(), 7, execution.ClaimLimits{})
 	h.ok(err)
 	// cid has 0 active executions, ben 1 and ann 2. cid is served until it has as many as ben, then both until they
 	// have as many as ann. Among equals, a subject that was never served comes first.
@@ -185,7 +221,7 @@ func testClaimPrefersTheSubjectServedLongestAgo(h *harness) {
 	}
 	var order []string
 	for range 9 { // as with one slot: each execution ends before the next claim
-		claims, err := h.Claim(h.ctx(), 1)
+		claims, err := h.Claim(h.ctx(), 1, execution.ClaimLimits{})
 		h.ok(err)
 		h.ok(h.Start(h.ctx(), claims[0].ID, h.run()))
 		h.ok(h.Finish(h.ctx(), claims[0].ID, h.result(execution.Completed, execution.Exited), h.delivery()))
@@ -196,13 +232,48 @@ func testClaimPrefersTheSubjectServedLongestAgo(h *harness) {
 	h.equal(order[0] != order[1] && order[1] != order[2] && order[0] != order[2], true)
 }
 
+func testClaimPassesOverASubjectAtItsLimit(h *harness) {
+	for range 4 {
+		h.enqueue("ann")
+		h.enqueue("ben")
+	}
+	limits := execution.ClaimLimits{MaxRunning: func(subject string) int { return map[string]int{"ann": 2}[subject] }}
+	claims, err := h.Claim(h.ctx(), 7, limits)
+	h.ok(err)
+	h.equal(subjects(claims), []string{"ann", "ben", "ann", "ben", "ben", "ben"})
+	first := claims[0].ID
+	h.ok(h.Start(h.ctx(), first, h.run()))
+	claims, err = h.Claim(h.ctx(), 1, limits)
+	h.ok(err)
+	h.equal(len(claims), 0) // a running execution counts like a claimed one
+	h.ok(h.Finish(h.ctx(), first, h.result(execution.Completed, execution.Exited), h.delivery()))
+	claims, err = h.Claim(h.ctx(), 2, limits)
+	h.ok(err)
+	h.equal(subjects(claims), []string{"ann"})
+}
+
+func testClaimOfNewcomersLeavesOutSubjectsThatHaveSomethingRunning(h *harness) {
+	h.running("ann")
+	for _, subject := range []string{"ann", "ben", "ben", "cid"} {
+		h.enqueue(subject)
+	}
+	newcomers := execution.ClaimLimits{Newcomers: true}
+	claims, err := h.Claim(h.ctx(), 4, newcomers)
+	h.ok(err)
+	h.equal(subjects(claims), []string{"ben", "cid"})
+	h.ok(h.Release(h.ctx(), claims[0].ID)) // ben has nothing claimed again
+	claims, err = h.Claim(h.ctx(), 4, newcomers)
+	h.ok(err)
+	h.equal(subjects(claims), []string{"ben"})
+}
+
 func testClaimReturnsEachExecutionOnce(h *harness) {
 	for i := range 10 {
 		h.enqueue(numbered("subject", i%3))
 	}
 	seen := make(map[execution.ID]bool)
 	for _, want := range []int{4, 4, 2, 0} {
-		claims, err := h.Claim(h.ctx(), 4)
+		claims, err := h.Claim(h.ctx(), 4, execution.ClaimLimits{})
 		h.ok(err)
 		h.equal(len(claims), want)
 		for _, e := range claims {
@@ -253,7 +324,7 @@ func testConcurrentEnqueueAndClaimLoseNothing(h *harness) {
 					h.t.Errorf("enqueue: %v", err)
 				}
 				// Each worker claims one execution for each that it stores, so every claim finds one.
-				claims, err := h.Claim(h.ctx(), 1)
+				claims, err := h.Claim(h.ctx(), 1, execution.ClaimLimits{})
 				if err != nil || len(claims) != 1 {
 					h.t.Errorf("Claim returned %d executions, error %v", len(claims), err)
 					return
@@ -285,7 +356,7 @@ func testEnqueueStoresEveryField(h *harness) {
 	h.equal(h.get(given.ID), bare(given))
 	h.restart()
 	h.equal(h.get(given.ID), bare(given))
-	claims, err := h.Claim(h.ctx(), 1)
+	claims, err := h.Claim(h.ctx(), 1, execution.ClaimLimits{})
 	h.ok(err)
 	given.Callback.Headers, given.Callback.Secret = nil, nil
 	h.equal(claims, []execution.Execution{given})

@@ -35,7 +35,7 @@ type Store interface {
 	EnqueueAll(
 		ctx context.Context, all []execution.Execution, key *execution.Idempotency, limits execution.QueueLimits,
 	) (stored []execution.Execution, replayed bool, err error)
-	Claim(ctx context.Context, n int) ([]execution.Execution, error)
+	Claim(ctx context.Context, n int, limits execution.ClaimLimits) ([]execution.Execution, error)
 	Release(ctx context.Context, id execution.ID) error
 	CountStartFailure(ctx context.Context, id execution.ID) (times int, err error)
 	Start(ctx context.Context, id execution.ID, run execution.Run) error
@@ -128,10 +128,13 @@ var tests = []func(*harness){
 	testAFullQueueRefusesAndNamesTheLimit,
 	testAClaimedExecutionCountsAsQueued,
 	testAFullQueueStillReplays,
+	testTheQueueIsBoundedInBytes,
 	testLimitsHoldAfterARestart,
 	testClaimTakesTheOldestFirst,
 	testClaimPrefersTheSubjectWithFewestActiveExecutions,
 	testClaimPrefersTheSubjectServedLongestAgo,
+	testClaimPassesOverASubjectAtItsLimit,
+	testClaimOfNewcomersLeavesOutSubjectsThatHaveSomethingRunning,
 	testClaimReturnsEachExecutionOnce,
 	testClaimOfAnEmptyQueueReturnsNothing,
 	testReleaseKeepsThePlaceInTheOrder,
@@ -357,7 +360,7 @@ func (h *harness) enqueue(subject string) execution.ID {
 // claim claims one execution and returns its ID, which is empty if there is none.
 func (h *harness) claim() execution.ID {
 	h.t.Helper()
-	claims, err := h.Claim(h.ctx(), 1)
+	claims, err := h.Claim(h.ctx(), 1, execution.ClaimLimits{})
 	h.ok(err)
 	if len(claims) == 0 {
 		return ""
