@@ -252,11 +252,23 @@ func (a *Admission) timeout(s Submission) time.Duration {
 	case s.Timeout != 0:
 		return time.Duration(s.Timeout) * time.Second
 	case s.Synchronous:
-		return min(synchronousTimeout, a.config.Timeout.Max)
+		return min(synchronousTimeout, a.maxTimeout(s))
 	case s.Background:
-		return min(backgroundTimeout, a.config.Timeout.Max)
+		return min(backgroundTimeout, a.maxTimeout(s))
 	}
-	return a.config.Timeout.Default
+	return min(a.config.Timeout.Default, a.maxTimeout(s))
+}
+
+// maxTimeout returns the longest timeout that the submission may ask for.
+func (a *Admission) maxTimeout(s Submission) time.Duration {
+	most := a.config.Timeout.Max
+	if s.Synchronous {
+		most = min(most, maxSynchronousTimeout)
+	}
+	if quota := a.Quotas.Of(s.Subject).Timeout; quota > 0 {
+		most = min(most, quota)
+	}
+	return most
 }
 
 // marshalNonEmpty returns the JSON of v, or nil if v is empty.

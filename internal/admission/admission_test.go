@@ -444,3 +444,23 @@ func TestAdmitObeysItsConfiguration(t *testing.T) {
 		}
 	}
 }
+
+func TestTheQuotaOfASubjectBoundsItsTimeouts(t *testing.T) {
+	a := newTestAdmission(t, Defaults(), &fakeStore{})
+	short := quota.DefaultConfig()
+	short.Timeout = time.Minute
+	if err := a.Quotas.Reload(short); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range []Submission{validSubmission(), {Subject: "ann", Code: "1", Background: true}} {
+		if e, _, err := a.Admit(t.Context(), s); err != nil || e.Timeout != time.Minute {
+			t.Errorf("without a timeout: got %s, %v; want the quota of a minute", e.Timeout, err)
+		}
+		s.Timeout = 61
+		_, _, err := a.Admit(t.Context(), s)
+		if f := fault.Of(err); f.Details["field"] != "timeout" ||
+			f.Sentence != "timeout must be between 1 and 60 seconds; 0 stands for 60." {
+			t.Errorf("a longer timeout: got %v; want a refusal that names 60 seconds", err)
+		}
+	}
+}

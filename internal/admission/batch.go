@@ -13,9 +13,13 @@ import (
 // maxBatch is the largest number of submissions in a batch.
 const maxBatch = 1000
 
-// maxBatches is the number of batches that are prepared at a time; other batches wait. Each execution of a batch holds
-// the whole environment of its subject, so a body of a few KiB may become 64 MiB.
-const maxBatches = 2
+const (
+	// maxBatches is the number of batches that are prepared at a time; other batches wait.
+	maxBatches = 2
+	// maxBatchSize is what the programs of a batch may take in the store, or four times the body if that is more. Each
+	// execution holds the whole environment of its subject, so a body of a few KiB could become 64 MiB.
+	maxBatchSize = 16 << 20
+)
 
 // CheckBatch refuses a batch of n submissions if it is empty or too large. The HTTP API calls it before decoding the
 // submissions too, because a body of a few MiB has room for millions of empty ones. Errors are faults that name the
@@ -73,11 +77,17 @@ func (a *Admission) AdmitBatch(ctx context.Context, b Batch) (all []execution.Ex
 		return nil, false, err
 	}
 	id := execution.NewBatchID(a.Now())
+	size, most := int64(0), max(maxBatchSize, 4*int64(len(b.Body)))
 	for i, s := range b.Submissions {
 		s.Subject, s.Depth = b.Subject, b.Depth
 		e, err := a.newBatchExecution(s, common, summary, env)
 		if err != nil {
 			return nil, false, fault.Of(err).Within(fmt.Sprintf("executions[%d]", i))
+		}
+		if size += e.ProgramSize(); size > most {
+			return nil, false, fault.New(fault.PayloadTooLarge, "The executions of the batch are larger than %d bytes "+
+				"together, each with the default environment of its subject.", most).
+				Field("executions").Detail("max", most)
 		}
 		e.Batch = execution.Batch{ID: id, Summary: summary}
 		all = append(all, e)

@@ -57,6 +57,27 @@ func TestABatchWithoutACallbackHasOneForEachExecution(t *testing.T) {
 	}
 }
 
+func TestABatchThatTheEnvironmentMakesLargeIsRefused(t *testing.T) {
+	q := &fakeStore{environments: map[string]execution.Sealed{}}
+	a := newTestAdmission(t, Defaults(), q)
+	large := map[string]string{"A": strings.Repeat("a", 60_000)}
+	if _, err := a.SetEnvironment(t.Context(), "ann", large, false); err != nil {
+		t.Fatal(err)
+	}
+	b := Batch{Subject: "ann", CallbackURL: "https://example.com/all", Submissions: make([]Submission, 1000)}
+	for i := range b.Submissions {
+		b.Submissions[i].Code = "1"
+	}
+	_, _, err := a.AdmitBatch(t.Context(), b)
+	if f := fault.Of(err); f.Code != fault.PayloadTooLarge || f.Details["field"] != "executions" || len(q.given) > 0 {
+		t.Errorf("60 MB of environments: got %v, and %d were stored; want a refusal", err, len(q.given))
+	}
+	b.Submissions = b.Submissions[:200]
+	if _, _, err := a.AdmitBatch(t.Context(), b); err != nil || len(q.given) != 200 {
+		t.Errorf("12 MB of environments: got %v, and %d were stored; want 200", err, len(q.given))
+	}
+}
+
 // blockingStore is a store that blocks until it is released.
 type blockingStore struct {
 	fakeStore

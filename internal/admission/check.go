@@ -81,11 +81,7 @@ func (a *Admission) checkCallback(s Submission) error {
 }
 
 func (a *Admission) checkTimeout(s Submission) error {
-	most := a.config.Timeout.Max
-	if s.Synchronous {
-		most = min(most, maxSynchronousTimeout)
-	}
-	if seconds := int64(most / time.Second); s.Timeout < 0 || s.Timeout > seconds {
+	if seconds := int64(a.maxTimeout(s) / time.Second); s.Timeout < 0 || s.Timeout > seconds {
 		s.Timeout = 0
 		return invalid("timeout", "timeout must be between 1 and %d seconds; 0 stands for %d.",
 			seconds, int64(a.timeout(s)/time.Second))
