@@ -103,6 +103,7 @@ type Submission struct {
 // Deps are the dependencies of an Admission.
 type Deps struct {
 	Quotas     *quota.Quotas
+	MaxStored  int64 // bytes of all results; 0 is no limit
 	Workspaces workspace.Config
 	Languages  Languages
 	Policy     Policy
@@ -183,11 +184,13 @@ func (a *Admission) idempotency(key string, body []byte) *execution.Idempotency 
 func (a *Admission) queueLimits(subject string) execution.QueueLimits {
 	limits := a.Quotas.Of(subject)
 	return execution.QueueLimits{
-		Total:       a.config.Queue.Total,
-		PerSubject:  limits.Queued,
-		Size:        int64(a.config.Queue.Size),
-		SubjectSize: int64(limits.QueuedSize),
-		Workspaces:  a.Workspaces.PerSubject.Count,
+		Total:         a.config.Queue.Total,
+		PerSubject:    limits.Queued,
+		Size:          int64(a.config.Queue.Size),
+		SubjectSize:   int64(limits.QueuedSize),
+		SubjectStored: int64(limits.StoredSize),
+		Stored:        a.MaxStored,
+		Workspaces:    a.Workspaces.PerSubject.Count,
 	}
 }
 

@@ -38,6 +38,7 @@ func (a *App) openAPI(ctx context.Context) (err error) {
 	})
 	admitter := admission.New(c.Admission, admission.Deps{
 		Quotas:     a.quotas,
+		MaxStored:  int64(c.Upkeep.KeepSize),
 		Workspaces: c.Workspaces,
 		Languages:  offered{a.offer},
 		Policy:     policy,

@@ -204,6 +204,7 @@ func (a *App) newOfferKeeper(missing func(context.Context) ([]string, error)) en
 
 func (a *App) newUpkeep(deps upkeep.Deps) *upkeep.Upkeep {
 	deps.WorkspaceIdle, deps.Log = a.config.Workspaces.Keep, a.log
+	deps.Quota = func(subject string) int64 { return int64(a.quotas.Of(subject).StoredSize) }
 	return upkeep.New(a.config.Upkeep, deps)
 }
 

@@ -35,3 +35,7 @@ type Omission struct {
 // CutLost is the cause when nothing was collected because the container ended without a proof. The other causes are the
 // Cut constants of package journal.
 const CutLost = "lost"
+
+// CutEvicted is the cause when the artifacts were removed after the end, because their subject stored more than its
+// quota and the callback of the execution was still pending.
+const CutEvicted = "evicted"

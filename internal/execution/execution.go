@@ -138,11 +138,20 @@ type Idempotency struct {
 
 // QueueLimits bound the queue. 0 sets no bound.
 type QueueLimits struct {
-	Total       int   // queued executions of all subjects
-	PerSubject  int   // queued executions of one subject
-	Size        int64 // bytes of the programs of all executions that have not ended
-	SubjectSize int64 // the part of one subject
-	Workspaces  int   // workspaces of one subject
+	Total         int   // queued executions of all subjects
+	PerSubject    int   // queued executions of one subject
+	Size          int64 // bytes of the programs of all executions that have not ended
+	SubjectSize   int64 // the part of one subject
+	Stored        int64 // bytes of all results; the subjects that store more than their equal share are refused
+	SubjectStored int64 // bytes of the results and workspaces of one subject
+	Workspaces    int   // workspaces of one subject
+}
+
+// Stored is the size of everything that a subject stores, in bytes.
+type Stored struct {
+	Subject    string
+	Results    int64 // ended executions with output, artifacts, and the body of the callback
+	Workspaces int64
 }
 
 // ClaimLimits bound the claims of a node.

@@ -15,11 +15,7 @@ func (t *tx) insertArtifacts(ctx context.Context, seq int64, a *execution.Artifa
 	if a == nil {
 		return nil
 	}
-	text, err := json.Marshal(a.Omissions)
-	if err != nil {
-		return err
-	}
-	if _, err := t.exec(ctx, `UPDATE results SET leavings = ? WHERE execution = ?`, string(text), seq); err != nil {
+	if err := t.storeOmissions(ctx, seq, a.Omissions); err != nil {
 		return err
 	}
 	for _, f := range a.Files {
@@ -33,6 +29,15 @@ func (t *tx) insertArtifacts(ctx context.Context, seq int64, a *execution.Artifa
 		}
 	}
 	return nil
+}
+
+func (t *tx) storeOmissions(ctx context.Context, seq int64, o execution.Omissions) error {
+	text, err := json.Marshal(o)
+	if err != nil {
+		return err
+	}
+	_, err = t.exec(ctx, `UPDATE results SET leavings = ? WHERE execution = ?`, string(text), seq)
+	return err
 }
 
 const selectArtifacts = `SELECT a.path, a.mode, b.id, b.size, b.sum FROM executions e

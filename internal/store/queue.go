@@ -116,6 +116,9 @@ func (s *Store) EnqueueAll(
 		return events{queued: true}, nil
 	})
 	if err != nil {
+		if fault.Of(err).Code == fault.QuotaExceeded {
+			s.send(events{grown: true}) // upkeep may make room
+		}
 		return nil, false, err
 	}
 	return stored, replayed, nil
@@ -208,6 +211,9 @@ func (t *tx) checkQueueLimits(ctx context.Context, all []execution.Execution, li
 	}
 	if limits.Size > 0 && t.size+size > limits.Size {
 		return full.Detail("limit", limits.Size).Detail("use", t.size)
+	}
+	if err := t.checkStored(ctx, all[0].Subject, limits); err != nil {
+		return err
 	}
 	if limits.PerSubject <= 0 && limits.SubjectSize <= 0 {
 		return nil

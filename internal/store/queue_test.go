@@ -57,7 +57,11 @@ func checkCounts(t *testing.T, s *Store) {
 		Scan(&size); err != nil {
 		t.Fatal(err)
 	}
-	if want := (totals{queued, size}); s.writer.tx.totals != want { // the writer is idle
+	var stored int64
+	if err := s.db.QueryRowContext(t.Context(), `SELECT coalesce(sum(size), 0) FROM results`).Scan(&stored); err != nil {
+		t.Fatal(err)
+	}
+	if want := (totals{queued, size, stored}); s.writer.tx.totals != want { // the writer is idle
 		t.Errorf("all subjects: counted %+v, there %+v", s.writer.tx.totals, want)
 	}
 }

@@ -12,11 +12,13 @@ import (
 // selectRemovable chooses executions along the index of the times at which they ended. An execution with a pending
 // delivery is kept, however old it is; one with a dead delivery is kept longer than others. An execution whose batch
 // has one callback for all is kept until the whole batch has ended, because the callback reports it.
-const selectRemovable = `SELECT r.execution FROM results r LEFT JOIN deliveries d ON d.execution = r.execution
-	WHERE r.completed_at < ?1 AND (d.state IS NULL OR d.state = 'delivered' OR d.state = 'dead' AND d.ended_at < ?2)
+const (
+	selectRemovable = `SELECT r.execution FROM results r LEFT JOIN deliveries d ON d.execution = r.execution
+		WHERE r.completed_at < ?1 AND ` + removable + ` ORDER BY r.completed_at LIMIT ?3 + 0`
+	removable = `(d.state IS NULL OR d.state = 'delivered' OR d.state = 'dead' AND d.ended_at < ?2)
 		AND NOT EXISTS (SELECT 1 FROM executions e CROSS JOIN executions q ON q.batch = e.batch
-			WHERE e.seq = r.execution AND e.summary AND q.batch IS NOT NULL AND q.state IN ('queued', 'running'))
-	ORDER BY r.completed_at LIMIT ?3 + 0`
+			WHERE e.seq = r.execution AND e.summary AND q.batch IS NOT NULL AND q.state IN ('queued', 'running'))`
+)
 
 // Remove implements upkeep.Store. It is not worth an fsync: rows that come back after a crash are removed again. The
 // files that the executions left are removed by the next Sweep.
@@ -26,6 +28,9 @@ func (s *Store) Remove(ctx context.Context, ended, dead time.Time, limit int) (r
 		if _, err := t.exec(ctx, `UPDATE blobs SET made_at = 0 WHERE id IN (
 			SELECT blob FROM artifacts
 				WHERE execution IN (`+selectRemovable+`))`, unixNano(ended), unixNano(dead), n); err != nil {
+			return 0, err
+		}
+		if err := t.uncountRemovable(ctx, ended, dead, n); err != nil {
 			return 0, err
 		}
 		return t.exec(ctx, `DELETE FROM executions WHERE seq IN (`+selectRemovable+`)`, unixNano(ended), unixNano(dead),
@@ -56,26 +61,23 @@ func (s *Store) removeInBatches(
 			return removed, err
 		}
 		removed += int(gone)
-		switch {
-		case gone < int64(n):
+		if gone < int64(n) {
 			return removed, nil
-		case took < removalTime/2:
-			n *= 2
-		case took > removalTime:
-			n = max(n/2, 1)
 		}
+		n = nextBatch(n, took)
 	}
 	return removed, nil
 }
 
-// Size implements upkeep.Store. It does not count the files of workspaces. The database file itself does not shrink:
-// free pages are used again.
-func (s *Store) Size(ctx context.Context) (size int64, err error) {
-	err = s.readers.row(ctx,
-		`SELECT max(0, (p.page_count - f.freelist_count) * z.page_size - (SELECT coalesce(sum(size), 0)
-		FROM workspaces))
-		FROM pragma_page_count p, pragma_freelist_count f, pragma_page_size z`).Scan(&size)
-	return size, wrapError("measure database", err)
+// nextBatch returns how many rows the next transaction of a removal should remove after one of n rows.
+func nextBatch(n int, took time.Duration) int {
+	switch {
+	case took < removalTime/2:
+		return 2 * n
+	case took > removalTime:
+		return max(n/2, 1)
+	}
+	return n
 }
 
 var errNoDatabase = errors.New("there is no database")

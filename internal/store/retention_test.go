@@ -130,7 +130,7 @@ func TestRemoveFreesSpace(t *testing.T) {
 	defer func() { _ = s.Close() }()
 	size := func() int64 {
 		t.Helper()
-		n, err := s.Size(t.Context())
+		n, err := s.UsedBytes(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}

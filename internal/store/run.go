@@ -159,7 +159,15 @@ func (s *Store) finish(
 	if (e.url == "") != (d == nil) {
 		return events{}, errors.New("an execution needs a delivery exactly when it has a callback")
 	}
-	if err := t.insertResult(ctx, e.seq, r); err != nil {
+	var body []byte
+	if d != nil {
+		body = d.Body
+	}
+	size := sizeOf(r, body)
+	if err := t.insertResult(ctx, e, r, size); err != nil {
+		return events{}, err
+	}
+	if err := t.countStored(ctx, e.subject, size); err != nil {
 		return events{}, err
 	}
 	if err := t.insertArtifacts(ctx, e.seq, r.Artifacts); err != nil {
@@ -182,15 +190,20 @@ func (s *Store) finish(
 		}
 	}
 	next, err := t.releaseNextWriter(ctx, e)
+	ended := events{ended: id, queued: next, grown: t.takeGrown()}
 	if err != nil || d == nil {
-		return events{ended: id, queued: next}, err
+		return ended, err
 	}
 	if d.Summary != nil {
 		if last, err := t.makeSummary(ctx, e.batch, d); err != nil || !last {
-			return events{ended: id, queued: next}, err
+			return ended, err
+		}
+		if err := t.growResult(ctx, e.seq, e.subject, int64(len(d.Body))); err != nil {
+			return ended, err
 		}
 	}
-	return events{ended: id, queued: next, pending: true}, t.insertDelivery(ctx, e, *d)
+	ended.pending = true
+	return ended, t.insertDelivery(ctx, e, *d)
 }
 
 const selectOpen = `SELECT EXISTS (SELECT 1 FROM executions WHERE batch = ? AND batch IS NOT NULL
@@ -210,14 +223,14 @@ func (t *tx) makeSummary(ctx context.Context, batch execution.BatchID, d *execut
 	return true, nil
 }
 
-func (t *tx) insertResult(ctx context.Context, seq int64, r execution.Result) error {
+func (t *tx) insertResult(ctx context.Context, e row, r execution.Result, size int64) error {
 	if _, err := t.exec(ctx,
 		`INSERT INTO results (execution, reason, exit_code, error, started_at, completed_at, duration, output_complete,
-			cpu_time, max_memory)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-		seq, r.Reason, r.ExitCode, r.Error, unixNano(r.StartedAt), unixNano(r.CompletedAt), r.Duration,
+			cpu_time, max_memory, subject, size)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		e.seq, r.Reason, r.ExitCode, r.Error, unixNano(r.StartedAt), unixNano(r.CompletedAt), r.Duration,
 		r.OutputComplete,
-		r.CPUTime, r.MaxMemory); err != nil {
+		r.CPUTime, r.MaxMemory, e.subject, size); err != nil {
 		return err
 	}
 	for stream, o := range map[execution.Stream]execution.Output{
@@ -227,7 +240,7 @@ func (t *tx) insertResult(ctx context.Context, seq int64, r execution.Result) er
 			continue // a stream without output has no row
 		}
 		if _, err := t.exec(ctx, `INSERT INTO outputs (execution, stream, bytes, head, tail) VALUES (?, ?, ?, ?, ?)`,
-			seq, stream, o.Bytes, o.Head, o.Tail); err != nil {
+			e.seq, stream, o.Bytes, o.Head, o.Tail); err != nil {
 			return err
 		}
 	}

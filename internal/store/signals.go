@@ -14,6 +14,7 @@ type events struct {
 	queued     bool         // an execution became claimable
 	cancelling bool         // a client asked for the end of a running execution
 	pending    bool         // a delivery became pending
+	grown      bool         // a subject may store more than its quota
 	moved      execution.ID // its state or its owner changed; empty if no execution's did
 	ended      execution.ID // it has ended, which is also a change of state; empty if no execution has
 }
@@ -24,6 +25,7 @@ type signals struct {
 	queued     chan struct{}
 	cancelling chan struct{}
 	pending    chan struct{}
+	grown      chan struct{}
 
 	mu    sync.Mutex // guards ended, the counts in it, and moves
 	ended map[execution.ID]*endWaiters
@@ -40,6 +42,7 @@ type endWaiters struct {
 func newSignals() *signals {
 	s := &signals{
 		queued: make(chan struct{}, 1), cancelling: make(chan struct{}, 1), pending: make(chan struct{}, 1),
+		grown: make(chan struct{}, 1),
 		ended: make(map[execution.ID]*endWaiters), moves: make(map[execution.ID]map[chan struct{}]bool),
 	}
 	s.send(events{queued: true, cancelling: true, pending: true})
@@ -108,6 +111,7 @@ func (s *signals) send(e events) {
 	signal(s.queued, e.queued)
 	signal(s.cancelling, e.cancelling)
 	signal(s.pending, e.pending)
+	signal(s.grown, e.grown)
 	if e.ended == "" && e.moved == "" {
 		return
 	}

@@ -260,7 +260,7 @@ func (t *tx) registerNode(ctx context.Context, part Part) (node string, epoch in
 				return events{}, err
 			}
 		}
-		if err := t.row(ctx, selectTotals).Scan(&t.queued, &t.size); err != nil {
+		if err := t.row(ctx, selectTotals).Scan(&t.queued, &t.size, &t.stored); err != nil {
 			return events{}, err
 		}
 		return events{}, t.row(ctx, `SELECT id, epoch FROM node`).Scan(&node, &epoch)
@@ -293,7 +293,8 @@ func (t *tx) beginEpoch(ctx context.Context) error {
 
 const (
 	// selectTotals counts the executions in state queued, claimed ones included, and adds up the sizes.
-	selectTotals = `SELECT coalesce(sum(waiting + claimed + behind), 0), coalesce(sum(size), 0) FROM subjects`
+	selectTotals = `SELECT coalesce(sum(waiting + claimed + behind), 0), coalesce(sum(size), 0),
+		(SELECT coalesce(sum(size), 0) FROM stored) FROM subjects`
 	// programSize is Execution.ProgramSize of a row of programs.
 	programSize = `coalesce(length(code), 0) + coalesce(length(env), 0) + coalesce(length(input), 0)`
 )

@@ -123,6 +123,7 @@ func (w *writer) commit(ctx context.Context, batch []*operation) {
 type totals struct {
 	queued int   // executions in state queued
 	size   int64 // bytes of the programs of executions that have not ended
+	stored int64 // bytes of the results of executions that have ended
 }
 
 // tx is the connection of the writer while a transaction runs on it.
@@ -134,6 +135,7 @@ type tx struct {
 	totals            // of all subjects
 	shared      bool  // another process writes, too
 	served      int64 // claims since the start
+	grown       int64 // bytes of new results since the last signal
 }
 
 // transact runs the batch in one transaction. After an error no operation of the batch is stored.
@@ -152,8 +154,8 @@ func (t *tx) transact(ctx context.Context, batch []*operation) (err error) {
 		}
 	}()
 	if t.shared {
-		if err := t.row(ctx, `SELECT coalesce(max(queued), 0), coalesce(max(queued_size), 0) FROM node`).
-			Scan(&t.queued, &t.size); err != nil {
+		if err := t.row(ctx, `SELECT coalesce(max(queued), 0), coalesce(max(queued_size), 0),
+			coalesce(max(stored_size), 0) FROM node`).Scan(&t.queued, &t.size, &t.stored); err != nil {
 			return err
 		}
 		before = t.totals
@@ -170,7 +172,8 @@ func (t *tx) transact(ctx context.Context, batch []*operation) (err error) {
 		}
 	}
 	if t.shared && t.totals != before {
-		if _, err := t.exec(ctx, `UPDATE node SET queued = ?, queued_size = ?`, t.queued, t.size); err != nil {
+		if _, err := t.exec(ctx, `UPDATE node SET queued = ?, queued_size = ?, stored_size = ?`, t.queued, t.size,
+			t.stored); err != nil {
 			return err
 		}
 	}

@@ -5,14 +5,17 @@
 package upkeep
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/alecthomas/units"
 	"github.com/sirupsen/logrus"
 
+	"boomerang/internal/execution"
 	"boomerang/internal/sandbox"
 )
 
@@ -23,8 +26,8 @@ type Config struct {
 	// KeepDead is the retention of an execution whose callback is dead, if it is longer than Keep. The callback can be
 	// sent again meanwhile.
 	KeepDead time.Duration `yaml:"keep_dead"`
-	// KeepSize bounds the size of the database; above it, executions are removed earlier, the oldest end first. 0 means
-	// no bound.
+	// KeepSize bounds the size of all results; above it, those of the subjects that store the most are removed earlier,
+	// the oldest end first. 0 means no bound.
 	KeepSize units.Base2Bytes `yaml:"keep_size"`
 	// Interval is the time between two rounds.
 	Interval time.Duration `yaml:"interval"`
@@ -63,8 +66,14 @@ type Store interface {
 	// RemoveIdle removes up to limit workspaces that were last used before used. Fewer than limit removed workspaces
 	// mean that there are no more.
 	RemoveIdle(ctx context.Context, used time.Time, limit int) (removed int, err error)
-	// Size returns the number of bytes in use.
-	Size(ctx context.Context) (int64, error)
+	// Stored lists the subjects that store something, the largest results first.
+	Stored(ctx context.Context) ([]execution.Stored, error)
+	// Evict frees at least excess bytes of a subject's results, the oldest end first, if it has as many to remove. It
+	// removes the executions that Remove would remove if they were old. It removes the output and the artifacts of the
+	// others: their callbacks keep their records and bodies. It returns the bytes that it freed.
+	Evict(ctx context.Context, subject string, excess int64, dead time.Time) (freed int64, err error)
+	// Grown is signalled when a subject may store more than its quota.
+	Grown() <-chan struct{}
 }
 
 // Sandbox lists the containers of this node.
@@ -81,7 +90,8 @@ type Holder interface {
 // rest: Store is nil in the runner, Sandbox and Holder are nil in the API.
 type Deps struct {
 	Store         Store
-	WorkspaceIdle time.Duration // the retention of an unused workspace; 0 means for ever
+	Quota         func(subject string) int64 // the bytes of results and workspaces of one subject; 0 is no limit
+	WorkspaceIdle time.Duration              // the retention of an unused workspace; 0 means for ever
 	Sandbox       Sandbox
 	Holder        Holder
 	Log           *logrus.Entry
@@ -106,15 +116,28 @@ const (
 // yet, because the engine or the store is failing.
 const blobGrace = 24 * time.Hour
 
+// evictPause follows a look at the stored sizes, because a signal may come with each refused submission.
+const evictPause = 2 * time.Second
+
 // Run makes rounds until ctx ends, and returns nil then. The first round follows after one interval, because a process
 // that starts has other work to do.
 func (u *Upkeep) Run(ctx context.Context) error {
 	tick := time.NewTicker(u.config.Interval)
 	defer tick.Stop()
+	var grown <-chan struct{}
+	if u.Store != nil {
+		grown = u.Store.Grown()
+	}
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-grown:
+			if err := u.evict(ctx); err != nil && ctx.Err() == nil {
+				u.Log.WithError(err).Warn("make room for results")
+			}
+			pauseUntil(ctx, evictPause)
+			continue
 		case <-tick.C:
 		}
 		tasks := make(map[string]func(context.Context) error)
@@ -133,8 +156,7 @@ func (u *Upkeep) Run(ctx context.Context) error {
 	}
 }
 
-// removeExecutions removes executions past their retention, then those with the oldest end while the database is larger
-// than KeepSize.
+// removeExecutions removes executions past their retention, then those of subjects that store too much.
 func (u *Upkeep) removeExecutions(ctx context.Context) error {
 	now := time.Now()
 	dead := now.Add(-max(u.config.Keep, u.config.KeepDead))
@@ -144,21 +166,73 @@ func (u *Upkeep) removeExecutions(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := u.removeBlobs(ctx); err != nil {
+	if removed > 0 {
+		u.Log.WithField("removed", removed).Info("old executions removed")
+	}
+	return errors.Join(u.removeBlobs(ctx), u.evict(ctx))
+}
+
+// evict frees room in the results of each subject that stores more than its quota. While all results are larger than
+// KeepSize, it frees room in those of the subjects that store the most. So the use of one subject costs no other subject
+// that stores less than its equal share.
+func (u *Upkeep) evict(ctx context.Context) error {
+	all, err := u.Store.Stored(ctx)
+	if err != nil {
 		return err
 	}
-	forSize, err := repeat(ctx, func() (int, error) {
-		size, err := u.Store.Size(ctx)
-		if err != nil || u.config.KeepSize == 0 || size <= int64(u.config.KeepSize) {
-			return 0, err
+	var total int64
+	for i, s := range all {
+		excess := int64(0)
+		if quota := u.Quota(s.Subject); quota > 0 && s.Results+s.Workspaces >= quota {
+			excess = s.Results + s.Workspaces - quota + quota/headroom
 		}
-		n, err := u.Store.Remove(ctx, now, dead, batch)
-		return n, errors.Join(err, u.removeBlobs(ctx)) // the size shrinks only when the blobs are removed
-	})
-	if removed += forSize; removed > 0 {
-		u.Log.WithFields(logrus.Fields{"removed": removed, "for_size": forSize}).Info("old executions removed")
+		all[i].Results -= min(excess, s.Results)
+		total += all[i].Results
+		if err := u.evictFrom(ctx, s.Subject, min(excess, s.Results)); err != nil {
+			return err
+		}
 	}
-	return err
+	most := int64(u.config.KeepSize)
+	if most == 0 || total < most {
+		return nil
+	}
+	level := fill(all, most-most/headroom)
+	for _, s := range all {
+		if err := u.evictFrom(ctx, s.Subject, s.Results-level); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// headroom is the part of a bound that is freed beyond it, so that not each result needs an eviction.
+const headroom = 16
+
+// fill returns the largest size that each subject may store if all together store at most total.
+func fill(all []execution.Stored, total int64) (level int64) {
+	slices.SortFunc(all, func(a, b execution.Stored) int { return cmp.Compare(a.Results, b.Results) })
+	for i, s := range all {
+		level = total / int64(len(all)-i)
+		if s.Results > level {
+			return level
+		}
+		total -= s.Results
+	}
+	return level
+}
+
+// evictFrom frees excess bytes of a subject's results, if that is positive.
+func (u *Upkeep) evictFrom(ctx context.Context, subject string, excess int64) error {
+	if excess <= 0 {
+		return nil
+	}
+	dead := time.Now().Add(-max(u.config.Keep, u.config.KeepDead))
+	freed, err := u.Store.Evict(ctx, subject, excess, dead)
+	if freed > 0 {
+		u.Log.WithFields(logrus.Fields{"subject": subject, "bytes": freed, "excess": excess}).
+			Info("results removed, because their subject stores too much")
+	}
+	return errors.Join(err, u.removeBlobs(ctx))
 }
 
 // removeBlobs removes unused blobs.
@@ -189,11 +263,17 @@ func repeat(ctx context.Context, remove func() (int, error)) (removed int, err e
 		if err != nil || n < batch {
 			return removed, err
 		}
-		select {
-		case <-ctx.Done():
+		if pauseUntil(ctx, pause); ctx.Err() != nil {
 			return removed, context.Cause(ctx)
-		case <-time.After(pause):
 		}
+	}
+}
+
+// pauseUntil waits for d or for the end of ctx.
+func pauseUntil(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
 	}
 }
 

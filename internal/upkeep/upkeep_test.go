@@ -3,15 +3,19 @@ package upkeep_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/alecthomas/units"
+	"github.com/google/go-cmp/cmp"
 	"github.com/sirupsen/logrus"
 
+	"boomerang/internal/execution"
 	"boomerang/internal/sandbox"
 	"boomerang/internal/sandbox/sandboxtest"
 	"boomerang/internal/upkeep"
@@ -21,12 +25,14 @@ import (
 type fakeStore struct {
 	mu    sync.Mutex  // guards the fields below
 	ended []time.Time // the oldest end first
-	size  int64       // bytes of one execution
 	fails int         // number of calls of Remove that fail
 	idle  int         // number of correct calls of RemoveIdle
 	most  int         // largest batch
 	blobs int         // number of blobs of removed executions; each has the size of an execution
 	swept time.Time   // argument of the last Sweep
+
+	stored []execution.Stored
+	grown  chan struct{}
 }
 
 func (s *fakeStore) Sweep(_ context.Context, made time.Time, limit int) (int, error) {
@@ -65,11 +71,24 @@ func (s *fakeStore) RemoveIdle(_ context.Context, used time.Time, limit int) (in
 	return 0, nil
 }
 
-func (s *fakeStore) Size(context.Context) (int64, error) {
+func (s *fakeStore) Stored(context.Context) ([]execution.Stored, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return int64(len(s.ended)+s.blobs) * s.size, nil
+	return slices.Clone(s.stored), nil
 }
+
+func (s *fakeStore) Evict(_ context.Context, subject string, excess int64, _ time.Time) (freed int64, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := range s.stored {
+		if s.stored[i].Subject == subject {
+			s.stored[i].Results -= excess
+		}
+	}
+	return excess, nil
+}
+
+func (s *fakeStore) Grown() <-chan struct{} { return s.grown }
 
 func (s *fakeStore) left() int {
 	s.mu.Lock()
@@ -90,7 +109,7 @@ func run(t *testing.T, c upkeep.Config, store *fakeStore, box upkeep.Sandbox, in
 	ctx, stop := context.WithTimeout(t.Context(), d)
 	defer stop()
 	u := upkeep.New(c, upkeep.Deps{
-		Store: store, WorkspaceIdle: time.Hour, Sandbox: box, Holder: inUse, Log: logrus.NewEntry(log),
+		Store: store, Quota: func(subject string) int64 { return map[string]int64{"small": 1600}[subject] }, WorkspaceIdle: time.Hour, Sandbox: box, Holder: inUse, Log: logrus.NewEntry(log),
 	})
 	if err := u.Run(ctx); err != nil {
 		t.Errorf("run: %v", err)
@@ -125,25 +144,56 @@ func TestOldExecutionsAreRemovedInSmallBatches(t *testing.T) {
 	})
 }
 
-func TestAboveKeepSizeTheOldestExecutionsAreRemoved(t *testing.T) {
+func TestASubjectOverItsQuotaLosesResultsAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := upkeep.Defaults()
-		c.KeepSize = 10 * units.MiB
-		store := &fakeStore{ended: every(time.Second, 1000), size: 100 << 10}
-		run(t, c, store, sandboxtest.New(sandboxtest.Script{}), nil, time.Hour)
-		if left := store.left(); left > 102 || left < 102-50 {
-			t.Errorf("%d executions of 100 KiB are left, want 52 to 102", left)
+		store := &fakeStore{grown: make(chan struct{}, 1), stored: []execution.Stored{
+			{Subject: "large", Results: 1 << 30}, {Subject: "small", Results: 1500, Workspaces: 200},
+		}}
+		store.grown <- struct{}{}
+		run(t, upkeep.Defaults(), store, sandboxtest.New(sandboxtest.Script{}), nil, time.Second)
+		want := []execution.Stored{
+			{Subject: "large", Results: 1 << 30}, {Subject: "small", Results: 1300, Workspaces: 200},
 		}
-		if young := time.Since(store.swept); store.blobs != 0 || young < 24*time.Hour {
-			t.Errorf("%d blobs are left, and blobs of %s ago were removed; want none left and an age of a day",
-				store.blobs, young)
+		if diff := cmp.Diff(want, store.stored); diff != "" {
+			t.Errorf("a quota of 1600 and a sixteenth of room: -want +got:\n%s", diff)
 		}
 	})
 }
 
+func TestAboveKeepSizeTheLargestSubjectsLoseResults(t *testing.T) {
+	const mib = 1 << 20
+	for name, c := range map[string]struct{ before, after []int64 }{
+		"one is large":          {[]int64{20 * mib, mib, mib, 0}, []int64{13 * mib, mib, mib, 0}},
+		"two are large":         {[]int64{20 * mib, 9 * mib, mib}, []int64{7 * mib, 7 * mib, mib}},
+		"all are equal":         {[]int64{6 * mib, 6 * mib, 6 * mib}, []int64{5 * mib, 5 * mib, 5 * mib}},
+		"one below its share":   {[]int64{30 * mib, 5 * mib}, []int64{10 * mib, 5 * mib}},
+		"one, and it is full":   {[]int64{16 * mib}, []int64{15 * mib}},
+		"less than the maximum": {[]int64{10 * mib, 5*mib + mib/2}, []int64{10 * mib, 5*mib + mib/2}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				settings := upkeep.Defaults()
+				settings.KeepSize = 16 * units.MiB
+				store := &fakeStore{}
+				for i, size := range c.before {
+					store.stored = append(store.stored, execution.Stored{Subject: fmt.Sprint(i), Results: size})
+				}
+				run(t, settings, store, sandboxtest.New(sandboxtest.Script{}), nil, 11*time.Minute)
+				var after []int64
+				for _, s := range store.stored {
+					after = append(after, s.Results)
+				}
+				if !slices.Equal(after, c.after) {
+					t.Errorf("of %v are left %v; want %v", c.before, after, c.after)
+				}
+			})
+		})
+	}
+}
+
 func TestNoExecutionIsRemovedBeforeItsRetention(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		store := &fakeStore{ended: every(time.Hour, 100), size: 1}
+		store := &fakeStore{ended: every(time.Hour, 100)}
 		run(t, upkeep.Defaults(), store, sandboxtest.New(sandboxtest.Script{}), nil, time.Hour)
 		if left := store.left(); left != 100 {
 			t.Errorf("%d of 100 are left", left)

@@ -83,7 +83,10 @@ type Store interface {
 	Share(ctx context.Context, subject string) (execution.Share, error)
 
 	Remove(ctx context.Context, ended, dead time.Time, limit int) (removed int, err error)
-	Size(ctx context.Context) (int64, error)
+	Artifacts(ctx context.Context, id execution.ID) (*execution.Artifacts, error)
+	Stored(ctx context.Context) ([]execution.Stored, error)
+	Evict(ctx context.Context, subject string, excess int64, dead time.Time) (freed int64, err error)
+	Grown() <-chan struct{}
 
 	NewBlob(ctx context.Context) (BlobWriter, error)
 	Blob(ctx context.Context, b execution.Blob) io.ReadSeeker
@@ -196,6 +199,14 @@ var tests = []func(*harness){
 	testRecordDoesNotChangeTheExecution,
 	testADeliveryBeginsWithoutAttempts,
 	testRemoveDeletesOldEndedExecutions,
+
+	// Stored sizes: stored_size.go.
+	testStoredCountsOutputArtifactsAndBodies,
+	testEvictRemovesTheOldestOfTheSubjectAlone,
+	testEvictKeepsTheRecordAndTheBodyOfAPendingDelivery,
+	testEnqueueRefusesASubjectThatStoresItsQuota,
+	testEnqueueRefusesTheLargestSubjectsOfAFullStore,
+	testManyNewResultsAreSignalled,
 
 	// Redeliveries: redelivery.go.
 	testRedeliverResumesAnEndedDeliveryAndKeepsItsAttempts,
