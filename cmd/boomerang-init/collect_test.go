@@ -160,7 +160,8 @@ func TestTheCodeAndUnchangedFilesAreNoArtifacts(t *testing.T) {
 		Nonce: testNonce, File: "main.sh", Code: "the code", Dir: ".", Collect: []journal.Collect{wanting("**")},
 		Files: []journal.File{
 			{Path: "main.sh", Mode: 0o600, Content: []byte("replaced by the code")},
-			{Path: "in/same", Mode: 0o600, Content: []byte("secret")}, {Path: "empty", Mode: 0o600},
+			{Path: "in/same", Mode: 0o600, Content: []byte("secret")},
+			{Path: "empty", Mode: 0o600},
 			{Path: "in/changed", Mode: 0o600, Content: []byte("12345")},
 			{Path: "in/longer", Mode: 0o600, Content: []byte("1")},
 		},

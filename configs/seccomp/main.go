@@ -175,7 +175,8 @@ func (l list) profile() []byte {
 	return b.Bytes()
 }
 
-// rules returns one rule for each alternative: the arguments of one rule must all match, and one rule of a call suffices.
+// rules returns one rule for each alternative: the arguments of one rule must all match, and one rule of a call
+// suffices.
 func (g group) rules(action string, errno uint) (all []rule) {
 	for _, conditions := range g.alternatives() {
 		r := rule{

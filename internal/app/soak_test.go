@@ -124,7 +124,8 @@ func TestResourceUsageStaysConstantForTwoHours(t *testing.T) {
 				t.Fatal(err)
 			}
 			u := usage{
-				time.Since(begin), runtime.NumGoroutine(), len(files), len(containers), len(rows.Executions), memory.HeapAlloc,
+				time.Since(begin), runtime.NumGoroutine(), len(files), len(containers), len(rows.Executions),
+				memory.HeapAlloc,
 			}
 			t.Log(u)
 			return u

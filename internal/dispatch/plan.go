@@ -11,8 +11,8 @@ import (
 	"boomerang/internal/sandbox"
 )
 
-// errNetwork says that the language does not have the network that the execution asks for, because the catalogue changed
-// after the submission.
+// errNetwork says that the language does not have the network that the execution asks for, because the catalogue
+// changed after the submission.
 var errNetwork = errors.New("the language does not have this network")
 
 // plan decrypts the execution and has its language translate it into a container spec and a job.

@@ -69,7 +69,9 @@ const server = net.createServer(c => c.end("hello")).listen(0, "127.0.0.1", () =
 import ("fmt"; "io"; "net"; "net/http"; "net/http/httptest")
 
 func main() {
-	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "hello") }))
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		io.WriteString(w, "hello")
+	}))
 	r, err := http.Get(s.URL)
 	if err != nil { panic(err) }
 	b, _ := io.ReadAll(r.Body)
@@ -79,7 +81,9 @@ func main() {
 	fmt.Println(string(b), all[0].Name, err, udpErr, lookErr)
 }
 `,
-	"bash": `exec 3<>/dev/tcp/127.0.0.1/1; exec 4<>/dev/udp/127.0.0.1/9 && echo udp; getent ahosts localhost >/dev/null && echo name`,
+	"bash": `exec 3<>/dev/tcp/127.0.0.1/1
+exec 4<>/dev/udp/127.0.0.1/9 && echo udp
+getent ahosts localhost >/dev/null && echo name`,
 }
 
 func TestProgramsUseTheirOwnNetwork(t *testing.T) {

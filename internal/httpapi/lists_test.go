@@ -72,7 +72,9 @@ func TestEveryParameterOfAListIsAFilterOfTheStore(t *testing.T) {
 	for path, of := range values {
 		of["since"], of["until"] = "2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"
 		of["limit"] = "7"
-		i := slices.IndexFunc(h.Routes, func(r server.Route) bool { return r.Path == path && r.Method == http.MethodGet })
+		i := slices.IndexFunc(h.Routes, func(r server.Route) bool {
+			return r.Path == path && r.Method == http.MethodGet
+		})
 		names := h.Routes[i].Parameters.Names()
 		query := url.Values{}
 		for _, name := range names {
@@ -93,7 +95,8 @@ func TestEveryParameterOfAListIsAFilterOfTheStore(t *testing.T) {
 			}
 		}
 		if want := len(names) + 1; filter.NumField() != want || recorded.subject != "ann" { // and the subject
-			t.Errorf("%s: %d fields, read for %q; want %d, read for ann", path, filter.NumField(), recorded.subject, want)
+			t.Errorf("%s: %d fields, read for %q; want %d, read for ann", path, filter.NumField(), recorded.subject,
+				want)
 		}
 	}
 }

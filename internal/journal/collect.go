@@ -25,8 +25,8 @@ type Collect struct {
 	// Tree asks for a whole directory tree. Directories and links get a Present frame. So does a file with the content
 	// that came with the job, which is not sent again. The file with the code is left out. A file of the workspace that
 	// the code hid gets a Present frame behind the others, whatever the program left in its place. More entries than
-	// Files, or more than Bytes, cut the collection, because half a tree is useless. A tree is collected even if the end
-	// of the program was requested from outside.
+	// Files, or more than Bytes, cut the collection, because half a tree is useless. A tree is collected even if the
+	// end of the program was requested from outside.
 	Tree bool `json:"tree,omitempty"`
 }
 

@@ -76,9 +76,9 @@ func proxyEnv(url string) map[string]string {
 	}
 }
 
-// On returns the network of an execution: the language's, or none. An empty request means the language's network. ok is
-// false if the request names a network that the language does not have, for example because the catalogue changed after
-// the submission.
+// On returns the network of an execution: the language's, or none. An empty request means the language's network. On
+// returns false if the request names a network that the language does not have, for example because the catalogue
+// changed after the submission.
 func (l Language) On(asked string) (on string, ok bool) {
 	switch asked {
 	case "", l.Network:

@@ -146,8 +146,11 @@ func TestAPageOfAnyFilterWalksABoundedNumberOfRows(t *testing.T) {
 	combine(t, map[string][]any{
 		"Subject": {"", "eve"},
 		"States": {
-			[]execution.State(nil), []execution.State{execution.Queued}, []execution.State{execution.Running},
-			[]execution.State{execution.Queued, execution.Running}, []execution.State{execution.Completed},
+			[]execution.State(nil),
+			[]execution.State{execution.Queued},
+			[]execution.State{execution.Running},
+			[]execution.State{execution.Queued, execution.Running},
+			[]execution.State{execution.Completed},
 		},
 		"Language": {"", "python", "zz"},
 		"Batch":    {execution.BatchID(""), execution.NewBatchID(now)},
@@ -161,7 +164,8 @@ func TestAPageOfAnyFilterWalksABoundedNumberOfRows(t *testing.T) {
 	combine(t, map[string][]any{
 		"Subject": {"", "eve"},
 		"States": {
-			[]execution.DeliveryState(nil), []execution.DeliveryState{execution.Dead},
+			[]execution.DeliveryState(nil),
+			[]execution.DeliveryState{execution.Dead},
 			[]execution.DeliveryState{execution.Delivered, execution.Pending},
 		},
 		"Destination": {"", "https://receiver.example:443", "https://zz.example:443"},
@@ -228,7 +232,9 @@ func TestPagesOfARareFilterFindEverything(t *testing.T) {
 			}
 			f.Before = page.Next
 		}
-		ordered := slices.IsSortedFunc(found, func(a, b execution.ID) int { return strings.Compare(string(b), string(a)) })
+		ordered := slices.IsSortedFunc(found, func(a, b execution.ID) int {
+			return strings.Compare(string(b), string(a))
+		})
 		if len(found) != want || !ordered || len(slices.Compact(found)) != want || pages > 8 {
 			t.Errorf("subject %q: %d pages have %v, want %d executions, newest first", subject, pages, found, want)
 		}
@@ -336,8 +342,8 @@ func TestEntriesWithAPrefixAreFoundAlongTheIndex(t *testing.T) {
 		paths = append(paths, fmt.Sprintf("m%03d", i))
 	}
 	for _, path := range paths {
-		if _, err := s.Put(t.Context(), "ann", "w", execution.Entry{Path: path, Kind: execution.EntryDir, ModifiedAt: time.Now()},
-			execution.Condition{}, execution.WorkspaceLimits{}); err != nil {
+		e := execution.Entry{Path: path, Kind: execution.EntryDir, ModifiedAt: time.Now()}
+		if _, err := s.Put(t.Context(), "ann", "w", e, execution.Condition{}, execution.WorkspaceLimits{}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -362,7 +368,8 @@ func TestEntriesWithAPrefixAreFoundAlongTheIndex(t *testing.T) {
 			got = append(got, e.Path)
 		}
 		if !slices.Equal(got, c.want) || walked.Load() != int64(len(c.want)) {
-			t.Errorf("prefix %q after %q: got %q after %d rows, want %q", c.prefix, c.after, got, walked.Load(), c.want)
+			t.Errorf("prefix %q after %q: got %q after %d rows, want %q", c.prefix, c.after, got, walked.Load(),
+				c.want)
 		}
 	}
 	entries, err := s.Entries(t.Context(), "ann", "w", "", "", 1000)

@@ -57,8 +57,8 @@ const maxWalk = 1000
 
 // List implements httpapi.Records. It sorts by ID, and IDs sort by time.
 //
-// A page walks at most maxWalk executions of the subject. Filters by subject and time bound the walk by an index, and so
-// do a batch and the state running, which have few rows. The other filters apply within the walk.
+// A page walks at most maxWalk executions of the subject. Filters by subject and time bound the walk by an index, and
+// so do a batch and the state running, which have few rows. The other filters apply within the walk.
 func (s *Store) List(ctx context.Context, f execution.Filter) (page execution.Page, err error) {
 	var end execution.ID // the last execution of the walk if more follow
 	if f.Batch == "" && !onlyRunning(f) && (len(f.States) > 0 || f.Language != "") {
@@ -93,7 +93,8 @@ func selectWalkEnd(f execution.Filter) (query string, args []any) {
 	if f.Subject != "" {
 		along = alongSubject
 	}
-	return `SELECT e.id FROM executions e` + along + where + ` ORDER BY e.id DESC LIMIT 1 OFFSET ? + 0`, append(args, maxWalk-1)
+	return `SELECT e.id FROM executions e` + along + where + ` ORDER BY e.id DESC LIMIT 1 OFFSET ? + 0`,
+		append(args, maxWalk-1)
 }
 
 // walkConditions returns the conditions that bound a walk along an index.
@@ -106,10 +107,13 @@ func walkConditions(f execution.Filter, end execution.ID) (where string, args []
 	if f.Subject != "" {
 		only(`e.subject = ?`, f.Subject)
 	}
-	if before := f.Before; before != "" || !f.Until.IsZero() {
-		if until := execution.FirstID(f.Until.Add(time.Millisecond)); !f.Until.IsZero() && (before == "" || until < before) {
+	before := f.Before
+	if !f.Until.IsZero() {
+		if until := execution.FirstID(f.Until.Add(time.Millisecond)); before == "" || until < before {
 			before = until
 		}
+	}
+	if before != "" {
 		only(`e.id < ?`, before)
 	}
 	if !f.Since.IsZero() {

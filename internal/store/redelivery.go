@@ -111,7 +111,8 @@ func deliveryWalks(f execution.DeliveryFilter, end *deliveryEnd, limit int) (wal
 	return strings.Join(all, ` UNION ALL `), args
 }
 
-// alongDeliveries names the index of a walk. With statistics SQLite may choose another one, and walk over far more rows.
+// alongDeliveries names the index of a walk. With statistics SQLite may choose another one, and walk over far more
+// rows.
 func alongDeliveries(subject string) string {
 	if subject == "" {
 		return ` INDEXED BY deliveries_of_all`
@@ -168,15 +169,16 @@ const resumeDead = `UPDATE deliveries
 	SET state = 'pending', reason = '', resumed = attempts, next_at = ?, ended_at = NULL
 	WHERE execution IN (SELECT value FROM json_each(?)) AND state = 'dead' AND ended_at <= ?`
 
-// selectDead selects the dead deliveries behind last, oldest first, to any destination: a walk for one destination could
-// be as long as the list.
+// selectDead selects the dead deliveries behind last, oldest first, to any destination: a walk for one destination
+// could be as long as the list.
 func selectDead(subject string, last deadDelivery, now time.Time) (query string, args []any) {
-	query = `SELECT execution, created_at, destination FROM deliveries` + alongDeliveries(subject) + ` WHERE state = 'dead'`
+	query = `SELECT execution, created_at, destination
+		FROM deliveries` + alongDeliveries(subject) + ` WHERE state = 'dead'`
 	if subject != "" {
 		query, args = query+` AND subject = ?`, append(args, subject)
 	}
-	return query + ` AND created_at <= ? AND (created_at, execution) > (?, ?) ORDER BY created_at, execution LIMIT ? + 0`,
-		append(args, unixNano(now), last.created, last.seq, maxWalk)
+	return query + ` AND created_at <= ? AND (created_at, execution) > (?, ?)
+		ORDER BY created_at, execution LIMIT ? + 0`, append(args, unixNano(now), last.created, last.seq, maxWalk)
 }
 
 // deadDelivery is a row that selectDead selects.

@@ -97,8 +97,8 @@ func (p *statements) close() error {
 	return errors.Join(errs...)
 }
 
-// readers read on a pool of connections. The requests of one subject hold at most a quarter of the pool at the same time,
-// and one connection at least, so that other subjects' reads find a connection and a processor.
+// readers read on a pool of connections. The requests of one subject hold at most a quarter of the pool at the same
+// time, and one connection at least, so that other subjects' reads find a connection and a processor.
 type readers struct {
 	*statements
 	shares *semaphore.Shares
