@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"hash"
 	"os"
+	"slices"
 	"syscall"
 	"time"
 	"unicode/utf8"
@@ -29,7 +30,10 @@ type collector struct {
 	buf   []byte // buffer for directories and for content
 	given *received
 	hash  hash.Hash
-	code  string // path of the code below the workspace
+	code  []byte           // path of the code below the workspace; empty if it is elsewhere
+	sent  map[string]known // code and files of the job, by their paths below the working directory
+
+	codeDir int // length in the current walk of the deepest directory above the code that was reported
 }
 
 // collection is one collection that the job asks for.
@@ -50,7 +54,10 @@ func newCollector(job *journal.Job, given *received, log *log, stop <-chan os.Si
 		log: log, nonce: job.Nonce, stop: stop, frame: make([]byte, 4<<10),
 		buf: make([]byte, 8*journal.MaxPiece),
 	}
-	c.given, c.hash, c.code = given, sha256.New(), job.CodeIn(job.Workspace)
+	c.given, c.hash, c.code = given, sha256.New(), []byte(job.CodeIn(job.Workspace))
+	if slices.ContainsFunc(job.Collect, func(of journal.Collect) bool { return !of.Tree }) {
+		c.sent = sentFiles(job)
+	}
 	c.reserve()
 	faultIn(c.frame)
 	faultIn(c.buf)
@@ -64,6 +71,16 @@ func newCollector(job *journal.Job, given *received, log *log, stop <-chan os.Si
 		c.asked = append(c.asked, of)
 	}
 	return c
+}
+
+// sentFiles returns the code and the files of a job, by their paths below the working directory.
+func sentFiles(job *journal.Job) map[string]known {
+	sent := make(map[string]known, len(job.Files)+1)
+	for _, f := range job.Files {
+		sent[f.Path] = known{int64(len(f.Content)), sha256.Sum256(f.Content)}
+	}
+	sent[job.File] = known{int64(len(job.Code)), sha256.Sum256([]byte(job.Code))}
+	return sent
 }
 
 // faultIn touches every page of s, so that the kernel provides the memory now.
@@ -118,6 +135,7 @@ func (c *collector) walk(of *collection) {
 		return
 	}
 	c.reset()
+	c.codeDir = 0
 	if !c.listDir(of, of.root, 0) {
 		of.done.Cut = cmp.Or(of.done.Cut, journal.CutUnreadable)
 	}
@@ -129,6 +147,9 @@ func (c *collector) walk(of *collection) {
 		}
 		c.visit(of, e)
 		c.withinTime(of)
+	}
+	if of.Tree && of.done.Cut == "" {
+		c.sendHidden(of)
 	}
 }
 
@@ -202,6 +223,9 @@ func (c *collector) visit(of *collection, e entry) {
 	if kind == syscall.DT_UNKNOWN {
 		kind = c.statKind(e)
 	}
+	if of.Tree && c.refuseInTree(of, path, kind) {
+		return
+	}
 	switch kind {
 	case syscall.DT_DIR:
 		c.visitDir(of, e, path)
@@ -242,6 +266,9 @@ func (c *collector) visitDir(of *collection, e entry, path []byte) {
 	}
 	if of.Tree {
 		c.sendPresent(of, path, journal.EntryDir, 0, nil, nil)
+		if c.aboveCode(path) {
+			c.codeDir = len(path)
+		}
 	}
 	fd, _, reason := c.openEntry(of, e, directory)
 	switch {
@@ -271,12 +298,27 @@ func (c *collector) visitFile(of *collection, e entry, path []byte) {
 	case stat.Mode&syscall.S_IFMT != syscall.S_IFREG:
 		c.omit(of, path, journal.OmitNotRegular)
 	case of.Tree && c.treeFile(of, fd, path, stat):
+	case c.unchanged(of, fd, path, stat):
+		c.omit(of, path, journal.OmitUnchanged)
 	case stat.Size > of.Bytes-of.done.Bytes: // check the size before reading: the file may be a hole of a tebibyte
 		c.omit(of, path, journal.OmitSize)
 	default:
 		c.sendFile(of, fd, path, stat)
 	}
 	_ = syscall.Close(fd)
+}
+
+// unchanged reports whether a file of the working directory is the code or a file of the job, as it was sent.
+func (c *collector) unchanged(of *collection, fd int, path []byte, stat syscall.Stat_t) bool {
+	if of.Tree || of.Dir != "" {
+		return false
+	}
+	sent, ok := c.sent[text(path)]
+	if !ok || sent.size != stat.Size {
+		return false
+	}
+	sum, ok := c.sum(of, fd, stat.Size)
+	return ok && sum == sent.sum
 }
 
 // openEntry opens an entry of the current directory. It follows no link and does not block. Reason says why the entry

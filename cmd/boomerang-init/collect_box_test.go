@@ -26,9 +26,9 @@ j"; printf 'tail without a line'; (sleep 1; echo late >out/a) & exit 3`)
 		t.Errorf("got %+v and %q, want exit code 3 and what was printed", end, got.out)
 	}
 	files := read(got.rawOut)
-	wantLines(t, files, "9 600 main.txt", "4 755 out/a", "unreadable out/b", "symlink out/c", "symlink out/d",
+	wantLines(t, files, "unchanged main.txt", "4 755 out/a", "unreadable out/b", "symlink out/c", "symlink out/d",
 		"not_regular out/e", "size out/g", "symlink out/h", "1 644 out/i\nj",
-		"unreadable out/secret", "files: 3 files, 14 bytes, 7 omitted ")
+		"unreadable out/secret", "files: 2 files, 5 bytes, 8 omitted ")
 	if string(files.whole["out/a"]) != "one\n" {
 		t.Errorf("got %q, want what stood there when the program ended", files.whole["out/a"])
 	}

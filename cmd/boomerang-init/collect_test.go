@@ -153,6 +153,33 @@ func TestOnlyPlainFilesAreCollected(t *testing.T) {
 		"files: 3 files, 3 bytes, 7 omitted ")
 }
 
+// The input is wiped when the execution ends, so it must not stay as an artifact.
+func TestTheCodeAndUnchangedFilesAreNoArtifacts(t *testing.T) {
+	makeFiles(t, nil)
+	job := &journal.Job{
+		Nonce: testNonce, File: "main.sh", Code: "the code", Dir: ".", Collect: []journal.Collect{wanting("**")},
+		Files: []journal.File{
+			{Path: "main.sh", Mode: 0o600, Content: []byte("replaced by the code")},
+			{Path: "in/same", Mode: 0o600, Content: []byte("secret")},
+			{Path: "empty", Mode: 0o600},
+			{Path: "in/changed", Mode: 0o600, Content: []byte("12345")},
+			{Path: "in/longer", Mode: 0o600, Content: []byte("1")},
+		},
+	}
+	var raw bytes.Buffer
+	c := newCollector(job, &received{}, newLog(&raw), nil)
+	must(t, writeFiles(job))
+	releaseJob(job)
+	c.open()
+	must(t, os.WriteFile("in/changed", []byte("54321"), 0o600))
+	must(t, os.WriteFile("in/longer", []byte("12"), 0o600))
+	must(t, os.Chmod("in/same", 0o755))
+	must(t, os.WriteFile("other", nil, 0o600))
+	c.collect(false)
+	wantLines(t, read(raw.Bytes()), "unchanged empty", "5 600 in/changed", "2 600 in/longer", "unchanged in/same",
+		"unchanged main.sh", "0 600 other", "files: 3 files, 7 bytes, 3 omitted ")
+}
+
 func TestFilesAboveTheLimitAreLeftOutWhole(t *testing.T) {
 	makeFiles(t, map[string]string{"a": "12345", "b": "123456", "c": "12345", "d": "", "e": "", "f": ""})
 	asked := wanting("*")

@@ -43,16 +43,50 @@ func (c *collector) treeLink(of *collection, e entry, path []byte) {
 	}
 }
 
-// treeFile handles files that need no sending: the code's own file, a file above the limit, and a content that the
-// sender knows. It reports whether it handled the file.
-func (c *collector) treeFile(of *collection, fd int, path []byte, stat syscall.Stat_t) bool {
-	mode := stat.Mode & 0o777
-	if c.given != nil && text(path) == c.code {
-		if c.given.code != nil && c.countEntry(of) {
-			c.sendPresent(of, path, journal.EntryFile, c.given.mode, c.given.code, nil)
-		}
+// refuseInTree handles entries of a tree that are not reported as the program left them: those below the deepest level,
+// the code's own file, and those in the way of the file that the code hid. It reports whether it handled the entry.
+func (c *collector) refuseInTree(of *collection, path []byte, kind byte) bool {
+	hidden := c.given != nil && c.given.code != nil
+	switch {
+	case c.depth > journal.MaxTreeDepth: // the current directory has depth-1 parts
+		c.omit(of, path, journal.OmitDeep)
+		return true
+	case len(c.code) == 0:
+		return false
+	case bytes.Equal(path, c.code) && kind == syscall.DT_REG:
+		return true
+	case hidden && (bytes.Equal(path, c.code) || c.aboveCode(path) && kind != syscall.DT_DIR):
+		c.omit(of, path, journal.OmitHidden)
 		return true
 	}
+	return false
+}
+
+// aboveCode reports whether the code's own file is below a path.
+func (c *collector) aboveCode(path []byte) bool {
+	return len(path) < len(c.code) && c.code[len(path)] == '/' && bytes.HasPrefix(c.code, path)
+}
+
+// sendHidden reports the file of the workspace that the code hid, and the directories above it that the program
+// removed.
+func (c *collector) sendHidden(of *collection) {
+	if c.given == nil || c.given.code == nil {
+		return
+	}
+	for i, b := range c.code {
+		if b == '/' && i > c.codeDir && c.countEntry(of) {
+			c.sendPresent(of, c.code[:i], journal.EntryDir, 0, nil, nil)
+		}
+	}
+	if of.done.Cut == "" && c.countEntry(of) {
+		c.sendPresent(of, c.code, journal.EntryFile, c.given.mode, c.given.code, nil)
+	}
+}
+
+// treeFile handles files that need no sending: a file above the limit, and a content that the sender knows. It reports
+// whether it handled the file.
+func (c *collector) treeFile(of *collection, fd int, path []byte, stat syscall.Stat_t) bool {
+	mode := stat.Mode & 0o777
 	if stat.Size > of.Bytes-of.done.Bytes { // check the size before reading: the file may be a hole of a tebibyte
 		of.done.Cut = journal.CutSize
 		return true

@@ -110,8 +110,8 @@ func TestAWorkspaceIsWrittenAndReported(t *testing.T) {
 	wantLines(t, got,
 		"name bad\uFFFDname", "5 750 changed", "dir 0 d  ", "file 400 d/same "+brief("same")+" ", "not_regular fifo",
 		"link 0 link  d/same",
-		"file 750 main.sh "+brief("mine")+" ", "file 750 moved "+brief(large)+" ", "file 750 new\nline "+brief("")+" ",
-		"link 0 out  /etc/passwd",
+		"file 750 moved "+brief(large)+" ", "file 750 new\nline "+brief("")+" ",
+		"link 0 out  /etc/passwd", "file 750 main.sh "+brief("mine")+" ",
 		"workspace: 8 files, 300009 bytes, 2 omitted ")
 	if string(got.whole["changed"]) != "54321" {
 		t.Errorf("got %q", got.whole["changed"])
@@ -125,6 +125,90 @@ func TestTheCodeIsNoPartOfTheWorkspace(t *testing.T) {
 	t.Chdir(dir)
 	must(t, os.WriteFile("main.sh", []byte("the code"), 0o600))
 	wantLines(t, collectTree(t, job, r, asItIs), "workspace: 0 files, 0 bytes, 0 omitted ")
+}
+
+// A program may do anything with its own file: the file of the workspace that the code hid stays.
+func TestAFileThatTheCodeHidStays(t *testing.T) {
+	mine := fmt.Sprintf("file 750 src/app/main.sh %.4x ", sha256.Sum256([]byte("mine")))
+	for name, c := range map[string]struct {
+		change func()
+		want   []string
+	}{
+		"nothing": {func() {}, []string{"dir 0 src  ", "dir 0 src/app  ", "4 640 src/app/own"}},
+		"removed": {
+			func() { _ = os.Remove("src/app/main.sh") },
+			[]string{"dir 0 src  ", "dir 0 src/app  ", "4 640 src/app/own"},
+		},
+		"removed with its directories": {
+			func() { _ = os.RemoveAll("src") }, []string{"dir 0 src  ", "dir 0 src/app  "},
+		},
+		"removed with a directory": {
+			func() { _ = os.RemoveAll("src/app") }, []string{"dir 0 src  ", "dir 0 src/app  "},
+		},
+		"replaced by a directory": {
+			func() { _ = os.Remove("src/app/main.sh"); _ = os.MkdirAll("src/app/main.sh/x", 0o700) },
+			[]string{"dir 0 src  ", "dir 0 src/app  ", "hidden src/app/main.sh", "4 640 src/app/own"},
+		},
+		"replaced by a link": {
+			func() { _ = os.Remove("src/app/main.sh"); _ = os.Symlink("own", "src/app/main.sh") },
+			[]string{"dir 0 src  ", "dir 0 src/app  ", "hidden src/app/main.sh", "4 640 src/app/own"},
+		},
+		"a file in place of a directory": {
+			func() { _ = os.RemoveAll("src/app"); _ = os.WriteFile("src/app", nil, 0o600) },
+			[]string{"dir 0 src  ", "hidden src/app", "dir 0 src/app  "},
+		},
+		"a link in place of a directory": {
+			func() { _ = os.Rename("src", "moved"); _ = os.Symlink("moved", "src") },
+			[]string{
+				"dir 0 moved  ", "dir 0 moved/app  ", "8 600 moved/app/main.sh", "4 640 moved/app/own", "hidden src",
+				"dir 0 src  ", "dir 0 src/app  ",
+			},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Chdir(t.TempDir())
+			dir, err := os.Getwd()
+			must(t, err)
+			j := workspaceJob(dir, map[string]string{"src": "/", "src/app": "/", "src/app/main.sh": "mine"})
+			j.Dir = dir + "/src/app"
+			job, r, err := receiveJob(t, j, whole)
+			must(t, err)
+			must(t, os.WriteFile("src/app/own", []byte("1234"), 0o640))
+			must(t, os.Remove("src/app/main.sh"))
+			must(t, os.WriteFile("src/app/main.sh", []byte("the code"), 0o600))
+			c.change()
+			got := collectTree(t, job, r, asItIs)
+			wantLines(t, &found{lines: got.lines[:len(got.lines)-1]}, append(c.want, mine)...)
+		})
+	}
+}
+
+// Without a hidden file the program's directory or link at the place of its code is an entry like any other.
+func TestAnythingButTheCodeMayTakeItsPlace(t *testing.T) {
+	t.Chdir(t.TempDir())
+	dir, err := os.Getwd()
+	must(t, err)
+	job, r, err := receiveJob(t, workspaceJob(dir, nil), whole)
+	must(t, err)
+	must(t, os.MkdirAll("main.sh/d", 0o700))
+	wantLines(t, collectTree(t, job, r, asItIs), "dir 0 main.sh  ", "dir 0 main.sh/d  ",
+		"workspace: 2 files, 0 bytes, 0 omitted ")
+}
+
+func TestEntriesBelowTheDeepestLevelAreReported(t *testing.T) {
+	t.Chdir(t.TempDir())
+	dir, err := os.Getwd()
+	must(t, err)
+	job, r, err := receiveJob(t, workspaceJob(dir, nil), whole)
+	must(t, err)
+	deepest := strings.Repeat("d/", journal.MaxTreeDepth-1) + "d"
+	must(t, os.MkdirAll(deepest+"/below/it", 0o700))
+	must(t, os.WriteFile(deepest+"/file", nil, 0o600))
+	must(t, os.Symlink("x", deepest+"/link"))
+	got := collectTree(t, job, r, asItIs)
+	wantLines(t, &found{lines: got.lines[journal.MaxTreeDepth-1:]}, "dir 0 "+deepest+"  ",
+		"deep "+deepest+"/below", "deep "+deepest+"/file", "deep "+deepest+"/link",
+		fmt.Sprintf("workspace: %d files, 0 bytes, 3 omitted ", journal.MaxTreeDepth))
 }
 
 func TestHalfATreeIsNone(t *testing.T) {

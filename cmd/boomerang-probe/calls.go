@@ -5,6 +5,8 @@ package main
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"syscall"
 	"unsafe"
@@ -184,6 +186,31 @@ func calls() []check {
 			unix.AF_INET, unix.SOCK_RAW,
 			unix.IPPROTO_ICMP,
 		}}),
+		w("protocols", socketCalls(map[string][3]uintptr{
+			"ping over IPv4":    {unix.AF_INET, unix.SOCK_DGRAM, unix.IPPROTO_ICMP},
+			"ping over IPv6":    {unix.AF_INET6, unix.SOCK_DGRAM, unix.IPPROTO_ICMPV6},
+			"SCTP":              {unix.AF_INET, unix.SOCK_STREAM, unix.IPPROTO_SCTP},
+			"SCTP with packets": {unix.AF_INET6, unix.SOCK_SEQPACKET, unix.IPPROTO_SCTP},
+			"MPTCP":             {unix.AF_INET, unix.SOCK_STREAM, unix.IPPROTO_MPTCP},
+			"DCCP":              {unix.AF_INET, sockDCCP, unix.IPPROTO_DCCP},
+			"L2TP":              {unix.AF_INET, unix.SOCK_DGRAM, unix.IPPROTO_L2TP},
+			"UDP-Lite":          {unix.AF_INET6, unix.SOCK_DGRAM, unix.IPPROTO_UDPLITE},
+			"TCP in packets":    {unix.AF_INET, unix.SOCK_DGRAM, unix.IPPROTO_TCP},
+			"UDP in a stream":   {unix.AF_INET6, unix.SOCK_STREAM, unix.IPPROTO_UDP},
+			"raw IPv6":          {unix.AF_INET6, unix.SOCK_RAW, unix.IPPROTO_RAW},
+			"raw, non-blocking": {unix.AF_INET, unix.SOCK_RAW | unix.SOCK_NONBLOCK, unix.IPPROTO_TCP},
+			"SOCK_PACKET":       {unix.AF_INET, unix.SOCK_PACKET, 0},
+		})...),
+		w("netlink", socketCalls(map[string][3]uintptr{
+			"NETLINK_USERSOCK":       {unix.AF_NETLINK, unix.SOCK_RAW, unix.NETLINK_USERSOCK},
+			"NETLINK_SOCK_DIAG":      {unix.AF_NETLINK, unix.SOCK_DGRAM, unix.NETLINK_SOCK_DIAG},
+			"NETLINK_XFRM":           {unix.AF_NETLINK, unix.SOCK_RAW, unix.NETLINK_XFRM},
+			"NETLINK_AUDIT":          {unix.AF_NETLINK, unix.SOCK_RAW, unix.NETLINK_AUDIT},
+			"NETLINK_NETFILTER":      {unix.AF_NETLINK, unix.SOCK_RAW | unix.SOCK_CLOEXEC, unix.NETLINK_NETFILTER},
+			"NETLINK_KOBJECT_UEVENT": {unix.AF_NETLINK, unix.SOCK_DGRAM, unix.NETLINK_KOBJECT_UEVENT},
+			"NETLINK_GENERIC":        {unix.AF_NETLINK, unix.SOCK_RAW, unix.NETLINK_GENERIC},
+			"NETLINK_CRYPTO":         {unix.AF_NETLINK, unix.SOCK_RAW, unix.NETLINK_CRYPTO},
+		})...),
 		w("socket with upper bits", call{"socket(1<<32 | AF_VSOCK)", unix.SYS_SOCKET, [6]uintptr{
 			1<<32 | unix.AF_VSOCK,
 			unix.SOCK_DGRAM,
@@ -191,6 +218,17 @@ func calls() []check {
 		check{group, "32-bit calls", "killed or refused: a call by the gate for 32-bit programs", gate},
 	)
 	return append(all, architectureCalls(group)...)
+}
+
+const sockDCCP = 6 // SOCK_DCCP
+
+// socketCalls returns calls of socket with family, type and protocol, sorted by name.
+func socketCalls(kinds map[string][3]uintptr) (all []call) {
+	for _, name := range slices.Sorted(maps.Keys(kinds)) {
+		kind := kinds[name]
+		all = append(all, call{name, unix.SYS_SOCKET, [6]uintptr{kind[0], kind[1], kind[2]}})
+	}
+	return all
 }
 
 func names(calls []call) string {

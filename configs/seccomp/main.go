@@ -48,6 +48,43 @@ type group struct {
 	Reason string      `yaml:"reason"`
 	Calls  []string    `yaml:"calls"`
 	When   []condition `yaml:"when"` // all conditions must hold
+	// Any lists alternatives to When: all conditions of one alternative must hold.
+	Any [][]condition `yaml:"any"`
+}
+
+// alternatives returns the sets of conditions of which one must hold; one empty set for a group without conditions.
+func (g group) alternatives() [][]condition {
+	if len(g.Any) > 0 {
+		return g.Any
+	}
+	return [][]condition{g.When}
+}
+
+// conditional reports whether the group holds for some arguments only.
+func (g group) conditional() bool { return len(g.When) > 0 || len(g.Any) > 0 }
+
+// check refuses a group without a reason or calls, and conditions that the container's runtime would read as
+// alternatives: those of one rule that compare the same argument twice.
+func (g group) check() error {
+	if g.Reason == "" || len(g.Calls) == 0 {
+		return fmt.Errorf("a group needs a reason and calls: %+v", g)
+	}
+	if len(g.When) > 0 && len(g.Any) > 0 {
+		return fmt.Errorf("a group has either when or any: %+v", g)
+	}
+	for _, all := range g.alternatives() {
+		if len(g.Any) > 0 && len(all) == 0 {
+			return fmt.Errorf("an alternative needs conditions: %+v", g)
+		}
+		compared := map[uint]bool{}
+		for _, c := range all {
+			if compared[c.Argument] {
+				return fmt.Errorf("two conditions on the argument %d: %+v", c.Argument, g)
+			}
+			compared[c.Argument] = true
+		}
+	}
+	return nil
 }
 
 // condition compares an argument of a call, or its masked bits, with a number.
@@ -70,14 +107,14 @@ func parse(text []byte) (list, error) {
 	unconditional := map[string]bool{} // true for a call that must not appear again
 	for _, groups := range [][]group{l.Allow, l.Absent, l.Refused} {
 		for _, g := range groups {
-			if g.Reason == "" || len(g.Calls) == 0 {
-				return l, fmt.Errorf("a group needs a reason and calls: %+v", g)
+			if err := g.check(); err != nil {
+				return l, err
 			}
 			for _, call := range g.Calls {
-				if before, seen := unconditional[call]; seen && (before || len(g.When) == 0) {
+				if before, seen := unconditional[call]; seen && (before || !g.conditional()) {
 					return l, fmt.Errorf("%s is in two groups", call)
 				}
-				unconditional[call] = len(g.When) == 0
+				unconditional[call] = !g.conditional()
 			}
 		}
 	}
@@ -123,10 +160,10 @@ func (l list) profile() []byte {
 		p.ArchMap = append(p.ArchMap, architecture{Architecture: a, SubArchitectures: []string{}})
 	}
 	for _, g := range l.Allow {
-		p.Syscalls = append(p.Syscalls, g.rule(allow, 0))
+		p.Syscalls = append(p.Syscalls, g.rules(allow, 0)...)
 	}
 	for _, g := range l.Absent {
-		p.Syscalls = append(p.Syscalls, g.rule(refuse, enosys))
+		p.Syscalls = append(p.Syscalls, g.rules(refuse, enosys)...)
 	}
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
@@ -138,17 +175,22 @@ func (l list) profile() []byte {
 	return b.Bytes()
 }
 
-func (g group) rule(action string, errno uint) rule {
-	r := rule{
-		Comment: strings.TrimSpace(g.Reason), Action: action, ErrnoRet: errno,
-		Names: slices.Sorted(slices.Values(g.Calls)),
-	}
-	for _, c := range g.When {
-		a := argument{Index: c.Argument, Value: c.Is, Op: "SCMP_CMP_EQ"}
-		if c.Mask != 0 {
-			a = argument{Index: c.Argument, Value: c.Mask, ValueTwo: c.Is, Op: "SCMP_CMP_MASKED_EQ"}
+// rules returns one rule for each alternative: the arguments of one rule must all match, and one rule of a call
+// suffices.
+func (g group) rules(action string, errno uint) (all []rule) {
+	for _, conditions := range g.alternatives() {
+		r := rule{
+			Comment: strings.TrimSpace(g.Reason), Action: action, ErrnoRet: errno,
+			Names: slices.Sorted(slices.Values(g.Calls)),
 		}
-		r.Args = append(r.Args, a)
+		for _, c := range conditions {
+			a := argument{Index: c.Argument, Value: c.Is, Op: "SCMP_CMP_EQ"}
+			if c.Mask != 0 {
+				a = argument{Index: c.Argument, Value: c.Mask, ValueTwo: c.Is, Op: "SCMP_CMP_MASKED_EQ"}
+			}
+			r.Args = append(r.Args, a)
+		}
+		all = append(all, r)
 	}
-	return r
+	return all
 }

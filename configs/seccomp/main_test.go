@@ -87,12 +87,18 @@ func TestAListWithAMistakeIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, more := range map[string]string{
-		"no reason":                      "  - {calls: [write]}\n",
-		"no calls":                       "  - {reason: why}\n",
-		"a key that is unknown":          "  - {reason: why, calls: [write], unless: tuesday}\n",
-		"a call twice":                   "  - {reason: why, calls: [read]}\n",
-		"a call allowed and refused":     "refused:\n  - {reason: why, calls: [read]}\n",
-		"a condition on an allowed call": "  - {reason: why, calls: [read], when: [{argument: 0, is: 1}]}\n",
+		"no reason":                         "  - {calls: [write]}\n",
+		"no calls":                          "  - {reason: why}\n",
+		"a key that is unknown":             "  - {reason: why, calls: [write], unless: tuesday}\n",
+		"a call twice":                      "  - {reason: why, calls: [read]}\n",
+		"a call allowed and refused":        "refused:\n  - {reason: why, calls: [read]}\n",
+		"a condition on an allowed call":    "  - {reason: why, calls: [read], when: [{argument: 0, is: 1}]}\n",
+		"an alternative on an allowed call": "  - {reason: why, calls: [read], any: [[{argument: 0, is: 1}]]}\n",
+		"an empty alternative":              "  - {reason: why, calls: [socket], any: [[]]}\n",
+		"when and any": "  - {reason: why, calls: [socket], when: [{argument: 0, is: 1}], any: [[{argument: " +
+			"0, is: 2}]]}\n",
+		"an argument twice": "  - {reason: why, calls: [socket], when: [{argument: 0, is: 1}, {argument: 0, mask: 2, " +
+			"is: 2}]}\n",
 		"half allowed, and then refused": "  - {reason: why, calls: [socket], when: [{argument: 0, is: " +
 			"1}]}\nrefused:\n  - {reason: why, calls: [socket]}\n",
 		"half allowed, and then all of it": "  - {reason: why, calls: [socket], when: [{argument: 0, is: 1}]}\n  - " +

@@ -174,7 +174,7 @@ func TestAdmitStoresTheSubmission(t *testing.T) {
 		t.Errorf("the key differs (-want +got):\n%s", diff)
 	}
 	if want := (execution.QueueLimits{
-		Total: 100_000, PerSubject: 10_000, Size: 4 << 30, SubjectSize: 256 << 20, Workspaces: 20,
+		Total: 100_000, PerSubject: 10_000, Size: 4 << 30, SubjectSize: 256 << 20, SubjectStored: 2 << 30, Workspaces: 20,
 	}); q.limits != want {
 		t.Errorf("got limits %+v; want %+v", q.limits, want)
 	}
@@ -428,7 +428,7 @@ func TestAdmitObeysItsConfiguration(t *testing.T) {
 	got, _, err := a.Admit(t.Context(), validSubmission())
 	if err != nil || got.Timeout != time.Minute ||
 		q.limits != (execution.QueueLimits{
-			Total: 1, PerSubject: 10_000, Size: 2, SubjectSize: 256 << 20, Workspaces: 20,
+			Total: 1, PerSubject: 10_000, Size: 2, SubjectSize: 256 << 20, SubjectStored: 2 << 30, Workspaces: 20,
 		}) {
 		t.Fatalf("got %s, %+v, %v; want one minute and the configured limits", got.Timeout, q.limits, err)
 	}

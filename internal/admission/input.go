@@ -169,7 +169,7 @@ func checkLanguage(l language.Language, s Submission) error {
 			return invalid(field, "%s: the code itself is written to %s.", field, l.File)
 		}
 	}
-	if s.Network != "" && s.Network != language.NoNetwork && s.Network != l.Network {
+	if _, ok := l.On(s.Network); !ok {
 		return invalid("network", "network must be %q or the network of the language, %q.",
 			language.NoNetwork, l.Network)
 	}

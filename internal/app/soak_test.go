@@ -124,7 +124,8 @@ func TestResourceUsageStaysConstantForTwoHours(t *testing.T) {
 				t.Fatal(err)
 			}
 			u := usage{
-				time.Since(begin), runtime.NumGoroutine(), len(files), len(containers), len(rows), memory.HeapAlloc,
+				time.Since(begin), runtime.NumGoroutine(), len(files), len(containers), len(rows.Executions),
+				memory.HeapAlloc,
 			}
 			t.Log(u)
 			return u
@@ -201,6 +202,6 @@ func cancelOne(ctx context.Context, records *store.Store, payload dispatch.Paylo
 	if err != nil {
 		return err
 	}
-	_, err = records.Cancel(ctx, newest[0].ID, time.Now(), payload.Cancelled)
+	_, err = records.Cancel(ctx, newest.Executions[0].ID, time.Now(), payload.Cancelled)
 	return err
 }

@@ -366,10 +366,10 @@ func (h *harness) readBooks(books *Books) {
 		if err != nil {
 			h.t.Fatal(err)
 		}
-		if len(page) == 0 {
+		if len(page.Executions) == 0 {
 			break
 		}
-		for _, e := range page {
+		for _, e := range page.Executions {
 			before = e.ID
 			whole, err := records.Get(ctx, e.ID)
 			delivery, deliveryErr := records.Delivery(ctx, e.ID)

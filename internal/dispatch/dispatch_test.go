@@ -207,6 +207,23 @@ func TestAPermanentPrepareErrorFailsOnlyThatExecution(t *testing.T) {
 	}
 }
 
+// The catalogue changed after the submission.
+func TestAnExecutionIsNotStartedOnANetworkThatItsLanguageDoesNotHave(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHarness(t, 1, sandboxtest.New(sandboxtest.Script{}))
+		h.start()
+		defer h.shutdown()
+		steps := []sandboxtest.Step{sandboxtest.Out("ran")}
+		e := h.ended(h.enqueue("a", execution.Options{Network: "egress"}, steps))
+		h.expect(e, execution.Failed, execution.StartFailed, "")
+		if want := `The language "play" does not have the network "egress" any more.`; e.Result.Error != want {
+			t.Errorf("got the error %q, want %q", e.Result.Error, want)
+		}
+		e = h.ended(h.enqueue("a", execution.Options{Network: "none"}, steps))
+		h.expect(e, execution.Completed, execution.Exited, "ran")
+	})
+}
+
 func TestAFailingEngineDelaysAnExecution(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sick := fmt.Errorf("call: %w", sandbox.ErrUnavailable)

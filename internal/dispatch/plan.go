@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"boomerang/internal/execution"
@@ -10,11 +11,18 @@ import (
 	"boomerang/internal/sandbox"
 )
 
+// errNetwork says that the language does not have the network that the execution asks for, because the catalogue
+// changed after the submission.
+var errNetwork = errors.New("the language does not have this network")
+
 // plan decrypts the execution and has its language translate it into a container spec and a job.
 func (d *Dispatcher) plan(r *run) (sandbox.Spec, journal.Job, error) {
 	e := r.execution
 	if r.languageErr != nil {
 		return sandbox.Spec{}, journal.Job{}, fmt.Errorf("find language: %w", r.languageErr)
+	}
+	if _, ok := r.language.On(e.Options.Network); !ok {
+		return sandbox.Spec{}, journal.Job{}, fmt.Errorf("%q: %w", e.Options.Network, errNetwork)
 	}
 	code, err := d.Unsealer.Unseal(e.ID, execution.FieldCode, e.Code)
 	if err != nil {

@@ -3,6 +3,7 @@ package dispatch
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -80,8 +81,12 @@ func (d *Dispatcher) execute(ctx context.Context, r *run) {
 	spec, job, err := d.plan(r)
 	if err != nil {
 		d.log(r).WithError(err).Error("plan execution")
-		d.finish(ctx, r, neverRan(failed(execution.StartFailed, nil,
-			"The language or the code of this execution is not available any more.")))
+		sentence := "The language or the code of this execution is not available any more."
+		if errors.Is(err, errNetwork) {
+			sentence = fmt.Sprintf("The language %q does not have the network %q any more.", r.language.Name,
+				r.execution.Options.Network)
+		}
+		d.finish(ctx, r, neverRan(failed(execution.StartFailed, nil, sentence)))
 		return
 	}
 	container, err := d.prepare(ctx, r, spec)

@@ -199,7 +199,7 @@ var open = []string{
 	"limits: memory", "limits: swap", "limits: processes", "limits: CPU", "limits: open files",
 	"limits: core dumps", "limits: asynchronous reads and writes", "network: interfaces", "network: routes",
 	"network: public addresses", "network: gateway and machine", "system calls: raw socket",
-	"system calls: socket AF_PACKET",
+	"system calls: socket AF_PACKET", "system calls: protocols", "system calls: netlink",
 	"system calls: tracing", "system calls: limits of PID 1", "system calls: priority of PID 1", "others: /proc/1/mem",
 	"others: /proc/1/exe", "others: /proc/1/cwd",
 	"others: score of PID 1", "limits: open files, tried", "identity: set-uid programs",

@@ -178,19 +178,34 @@ func TestSecretsAppearNowhere(t *testing.T) {
 	t.Cleanup(hook.Close)
 	deaf := httptest.NewServer(http.NotFoundHandler())
 	deaf.Close() // its delivery stays pending, with all its secrets
-	submit := func(url string) execution.ID {
+	submit := func(url, end string) execution.ID {
 		return h.submit(`[ "$TOKEN" = `+canary+`-env ] && [ "$(cat)" = `+canary+`-stdin ] &&
-			[ "$(cat file)" = `+canary+`-file ] && [ "$1" = `+canary+`-arg ] && echo up; exec sleep 3600`, bash, fields{
+			[ "$(cat file)" = `+canary+`-file ] && [ "$1" = `+canary+`-arg ] && echo up; `+end, bash, fields{
 			"callback_url":              url,
 			"env":                       map[string]string{"TOKEN": canary + "-env"},
 			"args":                      []string{canary + "-arg"},
 			"stdin":                     canary + "-stdin",
 			"files":                     []fields{{"path": "file", "text": canary + "-file"}},
+			"artifacts":                 []string{"**"}, // the code and the file are in the working directory
 			"callback_headers":          map[string]string{"Authorization": canary + "-header"},
 			"callback_signature_secret": canary + "-secret",
 		})
 	}
-	runs, waits, undelivered := submit(hook.URL), submit(hook.URL), submit(deaf.URL)
+	finished := submit(hook.URL, "echo > left")
+	h.awaitCallback(finished)
+	_, list := h.raw(http.MethodGet, "/executions/"+string(finished)+"/artifacts", nil)
+	var kept struct {
+		Artifacts []struct{ Path string }
+		Omitted   []execution.Omission `json:"artifacts_omitted"`
+	}
+	if err := json.Unmarshal(list, &kept); err != nil {
+		t.Fatal(err)
+	}
+	if len(kept.Artifacts) != 1 || kept.Artifacts[0].Path != "left" || len(kept.Omitted) != 2 {
+		t.Errorf("artifacts ** are %s, want what the program left, and that the code and the file are unchanged", list)
+	}
+	const sleep = "exec sleep 3600"
+	runs, waits, undelivered := submit(hook.URL, sleep), submit(hook.URL, sleep), submit(deaf.URL, sleep)
 	h.awaitOutput(runs, "up\n")
 	h.checkAbsent(canary, "while one execution runs and the others wait")
 	for what, text := range h.publicViews(runs) {

@@ -90,6 +90,12 @@ type DeliveryFilter struct {
 	Limit       int             // 1–200
 }
 
+// DeliveryPage is one page of a list. Like a Page, it may have fewer deliveries than match.
+type DeliveryPage struct {
+	Deliveries []Delivery
+	Next       DeliveryCursor // the Before of the next page; zero if nothing follows
+}
+
 // DeliveryCursor is the position of a delivery in a list. It stays valid when the delivery is removed.
 type DeliveryCursor struct {
 	CreatedAt time.Time

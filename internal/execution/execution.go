@@ -20,14 +20,23 @@ const idPrefix = "exec_"
 // idAlphabet is base32hex in lower case, whose characters sort as the bits that they encode.
 var idAlphabet = base32.NewEncoding("0123456789abcdefghijklmnopqrstuv").WithPadding(base32.NoPadding)
 
+// FirstID returns an ID that sorts before the IDs that NewID makes in the same millisecond or later, and after all
+// earlier ones.
+func FirstID(at time.Time) ID {
+	return idOf(at, [10]byte{})
+}
+
 // NewID makes an ID from the milliseconds of now and 80 random bits.
 func NewID(now time.Time) ID {
-	var b [16]byte
+	var random [10]byte
+	_, _ = rand.Read(random[:]) // never fails: crypto/rand ends the program rather than return an error
+	return idOf(now, random)
+}
+
+func idOf(at time.Time, rest [10]byte) ID {
 	var ms [8]byte
-	binary.BigEndian.PutUint64(ms[:], uint64(max(now.UnixMilli(), 0)))
-	copy(b[:6], ms[2:])     // 48 bits reach to the year 10889
-	_, _ = rand.Read(b[6:]) // never fails: crypto/rand ends the program rather than return an error
-	return ID(idPrefix + idAlphabet.EncodeToString(b[:]))
+	binary.BigEndian.PutUint64(ms[:], uint64(max(at.UnixMilli(), 0)))
+	return ID(idPrefix + idAlphabet.EncodeToString(append(ms[2:], rest[:]...))) // 48 bits reach to the year 10889
 }
 
 // Valid reports whether the ID has the form that NewID makes. The execution need not exist.
@@ -166,7 +175,8 @@ type ClaimLimits struct {
 // ProgramSize returns the bytes that the program of the execution takes in the store until the execution has ended.
 func (e Execution) ProgramSize() int64 { return int64(len(e.Code) + len(e.Env) + len(e.Input)) }
 
-// Filter chooses executions for a list, newest first.
+// Filter chooses executions for a list, newest first. A page may have fewer executions than match, or none, although
+// more follow: its Next says so.
 type Filter struct {
 	Subject  string // owner; empty chooses all subjects
 	States   []State
@@ -176,6 +186,12 @@ type Filter struct {
 	Until    time.Time // created before; zero sets no bound
 	Before   ID        // cursor: the list continues with older executions; empty starts with the newest
 	Limit    int       // 1–200
+}
+
+// Page is one page of a list.
+type Page struct {
+	Executions []Execution
+	Next       ID // the Before of the next page; empty if nothing follows
 }
 
 // Stream names one of the two output streams of a program.

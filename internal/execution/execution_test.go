@@ -73,3 +73,17 @@ func TestAQueuedExecutionCannotCompleteWithoutRunning(t *testing.T) {
 		}
 	}
 }
+
+func TestFirstIDSortsBeforeTheIDsOfItsMillisecond(t *testing.T) {
+	at := time.UnixMilli(1_700_000_000_123)
+	first := execution.FirstID(at)
+	if !first.Valid() || first != execution.FirstID(at.Add(999*time.Microsecond)) {
+		t.Errorf("FirstID = %s, want one valid ID for each millisecond", first)
+	}
+	for range 100 {
+		before, same := execution.NewID(at.Add(-time.Millisecond)), execution.NewID(at)
+		if before >= first || same <= first {
+			t.Fatalf("%s, %s and %s do not sort in this order", before, first, same)
+		}
+	}
+}

@@ -12,5 +12,5 @@ type Tally struct {
 type Share struct {
 	Queued  int // including claimed ones
 	Running int
-	Kept    int // all stored executions, ended or not
+	Kept    int // all stored executions, ended or not; 10 000 if there are more
 }

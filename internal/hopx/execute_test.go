@@ -213,8 +213,8 @@ func TestExecuteIsRefusedBeforeAnythingIsStored(t *testing.T) {
 			t.Errorf("%s: got %d %s; want 400 for %s", body, a.Status, a.Body, field)
 		}
 	}
-	if list, err := h.Store.List(t.Context(), execution.Filter{Limit: 10}); err != nil || len(list) != 0 {
-		t.Errorf("stored %d, %v; want none", len(list), err)
+	if list, err := h.Store.List(t.Context(), execution.Filter{Limit: 10}); err != nil || len(list.Executions) != 0 {
+		t.Errorf("stored %d, %v; want none", len(list.Executions), err)
 	}
 }
 
@@ -225,8 +225,8 @@ func TestAsManyAreWaitedForAsMayFollow(t *testing.T) {
 	id := <-at
 	a := <-execute(t.Context(), h, `{"code":"2"}`)
 	if list, err := h.Store.List(t.Context(), execution.Filter{Limit: 10}); a.Status != http.StatusTooManyRequests ||
-		err != nil || len(list) != 1 {
-		t.Errorf("got %d %s with %d stored, %v; want 429 and one", a.Status, a.Body, len(list), err)
+		err != nil || len(list.Executions) != 1 {
+		t.Errorf("got %d %s with %d stored, %v; want 429 and one", a.Status, a.Body, len(list.Executions), err)
 	}
 	h.Start(id)
 	h.Finish(id, apitest.Completed("", ""))

@@ -22,7 +22,7 @@ import (
 // Records reads executions. Errors: faults EXECUTION_NOT_FOUND, SERVICE_UNAVAILABLE.
 type Records interface {
 	// List returns executions newest first; their results have the counts of the output, not the output.
-	List(ctx context.Context, f execution.Filter) ([]execution.Execution, error)
+	List(ctx context.Context, f execution.Filter) (execution.Page, error)
 	// Output returns the kept part of one stream of an ended execution.
 	Output(ctx context.Context, id execution.ID, stream execution.Stream) (execution.Output, error)
 	// Share counts the executions of one subject.

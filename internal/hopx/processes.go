@@ -74,7 +74,7 @@ func (h *door) handleProcesses(w http.ResponseWriter, r *http.Request, caller au
 	if !caller.Admin {
 		filter.Subject = caller.Subject
 	}
-	executions, err := h.Records.List(r.Context(), filter)
+	page, err := h.Records.List(r.Context(), filter)
 	if err != nil {
 		return fmt.Errorf("list executions: %w", err)
 	}
@@ -82,9 +82,9 @@ func (h *door) handleProcesses(w http.ResponseWriter, r *http.Request, caller au
 		Processes []listed  `json:"processes"`
 		Count     int       `json:"count"`
 		Timestamp time.Time `json:"timestamp"`
-	}{make([]listed, 0, len(executions)), len(executions), wire.Time(h.Now())}
+	}{make([]listed, 0, len(page.Executions)), len(page.Executions), wire.Time(h.Now())}
 	left := maxListed
-	for _, e := range executions {
+	for _, e := range page.Executions {
 		l := h.listedOf(e)
 		if l.Stdout, l.StdoutTruncated, err = h.output(r, e, execution.Stdout, &left); err != nil {
 			return err

@@ -177,10 +177,11 @@ func TestEveryRecordedRequestGetsAnAnswerThatItsClientUnderstands(t *testing.T) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(list) != 4+3+2 {
-		t.Errorf("%d executions are stored; want 4 async, 3 that were waited for and 2 in the background", len(list))
+	if len(list.Executions) != 4+3+2 {
+		t.Errorf("%d executions are stored; want 4 async, 3 that were waited for and 2 in the background",
+			len(list.Executions))
 	}
-	for _, e := range list {
+	for _, e := range list.Executions {
 		if e.WorkingDir != "/workspace" || e.Timeout != 30*time.Minute && e.Timeout != 2*time.Minute &&
 			e.Timeout != 5*time.Minute {
 			t.Errorf("stored %+v; want what was asked", e)

@@ -88,7 +88,7 @@ func TestAFrameThatCannotRunIsRefused(t *testing.T) {
 		}
 		h.Closed(conn, websocket.StatusNormalClosure)
 	}
-	if list, err := h.Store.List(t.Context(), execution.Filter{Limit: 1}); err != nil || len(list) != 0 {
+	if list, err := h.Store.List(t.Context(), execution.Filter{Limit: 1}); err != nil || len(list.Executions) != 0 {
 		t.Errorf("stored %v, %v", list, err)
 	}
 }

@@ -107,16 +107,16 @@ func (a *callbackRoutes) handleDeliveries(w http.ResponseWriter, r *http.Request
 	if !caller.Admin {
 		filter.Subject = caller.Subject
 	}
-	deliveries, err := a.Deliveries.Deliveries(r.Context(), filter)
+	found, err := a.Deliveries.Deliveries(r.Context(), filter)
 	if err != nil {
 		return fmt.Errorf("list deliveries: %w", err)
 	}
-	answer := deliveryPage{Callbacks: make([]wire.Delivery, 0, len(deliveries)), Count: len(deliveries)}
-	for _, d := range deliveries {
+	answer := deliveryPage{Callbacks: make([]wire.Delivery, 0, len(found.Deliveries)), Count: len(found.Deliveries)}
+	for _, d := range found.Deliveries {
 		answer.Callbacks = append(answer.Callbacks, lineOf(d))
 	}
-	if len(deliveries) == filter.Limit { // another page may follow a full one
-		answer.NextCursor = new(cursorText(deliveries[len(deliveries)-1].Cursor()))
+	if found.Next.Execution != "" {
+		answer.NextCursor = new(cursorText(found.Next))
 	}
 	return server.Respond(w, http.StatusOK, answer)
 }

@@ -73,16 +73,16 @@ func (a *api) handleList(w http.ResponseWriter, r *http.Request, caller auth.Pri
 	if !caller.Admin {
 		filter.Subject = caller.Subject
 	}
-	executions, err := a.Records.List(r.Context(), filter)
+	found, err := a.Records.List(r.Context(), filter)
 	if err != nil {
 		return fmt.Errorf("list executions: %w", err)
 	}
-	answer := page{Executions: make([]executionSummary, 0, len(executions)), Count: len(executions)}
-	for _, e := range executions {
+	answer := page{Executions: make([]executionSummary, 0, len(found.Executions)), Count: len(found.Executions)}
+	for _, e := range found.Executions {
 		answer.Executions = append(answer.Executions, executionSummaryOf(e))
 	}
-	if len(executions) == filter.Limit { // another page may follow a full one
-		answer.NextCursor = &executions[len(executions)-1].ID
+	if found.Next != "" {
+		answer.NextCursor = &found.Next
 	}
 	return server.Respond(w, http.StatusOK, answer)
 }

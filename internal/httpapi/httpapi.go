@@ -29,7 +29,7 @@ type Admission interface {
 // Records reads executions and deliveries. Errors: faults EXECUTION_NOT_FOUND, SERVICE_UNAVAILABLE.
 type Records interface {
 	// List returns executions newest first; their results have the counts of the output, not the output.
-	List(ctx context.Context, f execution.Filter) ([]execution.Execution, error)
+	List(ctx context.Context, f execution.Filter) (execution.Page, error)
 	// Delivery returns the delivery of an execution; its state is none while the execution has not ended.
 	Delivery(ctx context.Context, id execution.ID) (execution.Delivery, error)
 }
@@ -42,7 +42,7 @@ type Deliveries interface {
 	// Breakers returns the destinations whose circuit breaker is open, or was until their next attempt.
 	Breakers(ctx context.Context) ([]execution.Breaker, error)
 	// Deliveries lists deliveries, the newest first, without bodies and sealed fields.
-	Deliveries(ctx context.Context, f execution.DeliveryFilter) ([]execution.Delivery, error)
+	Deliveries(ctx context.Context, f execution.DeliveryFilter) (execution.DeliveryPage, error)
 	Redelivery
 }
 

@@ -23,14 +23,18 @@ type Collect struct {
 	Bytes   int64         `json:"bytes"`         // maximum bytes of all files; a file that does not fit is refused
 	Timeout time.Duration `json:"timeout"`       // time for searching and writing
 	// Tree asks for a whole directory tree. Directories and links get a Present frame. So does a file with the content
-	// that came with the job, which is not sent again. The file with the code is left out, or gets a Present frame if
-	// it came with the job. More entries than Files, or more than Bytes, cut the collection, because half a tree is
-	// useless. A tree is collected even if the end of the program was requested from outside.
+	// that came with the job, which is not sent again. The file with the code is left out. A file of the workspace that
+	// the code hid gets a Present frame behind the others, whatever the program left in its place. More entries than
+	// Files, or more than Bytes, cut the collection, because half a tree is useless. A tree is collected even if the
+	// end of the program was requested from outside.
 	Tree bool `json:"tree,omitempty"`
 }
 
 // MaxCollectedPath is the maximum length in bytes of the path of a collected file.
 const MaxCollectedPath = 1024
+
+// MaxTreeDepth is the maximum number of parts of a path in a tree.
+const MaxTreeDepth = 60
 
 // MaxOmitted is the maximum number of refused files of one collection with a frame of their own; further ones are only
 // counted.
@@ -67,10 +71,12 @@ const (
 	OmitNotRegular = "not_regular" // a pipe, a socket, a device
 	OmitElsewhere  = "elsewhere"   // on another file system
 	OmitUnreadable = "unreadable"
-	OmitName       = "name"  // the path is longer than MaxCollectedPath, or not UTF-8
-	OmitDeep       = "deep"  // in more nested directories than the init follows
-	OmitSize       = "size"  // larger than the rest of Bytes
-	OmitCount      = "count" // Files are collected already
+	OmitName       = "name"      // the path is longer than MaxCollectedPath, or not UTF-8
+	OmitDeep       = "deep"      // in more nested directories than the init follows, or than MaxTreeDepth
+	OmitSize       = "size"      // larger than the rest of Bytes
+	OmitCount      = "count"     // Files are collected already
+	OmitUnchanged  = "unchanged" // the code or a file of the job, as it was sent
+	OmitHidden     = "hidden"    // in the way of a file of the workspace that the code hid
 )
 
 // Collection is the frame that ends a collection.

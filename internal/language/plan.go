@@ -48,7 +48,7 @@ type Request struct {
 	Artifacts  []string         // globs of the files to collect at the end
 	// Workspace bounds the part of /workspace that is kept; nil if nothing is kept.
 	Workspace *execution.WorkspaceLimits
-	Network   string // "none" means no network for any language; empty means the language's network
+	Network   string // as for On
 }
 
 // Waiting plans a waiting container for any request without a network or workspace size of its own. The limits bound
@@ -76,6 +76,19 @@ func proxyEnv(url string) map[string]string {
 	}
 }
 
+// On returns the network of an execution: the language's, or none. An empty request means the language's network. On
+// returns false if the request names a network that the language does not have, for example because the catalogue
+// changed after the submission.
+func (l Language) On(asked string) (on string, ok bool) {
+	switch asked {
+	case "", l.Network:
+		return l.Network, true
+	case network.None:
+		return network.None, true
+	}
+	return network.None, false
+}
+
 // Plan translates a request into the spec of its container and the job for its init. It has no side effects.
 func Plan(l Language, r Request) (sandbox.Spec, journal.Job) {
 	argv := make([]string, 0, len(l.Command)+len(r.Input.Args))
@@ -91,7 +104,7 @@ func Plan(l Language, r Request) (sandbox.Spec, journal.Job) {
 		"LANG":          "C.UTF-8",
 		threadsVariable: strconv.Itoa(int(math.Ceil(limits.CPUs))),
 	}
-	on := cmp.Or(r.Network, l.Network)
+	on, _ := l.On(r.Network)
 	if on == network.Proxy {
 		maps.Copy(env, proxyEnv(l.Proxy))
 	}

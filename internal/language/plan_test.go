@@ -110,6 +110,28 @@ func TestProgramsOnTheProxyNetworkGetItsURL(t *testing.T) {
 	}
 }
 
+// The request was stored under an older catalogue.
+func TestARequestOpensNoNetworkThatTheLanguageDoesNotHave(t *testing.T) {
+	networks := []string{"none", "egress", "proxy"}
+	for _, has := range networks {
+		for _, asked := range append(networks, "", "host", "bridge") {
+			l := Language{Name: "python", Command: []string{"python3"}, Network: has, Proxy: "http://10.213.16.1:3128"}
+			want, allowed := "none", asked == "none"
+			if asked == "" || asked == has {
+				want, allowed = has, true
+			}
+			if on, ok := l.On(asked); on != want || ok != allowed {
+				t.Errorf("a language on %s, asked for %q: got %s, %t, want %s, %t", has, asked, on, ok, want, allowed)
+			}
+			spec, job := Plan(l, Request{Network: asked})
+			if proxied := job.Env["HTTP_PROXY"] != ""; spec.Network != want || proxied != (want == "proxy") {
+				t.Errorf("a language on %s, asked for %q: planned %s, proxy %t; want %s", has, asked, spec.Network,
+					proxied, want)
+			}
+		}
+	}
+}
+
 func TestAnExecutionWithoutANetworkGetsNoProxyURL(t *testing.T) {
 	l := Language{
 		Name: "python", Command: []string{"python3", "{file}"}, Network: "proxy",

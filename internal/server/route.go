@@ -16,6 +16,7 @@ import (
 
 	"boomerang/internal/auth"
 	"boomerang/internal/fault"
+	"boomerang/internal/quota"
 )
 
 // Handler answers a request of an authenticated caller; r.PathValue has the parameters of the path. An error that it
@@ -138,6 +139,7 @@ func (s *Server) guard(t Route) func(http.ResponseWriter, *http.Request) error {
 			if err := s.subjects.spend(w.Header(), caller.Subject, s.Now()); err != nil {
 				return err
 			}
+			r = r.WithContext(quota.WithSubject(r.Context(), caller.Subject))
 		}
 		if err := t.Parameters.check(r, caller); err != nil {
 			return err

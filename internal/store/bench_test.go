@@ -115,8 +115,9 @@ func BenchmarkDeliveries(b *testing.B) {
 			}
 			f.Before.CreatedAt, f.Before.Execution = timeOf(600), "exec_600"
 			for b.Loop() {
-				if list, err := s.Deliveries(b.Context(), f); err != nil || len(list) != 5 {
-					b.Fatalf("got %d, error %v", len(list), err)
+				page, err := s.Deliveries(b.Context(), f)
+				if err != nil || len(page.Deliveries) != 5 {
+					b.Fatalf("got %d, error %v", len(page.Deliveries), err)
 				}
 			}
 		})

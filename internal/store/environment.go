@@ -15,7 +15,7 @@ const selectEnvironment = `SELECT env FROM environments WHERE subject = ?`
 // submissions need no query. The process that reads environments is the only one that changes them.
 type environmentFlag struct{ atomic.Bool }
 
-func (e *environmentFlag) open(ctx context.Context, p *statements) error {
+func (e *environmentFlag) open(ctx context.Context, p *readers) error {
 	var some bool
 	err := p.row(ctx, `SELECT EXISTS (SELECT 1 FROM environments)`).Scan(&some)
 	e.Store(some)

@@ -51,7 +51,7 @@ func TestDeliveriesOfTheFirstSchemaAreListedAndSentAgain(t *testing.T) {
 	s := open(t, dir)
 	for subject, want := range map[string]int{"ann": 1, "": 1, "ben": 0} {
 		list, err := s.Deliveries(t.Context(), execution.DeliveryFilter{Subject: subject, Limit: 10})
-		if err != nil || len(list) != want {
+		if err != nil || len(list.Deliveries) != want {
 			t.Errorf("Deliveries of %q = %+v, %v; want %d", subject, list, err, want)
 		}
 	}

@@ -25,6 +25,9 @@ import (
 
 // recorder records every statement of its connections, with the arguments of its first use.
 type recorder struct {
+	rewrite func(query string) string // changes the statements before SQLite gets them
+	read    func(ctx context.Context) // called before each query
+
 	mu      sync.Mutex
 	queries map[string][]any
 }
@@ -32,7 +35,10 @@ type recorder struct {
 // newRecorder registers a driver that passes everything on to SQLite's and records it.
 func newRecorder() (e *recorder, name string) {
 	// a test may run twice in one process
-	e, name = &recorder{queries: make(map[string][]any)}, "sqlite recorded by "+rand.Text()
+	e, name = &recorder{
+		queries: make(map[string][]any), rewrite: func(query string) string { return query },
+		read: func(context.Context) {},
+	}, "sqlite recorded by "+rand.Text()
 	sql.Register(name, recordingDriver{recorder: e})
 	return e, name
 }
@@ -91,7 +97,7 @@ type recordingConn struct {
 }
 
 func (c recordingConn) PrepareContext(ctx context.Context, query string) (driver.Stmt, error) {
-	s, err := c.fullConn.PrepareContext(ctx, query)
+	s, err := c.fullConn.PrepareContext(ctx, c.recorder.rewrite(query))
 	if err != nil {
 		return nil, err
 	}
@@ -106,7 +112,8 @@ func (c recordingConn) ExecContext(ctx context.Context, query string, args []dri
 
 func (c recordingConn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
 	c.recorder.record(query, args)
-	return c.fullConn.QueryContext(ctx, query, args)
+	c.recorder.read(ctx)
+	return c.fullConn.QueryContext(ctx, c.recorder.rewrite(query), args)
 }
 
 type fullStmt interface {
@@ -129,6 +136,7 @@ func (s recordingStmt) ExecContext(ctx context.Context, args []driver.NamedValue
 
 func (s recordingStmt) QueryContext(ctx context.Context, args []driver.NamedValue) (driver.Rows, error) {
 	s.recorder.record(s.query, args)
+	s.recorder.read(ctx)
 	return s.fullStmt.QueryContext(ctx, args)
 }
 
@@ -144,6 +152,7 @@ var walks = map[string]string{
 	"SCAN executions USING INDEX executions_queued":             "once, at the start: claims are void",
 	"SCAN e USING INDEX sqlite_autoindex_executions_1":          "the list of all subjects ends with the page",
 	"SCAN workspaces USING INDEX sqlite_autoindex_workspaces_1": "for retention, on a reader",
+	"SCAN e USING COVERING INDEX sqlite_autoindex_executions_1": "the walk of such a list ends after maxWalk rows",
 	"SCAN blobs":        "on a reader, so no write waits",
 	"SCAN pending":      "one row for each destination",
 	"SCAN p":            "one page",
@@ -155,7 +164,8 @@ var sorts = map[string]string{
 	"GROUP BY subject ON CONFLICT":            "once, at the start: the running executions",
 	"INSERT OR IGNORE INTO snapshots":         "the entries of one workspace",
 	"SELECT DISTINCT blob FROM entries":       "the entries of one workspace",
-	"AND e.batch = ?":                         "one batch",
+	"INDEXED BY executions_of_batch":          "one batch",
+	"INDEXED BY executions_running":           "as many as there are slots",
 	"WITH RECURSIVE pending":                  "a few of each destination",
 	"FROM (SELECT execution, created_at FROM": "one page of each state",
 }

@@ -23,15 +23,16 @@ const (
 		z.reason, z.exit_code, z.error, z.started_at, z.completed_at, z.duration, z.output_complete, z.cpu_time,
 		z.max_memory,
 		o.bytes, p.bytes`
-	recordTables = ` FROM executions e
+	selectColumns = `SELECT ` + recordColumns + ` FROM executions e`
+	joinedTables  = `
 		LEFT JOIN callbacks c ON c.execution = e.seq
 		LEFT JOIN runs r ON r.execution = e.seq
 		LEFT JOIN results z ON z.execution = e.seq
 		LEFT JOIN outputs o ON o.execution = e.seq AND o.stream = 'stdout'
 		LEFT JOIN outputs p ON p.execution = e.seq AND p.stream = 'stderr'`
-	selectRecord     = `SELECT ` + recordColumns + recordTables
-	selectWithOutput = `SELECT ` + recordColumns + `, o.head, o.tail, p.head, p.tail` + recordTables
-	selectClaimed    = `SELECT ` + recordColumns + `, g.code, g.env, g.input` + recordTables + `
+	selectRecord     = selectColumns + joinedTables
+	selectWithOutput = `SELECT ` + recordColumns + `, o.head, o.tail, p.head, p.tail FROM executions e` + joinedTables
+	selectClaimed    = `SELECT ` + recordColumns + `, g.code, g.env, g.input FROM executions e` + joinedTables + `
 		JOIN programs g ON g.execution = e.seq`
 )
 
@@ -50,20 +51,96 @@ func (s *Store) Output(ctx context.Context, id execution.ID, stream execution.St
 	return o, wrapError("get output", notFound(err))
 }
 
+// maxWalk is the number of rows that one page of a list walks, so that a filter which few rows match costs no more than
+// a long page.
+const maxWalk = 1000
+
 // List implements httpapi.Records. It sorts by ID, and IDs sort by time.
-func (s *Store) List(ctx context.Context, f execution.Filter) ([]execution.Execution, error) {
-	query, args := selectList(f)
-	return collect(ctx, uncached{s.db}, "list executions", scanExecution, query, args...)
+//
+// A page walks at most maxWalk executions of the subject. Filters by subject and time bound the walk by an index, and
+// so do a batch and the state running, which have few rows. The other filters apply within the walk.
+func (s *Store) List(ctx context.Context, f execution.Filter) (page execution.Page, err error) {
+	var end execution.ID // the last execution of the walk if more follow
+	if f.Batch == "" && !onlyRunning(f) && (len(f.States) > 0 || f.Language != "") {
+		query, args := selectWalkEnd(f)
+		ends, err := collect(ctx, s.readers, "list executions", scanID, query, args...)
+		if err != nil {
+			return page, err
+		}
+		if len(ends) > 0 {
+			end = ends[0]
+		}
+	}
+	query, args := selectList(f, end)
+	page.Executions, err = collect(ctx, uncached{s.readers, s.db}, "list executions", scanExecution, query, args...)
+	page.Next = end
+	if n := len(page.Executions); n > 0 && n == f.Limit { // another page may follow a full one
+		page.Next = page.Executions[n-1].ID
+	}
+	return page, err
 }
 
-func selectList(f execution.Filter) (query string, args []any) {
-	query = selectRecord + ` WHERE true`
+const alongSubject = ` INDEXED BY executions_of_subject`
+
+func onlyRunning(f execution.Filter) bool {
+	return len(f.States) == 1 && f.States[0] == execution.Running
+}
+
+// selectWalkEnd selects the last row of a walk if more rows follow.
+func selectWalkEnd(f execution.Filter) (query string, args []any) {
+	where, args := walkConditions(f, "")
+	along := ""
+	if f.Subject != "" {
+		along = alongSubject
+	}
+	return `SELECT e.id FROM executions e` + along + where + ` ORDER BY e.id DESC LIMIT 1 OFFSET ? + 0`,
+		append(args, maxWalk-1)
+}
+
+// walkConditions returns the conditions that bound a walk along an index.
+func walkConditions(f execution.Filter, end execution.ID) (where string, args []any) {
+	where = ` WHERE true`
 	only := func(condition string, value any) {
-		query += ` AND ` + condition
+		where += ` AND ` + condition
 		args = append(args, value)
 	}
 	if f.Subject != "" {
 		only(`e.subject = ?`, f.Subject)
+	}
+	before := f.Before
+	if !f.Until.IsZero() {
+		if until := execution.FirstID(f.Until.Add(time.Millisecond)); before == "" || until < before {
+			before = until
+		}
+	}
+	if before != "" {
+		only(`e.id < ?`, before)
+	}
+	if !f.Since.IsZero() {
+		end = max(end, execution.FirstID(f.Since))
+	}
+	if end != "" {
+		only(`e.id >= ?`, end)
+	}
+	return where, args
+}
+
+func selectList(f execution.Filter, end execution.ID) (query string, args []any) {
+	where, args := walkConditions(f, end)
+	only := func(condition string, value any) {
+		where += ` AND ` + condition
+		args = append(args, value)
+	}
+	along := "" // with statistics SQLite may choose another index and walk over far more rows
+	switch {
+	case f.Batch != "": // 1000 rows at most
+		only(`e.batch = ?`, f.Batch)
+		along = ` INDEXED BY executions_of_batch`
+	case onlyRunning(f): // as many rows as there are slots
+		where += ` AND e.state = 'running'`
+		along = ` INDEXED BY executions_running`
+	case f.Subject != "":
+		along = alongSubject
 	}
 	if len(f.States) > 0 {
 		states, _ := json.Marshal(f.States) // strings always marshal
@@ -72,19 +149,13 @@ func selectList(f execution.Filter) (query string, args []any) {
 	if f.Language != "" {
 		only(`e.language = ?`, f.Language)
 	}
-	if f.Batch != "" {
-		only(`e.batch = ?`, f.Batch)
-	}
 	if !f.Since.IsZero() {
 		only(`e.created_at >= ?`, unixNano(f.Since))
 	}
 	if !f.Until.IsZero() {
 		only(`e.created_at < ?`, unixNano(f.Until))
 	}
-	if f.Before != "" {
-		only(`e.id < ?`, f.Before)
-	}
-	return query + ` ORDER BY e.id DESC LIMIT ? + 0`, append(args, f.Limit)
+	return selectColumns + along + joinedTables + where + ` ORDER BY e.id DESC LIMIT ? + 0`, append(args, f.Limit)
 }
 
 // notFound turns the error of a missing row into the fault EXECUTION_NOT_FOUND.

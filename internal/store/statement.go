@@ -5,6 +5,9 @@ import (
 	"database/sql"
 	"errors"
 	"sync"
+
+	"boomerang/internal/quota"
+	"boomerang/internal/semaphore"
 )
 
 // statements are the prepared statements of a connection, which live as long as the connection: to prepare a statement
@@ -94,21 +97,69 @@ func (p *statements) close() error {
 	return errors.Join(errs...)
 }
 
+// readers read on a pool of connections. The requests of one subject hold at most a quarter of the pool at the same
+// time, and one connection at least, so that other subjects' reads find a connection and a processor.
+type readers struct {
+	*statements
+	shares *semaphore.Shares
+}
+
+func newReaders(db *sql.DB, connections int) *readers {
+	return &readers{newStatements(db), semaphore.NewShares(max(1, connections/4))}
+}
+
+// share waits until the subject of ctx may use a connection. The server's own work does not wait.
+func (r *readers) share(ctx context.Context) (release func(), err error) {
+	subject := quota.SubjectOf(ctx)
+	if subject == "" {
+		return func() {}, nil
+	}
+	return r.shares.Acquire(ctx, subject)
+}
+
+// row runs a query that returns one row. Scan must be called, because it gives the connection back.
+func (r *readers) row(ctx context.Context, query string, args ...any) scanner {
+	release, err := r.share(ctx)
+	if err != nil {
+		return failedRow{err}
+	}
+	return sharedRow{r.statements.row(ctx, query, args...), release}
+}
+
+type sharedRow struct {
+	scanner
+	release func()
+}
+
+func (r sharedRow) Scan(dest ...any) error {
+	defer r.release()
+	return r.scanner.Scan(dest...)
+}
+
 // uncached runs queries that have too many forms to cache a statement of each.
-type uncached struct{ *sql.DB }
+type uncached struct {
+	*readers
+	db *sql.DB
+}
 
 func (u uncached) rows(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
-	return u.QueryContext(ctx, query, args...)
+	return u.db.QueryContext(ctx, query, args...)
 }
 
 type querier interface {
 	rows(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+	share(ctx context.Context) (release func(), err error)
 }
 
 // collect scans all rows of a query.
 func collect[T any](
 	ctx context.Context, from querier, act string, scan func(scanner) (T, error), query string, args ...any,
 ) (list []T, err error) {
+	release, err := from.share(ctx)
+	if err != nil {
+		return nil, wrapError(act, err)
+	}
+	defer release()
 	rows, err := from.rows(ctx, query, args...)
 	if err != nil {
 		return nil, wrapError(act, err)

@@ -63,7 +63,8 @@ func (p Part) locks() []string {
 
 // Config are the settings of the store.
 type Config struct {
-	// Readers is the number of concurrent reads, 1–64.
+	// Readers is the number of concurrent reads, 1–64. The requests of one subject use at most a quarter of them, and
+	// one at least.
 	Readers int `yaml:"readers"`
 	// BusyTimeout is how long a write waits while another program (a backup, an sqlite3 shell) locks the database,
 	// 1ms–1m.
@@ -93,8 +94,8 @@ func (c Config) Validate() error {
 type Store struct {
 	*signals
 	writer          *writer
-	db              *sql.DB     // for reads
-	readers         *statements // prepared on db
+	db              *sql.DB // for reads
+	readers         *readers
 	hasEnvironments environmentFlag
 	node            string
 	epoch           int64
@@ -151,7 +152,7 @@ func openWith(ctx context.Context, driver, dir string, part Part, c Config, log 
 		return nil, err
 	}
 	opened.add(s.db.Close)
-	s.readers = newStatements(s.db)
+	s.readers = newReaders(s.db, c.Readers)
 	opened.add(s.readers.close)
 	if err := s.hasEnvironments.open(ctx, s.readers); err != nil {
 		return nil, fmt.Errorf("look for environments: %w", err)

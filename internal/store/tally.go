@@ -20,10 +20,13 @@ func (s *Store) Tally(ctx context.Context) (n execution.Tally, err error) {
 
 const selectShare = `SELECT (SELECT coalesce(sum(waiting + claimed + behind), 0) FROM subjects WHERE subject = ?1),
 	(SELECT coalesce(sum(running), 0) FROM subjects WHERE subject = ?1),
-	(SELECT count(*) FROM executions WHERE subject = ?1)`
+	(SELECT count(*) FROM (SELECT 1 FROM executions WHERE subject = ?1 LIMIT ?2 + 0))`
+
+// maxKept is the largest number of kept executions of a subject that Share counts.
+const maxKept = 10_000
 
 // Share implements hopx.Records.
 func (s *Store) Share(ctx context.Context, subject string) (n execution.Share, err error) {
-	err = s.readers.row(ctx, selectShare, subject).Scan(&n.Queued, &n.Running, &n.Kept)
+	err = s.readers.row(ctx, selectShare, subject, maxKept).Scan(&n.Queued, &n.Running, &n.Kept)
 	return n, wrapError("count executions of a subject", err)
 }

@@ -135,8 +135,19 @@ func (s *Store) Entries(
 	}
 	return collect(ctx, s.readers, "list files", scanEntry, `SELECT `+entryColumns+`
 		FROM workspaces w CROSS JOIN entries e ON e.workspace = w.id LEFT JOIN blobs b ON b.id = e.blob
-		WHERE w.subject = ?1 AND w.name = ?2 AND e.path > ?3 AND e.path >= ?4 AND substr(e.path, 1, length(?4)) = ?4
-		ORDER BY e.path LIMIT ?5 + 0`, subject, name, after, prefix, limit)
+		WHERE w.subject = ? AND w.name = ? AND e.path >= ? AND e.path < ?
+		ORDER BY e.path LIMIT ? + 0`, subject, name, max(prefix, after+"\x00"), behindPrefix(prefix), limit)
+}
+
+// behindPrefix returns a text that sorts after all paths with a prefix and before all paths that follow them. SQLite
+// compares texts byte by byte.
+func behindPrefix(prefix string) string {
+	for i := len(prefix) - 1; i >= 0; i-- {
+		if prefix[i] < 0xff {
+			return prefix[:i] + string([]byte{prefix[i] + 1})
+		}
+	}
+	return "\xff" // no path begins with this byte
 }
 
 // Entry implements gateway.Workspaces and hopx.Workspaces.

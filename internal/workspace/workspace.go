@@ -16,6 +16,7 @@ import (
 
 	"boomerang/internal/execution"
 	"boomerang/internal/fault"
+	"boomerang/internal/journal"
 )
 
 // Dir is the path of the workspace inside a container.
@@ -89,9 +90,8 @@ func CheckName(field, name string) error {
 
 // Limits of a path.
 const (
-	MaxPath  = 1024 // bytes: the longest path that the container's init can report
-	MaxPart  = 255  // bytes between two slashes: the file system's NAME_MAX
-	maxDepth = 60   // parts: the deepest level that the container's init visits
+	MaxPath = journal.MaxCollectedPath // bytes
+	MaxPart = 255                      // bytes between two slashes: the file system's NAME_MAX
 )
 
 // CheckPath returns a fault INVALID_REQUEST that names the field.
@@ -105,8 +105,8 @@ func CheckPath(field, path string) error {
 		return fault.New(fault.MissingParameter, "%s is required.", field).Field(field)
 	case len(path) > MaxPath || slices.ContainsFunc(parts, func(part string) bool { return len(part) > MaxPart }):
 		return refuse("must have at most %d bytes, and at most %d between two slashes.", MaxPath, MaxPart)
-	case len(parts) > maxDepth:
-		return refuse("must have at most %d parts.", maxDepth)
+	case len(parts) > journal.MaxTreeDepth:
+		return refuse("must have at most %d parts.", journal.MaxTreeDepth)
 	case !utf8.ValidString(path) || strings.ContainsRune(path, 0):
 		return refuse("must be UTF-8 without a NUL.")
 	case !fs.ValidPath(path) || path == ".":
@@ -116,22 +116,24 @@ func CheckPath(field, path string) error {
 	return nil
 }
 
-// Within reports whether a link at path that leads to target stays within the workspace.
+// Within reports whether a link at path that leads to target stays within the workspace, whatever the other entries are
+// and become. A ".." behind a name is refused, because the name may be a link: then ".." leads to the parent of the
+// link's target. The parents of path are directories and no links.
 func Within(path, target string) bool {
 	if target == "" || strings.HasPrefix(target, "/") || len(target) > MaxPath ||
 		!utf8.ValidString(target) || strings.ContainsRune(target, 0) {
 		return false
 	}
-	depth := strings.Count(path, "/")
+	depth, named := strings.Count(path, "/"), false
 	for part := range strings.SplitSeq(target, "/") {
 		switch part {
 		case "", ".":
 		case "..":
-			if depth--; depth < 0 {
+			if depth--; named || depth < 0 {
 				return false
 			}
 		default:
-			depth++
+			named = true
 		}
 	}
 	return true

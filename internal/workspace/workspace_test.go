@@ -1,6 +1,9 @@
 package workspace
 
 import (
+	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -43,7 +46,10 @@ func TestWithinRefusesLinksOutOfTheWorkspace(t *testing.T) {
 		{"a", "b", true},
 		{"d/a", "../b", true},
 		{"d/a", ".", true},
-		{"a", "d/../b", true},
+		{"a", "./d//b/.", true},
+		{"d/e/a", ".././../b", true},
+		{"a", "d/../b", false},
+		{"d/a", "../e/../b", false},
 		{"a", "../b", false},
 		{"d/a", "../../workspace/b", false},
 		{"a", "/etc/passwd", false},
@@ -55,6 +61,61 @@ func TestWithinRefusesLinksOutOfTheWorkspace(t *testing.T) {
 		if got := Within(c.path, c.target); got != c.within {
 			t.Errorf("%s -> %s: got %t, want %t", c.path, c.target, got, c.within)
 		}
+	}
+}
+
+// TestNoLinkLeadsOutThroughOtherLinks resolves all links that Within accepts, in real trees, in which any name
+// may be such a link or a directory.
+func TestNoLinkLeadsOutThroughOtherLinks(t *testing.T) {
+	paths := []string{"a", "b", "d/a", "d/b", "d/e/a", "d/e/b"}
+	var targets []string
+	parts := []string{"..", ".", "a", "b", "d", "e"}
+	for _, one := range parts {
+		targets = append(targets, one)
+		for _, two := range parts {
+			targets = append(targets, one+"/"+two)
+			for _, three := range parts {
+				targets = append(targets, one+"/"+two+"/"+three)
+			}
+		}
+	}
+	base := t.TempDir()
+	root := filepath.Join(base, "outside", "workspace")
+	if err := os.MkdirAll(filepath.Join(root, "d", "e"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	source := rand.New(rand.NewPCG(1, 2))
+	resolved := 0
+	for range 500 {
+		for _, path := range paths {
+			full := filepath.Join(root, path)
+			if err := os.RemoveAll(full); err != nil {
+				t.Fatal(err)
+			}
+			target := targets[source.IntN(len(targets))]
+			var err error
+			if Within(path, target) {
+				err = os.Symlink(target, full)
+			} else {
+				err = os.Mkdir(full, 0o700)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, path := range paths {
+			to, err := filepath.EvalSymlinks(filepath.Join(root, path))
+			if err != nil {
+				continue // the link leads nowhere
+			}
+			resolved++
+			if to != root && !strings.HasPrefix(to, root+"/") {
+				t.Fatalf("%s leads to %s", path, to)
+			}
+		}
+	}
+	if resolved < 300 {
+		t.Errorf("only %d paths were resolved", resolved)
 	}
 }
 

@@ -64,6 +64,7 @@ type Deps struct {
 	Admission Admission
 	Admit     func(admission.Config, admission.Policy) Admission // makes another one
 	Records   Records
+	Callbacks httpapi.Deliveries
 	Artifacts httpapi.ArtifactStore
 	Contents  gateway.Workspaces
 	Live      gateway.Live
@@ -158,6 +159,7 @@ func Open(t *testing.T, changes ...func(*server.Config, *Deps)) *Fixture {
 		Admission: admit(admission.Defaults(), policy),
 		Admit:     admit,
 		Records:   records,
+		Callbacks: records,
 		Artifacts: records,
 		Contents:  workspaces{records},
 		Live:      f.Live,
@@ -179,7 +181,7 @@ func Open(t *testing.T, changes ...func(*server.Config, *Deps)) *Fixture {
 	files := gateway.NewFiles(d.Contents, limits, d.Now)
 	groups := []server.Group{
 		httpapi.New(httpapi.Deps{
-			Executions: f.executions, Files: files, Admission: d.Admission, Records: d.Records, Deliveries: records,
+			Executions: f.executions, Files: files, Admission: d.Admission, Records: d.Records, Deliveries: d.Callbacks,
 			Artifacts: d.Artifacts, Languages: catalogue, Workspaces: records, Try: d.Try, Checks: d.Checks, Log: log,
 			Now: d.Now,
 		}),

@@ -76,11 +76,11 @@ func (f *Fixture) Only() execution.ID {
 	f.T.Helper()
 	for end := time.Now().Add(time.Minute); time.Now().Before(end); {
 		list, err := f.Store.List(f.T.Context(), execution.Filter{Limit: 2})
-		if err != nil || len(list) > 1 {
-			f.T.Fatalf("%d executions, %v", len(list), err)
+		if err != nil || len(list.Executions) > 1 {
+			f.T.Fatalf("%d executions, %v", len(list.Executions), err)
 		}
-		if len(list) == 1 {
-			return list[0].ID
+		if len(list.Executions) == 1 {
+			return list.Executions[0].ID
 		}
 	}
 	f.T.Fatal("nothing was stored")

@@ -52,10 +52,10 @@ func testABatchIsStoredInItsOrder(h *harness) {
 	}
 	found, err := h.List(h.ctx(), execution.Filter{Batch: given[0].Batch.ID, Limit: 10})
 	h.ok(err)
-	h.equal(len(found), 3)
+	h.equal(len(found.Executions), 3)
 	none, err := h.List(h.ctx(), execution.Filter{Batch: execution.NewBatchID(h.now), Limit: 10})
 	h.ok(err)
-	h.equal(len(none), 0)
+	h.equal(len(none.Executions), 0)
 }
 
 func testABatchIsStoredCompletelyOrNotAtAll(h *harness) {
@@ -71,7 +71,7 @@ func testABatchIsStoredCompletelyOrNotAtAll(h *harness) {
 	}
 	found, err := h.List(h.ctx(), execution.Filter{Limit: 10})
 	h.ok(err)
-	h.equal(len(found), 1)
+	h.equal(len(found.Executions), 1)
 	_, _, err = h.EnqueueAll(h.ctx(), given, nil, execution.QueueLimits{Total: 4, PerSubject: 4})
 	h.ok(err)
 }

@@ -16,7 +16,7 @@ func testListShowsTheNewestFirst(h *harness) {
 	slices.Reverse(want)
 	list, err := h.List(h.ctx(), execution.Filter{Limit: 3})
 	h.ok(err)
-	h.equal(ids(list), want[:3])
+	h.equal(ids(list.Executions), want[:3])
 }
 
 func testListAppliesTheFilter(h *harness) {
@@ -59,7 +59,7 @@ func testListAppliesTheFilter(h *harness) {
 		c.filter.Limit = 200
 		list, err := h.List(h.ctx(), c.filter)
 		h.ok(err)
-		if got := ids(list); !slices.Equal(got, c.want) {
+		if got := ids(list.Executions); !slices.Equal(got, c.want) {
 			h.t.Errorf("List by %s = %v, want %v", name, got, c.want)
 		}
 	}
@@ -75,11 +75,11 @@ func testListPagesWithoutGapsOrRepeats(h *harness) {
 	for {
 		page, err := h.List(h.ctx(), filter)
 		h.ok(err)
-		if len(page) == 0 {
+		got = append(got, ids(page.Executions)...)
+		if page.Next == "" {
 			break
 		}
-		got = append(got, ids(page)...)
-		filter.Before = page[len(page)-1].ID
+		filter.Before = page.Next
 	}
 	h.equal(got, want)
 }
@@ -90,8 +90,8 @@ func testListReturnsCountsWithoutOutput(h *harness) {
 	h.ok(err)
 	want := h.get(id)
 	want.Result.Stdout.Head, want.Result.Stdout.Tail, want.Result.Stderr.Head = nil, nil, nil
-	h.equal(list, []execution.Execution{want})
-	h.equal(list[0].Result.Stdout.Bytes, int64(1<<33))
+	h.equal(list.Executions, []execution.Execution{want})
+	h.equal(list.Executions[0].Result.Stdout.Bytes, int64(1<<33))
 }
 
 func testUnknownExecutionsAreNotFound(h *harness) {

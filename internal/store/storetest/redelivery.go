@@ -298,7 +298,7 @@ func (h *harness) deliveries(f execution.DeliveryFilter) (ids []execution.ID) {
 	}
 	list, err := h.Deliveries(h.ctx(), f)
 	h.ok(err)
-	for _, d := range list {
+	for _, d := range list.Deliveries {
 		want := h.deliveryOf(d.Execution)
 		want.Body, want.Callback.Headers, want.Callback.Secret = nil, nil, nil
 		h.equal(d, want)
@@ -377,13 +377,13 @@ func testDeliveriesPageWithoutGapsOrRepeats(h *harness) {
 	for {
 		page, err := h.Deliveries(h.ctx(), filter)
 		h.ok(err)
-		if len(page) == 0 {
-			break
-		}
-		for _, d := range page {
+		for _, d := range page.Deliveries {
 			got = append(got, d.Execution)
 		}
-		filter.Before = page[len(page)-1].Cursor()
+		if page.Next.Execution == "" {
+			break
+		}
+		filter.Before = page.Next
 	}
 	h.equal(got, want)
 }

@@ -48,7 +48,7 @@ type Store interface {
 	Cancelling() <-chan struct{}
 
 	Get(ctx context.Context, id execution.ID) (execution.Execution, error)
-	List(ctx context.Context, f execution.Filter) ([]execution.Execution, error)
+	List(ctx context.Context, f execution.Filter) (execution.Page, error)
 	Output(ctx context.Context, id execution.ID, stream execution.Stream) (execution.Output, error)
 	Cancel(ctx context.Context, id execution.ID, at time.Time,
 		finish func(execution.Execution) (execution.Result, *execution.Delivery)) (execution.Execution, error)
@@ -69,7 +69,7 @@ type Store interface {
 		nextAt time.Time,
 	) error
 	Pending() <-chan struct{}
-	Deliveries(ctx context.Context, f execution.DeliveryFilter) ([]execution.Delivery, error)
+	Deliveries(ctx context.Context, f execution.DeliveryFilter) (execution.DeliveryPage, error)
 	Redeliver(ctx context.Context, id execution.ID, now time.Time) error
 	Recover(ctx context.Context, r execution.Recovery, now time.Time) (recovered int, err error)
 
