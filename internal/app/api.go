@@ -24,6 +24,9 @@ func (a *App) openAPI(ctx context.Context) (err error) {
 	if h.tokens, err = auth.New(c.Auth, c.DataDir); err != nil {
 		return err
 	}
+	if err := h.tokens.ReadRevocations(ctx, a.store); err != nil {
+		return err
+	}
 	policy, err := callback.NewPolicy(c.Callback)
 	if err != nil {
 		return err

@@ -99,7 +99,7 @@ func TestAReloadAddsALanguageOfAnyImage(t *testing.T) {
 		if err := os.WriteFile(h.config.Languages.File, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		return h.app.Reload()
+		return h.app.Reload(h.config)
 	}
 	known := func() any {
 		_, health := h.call(http.MethodGet, "/health", nil)

@@ -78,7 +78,7 @@ func TestAnEngineThatRefusesEveryContainerIsReportedAtOnce(t *testing.T) {
 	if err := os.WriteFile(h.config.Languages.File, []byte(plainBash), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := h.app.Reload(); err != nil {
+	if err := h.app.Reload(h.config); err != nil {
 		t.Fatal(err)
 	}
 	h.expectResult(h.submit("echo now", bash), completed("now\n"))

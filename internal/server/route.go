@@ -6,6 +6,7 @@
 package server
 
 import (
+	"context"
 	"net/http"
 	"slices"
 	"strings"
@@ -52,6 +53,9 @@ type Auth func(r *http.Request, a Authenticator) (auth.Principal, error)
 type Authenticator interface {
 	Authenticate(token string) (auth.Principal, error)
 	AuthenticateKey(key string) (auth.Principal, error)
+	// Hold returns a context that ends when the caller's token or key is revoked. The caller calls release at the end
+	// of the request.
+	Hold(ctx context.Context, caller auth.Principal) (held context.Context, release func())
 }
 
 // Public admits every caller, as the zero principal.
@@ -142,7 +146,12 @@ func (s *Server) guard(t Route) func(http.ResponseWriter, *http.Request) error {
 		if err := t.Parameters.check(r, caller); err != nil {
 			return err
 		}
-		return t.Handle(w, r, caller)
+		if caller.Subject == "" {
+			return t.Handle(w, r, caller)
+		}
+		held, release := s.Authenticator.Hold(r.Context(), caller)
+		defer release()
+		return t.Handle(w, r.WithContext(held), caller)
 	}
 }
 
