@@ -61,6 +61,14 @@ type Authenticator interface {
 // Public admits every caller, as the zero principal.
 func Public(*http.Request, Authenticator) (auth.Principal, error) { return auth.Principal{}, nil }
 
+// OptionalToken admits a request without the header Authorization as the zero principal. A token must be valid.
+func OptionalToken(r *http.Request, a Authenticator) (auth.Principal, error) {
+	if len(r.Header.Values("Authorization")) == 0 {
+		return auth.Principal{}, nil
+	}
+	return BearerToken(r, a)
+}
+
 // BearerToken reads the token of the header Authorization (RFC 6750, section 2.1).
 func BearerToken(r *http.Request, a Authenticator) (auth.Principal, error) {
 	values := r.Header.Values("Authorization")
