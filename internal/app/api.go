@@ -31,6 +31,9 @@ func (a *App) openAPI(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	if open := c.Callback.Unlimited(); len(open) > 0 {
+		a.log.WithField("entries", open).Warn("exceptions for callbacks without ports: clients may post to every port there")
+	}
 	fetcher, err := callback.NewFetcher(c.Callback, c.Admission.Files.URLAllowCIDRs, a.version)
 	if err != nil {
 		return err
