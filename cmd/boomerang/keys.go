@@ -132,7 +132,7 @@ type keysAPICmd struct {
 	Sub    string   `help:"Subject: the owner of everything submitted with the key." placeholder:"NAME"`
 	Scope  []string `help:"Scope; admin sees and cancels all executions." enum:"admin" placeholder:"admin"`
 	List   bool     `help:"List the keys of the configuration." xor:"act"`
-	Revoke string   `help:"Revoke a key and its tokens. ID is the beginning of its ID, or the key." placeholder:"ID" xor:"act"`
+	Revoke string   `help:"Revoke a key and its tokens; the beginning of the ID is enough." placeholder:"ID" xor:"act"`
 }
 
 // Help implements kong.HelpProvider.

@@ -15,10 +15,10 @@ import (
 
 type revokeCmd struct {
 	dataFlags
-	Token  string    `arg:"" help:"Token to revoke; - reads it from stdin, which keeps it out of the shell's history." optional:""`
+	Token  string    `arg:"" help:"Token to revoke; - reads it from stdin, not from the command line." optional:""`
 	ID     string    `help:"Revoke the token with this jti." placeholder:"JTI"`
 	Sub    string    `help:"Revoke every token of this subject that was issued before now." placeholder:"NAME"`
-	Before time.Time `help:"With --sub: only tokens issued before this time, like 2026-01-31T00:00:00Z." placeholder:"TIME"`
+	Before time.Time `help:"With --sub: issued before this time, like 2026-01-31T00:00:00Z." placeholder:"TIME"`
 	List   bool      `help:"List the revocations."`
 }
 

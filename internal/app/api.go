@@ -32,7 +32,7 @@ func (a *App) openAPI(ctx context.Context) (err error) {
 		return err
 	}
 	if open := c.Callback.Unlimited(); len(open) > 0 {
-		a.log.WithField("entries", open).Warn("exceptions for callbacks without ports: clients may post to every port there")
+		a.log.WithField("entries", open).Warn("exceptions without ports let callbacks go to every port there")
 	}
 	fetcher, err := callback.NewFetcher(c.Callback, c.Admission.Files.URLAllowCIDRs, a.version)
 	if err != nil {

@@ -193,7 +193,7 @@ func TestAnAPIShowsTheChecksOfItsRunner(t *testing.T) {
 	e := dockertest.New(t, dockertest.Refuse(dockertest.Create, http.StatusBadRequest, "no"))
 	e.Say("Components", []map[string]any{{"Name": "Podman Engine", "Version": "4.3.1"}})
 	api := serve(t, e, oneLanguage, func(c *config.Config) { c.Role = config.API; c.Docker.Host = "tcp://127.0.0.1:1" })
-	if answer := readyz(t, api.addr, api.config.DataDir); !strings.Contains(answer, "The runner has not been heard of") ||
+	if answer := readyz(t, api.addr, api.config.DataDir); !strings.Contains(answer, "runner has not been heard of") ||
 		strings.Contains(answer, `"warnings"`) {
 		t.Errorf("/readyz without a runner: %s", answer)
 	}

@@ -13,8 +13,8 @@ import (
 	"boomerang/internal/fault"
 )
 
-// APIKey is a key that stands for a subject until it is removed from the configuration or revoked. An API key can only be
-// exchanged for tokens.
+// APIKey is a key that stands for a subject until it is removed from the configuration or revoked. An API key can only
+// be exchanged for tokens.
 type APIKey struct {
 	// Subject is the "sub" of the tokens, and so the owner of the executions made with them; 1–255 bytes.
 	Subject string `yaml:"subject"`

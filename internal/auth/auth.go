@@ -134,7 +134,8 @@ func New(c Config, dataDir string) (*Auth, error) {
 	if err := c.Validate(); err != nil {
 		return nil, fmt.Errorf("auth: %w", err)
 	}
-	a := &Auth{config: c, secret: []byte(c.Key), parser: newParser(c), holders: holders{all: make(map[*holder]bool)}}
+	a := &Auth{config: c, secret: []byte(c.Key), parser: newParser(c)}
+	a.holders.all = make(map[*holder]bool)
 	a.revoked.Store(newRevoked(nil))
 	if c.Key == "" {
 		a.secret = nil
@@ -168,8 +169,8 @@ func newParser(c Config) *jwt.Parser {
 	return jwt.NewParser(options...)
 }
 
-// Reload takes the API keys and the names of the key files from c, and reads the files again. Requests of an API key that
-// is missing in c, and of its tokens, end. After an error the old keys stay. Other settings need a restart.
+// Reload takes the API keys and the names of the key files from c, and reads the files again. Requests of an API key
+// that is missing in c, and of its tokens, end. After an error the old keys stay. Other settings need a restart.
 func (a *Auth) Reload(c Config) error {
 	if err := c.Validate(); err != nil {
 		return fmt.Errorf("auth: %w", err)
@@ -207,8 +208,8 @@ func (a *Auth) Ready(context.Context) error {
 }
 
 // Authenticate returns the principal of a token. Errors are faults: AUTHENTICATION_REQUIRED without a token,
-// INVALID_TOKEN with an invalid or revoked one. An error names the claim only if the signature is valid. A token with an unknown
-// key ID may wait 5 s for the key set to be fetched again.
+// INVALID_TOKEN with an invalid or revoked one. An error names the claim only if the signature is valid. A token with an
+// unknown key ID may wait 5 s for the key set to be fetched again.
 func (a *Auth) Authenticate(token string) (Principal, error) {
 	if token == "" {
 		return Principal{}, fault.New(fault.AuthenticationRequired,

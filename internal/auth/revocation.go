@@ -128,7 +128,7 @@ func (a *Auth) check(p Principal) error {
 		return fault.New(fault.InvalidToken, "The token or API key has been revoked.")
 	}
 	if id := p.Credential.Key; id != "" && a.keyWithID(id) == nil {
-		return fault.New(fault.InvalidToken, "The API key that the token was made for is no longer one of this server's.")
+		return fault.New(fault.InvalidToken, "The API key behind the token is no longer one of this server's.")
 	}
 	return nil
 }
@@ -168,8 +168,8 @@ func (a *Auth) FollowRevocations(ctx context.Context, from RevocationList, log *
 	}
 }
 
-// RevocationOf returns the revocation of one token, which it does not verify. Errors: the text is no token, or the token
-// lacks the claim that a revocation needs.
+// RevocationOf returns the revocation of one token, which it does not verify. Errors: the text is no token, or the
+// token lacks the claim that a revocation needs.
 func RevocationOf(token string) (Revocation, error) {
 	var c claims
 	if _, _, err := jwt.NewParser().ParseUnverified(token, &c); err != nil {

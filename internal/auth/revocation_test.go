@@ -88,7 +88,10 @@ func TestARevocationRefusesWhatItNames(t *testing.T) {
 		}{
 			{of(early), []string{"early"}, false},
 			{Revocation{Kind: RevokedToken}, nil, false},
-			{Revocation{Kind: RevokedSubject, Name: "ann", Before: before}, []string{"early", "other", "undated"}, false},
+			{
+				Revocation{Kind: RevokedSubject, Name: "ann", Before: before},
+				[]string{"early", "other", "undated"}, false,
+			},
 			{Revocation{Kind: RevokedSubject, Name: "kim", Before: before}, []string{"kim's"}, false},
 			{Revocation{Kind: RevokedKey, Name: hashed.ID()}, []string{"kim's"}, true},
 		} {

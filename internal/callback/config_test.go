@@ -44,7 +44,9 @@ destination: {concurrency: 2, rate: 0.5, breaker: false}
 		t.Fatal(err)
 	}
 	want := Config{
-		AllowCIDRs:         []address.Range{address.MustParseRange("10.0.0.0/8"), address.MustParseRange("[fd12::/16]:8443")},
+		AllowCIDRs: []address.Range{
+			address.MustParseRange("10.0.0.0/8"), address.MustParseRange("[fd12::/16]:8443"),
+		},
 		AllowHosts:         []address.Host{{Name: "receiver"}, address.ParseHost("host.docker.internal:9000-9010")},
 		RevealExceptions:   true,
 		RequireHTTPS:       true,

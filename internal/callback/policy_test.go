@@ -31,7 +31,9 @@ func defaultConfig(*Config) {}
 // openConfig allows all destinations that an operator can allow.
 func openConfig(c *Config) {
 	c.AllowCIDRs = []address.Range{address.MustParseRange("0.0.0.0/0"), address.MustParseRange("::/0")}
-	c.AllowHosts = []address.Host{{Name: "receiver"}, {Name: "host.docker.internal"}, {Name: "localhost"}, {Name: "evil.example.com"}}
+	c.AllowHosts = []address.Host{
+		{Name: "receiver"}, {Name: "host.docker.internal"}, {Name: "localhost"}, {Name: "evil.example.com"},
+	}
 }
 
 const (

@@ -23,7 +23,8 @@ import (
 const sample = "../../configs/boomerang.yaml"
 
 func same(a, b any) string {
-	return cmp.Diff(a, b, cmpopts.EquateEmpty(), cmpopts.EquateComparable(netip.Prefix{}, netip.Addr{}, address.Range{}))
+	return cmp.Diff(a, b, cmpopts.EquateEmpty(),
+		cmpopts.EquateComparable(netip.Prefix{}, netip.Addr{}, address.Range{}))
 }
 
 func write(t *testing.T, text string) string {
@@ -97,7 +98,9 @@ func TestTheEnvironmentOverridesTheFile(t *testing.T) {
 	want.HTTP.Addr = "localhost:2"
 	want.Dispatch.Slots = 3
 	want.Callback.InlineOutput = 2 * units.MiB
-	want.Callback.AllowCIDRs = []address.Range{address.MustParseRange("127.0.0.0/8"), address.MustParseRange("10.0.0.0/8")}
+	want.Callback.AllowCIDRs = []address.Range{
+		address.MustParseRange("127.0.0.0/8"), address.MustParseRange("10.0.0.0/8"),
+	}
 	want.Callback.AllowHosts = []address.Host{{Name: "a.internal"}}
 	want.Callback.Schedule = []time.Duration{time.Second, 2 * time.Minute}
 	want.Callback.RequireHTTPS = true

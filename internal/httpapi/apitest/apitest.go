@@ -175,8 +175,8 @@ func Open(t *testing.T, changes ...func(*server.Config, *Deps)) *Fixture {
 	groups := []server.Group{
 		httpapi.New(httpapi.Deps{
 			Executions: f.executions, Files: files, Admission: d.Admission, Records: d.Records, Deliveries: records,
-			Artifacts: d.Artifacts, Languages: catalogue, Workspaces: records, Try: d.Try, Checks: d.Checks, Notes: d.Notes,
-			Log: log, Now: d.Now,
+			Artifacts: d.Artifacts, Languages: catalogue, Workspaces: records, Try: d.Try, Checks: d.Checks,
+			Notes: d.Notes, Log: log, Now: d.Now,
 		}),
 		hopx.New(hopx.Deps{
 			Executions: f.executions, Files: files, Records: d.Records, Environments: d.Admission, Issuer: tokens,
