@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -90,6 +91,37 @@ func TestAttemptsAtExceptionsFailAllAlike(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Only the dial, or the connection that an earlier attempt left open, knows that such a name leads to an exception.
+func TestANameThatLeadsToAnExceptionHidesItsFailures(t *testing.T) {
+	names := &dnsServer{answers: map[string][][]string{"hooks.example.com": {{"127.0.0.1"}}}}
+	s := hidingSender(t, names.resolver())
+	var connections atomic.Int32
+	receiver := httptest.NewUnstartedServer(http.NotFoundHandler())
+	receiver.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateNew {
+			connections.Add(1)
+		}
+	}
+	receiver.Start()
+	url := strings.Replace(receiver.URL, "127.0.0.1", "hooks.example.com", 1)
+	expect := func() {
+		t.Helper()
+		d := execution.Delivery{Execution: "exec_1", Callback: execution.Callback{URL: url}, Body: []byte("{}")}
+		began := time.Now()
+		if a, _ := s.send(t.Context(), d); a.Outcome != execution.AttemptFailed || time.Since(began) < hiddenTimeout {
+			t.Errorf("got %+v after %s; want a hidden failure", a, time.Since(began))
+		}
+	}
+	expect()
+	expect()
+	if n := connections.Load(); n != 1 {
+		t.Errorf("the attempts made %d connections; want the second to use the first one's", n)
+	}
+	receiver.Close()
+	s.transport.CloseIdleConnections()
+	expect()
 }
 
 func TestAPortScanThroughSamplesLearnsNothing(t *testing.T) {
