@@ -3,6 +3,7 @@ package app_test
 import (
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -28,10 +29,10 @@ func composeFiles(t *testing.T) map[string]composeFile {
 	texts := map[string]string{"the file": read(t, path)}
 	for _, command := range []string{"docker-compose", "docker compose"} {
 		words := strings.Fields(command)
-		if exec.CommandContext(t.Context(), words[0], append(words[1:], "version")...).Run() != nil {
+		if exec.CommandContext(t.Context(), words[0], append(slices.Clone(words[1:]), "version")...).Run() != nil {
 			continue // not installed
 		}
-		arguments := append(words[1:], "-f", path, "--profile", "proxy", "config")
+		arguments := append(slices.Clone(words[1:]), "-f", path, "--profile", "proxy", "config")
 		text, err := exec.CommandContext(t.Context(), words[0], arguments...).CombinedOutput()
 		if err != nil {
 			t.Errorf("%s config: %v\n%s", command, err, text)

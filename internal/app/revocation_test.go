@@ -60,10 +60,10 @@ func TestARunningServerRefusesWhatIsRevokedWithinFiveSeconds(t *testing.T) {
 	}
 	id, _, _ = strings.Cut(id, `"`)
 	stream := s.send(http.MethodGet, "/executions/"+id+"/events", "Authorization", "Bearer "+anns, "")
+	defer func() { _ = stream.Body.Close() }()
 	ended := make(chan time.Time, 1)
 	go func() {
 		_, _ = io.Copy(io.Discard, stream.Body)
-		_ = stream.Body.Close()
 		ended <- time.Now()
 	}()
 	statuses := func() []int {

@@ -208,8 +208,8 @@ func (a *Auth) Ready(context.Context) error {
 }
 
 // Authenticate returns the principal of a token. Errors are faults: AUTHENTICATION_REQUIRED without a token,
-// INVALID_TOKEN with an invalid or revoked one. An error names the claim only if the signature is valid. A token with an
-// unknown key ID may wait 5 s for the key set to be fetched again.
+// INVALID_TOKEN with an invalid or revoked one. An error names the claim only if the signature is valid. A token with
+// an unknown key ID may wait 5 s for the key set to be fetched again.
 func (a *Auth) Authenticate(token string) (Principal, error) {
 	if token == "" {
 		return Principal{}, fault.New(fault.AuthenticationRequired,

@@ -90,7 +90,8 @@ func TestARevocationRefusesWhatItNames(t *testing.T) {
 			{Revocation{Kind: RevokedToken}, nil, false},
 			{
 				Revocation{Kind: RevokedSubject, Name: "ann", Before: before},
-				[]string{"early", "other", "undated"}, false,
+				[]string{"early", "other", "undated"},
+				false,
 			},
 			{Revocation{Kind: RevokedSubject, Name: "kim", Before: before}, []string{"kim's"}, false},
 			{Revocation{Kind: RevokedKey, Name: hashed.ID()}, []string{"kim's"}, true},

@@ -3,10 +3,10 @@ package callback
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -58,7 +58,7 @@ func failingReceivers(t *testing.T) map[string]string {
 			http.Error(w, "inside", status)
 		}))
 		t.Cleanup(receiver.Close)
-		urls[fmt.Sprint(status)] = receiver.URL
+		urls[strconv.Itoa(status)] = receiver.URL
 	}
 	secure := httptest.NewTLSServer(http.NotFoundHandler())
 	t.Cleanup(secure.Close)
@@ -67,6 +67,7 @@ func failingReceivers(t *testing.T) map[string]string {
 }
 
 func TestAttemptsAtExceptionsFailAllAlike(t *testing.T) {
+	t.Parallel()
 	s := hidingSender(t, (&dnsServer{}).resolver())
 	for way, url := range failingReceivers(t) {
 		t.Run(way, func(t *testing.T) {
@@ -124,7 +125,25 @@ func TestANameThatLeadsToAnExceptionHidesItsFailures(t *testing.T) {
 	expect()
 }
 
+func TestAnExceptionBehindAProxyHidesItsFailures(t *testing.T) {
+	proxy := httptest.NewServer(http.NotFoundHandler())
+	defer proxy.Close()
+	c := Defaults()
+	c.Proxy, c.AllowHosts = proxy.URL, []address.Host{address.ParseHost("receiver.internal:9000")}
+	s := newSender(c, newTestPolicy(t, func(p *Config) { *p = c }), fakeUnsealer{}, "1.2.3", longTimeouts())
+	s.timeout = hiddenTimeout
+	for url, want := range map[string]execution.AttemptOutcome{
+		"http://receiver.internal:9000/": execution.AttemptFailed, "http://example.com/": execution.AttemptStatus,
+	} {
+		d := execution.Delivery{Execution: "exec_1", Callback: execution.Callback{URL: url}, Body: []byte("{}")}
+		if a, _ := s.send(t.Context(), d); a.Outcome != want {
+			t.Errorf("%s: got %+v; want %s", url, a, want)
+		}
+	}
+}
+
 func TestAPortScanThroughSamplesLearnsNothing(t *testing.T) {
+	t.Parallel()
 	s := hidingSender(t, (&dnsServer{}).resolver())
 	for way, url := range failingReceivers(t) {
 		t.Run(way, func(t *testing.T) {
@@ -156,7 +175,7 @@ func TestAnArrivalAtAnExceptionShowsNoStatusOfTheReceiver(t *testing.T) {
 		d := execution.Delivery{Execution: "exec_1", Callback: execution.Callback{URL: receiver.URL}}
 		a, err := s.send(t.Context(), d)
 		receiver.Close()
-		if err != nil || a.Outcome != execution.AttemptSucceeded || a.StatusCode != 200 ||
+		if err != nil || a.Outcome != execution.AttemptSucceeded || a.StatusCode != http.StatusOK ||
 			a.Duration%time.Second != 0 || a.Detail != "The callback arrived." {
 			t.Errorf("%d: got %+v, %v; want an arrival with the status 200, in whole seconds", status, a, err)
 		}
@@ -174,6 +193,7 @@ func TestTheRefusalsOfThePolicyAreNotHidden(t *testing.T) {
 }
 
 func TestDownloadsFromExceptionsFailAllAlike(t *testing.T) {
+	t.Parallel()
 	f, err := NewFetcher(Defaults(), []address.Range{address.MustParseRange("127.0.0.0/8")}, "1.2.3")
 	if err != nil {
 		t.Fatal(err)
