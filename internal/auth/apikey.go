@@ -52,8 +52,8 @@ func NewAPIKey(subject string, scopes ...string) (key string, hashed APIKey, err
 	return key, hashed, hashed.validate()
 }
 
-// HashAPIKey returns the hashed form of a key, without subject and scopes. It returns false for isKey if the text cannot
-// be a key.
+// HashAPIKey returns the hashed form of a key, without subject and scopes. It returns false for isKey if the text
+// cannot be a key.
 func HashAPIKey(text string) (hashed APIKey, isKey bool) {
 	sum := sha256.Sum256([]byte(text))
 	return APIKey{SHA256: hex.EncodeToString(sum[:])}, strings.HasPrefix(text, keyPrefix)
