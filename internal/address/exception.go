@@ -89,6 +89,9 @@ func (r *Range) UnmarshalText(text []byte) (err error) {
 	return err
 }
 
+// MarshalText implements encoding.TextMarshaler.
+func (r Range) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
+
 // String returns the text of the range.
 func (r Range) String() string {
 	if r.Ports != (Ports{}) && r.Prefix.Addr().Is6() {
@@ -118,6 +121,9 @@ func (h *Host) UnmarshalText(text []byte) error {
 	*h = ParseHost(string(text))
 	return nil
 }
+
+// MarshalText implements encoding.TextMarshaler.
+func (h Host) MarshalText() ([]byte, error) { return []byte(h.String()), nil }
 
 // String returns the text of the exception.
 func (h Host) String() string { return h.Name + h.Ports.String() }

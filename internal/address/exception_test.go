@@ -1,6 +1,8 @@
 package address
 
 import (
+	"encoding/json"
+	"errors"
 	"net/netip"
 	"testing"
 )
@@ -24,8 +26,10 @@ func TestARangeOpensItsPortsOnly(t *testing.T) {
 			t.Errorf("%s: opens %s: %t; opens %s: %t", text, c.open, r.Contains(netip.MustParseAddrPort(c.open)),
 				c.closed, r.Contains(netip.MustParseAddrPort(c.closed)))
 		}
-		if again, err := ParseRange(r.String()); err != nil || again != r {
-			t.Errorf("%s is written as %s, which gives %+v, %v", text, r, again, err)
+		var again Range
+		written, err := json.Marshal(r)
+		if err := errors.Join(err, json.Unmarshal(written, &again)); err != nil || again != r {
+			t.Errorf("%s is written as %s, which gives %+v, %v", text, written, again, err)
 		}
 	}
 	for _, text := range []string{
@@ -48,8 +52,11 @@ func TestAHostMayHavePorts(t *testing.T) {
 		"receiver:0":         {Name: "receiver:0"},
 		"http://receiver":    {Name: "http://receiver"},
 	} {
-		if got := ParseHost(text); got != want || got.String() != text {
-			t.Errorf("%s: got %+v, written %s; want %+v", text, got, got, want)
+		var again Host
+		got := ParseHost(text)
+		written, err := json.Marshal(got)
+		if err := errors.Join(err, json.Unmarshal(written, &again)); err != nil || got != want || again != want {
+			t.Errorf("%s: got %+v, written %s, %v; want %+v", text, got, written, err, want)
 		}
 	}
 }
