@@ -7,7 +7,6 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"net/netip"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -16,6 +15,7 @@ import (
 	"github.com/alecthomas/kong"
 	"github.com/sirupsen/logrus"
 
+	"boomerang/internal/address"
 	"boomerang/internal/app"
 	"boomerang/internal/auth"
 	"boomerang/internal/client"
@@ -44,7 +44,8 @@ func newHarness(t *testing.T, options ...func(*harness)) *harness {
 	h.config.DataDir = t.TempDir()
 	h.config.HTTP.Addr = "127.0.0.1:0"
 	h.config.Docker.Host = "unix:///nonexistent/docker.sock"
-	h.config.Callback.AllowCIDRs = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+	h.config.Callback.AllowCIDRs = []address.Range{address.MustParseRange("127.0.0.0/8")}
+	h.config.Callback.RevealExceptions = true
 	for _, f := range options {
 		f(h)
 	}

@@ -8,10 +8,13 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
+	"time"
 
 	"github.com/goccy/go-yaml"
 
 	"boomerang/internal/auth"
+	"boomerang/internal/config"
 	"boomerang/internal/seal"
 	"boomerang/internal/store"
 )
@@ -22,7 +25,7 @@ type keysCmd struct {
 	List   keysListCmd   `cmd:"" help:"List the encryption keys, and how many stored fields each has encrypted."`
 	Rotate keysRotateCmd `cmd:"" help:"Make a new encryption key for all new data."`
 	Retire keysRetireCmd `cmd:"" help:"Delete an encryption key that no stored field needs."`
-	API    keysAPICmd    `cmd:"" name:"api" help:"Make an API key for the clients of HopX."`
+	API    keysAPICmd    `cmd:"" name:"api" help:"Make, list and revoke API keys for the clients of HopX."`
 }
 
 // sealKeyFile is the name of the file with the encryption keys in the data directory.
@@ -125,29 +128,96 @@ func (k *keysRetireCmd) Run(ctx context.Context) error {
 }
 
 type keysAPICmd struct {
-	Sub   string   `help:"Subject: the owner of everything submitted with the key." required:"" placeholder:"NAME"`
-	Scope []string `help:"Scope; admin sees and cancels all executions." enum:"admin" placeholder:"admin"`
+	dataFlags
+	Sub    string   `help:"Subject: the owner of everything submitted with the key." placeholder:"NAME"`
+	Scope  []string `help:"Scope; admin sees and cancels all executions." enum:"admin" placeholder:"admin"`
+	List   bool     `help:"List the keys of the configuration." xor:"act"`
+	Revoke string   `help:"Revoke a key and its tokens; the beginning of the ID is enough." placeholder:"ID" xor:"act"`
 }
 
 // Help implements kong.HelpProvider.
 func (keysAPICmd) Help() string {
-	return `The clients of HopX exchange an API key for tokens. The command prints the key on stdout and stores it
-nowhere. On stderr it prints the entry for auth.api_keys in boomerang.yaml, which contains only a hash of the key. The
-key is valid until you remove the entry and restart the server; tokens of the key are valid for two hours.
+	return `The clients of HopX exchange an API key for tokens of two hours. The command prints a new key on stdout and
+stores it nowhere. On stderr it prints the entry for auth.api_keys in boomerang.yaml, which contains only a hash of the
+key. The key is valid from the next start or SIGHUP of the server, until you remove the entry and send SIGHUP.
 
-  export HOPX_API_KEY=$(boomerang keys api --sub me)`
+  export HOPX_API_KEY=$(boomerang keys api --sub me)
+
+To refuse a key at once, revoke it: a running server on the same data directory refuses the key and its tokens within
+five seconds, and ends their open requests. There is no way back; make a new key instead.
+
+  boomerang keys api --list
+  boomerang keys api --data-dir data --revoke 1f2e3d4c`
 }
 
-// Run prints the key and its entry in boomerang.yaml.
-func (k *keysAPICmd) Run() error {
+// Run prints a key and its entry in boomerang.yaml, or lists or revokes keys.
+func (k *keysAPICmd) Run(ctx context.Context) error {
+	if k.List || k.Revoke != "" {
+		c, err := k.load()
+		if err != nil {
+			return err
+		}
+		if k.List {
+			return listAPIKeys(ctx, c)
+		}
+		id, err := findAPIKey(c.Auth.APIKeys, k.Revoke)
+		if err != nil {
+			return err
+		}
+		return revoke(ctx, c.DataDir, auth.Revocation{Kind: auth.RevokedKey, Name: id}, time.Now())
+	}
+	if k.Sub == "" {
+		return errors.New("name the subject of the new key with --sub")
+	}
 	key, entry, err := k.newKey()
 	if err != nil {
 		return err
 	}
 	fmt.Println(key)
 	_, err = fmt.Fprintf(os.Stderr,
-		"Add this entry to auth.api_keys in boomerang.yaml and restart the server:\n\n%s", entry)
+		"Add this entry to auth.api_keys in boomerang.yaml and send the server SIGHUP, or restart it:\n\n%s", entry)
 	return err
+}
+
+// listAPIKeys prints the table of the configured keys. Before the first start there is no database and no revocation.
+func listAPIKeys(ctx context.Context, c config.Config) error {
+	var revocations []auth.Revocation
+	if _, err := os.Stat(filepath.Join(c.DataDir, store.DatabaseFile)); err == nil {
+		if revocations, err = store.Revocations(ctx, c.DataDir, time.Now()); err != nil {
+			return err
+		}
+	}
+	rows := make([][]string, 0, len(c.Auth.APIKeys))
+	for _, k := range c.Auth.APIKeys {
+		note := ""
+		if slices.ContainsFunc(revocations, func(r auth.Revocation) bool {
+			return r.Kind == auth.RevokedKey && r.Name == k.ID()
+		}) {
+			note = "revoked"
+		}
+		rows = append(rows, []string{k.ID(), k.Subject, strings.Join(k.Scopes, " "), note})
+	}
+	return printTable(os.Stdout, []string{"KEY", "SUBJECT", "SCOPES", ""}, rows)
+}
+
+// findAPIKey returns the ID of the configured key that the text names: the key itself, or the beginning of its ID.
+func findAPIKey(keys []auth.APIKey, text string) (id string, err error) {
+	if hashed, isKey := auth.HashAPIKey(text); isKey {
+		return hashed.ID(), nil // also a key that is no longer configured: it may come back with an old file
+	}
+	for _, k := range keys {
+		if !strings.HasPrefix(k.ID(), strings.ToLower(text)) {
+			continue
+		}
+		if id != "" {
+			return "", fmt.Errorf("more than one API key begins with %q", text)
+		}
+		id = k.ID()
+	}
+	if id == "" {
+		return "", fmt.Errorf("no API key of the configuration begins with %q; see keys api --list", text)
+	}
+	return id, nil
 }
 
 // newKey returns a key, and the lines of boomerang.yaml that make the key valid.

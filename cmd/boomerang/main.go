@@ -19,6 +19,7 @@ var version = "dev"
 type cli struct {
 	Serve      serveCmd      `cmd:"" help:"Run the server."`
 	Token      tokenCmd      `cmd:"" help:"Print a token for the API."`
+	Revoke     revokeCmd     `cmd:"" help:"Refuse tokens from now on, without a restart."`
 	Run        runCmd        `cmd:"" help:"Run a file on a server, print its output, and exit with its exit code."`
 	Logs       logsCmd       `cmd:"" help:"Print the output of an execution."`
 	Listen     listenCmd     `cmd:"" help:"Receive callbacks, verify their signatures, and print them."`

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -60,7 +61,7 @@ directory:
   boomerang serve --role api --data-dir data
 
 SIGTERM stops the server. Running executions continue, and the next start of the server takes them over. A second
-SIGTERM ends the process at once. SIGHUP reloads languages.yaml, the token keys and the TLS certificate.`
+SIGTERM ends the process at once. SIGHUP reloads languages.yaml, the API keys, the token keys and the TLS certificate.`
 }
 
 // Run serves until a signal arrives.
@@ -84,15 +85,21 @@ func (s *serveCmd) Run(ctx context.Context) error {
 		return err
 	}
 	ctx, stop := context.WithCancel(ctx)
-	stopped := reloadOnHangup(ctx, server, log)
+	stopped := reloadOnHangup(ctx, func() error {
+		fresh, err := s.load()
+		if err != nil {
+			fresh = c // the other files are read all the same
+		}
+		return errors.Join(err, server.Reload(fresh))
+	}, log)
 	err = server.Run(ctx)
 	stop()
 	<-stopped
 	return err
 }
 
-// reloadOnHangup reloads the server's files on each SIGHUP until ctx ends. It closes the channel when it has stopped.
-func reloadOnHangup(ctx context.Context, server *app.App, log *logrus.Entry) (stopped <-chan struct{}) {
+// reloadOnHangup calls reload on each SIGHUP until ctx ends. It closes the channel when it has stopped.
+func reloadOnHangup(ctx context.Context, reload func() error, log *logrus.Entry) (stopped <-chan struct{}) {
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)
 	done := make(chan struct{})
@@ -104,7 +111,7 @@ func reloadOnHangup(ctx context.Context, server *app.App, log *logrus.Entry) (st
 			case <-ctx.Done():
 				return
 			case <-hangup:
-				if err := server.Reload(); err != nil {
+				if err := reload(); err != nil {
 					log.WithError(err).Error("not all files were reloaded; the others stay as they were")
 				} else {
 					log.Info("languages and keys reloaded")

@@ -2,10 +2,11 @@ package admission
 
 import (
 	"fmt"
-	"net/netip"
 	"time"
 
 	"github.com/alecthomas/units"
+
+	"boomerang/internal/address"
 )
 
 // Config limits one submission and the queue.
@@ -44,7 +45,7 @@ type Files struct {
 	Entries       int              `yaml:"entries"`
 	Size          units.Base2Bytes `yaml:"size"`            // of all files together
 	URL           bool             `yaml:"url"`             // allow files by URL
-	URLAllowCIDRs []netip.Prefix   `yaml:"url_allow_cidrs"` // private addresses that files may be fetched from
+	URLAllowCIDRs []address.Range  `yaml:"url_allow_cidrs"` // private addresses that files may be fetched from
 }
 
 // Queue limits the executions of all subjects that wait. 0 = no limit.

@@ -24,9 +24,15 @@ func (a *App) openAPI(ctx context.Context) (err error) {
 	if h.tokens, err = auth.New(c.Auth, c.DataDir); err != nil {
 		return err
 	}
+	if err := h.tokens.ReadRevocations(ctx, a.store); err != nil {
+		return err
+	}
 	policy, err := callback.NewPolicy(c.Callback)
 	if err != nil {
 		return err
+	}
+	if open := c.Callback.Unlimited(); len(open) > 0 {
+		a.log.WithField("entries", open).Warn("exceptions without ports let callbacks go to every port there")
 	}
 	fetcher, err := callback.NewFetcher(c.Callback, c.Admission.Files.URLAllowCIDRs, a.version)
 	if err != nil {

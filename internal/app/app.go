@@ -132,6 +132,7 @@ func (a *App) partsOf(role config.Role, metricsPart part) []part {
 			{"offer", a.newOfferKeeper(report.Reader{Store: a.store}.MissingImages).Run},
 			{"upkeep", a.newUpkeep(upkeep.Deps{Store: a.store}).Run},
 			{"tokens", a.runTokens},
+			{"revocations", a.followRevocations},
 			{"http", a.serveAPI},
 		}
 	case config.Everything:
@@ -145,6 +146,7 @@ func (a *App) partsOf(role config.Role, metricsPart part) []part {
 			{"dispatcher", a.dispatcher.Run},
 			{"upkeep", a.newUpkeep(upkeep.Deps{Store: a.store, Sandbox: a.engine, Holder: a.pool}).Run},
 			{"tokens", a.runTokens},
+			{"revocations", a.followRevocations},
 			{"http", a.serveAPI},
 		}
 	}
@@ -216,16 +218,17 @@ func (a *App) Addr() string {
 	return a.listener.Addr().String()
 }
 
-// Reload reads the catalogue of languages, the files of token keys and the TLS certificate again. If a file cannot be
-// read, its old content stays in use. Reload also replaces all warm containers, so that new images come into use.
-func (a *App) Reload() error {
-	err := a.catalogue.Reload()
+// Reload takes the API keys and the quotas from c, and reads the catalogue of languages, the files of token keys and the TLS
+// certificate again. If a file cannot be read, its old content stays in use. Reload also replaces all warm containers,
+// so that new images come into use.
+func (a *App) Reload(c config.Config) error {
+	err := errors.Join(a.catalogue.Reload(), a.quotas.Reload(c.Quota))
 	if a.runner != nil {
 		a.engine.LookAnew()
 		a.pool.Renew()
 	}
 	if a.api != nil {
-		err = errors.Join(err, a.tokens.Reload(), a.cert.Reload())
+		err = errors.Join(err, a.tokens.Reload(c.Auth), a.cert.Reload())
 	}
 	return err
 }

@@ -13,7 +13,9 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"boomerang/internal/app"
+	"boomerang/internal/auth"
 	"boomerang/internal/config"
+	"boomerang/internal/servertest"
 )
 
 // recordedEngine replays the answers of an engine with a vulnerable runc.
@@ -73,7 +75,7 @@ func TestAnEngineWithAWarning(t *testing.T) {
 			ctx, stop := context.WithCancel(t.Context())
 			ended := make(chan error, 1)
 			go func() { ended <- server.Run(ctx) }()
-			warned := strings.Contains(readyz(t, server.Addr()), `"engine: runc"`)
+			warned := strings.Contains(readyz(t, server.Addr(), settings.DataDir), `"engine: runc"`)
 			if answers := c.host != "tcp://127.0.0.1:1"; warned != answers {
 				t.Errorf("/readyz warns: %t, want %t", warned, answers)
 			}
@@ -85,9 +87,15 @@ func TestAnEngineWithAWarning(t *testing.T) {
 	}
 }
 
-func readyz(t *testing.T, addr string) string {
+// readyz returns the answer of /readyz for an administrator.
+func readyz(t *testing.T, addr, dir string) string {
 	t.Helper()
-	answer, err := http.Get("http://" + addr + "/readyz")
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+addr+"/readyz", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Authorization", "Bearer "+servertest.Token(t, dir, "root", auth.ScopeAdmin))
+	answer, err := http.DefaultClient.Do(request)
 	if err != nil {
 		t.Fatal(err)
 	}

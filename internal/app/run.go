@@ -90,6 +90,10 @@ func (a *App) listen(ctx context.Context, name, addr string) (net.Listener, erro
 
 func (a *App) runTokens(ctx context.Context) error { return a.tokens.Run(ctx, a.log) }
 
+func (a *App) followRevocations(ctx context.Context) error {
+	return a.tokens.FollowRevocations(ctx, a.store, a.log)
+}
+
 func (a *App) serveAPI(ctx context.Context) error {
 	return a.serve(ctx, a.server, func() error { return a.cert.Serve(a.server, a.listener) })
 }

@@ -86,7 +86,7 @@ func run(t *testing.T, c config.Config, log *logBuffer) string {
 func (s *server) until(description string, says func(answer string) bool) string {
 	s.t.Helper()
 	for end := time.Now().Add(10 * time.Second); ; {
-		answer := readyz(s.t, s.addr)
+		answer := readyz(s.t, s.addr, s.config.DataDir)
 		if says(answer) {
 			return answer
 		}
@@ -126,7 +126,7 @@ func TestAServerProvesItsEngineWithTheSmallestImage(t *testing.T) {
 func TestReadinessDoesNotWaitForTheProof(t *testing.T) {
 	e := dockertest.New(t, dockertest.Until(dockertest.Create, 0, dockertest.Answer{Hang: true}))
 	s := serve(t, e, oneLanguage, func(c *config.Config) { c.Docker.CallTimeout = time.Second })
-	if answer := readyz(t, s.addr); !strings.Contains(answer, `"status":"ready"`) ||
+	if answer := readyz(t, s.addr, s.config.DataDir); !strings.Contains(answer, `"status":"ready"`) ||
 		!strings.Contains(answer, unproven) {
 		t.Errorf("/readyz: %s; want it ready, with a warning", answer)
 	}
@@ -172,7 +172,7 @@ func TestAnUnsupportedEngineIsNamed(t *testing.T) {
 	e.Say("Components", []map[string]any{{"Name": "Podman Engine", "Version": "4.3.1"}})
 	s := serve(t, e, oneLanguage)
 	const reason = "Podman is not supported: its Docker API takes the seccomp profile as the path of a file"
-	if answer := readyz(t, s.addr); !strings.Contains(answer, `"engine: `+reason) {
+	if answer := readyz(t, s.addr, s.config.DataDir); !strings.Contains(answer, `"engine: `+reason) {
 		t.Errorf("/readyz: %s; want the warning", answer)
 	}
 	if !strings.Contains(s.log.String(), reason) {
@@ -193,7 +193,7 @@ func TestAnAPIShowsTheChecksOfItsRunner(t *testing.T) {
 	e := dockertest.New(t, dockertest.Refuse(dockertest.Create, http.StatusBadRequest, "no"))
 	e.Say("Components", []map[string]any{{"Name": "Podman Engine", "Version": "4.3.1"}})
 	api := serve(t, e, oneLanguage, func(c *config.Config) { c.Role = config.API; c.Docker.Host = "tcp://127.0.0.1:1" })
-	if answer := readyz(t, api.addr); !strings.Contains(answer, "The runner has not been heard of") ||
+	if answer := readyz(t, api.addr, api.config.DataDir); !strings.Contains(answer, "runner has not been heard of") ||
 		strings.Contains(answer, `"warnings"`) {
 		t.Errorf("/readyz without a runner: %s", answer)
 	}

@@ -26,6 +26,7 @@ func TestAnAPIKeyStandsForItsSubject(t *testing.T) {
 		t.Fatal(err)
 	}
 	for key, want := range map[string]Principal{ann: {Subject: "ann"}, root: {Subject: "root", Admin: true}} {
+		want.Credential.Key = map[string]APIKey{"ann": annsHash, "root": rootsHash}[want.Subject].ID()
 		if got, err := a.AuthenticateKey(key); err != nil || got != want {
 			t.Errorf("got %+v, %v; want %+v", got, err, want)
 		}

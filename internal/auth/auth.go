@@ -7,6 +7,7 @@ package auth
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"slices"
@@ -38,7 +39,7 @@ type Config struct {
 	// Audience must be in the "aud" of a token. Empty: any audience, or none; not allowed with JWKSURL.
 	Audience string `yaml:"audience"`
 	// APIKeys are the hashes of the keys that can be exchanged for tokens. They need a secret of this server, which
-	// signs the tokens.
+	// signs the tokens. Reload replaces them.
 	APIKeys []APIKey `yaml:"api_keys"`
 }
 
@@ -93,6 +94,15 @@ func (c Config) validateAPIKeys() error {
 type Principal struct {
 	Subject string // "sub" of the token, owner of the caller's executions; 1–255 bytes
 	Admin   bool   // sees every execution and may do everything
+
+	Credential Credential // proof of the caller's identity
+}
+
+// Credential names the token or the API key that a caller showed, so that it can be revoked.
+type Credential struct {
+	Token    string    // "jti" of the token; empty if it has none
+	Key      string    // ID of the API key, or of the key that the token was made for; empty without one
+	IssuedAt time.Time // "iat" of the token; zero for an API key and for a token without it
 }
 
 // ScopeAdmin among the scopes of a token makes its subject an administrator.
@@ -101,15 +111,21 @@ const ScopeAdmin = "admin"
 const (
 	leeway   = 30 * time.Second // tolerated difference between the issuer's clock and ours
 	maxToken = 8 << 10          // bytes; a longer token is refused unread
+
+	// MaxLifetime is the longest lifetime of a token that Issue makes. The revocation of a subject is kept that long.
+	MaxLifetime = 366 * 24 * time.Hour
 )
 
 // Auth verifies and issues tokens. It is safe for concurrent use.
 type Auth struct {
-	config Config
-	secret []byte                 // HS256 signing key; nil if other issuers sign the tokens
-	files  atomic.Pointer[keyset] // keys of PEM files
-	remote *remoteKeys            // nil without a URL
-	parser *jwt.Parser
+	config  Config
+	secret  []byte                   // HS256 signing key; nil if other issuers sign the tokens
+	files   atomic.Pointer[keyset]   // keys of PEM files
+	apiKeys atomic.Pointer[[]APIKey] // API keys of the configuration
+	revoked atomic.Pointer[revoked]  // never nil
+	holders holders
+	remote  *remoteKeys // nil without a URL
+	parser  *jwt.Parser
 }
 
 // New returns an Auth with the configured keys, or with the key in dataDir, a directory that must exist. New reads the
@@ -119,6 +135,8 @@ func New(c Config, dataDir string) (*Auth, error) {
 		return nil, fmt.Errorf("auth: %w", err)
 	}
 	a := &Auth{config: c, secret: []byte(c.Key), parser: newParser(c)}
+	a.holders.all = make(map[*holder]bool)
+	a.revoked.Store(newRevoked(nil))
 	if c.Key == "" {
 		a.secret = nil
 	}
@@ -131,7 +149,7 @@ func New(c Config, dataDir string) (*Auth, error) {
 	if c.JWKSURL != "" {
 		a.remote = newRemoteKeys(c.JWKSURL)
 	}
-	return a, a.Reload()
+	return a, a.Reload(c)
 }
 
 func newParser(c Config) *jwt.Parser {
@@ -151,10 +169,14 @@ func newParser(c Config) *jwt.Parser {
 	return jwt.NewParser(options...)
 }
 
-// Reload reads the key files again. After an error the old keys stay.
-func (a *Auth) Reload() error {
+// Reload takes the API keys and the names of the key files from c, and reads the files again. Requests of an API key
+// that is missing in c, and of its tokens, end. After an error the old keys stay. Other settings need a restart.
+func (a *Auth) Reload(c Config) error {
+	if err := c.Validate(); err != nil {
+		return fmt.Errorf("auth: %w", err)
+	}
 	var keys keyset
-	for _, file := range a.config.Keys {
+	for _, file := range c.Keys {
 		k, err := file.read()
 		if err != nil {
 			return fmt.Errorf("read token key %s: %w", file.File, err)
@@ -162,6 +184,9 @@ func (a *Auth) Reload() error {
 		keys = append(keys, k)
 	}
 	a.files.Store(&keys)
+	apiKeys := slices.Clone(c.APIKeys)
+	a.apiKeys.Store(&apiKeys)
+	a.endRevoked()
 	return nil
 }
 
@@ -183,8 +208,8 @@ func (a *Auth) Ready(context.Context) error {
 }
 
 // Authenticate returns the principal of a token. Errors are faults: AUTHENTICATION_REQUIRED without a token,
-// INVALID_TOKEN with an invalid one. An error names the claim only if the signature is valid. A token with an unknown
-// key ID may wait 5 s for the key set to be fetched again.
+// INVALID_TOKEN with an invalid or revoked one. An error names the claim only if the signature is valid. A token with
+// an unknown key ID may wait 5 s for the key set to be fetched again.
 func (a *Auth) Authenticate(token string) (Principal, error) {
 	if token == "" {
 		return Principal{}, fault.New(fault.AuthenticationRequired,
@@ -200,7 +225,11 @@ func (a *Auth) Authenticate(token string) (Principal, error) {
 	if _, err := a.parser.ParseWithClaims(token, &c, a.keysFor); err != nil {
 		return Principal{}, fault.New(fault.InvalidToken, "%s", publicSentence(err)).Because(err)
 	}
-	return Principal{Subject: c.subject, Admin: slices.Contains(c.scopes, ScopeAdmin)}, nil
+	p := Principal{Subject: c.subject, Admin: slices.Contains(c.scopes, ScopeAdmin), Credential: c.credential()}
+	if err := a.check(p); err != nil {
+		return Principal{}, err
+	}
+	return p, nil
 }
 
 // isNotTokenRune reports whether r is neither base64url nor the dot between the parts. The decoder would skip line
@@ -242,8 +271,22 @@ var errNoKey = errors.New("no key has this algorithm and key ID")
 var errNoSigningKey = errors.New("this server only verifies tokens, " +
 	"which the issuer of auth.keys or auth.jwks_url signs. Get one there, or set auth.key as well")
 
-// Issue signs a token for subject (1–255 bytes) that is valid for ttl, counted in whole seconds, ≥ 1.
+// Issue signs a token for subject (1–255 bytes) that is valid for ttl, counted in whole seconds, from 1 s to
+// MaxLifetime.
 func (a *Auth) Issue(subject string, ttl time.Duration, scopes ...string) (string, error) {
+	return a.issue(subject, "", ttl, scopes)
+}
+
+// IssueFor signs a token for the holder of an API key. The token is refused as soon as the key is.
+func (a *Auth) IssueFor(p Principal, ttl time.Duration) (string, error) {
+	var scopes []string
+	if p.Admin {
+		scopes = append(scopes, ScopeAdmin)
+	}
+	return a.issue(p.Subject, p.Credential.Key, ttl, scopes)
+}
+
+func (a *Auth) issue(subject, keyID string, ttl time.Duration, scopes []string) (string, error) {
 	if a.secret == nil {
 		return "", fmt.Errorf("issue token: %w", errNoSigningKey)
 	}
@@ -253,11 +296,18 @@ func (a *Auth) Issue(subject string, ttl time.Duration, scopes ...string) (strin
 	if ttl < time.Second {
 		return "", fmt.Errorf("issue token: a lifetime of %s is less than a second", ttl)
 	}
+	if ttl > MaxLifetime {
+		return "", fmt.Errorf("issue token: a lifetime of %s is more than %s", ttl, MaxLifetime)
+	}
 	now := time.Now()
 	c := jwt.MapClaims{
 		"sub": subject,
 		"iat": now.Unix(),
 		"exp": now.Add(ttl).Unix(),
+		"jti": strings.ToLower(rand.Text()),
+	}
+	if keyID != "" {
+		c[claimKey] = keyID
 	}
 	if len(scopes) > 0 {
 		c["scope"] = strings.Join(scopes, " ")

@@ -105,6 +105,7 @@ func TestAuthenticateAcceptsValidTokens(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				got, err := newAuth(t, test.config).Authenticate(sign(testKey, plainHeader, test.payload))
+				got.Credential = Credential{}
 				if err != nil || got != test.want {
 					t.Fatalf("got %+v, %v; want %+v", got, err, test.want)
 				}
@@ -128,7 +129,12 @@ func TestIssuedTokensHoldUntilTheyExpire(t *testing.T) {
 			t.Fatal(err)
 		}
 		want := Principal{Subject: "ann", Admin: true}
-		if got, err := a.Authenticate(token); err != nil || got != want {
+		got, err := a.Authenticate(token)
+		if got.Credential.Token == "" || !got.Credential.IssuedAt.Equal(time.Now()) {
+			t.Errorf("got the credential %+v; want one that can be revoked", got.Credential)
+		}
+		got.Credential = Credential{}
+		if err != nil || got != want {
 			t.Errorf("got %+v, %v; want %+v", got, err, want)
 		}
 		if _, err := newAuth(t, Config{Key: strings.Repeat("k", 32)}).Authenticate(token); err == nil {

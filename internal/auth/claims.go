@@ -93,6 +93,20 @@ func (c *claims) Validate() (err error) {
 	return nil
 }
 
+// claimKey is the claim with the ID of the API key that a token was made for.
+const claimKey = "boomerang_key"
+
+// credential returns the claims that revocations look at. Validate has checked the form of the times.
+func (c *claims) credential() Credential {
+	var id Credential
+	id.Token, _ = c.MapClaims["jti"].(string)
+	id.Key, _ = c.MapClaims[claimKey].(string)
+	if issued, err := c.GetIssuedAt(); err == nil && issued != nil {
+		id.IssuedAt = issued.Time
+	}
+	return id
+}
+
 // endOfTime is the last second of the year 9999. A number far above it overflows in the library.
 const endOfTime = 253_402_300_799
 

@@ -123,7 +123,7 @@ func TestReloadReadsTheFilesAgain(t *testing.T) {
 		if err := os.WriteFile(path, test.text, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if err := a.Reload(); (err == nil) != test.reloads {
+		if err := a.Reload(a.config); (err == nil) != test.reloads {
 			t.Errorf("step %d: got %v; want it reloaded: %t", step, err, test.reloads)
 		}
 		if got := [2]bool{letsIn(first), letsIn(second)}; got != [2]bool{test.first, test.second} {

@@ -8,7 +8,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/http/httptrace"
 	"strconv"
 	"strings"
 	"time"
@@ -98,9 +97,13 @@ func (s *sender) send(ctx context.Context, d execution.Delivery) (execution.Atte
 func (s *sender) sendTraced(ctx context.Context, d execution.Delivery) (execution.Attempt, *connTrace, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
+	began := s.now()
 	a, trace, err := s.attempt(ctx, d)
 	if retriesAtOnce(a) && ctx.Err() == nil {
-		return s.attempt(ctx, d)
+		a, trace, err = s.attempt(ctx, d)
+	}
+	if s.policy.hidesOutcome(d.Callback.URL, trace, err) {
+		a, err = s.hideOutcome(ctx, a, began, err)
 	}
 	return a, trace, err
 }
@@ -123,7 +126,7 @@ func (s *sender) post(ctx context.Context, d execution.Delivery, a *execution.At
 	if err := s.policy.CheckURL(d.Callback.URL); err != nil {
 		return err
 	}
-	ctx = httptrace.WithClientTrace(withPeer(ctx, hostname(d.Callback.URL)), trace.clientTrace())
+	ctx = trace.attach(withPeer(ctx, hostname(d.Callback.URL)))
 	request, err := s.request(ctx, d, *a)
 	if err != nil {
 		return &unsentError{err}

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -16,6 +15,7 @@ import (
 	"github.com/sirupsen/logrus"
 	logtest "github.com/sirupsen/logrus/hooks/test"
 
+	"boomerang/internal/address"
 	"boomerang/internal/execution"
 	"boomerang/internal/fault"
 )
@@ -79,7 +79,10 @@ func TestNoPublicTextRevealsTheInternalNetwork(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := newTestPolicy(t,
-				func(c *Config) { c.AllowCIDRs = []netip.Prefix{netip.MustParsePrefix("127.77.66.55/32")} })
+				func(c *Config) {
+					c.AllowCIDRs = []address.Range{address.MustParseRange("127.77.66.55/32")}
+					c.RevealExceptions = true
+				})
 			dial := dialerWithDNS(p, map[string][][]string{
 				"hooks.example.com": {{"canary.internal"}}, "canary.internal": {{"127.77.66.55"}},
 				"closed.example.com": {{"closed-canary.internal"}}, "closed-canary.internal": {{"10.77.66.55"}},

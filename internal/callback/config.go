@@ -19,8 +19,9 @@ import (
 
 // Config holds the settings of callbacks.
 type Config struct {
-	AllowCIDRs         []netip.Prefix      `yaml:"allow_cidrs"`         // ranges open despite a rule
-	AllowHosts         []string            `yaml:"allow_hosts"`         // names open wherever they lead
+	AllowCIDRs         []address.Range     `yaml:"allow_cidrs"`         // ranges open despite a rule
+	AllowHosts         []address.Host      `yaml:"allow_hosts"`         // names open wherever they lead
+	RevealExceptions   bool                `yaml:"reveal_exceptions"`   // show how attempts at them fail
 	RequireHTTPS       bool                `yaml:"require_https"`       // refuse http://
 	Proxy              string              `yaml:"proxy"`               // URL of an egress proxy; empty = none
 	CAFile             string              `yaml:"ca_file"`             // PEM file of additional authorities
@@ -62,13 +63,16 @@ const (
 
 // Validate returns an error that names the first invalid key.
 func (c Config) Validate() error {
-	for _, prefix := range c.AllowCIDRs {
-		if !prefix.IsValid() {
+	for _, r := range c.AllowCIDRs {
+		if !r.Prefix.IsValid() {
 			return errors.New("allow_cidrs: every entry must be an address range like 10.0.0.0/8")
+		}
+		if err := checkPorts(r.Ports); err != nil {
+			return fmt.Errorf("allow_cidrs: %q %w", r, err)
 		}
 	}
 	for _, host := range c.AllowHosts {
-		if err := checkAllowed(host); err != nil {
+		if err := errors.Join(checkAllowed(host.Name), checkPorts(host.Ports)); err != nil {
 			return fmt.Errorf("allow_hosts: %q %w", host, err)
 		}
 	}
@@ -121,11 +125,20 @@ func (c Config) checkClientCertificates() error {
 func checkAllowed(host string) error {
 	switch {
 	case checkName(canonicalHost(host)) != nil:
-		return errors.New("must be a host name without scheme and port")
+		return errors.New("must be a host name without scheme, alone or with ports like receiver:9000 or " +
+			"receiver:9000-9010")
 	case endsInNumber(host):
 		return errors.New("is an address: put it into allow_cidrs")
 	case address.MetadataName(canonicalHost(host)):
 		return errors.New("leads to cloud metadata, which is never opened")
+	}
+	return nil
+}
+
+// checkPorts returns an error if an exception names a port that every policy closes.
+func checkPorts(p address.Ports) error {
+	if p != (address.Ports{}) && p.First < minPort && (p.First != p.Last || !wellKnown(p.First)) {
+		return fmt.Errorf("must have ports from %d on, or 80 or 443: no callback goes to others", minPort)
 	}
 	return nil
 }

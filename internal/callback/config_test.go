@@ -3,7 +3,6 @@ package callback
 import (
 	"bytes"
 	"math"
-	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -11,6 +10,9 @@ import (
 	"github.com/alecthomas/units"
 	"github.com/goccy/go-yaml"
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"boomerang/internal/address"
 )
 
 func TestDefaultsAreValidAndOpenNothing(t *testing.T) {
@@ -25,8 +27,9 @@ func TestDefaultsAreValidAndOpenNothing(t *testing.T) {
 
 func TestEveryKeyIsReadFromYAML(t *testing.T) {
 	const text = `
-allow_cidrs: [10.0.0.0/8, "fd12::/16"]
-allow_hosts: [receiver, host.docker.internal]
+allow_cidrs: [10.0.0.0/8, "[fd12::/16]:8443"]
+allow_hosts: [receiver, host.docker.internal:9000-9010]
+reveal_exceptions: true
 require_https: true
 proxy: http://user:pass@proxy:3128
 ca_file: /etc/ca.pem
@@ -41,8 +44,11 @@ destination: {concurrency: 2, rate: 0.5, breaker: false}
 		t.Fatal(err)
 	}
 	want := Config{
-		AllowCIDRs:         []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd12::/16")},
-		AllowHosts:         []string{"receiver", "host.docker.internal"},
+		AllowCIDRs: []address.Range{
+			address.MustParseRange("10.0.0.0/8"), address.MustParseRange("[fd12::/16]:8443"),
+		},
+		AllowHosts:         []address.Host{{Name: "receiver"}, address.ParseHost("host.docker.internal:9000-9010")},
+		RevealExceptions:   true,
 		RequireHTTPS:       true,
 		Proxy:              "http://user:pass@proxy:3128",
 		CAFile:             "/etc/ca.pem",
@@ -52,7 +58,7 @@ destination: {concurrency: 2, rate: 0.5, breaker: false}
 		Concurrency:        7,
 		Destination:        Destination{Concurrency: 2, Rate: 0.5},
 	}
-	if diff := cmp.Diff(want, c, cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" {
+	if diff := cmp.Diff(want, c, cmpopts.EquateComparable(address.Range{})); diff != "" {
 		t.Errorf("want (-), got (+):\n%s", diff)
 	}
 	if err := c.Validate(); err != nil {
@@ -70,20 +76,26 @@ func certificates(list ...ClientCertificate) func(*Config) {
 
 func TestValidateNamesTheKeyThatIsWrong(t *testing.T) {
 	for want, change := range map[string]func(*Config){
-		"allow_cidrs: every entry must be an address range": func(c *Config) { c.AllowCIDRs = []netip.Prefix{{}} },
+		"allow_cidrs: every entry must be an address range": func(c *Config) { c.AllowCIDRs = []address.Range{{}} },
 		`allow_hosts: "http://receiver" must be a host name`: func(c *Config) {
-			c.AllowHosts = []string{"http://receiver"}
+			c.AllowHosts = []address.Host{{Name: "http://receiver"}}
 		},
-		`allow_hosts: "receiver:8080" must be a host name`: func(c *Config) {
-			c.AllowHosts = []string{"receiver:8080"}
+		`allow_hosts: "receiver:0" must be a host name`: func(c *Config) {
+			c.AllowHosts = []address.Host{address.ParseHost("receiver:0")}
+		},
+		`allow_hosts: "receiver:22" must have ports from 1024 on`: func(c *Config) {
+			c.AllowHosts = []address.Host{address.ParseHost("receiver:22")}
+		},
+		`allow_cidrs: "10.0.0.0/8:80-443" must have ports from 1024 on`: func(c *Config) {
+			c.AllowCIDRs = []address.Range{address.MustParseRange("10.0.0.0/8:80-443")}
 		},
 		`allow_hosts: "*.example.com" must be a host name`: func(c *Config) {
-			c.AllowHosts = []string{"*.example.com"}
+			c.AllowHosts = []address.Host{{Name: "*.example.com"}}
 		},
-		`allow_hosts: "" must be a host name`:   func(c *Config) { c.AllowHosts = []string{""} },
-		`allow_hosts: "10.0.0.1" is an address`: func(c *Config) { c.AllowHosts = []string{"10.0.0.1"} },
+		`allow_hosts: "" must be a host name`:   func(c *Config) { c.AllowHosts = []address.Host{{Name: ""}} },
+		`allow_hosts: "10.0.0.1" is an address`: func(c *Config) { c.AllowHosts = []address.Host{{Name: "10.0.0.1"}} },
 		`allow_hosts: "Metadata.Google.Internal." leads to cloud metadata`: func(c *Config) {
-			c.AllowHosts = []string{"Metadata.Google.Internal."}
+			c.AllowHosts = []address.Host{{Name: "Metadata.Google.Internal."}}
 		},
 		"proxy must be an http:// or https:// URL":     func(c *Config) { c.Proxy = "proxy:3128" },
 		"proxy must be an http":                        func(c *Config) { c.Proxy = "http://user:hush@%" },

@@ -1,6 +1,7 @@
 package callback
 
 import (
+	"context"
 	"crypto/tls"
 	"net/http/httptrace"
 	"sync"
@@ -14,6 +15,7 @@ type connTrace struct {
 	connected    bool
 	tls          string // TLS version; empty without TLS
 	public       bool
+	excepted     bool // only an exception opens an address of the receiver, or its name
 	unanswered   bool // connected, but no byte came back
 	handshakeErr error
 	recording    bool   // the answer's bytes are being recorded
@@ -41,6 +43,7 @@ func (t *connTrace) clientTrace() *httptrace.ClientTrace {
 			top, base := unwrapConn(info.Conn)
 			t.update(func() {
 				t.public, t.unanswered = base != nil && !base.excepted, true
+				t.excepted = t.excepted || base != nil && base.excepted
 				t.recording, t.head, t.ended = true, nil, false
 			})
 			if top != nil {
@@ -51,6 +54,27 @@ func (t *connTrace) clientTrace() *httptrace.ClientTrace {
 			t.update(func() { t.unanswered = false })
 		},
 	}
+}
+
+// traceKey is the context key of the connTrace of an attempt.
+type traceKey struct{}
+
+// attach returns a context for the attempt that t observes. The transport dials with the values of the context.
+func (t *connTrace) attach(ctx context.Context) context.Context {
+	return httptrace.WithClientTrace(context.WithValue(ctx, traceKey{}, t), t.clientTrace())
+}
+
+// noteException tells the attempt behind a dial that only an exception opens the destination.
+func noteException(ctx context.Context) {
+	if t, ok := ctx.Value(traceKey{}).(*connTrace); ok {
+		t.update(func() { t.excepted = true })
+	}
+}
+
+// isException reports whether only an exception opened the destination.
+func (t *connTrace) isException() (excepted bool) {
+	t.update(func() { excepted = t.excepted })
+	return excepted
 }
 
 func (t *connTrace) update(change func()) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"strconv"
 	"sync"
 	"syscall"
 	"time"
@@ -30,7 +31,7 @@ type guardedDialer struct {
 // dial resolves address ("host:port") and connects to the first allowed address that accepts the connection. If no
 // address is allowed the error is a *RefusalError.
 func (d guardedDialer) dial(ctx context.Context, network, address string) (net.Conn, error) {
-	host, _, err := net.SplitHostPort(address)
+	host, port, err := net.SplitHostPort(address)
 	if err != nil {
 		return nil, err
 	}
@@ -40,6 +41,9 @@ func (d guardedDialer) dial(ctx context.Context, network, address string) (net.C
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if err != nil {
+		if n, err := strconv.ParseUint(port, 10, 16); err == nil && g.policy.namesHost(canonicalHost(host), uint16(n)) {
+			noteException(ctx) // also if the name has no address
+		}
 		if g.refusal != nil && len(g.allowed) == 0 {
 			return nil, g.refusal
 		}
@@ -62,12 +66,12 @@ type dialGuard struct {
 
 // control implements net.Dialer.ControlContext. The dialer calls it for each resolved address, between socket and
 // connect.
-func (g *dialGuard) control(_ context.Context, _, address string, _ syscall.RawConn) error {
+func (g *dialGuard) control(ctx context.Context, _, address string, _ syscall.RawConn) error {
 	resolved, err := netip.ParseAddrPort(address)
 	if err != nil {
 		return err
 	}
-	d, err := g.policy.decide(g.host, resolved.Addr())
+	d, err := g.policy.decide(g.host, resolved)
 	if err != nil {
 		return err
 	}
@@ -78,6 +82,9 @@ func (g *dialGuard) control(_ context.Context, _, address string, _ syscall.RawC
 		return d.refusal
 	}
 	g.allowed[resolved.Addr().Unmap()] = d.excepted
+	if d.excepted {
+		noteException(ctx)
+	}
 	return nil
 }
 

@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"boomerang/internal/address"
 )
 
 // dnsServer answers DNS queries: for each name it has a list of answers, used one after another, the last one for ever.
@@ -128,7 +130,10 @@ func dialerWithDNS(p *Policy, answers map[string][][]string) guardedDialer {
 	return guardedDialer{policy: p, resolver: (&dnsServer{answers: answers}).resolver(), timeout: 5 * time.Second}
 }
 
-func allowLoopback(c *Config) { c.AllowCIDRs = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")} }
+// allowLoopback opens this machine and shows all that happens there, as for a public receiver.
+func allowLoopback(c *Config) {
+	c.AllowCIDRs, c.RevealExceptions = []address.Range{address.MustParseRange("127.0.0.0/8")}, true
+}
 
 // listen accepts connections on a loopback address and returns its port.
 func listen(t *testing.T) (port string) {
@@ -225,7 +230,7 @@ func TestDialConnectsToTheOpenAddressAmongClosedOnes(t *testing.T) {
 }
 
 func TestDialDoesNotBlockANameWithAnOpenAddressThatIsDown(t *testing.T) {
-	p := newTestPolicy(t, func(c *Config) { c.AllowCIDRs = []netip.Prefix{netip.MustParsePrefix("127.0.0.2/32")} })
+	p := newTestPolicy(t, func(c *Config) { c.AllowCIDRs = []address.Range{address.MustParseRange("127.0.0.2/32")} })
 	for _, addresses := range [][]string{
 		{"127.0.0.1", "127.0.0.2"}, {"127.0.0.2", "127.0.0.1"}, {"fd00::1", "127.0.0.2"},
 	} {
@@ -255,7 +260,7 @@ func TestDialStopsDNSRebinding(t *testing.T) {
 
 func TestDialOpensAllAddressesOfAnAllowedNameExceptMetadata(t *testing.T) {
 	port := listen(t)
-	p := newTestPolicy(t, func(c *Config) { c.AllowHosts = []string{"receiver"} })
+	p := newTestPolicy(t, func(c *Config) { c.AllowHosts = []address.Host{{Name: "receiver"}} })
 	answers := map[string][][]string{"receiver": {{"127.0.0.1"}, {"169.254.169.254"}}, "other": {{"127.0.0.1"}}}
 	d := dialerWithDNS(p, answers)
 	conn, err := d.dial(t.Context(), "tcp", "receiver:"+port)

@@ -5,9 +5,8 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"net/http/httptrace"
-	"net/netip"
 
+	"boomerang/internal/address"
 	"boomerang/internal/execution"
 	"boomerang/internal/fault"
 )
@@ -22,7 +21,7 @@ type Fetcher struct {
 
 // NewFetcher returns a Fetcher. From c it takes the rules for URLs, the proxy and the certificate authorities. The
 // ranges in allow are open although a rule closes them. Errors are those of NewPolicy.
-func NewFetcher(c Config, allow []netip.Prefix, version string) (*Fetcher, error) {
+func NewFetcher(c Config, allow []address.Range, version string) (*Fetcher, error) {
 	c.AllowCIDRs, c.AllowHosts, c.ClientCertificates = allow, nil, nil // a fetch never shows a client certificate
 	policy, err := NewPolicy(c)
 	if err != nil {
@@ -35,7 +34,8 @@ func NewFetcher(c Config, allow []netip.Prefix, version string) (*Fetcher, error
 }
 
 // Fetch returns the body of a 200 answer, at most limit bytes. It does not follow redirects. Errors are faults that
-// name field: INVALID_REQUEST with the outcome of the failed attempt in the detail "error", or PAYLOAD_TOO_LARGE.
+// name field: INVALID_REQUEST with the outcome of the failed attempt in the detail "error", or PAYLOAD_TOO_LARGE. The
+// context must have a deadline: a failed download from an exception takes until then, so that its time tells nothing.
 func (f *Fetcher) Fetch(ctx context.Context, field, url string, limit int) ([]byte, error) {
 	if err := inField(field, f.policy.checkURL(url)); err != nil {
 		if closed, ok := errors.AsType[*fault.Error](err); ok {
@@ -44,7 +44,16 @@ func (f *Fetcher) Fetch(ctx context.Context, field, url string, limit int) ([]by
 		return nil, err
 	}
 	trace := new(connTrace)
-	ctx = httptrace.WithClientTrace(withPeer(ctx, hostname(url)), trace.clientTrace())
+	content, err := f.fetch(ctx, trace, field, url, limit)
+	if err != nil && fault.Of(err).Code != fault.PayloadTooLarge &&
+		f.policy.hidesOutcome(url, trace, errors.Unwrap(err)) {
+		return nil, hideFetch(ctx, field, err)
+	}
+	return content, err
+}
+
+func (f *Fetcher) fetch(ctx context.Context, trace *connTrace, field, url string, limit int) ([]byte, error) {
+	ctx = trace.attach(withPeer(ctx, hostname(url)))
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return nil, fetchFault(field, &unsentError{err})

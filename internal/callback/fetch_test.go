@@ -5,11 +5,11 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
-	"net/netip"
 	"strings"
 	"testing"
 	"time"
 
+	"boomerang/internal/address"
 	"boomerang/internal/fault"
 )
 
@@ -43,9 +43,10 @@ func fileServer(t *testing.T) *httptest.Server {
 
 func fetcher(t *testing.T, c Config, allow ...string) *Fetcher {
 	t.Helper()
-	var cidrs []netip.Prefix
+	c.RevealExceptions = true
+	var cidrs []address.Range
 	for _, cidr := range allow {
-		cidrs = append(cidrs, netip.MustParsePrefix(cidr))
+		cidrs = append(cidrs, address.MustParseRange(cidr))
 	}
 	f, err := NewFetcher(c, cidrs, "1.2.3")
 	if err != nil {
@@ -110,8 +111,8 @@ func TestFetchNamesTheFailure(t *testing.T) {
 // A callback writes to an exception; a fetch would read from it.
 func TestFetchIgnoresTheExceptionsOfCallbacks(t *testing.T) {
 	server, c := fileServer(t), Defaults()
-	c.AllowCIDRs = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
-	c.AllowHosts = []string{"127.0.0.1", "hook.test"}
+	c.AllowCIDRs = []address.Range{address.MustParseRange("127.0.0.0/8")}
+	c.AllowHosts = []address.Host{{Name: "127.0.0.1"}, {Name: "hook.test"}}
 	f := fetcher(t, c)
 	if got, err := f.Fetch(t.Context(), "url", server.URL+"/file", 100); err == nil {
 		t.Errorf("got %q, want a refusal", got)

@@ -156,7 +156,7 @@ func TestOnlyTheOpenAddressOfAMixedAnswerIsReached(t *testing.T) {
 	open.Listener = l
 	open.Start()
 	defer open.Close()
-	p := newTestPolicy(t, func(c *Config) { c.AllowCIDRs = []netip.Prefix{netip.MustParsePrefix("127.0.0.2/32")} })
+	p := newTestPolicy(t, func(c *Config) { c.AllowCIDRs = []address.Range{address.MustParseRange("127.0.0.2/32")} })
 	for _, answers := range [][]string{
 		{"127.0.0.1", "127.0.0.2"},
 		{"127.0.0.2", "127.0.0.1"},

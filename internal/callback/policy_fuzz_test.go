@@ -56,7 +56,7 @@ func FuzzCheckURL(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if v, err := p.decide(host, addr); err != nil || v.refusal != nil {
+		if v, err := p.decide(host, netip.AddrPortFrom(addr, 443)); err != nil || v.refusal != nil {
 			t.Fatalf("%q passed admission, and the dial says %v, %v", raw, v.refusal, err)
 		}
 	})

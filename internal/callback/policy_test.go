@@ -30,8 +30,10 @@ func defaultConfig(*Config) {}
 
 // openConfig allows all destinations that an operator can allow.
 func openConfig(c *Config) {
-	c.AllowCIDRs = []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")}
-	c.AllowHosts = []string{"receiver", "host.docker.internal", "localhost", "evil.example.com"}
+	c.AllowCIDRs = []address.Range{address.MustParseRange("0.0.0.0/0"), address.MustParseRange("::/0")}
+	c.AllowHosts = []address.Host{
+		{Name: "receiver"}, {Name: "host.docker.internal"}, {Name: "localhost"}, {Name: "evil.example.com"},
+	}
 }
 
 const (
@@ -295,11 +297,11 @@ func TestRequireHTTPSRefusesHTTP(t *testing.T) {
 
 func TestExceptionsOpenOnlyTheirOwnDestinations(t *testing.T) {
 	p := newTestPolicy(t, func(c *Config) {
-		c.AllowCIDRs = []netip.Prefix{
-			netip.MustParsePrefix("10.1.0.0/16"), netip.MustParsePrefix("fd12::/16"),
-			netip.MustParsePrefix(hostAddress + "/32"),
+		c.AllowCIDRs = []address.Range{
+			address.MustParseRange("10.1.0.0/16"), address.MustParseRange("fd12::/16"),
+			address.MustParseRange(hostAddress + "/32"),
 		}
-		c.AllowHosts = []string{"Receiver", "host.docker.internal."}
+		c.AllowHosts = []address.Host{{Name: "Receiver"}, {Name: "host.docker.internal."}}
 	})
 	for url, open := range map[string]bool{
 		"http://10.1.2.3:8080/":             true,
@@ -327,13 +329,60 @@ func TestExceptionsOpenOnlyTheirOwnDestinations(t *testing.T) {
 	}
 }
 
+func TestAnExceptionWithPortsOpensNoOtherPort(t *testing.T) {
+	p := newTestPolicy(t, func(c *Config) {
+		c.AllowCIDRs = []address.Range{
+			address.MustParseRange("10.1.0.0/16:8443"), address.MustParseRange("[fd12::/16]:80"),
+			address.MustParseRange("10.2.0.0/16:443"),
+		}
+		c.AllowHosts = []address.Host{
+			address.ParseHost("host.docker.internal:9000"), address.ParseHost("receiver:8080-8081"),
+			address.ParseHost("receiver:9000"),
+		}
+	})
+	for url, open := range map[string]bool{
+		"http://10.1.2.3:8443/":             true,
+		"http://[::ffff:10.1.2.3]:8443/":    true,
+		"http://10.1.2.3:8444/":             false,
+		"http://10.1.2.3/":                  false,
+		"https://10.2.2.3/":                 true,
+		"http://10.2.2.3/":                  false,
+		"http://[fd12::1]/":                 true,
+		"https://[fd12::1]/":                false,
+		"http://host.docker.internal:9000/": true,
+		"http://HOST.docker.internal.:9000": true,
+		"http://host.docker.internal:9001/": false,
+		"http://host.docker.internal/":      false,
+		"http://receiver:8080/":             true,
+		"http://receiver:8081/":             true,
+		"http://receiver:8082/":             false,
+		"http://receiver:9000/":             true,
+	} {
+		err := p.CheckURL(url)
+		if (err == nil) != open {
+			t.Errorf("%q: got %v, want open = %v", url, err, open)
+		}
+		if !open && strings.Contains(url, "docker") {
+			checkRefusal(t, url, err, banned, "a .internal name on this port")
+		}
+	}
+	for to, open := range map[string]bool{
+		"10.1.2.3:8443": true, "10.1.2.3:8444": false, "192.168.0.1:9000": false, "[::ffff:10.1.2.3]:8443": true,
+	} {
+		d, err := p.decide("hooks.example.com", netip.MustParseAddrPort(to))
+		if err != nil || (d.refusal == nil) != open {
+			t.Errorf("%s behind a public name: got %+v, %v; want open = %v", to, d, err, open)
+		}
+	}
+}
+
 func TestMetadataStaysClosedUnderEveryException(t *testing.T) {
 	p := newTestPolicy(t, openConfig)
 	for _, url := range metadataURLs {
 		checkRefusal(t, url, p.CheckURL(url), banned, "metadata")
 	}
 	for _, addr := range address.MetadataAddresses() {
-		if v, err := p.decide("evil.example.com", addr); err != nil || v.refusal == nil {
+		if v, err := p.decide("evil.example.com", netip.AddrPortFrom(addr, 443)); err != nil || v.refusal == nil {
 			t.Errorf("%s under an allowed name: got %+v, %v", addr, v, err)
 		}
 	}
@@ -341,8 +390,8 @@ func TestMetadataStaysClosedUnderEveryException(t *testing.T) {
 
 func TestDecideReportsAnAddressThatOnlyAnExceptionOpened(t *testing.T) {
 	p := newTestPolicy(t, func(c *Config) {
-		c.AllowCIDRs = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("8.0.0.0/8")}
-		c.AllowHosts = []string{"receiver", "db.internal", "hooks.example.com"}
+		c.AllowCIDRs = []address.Range{address.MustParseRange("10.0.0.0/8"), address.MustParseRange("8.0.0.0/8")}
+		c.AllowHosts = []address.Host{{Name: "receiver"}, {Name: "db.internal"}, {Name: "hooks.example.com"}}
 	})
 	for _, c := range []struct {
 		host, addr string
@@ -360,7 +409,7 @@ func TestDecideReportsAnAddressThatOnlyAnExceptionOpened(t *testing.T) {
 		{"DB.Internal.", "2606:4700::1111", true},
 		{"2606:4700::1111", "2606:4700::1111", false},
 	} {
-		v, err := p.decide(c.host, netip.MustParseAddr(c.addr))
+		v, err := p.decide(c.host, netip.AddrPortFrom(netip.MustParseAddr(c.addr), 443))
 		if err != nil || v.refusal != nil || v.excepted != c.excepted {
 			t.Errorf("%s at %s: got %+v, %v; want excepted = %v", c.host, c.addr, v, err, c.excepted)
 		}
@@ -371,7 +420,7 @@ func TestDecideFailsClosedWhenInterfacesCannotBeRead(t *testing.T) {
 	p := newTestPolicy(t, defaultConfig)
 	broken := errors.New("netlink is broken")
 	p.hostAddresses = func() ([]netip.Addr, error) { return nil, broken }
-	if _, err := p.decide("example.com", netip.MustParseAddr("1.1.1.1")); !errors.Is(err, broken) {
+	if _, err := p.decide("example.com", netip.MustParseAddrPort("1.1.1.1:443")); !errors.Is(err, broken) {
 		t.Errorf("got %v", err)
 	}
 	if err := p.CheckURL("http://1.1.1.1/"); !errors.Is(err, broken) {

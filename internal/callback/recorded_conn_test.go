@@ -10,13 +10,13 @@ import (
 	"net"
 	"net/http/httptest"
 	"net/http/httptrace"
-	"net/netip"
 	"net/url"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"boomerang/internal/address"
 	"boomerang/internal/execution"
 )
 
@@ -315,7 +315,9 @@ func TestOnlyTheBeginningOfAnAnswerIsRecorded(t *testing.T) {
 
 func TestAFetchOfAMalformedAnswerFails(t *testing.T) {
 	url, _ := tcpServer(t, answerText("HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\n\r\ncontent"))
-	f, err := NewFetcher(Defaults(), []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, "1.2.3")
+	c := Defaults()
+	c.RevealExceptions = true
+	f, err := NewFetcher(c, []address.Range{address.MustParseRange("127.0.0.0/8")}, "1.2.3")
 	if err != nil {
 		t.Fatal(err)
 	}

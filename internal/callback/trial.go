@@ -49,11 +49,15 @@ func (d *Deliverer) Try(ctx context.Context, s Sample) (Trial, error) {
 	a, trace, err := own.sendTraced(ctx, delivery)
 	trace.mu.Lock()
 	defer trace.mu.Unlock()
+	shown := a.Outcome != execution.AttemptFailed
+	if !shown {
+		trace.tls = ""
+	}
 	return Trial{
 		Outcome:    a.Outcome,
 		Rule:       refusalRule(err),
-		Resolved:   trace.resolved && own.transport.Proxy == nil || hostIsAddress(s.URL),
-		Connected:  trace.connected,
+		Resolved:   shown && trace.resolved && own.transport.Proxy == nil || hostIsAddress(s.URL),
+		Connected:  shown && trace.connected,
 		TLS:        trace.tls,
 		StatusCode: a.StatusCode,
 		Answer:     a.Answer,

@@ -102,6 +102,23 @@ func checkAuthority(u *url.URL) error {
 	return nil
 }
 
+// minPort is the first port that callbacks may use beside the well-known ones of HTTP.
+const minPort = 1024
+
+func wellKnown(port uint16) bool { return port == 80 || port == 443 }
+
+// urlPort returns the port of a URL that checkPort has accepted.
+func urlPort(u *url.URL) uint16 {
+	if port := u.Port(); port != "" {
+		n, _ := strconv.ParseUint(port, 10, 16)
+		return uint16(n)
+	}
+	if u.Scheme == "https" {
+		return 443
+	}
+	return 80
+}
+
 func checkPort(u *url.URL) error {
 	if strings.HasSuffix(u.Host, ":") {
 		return malformed("has an empty port")
@@ -114,7 +131,7 @@ func checkPort(u *url.URL) error {
 	switch {
 	case err != nil || n == 0 || strconv.FormatUint(n, 10) != port:
 		return malformed("must have a port from 1 to 65535")
-	case n < 1024 && n != 80 && n != 443:
+	case n < minPort && !wellKnown(uint16(n)):
 		return notAllowed("must not use a port below 1024 other than 80 and 443")
 	}
 	return nil
@@ -124,7 +141,7 @@ func checkPort(u *url.URL) error {
 func (p *Policy) checkHost(u *url.URL) error {
 	host := u.Hostname()
 	if strings.HasPrefix(u.Host, "[") || endsInNumber(host) {
-		return p.checkLiteral(host)
+		return p.checkLiteral(host, urlPort(u))
 	}
 	host = canonicalHost(host)
 	if err := checkName(host); err != nil {
@@ -133,13 +150,16 @@ func (p *Policy) checkHost(u *url.URL) error {
 	if address.MetadataName(host) {
 		return ruleFault(&RefusalError{address.Metadata})
 	}
-	if rule := localNameRule(host); rule != "" && !p.hosts[host] {
+	if rule := localNameRule(host); rule != "" && !p.namesHost(host, urlPort(u)) {
+		if len(p.hosts[host]) > 0 {
+			rule += " on this port"
+		}
 		return ruleFault(&RefusalError{rule})
 	}
 	return nil
 }
 
-func (p *Policy) checkLiteral(host string) error {
+func (p *Policy) checkLiteral(host string, port uint16) error {
 	addr, err := netip.ParseAddr(host)
 	switch {
 	case err != nil: // ParseAddr takes no shorthand, no octal and no hexadecimal
@@ -147,7 +167,7 @@ func (p *Policy) checkLiteral(host string) error {
 	case addr.Zone() != "":
 		return malformed("must not have an IPv6 zone")
 	}
-	d, err := p.decide(host, addr)
+	d, err := p.decide(host, netip.AddrPortFrom(addr, port))
 	if err != nil {
 		return err
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"boomerang/internal/address"
 	"boomerang/internal/auth"
 	"boomerang/internal/callback"
 	"boomerang/internal/config"
@@ -23,7 +24,8 @@ import (
 const sample = "../../configs/boomerang.yaml"
 
 func same(a, b any) string {
-	return cmp.Diff(a, b, cmpopts.EquateEmpty(), cmpopts.EquateComparable(netip.Prefix{}, netip.Addr{}))
+	return cmp.Diff(a, b, cmpopts.EquateEmpty(),
+		cmpopts.EquateComparable(netip.Prefix{}, netip.Addr{}, address.Range{}))
 }
 
 func write(t *testing.T, text string) string {
@@ -97,8 +99,10 @@ func TestTheEnvironmentOverridesTheFile(t *testing.T) {
 	want.HTTP.Addr = "localhost:2"
 	want.Dispatch.Slots = 3
 	want.Callback.InlineOutput = 2 * units.MiB
-	want.Callback.AllowCIDRs = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("10.0.0.0/8")}
-	want.Callback.AllowHosts = []string{"a.internal"}
+	want.Callback.AllowCIDRs = []address.Range{
+		address.MustParseRange("127.0.0.0/8"), address.MustParseRange("10.0.0.0/8"),
+	}
+	want.Callback.AllowHosts = []address.Host{{Name: "a.internal"}}
 	want.Callback.Schedule = []time.Duration{time.Second, 2 * time.Minute}
 	want.Callback.RequireHTTPS = true
 	want.Callback.ClientCertificates = []callback.ClientCertificate{

@@ -10,7 +10,6 @@ import (
 	"io"
 	"maps"
 	"net/http"
-	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -26,6 +25,7 @@ import (
 	"github.com/docker/docker/client"
 	"github.com/sirupsen/logrus"
 
+	"boomerang/internal/address"
 	"boomerang/internal/app"
 	"boomerang/internal/config"
 	"boomerang/internal/execution"
@@ -102,7 +102,8 @@ func defaults() config.Config {
 	c.HTTP.Addr = "127.0.0.1:0"
 	c.Docker.InitDir = initDir
 	c.Docker.UIDBase = servertest.UIDBase()
-	c.Callback.AllowCIDRs = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+	c.Callback.AllowCIDRs = []address.Range{address.MustParseRange("127.0.0.0/8")}
+	c.Callback.RevealExceptions = true
 	return c
 }
 

@@ -8,13 +8,13 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
-	"net/netip"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
+	"boomerang/internal/address"
 	"boomerang/internal/config"
 	"boomerang/internal/execution"
 )
@@ -40,7 +40,7 @@ func TestAllInputsReachTheProgram(t *testing.T) {
 	t.Cleanup(shelf.Close)
 	h := newHarness(t, func(c *config.Config) {
 		c.Admission.Files.URL = true
-		c.Admission.Files.URLAllowCIDRs = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+		c.Admission.Files.URLAllowCIDRs = []address.Range{address.MustParseRange("127.0.0.0/8")}
 	})
 	tool := base64.StdEncoding.EncodeToString([]byte("#!/bin/sh\necho the tool ran\n"))
 	given := fields{

@@ -20,6 +20,7 @@ import (
 	"github.com/docker/docker/api/types/image"
 	"github.com/google/go-cmp/cmp"
 
+	"boomerang/internal/auth"
 	"boomerang/internal/config"
 	"boomerang/internal/execution"
 )
@@ -99,7 +100,7 @@ func TestAReloadAddsALanguageOfAnyImage(t *testing.T) {
 		if err := os.WriteFile(h.config.Languages.File, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		return h.app.Reload()
+		return h.app.Reload(h.config)
 	}
 	known := func() any {
 		_, health := h.call(http.MethodGet, "/health", nil)
@@ -186,10 +187,16 @@ func TestAServerWithoutAnEngineAcceptsExecutionsAndIsNotReady(t *testing.T) {
 	}
 }
 
+// readiness returns the answer of /readyz for an administrator.
+func (h *harness) readiness() (status int, answer map[string]any) {
+	h.t.Helper()
+	return h.call(http.MethodGet, "/readyz", nil, "Authorization", "Bearer "+h.tokenFor("root", auth.ScopeAdmin))
+}
+
 // failingChecks returns the status of /readyz and the names of the failing checks.
 func (h *harness) failingChecks() (status int, names []string) {
 	h.t.Helper()
-	status, answer := h.call(http.MethodGet, "/readyz", nil)
+	status, answer := h.readiness()
 	for _, check := range answer["checks"].([]any) {
 		if check := check.(map[string]any); check["ok"] != true {
 			names = append(names, check["name"].(string))

@@ -34,7 +34,7 @@ func withSeccomp(t testing.TB, text string) func(*config.Config) {
 func (h *harness) awaitEngineCheck(ok bool) string {
 	h.t.Helper()
 	for end := time.Now().Add(patience); ; <-time.After(100 * time.Millisecond) {
-		_, answer := h.call(http.MethodGet, "/readyz", nil)
+		_, answer := h.readiness()
 		warned := false
 		for _, w := range list(answer["warnings"]) {
 			warned = warned || strings.Contains(w.(string), "no container was started")
@@ -78,7 +78,7 @@ func TestAnEngineThatRefusesEveryContainerIsReportedAtOnce(t *testing.T) {
 	if err := os.WriteFile(h.config.Languages.File, []byte(plainBash), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := h.app.Reload(); err != nil {
+	if err := h.app.Reload(h.config); err != nil {
 		t.Fatal(err)
 	}
 	h.expectResult(h.submit("echo now", bash), completed("now\n"))

@@ -160,7 +160,7 @@ func TestAReloadRenewsWarmContainers(t *testing.T) {
 	h := newHarness(t, withLanguages(t, twoWarm(name)))
 	waited := h.awaitNewWarm()
 	built(commitImage(t, "ENV MADE=twice")) // under the same name, which the server has looked up seconds ago
-	if err := h.app.Reload(); err != nil {
+	if err := h.app.Reload(h.config); err != nil {
 		t.Fatal(err)
 	}
 	h.expectResult(h.submit("echo $MADE", bash), completed("twice\n"))
@@ -170,7 +170,7 @@ func TestAReloadRenewsWarmContainers(t *testing.T) {
 	if err := os.WriteFile(h.config.Languages.File, []byte(twoWarm(image)), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := h.app.Reload(); err != nil {
+	if err := h.app.Reload(h.config); err != nil {
 		t.Fatal(err)
 	}
 	waited = h.awaitNewWarm(waited...)

@@ -55,6 +55,7 @@ const (
 	AttemptTLS        AttemptOutcome = "tls_error"
 	AttemptRedirect   AttemptOutcome = "redirect"
 	AttemptStatus     AttemptOutcome = "http_status"
+	AttemptFailed     AttemptOutcome = "failed" // hidden, because only an exception opens the destination
 )
 
 // Attempt is one POST of a delivery. A stored attempt never changes.

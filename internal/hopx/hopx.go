@@ -13,6 +13,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"boomerang/internal/auth"
 	"boomerang/internal/execution"
 	"boomerang/internal/gateway"
 	"boomerang/internal/language"
@@ -38,7 +39,8 @@ type Environments interface {
 
 // Issuer makes tokens.
 type Issuer interface {
-	Issue(subject string, ttl time.Duration, scopes ...string) (string, error)
+	// IssueFor makes a token for the holder of an API key.
+	IssueFor(holder auth.Principal, ttl time.Duration) (string, error)
 }
 
 // Workspaces keeps the files of the SDKs. Errors: those of gateway.Workspaces.

@@ -126,13 +126,9 @@ func (h *sandboxRoutes) sandbox(r *http.Request, id string) sandbox {
 
 // mint makes a token for the holder of the key.
 func (h *sandboxRoutes) mint(caller auth.Principal) (*sandboxToken, error) {
-	var scopes []string
-	if caller.Admin {
-		scopes = append(scopes, auth.ScopeAdmin)
-	}
 	// Computed first, so that it is never later than the real one
 	expires := h.Now().Add(tokenLife).UTC().Truncate(time.Second)
-	token, err := h.Issuer.Issue(caller.Subject, tokenLife, scopes...)
+	token, err := h.Issuer.IssueFor(caller, tokenLife)
 	if err != nil {
 		return nil, fmt.Errorf("mint token: %w", err)
 	}

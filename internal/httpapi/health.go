@@ -14,8 +14,8 @@ import (
 	"boomerang/internal/wire"
 )
 
-// Check checks whether a part of the server works. The log gets the text of its error; /readyz, which needs no token,
-// shows only the sentence of a fault.
+// Check checks whether a part of the server works. The log gets the text of its error; /readyz shows an administrator
+// the sentence of a fault, and anyone else only the name of the check.
 type Check struct {
 	Name string
 	Run  func(ctx context.Context) error
@@ -29,10 +29,12 @@ func (a *api) handleAlive(w http.ResponseWriter, _ *http.Request, _ auth.Princip
 	}{"alive"})
 }
 
-// ready is the answer of /readyz.
+// ready is the answer of /readyz. Only an administrator gets checks and warnings, because they describe the engine and
+// its flaws.
 type ready struct {
-	Status   string    `json:"status"` // ready or unready
-	Checks   []checked `json:"checks"`
+	Status   string    `json:"status"`             // ready or unready
+	Failing  []string  `json:"failing,omitempty"`  // names of the failing checks
+	Checks   []checked `json:"checks,omitempty"`   // all checks
 	Warnings []string  `json:"warnings,omitempty"` // names of problems that do not stop the work
 }
 
@@ -44,17 +46,20 @@ type checked struct {
 	FailingSince *time.Time `json:"failing_since,omitempty"` // the first failure in a row
 }
 
-func (a *api) handleReady(w http.ResponseWriter, r *http.Request, _ auth.Principal) error {
-	answer := ready{Status: "ready", Checks: a.ready.run(r.Context())}
-	if a.Notes != nil {
-		ctx, cancel := context.WithTimeout(r.Context(), checkTimeout)
-		defer cancel()
-		answer.Warnings = a.Notes(ctx)
-	}
-	status := http.StatusOK
-	for _, c := range answer.Checks {
+func (a *api) handleReady(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
+	answer, status, checks := ready{Status: "ready"}, http.StatusOK, a.ready.run(r.Context())
+	for _, c := range checks {
 		if !c.OK {
 			answer.Status, status = "unready", http.StatusServiceUnavailable
+			answer.Failing = append(answer.Failing, c.Name)
+		}
+	}
+	if caller.Admin {
+		answer.Checks = checks
+		if a.Notes != nil {
+			ctx, cancel := context.WithTimeout(r.Context(), checkTimeout)
+			defer cancel()
+			answer.Warnings = a.Notes(ctx)
 		}
 	}
 	return server.Respond(w, status, answer)

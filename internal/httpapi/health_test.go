@@ -17,7 +17,7 @@ import (
 	"boomerang/internal/server"
 )
 
-func TestReadyzNamesFailingChecksAndSinceWhen(t *testing.T) {
+func TestReadyzTellsDetailsToAdministratorsOnly(t *testing.T) {
 	now, broken := apitest.Moment(0), error(nil)
 	h := apitest.Open(t, func(_ *server.Config, d *apitest.Deps) {
 		d.Now = func() time.Time { return now }
@@ -25,14 +25,20 @@ func TestReadyzNamesFailingChecksAndSinceWhen(t *testing.T) {
 			{"store", func(context.Context) error { return nil }},
 			{"docker", func(context.Context) error { return broken }},
 		}
+		d.Notes = func(context.Context) []string { return []string{"runc"} }
 	})
 	expect := func(status int, docker string) {
 		t.Helper()
-		a := h.Get("/readyz", "")
-		word := map[int]string{200: "ready", 503: "unready"}[status]
-		want := fmt.Sprintf(`{"status":%q,"checks":[{"name":"store","ok":true},{"name":"docker",%s}]}`, word, docker)
-		if a.Status != status || strings.TrimSpace(a.Body) != want {
-			t.Errorf("got %d %s; want %d %s", a.Status, a.Body, status, want)
+		head := map[int]string{200: `{"status":"ready"`, 503: `{"status":"unready","failing":["docker"]`}[status]
+		for token, want := range map[string]string{
+			h.Admin: fmt.Sprintf(`%s,"checks":[{"name":"store","ok":true},{"name":"docker",%s}],"warnings":["runc"]}`,
+				head, docker),
+			h.Ann: head + "}",
+			"":    head + "}",
+		} {
+			if a := h.Get("/readyz", token); a.Status != status || strings.TrimSpace(a.Body) != want {
+				t.Errorf("got %d %s; want %d %s", a.Status, a.Body, status, want)
+			}
 		}
 		now = now.Add(time.Minute)
 	}
@@ -45,6 +51,10 @@ func TestReadyzNamesFailingChecksAndSinceWhen(t *testing.T) {
 	expect(503, `"ok":false,"error":"The check failed; the log says why.","failing_since":"2025-01-28T00:01:00Z"`)
 	broken = nil
 	expect(200, `"ok":true`)
+
+	if a := h.Get("/readyz", "x"); a.Status != http.StatusUnauthorized {
+		t.Errorf("a wrong token: got %d %s; want 401", a.Status, a.Body)
+	}
 
 	var said []string
 	for _, entry := range h.Log.AllEntries() {

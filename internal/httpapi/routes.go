@@ -55,7 +55,7 @@ func (a *api) routes() []server.Route {
 		{Method: remove, Path: file, Handle: ws.handleDeleteFile, Parameters: only(subject)},
 
 		{Method: get, Path: "/healthz", Handle: a.handleAlive, Auth: server.Public},
-		{Method: get, Path: "/readyz", Handle: a.handleReady, Auth: server.Public},
+		{Method: get, Path: "/readyz", Handle: a.handleReady, Auth: server.OptionalToken},
 		{Method: get, Path: "/openapi.yaml", Handle: a.handleDescription, Auth: server.Public},
 	}
 }

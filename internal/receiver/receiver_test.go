@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"net/netip"
 	"strconv"
 	"strings"
 	"testing"
@@ -16,6 +15,7 @@ import (
 	"github.com/sirupsen/logrus"
 	logtest "github.com/sirupsen/logrus/hooks/test"
 
+	"boomerang/internal/address"
 	"boomerang/internal/callback"
 	"boomerang/internal/execution"
 )
@@ -244,7 +244,7 @@ func TestTheReceiverAcceptsTheCallbacksOfTheDeliverer(t *testing.T) {
 		server := httptest.NewServer(New(Config{Secrets: []string{secret}, Handle: handle}))
 		defer server.Close()
 		c := callback.Defaults()
-		c.AllowCIDRs = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+		c.AllowCIDRs = []address.Range{address.MustParseRange("127.0.0.0/8")}
 		policy, err := callback.NewPolicy(c)
 		if err != nil {
 			t.Fatal(err)

@@ -6,6 +6,7 @@
 package server
 
 import (
+	"context"
 	"net/http"
 	"slices"
 	"strings"
@@ -53,10 +54,21 @@ type Auth func(r *http.Request, a Authenticator) (auth.Principal, error)
 type Authenticator interface {
 	Authenticate(token string) (auth.Principal, error)
 	AuthenticateKey(key string) (auth.Principal, error)
+	// Hold returns a context that ends when the caller's token or key is revoked. The caller calls release at the end
+	// of the request.
+	Hold(ctx context.Context, caller auth.Principal) (held context.Context, release func())
 }
 
 // Public admits every caller, as the zero principal.
 func Public(*http.Request, Authenticator) (auth.Principal, error) { return auth.Principal{}, nil }
+
+// OptionalToken admits a request without the header Authorization as the zero principal. A token must be valid.
+func OptionalToken(r *http.Request, a Authenticator) (auth.Principal, error) {
+	if len(r.Header.Values("Authorization")) == 0 {
+		return auth.Principal{}, nil
+	}
+	return BearerToken(r, a)
+}
 
 // BearerToken reads the token of the header Authorization (RFC 6750, section 2.1).
 func BearerToken(r *http.Request, a Authenticator) (auth.Principal, error) {
@@ -144,7 +156,12 @@ func (s *Server) guard(t Route) func(http.ResponseWriter, *http.Request) error {
 		if err := t.Parameters.check(r, caller); err != nil {
 			return err
 		}
-		return t.Handle(w, r, caller)
+		if caller.Subject == "" {
+			return t.Handle(w, r, caller)
+		}
+		held, release := s.Authenticator.Hold(r.Context(), caller)
+		defer release()
+		return t.Handle(w, r.WithContext(held), caller)
 	}
 }
 

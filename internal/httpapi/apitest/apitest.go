@@ -71,6 +71,7 @@ type Deps struct {
 	Cancel    func(ctx context.Context, id execution.ID) (execution.Execution, error)
 	Try       func(ctx context.Context, s callback.Sample) (callback.Trial, error)
 	Checks    []httpapi.Check
+	Notes     func(ctx context.Context) []string
 	Inline    int
 	Now       func() time.Time
 	Extra     server.Group // further routes
@@ -182,8 +183,8 @@ func Open(t *testing.T, changes ...func(*server.Config, *Deps)) *Fixture {
 	groups := []server.Group{
 		httpapi.New(httpapi.Deps{
 			Executions: f.executions, Files: files, Admission: d.Admission, Records: d.Records, Deliveries: d.Callbacks,
-			Artifacts: d.Artifacts, Languages: catalogue, Workspaces: records, Try: d.Try, Checks: d.Checks, Log: log,
-			Now: d.Now,
+			Artifacts: d.Artifacts, Languages: catalogue, Workspaces: records, Try: d.Try, Checks: d.Checks,
+			Notes: d.Notes, Log: log, Now: d.Now,
 		}),
 		hopx.New(hopx.Deps{
 			Executions: f.executions, Files: files, Records: d.Records, Environments: d.Admission, Issuer: tokens,
