@@ -15,8 +15,8 @@ const (
 	maxBreakerPause     = 10 * time.Minute
 )
 
-// breaker stops attempts to a destination that fails nearly all of them. After a pause it allows a single attempt as a
-// probe. A breaker belongs to one destination and one goroutine.
+// breaker stops the attempts of a subject to a destination that fails nearly all of them. After a pause it allows a
+// single attempt as a probe. A breaker belongs to one pair and one goroutine.
 type breaker struct {
 	execution.Breaker // this part survives a restart
 	counts            attemptCounts
@@ -32,9 +32,9 @@ func (b *breaker) open(now time.Time) bool {
 // halfOpen reports whether the breaker allows one attempt, as a probe, and no second one beside it.
 func (b *breaker) halfOpen(now time.Time) bool { return b.Openings > 0 && !b.open(now) }
 
-// observe counts an attempt that started at startedAt and has ended now. It returns true if the breaker opened or
-// closed.
-func (b *breaker) observe(startedAt, now time.Time, failed bool) bool {
+// observe counts an attempt that started at startedAt and has ended now. The failure of an attempt to a suspect
+// destination opens the breaker at once. observe returns true if the breaker opened or closed.
+func (b *breaker) observe(startedAt, now time.Time, failed, suspect bool) bool {
 	if b.Openings > 0 {
 		if startedAt.Before(b.OpenUntil) {
 			return false // the attempt started before the breaker opened, so it is no probe
@@ -49,7 +49,7 @@ func (b *breaker) observe(startedAt, now time.Time, failed bool) bool {
 	}
 	b.counts.add(now, failed)
 	all, failures := b.counts.sum(now)
-	if all < breakerMinAttempts || float64(failures) < breakerFailureShare*float64(all) {
+	if !suspect && (all < breakerMinAttempts || float64(failures) < breakerFailureShare*float64(all)) {
 		return false
 	}
 	b.counts = attemptCounts{}
@@ -66,8 +66,7 @@ func (b *breaker) trip(now time.Time) {
 }
 
 // countsAsFailure reports whether an attempt is a failure of its destination: no answer, an overload or a server error.
-// A receiver that refuses the callbacks of one client (404, 410, a redirect) is healthy and must stay open for other
-// clients.
+// A receiver that refuses some callbacks (404, 410, a redirect) is healthy and must stay open for the others.
 func countsAsFailure(a execution.Attempt) bool {
 	switch {
 	case a.Outcome == execution.AttemptSucceeded, a.Outcome == execution.AttemptBlocked:
@@ -78,17 +77,14 @@ func countsAsFailure(a execution.Attempt) bool {
 	return a.StatusCode == http.StatusRequestTimeout || a.StatusCode == http.StatusTooManyRequests
 }
 
-// attemptCounts holds the numbers of attempts in each ten seconds of the last five minutes.
-type attemptCounts [30]struct {
-	slot          int64
-	all, failures int
-}
+// attemptCounts holds the numbers of attempts in each half minute of the last five minutes.
+type attemptCounts [10]struct{ slot, all, failures uint32 }
 
 const countSlot = breakerWindow / time.Duration(len(attemptCounts{}))
 
 func (c *attemptCounts) add(now time.Time, failed bool) {
-	slot := now.UnixNano() / int64(countSlot)
-	at := &c[slot%int64(len(c))]
+	slot := uint32(now.UnixNano() / int64(countSlot)) //nolint:gosec // it fits for two thousand years
+	at := &c[slot%uint32(len(c))]
 	if at.slot != slot {
 		at.slot, at.all, at.failures = slot, 0, 0
 	}
@@ -99,10 +95,10 @@ func (c *attemptCounts) add(now time.Time, failed bool) {
 }
 
 func (c *attemptCounts) sum(now time.Time) (all, failures int) {
-	oldest := now.UnixNano()/int64(countSlot) - int64(len(c)) + 1
+	slot := uint32(now.UnixNano() / int64(countSlot)) //nolint:gosec // it fits for two thousand years
 	for _, at := range c {
-		if at.slot >= oldest {
-			all, failures = all+at.all, failures+at.failures
+		if at.slot+uint32(len(c)) > slot {
+			all, failures = all+int(at.all), failures+int(at.failures)
 		}
 	}
 	return all, failures

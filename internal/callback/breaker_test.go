@@ -18,7 +18,7 @@ func (s *clockedBreaker) try(failed bool) (made bool) {
 	if s.open(s.now) {
 		return false
 	}
-	s.observe(s.now, s.now, failed)
+	s.observe(s.now, s.now, failed, false)
 	return true
 }
 
@@ -98,7 +98,7 @@ func TestAnAttemptStartedBeforeTheBreakerOpenedIsNoProbe(t *testing.T) {
 	before := s.Breaker
 	s.now = s.OpenUntil.Add(time.Second)
 	for _, failed := range []bool{true, false} {
-		if s.observe(began, s.now, failed) || s.Breaker != before {
+		if s.observe(began, s.now, failed, false) || s.Breaker != before {
 			t.Errorf("an old attempt (failed: %v) changed it to %+v", failed, s.Breaker)
 		}
 	}

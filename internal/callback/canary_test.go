@@ -102,7 +102,7 @@ func TestNoPublicTextRevealsTheInternalNetwork(t *testing.T) {
 				defer s.transport.CloseIdleConnections()
 				a, cause = s.send(t.Context(), aDelivery(target))
 				var err error
-				if tried, err = delivererOf(s).Try(t.Context(), Sample{URL: target}); err != nil {
+				if tried, err = delivererOf(t, s).Try(t.Context(), Sample{URL: target}); err != nil {
 					t.Fatal(err)
 				}
 			}

@@ -3,6 +3,7 @@ package callback
 import (
 	"context"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -13,8 +14,13 @@ import (
 
 const (
 	shutdownGrace   = 10 * time.Second // for attempts in flight when Run is told to stop
-	maxWait         = time.Minute      // between two queries of the store, because the wall clock may be set
+	maxWait         = time.Minute      // between two looks, because the wall clock may be set
 	storeRetryPause = 5 * time.Second  // before a failed query of the store is repeated
+	readSize        = 256              // deliveries that one query of the store returns at most
+
+	// minFailure is the time for which an attempt holds its places if it did not succeed: receivers that refuse at once
+	// must not cost more than those that hang.
+	minFailure = 200 * time.Millisecond
 
 	breakerTimeout = time.Second // for storing the state of a breaker
 	recordTimeout  = 5 * time.Second
@@ -23,17 +29,24 @@ const (
 	maxRecordTime  = 10 * time.Minute // then the record is dropped and the attempt is made again
 )
 
-// Store is the part of the store that the deliverer needs. Its methods are safe for concurrent use.
+// Store is the part of the store that the deliverer needs. Its methods are safe for concurrent use. A pair is one
+// subject and one destination.
 type Store interface {
-	// Due returns pending deliveries whose time has come at now, longest due first: at most limit in all, and at most
-	// perDestination for one destination. It leaves out the executions in inFlight and the destinations in closed. Its
-	// cost grows with the number of destinations, not with the number of deliveries that wait for one destination.
-	Due(
-		ctx context.Context, now time.Time, perDestination, limit int, inFlight []execution.ID, closed []string,
-	) ([]execution.Due, error)
+	// News returns pending deliveries that became pending, or were made due, after the cursor, in the order of these
+	// changes and at most limit of them, and the cursor behind the last one. Each change is returned to a caller that
+	// passes on the cursor, except changes by Record.
+	News(ctx context.Context, after execution.NewsCursor, limit int) (
+		news []execution.Due, next execution.NewsCursor, err error)
 
-	// NextDue returns the earliest NextAt of a pending delivery that is after now; ok is false if there is none.
-	NextDue(ctx context.Context, now time.Time) (at time.Time, ok bool, err error)
+	// LatestNews returns the cursor behind all changes so far.
+	LatestNews(ctx context.Context) (execution.NewsCursor, error)
+
+	// Heads returns the earliest pending delivery of each of the first limit pairs after the given one, ordered by
+	// subject and destination. Its cost grows with limit, not with the number of deliveries.
+	Heads(ctx context.Context, subject, destination string, limit int) ([]execution.Due, error)
+
+	// Waiting returns the earliest pending deliveries of a pair, at most limit.
+	Waiting(ctx context.Context, subject, destination string, limit int) ([]execution.Due, error)
 
 	// Delivery returns a delivery with its sealed callback and its body.
 	Delivery(ctx context.Context, id execution.ID) (execution.Delivery, error)
@@ -41,8 +54,11 @@ type Store interface {
 	// Breakers returns the states that KeepBreaker stored.
 	Breakers(ctx context.Context) ([]execution.Breaker, error)
 
-	// KeepBreaker stores the state of a destination's breaker, and deletes the state of a closed breaker.
+	// KeepBreaker stores the state of a pair's breaker, and deletes the state of a closed breaker.
 	KeepBreaker(ctx context.Context, b execution.Breaker) error
+
+	// ForgetBreakers deletes the breakers whose pause ended before that time.
+	ForgetBreakers(ctx context.Context, before time.Time) error
 
 	// Record adds the attempt and moves the delivery to state, in one transaction. reason is set with Dead, nextAt with
 	// Pending. After an error nothing has been written.
@@ -61,8 +77,13 @@ type Deliverer struct {
 	store  Store
 	sender *sender
 	config Config
+	bound  func(subject string) int
 	jitter func() float64 // returns a number from 0 to 1
 	log    *logrus.Entry
+
+	turns   chan *turn      // tests that ask for their turn
+	ended   chan attemptEnd // attempts that have ended
+	stopped chan struct{}   // closed when Run gives no more turns
 }
 
 // Deps are the dependencies of a deliverer.
@@ -72,41 +93,59 @@ type Deps struct {
 	Policy   *Policy // made from the deliverer's configuration
 	Version  string  // of boomerang, sent as User-Agent
 	Log      *logrus.Entry
+
+	// Bound returns the greatest number of attempts in flight of a subject; 0 is no bound. nil bounds no subject.
+	Bound func(subject string) int
 }
 
 // NewDeliverer returns a deliverer. The configuration must be valid.
 func NewDeliverer(c Config, deps Deps) *Deliverer {
+	bound := deps.Bound
+	if bound == nil {
+		bound = func(string) int { return 0 }
+	}
 	return &Deliverer{
-		store:  deps.Store,
-		sender: newSender(c, deps.Policy, deps.Unsealer, deps.Version, defaultTimeouts()),
-		config: c,
-		jitter: rand.Float64,
-		log:    deps.Log,
+		store:   deps.Store,
+		sender:  newSender(c, deps.Policy, deps.Unsealer, deps.Version, defaultTimeouts()),
+		config:  c,
+		bound:   bound,
+		jitter:  rand.Float64,
+		log:     deps.Log,
+		turns:   make(chan *turn),
+		ended:   make(chan attemptEnd),
+		stopped: make(chan struct{}),
 	}
 }
 
 // Run sends deliveries until ctx ends. Then it starts no more attempts, waits up to 10 s for the attempts in flight,
-// and returns nil when all its goroutines have ended. Deliveries of cancelled attempts stay pending.
+// and returns nil when all its goroutines have ended. Deliveries of cancelled attempts stay pending. Run is called
+// once.
 func (d *Deliverer) Run(ctx context.Context) error {
 	defer d.sender.transport.CloseIdleConnections()
 	attemptCtx, abort := context.WithCancel(context.WithoutCancel(ctx))
 	defer abort()
-	r := runState{Deliverer: d, throttle: newThrottle(d.config, d.loadBreakers(ctx)), ended: make(chan attemptEnd)}
+	r := runState{
+		Deliverer: d, ctx: ctx, attemptCtx: attemptCtx, news: true,
+		traffic: newTraffic(d.config, d.bound, d.loadBreakers(ctx)),
+	}
 	for ctx.Err() == nil {
-		wake := time.NewTimer(r.startDue(ctx, attemptCtx))
+		wake := time.NewTimer(r.step())
 		select {
 		case <-ctx.Done():
 		case <-d.store.Pending():
-		case end := <-r.ended:
-			r.handleEnd(ctx, end)
+			r.news = true
+		case end := <-d.ended:
+			r.handleEnd(end)
+		case t := <-d.turns:
+			r.handleTurn(t)
 		case <-wake.C:
-			r.throttle.dropIdle(d.sender.now())
 		}
 		wake.Stop()
 	}
+	close(d.stopped)
 	defer time.AfterFunc(shutdownGrace, abort).Stop()
-	for len(r.throttle.destinationOf) > 0 {
-		r.handleEnd(ctx, <-r.ended)
+	for len(r.traffic.attempts) > 0 {
+		r.handleEnd(<-d.ended)
 	}
 	return nil
 }
@@ -124,63 +163,139 @@ func (d *Deliverer) loadBreakers(ctx context.Context) []execution.Breaker {
 // of Run owns everything else.
 type runState struct {
 	*Deliverer
-	throttle     *throttle
-	ended        chan attemptEnd
-	storeFailing bool      // the last query of the store failed
-	storeRetryAt time.Time // no query of the store before this time
+	ctx          context.Context //nolint:containedctx // of Run
+	attemptCtx   context.Context //nolint:containedctx // of all attempts; it ends later than ctx
+	traffic      *traffic
+	walk         walk
+	freed        []*pair              // their destinations have room again; they come first
+	news         bool                 // the store may have news
+	cursor       execution.NewsCursor // behind the news that were read
+	looked       time.Time            // time of the last step
+	storeFailing bool                 // the last query of the store failed
+	storeRetryAt time.Time            // no query of the store before this time
 }
 
 // attemptEnd reports the end of an attempt's goroutine.
 type attemptEnd struct {
 	id        execution.ID
+	test      bool
 	made      bool      // false if no attempt was made or it was cancelled
 	startedAt time.Time // start of the attempt
 	failed    bool      // the attempt counts as a failure of its destination
-	err       error     // the store did not return the delivery
+	answered  bool      // the receiver answered with a status
+	next      nextStep
+	recorded  bool  // next is stored
+	err       error // the store did not return the delivery
 }
 
-// startDue starts every attempt that may be made now, each under attemptCtx. It returns the time to wait for the next
-// attempt if nothing happens before. A destination without a free slot is skipped, however many deliveries wait for it.
-func (r *runState) startDue(ctx, attemptCtx context.Context) time.Duration {
+// step starts every attempt that may be made now. It returns the time to wait for the next attempt if nothing happens
+// before.
+func (r *runState) step() time.Duration {
 	now := r.sender.now()
-	if wait := r.storeRetryAt.Sub(now); wait > 0 {
+	if wait := r.storeRetryAt.Sub(now); wait > 0 && wait <= storeRetryPause {
 		return wait
 	}
-	for r.throttle.freeSlots() > 0 {
-		due, err := r.store.Due(ctx, now, r.config.Destination.Concurrency, r.throttle.freeSlots(),
-			r.throttle.inFlight(), r.throttle.unavailable(now))
-		if err != nil {
-			return r.handleStoreError(ctx, err)
-		}
-		if len(due) == 0 {
-			// attempts in flight may still find that the store fails
-			r.storeFailing = r.storeFailing && len(r.throttle.destinationOf) > 0
-			break
-		}
-		crash.Point("before-post")
-		for _, d := range due {
-			if r.throttle.allows(d.Destination, now) {
-				r.throttle.startAttempt(d, now)
-				go r.deliver(attemptCtx, d.Execution)
-			}
+	if wall := now.Round(0); wall.Before(r.looked) {
+		r.traffic.resettle(now)
+		r.walk.at = now
+	}
+	r.looked = now.Round(0) // without the monotonic clock, which never goes back
+	for _, read := range []func(time.Time) error{r.readNews, r.readHeads, r.start} {
+		if err := read(now); err != nil {
+			return r.handleStoreError(err)
 		}
 	}
-	at, ok, err := r.store.NextDue(ctx, now)
-	if err != nil {
-		return r.handleStoreError(ctx, err)
+	// attempts in flight may still find that the store fails
+	r.storeFailing = r.storeFailing && len(r.traffic.attempts) > 0
+	if r.news || r.walk.walking {
+		return 0
 	}
-	if opens, closed := r.throttle.nextAvailable(now); closed && (!ok || opens.Before(at)) {
-		at, ok = opens, true
-	}
-	if !ok {
-		return maxWait
+	at := r.walk.at
+	if len(r.traffic.timers) > 0 && r.traffic.timers[0].at.Before(at) {
+		at = r.traffic.timers[0].at
 	}
 	return min(at.Sub(r.sender.now()), maxWait)
 }
 
+// readNews takes over some deliveries that became pending since the last look. The first look only sets the cursor: the
+// heads are read behind it.
+func (r *runState) readNews(now time.Time) (err error) {
+	switch {
+	case !r.news:
+		return nil
+	case r.cursor == execution.NewsCursor{}:
+		r.cursor, err = r.store.LatestNews(r.ctx)
+		r.news = err != nil
+		return err
+	}
+	news, next, err := r.store.News(r.ctx, r.cursor, readSize)
+	if err != nil {
+		return err
+	}
+	r.cursor, r.news = next, len(news) == readSize
+	for _, d := range news {
+		r.traffic.add(d, !r.walk.walking, now)
+	}
+	return nil
+}
+
+// start starts attempts until no subject may start one.
+func (r *runState) start(now time.Time) error {
+	r.freed = append(r.freed, r.traffic.expired(now)...)
+	for len(r.freed) > 0 {
+		p := r.freed[0]
+		r.freed, p.stand = r.freed[1:], idle
+		if err := r.startOne(p, now); err != nil {
+			return err
+		}
+	}
+	for p := r.traffic.next(); p != nil; p = r.traffic.next() {
+		if err := r.startOne(p, now); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// startOne starts the next attempt of an idle pair, or moves the pair to the place where it waits.
+func (r *runState) startOne(p *pair, now time.Time) error {
+	p.dropAbandonedTests()
+	switch {
+	case !r.traffic.subjectMayStart(p.subject):
+		r.traffic.putFirst(p)
+		return nil
+	case len(p.queue) == 0 && p.more && !p.breaker.open(now) && len(p.tests) == 0:
+		limit := r.traffic.queueLength() + p.inFlight
+		list, err := r.store.Waiting(r.ctx, p.subject.name, p.destination.name, limit)
+		if err != nil {
+			r.traffic.putFirst(p)
+			return err
+		}
+		r.traffic.refill(p, list, len(list) == limit)
+	}
+	switch {
+	case !r.traffic.mayStart(p, now):
+	case len(p.tests) > 0:
+		t := p.tests[0]
+		if p.tests = p.tests[1:]; t.grant(r.attemptCtx) {
+			r.traffic.begin(p, t.id, now)
+		} else {
+			p.subject.tests--
+			r.traffic.settle(p, now)
+		}
+	default:
+		crash.Point("before-post")
+		id := p.queue[0].execution
+		p.queue = slices.Delete(p.queue, 0, 1)
+		r.traffic.begin(p, id, now)
+		go r.deliver(id)
+	}
+	return nil
+}
+
 // handleStoreError logs the first of several failures in a row, and pauses the queries of the store.
-func (r *runState) handleStoreError(ctx context.Context, err error) time.Duration {
-	if !r.storeFailing && ctx.Err() == nil {
+func (r *runState) handleStoreError(err error) time.Duration {
+	if !r.storeFailing && r.ctx.Err() == nil {
 		r.log.WithError(err).Error("due callbacks cannot be read; retrying")
 		r.storeFailing = true
 	}
@@ -188,26 +303,44 @@ func (r *runState) handleStoreError(ctx context.Context, err error) time.Duratio
 	return storeRetryPause
 }
 
-// handleEnd updates the throttle after an attempt, and stores a breaker that changed.
-func (r *runState) handleEnd(ctx context.Context, end attemptEnd) {
+// handleEnd updates the traffic after an attempt, and stores a breaker that changed.
+func (r *runState) handleEnd(end attemptEnd) {
 	now := r.sender.now()
-	b, changed := r.throttle.endAttempt(end, now)
+	a, freed := r.traffic.end(end.id)
+	r.freed = append(r.freed, freed...)
+	p := a.pair
+	changed := r.traffic.observe(p, end, now)
+	switch {
+	case end.test:
+		p.subject.tests--
+	case a.again, end.err != nil, end.made && !end.recorded:
+		p.forget()
+	case end.made && end.next.state == execution.Pending:
+		p.insert(queued{end.id, end.next.at}, r.traffic.queueLength())
+	}
+	r.traffic.settle(p, now)
+	if p.subject.missed && len(p.subject.ready) == 0 {
+		r.walk.hurry()
+	}
 	if end.err != nil {
-		r.handleStoreError(ctx, end.err)
+		r.handleStoreError(end.err)
 	} else {
 		r.storeFailing = false
 	}
-	if !changed {
-		return
+	if changed {
+		r.keepBreaker(p.breaker.Breaker, now)
 	}
-	log := r.log.WithField("destination", b.Destination)
+}
+
+func (r *runState) keepBreaker(b execution.Breaker, now time.Time) {
+	log := r.log.WithFields(logrus.Fields{"destination": b.Destination, "subject": b.Subject})
 	if b.Openings > 0 {
 		log.WithField("pause", b.OpenUntil.Sub(now).String()).
 			Warn("nearly all callbacks to a destination fail; it is paused")
 	} else {
 		log.Info("callbacks to a destination arrive again")
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), breakerTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.ctx), breakerTimeout)
 	defer cancel()
 	if err := r.store.KeepBreaker(ctx, b); err != nil {
 		log.WithError(err).Warn("the breaker of a callback destination cannot be stored; a restart will reset it")
@@ -215,34 +348,46 @@ func (r *runState) handleEnd(ctx context.Context, end attemptEnd) {
 }
 
 // deliver makes one attempt and records it.
-func (r *runState) deliver(attemptCtx context.Context, id execution.ID) {
+func (r *runState) deliver(id execution.ID) {
 	end := attemptEnd{id: id}
 	defer func() { r.ended <- end }()
-	d, err := r.store.Delivery(attemptCtx, id)
+	d, err := r.store.Delivery(r.attemptCtx, id)
 	if err != nil || d.State != execution.Pending {
 		end.err = err
 		return
 	}
-	a, err := r.sender.send(attemptCtx, d)
-	if attemptCtx.Err() != nil && a.StatusCode == 0 {
+	a, err := r.sender.send(r.attemptCtx, d)
+	if r.attemptCtx.Err() != nil && a.StatusCode == 0 {
 		return // the attempt was cancelled here, so it says nothing about the receiver
 	}
-	end.made, end.startedAt, end.failed = true, a.StartedAt, countsAsFailure(a)
-	n := nextStepAfter(a, d.Resumed, r.config.Schedule, r.jitter())
-	logAttempt(r.log, d, a, n, err)
-	r.recordWithRetry(attemptCtx, a, n)
+	end.describe(a)
+	end.next = nextStepAfter(a, d.Resumed, r.config.Schedule, r.jitter())
+	logAttempt(r.log, d, a, end.next, err)
+	end.recorded = r.recordWithRetry(r.attemptCtx, a, end.next)
+	if rest := minFailure - r.sender.now().Sub(a.StartedAt); rest > 0 && a.Outcome != execution.AttemptSucceeded {
+		select {
+		case <-time.After(rest):
+		case <-r.ctx.Done():
+		}
+	}
+}
+
+// describe takes over what the traffic must know of an attempt.
+func (end *attemptEnd) describe(a execution.Attempt) {
+	end.made, end.startedAt = true, a.StartedAt
+	end.failed, end.answered = countsAsFailure(a), a.StatusCode != 0
 }
 
 // recordWithRetry records an attempt, and retries while the store fails: repeating a callback that has arrived would be
-// worse than a pause. The attempt counts as in flight until it is recorded.
-func (r *runState) recordWithRetry(attemptCtx context.Context, a execution.Attempt, n nextStep) {
+// worse than a pause. The attempt counts as in flight until it is recorded. recordWithRetry returns false if it gave up.
+func (r *runState) recordWithRetry(attemptCtx context.Context, a execution.Attempt, n nextStep) bool {
 	log := r.log.WithFields(logrus.Fields{"execution_id": a.Execution, "attempt": a.Number})
 	patience := time.NewTimer(maxRecordTime)
 	defer patience.Stop()
 	for pause := recordPause; ; pause = min(2*pause, maxRecordPause) {
 		err := r.recordOnce(attemptCtx, a, n)
 		if err == nil {
-			return
+			return true
 		}
 		if pause == recordPause {
 			log.WithError(err).Error("callback attempt cannot be recorded; retrying")
@@ -251,9 +396,9 @@ func (r *runState) recordWithRetry(attemptCtx context.Context, a execution.Attem
 		case <-time.After(pause):
 		case <-patience.C:
 			log.Warn("callback attempt was never recorded and will be made again")
-			return
+			return false
 		case <-attemptCtx.Done():
-			return
+			return false
 		}
 	}
 }

@@ -51,10 +51,14 @@ type memoryStore struct {
 	deliveries map[execution.ID]*execution.Delivery
 	attempts   []execution.Attempt
 	pending    chan struct{}
-	asked      int            // calls of Due
+	owners     map[execution.ID]string // subjects; the owner is "" if an execution is missing
+	revisions  map[execution.ID]int64  // of the last change that made a delivery pending
+	revision   int64
+	asked      int            // calls of News, Heads and Waiting
+	flying     map[string]int // attempts without a record, by destination
 	most       map[string]int // largest number of attempts in flight, by destination
-	breakers   map[string]execution.Breaker
-	readError  error // of Due and NextDue
+	breakers   map[[2]string]execution.Breaker
+	readError  error // of News, Heads and Waiting
 	writeError error // of Record
 	unreadable error // of Delivery
 }
@@ -62,23 +66,30 @@ type memoryStore struct {
 func newMemoryStore(deliveries ...execution.Delivery) *memoryStore {
 	m := &memoryStore{
 		deliveries: make(map[execution.ID]*execution.Delivery),
+		owners:     make(map[execution.ID]string),
+		revisions:  make(map[execution.ID]int64),
 		pending:    make(chan struct{}, 1),
+		flying:     make(map[string]int),
 		most:       make(map[string]int),
-		breakers:   make(map[string]execution.Breaker),
+		breakers:   make(map[[2]string]execution.Breaker),
 	}
 	m.add(deliveries...)
 	return m
 }
 
 // add makes deliveries pending, due now.
-func (m *memoryStore) add(deliveries ...execution.Delivery) {
+func (m *memoryStore) add(deliveries ...execution.Delivery) { m.addOf("", deliveries...) }
+
+// addOf makes deliveries of a subject pending, due now.
+func (m *memoryStore) addOf(subject string, deliveries ...execution.Delivery) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, d := range deliveries {
 		if d.NextAt.IsZero() {
 			d.NextAt = time.Now()
 		}
-		m.deliveries[d.Execution] = &d
+		m.revision++
+		m.deliveries[d.Execution], m.owners[d.Execution], m.revisions[d.Execution] = &d, subject, m.revision
 	}
 	select {
 	case m.pending <- struct{}{}:
@@ -93,45 +104,91 @@ func (m *memoryStore) fail(read, write error) {
 	m.readError, m.writeError = read, write
 }
 
-func (m *memoryStore) Due(
-	_ context.Context, now time.Time, perDestination, limit int, inFlight []execution.ID, closed []string,
-) ([]execution.Due, error) {
+func (m *memoryStore) LatestNews(context.Context) (execution.NewsCursor, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return execution.NewsCursor{Revision: m.revision, Row: 1}, m.readError
+}
+
+func (m *memoryStore) News(
+	_ context.Context, after execution.NewsCursor, limit int,
+) (news []execution.Due, next execution.NewsCursor, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.asked++
-	flying := make(map[string]int)
-	for _, id := range inFlight {
-		destination := m.deliveries[id].Callback.Destination()
-		flying[destination]++
-		m.most[destination] = max(m.most[destination], flying[destination])
+	next = after
+	for _, id := range slices.SortedFunc(maps.Keys(m.revisions), func(a, b execution.ID) int {
+		return cmp.Compare(m.revisions[a], m.revisions[b])
+	}) {
+		if m.revisions[id] > after.Revision && len(news) < limit {
+			next.Revision = m.revisions[id]
+			if d := m.deliveries[id]; d.State == execution.Pending {
+				news = append(news, m.due(d))
+			}
+		}
 	}
-	if m.readError != nil {
-		return nil, m.readError
+	return news, next, m.readError
+}
+
+// due returns what the schedule knows of a delivery.
+func (m *memoryStore) due(d *execution.Delivery) execution.Due {
+	return execution.Due{
+		Execution: d.Execution, Subject: m.owners[d.Execution], Destination: d.Callback.Destination(), NextAt: d.NextAt,
 	}
-	var pending []execution.Delivery
+}
+
+// pendingDeliveries lists the pending deliveries by subject, destination and time.
+func (m *memoryStore) pendingDeliveries() (list []execution.Due) {
 	for _, d := range m.deliveries {
-		if d.State == execution.Pending && !d.NextAt.After(now) &&
-			!slices.Contains(inFlight, d.Execution) && !slices.Contains(closed, d.Callback.Destination()) {
-			pending = append(pending, *d)
+		if d.State == execution.Pending {
+			list = append(list, m.due(d))
 		}
 	}
-	slices.SortFunc(pending, func(a, b execution.Delivery) int {
-		return cmp.Or(a.NextAt.Compare(b.NextAt), cmp.Compare(a.Execution, b.Execution))
+	slices.SortFunc(list, func(a, b execution.Due) int {
+		return cmp.Or(cmp.Compare(a.Subject, b.Subject), cmp.Compare(a.Destination, b.Destination),
+			a.NextAt.Compare(b.NextAt), cmp.Compare(a.Execution, b.Execution))
 	})
-	var due []execution.Due
-	taken := make(map[string]int)
-	for _, d := range pending {
-		if destination := d.Callback.Destination(); taken[destination] < perDestination && len(due) < limit {
-			taken[destination]++
-			due = append(due, execution.Due{Execution: d.Execution, Destination: destination})
+	return list
+}
+
+func (m *memoryStore) Heads(
+	_ context.Context, subject, destination string, limit int,
+) (heads []execution.Due, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.asked++
+	for _, d := range m.pendingDeliveries() {
+		behind := cmp.Or(cmp.Compare(d.Subject, subject), cmp.Compare(d.Destination, destination)) > 0
+		if behind && len(heads) < limit {
+			heads = append(heads, d)
+			subject, destination = d.Subject, d.Destination
 		}
 	}
-	return due, nil
+	return heads, m.readError
+}
+
+func (m *memoryStore) Waiting(
+	_ context.Context, subject, destination string, limit int,
+) (list []execution.Due, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.asked++
+	for _, d := range m.pendingDeliveries() {
+		if d.Subject == subject && d.Destination == destination && len(list) < limit {
+			list = append(list, d)
+		}
+	}
+	return list, m.readError
 }
 
 func (m *memoryStore) Delivery(_ context.Context, id execution.ID) (execution.Delivery, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if m.unreadable == nil {
+		destination := m.deliveries[id].Callback.Destination()
+		m.flying[destination]++
+		m.most[destination] = max(m.most[destination], m.flying[destination])
+	}
 	return *m.deliveries[id], m.unreadable
 }
 
@@ -141,26 +198,22 @@ func (m *memoryStore) Breakers(context.Context) ([]execution.Breaker, error) {
 	return slices.Collect(maps.Values(m.breakers)), nil
 }
 
+func (m *memoryStore) ForgetBreakers(_ context.Context, before time.Time) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	maps.DeleteFunc(m.breakers, func(_ [2]string, b execution.Breaker) bool { return b.OpenUntil.Before(before) })
+	return nil
+}
+
 func (m *memoryStore) KeepBreaker(_ context.Context, b execution.Breaker) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if b.Openings == 0 {
-		delete(m.breakers, b.Destination)
+		delete(m.breakers, [2]string{b.Subject, b.Destination})
 		return nil
 	}
-	m.breakers[b.Destination] = b
+	m.breakers[[2]string{b.Subject, b.Destination}] = b
 	return nil
-}
-
-func (m *memoryStore) NextDue(_ context.Context, now time.Time) (at time.Time, ok bool, err error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for _, d := range m.deliveries {
-		if d.State == execution.Pending && d.NextAt.After(now) && (!ok || d.NextAt.Before(at)) {
-			at, ok = d.NextAt, true
-		}
-	}
-	return at, ok, m.readError
 }
 
 func (m *memoryStore) Record(
@@ -176,6 +229,7 @@ func (m *memoryStore) Record(
 	if d.State != execution.Pending || a.Number != d.Attempts+1 {
 		return fmt.Errorf("attempt %d of a delivery that is %s after %d", a.Number, d.State, d.Attempts)
 	}
+	m.flying[d.Callback.Destination()]--
 	m.attempts = append(m.attempts, a)
 	d.Attempts, d.State, d.Reason, d.NextAt = a.Number, state, reason, nextAt
 	return nil

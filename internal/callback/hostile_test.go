@@ -108,7 +108,7 @@ func TestNoHostileDestinationIsReached(t *testing.T) {
 				}
 			}
 		}
-		got, err := delivererOf(s).Try(t.Context(), Sample{URL: target})
+		got, err := delivererOf(t, s).Try(t.Context(), Sample{URL: target})
 		if err != nil || got.Outcome != execution.AttemptBlocked || got.Connected || !strings.Contains(got.Rule, rule) {
 			t.Errorf("%q (%v): got %s by %q, connected %t, %v; want it blocked by %q",
 				target, answers, got.Outcome, got.Rule, got.Connected, err, rule)

@@ -158,7 +158,7 @@ func TestRequireHTTPSHoldsForExecutionsAdmittedBefore(t *testing.T) {
 		if !strings.Contains(a.Detail, "https://") {
 			t.Errorf("%s: detail is %q", name, a.Detail)
 		}
-		got, err := delivererOf(s).Try(t.Context(), Sample{URL: receiver.URL})
+		got, err := delivererOf(t, s).Try(t.Context(), Sample{URL: receiver.URL})
 		if err != nil || got.Rule != "callback_url must be https:// on this server" {
 			t.Errorf("%s: got %+v, %v", name, got, err)
 		}

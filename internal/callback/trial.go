@@ -5,15 +5,26 @@ import (
 	"encoding/json"
 	"errors"
 	"net/netip"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"boomerang/internal/execution"
 	"boomerang/internal/fault"
 )
 
+const (
+	// MaxTrial bounds the time of a trial: the wait for its turn and the attempt.
+	MaxTrial = maxTurnWait + 30*time.Second
+
+	maxTurnWait = 10 * time.Second
+	maxTests    = 8 // of one subject that wait or are in flight
+)
+
 // Sample is a callback that belongs to no execution.
 type Sample struct {
+	Subject string // its traffic limits hold for the trial
 	URL     string
 	Headers map[string]string // checked by CheckHeaders
 	Secrets []string          // newest first; not signed if empty
@@ -33,20 +44,46 @@ type Trial struct {
 	Body       []byte // body that was sent, or would have been sent
 }
 
-// Try signs a sample body and sends it now, once, like the first attempt of a delivery, but on a connection of its own.
-// Every call has a new execution id. Failures of the attempt are in the Trial. An error means that the sample cannot be
-// encoded as JSON.
+// Try signs a sample body and sends it once, like the first attempt of a delivery, but on a connection of its own.
+// Every call has a new execution id. The trial is an attempt of its subject: it waits up to 10 s for its turn, takes
+// places and counts for the breaker. Failures of the attempt are in the Trial.
+//
+// Errors: the fault RATE_LIMIT_EXCEEDED if the breaker is open, the subject has too many trials, or its turn does not
+// come; SERVICE_UNAVAILABLE while the deliverer does not run; the cause of ctx; or an error that says that the sample
+// cannot be encoded as JSON.
 func (d *Deliverer) Try(ctx context.Context, s Sample) (Trial, error) {
 	delivery, err := s.delivery(d.sender.now())
 	if err != nil {
 		return Trial{}, err
 	}
+	attemptCtx, err := d.awaitTurn(ctx, &turn{
+		id: delivery.Execution, subject: s.Subject, destination: delivery.Callback.Destination(),
+		decided: make(chan answer, 1),
+	})
+	if err != nil {
+		return Trial{}, err
+	}
+	end := attemptEnd{id: delivery.Execution, test: true}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(attemptCtx, cancel)()
+	defer func() {
+		rest := minFailure - d.sender.now().Sub(end.startedAt)
+		if !end.failed || rest <= 0 {
+			d.ended <- end
+			return
+		}
+		time.AfterFunc(rest, func() { d.ended <- end }) // Run waits for it
+	}()
 	own := *d.sender
 	own.unsealer = plainUnsealer{}
 	own.transport = d.sender.transport.Clone()
 	defer own.transport.CloseIdleConnections()
 
 	a, trace, err := own.sendTraced(ctx, delivery)
+	if ctx.Err() == nil || a.StatusCode != 0 {
+		end.describe(a)
+	}
 	trace.mu.Lock()
 	defer trace.mu.Unlock()
 	return Trial{
@@ -61,6 +98,103 @@ func (d *Deliverer) Try(ctx context.Context, s Sample) (Trial, error) {
 		Duration:   a.Duration,
 		Body:       delivery.Body,
 	}, nil
+}
+
+// turn is a trial that waits for its turn.
+type turn struct {
+	id                   execution.ID
+	subject, destination string
+	taken                atomic.Bool // the deliverer granted the turn, or the trial gave it up
+	decided              chan answer // receives one answer, unless the trial gave up
+}
+
+// answer grants a turn or refuses it.
+type answer struct {
+	attemptCtx context.Context //nolint:containedctx // ends when attempts must end
+	refusal    error
+}
+
+// grant gives the trial its turn. It returns false if the trial has given up.
+func (t *turn) grant(attemptCtx context.Context) bool {
+	if !t.taken.CompareAndSwap(false, true) {
+		return false
+	}
+	t.decided <- answer{attemptCtx: attemptCtx}
+	return true
+}
+
+// awaitTurn returns when an attempt may be made. The caller then reports its end.
+func (d *Deliverer) awaitTurn(ctx context.Context, t *turn) (attemptCtx context.Context, err error) {
+	patience := time.NewTimer(maxTurnWait)
+	defer patience.Stop()
+	select {
+	case d.turns <- t:
+	case <-d.stopped:
+		return nil, errNotRunning()
+	case <-patience.C:
+		return nil, errNotRunning()
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	var reason error
+	select {
+	case got := <-t.decided:
+		return got.attemptCtx, got.refusal
+	case <-d.stopped:
+		reason = errNotRunning()
+	case <-patience.C:
+		reason = fault.New(fault.RateLimitExceeded, "The test found no free place within %s: your callbacks, or those "+
+			"of all to %s, take the places. Try again later.", maxTurnWait, t.destination)
+	case <-ctx.Done():
+		reason = context.Cause(ctx)
+	}
+	if t.taken.CompareAndSwap(false, true) {
+		return nil, reason
+	}
+	got := <-t.decided
+	return got.attemptCtx, got.refusal
+}
+
+func errNotRunning() error {
+	return fault.New(fault.ServiceUnavailable, "No callbacks are sent at the moment.")
+}
+
+// handleTurn makes a trial wait for its turn, or refuses it.
+func (r *runState) handleTurn(t *turn) {
+	now := r.sender.now()
+	refuse := func(sentence string, args ...any) {
+		if t.taken.CompareAndSwap(false, true) {
+			t.decided <- answer{refusal: fault.New(fault.RateLimitExceeded, sentence, args...)}
+		}
+	}
+	p := r.traffic.pair(t.subject, t.destination, now)
+	if p == nil {
+		refuse("You have callbacks for too many destinations; test this one when some of them have arrived.")
+		return
+	}
+	if p.subject.tests >= maxTests {
+		for _, other := range p.subject.pairs {
+			other.dropAbandonedTests()
+		}
+	}
+	switch {
+	case p.breaker.open(now):
+		refuse("Nearly all your callbacks to %s fail, so nothing is sent there before %s.", t.destination,
+			p.breaker.OpenUntil.UTC().Format(time.RFC3339))
+	case p.subject.tests >= maxTests:
+		refuse("%d of your callbacks are being tested already; try again when one is through.", maxTests)
+	default:
+		p.tests = append(p.tests, t)
+		p.subject.tests++
+		r.traffic.settle(p, now)
+	}
+}
+
+// dropAbandonedTests removes the tests whose callers wait no longer.
+func (p *pair) dropAbandonedTests() {
+	before := len(p.tests)
+	p.tests = slices.DeleteFunc(p.tests, func(t *turn) bool { return t.taken.Load() })
+	p.subject.tests -= before - len(p.tests)
 }
 
 // delivery makes s look like the result of a program that ended now.

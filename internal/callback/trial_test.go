@@ -13,18 +13,39 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/sirupsen/logrus"
+	logtest "github.com/sirupsen/logrus/hooks/test"
 
 	"boomerang/internal/execution"
 	"boomerang/internal/wire"
 )
 
-// delivererOf returns a deliverer that only tries samples.
-func delivererOf(s *sender) *Deliverer { return &Deliverer{sender: s} }
+// delivererOf returns a deliverer that runs with a sender until the test ends, and has no deliveries.
+func delivererOf(t *testing.T, s *sender) *Deliverer {
+	t.Helper()
+	logger, _ := logtest.NewNullLogger()
+	c := Defaults()
+	c.Destination.Rate = 0
+	d := NewDeliverer(c, Deps{
+		Store: newMemoryStore(), Unsealer: fakeUnsealer{}, Policy: s.policy, Log: logrus.NewEntry(logger),
+	})
+	d.sender = s
+	ctx, quit := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- d.Run(ctx) }()
+	t.Cleanup(func() {
+		quit()
+		if err := <-done; err != nil {
+			t.Errorf("Run: %v", err)
+		}
+	})
+	return d
+}
 
 // try sends a sample and checks the trial, except for its duration and body.
 func try(t *testing.T, s *sender, url string, want Trial) {
 	t.Helper()
-	got, err := delivererOf(s).Try(t.Context(), Sample{URL: url})
+	got, err := delivererOf(t, s).Try(t.Context(), Sample{URL: url})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,7 +68,7 @@ func TestTrySendsASampleThatLooksLikeAResult(t *testing.T) {
 		_, _ = io.WriteString(w, "thanks")
 	}))
 	defer receiver.Close()
-	d := delivererOf(localSender(t, longTimeouts()))
+	d := delivererOf(t, localSender(t, longTimeouts()))
 	d.sender.unsealer = fakeUnsealer{err: io.ErrUnexpectedEOF} // a sample needs no key
 	secrets := []string{"newest", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "oldest"}
 	got, err := d.Try(t.Context(), Sample{URL: receiver.URL, Headers: map[string]string{"X-A": "b"}, Secrets: secrets})
@@ -153,7 +174,7 @@ func TestTryEndsWithItsContext(t *testing.T) {
 	silent, _ := tcpServer(t, func(conn net.Conn, _ int) { _, _ = io.Copy(io.Discard, conn) })
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	got, err := delivererOf(localSender(t, longTimeouts())).Try(ctx, Sample{URL: silent})
+	got, err := delivererOf(t, localSender(t, longTimeouts())).Try(ctx, Sample{URL: silent})
 	if err != nil || got.Outcome != execution.AttemptTimeout {
 		t.Errorf("got %+v, %v", got, err)
 	}

@@ -18,14 +18,21 @@ type Delivery struct {
 	EndedAt   time.Time // zero if the delivery is pending
 }
 
-// Due is a pending delivery whose next attempt is due.
+// Due is a pending delivery and the time at which its next attempt is due.
 type Due struct {
 	Execution   ID
+	Subject     string // owner of the execution
 	Destination string // in the form of Callback.Destination
+	NextAt      time.Time
 }
 
-// Breaker is a circuit breaker: nothing is sent to its destination until OpenUntil, because attempts there failed.
+// NewsCursor is a position in the order in which deliveries became pending. The zero cursor stands before all of them.
+type NewsCursor struct{ Revision, Row int64 }
+
+// Breaker is a circuit breaker: nothing of its subject is sent to its destination until OpenUntil, because attempts
+// there failed.
 type Breaker struct {
+	Subject     string
 	Destination string
 	Openings    int // openings in a row, without a success between them; 0 if the breaker is closed
 	OpenUntil   time.Time

@@ -14,22 +14,13 @@ import (
 	"boomerang/internal/auth"
 	"boomerang/internal/callback"
 	"boomerang/internal/execution"
-	"boomerang/internal/fault"
 	"boomerang/internal/gateway"
 	"boomerang/internal/server"
 	"boomerang/internal/wire"
 )
 
-const (
-	maxTrials = 8                // sample callbacks at the same time
-	maxTrial  = 30 * time.Second // for one sample callback
-)
-
 // callbackRoutes answers requests for deliveries.
-type callbackRoutes struct {
-	Deps
-	trials chan struct{} // holds one element for each callback that is being tested
-}
+type callbackRoutes struct{ Deps }
 
 // handleDelivery answers with the delivery of one execution and explains its state.
 func (a *callbackRoutes) handleDelivery(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
@@ -49,11 +40,11 @@ func (a *callbackRoutes) showDelivery(ctx context.Context, w http.ResponseWriter
 	if err != nil {
 		return fmt.Errorf("read attempts: %w", err)
 	}
-	breakers, err := a.Deliveries.Breakers(ctx)
+	breaker, err := a.Deliveries.Breaker(ctx, e.Subject, e.Callback.Destination())
 	if err != nil {
-		return fmt.Errorf("read breakers: %w", err)
+		return fmt.Errorf("read breaker: %w", err)
 	}
-	return server.Respond(w, http.StatusOK, deliveryOf(e, d, attempts, breakers, a.Now()))
+	return server.Respond(w, http.StatusOK, deliveryOf(e, d, attempts, breaker, a.Now()))
 }
 
 // handleAttempts answers with all attempts of one delivery.
@@ -191,19 +182,11 @@ func (a *callbackRoutes) handleTrial(w http.ResponseWriter, r *http.Request, cal
 	if err := a.Admission.CheckCallback(s); err != nil {
 		return err
 	}
-	select {
-	case a.trials <- struct{}{}:
-		defer func() { <-a.trials }()
-	default:
-		return fault.New(fault.RateLimitExceeded,
-			"%d callbacks are being tested already; try again when one is through.", maxTrials)
-	}
-	if err := server.ExtendWrite(w, r, maxTrial); err != nil {
+	if err := server.ExtendWrite(w, r, callback.MaxTrial); err != nil {
 		return err
 	}
 	trial, err := a.Try(r.Context(), callback.Sample{
-		URL: s.CallbackURL, Headers: s.CallbackHeaders,
-		Secrets: s.Secrets,
+		Subject: caller.Subject, URL: s.CallbackURL, Headers: s.CallbackHeaders, Secrets: s.Secrets,
 	})
 	if err != nil {
 		return fmt.Errorf("test callback: %w", err)

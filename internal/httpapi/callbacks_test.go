@@ -16,7 +16,7 @@ import (
 
 	"boomerang/internal/callback"
 	"boomerang/internal/execution"
-	"boomerang/internal/httpapi"
+	"boomerang/internal/fault"
 	"boomerang/internal/httpapi/apitest"
 	"boomerang/internal/server"
 )
@@ -147,15 +147,21 @@ func TestTheExplanationOfADueDeliveryTellsOfAnOpenBreaker(t *testing.T) {
 	h := apitest.Open(t, func(_ *server.Config, d *apitest.Deps) { d.Now = func() time.Time { return now } })
 	id := ended(h, h.Ann, receiverURL)
 	attempted(h, id, 1, 3, failure(503), execution.Pending, "") // the next at moment 63
+	const own = "https://example.com:443"
 	const due = "Attempt 1 failed: the receiver answered 503. The next attempt has been due since 2025-01-28T00:01:03Z."
 	for _, c := range []struct {
 		breaker execution.Breaker
 		want    string
 	}{
-		{execution.Breaker{Destination: "https://other.example:443", Openings: 1, OpenUntil: apitest.Moment(160)}, due},
-		{execution.Breaker{Destination: "https://example.com:443", Openings: 1, OpenUntil: apitest.Moment(99)}, due},
 		{
-			execution.Breaker{Destination: "https://example.com:443", Openings: 2, OpenUntil: apitest.Moment(160)},
+			execution.Breaker{
+				Subject: "ann", Destination: "https://other.example:443", Openings: 1, OpenUntil: apitest.Moment(160),
+			}, due,
+		},
+		{execution.Breaker{Subject: "ann", Destination: own, Openings: 1, OpenUntil: apitest.Moment(99)}, due},
+		{execution.Breaker{Subject: "bob", Destination: own, Openings: 1, OpenUntil: apitest.Moment(160)}, due},
+		{
+			execution.Breaker{Subject: "ann", Destination: own, Openings: 2, OpenUntil: apitest.Moment(160)},
 			"Attempt 1 failed: the receiver answered 503. " +
 				"Nearly all attempts to https://example.com:443 fail, so nothing is sent there before " +
 				"2025-01-28T00:02:40Z.",
@@ -383,7 +389,7 @@ func TestRecoverSendsTheChosenDeliveriesAgain(t *testing.T) {
 			t.Errorf("%q: got %d %s; want %v", c.query, a.Status, a.Body, c.want)
 		}
 	}
-	due, err := h.Store.Due(t.Context(), time.Now(), 10, 10, nil, nil)
+	due, _, err := h.Store.News(t.Context(), execution.NewsCursor{}, 10)
 	if err != nil || len(due) != 3 {
 		t.Errorf("got %d due, %v; want 3", len(due), err)
 	}
@@ -470,7 +476,7 @@ func TestATestAnswersWithTheOutcome(t *testing.T) {
 			t.Errorf("%s: got %d (-want +got):\n%s", name, a.Status, diff)
 		}
 		want := callback.Sample{
-			URL: receiverURL, Headers: map[string]string{"X-A": "a"},
+			Subject: "ann", URL: receiverURL, Headers: map[string]string{"X-A": "a"},
 			Secrets: []string{"new", "old"},
 		}
 		if diff := cmp.Diff(want, s.sample); diff != "" {
@@ -528,35 +534,18 @@ func TestATestRefusesTheCallbacksThatASubmissionRefuses(t *testing.T) {
 	}
 }
 
-func TestSoManyTestsRunAtATimeAndNoMore(t *testing.T) {
-	begun, finish := make(chan struct{}), make(chan struct{})
+func TestARefusedTestIsAnAnswerOfItsOwn(t *testing.T) {
+	var subject string
 	h := apitest.Open(t, func(_ *server.Config, d *apitest.Deps) {
-		d.Try = func(context.Context, callback.Sample) (callback.Trial, error) {
-			begun <- struct{}{}
-			<-finish
-			return callback.Trial{Outcome: execution.AttemptTimeout}, nil
+		d.Try = func(_ context.Context, s callback.Sample) (callback.Trial, error) {
+			subject = s.Subject
+			return callback.Trial{}, fault.New(fault.RateLimitExceeded, "Too many of your tests.")
 		}
 	})
-	const body = `{"callback_url":"https://example.com/"}`
-	answers := make(chan int, httpapi.MaxTrials)
-	for range httpapi.MaxTrials {
-		go func() { answers <- h.Call(http.MethodPost, "/callbacks/test", h.Ann, body, apitest.AsJSON).Status }()
-		<-begun
-	}
-	a := h.Call(http.MethodPost, "/callbacks/test", h.Ann, body, apitest.AsJSON)
-	if a.Status != http.StatusTooManyRequests || a.JSON(t)["code"] != "RATE_LIMIT_EXCEEDED" ||
-		a.Header.Get("Retry-After") == "" {
-		t.Errorf("one too many: got %d %s; want 429 RATE_LIMIT_EXCEEDED", a.Status, a.Body)
-	}
-	close(finish)
-	for range httpapi.MaxTrials {
-		if status := <-answers; status != http.StatusOK {
-			t.Errorf("got %d; want 200", status)
-		}
-	}
-	go func() { <-begun }()
-	if a := h.Call(http.MethodPost, "/callbacks/test", h.Ann, body, apitest.AsJSON); a.Status != http.StatusOK {
-		t.Errorf("afterwards: got %d; want 200", a.Status)
+	a := h.Call(http.MethodPost, "/callbacks/test", h.Ann, `{"callback_url":"https://example.com/"}`, apitest.AsJSON)
+	if a.Status != http.StatusTooManyRequests || a.JSON(t)["message"] != "Too many of your tests." ||
+		a.Header.Get("Retry-After") == "" || subject != "ann" {
+		t.Errorf("got %d %s for the subject %q; want 429 RATE_LIMIT_EXCEEDED for ann", a.Status, a.Body, subject)
 	}
 }
 

@@ -32,7 +32,7 @@ func lineOf(d execution.Delivery) wire.Delivery {
 }
 
 func deliveryOf(
-	e execution.Execution, d execution.Delivery, attempts []execution.Attempt, breakers []execution.Breaker,
+	e execution.Execution, d execution.Delivery, attempts []execution.Attempt, breaker execution.Breaker,
 	now time.Time,
 ) wire.DeliveryRecord {
 	return wire.DeliveryRecord{
@@ -40,13 +40,13 @@ func deliveryOf(
 		WebhookID:   callback.WebhookID(d.Execution),
 		HeaderNames: listOf(d.Callback.HeaderNames),
 		Signed:      len(d.Callback.Secret) > 0,
-		Explanation: explain(e, d, attempts, breakers, now),
+		Explanation: explain(e, d, attempts, breaker, now),
 	}
 }
 
 // explain returns a sentence on why a result has not arrived, or that it has.
 func explain(
-	e execution.Execution, d execution.Delivery, attempts []execution.Attempt, breakers []execution.Breaker,
+	e execution.Execution, d execution.Delivery, attempts []execution.Attempt, breaker execution.Breaker,
 	now time.Time,
 ) string {
 	last := ""
@@ -65,7 +65,7 @@ func explain(
 		}
 		return "The execution has not ended yet; its result is posted when it has."
 	case execution.Pending:
-		return soFar(d, last) + " " + coming(d, breakers, now)
+		return soFar(d, last) + " " + coming(d, breaker, now)
 	case execution.Delivered:
 		return fmt.Sprintf("Delivered at attempt %d: %s", d.Attempts, last)
 	case execution.Dead:
@@ -91,13 +91,11 @@ func soFar(d execution.Delivery, last string) string {
 }
 
 // coming describes the next attempt of a pending delivery.
-func coming(d execution.Delivery, breakers []execution.Breaker, now time.Time) string {
+func coming(d execution.Delivery, breaker execution.Breaker, now time.Time) string {
 	at := d.NextAt
-	for _, b := range breakers {
-		if b.Destination == d.Callback.Destination() && b.OpenUntil.After(now) && b.OpenUntil.After(at) {
-			return "Nearly all attempts to " + b.Destination + " fail, so nothing is sent there before " +
-				rfc3339(b.OpenUntil) + "."
-		}
+	if breaker.OpenUntil.After(now) && breaker.OpenUntil.After(at) {
+		return "Nearly all attempts to " + breaker.Destination + " fail, so nothing is sent there before " +
+			rfc3339(breaker.OpenUntil) + "."
 	}
 	if at.After(now) {
 		return "The next attempt is at " + rfc3339(at) + "."

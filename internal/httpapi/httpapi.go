@@ -39,8 +39,8 @@ type Records interface {
 type Deliveries interface {
 	// Attempts returns all attempts of a delivery, the first one first.
 	Attempts(ctx context.Context, id execution.ID) ([]execution.Attempt, error)
-	// Breakers returns the destinations whose circuit breaker is open, or was until their next attempt.
-	Breakers(ctx context.Context) ([]execution.Breaker, error)
+	// Breaker returns the circuit breaker of a subject's callbacks to a destination; its Openings are 0 if it is closed.
+	Breaker(ctx context.Context, subject, destination string) (execution.Breaker, error)
 	// Deliveries lists deliveries, the newest first, without bodies and sealed fields.
 	Deliveries(ctx context.Context, f execution.DeliveryFilter) ([]execution.Delivery, error)
 	Redelivery

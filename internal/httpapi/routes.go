@@ -14,7 +14,7 @@ func (a *api) routes() []server.Route {
 		put    = http.MethodPut
 		remove = http.MethodDelete
 	)
-	c := &callbackRoutes{a.Deps, make(chan struct{}, maxTrials)}
+	c := &callbackRoutes{a.Deps}
 	ws := &workspaceRoutes{a.Deps}
 	only := server.Only
 	file := "/workspaces/{name}/files/{path" + server.Rest + "}"

@@ -196,17 +196,25 @@ func TestServeAnswersRunningRequestsBeforeItStops(t *testing.T) {
 // single is a store of one delivery.
 type single struct {
 	delivery execution.Delivery
-	taken    bool
 	recorded chan execution.Attempt
 }
 
-func (s *single) Due(context.Context, time.Time, int, int, []execution.ID, []string) ([]execution.Due, error) {
-	if s.taken {
-		return nil, nil
-	}
-	s.taken = true
+func (*single) LatestNews(context.Context) (c execution.NewsCursor, err error) {
+	c.Row = 1
+	return c, nil
+}
+
+func (*single) News(context.Context, execution.NewsCursor, int) (
+	news []execution.Due, next execution.NewsCursor, err error,
+) {
+	return nil, next, nil
+}
+
+func (s *single) Heads(context.Context, string, string, int) ([]execution.Due, error) {
 	return []execution.Due{{Execution: s.delivery.Execution, Destination: s.delivery.Callback.Destination()}}, nil
 }
+
+func (*single) Waiting(context.Context, string, string, int) ([]execution.Due, error) { return nil, nil }
 
 func (s *single) Delivery(context.Context, execution.ID) (execution.Delivery, error) {
 	return s.delivery, nil
@@ -216,9 +224,7 @@ func (*single) Breakers(context.Context) ([]execution.Breaker, error) { return n
 
 func (*single) KeepBreaker(context.Context, execution.Breaker) error { return nil }
 
-func (*single) NextDue(context.Context, time.Time) (at time.Time, ok bool, err error) {
-	return at, false, nil
-}
+func (*single) ForgetBreakers(context.Context, time.Time) error { return nil }
 
 func (s *single) Record(
 	_ context.Context, a execution.Attempt, _ execution.DeliveryState, _ execution.DeadReason, _ time.Time,

@@ -4,7 +4,9 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"boomerang/internal/execution"
@@ -18,57 +20,95 @@ const (
 		LEFT JOIN callbacks c ON c.execution = e.seq
 		LEFT JOIN deliveries d ON d.execution = e.seq
 		LEFT JOIN bodies b ON b.execution = e.seq`
-	// The query pendingDestinations steps from one destination with a pending delivery to the next along an index, so
-	// that many deliveries to one destination do not delay the others. Without the hint SQLite would choose an index
-	// made for the lists.
-	pendingDestinations = `WITH RECURSIVE pending(destination) AS (
-			SELECT min(destination) FROM deliveries INDEXED BY deliveries_pending WHERE state = 'pending'
+	dueColumns = `SELECT e.id, d.subject, d.destination, d.next_at`
+	// The query steps from one pair of subject and destination with a pending delivery to the next along an index, so
+	// that many deliveries of one pair do not delay the others. The order of the tables is fixed: SQLite never reorders
+	// a cross join. Without the hint it would choose an index made for the lists.
+	selectHeads = `WITH RECURSIVE heads(execution, subject, destination) AS (
+			SELECT 0, ?1, ?2
 			UNION ALL
-			SELECT (SELECT min(d.destination) FROM deliveries d INDEXED BY deliveries_pending
-				WHERE d.state = 'pending' AND d.destination > pending.destination)
-			FROM pending WHERE pending.destination IS NOT NULL
-		) `
-	// The order of the tables is fixed: SQLite never reorders a cross join.
-	selectDue = pendingDestinations + `SELECT e.id, d.destination FROM pending
-		CROSS JOIN deliveries d
+			SELECT d.execution, d.subject, d.destination FROM heads
+			CROSS JOIN deliveries d ON d.execution = coalesce(
+				(SELECT n.execution FROM deliveries n INDEXED BY deliveries_pending
+				WHERE n.state = 'pending' AND n.subject = heads.subject AND n.destination > heads.destination
+				ORDER BY n.destination, n.next_at LIMIT 1),
+				(SELECT n.execution FROM deliveries n INDEXED BY deliveries_pending
+				WHERE n.state = 'pending' AND n.subject > heads.subject
+				ORDER BY n.subject, n.destination, n.next_at LIMIT 1))
+			LIMIT ?3 + 1
+		) ` + dueColumns + ` FROM heads
+		CROSS JOIN deliveries d ON d.execution = heads.execution
+		CROSS JOIN executions e ON e.seq = heads.execution`
+	selectWaiting = dueColumns + ` FROM deliveries d INDEXED BY deliveries_pending
 		CROSS JOIN executions e ON e.seq = d.execution
-		WHERE pending.destination NOT IN (SELECT value FROM json_each(?1))
-			AND d.execution IN (SELECT execution FROM deliveries
-				WHERE state = 'pending' AND destination = pending.destination AND next_at <= ?2
-					AND execution NOT IN (SELECT f.seq FROM executions f
-						WHERE f.id IN (SELECT value FROM json_each(?3)))
-				ORDER BY next_at LIMIT ?4 + 0)
-		ORDER BY d.next_at LIMIT ?5 + 0`
-	selectNextDue = pendingDestinations + `SELECT min(
-			(SELECT min(next_at) FROM deliveries WHERE state = 'pending' AND destination = pending.destination
-				AND next_at > ?)
-		) FROM pending`
+		WHERE d.state = 'pending' AND d.subject = ? AND d.destination = ? ORDER BY d.next_at LIMIT ? + 0`
+	selectNews = dueColumns + `, d.revision, d.execution FROM deliveries d INDEXED BY deliveries_news
+		CROSS JOIN executions e ON e.seq = d.execution
+		WHERE d.state = 'pending' AND (d.revision, d.execution) > (?, ?)
+		ORDER BY d.revision, d.execution LIMIT ? + 0`
+	selectRevision = `SELECT coalesce(max(revision), 0) FROM deliveries INDEXED BY deliveries_news
+		WHERE state = 'pending'`
 )
 
 // insertDelivery stores a pending delivery.
 func (t *tx) insertDelivery(ctx context.Context, e row, d execution.Delivery) error {
 	if _, err := t.exec(ctx,
-		`INSERT INTO deliveries (execution, subject, destination, state, reason, attempts, next_at, created_at)
-		VALUES (?, ?, ?, ?, '', 0, ?, ?)`,
+		`INSERT INTO deliveries (execution, subject, destination, state, reason, attempts, next_at, created_at, revision)
+		VALUES (?, ?, ?, ?, '', 0, ?, ?, ?)`,
 		e.seq, e.subject, execution.Callback{URL: e.url}.Destination(), execution.Pending, unixNano(d.NextAt),
-		unixNano(d.CreatedAt)); err != nil {
+		unixNano(d.CreatedAt), t.nextRevision()); err != nil {
 		return err
 	}
 	_, err := t.exec(ctx, `INSERT INTO bodies (execution, body) VALUES (?, ?)`, e.seq, d.Body)
 	return err
 }
 
-// Due implements callback.Store. Reading does not reserve: a delivery is due until its attempt is recorded.
-func (s *Store) Due(
-	ctx context.Context, now time.Time, each, limit int, inFlight []execution.ID, closed []string,
-) ([]execution.Due, error) {
-	return collect(ctx, s.readers, "list due deliveries", scanDue, selectDue, jsonArray(closed), unixNano(now),
-		jsonArray(inFlight), each, limit)
+// nextRevision returns the number of the next change that makes deliveries pending. The numbers grow in the order of
+// the commits.
+func (t *tx) nextRevision() int64 {
+	t.revision++
+	return t.revision
+}
+
+// Heads implements callback.Store.
+func (s *Store) Heads(ctx context.Context, subject, destination string, limit int) ([]execution.Due, error) {
+	return collect(ctx, s.readers, "list heads of deliveries", scanDue, selectHeads, subject, destination, limit)
+}
+
+// Waiting implements callback.Store. Reading does not reserve: a delivery is due until its attempt is recorded.
+func (s *Store) Waiting(ctx context.Context, subject, destination string, limit int) ([]execution.Due, error) {
+	return collect(ctx, s.readers, "list waiting deliveries", scanDue, selectWaiting, subject, destination, limit)
 }
 
 func scanDue(r scanner) (d execution.Due, err error) {
-	err = r.Scan(&d.Execution, &d.Destination)
+	var next int64
+	err = r.Scan(&d.Execution, &d.Subject, &d.Destination, &next)
+	d.NextAt = timeOf(next)
 	return d, err
+}
+
+// News implements callback.Store.
+func (s *Store) News(
+	ctx context.Context, after execution.NewsCursor, limit int,
+) (news []execution.Due, next execution.NewsCursor, err error) {
+	next = after
+	news, err = collect(ctx, s.readers, "list news of deliveries", func(r scanner) (d execution.Due, err error) {
+		var at int64
+		err = r.Scan(&d.Execution, &d.Subject, &d.Destination, &at, &next.Revision, &next.Row)
+		d.NextAt = timeOf(at)
+		return d, err
+	}, selectNews, after.Revision, after.Row, limit)
+	if err != nil {
+		return nil, after, err
+	}
+	return news, next, nil
+}
+
+// LatestNews implements callback.Store.
+func (s *Store) LatestNews(ctx context.Context) (latest execution.NewsCursor, err error) {
+	latest.Row = math.MaxInt64 // behind all deliveries of the revision
+	err = s.readers.row(ctx, selectRevision).Scan(&latest.Revision)
+	return latest, wrapError("find latest delivery", err)
 }
 
 // jsonArray returns a JSON array for json_each, for which NULL would be no array.
@@ -78,13 +118,6 @@ func jsonArray[T ~string](items []T) string {
 	}
 	text, _ := json.Marshal(items) // strings always marshal
 	return string(text)
-}
-
-// NextDue implements callback.Store.
-func (s *Store) NextDue(ctx context.Context, now time.Time) (at time.Time, ok bool, err error) {
-	var next sql.Null[int64]
-	err = s.readers.row(ctx, selectNextDue, unixNano(now)).Scan(&next)
-	return optionalTime(next), next.Valid, wrapError("find next delivery", err)
 }
 
 // Record implements callback.Store. It returns ErrStale unless the delivery is pending and a.Number follows the number
@@ -194,24 +227,50 @@ func scanAttempt(r scanner) (a execution.Attempt, err error) {
 func (s *Store) KeepBreaker(ctx context.Context, b execution.Breaker) error {
 	return s.writer.do(ctx, "keep breaker", volatile, func(ctx context.Context, t *tx) (events, error) {
 		if b.Openings == 0 {
-			_, err := t.exec(ctx, `DELETE FROM breakers WHERE destination = ?`, b.Destination)
+			_, err := t.exec(ctx, `DELETE FROM breakers WHERE subject = ? AND destination = ?`, b.Subject,
+				b.Destination)
 			return events{}, err
 		}
-		_, err := t.exec(ctx, `INSERT OR REPLACE INTO breakers (destination, openings, open_until) VALUES (?, ?, ?)`,
-			b.Destination, b.Openings, unixNano(b.OpenUntil))
+		_, err := t.exec(ctx, `INSERT INTO breakers (subject, destination, openings, open_until) VALUES (?, ?, ?, ?)
+			ON CONFLICT (subject, destination)
+			DO UPDATE SET openings = excluded.openings, open_until = excluded.open_until`,
+			b.Subject, b.Destination, b.Openings, unixNano(b.OpenUntil))
 		return events{}, err
 	})
 }
 
+const selectBreaker = `SELECT subject, destination, openings, open_until FROM breakers`
+
 // Breakers implements callback.Store.
 func (s *Store) Breakers(ctx context.Context) ([]execution.Breaker, error) {
-	return collect(ctx, s.readers, "list breakers", scanBreaker,
-		`SELECT destination, openings, open_until FROM breakers`)
+	return collect(ctx, s.readers, "list breakers", scanBreaker, selectBreaker)
+}
+
+// Breaker implements httpapi.Deliveries.
+func (s *Store) Breaker(ctx context.Context, subject, destination string) (b execution.Breaker, err error) {
+	b, err = scanBreaker(s.readers.row(ctx, selectBreaker+` WHERE subject = ? AND destination = ?`, subject,
+		destination))
+	if errors.Is(err, sql.ErrNoRows) {
+		return execution.Breaker{Subject: subject, Destination: destination}, nil
+	}
+	return b, wrapError("get breaker", err)
+}
+
+// ForgetBreakers implements callback.Store. It deletes a bounded number of rows in a transaction, so that no other
+// write waits long.
+func (s *Store) ForgetBreakers(ctx context.Context, before time.Time) error {
+	_, err := s.removeInBatches(ctx, "forget breakers", math.MaxInt,
+		func(ctx context.Context, t *tx, n int) (int64, error) {
+			return t.exec(ctx, `DELETE FROM breakers WHERE (subject, destination) IN
+				(SELECT subject, destination FROM breakers WHERE open_until < ? ORDER BY open_until LIMIT ? + 0)`,
+				unixNano(before), n)
+		})
+	return err
 }
 
 func scanBreaker(r scanner) (b execution.Breaker, err error) {
 	var until int64
-	err = r.Scan(&b.Destination, &b.Openings, &until)
+	err = r.Scan(&b.Subject, &b.Destination, &b.Openings, &until)
 	b.OpenUntil = timeOf(until)
 	return b, err
 }

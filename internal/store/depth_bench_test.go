@@ -133,8 +133,16 @@ func (d *depth) lap(b *testing.B, told func(operation string, took time.Duration
 			OutputComplete: true, Stdout: execution.Output{Bytes: 2, Head: []byte("1\n")},
 		}, delivery())
 	})
-	step("due", func() error { _, err := s.Due(ctx, now, 8, 64, nil, nil); return err })
-	step("next due", func() error { _, _, err := s.NextDue(ctx, now); return err })
+	latest, err := s.LatestNews(ctx)
+	if err != nil {
+		b.Fatal(err)
+	}
+	latest.Revision--
+	step("news", func() error { _, _, err := s.News(ctx, latest, 256); return err })
+	step("waiting", func() error {
+		_, err := s.Waiting(ctx, "subject1", "https://receiver.example:443", 4)
+		return err
+	})
 	step("delivery", func() error { _, err := s.Delivery(ctx, id); return err })
 	step("record", func() error {
 		a := execution.Attempt{

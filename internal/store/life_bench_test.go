@@ -16,7 +16,7 @@ func BenchmarkLife(b *testing.B) {
 	for _, clients := range []int{1, 8, 64} {
 		b.Run(fmt.Sprint(clients, " at once"), func(b *testing.B) {
 			s := open(b, b.TempDir())
-			names := []string{"submit", "claim", "start", "finish", "due", "delivery", "record", "get"}
+			names := []string{"submit", "claim", "start", "finish", "news", "delivery", "record", "get"}
 			took := make([][]time.Duration, len(names))
 			var mu sync.Mutex
 			var wg sync.WaitGroup
@@ -88,7 +88,12 @@ func life(b *testing.B, s *Store, subject string) (took []time.Duration) {
 		return s.Finish(b.Context(), id, r, &execution.Delivery{Body: make([]byte, 600), NextAt: now, CreatedAt: now})
 	})
 	step(func() error {
-		_, err := s.Due(b.Context(), time.Now(), 8, 64, nil, nil)
+		latest, err := s.LatestNews(b.Context())
+		if err != nil {
+			return err
+		}
+		latest.Revision--
+		_, _, err = s.News(b.Context(), latest, 64)
 		return err
 	})
 	step(func() error {

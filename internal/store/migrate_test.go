@@ -59,9 +59,9 @@ func TestDeliveriesOfTheFirstSchemaAreListedAndSentAgain(t *testing.T) {
 	if n, err := s.Recover(t.Context(), execution.Recovery{Subject: "ann"}, now); err != nil || n != 1 {
 		t.Fatalf("Recover = %d, %v; want 1", n, err)
 	}
-	due, err := s.Due(t.Context(), now, 10, 10, nil, nil)
-	if err != nil || len(due) != 1 {
-		t.Fatalf("Due = %+v, %v; want one", due, err)
+	due, err := s.Heads(t.Context(), "", "", 10)
+	if err != nil || len(due) != 1 || due[0].NextAt != now {
+		t.Fatalf("Heads = %+v, %v; want one at %s", due, err, now)
 	}
 	d, err := s.Delivery(t.Context(), due[0].Execution)
 	if err != nil || d.Attempts != 11 || d.Resumed != 11 || string(d.Body) != "{}" {

@@ -143,7 +143,7 @@ var walks = map[string]string{
 	"SCAN executions USING INDEX executions_queued":          "once, at the start: claims are void",
 	"SCAN e USING INDEX sqlite_autoindex_executions_1":       "the list of all subjects ends with the page",
 	"SCAN blobs":        "on a reader, so no write waits",
-	"SCAN pending":      "one row for each destination",
+	"SCAN heads":        "one row for each pair that it returns",
 	"SCAN p":            "one page",
 	"SCAN CONSTANT ROW": "it has one row",
 }
@@ -154,7 +154,6 @@ var sorts = map[string]string{
 	"INSERT OR IGNORE INTO snapshots":         "the entries of one workspace",
 	"SELECT DISTINCT blob FROM entries":       "the entries of one workspace",
 	"AND e.batch = ?":                         "one batch",
-	"WITH RECURSIVE pending":                  "a few of each destination",
 	"FROM (SELECT execution, created_at FROM": "one page of each state",
 }
 

@@ -80,9 +80,9 @@ var redeliverable = func() string {
 func (s *Store) Redeliver(ctx context.Context, id execution.ID, now time.Time) error {
 	return s.writer.do(ctx, "redeliver", durable, func(ctx context.Context, t *tx) (events, error) {
 		n, err := t.exec(ctx, `UPDATE deliveries SET resumed = CASE state WHEN 'pending' THEN resumed ELSE attempts END,
-				state = 'pending', reason = '', next_at = ?, ended_at = NULL
+				state = 'pending', reason = '', next_at = ?, ended_at = NULL, revision = ?
 			WHERE execution = (SELECT seq FROM executions WHERE id = ?)
-				AND state IN (`+redeliverable+`)`, unixNano(now), id)
+				AND state IN (`+redeliverable+`)`, unixNano(now), t.nextRevision(), id)
 		if err != nil || n == 1 {
 			return events{pending: true}, err
 		}
@@ -110,7 +110,8 @@ func (t *tx) noDeliveryFault(ctx context.Context, id execution.ID) error {
 }
 
 const (
-	resumeDead = `UPDATE deliveries SET state = 'pending', reason = '', resumed = attempts, next_at = ?, ended_at = NULL
+	resumeDead = `UPDATE deliveries SET state = 'pending', reason = '', resumed = attempts, next_at = ?, ended_at = NULL,
+		revision = ?
 		WHERE execution IN (SELECT execution FROM deliveries WHERE `
 	oldestFirst = ` AND ended_at <= ? ORDER BY created_at, execution LIMIT ? + 0)`
 )
@@ -120,10 +121,10 @@ const (
 func (s *Store) Recover(ctx context.Context, r execution.Recovery, now time.Time) (recovered int, err error) {
 	where, chosen := deliveryConditions(r.Subject, execution.Dead, r.Destination, r.Since)
 	query := resumeDead + where + oldestFirst
-	args := append(append([]any{unixNano(now)}, chosen...), unixNano(now), recoverBatch)
 	for {
 		var n int64
 		err := s.writer.do(ctx, "recover deliveries", durable, func(ctx context.Context, t *tx) (_ events, err error) {
+			args := append(append([]any{unixNano(now), t.nextRevision()}, chosen...), unixNano(now), recoverBatch)
 			n, err = t.exec(ctx, query, args...)
 			return events{pending: n > 0}, err
 		})

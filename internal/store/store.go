@@ -263,6 +263,9 @@ func (t *tx) registerNode(ctx context.Context, part Part) (node string, epoch in
 		if err := t.row(ctx, selectQueued).Scan(&t.queued); err != nil {
 			return events{}, err
 		}
+		if err := t.row(ctx, `SELECT max(revision, (`+selectRevision+`)) FROM node`).Scan(&t.revision); err != nil {
+			return events{}, err
+		}
 		return events{}, t.row(ctx, `SELECT id, epoch FROM node`).Scan(&node, &epoch)
 	}}
 	if err := t.transact(ctx, []*operation{o}); err != nil {

@@ -128,6 +128,7 @@ type tx struct {
 	queued      int   // executions in state queued, of all subjects
 	shared      bool  // another process writes, too
 	served      int64 // claims since the start
+	revision    int64 // number of the last change that made deliveries pending
 }
 
 // transact runs the batch in one transaction. After an error no operation of the batch is stored.
@@ -138,18 +139,19 @@ func (t *tx) transact(ctx context.Context, batch []*operation) (err error) {
 	if err := t.execNoArgs(ctx, `BEGIN IMMEDIATE`); err != nil {
 		return err
 	}
-	before := t.queued
+	before, revision := t.queued, t.revision
 	defer func() {
 		if err != nil {
-			t.queued = before
+			t.queued, t.revision = before, revision
 			_ = t.execNoArgs(ctx, `ROLLBACK`) // SQLite may have rolled back already; err is the error that counts
 		}
 	}()
 	if t.shared {
-		if err := t.row(ctx, `SELECT coalesce(max(queued), 0) FROM node`).Scan(&t.queued); err != nil {
+		if err := t.row(ctx, `SELECT coalesce(max(queued), 0), coalesce(max(revision), 0) FROM node`).
+			Scan(&t.queued, &t.revision); err != nil {
 			return err
 		}
-		before = t.queued
+		before, revision = t.queued, t.revision
 	}
 	if len(batch) == 1 { // the transaction serves as its savepoint
 		if batch[0].events, err = batch[0].run(ctx, t); err != nil {
@@ -162,8 +164,8 @@ func (t *tx) transact(ctx context.Context, batch []*operation) (err error) {
 			}
 		}
 	}
-	if t.shared && t.queued != before {
-		if _, err := t.exec(ctx, `UPDATE node SET queued = ?`, t.queued); err != nil {
+	if t.shared && (t.queued != before || t.revision != revision) {
+		if _, err := t.exec(ctx, `UPDATE node SET queued = ?, revision = ?`, t.queued, t.revision); err != nil {
 			return err
 		}
 	}

@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"slices"
 	"time"
 
 	"boomerang/internal/execution"
@@ -28,55 +29,136 @@ func (h *harness) attempt(id execution.ID, number int) execution.Attempt {
 	}
 }
 
+// due lists the deliveries that are due at a time, the longest due first, at most limit of each pair.
 func (h *harness) due(at time.Time, limit int) (ids []execution.ID) {
 	h.t.Helper()
-	list, err := h.Due(h.ctx(), at, limit, limit, nil, nil)
-	h.ok(err)
-	for _, d := range list {
+	var due []execution.Due
+	for _, head := range h.heads("", "", 1000) {
+		list, err := h.Waiting(h.ctx(), head.Subject, head.Destination, limit)
+		h.ok(err)
+		h.equal(list[0], head)
+		for _, d := range list {
+			if !d.NextAt.After(at) {
+				due = append(due, d)
+			}
+		}
+	}
+	slices.SortStableFunc(due, func(a, b execution.Due) int { return a.NextAt.Compare(b.NextAt) })
+	for _, d := range due {
 		ids = append(ids, d.Execution)
 	}
 	return ids
 }
 
-func testDueListsTheLongestDueFirst(h *harness) {
-	third, first, second := h.deliverable(3*time.Hour), h.deliverable(time.Hour), h.deliverable(2*time.Hour)
-	h.deliverable(9 * time.Hour)
-	h.enqueue("ann")
-	start := h.now
-	h.equal(h.due(start, 10), []execution.ID(nil))
-	h.equal(h.due(start.Add(4*time.Hour), 10), []execution.ID{first, second, third})
-	h.equal(h.due(start.Add(4*time.Hour), 2), []execution.ID{first, second})
-	at, ok, err := h.NextDue(h.ctx(), h.now)
+func (h *harness) heads(subject, destination string, limit int) []execution.Due {
+	h.t.Helper()
+	heads, err := h.Heads(h.ctx(), subject, destination, limit)
 	h.ok(err)
-	h.equal(ok, true)
-	h.equal(h.due(at, 10), []execution.ID{first}) // due at this very time, but not before
-	h.equal(h.due(at.Add(-1), 10), []execution.ID(nil))
-	later, ok, err := h.NextDue(h.ctx(), at) // a delivery that is due at the time is not next
-	h.ok(err)
-	h.equal(ok, true)
-	h.equal(h.due(later, 10), []execution.ID{first, second})
+	return heads
 }
 
-func testDueExcludesExecutionsInFlightAndClosedDestinations(h *harness) {
-	first, second := h.deliverable(0), h.deliverable(time.Second)
-	at := h.now.Add(time.Hour)
-	d, err := h.Delivery(h.ctx(), first)
-	h.ok(err)
-	for _, c := range []struct {
-		inFlight []execution.ID
-		closed   []string
-		want     int
-	}{
-		{nil, nil, 2},
-		{[]execution.ID{first}, nil, 1},
-		{[]execution.ID{first, second}, nil, 0},
-		{nil, []string{"https://elsewhere.example:443"}, 2},
-		{nil, []string{"https://elsewhere.example:443", d.Callback.Destination()}, 0},
-	} {
-		list, err := h.Due(h.ctx(), at, 10, 10, c.inFlight, c.closed)
+// news lists the deliveries behind the cursor, page by page, and moves the cursor behind them.
+func (h *harness) news(cursor *execution.NewsCursor, page int) (ids []execution.ID) {
+	h.t.Helper()
+	for {
+		list, next, err := h.News(h.ctx(), *cursor, page)
 		h.ok(err)
-		h.equal(len(list), c.want)
+		for _, d := range list {
+			ids = append(ids, d.Execution)
+		}
+		if *cursor = next; len(list) < page {
+			return ids
+		}
 	}
+}
+
+func testWaitingListsTheLongestDueFirst(h *harness) {
+	third, first, second := h.deliverable(3*time.Hour), h.deliverable(time.Hour), h.deliverable(2*time.Hour)
+	fourth := h.deliverable(9 * time.Hour)
+	h.enqueue("ann")
+	all := []execution.ID{first, second, third, fourth}
+	h.equal(h.due(h.now, 10), []execution.ID(nil))
+	h.equal(h.due(h.now.Add(9*time.Hour), 10), all)
+	h.equal(h.due(h.now.Add(9*time.Hour), 2), all[:2])
+	at := h.heads("", "", 10)[0].NextAt
+	h.equal(h.due(at, 10), all[:1]) // due at this very time, but not before
+	h.equal(h.due(at.Add(-1), 10), []execution.ID(nil))
+	h.ok(h.Record(h.ctx(), h.attempt(first, 1), execution.Delivered, "", time.Time{}))
+	h.equal(h.due(h.now.Add(9*time.Hour), 10), all[1:])
+}
+
+// deliverTo stores an ended execution of a subject whose delivery to url is due after a time.
+func (h *harness) deliverTo(subject, url string, after time.Duration) execution.Due {
+	h.t.Helper()
+	e := h.execution(subject)
+	e.Callback.URL = url
+	_, _, err := h.Enqueue(h.ctx(), e, nil, execution.QueueLimits{})
+	h.ok(err)
+	delivery := h.delivery()
+	delivery.NextAt = h.now.Add(after)
+	h.ok(h.Finish(h.ctx(), e.ID, h.result(execution.Failed, execution.ImageUnavailable), delivery))
+	return execution.Due{
+		Execution: e.ID, Subject: subject, Destination: e.Callback.Destination(), NextAt: delivery.NextAt,
+	}
+}
+
+func testHeadsListTheEarliestOfEachPair(h *harness) {
+	const one, two = "https://one.example/a", "https://two.example/b"
+	for range 50 {
+		h.deliverTo("ann", one, time.Hour)
+	}
+	annOne := h.deliverTo("ann", one, time.Second)
+	bobTwo := h.deliverTo("bob", two, 0)
+	annTwo := h.deliverTo("ann", two, 30*time.Minute)
+	bobOne := h.deliverTo("bob", one, time.Minute)
+	all := []execution.Due{annOne, annTwo, bobOne, bobTwo}
+	h.equal(h.heads("", "", 10), all)
+	h.equal(h.heads("", "", 3), all[:3])
+	h.equal(h.heads("ann", annOne.Destination, 10), all[1:])
+	h.equal(h.heads("ann", "\U0010FFFF", 10), all[2:])
+	h.equal(h.heads("bob", bobTwo.Destination, 10), []execution.Due(nil))
+	h.ok(h.Record(h.ctx(), h.attempt(annTwo.Execution, 1), execution.Dead, execution.Gone, time.Time{}))
+	h.equal(h.heads("ann", annOne.Destination, 10), all[2:])
+}
+
+func testNewsListEachDeliveryThatBecomesPendingOnce(h *harness) {
+	cursor, err := h.LatestNews(h.ctx())
+	h.ok(err)
+	h.equal(h.news(&cursor, 10), []execution.ID(nil))
+	first, second, third := h.deliverable(5*time.Hour), h.deliverable(time.Hour), h.deliverable(0)
+	h.equal(h.news(&cursor, 2), []execution.ID{first, second, third})
+	h.equal(h.news(&cursor, 2), []execution.ID(nil))
+
+	h.ok(h.Record(h.ctx(), h.attempt(first, 1), execution.Delivered, "", time.Time{}))
+	h.ok(h.Record(h.ctx(), h.attempt(second, 1), execution.Pending, "", h.now.Add(time.Hour)))
+	h.ok(h.Record(h.ctx(), h.attempt(third, 1), execution.Delivered, "", time.Time{}))
+	h.equal(h.news(&cursor, 2), []execution.ID(nil)) // the deliverer itself records attempts
+
+	h.ok(h.Redeliver(h.ctx(), second, h.now.Add(200*time.Hour))) // it is still pending
+	h.ok(h.Redeliver(h.ctx(), first, h.now.Add(200*time.Hour)))
+	h.equal(h.news(&cursor, 2), []execution.ID{second, first})
+
+	h.restart()
+	latest, err := h.LatestNews(h.ctx())
+	h.ok(err)
+	h.equal(h.news(&latest, 2), []execution.ID(nil))
+	fourth := h.deliverable(0)
+	h.equal(h.news(&latest, 2), []execution.ID{fourth})
+}
+
+func testNewsListTheRecoveredDeliveriesInPages(h *harness) {
+	var ids []execution.ID
+	for range 7 {
+		id := h.deliverable(0)
+		h.ok(h.Record(h.ctx(), h.attempt(id, 1), execution.Dead, execution.Gone, time.Time{}))
+		ids = append(ids, id)
+	}
+	cursor, err := h.LatestNews(h.ctx())
+	h.ok(err)
+	n, err := h.Recover(h.ctx(), execution.Recovery{}, h.now.Add(100*time.Hour))
+	h.ok(err)
+	h.equal(n, 7)
+	h.equal(h.news(&cursor, 3), ids)
 }
 
 func testDeliveryReturnsEverythingThatAnAttemptNeeds(h *harness) {
@@ -91,83 +173,55 @@ func testDeliveryReturnsEverythingThatAnAttemptNeeds(h *harness) {
 	h.equal(got, want)
 }
 
-// testDueBoundsEachDestination stores 50 deliveries to one destination, and then three to another.
-func testDueBoundsEachDestination(h *harness) {
-	busy, calm := map[execution.ID]bool{}, map[execution.ID]bool{}
-	to := func(url string, n int, ids map[execution.ID]bool) (destination string) {
-		for range n {
-			e := h.execution("ann")
-			e.Callback.URL = url
-			_, _, err := h.Enqueue(h.ctx(), e, nil, execution.QueueLimits{})
-			h.ok(err)
-			h.ok(h.Finish(h.ctx(), e.ID, h.result(execution.Failed, execution.ImageUnavailable), h.delivery()))
-			ids[e.ID] = true
-			destination = e.Callback.Destination()
-		}
-		return destination
-	}
-	busyAt := to("https://busy.example/hook", 50, busy)
-	calmAt := to("https://calm.example/hook", 3, calm)
-	at := h.now.Add(time.Hour)
-	for _, c := range []struct{ each, limit, wantBusy, wantCalm int }{
-		{4, 64, 4, 3}, {2, 64, 2, 2}, {4, 5, 4, 1}, {100, 64, 50, 3},
-	} {
-		list, err := h.Due(h.ctx(), at, c.each, c.limit, nil, nil)
-		h.ok(err)
-		counts := map[string]int{}
-		for _, d := range list {
-			h.equal(busy[d.Execution], d.Destination == busyAt)
-			h.equal(calm[d.Execution], d.Destination == calmAt)
-			counts[d.Destination]++
-		}
-		h.equal(counts, map[string]int{busyAt: c.wantBusy, calmAt: c.wantCalm})
-	}
-	first, err := h.Due(h.ctx(), at, 1, 1, nil, nil)
-	h.ok(err)
-	// the next one of the same destination
-	second, err := h.Due(h.ctx(), at, 1, 1, []execution.ID{first[0].Execution}, nil)
-	h.ok(err)
-	h.equal(second[0].Destination, busyAt)
-	h.equal(second[0].Execution == first[0].Execution, false)
-}
-
 func testBreakersSurviveARestart(h *harness) {
-	open := execution.Breaker{Destination: "https://a.example:443", Openings: 2, OpenUntil: h.now.Add(time.Minute)}
-	other := execution.Breaker{Destination: "https://b.example:443", Openings: 1, OpenUntil: h.now}
-	h.ok(h.KeepBreaker(h.ctx(), other))
-	h.ok(h.KeepBreaker(h.ctx(), execution.Breaker{Destination: open.Destination, Openings: 1, OpenUntil: h.now}))
-	h.ok(h.KeepBreaker(h.ctx(), open))
+	open := execution.Breaker{
+		Subject: "ann", Destination: "https://a.example:443", Openings: 2, OpenUntil: h.now.Add(time.Minute),
+	}
+	same := open
+	same.Subject, same.Openings = "bob", 1
+	other := execution.Breaker{Subject: "ann", Destination: "https://b.example:443", Openings: 1, OpenUntil: h.now}
+	first := open
+	first.Openings, first.OpenUntil = 1, h.now
+	for _, b := range []execution.Breaker{other, first, open, same} {
+		h.ok(h.KeepBreaker(h.ctx(), b))
+	}
 	h.restart()
 	list, err := h.Breakers(h.ctx())
 	h.ok(err)
-	h.equal(list, []execution.Breaker{open, other})
-	h.ok(h.KeepBreaker(h.ctx(), execution.Breaker{Destination: open.Destination}))
+	h.equal(list, []execution.Breaker{open, other, same})
+	for _, want := range []execution.Breaker{open, same} {
+		got, err := h.Breaker(h.ctx(), want.Subject, want.Destination)
+		h.ok(err)
+		h.equal(got, want)
+	}
+	closed := execution.Breaker{Subject: open.Subject, Destination: open.Destination}
+	h.ok(h.KeepBreaker(h.ctx(), closed))
+	got, err := h.Breaker(h.ctx(), open.Subject, open.Destination)
+	h.ok(err)
+	h.equal(got, closed)
 	list, err = h.Breakers(h.ctx())
 	h.ok(err)
-	h.equal(list, []execution.Breaker{other})
+	h.equal(list, []execution.Breaker{other, same})
+}
+
+func testBreakersAreForgottenAfterATime(h *harness) {
+	for i := range 5 {
+		h.ok(h.KeepBreaker(h.ctx(), execution.Breaker{
+			Subject: "ann", Destination: numbered("https://", i), Openings: 1,
+			OpenUntil: h.now.Add(time.Duration(i) * time.Minute),
+		}))
+	}
+	h.ok(h.ForgetBreakers(h.ctx(), h.now.Add(3*time.Minute)))
+	list, err := h.Breakers(h.ctx())
+	h.ok(err)
+	h.equal(len(list), 2)
+	h.equal(list[0].OpenUntil, h.now.Add(3*time.Minute))
 }
 
 func testDueDeliveriesSurviveARestart(h *harness) {
 	id := h.deliverable(0)
 	h.restart()
 	h.equal(h.due(h.now, 10), []execution.ID{id})
-}
-
-func testNextDueReturnsTheEarliest(h *harness) {
-	_, ok, err := h.NextDue(h.ctx(), h.now)
-	h.ok(err)
-	h.equal(ok, false)
-	h.deliverable(2 * time.Hour)
-	first := h.deliverable(time.Hour)
-	want := h.now.Add(time.Hour)
-	at, ok, err := h.NextDue(h.ctx(), h.now)
-	h.ok(err)
-	h.equal(ok, true)
-	h.equal(at, want)
-	h.ok(h.Record(h.ctx(), h.attempt(first, 1), execution.Delivered, "", time.Time{}))
-	at, _, err = h.NextDue(h.ctx(), h.now)
-	h.ok(err)
-	h.equal(at.After(want), true)
 }
 
 func testRecordStoresTheAttemptAndSchedulesTheNext(h *harness) {

@@ -58,12 +58,15 @@ type Store interface {
 	Moves(id execution.ID) (ch <-chan struct{}, release func())
 	Ahead(ctx context.Context, id execution.ID) (int, error)
 
-	Due(
-		ctx context.Context, now time.Time, each, limit int, inFlight []execution.ID, closed []string,
-	) ([]execution.Due, error)
+	News(ctx context.Context, after execution.NewsCursor, limit int) (
+		news []execution.Due, next execution.NewsCursor, err error)
+	LatestNews(ctx context.Context) (execution.NewsCursor, error)
+	Heads(ctx context.Context, subject, destination string, limit int) ([]execution.Due, error)
+	Waiting(ctx context.Context, subject, destination string, limit int) ([]execution.Due, error)
+	Breaker(ctx context.Context, subject, destination string) (execution.Breaker, error)
 	Breakers(ctx context.Context) ([]execution.Breaker, error)
 	KeepBreaker(ctx context.Context, b execution.Breaker) error
-	NextDue(ctx context.Context, now time.Time) (at time.Time, ok bool, err error)
+	ForgetBreakers(ctx context.Context, before time.Time) error
 	Record(
 		ctx context.Context, a execution.Attempt, state execution.DeliveryState, reason execution.DeadReason,
 		nextAt time.Time,
@@ -178,13 +181,14 @@ var tests = []func(*harness){
 	testAheadCountsTheSubjectsOwnExecutions,
 
 	// Deliveries: delivery.go.
-	testDueListsTheLongestDueFirst,
-	testDueBoundsEachDestination,
+	testWaitingListsTheLongestDueFirst,
+	testHeadsListTheEarliestOfEachPair,
+	testNewsListEachDeliveryThatBecomesPendingOnce,
+	testNewsListTheRecoveredDeliveriesInPages,
 	testDeliveryReturnsEverythingThatAnAttemptNeeds,
 	testBreakersSurviveARestart,
-	testDueExcludesExecutionsInFlightAndClosedDestinations,
+	testBreakersAreForgottenAfterATime,
 	testDueDeliveriesSurviveARestart,
-	testNextDueReturnsTheEarliest,
 	testRecordStoresTheAttemptAndSchedulesTheNext,
 	testRecordEndsTheDelivery,
 	testRecordRefusesAnAttemptOutOfOrder,

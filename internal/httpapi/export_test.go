@@ -1,4 +1,0 @@
-package httpapi
-
-// MaxTrials is for the tests.
-const MaxTrials = maxTrials
