@@ -319,9 +319,7 @@ func (r *runState) handleEnd(end attemptEnd) {
 		p.insert(queued{end.id, end.next.at}, r.traffic.queueLength())
 	}
 	r.traffic.settle(p, now)
-	if p.subject.missed && len(p.subject.ready) == 0 {
-		r.walk.hurry()
-	}
+	r.walk.hurry(p.subject)
 	if end.err != nil {
 		r.handleStoreError(end.err)
 	} else {

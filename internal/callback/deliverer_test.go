@@ -39,18 +39,27 @@ type runningDeliverer struct {
 // start runs a deliverer in the bubble of the test, without jitter.
 func start(t *testing.T, m Store, n *fakeNetwork, concurrency int) *runningDeliverer {
 	t.Helper()
+	return startWith(t, m, n, func(c *Config, _ *Deps) { c.Concurrency = concurrency }, func(*Deliverer) {})
+}
+
+// startWith is start with other settings, and with a deliverer that change has changed.
+func startWith(
+	t *testing.T, m Store, n *fakeNetwork, set func(*Config, *Deps), change func(*Deliverer),
+) *runningDeliverer {
+	t.Helper()
 	logger, hook := logtest.NewNullLogger()
-	c := Defaults()
-	c.Concurrency = concurrency
-	d := NewDeliverer(c, Deps{
+	c, deps := Defaults(), Deps{
 		Store:    m,
 		Unsealer: fakeUnsealer{},
 		Policy:   newTestPolicy(t, defaultConfig),
 		Version:  "1.2.3",
 		Log:      logrus.NewEntry(logger),
-	})
+	}
+	set(&c, &deps)
+	d := NewDeliverer(c, deps)
 	d.jitter = func() float64 { return 0.5 }
 	d.sender.transport.DialContext = n.dial
+	change(d)
 	ctx, quit := context.WithCancel(t.Context())
 	r := &runningDeliverer{Deliverer: d, hook: hook, quit: quit, done: make(chan error, 1)}
 	go func() { r.done <- d.Run(ctx) }()

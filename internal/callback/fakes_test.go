@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"boomerang/internal/execution"
@@ -231,8 +232,21 @@ func (m *memoryStore) Record(
 	}
 	m.flying[d.Callback.Destination()]--
 	m.attempts = append(m.attempts, a)
+	if state != execution.Delivered && d.NextAt.After(a.StartedAt) {
+		nextAt = d.NextAt // it was sent again meanwhile
+	}
 	d.Attempts, d.State, d.Reason, d.NextAt = a.Number, state, reason, nextAt
 	return nil
+}
+
+// redeliver makes a delivery due now.
+func (m *memoryStore) redeliver(id execution.ID) {
+	m.mu.Lock()
+	d := *m.deliveries[id]
+	subject := m.owners[id]
+	m.mu.Unlock()
+	d.State, d.NextAt = execution.Pending, time.Now()
+	m.addOf(subject, d)
 }
 
 func (m *memoryStore) Pending() <-chan struct{} { return m.pending }
@@ -271,6 +285,9 @@ const statusEndlessBody = 299
 // fakeNetwork is a network of receivers without sockets, for bubbles of synctest. Every name is a receiver.
 type fakeNetwork struct {
 	answer func(host string) (status int, after time.Duration) // status 0 = no answer, statusEndlessBody = endless body
+	// path replaces answer if it is set; the argument is host and path.
+	path func(target string) (status int, after time.Duration)
+	down func(host string) bool // nil: every host is reachable
 
 	mu       sync.Mutex
 	arrivals []arrival
@@ -286,6 +303,9 @@ func (n *fakeNetwork) dial(_ context.Context, _, address string) (net.Conn, erro
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {
 		return nil, err
+	}
+	if n.down != nil && n.down(host) {
+		return nil, syscall.ECONNREFUSED
 	}
 	client, server := net.Pipe()
 	go n.serve(host, server)
@@ -305,7 +325,13 @@ func (n *fakeNetwork) serve(host string, conn net.Conn) {
 			return
 		}
 		n.arrived(arrival{time.Now(), host, request.Header, string(body)})
-		status, after := n.answer(host)
+		var status int
+		var after time.Duration
+		if n.path != nil {
+			status, after = n.path(host + request.URL.Path)
+		} else {
+			status, after = n.answer(host)
+		}
 		if status == statusEndlessBody {
 			_, _ = io.WriteString(conn, "HTTP/1.1 299 X\r\nContent-Length: 1\r\n\r\n")
 		}

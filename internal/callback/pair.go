@@ -19,8 +19,18 @@ type subject struct {
 	ready    []*pair          // due, in the order of their turns
 	crowded  []*pair          // due, with an attempt in flight; they wait until the subject has room
 	served   int64            // number of its last attempt
-	missed   bool             // the store may hold pairs of the subject that are not in memory
+	missedAt time.Time        // when the first pair is due that is in the store and not in memory; zero = none
 	index    int              // in the line, or -1
+}
+
+// missing reports whether the store may hold pairs of the subject that are not in memory.
+func (s *subject) missing() bool { return !s.missedAt.IsZero() }
+
+// miss notes that a pair is not in memory, although a delivery of it is due at a time.
+func (s *subject) miss(at time.Time) {
+	if s.missedAt.IsZero() || at.Before(s.missedAt) {
+		s.missedAt = at
+	}
 }
 
 // destination is the traffic of all subjects to one destination.

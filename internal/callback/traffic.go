@@ -93,7 +93,7 @@ func (t *traffic) add(d execution.Due, complete bool, now time.Time) {
 		if p = t.pair(d.Subject, d.Destination, d.NextAt); p == nil {
 			return
 		}
-		complete = complete && !p.subject.missed
+		complete = complete && !p.subject.missing()
 		p.insert(queued{d.Execution, d.NextAt}, t.queueLength())
 		p.more = p.more || !complete
 	} else {
@@ -139,7 +139,7 @@ func (t *traffic) pair(subjectName, destinationName string, at time.Time) *pair 
 		return p
 	}
 	if len(s.pairs) >= maxPairs && !t.evict(s, at) {
-		s.missed = true
+		s.miss(at)
 		return nil
 	}
 	d, ok := t.destinations[destinationName]
@@ -181,7 +181,9 @@ func (t *traffic) evict(s *subject, at time.Time) bool {
 	if chosen == nil {
 		return false
 	}
-	s.missed = s.missed || chosen.pending()
+	if chosen.pending() {
+		s.miss(chosen.timer.at)
+	}
 	t.remove(chosen)
 	return true
 }
@@ -404,7 +406,7 @@ func (t *traffic) dropIdle(now time.Time) {
 				t.remove(p)
 			}
 		}
-		if len(s.pairs) == 0 && s.tests == 0 && !s.missed {
+		if len(s.pairs) == 0 && s.tests == 0 && !s.missing() {
 			delete(t.subjects, name)
 		}
 	}

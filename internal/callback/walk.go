@@ -4,7 +4,8 @@ import "time"
 
 const (
 	walkInterval = time.Minute
-	walkShare    = 50           // a walk takes at most one fiftieth of the time, if subjects wait for it
+	minWalkPause = 100 * time.Millisecond
+	walkShare    = 50           // a walk takes at most one fiftieth of the time
 	lastName     = "\U0010FFFF" // is behind every destination
 )
 
@@ -19,8 +20,19 @@ type walk struct {
 	at                   time.Time     // of the next walk
 }
 
-// hurry makes the next walk begin as early as it may.
-func (w *walk) hurry() { w.at = w.earliest }
+// hurry makes the next walk begin as early as it may if a subject needs it: it has nothing ready, and deliveries in the
+// store that are due and not in memory.
+func (w *walk) hurry(s *subject) {
+	if s.missing() && len(s.ready) == 0 {
+		needed := w.earliest
+		if s.missedAt.After(needed) {
+			needed = s.missedAt
+		}
+		if needed.Before(w.at) {
+			w.at = needed
+		}
+	}
+}
 
 // readHeads makes a step of the walk, or begins the next walk if it is time.
 func (r *runState) readHeads(now time.Time) error {
@@ -31,32 +43,34 @@ func (r *runState) readHeads(now time.Time) error {
 		}
 		*w = walk{walking: true}
 		for _, s := range r.traffic.subjects {
-			s.missed = false
+			s.missedAt = time.Time{}
 		}
 	}
 	heads, err := r.store.Heads(r.ctx, w.subject, w.destination, readSize)
 	if err != nil {
 		return err
 	}
-	for _, d := range heads {
-		if s, ok := r.traffic.subjects[d.Subject]; ok && s.missed {
-			continue // the walk goes on behind the subject
-		}
-		r.traffic.add(d, false, now)
+	full := func(name string) bool { // the memory of a subject is full of deliveries that are due
+		s, ok := r.traffic.subjects[name]
+		return ok && s.missing() && !s.missedAt.After(now)
 	}
+	for _, d := range heads {
+		if !full(d.Subject) {
+			r.traffic.add(d, false, now)
+		}
+	}
+	w.spent += r.sender.now().Sub(now)
 	if len(heads) == readSize {
 		last := heads[len(heads)-1]
-		if w.subject, w.destination = last.Subject, last.Destination; r.traffic.subjects[last.Subject].missed {
+		if w.subject, w.destination = last.Subject, last.Destination; full(last.Subject) {
 			w.destination = lastName
 		}
-		w.spent += r.sender.now().Sub(now)
 		return nil
 	}
-	w.walking, w.spent = false, w.spent+r.sender.now().Sub(now)
-	w.earliest = now.Add(walkShare * w.spent)
-	w.at = w.earliest
-	if regular := now.Add(walkInterval); regular.After(w.at) {
-		w.at = regular
+	w.walking, w.earliest = false, now.Add(max(minWalkPause, walkShare*w.spent))
+	w.at = now.Add(max(walkInterval, walkShare*w.spent))
+	for _, s := range r.traffic.subjects {
+		w.hurry(s)
 	}
 	r.traffic.dropIdle(now)
 	return r.store.ForgetBreakers(r.ctx, now.Add(-breakerMemory))

@@ -1,0 +1,223 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"os"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"boomerang/internal/callback"
+	"boomerang/internal/execution"
+	"boomerang/internal/store"
+)
+
+// plain is an Unsealer of fields that are not sealed.
+type plain struct{}
+
+func (plain) Unseal(_ execution.ID, _ string, sealed execution.Sealed) ([]byte, error) { return sealed, nil }
+
+// attack is a store and a deliverer, with hostile receivers on many addresses of 127.0.0.0/8.
+type attack struct {
+	t         *testing.T
+	records   *store.Store
+	deliverer *callback.Deliverer
+	urls      []func(i int) string // of each kind of hostile receiver
+	arrived   chan time.Time       // callbacks at the victim's receiver
+	victimURL string
+}
+
+func newAttack(t *testing.T) *attack {
+	t.Helper()
+	logger := logrus.New()
+	logger.SetOutput(io.Discard)
+	log := logrus.NewEntry(logger)
+	records, err := store.Open(t.Context(), t.TempDir(), store.Defaults(), log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := records.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	a := &attack{t: t, records: records, arrived: make(chan time.Time, 1000)}
+	receiver := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		a.arrived <- time.Now()
+	}))
+	t.Cleanup(receiver.Close)
+	a.victimURL = receiver.URL + "/victim"
+	hosts := func(l net.Listener) func(int) string {
+		_, port, _ := net.SplitHostPort(l.Addr().String())
+		return func(i int) string { return fmt.Sprintf("http://127.1.%d.%d:%s/", i/250, 1+i%250, port) }
+	}
+	listen := func() net.Listener {
+		l, err := new(net.ListenConfig).Listen(t.Context(), "tcp4", "0.0.0.0:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return l
+	}
+	hanging := listen() // the kernel accepts, and nobody answers
+	go func() {
+		for {
+			conn, err := hanging.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				_, _ = io.Copy(io.Discard, conn) // until the deliverer gives up
+				_ = conn.Close()
+			}()
+		}
+	}()
+	t.Cleanup(func() { _ = hanging.Close() })
+	failing := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusInternalServerError)
+	}))
+	_ = failing.Listener.Close()
+	failing.Listener = listen()
+	failing.Start()
+	t.Cleanup(failing.Close)
+	refusing := listen()
+	_ = refusing.Close()
+	a.urls = []func(int) string{hosts(hanging), hosts(refusing), hosts(failing.Listener)}
+
+	c := callback.Defaults()
+	c.AllowCIDRs = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+	policy, err := callback.NewPolicy(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.deliverer = callback.NewDeliverer(c, callback.Deps{
+		Store: records, Unsealer: plain{}, Policy: policy, Version: "test", Log: log,
+	})
+	return a
+}
+
+// end stores an ended execution of a subject whose result is due at url now.
+func (a *attack) end(subject, url string) {
+	ctx, now := a.t.Context(), time.Now()
+	e := execution.Execution{
+		ID: execution.NewID(now), Subject: subject, Language: "bash", WorkingDir: "/workspace", Timeout: time.Minute,
+		CreatedAt: now, State: execution.Queued, Callback: execution.Callback{URL: url},
+	}
+	_, _, err := a.records.Enqueue(ctx, e, nil, execution.QueueLimits{Total: 1e9, PerSubject: 1e9})
+	if err == nil {
+		err = a.records.Finish(ctx, e.ID,
+			execution.Result{State: execution.Failed, Reason: execution.ImageUnavailable, CompletedAt: now},
+			&execution.Delivery{Body: []byte("{}"), NextAt: now, CreatedAt: now})
+	}
+	if err != nil && ctx.Err() == nil {
+		a.t.Errorf("store a delivery: %v", err)
+	}
+}
+
+// hostile makes one delivery of the subject mallory due at each of n destinations. Without kind they are a third each.
+func (a *attack) hostile(n int, kind ...int) {
+	var wg sync.WaitGroup
+	next := make(chan int)
+	for range 64 {
+		wg.Go(func() {
+			for i := range next {
+				k := i % len(a.urls)
+				if len(kind) > 0 {
+					k = kind[0]
+				}
+				a.end("mallory", a.urls[k](i))
+			}
+		})
+	}
+	for i := range n {
+		next <- i
+	}
+	close(next)
+	wg.Wait()
+}
+
+// run runs the deliverer until the returned function is called.
+func (a *attack) run() (stop func()) {
+	ctx, quit := context.WithCancel(a.t.Context())
+	done := make(chan error, 1)
+	go func() { done <- a.deliverer.Run(ctx) }()
+	return func() {
+		quit()
+		if err := <-done; err != nil {
+			a.t.Errorf("Run: %v", err)
+		}
+	}
+}
+
+// victim sends n callbacks of another subject, one after another, and returns how long each took, in ascending order.
+// A callback that takes longer than patience counts as that, and ends the measurement.
+func (a *attack) victim(n int, patience time.Duration) (took []time.Duration) {
+	for range n {
+		time.Sleep(50 * time.Millisecond) //nolint:forbidigo // the pause between two callbacks
+		begin := time.Now()
+		a.end("victim", a.victimURL)
+		select {
+		case at := <-a.arrived:
+			took = append(took, at.Sub(begin))
+		case <-time.After(patience):
+			took = append(took, patience)
+			slices.Sort(took)
+			return took
+		}
+	}
+	slices.Sort(took)
+	return took
+}
+
+// cpu returns the processor time that the process used.
+func cpu() time.Duration {
+	var u syscall.Rusage
+	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u)
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// TestHostileDestinationsCostAnotherSubjectNothing measures a victim's callbacks beside hostile destinations, whose
+// numbers are in CALLBACK_ATTACK, for example "0,255,10000".
+func TestHostileDestinationsCostAnotherSubjectNothing(t *testing.T) {
+	numbers, patience := "255", 10*time.Second
+	if chosen := os.Getenv("CALLBACK_ATTACK"); chosen != "" {
+		numbers, patience = chosen, 90*time.Second
+	}
+	for text := range strings.SplitSeq(numbers, ",") {
+		n, err := strconv.Atoi(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Run(text, func(t *testing.T) {
+			a := newAttack(t)
+			a.hostile(n)
+			stop := a.run()
+			time.Sleep(time.Second)
+			begin, before := time.Now(), cpu()
+			took := a.victim(60, patience)
+			share := 100 * float64(cpu()-before) / float64(time.Since(begin))
+			var memory runtime.MemStats
+			runtime.GC()
+			runtime.ReadMemStats(&memory)
+			t.Logf("%6d hostile destinations: p50 %v, p99 %v of %d callbacks; %.0f %% of a core; %d MiB of heap", n,
+				took[len(took)/2].Round(time.Millisecond), took[len(took)-1].Round(time.Millisecond), len(took), share,
+				memory.HeapAlloc>>20)
+			if last := took[len(took)-1]; last > time.Second {
+				t.Errorf("a callback of another subject took %v", last)
+			}
+			stop()
+		})
+	}
+}
