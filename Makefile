@@ -137,6 +137,7 @@ OTHER_ENGINE = REQUIRE_DOCKER=1 go test -count=1 -p 1 -timeout 30m -tags integra
 walls: LANGUAGES = python javascript bash go
 walls: images build ## run the isolation checks with gVisor, remapped users, Java and torch; as root, 10 minutes
 	$(NEED) docker runsc
+	CALLBACK_ATTACK=0,255,765,2000,10000 go test -count=1 -v -run HostileDestinations ./internal/app
 	docker build --quiet --tag boomerang-test-runtimes internal/sandbox/docker/testdata/runtimes
 	REQUIRE_DOCKER=1 go test -count=1 -tags 'integration walls' -run LargeRuntimes ./internal/sandbox/docker
 	RUNTIME=runsc IMAGES='$(LANGUAGES:%=boomerang/%)' .ci/engine '' sh -c "$(OTHER_ENGINE) ./internal/sandbox/docker && \

@@ -33,7 +33,7 @@ func (b *breaker) open(now time.Time) bool {
 func (b *breaker) halfOpen(now time.Time) bool { return b.Openings > 0 && !b.open(now) }
 
 // observe counts an attempt that started at startedAt and has ended now. The failure of an attempt to a suspect
-// destination opens the breaker at once. observe returns true if the breaker opened or closed.
+// destination opens the breaker at once. The result is true if the breaker opened or closed.
 func (b *breaker) observe(startedAt, now time.Time, failed, suspect bool) bool {
 	if b.Openings > 0 {
 		if startedAt.Before(b.OpenUntil) {

@@ -18,8 +18,8 @@ const (
 	storeRetryPause = 5 * time.Second  // before a failed query of the store is repeated
 	readSize        = 256              // deliveries that one query of the store returns at most
 
-	// minFailure is the time for which an attempt holds its places if it did not succeed: receivers that refuse at once
-	// must not cost more than those that hang.
+	// An attempt that did not succeed holds its places for this time at least: receivers that refuse at once must not
+	// cost more than those that hang.
 	minFailure = 200 * time.Millisecond
 
 	breakerTimeout = time.Second // for storing the state of a breaker
@@ -84,6 +84,7 @@ type Deliverer struct {
 	turns   chan *turn      // tests that ask for their turn
 	ended   chan attemptEnd // attempts that have ended
 	stopped chan struct{}   // closed when Run gives no more turns
+	aborted chan struct{}   // closed when attempts must end
 }
 
 // Deps are the dependencies of a deliverer.
@@ -94,7 +95,8 @@ type Deps struct {
 	Version  string  // of boomerang, sent as User-Agent
 	Log      *logrus.Entry
 
-	// Bound returns the greatest number of attempts in flight of a subject; 0 is no bound. nil bounds no subject.
+	// Bound returns the greatest number of attempts in flight of a subject, tests included; 0 is no bound. nil bounds no
+	// subject. Bound is called several times for each attempt, so it must be fast.
 	Bound func(subject string) int
 }
 
@@ -114,6 +116,7 @@ func NewDeliverer(c Config, deps Deps) *Deliverer {
 		turns:   make(chan *turn),
 		ended:   make(chan attemptEnd),
 		stopped: make(chan struct{}),
+		aborted: make(chan struct{}),
 	}
 }
 
@@ -124,18 +127,19 @@ func (d *Deliverer) Run(ctx context.Context) error {
 	defer d.sender.transport.CloseIdleConnections()
 	attemptCtx, abort := context.WithCancel(context.WithoutCancel(ctx))
 	defer abort()
+	defer context.AfterFunc(attemptCtx, func() { close(d.aborted) })()
 	r := runState{
-		Deliverer: d, ctx: ctx, attemptCtx: attemptCtx, news: true,
+		Deliverer: d, news: true,
 		traffic: newTraffic(d.config, d.bound, d.loadBreakers(ctx)),
 	}
 	for ctx.Err() == nil {
-		wake := time.NewTimer(r.step())
+		wake := time.NewTimer(r.step(ctx, attemptCtx))
 		select {
 		case <-ctx.Done():
 		case <-d.store.Pending():
 			r.news = true
 		case end := <-d.ended:
-			r.handleEnd(end)
+			r.handleEnd(ctx, end)
 		case t := <-d.turns:
 			r.handleTurn(t)
 		case <-wake.C:
@@ -145,7 +149,7 @@ func (d *Deliverer) Run(ctx context.Context) error {
 	close(d.stopped)
 	defer time.AfterFunc(shutdownGrace, abort).Stop()
 	for len(r.traffic.attempts) > 0 {
-		r.handleEnd(<-d.ended)
+		r.handleEnd(ctx, <-d.ended)
 	}
 	return nil
 }
@@ -163,8 +167,6 @@ func (d *Deliverer) loadBreakers(ctx context.Context) []execution.Breaker {
 // of Run owns everything else.
 type runState struct {
 	*Deliverer
-	ctx          context.Context //nolint:containedctx // of Run
-	attemptCtx   context.Context //nolint:containedctx // of all attempts; it ends later than ctx
 	traffic      *traffic
 	walk         walk
 	freed        []*pair              // their destinations have room again; they come first
@@ -188,9 +190,9 @@ type attemptEnd struct {
 	err       error // the store did not return the delivery
 }
 
-// step starts every attempt that may be made now. It returns the time to wait for the next attempt if nothing happens
+// step starts every attempt that may be made now, each under attemptCtx. It returns the time to wait for the next attempt if nothing happens
 // before.
-func (r *runState) step() time.Duration {
+func (r *runState) step(ctx, attemptCtx context.Context) time.Duration {
 	now := r.sender.now()
 	if wait := r.storeRetryAt.Sub(now); wait > 0 && wait <= storeRetryPause {
 		return wait
@@ -200,10 +202,15 @@ func (r *runState) step() time.Duration {
 		r.walk.at = now
 	}
 	r.looked = now.Round(0) // without the monotonic clock, which never goes back
-	for _, read := range []func(time.Time) error{r.readNews, r.readHeads, r.start} {
-		if err := read(now); err != nil {
-			return r.handleStoreError(err)
-		}
+	err := r.readNews(ctx, now)
+	if err == nil {
+		err = r.readHeads(ctx, now)
+	}
+	if err == nil {
+		err = r.start(ctx, attemptCtx, now)
+	}
+	if err != nil {
+		return r.handleStoreError(ctx, err)
 	}
 	// attempts in flight may still find that the store fails
 	r.storeFailing = r.storeFailing && len(r.traffic.attempts) > 0
@@ -219,16 +226,16 @@ func (r *runState) step() time.Duration {
 
 // readNews takes over some deliveries that became pending since the last look. The first look only sets the cursor: the
 // heads are read behind it.
-func (r *runState) readNews(now time.Time) (err error) {
+func (r *runState) readNews(ctx context.Context, now time.Time) (err error) {
 	switch {
 	case !r.news:
 		return nil
 	case r.cursor == execution.NewsCursor{}:
-		r.cursor, err = r.store.LatestNews(r.ctx)
+		r.cursor, err = r.store.LatestNews(ctx)
 		r.news = err != nil
 		return err
 	}
-	news, next, err := r.store.News(r.ctx, r.cursor, readSize)
+	news, next, err := r.store.News(ctx, r.cursor, readSize)
 	if err != nil {
 		return err
 	}
@@ -240,17 +247,17 @@ func (r *runState) readNews(now time.Time) (err error) {
 }
 
 // start starts attempts until no subject may start one.
-func (r *runState) start(now time.Time) error {
+func (r *runState) start(ctx, attemptCtx context.Context, now time.Time) error {
 	r.freed = append(r.freed, r.traffic.expired(now)...)
 	for len(r.freed) > 0 {
 		p := r.freed[0]
 		r.freed, p.stand = r.freed[1:], idle
-		if err := r.startOne(p, now); err != nil {
+		if err := r.startOne(ctx, attemptCtx, p, now); err != nil {
 			return err
 		}
 	}
 	for p := r.traffic.next(); p != nil; p = r.traffic.next() {
-		if err := r.startOne(p, now); err != nil {
+		if err := r.startOne(ctx, attemptCtx, p, now); err != nil {
 			return err
 		}
 	}
@@ -258,7 +265,7 @@ func (r *runState) start(now time.Time) error {
 }
 
 // startOne starts the next attempt of an idle pair, or moves the pair to the place where it waits.
-func (r *runState) startOne(p *pair, now time.Time) error {
+func (r *runState) startOne(ctx, attemptCtx context.Context, p *pair, now time.Time) error {
 	p.dropAbandonedTests()
 	switch {
 	case !r.traffic.subjectMayStart(p.subject):
@@ -266,7 +273,7 @@ func (r *runState) startOne(p *pair, now time.Time) error {
 		return nil
 	case len(p.queue) == 0 && p.more && !p.breaker.open(now) && len(p.tests) == 0:
 		limit := r.traffic.queueLength() + p.inFlight
-		list, err := r.store.Waiting(r.ctx, p.subject.name, p.destination.name, limit)
+		list, err := r.store.Waiting(ctx, p.subject.name, p.destination.name, limit)
 		if err != nil {
 			r.traffic.putFirst(p)
 			return err
@@ -277,7 +284,7 @@ func (r *runState) startOne(p *pair, now time.Time) error {
 	case !r.traffic.mayStart(p, now):
 	case len(p.tests) > 0:
 		t := p.tests[0]
-		if p.tests = p.tests[1:]; t.grant(r.attemptCtx) {
+		if p.tests = p.tests[1:]; t.grant() {
 			r.traffic.begin(p, t.id, now)
 		} else {
 			p.subject.tests--
@@ -288,14 +295,14 @@ func (r *runState) startOne(p *pair, now time.Time) error {
 		id := p.queue[0].execution
 		p.queue = slices.Delete(p.queue, 0, 1)
 		r.traffic.begin(p, id, now)
-		go r.deliver(id)
+		go r.deliver(ctx, attemptCtx, id)
 	}
 	return nil
 }
 
 // handleStoreError logs the first of several failures in a row, and pauses the queries of the store.
-func (r *runState) handleStoreError(err error) time.Duration {
-	if !r.storeFailing && r.ctx.Err() == nil {
+func (r *runState) handleStoreError(ctx context.Context, err error) time.Duration {
+	if !r.storeFailing && ctx.Err() == nil {
 		r.log.WithError(err).Error("due callbacks cannot be read; retrying")
 		r.storeFailing = true
 	}
@@ -304,7 +311,7 @@ func (r *runState) handleStoreError(err error) time.Duration {
 }
 
 // handleEnd updates the traffic after an attempt, and stores a breaker that changed.
-func (r *runState) handleEnd(end attemptEnd) {
+func (r *runState) handleEnd(ctx context.Context, end attemptEnd) {
 	now := r.sender.now()
 	a, freed := r.traffic.end(end.id)
 	r.freed = append(r.freed, freed...)
@@ -321,16 +328,16 @@ func (r *runState) handleEnd(end attemptEnd) {
 	r.traffic.settle(p, now)
 	r.walk.hurry(p.subject)
 	if end.err != nil {
-		r.handleStoreError(end.err)
+		r.handleStoreError(ctx, end.err)
 	} else {
 		r.storeFailing = false
 	}
 	if changed {
-		r.keepBreaker(p.breaker.Breaker, now)
+		r.keepBreaker(ctx, p.breaker.Breaker, now)
 	}
 }
 
-func (r *runState) keepBreaker(b execution.Breaker, now time.Time) {
+func (r *runState) keepBreaker(ctx context.Context, b execution.Breaker, now time.Time) {
 	log := r.log.WithFields(logrus.Fields{"destination": b.Destination, "subject": b.Subject})
 	if b.Openings > 0 {
 		log.WithField("pause", b.OpenUntil.Sub(now).String()).
@@ -338,34 +345,34 @@ func (r *runState) keepBreaker(b execution.Breaker, now time.Time) {
 	} else {
 		log.Info("callbacks to a destination arrive again")
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.ctx), breakerTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), breakerTimeout)
 	defer cancel()
 	if err := r.store.KeepBreaker(ctx, b); err != nil {
 		log.WithError(err).Warn("the breaker of a callback destination cannot be stored; a restart will reset it")
 	}
 }
 
-// deliver makes one attempt and records it.
-func (r *runState) deliver(id execution.ID) {
+// deliver makes one attempt and records it. The end of ctx, which is that of Run, only ends the pause after a failure.
+func (r *runState) deliver(ctx, attemptCtx context.Context, id execution.ID) {
 	end := attemptEnd{id: id}
 	defer func() { r.ended <- end }()
-	d, err := r.store.Delivery(r.attemptCtx, id)
+	d, err := r.store.Delivery(attemptCtx, id)
 	if err != nil || d.State != execution.Pending {
 		end.err = err
 		return
 	}
-	a, err := r.sender.send(r.attemptCtx, d)
-	if r.attemptCtx.Err() != nil && a.StatusCode == 0 {
+	a, err := r.sender.send(attemptCtx, d)
+	if attemptCtx.Err() != nil && a.StatusCode == 0 {
 		return // the attempt was cancelled here, so it says nothing about the receiver
 	}
 	end.describe(a)
 	end.next = nextStepAfter(a, d.Resumed, r.config.Schedule, r.jitter())
 	logAttempt(r.log, d, a, end.next, err)
-	end.recorded = r.recordWithRetry(r.attemptCtx, a, end.next)
+	end.recorded = r.recordWithRetry(attemptCtx, a, end.next)
 	if rest := minFailure - r.sender.now().Sub(a.StartedAt); rest > 0 && a.Outcome != execution.AttemptSucceeded {
 		select {
 		case <-time.After(rest):
-		case <-r.ctx.Done():
+		case <-ctx.Done():
 		}
 	}
 }
@@ -377,7 +384,8 @@ func (end *attemptEnd) describe(a execution.Attempt) {
 }
 
 // recordWithRetry records an attempt, and retries while the store fails: repeating a callback that has arrived would be
-// worse than a pause. The attempt counts as in flight until it is recorded. recordWithRetry returns false if it gave up.
+// worse than a pause. The attempt counts as in flight until it is recorded. The result is false if recordWithRetry
+// gave up.
 func (r *runState) recordWithRetry(attemptCtx context.Context, a execution.Attempt, n nextStep) bool {
 	log := r.log.WithFields(logrus.Fields{"execution_id": a.Execution, "attempt": a.Number})
 	patience := time.NewTimer(maxRecordTime)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -17,10 +18,10 @@ import (
 	"boomerang/internal/fault"
 )
 
-// sent returns a delivery of execution number n to a path of a host.
-func sent(host, path string, n int) execution.Delivery {
-	d := deliveryTo(host, n)
-	d.Callback.URL = "http://" + host + path
+// shared returns a delivery of execution number n to a path of a receiver that several subjects use.
+func shared(path string, n int) execution.Delivery {
+	d := deliveryTo("shared.example.com", n)
+	d.Callback.URL = "http://shared.example.com" + path
 	return d
 }
 
@@ -108,13 +109,13 @@ func TestASharedReceiverIsSharedBySubject(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMemoryStore()
 		for i := range 1000 {
-			m.addOf("mallory", sent("shared.example.com", "/mallory", i))
+			m.addOf("mallory", shared("/mallory", i))
 		}
 		n := newFakeNetwork(always(200))
 		r := start(t, m, n, 64)
 		for i := range 20 {
 			sleep(2 * time.Second)
-			d := sent("shared.example.com", "/victim", 2000+i)
+			d := shared("/victim", 2000+i)
 			m.addOf("victim", d)
 			sleep(200 * time.Millisecond) // one token for mallory, one for the victim
 			if got := m.get(d.Execution).State; got != execution.Delivered {
@@ -132,14 +133,14 @@ func TestHangingAttemptsOfASubjectLeaveAPlaceAtASharedReceiver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMemoryStore()
 		for i := range 100 {
-			m.addOf("mallory", sent("shared.example.com", "/mallory", i))
+			m.addOf("mallory", shared("/mallory", i))
 		}
 		n := newFakeNetwork(nil)
 		n.path = hangAt("shared.example.com/mallory")
 		r := start(t, m, n, 64)
 		for i := range 20 {
 			sleep(3 * time.Second)
-			d := sent("shared.example.com", "/victim", 2000+i)
+			d := shared("/victim", 2000+i)
 			m.addOf("victim", d)
 			sleep(200 * time.Millisecond)
 			if got := m.get(d.Execution).State; got != execution.Delivered {
@@ -157,7 +158,7 @@ func TestABreakerHoldsForOneSubjectAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMemoryStore()
 		for i := range 100 {
-			m.addOf("mallory", sent("shared.example.com", "/mallory", i))
+			m.addOf("mallory", shared("/mallory", i))
 		}
 		n := newFakeNetwork(nil)
 		n.path = func(target string) (int, time.Duration) {
@@ -173,7 +174,7 @@ func TestABreakerHoldsForOneSubjectAlone(t *testing.T) {
 			t.Errorf("got the breakers %+v, want one of mallory", breakers)
 		}
 		before := n.count()
-		d := sent("shared.example.com", "/victim", 1000)
+		d := shared("/victim", 1000)
 		m.addOf("victim", d)
 		synctest.Wait()
 		if m.get(d.Execution).State != execution.Delivered || n.count() != before+1 {
@@ -184,8 +185,8 @@ func TestABreakerHoldsForOneSubjectAlone(t *testing.T) {
 	})
 }
 
-// outage runs a deliverer with deliveries of n subjects, 20 each, to a receiver that refuses connections, and then one of
-// the subject newcomer. It returns the number of attempts of the newcomer within 20 s.
+// outage runs a deliverer with 20 deliveries of each of several subjects to a receiver that refuses connections, and
+// then with some of the subject newcomer. It returns the number of attempts of the newcomer within 20 s.
 func outage(t *testing.T, subjects int) (attempts int) {
 	t.Helper()
 	m := newMemoryStore()
@@ -259,8 +260,9 @@ func TestAttemptsThatFailAtOnceAreBoundedBySubject(t *testing.T) {
 		r := start(t, m, n, 64)
 		sleep(2 * time.Second)
 		r.stop()
-		if most := 48 * int(2*time.Second/minFailure+1); n.count() > most {
-			t.Errorf("%d failed attempts of one subject in two seconds, want at most %d", n.count(), most)
+		if n.count() > 48*11 {
+			t.Errorf("%d failed attempts of one subject in two seconds, want five a second at each of 48 places",
+				n.count())
 		}
 	})
 }
@@ -295,7 +297,7 @@ func TestMemoryForTheDestinationsOfASubjectIsBounded(t *testing.T) {
 	traffic := newTraffic(Defaults(), func(string) int { return 0 }, nil)
 	for i := range 5 * maxPairs {
 		traffic.add(execution.Due{
-			Execution: execution.ID(fmt.Sprint(i)), Subject: "mallory", Destination: fmt.Sprint("http://", i),
+			Execution: execution.ID(strconv.Itoa(i)), Subject: "mallory", Destination: fmt.Sprint("http://", i),
 			NextAt: now.Add(time.Duration(i%2) * time.Hour),
 		}, true, now)
 	}
@@ -463,7 +465,7 @@ func TestTestsTakeTheTokensAndPlacesOfTheirDestination(t *testing.T) {
 		if most := 10 + 10*10 + 1; n.count() > most || n.count() < 100 {
 			t.Errorf("%d tests at one receiver in ten seconds, want ten a second", n.count())
 		}
-		d := sent("shared.example.com", "/victim", 1)
+		d := shared("/victim", 1)
 		m.addOf("victim", d)
 		sleep(300 * time.Millisecond)
 		if got := m.get(d.Execution).State; got != execution.Delivered {
@@ -517,9 +519,6 @@ func TestATestThatGetsNoTurnIsRefusedAfterAWhile(t *testing.T) {
 		}
 		sleep(2 * time.Minute)
 		r.stop()
-		if n.count() != 10 && n.count() > 20 {
-			t.Errorf("%d requests", n.count())
-		}
 		if err := <-r.test(t.Context(), "ann", "http://hanging.example.com/"); err == nil {
 			t.Error("a test after the end of Run: got no error")
 		}

@@ -170,7 +170,7 @@ func (t *traffic) evict(s *subject, at time.Time) bool {
 		if seen++; seen > evictionSample {
 			break
 		}
-		if p.inFlight > 0 || p.stand != idle && (p.stand != timed || !p.timer.at.After(at)) {
+		if p.inFlight > 0 || len(p.tests) > 0 || p.stand != idle && (p.stand != timed || !p.timer.at.After(at)) {
 			continue
 		}
 		if chosen == nil || p.stand == idle && (chosen.stand != idle || p.breaker.Openings < chosen.breaker.Openings) ||

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -56,17 +57,24 @@ func (d *Deliverer) Try(ctx context.Context, s Sample) (Trial, error) {
 	if err != nil {
 		return Trial{}, err
 	}
-	attemptCtx, err := d.awaitTurn(ctx, &turn{
+	if err := d.awaitTurn(ctx, &turn{
 		id: delivery.Execution, subject: s.Subject, destination: delivery.Callback.Destination(),
-		decided: make(chan answer, 1),
-	})
-	if err != nil {
+		decided: make(chan error, 1),
+	}); err != nil {
 		return Trial{}, err
 	}
 	end := attemptEnd{id: delivery.Execution, test: true}
 	ctx, cancel := context.WithCancel(ctx)
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		select {
+		case <-d.aborted:
+			cancel()
+		case <-ctx.Done():
+		}
+	})
+	defer watching.Wait()
 	defer cancel()
-	defer context.AfterFunc(attemptCtx, cancel)()
 	defer func() {
 		rest := minFailure - d.sender.now().Sub(end.startedAt)
 		if !end.failed || rest <= 0 {
@@ -105,41 +113,35 @@ type turn struct {
 	id                   execution.ID
 	subject, destination string
 	taken                atomic.Bool // the deliverer granted the turn, or the trial gave it up
-	decided              chan answer // receives one answer, unless the trial gave up
-}
-
-// answer grants a turn or refuses it.
-type answer struct {
-	attemptCtx context.Context //nolint:containedctx // ends when attempts must end
-	refusal    error
+	decided              chan error  // receives nil or a refusal, unless the trial gave up
 }
 
 // grant gives the trial its turn. It returns false if the trial has given up.
-func (t *turn) grant(attemptCtx context.Context) bool {
+func (t *turn) grant() bool {
 	if !t.taken.CompareAndSwap(false, true) {
 		return false
 	}
-	t.decided <- answer{attemptCtx: attemptCtx}
+	t.decided <- nil
 	return true
 }
 
 // awaitTurn returns when an attempt may be made. The caller then reports its end.
-func (d *Deliverer) awaitTurn(ctx context.Context, t *turn) (attemptCtx context.Context, err error) {
+func (d *Deliverer) awaitTurn(ctx context.Context, t *turn) error {
 	patience := time.NewTimer(maxTurnWait)
 	defer patience.Stop()
 	select {
 	case d.turns <- t:
 	case <-d.stopped:
-		return nil, errNotRunning()
+		return errNotRunning()
 	case <-patience.C:
-		return nil, errNotRunning()
+		return errNotRunning()
 	case <-ctx.Done():
-		return nil, context.Cause(ctx)
+		return context.Cause(ctx)
 	}
 	var reason error
 	select {
-	case got := <-t.decided:
-		return got.attemptCtx, got.refusal
+	case refusal := <-t.decided:
+		return refusal
 	case <-d.stopped:
 		reason = errNotRunning()
 	case <-patience.C:
@@ -149,10 +151,9 @@ func (d *Deliverer) awaitTurn(ctx context.Context, t *turn) (attemptCtx context.
 		reason = context.Cause(ctx)
 	}
 	if t.taken.CompareAndSwap(false, true) {
-		return nil, reason
+		return reason
 	}
-	got := <-t.decided
-	return got.attemptCtx, got.refusal
+	return <-t.decided
 }
 
 func errNotRunning() error {
@@ -164,7 +165,7 @@ func (r *runState) handleTurn(t *turn) {
 	now := r.sender.now()
 	refuse := func(sentence string, args ...any) {
 		if t.taken.CompareAndSwap(false, true) {
-			t.decided <- answer{refusal: fault.New(fault.RateLimitExceeded, sentence, args...)}
+			t.decided <- fault.New(fault.RateLimitExceeded, sentence, args...)
 		}
 	}
 	p := r.traffic.pair(t.subject, t.destination, now)

@@ -1,6 +1,9 @@
 package callback
 
-import "time"
+import (
+	"context"
+	"time"
+)
 
 const (
 	walkInterval = time.Minute
@@ -35,7 +38,7 @@ func (w *walk) hurry(s *subject) {
 }
 
 // readHeads makes a step of the walk, or begins the next walk if it is time.
-func (r *runState) readHeads(now time.Time) error {
+func (r *runState) readHeads(ctx context.Context, now time.Time) error {
 	w := &r.walk
 	if !w.walking {
 		if now.Before(w.at) {
@@ -46,7 +49,7 @@ func (r *runState) readHeads(now time.Time) error {
 			s.missedAt = time.Time{}
 		}
 	}
-	heads, err := r.store.Heads(r.ctx, w.subject, w.destination, readSize)
+	heads, err := r.store.Heads(ctx, w.subject, w.destination, readSize)
 	if err != nil {
 		return err
 	}
@@ -73,5 +76,5 @@ func (r *runState) readHeads(now time.Time) error {
 		w.hurry(s)
 	}
 	r.traffic.dropIdle(now)
-	return r.store.ForgetBreakers(r.ctx, now.Add(-breakerMemory))
+	return r.store.ForgetBreakers(ctx, now.Add(-breakerMemory))
 }

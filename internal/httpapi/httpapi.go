@@ -39,7 +39,7 @@ type Records interface {
 type Deliveries interface {
 	// Attempts returns all attempts of a delivery, the first one first.
 	Attempts(ctx context.Context, id execution.ID) ([]execution.Attempt, error)
-	// Breaker returns the circuit breaker of a subject's callbacks to a destination; its Openings are 0 if it is closed.
+	// Breaker returns the breaker of a subject's callbacks to a destination. Its Openings are 0 if it is closed.
 	Breaker(ctx context.Context, subject, destination string) (execution.Breaker, error)
 	// Deliveries lists deliveries, the newest first, without bodies and sealed fields.
 	Deliveries(ctx context.Context, f execution.DeliveryFilter) ([]execution.Delivery, error)

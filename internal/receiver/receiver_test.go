@@ -205,16 +205,18 @@ func (*single) LatestNews(context.Context) (c execution.NewsCursor, err error) {
 }
 
 func (*single) News(context.Context, execution.NewsCursor, int) (
-	news []execution.Due, next execution.NewsCursor, err error,
+	[]execution.Due, execution.NewsCursor, error,
 ) {
-	return nil, next, nil
+	return nil, execution.NewsCursor{}, nil
 }
 
 func (s *single) Heads(context.Context, string, string, int) ([]execution.Due, error) {
 	return []execution.Due{{Execution: s.delivery.Execution, Destination: s.delivery.Callback.Destination()}}, nil
 }
 
-func (*single) Waiting(context.Context, string, string, int) ([]execution.Due, error) { return nil, nil }
+func (*single) Waiting(context.Context, string, string, int) ([]execution.Due, error) {
+	return nil, nil
+}
 
 func (s *single) Delivery(context.Context, execution.ID) (execution.Delivery, error) {
 	return s.delivery, nil

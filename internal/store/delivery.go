@@ -53,7 +53,8 @@ const (
 // insertDelivery stores a pending delivery.
 func (t *tx) insertDelivery(ctx context.Context, e row, d execution.Delivery) error {
 	if _, err := t.exec(ctx,
-		`INSERT INTO deliveries (execution, subject, destination, state, reason, attempts, next_at, created_at, revision)
+		`INSERT INTO deliveries
+			(execution, subject, destination, state, reason, attempts, next_at, created_at, revision)
 		VALUES (?, ?, ?, ?, '', 0, ?, ?, ?)`,
 		e.seq, e.subject, execution.Callback{URL: e.url}.Destination(), execution.Pending, unixNano(d.NextAt),
 		unixNano(d.CreatedAt), t.nextRevision()); err != nil {

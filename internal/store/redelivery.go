@@ -110,8 +110,8 @@ func (t *tx) noDeliveryFault(ctx context.Context, id execution.ID) error {
 }
 
 const (
-	resumeDead = `UPDATE deliveries SET state = 'pending', reason = '', resumed = attempts, next_at = ?, ended_at = NULL,
-		revision = ?
+	resumeDead = `UPDATE deliveries
+		SET state = 'pending', reason = '', resumed = attempts, next_at = ?, ended_at = NULL, revision = ?
 		WHERE execution IN (SELECT execution FROM deliveries WHERE `
 	oldestFirst = ` AND ended_at <= ? ORDER BY created_at, execution LIMIT ? + 0)`
 )
