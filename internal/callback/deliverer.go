@@ -95,8 +95,8 @@ type Deps struct {
 	Version  string  // of boomerang, sent as User-Agent
 	Log      *logrus.Entry
 
-	// Bound returns the greatest number of attempts in flight of a subject, tests included; 0 is no bound. nil bounds no
-	// subject. Bound is called several times for each attempt, so it must be fast.
+	// Bound returns the greatest number of attempts in flight of a subject, tests included; 0 is no bound. It is called
+	// several times for each attempt, so it must be fast. If it is nil, no subject is bounded.
 	Bound func(subject string) int
 }
 
@@ -190,8 +190,8 @@ type attemptEnd struct {
 	err       error // the store did not return the delivery
 }
 
-// step starts every attempt that may be made now, each under attemptCtx. It returns the time to wait for the next attempt if nothing happens
-// before.
+// step starts every attempt that may be made now, each under attemptCtx. It returns the time to wait for the next
+// attempt if nothing happens before.
 func (r *runState) step(ctx, attemptCtx context.Context) time.Duration {
 	now := r.sender.now()
 	if wait := r.storeRetryAt.Sub(now); wait > 0 && wait <= storeRetryPause {
