@@ -136,22 +136,6 @@ func TestBodyIsReadBackAsItWasMade(t *testing.T) {
 	}
 }
 
-func TestPiecesOfALongTextFormOneJSONString(t *testing.T) {
-	for shift := range 8 { // so that the border of two pieces falls on each byte of a rune
-		printed := strings.Repeat("x", shift) + strings.Repeat("é世🎈\xff\"\n<", 10_000)
-		var want bytes.Buffer
-		if err := wire.NewEncoder(&want).Encode(wire.Result{Stdout: printed, Stderr: printed}); err != nil {
-			t.Fatal(err)
-		}
-		empty := encodeJSON(wire.Result{})
-		got := withOutput(empty, execution.Text{[]byte(printed)},
-			execution.Text{[]byte(printed[:shift]), []byte(printed[shift:])})
-		if string(got)+"\n" != want.String() {
-			t.Errorf("%d bytes before it: %d bytes are not the %d that json writes", shift, len(got), want.Len()-1)
-		}
-	}
-}
-
 // BenchmarkBody makes the body of a program that printed more than is kept. The body needs little more memory than its
 // length.
 func BenchmarkBody(b *testing.B) {

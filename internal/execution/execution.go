@@ -114,6 +114,14 @@ type Result struct {
 	Workspace *WorkspaceResult
 }
 
+// Output returns the output to a stream.
+func (r Result) Output(stream Stream) Output {
+	if stream == Stderr {
+		return r.Stderr
+	}
+	return r.Stdout
+}
+
 // Reason is the exact cause of a result.
 type Reason string
 

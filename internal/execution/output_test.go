@@ -115,7 +115,7 @@ func FuzzInlineCountsEveryByteAndCutsNoRune(f *testing.F) {
 		if shown > limit {
 			t.Errorf("%d bytes shown, limit %d", shown, limit)
 		}
-		if parts.Len() != len(text) {
+		if parts.Len() != int64(len(text)) {
 			t.Errorf("it is said to be %d bytes, and is %d", parts.Len(), len(text))
 		}
 		if utf8.ValidString(head) && utf8.ValidString(tail) && !utf8.Valid(text) {

@@ -42,6 +42,16 @@ func (s *fakeExecution) Get(context.Context, execution.ID) (execution.Execution,
 	return s.e, s.err
 }
 
+// Output returns the output of the result.
+func (s *fakeExecution) Output(_ context.Context, _ execution.ID, stream execution.Stream) (execution.Printed, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if stream == execution.Stderr {
+		return s.e.Result.Stderr.Printed(), s.err
+	}
+	return s.e.Result.Stdout.Printed(), s.err
+}
+
 func (s *fakeExecution) Ahead(context.Context, execution.ID) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -5,7 +5,9 @@
 package follow
 
 import (
+	"bytes"
 	"context"
+	"fmt"
 	"time"
 	"unicode/utf8"
 
@@ -15,7 +17,7 @@ import (
 const (
 	outputInterval = 100 * time.Millisecond // between two reads of the streams
 	idleInterval   = 15 * time.Second       // a follower gets an Idle event after this time without another event
-	maxPiece       = 64 << 10               // bytes of one event
+	maxPiece       = 32 << 10               // bytes of one event, and the bytes that a slow follower holds
 )
 
 // Kind is the kind of an event.
@@ -30,7 +32,7 @@ const (
 	Idle   Kind = "idle"   // no other event for a while
 )
 
-// Event is one message to a follower.
+// Event is one message to a follower. Each follower has its own, so that a slow one holds only the bytes of one event.
 type Event struct {
 	Kind   Kind
 	At     Position // position of the follower after this event
@@ -64,8 +66,7 @@ func (w *follower) send(e Event) error {
 // returns early with the error of tell, or with nil when stop is closed or ctx ends. A slow tell delays only this
 // follower.
 //
-// Stdout comes before stderr if both have new bytes, because the order of the program's writes is unknown. The slices
-// in the events are shared by all followers.
+// Stdout comes before stderr if both have new bytes, because the order of the program's writes is unknown.
 func (f *Followed) Follow(ctx context.Context, stop <-chan struct{}, at Position, tell func(Event) error) error {
 	w := follower{followed: f, at: at, ahead: -1, deliver: tell, lastSent: time.Now()}
 	timer := time.NewTimer(idleInterval)
@@ -73,7 +74,7 @@ func (f *Followed) Follow(ctx context.Context, stop <-chan struct{}, at Position
 	for {
 		view, changed := f.Look()
 		if view.State.Terminal() {
-			return w.sendRest(view)
+			return w.sendRest(ctx, view)
 		}
 		if err := w.sendStatus(view); err != nil {
 			return err
@@ -82,10 +83,8 @@ func (f *Followed) Follow(ctx context.Context, stop <-chan struct{}, at Position
 		printed := false
 		if view.State == execution.Running {
 			for i, stream := range streams {
-				var kept []byte
-				kept, grown[i] = f.read(stream)
-				some, err := w.sendOutput(stream, kept, false)
-				if printed = printed || some; err != nil {
+				some, more, err := w.sendLive(stream)
+				if grown[i], printed = more, printed || some; err != nil {
 					return err
 				}
 			}
@@ -127,43 +126,49 @@ func (w *follower) sendStatus(view View) error {
 	return w.send(Event{Kind: Status, View: view})
 }
 
-// sendOutput sends the bytes of kept after the position, and reports whether there were any. An incomplete rune at the
-// end of kept waits for its rest, unless kept is complete.
-func (w *follower) sendOutput(stream execution.Stream, kept []byte, all bool) (some bool, err error) {
+// sendLive sends the bytes that a running program has written after the position, and reports whether there were any.
+// The channel is closed when there are more. An incomplete rune at the end waits for its rest. The follower copies each
+// piece, because a slice of the output would keep all of it in memory after the end of the program.
+func (w *follower) sendLive(stream execution.Stream) (some bool, grown <-chan struct{}, err error) {
 	at := w.at.offset(stream)
-	for *at < int64(len(kept)) {
-		piece := nextPiece(kept[*at:], all)
+	kept, grown := w.followed.read(stream)
+	for end := int64(len(kept)); *at < end; { // not the bytes that come meanwhile, which may be without end
+		if int64(len(kept)) < end { // the execution has ended meanwhile
+			break
+		}
+		piece := bytes.Clone(nextPiece(kept[*at:end], false))
 		if len(piece) == 0 {
 			break
 		}
 		*at += int64(len(piece))
 		some = true
 		if err := w.send(Event{Kind: Output, Stream: stream, Piece: piece}); err != nil {
-			return some, err
+			return some, nil, err
 		}
+		kept, _ = w.followed.read(stream)
 	}
-	return some, nil
+	return some, grown, nil
 }
 
 // sendRest sends the remaining events of an execution that has ended.
-func (w *follower) sendRest(view View) error {
+func (w *follower) sendRest(ctx context.Context, view View) error {
 	for _, stream := range streams {
-		o := view.Result.Stdout
-		if stream == execution.Stderr {
-			o = view.Result.Stderr
+		o, err := w.followed.hub.records.Output(ctx, view.ID, stream)
+		if err != nil {
+			return fmt.Errorf("read output: %w", err)
 		}
-		if _, err := w.sendOutput(stream, o.Head, true); err != nil {
+		if err := w.sendStored(stream, o, 0, o.Head, 0); err != nil {
 			return err
 		}
 		at := w.at.offset(stream)
-		tail := o.Bytes - int64(len(o.Tail)) // offset of the tail
+		tail := o.Bytes - o.Tail // offset of the tail
 		if left := tail - *at; left > 0 {
 			*at = tail
 			if err := w.send(Event{Kind: Gap, Stream: stream, Bytes: left}); err != nil {
 				return err
 			}
 		}
-		if err := w.sendTail(stream, o.Tail, tail); err != nil {
+		if err := w.sendStored(stream, o, o.Head, o.Tail, tail); err != nil {
 			return err
 		}
 	}
@@ -171,10 +176,15 @@ func (w *follower) sendRest(view View) error {
 	return w.send(Event{Kind: End, View: view})
 }
 
-// sendTail sends the bytes after a gap. The parameter offset is the position of kept in the stream.
-func (w *follower) sendTail(stream execution.Stream, kept []byte, offset int64) error {
-	for at := w.at.offset(stream); *at >= offset && *at-offset < int64(len(kept)); {
-		piece := nextPiece(kept[*at-offset:], true)
+// sendStored sends a part of a stored stream, size bytes from the offset from of the kept bytes on. The parameter begin
+// is the position of the part in the stream.
+func (w *follower) sendStored(stream execution.Stream, o execution.Printed, from, size, begin int64) error {
+	for at := w.at.offset(stream); *at >= begin && *at-begin < size; {
+		piece := make([]byte, min(maxPiece, size-(*at-begin)))
+		if n, err := o.ReadAt(piece, from+*at-begin); n < len(piece) {
+			return fmt.Errorf("read output: %w", err)
+		}
+		piece = nextPiece(piece, true)
 		*at += int64(len(piece))
 		if err := w.send(Event{Kind: Output, Stream: stream, Piece: piece}); err != nil {
 			return err

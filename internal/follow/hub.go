@@ -13,8 +13,10 @@ import (
 
 // Records reads stored executions. Errors: faults EXECUTION_NOT_FOUND, SERVICE_UNAVAILABLE.
 type Records interface {
-	// Get returns an execution with its result and output.
+	// Get returns an execution with its result. The result has the sizes of the output, not the output.
 	Get(ctx context.Context, id execution.ID) (execution.Execution, error)
+	// Output reads the kept part of one stream of an ended execution, a piece at a time.
+	Output(ctx context.Context, id execution.ID, stream execution.Stream) (execution.Printed, error)
 	// Moves returns a channel that is signalled when the execution may have changed its state after the call.
 	Moves(id execution.ID) (moves <-chan struct{}, release func())
 	// Ahead returns the number of executions of the same subject in the queue before a queued one.
@@ -64,7 +66,6 @@ type Followed struct {
 	followers int // guarded by the hub's mu
 	stop      context.CancelFunc
 	done      chan struct{}
-	read      func(execution.Stream) (kept []byte, grown <-chan struct{}) // set before a view shows the state running
 
 	first chan struct{} // closed after the first query
 	err   error         // error of the first query
@@ -72,7 +73,10 @@ type Followed struct {
 	mu      sync.Mutex // guards the fields below
 	view    View       // never modified, only replaced
 	changed chan struct{}
+	live    liveReader // set before a view shows the state running; nil after the end, so that the output is released
 }
+
+type liveReader func(execution.Stream) (kept []byte, grown <-chan struct{})
 
 // Join starts to follow an execution. Errors are those of Records.Get. The caller must call Leave afterwards.
 func (h *Hub) Join(ctx context.Context, id execution.ID) (*Followed, error) {
@@ -128,17 +132,42 @@ func (f *Followed) Look() (View, <-chan struct{}) {
 	return f.view, f.changed
 }
 
+// read reads a stream of a running execution. Nothing is read after the end.
+func (f *Followed) read(stream execution.Stream) (kept []byte, grown <-chan struct{}) {
+	f.mu.Lock()
+	live := f.live
+	f.mu.Unlock()
+	if live == nil {
+		return nil, nil
+	}
+	return live(stream)
+}
+
+func (f *Followed) setLive(live liveReader) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.live = live
+}
+
 // watch updates the view until ctx ends or the execution has ended.
 func (f *Followed) watch(ctx context.Context) {
 	defer close(f.done)
 	moves, release := f.hub.records.Moves(f.id) // before the first query, so that no change in between is missed
 	defer release()
-	releaseStreams := func() {}
-	defer func() { releaseStreams() }()
+	var releaseStreams func()
+	defer func() {
+		f.setLive(nil)
+		if releaseStreams != nil {
+			releaseStreams()
+		}
+	}()
 	for seen := false; ; {
 		view, err := f.load(ctx)
-		if err == nil && view.State == execution.Running && f.read == nil { // before a follower sees the state running
-			f.read, releaseStreams = f.hub.live.Follow(f.id)
+		// Before a follower sees the state running
+		if err == nil && view.State == execution.Running && releaseStreams == nil {
+			var live liveReader
+			live, releaseStreams = f.hub.live.Follow(f.id)
+			f.setLive(live)
 		}
 		if err != nil && !seen {
 			f.fail(err)

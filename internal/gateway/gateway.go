@@ -69,7 +69,6 @@ type Deps struct {
 // Executions are the executions that callers submit, wait for, read and cancel.
 type Executions struct {
 	Deps
-	whole   wholeRecords
 	hub     *follow.Hub
 	streams *quota.Quota
 	most    int // streams of one subject
@@ -78,9 +77,8 @@ type Executions struct {
 // New returns the Executions of a server. The parameter streams bounds the open streams of one subject; 0 means no
 // limit.
 func New(streams int, d Deps) *Executions {
-	whole := wholeRecords{d.Records, d.Artifacts}
 	return &Executions{
-		Deps: d, whole: whole, hub: follow.New(whole, d.Live, d.Log), streams: quota.New(streams), most: streams,
+		Deps: d, hub: follow.New(d.Records, d.Live, d.Log), streams: quota.New(streams), most: streams,
 	}
 }
 
@@ -119,11 +117,6 @@ func (x *Executions) Find(ctx context.Context, id execution.ID, caller auth.Prin
 		return execution.Execution{}, unknownExecution()
 	}
 	return e, nil
-}
-
-// Complete adds to the result of e, if there is one, its artifacts and the result of its workspace.
-func (x *Executions) Complete(ctx context.Context, e execution.Execution) (execution.Execution, error) {
-	return x.whole.complete(ctx, e)
 }
 
 // Await returns an execution as Find does, as soon as it has ended, or as it is after wait or when the server stops.
@@ -170,11 +163,4 @@ func (x *Executions) Follow(ctx context.Context, id execution.ID, caller auth.Pr
 		return nil, unknownExecution()
 	}
 	return f, nil
-}
-
-// PrintedSoFar returns the output of a running program, cut as in a record.
-func (x *Executions) PrintedSoFar(id execution.ID, stream execution.Stream) (text string, truncated bool) {
-	kept, _ := x.Live.Live(id, stream)
-	shown, truncated := execution.Output{Head: kept, Bytes: int64(len(kept))}.Inline(x.Inline)
-	return shown.String(), truncated
 }

@@ -111,7 +111,10 @@ func (x *Executions) cancelAndWait(
 func (x *Executions) reread(ctx context.Context, e execution.Execution, log *logrus.Entry) execution.Execution {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rereadTimeout)
 	defer cancel()
-	now, err := x.whole.Get(ctx, e.ID)
+	now, err := x.Records.Get(ctx, e.ID)
+	if err == nil {
+		now, err = x.Complete(ctx, now)
+	}
 	if err != nil {
 		log.WithError(err).Warn("read execution")
 		return e

@@ -1,14 +1,14 @@
 package hopx
 
 import (
-	"encoding/json"
+	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"time"
 
 	"boomerang/internal/admission"
 	"boomerang/internal/auth"
-	"boomerang/internal/callback"
 	"boomerang/internal/execution"
 	"boomerang/internal/gateway"
 	"boomerang/internal/server"
@@ -43,7 +43,7 @@ func (h *door) execute(w http.ResponseWriter, r *http.Request, caller auth.Princ
 	if err != nil {
 		return err
 	}
-	return h.showResult(w, e)
+	return h.showResult(r.Context(), w, e)
 }
 
 // unfinished is the answer for a program that has not ended in time. It has the fields of a result, so that a client
@@ -66,22 +66,45 @@ type unfinished struct {
 	StderrTruncated bool              `json:"stderr_truncated"`
 }
 
-// showResult answers with the body of a callback of e.
-func (h *door) showResult(w http.ResponseWriter, e execution.Execution) error {
-	if e.Result != nil {
-		return server.Respond(w, http.StatusOK, json.RawMessage(callback.Body(e, *e.Result, h.Executions.Inline)))
-	}
+// showResult answers with the body of a callback of e, or without a result if it cannot be read: a client posts again
+// after an error, and the code would run twice.
+func (h *door) showResult(ctx context.Context, w http.ResponseWriter, e execution.Execution) error {
 	u := unfinished{
 		ExecutionID: e.ID, Status: e.State, Timestamp: wire.Time(h.Now()), Language: e.Language,
 		Error: fmt.Sprintf("It has not ended yet, and goes on: GET /executions/%s has its result.", e.ID),
 	}
-	u.Stdout, u.StdoutTruncated = h.Executions.PrintedSoFar(e.ID, execution.Stdout)
-	u.Stderr, u.StderrTruncated = h.Executions.PrintedSoFar(e.ID, execution.Stderr)
+	if e.Result != nil {
+		stdout, stderr, err := h.Executions.Shown(ctx, e)
+		if err == nil {
+			err = respond(w, wire.ResultOf(e, *e.Result, h.Executions.Inline), stdout, stderr)
+		}
+		if err == nil {
+			return nil
+		}
+		h.Log.WithField("execution_id", e.ID).WithError(err).Warn("read result")
+		u.Error = fmt.Sprintf("Its result cannot be shown now: GET /executions/%s has it.", e.ID)
+		return respond(w, u, nil, nil)
+	}
+	stdout, stdoutCut, err := h.Executions.ShownOf(ctx, e, execution.Stdout)
+	if err != nil {
+		stdout = nil
+	}
+	stderr, stderrCut, err := h.Executions.ShownOf(ctx, e, execution.Stderr)
+	if err != nil {
+		stderr = nil
+	}
+	u.StdoutTruncated, u.StderrTruncated = stdoutCut, stderrCut
 	if e.Run != nil {
 		u.StartedAt = wire.TimeOrNull(e.Run.StartedAt)
 		u.ExecutionTime = wire.Seconds(max(h.Now().Sub(e.Run.StartedAt), 0))
 	}
-	return server.Respond(w, http.StatusOK, u)
+	return respond(w, u, stdout, stderr)
+}
+
+// respond answers with v and the output of a program.
+func respond(w http.ResponseWriter, v any, stdout, stderr execution.Text) error {
+	return server.RespondWith(w, http.StatusOK, v,
+		func(w io.Writer, text []byte) error { return wire.InsertOutput(w, text, stdout, stderr) })
 }
 
 // process is the answer to a program in the background. The id of the process is that of the execution.

@@ -2,7 +2,9 @@ package hopx
 
 import (
 	"cmp"
+	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"time"
 
@@ -70,31 +72,35 @@ const (
 // handleProcesses lists executions in the fields of HopX's clients, newest first, with their output up to maxListed
 // bytes.
 func (h *door) handleProcesses(w http.ResponseWriter, r *http.Request, caller auth.Principal) error {
-	filter := execution.Filter{Limit: maxProcesses}
+	filter := execution.Filter{}
 	if !caller.Admin {
 		filter.Subject = caller.Subject
 	}
-	executions, err := h.Records.List(r.Context(), filter)
-	if err != nil {
-		return fmt.Errorf("list executions: %w", err)
-	}
-	answer := struct {
-		Processes []listed  `json:"processes"`
-		Count     int       `json:"count"`
-		Timestamp time.Time `json:"timestamp"`
-	}{make([]listed, 0, len(executions)), len(executions), wire.Time(h.Now())}
-	left := maxListed
-	for _, e := range executions {
-		l := h.listedOf(e)
-		if l.Stdout, l.StdoutTruncated, err = h.output(r, e, execution.Stdout, &left); err != nil {
-			return err
+	count, left := 0, int64(maxListed)
+	list := server.Pages(maxProcesses, func(limit int) ([]execution.Execution, error) {
+		filter.Limit = limit
+		page, err := h.Records.List(r.Context(), filter)
+		if err != nil {
+			return nil, fmt.Errorf("list executions: %w", err)
 		}
-		if l.Stderr, l.StderrTruncated, err = h.output(r, e, execution.Stderr, &left); err != nil {
-			return err
+		if len(page) > 0 {
+			filter.Before = page[len(page)-1].ID
 		}
-		answer.Processes = append(answer.Processes, l)
-	}
-	return server.Respond(w, http.StatusOK, answer)
+		return page, nil
+	})
+	return server.RespondList(w, server.List[execution.Execution]{
+		Name: "processes", Pages: list,
+		Encode: func(w io.Writer, e execution.Execution) error {
+			count++
+			return h.writeListed(r.Context(), w, e, &left)
+		},
+		After: func() any {
+			return struct {
+				Count     int       `json:"count"`
+				Timestamp time.Time `json:"timestamp"`
+			}{count, wire.Time(h.Now())}
+		},
+	})
 }
 
 func (h *door) listedOf(e execution.Execution) listed {
@@ -115,33 +121,40 @@ func (h *door) listedOf(e execution.Execution) listed {
 	return l
 }
 
+// writeListed writes the JSON of one execution in the list. It leaves the streams out that need more than *left bytes.
+func (h *door) writeListed(ctx context.Context, w io.Writer, e execution.Execution, left *int64) (err error) {
+	l := h.listedOf(e)
+	var stdout, stderr execution.Text
+	if stdout, l.StdoutTruncated, err = h.output(ctx, e, execution.Stdout, left); err != nil {
+		return err
+	}
+	if stderr, l.StderrTruncated, err = h.output(ctx, e, execution.Stderr, left); err != nil {
+		return err
+	}
+	return wire.EncodeWithOutput(w, l, stdout, stderr)
+}
+
 // output returns the output of e to a stream, as its record shows it, or nothing if it needs more than *left bytes of
 // the answer.
 func (h *door) output(
-	r *http.Request, e execution.Execution, stream execution.Stream, left *int,
-) (text string, cut bool, err error) {
+	ctx context.Context, e execution.Execution, stream execution.Stream, left *int64,
+) (text execution.Text, cut bool, err error) {
 	switch {
-	case e.State == execution.Running && *left > 0:
-		text, cut = h.Executions.PrintedSoFar(e.ID, stream)
-	case e.Result != nil:
-		printed := e.Result.Stdout.Bytes
-		if stream == execution.Stderr {
-			printed = e.Result.Stderr.Bytes
-		}
-		if printed == 0 || *left <= 0 {
-			return "", printed > 0, nil
-		}
-		o, err := h.Records.Output(r.Context(), e.ID, stream)
-		if err != nil {
-			return "", false, fmt.Errorf("read output: %w", err)
-		}
-		var shown execution.Text
-		shown, cut = o.Inline(h.Executions.Inline)
-		text = shown.String()
+	case e.State == execution.Queued || e.Result != nil && e.Result.Output(stream).Bytes == 0:
+		return nil, false, nil
+	case *left <= 0:
+		return nil, e.Result != nil, nil
 	}
-	*left -= written(text) - len(`""`)
+	if text, cut, err = h.Executions.ShownOf(ctx, e, stream); err != nil {
+		return nil, false, err
+	}
+	length := counter(-len(`""`))
+	if err := wire.EncodeText(&length, text); err != nil {
+		return nil, false, fmt.Errorf("read output: %w", err)
+	}
+	*left -= int64(length)
 	if *left < 0 { // the record of the execution has it
-		return "", true, nil
+		return nil, true, nil
 	}
 	return text, cut, nil
 }

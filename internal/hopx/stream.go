@@ -131,8 +131,14 @@ func (h *door) run(
 		return err
 	}
 	defer followed.Leave()
-	err = followed.Follow(ctx, server.Stopping(ctx), follow.Position{},
-		func(event follow.Event) error { return f.send(ctx, event) })
+	err = followed.Follow(ctx, server.Stopping(ctx), follow.Position{}, func(event follow.Event) (err error) {
+		if event.Kind == follow.End {
+			if event.View.Execution, err = h.Executions.Complete(ctx, event.View.Execution); err != nil {
+				return err
+			}
+		}
+		return f.send(ctx, event)
+	})
 	switch {
 	case err != nil || ctx.Err() != nil:
 		h.Log.WithField("execution_id", e.ID).WithError(cmp.Or(err, context.Cause(ctx))).
@@ -258,7 +264,7 @@ func (f *frames) sendEnd(ctx context.Context, e execution.Execution) error {
 			return err
 		}
 	}
-	r, _, _ := wire.ResultOf(e, *z, f.inline)
+	r := wire.ResultOf(e, *z, f.inline)
 	result := resultFrame{
 		Type: "result", Timestamp: wire.Time(f.now()),
 		WithoutOutput: wire.WithoutOutput{Nested: wire.Nested{Result: &r}},

@@ -72,6 +72,9 @@ func (a *api) handleEvents(w http.ResponseWriter, r *http.Request, caller auth.P
 	s := eventStream{
 		w: w, control: http.NewResponseController(w), patience: server.Patience(r),
 		inline: a.Executions.Inline,
+		complete: func(e execution.Execution) (execution.Execution, error) {
+			return a.Executions.Complete(r.Context(), e)
+		},
 	}
 	if err := s.open(); err != nil {
 		return err
@@ -110,6 +113,7 @@ type eventStream struct {
 	control  *http.ResponseController
 	patience time.Duration
 	inline   int // bytes of each stream in a result
+	complete func(execution.Execution) (execution.Execution, error)
 	text     bytes.Buffer
 }
 
@@ -132,7 +136,11 @@ func (s *eventStream) write(e follow.Event) error {
 	case follow.Gap:
 		return s.event(e, string(e.Kind), hole{e.Stream, e.Bytes})
 	case follow.End:
-		return s.event(e, string(e.Kind), finalOf(e.View.Execution, s.inline))
+		whole, err := s.complete(e.View.Execution)
+		if err != nil {
+			return err
+		}
+		return s.event(e, string(e.Kind), finalOf(whole, s.inline))
 	case follow.Idle:
 		s.text.WriteString(":\n\n")
 		return s.flush()

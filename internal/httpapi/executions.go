@@ -3,12 +3,14 @@ package httpapi
 import (
 	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"time"
 
 	"boomerang/internal/auth"
 	"boomerang/internal/execution"
 	"boomerang/internal/server"
+	"boomerang/internal/wire"
 )
 
 // The largest values of query parameters, and the default of limit.
@@ -41,7 +43,12 @@ func (a *api) show(ctx context.Context, w http.ResponseWriter, e execution.Execu
 	if e, err = a.Executions.Complete(ctx, e); err != nil {
 		return err
 	}
-	return server.Respond(w, http.StatusOK, executionViewOf(e, d, a.Executions.Inline))
+	stdout, stderr, err := a.Executions.Shown(ctx, e)
+	if err != nil {
+		return err
+	}
+	return server.RespondWith(w, http.StatusOK, executionViewOf(e, d, a.Executions.Inline),
+		func(w io.Writer, text []byte) error { return wire.InsertOutput(w, text, stdout, stderr) })
 }
 
 // handleCancel asks for the end of an execution. An ended execution stays as it is.

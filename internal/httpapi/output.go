@@ -1,7 +1,8 @@
 package httpapi
 
 import (
-	"bytes"
+	"fmt"
+	"io"
 	"net/http"
 	"strconv"
 	"time"
@@ -30,7 +31,7 @@ func (a *api) handleOutput(w http.ResponseWriter, r *http.Request, caller auth.P
 	}
 	id := execution.ID(r.PathValue("id"))
 	// The live bytes come first: the execution may end before the record is read, which then has all bytes.
-	kept, _ := a.Executions.Live.Live(id, stream)
+	printed, _ := a.Executions.SoFar(r.Context(), id, stream)
 	e, err := a.Executions.Find(r.Context(), id, caller)
 	if err != nil {
 		return err
@@ -38,13 +39,15 @@ func (a *api) handleOutput(w http.ResponseWriter, r *http.Request, caller auth.P
 	h := w.Header()
 	h.Set(headerStatus, string(e.State))
 	if e.Result != nil {
-		written := e.Result.Stdout
-		if stream == execution.Stderr {
-			written = e.Result.Stderr
+		if printed, err = a.Executions.Printed(r.Context(), e, stream); err != nil {
+			return err
 		}
-		kept = written.Kept()
-		h.Set(headerBytes, strconv.FormatInt(written.Bytes, 10))
-		h.Set(headerTruncated, strconv.FormatBool(written.LeftOut() > 0))
+		h.Set(headerBytes, strconv.FormatInt(printed.Bytes, 10))
+		h.Set(headerTruncated, strconv.FormatBool(printed.LeftOut() > 0))
+	}
+	kept, err := printed.Kept()
+	if err != nil {
+		return fmt.Errorf("read output: %w", err)
 	}
 	if err := server.ExtendWrite(w, r, gateway.Download); err != nil {
 		return err
@@ -55,8 +58,8 @@ func (a *api) handleOutput(w http.ResponseWriter, r *http.Request, caller auth.P
 	for _, condition := range []string{"If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since"} {
 		r.Header.Del(condition) // growing content has no version for a condition
 	}
-	if !server.ServeRange(w, r, time.Time{}, bytes.NewReader(kept)) {
-		return outsideOf(w, int64(len(kept)))
+	if !server.ServeRange(w, r, time.Time{}, io.NewSectionReader(kept, 0, kept.Len())) {
+		return outsideOf(w, kept.Len())
 	}
 	return nil
 }

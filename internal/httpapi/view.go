@@ -82,6 +82,7 @@ type inputView struct {
 	Globs []string             `json:"artifact_globs"` // of the artifacts
 }
 
+// executionViewOf returns the record of e, without its output.
 func executionViewOf(e execution.Execution, d execution.Delivery, inline int) executionView {
 	r := executionView{asked: askedOf(e), inputView: inputView{
 		Args: e.Options.Args, Stdin: e.Options.Stdin, Files: append([]execution.FileInfo{}, e.Options.Files...),
@@ -98,8 +99,7 @@ func executionViewOf(e execution.Execution, d execution.Delivery, inline int) ex
 		r.Callback.Reason = &d.Reason
 	}
 	if e.Result != nil {
-		result, stdout, stderr := wire.ResultOf(e, *e.Result, inline)
-		result.Stdout, result.Stderr = stdout.String(), stderr.String()
+		result := wire.ResultOf(e, *e.Result, inline)
 		r.Nested = wire.Nested{Result: &result}
 	}
 	return r
@@ -107,7 +107,7 @@ func executionViewOf(e execution.Execution, d execution.Delivery, inline int) ex
 
 // finalOf returns the last event of an execution that has ended.
 func finalOf(e execution.Execution, inline int) final {
-	result, _, _ := wire.ResultOf(e, *e.Result, inline)
+	result := wire.ResultOf(e, *e.Result, inline)
 	return final{
 		asked: askedOf(e), WithoutOutput: wire.WithoutOutput{Nested: wire.Nested{Result: &result}},
 		Callback: destinationViewOf(e.Callback),
@@ -155,7 +155,7 @@ func askedOf(e execution.Execution) asked {
 }
 
 func resultViewOf(e execution.Execution) *resultView {
-	r, _, _ := wire.ResultOf(e, *e.Result, 0)
+	r := wire.ResultOf(e, *e.Result, 0)
 	return &resultView{
 		Success: r.Success, ExitCode: r.ExitCode, ExecutionTime: r.ExecutionTime, Error: r.Error, Reason: r.Reason,
 		StdoutBytes: r.StdoutBytes, StderrBytes: r.StderrBytes, OutputComplete: r.OutputComplete, Usage: r.Usage,

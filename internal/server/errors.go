@@ -1,7 +1,6 @@
 package server
 
 import (
-	"bytes"
 	"fmt"
 	"maps"
 	"net/http"
@@ -141,17 +140,4 @@ func challenge(f *fault.Error) string {
 		return `Bearer realm="boomerang"`
 	}
 	return fmt.Sprintf(`Bearer realm="boomerang", error="invalid_token", error_description="%s"`, f.Sentence)
-}
-
-// Respond sends v as JSON. It encodes v completely before the first byte, so that its error can still be answered.
-func Respond(w http.ResponseWriter, status int, v any) error {
-	var body bytes.Buffer
-	if err := wire.NewEncoder(&body).Encode(v); err != nil {
-		return fmt.Errorf("encode answer: %w", err)
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("Content-Length", strconv.Itoa(body.Len()))
-	w.WriteHeader(status)
-	_, _ = w.Write(body.Bytes()) // an error means that the client has gone
-	return nil
 }

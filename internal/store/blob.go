@@ -20,6 +20,9 @@ import (
 // waits for a whole blob.
 const pieceSize = 256 << 10
 
+// downloadPiece is the number of bytes that a reader of a blob holds.
+const downloadPiece = 64 << 10
+
 // BlobWriter writes one blob. It is used by one goroutine. The bytes become durable with the next durable write, which
 // is the one that refers to the blob.
 type BlobWriter struct {
@@ -96,7 +99,7 @@ func (w *BlobWriter) Close() (execution.Blob, error) {
 // Abandon deletes the bytes written, unless a row refers to the blob already.
 func (w *BlobWriter) Abandon() { w.store.discard(w.ctx, []int64{w.id}) }
 
-// Blob returns a reader of a complete blob. The reader is used by one goroutine and holds at most one piece in memory.
+// Blob returns a reader of a complete blob. The reader is used by one goroutine and holds at most 64 KiB of it in memory.
 // Its reads return the faults SERVICE_UNAVAILABLE, and EXECUTION_NOT_FOUND if the blob was removed meanwhile.
 func (s *Store) Blob(ctx context.Context, b execution.Blob) io.ReadSeeker {
 	return io.NewSectionReader(&blobReader{store: s, ctx: ctx, blob: b}, 0, b.Size)
@@ -128,10 +131,11 @@ func (r *blobReader) ReadAt(p []byte, at int64) (n int, err error) {
 }
 
 func (r *blobReader) load(at int64) error {
-	err := r.store.readers.row(r.ctx, `SELECT at, piece FROM pieces WHERE blob = ? AND at <= ? ORDER BY at DESC
-		LIMIT 1`,
-		r.blob.ID, at).Scan(&r.from, &r.piece)
-	if errors.Is(err, sql.ErrNoRows) || err == nil && at >= r.from+int64(len(r.piece)) {
+	r.from = at
+	err := r.store.readers.row(r.ctx, `SELECT substr(piece, ?1 - at + 1, ?3) FROM pieces WHERE blob = ?2 AND at <= ?1
+		ORDER BY at DESC LIMIT 1`,
+		at, r.blob.ID, downloadPiece).Scan(&r.piece)
+	if errors.Is(err, sql.ErrNoRows) || err == nil && len(r.piece) == 0 {
 		r.piece = nil
 		return fault.New(fault.ExecutionNotFound, "The file was removed meanwhile.").
 			Because(fmt.Errorf("blob %d has nothing at %d", r.blob.ID, at))

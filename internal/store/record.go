@@ -13,7 +13,7 @@ import (
 )
 
 // The columns of an execution with all its optional parts, but without its output and sealed fields. The query
-// selectWithOutput adds the output, selectClaimed the program.
+// selectClaimed adds the program.
 const (
 	recordColumns = `e.id, e.name, e.subject, e.language, e.working_dir, e.timeout, e.env_names, e.options,
 		e.created_at, e.state,
@@ -22,32 +22,23 @@ const (
 		r.node, r.epoch, r.container, r.nonce, r.started_at, r.deadline,
 		z.reason, z.exit_code, z.error, z.started_at, z.completed_at, z.duration, z.output_complete, z.cpu_time,
 		z.max_memory,
-		o.bytes, p.bytes`
+		o.bytes, length(o.head), length(o.tail), p.bytes, length(p.head), length(p.tail)`
 	recordTables = ` FROM executions e
 		LEFT JOIN callbacks c ON c.execution = e.seq
 		LEFT JOIN runs r ON r.execution = e.seq
 		LEFT JOIN results z ON z.execution = e.seq
 		LEFT JOIN outputs o ON o.execution = e.seq AND o.stream = 'stdout'
 		LEFT JOIN outputs p ON p.execution = e.seq AND p.stream = 'stderr'`
-	selectRecord     = `SELECT ` + recordColumns + recordTables
-	selectWithOutput = `SELECT ` + recordColumns + `, o.head, o.tail, p.head, p.tail` + recordTables
-	selectClaimed    = `SELECT ` + recordColumns + `, g.code, g.env, g.input` + recordTables + `
+	selectRecord  = `SELECT ` + recordColumns + recordTables
+	selectClaimed = `SELECT ` + recordColumns + `, g.code, g.env, g.input` + recordTables + `
 		JOIN programs g ON g.execution = e.seq`
 )
 
-// Get implements follow.Records. It reads no sealed field: only Claim returns code, env and input, and only Delivery
-// returns those of the callback.
+// Get implements follow.Records. It reads no output, and no sealed field: only Output returns the output, only Claim
+// code, env and input, and only Delivery the sealed fields of the callback.
 func (s *Store) Get(ctx context.Context, id execution.ID) (execution.Execution, error) {
-	e, err := scanWithOutput(s.readers.row(ctx, selectWithOutput+` WHERE e.id = ?`, id))
+	e, err := scanExecution(s.readers.row(ctx, selectRecord+` WHERE e.id = ?`, id))
 	return e, wrapError("get execution", notFound(err))
-}
-
-// Output implements hopx.Records. The output of an execution that has not ended is empty.
-func (s *Store) Output(ctx context.Context, id execution.ID, stream execution.Stream) (o execution.Output, err error) {
-	err = s.readers.row(ctx, `SELECT coalesce(o.bytes, 0), o.head, o.tail
-		FROM executions e LEFT JOIN outputs o ON o.execution = e.seq AND o.stream = ? WHERE e.id = ?`, stream, id).
-		Scan(&o.Bytes, &o.Head, &o.Tail)
-	return o, wrapError("get output", notFound(err))
 }
 
 // List implements httpapi.Records. It sorts by ID, and IDs sort by time.
@@ -97,17 +88,6 @@ func notFound(err error) error {
 
 // scanExecution reads the columns of selectRecord.
 func scanExecution(r scanner) (execution.Execution, error) { return scanRecord(r, nil) }
-
-// scanWithOutput reads the columns of selectWithOutput.
-func scanWithOutput(r scanner) (execution.Execution, error) {
-	var z execution.Result
-	e, err := scanRecord(r, []any{&z.Stdout.Head, &z.Stdout.Tail, &z.Stderr.Head, &z.Stderr.Tail})
-	if err == nil && e.Result != nil {
-		e.Result.Stdout.Head, e.Result.Stdout.Tail = z.Stdout.Head, z.Stdout.Tail
-		e.Result.Stderr.Head, e.Result.Stderr.Tail = z.Stderr.Head, z.Stderr.Tail
-	}
-	return e, err
-}
 
 // scanClaimed reads the columns of selectClaimed.
 func scanClaimed(r scanner) (execution.Execution, error) {
@@ -172,14 +152,22 @@ func (c *runColumns) value() *execution.Run {
 type resultColumns struct {
 	reason, text                            sql.Null[string]
 	exit, started, completed, duration, cpu sql.Null[int64]
-	memory, stdout, stderr                  sql.Null[int64]
+	memory                                  sql.Null[int64]
+	stdout, stderr                          outputColumns
 	complete                                sql.Null[bool]
+}
+
+// outputColumns are the sizes of an output, whose row may be missing.
+type outputColumns struct{ bytes, head, tail sql.Null[int64] }
+
+func (c *outputColumns) value() execution.Output {
+	return execution.Output{Bytes: c.bytes.V, Stored: execution.Sizes{Head: c.head.V, Tail: c.tail.V}}
 }
 
 func (c *resultColumns) dest() []any {
 	return []any{
-		&c.reason, &c.exit, &c.text, &c.started, &c.completed, &c.duration, &c.complete, &c.cpu, &c.memory, &c.stdout,
-		&c.stderr,
+		&c.reason, &c.exit, &c.text, &c.started, &c.completed, &c.duration, &c.complete, &c.cpu, &c.memory,
+		&c.stdout.bytes, &c.stdout.head, &c.stdout.tail, &c.stderr.bytes, &c.stderr.head, &c.stderr.tail,
 	}
 }
 
@@ -191,7 +179,7 @@ func (c *resultColumns) value(state execution.State) *execution.Result {
 		State: state, Reason: execution.Reason(c.reason.V), Error: c.text.V,
 		StartedAt: optionalTime(c.started), CompletedAt: optionalTime(c.completed),
 		Duration: time.Duration(c.duration.V),
-		Stdout:   execution.Output{Bytes: c.stdout.V}, Stderr: execution.Output{Bytes: c.stderr.V},
+		Stdout:   c.stdout.value(), Stderr: c.stderr.value(),
 		OutputComplete: c.complete.V, CPUTime: time.Duration(c.cpu.V), MaxMemory: c.memory.V,
 	}
 	if c.exit.Valid {

@@ -260,7 +260,7 @@ func (s *Store) Cancel(
 		if err != nil {
 			return events{}, err
 		}
-		after, err = scanWithOutput(t.row(ctx, selectWithOutput+` WHERE e.id = ?`, id))
+		after, err = scanExecution(t.row(ctx, selectRecord+` WHERE e.id = ?`, id))
 		return n, err
 	})
 	if err != nil {

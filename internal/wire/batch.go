@@ -42,7 +42,7 @@ func BatchResultOf(id execution.BatchID, all []execution.Execution) BatchResult 
 		if e.Result == nil {
 			continue
 		}
-		r, _, _ := ResultOf(e, *e.Result, 0)
+		r := ResultOf(e, *e.Result, 0)
 		b.Count++
 		b.Counts[r.Status]++
 		b.Success = b.Success && r.Success

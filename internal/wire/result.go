@@ -91,12 +91,10 @@ type WorkspaceResult struct {
 	OmittedCount int                  `json:"omitted_count"`
 }
 
-// ResultOf returns the Result of an ended execution, with empty Stdout and Stderr. It returns both texts separately,
-// cut to at most inline bytes, because they may be long and not every caller needs a copy as a string.
-func ResultOf(e execution.Execution, z execution.Result, inline int) (r Result, stdout, stderr execution.Text) {
-	stdout, stdoutCut := z.Stdout.Inline(inline)
-	stderr, stderrCut := z.Stderr.Inline(inline)
-	r = Result{
+// ResultOf returns the Result of an ended execution, without the texts of Stdout and Stderr, which EncodeWithOutput
+// adds. At most inline bytes of each are shown.
+func ResultOf(e execution.Execution, z execution.Result, inline int) Result {
+	r := Result{
 		ExecutionID:     e.ID,
 		Status:          z.State,
 		Success:         z.State == execution.Completed,
@@ -107,8 +105,8 @@ func ResultOf(e execution.Execution, z execution.Result, inline int) (r Result, 
 		Timestamp:       Time(z.CompletedAt),
 		Reason:          z.Reason,
 		Language:        e.Language,
-		StdoutTruncated: stdoutCut,
-		StderrTruncated: stderrCut,
+		StdoutTruncated: z.Stdout.Shortened(inline),
+		StderrTruncated: z.Stderr.Shortened(inline),
 		StdoutBytes:     z.Stdout.Bytes,
 		StderrBytes:     z.Stderr.Bytes,
 		OutputComplete:  z.OutputComplete,
@@ -122,7 +120,7 @@ func ResultOf(e execution.Execution, z execution.Result, inline int) (r Result, 
 	if !r.Success {
 		r.Error = &z.Error
 	}
-	return r, stdout, stderr
+	return r
 }
 
 // ArtifactsOf converts the artifacts of an execution. It returns nil for nil.
