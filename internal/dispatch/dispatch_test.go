@@ -29,7 +29,7 @@ func TestAnExecutionGetsItsResult(t *testing.T) {
 		e := h.ended(h.submit("a", sandboxtest.Out("hello\n"), sandboxtest.Sleep(3*time.Second),
 			sandboxtest.Err("oh"), sandboxtest.Exit(3)))
 		h.expect(e, execution.Failed, execution.Exited, "hello\n")
-		if *e.Result.ExitCode != 3 || string(e.Result.Stderr.Head) != "oh" || !e.Result.OutputComplete ||
+		if *e.Result.ExitCode != 3 || e.Result.Stderr.Bytes != 2 || !e.Result.OutputComplete ||
 			e.Result.Duration != 3*time.Second {
 			t.Errorf("got %+v", e.Result)
 		}

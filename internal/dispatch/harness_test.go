@@ -159,15 +159,28 @@ func (h *harness) containers() int {
 	return len(found)
 }
 
+// stdout returns the kept output of an ended execution.
+func (h *harness) stdout(id execution.ID) string {
+	h.t.Helper()
+	p, err := h.store.Output(h.t.Context(), id, execution.Stdout)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	kept, err := p.Kept()
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return kept.String()
+}
+
 // expect checks the result of an execution and its pending delivery.
 func (h *harness) expect(e execution.Execution, state execution.State, reason execution.Reason, stdout string) {
 	h.t.Helper()
 	if e.Result == nil {
 		h.t.Fatalf("execution %s is %s and has no result", e.ID, e.State)
 	}
-	if e.State != state || e.Result.Reason != reason || string(e.Result.Stdout.Kept()) != stdout {
-		h.t.Errorf("got %s/%s, stdout %q; want %s/%s, %q",
-			e.State, e.Result.Reason, e.Result.Stdout.Kept(), state, reason, stdout)
+	if kept := h.stdout(e.ID); e.State != state || e.Result.Reason != reason || kept != stdout {
+		h.t.Errorf("got %s/%s, stdout %q; want %s/%s, %q", e.State, e.Result.Reason, kept, state, reason, stdout)
 	}
 	d, err := h.store.Delivery(h.t.Context(), e.ID)
 	if err != nil {

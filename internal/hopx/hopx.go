@@ -24,7 +24,6 @@ type Records interface {
 	// List returns executions newest first; their results have the counts of the output, not the output.
 	List(ctx context.Context, f execution.Filter) ([]execution.Execution, error)
 	// Output returns the kept part of one stream of an ended execution.
-	Output(ctx context.Context, id execution.ID, stream execution.Stream) (execution.Output, error)
 	// Share counts the executions of one subject.
 	Share(ctx context.Context, subject string) (execution.Share, error)
 }

@@ -49,7 +49,7 @@ type Store interface {
 
 	Get(ctx context.Context, id execution.ID) (execution.Execution, error)
 	List(ctx context.Context, f execution.Filter) ([]execution.Execution, error)
-	Output(ctx context.Context, id execution.ID, stream execution.Stream) (execution.Output, error)
+	Output(ctx context.Context, id execution.ID, stream execution.Stream) (execution.Printed, error)
 	Cancel(ctx context.Context, id execution.ID, at time.Time,
 		finish func(execution.Execution) (execution.Result, *execution.Delivery)) (execution.Execution, error)
 	Delivery(ctx context.Context, id execution.ID) (execution.Delivery, error)
