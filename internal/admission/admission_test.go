@@ -174,7 +174,8 @@ func TestAdmitStoresTheSubmission(t *testing.T) {
 		t.Errorf("the key differs (-want +got):\n%s", diff)
 	}
 	if want := (execution.QueueLimits{
-		Total: 100_000, PerSubject: 10_000, Size: 4 << 30, SubjectSize: 256 << 20, SubjectStored: 2 << 30, Workspaces: 20,
+		Total: 100_000, PerSubject: 10_000, Size: 4 << 30, SubjectSize: 256 << 20, SubjectStored: 2 << 30,
+		Workspaces: 20,
 	}); q.limits != want {
 		t.Errorf("got limits %+v; want %+v", q.limits, want)
 	}

@@ -13,13 +13,12 @@ import (
 // maxBatch is the largest number of submissions in a batch.
 const maxBatch = 1000
 
-const (
-	// maxBatches is the number of batches that are prepared at a time; other batches wait.
-	maxBatches = 2
-	// maxBatchSize is what the programs of a batch may take in the store, or four times the body if that is more. Each
-	// execution holds the whole environment of its subject, so a body of a few KiB could become 64 MiB.
-	maxBatchSize = 16 << 20
-)
+// maxBatches is the number of batches that are prepared at a time; other batches wait.
+const maxBatches = 2
+
+// maxBatchSize is the number of bytes that the programs of a batch may take in the store, or four times the body if
+// that is more. Each execution holds the whole environment of its subject, so a body of a few KiB could become 64 MiB.
+const maxBatchSize = 16 << 20
 
 // CheckBatch refuses a batch of n submissions if it is empty or too large. The HTTP API calls it before decoding the
 // submissions too, because a body of a few MiB has room for millions of empty ones. Errors are faults that name the

@@ -218,9 +218,9 @@ func (a *App) Addr() string {
 	return a.listener.Addr().String()
 }
 
-// Reload takes the API keys and the quotas from c, and reads the catalogue of languages, the files of token keys and the TLS
-// certificate again. If a file cannot be read, its old content stays in use. Reload also replaces all warm containers,
-// so that new images come into use.
+// Reload takes the API keys and the quotas from c, and reads the catalogue of languages, the files of token keys and
+// the TLS certificate again. If a file cannot be read, its old content stays in use. Reload also replaces all warm
+// containers, so that new images come into use.
 func (a *App) Reload(c config.Config) error {
 	err := errors.Join(a.catalogue.Reload(), a.quotas.Reload(c.Quota))
 	if a.runner != nil {

@@ -322,7 +322,8 @@ func TestARunThatEndedDuringDowntimeIsFinishedFromItsJournal(t *testing.T) {
 // begun stores an execution as running in a container, as a crash would leave it.
 func (h *harness) begun(id execution.ID, container string) {
 	h.t.Helper()
-	if claimed, err := h.store.Claim(h.t.Context(), 1, execution.ClaimLimits{}); err != nil || len(claimed) != 1 || claimed[0].ID != id {
+	claimed, err := h.store.Claim(h.t.Context(), 1, execution.ClaimLimits{})
+	if err != nil || len(claimed) != 1 || claimed[0].ID != id {
 		h.t.Fatalf("claim: %v, %v", claimed, err)
 	}
 	now := time.Now()

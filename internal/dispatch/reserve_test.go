@@ -27,7 +27,8 @@ func TestANewcomerStartsWhileAnotherHasAllSlots(t *testing.T) {
 		}
 		time.Sleep(time.Minute)
 		for _, newcomer := range []string{"ann", "ben"} { // the reserve of eight slots is two
-			first, second := h.submit(newcomer, sandboxtest.Sleep(time.Second)), h.submit(newcomer, sandboxtest.Out("2"))
+			first := h.submit(newcomer, sandboxtest.Sleep(time.Second))
+			second := h.submit(newcomer, sandboxtest.Out("2"))
 			if took := h.startedAfter(begin, first); took != time.Minute {
 				t.Errorf("the first of %s started after %s; want at once, after 1m", newcomer, took)
 			}
@@ -64,8 +65,7 @@ func TestTheReserveIsForEachNewcomerOnce(t *testing.T) {
 		if took := h.startedAfter(begin, first); took > time.Second {
 			t.Errorf("the newcomer waited for %s", took)
 		}
-		// the slot of the first is in the reserve and free after half an hour: ann's second was submitted first, and both
-		// have nothing running then
+		// the slot of the first is in the reserve and free after half an hour: both subjects have nothing running then
 		for _, id := range []execution.ID{second, other} {
 			if took := h.startedAfter(begin, id); took != 30*time.Minute {
 				t.Errorf("%s started after %s; want 30m", id, took)

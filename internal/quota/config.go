@@ -2,6 +2,7 @@ package quota
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -15,8 +16,8 @@ import (
 // Config is the section quota of boomerang.yaml: the limits of every subject, and those of some subjects.
 type Config struct {
 	Limits `yaml:",inline"`
-	// Subjects overrides limits by the name of a subject. One * in a name stands for any characters. The exact name goes
-	// first, then the longest one with a *. Limits that an entry does not name are those of every subject.
+	// Subjects overrides limits by the name of a subject. One * in a name stands for any characters. The exact name
+	// goes first, then the longest one with a *. Limits that an entry does not name are those of every subject.
 	Subjects map[string]ast.Node `yaml:"subjects"`
 }
 
@@ -81,7 +82,7 @@ func newTable(c Config) (*table, error) {
 		before, after, wild := strings.Cut(name, "*")
 		switch {
 		case name == "":
-			return nil, fmt.Errorf("subjects: the name of a subject must not be empty")
+			return nil, errors.New("subjects: the name of a subject must not be empty")
 		case !wild:
 			t.named[name] = limits
 		case strings.Contains(after, "*"):

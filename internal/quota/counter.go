@@ -11,8 +11,8 @@ type Counter struct {
 // NewCounter makes a counter that starts at 0 for each subject.
 func NewCounter() *Counter { return &Counter{used: make(map[string]int64)} }
 
-// Acquire adds n to the use of a subject, if the sum is at most limit; a limit of 0 is no limit. Release subtracts n and
-// may be called more than once. Use is the number before; ok is false if nothing was added.
+// Acquire adds n to the use of a subject, if the sum is at most limit; a limit of 0 is no limit. Release subtracts n
+// and may be called more than once. Use is the number before; ok is false if nothing was added.
 func (c *Counter) Acquire(subject string, n, limit int64) (release func(), use int64, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

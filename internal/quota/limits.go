@@ -7,6 +7,7 @@ package quota
 
 import (
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/alecthomas/units"
@@ -104,8 +105,8 @@ var counted = map[Name]struct {
 
 const retryAfter = 5 * time.Second // when a caller whose quota is used up may try again
 
-// Exceeded returns the refusal of a request that needs more of a quota than is left: QUEUE_FULL for the queue, otherwise
-// QUOTA_EXCEEDED. A request that needs more than the whole quota is refused with PAYLOAD_TOO_LARGE and no time for
+// Exceeded returns the refusal of a request that needs more of a quota than is left: QUEUE_FULL for the queue,
+// otherwise QUOTA_EXCEEDED. A request that needs more than the whole quota is refused with PAYLOAD_TOO_LARGE and no time for
 // another try. The details name the quota, its limit and its use.
 func Exceeded(name Name, limit, use, need int64) *fault.Error {
 	code := fault.QuotaExceeded
@@ -120,7 +121,7 @@ func Exceeded(name Name, limit, use, need int64) *fault.Error {
 		if c.size {
 			return units.Base2Bytes(n).String()
 		}
-		return fmt.Sprint(n)
+		return strconv.FormatInt(n, 10)
 	}
 	f := fault.New(code, "The request needs %s of your quota for %s, of which %s of %s are in use.",
 		show(need), c.things, show(use), show(limit)).

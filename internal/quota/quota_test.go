@@ -96,7 +96,7 @@ func TestAWrongQuotaIsNamed(t *testing.T) {
 	for text, want := range map[string]string{
 		`queued: -1`:                              "queued must not be negative",
 		`timeout: 1500ms`:                         "timeout must be 0 or whole seconds, not 1.5s",
-		`subjects: {ann: {runing: 3}}`:            `subjects.ann: `,
+		`subjects: {ann: {runs: 3}}`:              `subjects.ann: `,
 		`subjects: {ann: {stored_size: lots}}`:    "subjects.ann: ",
 		`subjects: {ann: {queued_size: -1B}}`:     "subjects.ann.queued_size must not be negative",
 		`subjects: {"a*b*": {running: 1}}`:        "subjects.a*b*: a name may have one * at most",
@@ -122,8 +122,8 @@ func TestARefusalNamesQuotaLimitAndUse(t *testing.T) {
 			"The request needs 3 of your quota for queued executions, of which 8 of 10 are in use.",
 		},
 		{
-			quota.StoredSize, 2 << 20, 1 << 20, 2 << 20, fault.QuotaExceeded, "The request needs 2MiB of your quota for " +
-				"the size of stored results and workspaces, of which 1MiB of 2MiB are in use.",
+			quota.StoredSize, 2 << 20, 1 << 20, 2 << 20, fault.QuotaExceeded,
+			"The request needs 2MiB of your quota for the size of stored results and workspaces, of which 1MiB of 2MiB are in use.",
 		},
 		{
 			quota.RequestSize, 1 << 20, 0, 2 << 20, fault.PayloadTooLarge, "The request needs 2MiB of your quota for " +

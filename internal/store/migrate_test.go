@@ -152,7 +152,8 @@ func TestNumberedPlacesBecomeWords(t *testing.T) {
 	if err := s.Finish(t.Context(), "exec_c1", result, nil); err != nil {
 		t.Fatal(err)
 	}
-	if claims, err = s.Claim(t.Context(), 10, execution.ClaimLimits{}); err != nil || len(claims) != 1 || claims[0].ID != "exec_b1" {
+	claims, err = s.Claim(t.Context(), 10, execution.ClaimLimits{})
+	if err != nil || len(claims) != 1 || claims[0].ID != "exec_b1" {
 		t.Errorf("Claim after the end of exec_c1 = %v, %v; want exec_b1, which was behind it", claims, err)
 	}
 	checkCounts(t, s)

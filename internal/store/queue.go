@@ -60,8 +60,8 @@ func placeOf(s execution.State) place {
 	return nowhere
 }
 
-// Enqueue implements admission.Store. Claimed executions count as queued. A refused limit is in the
-// detail "quota": "total", or that of the subject. A read-only workspace that does not exist is refused with INVALID_REQUEST, one
+// Enqueue implements admission.Store. Claimed executions count as queued. A refused limit is in the detail "quota":
+// "total", or that of the subject. A read-only workspace that does not exist is refused with INVALID_REQUEST, one
 // workspace too many with CONFLICT.
 func (s *Store) Enqueue(
 	ctx context.Context, e execution.Execution, key *execution.Idempotency, limits execution.QueueLimits,
@@ -272,7 +272,8 @@ const (
 
 // Claim implements dispatch.Queue. Each claimed execution is the oldest of its subject: of the subject with the fewest
 // claimed and running executions, and among these of the one whose last claim is longest ago. A subject that has left
-// the queue in between counts as new and comes first. Subjects at their limit are passed over. The claimed executions carry code, env and input.
+// the queue in between counts as new and comes first. Subjects at their limit are passed over.
+// The claimed executions carry code, env and input.
 //
 // A claim is committed without fsync, because a restart voids it.
 func (s *Store) Claim(

@@ -58,7 +58,8 @@ func checkCounts(t *testing.T, s *Store) {
 		t.Fatal(err)
 	}
 	var stored int64
-	if err := s.db.QueryRowContext(t.Context(), `SELECT coalesce(sum(size), 0) FROM results`).Scan(&stored); err != nil {
+	if err := s.db.QueryRowContext(t.Context(), `SELECT coalesce(sum(size), 0) FROM results`).
+		Scan(&stored); err != nil {
 		t.Fatal(err)
 	}
 	if want := (totals{queued, size, stored}); s.writer.tx.totals != want { // the writer is idle

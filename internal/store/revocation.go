@@ -25,7 +25,8 @@ func Revocations(ctx context.Context, dir string, now time.Time) (list []auth.Re
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
-	return collect(ctx, uncached{newReaders(db, 1), db}, "read revocations", scanRevocation, selectRevocations, unixNano(now))
+	return collect(ctx, uncached{newReaders(db, 1), db}, "read revocations", scanRevocation, selectRevocations,
+		unixNano(now))
 }
 
 // Revoke adds a revocation to the data directory dir, and removes those that hold no longer. Of two revocations of one

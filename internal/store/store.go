@@ -292,13 +292,12 @@ func (t *tx) beginEpoch(ctx context.Context) error {
 	return nil
 }
 
-const (
-	// selectTotals counts the executions in state queued, claimed ones included, and adds up the sizes.
-	selectTotals = `SELECT coalesce(sum(waiting + claimed + behind), 0), coalesce(sum(size), 0),
-		(SELECT coalesce(sum(size), 0) FROM stored) FROM subjects`
-	// programSize is Execution.ProgramSize of a row of programs.
-	programSize = `coalesce(length(code), 0) + coalesce(length(env), 0) + coalesce(length(input), 0)`
-)
+// selectTotals counts the executions in state queued, claimed ones included, and adds up the sizes.
+const selectTotals = `SELECT coalesce(sum(waiting + claimed + behind), 0), coalesce(sum(size), 0),
+	(SELECT coalesce(sum(size), 0) FROM stored) FROM subjects`
+
+// programSize is Execution.ProgramSize of a row of programs.
+const programSize = `coalesce(length(code), 0) + coalesce(length(env), 0) + coalesce(length(input), 0)`
 
 // dsn returns a file URI, in which no character of the path is taken for a setting.
 func dsn(path, mode string, busy time.Duration, pragmas ...string) string {

@@ -97,8 +97,8 @@ const (
 		(SELECT count(*) FROM stored WHERE size > 0)`
 )
 
-// checkStored returns a fault if the subject stores more than its quota, or more than its equal share of a store that is
-// full.
+// checkStored returns a fault if the subject stores more than its quota, or more than its equal share of a store that
+// is full.
 func (t *tx) checkStored(ctx context.Context, subject string, limits execution.QueueLimits) error {
 	if limits.SubjectStored > 0 {
 		var used int64

@@ -173,8 +173,8 @@ func (u *Upkeep) removeExecutions(ctx context.Context) error {
 }
 
 // evict frees room in the results of each subject that stores more than its quota. While all results are larger than
-// KeepSize, it frees room in those of the subjects that store the most. So the use of one subject costs no other subject
-// that stores less than its equal share.
+// KeepSize, it frees room in those of the subjects that store the most. So the use of one subject costs nothing to
+// another subject that stores less than its equal share.
 func (u *Upkeep) evict(ctx context.Context) error {
 	all, err := u.Store.Stored(ctx)
 	if err != nil {

@@ -3,9 +3,9 @@ package upkeep_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -109,7 +109,8 @@ func run(t *testing.T, c upkeep.Config, store *fakeStore, box upkeep.Sandbox, in
 	ctx, stop := context.WithTimeout(t.Context(), d)
 	defer stop()
 	u := upkeep.New(c, upkeep.Deps{
-		Store: store, Quota: func(subject string) int64 { return map[string]int64{"small": 1600}[subject] }, WorkspaceIdle: time.Hour, Sandbox: box, Holder: inUse, Log: logrus.NewEntry(log),
+		Store: store, Quota: func(subject string) int64 { return map[string]int64{"small": 1600}[subject] },
+		WorkspaceIdle: time.Hour, Sandbox: box, Holder: inUse, Log: logrus.NewEntry(log),
 	})
 	if err := u.Run(ctx); err != nil {
 		t.Errorf("run: %v", err)
@@ -176,7 +177,7 @@ func TestAboveKeepSizeTheLargestSubjectsLoseResults(t *testing.T) {
 				settings.KeepSize = 16 * units.MiB
 				store := &fakeStore{}
 				for i, size := range c.before {
-					store.stored = append(store.stored, execution.Stored{Subject: fmt.Sprint(i), Results: size})
+					store.stored = append(store.stored, execution.Stored{Subject: strconv.Itoa(i), Results: size})
 				}
 				run(t, settings, store, sandboxtest.New(sandboxtest.Script{}), nil, 11*time.Minute)
 				var after []int64

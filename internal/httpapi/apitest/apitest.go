@@ -151,8 +151,8 @@ func Open(t *testing.T, changes ...func(*server.Config, *Deps)) *Fixture {
 	ok(t, err)
 	admit := func(c admission.Config, p admission.Policy) Admission {
 		return admission.New(c, admission.Deps{
-			Quotas: quotas, Workspaces: workspace.Defaults(), Languages: catalogue, Policy: p, Sealer: keys, Store: records,
-			Now: time.Now,
+			Quotas: quotas, Workspaces: workspace.Defaults(), Languages: catalogue, Policy: p, Sealer: keys,
+			Store: records, Now: time.Now,
 		})
 	}
 	d := Deps{
@@ -175,8 +175,8 @@ func Open(t *testing.T, changes ...func(*server.Config, *Deps)) *Fixture {
 	}
 	ok(t, quotas.Reload(d.Quota))
 	f.executions = gateway.New(gateway.Deps{
-		Quotas: quotas, Admission: d.Admission, Records: d.Records, Artifacts: d.Artifacts, Live: d.Live, Cancel: d.Cancel,
-		Inline: d.Inline, Log: log,
+		Quotas: quotas, Admission: d.Admission, Records: d.Records, Artifacts: d.Artifacts, Live: d.Live,
+		Cancel: d.Cancel, Inline: d.Inline, Log: log,
 	})
 	limits := execution.WorkspaceLimits{Size: 1 << 20, Entries: 10, Count: 3, Total: 3 << 19}
 	files := gateway.NewFiles(d.Contents, limits, d.Now)

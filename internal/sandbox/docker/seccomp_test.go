@@ -118,11 +118,13 @@ func TestTheProfileAllowsFourFamiliesOfSockets(t *testing.T) {
 	p := builtIn(t)
 	for _, name := range []string{"socket", "socketpair"} {
 		for _, r := range p.allowing(name) {
-			if len(r.Args) != 1 || r.Args[0].Index != 0 || r.Args[0].Op != "SCMP_CMP_EQ" {
+			if len(r.Args) == 0 || r.Args[0].Index != 0 || r.Args[0].Op != "SCMP_CMP_EQ" {
 				t.Errorf("%s is allowed by %+v, want one family", name, r)
 				continue
 			}
-			families[name] = append(families[name], r.Args[0].Value)
+			if family := r.Args[0].Value; !slices.Contains(families[name], family) {
+				families[name] = append(families[name], family)
+			}
 		}
 	}
 	if got, want := families["socket"], []uint64{1, 2, 10, 16}; !slices.Equal(got, want) {

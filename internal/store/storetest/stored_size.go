@@ -19,7 +19,8 @@ func (h *harness) endedWith(subject string, n int) execution.ID {
 	id := h.running(subject)
 	r := h.result(execution.Completed, execution.Exited)
 	r.Stdout, r.Stderr = execution.Output{Head: make([]byte, n), Bytes: int64(n)}, execution.Output{}
-	r.Artifacts = &execution.Artifacts{Files: []execution.Artifact{{Path: "f", Mode: 0o600, Blob: h.blob(strings.Repeat("x", n))}}}
+	file := execution.Artifact{Path: "f", Mode: 0o600, Blob: h.blob(strings.Repeat("x", n))}
+	r.Artifacts = &execution.Artifacts{Files: []execution.Artifact{file}}
 	r.CompletedAt = h.now
 	d := h.delivery()
 	d.Body = []byte("{}")
@@ -59,7 +60,8 @@ func testStoredCountsOutputArtifactsAndBodies(h *harness) {
 	n, err := h.Remove(h.ctx(), h.now.Add(time.Hour), h.now, 10)
 	h.ok(err)
 	h.equal(n, 1)
-	h.stored(execution.Stored{Subject: "ben", Results: size(3000)}, execution.Stored{Subject: "ann", Results: size(100)})
+	h.stored(execution.Stored{Subject: "ben", Results: size(3000)},
+		execution.Stored{Subject: "ann", Results: size(100)})
 }
 
 func testEvictRemovesTheOldestOfTheSubjectAlone(h *harness) {
