@@ -106,8 +106,8 @@ var counted = map[Name]struct {
 const retryAfter = 5 * time.Second // when a caller whose quota is used up may try again
 
 // Exceeded returns the refusal of a request that needs more of a quota than is left: QUEUE_FULL for the queue,
-// otherwise QUOTA_EXCEEDED. A request that needs more than the whole quota is refused with PAYLOAD_TOO_LARGE and no time for
-// another try. The details name the quota, its limit and its use.
+// otherwise QUOTA_EXCEEDED. A request that needs more than the whole quota is refused with PAYLOAD_TOO_LARGE and no
+// time for another try. The details name the quota, its limit and its use.
 func Exceeded(name Name, limit, use, need int64) *fault.Error {
 	code := fault.QuotaExceeded
 	if name == Queued || name == QueuedSize {

@@ -123,7 +123,8 @@ func TestARefusalNamesQuotaLimitAndUse(t *testing.T) {
 		},
 		{
 			quota.StoredSize, 2 << 20, 1 << 20, 2 << 20, fault.QuotaExceeded,
-			"The request needs 2MiB of your quota for the size of stored results and workspaces, of which 1MiB of 2MiB are in use.",
+			"The request needs 2MiB of your quota for the size of stored results and workspaces, " +
+				"of which 1MiB of 2MiB are in use.",
 		},
 		{
 			quota.RequestSize, 1 << 20, 0, 2 << 20, fault.PayloadTooLarge, "The request needs 2MiB of your quota for " +
