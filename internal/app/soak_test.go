@@ -101,7 +101,10 @@ func TestResourceUsageStaysConstantForTwoHours(t *testing.T) {
 		})
 		parts := []func(context.Context) error{
 			warm.Run, dispatcher.Run, deliverer.Run,
-			upkeep.New(keep, upkeep.Deps{Store: records, Sandbox: box, Holder: warm, Log: log}).Run,
+			upkeep.New(keep, upkeep.Deps{
+				Store: records, Quota: func(string) int64 { return int64(units.GiB) },
+				Sandbox: box, Holder: warm, Log: log,
+			}).Run,
 		}
 		for _, run := range parts {
 			go func() { done <- run(ctx) }()
