@@ -99,7 +99,7 @@ func (l *serverLog) String() string {
 // defaults returns the settings of a server that shares the engine with other servers, but no users.
 func defaults() config.Config {
 	c := config.Defaults()
-	c.HTTP.Addr = "127.0.0.1:0"
+	c.HTTP.Addr, c.Metrics.Addr = "127.0.0.1:0", "127.0.0.1:0"
 	c.Docker.InitDir = initDir
 	c.Docker.UIDBase = servertest.UIDBase()
 	c.Callback.AllowCIDRs = []address.Range{address.MustParseRange("127.0.0.0/8")}
