@@ -145,7 +145,8 @@ func TestASubjectDoesNotWaitForAnotherSubjectsQueue(t *testing.T) {
 	}
 	mine := h.token
 	h.token = h.tokenFor("another")
-	order[1] = h.submit("echo another's", bash)
+	order[1] = h.submit("echo theirs", bash)
+	h.expectResult(order[1], completed("theirs\n")) // the reserve is its own, while the first one still runs
 	h.token = mine
 	h.cancel(first)
 
