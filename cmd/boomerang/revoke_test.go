@@ -2,15 +2,18 @@ package main
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"boomerang/internal/auth"
+	"boomerang/internal/config"
 	"boomerang/internal/servertest"
 	"boomerang/internal/store"
 )
@@ -155,5 +158,25 @@ func TestKeysComeAndGoWithoutARestart(t *testing.T) {
 	kept, err := store.Revocations(t.Context(), s.dir, time.Now())
 	if err != nil || len(kept) != 2 {
 		t.Errorf("got %v, %v; want two revocations", kept, err)
+	}
+}
+
+func TestABrokenConfigurationKeepsTheLastGoodOne(t *testing.T) {
+	var applied []string
+	var loaded config.Config
+	var broken error
+	reload := reloading(config.Config{DataDir: "start"},
+		func() (config.Config, error) { return loaded, broken },
+		func(c config.Config) error { applied = append(applied, c.DataDir); return nil })
+	loaded.DataDir = "good"
+	if err := reload(); err != nil {
+		t.Fatal(err)
+	}
+	loaded.DataDir, broken = "broken", errors.New("a key is unknown")
+	if err := reload(); !errors.Is(err, broken) {
+		t.Errorf("a broken file: got %v; want its error", err)
+	}
+	if want := []string{"good", "good"}; !slices.Equal(applied, want) {
+		t.Errorf("applied %q; want %q: a revoked API key must not come back", applied, want)
 	}
 }

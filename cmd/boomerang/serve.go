@@ -61,7 +61,8 @@ directory:
   boomerang serve --role api --data-dir data
 
 SIGTERM stops the server. Running executions continue, and the next start of the server takes them over. A second
-SIGTERM ends the process at once. SIGHUP reloads languages.yaml, the API keys, the token keys and the TLS certificate.`
+SIGTERM ends the process at once. SIGHUP reloads languages.yaml, the API keys, the
+quotas, the token keys and the TLS certificate.`
 }
 
 // Run serves until a signal arrives.
@@ -85,17 +86,25 @@ func (s *serveCmd) Run(ctx context.Context) error {
 		return err
 	}
 	ctx, stop := context.WithCancel(ctx)
-	stopped := reloadOnHangup(ctx, func() error {
-		fresh, err := s.load()
-		if err != nil {
-			fresh = c // the other files are read all the same
-		}
-		return errors.Join(err, server.Reload(fresh))
-	}, log)
+	stopped := reloadOnHangup(ctx, reloading(c, s.load, server.Reload), log)
 	err = server.Run(ctx)
 	stop()
 	<-stopped
 	return err
+}
+
+// reloading returns a function that loads the configuration and applies it. If it cannot be loaded, the last one that
+// could be is applied again, because it names other files.
+func reloading(
+	last config.Config, load func() (config.Config, error), apply func(config.Config) error,
+) func() error {
+	return func() error {
+		fresh, err := load()
+		if err == nil {
+			last = fresh
+		}
+		return errors.Join(err, apply(last))
+	}
 }
 
 // reloadOnHangup calls reload on each SIGHUP until ctx ends. It closes the channel when it has stopped.
@@ -114,7 +123,7 @@ func reloadOnHangup(ctx context.Context, reload func() error, log *logrus.Entry)
 				if err := reload(); err != nil {
 					log.WithError(err).Error("not all files were reloaded; the others stay as they were")
 				} else {
-					log.Info("languages and keys reloaded")
+					log.Info("languages, keys and quotas reloaded")
 				}
 			}
 		}

@@ -542,33 +542,6 @@ func (b failingRemovalContainer) Remove(ctx context.Context) error {
 	return slowRemovalContainer{b.Container}.Remove(ctx)
 }
 
-func TestASlotIsReleasedAfterTheContainerIsRemoved(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var fails atomic.Int64
-		fails.Store(3)
-		h := newHarness(t, 1, failingRemoval{sandboxtest.New(sandboxtest.Script{}), &fails})
-		h.start()
-		defer h.shutdown()
-		first := h.submit("a", sandboxtest.Out("1"))
-		began := time.Now()
-		h.expect(h.ended(first), execution.Completed, execution.Exited, "1")
-		h.submit("a", sandboxtest.Sleep(time.Hour)) // a newcomer again: it has the reserve
-		second := h.submit("a", sandboxtest.Out("2"))
-		if took := time.Since(began); took > 0 {
-			t.Errorf("the result was written %s after the end, want at once", took)
-		}
-		time.Sleep(time.Minute)
-		if state := h.get(second).State; state != execution.Queued {
-			t.Errorf("the second is %s although the container of the first is there", state)
-		}
-		h.expect(h.ended(second), execution.Completed, execution.Exited, "2")
-		time.Sleep(2 * time.Hour)
-		if n := h.containers(); n != 0 {
-			t.Errorf("%d containers are left", n)
-		}
-	})
-}
-
 func TestAnAdoptedExecutionHasASlot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t, 1, sandboxtest.New(sandboxtest.Script{}))

@@ -1,5 +1,5 @@
-// Package quota has the share of one subject in everything that all subjects need, and counts the use of what is in
-// memory.
+// Package quota has the limits of each subject: its share of everything that all subjects need. It also counts the use
+// of things that are in memory.
 //
 // Each quota is enforced by the package that spends it: what the store holds, in the transaction that adds to it. This
 // package knows the limits and the sentence of a refusal, and not the things that are counted.
@@ -18,38 +18,27 @@ import (
 // Limits are the quotas of one subject. 0 sets no limit.
 type Limits struct {
 	// Running is the number of executions that run at the same time, on all nodes together.
-	Running int `yaml:"running" json:"running"`
+	Running int `yaml:"running"`
 	// Queued is the number of executions in the queue.
-	Queued int `yaml:"queued" json:"queued"`
+	Queued int `yaml:"queued"`
 	// QueuedSize is the size of the programs, environments, inputs and files of all executions that have not ended.
-	QueuedSize units.Base2Bytes `yaml:"queued_size" json:"queued_size"`
+	QueuedSize units.Base2Bytes `yaml:"queued_size"`
 	// StoredSize is the size of everything that is stored after an execution: output, artifacts, workspaces, and the
 	// bodies of callbacks.
-	StoredSize units.Base2Bytes `yaml:"stored_size" json:"stored_size"`
-	// Callbacks is the number of attempts that are made at the same time.
-	Callbacks int `yaml:"callbacks" json:"callbacks"`
-	// Deliveries is the number of pending deliveries.
-	Deliveries int `yaml:"deliveries" json:"deliveries"`
-	// Requests is the number of requests that are answered at the same time, without streams.
-	Requests int `yaml:"requests" json:"requests"`
-	// RequestSize is the size of all bodies and answers that are in memory at the same time.
-	RequestSize units.Base2Bytes `yaml:"request_size" json:"request_size"`
+	StoredSize units.Base2Bytes `yaml:"stored_size"`
 	// Streams is the number of open streams: events, WebSockets, and callers that wait for a result.
-	Streams int `yaml:"streams" json:"streams"`
+	Streams int `yaml:"streams"`
 	// Timeout is the longest timeout that an execution may ask for, if it is shorter than admission.timeout.max.
-	Timeout time.Duration `yaml:"timeout" json:"timeout"`
+	Timeout time.Duration `yaml:"timeout"`
 }
 
 // Defaults returns the quotas of a subject without overrides.
 func Defaults() Limits {
 	return Limits{
-		Queued:      10_000,
-		QueuedSize:  256 * units.MiB,
-		StoredSize:  2 * units.GiB,
-		Deliveries:  20_000,
-		Requests:    256,
-		RequestSize: 64 * units.MiB,
-		Streams:     1000,
+		Queued:     10_000,
+		QueuedSize: 256 * units.MiB,
+		StoredSize: 2 * units.GiB,
+		Streams:    1000,
 	}
 }
 
@@ -57,8 +46,7 @@ func Defaults() Limits {
 func (l Limits) validate() error {
 	for key, n := range map[string]int64{
 		"running": int64(l.Running), "queued": int64(l.Queued), "queued_size": int64(l.QueuedSize),
-		"stored_size": int64(l.StoredSize), "callbacks": int64(l.Callbacks), "deliveries": int64(l.Deliveries),
-		"requests": int64(l.Requests), "request_size": int64(l.RequestSize), "streams": int64(l.Streams),
+		"stored_size": int64(l.StoredSize), "streams": int64(l.Streams),
 	} {
 		if n < 0 {
 			return fmt.Errorf("%s must not be negative", key)
@@ -73,18 +61,12 @@ func (l Limits) validate() error {
 // Name names a quota, in the spelling of the configuration and of a refusal.
 type Name string
 
-// The names.
+// The quotas that refuse a request. The others make it wait, or bound its timeout.
 const (
-	Running     Name = "running"
-	Queued      Name = "queued"
-	QueuedSize  Name = "queued_size"
-	StoredSize  Name = "stored_size"
-	Callbacks   Name = "callbacks"
-	Deliveries  Name = "deliveries"
-	Requests    Name = "requests"
-	RequestSize Name = "request_size"
-	Streams     Name = "streams"
-	Timeout     Name = "timeout"
+	Queued     Name = "queued"
+	QueuedSize Name = "queued_size"
+	StoredSize Name = "stored_size"
+	Streams    Name = "streams"
 )
 
 // counted has the words for the things that a quota counts; sizes are shown in bytes.
@@ -92,15 +74,10 @@ var counted = map[Name]struct {
 	things string
 	size   bool
 }{
-	Running:     {"running executions", false},
-	Queued:      {"queued executions", false},
-	QueuedSize:  {"the size of programs that have not ended", true},
-	StoredSize:  {"the size of stored results and workspaces", true},
-	Callbacks:   {"callbacks that are sent at the same time", false},
-	Deliveries:  {"pending callbacks", false},
-	Requests:    {"requests at the same time", false},
-	RequestSize: {"the size of requests and answers at the same time", true},
-	Streams:     {"open streams", false},
+	Queued:     {"queued executions", false},
+	QueuedSize: {"the size of programs that have not ended", true},
+	StoredSize: {"the size of stored results and workspaces", true},
+	Streams:    {"open streams", false},
 }
 
 const retryAfter = 5 * time.Second // when a caller whose quota is used up may try again

@@ -127,8 +127,8 @@ func TestARefusalNamesQuotaLimitAndUse(t *testing.T) {
 				"of which 1MiB of 2MiB are in use.",
 		},
 		{
-			quota.RequestSize, 1 << 20, 0, 2 << 20, fault.PayloadTooLarge, "The request needs 2MiB of your quota for " +
-				"the size of requests and answers at the same time, of which 0B of 1MiB are in use.",
+			quota.QueuedSize, 1 << 20, 0, 2 << 20, fault.PayloadTooLarge, "The request needs 2MiB of your quota for " +
+				"the size of programs that have not ended, of which 0B of 1MiB are in use.",
 		},
 	} {
 		f := quota.Exceeded(c.name, c.limit, c.use, c.need)

@@ -108,7 +108,7 @@ func testEvictKeepsTheRecordAndTheBodyOfAPendingDelivery(h *harness) {
 	h.equal(d.State, execution.Pending)
 	out, err := h.Output(h.ctx(), id, execution.Stdout)
 	h.ok(err)
-	h.equal(out.LeftOut(), int64(1000)) // the record says that the output was longer than what is left
+	h.equal(out.LeftOut(), int64(1000)) // the record says that output is missing
 	a, err := h.Artifacts(h.ctx(), id)
 	h.ok(err)
 	h.equal(len(a.Files), 0)
